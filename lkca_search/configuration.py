@@ -1,0 +1,66 @@
+"""A configuration: the value of every name that a space file may cross (factor) or search (parameter)."""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from lkca_search.value import Value
+
+Scalar = bool | int | float | str
+"""What one name of a configuration can hold."""
+
+
+class ImageShape(NamedTuple):
+    """Size of a dataset's images in pixels, and their number of channels."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class Configuration(Value):
+    """What distinguishes one training from another. A name that its family does not take stays None."""
+
+    family: str = "lkca"
+    """Model family, a key of the registry: lkca, vit."""
+    data_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Fraction of the training split after validation was held out."""
+    draw: Annotated[int, Field(ge=0)] = 0
+    """Which of the seeded subset draws to train on; for one draw, smaller fractions are inside larger ones."""
+    patch_size: Annotated[int, Field(ge=1)] = 4
+    """Side of a square patch in pixels; the token grid has image side / patch size tokens a side."""
+    depth: Annotated[int, Field(ge=1)] = 9
+    """Number of blocks."""
+    width: Annotated[int, Field(ge=1)] = 136
+    """Embedding dimension of a token."""
+    mlp_ratio: Annotated[float, Field(gt=0)] = 2.0
+    """Hidden width of a block's MLP as a multiple of the width."""
+    kernel_size: Annotated[int, Field(ge=1)] | None = None
+    """Side of the LKCA kernel in tokens; odd, at most 2 s - 1 on an s x s grid."""
+    num_heads: Annotated[int, Field(ge=1)] | None = None
+    """Attention heads; must divide the width."""
+    pooling: Literal["mean", "class_token"] | None = None
+    """How attention tokens become one vector: their mean, or a learned class token."""
+    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Probability that a residual branch is dropped for an image, the same in all blocks."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Decoupled weight decay of AdamW, on all parameters."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Label smoothing of the cross-entropy."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the planned steps over which the learning rate rises linearly."""
+
+
+NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
+"""Every name that may stand in `factors` or `parameters`, in canonical order."""
+
+
+def broken_rule(name: str, value: object) -> str | None:
+    """Return the rule that `value` breaks as a value of `name`, or None if it is a legal one."""
+    try:
+        Configuration.model_validate({name: value})
+    except ValidationError as error:
+        return f"{name}: {error.errors()[0]['msg'].lower()}"
+    return None
