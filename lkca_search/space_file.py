@@ -137,12 +137,15 @@ def _apply(override: str, data: dict[str, Any], places: dict[Location, str]) -> 
 
 
 def _known(places: Mapping[Location, str], location: Location) -> Location:
-    """The nearest written location at or above one; steps that name no key (the tags of a union) are passed over."""
-    found: Location = ()
-    for step in location:
-        if (*found, step) in places:
-            found = (*found, step)
-    return found
+    """The nearest written location at or above one; a step that names no key (the tag of a union) is passed over."""
+    found: list[Location] = []
+    for skipped in (None, *range(len(location))):
+        written: Location = ()
+        for i, step in enumerate(location):
+            if i != skipped and (*written, step) in places:
+                written = (*written, step)
+        found.append(written)
+    return max(found, key=lambda written: (written[-1:] == location[-1:], len(written)))
 
 
 def _place(places: Mapping[Location, str], location: Location) -> str:

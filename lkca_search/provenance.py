@@ -1,0 +1,58 @@
+"""Where a number comes from: code, versions, machine."""
+
+import os
+import platform
+import socket
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from lkca_search.value import Value
+
+
+class Provenance(Value):
+    """What ran, and where."""
+
+    git_commit: str
+    """Commit of this package's checkout, `-dirty` behind it where files differ; `unknown` outside a checkout."""
+    package_version: str
+    python_version: str
+    torch_version: str
+    ray_version: str
+    optuna_version: str
+    node: str
+    """Host name of the machine that trained."""
+    device: str
+    """`cpu`, or the name of the GPU."""
+    num_threads: int
+    """Threads that torch computed with."""
+
+
+def gather_provenance(*, device: str, num_threads: int) -> Provenance:
+    """Describe this process."""
+    return Provenance(
+        git_commit=git_commit(),
+        package_version=version("lkca-search"),
+        python_version=platform.python_version(),
+        torch_version=version("torch"),
+        ray_version=version("ray"),
+        optuna_version=version("optuna"),
+        node=socket.gethostname(),
+        device=device,
+        num_threads=num_threads,
+    )
+
+
+@cache
+def git_commit() -> str:
+    """Return the commit of this package's checkout; LKCA_GIT_COMMIT where the code travels without its history."""
+    if "LKCA_GIT_COMMIT" in os.environ:
+        return os.environ["LKCA_GIT_COMMIT"]
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()

@@ -1,0 +1,173 @@
+"""Records: what a trial left behind, the tables made of them, and the names of their numbers."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lkca_search.configuration import Configuration
+from lkca_search.provenance import Provenance
+from lkca_search.spec import DataSection
+from lkca_search.storage import write_atomically
+from lkca_search.trial import TrialSpec
+from lkca_search.value import Value
+
+
+class Result(Value):
+    """One evaluation of a trial; the field names are the metrics' names everywhere."""
+
+    step: int
+    """Optimiser steps so far."""
+    epoch: float
+    """Passes over the training subset so far."""
+    samples: int
+    """Training images seen so far."""
+    seconds: float
+    """Seconds of training and evaluation so far, over all attempts."""
+    learning_rate: float
+    """Learning rate of the last step."""
+    train_loss: float
+    """Mean loss of the steps since the last evaluation, with augmentation and label smoothing."""
+    val_loss: float
+    """Mean cross-entropy over the validation images, without smoothing."""
+    val_accuracy: float
+    """Share of the validation images that are classified correctly."""
+    time: float
+    """When it was measured, in seconds since 1970."""
+
+
+class Facts(Value):
+    """What is known of a trial once its data and model stand, before its first step."""
+
+    num_parameters: int
+    """Learnable parameters of the model."""
+    planned_steps: int
+    """Optimiser steps of a whole training."""
+    num_train_images: int
+    """Images trained on."""
+    num_validation_images: int
+    """Images held out and validated on."""
+    data_hash: str
+    """SHA-256 of the training split's pixels and labels."""
+    subset_hash: str
+    """SHA-256 of the indices trained on: equal for every family of a cell's fraction and draw."""
+    validation_hash: str
+    """SHA-256 of the indices held out."""
+    provenance: Provenance
+
+
+class State(StrEnum):
+    """How a trial ended, in Optuna's words."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+
+class Record(Value):
+    """What a finished trial left behind. Written once, atomically, then never changed."""
+
+    trial_id: str
+    """`cell/number`: the id of the Tune trial, the Optuna trial, the MLflow run and the row."""
+    search: str
+    cell: str
+    """Key of the cell, and name of its Optuna study."""
+    number: int
+    """Number of the trial in its cell, from 0."""
+    attempt: int
+    """Which attempt finished it, from 1."""
+    driver: int
+    """Which driver of the search wrote it, from 1."""
+    state: State
+    metric: str
+    """Name of the metric by which trials are compared."""
+    value: float | None
+    """The metric as reported last; none for a trial that failed."""
+    spec: TrialSpec
+    facts: Facts | None
+    """None where the trial failed before its model stood."""
+    curve: tuple[Result, ...]
+    """Every result, in order of steps."""
+    error: str | None
+    """The trial's own fault, if it failed."""
+    started: float
+    """Start of the first attempt, in seconds since 1970."""
+    finished: float
+    """When the record was made, in seconds since 1970."""
+
+
+def trials_table(records: Sequence[Record]) -> pa.Table:
+    """One row a trial: identity, outcome, last result, configuration, facts and provenance, a column each."""
+    return pa.Table.from_pylist([_trial_row(record) for record in records], schema=_TRIALS)
+
+
+def curves_table(records: Sequence[Record]) -> pa.Table:
+    """One row a trial and result."""
+    rows = [{**_identity(record), **result.model_dump()} for record in records for result in record.curve]
+    return pa.Table.from_pylist(rows, schema=_CURVES)
+
+
+def write_tables(records: Sequence[Record], folder: Path) -> tuple[Path, Path]:
+    """Write `trials.parquet` and `curves.parquet` into a folder, each atomically; return their paths."""
+    paths = folder / "trials.parquet", folder / "curves.parquet"
+    for path, table in zip(paths, (trials_table(records), curves_table(records)), strict=True):
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        write_atomically(path, buffer.getvalue().to_pybytes())
+    return paths
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in ("trial_id", "search", "cell", "number")}
+
+
+def _trial_row(record: Record) -> dict[str, Any]:
+    facts = record.facts.model_dump() if record.facts else {}
+    provenance = facts.pop("provenance", {})
+    return {
+        **_identity(record),
+        **record.model_dump(include=set(_OUTCOME)),
+        "dataset": record.spec.data.dataset,
+        "seed": record.spec.seed,
+        "split_seed": record.spec.split_seed,
+        **record.spec.configuration.model_dump(),
+        **(record.curve[-1].model_dump() if record.curve else {}),
+        **facts,
+        **provenance,
+    }
+
+
+def _fields(model: type[Value], names: Sequence[str] | None = None) -> list[pa.Field]:
+    return [pa.field(name, _arrow_type(model.model_fields[name].annotation)) for name in names or model.model_fields]
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """The column type of a field: that of the first type its annotation allows, None aside."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    for option in get_args(annotation):
+        if option is not type(None):
+            return _arrow_type(option)
+    kind = annotation if isinstance(annotation, type) else type(annotation)
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), State: pa.string()}
+    return types[kind]
+
+
+_OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
+_IDENTITY_FIELDS = _fields(Record, ("trial_id", "search", "cell", "number"))
+_CURVES = pa.schema([*_IDENTITY_FIELDS, *_fields(Result)])
+_TRIALS = pa.schema(
+    [
+        *_IDENTITY_FIELDS,
+        *_fields(Record, _OUTCOME),
+        *_fields(DataSection, ("dataset",)),
+        *_fields(TrialSpec, ("seed", "split_seed")),
+        *_fields(Configuration),
+        *_fields(Result),
+        *_fields(Facts, [name for name in Facts.model_fields if name != "provenance"]),
+        *_fields(Provenance),
+    ]
+)

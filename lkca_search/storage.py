@@ -1,0 +1,166 @@
+"""Where things lie on disk, and how a file is written so that it is whole or not there."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lkca_search.errors import SearchError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name, flush it to disk, and move it into place: a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """The folder that holds every search of a user: LKCA_SEARCH_HOME, by default ./lkca_runs."""
+
+    root: Path
+    """An absolute path."""
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """The home that LKCA_SEARCH_HOME names."""
+        return cls(root=Path(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs").absolute())
+
+    @property
+    def datasets(self) -> Path:
+        """Decoded datasets, one copy for all searches."""
+        return self.root / "datasets"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's own store, where MLFLOW_TRACKING_URI names no other."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Artifacts of MLflow's own store."""
+        return self.root / "mlflow_artifacts"
+
+    def search(self, name: str) -> "SearchFolder":
+        """The folder of a search, whether it exists or not; SearchError for a name that cannot be a folder's."""
+        if not _NAME.fullmatch(name):
+            rule = "a search's name starts with a letter or digit and has only letters, digits, '.', '_' and '-'"
+            raise SearchError(f"{rule}, at most 100 in all; got {name!r}")
+        return SearchFolder(root=self.root / "searches" / name)
+
+    def searches(self) -> Iterator["SearchFolder"]:
+        """The folders of all searches that were started, by name."""
+        for spec in sorted(self.root.glob("searches/*/spec.json")):
+            yield SearchFolder(root=spec.parent)
+
+    def started_search(self, name: str) -> "SearchFolder":
+        """The folder of a search that was started; SearchError, with the names that exist, if there is none."""
+        folder = self.search(name)
+        if not folder.spec.exists():
+            known = ", ".join(other.name for other in self.searches()) or "none"
+            raise SearchError(f"there is no search {name!r} in {self.root}; searches there: {known}")
+        return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFolder:
+    """The folder of one search: its spec, its ledger, its trials and its tables."""
+
+    root: Path
+    """An absolute path that ends in the search's name."""
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.root.name
+
+    @property
+    def space_file(self) -> Path:
+        """The space file as given by the latest driver."""
+        return self.root / "space.yaml"
+
+    @property
+    def spec(self) -> Path:
+        """The search spec, overrides applied, as JSON."""
+        return self.root / "spec.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The Optuna storage: a SQLite database with one study a cell."""
+        return self.root / "ledger.db"
+
+    @property
+    def driver_count(self) -> Path:
+        """How many drivers have opened the ledger so far."""
+        return self.root / "driver"
+
+    @property
+    def trials(self) -> Path:
+        """The trial folders: trials/CELL/NUMBER."""
+        return self.root / "trials"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own state: disposable."""
+        return self.root / "ray"
+
+    def trial(self, trial_id: str) -> "TrialFolder":
+        """The folder of a trial; its id is the path below `trials`."""
+        return TrialFolder(root=self.trials / trial_id)
+
+    def trial_folders(self) -> Iterator["TrialFolder"]:
+        """The folders of all trials that were started."""
+        for path in sorted(self.trials.glob("*/*")):
+            yield TrialFolder(root=path)
+
+    def lock(self) -> FileLock:
+        """Hold the search for this driver alone; SearchError if another driver holds it. The end of a process frees it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / "driver.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            rule = f"search {self.name!r} is being driven by another process"
+            raise SearchError(f"{rule}; wait for it or stop it (lock: {lock.lock_file})") from error
+        return lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFolder:
+    """The folder of one trial. Each attempt writes in a folder of its own, so that a late writer overwrites nothing."""
+
+    root: Path
+    """An absolute path that ends in CELL/NUMBER."""
+
+    @property
+    def record(self) -> Path:
+        """The trial's record; it exists once the trial is finished."""
+        return self.root / "record.json"
+
+    def attempt(self, *, driver: int, attempt: int) -> Path:
+        """The folder that one attempt under one driver writes its checkpoints to."""
+        return self.root / f"attempt-{driver:04d}-{attempt:04d}"
+
+    def attempts(self) -> list[Path]:
+        """The folders of all attempts so far, in order."""
+        return sorted(self.root.glob("attempt-*"))
