@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from lkca_search.configuration import Configuration
 from lkca_search.provenance import Provenance
 from lkca_search.spec import DataSection
-from lkca_search.storage import write_atomically
+from lkca_search.storage import SearchFolder, write_atomically
 from lkca_search.trial import TrialSpec
 from lkca_search.value import Value
 
@@ -118,6 +118,19 @@ def write_tables(records: Sequence[Record], folder: Path) -> tuple[Path, Path]:
         pq.write_table(table, buffer)
         write_atomically(path, buffer.getvalue().to_pybytes())
     return paths
+
+
+def read_record(folder: SearchFolder, trial_id: str) -> Record | None:
+    """The record of a trial, or None while it is unfinished."""
+    path = folder.trial(trial_id).record
+    return Record.model_validate_json(path.read_bytes()) if path else None
+
+
+def read_records(folder: SearchFolder) -> list[Record]:
+    """The records of every finished trial of a search, by cell and number."""
+    paths = (trial.record for trial in folder.trial_folders())
+    records = [Record.model_validate_json(path.read_bytes()) for path in paths if path]
+    return sorted(records, key=lambda record: (record.cell, record.number))
 
 
 def _identity(record: Record) -> dict[str, Any]:

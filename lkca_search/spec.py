@@ -38,6 +38,11 @@ class TrainingSection(Value):
     reports: Annotated[int, Field(ge=1)] | None = None
     """Evaluations in a trial, evenly spaced; by default one an epoch where epochs are the unit, else 20."""
 
+    @property
+    def num_reports(self) -> int:
+        """Evaluations of every trial that has at least as many steps."""
+        return self.reports or self.epochs or 20
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         given = [unit for unit in ("epochs", "steps", "samples") if getattr(self, unit) is not None]
@@ -63,6 +68,8 @@ class SearchSection(Value):
     """The number from which every seed of the search is derived."""
     max_retries: Annotated[int, Field(ge=0)] = 3
     """How often a trial that died of an outside cause (node, memory) goes on from its checkpoint."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds of training after which a report is followed by a checkpoint; 0 means after every report."""
 
     @model_validator(mode="after")
     def _sensible_goal(self) -> Self:

@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +111,14 @@ class SearchFolder:
         return self.root / "ledger.db"
 
     @property
-    def driver_count(self) -> Path:
+    def uid(self) -> Path:
+        """The search's unique id, by which its MLflow runs are found."""
+        return self.root / "uid"
+
+    @property
+    def drivers(self) -> Path:
         """How many drivers have opened the ledger so far."""
-        return self.root / "driver"
+        return self.root / "drivers"
 
     @property
     def trials(self) -> Path:
@@ -133,8 +139,9 @@ class SearchFolder:
         for path in sorted(self.trials.glob("*/*")):
             yield TrialFolder(root=path)
 
-    def lock(self) -> FileLock:
-        """Hold the search for this driver alone; SearchError if another driver holds it. The end of a process frees it."""
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the search for this driver alone, until left or the process ends; SearchError if another holds it."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "driver.lock", timeout=0)
         try:
@@ -142,7 +149,18 @@ class SearchFolder:
         except Timeout as error:
             rule = f"search {self.name!r} is being driven by another process"
             raise SearchError(f"{rule}; wait for it or stop it (lock: {lock.lock_file})") from error
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_driven(self) -> bool:
+        """Whether a driver holds the search now."""
+        try:
+            with self.lock():
+                return False
+        except SearchError:
+            return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +171,14 @@ class TrialFolder:
     """An absolute path that ends in CELL/NUMBER."""
 
     @property
-    def record(self) -> Path:
-        """The trial's record; it exists once the trial is finished."""
-        return self.root / "record.json"
+    def trial_id(self) -> str:
+        """The trial's id: CELL/NUMBER."""
+        return f"{self.root.parent.name}/{self.root.name}"
+
+    @property
+    def record(self) -> Path | None:
+        """The trial's record, in the folder of the attempt that finished it; None while the trial is unfinished."""
+        return min(self.root.glob("attempt-*/record.json"), default=None)
 
     def attempt(self, *, driver: int, attempt: int) -> Path:
         """The folder that one attempt under one driver writes its checkpoints to."""

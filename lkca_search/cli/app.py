@@ -1,0 +1,39 @@
+"""The command line: `lkca-search COMMAND`. Commands import what they need when called, so that `--help` is instant."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from lkca_search import __version__
+from lkca_search.cli import browse, run
+from lkca_search.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How do image classifiers behave as training data gets scarce, and does LKCA help there?",
+)
+run.register(app)
+browse.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
+    """Searches live in LKCA_SEARCH_HOME (default ./lkca_runs), datasets in LKCA_DATA_DIR."""
+
+
+def main() -> None:
+    """Run the command line: exit code 0 when what was asked was done, 2 for the user's mistake."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+        sys.exit(2)

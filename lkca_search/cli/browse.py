@@ -1,0 +1,96 @@
+"""Commands that look: status, list, best, export, ui."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_standing
+from lkca_search.storage import Home
+
+Name = Annotated[str, typer.Argument(help="Name of the search.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(status)
+    app.command("list")(list_searches)
+    app.command()(best)
+    app.command()(export)
+    app.command()(ui)
+
+
+def status(name: Name, json: Json = False) -> None:
+    """Show how each cell of a search stands, also while it runs."""
+    from lkca_search.search.standings import search_standing
+
+    standing = search_standing(Home.from_environment().started_search(name))
+    echo_json(standing) if json else show_standing(standing)
+
+
+def list_searches(json: Json = False) -> None:
+    """List the searches in LKCA_SEARCH_HOME."""
+    from lkca_search.search.standings import search_standing
+
+    standings = [search_standing(folder) for folder in Home.from_environment().searches()]
+    if json:
+        echo_json(standings)
+        return
+    rows = [
+        (standing.name, f"{standing.num_finished}/{standing.num_planned}", "running" if standing.is_driven else "")
+        for standing in standings
+    ]
+    echo_rows(("search", "finished", "driver"), rows)
+
+
+def best(
+    name: Name,
+    cell: Annotated[str | None, typer.Option(help="Only this cell, as `status` names it.")] = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file that `rerun` accepts.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the best trial of a search, or of one of its cells."""
+    from lkca_search.search.rerun import TrialFile
+    from lkca_search.search.standings import find_record
+
+    record = find_record(Home.from_environment().started_search(name), cell=cell)
+    if yaml:
+        typer.echo(TrialFile.from_record(record).to_yaml(), nl=False)
+    elif json:
+        echo_json(record)
+    else:
+        show_best(record)
+
+
+def export(
+    name: Name,
+    to: Annotated[Path | None, typer.Option(help="Folder to write to; by default the search's own.")] = None,
+    json: Json = False,
+) -> None:
+    """Write Parquet: trials.parquet, one row a trial, and curves.parquet, one row a trial and result."""
+    from lkca_search.records import read_records, write_tables
+
+    folder = Home.from_environment().started_search(name)
+    paths = write_tables(read_records(folder), to or folder.root)
+    if json:
+        echo_json([str(path) for path in paths])
+        return
+    for path in paths:
+        typer.echo(path)
+
+
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000) -> None:
+    """Open MLflow over the searches' runs, on 127.0.0.1; Ctrl-C ends it."""
+    home = Home.from_environment()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
+    if uri.startswith(("http://", "https://")):
+        typer.echo(f"runs are logged to a server: open {uri}")
+        return
+    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--artifacts-destination", str(home.mlflow_artifacts)]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    raise typer.Exit(subprocess.run([sys.executable, "-m", *command], env=environment).returncode)

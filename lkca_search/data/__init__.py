@@ -1,0 +1,1 @@
+"""Images from their source to the batch: sources, the store, subsets, batches."""

@@ -1,0 +1,208 @@
+"""The ledger: what of a search is done, running and due, exact at whatever moment its driver dies.
+
+Order of commitment: a trial's record is durable, then its study is told, then the trackers are. A trial is finished
+when its record is durable; opening the ledger tells the studies what was recorded but not told, and lines up what was
+running for its next attempt.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lkca_search.configuration import Configuration, ImageShape, Scalar
+from lkca_search.models.registry import problems, resolve
+from lkca_search.records import Facts, Record, Result, State
+from lkca_search.search.cells import cells
+from lkca_search.search.studies import Study, open_storage
+from lkca_search.seeds import derive_seed
+from lkca_search.spec import SearchSpec
+from lkca_search.storage import SearchFolder, write_atomically
+from lkca_search.tracking.tracker import Tracker, TrialStart
+from lkca_search.trial import TrialSpec
+from lkca_search.value import Value
+
+
+class Assignment(Value):
+    """What a worker needs to train a trial, or to go on with it."""
+
+    trial_id: str
+    spec: TrialSpec
+    attempt: int
+    attempt_folder: str
+    """Where this attempt, and no other, writes its checkpoints."""
+    earlier_folders: tuple[str, ...]
+    """Where earlier attempts left theirs."""
+    checkpoint_seconds: float
+
+
+class Message(Value):
+    """What a worker says of its trial after each step."""
+
+    facts: Facts | None = None
+    """Said once, when data and model stand."""
+    result: Result | None = None
+    error: str | None = None
+    """The trial's own fault; it is over."""
+    done: bool = False
+    """Whether this is the last message."""
+
+
+@dataclass(kw_only=True)
+class _Live:
+    """A trial that is being trained."""
+
+    study: Study
+    start: TrialStart
+    folder: Path
+    facts: Facts | None = None
+    curve: list[Result] = field(default_factory=list)
+    pruned: bool = False
+    error: str | None = None
+
+
+class Ledger:
+    """A search's ledger, for the one driver that holds the search's lock."""
+
+    def __init__(self, folder: SearchFolder, spec: SearchSpec, shape: ImageShape, tracker: Tracker) -> None:
+        self.folder = folder
+        self.spec = spec
+        self._shape = shape
+        self._tracker = tracker
+        self._driver = _next_driver(folder)
+        storage = open_storage(folder.ledger)
+        self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
+        self._num_started: dict[str, int] = {}
+        self._waiting: deque[TrialStart] = deque()
+        self._live: dict[str, _Live] = {}
+        self._retries: dict[str, int] = {}
+        self._recover()
+
+    @property
+    def num_due(self) -> int:
+        """Trials that are not finished yet, those that have not started included."""
+        budget = self.spec.search.trials_per_cell
+        unstarted = sum(max(0, budget - started) for started in self._num_started.values())
+        return unstarted + len(self._waiting) + len(self._live)
+
+    def assign(self) -> Assignment | None:
+        """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
+        if self._waiting:
+            return self._hand_out(self._waiting.popleft())
+        cell = min(self._num_started, key=lambda key: self._num_started[key])
+        if self._num_started[cell] >= self.spec.search.trials_per_cell:
+            return None
+        number, chosen = self._studies[cell].ask()
+        self._num_started[cell] += 1
+        return self._hand_out(self._start(cell, number, chosen, time.time()))
+
+    def hear(self, trial_id: str, message: Message) -> bool:
+        """Take a worker's message; return whether the trial is to stop."""
+        live = self._live[trial_id]
+        if live.pruned:
+            return True
+        live.facts = message.facts or live.facts
+        live.error = message.error
+        if message.result is not None:
+            live.curve.append(message.result)
+            self._tracker.trial_reported(trial_id, message.result)
+            value = getattr(message.result, self.spec.search.metric)
+            prune = live.study.report(live.start.number, len(live.curve), value)
+            live.pruned = prune and not message.done
+        return live.pruned
+
+    def finish(self, trial_id: str) -> Record:
+        """Commit a trial that has said its last: the record, then the study, then the trackers."""
+        live = self._live.pop(trial_id)
+        state = State.FAIL if live.error else State.PRUNED if live.pruned else State.COMPLETE
+        failed = state is State.FAIL
+        record = Record(
+            trial_id=trial_id,
+            search=self.folder.name,
+            cell=live.start.cell,
+            number=live.start.number,
+            attempt=live.start.attempt,
+            driver=self._driver,
+            state=state,
+            metric=self.spec.search.metric,
+            value=None if failed else getattr(live.curve[-1], self.spec.search.metric),
+            spec=live.start.spec,
+            facts=live.facts,
+            curve=tuple(live.curve),
+            error=live.error,
+            started=live.start.started,
+            finished=time.time(),
+        )
+        write_atomically(live.folder / "record.json", record.model_dump_json().encode())
+        self._commit(record)
+        return record
+
+    def lose(self, trial_id: str, cause: str) -> None:
+        """A trial died of an outside cause: line it up again, or fail it when its retries are used up."""
+        live = self._live[trial_id]
+        self._retries[trial_id] = self._retries.get(trial_id, 0) + 1
+        if self._retries[trial_id] > self.spec.search.max_retries:
+            live.error = f"died {self._retries[trial_id]} times of an outside cause, last of: {cause}"
+            self.finish(trial_id)
+            return
+        del self._live[trial_id]
+        self._waiting.append(live.start)
+
+    def _recover(self) -> None:
+        for cell, study in self._studies.items():
+            trials = study.trials()
+            self._num_started[cell] = len(trials)
+            for frozen in trials:
+                if frozen.state.is_finished():
+                    continue
+                path = self.folder.trial(f"{cell}/{frozen.number}").record
+                if path is not None:
+                    self._commit(Record.model_validate_json(path.read_bytes()))
+                    continue
+                started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
+                self._waiting.append(self._start(cell, frozen.number, study.adopt(frozen), started))
+
+    def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
+        search = self.spec.search
+        configuration = Configuration.model_validate(chosen)
+        if not any(problems(configuration, self._shape)):  # a configuration with problems fails where it is trained
+            configuration = resolve(configuration, self._shape)
+        spec = TrialSpec(
+            data=self.spec.data,
+            training=self.spec.training,
+            resources=self.spec.resources,
+            configuration=configuration,
+            seed=derive_seed(search.seed, "trial", number),
+            split_seed=derive_seed(search.seed, "split"),
+        )
+        return TrialStart(trial_id=f"{cell}/{number}", cell=cell, number=number, attempt=0, spec=spec, started=started)
+
+    def _hand_out(self, start: TrialStart) -> Assignment:
+        trial = self.folder.trial(start.trial_id)
+        earlier = trial.attempts()
+        start = start.model_copy(update={"attempt": len(earlier) + 1})
+        folder = trial.attempt(driver=self._driver, attempt=start.attempt)
+        folder.mkdir(parents=True)
+        self._live[start.trial_id] = _Live(study=self._studies[start.cell], start=start, folder=folder)
+        self._tracker.trial_started(start)
+        return Assignment(
+            trial_id=start.trial_id,
+            spec=start.spec,
+            attempt=start.attempt,
+            attempt_folder=str(folder),
+            earlier_folders=tuple(str(path) for path in earlier),
+            checkpoint_seconds=self.spec.search.checkpoint_seconds,
+        )
+
+    def _commit(self, record: Record) -> None:
+        self._studies[record.cell].tell(record.number, record.state, record.value)
+        for folder in self.folder.trial(record.trial_id).attempts():
+            for checkpoint in folder.glob("checkpoint-*.pt"):
+                checkpoint.unlink(missing_ok=True)
+        self._tracker.trial_finished(record)
+
+
+def _next_driver(folder: SearchFolder) -> int:
+    drivers = int(folder.drivers.read_text()) + 1 if folder.drivers.exists() else 1
+    write_atomically(folder.drivers, str(drivers).encode())
+    return drivers

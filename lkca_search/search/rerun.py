@@ -1,0 +1,101 @@
+"""Training a recorded trial again, in this process, and holding its result against the recorded one."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+from pydantic import ValidationError
+
+from lkca_search.errors import UserError
+from lkca_search.records import Record, Result
+from lkca_search.storage import write_atomically
+from lkca_search.training.assembly import DataPlace, choose_device, open_training
+from lkca_search.trial import TrialSpec
+from lkca_search.value import Value
+
+
+class TrialFile(Value):
+    """A trial to be trained again, and what it gave the first time. `best --yaml` writes it, `rerun` reads it."""
+
+    trial_id: str
+    search: str
+    metric: str
+    value: float | None
+    """The metric as recorded; None for a trial that failed."""
+    num_reports: int
+    """Results recorded: a pruned trial is trained as far as it came."""
+    node: str | None
+    """Where it was trained; elsewhere the last digits may differ."""
+    trial: TrialSpec
+
+    @classmethod
+    def from_record(cls, record: Record) -> "TrialFile":
+        """The trial file of a record."""
+        return cls(
+            trial_id=record.trial_id,
+            search=record.search,
+            metric=record.metric,
+            value=record.value,
+            num_reports=len(record.curve),
+            node=record.facts.provenance.node if record.facts else None,
+            trial=record.spec,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "TrialFile":
+        """Read a trial file; UserError if it is none."""
+        try:
+            # Through JSON, where a list is the only way to write a tuple.
+            return cls.model_validate_json(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8"))))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise UserError(f"{path} is no trial file: {place}: {first['msg'].lower()}") from error
+        except (OSError, UnicodeDecodeError, TypeError, yaml.YAMLError) as error:
+            raise UserError(f"cannot read the trial file {path}: {error}") from error
+
+    def to_yaml(self) -> str:
+        """The file's text."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        return text
+
+
+class RerunOutcome(Value):
+    """What training a trial again gave."""
+
+    trial_id: str
+    metric: str
+    recorded: float | None
+    value: float
+    difference: float | None
+    """Value less recorded: 0 on the same machine with the same number of threads."""
+
+
+def rerun(
+    file: TrialFile, place: DataPlace, *, on_result: Callable[[Result], None], weights: Path | None = None
+) -> RerunOutcome:
+    """Train a trial again with the seeds it had, as far as it came; save its weights as a state dict if asked.
+
+    Raises UserError where the data or the configuration cannot be had, TrainingDiverged as the training does.
+    """
+    _, training = open_training(file.trial, place, device=choose_device(file.trial.resources.gpu))
+    value = float("nan")
+    for count, result in enumerate(training.results(), start=1):
+        on_result(result)
+        value = getattr(result, file.metric)
+        if count == file.num_reports:
+            break
+    if weights is not None:
+        buffer = io.BytesIO()
+        torch.save(training.model.state_dict(), buffer)
+        write_atomically(weights, buffer.getvalue())
+    return RerunOutcome(
+        trial_id=file.trial_id,
+        metric=file.metric,
+        recorded=file.value,
+        value=value,
+        difference=None if file.value is None else value - file.value,
+    )

@@ -1,0 +1,104 @@
+"""From a trial spec to a training that is ready to run: data, subset, model, schedule, checkpoint."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.data.store import open_images
+from lkca_search.data.subsets import draw_subset, hold_out, indices_hash
+from lkca_search.models.registry import build_model, count_parameters
+from lkca_search.provenance import gather_provenance
+from lkca_search.records import Facts
+from lkca_search.seeds import derive_seed
+from lkca_search.training.checkpoint import load_newest_checkpoint
+from lkca_search.training.loop import Training
+from lkca_search.training.schedule import Schedule
+from lkca_search.trial import TrialSpec
+
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPlace:
+    """Where a machine finds images, and where it keeps them decoded."""
+
+    cache: Path
+    """Folder of decoded datasets."""
+    data_dir: Path | None
+    """Folder of datasets by name: LKCA_DATA_DIR."""
+
+
+def open_training(
+    spec: TrialSpec, place: DataPlace, *, device: torch.device, checkpoints: Iterable[Path] = ()
+) -> tuple[Facts, Training]:
+    """Make a training from its spec, continued from the newest checkpoint in the given folders.
+
+    Sets the number of threads and deterministic algorithms for the whole process. Raises UserError where the
+    data or the configuration cannot be had.
+    """
+    num_threads = spec.resources.cpu
+    _make_deterministic(num_threads)
+    images = open_images(spec.data.dataset, "train", cache=place.cache, data_dir=place.data_dir)
+    configuration, training = spec.configuration, spec.training
+    holdout = hold_out(images.labels, fraction=spec.data.validation, seed=derive_seed(spec.split_seed, "validation"))
+    draw_seed = derive_seed(spec.split_seed, "draw", configuration.draw)
+    subset = draw_subset(images.labels, holdout.train, fraction=configuration.data_fraction, seed=draw_seed)
+    schedule = Schedule.plan(training, configuration, num_images=len(subset))
+    batches = Batches(
+        images=images,
+        indices=subset,
+        batch_size=training.batch_size,
+        augment=spec.data.augment,
+        seed=spec.seed,
+        device=device,
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(spec.seed, "weights"))
+        model = build_model(configuration, images.shape, len(images.class_names)).to(device)
+    result = Training(
+        model=model,
+        batches=batches,
+        validation=Evaluation(
+            images=images,
+            indices=holdout.validation,
+            mean=batches.mean,
+            std=batches.std,
+            batch_size=_EVALUATION_BATCH,
+            device=device,
+        ),
+        schedule=schedule,
+        configuration=configuration,
+        seed=spec.seed,
+    )
+    state = load_newest_checkpoint(checkpoints, device=device)
+    if state is not None:
+        result.load_state(state)
+    facts = Facts(
+        num_parameters=count_parameters(model),
+        planned_steps=schedule.steps,
+        num_train_images=len(subset),
+        num_validation_images=len(holdout.validation),
+        data_hash=images.content_hash,
+        subset_hash=indices_hash(subset),
+        validation_hash=indices_hash(holdout.validation),
+        provenance=gather_provenance(
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu", num_threads=num_threads
+        ),
+    )
+    return facts, result
+
+
+def choose_device(gpu: float) -> torch.device:
+    """The device that a share of a GPU asks for: the first visible GPU, or the CPU where none is asked or there."""
+    return torch.device("cuda", 0) if gpu > 0 and torch.cuda.is_available() else torch.device("cpu")
+
+
+def _make_deterministic(num_threads: int) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

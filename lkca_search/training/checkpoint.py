@@ -1,0 +1,35 @@
+"""Checkpoints: a training's state in a file that is whole or not there."""
+
+import io
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lkca_search.storage import write_atomically
+
+
+def save_checkpoint(state: Mapping[str, Any], folder: Path, *, step: int) -> Path:
+    """Write a state into an attempt's folder, then remove the attempt's earlier checkpoint; return its path."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    path = folder / f"checkpoint-{step:08d}.pt"
+    write_atomically(path, buffer.getvalue())
+    for earlier in folder.glob("checkpoint-*.pt"):
+        if earlier.name < path.name:
+            earlier.unlink(missing_ok=True)
+    return path
+
+
+def load_newest_checkpoint(folders: Iterable[Path], *, device: torch.device) -> dict[str, Any] | None:
+    """Return the readable checkpoint of the largest step among attempts' folders, or None if there is none."""
+    paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
+    for path in sorted(paths, key=lambda path: path.name, reverse=True):
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            continue
+        return state
+    return None

@@ -1,0 +1,113 @@
+"""The training loop: a generator of results that can be cut at any of them and continued to the same numbers."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lkca_search.configuration import Configuration
+from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.records import Result
+from lkca_search.seeds import derive_seed
+from lkca_search.training.evaluate import evaluate
+from lkca_search.training.schedule import Schedule
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss of a step was not finite: the trial's own fault."""
+
+
+class Training:
+    """One training. Everything random is a function of (seed, step), so a state is weights, optimiser and curve."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        batches: Batches,
+        validation: Evaluation,
+        schedule: Schedule,
+        configuration: Configuration,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self._batches = batches
+        self._validation = validation
+        self._schedule = schedule
+        self._label_smoothing = configuration.label_smoothing
+        self._seed = seed
+        device = next(model.parameters()).device
+        self._cuda_devices = [device] if device.type == "cuda" else []
+        self._curve: list[Result] = []
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=schedule.peak, weight_decay=configuration.weight_decay, fused=True
+        )
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps so far, as of the last result."""
+        return self._curve[-1].step if self._curve else 0
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last result."""
+        return self._schedule.steps
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold; to be taken between two results."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "curve": [result.model_dump() for result in self._curve],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state: the results it holds are yielded again, then the training goes on."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._curve = [Result.model_validate(result) for result in state["curve"]]
+
+    def results(self) -> Iterator[Result]:
+        """Train to the end, yielding a result at each report; TrainingDiverged at a loss that is not finite."""
+        yield from tuple(self._curve)
+        for stop in self._schedule.reports[len(self._curve) :]:
+            self._curve.append(self._advance(stop))
+            yield self._curve[-1]
+
+    def _advance(self, stop: int) -> Result:
+        start, begun = self.step, time.perf_counter()
+        earlier_seconds = self._curve[-1].seconds if self._curve else 0.0
+        with torch.random.fork_rng(devices=self._cuda_devices):
+            losses = torch.stack([self._train_step(step) for step in range(start, stop)])
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            step = start + int((~finite).nonzero()[0, 0]) + 1
+            raise TrainingDiverged(f"the loss of step {step} of {self._schedule.steps} is not finite")
+        val_loss, val_accuracy = evaluate(self.model, self._validation)
+        samples = self._batches.samples_before(stop)
+        return Result(
+            step=stop,
+            epoch=samples / self._batches.num_images,
+            samples=samples,
+            seconds=earlier_seconds + time.perf_counter() - begun,
+            learning_rate=self._schedule.learning_rate(stop - 1),
+            train_loss=losses.mean().item(),
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            time=time.time(),
+        )
+
+    def _train_step(self, step: int) -> Tensor:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.learning_rate(step)
+        images, labels = self._batches.train_batch(step)
+        torch.manual_seed(derive_seed(self._seed, "step", step))
+        self.model.train()
+        loss = F.cross_entropy(self.model(images), labels, label_smoothing=self._label_smoothing)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return loss.detach()

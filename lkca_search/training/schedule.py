@@ -1,0 +1,56 @@
+"""How long a trial trains, when it is evaluated, and what its learning rate is at each step."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from lkca_search.configuration import Configuration
+from lkca_search.spec import TrainingSection
+
+_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A trial's steps, laid out before the first of them."""
+
+    steps: int
+    """Optimiser steps of the whole training."""
+    reports: tuple[int, ...]
+    """Step numbers after which the trial is evaluated; the last one is `steps`."""
+    warmup_steps: int
+    """Steps over which the learning rate rises linearly."""
+    peak: float
+    """Largest learning rate."""
+
+    @classmethod
+    def plan(cls, training: TrainingSection, configuration: Configuration, *, num_images: int) -> Self:
+        """Lay out the training of one configuration on a subset of `num_images`."""
+        steps = planned_steps(training, num_images=num_images)
+        count = min(training.num_reports, steps)
+        return cls(
+            steps=steps,
+            reports=tuple(round(i * steps / count) for i in range(1, count + 1)),
+            warmup_steps=round(configuration.warmup_fraction * steps),
+            peak=configuration.learning_rate,
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step counted from 0: a linear rise, then half a cosine down to 1e-6."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        floor = min(_FLOOR, self.peak)
+        return floor + (self.peak - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def planned_steps(training: TrainingSection, *, num_images: int) -> int:
+    """Optimiser steps that a length in epochs, steps or samples comes to; an epoch's last batch may be smaller."""
+    batch_size = min(training.batch_size, num_images)
+    steps_per_epoch = math.ceil(num_images / batch_size)
+    if training.steps is not None:
+        return training.steps
+    if training.epochs is not None:
+        return training.epochs * steps_per_epoch
+    epochs, rest = divmod(training.samples or 0, num_images)
+    return epochs * steps_per_epoch + math.ceil(rest / batch_size)

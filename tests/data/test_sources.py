@@ -1,0 +1,289 @@
+import os
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from lkca_search.data.sources import find_source, list_datasets
+from lkca_search.errors import DataError
+
+DATA_DIR = Path(os.environ["LKCA_DATA_DIR"]) if "LKCA_DATA_DIR" in os.environ else None
+NUM_ROWS = 30
+
+
+def png(pixels: NDArray[Any], mode: str = "L") -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, format="PNG")
+    return file.getvalue()
+
+
+def gray_digits() -> NDArray[np.uint8]:
+    images: NDArray[np.float64] = load_digits().images[:NUM_ROWS]
+    return np.round(images * 255 / 16).astype(np.uint8)
+
+
+def columns(mode: str = "L") -> dict[str, Any]:
+    """Thirty real digits, three of each class, in plain lists that a test may spoil."""
+    return {
+        "image": [png(pixels, mode) for pixels in gray_digits()],
+        "label": load_digits().target[:NUM_ROWS].tolist(),
+        "label_name": [f"digit {label}" for label in load_digits().target[:NUM_ROWS]],
+    }
+
+
+def write(folder: Path, train: dict[str, Any], test: dict[str, Any] | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table(train), folder / "train.parquet")
+    pq.write_table(pa.table(columns() if test is None else test), folder / "test.parquet")
+    return folder
+
+
+def read(folder: Path, split: Any = "train") -> Any:
+    return find_source(f"parquet:{folder}", data_dir=None).read(split)
+
+
+@pytest.mark.parametrize("dataset", list_datasets(data_dir=DATA_DIR))
+def test_both_splits_of_a_dataset_have_the_same_shape_and_classes(dataset: str) -> None:
+    source = find_source(dataset, data_dir=DATA_DIR)
+    train, test = source.read("train"), source.read("test")
+    assert source.name == dataset
+    assert train.class_names == test.class_names
+    assert train.pixels.shape[1:] == test.pixels.shape[1:]
+    for images in (train, test):
+        assert images.pixels.dtype == np.uint8
+        assert images.labels.dtype == np.int64
+        assert len(images.pixels) == len(images.labels)
+        assert np.bincount(images.labels, minlength=len(train.class_names)).min() > 0
+        assert 0.1 < images.pixels.mean() / 255 < 0.9
+
+
+def test_the_digits_are_those_of_scikit_learn_each_in_one_split() -> None:
+    source = find_source("digits", data_dir=None)
+    train, test = source.read("train"), source.read("test")
+    assert (train.pixels.shape, test.pixels.shape) == ((1438, 8, 8, 1), (359, 8, 8, 1))
+    images = np.concatenate([train.pixels, test.pixels])[..., 0] * (16 / 255)
+    labels = np.concatenate([train.labels, test.labels])
+    bundled = load_digits()
+    read_rows = sorted((*image.round().ravel(), label) for image, label in zip(images, labels, strict=True))
+    assert read_rows == sorted(
+        (*image.ravel(), label) for image, label in zip(*load_digits(return_X_y=True), strict=True)
+    )
+    shares = np.bincount(test.labels) / np.bincount(bundled.target)
+    assert (np.abs(shares - 0.2) < 0.003).all()
+    assert train.class_names == tuple("0123456789")
+
+
+def test_the_split_of_the_digits_is_always_the_same() -> None:
+    first, second = (find_source("digits", data_dir=None) for _ in range(2))
+    assert first.fingerprint("test") == second.fingerprint("test")
+    np.testing.assert_array_equal(first.read("test").pixels, second.read("test").pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_gray_images_keep_one_channel(tmp_path: Path, mode: str) -> None:
+    images = read(write(tmp_path, columns(mode)))
+    expected = np.stack([np.asarray(Image.fromarray(p).convert(mode).convert("L")) for p in gray_digits()])
+    np.testing.assert_array_equal(images.pixels, expected[..., None])
+    assert images.class_names[3] == "digit 3"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_one_coloured_image_makes_all_images_rgb(tmp_path: Path, mode: str) -> None:
+    rows = columns()
+    rows["image"][7] = png(gray_digits()[7], mode)
+    np.testing.assert_array_equal(read(write(tmp_path, rows)).pixels, np.repeat(gray_digits()[..., None], 3, axis=3))
+
+
+def test_a_colour_survives_decoding(tmp_path: Path) -> None:
+    rows = columns("RGB")
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[2, 5] = (250, 20, 3)
+    rows["image"][4] = png(red, "RGB")
+    np.testing.assert_array_equal(read(write(tmp_path, rows)).pixels[4], red)
+
+
+def _hugging_face(rows: dict[str, Any]) -> dict[str, Any]:
+    return rows | {"image": [{"bytes": data, "path": None} for data in rows["image"]]}
+
+
+def _dictionary_and_int16(rows: dict[str, Any]) -> dict[str, Any]:
+    label = pa.array(rows["label"], pa.int16())
+    return rows | {"label": label, "label_name": pa.array(rows["label_name"]).dictionary_encode()}
+
+
+def _extra_column(rows: dict[str, Any]) -> dict[str, Any]:
+    return {"id": list(range(NUM_ROWS)), **rows}
+
+
+@pytest.mark.parametrize("variant", [_hugging_face, _dictionary_and_int16, _extra_column])
+def test_every_layout_of_the_columns_reads_the_same(
+    tmp_path: Path, variant: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    images = read(write(tmp_path, variant(columns())))
+    np.testing.assert_array_equal(images.pixels, gray_digits()[..., None])
+    np.testing.assert_array_equal(images.labels, columns()["label"])
+
+
+def test_files_of_a_split_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    table = pa.table(columns())
+    pq.write_table(table.slice(10), tmp_path / "train-00001-of-00002.parquet")
+    pq.write_table(table.slice(0, 10), tmp_path / "train-00000-of-00002.parquet")
+    np.testing.assert_array_equal(read(tmp_path).pixels, gray_digits()[..., None])
+
+
+def test_an_error_in_a_later_file_names_that_file_and_its_row(tmp_path: Path) -> None:
+    rows = columns()
+    rows["image"][12] = b"no image"
+    table = pa.table(rows)
+    pq.write_table(table.slice(0, 10), tmp_path / "train-0.parquet")
+    pq.write_table(table.slice(10), tmp_path / "train-1.parquet")
+    with pytest.raises(DataError, match=r"train-1\.parquet, row 2\)$"):
+        read(tmp_path)
+
+
+def test_a_name_is_a_folder_of_the_data_directory(tmp_path: Path) -> None:
+    write(tmp_path / "mine", columns())
+    (tmp_path / "not_data").mkdir()
+    assert list_datasets(data_dir=tmp_path) == ("digits", "mine")
+    assert len(find_source("mine", data_dir=tmp_path).read("test").labels) == NUM_ROWS
+
+
+def test_a_fingerprint_changes_when_its_files_do(tmp_path: Path) -> None:
+    source = find_source(f"parquet:{write(tmp_path, columns())}", data_dir=None)
+    before = source.fingerprint("train"), source.fingerprint("test")
+    assert before == (source.fingerprint("train"), source.fingerprint("test"))
+    stat = (tmp_path / "train.parquet").stat()
+    os.utime(tmp_path / "train.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert source.fingerprint("train") != before[0]
+    assert source.fingerprint("test") == before[1]
+
+
+def _set(column: str, row: int, value: Any) -> Callable[[dict[str, Any]], None]:
+    def spoil(rows: dict[str, Any]) -> None:
+        rows[column][row] = value
+
+    return spoil
+
+
+def _spoil_all(column: str, values: Sequence[Any]) -> Callable[[dict[str, Any]], None]:
+    def spoil(rows: dict[str, Any]) -> None:
+        rows[column] = values
+
+    return spoil
+
+
+def _truncate_image(rows: dict[str, Any]) -> None:
+    rows["image"][5] = rows["image"][5][:-25]
+
+
+def _drop_class_4(rows: dict[str, Any]) -> None:
+    rows["label"] = [9 if label == 4 else label for label in rows["label"]]
+
+
+def _empty(rows: dict[str, Any]) -> None:
+    table = pa.table(columns())
+    rows.update({name: table[name].slice(0, 0) for name in rows})
+
+
+SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_set("image", 5, b"no image"), r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
+        (_set("image", 0, b""), r"image cannot be decoded: .* \(.*train\.parquet, row 0\)"),
+        (_truncate_image, r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
+        (_set("image", 5, SIXTEEN_BITS), r"8 bits a channel, got mode I;16 \(.*train\.parquet, row 5\)"),
+        (_set("image", 6, png(np.zeros((9, 8), np.uint8))), r"the first, 8x8, got 8x9 \(.*train\.parquet, row 6\)"),
+        (
+            _set("image", 3, None),
+            r"column 'image' must have a value in every row, got null \(.*train\.parquet, row 3\)",
+        ),
+        (
+            _set("label", 3, None),
+            r"column 'label' must have a value in every row, got null \(.*train\.parquet, row 3\)",
+        ),
+        (_set("label_name", 3, None), r"column 'label_name' must have a value .* \(.*train\.parquet, row 3\)"),
+        (_set("label", 8, -1), r"labels must be 0 to .*, got -1 \(.*train\.parquet, row 8\)"),
+        (_set("label", 8, 77), r"labels must be 0 to .*, got 77 but never 10 \(.*train\.parquet, row 8\)"),
+        (_drop_class_4, r"labels must be 0 to .*, got 5 but never 4 \(.*train\.parquet, row 5\)"),
+        (_set("label_name", 13, "three"), r"got 'three' for label 3 \(.*row 13\), but 'digit 3' \(.*row 3\)"),
+        (_spoil_all("label", ["3"] * NUM_ROWS), r"column 'label' must hold integers, got string \(.*train\.parquet\)"),
+        (
+            _spoil_all("label_name", [3] * NUM_ROWS),
+            r"column 'label_name' must hold strings, got int64 \(.*train\.parquet\)",
+        ),
+        (_spoil_all("image", ["3"] * NUM_ROWS), r"column 'image' must hold encoded bytes.*, got string \(.*\)"),
+        (
+            _spoil_all("image", [{"path": "a"}] * NUM_ROWS),
+            r"column 'image' must hold .*, got struct<path: string> \(.*\)",
+        ),
+        (lambda rows: rows.pop("image"), r"column 'image' .* must be there, got columns label, label_name \(.*\)"),
+        (lambda rows: rows.pop("label_name"), r"column 'label_name' .* got columns image, label \(.*train\.parquet\)"),
+        (_empty, r"a split must hold images, got none in the train files of "),
+    ],
+)
+def test_a_spoiled_file_is_refused_with_rule_value_and_place(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    rows = columns()
+    spoil(rows)
+    folder = write(tmp_path, rows)
+    with pytest.raises(DataError, match=message):
+        read(folder)
+    assert len(read(folder, "test").labels) == NUM_ROWS
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, kept: float) -> None:
+    path = write(tmp_path, columns()) / "train.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
+    with pytest.raises(DataError, match=r"file cannot be read as Parquet: .* \(.*train\.parquet\)"):
+        read(tmp_path)
+
+
+def test_a_page_of_garbage_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path, columns()) / "train.parquet"
+    data = bytearray(path.read_bytes())
+    data[4:400] = b"\xff" * 396
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"file cannot be read as Parquet: .* \(.*train\.parquet\)"):
+        read(tmp_path)
+
+
+def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must be a folder, found none at .*nowhere"):
+        find_source(f"parquet:{tmp_path}/nowhere", data_dir=None)
+    with pytest.raises(DataError, match=r"must have files train\*\.parquet, found none in "):
+        find_source(f"parquet:{tmp_path}", data_dir=None)
+    (write(tmp_path, columns()) / "test.parquet").unlink()
+    with pytest.raises(DataError, match=r"must have files test\*\.parquet, found none in "):
+        read(tmp_path, "test")
+
+
+def test_an_unknown_dataset_is_refused_with_what_there_is_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"'cifar10': there is digits and parquet:PATH; .* set LKCA_DATA_DIR to .* cifar10/"
+    ):
+        find_source("cifar10", data_dir=None)
+    write(tmp_path / "mine", columns())
+    with pytest.raises(
+        DataError, match=r"there is digits, mine and parquet:PATH; put train\*\.parquet .* into .*cifar10"
+    ):
+        find_source("cifar10", data_dir=tmp_path)
+    with pytest.raises(DataError, match=r"LKCA_DATA_DIR, which must be a folder, found none at .*nowhere"):
+        find_source("cifar10", data_dir=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"must not be a path, got 'a/b'; parquet:a/b reads that folder"):
+        find_source("a/b", data_dir=tmp_path)
+    with pytest.raises(DataError, match="parquet:PATH must name a folder"):
+        find_source("parquet:", data_dir=tmp_path)

@@ -1,0 +1,230 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lkca_search.data import store
+from lkca_search.data.sources import Digits, find_source
+from lkca_search.data.store import Images, hash_content, open_images
+from lkca_search.errors import DataError
+
+OPEN_ON_SIGNAL = """
+import logging, os, sys, time
+from pathlib import Path
+from lkca_search.data.sources import Digits
+from lkca_search.data.store import open_images
+
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+read = Digits.read
+Digits.read = lambda self, split: (time.sleep(0.5), read(self, split))[1]
+print("ready", flush=True)
+sys.stdin.readline()
+images = open_images("digits", "train", cache=Path(sys.argv[1]))
+print("hash", images.content_hash)
+"""
+
+STOP_BEFORE_THE_RENAME = """
+import os, sys, time
+from pathlib import Path
+from lkca_search.data.store import open_images
+
+def stop(descriptor):
+    print("written", flush=True)
+    time.sleep(60)
+
+os.fsync = stop
+open_images("digits", "train", cache=Path(sys.argv[1]))
+"""
+
+
+def start(script: str, cache: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, str(cache)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def open_digits(cache: Path, split: Any = "train") -> Images:
+    return open_images("digits", split, cache=cache)
+
+
+def arrow_file(cache: Path) -> Path:
+    (path,) = cache.glob("*.arrow")
+    return path
+
+
+def refuse_to_decode(*_: object) -> None:
+    raise AssertionError("decoded again")
+
+
+def test_stored_images_equal_those_of_their_source(tmp_path: Path) -> None:
+    images, decoded = open_digits(tmp_path), find_source("digits", data_dir=None).read("train")
+    np.testing.assert_array_equal(images.pixels, decoded.pixels)
+    np.testing.assert_array_equal(images.labels, decoded.labels)
+    assert (images.name, images.class_names) == ("digits", decoded.class_names)
+    assert (images.shape, len(images)) == ((8, 8, 1), len(decoded.labels))
+    assert images.shape.channels == 1
+    assert images.pixels.flags.c_contiguous
+
+
+def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_digits(tmp_path)
+    monkeypatch.setattr(Digits, "read", refuse_to_decode)
+    second = open_digits(tmp_path)
+    assert first.content_hash == second.content_hash
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+
+
+def test_opening_train_never_opens_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    for method in (Digits.read, Digits.fingerprint):
+
+        def spy(self: Digits, split: Any, method: Any = method) -> Any:
+            asked.append(split)
+            return method(self, split)
+
+        monkeypatch.setattr(Digits, method.__name__, spy)
+    open_digits(tmp_path)
+    assert set(asked) == {"train"}
+    assert "-train-" in arrow_file(tmp_path).name
+
+
+def test_images_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
+    open_digits(tmp_path)
+    allocated = pa.total_allocated_bytes()
+    images = open_digits(tmp_path)
+    assert pa.total_allocated_bytes() == allocated
+    for array in (images.pixels, images.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+
+
+def test_the_content_hash_is_that_of_shape_pixels_and_labels(tmp_path: Path) -> None:
+    images = open_digits(tmp_path / "one")
+    assert images.content_hash == open_digits(tmp_path / "other").content_hash
+    assert images.content_hash == hash_content(images.pixels, images.labels)
+    assert images.content_hash != open_digits(tmp_path / "one", "test").content_hash
+    changed = images.pixels.copy()
+    changed[5, 1, 1, 0] ^= 1
+    relabelled = np.roll(images.labels, 1)
+    reshaped = images.pixels.reshape(-1, 4, 16, 1)
+    others = {hash_content(changed, images.labels), hash_content(images.pixels, relabelled)}
+    assert len({images.content_hash, hash_content(reshaped, images.labels), *others}) == 4
+
+
+def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
+    images = open_digits(tmp_path)
+    with pa.memory_map(str(arrow_file(tmp_path))) as file:
+        metadata = json.loads(pa.ipc.open_file(file).schema.metadata[b"lkca_search.images"])
+    assert metadata == {
+        "schema_version": 1,
+        "name": "digits",
+        "split": "train",
+        "shape": [8, 8, 1],
+        "num_images": len(images),
+        "class_names": list("0123456789"),
+        "class_counts": np.bincount(images.labels).tolist(),
+        "content_hash": images.content_hash,
+    }
+
+
+def test_another_fingerprint_is_decoded_into_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_digits(tmp_path)
+    monkeypatch.setattr(Digits, "fingerprint", lambda self, split: "changed")
+    open_digits(tmp_path)
+    assert len(list(tmp_path.glob("*.arrow"))) == 2
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
+def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, kept: float, caplog: pytest.LogCaptureFixture) -> None:
+    expected = open_digits(tmp_path).content_hash
+    path = arrow_file(tmp_path)
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[: int(kept * len(data))])
+    images = open_digits(tmp_path)
+    assert images.content_hash == expected == hash_content(images.pixels, images.labels)
+    assert "made again, since it cannot be read" in caplog.text
+    assert path.read_bytes() == data
+
+
+def test_a_file_of_another_schema_version_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SCHEMA_VERSION", 0)
+    open_digits(tmp_path)
+    inode = arrow_file(tmp_path).stat().st_ino
+    monkeypatch.undo()
+    images = open_digits(tmp_path)
+    assert arrow_file(tmp_path).stat().st_ino != inode
+    assert images.content_hash == hash_content(images.pixels, images.labels)
+
+
+def test_an_arrow_file_of_something_else_is_made_again(tmp_path: Path) -> None:
+    expected = open_digits(tmp_path).content_hash
+    path = arrow_file(tmp_path)
+    path.unlink()
+    table = pa.table({"pixels": [1, 2, 3]})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    assert open_digits(tmp_path).content_hash == expected
+
+
+def test_processes_that_open_an_empty_cache_at_once_decode_once(tmp_path: Path) -> None:
+    processes = [start(OPEN_ON_SIGNAL, tmp_path / "cache") for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert "".join(outputs).count("decoded train images of digits") == 1
+    expected = open_digits(tmp_path / "cache").content_hash
+    assert [output.split()[-1] for output in outputs] == [expected] * 4
+
+
+def test_a_process_killed_while_it_writes_leaves_nothing_that_is_trusted(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    process = start(STOP_BEFORE_THE_RENAME, cache)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    process.kill()
+    process.communicate(timeout=60)
+    assert list(cache.glob("*.partial"))
+    assert not list(cache.glob("*.arrow"))
+    images = open_digits(cache)
+    assert images.content_hash == open_digits(tmp_path / "untouched").content_hash
+    assert images.content_hash == hash_content(images.pixels, images.labels)
+    assert not list(cache.glob("*.partial"))
+
+
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"must have a place to be kept, but .*cache cannot take them"):
+        open_digits(tmp_path / "file" / "cache")
+
+
+def test_a_dataset_that_cannot_be_read_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoiled(self: Digits, split: Any) -> None:
+        raise DataError("spoiled")
+
+    monkeypatch.setattr(Digits, "read", spoiled)
+    with pytest.raises(DataError, match="spoiled"):
+        open_digits(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_full_cache_can_be_opened_without_writing_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_digits(tmp_path)
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())
+    monkeypatch.setattr(store, "FileLock", refuse_to_decode)
+    monkeypatch.setattr(os, "replace", refuse_to_decode)
+    open_digits(tmp_path)
+    assert before == sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lkca_search.data.subsets import draw_subset, hold_out, indices_hash
+from lkca_search.errors import DataError
+
+Labels = NDArray[np.int64]
+SEEDS = st.integers(0, 2**32 - 1)
+FRACTIONS = st.floats(0.001, 0.999)
+
+
+@st.composite
+def unbalanced_labels(draw: st.DrawFn) -> Labels:
+    """One to eight classes of 2 to 300 images, shuffled."""
+    counts = draw(st.lists(st.one_of(st.integers(2, 5), st.integers(2, 300)), min_size=1, max_size=8))
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return np.random.default_rng(draw(SEEDS)).permutation(labels)
+
+
+def _works(labels: Labels, fraction: float) -> bool:
+    return bool((np.bincount(labels) * fraction >= 0.5).all())
+
+
+@given(unbalanced_labels(), FRACTIONS, SEEDS)
+def test_validation_and_training_images_are_the_whole_split_and_disjoint(
+    labels: Labels, fraction: float, seed: int
+) -> None:
+    parts = hold_out(labels, fraction=fraction, seed=seed)
+    assert sorted([*parts.train, *parts.validation]) == list(range(len(labels)))
+    for indices in (parts.train, parts.validation):
+        assert indices.dtype == np.int64
+        assert (np.diff(indices) > 0).all()
+
+
+@given(unbalanced_labels(), FRACTIONS, SEEDS)
+def test_every_class_is_held_out_in_its_share_and_keeps_an_image_on_each_side(
+    labels: Labels, fraction: float, seed: int
+) -> None:
+    counts = np.bincount(labels)
+    held_out = np.bincount(labels[hold_out(labels, fraction=fraction, seed=seed).validation], minlength=len(counts))
+    assert (held_out >= 1).all()
+    assert (held_out <= counts - 1).all()
+    nearest = (np.abs(held_out - fraction * counts) <= 0.5 + 1e-9) | (held_out == 1) | (held_out == counts - 1)
+    assert nearest.all()
+
+
+@given(unbalanced_labels(), FRACTIONS, FRACTIONS, SEEDS)
+def test_a_smaller_fraction_is_inside_a_larger_one(labels: Labels, one: float, other: float, seed: int) -> None:
+    small, large = sorted((one, other))
+    assume(_works(labels, small))
+    indices = np.arange(len(labels))
+    smaller = draw_subset(labels, indices, fraction=small, seed=seed)
+    larger = draw_subset(labels, indices, fraction=large, seed=seed)
+    assert set(smaller) <= set(larger)
+
+
+@given(unbalanced_labels(), FRACTIONS, SEEDS)
+def test_every_class_is_within_one_image_of_its_share(labels: Labels, fraction: float, seed: int) -> None:
+    assume(_works(labels, fraction))
+    subset = draw_subset(labels, np.arange(len(labels)), fraction=fraction, seed=seed)
+    share = np.bincount(labels) * fraction
+    assert (np.abs(np.bincount(labels[subset]) - share) < 1).all()
+
+
+@given(st.integers(1, 200), st.integers(2, 100), FRACTIONS)
+def test_equal_classes_give_the_whole_fraction_within_half_an_image(classes: int, count: int, fraction: float) -> None:
+    assume(fraction * count >= 1)
+    labels = np.repeat(np.arange(classes), count)
+    subset = draw_subset(labels, np.arange(len(labels)), fraction=fraction, seed=0)
+    assert abs(len(subset) - fraction * len(labels)) <= 0.5 + 1e-9
+
+
+@given(unbalanced_labels(), FRACTIONS, SEEDS, SEEDS)
+def test_the_number_of_images_of_a_class_does_not_depend_on_the_seed(
+    labels: Labels, fraction: float, seed: int, other: int
+) -> None:
+    assume(_works(labels, fraction))
+    one, another = (draw_subset(labels, np.arange(len(labels)), fraction=fraction, seed=s) for s in (seed, other))
+    np.testing.assert_array_equal(np.bincount(labels[one]), np.bincount(labels[another]))
+
+
+@given(unbalanced_labels(), FRACTIONS, SEEDS)
+def test_a_subset_of_the_training_images_has_no_validation_image(labels: Labels, fraction: float, seed: int) -> None:
+    parts = hold_out(labels, fraction=0.3, seed=seed)
+    assume(_works(labels[parts.train], fraction))
+    subset = draw_subset(labels, parts.train, fraction=fraction, seed=seed)
+    assert set(subset) <= set(parts.train)
+    assert (np.diff(subset) > 0).all()
+
+
+@given(unbalanced_labels(), SEEDS)
+def test_the_whole_fraction_is_every_image(labels: Labels, seed: int) -> None:
+    train = hold_out(labels, fraction=0.2, seed=seed).train
+    np.testing.assert_array_equal(draw_subset(labels, train, fraction=1.0, seed=seed), train)
+
+
+@given(unbalanced_labels(), FRACTIONS, SEEDS)
+def test_the_same_seed_gives_the_same_images(labels: Labels, fraction: float, seed: int) -> None:
+    assume(_works(labels, fraction))
+    indices = np.arange(len(labels))
+    first, second = (draw_subset(labels, indices, fraction=fraction, seed=seed) for _ in range(2))
+    assert indices_hash(first) == indices_hash(second)
+    first, second = (hold_out(labels, fraction=fraction, seed=seed).validation for _ in range(2))
+    assert indices_hash(first) == indices_hash(second)
+
+
+@given(SEEDS, SEEDS)
+def test_another_seed_gives_other_images(seed: int, other: int) -> None:
+    assume(seed != other)
+    labels = np.repeat(np.arange(4), 100)
+    indices = np.arange(400)
+    drawn = [indices_hash(draw_subset(labels, indices, fraction=0.25, seed=s)) for s in (seed, other)]
+    held_out = [indices_hash(hold_out(labels, fraction=0.25, seed=s).validation) for s in (seed, other)]
+    assert len({*drawn, *held_out}) == 4
+
+
+@given(SEEDS)
+def test_a_subset_does_not_depend_on_the_order_of_the_indices(seed: int) -> None:
+    labels = np.repeat(np.arange(4), 10)
+    indices = np.random.default_rng(seed).permutation(40)
+    expected = draw_subset(labels, np.arange(40), fraction=0.5, seed=3)
+    np.testing.assert_array_equal(draw_subset(labels, indices, fraction=0.5, seed=3), expected)
+
+
+@given(unbalanced_labels(), SEEDS)
+def test_the_smallest_fraction_that_an_error_names_works_and_less_does_not(labels: Labels, seed: int) -> None:
+    indices = np.arange(len(labels))
+    with pytest.raises(DataError, match=r"images of class \d+ is none; the smallest that works is ") as error:
+        draw_subset(labels, indices, fraction=1e-6, seed=seed)
+    smallest = float(str(error.value).rsplit(maxsplit=1)[-1])
+    assert np.bincount(labels[draw_subset(labels, indices, fraction=smallest, seed=seed)]).min() == 1
+    with pytest.raises(DataError):
+        draw_subset(labels, indices, fraction=smallest * 0.998, seed=seed)
+
+
+def test_an_empty_class_is_named_with_its_count() -> None:
+    labels = np.repeat([0, 1, 2], [100, 20, 50])
+    with pytest.raises(DataError, match=r"0\.02 of the 20 images of class 1 is none; .* works is 0\.025$"):
+        draw_subset(labels, np.arange(170), fraction=0.02, seed=0)
+
+
+def test_a_class_of_one_image_cannot_be_held_out_from() -> None:
+    with pytest.raises(DataError, match=r"every class must have 2 images, .* got 1 of 2"):
+        hold_out(np.array([0, 0, 1, 1, 2]), fraction=0.5, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_fraction_held_out_is_above_0_and_below_1(fraction: float) -> None:
+    with pytest.raises(DataError, match="above 0 and below 1, got"):
+        hold_out(np.array([0, 0]), fraction=fraction, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
+def test_a_data_fraction_is_above_0_and_at_most_1(fraction: float) -> None:
+    with pytest.raises(DataError, match="above 0 and at most 1, got"):
+        draw_subset(np.array([0, 0]), np.arange(2), fraction=fraction, seed=0)
+
+
+def test_the_draws_are_the_same_on_every_machine() -> None:
+    labels = np.repeat(np.arange(3), [7, 30, 12])
+    parts = hold_out(labels, fraction=0.2, seed=5)
+    subset = draw_subset(labels, parts.train, fraction=0.25, seed=5)
+    assert parts.validation.tolist() == [0, 10, 15, 18, 26, 28, 36, 43, 44]
+    assert subset.tolist() == [3, 5, 8, 13, 30, 31, 33, 35, 46, 48]
+
+
+def test_the_hash_of_indices_is_that_of_their_little_endian_bytes() -> None:
+    known = "7c9fa136d4413fa6173637e883b6998d32e1d675f88cddff9dcbcf331820f4b8"
+    assert indices_hash(np.array([1], dtype=np.int64)) == known
+    assert indices_hash(np.array([1], dtype=">i8")) == known
+    assert indices_hash(np.array([2], dtype=np.int64)) != known
