@@ -134,7 +134,7 @@ def read_records(folder: SearchFolder) -> list[Record]:
 
 
 def _identity(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in ("trial_id", "search", "cell", "number")}
+    return {name: getattr(record, name) for name in _IDENTITY}
 
 
 def _trial_row(record: Record) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _trial_row(record: Record) -> dict[str, Any]:
         "seed": record.spec.seed,
         "split_seed": record.spec.split_seed,
         **record.spec.configuration.model_dump(),
-        **(record.curve[-1].model_dump() if record.curve else {}),
+        **(record.curve[-1].model_dump(include=set(_LAST_RESULT)) if record.curve else {}),
         **facts,
         **provenance,
     }
@@ -170,7 +170,9 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
-_IDENTITY_FIELDS = _fields(Record, ("trial_id", "search", "cell", "number"))
+_LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
+_IDENTITY = ("trial_id", "search", "cell", "number")
+_IDENTITY_FIELDS = _fields(Record, _IDENTITY)
 _CURVES = pa.schema([*_IDENTITY_FIELDS, *_fields(Result)])
 _TRIALS = pa.schema(
     [
@@ -179,7 +181,7 @@ _TRIALS = pa.schema(
         *_fields(DataSection, ("dataset",)),
         *_fields(TrialSpec, ("seed", "split_seed")),
         *_fields(Configuration),
-        *_fields(Result),
+        *_fields(Result, _LAST_RESULT),
         *_fields(Facts, [name for name in Facts.model_fields if name != "provenance"]),
         *_fields(Provenance),
     ]

@@ -78,6 +78,8 @@ def rerun(
         return
     recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}, difference {outcome.difference!r}"
     typer.echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r}{recorded}")
+    for change in outcome.changes:
+        typer.echo(f"  {change}")
 
 
 def _place(home: Home) -> "DataPlace":

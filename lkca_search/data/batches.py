@@ -56,6 +56,7 @@ class Batches:
 
     def train_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W), float32 and normalised, and labels (B,), int64, of a step counted from 0."""
+        assert step >= 0
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
         rows = self._epoch_order(epoch)[start : start + self.batch_size]

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from lkca_search.errors import UserError
-from lkca_search.records import Record, Result
+from lkca_search.records import Facts, Record, Result
 from lkca_search.storage import write_atomically
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
 from lkca_search.trial import TrialSpec
@@ -27,8 +27,8 @@ class TrialFile(Value):
     """The metric as recorded; None for a trial that failed."""
     num_reports: int
     """Results recorded: a pruned trial is trained as far as it came."""
-    node: str | None
-    """Where it was trained; elsewhere the last digits may differ."""
+    facts: Facts | None
+    """Data, code and machine of the first time; what differs now may explain a difference of the metric."""
     trial: TrialSpec
 
     @classmethod
@@ -40,7 +40,7 @@ class TrialFile(Value):
             metric=record.metric,
             value=record.value,
             num_reports=len(record.curve),
-            node=record.facts.provenance.node if record.facts else None,
+            facts=record.facts,
             trial=record.spec,
         )
 
@@ -72,6 +72,8 @@ class RerunOutcome(Value):
     value: float
     difference: float | None
     """Value less recorded: 0 on the same machine with the same number of threads."""
+    changes: tuple[str, ...]
+    """Which facts differ from the recorded ones."""
 
 
 def rerun(
@@ -81,7 +83,7 @@ def rerun(
 
     Raises UserError where the data or the configuration cannot be had, TrainingDiverged as the training does.
     """
-    _, training = open_training(file.trial, place, device=choose_device(file.trial.resources.gpu))
+    facts, training = open_training(file.trial, place, device=choose_device(file.trial.resources.gpu))
     value = float("nan")
     for count, result in enumerate(training.results(), start=1):
         on_result(result)
@@ -98,4 +100,12 @@ def rerun(
         recorded=file.value,
         value=value,
         difference=None if file.value is None else value - file.value,
+        changes=tuple(_changes(file.facts, facts)) if file.facts else (),
     )
+
+
+def _changes(was: Facts, now: Facts) -> Iterator[str]:
+    for old, new in ((was, now), (was.provenance, now.provenance)):
+        for name, value in old:
+            if name != "provenance" and value != getattr(new, name):
+                yield f"{name} was {value}, is {getattr(new, name)}"
