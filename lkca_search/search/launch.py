@@ -54,7 +54,8 @@ def launch(
         mlflow = MLflowTracker(lambda: _open_store(folder, home), folder)
         ledger = Ledger(folder, spec, images.shape, Trackers([mlflow, console]))
         try:
-            run_search(ledger, place, address=address, num_cpus=num_cpus)
+            if ledger.num_due:
+                run_search(ledger, place, address=address, num_cpus=num_cpus)
         finally:
             records = read_records(folder)
             write_tables(records, folder.root)

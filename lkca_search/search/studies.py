@@ -85,7 +85,9 @@ class Study:
     def _sampler(self, number: int) -> BaseSampler:
         search = self._spec.search
         seed = derive_seed(search.seed, "sampler", self._cell.key)
-        return _SAMPLERS[search.sampler](seed, number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's `group`, which conditions need, and QMC
+            return _SAMPLERS[search.sampler](seed, number)
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> Scalar:
@@ -103,11 +105,9 @@ def _suggest(trial: Trial, name: str, domain: Domain) -> Scalar:
 
 
 def _tpe(seed: int, number: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # `group` is experimental; conditions need it
-        return TPESampler(
-            seed=derive_seed(seed, number), n_startup_trials=10, multivariate=True, group=True, constant_liar=True
-        )
+    return TPESampler(
+        seed=derive_seed(seed, number), n_startup_trials=10, multivariate=True, group=True, constant_liar=True
+    )
 
 
 def _random(seed: int, number: int) -> BaseSampler:

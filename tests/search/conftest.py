@@ -1,0 +1,27 @@
+"""The folder and the ledger of a toy search."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import DIGITS, make_spec
+
+from lkca_search.search.ledger import Ledger
+from lkca_search.storage import Home, SearchFolder
+from lkca_search.tracking.tracker import Tracker
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SearchFolder:
+    folder = Home(root=tmp_path / "home").search("toy")
+    folder.root.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def open_ledger(folder: SearchFolder) -> Callable[..., Ledger]:
+    def open_ledger(tracker: Tracker | None = None, *, in_folder: SearchFolder = folder, **search: Any) -> Ledger:
+        return Ledger(in_folder, make_spec(**search), DIGITS, tracker or Tracker())
+
+    return open_ledger
