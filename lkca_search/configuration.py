@@ -1,12 +1,21 @@
 """A configuration: the value of every name that a space file may cross (factor) or search (parameter)."""
 
+import math
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from lkca_search.value import Value
 
-Scalar = bool | int | float | str
+
+def _check_scalar(value: object) -> object:
+    """One sentence, where the union would complain once for each of its members."""
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"must be a finite number, text, true or false, got {value!r}")
+
+
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
 """What one name of a configuration can hold."""
 
 

@@ -47,12 +47,15 @@ def gather_provenance(*, device: str, num_threads: int) -> Provenance:
 @cache
 def git_commit() -> str:
     """Return the commit of this package's checkout; LKCA_GIT_COMMIT where the code travels without its history."""
-    if "LKCA_GIT_COMMIT" in os.environ:
-        return os.environ["LKCA_GIT_COMMIT"]
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if given := os.environ.get("LKCA_GIT_COMMIT"):
+        return given
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails inside a checkout of something else
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -52,10 +52,14 @@ class IntRange(Value):
             raise ValueError(f"a logarithmic range takes no step, got step {self.step}")
         return self
 
-    def edges(self) -> tuple[Scalar, ...]:
-        """Every value of a range of at most 64, else the bounds."""
+    def values(self) -> range:
+        """Every value."""
         low, high = self.bounds
-        values = range(low, high + 1, self.step)
+        return range(low, high + 1, self.step)
+
+    def edges(self) -> tuple[Scalar, ...]:
+        """Every value of a range of at most 64, else the smallest and the largest."""
+        values = self.values()
         return tuple(values) if len(values) <= 64 else (values[0], values[-1])
 
 

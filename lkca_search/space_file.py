@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from lkca_search.errors import Location, Problem, SpaceFileError
 from lkca_search.spec import SearchSpec
 
+_IN_WORDS = {"dict_type": "must be a mapping", "model_type": "must be a mapping", "tuple_type": "must be a list"}
 _NUMBER_READ_AS_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
@@ -50,7 +51,6 @@ def read_space_file(path: Path, overrides: Sequence[str] = ()) -> SpaceFile:
         raise SpaceFileError([f"a space file is a mapping of sections ({path}:1)"])
     for override in overrides:
         _apply(override, data, places)
-    places.setdefault((), str(path))
     try:
         spec = SearchSpec.model_validate(data)
     except ValidationError as error:
@@ -66,7 +66,12 @@ class _Composer:
         self._places = places
 
     def read(self, text: str, location: Location) -> Any:
-        loader = yaml.SafeLoader(text)
+        self._places.setdefault(location, self._place(1))
+        try:
+            loader = yaml.SafeLoader(text)
+        except yaml.reader.ReaderError as error:
+            place = self._place(text.count("\n", 0, error.position) + 1)
+            raise SpaceFileError([f"not YAML: {error.reason}, got {chr(error.character)!r} ({place})"]) from error
         try:
             node = loader.get_single_node()
             return None if node is None else self._value(loader, node, location, ())
@@ -87,7 +92,10 @@ class _Composer:
             return self._mapping(loader, node, location, above)
         if isinstance(node, yaml.SequenceNode):
             return tuple(self._value(loader, item, (*location, i), above) for i, item in enumerate(node.value))
-        value = loader.construct_object(node)
+        try:
+            value = loader.construct_object(node)
+        except ValueError as error:  # of a date like 2024-99-99, or a tag that the text does not fit
+            raise SpaceFileError([f"not YAML: {error} ({place})"]) from error
         is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
         if is_plain and isinstance(value, str) and _NUMBER_READ_AS_TEXT.fullmatch(value):
             raise SpaceFileError([f"YAML reads {value} as text: write {_as_number(value)} ({place})"])
@@ -132,8 +140,10 @@ def _apply(override: str, data: dict[str, Any], places: dict[Location, str]) -> 
         del places[stale]
     if not removes:
         section[location[-1]] = _Composer(lambda _line: place, places).read(text, location)
-    elif section.pop(location[-1], None) is None:
+    elif location[-1] not in section:
         raise SpaceFileError([f"there is no {key} to leave out ({place})"])
+    else:
+        del section[location[-1]]
 
 
 def _known(places: Mapping[Location, str], location: Location) -> Location:
@@ -158,11 +168,13 @@ def _lines(details: ErrorDetails, places: Mapping[Location, str]) -> list[str]:
     location = details["loc"]
     known = _known(places, location)
     name = ".".join(str(step) for step in known) or "space file"
-    message = details["msg"].removeprefix("Value error, ").replace("dictionary or instance of ", "mapping: ")
+    message = _IN_WORDS.get(details["type"], details["msg"]).removeprefix("Value error, ")
+    message = message.replace("Tuple", "list").replace(" after validation", "")
     if details["type"] == "extra_forbidden":
         return [f"unknown key {name}{_suggestion(str(location[-1]), location[:-1])} ({places[known]})"]
     if details["type"] == "missing":
-        return [f"required key {'.'.join(map(str, (*known, location[-1])))} is missing ({places[known]})"]
+        kind = "item" if isinstance(location[-1], int) else "key"
+        return [f"required {kind} {'.'.join(map(str, (*known, location[-1])))} is missing ({places[known]})"]
     if details["type"] in ("value_error", "domain"):
         return [f"{name}: {message} ({places[known]})"]
     return [f"{name}: {message[0].lower()}{message[1:]}, got {details['input']!r} ({places[known]})"]

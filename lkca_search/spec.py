@@ -1,6 +1,6 @@
 """A search as a value: what a space file says, section by section, once it has passed every rule."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal, Self
 
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from lkca_search.configuration import NAMES, Scalar, broken_rule
 from lkca_search.errors import Problem
-from lkca_search.space import Domain
+from lkca_search.space import Domain, IntRange
 from lkca_search.value import Value
 
 
@@ -119,8 +119,9 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
         for name in names:
             if name not in NAMES:
                 yield Problem((section, name), f"unknown name {name!r}; known names: {', '.join(NAMES)}")
-    for name in spec.factors.keys() & spec.parameters.keys():
-        yield Problem(("parameters", name), f"{name} stands in factors and in parameters; it can be in one")
+    for name in spec.parameters:
+        if name in spec.factors:
+            yield Problem(("parameters", name), f"{name} stands in factors and in parameters; it can be in one")
     for name, levels in spec.factors.items():
         for i, level in enumerate(levels):
             yield from _value_problems(name, level, ("factors", name, i))
@@ -139,7 +140,8 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
     try:
         parameter_order(spec.parameters)
     except CycleError as error:
-        yield Problem(("parameters",), f"`when` conditions form a circle: {' -> '.join(error.args[1])}")
+        circle = error.args[1]
+        yield Problem(("parameters", circle[0], "when"), f"`when` conditions form a circle: {' -> '.join(circle)}")
 
 
 def _value_problems(name: str, value: Scalar, location: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -148,8 +150,11 @@ def _value_problems(name: str, value: Scalar, location: tuple[str | int, ...]) -
         yield Problem(location, f"{rule}, got {value!r}")
 
 
-def _possible_values(spec: SearchSpec, name: str) -> tuple[Scalar, ...]:
-    return spec.factors[name] if name in spec.factors else spec.parameters[name].edges()
+def _possible_values(spec: SearchSpec, name: str) -> Container[Scalar]:
+    if name in spec.factors:
+        return spec.factors[name]
+    domain = spec.parameters[name]
+    return domain.values() if isinstance(domain, IntRange) else domain.edges()
 
 
 def parameter_order(parameters: Mapping[str, Domain]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Where things lie on disk, and how a file is written so that it is whole or not there."""
 
+import fcntl
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,20 +14,21 @@ from filelock import FileLock, Timeout
 from lkca_search.errors import SearchError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK_SECONDS = 0.5
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under another name, flush it to disk, and move it into place: a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -116,6 +118,11 @@ class SearchFolder:
         return self.root / "uid"
 
     @property
+    def driver_lock(self) -> Path:
+        """The file whose lock the search's driver holds."""
+        return self.root / "driver.lock"
+
+    @property
     def drivers(self) -> Path:
         """How many drivers have opened the ledger so far."""
         return self.root / "drivers"
@@ -143,7 +150,7 @@ class SearchFolder:
     def lock(self) -> Iterator[None]:
         """Hold the search for this driver alone, until left or the process ends; SearchError if another holds it."""
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / "driver.lock", timeout=0)
+        lock = FileLock(self.driver_lock, timeout=_LOCK_SECONDS)  # `is_driven` elsewhere holds it for an instant
         try:
             lock.acquire()
         except Timeout as error:
@@ -155,12 +162,15 @@ class SearchFolder:
             lock.release()
 
     def is_driven(self) -> bool:
-        """Whether a driver holds the search now."""
-        try:
-            with self.lock():
-                return False
-        except SearchError:
-            return True
+        """Whether a driver holds the search now. A look is shared: it never sees another look."""
+        if not self.driver_lock.exists():
+            return False
+        with self.driver_lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

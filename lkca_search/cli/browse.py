@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_standing
+from lkca_search.errors import UserError
 from lkca_search.storage import Home
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
@@ -56,6 +57,8 @@ def best(
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.standings import find_record
 
+    if yaml and json:
+        raise UserError("--yaml and --json are two formats; give one of them")
     record = find_record(Home.from_environment().started_search(name), cell=cell)
     if yaml:
         typer.echo(TrialFile.from_record(record).to_yaml(), nl=False)
@@ -67,7 +70,7 @@ def best(
 
 def export(
     name: Name,
-    to: Annotated[Path | None, typer.Option(help="Folder to write to; by default the search's own.")] = None,
+    to: Annotated[Path | None, typer.Option(file_okay=False, help="Folder; by default the search's own.")] = None,
     json: Json = False,
 ) -> None:
     """Write Parquet: trials.parquet, one row a trial, and curves.parquet, one row a trial and result."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from lkca_search.records import Record, Result
 from lkca_search.spec import SearchSpec
@@ -30,11 +30,11 @@ def echo_json(value: Value | Sequence[Value] | Sequence[str]) -> None:
 
 
 def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
-    table = Table(*header, box=None, pad_edge=False)
+    """Print a table; nothing is cut off, and outside a terminal a row is a line."""
+    table = Table(*(Column(name, overflow="fold") for name in header), box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 def show_standing(standing: "SearchStanding") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.output import Json, echo_json, progress, show_standing
+from lkca_search.errors import UserError
 from lkca_search.space_file import read_space_file
 from lkca_search.storage import Home
 
@@ -58,7 +59,7 @@ def run(
 def rerun(
     what: Annotated[str, typer.Argument(help="A search's name, or a file from `best --yaml`.")],
     trial: Annotated[str | None, typer.Option(help="Trial id; by default the search's best.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Write the trained weights here, as a state dict.")] = None,
+    save: Annotated[Path | None, typer.Option(dir_okay=False, help="Write the weights here, a state dict.")] = None,
     json: Json = False,
 ) -> None:
     """Train a trial again with the seeds it had, and say how far its metric is from the recorded one."""
@@ -69,6 +70,8 @@ def rerun(
 
     home = Home.from_environment()
     if Path(what).suffix in (".yaml", ".yml"):
+        if trial is not None:
+            raise UserError(f"--trial picks a trial of a search, and {what} is a trial file; leave one of them out")
         file = TrialFile.read(Path(what))
     else:
         file = TrialFile.from_record(find_record(home.started_search(what), trial_id=trial))

@@ -18,7 +18,7 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     """
     if folder.spec.exists():
         old = read_spec(folder)
-        differences = _differences(old.model_dump(), space_file.spec.model_dump())
+        differences = _differences(old.model_dump(by_alias=True), space_file.spec.model_dump(by_alias=True))
         if differences:
             listing = "\n".join(f"  {name}: {was!r} -> {now!r}" for name, was, now in differences)
             raise SearchError(

@@ -11,13 +11,14 @@ from lkca_search.search.cells import Cell, cells, exists
 from lkca_search.spec import SearchSpec, parameter_order
 
 _MOST_COMBINATIONS = 20_000
+_SHAPING_THE_MODEL = {"family", "patch_size", "depth", "width", "mlp_ratio", "kernel_size", "num_heads", "pooling"}
 
 
 def design_problems(spec: SearchSpec, shape: ImageShape) -> Iterator[Problem]:
     """Every rule that a configuration of the search can break on images of this shape, each broken rule once.
 
     Parameters are tried at their edges (all values of a choice or a short range), in every combination of those that
-    shape the model, up to 20,000 a cell.
+    shape the model or decide where another exists, up to 20,000 a cell.
     """
     seen: set[str] = set()
     for cell in cells(spec):
@@ -30,6 +31,7 @@ def design_problems(spec: SearchSpec, shape: ImageShape) -> Iterator[Problem]:
 
 def _edge_configurations(spec: SearchSpec, cell: Cell) -> Iterator[Configuration]:
     order = parameter_order(spec.parameters)
+    combined = _SHAPING_THE_MODEL.union(*(domain.when for domain in spec.parameters.values()))
 
     def extend(chosen: dict[str, Scalar], rest: tuple[str, ...]) -> Iterator[dict[str, Scalar]]:
         if not rest:
@@ -37,8 +39,7 @@ def _edge_configurations(spec: SearchSpec, cell: Cell) -> Iterator[Configuration
             return
         name, domain = rest[0], spec.parameters[rest[0]]
         values = domain.edges() if exists(domain, chosen) else ()
-        shapes_model = not isinstance(Configuration.model_fields[name].default, float)
-        for value in values if shapes_model else values[:1]:
+        for value in values if name in combined else values[:1]:
             yield from extend({**chosen, name: value}, rest[1:])
         if not values:
             yield from extend(chosen, rest[1:])

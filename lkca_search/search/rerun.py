@@ -52,9 +52,9 @@ class TrialFile(Value):
             return cls.model_validate_json(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8"))))
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
+            place = ".".join(map(str, first["loc"])) or "file"
             raise UserError(f"{path} is no trial file: {place}: {first['msg'].lower()}") from error
-        except (OSError, UnicodeDecodeError, TypeError, yaml.YAMLError) as error:
+        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"cannot read the trial file {path}: {error}") from error
 
     def to_yaml(self) -> str:

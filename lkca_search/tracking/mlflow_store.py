@@ -20,7 +20,11 @@ _PARENT = "mlflow.parentRunId"
 _SEARCH_UID = "lkca.search_uid"
 _TRIAL_ID = "lkca.trial_id"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
-_BATCH = 1000
+_PAGE = 1000
+"""Runs that are asked for at once."""
+_BATCH = 100
+"""Results that are written at once: few enough for one call, 1000 metrics, so that a step is there whole or not."""
+_CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
 
 
 def tracking_uri(home: Home) -> str:
@@ -36,18 +40,19 @@ class MLflowStore:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run created twice is two runs
         self._uid = uid
-        self._sent_results: dict[str, int] = {}
+        self._sent_steps: dict[str, set[int]] = {}
         uri = tracking_uri(home)
         is_ours = uri == f"sqlite:///{home.mlflow_database}"
         home.root.mkdir(parents=True, exist_ok=True)
         # Two processes that create one database's tables at once both fail.
-        with FileLock(home.root / "mlflow.lock") if is_ours else nullcontext():
+        with FileLock(home.root / "mlflow.lock") if uri.startswith("sqlite:") else nullcontext():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open_experiment(home if is_ours else None)
         self._parent = self._open_parent(name, texts)
-        self._runs = {run.data.tags[_TRIAL_ID]: run for run in self._children()}
+        # A run whose creation was cut off before its parameters is found again where its trial goes on.
+        self._runs = {run.data.tags[_TRIAL_ID]: run for run in self._children() if run.data.params}
 
     def is_sent(self, trial_id: str) -> bool:
         """Whether a trial's run had ended when the store was opened."""
@@ -59,10 +64,8 @@ class MLflowStore:
 
     def log(self, trial_id: str, result: Result) -> None:
         """Write one result of a trial; nothing if its start did not get through, since `finish` writes it all."""
-        if trial_id not in self._runs:
-            return
-        self._client.log_batch(self._runs[trial_id].info.run_id, metrics=_metrics(result))
-        self._sent_results[trial_id] = self._sent_results.get(trial_id, 0) + 1
+        if trial_id in self._runs:
+            self._log_missing(trial_id, [result])
 
     def finish(self, record: Record) -> None:
         """Write what is still missing of a finished trial, and end its run."""
@@ -75,11 +78,8 @@ class MLflowStore:
             started=record.started,
         )
         run_id = self._run_id(start)
-        metrics = [*_final_metrics(record)]
-        if self._sent_results.pop(record.trial_id, 0) != len(record.curve):
-            metrics += [metric for result in record.curve for metric in _metrics(result)]
-        for i in range(0, max(1, len(metrics)), _BATCH):
-            self._client.log_batch(run_id, metrics=metrics[i : i + _BATCH], tags=_final_tags(record) if i == 0 else ())
+        self._log_missing(record.trial_id, record.curve)
+        self._client.log_batch(run_id, metrics=_final_metrics(record), tags=_final_tags(record))
         self._client.set_terminated(run_id, _STATUS[record.state], round(record.finished * 1000))
 
     def end(self, *, complete: bool, best: Record | None) -> None:
@@ -115,7 +115,7 @@ class MLflowStore:
         token: str | None = ""
         while token is not None:
             page = self._client.search_runs(
-                [self._experiment], f"tags.`{_PARENT}` = '{self._parent}'", max_results=_BATCH, page_token=token or None
+                [self._experiment], f"tags.`{_PARENT}` = '{self._parent}'", max_results=_PAGE, page_token=token or None
             )
             runs += page
             token = page.token or None
@@ -126,8 +126,22 @@ class MLflowStore:
             # A creation whose answer was lost may have happened all the same.
             filters = f"tags.`{_TRIAL_ID}` = '{start.trial_id}' AND tags.`{_PARENT}` = '{self._parent}'"
             found = self._client.search_runs([self._experiment], filters, max_results=1)
-            self._runs[start.trial_id] = found[0] if found else self._create(start)
+            run = found[0] if found else self._create(start)
+            self._client.log_batch(run.info.run_id, params=_params(start))
+            self._runs[start.trial_id] = run
         return str(self._runs[start.trial_id].info.run_id)
+
+    def _log_missing(self, trial_id: str, curve: Sequence[Result]) -> None:
+        """Write the results of steps that a run lacks; a step that a later attempt repeats stays as it is."""
+        run_id = self._runs[trial_id].info.run_id
+        steps = self._sent_steps.pop(trial_id, None)  # asked for again where a call fails: it may have got through
+        if steps is None:
+            steps = {metric.step for metric in self._client.get_metric_history(run_id, _CURVE[0])}
+        missing = [result for result in curve if result.step not in steps]
+        for i in range(0, len(missing), _BATCH):
+            metrics = [metric for result in missing[i : i + _BATCH] for metric in _metrics(result)]
+            self._client.log_batch(run_id, metrics=metrics)
+        self._sent_steps[trial_id] = steps | {result.step for result in missing}
 
     def _create(self, start: TrialStart) -> Run:
         configuration = start.spec.configuration
@@ -141,12 +155,10 @@ class MLflowStore:
             "data_fraction": str(configuration.data_fraction),
             "draw": str(configuration.draw),
         }
-        run = self._client.create_run(
+        self._sent_steps[start.trial_id] = set()
+        return self._client.create_run(
             self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=start.trial_id
         )
-        values: dict[str, Any] = {**configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
-        self._client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in values.items()])
-        return run
 
     def _common_tags(self) -> dict[str, str]:
         return {
@@ -154,14 +166,24 @@ class MLflowStore:
             "git_commit": git_commit(),
             "mlflow.source.name": "lkca-search",
             "mlflow.source.git.commit": git_commit(),
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": _user(),
         }
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the user of a container may have no name
+        return "unknown"
+
+
+def _params(start: TrialStart) -> list[Param]:
+    values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
+    return [Param(name, str(value)) for name, value in values.items()]
+
+
 def _metrics(result: Result) -> list[Metric]:
-    timestamp = round(result.time * 1000)
-    values = result.model_dump(exclude={"step", "time"})
-    return [Metric(name, value, timestamp, result.step) for name, value in values.items()]
+    return [Metric(name, getattr(result, name), round(result.time * 1000), result.step) for name in _CURVE]
 
 
 def _final_metrics(record: Record) -> Sequence[Metric]:

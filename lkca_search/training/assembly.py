@@ -74,7 +74,7 @@ def open_training(
         configuration=configuration,
         seed=spec.seed,
     )
-    state = load_newest_checkpoint(checkpoints, device=device)
+    state = load_newest_checkpoint(checkpoints)
     if state is not None:
         result.load_state(state)
     facts = Facts(

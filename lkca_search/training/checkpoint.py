@@ -1,7 +1,6 @@
 """Checkpoints: a training's state in a file that is whole or not there."""
 
 import io
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,13 @@ def save_checkpoint(state: Mapping[str, Any], folder: Path, *, step: int) -> Pat
     return path
 
 
-def load_newest_checkpoint(folders: Iterable[Path], *, device: torch.device) -> dict[str, Any] | None:
-    """Return the readable checkpoint of the largest step among attempts' folders, or None if there is none."""
+def load_newest_checkpoint(folders: Iterable[Path]) -> dict[str, Any] | None:
+    """Return, on the CPU, the readable checkpoint of the largest step among attempts' folders, or None."""
     paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
     for path in sorted(paths, key=lambda path: path.name, reverse=True):
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # a damaged file raises almost anything
             continue
         return state
     return None

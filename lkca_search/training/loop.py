@@ -1,5 +1,6 @@
 """The training loop: a generator of results that can be cut at any of them and continued to the same numbers."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from lkca_search.training.schedule import Schedule
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss of a step was not finite: the trial's own fault."""
+    """A loss, of a step or of the validation images, was not finite: the trial's own fault."""
 
 
 class Training:
@@ -87,6 +88,8 @@ class Training:
             step = start + int((~finite).nonzero()[0, 0]) + 1
             raise TrainingDiverged(f"the loss of step {step} of {self._schedule.steps} is not finite")
         val_loss, val_accuracy = evaluate(self.model, self._validation)
+        if not math.isfinite(val_loss):
+            raise TrainingDiverged(f"the validation loss after step {stop} of {self._schedule.steps} is not finite")
         samples = self._batches.samples_before(stop)
         return Result(
             step=stop,
@@ -94,7 +97,7 @@ class Training:
             samples=samples,
             seconds=earlier_seconds + time.perf_counter() - begun,
             learning_rate=self._schedule.learning_rate(stop - 1),
-            train_loss=losses.mean().item(),
+            train_loss=losses.mean(dtype=torch.float64).item(),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             time=time.time(),

@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make quickstart` and `make test`. Each does all the set-up.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help quickstart test test-quick check bench clean
+
+help:
+	@echo "make quickstart   set up, run a small search on digits, show the best trial"
+	@echo "make test         set up, check style and types, run every test"
+	@echo "make test-quick   the same without the slow tests"
+	@echo "make check        style and types only"
+	@echo "make bench        print the benchmarks' tables"
+	@echo "make clean        remove the environment; searches stay"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+quickstart: $(READY)
+	$(BIN)/lkca-search run search_spaces/quickstart.yaml
+	@echo
+	$(BIN)/lkca-search best quickstart
+	@echo
+	@echo "browse   $(BIN)/lkca-search ui                  every trial in MLflow, on http://127.0.0.1:5000"
+	@echo "rerun    $(BIN)/lkca-search rerun quickstart    the best trial again, to the same number"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest
+
+test-quick: check
+	$(BIN)/pytest -m 'not slow'
+
+bench: $(READY)
+	$(BIN)/python benchmarks/lkca_views.py
+
+clean:
+	rm -rf $(VENV)

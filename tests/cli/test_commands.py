@@ -1,0 +1,254 @@
+"""The command line: what it prints, and exit code 2 with rule and value for the user's mistake."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+from made_records import CELL, SPACE, make_record, make_search
+
+from lkca_search import __version__
+from lkca_search.cli.app import main
+from lkca_search.records import Record, State, curves_table, read_records, trials_table
+from lkca_search.search.rerun import TrialFile
+from lkca_search.storage import Home
+
+VIT = "family=vit,data_fraction=1.0"
+
+
+class Answer(NamedTuple):
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `lkca-search` with arguments, in this process."""
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["lkca-search", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        code = caught.value.code
+        return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def made() -> list[Record]:
+    """A search named `made`: a pruned trial is best, but not complete; of two equal ones the first counts."""
+    records = [
+        make_record(0, accuracy=0.5),
+        make_record(1, accuracy=0.75),
+        make_record(2, accuracy=0.9, state=State.PRUNED),
+        make_record(0, accuracy=0.75, family="vit", data_fraction=1.0),
+        make_record(1, state=State.FAIL, family="vit", data_fraction=1.0),
+    ]
+    folder = make_search("made", records)
+    folder.trial(f"{VIT}/2").attempt(driver=1, attempt=1).mkdir(parents=True)
+    return sorted(records, key=lambda record: (record.cell, record.number))
+
+
+# The user's mistakes
+
+SPACE_MISTAKES = {
+    "syntax.yaml": "data: [0.1\n",
+    "markup.yaml": SPACE.replace("[0.1, 1.0]", "['[red]', ':smile:']"),
+    "levels.yaml": SPACE.replace("[0.1, 1.0]", "[0.1, 0.1]"),
+    "trial.yaml": "trial_id: a/0\nsearch: made\n",
+    "list.yaml": "- [0.1]\n",
+    "date.yaml": "trial_id: 2024-99-99\n",
+    "good.yaml": SPACE,
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("status nowhere", ["there is no search 'nowhere'", "searches there: made"]),
+        ("best nowhere", ["there is no search 'nowhere'"]),
+        ("export nowhere", ["there is no search 'nowhere'"]),
+        ("rerun nowhere", ["there is no search 'nowhere'"]),
+        ("status ../made", ["a search's name starts with a letter or digit", "'../made'"]),
+        ("best made --cell family=lkca", ["has no cell 'family=lkca'", CELL, VIT]),
+        ("best made --cell family=vit,data_fraction=0.1", ["has no complete trial yet in cell family=vit"]),
+        ("best made --yaml --json", ["--yaml and --json"]),
+        ("rerun made --trial family=lkca,data_fraction=0.1/9", ["has no finished trial", "data_fraction=0.1/9'"]),
+        ("rerun made --trial family=vit,data_fraction=1.0/2", ["has no finished trial"]),
+        ("rerun nowhere.yaml", ["cannot read the trial file nowhere.yaml"]),
+        ("rerun trial.yaml", ["trial.yaml is no trial file: metric: field required"]),
+        ("rerun list.yaml", ["list.yaml is no trial file: file: input should be an object"]),
+        ("rerun date.yaml", ["cannot read the trial file date.yaml", "month must be in 1..12"]),
+        ("rerun trial.yaml --trial a/0", ["--trial picks a trial of a search", "trial.yaml"]),
+        ("run nowhere.yaml", ["cannot read the space file nowhere.yaml"]),
+        ("run syntax.yaml", ["not YAML", "(syntax.yaml:2)"]),
+        ("run levels.yaml", ["levels must be distinct, got [0.1, 0.1] (levels.yaml:4)"]),
+        ("run markup.yaml", ["got '[red]' (markup.yaml:4)", "got ':smile:' (markup.yaml:4)"]),
+        ("run good.yaml search.seed", ["an override is key.sub=value", "(override 'search.seed')"]),
+        ("run good.yaml search.sed=1", ["unknown key search.sed; did you mean seed? (override 'search.sed=1')"]),
+        ("run good.yaml search.seed=[0.1]", ["got (0.1,) (override 'search.seed=[0.1]')"]),
+        ("run good.yaml --name a/b", ["a search's name starts with a letter or digit", "'a/b'"]),
+    ],
+)
+def test_a_mistake_ends_with_code_2_and_says_on_standard_error_what_is_wrong(
+    command: Command,
+    made: list[Record],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in SPACE_MISTAKES.items():
+        Path(name).write_text(text)
+    code, out, err = command(*arguments.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    assert [folder.name for folder in Home.from_environment().searches()] == ["made"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["nothing", "status", "status made --yaml", "run", "ui --port 0", "export made --to file", "rerun made --save ."],
+)
+def test_a_command_that_is_not_understood_ends_with_code_2(
+    command: Command, made: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    code, out, err = command(*arguments.split())
+    assert (code, out) == (2, "")
+    assert "Usage: lkca-search" in err
+
+
+# What is printed
+
+
+def parsed(answer: Answer) -> Any:
+    assert (answer.code, answer.err) == (0, "")
+    return json.loads(answer.out)
+
+
+def test_the_version_is_printed(command: Command) -> None:
+    assert command("--version") == (0, f"{__version__}\n", "")
+
+
+def test_list_shows_every_search_and_how_far_it_is(command: Command, made: list[Record]) -> None:
+    make_search("empty")
+    code, out, err = command("list")
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["search", "finished", "driver"],
+        ["empty", "0/12"],
+        ["made", "5/12"],
+    ]
+    found = parsed(command("list", "--json"))
+    assert [(search["name"], search["is_driven"]) for search in found] == [("empty", False), ("made", False)]
+
+
+def test_list_without_searches_is_empty(command: Command) -> None:
+    assert parsed(command("list", "--json")) == []
+    assert command("list").out.split() == ["search", "finished", "driver"]
+
+
+def test_status_counts_what_each_cell_has(command: Command, made: list[Record]) -> None:
+    found = parsed(command("status", "made", "--json"))
+    assert (found["name"], found["is_driven"], found["metric"], found["goal"]) == (
+        "made",
+        False,
+        "val_accuracy",
+        "maximize",
+    )
+    cells = {cell["cell"]: cell for cell in found["cells"]}
+    assert list(cells) == [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
+    counts = ("complete", "pruned", "failed", "running", "budget")
+    assert [cells[CELL][name] for name in counts] == [2, 1, 0, 0, 3]
+    assert [cells[VIT][name] for name in counts] == [1, 0, 1, 1, 3]
+    assert (cells[CELL]["best_trial"], cells[CELL]["best_value"]) == (f"{CELL}/1", 0.75)
+    assert cells[CELL]["num_train_images"] == 129
+    assert cells["family=vit,data_fraction=0.1"]["best_trial"] is None
+
+
+def test_status_shows_whole_names_a_cell_a_line(command: Command, made: list[Record]) -> None:
+    code, out, err = command("status", "made")
+    assert (code, err) == (0, "")
+    assert out.startswith("search made: 5 of 12 trials finished, not running\n")
+    lines = {words[0]: words[1:] for line in out.splitlines()[2:] if (words := line.split())}
+    assert lines[CELL] == ["129", "3/3", "0", "1", "0", "0.7500", f"{CELL}/1"]
+    assert lines["family=vit,data_fraction=0.1"] == ["0/3", "0", "0", "0"]
+
+
+def test_status_says_that_a_search_is_driven(command: Command, made: list[Record]) -> None:
+    with Home.from_environment().search("made").lock():
+        assert parsed(command("status", "made", "--json"))["is_driven"]
+        assert "trials finished, running" in command("status", "made").out
+        assert "running" in command("list").out
+
+
+def test_best_is_the_first_complete_trial_of_the_best_value(command: Command, made: list[Record]) -> None:
+    assert Record.model_validate_json(json.dumps(parsed(command("best", "made", "--json")))) == made[1]
+    assert parsed(command("best", "made", "--cell", VIT, "--json"))["trial_id"] == f"{VIT}/0"
+    code, out, err = command("best", "made")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{CELL}/1: val_accuracy 0.75\n")
+    assert ["kernel_size", "3"] in [line.split() for line in out.splitlines()]
+    assert out.endswith(f"rerun    lkca-search rerun made --trial {CELL}/1\n")
+
+
+def test_what_best_prints_as_yaml_is_a_trial_file(command: Command, made: list[Record], tmp_path: Path) -> None:
+    for cell, record in ((CELL, made[1]), (VIT, made[3])):
+        code, out, err = command("best", "made", "--yaml", "--cell", cell)
+        assert (code, err) == (0, "")
+        (tmp_path / "trial.yaml").write_text(out)
+        file = TrialFile.read(tmp_path / "trial.yaml")
+        assert file == TrialFile.from_record(record)
+        assert file.trial == record.spec
+
+
+def test_export_writes_both_tables_and_prints_where(command: Command, made: list[Record], tmp_path: Path) -> None:
+    folder = Home.from_environment().search("made")
+    for to, arguments in ((folder.root, []), (tmp_path / "new" / "there", ["--to", str(tmp_path / "new" / "there")])):
+        paths = [str(to / "trials.parquet"), str(to / "curves.parquet")]
+        assert parsed(command("export", "made", "--json", *arguments)) == paths
+        assert command("export", "made", *arguments) == (0, "".join(f"{path}\n" for path in paths), "")
+        assert pq.read_table(paths[0]).equals(trials_table(made))
+        assert pq.read_table(paths[1]).equals(curves_table(read_records(folder)))
+
+
+def test_a_search_without_trials_can_be_exported_but_has_no_best(command: Command) -> None:
+    make_search("empty")
+    trials, _ = parsed(command("export", "empty", "--json"))
+    assert pq.read_table(trials).num_rows == 0
+    assert command("best", "empty") == (2, "", "error: search 'empty' has no complete trial yet\n")
+
+
+def test_commands_that_look_import_no_heavy_package(made: list[Record], tmp_path: Path) -> None:
+    code = (
+        "import sys; from lkca_search.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as exit: assert not exit.code\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'optuna', 'sklearn'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    commands = ["--help", "run --help", "rerun --help", "list", "status made", f"export made --to {tmp_path}"]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, *command.split()], stdout=-1, stderr=-1, text=True)
+        for command in commands
+    ]
+    for process in running:
+        out, err = process.communicate()
+        assert out
+        assert err == "[]\n"

@@ -1,0 +1,303 @@
+"""What a space file says of cells, of configurations that cannot be trained, and of what a continuation may change."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lkca_search.configuration import ImageShape
+from lkca_search.errors import Problem, SearchError
+from lkca_search.search.cells import Cell, cells, exists
+from lkca_search.search.continuation import commit_space_file, read_spec
+from lkca_search.search.design import data_problems, design_problems
+from lkca_search.space import Choice, Fixed
+from lkca_search.space_file import SpaceFile, read_space_file
+from lkca_search.spec import SearchSpec
+from lkca_search.storage import SearchFolder
+
+SPACE = """\
+data: {dataset: digits}
+factors:
+  family: [lkca, vit]
+  data_fraction: [0.1, 1]
+parameters:
+  kernel_size: {choice: [3, 5, 7], when: {family: [lkca]}}
+  patch_size: {value: 2}
+  depth: {int: [2, 4]}
+  width: {choice: [32, 64]}
+  learning_rate: {float: [1.0e-4, 1.0e-2], log: true}
+training: {steps: 100}
+search: {trials_per_cell: 4}
+"""
+DIGITS = ImageShape(8, 8, 1)
+
+Space = Callable[..., SpaceFile]
+
+
+@pytest.fixture
+def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Space:
+    """The space file above with overrides."""
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(SPACE)
+    return lambda *overrides: read_space_file(Path("space.yaml"), overrides)
+
+
+def keys(spec: SearchSpec) -> list[str]:
+    return [cell.key for cell in cells(spec)]
+
+
+# Cells
+
+
+def test_every_combination_of_levels_is_a_cell_in_the_order_of_the_file(space: Space) -> None:
+    assert keys(space().spec) == [
+        "family=lkca,data_fraction=0.1",
+        "family=lkca,data_fraction=1.0",
+        "family=vit,data_fraction=0.1",
+        "family=vit,data_fraction=1.0",
+    ]
+    assert cells(space().spec)[1] == Cell(levels={"family": "lkca", "data_fraction": 1.0})
+
+
+def test_a_search_without_factors_has_one_cell(space: Space) -> None:
+    assert keys(space("factors={}", "~parameters.kernel_size").spec) == ["all"]
+
+
+def test_the_number_of_cells_is_the_product_of_the_numbers_of_levels(space: Space) -> None:
+    spec = space("factors.draw=[0, 1, 2]", "factors.pooling=[mean, class_token]").spec
+    assert len(set(keys(spec))) == len(cells(spec)) == 2 * 2 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        "factors={data_fraction: [0.1, 1], family: [lkca, vit]}",
+        "factors={data_fraction: [1.0, 0.1], family: [vit, lkca]}",
+        "factors={family: [vit, lkca], data_fraction: [1, 1.0e-1]}",
+    ],
+)
+def test_a_key_depends_neither_on_the_order_nor_on_the_spelling_of_levels(space: Space, factors: str) -> None:
+    assert sorted(keys(space(factors).spec)) == sorted(keys(space().spec))
+
+
+def test_a_parameter_exists_where_every_name_it_waits_for_has_one_of_the_values() -> None:
+    anywhere = Fixed(value=1)
+    picky = Choice(choice=(3, 5), when={"family": ("lkca", "resnet"), "depth": (2,)})
+    assert exists(anywhere, {})
+    assert exists(picky, {"family": "lkca", "depth": 2})
+    assert exists(picky, {"family": "resnet", "depth": 2, "width": 3})
+    assert not exists(picky, {"family": "vit", "depth": 2})
+    assert not exists(picky, {"family": "lkca", "depth": 3})
+    assert not exists(picky, {"family": "lkca"})
+
+
+# Configurations that cannot be trained
+
+
+def test_a_design_that_can_be_trained_has_no_problems(space: Space) -> None:
+    assert list(design_problems(space().spec, DIGITS)) == []
+
+
+DESIGNS = [
+    (
+        ["parameters.kernel_size.choice=[3, 9]"],
+        [(("parameters", "kernel_size"), "odd and at most 7 on a 4x4 grid, got 9")],
+    ),
+    (["parameters.kernel_size.choice=[3, 4]"], [(("parameters", "kernel_size"), "must be odd", "got 4")]),
+    (
+        ["~parameters.kernel_size", "factors.kernel_size=[3, 9]", "factors.family=[lkca]"],
+        [(("factors", "kernel_size"), "at most 7", "got 9")],
+    ),
+    (
+        ["~parameters.kernel_size.when"],
+        [(("parameters", "kernel_size"), "does not apply to family vit", "give it when: {family: [lkca]}")],
+    ),
+    (
+        ["parameters.num_heads={value: 4}"],
+        [(("parameters", "num_heads"), "does not apply to family lkca", "when: {family: [vit]}")],
+    ),
+    (
+        ["parameters.num_heads={choice: [4, 5], when: {family: [vit]}}"],
+        [
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 32"),
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 64"),
+        ],
+    ),
+    (["parameters.width.choice=[32, 36]"], [(("parameters", "width"), "got 8 heads on width 36")]),
+    (
+        ["parameters.patch_size.value=3"],
+        [(("parameters", "patch_size"), "must divide height and width of the image, got 3 on 8x8")],
+    ),
+    (
+        ["parameters.patch_size={int: [1, 4]}", "parameters.kernel_size.choice=[3]"],
+        [(("parameters", "patch_size"), "got 3 on 8x8")],
+    ),
+    (
+        ["~parameters.patch_size", "parameters.kernel_size.choice=[5]"],
+        [(("parameters", "kernel_size"), "at most 3 on a 2x2 grid", "got 5")],
+    ),
+    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known families: lkca, vit")]),
+    (
+        ["parameters.mlp_ratio={choice: [2.0, 0.001]}"],
+        [
+            (("parameters", "mlp_ratio"), "at least one hidden unit", "got 0.001 of width 32"),
+            (("parameters", "mlp_ratio"), "at least one hidden unit", "got 0.001 of width 64"),
+        ],
+    ),
+    (
+        [
+            "parameters.weight_decay={choice: [0.0, 0.5]}",
+            "parameters.kernel_size={value: 4, when: {family: [lkca], weight_decay: [0.5]}}",
+        ],
+        [(("parameters", "kernel_size"), "must be odd", "got 4")],
+    ),
+    (
+        ["parameters.draw={int: [0, 60]}", "parameters.width={choice: [32, 36]}"],
+        [(("parameters", "width"), "got 8 heads on width 36")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "expected"), DESIGNS, ids=lambda value: " ".join(map(str, value)))
+def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_stands(
+    space: Space, overrides: list[str], expected: list[tuple[tuple[str, ...], str]]
+) -> None:
+    found = list(design_problems(space(*overrides).spec, DIGITS))
+    assert [problem.location for problem in found] == [location for location, *_ in expected]
+    for problem, (_, *words) in zip(found, expected, strict=True):
+        assert all(word in problem.rule for word in words)
+
+
+def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_parameters(space: Space) -> None:
+    file = space("~parameters.patch_size", "~parameters.kernel_size")
+    problems = list(design_problems(file.spec, ImageShape(6, 6, 3)))
+    assert problems == [Problem(("parameters",), "patch_size must divide height and width of the image, got 4 on 6x6")]
+    assert str(file.error(problems)).endswith("(space.yaml:5)")
+
+
+def test_a_problem_is_shown_at_its_line(space: Space) -> None:
+    problems = design_problems(space("parameters.width.choice=[36]").spec, DIGITS)
+    assert str(space().error(problems)).endswith("got 8 heads on width 36 (space.yaml:9)")
+
+
+def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -> None:
+    ranges = [f"parameters.{name}={{int: [1, 64]}}" for name in ("depth", "width", "patch_size")]
+    rules = [problem.rule for problem in design_problems(space(*ranges).spec, DIGITS)]
+    assert any("got 3 on 8x8" in rule for rule in rules)
+    assert len(set(rules)) == len(rules)
+
+
+# Data that cannot be drawn
+
+LABELS = np.repeat(np.arange(10), 100)
+
+
+def test_data_that_can_be_drawn_have_no_problems(space: Space) -> None:
+    assert list(data_problems(space().spec, LABELS)) == []
+    assert list(data_problems(space("~factors.data_fraction").spec, LABELS)) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "location"),
+    [
+        (["factors.data_fraction=[0.002, 1]"], ("factors", "data_fraction")),
+        (
+            ["~factors.data_fraction", "parameters.data_fraction={float: [0.002, 1]}"],
+            ("parameters", "data_fraction"),
+        ),
+        (
+            ["~factors.data_fraction", "parameters.data_fraction={choice: [1, 0.002]}"],
+            ("parameters", "data_fraction"),
+        ),
+    ],
+)
+def test_a_fraction_too_small_is_named_with_the_smallest_that_works(
+    space: Space, overrides: list[str], location: tuple[str, str]
+) -> None:
+    (problem,) = data_problems(space(*overrides).spec, LABELS)
+    assert problem.location == location
+    assert "0.002 of the 90 images of class 0 is none" in problem.rule
+    smallest = re.search(r"the smallest that works is ([0-9.]+)$", problem.rule)
+    assert smallest is not None
+    assert list(data_problems(space(f"factors.data_fraction=[{smallest[1]}]").spec, LABELS)) == []
+
+
+# Continuation
+
+
+@pytest.fixture
+def started(space: Space, tmp_path: Path) -> SearchFolder:
+    """A search that was started with the space file above."""
+    folder = SearchFolder(root=tmp_path / "searches" / "mine")
+    commit_space_file(folder, space())
+    return folder
+
+
+def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: SearchFolder) -> None:
+    assert read_spec(started) == space().spec
+    assert started.space_file.read_text() == SPACE
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.seed=0",  # as it was
+        "search.trials_per_cell=5",
+        "search.max_retries=0",
+        "search.checkpoint_seconds=0.5",
+        "factors.data_fraction=[0.1, 1, 0.5]",
+        "factors.data_fraction=[0.05, 0.1, 1.0]",
+        "factors.family=[vit, lkca]",
+        "factors={data_fraction: [0.1, 1], family: [lkca, vit, resnet]}",
+    ],
+)
+def test_a_continuation_may_add_trials_and_levels_and_change_how_it_is_driven(
+    space: Space, started: SearchFolder, override: str
+) -> None:
+    file = space(override)
+    commit_space_file(started, file)
+    assert read_spec(started) == file.spec
+    assert set(keys(space().spec)) <= set(keys(read_spec(started)))
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ("search.trials_per_cell=3", "search.trials_per_cell: 4 -> 3"),
+        ("search.seed=1", "search.seed: 0 -> 1"),
+        ("search.sampler=random", "search.sampler: 'tpe' -> 'random'"),
+        ("data.validation=0.2", "data.validation: 0.1 -> 0.2"),
+        ("data.dataset=cifar10", "data.dataset: 'digits' -> 'cifar10'"),
+        ("training.steps=200", "training.steps: 100 -> 200"),
+        ("training={epochs: 3}", "training.epochs: None -> 3\n  training.steps: 100 -> None"),
+        ("resources.cpu=2", "resources.cpu: 1 -> 2"),
+        ("factors.family=[lkca]", "factors.family: ('lkca', 'vit') -> ('lkca',)"),
+        ("factors.data_fraction=[0.1, 0.5]", "factors.data_fraction: (0.1, 1) -> (0.1, 0.5)"),
+        ("factors.draw=[0, 1]", "factors.draw: None -> (0, 1)"),
+        ("~factors.data_fraction", "factors.data_fraction: (0.1, 1) -> None"),
+        ("parameters.depth.int=[2, 5]", "parameters.depth.int: (2, 4) -> (2, 5)"),
+        ("parameters.width.choice=[32, 64, 96]", "parameters.width.choice: (32, 64) -> (32, 64, 96)"),
+        ("parameters.patch_size.value=1", "parameters.patch_size.value: 2 -> 1"),
+        ("parameters.draw.value=1", "parameters.draw.value: None -> 1"),
+        ("~parameters.width", "parameters.width.choice: (32, 64) -> None"),
+        ("~parameters.kernel_size.when", "parameters.kernel_size.when.family: ('lkca',) -> None"),
+        ("~parameters.learning_rate.log", "parameters.learning_rate.log: True -> False"),
+    ],
+)
+def test_a_continuation_that_changes_the_question_is_refused_with_the_differences(
+    space: Space, started: SearchFolder, override: str, difference: str
+) -> None:
+    with pytest.raises(SearchError) as caught:
+        commit_space_file(started, space(override, "search.max_retries=9"))
+    assert str(caught.value) == (
+        "search 'mine' was started with another space file; continue it as it was, "
+        f"or give the new one another --name:\n  {difference}"
+    )
+    assert read_spec(started) == space().spec
+
+
+def test_all_differences_are_named_at_once(space: Space, started: SearchFolder) -> None:
+    with pytest.raises(SearchError, match=r"search\.seed: 0 -> 1\n  training\.steps: 100 -> 200$"):
+        commit_space_file(started, space("training.steps=200", "search.seed=1"))

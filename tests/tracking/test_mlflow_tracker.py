@@ -1,0 +1,346 @@
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from recorded import BEGIN, assert_shows, make_record, make_result, open_store, see, start_of, write_record
+
+from lkca_search.records import Record
+from lkca_search.storage import Home, SearchFolder
+from lkca_search.tracking.mlflow_store import MLflowStore
+from lkca_search.tracking.mlflow_tracker import MLflowTracker
+from lkca_search.tracking.tracker import Tracker, Trackers
+
+RECORDS = [make_record(f"lkca/{number}", num_results=4) for number in range(4)]
+
+CLOSE_AND_EXIT = """
+import sys
+from pathlib import Path
+from recorded import make_record, open_store, write_record
+from lkca_search.storage import Home
+from lkca_search.tracking.mlflow_tracker import MLflowTracker
+
+root = Path(sys.argv[1])
+folder = Home(root=root).search("study")
+tracker = MLflowTracker(lambda: open_store(root), folder)
+tracker.trial_finished(write_record(folder, make_record()))
+print(tracker.close(complete=True, best=None, patience_seconds=1))
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that the tests of this file share, each with a search of its own: making a database takes a second."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def uid(request: pytest.FixtureRequest) -> str:
+    return str(request.node.name)
+
+
+@pytest.fixture
+def uri(root: Path) -> str:
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SearchFolder:
+    return Home(root=tmp_path).search("study")
+
+
+@pytest.fixture
+def opener(root: Path, uid: str) -> Callable[[], MLflowStore]:
+    return lambda: open_store(root, uid=uid)
+
+
+@pytest.fixture
+def dead_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens where the environment says MLflow is."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+
+
+@pytest.fixture
+def hanging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whoever connects to what the environment says is MLflow gets no answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield
+
+
+def tell(tracker: Tracker, folder: SearchFolder, *records: Record) -> None:
+    for record in records:
+        tracker.trial_started(start_of(record))
+        for result in record.curve:
+            tracker.trial_reported(record.trial_id, result)
+        tracker.trial_finished(write_record(folder, record))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def tracker_threads() -> int:
+    return sum(thread.name == "mlflow-tracker" for thread in threading.enumerate())
+
+
+def test_what_a_tracker_hears_is_in_the_store_when_it_closes(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    tracker = MLflowTracker(opener, folder)
+    tell(tracker, folder, *RECORDS)
+    assert tracker.close(complete=True, best=RECORDS[1]) == 0
+    seen = see(uri, uid=uid)
+    assert_shows(seen, *RECORDS)
+    assert seen is not None
+    assert (seen.parent.info.status, seen.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/1")
+    assert tracker.last_error is None
+    assert tracker_threads() == 0
+
+
+def test_results_are_in_the_store_while_the_trial_goes_on(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    tracker = MLflowTracker(opener, folder)
+    tracker.trial_started(start_of(RECORDS[0]))
+    tracker.trial_reported("lkca/0", make_result(1))
+
+    def shown() -> bool:
+        seen = see(uri, uid=uid)
+        return seen is not None and seen.curves.get("lkca/0", {}).get("val_loss") == [(1, 1.0)]
+
+    wait_for(shown)
+    tracker.close(complete=False, best=None)
+
+
+def test_a_search_that_was_stopped_goes_on_in_the_same_runs(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    tracker = MLflowTracker(opener, folder)
+    tell(tracker, folder, RECORDS[0])
+    tracker.trial_started(start_of(RECORDS[1]))
+    for step in (1, 2, 3):
+        tracker.trial_reported("lkca/1", make_result(step))
+
+    def all_heard() -> bool:
+        seen = see(uri, uid=uid)
+        return seen is not None and len(seen.curves.get("lkca/1", {}).get("val_loss", ())) == 3
+
+    wait_for(all_heard)
+    assert tracker.close(complete=False, best=None) == 0
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    assert (seen.parent.info.status, seen.trials["lkca/1"].info.status) == ("KILLED", "RUNNING")
+
+    tracker = MLflowTracker(opener, folder)
+    # The next attempt goes on from a checkpoint at step 2, and comes by step 3 a minute later than the first did.
+    curve = tuple(make_result(step, time=BEGIN + 60 * (step > 2)) for step in (1, 2, 3, 4))
+    record = RECORDS[1].model_copy(update={"attempt": 2, "curve": curve})
+    tell(tracker, folder, record)
+    assert tracker.close(complete=True, best=None) == 0
+    again = see(uri, uid=uid)
+    assert again is not None
+    assert again.trials["lkca/1"].info.run_id == seen.trials["lkca/1"].info.run_id
+    assert [step for step, _ in again.curves["lkca/1"]["seconds"]] == [1, 2, 3, 4]
+    assert (again.parent.info.status, again.trials["lkca/1"].info.status) == ("FINISHED", "FINISHED")
+
+
+def test_what_an_earlier_driver_could_not_send_is_sent_when_the_store_is_opened(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    for record in RECORDS:
+        write_record(folder, record)
+    assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
+    assert_shows(see(uri, uid=uid), *RECORDS)
+
+
+def test_a_store_that_comes_late_gets_everything_that_is_finished(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    there = threading.Event()
+
+    def open_late() -> MLflowStore:
+        if not there.is_set():
+            raise ConnectionError("not there yet")
+        return opener()
+
+    tracker = MLflowTracker(open_late, folder, pause_seconds=0.01)
+    tell(tracker, folder, *RECORDS[:3])
+    wait_for(lambda: tracker.last_error is not None)
+    assert see(uri, uid=uid) is None
+    there.set()
+    time.sleep(0.05)
+    tell(tracker, folder, RECORDS[3])
+    wait_for(lambda: tracker.last_error is None)
+    assert tracker.close(complete=True, best=None) == 0
+    assert_shows(see(uri, uid=uid), *RECORDS)
+
+
+@pytest.mark.parametrize("failing", range(1, 30, 5))
+@pytest.mark.parametrize("executed", [False, True], ids=["refused", "answer lost"])
+def test_a_call_that_fails_loses_nothing_and_doubles_nothing(
+    failing: int,
+    executed: bool,
+    opener: Callable[[], MLflowStore],
+    folder: SearchFolder,
+    uri: str,
+    uid: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every third call of a client, of whichever method, fails from a certain one on, five times in all."""
+    count, lock = 0, threading.Lock()
+
+    def fails() -> bool:
+        nonlocal count
+        with lock:
+            count += 1
+            return failing <= count < failing + 15 and (count - failing) % 3 == 0
+
+    def fragile(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            broken = threading.current_thread().name == "mlflow-tracker" and fails()
+            answer = None if broken and not executed else real(*arguments, **options)
+            if broken:
+                raise ConnectionError("cut off")
+            return answer
+
+        return call
+
+    for method in ("create_run", "update_run", "log_text", "log_batch", "set_terminated", "search_runs"):
+        monkeypatch.setattr(MlflowClient, method, fragile(getattr(MlflowClient, method)))
+    tracker = MLflowTracker(opener, folder, pause_seconds=0.01)
+    tell(tracker, folder, *RECORDS[:2])
+    assert tracker.close(complete=True, best=RECORDS[0]) == 0
+    assert_shows(see(uri, uid=uid), *RECORDS[:2])
+
+
+def test_a_run_that_was_deleted_meanwhile_is_made_again(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    tracker = MLflowTracker(opener, folder, pause_seconds=0.01)
+    tracker.trial_started(start_of(RECORDS[0]))
+    wait_for(lambda: bool((seen := see(uri, uid=uid)) and seen.trials))
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    MlflowClient(tracking_uri=uri).delete_run(seen.trials["lkca/0"].info.run_id)
+    tell(tracker, folder, *RECORDS[:2])
+    assert tracker.close(complete=True, best=None) == 0
+    assert_shows(see(uri, uid=uid), *RECORDS[:2])
+
+
+@pytest.mark.usefixtures("dead_port")
+def test_a_dead_store_blocks_nothing_and_close_says_what_it_lacks(root: Path, folder: SearchFolder) -> None:
+    tracker = MLflowTracker(lambda: open_store(root), folder, pause_seconds=0.1)
+    begun = time.monotonic()
+    for record in RECORDS:
+        write_record(folder, record)
+    for _ in range(500):
+        tell_only(tracker, *RECORDS)
+    assert time.monotonic() - begun < 1
+    assert tracker.close(complete=True, best=None, patience_seconds=1) == len(RECORDS)
+    assert time.monotonic() - begun < 3
+    assert "Connection" in str(tracker.last_error)
+    wait_for(lambda: tracker_threads() == 0)
+
+
+@pytest.mark.usefixtures("hanging_server")
+def test_a_store_that_hangs_blocks_nothing_and_close_has_its_patience(
+    root: Path, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    tracker = MLflowTracker(lambda: open_store(root), folder)
+    begun = time.monotonic()
+    tell(tracker, folder, *RECORDS)
+    assert time.monotonic() - begun < 0.5
+    assert tracker.close(complete=True, best=None, patience_seconds=0.5) == len(RECORDS)
+    assert time.monotonic() - begun < 1.5
+    assert isinstance(tracker.last_error, TimeoutError)
+    wait_for(lambda: tracker_threads() == 0)
+
+
+@pytest.mark.usefixtures("hanging_server")
+def test_a_process_can_end_while_its_store_hangs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLOSE_AND_EXIT, str(tmp_path)]
+    ended = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1\n", "")
+
+
+def test_a_store_that_is_slow_gets_what_is_finished_before_what_it_missed_live(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch, seconds=0.05)
+    tracker = MLflowTracker(opener, folder)
+    tell(tracker, folder, *(make_record(f"lkca/{number}", num_results=100) for number in range(4)))
+    begun = time.monotonic()
+    assert tracker.close(complete=True, best=None) == 0
+    assert time.monotonic() - begun < 5  # 400 results, one by one, would take 20 s
+    monkeypatch.undo()
+    assert_shows(see(uri, uid=uid), *(make_record(f"lkca/{number}", num_results=100) for number in range(4)))
+
+
+def test_a_store_that_is_too_slow_is_left_when_patience_ends(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch, seconds=0.1)
+    records = [make_record(f"lkca/{number}") for number in range(20)]
+    tracker = MLflowTracker(opener, folder)
+    tell(tracker, folder, *records)
+    begun = time.monotonic()
+    missing = tracker.close(complete=True, best=None, patience_seconds=1)
+    assert time.monotonic() - begun < 1.5
+    assert 0 < missing < 20
+    assert tracker.last_error is not None
+    wait_for(lambda: tracker_threads() == 0)
+    assert time.monotonic() - begun < 2.5  # what it was at, and no more
+    monkeypatch.undo()
+    assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
+    assert_shows(see(uri, uid=uid), *records)
+
+
+def test_a_tracker_that_is_told_nothing_closes_at_once(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
+    assert_shows(see(uri, uid=uid))
+
+
+def test_several_trackers_hear_the_same_in_the_same_order(folder: SearchFolder) -> None:
+    class Listener(Tracker):
+        def __init__(self) -> None:
+            self.heard: list[object] = []
+            self.trial_started = self.trial_finished = self.heard.append  # type: ignore[method-assign]
+            self.trial_reported = lambda *what: self.heard.append(what)  # type: ignore[method-assign]
+
+    one, other = Listener(), Listener()
+    tell(Trackers([one, Tracker(), other]), folder, RECORDS[0])
+    results = [("lkca/0", result) for result in RECORDS[0].curve]
+    assert one.heard == other.heard == [start_of(RECORDS[0]), *results, RECORDS[0]]
+
+
+def tell_only(tracker: Tracker, *records: Record) -> None:
+    """Tell of records that are durable already."""
+    for record in records:
+        tracker.trial_started(start_of(record))
+        tracker.trial_reported(record.trial_id, record.curve[0])
+        tracker.trial_finished(record)
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
+    """Every batch that is written takes its time."""
+    real = MlflowClient.log_batch
+
+    def slowly(*arguments: object, **options: object) -> object:
+        time.sleep(seconds)
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MlflowClient, "log_batch", slowly)

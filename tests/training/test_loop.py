@@ -1,0 +1,327 @@
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lkca_search.configuration import Configuration
+from lkca_search.data.store import Images, open_images
+from lkca_search.data.subsets import Holdout, draw_subset, hold_out, indices_hash
+from lkca_search.errors import UserError
+from lkca_search.records import Facts, Result
+from lkca_search.seeds import derive_seed
+from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.training.assembly import DataPlace, choose_device, open_training
+from lkca_search.training.checkpoint import save_checkpoint
+from lkca_search.training.evaluate import evaluate
+from lkca_search.training.loop import Training, TrainingDiverged
+from lkca_search.trial import TrialSpec
+
+CPU = torch.device("cpu")
+TINY = {"patch_size": 2, "depth": 2, "width": 16, "drop_path_rate": 0.2, "learning_rate": 3e-3}
+LKCA = Configuration.model_validate({"family": "lkca", "kernel_size": 3, **TINY})
+VIT = Configuration.model_validate({"family": "vit", "num_heads": 4, "pooling": "class_token", **TINY})
+SPEC = TrialSpec(
+    data=DataSection(dataset="digits", augment=("crop", "flip")),
+    training=TrainingSection(steps=30, batch_size=32, reports=6),
+    resources=ResourcesSection(),
+    configuration=LKCA,
+    seed=1,
+    split_seed=2,
+)
+FAMILIES = {"lkca": SPEC, "vit": SPEC.model_copy(update={"configuration": VIT})}
+families = pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
+
+FRESH_PROCESS = """
+import hashlib, sys, torch
+from pathlib import Path
+from lkca_search.training.assembly import DataPlace, open_training
+from lkca_search.trial import TrialSpec
+
+place = DataPlace(cache=Path(sys.argv[1]), data_dir=None)
+for text in sys.argv[2:]:
+    _, training = open_training(TrialSpec.model_validate_json(text), place, device=torch.device("cpu"))
+    for result in training.results():
+        print(result.model_dump_json())
+    print(hashlib.sha256(b"".join(w.numpy().tobytes() for w in training.model.state_dict().values())).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> DataPlace:
+    return DataPlace(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
+
+
+@pytest.fixture(scope="module")
+def digits(place: DataPlace) -> Images:
+    return open_images("digits", "train", cache=place.cache)
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    num_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def opened(spec: TrialSpec, place: DataPlace, *checkpoints: Path) -> tuple[Facts, Training]:
+    return open_training(spec, place, device=CPU, checkpoints=checkpoints)
+
+
+def outcome(spec: TrialSpec, place: DataPlace) -> tuple[list[dict[str, Any]], str]:
+    """Curve and weights of a whole training."""
+    _, training = opened(spec, place)
+    return [measured(result) for result in training.results()], weights_hash(training)
+
+
+def measured(result: Result) -> dict[str, Any]:
+    """A result without what the clock says."""
+    return result.model_dump(exclude={"seconds", "time"})
+
+
+def weights_hash(training: Training) -> str:
+    weights = training.model.state_dict().values()
+    return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in weights)).hexdigest()
+
+
+def changed(spec: TrialSpec, **changes: object) -> TrialSpec:
+    """The spec with other values in its configuration, its sections or itself, wherever the names stand."""
+    values = spec.model_dump()
+    for section in (values, values["data"], values["training"], values["resources"], values["configuration"]):
+        section.update({name: changes[name] for name in changes.keys() & section.keys()})
+    return TrialSpec.model_validate(values)
+
+
+def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.dtype[np.int64]]]:
+    """What is held out, and the subset that is trained on."""
+    configuration = spec.configuration
+    seed = derive_seed(spec.split_seed, "validation")
+    holdout = hold_out(images.labels, fraction=spec.data.validation, seed=seed)
+    draw = derive_seed(spec.split_seed, "draw", configuration.draw)
+    return holdout, draw_subset(images.labels, holdout.train, fraction=configuration.data_fraction, seed=draw)
+
+
+@families
+def test_a_training_interrupted_at_every_report_equals_one_that_never_was(
+    spec: TrialSpec, place: DataPlace, tmp_path: Path
+) -> None:
+    attempts: list[Path] = []
+    curve: list[Result] = []
+    while len(curve) < 6:
+        _, training = opened(spec, place, *attempts)
+        assert training.step == (curve[-1].step if curve else 0)
+        results = training.results()
+        assert [next(results) for _ in curve] == curve
+        curve.append(next(results))
+        attempts.append(tmp_path / f"attempt-{len(attempts)}")
+        save_checkpoint(training.state(), attempts[-1], step=curve[-1].step)
+    assert training.step == training.last_step == 30
+    assert next(results, None) is None
+    assert ([measured(result) for result in curve], weights_hash(training)) == outcome(spec, place)
+
+
+def test_seconds_add_up_over_attempts(place: DataPlace, tmp_path: Path) -> None:
+    _, training = opened(SPEC, place)
+    results = training.results()
+    first = next(results)
+    save_checkpoint(training.state(), tmp_path, step=first.step)
+    _, training = opened(SPEC, place, tmp_path)
+    seconds = [result.seconds for result in training.results()]
+    assert seconds[0] == first.seconds > 0
+    assert seconds == sorted(seconds)
+
+
+def test_a_trial_equals_itself_after_another_in_the_same_process_and_in_a_fresh_one(place: DataPlace) -> None:
+    first = {name: outcome(spec, place) for name, spec in FAMILIES.items()}
+    torch.manual_seed(123)
+    outcome(changed(SPEC, data_fraction=0.2, seed=99, cpu=2), place)
+    assert {name: outcome(spec, place) for name, spec in FAMILIES.items()} == first
+    command = [sys.executable, "-c", FRESH_PROCESS, str(place.cache)]
+    command += [spec.model_dump_json() for spec in FAMILIES.values()]
+    lines = iter(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
+    for curve, weights in first.values():
+        assert [measured(Result.model_validate_json(next(lines))) for _ in curve] == curve
+        assert next(lines) == weights
+
+
+CHANGES: list[tuple[str, dict[str, object]]] = [
+    ("lkca", {"seed": 5}),
+    ("lkca", {"split_seed": 5}),
+    ("lkca", {"draw": 1, "data_fraction": 0.5}),
+    ("lkca", {"data_fraction": 0.4}),
+    ("lkca", {"validation": 0.2}),
+    ("lkca", {"augment": ("crop",)}),
+    ("lkca", {"augment": ("flip",)}),
+    ("lkca", {"batch_size": 16}),
+    ("lkca", {"steps": 7}),
+    ("lkca", {"patch_size": 4, "kernel_size": 1}),
+    ("lkca", {"depth": 3}),
+    ("lkca", {"width": 24}),
+    ("lkca", {"mlp_ratio": 3.0}),
+    ("lkca", {"kernel_size": 5}),
+    ("vit", {"num_heads": 2}),
+    ("vit", {"pooling": "mean"}),
+    ("vit", {"drop_path_rate": 0.5}),
+    ("lkca", {"learning_rate": 1e-3}),
+    ("lkca", {"weight_decay": 0.5}),
+    ("lkca", {"label_smoothing": 0.0}),
+    ("lkca", {"warmup_fraction": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value))
+def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], place: DataPlace) -> None:
+    short = changed(FAMILIES[family], steps=6, reports=1, data_fraction=0.5)
+    assert outcome(changed(short, **change), place) != outcome(short, place)
+
+
+def test_the_effect_of_every_name_of_a_configuration_is_tested() -> None:
+    names = {name for _, change in CHANGES for name in change}
+    assert set(Configuration.model_fields) - names == {"family"}
+
+
+@families
+def test_the_global_generator_is_left_alone(spec: TrialSpec, place: DataPlace) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    _, training = opened(spec, place)
+    assert torch.equal(torch.get_rng_state(), before)
+    for _ in training.results():
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@families
+def test_a_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataPlace) -> None:
+    _, training = opened(changed(spec, learning_rate=1e30), place)
+    with pytest.raises(TrainingDiverged, match=r"the loss of step [2-5] of 30 is not finite"):
+        list(training.results())
+
+
+@families
+def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataPlace) -> None:
+    _, training = opened(changed(spec, learning_rate=1e30, steps=1, reports=1), place)
+    with pytest.raises(TrainingDiverged, match=r"the validation loss after step 1 of 1 is not finite"):
+        list(training.results())
+
+
+@families
+def test_it_learns(spec: TrialSpec, place: DataPlace) -> None:
+    long = changed(spec, steps=300, reports=1, augment=(), drop_path_rate=0.0, learning_rate=1e-2)
+    curve, _ = outcome(long, place)
+    assert curve[-1]["val_accuracy"] > 0.8
+
+
+def test_samples_and_epochs_are_counted_batch_by_batch(place: DataPlace) -> None:
+    spec = changed(SPEC, data_fraction=0.05, batch_size=25, steps=12, reports=12)
+    facts, training = opened(spec, place)
+    assert facts.num_train_images % 25 != 0
+    full, rest = divmod(facts.num_train_images, 25)
+    sizes = ([25] * full + [rest]) * 12
+    for result in training.results():
+        assert result.samples == sum(sizes[: result.step])
+        assert result.epoch == pytest.approx(result.samples / facts.num_train_images)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, place: DataPlace) -> None:
+    _, training = opened(SPEC, place)
+    before = weights_hash(training)
+    training.model.train(mode)
+    batches = [(torch.rand(5, 1, 8, 8), torch.arange(5)), (torch.rand(2, 1, 8, 8), torch.arange(2))]
+    assert evaluate(training.model, batches) == evaluate(training.model, batches)
+    assert training.model.training is mode
+    assert weights_hash(training) == before
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_trial_computes_with_the_threads_it_asked_for(num_threads: int, place: DataPlace) -> None:
+    facts, _ = opened(changed(SPEC, cpu=num_threads), place)
+    assert torch.get_num_threads() == facts.provenance.num_threads == num_threads
+
+
+@families
+def test_the_validation_result_equals_one_computed_image_by_image(
+    spec: TrialSpec, place: DataPlace, digits: Images
+) -> None:
+    _, training = opened(spec, place)
+    *_, last = training.results()
+    holdout, subset = split(spec, digits)
+    seen = digits.pixels[subset] / 255
+    training.model.eval()
+    losses, hits = [], []
+    for i in holdout.validation:
+        image = torch.tensor((digits.pixels[i] / 255 - seen.mean()) / seen.std(), dtype=torch.float32)
+        with torch.no_grad():
+            logits = training.model(image.permute(2, 0, 1)[None])[0]  # (H, W, C) -> (1, C, H, W)
+        losses.append(-logits.double().log_softmax(0)[digits.labels[i]].item())
+        hits.append(logits.argmax().item() == digits.labels[i])
+    assert last.val_loss == pytest.approx(np.mean(losses), rel=1e-4)
+    assert last.val_accuracy == np.mean(hits)
+
+
+def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(place: DataPlace) -> None:
+    for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0)):
+        lkca, vit = (
+            opened(changed(spec, data_fraction=fraction, draw=draw, seed=seed), place)[0]
+            for seed, spec in enumerate(FAMILIES.values())
+        )
+        assert lkca.subset_hash == vit.subset_hash
+        assert lkca.validation_hash == vit.validation_hash
+        assert lkca.data_hash == vit.data_hash
+
+
+def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(place: DataPlace) -> None:
+    found = [
+        opened(changed(SPEC, data_fraction=fraction, draw=draw), place)[0]
+        for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0), (1.0, 0))
+    ]
+    assert len({facts.subset_hash for facts in found}) == 4
+    assert len({facts.validation_hash for facts in found}) == 1
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 1.0])
+def test_validation_images_are_never_trained_on(fraction: float, place: DataPlace, digits: Images) -> None:
+    spec = changed(SPEC, data_fraction=fraction)
+    facts, _ = opened(spec, place)
+    holdout, subset = split(spec, digits)
+    assert (facts.subset_hash, facts.num_train_images) == (indices_hash(subset), len(subset))
+    validation = holdout.validation
+    assert (facts.validation_hash, facts.num_validation_images) == (indices_hash(validation), len(validation))
+    assert not set(subset.tolist()) & set(validation.tolist())
+
+
+def test_facts_are_those_of_the_data_and_the_model(place: DataPlace, digits: Images) -> None:
+    facts, training = opened(SPEC, place)
+    assert facts.data_hash == digits.content_hash
+    assert facts.num_parameters == sum(weight.numel() for weight in training.model.parameters())
+    assert facts.planned_steps == training.last_step == 30
+    assert facts.provenance.device == "cpu"
+
+
+def test_a_configuration_that_cannot_be_trained_is_the_users_error(place: DataPlace) -> None:
+    with pytest.raises(UserError, match="kernel_size must be odd"):
+        opened(changed(SPEC, kernel_size=4), place)
+    with pytest.raises(UserError, match="digit-s"):
+        opened(changed(SPEC, dataset="digit-s"), place)
+
+
+def test_without_a_share_of_a_gpu_a_trial_trains_on_the_cpu() -> None:
+    assert choose_device(0.0) == CPU
+    assert choose_device(0.5) == (torch.device("cuda", 0) if torch.cuda.is_available() else CPU)
+
+
+def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataPlace, tmp_path: Path) -> None:
+    _, training = opened(SPEC, place)
+    results = [result for result, _ in zip(training.results(), range(2), strict=False)]
+    save_checkpoint(training.state(), tmp_path, step=results[-1].step)
+    _, resumed = opened(SPEC, place, tmp_path)
+    again = resumed.results()
+    for result in results:
+        assert next(again) == result == Result.model_validate_json(json.dumps(json.loads(result.model_dump_json())))

@@ -1,0 +1,122 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lkca_search.configuration import Configuration
+from lkca_search.spec import TrainingSection
+from lkca_search.training.schedule import Schedule, planned_steps
+
+LENGTHS = st.integers(1, 200)
+SIZES = st.integers(1, 500)
+
+
+def make(**changes: float) -> Schedule:
+    options: dict[str, float] = {"steps": 100, "warmup_fraction": 0.1, "learning_rate": 1e-2}
+    options |= changes
+    configuration = Configuration(
+        warmup_fraction=options["warmup_fraction"], learning_rate=float(options["learning_rate"])
+    )
+    return Schedule.plan(TrainingSection(steps=int(options["steps"])), configuration, num_images=10)
+
+
+def rates(schedule: Schedule) -> list[float]:
+    return [schedule.learning_rate(step) for step in range(schedule.steps)]
+
+
+def batch_sizes(num_images: int, batch_size: int) -> list[int]:
+    """The batches of an epoch, by counting."""
+    sizes, left = [], num_images
+    while left > 0:
+        sizes.append(min(batch_size, left))
+        left -= sizes[-1]
+    return sizes
+
+
+@given(epochs=LENGTHS, batch_size=SIZES, num_images=SIZES)
+def test_a_length_in_epochs_is_every_batch_of_that_many_epochs(epochs: int, batch_size: int, num_images: int) -> None:
+    training = TrainingSection(epochs=epochs, batch_size=batch_size)
+    assert planned_steps(training, num_images=num_images) == epochs * len(batch_sizes(num_images, batch_size))
+
+
+@given(steps=LENGTHS, batch_size=SIZES, num_images=SIZES)
+def test_a_length_in_steps_is_itself(steps: int, batch_size: int, num_images: int) -> None:
+    assert planned_steps(TrainingSection(steps=steps, batch_size=batch_size), num_images=num_images) == steps
+
+
+@given(samples=st.integers(1, 5000), batch_size=SIZES, num_images=SIZES)
+def test_a_length_in_samples_ends_with_the_batch_that_reaches_it(
+    samples: int, batch_size: int, num_images: int
+) -> None:
+    sizes = batch_sizes(num_images, batch_size)
+    seen = steps = 0
+    while seen < samples:
+        seen += sizes[steps % len(sizes)]
+        steps += 1
+    assert planned_steps(TrainingSection(samples=samples, batch_size=batch_size), num_images=num_images) == steps
+
+
+@given(steps=st.integers(1, 3000), reports=st.integers(1, 300))
+def test_reports_are_as_many_as_asked_evenly_spaced_and_end_with_the_last_step(steps: int, reports: int) -> None:
+    training = TrainingSection(steps=steps, reports=reports)
+    found = Schedule.plan(training, Configuration(), num_images=10).reports
+    assert len(found) == min(reports, steps)
+    assert found[-1] == steps
+    gaps = {after - before for before, after in zip((0, *found), found, strict=False)}
+    spacing = steps / len(found)
+    assert gaps <= {math.floor(spacing), math.ceil(spacing)}
+    assert min(gaps) >= 1
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        (TrainingSection(epochs=7, batch_size=4), 7),
+        (TrainingSection(epochs=7, batch_size=4, reports=2), 2),
+        (TrainingSection(steps=100), 20),
+        (TrainingSection(samples=1000, batch_size=4), 20),
+        (TrainingSection(steps=3), 3),
+    ],
+    ids=["one an epoch", "as asked", "20 of steps", "20 of samples", "at most one a step"],
+)
+def test_the_number_of_reports_has_a_default(training: TrainingSection, expected: int) -> None:
+    assert len(Schedule.plan(training, Configuration(), num_images=10).reports) == expected
+
+
+@pytest.mark.parametrize("num_images", [1, 9, 10, 11, 101])
+def test_a_report_an_epoch_falls_on_the_epochs_last_step(num_images: int) -> None:
+    training = TrainingSection(epochs=5, batch_size=10)
+    steps_per_epoch = math.ceil(num_images / 10)
+    found = Schedule.plan(training, Configuration(), num_images=num_images).reports
+    assert found == tuple(epoch * steps_per_epoch for epoch in range(1, 6))
+
+
+@given(steps=LENGTHS, warmup_fraction=st.floats(0, 0.99), learning_rate=st.floats(1e-8, 10, exclude_min=True))
+def test_the_learning_rate_rises_to_its_peak_then_falls_and_never_below_its_floor(
+    steps: int, warmup_fraction: float, learning_rate: float
+) -> None:
+    schedule = make(steps=steps, warmup_fraction=warmup_fraction, learning_rate=learning_rate)
+    found, warmup = rates(schedule), schedule.warmup_steps
+    assert warmup == round(warmup_fraction * steps)
+    assert found[:warmup] == pytest.approx([learning_rate * (i + 1) / warmup for i in range(warmup)])
+    assert found[:warmup] == sorted(found[:warmup])
+    assert found[warmup : warmup + 1] == pytest.approx([learning_rate][: steps - warmup])
+    assert found[warmup:] == sorted(found[warmup:], reverse=True)
+    assert max(found) == pytest.approx(learning_rate)
+    assert min(found[warmup:], default=learning_rate) >= min(1e-6, learning_rate)
+
+
+def test_without_a_warm_up_the_first_step_has_the_peak() -> None:
+    assert rates(make(warmup_fraction=0.0))[0] == pytest.approx(1e-2)
+
+
+def test_the_fall_is_half_a_cosine_that_ends_at_the_floor() -> None:
+    schedule = make(steps=1000, warmup_fraction=0.0)
+    assert schedule.learning_rate(500) == pytest.approx((1e-2 + 1e-6) / 2)
+    assert schedule.learning_rate(1000) == pytest.approx(1e-6)
+    assert schedule.learning_rate(999) < 2e-6
+
+
+def test_a_training_of_one_step_has_the_peak() -> None:
+    assert rates(make(steps=1, warmup_fraction=0.0)) == rates(make(steps=1, warmup_fraction=0.9)) == [1e-2]
