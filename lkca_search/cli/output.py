@@ -1,20 +1,15 @@
-"""What the command line prints: tables, progress, JSON."""
+"""What the command line prints: tables and JSON."""
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.table import Column, Table
 
 from lkca_search.records import Record, Result
-from lkca_search.spec import SearchSpec
-from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.value import Value
 
 if TYPE_CHECKING:
@@ -53,8 +48,17 @@ def show_standing(standing: "SearchStanding") -> None:
         for cell in standing.cells
     ]
     state = "running" if standing.is_driven else "not running"
+    unfinished = "running" if standing.is_driven else "cut off"
     typer.echo(f"search {standing.name}: {standing.num_finished} of {standing.num_planned} trials finished, {state}")
-    echo_rows(("cell", "images", "done", "running", "pruned", "failed", f"best {standing.metric}", "best trial"), rows)
+    echo_rows(("cell", "images", "done", unfinished, "pruned", "failed", f"best {standing.metric}", "best trial"), rows)
+
+
+def show_what_next(standing: "SearchStanding") -> None:
+    """Print what to type once `run` has ended."""
+    if standing.num_finished < standing.num_planned:
+        typer.echo(f"\n{standing.num_planned - standing.num_finished} trials are left: the same command continues")
+    typer.echo("\nbrowse   lkca-search ui")
+    typer.echo(f"best     lkca-search best {standing.name}\nrerun    lkca-search rerun {standing.name}")
 
 
 def show_best(record: Record) -> None:
@@ -73,70 +77,6 @@ def show_result(result: Result) -> None:
         f"step {result.step:>6}  epoch {result.epoch:7.2f}  train_loss {result.train_loss:.4f}  "
         f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}  {result.seconds:.1f} s"
     )
-
-
-@contextmanager
-def progress(spec: SearchSpec, name: str, *, quiet: bool) -> Iterator[Tracker]:
-    """A tracker that shows a search as it runs: a live table in a terminal, else a line a finished trial."""
-    if quiet:
-        yield Tracker()
-    elif sys.stdout.isatty():
-        with Live(refresh_per_second=4, transient=True) as live:
-            yield _LiveTable(live, spec, name)
-    else:
-        yield _Lines(spec)
-
-
-class _Lines(Tracker):
-    """A line a finished trial."""
-
-    def __init__(self, spec: SearchSpec) -> None:
-        self._metric = spec.search.metric
-
-    def trial_finished(self, record: Record) -> None:
-        value = "" if record.value is None else f"{self._metric} {record.value:.4f}"
-        seconds = f"{record.curve[-1].seconds:.1f} s" if record.curve else ""
-        typer.echo(f"{record.trial_id:<48} {record.state:<8} {value}  {seconds}".rstrip())
-        if record.error:
-            typer.echo(f"  {record.error.strip().splitlines()[-1]}")
-
-
-class _LiveTable(Tracker):
-    """A table of cells, and a line a running trial."""
-
-    def __init__(self, live: Live, spec: SearchSpec, name: str) -> None:
-        self._live = live
-        self._search = spec.search
-        self._name = name
-        self._done: Counter[str] = Counter()
-        self._best: dict[str, float] = {}
-        self._running: dict[str, Result | None] = {}
-
-    def trial_started(self, start: TrialStart) -> None:
-        self._running[start.trial_id] = None
-        self._refresh()
-
-    def trial_reported(self, trial_id: str, result: Result) -> None:
-        self._running[trial_id] = result
-        self._refresh()
-
-    def trial_finished(self, record: Record) -> None:
-        self._running.pop(record.trial_id, None)
-        self._done[record.cell] += 1
-        if record.value is not None:
-            better = max if self._search.goal == "maximize" else min
-            self._best[record.cell] = better(record.value, self._best.get(record.cell, record.value))
-        self._refresh()
-
-    def _refresh(self) -> None:
-        table = Table("trial or cell", "now", self._search.metric, title=self._name, box=None)
-        for cell, done in sorted(self._done.items()):
-            best = f"best {self._best[cell]:.4f}" if cell in self._best else ""
-            table.add_row(cell, f"{done}/{self._search.trials_per_cell} here", best)
-        for trial_id, result in self._running.items():
-            now = f"step {result.step}" if result else "starting"
-            table.add_row(f"  {trial_id}", now, f"{getattr(result, self._search.metric):.4f}" if result else "")
-        self._live.update(table)
 
 
 def _as_list(value: Value | Sequence[Value] | Sequence[str]) -> Sequence[Value | str]:

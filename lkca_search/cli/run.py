@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.output import Json, echo_json, progress, show_standing
+from lkca_search.cli.output import Json, echo_json, show_standing, show_what_next
+from lkca_search.cli.progress import progress
 from lkca_search.errors import UserError
 from lkca_search.space_file import read_space_file
 from lkca_search.storage import Home
@@ -36,7 +37,7 @@ def run(
     from lkca_search.search.launch import launch
 
     address = address or os.environ.get("RAY_ADDRESS") or None
-    with progress(space_file.spec, folder.name, quiet=json) as console:
+    with progress(space_file.spec, folder, quiet=json) as console:
         outcome = launch(
             space_file, folder, home=home, place=_place(home), console=console, address=address, num_cpus=num_cpus
         )
@@ -44,8 +45,7 @@ def run(
         echo_json(outcome.standing)
     else:
         show_standing(outcome.standing)
-        typer.echo(f"\nbrowse   lkca-search ui\nbest     lkca-search best {folder.name}")
-        typer.echo(f"rerun    lkca-search rerun {folder.name}")
+        show_what_next(outcome.standing)
     if outcome.num_untracked:
         typer.echo(
             f"MLflow lacks {outcome.num_untracked} trials ({outcome.tracking_error}); "

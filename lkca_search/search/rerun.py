@@ -23,11 +23,11 @@ class TrialFile(Value):
     trial_id: str
     search: str
     metric: str
-    value: float | None
+    value: float | None = None
     """The metric as recorded; None for a trial that failed."""
     num_reports: int
     """Results recorded: a pruned trial is trained as far as it came."""
-    facts: Facts | None
+    facts: Facts | None = None
     """Data, code and machine of the first time; what differs now may explain a difference of the metric."""
     trial: TrialSpec
 

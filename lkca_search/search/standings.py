@@ -100,7 +100,8 @@ def _cell_standing(cell: str, records: Sequence[Record], started: int, search: S
 def find_record(folder: SearchFolder, *, trial_id: str | None = None, cell: str | None = None) -> Record:
     """The record of a trial, or of the best trial of a search or of one of its cells; SearchError if there is none."""
     if trial_id is not None:
-        record = read_record(folder, trial_id)
+        is_ours = any(trial.trial_id == trial_id for trial in folder.trial_folders())
+        record = read_record(folder, trial_id) if is_ours else None
         if record is None:
             raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
         return record
