@@ -46,12 +46,9 @@ def run(
     else:
         show_standing(outcome.standing)
         show_what_next(outcome.standing)
-    if outcome.num_untracked:
-        typer.echo(
-            f"MLflow lacks {outcome.num_untracked} trials ({outcome.tracking_error}); "
-            "nothing is lost: the same `run` command sends them",
-            err=True,
-        )
+    if outcome.tracking_error is not None:
+        missing = f"MLflow lacks at least {outcome.num_untracked} trials ({outcome.tracking_error})"
+        typer.echo(f"{missing}; nothing is lost: the same command sends them", err=True)
     if not outcome.standing.is_answered:
         raise typer.Exit(1)
 

@@ -17,6 +17,7 @@ from lkca_search.storage import Home
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
+_KIND = "mlflow.experimentKind"  # else the UI opens on its pages for language models
 _SEARCH_UID = "lkca.search_uid"
 _TRIAL_ID = "lkca.trial_id"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
@@ -94,7 +95,8 @@ class MLflowStore:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
-        return str(self._client.create_experiment(name, home.mlflow_artifacts.as_uri() if home else None))
+        artifacts = home.mlflow_artifacts.as_uri() if home else None
+        return str(self._client.create_experiment(name, artifacts, tags={_KIND: "custom_model_development"}))
 
     def _open_parent(self, name: str, texts: dict[str, str]) -> str:
         found = self._client.search_runs(
@@ -157,7 +159,7 @@ class MLflowStore:
         }
         self._sent_steps[start.trial_id] = set()
         return self._client.create_run(
-            self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=start.trial_id
+            self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=_run_name(start)
         )
 
     def _common_tags(self) -> dict[str, str]:
@@ -177,6 +179,12 @@ def _user() -> str:
         return "unknown"
 
 
+def _run_name(start: TrialStart) -> str:
+    """A name that fits a column: the cell's levels and the trial's number, `lkca 0.1 #3`."""
+    levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
+    return f"{' '.join(levels)} #{start.number}"
+
+
 def _params(start: TrialStart) -> list[Param]:
     values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
     return [Param(name, str(value)) for name, value in values.items()]
@@ -188,7 +196,6 @@ def _metrics(result: Result) -> list[Metric]:
 
 def _final_metrics(record: Record) -> Sequence[Metric]:
     timestamp = round(record.finished * 1000)
-    step = record.curve[-1].step if record.curve else 0
     values: dict[str, float] = {}
     if record.curve:
         values["best_val_accuracy"] = max(result.val_accuracy for result in record.curve)
@@ -196,7 +203,8 @@ def _final_metrics(record: Record) -> Sequence[Metric]:
     if record.facts:
         values["num_parameters"] = record.facts.num_parameters
         values["num_train_images"] = record.facts.num_train_images
-    return [Metric(name, value, timestamp, step) for name, value in values.items()]
+    # At step 0, where the UI draws a bar a run and not a curve of one point.
+    return [Metric(name, value, timestamp, 0) for name, value in values.items()]
 
 
 def _final_tags(record: Record) -> Sequence[RunTag]:

@@ -37,7 +37,9 @@ training: {steps: 40, reports: 4, batch_size: 64}
 search:   {sampler: tpe, trials_per_cell: 2, checkpoint_seconds: 0}
 """
 CELLS = [f"family={family},data_fraction={fraction}" for family in ("lkca", "vit") for fraction in (0.2, 1.0)]
-WAIT_SECONDS = 60
+WAIT_SECONDS = 240
+
+pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 
 
 class Command:
@@ -50,7 +52,7 @@ class Command:
 
     def wait(self) -> tuple[int, str]:
         """Its exit code and what it printed."""
-        return self.process.wait(timeout=110), self._log.read_text()
+        return self.process.wait(timeout=WAIT_SECONDS), self._log.read_text()
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
         """Wait for a condition that must come true while it runs."""
@@ -77,7 +79,7 @@ class Searching:
 
     def call(self, *arguments: str) -> str:
         done = subprocess.run(
-            [*COMMAND, *arguments], env=self._environment, capture_output=True, text=True, timeout=110
+            [*COMMAND, *arguments], env=self._environment, capture_output=True, text=True, timeout=WAIT_SECONDS
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

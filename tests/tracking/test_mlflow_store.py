@@ -82,7 +82,7 @@ def test_a_child_says_what_was_trained_and_how_it_went(root: Path, uid: str, uri
     seen = see(uri, uid=uid)
     assert seen is not None
     run = seen.trials["lkca/0"]
-    assert run.info.run_name == "lkca/0"
+    assert run.info.run_name == "lkca #0"
     assert (run.info.start_time, run.info.end_time) == (BEGIN * 1000, (BEGIN + 1000) * 1000)
     given = record.spec.configuration.model_dump(exclude_none=True)
     assert run.data.params == {name: str(value) for name, value in {**given, "seed": 17}.items()}

@@ -10,11 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from recorded import BEGIN, assert_shows, make_record, make_result, open_store, see, start_of, write_record
 
-from lkca_search.records import Record
+from lkca_search.records import Record, Result
 from lkca_search.storage import Home, SearchFolder
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
-from lkca_search.tracking.tracker import Tracker, Trackers
+from lkca_search.tracking.tracker import Tracker, Trackers, TrialStart
 
 RECORDS = [make_record(f"lkca/{number}", num_results=4) for number in range(4)]
 
@@ -261,9 +261,9 @@ def test_a_store_that_hangs_blocks_nothing_and_close_has_its_patience(
     tracker = MLflowTracker(lambda: open_store(root), folder)
     begun = time.monotonic()
     tell(tracker, folder, *RECORDS)
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 1
     assert tracker.close(complete=True, best=None, patience_seconds=0.5) == len(RECORDS)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 2
     assert isinstance(tracker.last_error, TimeoutError)
     wait_for(lambda: tracker_threads() == 0)
 
@@ -318,8 +318,15 @@ def test_several_trackers_hear_the_same_in_the_same_order(folder: SearchFolder) 
     class Listener(Tracker):
         def __init__(self) -> None:
             self.heard: list[object] = []
-            self.trial_started = self.trial_finished = self.heard.append  # type: ignore[method-assign]
-            self.trial_reported = lambda *what: self.heard.append(what)  # type: ignore[method-assign]
+
+        def trial_started(self, start: TrialStart) -> None:
+            self.heard.append(start)
+
+        def trial_reported(self, trial_id: str, result: Result) -> None:
+            self.heard.append((trial_id, result))
+
+        def trial_finished(self, record: Record) -> None:
+            self.heard.append(record)
 
     one, other = Listener(), Listener()
     tell(Trackers([one, Tracker(), other]), folder, RECORDS[0])
@@ -341,6 +348,6 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
 
     def slowly(*arguments: object, **options: object) -> object:
         time.sleep(seconds)
-        return real(*arguments, **options)  # type: ignore[arg-type]
+        return real(*arguments, **options)
 
     monkeypatch.setattr(MlflowClient, "log_batch", slowly)

@@ -176,7 +176,9 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value))
+@pytest.mark.parametrize(
+    ("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value)
+)
 def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], place: DataPlace) -> None:
     short = changed(FAMILIES[family], steps=6, reports=1, data_fraction=0.5)
     assert outcome(changed(short, **change), place) != outcome(short, place)
