@@ -1,7 +1,6 @@
 """Commands that look: status, list, best, export, ui."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -85,15 +84,23 @@ def export(
         typer.echo(path)
 
 
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000) -> None:
+def ui(
+    name: Annotated[str | None, typer.Argument(help="Only this search's runs; by default all.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+) -> None:
     """Open MLflow over the searches' runs, on 127.0.0.1; Ctrl-C ends it."""
+    from lkca_search.tracking.mlflow_store import runs_page, tracking_uri
+
     home = Home.from_environment()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
+    if name is not None:
+        home.started_search(name)
+    uri, page = tracking_uri(home), runs_page(home, name)
     if uri.startswith(("http://", "https://")):
-        typer.echo(f"runs are logged to a server: open {uri}")
+        typer.echo(f"the runs are on a server: {uri.rstrip('/')}/{page}")
         return
-    typer.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    typer.echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--artifacts-destination", str(home.mlflow_artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    raise typer.Exit(subprocess.run([sys.executable, "-m", *command], env=environment).returncode)
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", *command], environment)  # whoever stops us stops the server

@@ -5,7 +5,9 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -17,7 +19,6 @@ from lkca_search.storage import Home
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
-_KIND = "mlflow.experimentKind"  # else the UI opens on its pages for language models
 _SEARCH_UID = "lkca.search_uid"
 _TRIAL_ID = "lkca.trial_id"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
@@ -33,6 +34,20 @@ def tracking_uri(home: Home) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
 
 
+def runs_page(home: Home, search: str | None = None) -> str:
+    """Where MLflow's UI shows the runs, of one search or all, best first: the part of the address behind the host."""
+    uri = tracking_uri(home)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return ""
+    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(_experiment_name())
+    if experiment is None:
+        return ""
+    query = {"workflowType": "machine_learning", "orderByKey": "metrics.`best_val_accuracy`", "orderByAsc": "false"}
+    if search is not None:
+        query["searchFilter"] = f"tags.search = '{search}'"
+    return f"#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+
+
 class MLflowStore:
     """One search's runs. Every method may raise whatever the store does, and may be called again."""
 
@@ -43,6 +58,7 @@ class MLflowStore:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run created twice is two runs
         self._uid = uid
+        self._name = name
         self._sent_steps: dict[str, set[int]] = {}
         uri = tracking_uri(home)
         is_ours = uri == f"sqlite:///{home.mlflow_database}"
@@ -51,7 +67,7 @@ class MLflowStore:
         with FileLock(home.root / "mlflow.lock") if uri.startswith("sqlite:") else nullcontext():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open_experiment(home if is_ours else None)
-        self._parent = self._open_parent(name, texts)
+        self._parent = self._open_parent(texts)
         # A run whose creation was cut off before its parameters is found again where its trial goes on.
         self._runs = {run.data.tags[_TRIAL_ID]: run for run in self._children() if run.data.params}
 
@@ -91,14 +107,14 @@ class MLflowStore:
         self._client.set_terminated(self._parent, "FINISHED" if complete else "KILLED")
 
     def _open_experiment(self, home: Home | None) -> str:
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
+        name = _experiment_name()
         experiment = self._client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
         artifacts = home.mlflow_artifacts.as_uri() if home else None
-        return str(self._client.create_experiment(name, artifacts, tags={_KIND: "custom_model_development"}))
+        return str(self._client.create_experiment(name, artifacts))
 
-    def _open_parent(self, name: str, texts: dict[str, str]) -> str:
+    def _open_parent(self, texts: dict[str, str]) -> str:
         found = self._client.search_runs(
             [self._experiment], f"tags.`{_SEARCH_UID}` = '{self._uid}' AND tags.kind = 'search'", max_results=1
         )
@@ -106,8 +122,8 @@ class MLflowStore:
             run_id = str(found[0].info.run_id)
             self._client.update_run(run_id, status="RUNNING")
         else:
-            tags = {**self._common_tags(), "kind": "search", "search": name}
-            run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id)
+            tags = {**self._common_tags(), "kind": "search"}
+            run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=self._name).info.run_id)
         for file, text in texts.items():
             self._client.log_text(run_id, text, file)
         return run_id
@@ -165,11 +181,16 @@ class MLflowStore:
     def _common_tags(self) -> dict[str, str]:
         return {
             _SEARCH_UID: self._uid,
+            "search": self._name,
             "git_commit": git_commit(),
             "mlflow.source.name": "lkca-search",
             "mlflow.source.git.commit": git_commit(),
             "mlflow.user": _user(),
         }
+
+
+def _experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
 
 
 def _user() -> str:

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +55,15 @@ class Command:
     def wait(self) -> tuple[int, str]:
         """Its exit code and what it printed."""
         return self.process.wait(timeout=WAIT_SECONDS), self._log.read_text()
+
+    def printed(self) -> str:
+        """What it printed so far."""
+        return self._log.read_text()
+
+    def end(self) -> None:
+        """Interrupt it, as Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=WAIT_SECONDS)
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
         """Wait for a condition that must come true while it runs."""
@@ -126,6 +137,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Searching:
     return searching
 
 
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def test_every_trial_is_recorded_and_logged(finished: Searching) -> None:
     finished.assert_exact(trials_per_cell=2)
     assert {record.state for record in finished.records()} == {"COMPLETE"}
@@ -197,6 +216,34 @@ def test_another_space_file_under_the_same_name_is_refused_with_the_differences(
     code, output = process.wait()
     assert code == 2
     assert "training.steps: 40 -> 50" in output
+
+
+def test_the_ui_shows_the_runs_on_this_machine_alone(finished: Searching) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = finished.start("ui", "toy", "--port", str(port))
+    try:
+        command.wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        printed = command.printed()
+        assert f"http://127.0.0.1:{port}/#/experiments/1/runs" in printed
+        assert "tags.search%20%3D%20%27toy%27" in printed
+        (parent,), _ = finished.runs()
+        address = f"http://127.0.0.1:{port}/get-artifact?path=space.yaml&run_uuid={parent.info.run_id}"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert answer.read().decode() == SPACE
+        family = [psutil.Process(command.process.pid), *psutil.Process(command.process.pid).children(recursive=True)]
+        listening = {
+            connection.laddr.ip
+            for process in family
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+    finally:
+        command.end()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive, "the server outlived the command"
 
 
 @pytest.mark.slow
