@@ -40,7 +40,7 @@ class Message(Value):
     """What a worker says of its trial after each step."""
 
     facts: Facts | None = None
-    """Said once, when data and model stand."""
+    """None until data and model stand."""
     result: Result | None = None
     error: str | None = None
     """The trial's own fault; it is over."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import tune
 
-from lkca_search.records import Result
+from lkca_search.records import Facts, Result
 from lkca_search.search.ledger import Assignment, Message
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
 from lkca_search.training.checkpoint import save_checkpoint
@@ -25,6 +25,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         self._place = DataPlace(
             cache=Path(place["cache"]), data_dir=Path(place["data_dir"]) if place["data_dir"] else None
         )
+        self._facts: Facts | None = None
         self._training: Training | None = None
         self._results: Iterator[Result] = iter(())
         self._saved_step = 0
@@ -40,14 +41,13 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         try:
             message = self._next_message()
         except Exception:
-            message = Message(error=traceback.format_exc(limit=-8), done=True)
+            message = Message(facts=self._facts, error=traceback.format_exc(limit=-8), done=True)
         return {"message": message.model_dump_json(), "done": message.done}
 
     def _next_message(self) -> Message:
-        facts = None
         if self._training is None:
             folders = [Path(folder) for folder in self._assignment.earlier_folders]
-            facts, self._training = open_training(
+            self._facts, self._training = open_training(
                 self._assignment.spec,
                 self._place,
                 device=choose_device(self._assignment.spec.resources.gpu),
@@ -62,4 +62,4 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             folder = Path(self._assignment.attempt_folder)
             save_checkpoint(self._training.state(), folder, step=result.step)
             self._saved_step, self._saved_time = result.step, time.monotonic()
-        return Message(facts=facts, result=result, done=done)
+        return Message(facts=self._facts, result=result, done=done)

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lkca_search.records import Record, read_records
+from lkca_search.search.studies import open_storage
 from lkca_search.storage import Home, SearchFolder
 
 COMMAND = [sys.executable, "-c", "from lkca_search.cli.app import main; main()"]
@@ -244,6 +245,34 @@ def test_the_ui_shows_the_runs_on_this_machine_alone(finished: Searching) -> Non
         command.end()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive, "the server outlived the command"
+
+
+@pytest.mark.slow
+def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(tmp_path: Path) -> None:
+    searching = Searching(tmp_path / "home")
+    searching.run(
+        *("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads"),
+        *("search.sampler=random", "search.pruner=median", "search.trials_per_cell=12", "training.reports=5"),
+        "parameters.learning_rate={choice: [1.0e-3, 1.0e-2, 1.0e+30]}",
+        "--num-cpus=1",  # one after another, so that the pruner sees the same each time
+    )
+    records = {record.trial_id: record for record in searching.records()}
+    states = Counter(record.state for record in records.values())
+    assert set(states) == {"COMPLETE", "PRUNED", "FAIL"}
+    for record in records.values():
+        is_absurd = record.spec.configuration.learning_rate > 1
+        assert (record.state == "FAIL") == is_absurd
+        assert ("is not finite" in (record.error or "")) == is_absurd
+        assert record.facts is not None
+        assert (len(record.curve) == 5) == (record.state == "COMPLETE")
+    storage = open_storage(searching.folder.ledger, read_only=True)
+    study = storage.get_study_id_from_name("family=lkca,data_fraction=0.2")
+    assert Counter(trial.state.name for trial in storage.get_all_trials(study)) == states
+    _, children = searching.runs()
+    for child in children:
+        record = records[child.data.tags["lkca.trial_id"]]
+        assert child.data.tags["state"] == record.state
+        assert child.info.status == ("FAILED" if record.state == "FAIL" else "FINISHED")
 
 
 @pytest.mark.slow
