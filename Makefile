@@ -41,6 +41,8 @@ test-quick: check
 
 bench: $(READY)
 	$(BIN)/python benchmarks/lkca_views.py
+	$(BIN)/python benchmarks/data_loading.py
+	$(BIN)/python benchmarks/data_memory.py
 
 clean:
 	rm -rf $(VENV)

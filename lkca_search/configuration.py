@@ -1,9 +1,10 @@
 """A configuration: the value of every name that a space file may cross (factor) or search (parameter)."""
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from lkca_search.value import Value
 
@@ -32,10 +33,12 @@ class Configuration(Value):
 
     family: str = "lkca"
     """Model family, a key of the registry: lkca, vit."""
-    data_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Fraction of the training split after validation was held out."""
+    data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
+    """Fraction of the training split after validation was held out; None where `images_per_class` is given."""
+    images_per_class: Annotated[int, Field(ge=1)] | None = None
+    """Training images of every class, in place of a fraction."""
     draw: Annotated[int, Field(ge=0)] = 0
-    """Which of the seeded subset draws to train on; for one draw, smaller fractions are inside larger ones."""
+    """Which of the seeded subset draws to train on; for one draw, smaller subsets are inside larger ones."""
     patch_size: Annotated[int, Field(ge=1)] = 4
     """Side of a square patch in pixels; the token grid has image side / patch size tokens a side."""
     depth: Annotated[int, Field(ge=1)] = 9
@@ -61,9 +64,26 @@ class Configuration(Value):
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the planned steps over which the learning rate rises linearly."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _images_per_class_replaces_the_default_fraction(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("images_per_class") is not None:
+            return {"data_fraction": None, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.data_fraction is None) == (self.images_per_class is None):
+            size = f"{self.data_fraction} and {self.images_per_class}"
+            raise ValueError(f"a subset has either a data_fraction or images_per_class, got {size}")
+        return self
+
 
 NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
 """Every name that may stand in `factors` or `parameters`, in canonical order."""
+
+SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
+"""The names that decide which images are trained on, whatever the family."""
 
 
 def broken_rule(name: str, value: object) -> str | None:

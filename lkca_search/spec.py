@@ -1,10 +1,10 @@
 """A search as a value: what a space file says, section by section, once it has passed every rule."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lkca_search.configuration import NAMES, Scalar, broken_rule
@@ -12,16 +12,54 @@ from lkca_search.errors import Problem
 from lkca_search.space import Domain, IntRange
 from lkca_search.value import Value
 
+Augmentation = Literal[
+    "crop", "crop_reflect", "flip", "trivial_augment", "rand_augment", "erase", "cutmix", "mixup"
+]  # fmt: skip
+"""What may be done to training images, in the order in which it is done; `data/augment.py` has the strengths.
+
+`crop`: a random window after padding by an eighth of each side, in black; `crop_reflect`: the same, padded by the
+image's own reflection; `flip`: left to right, every other image; `trivial_augment`, `rand_augment`: distortions drawn
+by these policies; `erase`: a random box made grey in every other image; `cutmix`, `mixup`: images and labels mixed in
+pairs, with both named by one of them at each step.
+"""
+
+_EXCLUSIVE = (("crop", "crop_reflect"), ("trivial_augment", "rand_augment"))
+_SHOW_DIGITS = ("digits", "svhn")
+
+
+def augment_rule(names: Sequence[str]) -> str | None:
+    """Return the rule that a list of augmentations breaks, or None."""
+    known = get_args(Augmentation)
+    if unknown := sorted(set(names) - set(known)):
+        return f"augment must be among {', '.join(known)}, got {unknown}"
+    if len(set(names)) < len(names):
+        return f"augment must name each augmentation once, got {list(names)}"
+    for pair in _EXCLUSIVE:
+        if set(pair) <= set(names):
+            return f"augment takes one of {' and '.join(pair)}, got both"
+    return None
+
 
 class DataSection(Value):
     """Which images, how many are held out, and how they are augmented."""
 
     dataset: Annotated[str, Field(min_length=1)]
-    """`digits`, the name of a folder under LKCA_DATA_DIR, or `parquet:PATH`."""
+    """A name of the catalogue (`data list`), `parquet:PATH` or `folder:PATH`."""
+    image_size: Annotated[int, Field(ge=1)] | None = None
+    """Side in pixels to which every image is brought, middle kept; by default images keep their size, one for all."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Fraction of the training images held out, class by class; never trained on."""
-    augment: tuple[Literal["crop", "flip"], ...] = ()
-    """Random crop after padding by an eighth of the side; random horizontal flip."""
+    scale_validation: bool = False
+    """Whether a trial is validated on as small a share of those held out, nested too, as it trains on of the rest."""
+    augment: tuple[Augmentation, ...] = ()
+    """What is done to training images; the order of the names does not matter."""
+
+    @field_validator("augment")
+    @classmethod
+    def _sensible_augment(cls, names: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        if rule := augment_rule(names):
+            raise ValueError(rule)
+        return names
 
 
 class TrainingSection(Value):
@@ -115,6 +153,9 @@ class SearchSpec(Value):
 
 
 def _problems(spec: SearchSpec) -> Iterator[Problem]:
+    if "flip" in spec.data.augment and spec.data.dataset in _SHOW_DIGITS:
+        rule = f"flip makes other signs of digits, or none, so {spec.data.dataset} cannot be augmented by it"
+        yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
     for section, names in (("factors", spec.factors), ("parameters", spec.parameters)):
         for name in names:
             if name not in NAMES:
@@ -122,6 +163,10 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
     for name in spec.parameters:
         if name in spec.factors:
             yield Problem(("parameters", name), f"{name} stands in factors and in parameters; it can be in one")
+    if {"data_fraction", "images_per_class"} <= {*spec.factors, *spec.parameters}:
+        section = "factors" if "images_per_class" in spec.factors else "parameters"
+        rule = "images_per_class takes the place of data_fraction; only one of them can be given"
+        yield Problem((section, "images_per_class"), rule)
     for name, levels in spec.factors.items():
         for i, level in enumerate(levels):
             yield from _value_problems(name, level, ("factors", name, i))

@@ -36,7 +36,7 @@ MAY_IMPORT = {
 
 THIRD_PARTY = {
     "PIL": ["data"],
-    "filelock": ["storage.py", "data/store.py", "tracking"],
+    "filelock": ["storage.py", "data/store.py", "data/shelf.py", "tracking"],
     "mlflow": ["tracking"],
     "numpy": ["data"],
     "optuna": ["search/studies.py", "analysis"],
@@ -45,8 +45,10 @@ THIRD_PARTY = {
     "pydantic_core": [GROUND],
     "ray": ["search/runner.py", "search/worker.py", "search/submit.py"],
     "rich": ["cli"],
+    "scipy": ["data/official.py"],
     "sklearn": ["data"],
-    "torch": ["data/batches.py", "models", "training", "search/rerun.py"],
+    "torch": ["data/augment.py", "data/batches.py", "models", "training", "search/rerun.py"],
+    "torchvision": ["data/augment.py", "data/official.py"],
     "typer": ["cli"],
     "yaml": ["space_file.py", "search/rerun.py"],
 }

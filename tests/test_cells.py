@@ -199,6 +199,22 @@ def test_data_that_can_be_drawn_have_no_problems(space: Space) -> None:
     assert list(data_problems(space("~factors.data_fraction").spec, LABELS)) == []
 
 
+def test_more_images_a_class_than_there_are_is_named_with_the_largest_that_works(space: Space) -> None:
+    for section, values in (("factors", "[10, 91]"), ("parameters", "{choice: [10, 91]}")):
+        (problem,) = data_problems(space("~factors.data_fraction", f"{section}.images_per_class={values}").spec, LABELS)
+        assert problem.location == (section, "images_per_class")
+        assert problem.rule.endswith("91 of the 90 images of class 0 cannot be had; the largest that works is 90")
+    assert list(data_problems(space("~factors.data_fraction", "factors.images_per_class=[90]").spec, LABELS)) == []
+
+
+def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
+    spec = space("~factors.data_fraction", "factors.images_per_class=[10, 20]").spec
+    assert keys(spec) == [
+        f"family={family},images_per_class={count}" for family in ("lkca", "vit") for count in (10, 20)
+    ]
+    assert list(design_problems(spec, DIGITS)) == []
+
+
 @pytest.mark.parametrize(
     ("overrides", "location"),
     [

@@ -25,7 +25,7 @@ from lkca_search.spec import (
 VALID = """\
 # Question: does it read?
 data:
-  dataset: digits
+  dataset: cifar10
   validation: 0.2
   augment: [crop, flip]
 factors:
@@ -66,7 +66,7 @@ def test_a_file_is_read_as_written(read: Read) -> None:
     assert file.text == VALID
     assert file.overrides == ()
     assert file.spec == SearchSpec(
-        data=DataSection(dataset="digits", validation=0.2, augment=("crop", "flip")),
+        data=DataSection(dataset="cifar10", validation=0.2, augment=("crop", "flip")),
         factors={"family": ("lkca", "vit"), "data_fraction": (0.1, 1)},
         parameters={
             "kernel_size": Choice(choice=(3, 5), when={"family": ("lkca",)}),
@@ -138,15 +138,27 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
     ("  seed: 7", "  seed: 7\n  seed: 8", "20", ["key 'seed' stands twice"]),
     ("training:", "factors:", "14", ["key 'factors' stands twice"]),
     ("{value: 64}", "{value: 64, value: 32}", "12", ["key 'value' stands twice"]),
-    ("  dataset: digits\n", "", "2", ["required key data.dataset is missing"]),
+    ("  dataset: cifar10\n", "", "2", ["required key data.dataset is missing"]),
     ("  trials_per_cell: 6\n", "", "17", ["required key search.trials_per_cell is missing"]),
     ("resources:\n  gpu: 0.25\n", "extra: 1\n", "20", ["unknown key extra (space"]),
-    ("dataset: digits", "dataset: 3", "3", ["data.dataset", "valid string", "got 3"]),
-    ("dataset: digits", "dataset: 2024-01-31", "3", ["data.dataset", "valid string", "2024"]),
-    ("dataset: digits", "dataset: ''", "3", ["data.dataset", "at least 1", "got ''"]),
+    ("dataset: cifar10", "dataset: 3", "3", ["data.dataset", "valid string", "got 3"]),
+    ("dataset: cifar10", "dataset: 2024-01-31", "3", ["data.dataset", "valid string", "2024"]),
+    ("dataset: cifar10", "dataset: ''", "3", ["data.dataset", "at least 1", "got ''"]),
     ("validation: 0.2", "validation: 1.0", "4", ["data.validation", "less than 1", "got 1.0"]),
     ("validation: 0.2", "validation: .nan", "4", ["data.validation", "finite", "got nan"]),
-    ("[crop, flip]", "[crop, flop]", "5", ["data.augment.1", "'crop' or 'flip'", "got 'flop'"]),
+    ("[crop, flip]", "[crop, flop]", "5", ["data.augment.1", "'crop', 'crop_reflect', 'flip',", "got 'flop'"]),
+    ("[crop, flip]", "[flip, crop, flip]", "5", ["data.augment", "each augmentation once", "'flip', 'crop', 'flip'"]),
+    ("[crop, flip]", "[crop, crop_reflect]", "5", ["data.augment", "one of crop and crop_reflect, got both"]),
+    ("[crop, flip]", "[rand_augment, trivial_augment]", "5", ["one of trivial_augment and rand_augment, got both"]),
+    ("dataset: cifar10", "dataset: svhn", "5", ["flip makes other signs of digits", "svhn cannot be augmented"]),
+    ("validation: 0.2", "scale_validation: 1", "4", ["data.scale_validation", "valid boolean", "got 1"]),
+    ("data_fraction: [0.1, 1]", "images_per_class: [10, 0]", "8", ["images_per_class", "greater than or equal to 1"]),
+    (
+        "width: {value: 64}",
+        "images_per_class: {value: 10, when: {family: [vit]}}",
+        "12",
+        ["images_per_class takes the place of data_fraction; only one of them can be given"],
+    ),
     ("[crop, flip]", "crop", "5", ["data.augment", "must be a list", "got 'crop'"]),
     ("  trials_per_cell: 6", "  trials_per_cell: '6'", "18", ["search.trials_per_cell", "valid integer", "got '6'"]),
     ("  trials_per_cell: 6", "  trials_per_cell: 6.0", "18", ["search.trials_per_cell", "valid integer", "got 6.0"]),
@@ -205,14 +217,14 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
     ("[3, 5]", "[3, 5", "10", ["not YAML", "expected ',' or ']'"]),
     ("[crop, flip]", "*nowhere", "5", ["not YAML", "undefined alias 'nowhere'"]),
     ("data:\n", "data: &data\n  again: *data\n", "2", ["an anchor cannot contain itself"]),
-    ("  dataset: digits", "  3: digits", "3", ["a key must be text", "got 3"]),
-    ("  dataset: digits", "  on: digits", "3", ["a key must be text", "got True"]),
-    ("  dataset: digits", "  ? [a, b]\n  : digits", "3", ["a key must be text", "got ['a', 'b']"]),
-    ("  dataset: digits", "  <<: {dataset: digits}", "3", ["not YAML", "merge"]),
-    ("dataset: digits", "dataset: 2024-99-99", "3", ["not YAML", "month must be in 1..12"]),
-    ("dataset: digits", "dataset: !!int abc", "3", ["not YAML", "'abc'"]),
-    ("dataset: digits", "dataset: !!python/name:os.system", "3", ["not YAML", "python/name:os.system"]),
-    ("dataset: digits", "dataset: dig\aits", "3", ["not YAML", "special characters", "'\\x07'"]),
+    ("  dataset: cifar10", "  3: cifar10", "3", ["a key must be text", "got 3"]),
+    ("  dataset: cifar10", "  on: cifar10", "3", ["a key must be text", "got True"]),
+    ("  dataset: cifar10", "  ? [a, b]\n  : cifar10", "3", ["a key must be text", "got ['a', 'b']"]),
+    ("  dataset: cifar10", "  <<: {dataset: cifar10}", "3", ["not YAML", "merge"]),
+    ("dataset: cifar10", "dataset: 2024-99-99", "3", ["not YAML", "month must be in 1..12"]),
+    ("dataset: cifar10", "dataset: !!int abc", "3", ["not YAML", "'abc'"]),
+    ("dataset: cifar10", "dataset: !!python/name:os.system", "3", ["not YAML", "python/name:os.system"]),
+    ("dataset: cifar10", "dataset: dig\aits", "3", ["not YAML", "special characters", "'\\x07'"]),
     ("resources:", "---\nresources:", "20", ["not YAML", "another document"]),
     (VALID, "", "1", ["a space file is a mapping of sections"]),
     (VALID, "# nothing\n", "1", ["a space file is a mapping of sections"]),
@@ -294,7 +306,7 @@ def test_a_condition_may_wait_for_any_value_of_a_long_range(read: Read) -> None:
 
 
 def test_all_problems_of_a_file_are_listed_at_once(read: Read) -> None:
-    text = VALID.replace("digits", "3").replace("[8, 2]", "[2, 8]").replace("steps: 100", "steps: 0")
+    text = VALID.replace("cifar10", "3").replace("[8, 2]", "[2, 8]").replace("steps: 100", "steps: 0")
     text = text.replace("seed: 7", "sed: 7").replace("gpu: 0.25", "gpu: -1")
     with pytest.raises(SpaceFileError) as caught:
         read(text)

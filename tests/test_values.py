@@ -81,6 +81,7 @@ def test_a_seed_is_the_same_on_every_machine() -> None:
 LEGAL_AND_NOT: dict[str, tuple[object, object, str]] = {
     "family": ("vit", 1, "valid string, got 1"),
     "data_fraction": (1, 0.0, "greater than 0"),
+    "images_per_class": (5, 0, "greater than or equal to 1"),
     "draw": (0, -1, "greater than or equal to 0"),
     "patch_size": (1, 0, "greater than or equal to 1"),
     "depth": (1, 2.0, "valid integer"),
@@ -119,6 +120,20 @@ def test_a_configuration_is_frozen_complete_and_has_no_other_names() -> None:
         Configuration.model_validate({"deepth": 3})
     assert hash(configuration) == hash(Configuration(data_fraction=1))
     assert all(field.description for field in Configuration.model_fields.values())
+
+
+@pytest.mark.parametrize("values", [{"data_fraction": 0.5, "images_per_class": 5}, {"data_fraction": None}])
+def test_a_configuration_has_a_fraction_or_images_per_class(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="either a data_fraction or images_per_class, got "):
+        Configuration.model_validate(values)
+
+
+def test_images_per_class_leave_no_fraction_behind_and_survive_json() -> None:
+    configuration = Configuration(images_per_class=5)
+    assert configuration.data_fraction is None
+    for exclude_none in (False, True):
+        text = configuration.model_dump_json(exclude_none=exclude_none)
+        assert Configuration.model_validate_json(text) == configuration
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lkca_search import __version__
-from lkca_search.cli import browse, run
+from lkca_search.cli import browse, data, run
 from lkca_search.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 run.register(app)
 browse.register(app)
+data.register(app)
 
 
 def _print_version(wanted: bool) -> None:

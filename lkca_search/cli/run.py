@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lkca_search.cli.data import data_dir, download_bars
 from lkca_search.cli.output import Json, echo_json, show_standing, show_what_next
 from lkca_search.cli.progress import progress
 from lkca_search.errors import UserError
@@ -35,11 +36,15 @@ def run(
     home = Home.from_environment()
     folder = home.search(name or space.stem)
     from lkca_search.search.launch import launch
+    from lkca_search.training.assembly import open_train_images
 
+    place = _place(home)
+    with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
+        open_train_images(space_file.spec.data, place, progress=bars)
     address = address or os.environ.get("RAY_ADDRESS") or None
     with progress(space_file.spec, folder, quiet=json) as console:
         outcome = launch(
-            space_file, folder, home=home, place=_place(home), console=console, address=address, num_cpus=num_cpus
+            space_file, folder, home=home, place=place, console=console, address=address, num_cpus=num_cpus
         )
     if json:
         echo_json(outcome.standing)
@@ -85,5 +90,4 @@ def rerun(
 def _place(home: Home) -> "DataPlace":
     from lkca_search.training.assembly import DataPlace
 
-    data_dir = os.environ.get("LKCA_DATA_DIR")
-    return DataPlace(cache=home.datasets, data_dir=Path(data_dir).absolute() if data_dir else None)
+    return DataPlace(cache=home.datasets, data_dir=data_dir())

@@ -23,8 +23,9 @@ class ParquetFolder:
     `label`: an integer, 0 to C - 1; `label_name`: a string, plain or dictionary-encoded.
     """
 
-    def __init__(self, *, name: str, folder: Path) -> None:
+    def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
         self.name = name
+        self.image_size = image_size
         self._folder = folder
         if not folder.is_dir():
             raise DataError(f"dataset {name!r} must be a folder, found none at {folder}")
@@ -53,8 +54,9 @@ class ParquetFolder:
             _refuse_nulls(rows, column, place)
         labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
         class_names = name_classes(labels, rows["label_name"].to_pylist(), place=place)
-        pixels = decode_images(rows["image"].to_pylist(), place=place)
-        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names)
+        images = (image.as_py() for image in rows["image"])
+        pixels, num_converted = decode_images(images, num_images=len(rows), place=place, image_size=self.image_size)
+        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
 
     def _files(self, split: Split) -> list[Path]:
         paths = sorted(self._folder.glob(f"{split}*.parquet"))

@@ -1,17 +1,14 @@
-"""Where images come from: `digits`, the name of a folder of Parquet files, or `parquet:PATH`."""
+"""Where images come from: a name of the catalogue, a folder of LKCA_DATA_DIR, `parquet:PATH` or `folder:PATH`."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
+from lkca_search.data.catalogue import CATALOGUE, CatalogueSource
 from lkca_search.data.decoded import DecodedImages, Split
+from lkca_search.data.image_folder import ImageFolder
 from lkca_search.data.parquet_folder import ParquetFolder
-from lkca_search.data.subsets import hold_out
+from lkca_search.data.shelf import Progress, Shelf
 from lkca_search.errors import DataError
-
-PARQUET_PREFIX = "parquet:"
 
 
 class Source(Protocol):
@@ -19,78 +16,63 @@ class Source(Protocol):
 
     name: str
     """The dataset as the user wrote it."""
+    image_size: int | None
+    """Height and width that every image is given; None where all have one size and keep it."""
 
     def fingerprint(self, split: Split) -> str:
-        """A text that costs little and changes when the split's images may have changed."""
+        """A text that costs little, says where the images are from, and changes when they may have changed."""
 
     def read(self, split: Split) -> DecodedImages:
         """Decode the whole split; DataError names the file and row of what is wrong."""
 
 
-class Digits:
-    """1,797 handwritten digits that come with scikit-learn: 8x8 pixels, gray, ten classes.
-
-    They have no official split: a fixed, seeded, stratified 20% are `test`. Ink 0 to 16 becomes round(ink * 255 / 16).
-    """
-
-    name = "digits"
-
-    def fingerprint(self, split: Split) -> str:
-        """The version of scikit-learn, whose copy is read."""
-        return f"scikit-learn {version('scikit-learn')}, 20% test, seed 0"
-
-    def read(self, split: Split) -> DecodedImages:
-        """Pixels (N, 8, 8, 1): 1,438 images to train, 359 to test."""
-        from sklearn.datasets import load_digits  # a second to import, and only this dataset needs it
-
-        digits = load_digits()
-        labels = digits.target.astype(np.int64)
-        parts = hold_out(labels, fraction=0.2, seed=0)
-        rows = parts.train if split == "train" else parts.validation
-        return DecodedImages(
-            pixels=np.round(digits.images[rows, :, :, None] * 255 / 16).astype(np.uint8),
-            labels=labels[rows],
-            class_names=tuple(str(name) for name in digits.target_names),
-        )
+_FOLDERS: dict[str, type[ParquetFolder] | type[ImageFolder]] = {"parquet": ParquetFolder, "folder": ImageFolder}
+"""What reads KIND:PATH."""
 
 
-def find_source(dataset: str, *, data_dir: Path | None) -> Source:
-    """Return the source that `dataset` names: `digits`, `parquet:PATH`, or a folder of `data_dir`.
+def find_source(
+    dataset: str,
+    *,
+    data_dir: Path | None,
+    cache: Path,
+    image_size: int | None = None,
+    progress: Progress = lambda file, received, total: None,
+) -> Source:
+    """Return the source that `dataset` names: `parquet:PATH`, `folder:PATH` or a NAME; nothing is downloaded yet.
 
+    A NAME with Parquet in `data_dir`/NAME is read from there. Else it is one of the catalogue, whose official files
+    are looked for in `data_dir`/NAME, then in `cache`/downloads/NAME, where they are downloaded to when they are read.
     DataError if there is none, with what there is and what to put where.
     """
-    if dataset == Digits.name:
-        return Digits()
-    if dataset.startswith(PARQUET_PREFIX):
-        path = dataset.removeprefix(PARQUET_PREFIX)
+    if image_size is not None and image_size < 1:
+        raise DataError(f"an image size must be at least 1 pixel, got {image_size}")
+    kind, colon, path = dataset.partition(":")
+    if colon and kind in _FOLDERS:
         if not path:
-            raise DataError(f"parquet:PATH must name a folder, got {dataset!r}")
-        return ParquetFolder(name=dataset, folder=Path(path).expanduser())
+            raise DataError(f"{kind}:PATH must name a folder, got {dataset!r}")
+        return _FOLDERS[kind](name=dataset, folder=Path(path).expanduser(), image_size=image_size)
     if Path(dataset).name != dataset:
         raise DataError(f"a dataset's name must not be a path, got {dataset!r}; parquet:{dataset} reads that folder")
-    if data_dir is not None and dataset in list_datasets(data_dir=data_dir):
-        return ParquetFolder(name=dataset, folder=data_dir / dataset)
-    raise DataError(_unknown(dataset, data_dir))
+    if data_dir is not None and dataset in parquet_names(data_dir):
+        return ParquetFolder(name=dataset, folder=data_dir / dataset, image_size=image_size)
+    if dataset not in CATALOGUE:
+        raise DataError(_unknown(dataset, data_dir))
+    given = None if data_dir is None else data_dir / dataset
+    shelf = Shelf(dataset=dataset, given=given, downloads=cache / "downloads" / dataset, progress=progress)
+    return CatalogueSource(name=dataset, shelf=shelf, image_size=image_size)
 
 
-def list_datasets(*, data_dir: Path | None) -> tuple[str, ...]:
-    """Names that `find_source` knows: `digits`, and every folder of `data_dir` that holds `train*.parquet`."""
-    if data_dir is None:
-        return (Digits.name,)
-    folders = {path.parent.name for path in data_dir.glob("*/train*.parquet")}
-    return (Digits.name, *sorted(folders - {Digits.name}))
+def parquet_names(data_dir: Path | None) -> tuple[str, ...]:
+    """Every folder of `data_dir` that holds `train*.parquet`."""
+    return tuple(sorted({path.parent.name for path in data_dir.glob("*/train*.parquet")})) if data_dir else ()
 
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
+    names = ", ".join(dict.fromkeys([*CATALOGUE, *parquet_names(data_dir)]))
+    known = f"unknown dataset {dataset!r}: there is {names}, parquet:PATH and folder:PATH"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:
-        return (
-            f"unknown dataset {dataset!r}: there is digits and parquet:PATH; for another name set LKCA_DATA_DIR to the "
-            f"folder that holds {dataset}/ with {files}"
-        )
+        return f"{known}; for another name set LKCA_DATA_DIR to the folder that holds {dataset}/ with {files}"
     if not data_dir.is_dir():
         return f"dataset {dataset!r} is looked for in LKCA_DATA_DIR, which must be a folder, found none at {data_dir}"
-    return (
-        f"unknown dataset {dataset!r}: there is {', '.join(list_datasets(data_dir=data_dir))} and parquet:PATH; "
-        f"put {files} into {data_dir / dataset}, or set LKCA_DATA_DIR to another folder than {data_dir}"
-    )
+    return f"{known}; put {files} into {data_dir / dataset}, or set LKCA_DATA_DIR to another folder than {data_dir}"

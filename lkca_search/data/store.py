@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +16,46 @@ from numpy.typing import NDArray
 
 from lkca_search.configuration import ImageShape
 from lkca_search.data.decoded import DecodedImages, Split
+from lkca_search.data.shelf import Progress
 from lkca_search.data.sources import Source, find_source
 from lkca_search.errors import DataError
+from lkca_search.value import Value
 
-SCHEMA_VERSION = 1
-"""Of the Arrow file. A file of another version is made again."""
-_METADATA_KEY = b"lkca_search.images"
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""Both splits, train first."""
+_METADATA_KEY = b"lkca_search.images/2"
+"""Where the Arrow file holds its `StoredSplit`, and the version of both. A file of another version is made again."""
+_STATISTICS_CHUNK = 4096
 _log = logging.getLogger(__name__)
+
+
+class StoredSplit(Value):
+    """What the store says of a split: the metadata of its file."""
+
+    dataset: str
+    """The dataset as the user wrote it."""
+    split: Split
+    """Which half of it."""
+    source: str
+    """Where its images are from: the source's fingerprint."""
+    image_size: int | None
+    """The size that was asked for; None where the images kept theirs."""
+    shape: tuple[int, int, int]
+    """Height and width in pixels, and channels."""
+    num_images: int
+    """Images in all."""
+    class_names: tuple[str, ...]
+    """The name of each label."""
+    class_counts: tuple[int, ...]
+    """Images of each label."""
+    num_converted: int
+    """Gray images among coloured ones, made RGB."""
+    mean: tuple[float, ...]
+    """Of each channel over the whole split, on the scale 0 to 1."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel over the whole split, on the scale 0 to 1."""
+    content_hash: str
+    """SHA-256, in hex, of shape, pixels and labels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,13 +82,21 @@ class Images:
         return len(self.labels)
 
 
-def open_images(dataset: str, split: Split, *, cache: Path, data_dir: Path | None = None) -> Images:
+def open_images(
+    dataset: str,
+    split: Split,
+    *,
+    cache: Path,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    progress: Progress = lambda file, received, total: None,
+) -> Images:
     """Open a split of `dataset` (see `find_source`) from the folder `cache`, decoding it there if nobody has yet.
 
     Processes that ask at once wait for the one that decodes. DataError if the dataset is missing or malformed,
     or if `cache` cannot be written.
     """
-    source = find_source(dataset, data_dir=data_dir)
+    source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size, progress=progress)
     path = cache / _file_name(source, split)
     if (images := _map(path, source.name)) is not None:
         return images
@@ -63,7 +105,7 @@ def open_images(dataset: str, split: Split, *, cache: Path, data_dir: Path | Non
         with FileLock(f"{path}.lock"):
             if (images := _map(path, source.name)) is not None:
                 return images
-            _write(source.read(split), path, source.name, split)
+            _write(source.read(split), path, source, split)
     except OSError as error:
         raise DataError(
             f"decoded images must have a place to be kept, but {cache} cannot take them: {error}"
@@ -72,6 +114,15 @@ def open_images(dataset: str, split: Split, *, cache: Path, data_dir: Path | Non
     if (images := _map(path, source.name)) is None:
         raise DataError(f"the file of decoded images was changed as soon as it was written ({path})")
     return images
+
+
+def find_stored(
+    dataset: str, split: Split, *, cache: Path, data_dir: Path | None = None, image_size: int | None = None
+) -> StoredSplit | None:
+    """What is stored of a split of `dataset`, as it is now and at that size; None if it is not prepared yet."""
+    source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
+    found = _read(cache / _file_name(source, split))
+    return None if found is None else found[0]
 
 
 def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
@@ -84,26 +135,50 @@ def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 
 def _file_name(source: Source, split: Split) -> str:
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", re.split(r"[:/\\]", source.name.rstrip("/"))[-1])
-    return f"{slug}-{split}-{hashlib.sha256(source.fingerprint(split).encode()).hexdigest()[:16]}.arrow"
+    identity = f"{source.fingerprint(split)}\nimage size {source.image_size}"
+    return f"{slug}-{split}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
 
 
-def _write(decoded: DecodedImages, path: Path, name: str, split: Split) -> None:
-    num_images, *shape = decoded.pixels.shape
-    metadata = {
-        "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "split": split,
-        "shape": shape,
-        "num_images": num_images,
-        "class_names": decoded.class_names,
-        "class_counts": np.bincount(decoded.labels).tolist(),
-        "content_hash": hash_content(decoded.pixels, decoded.labels),
-    }
-    image_bytes = pa.binary(int(np.prod(shape)))
+def _describe(decoded: DecodedImages, source: Source, split: Split) -> StoredSplit:
+    height, width, channels = decoded.pixels.shape[1:]
+    mean, std = _channel_statistics(decoded.pixels)
+    return StoredSplit(
+        dataset=source.name,
+        split=split,
+        source=source.fingerprint(split),
+        image_size=source.image_size,
+        shape=(height, width, channels),
+        num_images=len(decoded.labels),
+        class_names=decoded.class_names,
+        class_counts=tuple(np.bincount(decoded.labels).tolist()),
+        num_converted=decoded.num_converted,
+        mean=mean,
+        std=std,
+        content_hash=hash_content(decoded.pixels, decoded.labels),
+    )
+
+
+def _channel_statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, from exact counts of the 256 values."""
+    channels = pixels.shape[3]
+    counts = np.zeros((channels, 256))
+    for start in range(0, len(pixels), _STATISTICS_CHUNK):  # bincount makes eight bytes of each
+        chunk = pixels[start : start + _STATISTICS_CHUNK].reshape(-1, channels)
+        counts += [np.bincount(values, minlength=256) for values in chunk.T]
+    levels = np.arange(256) / 255
+    shares = counts / counts.sum(1, keepdims=True)
+    mean = shares @ levels
+    std = np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(1))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _write(decoded: DecodedImages, path: Path, source: Source, split: Split) -> None:
+    stored = _describe(decoded, source, split)
+    image_bytes = pa.binary(int(np.prod(stored.shape)))
     buffers = [None, pa.py_buffer(np.ascontiguousarray(decoded.pixels))]
-    pixels = pa.FixedSizeBinaryArray.from_buffers(image_bytes, num_images, buffers)
+    pixels = pa.FixedSizeBinaryArray.from_buffers(image_bytes, stored.num_images, buffers)
     fields = [pa.field("pixels", image_bytes), pa.field("label", pa.int64())]
-    schema = pa.schema(fields, metadata={_METADATA_KEY: json.dumps(metadata).encode()})
+    schema = pa.schema(fields, metadata={_METADATA_KEY: stored.model_dump_json().encode()})
     # Under the lock there is one writer, so one name will do, and what a kill left there is overwritten.
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
@@ -117,23 +192,30 @@ def _write(decoded: DecodedImages, path: Path, name: str, split: Split) -> None:
 
 def _map(path: Path, name: str) -> Images | None:
     """Views of the mapped file, or None if there is none that can be trusted."""
+    if (found := _read(path)) is None:
+        return None
+    stored, batch = found
+    shape = (stored.num_images, *stored.shape)
+    return Images(
+        name=name,
+        pixels=np.frombuffer(batch["pixels"].buffers()[1], np.uint8, int(np.prod(shape))).reshape(shape),
+        labels=np.frombuffer(batch["label"].buffers()[1], np.int64, stored.num_images),
+        class_names=stored.class_names,
+        content_hash=stored.content_hash,
+    )
+
+
+def _read(path: Path) -> tuple[StoredSplit, Any] | None:
+    """What the file says of itself and its one record batch, mapped; None if it cannot be trusted."""
     if not path.is_file():
         return None
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        metadata = json.loads(reader.schema.metadata[_METADATA_KEY])
-        if metadata["schema_version"] != SCHEMA_VERSION or reader.num_record_batches != 1:
-            return None
+        stored = StoredSplit.model_validate_json(reader.schema.metadata[_METADATA_KEY])
         batch = reader.get_batch(0)
-        num_images = metadata["num_images"]
-        shape = (num_images, *metadata["shape"])
-        return Images(
-            name=name,
-            pixels=np.frombuffer(batch["pixels"].buffers()[1], np.uint8, int(np.prod(shape))).reshape(shape),
-            labels=np.frombuffer(batch["label"].buffers()[1], np.int64, num_images),
-            class_names=tuple(metadata["class_names"]),
-            content_hash=metadata["content_hash"],
-        )
+        if (rows := batch.num_rows) != stored.num_images or reader.num_record_batches != 1:
+            raise ValueError(f"{reader.num_record_batches} batches, {rows} rows in the first")
+        return stored, batch
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
         _log.warning("made again, since it cannot be read: %s (%s)", path, error)
         return None

@@ -2,13 +2,16 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lkca_search.configuration import Configuration
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
+from lkca_search.spec import DataSection
 
 Indices = NDArray[np.int64]
 """Positions of images in their split, (n,), ascending."""
@@ -16,12 +19,34 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Holdout:
-    """A training split in two disjoint parts that together are all of it."""
+    """Two disjoint parts of a training split."""
 
     train: Indices
     """Images that may be trained on."""
     validation: Indices
     """Images held out; never trained on."""
+
+
+def assign_images(
+    labels: NDArray[np.int64], data: DataSection, configuration: Configuration, *, split_seed: int
+) -> Holdout:
+    """The images of a split that a trial trains on, and those that it is validated on.
+
+    What is held out depends on `split_seed` alone, so it is the same for every draw, and so is the part of it that
+    `scale_validation` leaves. DataError as `hold_out`, `draw_subset` and `draw_per_class`.
+    """
+    parts = hold_out(labels, fraction=data.validation, seed=derive_seed(split_seed, "validation"))
+    seed = derive_seed(split_seed, "draw", configuration.draw)
+    if configuration.images_per_class is not None:
+        subset = draw_per_class(labels, parts.train, images_per_class=configuration.images_per_class, seed=seed)
+    else:
+        assert configuration.data_fraction is not None
+        subset = draw_subset(labels, parts.train, fraction=configuration.data_fraction, seed=seed)
+    validation = parts.validation
+    if data.scale_validation:
+        share = len(subset) / len(parts.train)
+        validation = shrink_validation(labels, validation, share=share, seed=split_seed)
+    return Holdout(train=subset, validation=validation)
 
 
 def hold_out(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Holdout:
@@ -62,9 +87,38 @@ def draw_subset(labels: NDArray[np.int64], indices: Indices, *, fraction: float,
     return _first_of_each(labels, _shuffle(np.sort(indices), derive_seed(seed, "draw_subset")), classes, shares)
 
 
-def indices_hash(indices: Indices) -> str:
+def draw_per_class(labels: NDArray[np.int64], indices: Indices, *, images_per_class: int, seed: int) -> Indices:
+    """Draw equally many images of every class from the images `indices`; `labels` are those of the whole split.
+
+    With one seed fewer images are inside more, and the order in which a class is drawn is that of `draw_subset`.
+    DataError unless every class has that many.
+    """
+    if images_per_class < 1:
+        raise DataError(f"a subset must have at least 1 image of every class, got {images_per_class}")
+    classes, counts = np.unique(labels[indices], return_counts=True)
+    smallest = int(np.argmin(counts))
+    if images_per_class > counts[smallest]:
+        raise DataError(
+            f"every class must have the images to be drawn: {images_per_class} of the {counts[smallest]} images of "
+            f"class {classes[smallest]} cannot be had; the largest that works is {counts[smallest]}"
+        )
+    order = _shuffle(np.sort(indices), derive_seed(seed, "draw_subset"))
+    return _first_of_each(labels, order, classes, np.full_like(counts, images_per_class))
+
+
+def shrink_validation(labels: NDArray[np.int64], validation: Indices, *, share: float, seed: int) -> Indices:
+    """Draw every class's share of the images held out, at least one; with one seed a smaller share is inside a larger.
+
+    `labels` are those of the whole split; shares are rounded as by `draw_subset`.
+    """
+    classes, counts = np.unique(labels[validation], return_counts=True)
+    order = _shuffle(validation, derive_seed(seed, "shrink_validation"))
+    return _first_of_each(labels, order, classes, np.maximum(_spread(counts, share), 1))
+
+
+def indices_hash(indices: Indices | Sequence[int]) -> str:
     """SHA-256, in hex, of the indices as little-endian int64."""
-    return hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
+    return hashlib.sha256(np.asarray(indices, dtype="<i8").tobytes()).hexdigest()
 
 
 def _nearest(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:

@@ -6,13 +6,15 @@ from functools import partial
 
 from torch import nn
 
-from lkca_search.configuration import NAMES, Configuration, ImageShape, Scalar
+from lkca_search.configuration import NAMES, SUBSET_NAMES, Configuration, ImageShape, Scalar
 from lkca_search.errors import Problem, UserError
 from lkca_search.models.backbone import Backbone, Pooling, mlp_ratio_rule, patch_size_rule, token_grid
 from lkca_search.models.lkca import LKCA, full_kernel_size, kernel_size_rule
 from lkca_search.models.mixers import Attention, num_heads_rule
 
-COMMON = frozenset(name for name, field in Configuration.model_fields.items() if field.default is not None)
+COMMON = frozenset(
+    name for name, field in Configuration.model_fields.items() if field.default is not None or name in SUBSET_NAMES
+)
 """Names that every family takes. Each other name is None in a configuration unless its family takes it."""
 
 DEFAULT_NUM_HEADS = 8

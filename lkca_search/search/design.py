@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from lkca_search.configuration import Configuration, ImageShape, Scalar
-from lkca_search.data.subsets import Indices, draw_subset, hold_out
+from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.search.cells import Cell, cells, exists
@@ -57,14 +57,16 @@ def _written_location(spec: SearchSpec, location: tuple[str | int, ...]) -> tupl
 
 
 def data_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]:
-    """Every data fraction, as a level or at a parameter's edge, that cannot be drawn from these labels."""
-    holdout = hold_out(labels, fraction=spec.data.validation, seed=0)  # which images does not matter, how many does
-    for section, values in (
-        ("factors", spec.factors.get("data_fraction", ())),
-        ("parameters", spec.parameters["data_fraction"].edges() if "data_fraction" in spec.parameters else ()),
-    ):
-        for value in values:
-            try:
-                draw_subset(labels, holdout.train, fraction=float(value), seed=0)
-            except DataError as error:
-                yield Problem((section, "data_fraction"), str(error))
+    """Every size of a subset, as a level or at a parameter's edge, that cannot be drawn from these labels."""
+    for name in ("data_fraction", "images_per_class"):
+        for section, values in (
+            ("factors", spec.factors.get(name, ())),
+            ("parameters", spec.parameters[name].edges() if name in spec.parameters else ()),
+        ):
+            for value in values:
+                configuration = Configuration.model_validate({name: value})
+                try:
+                    # Which images does not matter, how many does: any seed will do.
+                    assign_images(labels, spec.data, configuration, split_seed=0)
+                except DataError as error:
+                    yield Problem((section, name), str(error))

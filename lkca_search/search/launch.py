@@ -3,11 +3,11 @@
 import uuid
 from dataclasses import dataclass
 
-from lkca_search.data.store import open_images
 from lkca_search.records import read_records, write_tables
 from lkca_search.search.continuation import commit_space_file
 from lkca_search.search.design import data_problems, design_problems
 from lkca_search.search.ledger import Ledger
+from lkca_search.search.manifests import write_manifests
 from lkca_search.search.runner import run_search
 from lkca_search.search.standings import SearchStanding, best_record, search_standing
 from lkca_search.space_file import SpaceFile
@@ -15,7 +15,7 @@ from lkca_search.storage import Home, SearchFolder, write_atomically
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Tracker, Trackers
-from lkca_search.training.assembly import DataPlace
+from lkca_search.training.assembly import DataPlace, open_train_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +45,13 @@ def launch(
     SearchError where the search is held by another driver, was started otherwise, or cannot be placed.
     """
     spec = space_file.spec
-    images = open_images(spec.data.dataset, "train", cache=place.cache, data_dir=place.data_dir)
+    images = open_train_images(spec.data, place)
     problems = [*design_problems(spec, images.shape), *data_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
     with folder.lock():
         commit_space_file(folder, space_file)
+        write_manifests(spec, images, folder)
         mlflow = MLflowTracker(lambda: _open_store(folder, home), folder)
         ledger = Ledger(folder, spec, images.shape, Trackers([mlflow, console]))
         try:

@@ -14,6 +14,7 @@ from lkca_search.configuration import Configuration, ImageShape, Scalar
 from lkca_search.models.registry import problems, resolve
 from lkca_search.records import Facts, Record, Result, State
 from lkca_search.search.cells import cells
+from lkca_search.search.manifests import split_seed
 from lkca_search.search.studies import Study, open_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import SearchSpec
@@ -173,7 +174,7 @@ class Ledger:
             resources=self.spec.resources,
             configuration=configuration,
             seed=derive_seed(search.seed, "trial", number),
-            split_seed=derive_seed(search.seed, "split"),
+            split_seed=split_seed(self.spec),
         )
         return TrialStart(trial_id=f"{cell}/{number}", cell=cell, number=number, attempt=0, spec=spec, started=started)
 

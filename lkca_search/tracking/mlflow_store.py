@@ -21,6 +21,7 @@ from lkca_search.tracking.tracker import TrialStart
 _PARENT = "mlflow.parentRunId"
 _SEARCH_UID = "lkca.search_uid"
 _TRIAL_ID = "lkca.trial_id"
+_TAGS = ("family", "data_fraction", "images_per_class", "draw")
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _PAGE = 1000
 """Runs that are asked for at once."""
@@ -169,9 +170,7 @@ class MLflowStore:
             _TRIAL_ID: start.trial_id,
             "kind": "trial",
             "cell": start.cell,
-            "family": configuration.family,
-            "data_fraction": str(configuration.data_fraction),
-            "draw": str(configuration.draw),
+            **{name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None},
         }
         self._sent_steps[start.trial_id] = set()
         return self._client.create_run(

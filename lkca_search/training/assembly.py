@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 
 from lkca_search.data.batches import Batches, Evaluation
-from lkca_search.data.store import open_images
-from lkca_search.data.subsets import draw_subset, hold_out, indices_hash
+from lkca_search.data.shelf import Progress
+from lkca_search.data.store import Images, open_images
+from lkca_search.data.subsets import assign_images, indices_hash
 from lkca_search.models.registry import build_model, count_parameters
 from lkca_search.provenance import gather_provenance
 from lkca_search.records import Facts
 from lkca_search.seeds import derive_seed
+from lkca_search.spec import DataSection
 from lkca_search.training.checkpoint import load_newest_checkpoint
 from lkca_search.training.loop import Training
 from lkca_search.training.schedule import Schedule
@@ -32,6 +34,20 @@ class DataPlace:
     """Folder of datasets by name: LKCA_DATA_DIR."""
 
 
+def open_train_images(
+    data: DataSection, place: DataPlace, *, progress: Progress = lambda file, received, total: None
+) -> Images:
+    """Open the training split of a space file's dataset, downloaded and decoded first where it is not; DataError."""
+    return open_images(
+        data.dataset,
+        "train",
+        cache=place.cache,
+        data_dir=place.data_dir,
+        image_size=data.image_size,
+        progress=progress,
+    )
+
+
 def open_training(
     spec: TrialSpec, place: DataPlace, *, device: torch.device, checkpoints: Iterable[Path] = ()
 ) -> tuple[Facts, Training]:
@@ -42,15 +58,13 @@ def open_training(
     """
     num_threads = spec.resources.cpu
     _make_deterministic(num_threads)
-    images = open_images(spec.data.dataset, "train", cache=place.cache, data_dir=place.data_dir)
+    images = open_train_images(spec.data, place)
     configuration, training = spec.configuration, spec.training
-    holdout = hold_out(images.labels, fraction=spec.data.validation, seed=derive_seed(spec.split_seed, "validation"))
-    draw_seed = derive_seed(spec.split_seed, "draw", configuration.draw)
-    subset = draw_subset(images.labels, holdout.train, fraction=configuration.data_fraction, seed=draw_seed)
-    schedule = Schedule.plan(training, configuration, num_images=len(subset))
+    assigned = assign_images(images.labels, spec.data, configuration, split_seed=spec.split_seed)
+    schedule = Schedule.plan(training, configuration, num_images=len(assigned.train))
     batches = Batches(
         images=images,
-        indices=subset,
+        indices=assigned.train,
         batch_size=training.batch_size,
         augment=spec.data.augment,
         seed=spec.seed,
@@ -64,7 +78,7 @@ def open_training(
         batches=batches,
         validation=Evaluation(
             images=images,
-            indices=holdout.validation,
+            indices=assigned.validation,
             mean=batches.mean,
             std=batches.std,
             batch_size=_EVALUATION_BATCH,
@@ -80,11 +94,11 @@ def open_training(
     facts = Facts(
         num_parameters=count_parameters(model),
         planned_steps=schedule.steps,
-        num_train_images=len(subset),
-        num_validation_images=len(holdout.validation),
+        num_train_images=len(assigned.train),
+        num_validation_images=len(assigned.validation),
         data_hash=images.content_hash,
-        subset_hash=indices_hash(subset),
-        validation_hash=indices_hash(holdout.validation),
+        subset_hash=indices_hash(assigned.train),
+        validation_hash=indices_hash(assigned.validation),
         provenance=gather_provenance(
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu", num_threads=num_threads
         ),

@@ -3,46 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 from made_records import CELL, SPACE, make_record, make_search
+from running import Command, parsed
 
 from lkca_search import __version__
-from lkca_search.cli.app import main
 from lkca_search.records import Record, State, curves_table, read_records, trials_table
 from lkca_search.search.rerun import TrialFile
 from lkca_search.storage import Home
 
 VIT = "family=vit,data_fraction=1.0"
-
-
-class Answer(NamedTuple):
-    """What a command left: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `lkca-search` with arguments, in this process."""
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["lkca-search", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        code = caught.value.code
-        return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -136,11 +109,6 @@ def test_a_command_that_is_not_understood_ends_with_code_2(
 
 
 # What is printed
-
-
-def parsed(answer: Answer) -> Any:
-    assert (answer.code, answer.err) == (0, "")
-    return json.loads(answer.out)
 
 
 def test_the_version_is_printed(command: Command) -> None:
@@ -244,6 +212,7 @@ def test_commands_that_look_import_no_heavy_package(made: list[Record], tmp_path
         "print(sorted({'torch', 'ray', 'mlflow', 'optuna', 'sklearn'} & sys.modules.keys()), file=sys.stderr)"
     )
     commands = ["--help", "run --help", "rerun --help", "list", "status made", f"export made --to {tmp_path}"]
+    commands += ["data --help", "data list"]
     running = [
         subprocess.Popen([sys.executable, "-c", code, *command.split()], stdout=-1, stderr=-1, text=True)
         for command in commands

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lkca_search.data.sources import find_source, list_datasets
+from lkca_search.data.decoded import DecodedImages
+from lkca_search.data.sources import Source, find_source, parquet_names
 from lkca_search.errors import DataError
 
 DATA_DIR = Path(os.environ["LKCA_DATA_DIR"]) if "LKCA_DATA_DIR" in os.environ else None
@@ -46,13 +47,17 @@ def write(folder: Path, train: dict[str, Any], test: dict[str, Any] | None = Non
     return folder
 
 
-def read(folder: Path, split: Any = "train") -> Any:
-    return find_source(f"parquet:{folder}", data_dir=None).read(split)
+def find(dataset: str, data_dir: Path | None = None, **options: Any) -> Source:
+    return find_source(dataset, data_dir=data_dir, cache=Path("nowhere"), **options)
 
 
-@pytest.mark.parametrize("dataset", list_datasets(data_dir=DATA_DIR))
+def read(folder: Path, split: Any = "train", **options: Any) -> DecodedImages:
+    return find(f"parquet:{folder}", **options).read(split)
+
+
+@pytest.mark.parametrize("dataset", ["digits", *parquet_names(DATA_DIR)])
 def test_both_splits_of_a_dataset_have_the_same_shape_and_classes(dataset: str) -> None:
-    source = find_source(dataset, data_dir=DATA_DIR)
+    source = find(dataset, data_dir=DATA_DIR)
     train, test = source.read("train"), source.read("test")
     assert source.name == dataset
     assert train.class_names == test.class_names
@@ -66,7 +71,7 @@ def test_both_splits_of_a_dataset_have_the_same_shape_and_classes(dataset: str) 
 
 
 def test_the_digits_are_those_of_scikit_learn_each_in_one_split() -> None:
-    source = find_source("digits", data_dir=None)
+    source = find("digits")
     train, test = source.read("train"), source.read("test")
     assert (train.pixels.shape, test.pixels.shape) == ((1438, 8, 8, 1), (359, 8, 8, 1))
     images = np.concatenate([train.pixels, test.pixels])[..., 0] * (16 / 255)
@@ -82,7 +87,7 @@ def test_the_digits_are_those_of_scikit_learn_each_in_one_split() -> None:
 
 
 def test_the_split_of_the_digits_is_always_the_same() -> None:
-    first, second = (find_source("digits", data_dir=None) for _ in range(2))
+    first, second = (find("digits") for _ in range(2))
     assert first.fingerprint("test") == second.fingerprint("test")
     np.testing.assert_array_equal(first.read("test").pixels, second.read("test").pixels)
 
@@ -92,6 +97,7 @@ def test_gray_images_keep_one_channel(tmp_path: Path, mode: str) -> None:
     images = read(write(tmp_path, columns(mode)))
     expected = np.stack([np.asarray(Image.fromarray(p).convert(mode).convert("L")) for p in gray_digits()])
     np.testing.assert_array_equal(images.pixels, expected[..., None])
+    assert images.num_converted == 0
     assert images.class_names[3] == "digit 3"
 
 
@@ -99,7 +105,9 @@ def test_gray_images_keep_one_channel(tmp_path: Path, mode: str) -> None:
 def test_one_coloured_image_makes_all_images_rgb(tmp_path: Path, mode: str) -> None:
     rows = columns()
     rows["image"][7] = png(gray_digits()[7], mode)
-    np.testing.assert_array_equal(read(write(tmp_path, rows)).pixels, np.repeat(gray_digits()[..., None], 3, axis=3))
+    images = read(write(tmp_path, rows))
+    np.testing.assert_array_equal(images.pixels, np.repeat(gray_digits()[..., None], 3, axis=3))
+    assert images.num_converted == NUM_ROWS - 1
 
 
 def test_a_colour_survives_decoding(tmp_path: Path) -> None:
@@ -152,12 +160,12 @@ def test_an_error_in_a_later_file_names_that_file_and_its_row(tmp_path: Path) ->
 def test_a_name_is_a_folder_of_the_data_directory(tmp_path: Path) -> None:
     write(tmp_path / "mine", columns())
     (tmp_path / "not_data").mkdir()
-    assert list_datasets(data_dir=tmp_path) == ("digits", "mine")
-    assert len(find_source("mine", data_dir=tmp_path).read("test").labels) == NUM_ROWS
+    assert parquet_names(tmp_path) == ("mine",)
+    assert len(find("mine", data_dir=tmp_path).read("test").labels) == NUM_ROWS
 
 
 def test_a_fingerprint_changes_when_its_files_do(tmp_path: Path) -> None:
-    source = find_source(f"parquet:{write(tmp_path, columns())}", data_dir=None)
+    source = find(f"parquet:{write(tmp_path, columns())}")
     before = source.fingerprint("train"), source.fingerprint("test")
     assert before == (source.fingerprint("train"), source.fingerprint("test"))
     stat = (tmp_path / "train.parquet").stat()
@@ -203,7 +211,7 @@ SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
         (_set("image", 0, b""), r"image cannot be decoded: .* \(.*train\.parquet, row 0\)"),
         (_truncate_image, r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
         (_set("image", 5, SIXTEEN_BITS), r"8 bits a channel, got mode I;16 \(.*train\.parquet, row 5\)"),
-        (_set("image", 6, png(np.zeros((9, 8), np.uint8))), r"the first, 8x8, got 8x9 \(.*train\.parquet, row 6\)"),
+        (_set("image", 6, png(np.zeros((9, 8), np.uint8))), r"the first, 8x8, unless an .* got 8x9 \(.*row 6\)"),
         (
             _set("image", 3, None),
             r"column 'image' must have a value in every row, got null \(.*train\.parquet, row 3\)",
@@ -263,9 +271,9 @@ def test_a_page_of_garbage_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"must be a folder, found none at .*nowhere"):
-        find_source(f"parquet:{tmp_path}/nowhere", data_dir=None)
+        find(f"parquet:{tmp_path}/nowhere")
     with pytest.raises(DataError, match=r"must have files train\*\.parquet, found none in "):
-        find_source(f"parquet:{tmp_path}", data_dir=None)
+        find(f"parquet:{tmp_path}")
     (write(tmp_path, columns()) / "test.parquet").unlink()
     with pytest.raises(DataError, match=r"must have files test\*\.parquet, found none in "):
         read(tmp_path, "test")
@@ -273,17 +281,43 @@ def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_dataset_is_refused_with_what_there_is_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'cifar10': there is digits and parquet:PATH; .* set LKCA_DATA_DIR to .* cifar10/"
+        DataError, match=r"'other': there is digits, cifar10, .*, parquet:PATH and folder:PATH; .* other/"
     ):
-        find_source("cifar10", data_dir=None)
+        find("other")
     write(tmp_path / "mine", columns())
-    with pytest.raises(
-        DataError, match=r"there is digits, mine and parquet:PATH; put train\*\.parquet .* into .*cifar10"
-    ):
-        find_source("cifar10", data_dir=tmp_path)
+    with pytest.raises(DataError, match=r"fashion_mnist, mine, parquet:.*; put train\*\.parquet .* into .*other"):
+        find("other", data_dir=tmp_path)
     with pytest.raises(DataError, match=r"LKCA_DATA_DIR, which must be a folder, found none at .*nowhere"):
-        find_source("cifar10", data_dir=tmp_path / "nowhere")
+        find("other", data_dir=tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"must not be a path, got 'a/b'; parquet:a/b reads that folder"):
-        find_source("a/b", data_dir=tmp_path)
-    with pytest.raises(DataError, match="parquet:PATH must name a folder"):
-        find_source("parquet:", data_dir=tmp_path)
+        find("a/b", data_dir=tmp_path)
+    for kind in ("parquet", "folder"):
+        with pytest.raises(DataError, match=f"{kind}:PATH must name a folder"):
+            find(f"{kind}:", data_dir=tmp_path)
+    with pytest.raises(DataError, match="an image size must be at least 1 pixel, got 0"):
+        find("digits", image_size=0)
+
+
+def test_parquet_of_that_name_is_read_before_the_official_files(tmp_path: Path) -> None:
+    write(tmp_path / "cifar10", columns())
+    np.testing.assert_array_equal(find("cifar10", data_dir=tmp_path).read("train").pixels, gray_digits()[..., None])
+
+
+def test_with_an_image_size_mixed_sizes_become_one(tmp_path: Path) -> None:
+    rows = columns()
+    wide = np.zeros((12, 20), np.uint8)
+    wide[:, 4:16] = 200
+    rows["image"][6] = png(wide)
+    images = read(write(tmp_path, rows), image_size=6)
+    assert images.pixels.shape == (NUM_ROWS, 6, 6, 1)
+    assert (images.pixels[6] > 180).all()  # the middle of the longer side; the black beside it hardly shines in
+    assert read(tmp_path, "test", image_size=8).pixels.tobytes() == gray_digits().tobytes()
+
+
+def test_arrays_and_files_are_sized_alike(tmp_path: Path) -> None:
+    digits = find("digits").read("test")
+    rows = {"image": [png(pixels[..., 0]) for pixels in digits.pixels], "label": digits.labels.tolist()}
+    rows["label_name"] = [digits.class_names[label] for label in digits.labels]
+    from_files = read(write(tmp_path, rows), image_size=11)
+    np.testing.assert_array_equal(find("digits", image_size=11).read("test").pixels, from_files.pixels)
+    assert from_files.pixels.shape == (359, 11, 11, 1)

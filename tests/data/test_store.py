@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import sklearn
 
 from lkca_search.data import store
-from lkca_search.data.sources import Digits, find_source
-from lkca_search.data.store import Images, hash_content, open_images
+from lkca_search.data.catalogue import CatalogueSource, read_digits
+from lkca_search.data.store import Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
 
 OPEN_ON_SIGNAL = """
 import logging, os, sys, time
 from pathlib import Path
-from lkca_search.data.sources import Digits
+from lkca_search.data.catalogue import CatalogueSource
 from lkca_search.data.store import open_images
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-read = Digits.read
-Digits.read = lambda self, split: (time.sleep(0.5), read(self, split))[1]
+read = CatalogueSource.read
+CatalogueSource.read = lambda self, split: (time.sleep(0.5), read(self, split))[1]
 print("ready", flush=True)
 sys.stdin.readline()
 images = open_images("digits", "train", cache=Path(sys.argv[1]))
@@ -52,6 +53,13 @@ def open_digits(cache: Path, split: Any = "train") -> Images:
     return open_images("digits", split, cache=cache)
 
 
+def find_stored_digits(cache: Path) -> StoredSplit:
+    open_digits(cache)
+    stored = find_stored("digits", "train", cache=cache)
+    assert stored is not None
+    return stored
+
+
 def arrow_file(cache: Path) -> Path:
     (path,) = cache.glob("*.arrow")
     return path
@@ -62,7 +70,7 @@ def refuse_to_decode(*_: object) -> None:
 
 
 def test_stored_images_equal_those_of_their_source(tmp_path: Path) -> None:
-    images, decoded = open_digits(tmp_path), find_source("digits", data_dir=None).read("train")
+    images, decoded = open_digits(tmp_path), read_digits("train", shelf=None)
     np.testing.assert_array_equal(images.pixels, decoded.pixels)
     np.testing.assert_array_equal(images.labels, decoded.labels)
     assert (images.name, images.class_names) == ("digits", decoded.class_names)
@@ -73,7 +81,7 @@ def test_stored_images_equal_those_of_their_source(tmp_path: Path) -> None:
 
 def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_digits(tmp_path)
-    monkeypatch.setattr(Digits, "read", refuse_to_decode)
+    monkeypatch.setattr(CatalogueSource, "read", refuse_to_decode)
     second = open_digits(tmp_path)
     assert first.content_hash == second.content_hash
     np.testing.assert_array_equal(first.pixels, second.pixels)
@@ -81,13 +89,13 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_opening_train_never_opens_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    for method in (Digits.read, Digits.fingerprint):
+    for method in (CatalogueSource.read, CatalogueSource.fingerprint):
 
-        def spy(self: Digits, split: Any, method: Any = method) -> Any:
+        def spy(self: CatalogueSource, split: Any, method: Any = method) -> Any:
             asked.append(split)
             return method(self, split)
 
-        monkeypatch.setattr(Digits, method.__name__, spy)
+        monkeypatch.setattr(CatalogueSource, method.__name__, spy)
     open_digits(tmp_path)
     assert set(asked) == {"train"}
     assert "-train-" in arrow_file(tmp_path).name
@@ -121,22 +129,51 @@ def test_the_content_hash_is_that_of_shape_pixels_and_labels(tmp_path: Path) -> 
 def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
     images = open_digits(tmp_path)
     with pa.memory_map(str(arrow_file(tmp_path))) as file:
-        metadata = json.loads(pa.ipc.open_file(file).schema.metadata[b"lkca_search.images"])
+        metadata = json.loads(pa.ipc.open_file(file).schema.metadata[b"lkca_search.images/2"])
+    mean, std = metadata.pop("mean"), metadata.pop("std")
+    np.testing.assert_allclose(mean, (images.pixels / 255).mean((0, 1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(std, (images.pixels / 255).std((0, 1, 2)), rtol=1e-9)
     assert metadata == {
-        "schema_version": 1,
-        "name": "digits",
+        "dataset": "digits",
         "split": "train",
+        "source": f"digits, scikit-learn {sklearn.__version__}, 20% test, seed 0",
+        "image_size": None,
         "shape": [8, 8, 1],
         "num_images": len(images),
         "class_names": list("0123456789"),
         "class_counts": np.bincount(images.labels).tolist(),
+        "num_converted": 0,
         "content_hash": images.content_hash,
     }
 
 
+def test_what_is_stored_can_be_asked_for_without_preparing_it(tmp_path: Path) -> None:
+    assert find_stored("digits", "train", cache=tmp_path) is None
+    images = open_digits(tmp_path)
+    stored = find_stored("digits", "train", cache=tmp_path)
+    assert isinstance(stored, StoredSplit)
+    assert (stored.content_hash, stored.num_images) == (images.content_hash, len(images))
+    assert find_stored("digits", "test", cache=tmp_path) is None
+
+
+def test_every_image_size_has_a_file_of_its_own(tmp_path: Path) -> None:
+    sizes = {size: open_images("digits", "train", cache=tmp_path, image_size=size) for size in (None, 8, 12)}
+    assert {size: images.shape[:2] for size, images in sizes.items()} == {None: (8, 8), 8: (8, 8), 12: (12, 12)}
+    assert sizes[None].content_hash == sizes[8].content_hash != sizes[12].content_hash
+    assert len(list(tmp_path.glob("*.arrow"))) == 3
+
+
+def test_the_statistics_of_a_split_do_not_depend_on_how_it_is_cut_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = find_stored_digits(tmp_path / "whole")
+    monkeypatch.setattr(store, "_STATISTICS_CHUNK", 100)
+    assert find_stored_digits(tmp_path / "cut").model_dump() == whole.model_dump()
+
+
 def test_another_fingerprint_is_decoded_into_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_digits(tmp_path)
-    monkeypatch.setattr(Digits, "fingerprint", lambda self, split: "changed")
+    monkeypatch.setattr(CatalogueSource, "fingerprint", lambda self, split: "changed")
     open_digits(tmp_path)
     assert len(list(tmp_path.glob("*.arrow"))) == 2
 
@@ -155,7 +192,7 @@ def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, kept: float, capl
 
 
 def test_a_file_of_another_schema_version_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SCHEMA_VERSION", 0)
+    monkeypatch.setattr(store, "_METADATA_KEY", b"lkca_search.images")
     open_digits(tmp_path)
     inode = arrow_file(tmp_path).stat().st_ino
     monkeypatch.undo()
@@ -175,7 +212,7 @@ def test_an_arrow_file_of_something_else_is_made_again(tmp_path: Path) -> None:
 
 
 def test_processes_that_open_an_empty_cache_at_once_decode_once(tmp_path: Path) -> None:
-    processes = [start(OPEN_ON_SIGNAL, tmp_path / "cache") for _ in range(4)]
+    processes = [start(OPEN_ON_SIGNAL, tmp_path / "cache") for _ in range(8)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -184,10 +221,10 @@ def test_processes_that_open_an_empty_cache_at_once_decode_once(tmp_path: Path) 
         process.stdin.write("go\n")
         process.stdin.flush()
     outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4
+    assert [process.returncode for process in processes] == [0] * 8
     assert "".join(outputs).count("decoded train images of digits") == 1
     expected = open_digits(tmp_path / "cache").content_hash
-    assert [output.split()[-1] for output in outputs] == [expected] * 4
+    assert [output.split()[-1] for output in outputs] == [expected] * 8
 
 
 def test_a_process_killed_while_it_writes_leaves_nothing_that_is_trusted(tmp_path: Path) -> None:
@@ -199,6 +236,7 @@ def test_a_process_killed_while_it_writes_leaves_nothing_that_is_trusted(tmp_pat
     process.communicate(timeout=60)
     assert list(cache.glob("*.partial"))
     assert not list(cache.glob("*.arrow"))
+    assert find_stored("digits", "train", cache=cache) is None
     images = open_digits(cache)
     assert images.content_hash == open_digits(tmp_path / "untouched").content_hash
     assert images.content_hash == hash_content(images.pixels, images.labels)
@@ -212,10 +250,10 @@ def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_cannot_be_read_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoiled(self: Digits, split: Any) -> None:
+    def spoiled(self: CatalogueSource, split: Any) -> None:
         raise DataError("spoiled")
 
-    monkeypatch.setattr(Digits, "read", spoiled)
+    monkeypatch.setattr(CatalogueSource, "read", spoiled)
     with pytest.raises(DataError, match="spoiled"):
         open_digits(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]

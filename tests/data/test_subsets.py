@@ -4,8 +4,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lkca_search.data.subsets import draw_subset, hold_out, indices_hash
+from lkca_search.configuration import Configuration
+from lkca_search.data.subsets import (
+    assign_images,
+    draw_per_class,
+    draw_subset,
+    hold_out,
+    indices_hash,
+    shrink_validation,
+)
 from lkca_search.errors import DataError
+from lkca_search.spec import DataSection
 
 Labels = NDArray[np.int64]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -172,3 +181,106 @@ def test_the_hash_of_indices_is_that_of_their_little_endian_bytes() -> None:
     assert indices_hash(np.array([1], dtype=np.int64)) == known
     assert indices_hash(np.array([1], dtype=">i8")) == known
     assert indices_hash(np.array([2], dtype=np.int64)) != known
+
+
+# Images a class
+
+
+@given(unbalanced_labels(), st.data(), SEEDS)
+def test_fewer_images_a_class_are_inside_more_and_every_class_has_as_many(
+    labels: Labels, data: st.DataObject, seed: int
+) -> None:
+    smallest = int(np.bincount(labels).min())
+    few, many = sorted(data.draw(st.tuples(*[st.integers(1, smallest)] * 2)))
+    indices = np.arange(len(labels))
+    fewer, more = (draw_per_class(labels, indices, images_per_class=count, seed=seed) for count in (few, many))
+    assert set(fewer) <= set(more)
+    assert (np.bincount(labels[fewer]) == few).all()
+    assert (np.diff(more) > 0).all()
+    again = draw_per_class(labels, indices, images_per_class=many, seed=seed)
+    assert indices_hash(more) == indices_hash(again)
+
+
+@given(unbalanced_labels(), SEEDS)
+def test_the_largest_number_a_class_that_an_error_names_works_and_one_more_does_not(labels: Labels, seed: int) -> None:
+    indices = np.arange(len(labels))
+    with pytest.raises(DataError, match="cannot be had; the largest that works is ") as error:
+        draw_per_class(labels, indices, images_per_class=1000, seed=seed)
+    largest = int(str(error.value).rsplit(maxsplit=1)[-1])
+    assert len(draw_per_class(labels, indices, images_per_class=largest, seed=seed)) == largest * len(np.unique(labels))
+    with pytest.raises(DataError):
+        draw_per_class(labels, indices, images_per_class=largest + 1, seed=seed)
+
+
+@given(st.integers(1, 20), SEEDS)
+def test_of_equal_classes_a_number_a_class_and_its_fraction_are_the_same_images(count: int, seed: int) -> None:
+    labels = np.tile(np.arange(5), 20)
+    by_count = draw_per_class(labels, np.arange(100), images_per_class=count, seed=seed)
+    by_fraction = draw_subset(labels, np.arange(100), fraction=count / 20, seed=seed)
+    np.testing.assert_array_equal(by_count, by_fraction)
+
+
+def test_another_seed_gives_other_images_of_a_class() -> None:
+    labels = np.repeat(np.arange(4), 100)
+    drawn = {indices_hash(draw_per_class(labels, np.arange(400), images_per_class=5, seed=seed)) for seed in range(9)}
+    assert len(drawn) == 9
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_images_a_class_are_at_least_one(count: int) -> None:
+    with pytest.raises(DataError, match=f"at least 1 image of every class, got {count}"):
+        draw_per_class(np.array([0, 1]), np.arange(2), images_per_class=count, seed=0)
+
+
+# Validation that shrinks with the subset
+
+
+@given(unbalanced_labels(), FRACTIONS, FRACTIONS, SEEDS)
+def test_a_smaller_share_of_validation_is_inside_a_larger_one_in_the_classes_shares(
+    labels: Labels, one: float, other: float, seed: int
+) -> None:
+    held_out = hold_out(labels, fraction=0.4, seed=seed).validation
+    small, large = (shrink_validation(labels, held_out, share=share, seed=seed) for share in sorted((one, other)))
+    assert set(small) <= set(large) <= set(held_out)
+    kept, exact = np.bincount(labels[small]), np.bincount(labels[held_out]) * min(one, other)
+    assert kept.min() >= 1
+    assert ((np.abs(kept - exact) < 1) | (kept == 1)).all()
+    np.testing.assert_array_equal(shrink_validation(labels, held_out, share=1.0, seed=seed), held_out)
+
+
+# What a trial is given
+
+
+SIZES = st.one_of(
+    st.builds(lambda size: Configuration(data_fraction=size), st.floats(0.01, 1.0)),
+    st.builds(lambda size: Configuration(images_per_class=size), st.integers(1, 20)),
+)
+
+
+@given(unbalanced_labels(), SIZES, st.booleans(), SEEDS)
+def test_a_trial_is_never_validated_on_what_any_draw_trains_on(
+    labels: Labels, configuration: Configuration, scaled: bool, seed: int
+) -> None:
+    data = DataSection(dataset="made", validation=0.3, scale_validation=scaled)
+    draws = []
+    for draw in range(3):
+        try:
+            drawn = configuration.model_copy(update={"draw": draw})
+            draws.append(assign_images(labels, data, drawn, split_seed=seed))
+        except DataError:
+            assume(False)
+    held_out = hold_out(labels, fraction=0.3, seed=0).validation
+    assert len({indices_hash(parts.validation) for parts in draws}) == 1
+    assert len(draws[0].validation) == len(held_out) or scaled
+    for parts in draws:
+        assert not set(parts.train) & set(draws[0].validation)
+        assert set(labels[parts.train]) == set(labels[parts.validation]) == set(labels)
+
+
+def test_what_a_trial_is_given_is_the_same_on_every_machine_and_as_it_always_was() -> None:
+    labels = np.repeat(np.arange(3), [7, 30, 12])
+    parts = assign_images(
+        labels, DataSection(dataset="made", validation=0.2), Configuration(data_fraction=0.25, draw=1), split_seed=5
+    )
+    assert parts.validation.tolist() == [6, 13, 14, 15, 16, 22, 30, 42, 46]
+    assert parts.train.tolist() == [0, 3, 7, 8, 23, 28, 29, 36, 47, 48]

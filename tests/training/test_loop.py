@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ import torch
 
 from lkca_search.configuration import Configuration
 from lkca_search.data.store import Images, open_images
-from lkca_search.data.subsets import Holdout, draw_subset, hold_out, indices_hash
+from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_out, indices_hash
 from lkca_search.errors import UserError
 from lkca_search.records import Facts, Result
 from lkca_search.seeds import derive_seed
-from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.spec import Augmentation, DataSection, ResourcesSection, TrainingSection
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
 from lkca_search.training.checkpoint import save_checkpoint
 from lkca_search.training.evaluate import evaluate
@@ -105,6 +105,7 @@ def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.
     seed = derive_seed(spec.split_seed, "validation")
     holdout = hold_out(images.labels, fraction=spec.data.validation, seed=seed)
     draw = derive_seed(spec.split_seed, "draw", configuration.draw)
+    assert configuration.data_fraction is not None
     return holdout, draw_subset(images.labels, holdout.train, fraction=configuration.data_fraction, seed=draw)
 
 
@@ -156,9 +157,10 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
     ("lkca", {"split_seed": 5}),
     ("lkca", {"draw": 1, "data_fraction": 0.5}),
     ("lkca", {"data_fraction": 0.4}),
+    ("lkca", {"images_per_class": 10, "data_fraction": None}),
     ("lkca", {"validation": 0.2}),
-    ("lkca", {"augment": ("crop",)}),
-    ("lkca", {"augment": ("flip",)}),
+    ("lkca", {"scale_validation": True}),
+    *(("lkca", {"augment": (name,)}) for name in get_args(Augmentation)),
     ("lkca", {"batch_size": 16}),
     ("lkca", {"steps": 7}),
     ("lkca", {"patch_size": 4, "kernel_size": 1}),
@@ -297,6 +299,36 @@ def test_validation_images_are_never_trained_on(fraction: float, place: DataPlac
     validation = holdout.validation
     assert (facts.validation_hash, facts.num_validation_images) == (indices_hash(validation), len(validation))
     assert not set(subset.tolist()) & set(validation.tolist())
+
+
+@pytest.mark.parametrize("scale_validation", [False, True])
+@pytest.mark.parametrize("size", [{"data_fraction": 0.1}, {"data_fraction": None, "images_per_class": 12}])
+def test_a_trial_has_the_images_that_are_assigned_to_it(
+    size: dict[str, object], scale_validation: bool, place: DataPlace, digits: Images
+) -> None:
+    spec = changed(SPEC, scale_validation=scale_validation, draw=2, **size)
+    facts, _ = opened(spec, place)
+    assigned = assign_images(digits.labels, spec.data, spec.configuration, split_seed=spec.split_seed)
+    assert (facts.subset_hash, facts.num_train_images) == (indices_hash(assigned.train), len(assigned.train))
+    assert (facts.validation_hash, facts.num_validation_images) == (
+        indices_hash(assigned.validation),
+        len(assigned.validation),
+    )
+
+
+def test_it_learns_from_mixed_labels(place: DataPlace) -> None:
+    mixed = changed(SPEC, steps=300, reports=1, augment=("cutmix", "mixup"), drop_path_rate=0.0, learning_rate=1e-2)
+    curve, _ = outcome(mixed, place)
+    assert curve[-1]["val_accuracy"] > 0.8
+
+
+def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(place: DataPlace, tmp_path: Path) -> None:
+    spec = changed(SPEC, augment=("crop_reflect", "flip", "trivial_augment", "erase", "cutmix", "mixup"), reports=2)
+    _, training = opened(spec, place)
+    first = next(training.results())
+    save_checkpoint(training.state(), tmp_path, step=first.step)
+    _, training = opened(spec, place, tmp_path)
+    assert ([measured(result) for result in training.results()], weights_hash(training)) == outcome(spec, place)
 
 
 def test_facts_are_those_of_the_data_and_the_model(place: DataPlace, digits: Images) -> None:

@@ -1,0 +1,114 @@
+"""How much memory a dataset takes when several processes of a machine train on it.
+
+Question:  do four processes share one copy, and does none of them make its own?
+Command:   LKCA_DATA_DIR=... python benchmarks/data_memory.py [--processes 4] [--dataset cifar10]
+Expected:  each adds under 40% of the dataset's size, all together under 1.3 times one copy.
+
+Each process opens the dataset and goes through an epoch, cropped and flipped; then all stand still and are measured.
+`mapped` is the proportional set size (PSS) of the mapped file, from /proc/PID/smaps: a page that n processes have
+counts 1/n in each. `own` is what the process's private memory has grown by since it went through an epoch of a tenth
+of the images, which would show a copy. Linux with glibc only.
+"""
+
+import argparse
+import ctypes
+import multiprocessing
+import os
+import re
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lkca_search.data.batches import Batches
+from lkca_search.data.store import Images, open_images
+
+MB = 1e6
+
+
+def mapped_bytes(folder: Path) -> int:
+    """PSS of this process's mappings of files in `folder`."""
+    blocks = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    found = [re.search(r"^Pss: +(\d+) kB", block, re.MULTILINE) for block in blocks if str(folder) in block]
+    return sum(1024 * int(match[1]) for match in found if match)
+
+
+def private_bytes() -> int:
+    """Memory that belongs to this process alone and was written to, without what it has freed."""
+    ctypes.CDLL(None).malloc_trim(0)
+    match = re.search(r"^Private_Dirty: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
+    assert match
+    return 1024 * int(match[1])
+
+
+def iterate(images: Images, count: int) -> Batches:
+    """Go through one epoch of the first `count` images; the batches stay open."""
+    batches = Batches(
+        images=images,
+        indices=np.arange(count),
+        batch_size=128,
+        augment=("crop", "flip"),
+        seed=os.getpid(),
+        device=torch.device("cpu"),
+    )
+    for step in range(batches.steps_per_epoch):
+        batches.train_batch(step)
+    return batches
+
+
+def child(dataset: str, cache: Path, data_dir: Path, barrier: Barrier, answer: Connection) -> None:
+    """Send the bytes mapped and the bytes grown by."""
+    torch.set_num_threads(1)
+    images = open_images(dataset, "train", cache=cache, data_dir=data_dir)
+    iterate(images, len(images) // 10)
+    before = private_bytes()
+    batches = iterate(images, len(images))
+    barrier.wait()
+    answer.send((mapped_bytes(cache), private_bytes() - before))
+    barrier.wait()
+    del batches
+
+
+def measure(dataset: str, cache: Path, data_dir: Path, count: int) -> list[tuple[int, int]]:
+    """Bytes mapped and bytes grown by, of each of `count` processes at work at once."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(count)
+    pipes = [context.Pipe(duplex=False) for _ in range(count)]
+    processes = [
+        context.Process(target=child, args=(dataset, cache, data_dir, barrier, send), daemon=True) for _, send in pipes
+    ]
+    for process in processes:
+        process.start()
+    found = [receive.recv() for receive, _ in pipes]
+    for process in processes:
+        process.join()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--dataset", default="cifar10")
+    options = parser.parse_args()
+    if "LKCA_DATA_DIR" not in os.environ:
+        parser.exit(message="skipped: LKCA_DATA_DIR must be set to the folder that holds the dataset\n")
+    data_dir = Path(os.environ["LKCA_DATA_DIR"]).absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        size = open_images(options.dataset, "train", cache=cache, data_dir=data_dir).pixels.nbytes
+        found = measure(options.dataset, cache, data_dir, options.processes)
+    title = f"{options.dataset}, {size / MB:.1f} MB of pixels, {options.processes} processes"
+    table = Table("process", "mapped, MB", "own, MB", "mapped + own / dataset", title=title)
+    rows = [(str(number), *each) for number, each in enumerate(found, start=1)]
+    for name, mapped, own in [*rows, ("all", sum(each[0] for each in found), sum(each[1] for each in found))]:
+        table.add_row(name, f"{mapped / MB:.1f}", f"{own / MB:.1f}", f"{(mapped + own) / size:.0%}")
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

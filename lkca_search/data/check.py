@@ -1,0 +1,149 @@
+"""Whether a dataset is what it should be: its stored content, its classes, its counts, its duplicates."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from lkca_search.data.catalogue import CATALOGUE
+from lkca_search.data.decoded import Split
+from lkca_search.data.shelf import Progress
+from lkca_search.data.sources import find_source
+from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
+from lkca_search.errors import DataError
+from lkca_search.value import Value
+
+
+class Position(Value):
+    """Where an image stands."""
+
+    split: Split
+    """Its half of the dataset."""
+    row: int
+    """Its number there, from 0."""
+    class_name: str
+    """What it shows."""
+
+
+class Duplicate(Value):
+    """An image with the same pixels as an earlier one of `train`."""
+
+    image: Position
+    """The later one, in `test` or in `train`."""
+    first: Position
+    """The first with these pixels, in `train`."""
+
+
+class Check(Value):
+    """What was found in a dataset."""
+
+    dataset: str
+    """The dataset as the user wrote it."""
+    splits: tuple[StoredSplit, ...]
+    """What is stored, as far as it could be."""
+    problems: tuple[str, ...]
+    """What is wrong; none where all is fine."""
+    warnings: tuple[str, ...]
+    """What may be as it is, but is worth knowing."""
+    duplicates: tuple[Duplicate, ...]
+    """Test images that also stand in `train`, and repeated training images; some published datasets have them."""
+
+
+def check_splits(train: Images, test: Images) -> None:
+    """DataError unless both splits have the same classes and images of the same shape."""
+    only_test = [name for name in test.class_names if name not in train.class_names]
+    only_train = [name for name in train.class_names if name not in test.class_names]
+    rule = "train and test must have the same classes"
+    if only_test or only_train:
+        found = f"only in test: {', '.join(only_test) or 'none'}; only in train: {', '.join(only_train) or 'none'}"
+        raise DataError(f"{rule}, got {found} ({train.name})")
+    if train.class_names != test.class_names:
+        pairs = zip(train.class_names, test.class_names, strict=False)
+        label = next(label for label, (name, other) in enumerate(pairs) if name != other)
+        names = f"{train.class_names[label]!r} in train and {test.class_names[label]!r} in test"
+        raise DataError(f"{rule} under the same labels, got {names} for label {label} ({train.name})")
+    if train.shape != test.shape:
+        shapes = f"{_shape(train)} in train and {_shape(test)} in test"
+        raise DataError(f"train and test must have images of the same height, width and channels, got {shapes}")
+
+
+def check_dataset(
+    dataset: str,
+    *,
+    cache: Path,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    progress: Progress = lambda file, received, total: None,
+) -> Check:
+    """Look through both splits, preparing what is not prepared. DataError only if there is no such dataset."""
+    find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
+    opened: dict[Split, Images] = {}
+    stored: list[StoredSplit] = []
+    problems: list[str] = []
+    for split in SPLITS:
+        try:
+            opened[split] = open_images(
+                dataset, split, cache=cache, data_dir=data_dir, image_size=image_size, progress=progress
+            )
+        except DataError as error:
+            problems.append(f"{split}: {error}")
+        else:
+            facts = find_stored(dataset, split, cache=cache, data_dir=data_dir, image_size=image_size)
+            assert facts is not None
+            stored.append(facts)
+            problems += _problems(opened[split], facts, cache)
+    if len(opened) == len(SPLITS):
+        try:
+            check_splits(opened["train"], opened["test"])
+        except DataError as error:
+            problems.append(str(error))
+    return Check(
+        dataset=dataset,
+        splits=tuple(stored),
+        problems=tuple(problems),
+        warnings=tuple(warning for facts in stored for warning in _warnings(facts)),
+        duplicates=tuple(_find_duplicates(opened)),
+    )
+
+
+def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]:
+    """What is wrong with one split: its stored content, or more than its entry of the catalogue can have."""
+    split = stored.split
+    if (found := hash_content(images.pixels, images.labels)) != stored.content_hash:
+        rule = f"the stored content must have SHA-256 {stored.content_hash}, got {found}"
+        yield f"{split}: {rule}; remove the {split} file in {cache} and prepare it again"
+    if (entry := CATALOGUE.get(stored.dataset)) is None:
+        return
+    if (num_classes := len(stored.class_names)) != entry.num_classes:
+        yield f"{split}: {stored.dataset} has {entry.num_classes} classes, got {num_classes}"
+    if stored.num_images > (most := entry.num_images(split)):
+        yield f"{split}: {stored.dataset} has {most} images, got {stored.num_images}"
+
+
+def _warnings(stored: StoredSplit) -> Iterator[str]:
+    """Where a split is less than its entry of the catalogue, as a subset of one's own may be."""
+    if (entry := CATALOGUE.get(stored.dataset)) is None:
+        return
+    if stored.num_images < (official := entry.num_images(stored.split)):
+        yield f"{stored.split}: {stored.num_images} of the {official} official images"
+    fewest, most = min(stored.class_counts), max(stored.class_counts)
+    if entry.balanced and fewest < most:
+        yield f"{stored.split}: classes of {fewest} to {most} images, the official ones are equally large"
+
+
+def _find_duplicates(opened: dict[Split, Images]) -> Iterator[Duplicate]:
+    first_of: dict[bytes, Position] = {}
+    for split, images in opened.items():
+        for row, pixels in enumerate(images.pixels):
+            digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
+            if (first := first_of.get(digest)) is not None:
+                yield Duplicate(image=_position(images, split, row), first=first)
+            elif split == "train":
+                first_of[digest] = _position(images, split, row)
+
+
+def _position(images: Images, split: Split, row: int) -> Position:
+    return Position(split=split, row=row, class_name=images.class_names[images.labels[row]])
+
+
+def _shape(images: Images) -> str:
+    return "x".join(str(length) for length in images.shape)

@@ -1,0 +1,204 @@
+import os
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lkca_search.data.check import Check, check_dataset, check_splits
+from lkca_search.data.store import Images, find_stored, open_images
+from lkca_search.errors import DataError
+
+DATA_DIR = Path(os.environ["LKCA_DATA_DIR"]) if "LKCA_DATA_DIR" in os.environ else None
+NAMES = ("ant", "bee", "cow")
+
+
+def columns(num_rows: int, *, first: int) -> dict[str, Any]:
+    """Distinct gray 8x8 images, three classes in turn."""
+    images = []
+    for i in range(first, first + num_rows):
+        file = BytesIO()
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(file, format="PNG")
+        images.append(file.getvalue())
+    labels = [i % 3 for i in range(num_rows)]
+    return {"image": images, "label": labels, "label_name": [NAMES[label] for label in labels]}
+
+
+def write(folder: Path, spoil: Callable[[dict[str, Any], dict[str, Any]], object] = lambda train, test: None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = columns(30, first=0), columns(12, first=100)
+    spoil(train, test)
+    pq.write_table(pa.table(train), folder / "train.parquet")
+    pq.write_table(pa.table(test), folder / "test.parquet")
+    return folder
+
+
+def check(folder: Path, **options: Any) -> Check:
+    return check_dataset(f"parquet:{folder}", cache=folder / "cache", **options)
+
+
+def images(**changes: Any) -> Images:
+    given: dict[str, Any] = {"pixels": np.zeros((3, 8, 8, 1), np.uint8), "class_names": NAMES, **changes}
+    return Images(name="made", labels=np.arange(3), content_hash="", **given)
+
+
+def test_a_dataset_that_is_fine_has_no_problem_and_no_warning(tmp_path: Path) -> None:
+    found = check(write(tmp_path))
+    assert (found.problems, found.warnings, found.duplicates) == ((), (), ())
+    assert [(split.split, split.class_counts) for split in found.splits] == [("train", (10,) * 3), ("test", (4,) * 3)]
+
+
+def test_digits_are_fine(tmp_path: Path) -> None:
+    found = check_dataset("digits", cache=tmp_path)
+    assert (found.problems, found.warnings, found.duplicates) == ((), (), ())
+
+
+def test_a_dataset_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="unknown dataset 'other'"):
+        check_dataset("other", cache=tmp_path)
+
+
+def test_stored_content_that_changed_is_found(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    stored = open_images(f"parquet:{folder}", "train", cache=folder / "cache")
+    (path,) = (folder / "cache").glob("*.arrow")
+    data = bytearray(path.read_bytes())
+    start = data.index(stored.pixels.tobytes())
+    data[start + 5] ^= 1
+    path.write_bytes(data)
+    (problem,) = check(folder).problems
+    assert problem.startswith(f"train: the stored content must have SHA-256 {stored.content_hash}, got ")
+
+
+def test_duplicates_are_named_by_split_row_and_class(tmp_path: Path) -> None:
+    def spoil(train: dict[str, Any], test: dict[str, Any]) -> None:
+        test["image"][5] = train["image"][7]
+        train["image"][20] = train["image"][7]
+        test["image"][6] = test["image"][0]  # twice in test alone, which does no harm
+
+    found = check(write(tmp_path, spoil))
+    assert found.problems == ()
+    named = [(*pair.image.model_dump().values(), *pair.first.model_dump().values()) for pair in found.duplicates]
+    assert named == [("train", 20, "cow", "train", 7, "bee"), ("test", 5, "cow", "train", 7, "bee")]
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "test.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _without_column(train: dict[str, Any], test: dict[str, Any]) -> None:
+    del test["label_name"]
+
+
+def _label_out_of_range(train: dict[str, Any], test: dict[str, Any]) -> None:
+    test["label"][4] = 9
+
+
+def _undecodable(train: dict[str, Any], test: dict[str, Any]) -> None:
+    test["image"][4] = b"no image"
+
+
+def _mixed_sizes(train: dict[str, Any], test: dict[str, Any]) -> None:
+    file = BytesIO()
+    Image.new("L", (9, 8)).save(file, format="PNG")
+    test["image"][4] = file.getvalue()
+
+
+def _empty(train: dict[str, Any], test: dict[str, Any]) -> None:
+    table = pa.table(dict(test))
+    test.update({name: table[name].slice(0, 0) for name in table.column_names})
+
+
+def _class_in_test_only(train: dict[str, Any], test: dict[str, Any]) -> None:
+    test["label"][4], test["label_name"][4] = 3, "dog"
+
+
+def _coloured_test(train: dict[str, Any], test: dict[str, Any]) -> None:
+    file = BytesIO()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(file, format="PNG")
+    test["image"][4] = file.getvalue()
+
+
+CORRUPT = [
+    (_without_column, "test: a column 'label_name'", 1),
+    (_label_out_of_range, "test: labels must be 0 to the number of classes - 1, without a gap, got 9 but never 3", 1),
+    (_undecodable, "test: image cannot be decoded: it has no format that Pillow knows (", 1),
+    (_mixed_sizes, "test: images must all have the size of the first, 8x8, unless", 1),
+    (_empty, "test: a split must hold images, got none", 1),
+    (_class_in_test_only, "train and test must have the same classes, got only in test: dog; only in train: none", 2),
+    (_coloured_test, "train and test must have images of the same height, width and channels, got 8x8x1 in", 2),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message", "num_kept"), CORRUPT)
+def test_what_is_corrupt_is_found_and_never_stored(tmp_path: Path, spoil: Any, message: str, num_kept: int) -> None:
+    (problem,) = check(write(tmp_path, spoil)).problems
+    assert problem.startswith(message)
+    assert not list(tmp_path.rglob("*.partial"))
+    assert len(list(tmp_path.rglob("*.arrow"))) == num_kept
+
+
+def test_a_truncated_file_is_found_and_never_stored(tmp_path: Path) -> None:
+    _truncate(write(tmp_path))
+    (problem,) = check(tmp_path).problems
+    assert problem.startswith("test: file cannot be read as Parquet: ")
+    assert [path.name.split("-")[1] for path in tmp_path.rglob("*.arrow")] == ["train"]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_mixed_sizes_are_fine_with_an_image_size(tmp_path: Path) -> None:
+    assert check(write(tmp_path, _mixed_sizes), image_size=4).problems == ()
+
+
+def test_gray_among_coloured_images_is_counted_in_what_is_stored(tmp_path: Path) -> None:
+    check(write(tmp_path, _coloured_test))
+    stored = find_stored(f"parquet:{tmp_path}", "test", cache=tmp_path / "cache")
+    assert stored is not None
+    assert (stored.num_converted, stored.shape) == (11, (8, 8, 3))
+
+
+def test_a_catalogued_name_is_held_against_its_entry(tmp_path: Path) -> None:
+    write(tmp_path / "cifar10", lambda train, test: [train[name].pop() for name in train])
+    found = check_dataset("cifar10", cache=tmp_path / "cache", data_dir=tmp_path)
+    assert found.problems == tuple(f"{split}: cifar10 has 10 classes, got 3" for split in ("train", "test"))
+    assert found.warnings == (
+        "train: 29 of the 50000 official images",
+        "train: classes of 9 to 10 images, the official ones are equally large",
+        "test: 12 of the 10000 official images",
+    )
+    write(tmp_path / "digits")
+    assert check_dataset("digits", cache=tmp_path / "cache", data_dir=tmp_path).problems == (
+        "train: digits has 10 classes, got 3",
+        "test: digits has 10 classes, got 3",
+    )
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ({"class_names": (*NAMES, "dog")}, "only in test: dog; only in train: none"),
+        ({"class_names": NAMES[:2]}, "only in test: none; only in train: cow"),
+        ({"class_names": NAMES[::-1]}, "under the same labels, got 'ant' in train and 'cow' in test for label 0"),
+        ({"pixels": np.zeros((3, 8, 9, 1), np.uint8)}, "got 8x8x1 in train and 8x9x1 in test"),
+        ({"pixels": np.zeros((3, 8, 8, 3), np.uint8)}, "got 8x8x1 in train and 8x8x3 in test"),
+    ],
+)
+def test_splits_that_differ_are_refused(test: dict[str, Any], message: str) -> None:
+    check_splits(images(), images())
+    with pytest.raises(DataError, match=message):
+        check_splits(images(), images(**test))
+
+
+@pytest.mark.skipif(DATA_DIR is None or not (DATA_DIR / "tiny_imagenet").is_dir(), reason="needs LKCA_DATA_DIR")
+def test_a_subset_of_a_real_dataset_is_fine(tmp_path: Path) -> None:
+    found = check_dataset("tiny_imagenet", cache=tmp_path, data_dir=DATA_DIR)
+    assert found.problems == ()
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["train", "test"]
+    assert {split.shape for split in found.splits} == {(64, 64, 3)}
+    assert all(split.num_converted > 0 for split in found.splits)

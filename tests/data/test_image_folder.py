@@ -1,0 +1,110 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lkca_search.data.decoded import DecodedImages
+from lkca_search.data.sources import find_source
+from lkca_search.data.store import open_images
+from lkca_search.errors import DataError
+
+CLASSES = ("cat", "dog", "eel")
+
+
+def pixels(seed: int) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+
+
+def write(folder: Path) -> Path:
+    """Two images of each class to train, one to test, as PNG; and what a file browser leaves behind."""
+    for split, a_class in (("train", 2), ("test", 1)):
+        for label, name in enumerate(CLASSES):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(a_class):
+                Image.fromarray(pixels(10 * label + i)).save(folder / split / name / f"{i}.png")
+            (folder / split / name / ".DS_Store").write_bytes(b"")
+        (folder / split / ".cache").mkdir()
+    return folder
+
+
+def read(folder: Path, split: Any = "train", **options: Any) -> DecodedImages:
+    return find_source(f"folder:{folder}", data_dir=None, cache=folder / "cache", **options).read(split)
+
+
+def test_a_folder_holds_an_image_a_file_and_a_class_a_folder(tmp_path: Path) -> None:
+    images = read(write(tmp_path))
+    np.testing.assert_array_equal(images.pixels, [pixels(10 * label + i) for label in range(3) for i in range(2)])
+    assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert images.class_names == read(tmp_path, "test").class_names == CLASSES
+    assert len(read(tmp_path, "test").labels) == 3
+
+
+def test_gray_images_among_coloured_ones_are_converted_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path) / "train" / "dog" / "0.png"
+    Image.open(path).convert("L").save(path)
+    images = read(tmp_path)
+    assert images.num_converted == 1
+    np.testing.assert_array_equal(images.pixels[2], np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_mixed_sizes_need_an_image_size(tmp_path: Path) -> None:
+    Image.fromarray(pixels(0)).resize((300, 200)).save(write(tmp_path) / "train" / "dog" / "big.jpg")
+    with pytest.raises(DataError, match=r"size of the first, 12x10, unless .*, got 300x200 \(.*dog/big\.jpg\)$"):
+        read(tmp_path)
+    assert read(tmp_path, image_size=16).pixels.shape == (7, 16, 16, 3)
+    assert open_images(f"folder:{tmp_path}", "train", cache=tmp_path / "cache", image_size=16).shape == (16, 16, 3)
+
+
+def test_a_changed_file_changes_the_fingerprint_of_its_split_alone(tmp_path: Path) -> None:
+    source = find_source(f"folder:{write(tmp_path)}", data_dir=None, cache=tmp_path)
+    before = source.fingerprint("train"), source.fingerprint("test")
+    assert before == (source.fingerprint("train"), source.fingerprint("test"))
+    (tmp_path / "train" / "dog" / "0.png").rename(tmp_path / "train" / "cat" / "9.png")
+    assert source.fingerprint("train") != before[0]
+    assert source.fingerprint("test") == before[1]
+
+
+def _without_test(folder: Path) -> None:
+    (folder / "test").rename(folder / "val")
+
+
+def _class_in_test_only(folder: Path) -> None:
+    (folder / "test" / "fox").mkdir()
+
+
+def _class_in_train_only(folder: Path) -> None:
+    (folder / "test" / "dog").rename(folder / "dog")
+
+
+def _empty_class(folder: Path) -> None:
+    (folder / "test" / "dog" / "0.png").unlink()
+
+
+def _no_image(folder: Path) -> None:
+    (folder / "test" / "dog" / "0.png").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_without_test, "a split must hold images, found no folder of a class in .*test$"),
+        (_class_in_test_only, "must have the same classes, got only in train: none; only in test: fox"),
+        (_class_in_train_only, "must have the same classes, got only in train: dog; only in test: none"),
+        (_empty_class, "every class must have an image, found none in .*test/dog"),
+        (_no_image, r"image cannot be decoded: .* \(.*test/dog/0\.png\)"),
+    ],
+)
+def test_a_spoiled_folder_is_refused_with_its_place_and_nothing_is_kept(
+    tmp_path: Path, spoil: Any, message: str
+) -> None:
+    spoil(write(tmp_path / "images"))
+    with pytest.raises(DataError, match=message):
+        open_images(f"folder:{tmp_path / 'images'}", "test", cache=tmp_path / "cache")
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
+
+
+def test_a_folder_without_train_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must hold train/CLASS/FILE, found no folder .*train$"):
+        read(tmp_path)

@@ -1,0 +1,49 @@
+import ctypes
+import re
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.data.store import Images
+
+SMAPS = Path("/proc/self/smaps_rollup")
+CPU = torch.device("cpu")
+
+
+def private_bytes() -> int:
+    """Memory of this process that no other shares and that was written to, without what was freed."""
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    found = re.search(r"Private_Dirty: +(\d+) kB", SMAPS.read_text())
+    assert found
+    return 1024 * int(found[1])
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> Images:
+    """61 MB of black images in a mapped file."""
+    np.lib.format.open_memmap(tmp_path / "pixels.npy", "w+", np.uint8, (20_000, 32, 32, 3)).flush()
+    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    labels = np.arange(20_000) % 5
+    return Images(name="mapped", pixels=pixels, labels=labels, class_names=tuple("abcde"), content_hash="")
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux says which memory is a process's own")
+def test_on_the_cpu_no_copy_of_the_images_is_held(mapped: Images) -> None:
+    def iterate(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[Batches, Evaluation]:
+        batches = Batches(images=mapped, indices=indices, batch_size=128, augment=("crop", "flip"), seed=0, device=CPU)
+        evaluation = Evaluation(
+            images=mapped, indices=indices, mean=batches.mean, std=batches.std, batch_size=512, device=CPU
+        )
+        for _ in chain(map(batches.train_batch, range(batches.steps_per_epoch)), evaluation):
+            pass
+        return batches, evaluation
+
+    iterate(np.arange(2_000))
+    before = private_bytes()
+    held = iterate(np.arange(len(mapped)))
+    assert private_bytes() - before < mapped.pixels.nbytes / 3, held
