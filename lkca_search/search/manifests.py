@@ -13,6 +13,9 @@ from lkca_search.spec import DataSection, SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 from lkca_search.value import Value
 
+Size = tuple[float | None, int | None, int]
+"""data_fraction, images_per_class, draw: what decides how many images a trial trains on, and which."""
+
 
 class Part(Value):
     """Some images of a training split."""
@@ -85,6 +88,12 @@ def read_manifest(folder: SearchFolder, subset_hash: str) -> Manifest:
     if manifest.train.hash != subset_hash:
         raise SearchError(f"a manifest must bear the name of its hash, got {manifest.train.hash} ({path})")
     return manifest
+
+
+def subset_sizes(folder: SearchFolder) -> dict[Size, int]:
+    """Training images of each size and draw that a search has a manifest of."""
+    manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
+    return {(found.data_fraction, found.images_per_class, found.draw): found.train.num_images for found in manifests}
 
 
 def split_seed(spec: SearchSpec) -> int:

@@ -1,13 +1,15 @@
 """How a search stands, read from its trial folders alone: any process may look, and no driver is disturbed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from lkca_search.configuration import SUBSET_NAMES, Configuration
 from lkca_search.errors import SearchError
 from lkca_search.records import Record, State, read_record, read_records
-from lkca_search.search.cells import cells
+from lkca_search.search.cells import Cell, cells
 from lkca_search.search.continuation import read_spec
-from lkca_search.spec import SearchSection
+from lkca_search.search.manifests import Size, subset_sizes
+from lkca_search.spec import SearchSection, SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.value import Value
 
@@ -17,7 +19,7 @@ class CellStanding(Value):
 
     cell: str
     num_train_images: int | None
-    """Images that the cell's trials train on; None before its first trial is finished, or where they differ."""
+    """Images that the cell's trials train on; None where the size of the subset is searched."""
     budget: int
     """Trials planned."""
     complete: int
@@ -58,16 +60,26 @@ class SearchStanding(Value):
 def search_standing(folder: SearchFolder) -> SearchStanding:
     """Read how a search stands."""
     spec = read_spec(folder)
+    sizes = subset_sizes(folder)
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in cells(spec)}
     for record in read_records(folder):
-        by_cell.setdefault(record.cell, []).append(record)
+        by_cell[record.cell].append(record)
     started = Counter(trial.root.parent.name for trial in folder.trial_folders())
     return SearchStanding(
         name=folder.name,
         is_driven=folder.is_driven(),
         metric=spec.search.metric,
         goal=spec.search.goal,
-        cells=tuple(_cell_standing(cell, records, started[cell], spec.search) for cell, records in by_cell.items()),
+        cells=tuple(
+            _cell_standing(
+                cell.key,
+                by_cell[cell.key],
+                started[cell.key],
+                spec.search,
+                num_planned=_planned_images(spec, cell, sizes),
+            )
+            for cell in cells(spec)
+        ),
     )
 
 
@@ -80,13 +92,23 @@ def best_record(records: Sequence[Record], search: SearchSection) -> Record | No
     return max(complete, key=lambda pair: sign * pair[0])[1] if complete else None
 
 
-def _cell_standing(cell: str, records: Sequence[Record], started: int, search: SearchSection) -> CellStanding:
+def _planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int]) -> int | None:
+    """Training images of a cell whose levels alone decide them, as its manifest says."""
+    if any(name in spec.parameters for name in SUBSET_NAMES):
+        return None
+    given = Configuration.model_validate(dict(cell.levels))
+    return sizes.get((given.data_fraction, given.images_per_class, given.draw))
+
+
+def _cell_standing(
+    cell: str, records: Sequence[Record], started: int, search: SearchSection, *, num_planned: int | None
+) -> CellStanding:
     states = Counter(record.state for record in records)
-    sizes = {record.facts.num_train_images for record in records if record.facts}
+    recorded = {record.facts.num_train_images for record in records if record.facts}
     best = best_record(records, search)
     return CellStanding(
         cell=cell,
-        num_train_images=sizes.pop() if len(sizes) == 1 else None,
+        num_train_images=recorded.pop() if len(recorded) == 1 else num_planned,
         budget=search.trials_per_cell,
         complete=states[State.COMPLETE],
         pruned=states[State.PRUNED],

@@ -320,6 +320,9 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> 
     searching = Searching(tmp_path / "home")
     first = searching.start_run()
     first.wait_until(searching.folder.ledger.exists)
+    standing = json.loads(searching.call("status", "toy", "--json"))
+    assert standing["is_driven"] is True
+    assert [cell["num_train_images"] for cell in standing["cells"]] == [231, 1151, 231, 1151]
     code, output = searching.start_run().wait()
     assert code == 2
     assert "is being driven by another process" in output
