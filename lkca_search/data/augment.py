@@ -15,7 +15,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec import Augmentation, augment_rule
 
 POLICY_GROUP = 4
-"""Images of a batch that share one draw of a policy. One by one, torchvision would take over three times as long."""
+"""Images of a batch that share one draw of a policy: torchvision applies one draw to all that it is given."""
 
 _ERASE_CHANCE = 0.5
 _ERASE_AREA = (0.02, 0.33)

@@ -60,8 +60,8 @@ def full_kernel_size(grid: Grid) -> int:
 def fastest_view(kernel_size: int, grid: Grid) -> View:
     """Return `attention` where the kernel has more taps than a fifth of the tokens, else `conv`.
 
-    The threshold is measured: forward and backward, float32, 2 CPU threads, grids 4x4 to 32x32, 64 to 192 channels.
-    Where the rule errs it costs at most half as much again; always taking one view would cost up to thirty times.
+    The threshold is measured by benchmarks/lkca_views.py: forward and backward, float32, 2 CPU threads, batch 128, 64
+    and 192 channels, grids 4x4 to 16x16. No GPU has been measured.
     """
     height, width = grid
     return "attention" if 5 * kernel_size**2 > height * width else "conv"

@@ -27,8 +27,6 @@ Default = Scalar | Callable[[Configuration, ImageShape], Scalar]
 class Family:
     """One kind of model, as the registry knows it."""
 
-    title: str
-    """What the family is called in a sentence."""
     defaults: Mapping[str, Default]
     """The names outside COMMON that this family takes, each with the value used where the configuration has None."""
     problems: Callable[[Configuration, ImageShape], Iterator[Problem]]
@@ -146,13 +144,11 @@ def _backbone(
 
 FAMILIES: Mapping[str, Family] = {
     "lkca": Family(
-        title="LKCA",
         defaults={"kernel_size": _full_kernel_size},
         problems=_lkca_problems,
         build=_build_lkca,
     ),
     "vit": Family(
-        title="ViT",
         defaults={"num_heads": DEFAULT_NUM_HEADS, "pooling": "mean"},
         problems=_vit_problems,
         build=_build_vit,

@@ -61,7 +61,8 @@ def search_standing(folder: SearchFolder) -> SearchStanding:
     """Read how a search stands."""
     spec = read_spec(folder)
     sizes = subset_sizes(folder)
-    by_cell: dict[str, list[Record]] = {cell.key: [] for cell in cells(spec)}
+    all_cells = cells(spec)
+    by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
     for record in read_records(folder):
         by_cell[record.cell].append(record)
     started = Counter(trial.root.parent.name for trial in folder.trial_folders())
@@ -78,7 +79,7 @@ def search_standing(folder: SearchFolder) -> SearchStanding:
                 spec.search,
                 num_planned=_planned_images(spec, cell, sizes),
             )
-            for cell in cells(spec)
+            for cell in all_cells
         ),
     )
 

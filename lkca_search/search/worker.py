@@ -37,9 +37,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the next report. A fault of the trial is said; one of the machine kills the actor."""
+        """Train to the next report. A fault of the trial is said; one of the machine (disk, memory) is raised."""
         try:
             message = self._next_message()
+        except (OSError, MemoryError):
+            raise  # the machine's: another attempt may go well
         except Exception:
             message = Message(facts=self._facts, error=traceback.format_exc(limit=-8), done=True)
         return {"message": message.model_dump_json(), "done": message.done}

@@ -1,0 +1,65 @@
+"""What a worker says of a fault, and what it leaves to be tried again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import make_spec
+
+from lkca_search.search import worker
+from lkca_search.search.ledger import Assignment, Message
+from lkca_search.search.worker import TrialActor
+from lkca_search.trial import TrialSpec
+
+
+def make_actor(tmp_path: Path, **configuration: Any) -> TrialActor:
+    spec = make_spec()
+    trial = TrialSpec(
+        data=spec.data,
+        training=spec.training,
+        resources=spec.resources,
+        configuration={"patch_size": 2, "depth": 1, "width": 16, **configuration},  # type: ignore[arg-type]
+        seed=0,
+        split_seed=0,
+    )
+    assignment = Assignment(
+        trial_id="toy/0",
+        spec=trial,
+        attempt=1,
+        attempt_folder=str(tmp_path / "attempt"),
+        earlier_folders=(),
+        checkpoint_seconds=0,
+    )
+    place = {"cache": str(tmp_path / "datasets"), "data_dir": None}
+    return TrialActor(config={"assignment": assignment.model_dump_json(), "place": place})
+
+
+def say(actor: TrialActor) -> Message:
+    return Message.model_validate_json(actor.step()["message"])
+
+
+def test_a_trial_says_its_results_and_then_that_it_is_done(tmp_path: Path) -> None:
+    actor = make_actor(tmp_path)
+    first, last = say(actor), say(actor)
+    assert (first.done, last.done) == (False, True)
+    assert first.facts is not None
+    assert [message.result.step for message in (first, last) if message.result] == [10, 20]
+
+
+def test_a_fault_of_the_trial_is_said(tmp_path: Path) -> None:
+    message = say(make_actor(tmp_path, learning_rate=1e30))
+    assert message.done
+    assert "is not finite" in (message.error or "")
+    assert message.facts is not None
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_fault_of_the_machine_is_raised_so_that_the_trial_is_tried_again(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(worker, "save_checkpoint", fail)
+    with pytest.raises(type(fault)):
+        make_actor(tmp_path).step()
