@@ -1,6 +1,7 @@
 """A configuration: the value of every name that a space file may cross (factor) or search (parameter)."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -14,6 +15,12 @@ def _check_scalar(value: object) -> object:
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"must be a finite number, text, true or false, got {value!r}")
+
+
+def _parse_count(value: object) -> object:
+    """Read 1.0M and 250k as people write them."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM])", value) if isinstance(value, str) else None
+    return round(float(match[1]) * {"k": 1e3, "M": 1e6}[match[2]]) if match else value
 
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
@@ -32,29 +39,35 @@ class Configuration(Value):
     """What distinguishes one training from another. A name that its family does not take stays None."""
 
     family: str = "lkca"
-    """Model family, a key of the registry: lkca, vit."""
+    """Model family, a preset, or `timm:NAME`; models/registry.py has them all."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training split after validation was held out; None where `images_per_class` is given."""
     images_per_class: Annotated[int, Field(ge=1)] | None = None
     """Training images of every class, in place of a fraction."""
     draw: Annotated[int, Field(ge=0)] = 0
     """Which of the seeded subset draws to train on; for one draw, smaller subsets are inside larger ones."""
-    patch_size: Annotated[int, Field(ge=1)] = 4
+    patch_size: Annotated[int, Field(ge=1)] | None = None
     """Side of a square patch in pixels; the token grid has image side / patch size tokens a side."""
-    depth: Annotated[int, Field(ge=1)] = 9
-    """Number of blocks."""
-    width: Annotated[int, Field(ge=1)] = 136
-    """Embedding dimension of a token."""
-    mlp_ratio: Annotated[float, Field(gt=0)] = 2.0
+    depth: Annotated[int, Field(ge=1)] | None = None
+    """Number of blocks; of blocks a stage in a family with stages."""
+    width: Annotated[int, Field(ge=1)] | None = None
+    """Embedding dimension of a token: the channels that the classifier sees."""
+    match_parameters: Annotated[int, BeforeValidator(_parse_count), Field(ge=1)] | None = None
+    """Learnable parameters that the model is to have, within 3%, in place of a width: 250000, "250k" or "1.0M"."""
+    mlp_ratio: Annotated[float, Field(gt=0)] | None = None
     """Hidden width of a block's MLP as a multiple of the width."""
     kernel_size: Annotated[int, Field(ge=1)] | None = None
-    """Side of the LKCA kernel in tokens; odd, at most 2 s - 1 on an s x s grid."""
+    """Side of the kernel that mixes tokens, in tokens; odd, at most 2 s - 1 on an s x s grid."""
+    kernel_init: Literal["zero", "delta", "normal"] | None = None
+    """How LKCA kernels start: all zero, as the identity, or drawn from a normal distribution."""
     num_heads: Annotated[int, Field(ge=1)] | None = None
-    """Attention heads; must divide the width."""
+    """Attention heads, or groups of channels that share an LKCA kernel; must divide the width."""
     pooling: Literal["mean", "class_token"] | None = None
     """How attention tokens become one vector: their mean, or a learned class token."""
-    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Probability that a residual branch is dropped for an image, the same in all blocks."""
+    position_embedding: bool | None = None
+    """Whether a learned embedding of its position is added to each token."""
+    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Probability that a residual branch is dropped for an image."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05

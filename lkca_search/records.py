@@ -42,8 +42,14 @@ class Result(Value):
 class Facts(Value):
     """What is known of a trial once its data and model stand, before its first step."""
 
+    model: str
+    """What the model is, in words."""
     num_parameters: int
     """Learnable parameters of the model."""
+    flops: int
+    """Floating-point operations of one image's forward pass, as models/cost.py counts them."""
+    activation_bytes: int
+    """Bytes that a training step keeps for its backward pass, as models/cost.py counts them."""
     planned_steps: int
     """Optimiser steps of a whole training."""
     num_train_images: int

@@ -38,7 +38,10 @@ PROVENANCE = Provenance(
     num_threads=1,
 )
 FACTS = Facts(
+    model="LKCA",
     num_parameters=1234,
+    flops=62_100_000,
+    activation_bytes=5678,
     planned_steps=20,
     num_train_images=129,
     num_validation_images=144,

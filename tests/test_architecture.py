@@ -47,6 +47,7 @@ THIRD_PARTY = {
     "rich": ["cli"],
     "scipy": ["data/official.py"],
     "sklearn": ["data"],
+    "timm": ["models/baselines.py"],
     "torch": ["data/augment.py", "data/batches.py", "models", "training", "search/rerun.py"],
     "torchvision": ["data/augment.py", "data/official.py"],
     "typer": ["cli"],

@@ -97,7 +97,7 @@ def test_a_parameter_exists_where_every_name_it_waits_for_has_one_of_the_values(
 
 
 def test_a_design_that_can_be_trained_has_no_problems(space: Space) -> None:
-    assert list(design_problems(space().spec, DIGITS)) == []
+    assert list(design_problems(space().spec, DIGITS, 10)) == []
 
 
 DESIGNS = [
@@ -112,11 +112,11 @@ DESIGNS = [
     ),
     (
         ["~parameters.kernel_size.when"],
-        [(("parameters", "kernel_size"), "does not apply to family vit", "give it when: {family: [lkca]}")],
+        [(("parameters", "kernel_size"), "does not apply to family vit", "give it when: {family: [lkca, ")],
     ),
     (
         ["parameters.num_heads={value: 4}"],
-        [(("parameters", "num_heads"), "does not apply to family lkca", "when: {family: [vit]}")],
+        [(("parameters", "num_heads"), "does not apply to family lkca;", "when: {family: [lkca_grouped, vit, ")],
     ),
     (
         ["parameters.num_heads={choice: [4, 5], when: {family: [vit]}}"],
@@ -125,7 +125,7 @@ DESIGNS = [
             (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 64"),
         ],
     ),
-    (["parameters.width.choice=[32, 36]"], [(("parameters", "width"), "got 8 heads on width 36")]),
+    (["parameters.width.choice=[32, 37]"], [(("parameters", "width"), "got 8 heads on width 37")]),
     (
         ["parameters.patch_size.value=3"],
         [(("parameters", "patch_size"), "must divide height and width of the image, got 3 on 8x8")],
@@ -135,10 +135,10 @@ DESIGNS = [
         [(("parameters", "patch_size"), "got 3 on 8x8")],
     ),
     (
-        ["~parameters.patch_size", "parameters.kernel_size.choice=[5]"],
-        [(("parameters", "kernel_size"), "at most 3 on a 2x2 grid", "got 5")],
+        ["~parameters.patch_size", "parameters.kernel_size.choice=[17]"],
+        [(("parameters", "kernel_size"), "at most 15 on an 8x8 grid", "got 17")],
     ),
-    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known families: lkca, vit")]),
+    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known are lkca, ")]),
     (
         ["parameters.mlp_ratio={choice: [2.0, 0.001]}"],
         [
@@ -154,8 +154,8 @@ DESIGNS = [
         [(("parameters", "kernel_size"), "must be odd", "got 4")],
     ),
     (
-        ["parameters.draw={int: [0, 60]}", "parameters.width={choice: [32, 36]}"],
-        [(("parameters", "width"), "got 8 heads on width 36")],
+        ["parameters.draw={int: [0, 60]}", "parameters.width={choice: [32, 37]}"],
+        [(("parameters", "width"), "got 8 heads on width 37")],
     ),
 ]
 
@@ -164,29 +164,98 @@ DESIGNS = [
 def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_stands(
     space: Space, overrides: list[str], expected: list[tuple[tuple[str, ...], str]]
 ) -> None:
-    found = list(design_problems(space(*overrides).spec, DIGITS))
+    found = list(design_problems(space(*overrides).spec, DIGITS, 10))
     assert [problem.location for problem in found] == [location for location, *_ in expected]
     for problem, (_, *words) in zip(found, expected, strict=True):
         assert all(word in problem.rule for word in words)
 
 
-def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_parameters(space: Space) -> None:
-    file = space("~parameters.patch_size", "~parameters.kernel_size")
-    problems = list(design_problems(file.spec, ImageShape(6, 6, 3)))
-    assert problems == [Problem(("parameters",), "patch_size must divide height and width of the image, got 4 on 6x6")]
-    assert str(file.error(problems)).endswith("(space.yaml:5)")
+def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_family(space: Space) -> None:
+    file = space("factors.family=[pool]", "~parameters.kernel_size")
+    problems = list(design_problems(file.spec, ImageShape(2, 2, 3), 10))
+    rule = "kernel_size must be odd and at most 1 on a 1x1 grid, got 3"
+    assert problems == [Problem(("factors", "family"), rule)]
+    assert str(space().error(problems)).endswith("(space.yaml:3)")
 
 
 def test_a_problem_is_shown_at_its_line(space: Space) -> None:
-    problems = design_problems(space("parameters.width.choice=[36]").spec, DIGITS)
-    assert str(space().error(problems)).endswith("got 8 heads on width 36 (space.yaml:9)")
+    problems = design_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
+    assert str(space().error(problems)).endswith("got 8 heads on width 37 (space.yaml:9)")
 
 
 def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -> None:
     ranges = [f"parameters.{name}={{int: [1, 64]}}" for name in ("depth", "width", "patch_size")]
-    rules = [problem.rule for problem in design_problems(space(*ranges).spec, DIGITS)]
+    rules = [problem.rule for problem in design_problems(space(*ranges).spec, DIGITS, 10)]
     assert any("got 3 on 8x8" in rule for rule in rules)
     assert len(set(rules)) == len(rules)
+
+
+def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> None:
+    ranges = ["parameters.depth={int: [1, 32]}", "parameters.mlp_ratio={choice: [1.0, 2.0, 3.0]}"]
+    spec = space("~parameters.width", "factors.match_parameters=[2.0M]", "factors.family=[lkca]", *ranges).spec
+    assert list(design_problems(spec, DIGITS, 10)) == []
+    spec = space("~parameters.width", "parameters.match_parameters={value: 300}").spec
+    locations = {problem.location for problem in design_problems(spec, DIGITS, 10)}
+    assert locations == {("parameters", "match_parameters")}
+
+
+# Cells that do not differ
+
+BARE = [f"~parameters.{name}" for name in ("kernel_size", "patch_size", "width")]
+SAME = [
+    (["factors.family=[lkca, LKCA-T]", "parameters.depth={value: 9}"], "family", "family=LKCA-T and family=lkca"),
+    (
+        ["factors.family=[lkca, lkca_grouped]", "parameters.num_heads={value: 1, when: {family: [lkca_grouped]}}"],
+        "family",
+        "family=lkca_grouped,num_heads=1 and family=lkca",
+    ),
+    (["factors.mlp_ratio=[2.0, 2.001]"], "mlp_ratio", "mlp_ratio=2.001 and mlp_ratio=2.0"),
+    (
+        ["factors.match_parameters=[1.0M, 1.001M]", "parameters.depth={value: 9}"],
+        "match_parameters",
+        "match_parameters=1001000 and match_parameters=1000000",
+    ),
+    (
+        ["factors.kernel_size=[15, 13, 1]", "factors.kernel_init=[zero]", "factors.mlp_ratio=[2, 2.001]"],
+        "mlp_ratio",
+        "",
+    ),
+]
+OTHER = [
+    ["factors.family=[lkca, lkca_grouped, lkca_depthwise, vit, pool, identity]"],
+    ["factors.family=[lkca, lkca_grouped]", "parameters.num_heads={choice: [1, 8], when: {family: [lkca_grouped]}}"],
+    [
+        "factors.family=[lkca, lkca_grouped]",
+        "parameters.num_heads={choice: [1, 8], when: {family: [lkca_grouped]}}",
+        "parameters.kernel_size={choice: [3, 5], when: {family: [lkca]}}",
+    ],
+    ["factors.mlp_ratio=[2.0, 2.001]", "parameters.width={choice: [136, 1360]}", "parameters.depth={value: 1}"],
+    ["factors.kernel_init=[zero, delta, normal]", "factors.position_embedding=[true, false]"],
+    ["factors.family=[vit]", "factors.num_heads=[4, 8]", "factors.pooling=[mean, class_token]"],
+    ["factors.drop_path_rate=[0.0, 0.1]", "factors.weight_decay=[0.0, 0.1]"],
+    ["factors.match_parameters=[250k, 500k]", "factors.family=[lkca, vit]"],
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "factor", "words"), SAME, ids=lambda value: value if isinstance(value, str) else " ".join(value)
+)
+def test_a_level_that_changes_nothing_is_named_once(
+    space: Space, overrides: list[str], factor: str, words: str
+) -> None:
+    family = [] if any("family=" in override for override in overrides) else ["factors.family=[lkca]"]
+    problems = list(design_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10))
+    assert {problem.location for problem in problems} == {("factors", factor)}
+    rules = [problem.rule for problem in problems]
+    assert len(set(rules)) == len(rules)
+    if words:
+        assert rules == [f"a factor level must change the model: {words} give the same one"]
+
+
+@pytest.mark.parametrize("overrides", OTHER, ids=" ".join)
+def test_levels_that_change_a_model_or_its_training_are_not_named(space: Space, overrides: list[str]) -> None:
+    family = [] if any("factors.family=" in override for override in overrides) else ["factors.family=[lkca]"]
+    assert list(design_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10)) == []
 
 
 # Data that cannot be drawn
@@ -212,7 +281,7 @@ def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
     assert keys(spec) == [
         f"family={family},images_per_class={count}" for family in ("lkca", "vit") for count in (10, 20)
     ]
-    assert list(design_problems(spec, DIGITS)) == []
+    assert list(design_problems(spec, DIGITS, 10)) == []
 
 
 @pytest.mark.parametrize(

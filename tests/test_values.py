@@ -86,10 +86,13 @@ LEGAL_AND_NOT: dict[str, tuple[object, object, str]] = {
     "patch_size": (1, 0, "greater than or equal to 1"),
     "depth": (1, 2.0, "valid integer"),
     "width": (1, "64", "valid integer"),
+    "match_parameters": ("1.0M", "1.0 M", "valid integer"),
     "mlp_ratio": (0.5, 0, "greater than 0"),
     "kernel_size": (None, 0, "greater than or equal to 1"),
+    "kernel_init": ("delta", "ones", "'zero', 'delta' or 'normal'"),
     "num_heads": (8, True, "valid integer"),
     "pooling": ("class_token", "max", "'mean' or 'class_token'"),
+    "position_embedding": (False, 0, "valid boolean"),
     "drop_path_rate": (0.0, 1.0, "less than 1"),
     "learning_rate": (1e-9, math.inf, "finite number"),
     "weight_decay": (0, -0.1, "greater than or equal to 0"),
@@ -110,6 +113,21 @@ def test_a_broken_rule_names_the_name_and_the_rule_and_a_legal_value_breaks_none
     assert rule is not None
     assert rule.startswith(f"{name}: ")
     assert words.partition(", got")[0] in rule
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [("1.0M", 1_000_000), ("250k", 250_000), ("1.073M", 1_073_000), ("0.5k", 500), (1234, 1234)],
+)
+def test_a_number_of_parameters_is_read_as_people_write_it(written: str | int, count: int) -> None:
+    configuration = Configuration.model_validate({"match_parameters": written})
+    assert configuration.match_parameters == count
+    assert Configuration.model_validate_json(configuration.model_dump_json()) == configuration
+
+
+@pytest.mark.parametrize("written", ["1.0 M", "M", "1G", "-1k", "0k", "1e6", 1.0, 0])
+def test_what_is_no_number_of_parameters_is_refused(written: str | float) -> None:
+    assert broken_rule("match_parameters", written) is not None
 
 
 def test_a_configuration_is_frozen_complete_and_has_no_other_names() -> None:
@@ -198,7 +216,7 @@ def test_what_is_not_known_is_null_in_the_trials_table() -> None:
     assert (lkca["kernel_size"], vit["kernel_size"]) == (3, None)
     assert lkca["pooling"] is vit["pooling"] is None
     assert (pruned["state"], pruned["step"], pruned["val_accuracy"]) == ("PRUNED", 10, 0.25)
-    unknown = ["value", "step", "val_accuracy", "num_parameters", "subset_hash", "git_commit", "device", "num_threads"]
+    unknown = ["value", "step", "val_accuracy", "model", "flops", "subset_hash", "git_commit", "device", "num_threads"]
     assert all(failed[name] is None for name in unknown)
     assert failed["error"] == "Traceback [red]\nRuntimeError: broken"
 
@@ -219,7 +237,13 @@ def test_what_is_not_known_is_null_in_the_trials_table() -> None:
         ("pooling", pa.string()),
         ("learning_rate", pa.float64()),
         ("val_accuracy", pa.float64()),
+        ("match_parameters", pa.int64()),
+        ("kernel_init", pa.string()),
+        ("position_embedding", pa.bool_()),
+        ("model", pa.string()),
         ("num_parameters", pa.int64()),
+        ("flops", pa.int64()),
+        ("activation_bytes", pa.int64()),
         ("num_threads", pa.int64()),
     ],
 )

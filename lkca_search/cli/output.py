@@ -66,7 +66,12 @@ def show_best(record: Record) -> None:
     typer.echo(f"{record.trial_id}: {record.metric} {record.value}")
     rows = [(name, str(value)) for name, value in record.spec.configuration.model_dump(exclude_none=True).items()]
     if record.facts:
-        rows += [("train images", str(record.facts.num_train_images)), ("parameters", str(record.facts.num_parameters))]
+        rows += [
+            ("model", record.facts.model),
+            ("train images", str(record.facts.num_train_images)),
+            ("parameters", _human(record.facts.num_parameters)),
+            ("FLOPs an image", _human(record.facts.flops)),
+        ]
     echo_rows(("name", "value"), rows)
     typer.echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
 
@@ -77,6 +82,15 @@ def show_result(result: Result) -> None:
         f"step {result.step:>6}  epoch {result.epoch:7.2f}  train_loss {result.train_loss:.4f}  "
         f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}  {result.seconds:.1f} s"
     )
+
+
+def _human(count: int) -> str:
+    """A count in three digits: 1.03M, 62.1M, 940."""
+    for digits, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if count >= 0.9995 * 10**digits:
+            share = count / 10**digits
+            return f"{share:.{2 if share < 9.995 else 1 if share < 99.95 else 0}f}{unit}"
+    return str(count)
 
 
 def _as_list(value: Value | Sequence[Value] | Sequence[str]) -> Sequence[Value | str]:

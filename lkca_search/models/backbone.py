@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lkca_search.configuration import ImageShape
-from lkca_search.models.lkca import Grid
+from lkca_search.models.grid import patch_size_rule, token_grid
 
 Pooling = Literal["mean", "class_token"]
 """How tokens become one vector for the classifier."""
@@ -35,6 +35,7 @@ class Backbone(nn.Module):
         mlp_ratio: float,
         drop_path_rate: float,
         pooling: Pooling = "mean",
+        position_embedding: bool = True,
     ) -> None:
         """`make_mixer` is called once a block. ValueError if the patches do not tile the image or the MLP is empty."""
         super().__init__()
@@ -44,7 +45,7 @@ class Backbone(nn.Module):
         num_tokens = height * width + (pooling == "class_token")
         self.patches = PatchEmbedding(shape.channels, patch_size, embed_dim)
         self.class_token = nn.Parameter(torch.randn(1, 1, embed_dim)) if pooling == "class_token" else None
-        self.positions = nn.Parameter(torch.randn(1, num_tokens, embed_dim))
+        self.positions = nn.Parameter(torch.randn(1, num_tokens, embed_dim)) if position_embedding else None
         hidden_dim = round(mlp_ratio * embed_dim)
         self.blocks = nn.Sequential(*(Block(make_mixer(), embed_dim, hidden_dim, drop_path_rate) for _ in range(depth)))
         self.norm = nn.LayerNorm(embed_dim)
@@ -57,7 +58,7 @@ class Backbone(nn.Module):
         if self.class_token is not None:
             # (B, N, C) -> (B, 1 + N, C)
             x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)
-        x = self.blocks(x + self.positions)
+        x = self.blocks(x if self.positions is None else x + self.positions)
         # (B, N, C) -> (B, C)
         x = x.mean(dim=1) if self.class_token is None else x[:, 0]
         logits: Tensor = self.head(self.norm(x))
@@ -119,18 +120,6 @@ class DropPath(nn.Module):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
-
-
-def token_grid(patch_size: int, shape: ImageShape) -> Grid:
-    """Return height and width, in tokens, of an image cut into patches."""
-    return shape.height // patch_size, shape.width // patch_size
-
-
-def patch_size_rule(patch_size: int, shape: ImageShape) -> str | None:
-    """Return the rule that the patch breaks on such images, or None."""
-    if shape.height % patch_size == 0 and shape.width % patch_size == 0:
-        return None
-    return f"patch_size must divide height and width of the image, got {patch_size} on {shape.height}x{shape.width}"
 
 
 def mlp_ratio_rule(mlp_ratio: float, width: int) -> str | None:

@@ -1,68 +1,91 @@
-"""Model families by name: what each takes of a configuration, which rules it adds, and how it is built."""
+"""Model families and presets by name: which configurations they take, and how a model is built from one."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from torch import nn
 
-from lkca_search.configuration import NAMES, SUBSET_NAMES, Configuration, ImageShape, Scalar
+from lkca_search.configuration import NAMES, Configuration, ImageShape, Scalar
 from lkca_search.errors import Problem, UserError
-from lkca_search.models.backbone import Backbone, Pooling, mlp_ratio_rule, patch_size_rule, token_grid
-from lkca_search.models.lkca import LKCA, full_kernel_size, kernel_size_rule
-from lkca_search.models.mixers import Attention, num_heads_rule
+from lkca_search.models.backbone_families import BACKBONE_FAMILIES
+from lkca_search.models.baselines import BASELINES, TIMM, close_timm_names, timm_family
+from lkca_search.models.family import COMMON, Family, known
+from lkca_search.models.matching import matched_width, matches, parameters_at
 
-COMMON = frozenset(
-    name for name, field in Configuration.model_fields.items() if field.default is not None or name in SUBSET_NAMES
-)
-"""Names that every family takes. Each other name is None in a configuration unless its family takes it."""
-
-DEFAULT_NUM_HEADS = 8
-
-Default = Scalar | Callable[[Configuration, ImageShape], Scalar]
-"""The value of a name left None, or how to compute it from the rest of the configuration and the images."""
+FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **BASELINES}
+"""Every family by the name that a space file gives it; `timm:NAME` is one more for every model of timm."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """One kind of model, as the registry knows it."""
-
-    defaults: Mapping[str, Default]
-    """The names outside COMMON that this family takes, each with the value used where the configuration has None."""
-    problems: Callable[[Configuration, ImageShape], Iterator[Problem]]
-    """Yields the family's own broken rules; a None in the configuration stands for the default."""
-    build: Callable[[Configuration, ImageShape, int], nn.Module]
-    """Makes the model from a resolved configuration, the images' shape and the number of classes."""
+def _preset(family: str, label: str, **fixed: Scalar) -> Family:
+    return replace(FAMILIES[family], label=label, fixed=fixed)
 
 
-def problems(configuration: Configuration, shape: ImageShape) -> Iterator[Problem]:
-    """Yield every rule that the configuration breaks on images of this shape, located at the name that breaks it."""
-    family = FAMILIES.get(configuration.family)
+PRESETS: Mapping[str, Family] = {
+    "LKCA-T": _preset("lkca", "LKCA-T (arXiv 2401.05738)", width=136, depth=9, mlp_ratio=2.0),
+    "LKCA-B": _preset("lkca", "LKCA-B (arXiv 2401.05738)", width=210, depth=10, mlp_ratio=2.0),
+    "LKCA-L": _preset("lkca", "LKCA-L (arXiv 2401.05738)", width=360, depth=12, mlp_ratio=3.0),
+    "ViT-Lite": _preset(
+        "vit", "ViT-Lite (arXiv 2401.05738)", width=136, depth=7, mlp_ratio=2.0, num_heads=8, pooling="class_token"
+    ),
+    "ViT-Small": _preset(
+        "vit", "ViT-Small (arXiv 2401.05738)", width=192, depth=9, mlp_ratio=2.0, num_heads=12, pooling="class_token"
+    ),
+    "ConvMixer-256-8": _preset("convmixer", "ConvMixer-256/8 (arXiv 2201.09792)", width=256, depth=8, kernel_size=5),
+    "ResNet-20": _preset("resnet", "ResNet-20 (arXiv 1512.03385)", width=64, depth=3),
+    "ResNet-56": _preset("resnet", "ResNet-56 (arXiv 1512.03385)", width=64, depth=9),
+}
+"""Published models: families some of whose names have one value. Their default patch is what their authors take."""
+
+
+def find_family(name: str) -> Family | None:
+    """Return the family, preset or timm model of this name, or None."""
+    return FAMILIES.get(name) or PRESETS.get(name) or timm_family(name)
+
+
+def problems(configuration: Configuration, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
+    """Yield every rule that the configuration breaks on such images, located at the name that breaks it."""
+    name = configuration.family
+    family = find_family(name)
     if family is None:
-        known = ", ".join(FAMILIES)
-        yield Problem(("family",), f"unknown family {configuration.family!r}; known families: {known}")
+        yield Problem(("family",), _unknown_family(name))
         return
-    for name in NAMES:
-        if name not in COMMON and name not in family.defaults and getattr(configuration, name) is not None:
-            takers = ", ".join(key for key, other in FAMILIES.items() if name in other.defaults)
-            rule = f"{name} does not apply to family {configuration.family}; give it when: {{family: [{takers}]}}"
-            yield Problem((name,), rule)
-    yield from family.problems(configuration, shape)
+    given = {name for name in NAMES if getattr(configuration, name) is not None}
+    for other in NAMES:
+        if other in given and other not in COMMON and other not in family.takes:
+            takers = ", ".join(key for key, taker in FAMILIES.items() if other in taker.takes)
+            yield Problem((other,), f"{other} does not apply to family {name}; give it when: {{family: [{takers}]}}")
+        elif other in given and other in family.fixed and getattr(configuration, other) != family.fixed[other]:
+            rule = f"{other} of preset {name} is {family.fixed[other]!r}, got {getattr(configuration, other)!r}"
+            yield Problem((other,), rule)
+    if configuration.match_parameters is not None and "width" in family.fixed:
+        yield Problem(("match_parameters",), f"match_parameters does not apply to preset {name}, whose width is fixed")
+        return
+    matching = configuration.match_parameters is not None and "match_parameters" in family.takes
+    # A width still to be found is put in as a very wide one, which breaks only the rules that any width would.
+    searched = matching and configuration.width is None
+    width = 4096 * family.width_step(configuration) if searched else configuration.width
+    filled = family.fill(configuration.model_copy(update={"width": width}), shape)
+    broken = list(family.rules(filled, shape))
+    for names, rule in broken:
+        # A default is not what the user wrote: of the names that a rule is about, blame the first that was.
+        yield Problem((next((other for other in names if other in given), "family"),), rule)
+    if matching and not broken:
+        yield from _matching_problems(family, configuration, shape, num_classes)
 
 
-def resolve(configuration: Configuration, shape: ImageShape) -> Configuration:
-    """Return the configuration with its family's defaults in place of None.
+def resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -> Configuration:
+    """Return the configuration with its family's defaults, and the matched width, in place of None.
 
-    UserError, one line a broken rule, if the configuration has problems on images of this shape.
+    UserError, one line a broken rule, if the configuration has problems on such images.
     """
-    if rules := [problem.rule for problem in problems(configuration, shape)]:
+    if rules := [problem.rule for problem in problems(configuration, shape, num_classes)]:
         raise UserError("\n".join(rules))
-    values = {
-        name: default(configuration, shape) if callable(default) else default
-        for name, default in FAMILIES[configuration.family].defaults.items()
-        if getattr(configuration, name) is None
-    }
-    return configuration.model_copy(update=values)
+    family = find_family(configuration.family)
+    assert family is not None
+    if configuration.match_parameters is not None and configuration.width is None:
+        width = matched_width(family, configuration, shape, num_classes)
+        configuration = configuration.model_copy(update={"width": width})
+    return family.fill(configuration, shape)
 
 
 def build_model(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
@@ -72,109 +95,29 @@ def build_model(configuration: Configuration, shape: ImageShape, num_classes: in
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    resolved = resolve(configuration, shape)
-    return FAMILIES[resolved.family].build(resolved, shape, num_classes)
+    resolved = resolve(configuration, shape, num_classes)
+    family = find_family(resolved.family)
+    assert family is not None
+    return family.build(resolved, shape, num_classes)
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers training adjusts."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+def _unknown_family(name: str) -> str:
+    if name.startswith(TIMM):
+        close = ", ".join(close_timm_names(name))
+        return f"unknown family {name!r}; timm has {close or 'no model'} spelled much like it"
+    return f"unknown family {name!r}; known are {', '.join((*FAMILIES, *PRESETS))} and timm:NAME for a model of timm"
 
 
-def _lkca_problems(configuration: Configuration, shape: ImageShape) -> Iterator[Problem]:
-    yield from _backbone_problems(configuration, shape)
-    tiled = patch_size_rule(configuration.patch_size, shape) is None
-    if configuration.kernel_size is not None and tiled:
-        if rule := kernel_size_rule(configuration.kernel_size, token_grid(configuration.patch_size, shape)):
-            yield Problem(("kernel_size",), rule)
-
-
-def _full_kernel_size(configuration: Configuration, shape: ImageShape) -> int:
-    return full_kernel_size(token_grid(configuration.patch_size, shape))
-
-
-def _build_lkca(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
-    assert configuration.kernel_size is not None
-    grid = token_grid(configuration.patch_size, shape)
-    make_mixer = partial(LKCA, configuration.width, grid, configuration.kernel_size)
-    return _backbone(configuration, shape, num_classes, make_mixer, "mean")
-
-
-def _vit_problems(configuration: Configuration, shape: ImageShape) -> Iterator[Problem]:
-    yield from _backbone_problems(configuration, shape)
-    num_heads = DEFAULT_NUM_HEADS if configuration.num_heads is None else configuration.num_heads
-    if rule := num_heads_rule(num_heads, configuration.width):
-        # Heads left to the default are not what the user wrote; the width is.
-        yield Problem(("width",) if configuration.num_heads is None else ("num_heads",), rule)
-
-
-def _build_vit(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
-    assert configuration.num_heads is not None
-    assert configuration.pooling is not None
-    make_mixer = partial(Attention, configuration.width, configuration.num_heads)
-    return _backbone(configuration, shape, num_classes, make_mixer, configuration.pooling)
-
-
-def _backbone_problems(configuration: Configuration, shape: ImageShape) -> Iterator[Problem]:
-    if rule := patch_size_rule(configuration.patch_size, shape):
-        yield Problem(("patch_size",), rule)
-    if rule := mlp_ratio_rule(configuration.mlp_ratio, configuration.width):
-        yield Problem(("mlp_ratio",), rule)
-
-
-def _backbone(
-    configuration: Configuration,
-    shape: ImageShape,
-    num_classes: int,
-    make_mixer: Callable[[], nn.Module],
-    pooling: Pooling,
-) -> nn.Module:
-    return Backbone(
-        shape,
-        num_classes,
-        make_mixer=make_mixer,
-        patch_size=configuration.patch_size,
-        embed_dim=configuration.width,
-        depth=configuration.depth,
-        mlp_ratio=configuration.mlp_ratio,
-        drop_path_rate=configuration.drop_path_rate,
-        pooling=pooling,
-    )
-
-
-FAMILIES: Mapping[str, Family] = {
-    "lkca": Family(
-        defaults={"kernel_size": _full_kernel_size},
-        problems=_lkca_problems,
-        build=_build_lkca,
-    ),
-    "vit": Family(
-        defaults={"num_heads": DEFAULT_NUM_HEADS, "pooling": "mean"},
-        problems=_vit_problems,
-        build=_build_vit,
-    ),
-}
-"""Every family by the name that a space file gives it."""
-
-PRESETS: Mapping[str, Mapping[str, Scalar]] = {
-    "LKCA-T": {"family": "lkca", "width": 136, "depth": 9, "mlp_ratio": 2.0},
-    "LKCA-B": {"family": "lkca", "width": 210, "depth": 10, "mlp_ratio": 2.0},
-    "LKCA-L": {"family": "lkca", "width": 360, "depth": 12, "mlp_ratio": 3.0},
-    "ViT-Lite": {
-        "family": "vit",
-        "width": 136,
-        "depth": 7,
-        "mlp_ratio": 2.0,
-        "num_heads": 8,
-        "pooling": "class_token",
-    },
-    "ViT-Small": {
-        "family": "vit",
-        "width": 192,
-        "depth": 9,
-        "mlp_ratio": 2.0,
-        "num_heads": 12,
-        "pooling": "class_token",
-    },
-}
-"""The authors' models (arXiv 2401.05738) as configuration values; `patch_size` is the caller's: 4 at 32 px, 8 at 64."""
+def _matching_problems(
+    family: Family, configuration: Configuration, shape: ImageShape, num_classes: int
+) -> Iterator[Problem]:
+    """Yield the rule about `match_parameters` that a configuration breaks."""
+    target, width = known(configuration.match_parameters), configuration.width
+    if width is None:
+        try:
+            matched_width(family, configuration, shape, num_classes)
+        except ValueError as error:
+            yield Problem(("match_parameters",), str(error))
+    elif not matches(size := parameters_at(family, configuration, width, shape, num_classes), target):
+        rule = f"a width beside match_parameters must have as many, got width {width} with {size} and {target}"
+        yield Problem(("width",), rule)

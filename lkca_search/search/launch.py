@@ -46,14 +46,15 @@ def launch(
     """
     spec = space_file.spec
     images = open_train_images(spec.data, place)
-    problems = [*design_problems(spec, images.shape), *data_problems(spec, images.labels)]
+    num_classes = len(images.class_names)
+    problems = [*design_problems(spec, images.shape, num_classes), *data_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
     with folder.lock():
         commit_space_file(folder, space_file)
         write_manifests(spec, images, folder)
         mlflow = MLflowTracker(lambda: _open_store(folder, home), folder)
-        ledger = Ledger(folder, spec, images.shape, Trackers([mlflow, console]))
+        ledger = Ledger(folder, spec, images.shape, num_classes, Trackers([mlflow, console]))
         try:
             if ledger.num_due:
                 run_search(ledger, place, address=address, num_cpus=num_cpus)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lkca_search.configuration import Configuration, ImageShape, Scalar
-from lkca_search.models.registry import problems, resolve
+from lkca_search.errors import UserError
+from lkca_search.models.registry import resolve
 from lkca_search.records import Facts, Record, Result, State
 from lkca_search.search.cells import cells
 from lkca_search.search.manifests import split_seed
@@ -65,10 +66,13 @@ class _Live:
 class Ledger:
     """A search's ledger, for the one driver that holds the search's lock."""
 
-    def __init__(self, folder: SearchFolder, spec: SearchSpec, shape: ImageShape, tracker: Tracker) -> None:
+    def __init__(
+        self, folder: SearchFolder, spec: SearchSpec, shape: ImageShape, num_classes: int, tracker: Tracker
+    ) -> None:
         self.folder = folder
         self.spec = spec
         self._shape = shape
+        self._num_classes = num_classes
         self._tracker = tracker
         self._driver = _next_driver(folder)
         storage = open_storage(folder.ledger)
@@ -166,8 +170,10 @@ class Ledger:
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
         search = self.spec.search
         configuration = Configuration.model_validate(chosen)
-        if not any(problems(configuration, self._shape)):  # a configuration with problems fails where it is trained
-            configuration = resolve(configuration, self._shape)
+        try:
+            configuration = resolve(configuration, self._shape, self._num_classes)
+        except UserError:
+            pass  # it fails where it is trained, as the trial's own fault
         spec = TrialSpec(
             data=self.spec.data,
             training=self.spec.training,

@@ -222,6 +222,7 @@ def _final_metrics(record: Record) -> Sequence[Metric]:
         values["best_val_loss"] = min(result.val_loss for result in record.curve)
     if record.facts:
         values["num_parameters"] = record.facts.num_parameters
+        values["flops"] = record.facts.flops
         values["num_train_images"] = record.facts.num_train_images
     # At step 0, where the UI draws a bar a run and not a curve of one point.
     return [Metric(name, value, timestamp, 0) for name, value in values.items()]
@@ -232,7 +233,7 @@ def _final_tags(record: Record) -> Sequence[RunTag]:
     if record.error:
         tags["error"] = record.error[-4000:]
     if record.facts:
-        names = ("data_hash", "subset_hash", "validation_hash")
+        names = ("model", "data_hash", "subset_hash", "validation_hash")
         tags |= {name: getattr(record.facts, name) for name in names}
         tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
     return [RunTag(name, value) for name, value in tags.items()]

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.data.batches import Batches, Evaluation
 from lkca_search.data.shelf import Progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import assign_images, indices_hash
-from lkca_search.models.registry import build_model, count_parameters
+from lkca_search.models.cost import measure_cost
+from lkca_search.models.registry import build_model, find_family
 from lkca_search.provenance import gather_provenance
 from lkca_search.records import Facts
 from lkca_search.seeds import derive_seed
@@ -70,9 +73,10 @@ def open_training(
         seed=spec.seed,
         device=device,
     )
+    num_classes = len(images.class_names)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(spec.seed, "weights"))
-        model = build_model(configuration, images.shape, len(images.class_names)).to(device)
+        model = build_model(configuration, images.shape, num_classes).to(device)
     result = Training(
         model=model,
         batches=batches,
@@ -92,7 +96,7 @@ def open_training(
     if state is not None:
         result.load_state(state)
     facts = Facts(
-        num_parameters=count_parameters(model),
+        **_model_facts(configuration, images.shape, num_classes, batch_size=batches.batch_size),
         planned_steps=schedule.steps,
         num_train_images=len(assigned.train),
         num_validation_images=len(assigned.validation),
@@ -104,6 +108,16 @@ def open_training(
         ),
     )
     return facts, result
+
+
+def _model_facts(
+    configuration: Configuration, shape: ImageShape, num_classes: int, *, batch_size: int
+) -> dict[str, Any]:
+    """What is known of a trial from its model alone."""
+    family = find_family(configuration.family)
+    assert family is not None
+    cost = measure_cost(lambda: build_model(configuration, shape, num_classes), shape, batch_size=batch_size)
+    return {"model": family.label, **asdict(cost)}
 
 
 def choose_device(gpu: float) -> torch.device:

@@ -173,7 +173,9 @@ def test_best_is_the_first_complete_trial_of_the_best_value(command: Command, ma
     code, out, err = command("best", "made")
     assert (code, err) == (0, "")
     assert out.startswith(f"{CELL}/1: val_accuracy 0.75\n")
-    assert ["kernel_size", "3"] in [line.split() for line in out.splitlines()]
+    rows = [line.split() for line in out.splitlines()]
+    for row in (["kernel_size", "3"], ["parameters", "1.23k"], ["FLOPs", "an", "image", "62.1M"]):
+        assert row in rows
     assert out.endswith(f"rerun    lkca-search rerun made --trial {CELL}/1\n")
 
 

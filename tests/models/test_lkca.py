@@ -1,76 +1,110 @@
-"""The operator: both views are the formula of the paper, and a kernel holds no dead weights."""
+"""The operator: every view is the formula of the paper, forward and backward, and a kernel holds no dead weights."""
 
 from itertools import product
-from typing import Literal
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from lkca_search.models.lkca import LKCA, Grid, attention_matrix, fastest_view, full_kernel_size
+from lkca_search.models import views
+from lkca_search.models.grid import Grid, full_kernel_size
+from lkca_search.models.lkca import LKCA, KernelInit
+from lkca_search.models.views import View, attention_matrix, fastest_view
 
+VIEWS: tuple[View, ...] = ("conv", "attention", "fft")
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (4, 4), (5, 5), (3, 5), (6, 4), (2, 7))
 CASES = [(grid, size) for grid in GRIDS for size in range(1, full_kernel_size(grid) + 1, 2)] + [((8, 8), 15)]
-VIEWS: tuple[Literal["conv", "attention"], ...] = ("conv", "attention")
+every_view = pytest.mark.parametrize("view", VIEWS)
 
 
-def matrix_by_loop(kernel: Tensor, grid: Grid) -> Tensor:
-    """A[(i,j),(k,m)] = K[c+k-i, c+m-j], 0 outside K, written as the paper writes it."""
+def matrices_by_loop(kernel: Tensor, grid: Grid) -> Tensor:
+    """A[(i,j),(k,m)] = K[c+k-i, c+m-j] of every kernel, 0 outside K, written as the paper writes it."""
     height, width = grid
-    size, centre, absent = len(kernel), len(kernel) // 2, kernel.new_zeros(())
-    entries = []
+    size, centre = kernel.shape[-1], kernel.shape[-1] // 2
     tokens = list(product(range(height), range(width)))
+    taps = []
     for (i, j), (k, m) in product(tokens, tokens):
         row, column = centre + k - i, centre + m - j
-        inside = 0 <= row < size and 0 <= column < size
-        entries.append(kernel[row, column] if inside else absent)
-    return torch.stack(entries).view(height * width, height * width)
+        taps.append(row * size + column if 0 <= row < size and 0 <= column < size else size**2)
+    with_zero = torch.nn.functional.pad(kernel.flatten(1), (0, 1))
+    return with_zero[:, taps].view(-1, height * width, height * width)
 
 
-def random_layer(grid: Grid, kernel_size: int, view: Literal["auto", "conv", "attention"] = "auto") -> LKCA:
+def layer_by_loop(layer: LKCA, tokens: Tensor) -> Tensor:
+    """The whole layer: each kernel's matrix times the value tokens of its channels."""
+    values = (tokens @ layer.value.weight.T).chunk(len(layer.kernel), dim=2)
+    matrices = matrices_by_loop(layer.kernel, layer.grid)
+    mixed = torch.cat([matrix @ value for matrix, value in zip(matrices, values, strict=True)], dim=2)
+    return mixed @ layer.out.weight.T + layer.out.bias
+
+
+def random_layer(
+    grid: Grid, kernel_size: int, view: View | None = None, *, embed_dim: int = 3, num_kernels: int = 1
+) -> LKCA:
     generator = torch.Generator().manual_seed(kernel_size)
-    layer = LKCA(3, grid, kernel_size, view=view).double()
+    layer = LKCA(embed_dim, grid, kernel_size, num_kernels=num_kernels, view=view or "auto").double()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.normal_(generator=generator)
     return layer
 
 
-def random_tokens(grid: Grid, seed: int) -> Tensor:
+def random_tokens(grid: Grid, seed: int, *, batch: int = 2, embed_dim: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, grid[0] * grid[1], 3, dtype=torch.float64, generator=generator)
+    return torch.randn(batch, grid[0] * grid[1], embed_dim, dtype=torch.float64, generator=generator)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize(("grid", "kernel_size"), CASES)
-def test_a_view_and_its_gradients_equal_the_formula(
-    grid: Grid, kernel_size: int, view: Literal["conv", "attention"]
-) -> None:
-    layer = random_layer(grid, kernel_size, view)
-    tokens, weights = random_tokens(grid, 0).requires_grad_(), random_tokens(grid, 1)
+def largest(tensor: Tensor) -> float:
+    return tensor.detach().abs().max().item()
+
+
+def assert_every_view_is_the_formula(grid: Grid, kernel_size: int, *, embed_dim: int = 3, num_kernels: int = 1) -> None:
+    """Values to 1e-12 and gradients of everything to 1e-11, relative to the largest."""
+    layer = random_layer(grid, kernel_size, embed_dim=embed_dim, num_kernels=num_kernels)
+    tokens = random_tokens(grid, 0, embed_dim=embed_dim).requires_grad_()
+    weights = random_tokens(grid, 1, embed_dim=embed_dim)
     inputs = (tokens, *layer.parameters())
 
-    actual = layer(tokens)
-    expected = layer.out(matrix_by_loop(layer.kernel, grid) @ (tokens @ layer.value.weight.T))
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
-
-    actual_gradients = torch.autograd.grad((actual * weights).sum(), inputs)
+    expected = layer_by_loop(layer, tokens)
     expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
-    torch.testing.assert_close(actual_gradients, expected_gradients, rtol=1e-11, atol=1e-11)
+    for view in VIEWS:
+        layer.view = view
+        actual = layer(tokens)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12 * largest(expected))
+        actual_gradients = torch.autograd.grad((actual * weights).sum(), inputs)
+        for given_one, expected_one in zip(actual_gradients, expected_gradients, strict=True):
+            torch.testing.assert_close(given_one, expected_one, rtol=0, atol=1e-11 * largest(expected_one))
+
+
+@pytest.mark.parametrize("side", range(1, 17))
+def test_every_view_and_its_gradients_equal_the_formula_for_every_kernel_of_a_square_grid(side: int) -> None:
+    for kernel_size in range(1, 2 * side, 2):
+        assert_every_view_is_the_formula((side, side), kernel_size)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_every_view_and_its_gradients_equal_the_formula_on_any_grid_with_any_kernels(data: st.DataObject) -> None:
+    grid = data.draw(st.tuples(st.integers(1, 16), st.integers(1, 16)))
+    centre = data.draw(st.integers(0, min(grid) - 1))
+    num_kernels, channels = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 3)))
+    assert_every_view_is_the_formula(grid, 2 * centre + 1, embed_dim=num_kernels * channels, num_kernels=num_kernels)
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 6])
 def test_the_full_kernel_on_a_square_grid_is_read_from_its_centre_s_minus_1(side: int) -> None:
-    kernel = torch.randn(2 * side - 1, 2 * side - 1, generator=torch.Generator().manual_seed(0))
+    kernel = torch.randn(1, 2 * side - 1, 2 * side - 1, generator=torch.Generator().manual_seed(0))
     matrix = attention_matrix(kernel, (side, side)).view(side, side, side, side)
     for i, j, k, m in product(range(side), repeat=4):
-        assert matrix[i, j, k, m] == kernel[side - 1 + k - i, side - 1 + m - j]
+        assert matrix[i, j, k, m] == kernel[0, side - 1 + k - i, side - 1 + m - j]
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@every_view
 @pytest.mark.parametrize(("grid", "kernel_size"), CASES)
 def test_a_smaller_kernel_is_the_full_one_with_zeros_outside_its_centre(
-    grid: Grid, kernel_size: int, view: Literal["conv", "attention"]
+    grid: Grid, kernel_size: int, view: View
 ) -> None:
     small, full = random_layer(grid, kernel_size, view), LKCA(3, grid, full_kernel_size(grid), view=view).double()
     margin = (full_kernel_size(grid) - kernel_size) // 2
@@ -82,50 +116,169 @@ def test_a_smaller_kernel_is_the_full_one_with_zeros_outside_its_centre(
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_tap_of_the_largest_kernel_touches_a_token(grid: Grid) -> None:
-    layer = random_layer(grid, full_kernel_size(grid))
+    layer = random_layer(grid, full_kernel_size(grid), "conv")
     layer(random_tokens(grid, 0)).square().sum().backward()
     assert layer.kernel.grad is not None
     assert (layer.kernel.grad != 0).all()
 
 
-@pytest.mark.parametrize("grid", [(4, 4), (3, 5)])
-def test_weights_interchange_between_views(grid: Grid) -> None:
-    conv, attention = random_layer(grid, 3, "conv"), LKCA(3, grid, 3, view="attention").double()
-    attention.load_state_dict(conv.state_dict())
-    tokens = random_tokens(grid, 0)
-    torch.testing.assert_close(conv(tokens), attention(tokens), rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("num_kernels", [1, 3])
+def test_weights_interchange_between_views(num_kernels: int) -> None:
+    tokens = random_tokens((3, 5), 0)
+    source = random_layer((3, 5), 3, "conv", num_kernels=num_kernels)
+    for view in VIEWS:
+        other = LKCA(3, (3, 5), 3, num_kernels=num_kernels, view=view).double()
+        other.load_state_dict(source.state_dict())
+        torch.testing.assert_close(other(tokens), source(tokens), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_new_layer_outputs_exactly_its_bias(view: Literal["conv", "attention"]) -> None:
+def test_equal_kernels_for_every_channel_are_the_one_kernel_of_the_paper() -> None:
+    one, many = random_layer((4, 4), 5), LKCA(3, (4, 4), 5, num_kernels=3).double()
+    many.load_state_dict({**one.state_dict(), "kernel": one.kernel.expand(3, -1, -1)})
+    tokens = random_tokens((4, 4), 0)
+    torch.testing.assert_close(one(tokens), many(tokens), rtol=1e-12, atol=1e-12)
+
+
+@every_view
+def test_a_new_layer_outputs_its_bias(view: View) -> None:
     layer = LKCA(3, (4, 4), 7, view=view).double()
     assert torch.equal(layer(random_tokens((4, 4), 0)), layer.out.bias.expand(2, 16, 3))
 
 
-@pytest.mark.parametrize(("embed_dim", "grid", "kernel_size"), [(136, (8, 8), 15), (5, (3, 5), 5), (1, (1, 1), 1)])
-def test_a_layer_has_two_maps_one_bias_and_one_kernel(embed_dim: int, grid: Grid, kernel_size: int) -> None:
-    layer = LKCA(embed_dim, grid, kernel_size)
-    expected = embed_dim**2 + kernel_size**2 + embed_dim**2 + embed_dim
+@every_view
+def test_a_kernel_that_starts_as_delta_leaves_tokens_where_they_are(view: View) -> None:
+    layer = LKCA(4, (3, 4), 5, num_kernels=2, init="delta", view=view).double()
+    tokens = random_tokens((3, 4), 0, embed_dim=4)
+    torch.testing.assert_close(layer(tokens), layer.out(layer.value(tokens)), rtol=1e-12, atol=1e-12)
+
+
+def test_a_kernel_that_starts_as_normal_has_variance_one_over_its_taps() -> None:
+    kernel = LKCA(8, (16, 16), 31, num_kernels=8, init="normal").kernel
+    assert kernel.std().item() * 31 == pytest.approx(1, rel=0.05)
+    assert kernel.mean().item() * 31 == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("embed_dim", "grid", "kernel_size", "num_kernels"),
+    [(136, (8, 8), 15, 1), (5, (3, 5), 5, 1), (1, (1, 1), 1, 1), (136, (8, 8), 15, 8), (136, (8, 8), 3, 136)],
+)
+def test_a_layer_has_two_maps_one_bias_and_its_kernels(
+    embed_dim: int, grid: Grid, kernel_size: int, num_kernels: int
+) -> None:
+    layer = LKCA(embed_dim, grid, kernel_size, num_kernels=num_kernels)
+    expected = embed_dim**2 + num_kernels * kernel_size**2 + embed_dim**2 + embed_dim
     assert sum(parameter.numel() for parameter in layer.parameters()) == expected
-    assert layer.kernel.shape == (kernel_size, kernel_size)
+    assert layer.kernel.shape == (num_kernels, kernel_size, kernel_size)
+
+
+@every_view
+@pytest.mark.parametrize("num_kernels", [1, 2])
+def test_second_derivatives_are_right(view: View, num_kernels: int) -> None:
+    layer = random_layer((3, 2), 3, view, embed_dim=2, num_kernels=num_kernels)
+
+    def output(tokens: Tensor, kernel: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(layer, {"kernel": kernel}, (tokens,))
+        return result
+
+    inputs = (random_tokens((3, 2), 0, embed_dim=2).requires_grad_(), layer.kernel.detach().requires_grad_())
+    assert torch.autograd.gradcheck(output, inputs)
+    assert torch.autograd.gradgradcheck(output, inputs)
+
+
+@every_view
+@pytest.mark.parametrize("num_kernels", [1, 2])
+def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(view: View, num_kernels: int) -> None:
+    layer = random_layer((8, 8), 7, view, embed_dim=4, num_kernels=num_kernels).float()
+    tokens = random_tokens((8, 8), 0, embed_dim=4).float()
+    exact = layer(tokens)
+    exact.square().mean().backward()
+    gradients = [parameter.grad.clone() for parameter in layer.parameters() if parameter.grad is not None]
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(tokens)
+    rough.float().square().mean().backward()
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, rtol=0, atol=0.03 * largest(exact))
+    for parameter, gradient in zip(layer.parameters(), gradients, strict=True):
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=0.03 * largest(gradient))
+
+
+@every_view
+@pytest.mark.parametrize("num_kernels", [1, 2])
+def test_a_compiled_layer_is_one_graph_and_equals_the_layer(view: View, num_kernels: int) -> None:
+    layer = random_layer((4, 3), 5, view, embed_dim=4, num_kernels=num_kernels)
+    tokens, weights = (random_tokens((4, 3), seed, embed_dim=4) for seed in (0, 1))
+    expected = torch.autograd.grad((layer(tokens) * weights).sum(), tuple(layer.parameters()))
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(tokens), layer(tokens), rtol=1e-12, atol=1e-12)
+    actual = torch.autograd.grad((compiled(tokens) * weights).sum(), tuple(layer.parameters()))
+    torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 4000, 10**9])
+def test_frequencies_a_few_images_at_a_time_give_the_same(chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_CHUNK_BYTES", chunk_bytes)
+    layer, tokens = random_layer((4, 5), 7, "fft"), random_tokens((4, 5), 0, batch=5)
+    torch.testing.assert_close(layer(tokens), layer_by_loop(layer, tokens), rtol=1e-12, atol=1e-12)
+
+
+def test_where_tokens_outnumber_channels_no_matrix_of_each_image_is_held() -> None:
+    """The attention view's gradient is summed image by image: (N, N) is allocated, (B, N, N) is not."""
+    batch, grid = 64, (12, 12)
+    layer = LKCA(4, grid, 23, view="attention")
+    tokens = torch.randn(batch, 144, 4, generator=torch.Generator().manual_seed(0))
+    output = layer(tokens).square().mean()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        output.backward()
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest < batch * 144**2 * 4 / 8
+
+
+def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num_kernels: int = 1) -> View:
+    kernel = torch.zeros(num_kernels, kernel_size, kernel_size, device="meta")
+    return fastest_view(kernel, grid, torch.zeros(1, grid[0] * grid[1], num_kernels, dtype=dtype, device="meta"))
 
 
 @pytest.mark.parametrize(
     ("grid", "kernel_size", "view"),
     [
         ((4, 4), 3, "attention"),
+        ((7, 7), 3, "conv"),
         ((8, 8), 3, "conv"),
         ((8, 8), 5, "attention"),
         ((8, 8), 15, "attention"),
+        ((14, 14), 7, "conv"),
+        ((14, 14), 15, "attention"),
         ((16, 16), 7, "conv"),
-        ((16, 16), 9, "attention"),
-        ((32, 32), 13, "conv"),
-        ((32, 32), 15, "attention"),
+        ((16, 16), 31, "attention"),
+        ((24, 24), 15, "fft"),
+        ((28, 28), 55, "attention"),
+        ((32, 32), 7, "conv"),
+        ((32, 32), 15, "fft"),
+        ((32, 32), 63, "fft"),
     ],
 )
-def test_auto_takes_the_view_that_was_measured_faster(grid: Grid, kernel_size: int, view: str) -> None:
-    assert fastest_view(kernel_size, grid) == view
-    assert LKCA(2, grid, kernel_size).view == view
+def test_auto_takes_the_view_that_was_measured_fastest(grid: Grid, kernel_size: int, view: View) -> None:
+    assert chosen(grid, kernel_size) == view
+
+
+def test_auto_depends_on_the_dtype_and_on_the_number_of_kernels() -> None:
+    assert chosen((16, 16), 7, torch.bfloat16) == "attention"
+    assert chosen((8, 8), 3, torch.float64) == "attention"
+    assert chosen((16, 16), 15, num_kernels=1) == "attention"
+    assert chosen((16, 16), 15, num_kernels=96) == "fft"
+
+
+@pytest.mark.parametrize(("grid", "num_kernels"), [((96, 96), 1), ((24, 24), 256)])
+def test_auto_builds_no_matrix_that_does_not_fit(grid: Grid, num_kernels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_least_time", views._least_time.__wrapped__)
+    cheap = {dtype: costs._replace(pair=0.0) for dtype, costs in views._COSTS.items()}
+    monkeypatch.setattr(views, "_COSTS", cheap)
+    assert chosen((24, 24), 47) == "attention"
+    assert chosen(grid, 47, num_kernels=num_kernels) != "attention"
 
 
 @pytest.mark.parametrize(
@@ -141,3 +294,22 @@ def test_auto_takes_the_view_that_was_measured_faster(grid: Grid, kernel_size: i
 def test_a_kernel_that_does_not_fit_the_grid_is_refused(grid: Grid, kernel_size: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         LKCA(4, grid, kernel_size)
+
+
+@pytest.mark.parametrize("num_kernels", [0, 3, 8])
+def test_kernels_that_do_not_share_the_channels_evenly_are_refused(num_kernels: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"^num_kernels must divide embed_dim, got {num_kernels} kernels for 4 channels"
+    ):
+        LKCA(4, (4, 4), 3, num_kernels=num_kernels)
+
+
+@pytest.mark.parametrize("init", ["zero", "delta"])
+def test_only_the_normal_kernel_draws_random_numbers(init: KernelInit) -> None:
+    def next_draw(how: KernelInit) -> float:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            LKCA(4, (4, 4), 3, init=how)
+            return torch.rand(()).item()
+
+    assert next_draw(init) == next_draw("zero") != next_draw("normal")

@@ -22,6 +22,6 @@ def folder(tmp_path: Path) -> SearchFolder:
 @pytest.fixture
 def open_ledger(folder: SearchFolder) -> Callable[..., Ledger]:
     def open_ledger(tracker: Tracker | None = None, *, in_folder: SearchFolder = folder, **search: Any) -> Ledger:
-        return Ledger(in_folder, make_spec(**search), DIGITS, tracker or Tracker())
+        return Ledger(in_folder, make_spec(**search), DIGITS, 10, tracker or Tracker())
 
     return open_ledger

@@ -100,7 +100,7 @@ def test_a_trial_of_the_ledger_trains_on_the_images_of_a_manifest(
     spec: SearchSpec, images: Images, folder: SearchFolder
 ) -> None:
     write_manifests(spec, images, folder)
-    ledger = Ledger(folder, spec, ImageShape(8, 8, 1), Tracker())
+    ledger = Ledger(folder, spec, ImageShape(8, 8, 1), 10, Tracker())
     while (assignment := ledger.assign()) is not None:
         trial = assignment.spec
         assert trial.split_seed == split_seed(spec)

@@ -37,7 +37,10 @@ def toy_accuracy(assignment: Assignment) -> float:
 
 def make_facts() -> Facts:
     return Facts(
+        model="toy",
         num_parameters=1,
+        flops=1,
+        activation_bytes=1,
         planned_steps=20,
         num_train_images=10,
         num_validation_images=5,

@@ -50,7 +50,10 @@ def make_record(
         num_threads=1,
     )
     facts = Facts(
+        model="LKCA",
         num_parameters=1234,
+        flops=5678,
+        activation_bytes=91011,
         planned_steps=num_results,
         num_train_images=100,
         num_validation_images=10,

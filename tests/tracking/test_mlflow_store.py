@@ -92,10 +92,12 @@ def test_a_child_says_what_was_trained_and_how_it_went(root: Path, uid: str, uri
     assert run.data.tags["git_commit"]
     assert run.data.metrics.keys() == {
         *METRICS,
-        *("best_val_accuracy", "best_val_loss", "num_parameters", "num_train_images"),
+        *("best_val_accuracy", "best_val_loss", "num_parameters", "flops", "num_train_images"),
     }
     assert run.data.metrics["best_val_loss"] == pytest.approx(1 / 3)
     assert run.data.metrics["num_parameters"] == 1234
+    assert run.data.metrics["flops"] == 5678
+    assert run.data.tags["model"] == "LKCA"
 
 
 def test_a_point_has_the_step_and_the_time_of_its_result(root: Path, uid: str, uri: str) -> None:

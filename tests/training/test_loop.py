@@ -14,6 +14,7 @@ from lkca_search.configuration import Configuration
 from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_out, indices_hash
 from lkca_search.errors import UserError
+from lkca_search.models.cost import count_activation_bytes, count_flops
 from lkca_search.records import Facts, Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import Augmentation, DataSection, ResourcesSection, TrainingSection
@@ -166,8 +167,11 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
     ("lkca", {"patch_size": 4, "kernel_size": 1}),
     ("lkca", {"depth": 3}),
     ("lkca", {"width": 24}),
+    ("lkca", {"match_parameters": 50_000, "width": None}),
     ("lkca", {"mlp_ratio": 3.0}),
     ("lkca", {"kernel_size": 5}),
+    ("lkca", {"kernel_init": "delta"}),
+    ("lkca", {"position_embedding": False}),
     ("vit", {"num_heads": 2}),
     ("vit", {"pooling": "mean"}),
     ("vit", {"drop_path_rate": 0.5}),
@@ -335,6 +339,9 @@ def test_facts_are_those_of_the_data_and_the_model(place: DataPlace, digits: Ima
     facts, training = opened(SPEC, place)
     assert facts.data_hash == digits.content_hash
     assert facts.num_parameters == sum(weight.numel() for weight in training.model.parameters())
+    assert facts.model == "LKCA, one kernel for all channels (the paper's)"
+    assert facts.flops == count_flops(training.model, torch.zeros(1, 1, 8, 8))
+    assert facts.activation_bytes == count_activation_bytes(training.model, torch.zeros(32, 1, 8, 8))
     assert facts.planned_steps == training.last_step == 30
     assert facts.provenance.device == "cpu"
 

@@ -1,0 +1,79 @@
+"""Two configurations give the same model where nothing that a training sees differs."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lkca_search.configuration import NAMES, Configuration, ImageShape
+from lkca_search.models.difference import SHAPING, gives_same_model
+from lkca_search.models.registry import FAMILIES
+
+SHAPE = ImageShape(16, 16, 3)
+SMALL = {"patch_size": 4, "width": 24, "depth": 2}
+
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"family": "lkca", "width": 136, "depth": 9}, {"family": "LKCA-T"}),
+    ({"family": "lkca"}, {"family": "lkca", "kernel_size": 7, "kernel_init": "zero", "mlp_ratio": 2.0}),
+    ({"family": "lkca"}, {"family": "lkca_grouped", "num_heads": 1}),
+    ({"family": "lkca_depthwise"}, {"family": "lkca_grouped", "num_heads": 24}),
+    ({"family": "lkca", "kernel_init": "delta"}, {"family": "lkca_grouped", "num_heads": 1, "kernel_init": "delta"}),
+    ({"family": "vit", "mlp_ratio": 2.0}, {"family": "vit", "mlp_ratio": 2.01}),
+    ({"family": "lkca", "width": None, "match_parameters": 100_000}, {"width": None, "match_parameters": 100_100}),
+]
+OTHER: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"family": "lkca"}, {"family": "lkca_grouped", "num_heads": 2}),
+    ({"family": "lkca"}, {"family": "lkca", "kernel_size": 5}),
+    ({"family": "lkca"}, {"family": "lkca", "kernel_init": "normal"}),
+    ({"family": "lkca"}, {"family": "lkca", "kernel_init": "delta"}),
+    ({"family": "lkca"}, {"family": "lkca", "position_embedding": False}),
+    ({"family": "lkca"}, {"family": "lkca", "mlp_ratio": 2.1}),
+    ({"family": "lkca"}, {"family": "lkca", "drop_path_rate": 0.2}),
+    ({"family": "lkca"}, {"family": "lkca", "learning_rate": 0.1}),
+    ({"family": "lkca"}, {"family": "lkca", "draw": 1}),
+    ({"family": "pool"}, {"family": "pool", "kernel_size": 5}),
+    ({"family": "pool"}, {"family": "identity"}),
+    ({"family": "vit", "num_heads": 4}, {"family": "vit", "num_heads": 8}),
+    ({"family": "vit"}, {"family": "vit", "pooling": "class_token"}),
+]
+
+
+def configuration(values: dict[str, Any]) -> Configuration:
+    small = {} if values.get("family", "lkca") not in FAMILIES else SMALL
+    return Configuration.model_validate({**small, "patch_size": 4, **values})
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_one_model_by_two_names_is_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert gives_same_model(configuration(one), configuration(other), SHAPE, 10)
+    assert gives_same_model(configuration(other), configuration(one), SHAPE, 10)
+
+
+@pytest.mark.parametrize(("one", "other"), OTHER)
+def test_models_or_trainings_that_differ_are_not_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert not gives_same_model(configuration(one), configuration(other), SHAPE, 10)
+    assert not gives_same_model(configuration(other), configuration(one), SHAPE, 10)
+
+
+def test_no_two_families_are_the_same() -> None:
+    shape = ImageShape(32, 32, 3)
+    for one in FAMILIES:
+        alike = [
+            other for other in FAMILIES if gives_same_model(*(Configuration(family=f) for f in (one, other)), shape, 10)
+        ]
+        assert alike == [one]
+
+
+def test_comparing_leaves_generator_and_threads_alone() -> None:
+    torch.manual_seed(5)
+    before, num_threads = torch.get_rng_state(), torch.get_num_threads()
+    small = {"family": "pool", **SMALL, "depth": 3}
+    assert not gives_same_model(configuration(small), configuration({**small, "kernel_size": 5}), SHAPE, 10)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == num_threads
+
+
+def test_the_names_that_shape_a_model_are_those_of_some_family_alone() -> None:
+    training = ("data_fraction", "images_per_class", "draw", "drop_path_rate")
+    training += ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction")
+    assert tuple(name for name in NAMES if name not in SHAPING) == training
