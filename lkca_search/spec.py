@@ -40,6 +40,11 @@ def augment_rule(names: Sequence[str]) -> str | None:
     return None
 
 
+Metric = Literal["val_accuracy", "val_loss", "num_train_images", "num_parameters", "flops", "seconds"]
+"""What trials can be compared by: numbers of a result, or facts of a trial."""
+Goal = Literal["maximize", "minimize"]
+
+
 class DataSection(Value):
     """Which images, how many are held out, and how they are augmented."""
 
@@ -98,10 +103,10 @@ class SearchSection(Value):
     """Optuna pruner of every cell's study; it compares trials of one cell only."""
     trials_per_cell: Annotated[int, Field(ge=1)]
     """Trials of every cell: equal budgets."""
-    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    """The result by which trials are compared, as reported last."""
-    goal: Literal["maximize", "minimize"] = "maximize"
-    """Which direction of the metric is better."""
+    metric: Metric | Annotated[tuple[Metric, ...], Field(min_length=1)] = "val_accuracy"
+    """The number by which trials are compared, as reported last; several make a Pareto front, the first one leads."""
+    goal: Goal | Annotated[tuple[Goal, ...], Field(min_length=1)] = "maximize"
+    """Which direction of the metric, or of each, is better."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The number from which every seed of the search is derived."""
     max_retries: Annotated[int, Field(ge=0)] = 3
@@ -109,11 +114,28 @@ class SearchSection(Value):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """Seconds of training after which a report is followed by a checkpoint; 0 means after every report."""
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric; the first one leads: it picks the best trial, and is what is shown of a trial."""
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The direction of each metric."""
+        return (self.goal,) if isinstance(self.goal, str) else self.goal
+
     @model_validator(mode="after")
-    def _sensible_goal(self) -> Self:
-        better = "minimize" if self.metric.endswith("loss") else "maximize"
-        if self.goal != better:
-            raise ValueError(f"goal of metric {self.metric} must be {better}, got {self.goal}")
+    def _sensible_goals(self) -> Self:
+        if len(self.goals) != len(self.metrics):
+            raise ValueError(f"each metric needs a goal, got {len(self.metrics)} metrics and {len(self.goals)} goals")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metrics must be distinct, got {list(self.metrics)}")
+        for metric, goal in zip(self.metrics, self.goals, strict=True):
+            better = "maximize" if metric == "val_accuracy" else "minimize"
+            if goal != better:
+                raise ValueError(f"goal of metric {metric} must be {better}, got {goal}")
+        if not self.metrics[0].startswith("val_"):
+            raise ValueError(f"the first metric leads and must be val_accuracy or val_loss, got {self.metrics[0]}")
         return self
 
 
@@ -132,6 +154,17 @@ class ResourcesSection(Value):
         return self
 
 
+class LimitsSection(Value):
+    """When a search ends before its budget is spent; what is finished stays, and the same command goes on."""
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours of a driver after which no new trial is started; those that run are finished."""
+    max_failures: Annotated[int, Field(ge=0)] | None = None
+    """Failed trials of the search beyond which no new trial is started; 0 stops at the first."""
+    plateau: Annotated[int, Field(ge=1)] | None = None
+    """Complete trials in a row without a better value after which a cell is given no new one."""
+
+
 class SearchSpec(Value):
     """Everything that decides what a search does. Equal specs give equal searches."""
 
@@ -143,6 +176,7 @@ class SearchSpec(Value):
     training: TrainingSection
     search: SearchSection
     resources: ResourcesSection = ResourcesSection()
+    limits: LimitsSection = LimitsSection()
 
     @model_validator(mode="after")
     def _names_and_levels(self) -> Self:

@@ -133,6 +133,11 @@ class SearchFolder:
         return self.root / "trials"
 
     @property
+    def exhausted(self) -> Path:
+        """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
+        return self.root / "exhausted"
+
+    @property
     def ray(self) -> Path:
         """Ray's own state: disposable."""
         return self.root / "ray"

@@ -44,7 +44,7 @@ class _Tally:
     def add(self, record: Record) -> None:
         self.done[record.cell] = self.done.get(record.cell, 0) + 1
         if record.state is State.COMPLETE and record.value is not None:
-            better = max if self.search.goal == "maximize" else min
+            better = max if self.search.goals[0] == "maximize" else min
             self.best[record.cell] = better(record.value, self.best.get(record.cell, record.value))
 
     def finished_of_planned(self) -> str:
@@ -90,7 +90,7 @@ class _LiveTable(Tracker):
         self._refresh()
 
     def _refresh(self) -> None:
-        tally, metric = self._tally, self._tally.search.metric
+        tally, metric = self._tally, self._tally.search.metrics[0]
         title = f"{tally.name}: {tally.finished_of_planned()} trials finished"
         names = ("cell, and trials that run", "now", metric)
         table = Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left", box=None)

@@ -8,7 +8,7 @@ from lkca_search.space_file import SpaceFile
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 
-_FREE = ("search.max_retries", "search.checkpoint_seconds")
+_FREE = ("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau")
 
 
 def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:

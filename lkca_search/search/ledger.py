@@ -16,13 +16,17 @@ from lkca_search.models.registry import resolve
 from lkca_search.records import Facts, Record, Result, State
 from lkca_search.search.cells import cells
 from lkca_search.search.manifests import split_seed
-from lkca_search.search.studies import Study, open_storage
+from lkca_search.search.objectives import Plateau, values
+from lkca_search.search.studies import Storage, Study, Suggestion, open_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.trial import TrialSpec
 from lkca_search.value import Value
+
+_MOST_REPEATS = 32
+"""Suggestions in a row that repeat earlier ones, after which a cell counts as exhausted."""
 
 
 class Assignment(Value):
@@ -67,17 +71,31 @@ class Ledger:
     """A search's ledger, for the one driver that holds the search's lock."""
 
     def __init__(
-        self, folder: SearchFolder, spec: SearchSpec, shape: ImageShape, num_classes: int, tracker: Tracker
+        self,
+        folder: SearchFolder,
+        spec: SearchSpec,
+        shape: ImageShape,
+        num_classes: int,
+        tracker: Tracker,
+        *,
+        storage: Storage | None = None,
     ) -> None:
+        """`storage` is the Optuna storage, by default the search's own SQLite database."""
         self.folder = folder
         self.spec = spec
+        self.halted: str | None = None
+        """Why no new trial is started, though some are due; what runs is finished."""
         self._shape = shape
         self._num_classes = num_classes
         self._tracker = tracker
         self._driver = _next_driver(folder)
-        storage = open_storage(folder.ledger)
+        self._opened = time.monotonic()
+        self._num_failed = 0
+        storage = storage or open_storage(folder.ledger)
         self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
-        self._num_started: dict[str, int] = {}
+        self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.goals[0]) for cell in self._studies}
+        self._first_of: dict[str, dict[Suggestion, int]] = {cell: {} for cell in self._studies}
+        self._num_started = dict.fromkeys(self._studies, 0)
         self._waiting: deque[TrialStart] = deque()
         self._live: dict[str, _Live] = {}
         self._retries: dict[str, int] = {}
@@ -86,20 +104,61 @@ class Ledger:
     @property
     def num_due(self) -> int:
         """Trials that are not finished yet, those that have not started included."""
-        budget = self.spec.search.trials_per_cell
-        unstarted = sum(max(0, budget - started) for started in self._num_started.values())
-        return unstarted + len(self._waiting) + len(self._live)
+        return sum(self._num_unstarted(cell) for cell in self._studies) + len(self._waiting) + len(self._live)
+
+    @property
+    def may_assign_later(self) -> bool:
+        """Whether `assign`, having returned None, may still return a trial: one that runs may die and go on."""
+        return bool(self._live) and self.halted is None
+
+    def halt(self, reason: str) -> None:
+        """Start no trial from now on; the first reason stands."""
+        self.halted = self.halted or reason
 
     def assign(self) -> Assignment | None:
         """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
-        if self._waiting:
-            return self._hand_out(self._waiting.popleft())
-        cell = min(self._num_started, key=lambda key: self._num_started[key])
-        if self._num_started[cell] >= self.spec.search.trials_per_cell:
-            return None
-        number, chosen = self._studies[cell].ask()
-        self._num_started[cell] += 1
-        return self._hand_out(self._start(cell, number, chosen, time.time()))
+        self._check_limits()
+        while self.halted is None:
+            if self._waiting:
+                return self._hand_out(self._waiting.popleft())
+            open_cells = [cell for cell in self._studies if self._num_unstarted(cell)]
+            if not open_cells:
+                return None
+            cell = min(open_cells, key=lambda key: self._num_started[key])
+            start = self._ask(cell)
+            if start is not None:
+                return self._hand_out(start)
+            write_atomically(self.folder.exhausted / cell, b"")
+        return None
+
+    def _ask(self, cell: str) -> TrialStart | None:
+        """A new trial of a cell; None if its sampler keeps to what it has suggested before."""
+        for _ in range(_MOST_REPEATS):
+            number, chosen = self._studies[cell].ask()
+            if not self._repeats(cell, number):
+                self._num_started[cell] += 1
+                return self._start(cell, number, chosen, time.time())
+        return None
+
+    def _repeats(self, cell: str, number: int) -> bool:
+        """Whether a trial has the suggestion of an earlier one of its cell; it is then ended, and never trained."""
+        study = self._studies[cell]
+        first = self._first_of[cell].setdefault(study.suggestion(number), number)
+        if first != number:
+            study.repeat(number, of=first)
+        return first != number
+
+    def _num_unstarted(self, cell: str) -> int:
+        if self._plateaus[cell].is_reached or (self.folder.exhausted / cell).exists():
+            return 0
+        return max(0, self.spec.search.trials_per_cell - self._num_started[cell])
+
+    def _check_limits(self) -> None:
+        limits = self.spec.limits
+        if limits.hours is not None and time.monotonic() - self._opened >= limits.hours * 3600:
+            self.halt(f"limits.hours: {limits.hours:g} have passed")
+        if limits.max_failures is not None and self._num_failed > limits.max_failures:
+            self.halt(f"limits.max_failures: {self._num_failed} trials have failed, {limits.max_failures} may")
 
     def hear(self, trial_id: str, message: Message) -> bool:
         """Take a worker's message; return whether the trial is to stop."""
@@ -111,7 +170,7 @@ class Ledger:
         if message.result is not None:
             live.curve.append(message.result)
             self._tracker.trial_reported(trial_id, message.result)
-            value = getattr(message.result, self.spec.search.metric)
+            value = getattr(message.result, self.spec.search.metrics[0])
             prune = live.study.report(live.start.number, len(live.curve), value)
             live.pruned = prune and not message.done
         return live.pruned
@@ -129,8 +188,8 @@ class Ledger:
             attempt=live.start.attempt,
             driver=self._driver,
             state=state,
-            metric=self.spec.search.metric,
-            value=None if failed else getattr(live.curve[-1], self.spec.search.metric),
+            metric=self.spec.search.metrics[0],
+            value=None if failed else getattr(live.curve[-1], self.spec.search.metrics[0]),
             spec=live.start.spec,
             facts=live.facts,
             curve=tuple(live.curve),
@@ -154,18 +213,26 @@ class Ledger:
         self._waiting.append(live.start)
 
     def _recover(self) -> None:
+        """Tell what was recorded but not told, end repeats that were cut off, and line up what was running."""
         for cell, study in self._studies.items():
-            trials = study.trials()
-            self._num_started[cell] = len(trials)
-            for frozen in trials:
+            for frozen in study.trials():
+                number = frozen.number
+                path = self.folder.trial(f"{cell}/{number}").record
+                if study.is_repeat(frozen) and frozen.state.is_finished():
+                    continue
                 if frozen.state.is_finished():
-                    continue
-                path = self.folder.trial(f"{cell}/{frozen.number}").record
-                if path is not None:
+                    self._first_of[cell].setdefault(study.suggestion(number), number)
+                    self._count(cell, State[frozen.state.name], frozen.values[0] if frozen.values else None)
+                elif path is not None:
+                    self._first_of[cell].setdefault(study.suggestion(number), number)
                     self._commit(Record.model_validate_json(path.read_bytes()))
-                    continue
-                started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
-                self._waiting.append(self._start(cell, frozen.number, study.adopt(frozen), started))
+                else:
+                    started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
+                    chosen = study.adopt(frozen)
+                    if self._repeats(cell, number):
+                        continue
+                    self._waiting.append(self._start(cell, number, chosen, started))
+                self._num_started[cell] += 1
 
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
         search = self.spec.search
@@ -202,11 +269,18 @@ class Ledger:
         )
 
     def _commit(self, record: Record) -> None:
-        self._studies[record.cell].tell(record.number, record.state, record.value)
+        self._studies[record.cell].tell(record.number, record.state, values(record, self.spec.search))
+        self._count(record.cell, record.state, record.value)
         for folder in self.folder.trial(record.trial_id).attempts():
             for checkpoint in folder.glob("checkpoint-*.pt"):
                 checkpoint.unlink(missing_ok=True)
         self._tracker.trial_finished(record)
+
+    def _count(self, cell: str, state: State, value: float | None) -> None:
+        """Take a finished trial into account where limits are checked."""
+        self._num_failed += state is State.FAIL
+        if state is State.COMPLETE and value is not None:
+            self._plateaus[cell].add(value)
 
 
 def _next_driver(folder: SearchFolder) -> int:

@@ -76,7 +76,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         assignment = self._ledger.assign()
         if assignment is None:
-            return None if self._ledger.num_due else Searcher.FINISHED
+            return None if self._ledger.may_assign_later else Searcher.FINISHED
         self._ids[trial_id] = assignment.trial_id
         return {
             "trial_id": assignment.trial_id,

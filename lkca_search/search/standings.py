@@ -69,8 +69,8 @@ def search_standing(folder: SearchFolder) -> SearchStanding:
     return SearchStanding(
         name=folder.name,
         is_driven=folder.is_driven(),
-        metric=spec.search.metric,
-        goal=spec.search.goal,
+        metric=spec.search.metrics[0],
+        goal=spec.search.goals[0],
         cells=tuple(
             _cell_standing(
                 cell.key,
@@ -89,7 +89,7 @@ def best_record(records: Sequence[Record], search: SearchSection) -> Record | No
     complete = [
         (record.value, record) for record in records if record.state is State.COMPLETE and record.value is not None
     ]
-    sign = 1 if search.goal == "maximize" else -1
+    sign = 1 if search.goals[0] == "maximize" else -1
     return max(complete, key=lambda pair: sign * pair[0])[1] if complete else None
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import optuna
@@ -18,7 +18,11 @@ from lkca_search.seeds import derive_seed
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec import SearchSpec, parameter_order
 
+Storage = optuna.storages.BaseStorage
+Suggestion = tuple[tuple[str, Scalar], ...]
+"""Sampled names and values, by name."""
 _SQLITE_TIMEOUT_SECONDS = 60
+_REPEATS = "repeats"
 
 
 def open_storage(ledger: Path, *, read_only: bool = False) -> optuna.storages.RDBStorage:
@@ -31,13 +35,13 @@ def open_storage(ledger: Path, *, read_only: bool = False) -> optuna.storages.RD
 class Study:
     """One cell's Optuna study. A sampler is seeded by (seed, cell, trial number): a suggestion depends on no timing."""
 
-    def __init__(self, storage: optuna.storages.RDBStorage, spec: SearchSpec, cell: Cell) -> None:
+    def __init__(self, storage: Storage, spec: SearchSpec, cell: Cell) -> None:
         self._spec = spec
         self._cell = cell
         self._study = optuna.create_study(
             storage=storage,
             study_name=cell.key,
-            direction=spec.search.goal,
+            directions=list(spec.search.goals),
             load_if_exists=True,
             sampler=RandomSampler(),
             pruner=_PRUNERS[spec.search.pruner](spec.training.num_reports),
@@ -45,8 +49,12 @@ class Study:
         self._live: dict[int, Trial] = {}
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial of the cell, in order of number."""
+        """Every trial of the cell, those that repeat an earlier one included, in order of number."""
         return self._study.get_trials(deepcopy=False)
+
+    def is_repeat(self, frozen: FrozenTrial) -> bool:
+        """Whether a trial was found to repeat an earlier one, and so was never trained."""
+        return _REPEATS in frozen.user_attrs
 
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """Start a trial; return its number and the values of the names that the cell leaves open."""
@@ -60,17 +68,31 @@ class Study:
         self._study.sampler = self._sampler(frozen.number)
         return self._suggest(Trial(self._study, frozen._trial_id))
 
+    def suggestion(self, number: int) -> Suggestion:
+        """What the sampler chose for a trial; equal for two trials of one configuration."""
+        trial = self._live.get(number) or self.trials()[number]
+        return tuple(sorted(trial.params.items()))
+
+    def repeat(self, number: int, of: int) -> None:
+        """End a trial that repeats an earlier one: it takes that one's outcome, if there is one yet, and is marked."""
+        earlier = self.trials()[of]
+        self._live[number].set_user_attr(_REPEATS, of)
+        state = State[earlier.state.name] if earlier.state.is_finished() else State.FAIL
+        self.tell(number, state, earlier.values or ())
+
     def report(self, number: int, index: int, value: float) -> bool:
         """Report a trial's value at its report `index`; return whether the pruner stops it. A step counts once."""
         trial = self._live[number]
         if index in trial.storage.get_trial(trial._trial_id).intermediate_values:
             return False
+        if len(self._spec.search.metrics) > 1:
+            return False  # Optuna neither reports nor prunes where there are several goals
         trial.report(value, index)
         return trial.should_prune()
 
-    def tell(self, number: int, state: State, value: float | None) -> None:
-        """End a trial."""
-        self._study.tell(number, value if state is State.COMPLETE else None, state=TrialState[state])
+    def tell(self, number: int, state: State, values: Sequence[float]) -> None:
+        """End a trial; the values, one a metric, count only if it is complete."""
+        self._study.tell(number, list(values) if state is State.COMPLETE else None, state=TrialState[state])
         self._live.pop(number, None)
 
     def _suggest(self, trial: Trial) -> dict[str, Scalar]:
