@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, run
+from lkca_search.cli import browse, data, models, run
 from lkca_search.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 run.register(app)
 browse.register(app)
 data.register(app)
+models.register(app)
 
 
 def _print_version(wanted: bool) -> None:
