@@ -1,6 +1,8 @@
 """Compact Convolutional Transformer (Hassani et al., arXiv 2104.05704): a ViT that convolves pixels into tokens."""
 
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,12 @@ from lkca_search.models.family import Broken, Family, heads_for, known
 from lkca_search.models.grid import Grid, kernel_size_rule
 from lkca_search.models.mixers import Attention, num_heads_rule
 
+_INNER_CHANNELS = 64
+_MOST_TOKENS = 16
+
 
 class CCT(nn.Module):
-    """CCT with a tokenizer of one convolution: tokens, positions, blocks, LayerNorm, pooling by attention, Linear.
+    """CCT: convolutions down to 16x16 tokens, positions, blocks, LayerNorm, pooling by attention, Linear.
 
     As the paper's sections 3.2 and 3.3: DropPath rises linearly with depth, weights are truncated normal. Two things of
     the authors' code are left out: the LayerNorm on the residual path, and the bias of the pooling's scores, which
@@ -42,7 +47,7 @@ class CCT(nn.Module):
         if rule := kernel_size_rule(kernel_size, shape[:2]) or mlp_ratio_rule(mlp_ratio, embed_dim):
             raise ValueError(rule)
         height, width = token_grid(shape)
-        self.tokenizer = Tokenizer(shape.channels, kernel_size, embed_dim)
+        self.tokenizer = Tokenizer(shape.channels, num_layers(shape), kernel_size, embed_dim)
         self.positions = nn.Parameter(torch.empty(1, height * width, embed_dim)) if position_embedding else None
         hidden_dim = round(mlp_ratio * embed_dim)
         rates = [drop_path_rate * index / max(1, depth - 1) for index in range(depth)]
@@ -67,23 +72,37 @@ class CCT(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """Convolution, ReLU and max pooling, 3x3 with stride 2: (B, channels, height, width) -> (B, N, C)."""
+    """Layers of convolution, ReLU and max pooling, 3x3 with stride 2: (B, channels, height, width) -> (B, N, C).
 
-    def __init__(self, channels: int, kernel_size: int, embed_dim: int) -> None:
+    As in the authors' code, each layer but the last has 64 channels, whatever the width.
+    """
+
+    def __init__(self, channels: int, num_layers: int, kernel_size: int, embed_dim: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, embed_dim, kernel_size, padding=kernel_size // 2, bias=False)
+        sizes = [channels, *[_INNER_CHANNELS] * (num_layers - 1), embed_dim]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, kernel_size, padding=kernel_size // 2, bias=False)
+            for before, after in pairwise(sizes)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, N, C), tokens row by row."""
-        # (B, C, height, width) -> (B, C, H, W)
-        maps = F.max_pool2d(self.convolution(images).relu(), 3, stride=2, padding=1)
+        # (B, channels, height, width) -> (B, C, H, W)
+        for convolution in self.convolutions:
+            images = F.max_pool2d(convolution(images).relu(), 3, stride=2, padding=1)
         # (B, C, H, W) -> (B, N, C)
-        return maps.flatten(2).transpose(1, 2)
+        return images.flatten(2).transpose(1, 2)
+
+
+def num_layers(shape: ImageShape) -> int:
+    """Return the layers of the tokenizer: as few as bring the image's shorter side to 16 tokens, and one at least."""
+    return max(1, math.ceil(math.log2(min(shape.height, shape.width) / _MOST_TOKENS)))
 
 
 def token_grid(shape: ImageShape) -> Grid:
-    """Return height and width, in tokens, of an image: half as many as pixels, rounded up."""
-    return (shape.height + 1) // 2, (shape.width + 1) // 2
+    """Return height and width, in tokens, of an image: halved by each layer, rounded up."""
+    halvings = 2 ** num_layers(shape)
+    return math.ceil(shape.height / halvings), math.ceil(shape.width / halvings)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -121,7 +140,7 @@ def _build(configuration: Configuration, shape: ImageShape, num_classes: int) ->
 
 
 CCT_FAMILY = Family(
-    label="CCT: attention over tokens of one convolution and max pooling (arXiv 2104.05704)",
+    label="CCT: attention over tokens made by convolution and max pooling (arXiv 2104.05704)",
     takes={
         "depth": 7,
         "width": 256,
@@ -133,10 +152,10 @@ CCT_FAMILY = Family(
         "drop_path_rate": 0.1,
     },
     means={
-        "kernel_size": "side, in pixels, of the convolution that makes the tokens; odd, at most 2 s - 1 for s pixels"
+        "kernel_size": "side, in pixels, of the convolutions that make the tokens; odd, at most 2 s - 1 for s pixels"
     },
     rules=_rules,
     build=_build,
     width_step=lambda configuration: configuration.num_heads or 1,
 )
-"""The family `cct`; its default is CCT-7/3x1, whose tokens are half as many a side as the image's pixels."""
+"""The family `cct`; at 32 pixels its default is CCT-7/3x1. Larger images take more layers to come to 16x16 tokens."""

@@ -7,7 +7,7 @@ from torch import nn
 from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.errors import Problem
 from lkca_search.models.baselines import close_timm_names, timm_family
-from lkca_search.models.cct import CCT, Tokenizer
+from lkca_search.models.cct import CCT, CCT_FAMILY, Tokenizer, num_layers
 from lkca_search.models.cost import count_parameters
 from lkca_search.models.registry import build_model, problems, resolve
 
@@ -143,11 +143,19 @@ def test_timm_vit_has_the_parameters_of_vit_and_a_bias_on_q_k_and_v(pooling: str
     assert ours - count_parameters(built("vit")) == extra
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 10), (28, 28)])
-def test_cct_has_a_token_for_every_second_pixel(height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "layers", "tokens"),
+    [(8, 8, 1, 16), (7, 10, 1, 20), (28, 28, 1, 196), (32, 32, 1, 256), (33, 33, 2, 81), (64, 64, 2, 256)],
+)
+def test_cct_halves_an_image_until_its_shorter_side_has_16_tokens(
+    height: int, width: int, layers: int, tokens: int
+) -> None:
     shape = ImageShape(height, width, 1)
-    tokens = Tokenizer(1, 3, 8)(torch.rand(2, 1, height, width))
-    assert tokens.shape == (2, -(-height // 2) * -(-width // 2), 8)
+    assert num_layers(shape) == layers
+    assert Tokenizer(1, layers, 3, 8)(torch.rand(2, 1, height, width)).shape == (2, tokens, 8)
+    assert (
+        len(CCT_FAMILY.build(resolve(Configuration(family="cct"), shape, 2), shape, 2).tokenizer.convolutions) == layers
+    )
     assert built("cct", shape, width=8, depth=1)(torch.rand(2, 1, height, width)).shape == (2, 10)
 
 
