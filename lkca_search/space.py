@@ -3,21 +3,40 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from lkca_search.configuration import Scalar
+from lkca_search.configuration import Configuration, Scalar, broken_rule
 from lkca_search.value import Value
 
-Condition = Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]]
+
+def _read_count(value: Scalar) -> Scalar:
+    """A text that `match_parameters` takes is a number: 250k and 250000 are one level."""
+    if isinstance(value, str) and broken_rule("match_parameters", value) is None:
+        count = Configuration.model_validate({"match_parameters": value}).match_parameters
+        assert count is not None
+        return count
+    return value
+
+
+Level = Annotated[Scalar, AfterValidator(_read_count)]
+"""One value that a space file gives to a name; 250k and 1.0M are read as numbers."""
+Levels = Annotated[tuple[Level, ...], Field(min_length=1, strict=False)]  # not strict, so that JSON's lists will do
+"""Values that a space file lists for a name."""
+Condition = Mapping[str, Levels]
 """`when: {family: [lkca]}`: the parameter exists only where each name has one of the listed values."""
 
 _ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
 
 
+def holds(when: Condition, chosen: Mapping[str, Scalar]) -> bool:
+    """Whether every name of a condition has one of its values among those chosen."""
+    return all(chosen.get(name) in values for name, values in when.items())
+
+
 class Choice(Value):
     """One of the listed values."""
 
-    choice: Annotated[tuple[Scalar, ...], Field(min_length=1)]
+    choice: Levels
     """The values, without an order."""
     when: Condition = _ANYWHERE
     """Where the parameter exists."""
@@ -27,6 +46,10 @@ class Choice(Value):
         if len(set(self.choice)) < len(self.choice):
             raise ValueError(f"choices must be distinct, got {list(self.choice)}")
         return self
+
+    def values(self) -> tuple[Scalar, ...]:
+        """Every value."""
+        return self.choice
 
     def edges(self) -> tuple[Scalar, ...]:
         """The values at which a rule about the parameter can first break: all of them."""
@@ -86,10 +109,14 @@ class FloatRange(Value):
 class Fixed(Value):
     """One value: a parameter that is set, not searched."""
 
-    value: Scalar
+    value: Level
     """The value."""
     when: Condition = _ANYWHERE
     """Where the parameter exists."""
+
+    def values(self) -> tuple[Scalar, ...]:
+        """The value."""
+        return (self.value,)
 
     def edges(self) -> tuple[Scalar, ...]:
         """The value."""

@@ -4,12 +4,14 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lkca_search.configuration import NAMES, Scalar, broken_rule
 from lkca_search.errors import Problem
-from lkca_search.space import Domain, IntRange
+from lkca_search.factors import Design, Exclusion, Factor, factor_problems
+from lkca_search.named import PRUNERS, SAMPLERS, Named, name_rule
+from lkca_search.space import Domain, FloatRange, IntRange, Level
 from lkca_search.value import Value
 
 Augmentation = Literal[
@@ -80,6 +82,8 @@ class TrainingSection(Value):
     """Images in a step; a smaller subset trains in batches of its own size."""
     reports: Annotated[int, Field(ge=1)] | None = None
     """Evaluations in a trial, evenly spaced; by default one an epoch where epochs are the unit, else 20."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Evaluations in a row without a higher val_accuracy after which a trial ends, complete, before its length."""
 
     @property
     def num_reports(self) -> int:
@@ -97,10 +101,10 @@ class TrainingSection(Value):
 class SearchSection(Value):
     """How each cell is searched, and by which number trials are compared."""
 
-    sampler: Literal["tpe", "random", "qmc"] = "tpe"
-    """Optuna sampler of every cell's study."""
-    pruner: Literal["none", "median", "hyperband", "successive_halving"] = "none"
-    """Optuna pruner of every cell's study; it compares trials of one cell only."""
+    sampler: Named = Named(name="tpe")
+    """Optuna sampler of every cell's study, with arguments of its constructor: {name: tpe, n_startup_trials: 20}."""
+    pruner: Named = Named(name="none")
+    """Optuna pruner of every cell's study; it compares trials of one cell only, and counts in reports."""
     trials_per_cell: Annotated[int, Field(ge=1)]
     """Trials of every cell: equal budgets."""
     metric: Metric | Annotated[tuple[Metric, ...], Field(min_length=1)] = "val_accuracy"
@@ -123,6 +127,14 @@ class SearchSection(Value):
     def goals(self) -> tuple[Goal, ...]:
         """The direction of each metric."""
         return (self.goal,) if isinstance(self.goal, str) else self.goal
+
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _known_name(cls, named: Named, info: ValidationInfo) -> Named:
+        assert info.field_name is not None
+        if rule := name_rule(info.field_name, named.name, SAMPLERS if info.field_name == "sampler" else PRUNERS):
+            raise ValueError(rule)
+        return named
 
     @model_validator(mode="after")
     def _sensible_goals(self) -> Self:
@@ -169,8 +181,17 @@ class SearchSpec(Value):
     """Everything that decides what a search does. Equal specs give equal searches."""
 
     data: DataSection
-    factors: Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]]
-    """Name to levels; every combination of levels is a cell."""
+    factors: Mapping[str, Factor]
+    """Name to levels; combinations of levels are cells."""
+    design: Design = "crossed"
+    """Which combinations: all, or a base and, factor by factor, each other level with the rest at base.
+
+    The names that decide the subset (data_fraction, images_per_class, draw) are crossed with either.
+    """
+    base: Mapping[str, Level] = {}
+    """The base level of a factor, one at a time; by default its first."""
+    exclude: tuple[Exclusion, ...] = ()
+    """Combinations of levels that are no cells."""
     parameters: Mapping[str, Domain]
     """Name to domain; searched inside every cell where the condition holds."""
     training: TrainingSection
@@ -190,6 +211,24 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
     if "flip" in spec.data.augment and spec.data.dataset in _SHOW_DIGITS:
         rule = f"flip makes other signs of digits, or none, so {spec.data.dataset} cannot be augmented by it"
         yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
+    yield from _name_problems(spec)
+    yield from factor_problems(spec.factors, spec.design, spec.base, spec.exclude)
+    for name, factor in spec.factors.items():
+        for i, level in enumerate(factor.levels):
+            yield from _value_problems(name, level, ("factors", name, "levels", i))
+    for name, domain in spec.parameters.items():
+        for edge in domain.edges():
+            yield from _value_problems(name, edge, ("parameters", name))
+        yield from _condition_problems(spec, name, domain)
+    try:
+        parameter_order(spec.parameters)
+    except CycleError as error:
+        circle = error.args[1]
+        yield Problem(("parameters", circle[0], "when"), f"`when` conditions form a circle: {' -> '.join(circle)}")
+    yield from _search_problems(spec)
+
+
+def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
     for section, names in (("factors", spec.factors), ("parameters", spec.parameters)):
         for name in names:
             if name not in NAMES:
@@ -201,26 +240,33 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
         section = "factors" if "images_per_class" in spec.factors else "parameters"
         rule = "images_per_class takes the place of data_fraction; only one of them can be given"
         yield Problem((section, "images_per_class"), rule)
-    for name, levels in spec.factors.items():
-        for i, level in enumerate(levels):
-            yield from _value_problems(name, level, ("factors", name, i))
-        if len(set(levels)) < len(levels):
-            yield Problem(("factors", name), f"levels must be distinct, got {list(levels)}")
+
+
+def _condition_problems(spec: SearchSpec, name: str, domain: Domain) -> Iterator[Problem]:
+    for other, values in domain.when.items():
+        if other not in spec.factors and other not in spec.parameters:
+            rule = f"`when` names {other!r}, which is neither a factor nor a parameter"
+            yield Problem(("parameters", name, "when", other), rule)
+        elif unknown := [value for value in values if value not in _possible_values(spec, other)]:
+            rule = f"`when` waits for {other} in {unknown}, which it never is"
+            yield Problem(("parameters", name, "when", other), rule)
+
+
+def _search_problems(spec: SearchSpec) -> Iterator[Problem]:
+    """Samplers and pruners that cannot do what the rest of the space file asks for."""
+    sampler, pruner, several = spec.search.sampler.name, spec.search.pruner.name, len(spec.search.metrics) > 1
+    if several and pruner != "none":
+        rule = f"pruning with several goals is refused, since Optuna compares one value a step, got pruner {pruner}"
+        yield Problem(("search", "pruner"), rule)
+    if several and sampler == "cmaes":
+        yield Problem(("search", "sampler"), "sampler cmaes takes one goal, since it ranks trials by one value")
+    if sampler == "cmaes" and not any(isinstance(domain, IntRange | FloatRange) for domain in spec.parameters.values()):
+        rule = "sampler cmaes searches ranges (int, float) and draws the rest at random, and no parameter is a range"
+        yield Problem(("search", "sampler"), rule)
     for name, domain in spec.parameters.items():
-        for edge in domain.edges():
-            yield from _value_problems(name, edge, ("parameters", name))
-        for other, values in domain.when.items():
-            if other not in spec.factors and other not in spec.parameters:
-                rule = f"`when` names {other!r}, which is neither a factor nor a parameter"
-                yield Problem(("parameters", name, "when", other), rule)
-            elif unknown := [value for value in values if value not in _possible_values(spec, other)]:
-                rule = f"`when` waits for {other} in {unknown}, which it never is"
-                yield Problem(("parameters", name, "when", other), rule)
-    try:
-        parameter_order(spec.parameters)
-    except CycleError as error:
-        circle = error.args[1]
-        yield Problem(("parameters", circle[0], "when"), f"`when` conditions form a circle: {' -> '.join(circle)}")
+        if sampler == "grid" and isinstance(domain, FloatRange):
+            rule = f"sampler grid tries every value, and a range of floats has no end of them: make {name} a choice"
+            yield Problem(("parameters", name), rule)
 
 
 def _value_problems(name: str, value: Scalar, location: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -231,9 +277,9 @@ def _value_problems(name: str, value: Scalar, location: tuple[str | int, ...]) -
 
 def _possible_values(spec: SearchSpec, name: str) -> Container[Scalar]:
     if name in spec.factors:
-        return spec.factors[name]
+        return spec.factors[name].levels
     domain = spec.parameters[name]
-    return domain.values() if isinstance(domain, IntRange) else domain.edges()
+    return domain.edges() if isinstance(domain, FloatRange) else domain.values()
 
 
 def parameter_order(parameters: Mapping[str, Domain]) -> tuple[str, ...]:

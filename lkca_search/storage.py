@@ -127,6 +127,12 @@ class SearchFolder:
         """How many drivers have opened the ledger so far."""
         return self.root / "drivers"
 
+    def next_driver(self) -> int:
+        """Count one more driver, and return its number."""
+        number = int(self.drivers.read_text()) + 1 if self.drivers.exists() else 1
+        write_atomically(self.drivers, str(number).encode())
+        return number
+
     @property
     def trials(self) -> Path:
         """The trial folders: trials/CELL/NUMBER."""
@@ -136,6 +142,11 @@ class SearchFolder:
     def exhausted(self) -> Path:
         """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
         return self.root / "exhausted"
+
+    @property
+    def stop_request(self) -> Path:
+        """A file by which another process asks the driver to end."""
+        return self.root / "stop"
 
     @property
     def ray(self) -> Path:
@@ -153,7 +164,10 @@ class SearchFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the search for this driver alone, until left or the process ends; SearchError if another holds it."""
+        """Hold the search for this driver alone, until left or the process ends; SearchError if another holds it.
+
+        A request to stop is for the driver that holds the search: none is left before it or after it.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.driver_lock, timeout=_LOCK_SECONDS)  # `is_driven` elsewhere holds it for an instant
         try:
@@ -161,9 +175,11 @@ class SearchFolder:
         except Timeout as error:
             rule = f"search {self.name!r} is being driven by another process"
             raise SearchError(f"{rule}; wait for it or stop it (lock: {lock.lock_file})") from error
+        self.stop_request.unlink(missing_ok=True)
         try:
             yield
         finally:
+            self.stop_request.unlink(missing_ok=True)
             lock.release()
 
     def is_driven(self) -> bool:
@@ -194,6 +210,11 @@ class TrialFolder:
     def record(self) -> Path | None:
         """The trial's record, in the folder of the attempt that finished it; None while the trial is unfinished."""
         return min(self.root.glob("attempt-*/record.json"), default=None)
+
+    @property
+    def driver(self) -> int:
+        """Number of the driver that made the latest attempt; 0 before the first."""
+        return int(attempts[-1].name.split("-")[1]) if (attempts := self.attempts()) else 0
 
     def attempt(self, *, driver: int, attempt: int) -> Path:
         """The folder that one attempt under one driver writes its checkpoints to."""

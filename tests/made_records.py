@@ -112,12 +112,12 @@ def make_record(
     return Record.model_validate({**values, **rest})
 
 
-def make_search(name: str, records: Iterable[Record] = ()) -> SearchFolder:
+def make_search(name: str, records: Iterable[Record] = (), *overrides: str) -> SearchFolder:
     """Start a search in the home of the environment, without a driver, and leave records in it."""
     folder = Home.from_environment().search(name)
     space = Home.from_environment().root / f"{name}.yaml"
     write_atomically(space, SPACE.encode())
-    commit_space_file(folder, read_space_file(space))
+    commit_space_file(folder, read_space_file(space, overrides))
     for record in records:
         path = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt) / "record.json"
         write_atomically(path, record.model_dump_json().encode())

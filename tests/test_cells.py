@@ -82,6 +82,95 @@ def test_a_key_depends_neither_on_the_order_nor_on_the_spelling_of_levels(space:
     assert sorted(keys(space(factors).spec)) == sorted(keys(space().spec))
 
 
+# Designs
+
+MIXERS = """\
+data: {dataset: digits}
+design: one_at_a_time
+base: {kernel_size: 7}
+factors:
+  family: [lkca, lkca_grouped, vit]
+  kernel_size: {levels: [3, 7], when: {family: [lkca, lkca_grouped]}}
+  position_embedding: [true, false]
+  data_fraction: [0.1, 1]
+parameters:
+  patch_size: {value: 2}
+  learning_rate: {float: [1.0e-4, 1.0e-2], log: true}
+training: {steps: 100}
+search: {trials_per_cell: 4}
+"""
+
+
+@pytest.fixture
+def mixers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Space:
+    """The space file above with overrides."""
+    monkeypatch.chdir(tmp_path)
+    Path("mixers.yaml").write_text(MIXERS)
+    return lambda *overrides: read_space_file(Path("mixers.yaml"), overrides)
+
+
+def test_one_at_a_time_a_base_is_changed_in_one_factor_at_each_size_of_data(mixers: Space) -> None:
+    whole = [key for key in keys(mixers().spec) if "data_fraction=1.0" in key]
+    assert [key.replace(",data_fraction=1.0", "") for key in whole] == [
+        "family=lkca,kernel_size=7,position_embedding=True",
+        "family=lkca_grouped,kernel_size=7,position_embedding=True",
+        "family=vit,position_embedding=True",
+        "family=lkca,kernel_size=3,position_embedding=True",
+        "family=lkca,kernel_size=7,position_embedding=False",
+    ]
+    assert len(keys(mixers().spec)) == 2 * len(whole)
+
+
+def test_without_a_base_the_first_levels_are_the_base(mixers: Space) -> None:
+    assert keys(mixers("~base").spec)[0] == "family=lkca,data_fraction=0.1,kernel_size=3,position_embedding=True"
+
+
+def test_where_a_factor_does_not_apply_it_is_absent_and_makes_no_cells(mixers: Space) -> None:
+    spec = mixers("design=crossed", "~base").spec
+    found = keys(spec)
+    assert len(set(found)) == len(found) == (2 * 2 + 1) * 2 * 2
+    assert [key for key in found if "vit" in key] == [
+        f"family=vit,data_fraction={fraction},position_embedding={position}"
+        for position in (True, False)
+        for fraction in (0.1, 1.0)
+    ]
+    assert list(design_problems(spec, DIGITS, 10)) == []
+
+
+def test_a_factor_may_wait_for_one_that_waits(mixers: Space) -> None:
+    spec = mixers(
+        *("design=crossed", "~base", "~factors.position_embedding", "~factors.data_fraction"),
+        "factors.kernel_init={levels: [zero, delta], when: {kernel_size: [7]}}",
+    ).spec
+    assert keys(spec) == [
+        f"family={family},kernel_size={rest}"
+        for family in ("lkca", "lkca_grouped")
+        for rest in ("3", "7,kernel_init=zero", "7,kernel_init=delta")
+    ] + ["family=vit"]
+
+
+def test_what_is_excluded_is_no_cell(space: Space) -> None:
+    spec = space("exclude=[{family: vit, data_fraction: [0.1]}]").spec
+    assert keys(spec) == [key for key in keys(space().spec) if key != "family=vit,data_fraction=0.1"]
+    assert len(cells(spec, with_excluded=True)) == 4
+
+
+def test_counts_are_numbers_in_keys_and_in_conditions(space: Space) -> None:
+    spec = space(
+        *("~parameters.width", "factors.match_parameters=[250k, 0.5M]", "factors.family=[lkca]"),
+        "parameters.kernel_size={choice: [3], when: {match_parameters: [250k]}}",
+    ).spec
+    assert keys(spec)[0] == "family=lkca,data_fraction=0.1,match_parameters=250000"
+    assert [exists(spec.parameters["kernel_size"], cell.levels) for cell in cells(spec)] == [True, False] * 2
+
+
+def test_what_is_excluded_is_not_held_against_a_design(space: Space) -> None:
+    spec = space("factors.family=[lkca, cnn]").spec
+    assert [problem.rule[:20] for problem in design_problems(spec, DIGITS, 10)] == ["unknown family 'cnn'"]
+    spec = space("factors.family=[lkca, cnn]", "exclude=[{family: cnn}]").spec
+    assert list(design_problems(spec, DIGITS, 10)) == []
+
+
 def test_a_parameter_exists_where_every_name_it_waits_for_has_one_of_the_values() -> None:
     anywhere = Fixed(value=1)
     picky = Choice(choice=(3, 5), when={"family": ("lkca", "resnet"), "depth": (2,)})
@@ -199,6 +288,70 @@ def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> 
     assert locations == {("parameters", "match_parameters")}
 
 
+@pytest.mark.parametrize(
+    ("override", "location", "words"),
+    [
+        ("search.sampler={name: tpe, n_startup: 3}", ("sampler", "n_startup"), "did you mean n_startup_trials?"),
+        (
+            "search.sampler={name: tpe, n_startup_trials: ten}",
+            ("sampler", "n_startup_trials"),
+            "must be int, got 'ten'",
+        ),
+        (
+            "search.sampler={name: tpe, n_startup_trials: true}",
+            ("sampler", "n_startup_trials"),
+            "must be int, got True",
+        ),
+        ("search.sampler={name: tpe, gamma: 3}", ("sampler", "gamma"), "must be Callable"),
+        ("search.sampler={name: tpe, seed: 3}", ("sampler", "seed"), "is set by the search, got 3"),
+        ("search.sampler={name: tpe, multivariate: false}", ("sampler",), "made from multivariate=False: ``group``"),
+        ("search.sampler={name: random, bias: 3}", ("sampler", "bias"), "got 3; it takes none"),
+        ("search.sampler={name: nsga2, population_size: 1}", ("sampler",), "greater than or equal to 2"),
+        ("search.sampler=no.such.Sampler", ("sampler",), "cannot be loaded: ModuleNotFoundError: No module named 'no'"),
+        ("search.sampler=json.Nothing", ("sampler",), "cannot be loaded: AttributeError"),
+        ("search.sampler=json.JSONDecoder", ("sampler",), "must be a class made from optuna.samplers.BaseSampler"),
+        ("search.sampler=optuna.samplers.BruteForceSampler", ("sampler",), "cannot suggest: ValueError: FloatDist"),
+        ("search.pruner=percentile", ("pruner",), "pruner percentile needs the argument percentile"),
+        ("search.pruner=threshold", ("pruner",), "Either lower or upper must be specified"),
+        ("search.pruner={name: median, n_startup_trials: '3'}", ("pruner", "n_startup_trials"), "must be int, got '3'"),
+        ("search.pruner={name: patient, wraps: median}", ("pruner",), "needs the argument patience"),
+        ("search.pruner={name: patient, patience: 1, wraps: medium}", ("pruner", "wraps"), "unknown pruner 'medium'"),
+        ("search.pruner={name: patient, patience: 1, wraps: 3}", ("pruner", "wraps"), "a pruner's name, or a mapping"),
+        (
+            "search.pruner={name: patient, patience: 1, wraps: {name: median, x: 1}}",
+            ("pruner", "wraps", "x"),
+            "has no argument x, got 1",
+        ),
+    ],
+)
+def test_a_sampler_or_pruner_that_cannot_be_made_is_named_where_it_is_written(
+    space: Space, override: str, location: tuple[str, ...], words: str
+) -> None:
+    file = space(override)
+    (problem,) = design_problems(file.spec, DIGITS, 10)
+    assert problem.location == ("search", *location)
+    assert words in problem.rule
+    assert str(file.error([problem])).endswith(f"(override {override!r})")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "package"), [("cmaes", "cmaes"), ("gp", "scipy"), ("optunahub:samplers/auto_sampler", "optunahub")]
+)
+def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
+    space: Space, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
+) -> None:
+    monkeypatch.setattr("lkca_search.search.samplers.find_spec", lambda name: None)
+    (problem,) = design_problems(space(f"search.sampler={sampler}").spec, DIGITS, 10)
+    rule = f"sampler {sampler} needs the package {package}, which is not installed: pip install {package}"
+    assert problem == Problem(("search", "sampler"), rule)
+
+
+def test_a_grid_too_large_is_refused(space: Space) -> None:
+    ranges = [f"parameters.{name}={{int: [1, 999]}}" for name in ("draw", "depth")]
+    spec = space("search.sampler=grid", "parameters.learning_rate={value: 0.1}", *ranges).spec
+    assert "at most 100000 points a cell" in next(iter(design_problems(spec, DIGITS, 10))).rule
+
+
 # Cells that do not differ
 
 BARE = [f"~parameters.{name}" for name in ("kernel_size", "patch_size", "width")]
@@ -276,6 +429,12 @@ def test_more_images_a_class_than_there_are_is_named_with_the_largest_that_works
     assert list(data_problems(space("~factors.data_fraction", "factors.images_per_class=[90]").spec, LABELS)) == []
 
 
+def test_a_size_that_is_in_no_cell_is_not_held_against_a_design(space: Space) -> None:
+    small = "factors.data_fraction=[0.002, 1]"
+    assert len(list(data_problems(space(small, "exclude=[{data_fraction: 0.002, family: vit}]").spec, LABELS))) == 1
+    assert list(data_problems(space(small, "exclude=[{data_fraction: 0.002}]").spec, LABELS)) == []
+
+
 def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
     spec = space("~factors.data_fraction", "factors.images_per_class=[10, 20]").spec
     assert keys(spec) == [
@@ -336,15 +495,45 @@ def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: S
         "factors.data_fraction=[0.05, 0.1, 1.0]",
         "factors.family=[vit, lkca]",
         "factors={data_fraction: [0.1, 1], family: [lkca, vit, resnet]}",
+        "parameters.num_heads={value: 4, when: {family: [lkca_grouped]}}; factors.family=[lkca, vit, lkca_grouped]",
+        "parameters.kernel_size.when.family=[lkca, pool]; factors.family=[lkca, vit, pool]",
+        "factors.num_heads={levels: [1, 2], when: {family: [cct]}}; factors.family=[lkca, vit, cct]",
+        "exclude=[{family: vit, data_fraction: 1}]",  # of what has not started
     ],
 )
 def test_a_continuation_may_add_trials_and_levels_and_change_how_it_is_driven(
     space: Space, started: SearchFolder, override: str
 ) -> None:
-    file = space(override)
+    file = space(*override.split("; "))
     commit_space_file(started, file)
     assert read_spec(started) == file.spec
-    assert set(keys(space().spec)) <= set(keys(read_spec(started)))
+    assert set(keys(space().spec)) <= {cell.key for cell in cells(file.spec, with_excluded=True)}
+
+
+def test_a_continuation_may_take_back_what_was_excluded_and_not_exclude_what_started(
+    space: Space, started: SearchFolder
+) -> None:
+    exclude = "exclude=[{family: vit, data_fraction: 1}]"
+    commit_space_file(started, space(exclude))
+    commit_space_file(started, space())
+    (started.trials / "family=vit,data_fraction=1.0").mkdir(parents=True)
+    with pytest.raises(SearchError, match=r"exclude: \(\) -> \({'family': \('vit',\), 'data_fraction': \(1,\)},\)$"):
+        commit_space_file(started, space(exclude))
+
+
+def test_a_continuation_keeps_the_design_and_its_base(mixers: Space, tmp_path: Path) -> None:
+    folder = SearchFolder(root=tmp_path / "searches" / "mine")
+    commit_space_file(folder, mixers())
+    with pytest.raises(SearchError, match=r"\n  base\.kernel_size: 7 -> 3"):
+        commit_space_file(folder, mixers("base.kernel_size=3"))
+    with pytest.raises(SearchError, match=r"base\.kernel_size: 7 -> None\n  design: 'one_at_a_time' -> 'crossed'$"):
+        commit_space_file(folder, mixers("design=crossed", "~base"))
+    more = mixers("factors.position_embedding=[false, true]", "base.position_embedding=true")
+    with pytest.raises(SearchError, match=r"base\.position_embedding: None -> True$"):
+        commit_space_file(folder, more)
+    file = mixers("factors.family=[lkca, lkca_grouped, lkca_depthwise, vit]")
+    commit_space_file(folder, file)
+    assert read_spec(folder) == file.spec
 
 
 @pytest.mark.parametrize(
@@ -353,6 +542,18 @@ def test_a_continuation_may_add_trials_and_levels_and_change_how_it_is_driven(
         ("search.trials_per_cell=3", "search.trials_per_cell: 4 -> 3"),
         ("search.seed=1", "search.seed: 0 -> 1"),
         ("search.sampler=random", "search.sampler: 'tpe' -> 'random'"),
+        (
+            "search.sampler={name: tpe, n_startup_trials: 3}",
+            "search.sampler: 'tpe' -> {'name': 'tpe', 'n_startup_trials': 3}",
+        ),
+        (
+            "factors.draw={levels: [0], when: {family: [vit]}}",
+            "factors.draw.levels: None -> (0,)\n  factors.draw.when.family: None -> ('vit',)",
+        ),
+        (
+            "parameters.draw={value: 1, when: {family: [vit]}}",
+            "parameters.draw.value: None -> 1\n  parameters.draw.when.family: None -> ('vit',)",
+        ),
         ("data.validation=0.2", "data.validation: 0.1 -> 0.2"),
         ("data.dataset=cifar10", "data.dataset: 'digits' -> 'cifar10'"),
         ("training.steps=200", "training.steps: 100 -> 200"),

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lkca_search.configuration import NAMES
-from lkca_search.errors import Problem, SpaceFileError
+from lkca_search.cli.app import main
+from lkca_search.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
+from lkca_search.errors import Problem, SpaceFileError, UserError
+from lkca_search.factors import Design, Factor, combinations, is_excluded
+from lkca_search.named import Named
+from lkca_search.search.cells import cells, exists
+from lkca_search.search.studies import Study, open_memory_storage
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.space_file import SpaceFile, read_space_file
 from lkca_search.spec import (
@@ -47,6 +52,7 @@ resources:
 """
 
 Read = Callable[..., SpaceFile]
+Run = Callable[..., str]
 
 
 @pytest.fixture
@@ -61,13 +67,29 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     return read_text
 
 
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a text as `space.yaml`, which must end with code 2; what the command line said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_text(text: str, *overrides: str) -> str:
+        Path("space.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.setattr("sys.argv", ["lkca-search", "run", "space.yaml", *overrides])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        return capsys.readouterr().err.strip()
+
+    return run_text
+
+
 def test_a_file_is_read_as_written(read: Read) -> None:
     file = read(VALID)
     assert file.text == VALID
     assert file.overrides == ()
     assert file.spec == SearchSpec(
         data=DataSection(dataset="cifar10", validation=0.2, augment=("crop", "flip")),
-        factors={"family": ("lkca", "vit"), "data_fraction": (0.1, 1)},
+        factors={"family": Factor(levels=("lkca", "vit")), "data_fraction": Factor(levels=(0.1, 1))},
         parameters={
             "kernel_size": Choice(choice=(3, 5), when={"family": ("lkca",)}),
             "depth": IntRange(bounds=(2, 8), step=2),
@@ -80,11 +102,44 @@ def test_a_file_is_read_as_written(read: Read) -> None:
     )
 
 
-def test_every_space_file_that_ships_is_valid() -> None:
-    files = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
-    assert files
-    for path in files:
-        read_space_file(path)
+DESIGNED = """\
+data: {dataset: cifar10}
+design: one_at_a_time
+base: {kernel_size: 5}
+exclude:
+  - {family: vit, data_fraction: 0.1}
+  - {kernel_size: [3, 7]}
+factors:
+  family: [lkca, vit]
+  kernel_size: {levels: [3, 5, 7], when: {family: [lkca]}}
+  match_parameters: {levels: [250k, 1.0M]}
+  data_fraction: [0.1, 1]
+parameters:
+  learning_rate: {value: 0.1}
+training: {steps: 100}
+search:
+  trials_per_cell: 6
+  sampler: {name: tpe, n_startup_trials: 20}
+  pruner: {name: patient, patience: 2, wraps: {name: median, n_warmup_steps: 3}}
+"""
+
+
+def test_a_design_is_read_as_written_and_counts_become_numbers(read: Read) -> None:
+    spec = read(DESIGNED).spec
+    assert spec.design == "one_at_a_time"
+    assert spec.base == {"kernel_size": 5}
+    assert spec.exclude == ({"family": ("vit",), "data_fraction": (0.1,)}, {"kernel_size": (3, 7)})
+    assert spec.factors["kernel_size"] == Factor(levels=(3, 5, 7), when={"family": ("lkca",)})
+    assert spec.factors["match_parameters"] == Factor(levels=(250_000, 1_000_000))
+    assert spec.search.sampler == Named.model_validate({"name": "tpe", "n_startup_trials": 20})
+    assert spec.search.sampler.arguments == {"n_startup_trials": 20}
+    assert spec.search.pruner.arguments == {"patience": 2, "wraps": {"name": "median", "n_warmup_steps": 3}}
+
+
+def test_the_two_spellings_of_a_factor_and_of_a_sampler_are_one(read: Read) -> None:
+    long = read(VALID, "factors.family={levels: [lkca, vit]}", "search.sampler={name: tpe}")
+    assert long.spec == read(VALID).spec
+    assert long.spec.model_dump_json(by_alias=True) == read(VALID).spec.model_dump_json(by_alias=True)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +219,80 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
     ("  trials_per_cell: 6", "  trials_per_cell: 6.0", "18", ["search.trials_per_cell", "valid integer", "got 6.0"]),
     ("  trials_per_cell: 6", "  trials_per_cell: yes", "18", ["search.trials_per_cell", "valid integer", "got True"]),
     ("  trials_per_cell: 6", "  trials_per_cell: 0", "18", ["search.trials_per_cell", "equal to 1", "got 0"]),
-    ("  seed: 7", "  sampler: grid", "19", ["search.sampler", "'tpe', 'random' or 'qmc'", "got 'grid'"]),
+    ("  seed: 7", "  sampler: grit", "19", ["search.sampler", "unknown sampler 'grit'", "tpe, random, qmc, gp, cmaes"]),
+    ("  seed: 7", "  sampler: 'optunahub:'", "19", ["search.sampler", "unknown sampler 'optunahub:'"]),
+    ("  seed: 7", "  sampler: not a.path", "19", ["search.sampler", "unknown sampler 'not a.path'"]),
+    ("  seed: 7", "  sampler: ''", "19", ["search.sampler", "at least 1 character", "got ''"]),
+    ("  seed: 7", "  sampler: 3", "19", ["search.sampler", "got 3"]),
+    ("  seed: 7", "  sampler: {seed: 3}", "19", ["required key search.sampler.name is missing"]),
+    ("  seed: 7", "  sampler: {name: tpe, x: .inf}", "19", ["search.sampler.x", "finite number", "got inf"]),
+    ("  seed: 7", "  sampler: {name: tpe, x: 2024-01-31}", "19", ["search.sampler.x", "a list or a mapping"]),
+    ("  seed: 7", "  sampler: grid", "13", ["sampler grid tries every value", "make learning_rate a choice"]),
+    ("  seed: 7", "  pruner: medium", "19", ["search.pruner", "unknown pruner 'medium'", "none, median, hyperband"]),
+    (
+        "  seed: 7",
+        "  metric: [val_accuracy, flops]\n  goal: [maximize, minimize]\n  pruner: median",
+        "21",
+        ["pruning with several goals is refused, since Optuna compares one value a step", "got pruner median"],
+    ),
+    (
+        "  seed: 7",
+        "  metric: [val_accuracy, flops]\n  goal: [maximize, minimize]\n  sampler: cmaes",
+        "21",
+        ["sampler cmaes takes one goal"],
+    ),
+    ("[lkca, vit]", "", "7", ["factors.family", "a list of levels, or a mapping", "got None"]),
+    ("[lkca, vit]", "{when: {data_fraction: [1]}}", "7", ["required key factors.family.levels is missing"]),
+    ("[lkca, vit]", "{levels: []}", "7", ["factors.family.levels", "at least 1 item"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], wen: {}}", "7", ["unknown key factors.family.wen"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], when: {depth: [2]}}", "7", ["of a factor names factors", "'depth' is none"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], when: {data_fraction: [0.2]}}", "7", ["waits for data_fraction in [0.2]"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], when: {family: [vit]}}", "7", ["circle: family -> family"]),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  match_parameters: [1.0M, 1000k]",
+        "9",
+        ["levels must be distinct", "[1000000, 1000000]"],
+    ),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  draw: {levels: [0, 1], when: {family: [vit], num_heads: [4]}}\n"
+        "  num_heads: {levels: [4], when: {family: [lkca]}}",
+        "9",
+        ["every level must stand in a cell", "draw is never [0, 1]"],
+    ),
+    ("training:", "design: cross\ntraining:", "14", ["design", "'crossed' or 'one_at_a_time'", "got 'cross'"]),
+    ("training:", "desing: crossed\ntraining:", "14", ["unknown key desing", "did you mean design?"]),
+    ("training:", "base: {family: vit}\ntraining:", "14", ["base belongs to design one_at_a_time"]),
+    ("training:", "design: one_at_a_time\nbase: {family: cnn}\ntraining:", "15", ["must be one of its", "'cnn'"]),
+    ("training:", "design: one_at_a_time\nbase: {depth: 2}\ntraining:", "15", ["'depth', which is no factor"]),
+    (
+        "training:",
+        "design: one_at_a_time\nbase: {data_fraction: 1}\ntraining:",
+        "15",
+        ["data_fraction has no base level", "an ablation at each size of data"],
+    ),
+    ("training:", "design: one_at_a_time\nbase: [lkca]\ntraining:", "15", ["base", "must be a mapping"]),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  num_heads: {levels: [4, 8], when: {family: [vit]}}\ndesign: one_at_a_time",
+        "9",
+        ["in this design num_heads is never [8]"],
+    ),
+    ("training:", "exclude: {family: vit}\ntraining:", "14", ["exclude", "must be a list"]),
+    ("training:", "exclude: [vit]\ntraining:", "14", ["exclude.0", "must be a mapping", "got 'vit'"]),
+    ("training:", "exclude: [{}]\ntraining:", "14", ["names at least one factor"]),
+    ("training:", "exclude: [{family: []}]\ntraining:", "14", ["exclude.0.family", "at least 1 item"]),
+    ("training:", "exclude:\n  - {family: cnn}\ntraining:", "15", ["exclude names family in ['cnn']", "never is"]),
+    ("training:", "exclude:\n  - {depth: 2}\ntraining:", "15", ["exclude names 'depth', which is no factor"]),
+    ("training:", "exclude:\n  - {family: [lkca, vit]}\ntraining:", "14", ["must leave a cell", "leaves out all 4"]),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  num_heads: {levels: [4, 8], when: {family: [vit]}}\n"
+        "exclude:\n  - {family: vit}\n  - {family: lkca, num_heads: 4}",
+        "12",
+        ["an entry of exclude must leave out a cell, and this one leaves out none"],
+    ),
     ("  seed: 7", "  goal: minimize", "17", ["goal of metric val_accuracy must be maximize", "got minimize"]),
     ("  seed: 7", "  metric: val_loss", "17", ["goal of metric val_loss must be minimize", "got maximize"]),
     ("  steps: 100\n", "", "14", ["exactly one of epochs, steps, samples", "got none"]),
@@ -289,6 +417,41 @@ def test_what_an_override_left_out_is_missing_at_its_section(read: Read) -> None
         read(VALID, "~search.trials_per_cell")
 
 
+def test_there_are_fifty_kinds_of_mistakes_and_more() -> None:
+    assert issubclass(SpaceFileError, UserError)  # the command line ends with exit code 2
+    assert len({(old, new) for old, new, _, _ in BROKEN}) == len(BROKEN) > 50
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[1.0e-4,", "[1e-4,", "YAML reads 1e-4 as text: write 1.0e-4 (space.yaml:13)"),
+        ("training:", "design: cross\ntraining:", "got 'cross' (space.yaml:14)"),
+        ("training:", "exclude: [{family: cnn}]\ntraining:", "which it never is (space.yaml:14)"),
+        ("[lkca, vit]", "{levels: [lkca, vit], when: {depth: [2]}}", "'depth' is none (space.yaml:7)"),
+        ("  seed: 7", "  sampler: grit", "package.module.Class (space.yaml:19)"),
+    ],
+)
+def test_the_command_line_ends_with_code_2_and_says_where(run: Run, old: str, new: str, message: str) -> None:
+    assert run(VALID.replace(old, new)).endswith(message)
+
+
+def test_an_argument_that_a_sampler_has_not_ends_a_search_before_it_starts(run: Run) -> None:
+    on_digits = ["data={dataset: digits}", "parameters.patch_size={value: 2}"]
+    error = run(VALID, *on_digits, "search.sampler={name: tpe, n_startup: 3}")
+    assert error == (
+        "error: sampler tpe has no argument n_startup, got 3; did you mean n_startup_trials? "
+        "(override 'search.sampler={name: tpe, n_startup: 3}')"
+    )
+    assert not list(Path("home").glob("searches/*"))
+
+
+def test_a_sampler_of_ranges_needs_one(read: Read) -> None:
+    ranges = ["~parameters.depth", "~parameters.learning_rate"]
+    with pytest.raises(SpaceFileError, match=r"no parameter is a range \(override 'search.sampler=cmaes'\)"):
+        read(VALID, *ranges, "search.sampler=cmaes")
+
+
 def test_a_circle_of_conditions_is_named_whole(read: Read) -> None:
     text = VALID.replace("{value: 64}", "{value: 64, when: {depth: [2]}}").replace("step: 2", "when: {width: [64]}")
     with pytest.raises(SpaceFileError) as caught:
@@ -385,15 +548,38 @@ def domains(draw: st.DrawFn, name: str, when: dict[str, tuple[object, ...]]) -> 
 
 
 @st.composite
+def designs(
+    draw: st.DrawFn, factors: dict[str, Factor]
+) -> tuple[Design, dict[str, Scalar], tuple[dict[str, Scalar], ...]]:
+    """A design that the factors allow, with a base and exclusions where there can be some."""
+    design: Design = draw(st.sampled_from(["crossed", "one_at_a_time"]))
+    base: dict[str, Scalar] = {}
+    if design == "one_at_a_time":
+        named = [name for name in factors if name not in SUBSET_NAMES and draw(st.booleans())]
+        base = {name: draw(st.sampled_from(factors[name].levels)) for name in named}
+    cells = combinations(factors, design, base)
+    assume(all({cell.get(name) for cell in cells} >= set(factor.levels) for name, factor in factors.items()))
+    entry = draw(st.sampled_from(cells))
+    leaves_some = entry and not all(is_excluded(cell, [{name: (entry[name],) for name in entry}]) for cell in cells)
+    return design, base, (entry,) if leaves_some and draw(st.booleans()) else ()
+
+
+@st.composite
 def specs(draw: st.DrawFn) -> SearchSpec:
     names = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True))
     num_factors = draw(st.integers(0, len(names)))
-    factors = {
-        name: tuple(draw(st.lists(VALUES[name], min_size=1, max_size=4, unique=True))) for name in names[:num_factors]
-    }
+    factors: dict[str, Factor] = {}
+    for name in names[:num_factors]:
+        others = draw(st.lists(st.sampled_from(sorted(factors)), unique=True, max_size=1)) if factors else []
+        factors[name] = Factor(
+            levels=tuple(draw(st.lists(VALUES[name], min_size=1, max_size=4, unique=True))),
+            when={other: factors[other].levels[:2] for other in others},
+        )
+    design, base, exclude = draw(designs(factors))
     parameters: dict[str, Domain] = {}
     for name in names[num_factors:]:
-        known = {**factors, **{other: domain.edges() for other, domain in parameters.items()}}
+        known = {name: factor.levels for name, factor in factors.items()}
+        known |= {other: domain.edges() for other, domain in parameters.items()}
         others = draw(st.lists(st.sampled_from(sorted(known)), unique=True, max_size=2)) if known else []
         parameters[name] = draw(domains(name, {other: known[other][:2] for other in others}))
     metric = draw(st.sampled_from(["val_accuracy", "val_loss"]))
@@ -404,6 +590,9 @@ def specs(draw: st.DrawFn) -> SearchSpec:
             augment=draw(st.sampled_from([(), ("crop",), ("flip", "crop")])),
         ),
         factors=factors,
+        design=design,
+        base=base,
+        exclude=exclude,
         parameters=parameters,
         training=TrainingSection.model_validate({draw(st.sampled_from(["epochs", "steps", "samples"])): 3}),
         search=SearchSection.model_validate(
@@ -413,6 +602,8 @@ def specs(draw: st.DrawFn) -> SearchSpec:
                 "goal": "minimize" if metric == "val_loss" else "maximize",
                 "seed": draw(st.integers(0, 2**70)),
                 "checkpoint_seconds": draw(st.floats(0, 1e6)),
+                "sampler": draw(st.sampled_from(["random", "tpe", {"name": "a.B", "c": [1, {"d": None}]}])),
+                "pruner": draw(st.sampled_from(["none", {"name": "patient", "patience": 2, "wraps": "median"}])),
             }
         ),
         resources=ResourcesSection(cpu=draw(st.integers(1, 64)), gpu=draw(st.floats(0, 1))),
@@ -439,3 +630,21 @@ def test_parameters_come_after_those_they_wait_for(spec: SearchSpec) -> None:
     assert set(order) <= set(NAMES)
     for name, domain in spec.parameters.items():
         assert all(order.index(other) < order.index(name) for other in domain.when if other in spec.parameters)
+
+
+@settings(max_examples=50)
+@given(specs())
+def test_what_is_sampled_lies_in_its_domain_and_exists_where_its_condition_holds(spec: SearchSpec) -> None:
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": Named(name="random")})})
+    storage = open_memory_storage()
+    for cell in cells(spec)[:2]:
+        _, chosen = Study(storage, spec, cell).ask()
+        assert chosen.keys() <= {*cell.levels, *spec.parameters}
+        assert cell.levels.items() <= chosen.items()
+        for name, domain in spec.parameters.items():
+            assert (name in chosen) == exists(domain, chosen)
+            if name in chosen and isinstance(domain, FloatRange):
+                assert domain.bounds[0] <= float(chosen[name]) <= domain.bounds[1]
+            elif name in chosen:
+                assert chosen[name] in domain.values()
+        Configuration.model_validate(chosen)

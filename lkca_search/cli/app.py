@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, models, run
+from lkca_search.cli import browse, data, models, plan, run, simulate
 from lkca_search.errors import UserError
 
 app = typer.Typer(
@@ -17,9 +17,11 @@ app = typer.Typer(
     help="How do image classifiers behave as training data gets scarce, and does LKCA help there?",
 )
 run.register(app)
+plan.register(app)
 browse.register(app)
 data.register(app)
 models.register(app)
+simulate.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,14 +2,20 @@
 
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.live import Live
 
-from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_standing
+from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_front, show_standing, standing_view
 from lkca_search.errors import UserError
 from lkca_search.storage import Home
+
+if TYPE_CHECKING:
+    from lkca_search.search.standings import SearchReader
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 
@@ -23,12 +29,38 @@ def register(app: typer.Typer) -> None:
     app.command()(ui)
 
 
-def status(name: Name, json: Json = False) -> None:
-    """Show how each cell of a search stands, also while it runs."""
-    from lkca_search.search.standings import search_standing
+def status(
+    name: Name,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until the driver ends.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 2.0,
+    json: Json = False,
+) -> None:
+    """Show how each cell of a search stands, also while it runs; with --watch until its driver ends, or Ctrl-C."""
+    from lkca_search.search.standings import SearchReader
 
-    standing = search_standing(Home.from_environment().started_search(name))
+    reader = SearchReader(Home.from_environment().started_search(name))
+    if watch:
+        try:
+            _watch(reader, every, json=json)
+        except KeyboardInterrupt:
+            return
+    standing = reader.read()
     echo_json(standing) if json else show_standing(standing)
+
+
+def _watch(reader: "SearchReader", seconds: float, *, json: bool) -> None:
+    """Show how a search stands while a driver is at work: in place in a terminal, else one below the other."""
+    standing = reader.read()
+    if not json and sys.stdout.isatty():
+        with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
+            while standing.is_driven:
+                live.update(standing_view(standing), refresh=True)
+                time.sleep(seconds)
+                standing = reader.read()
+    while standing.is_driven:
+        echo_json(standing) if json else show_standing(standing)
+        time.sleep(seconds)
+        standing = reader.read()
 
 
 def list_searches(json: Json = False) -> None:
@@ -52,19 +84,23 @@ def best(
     yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file that `rerun` accepts.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the best trial of a search, or of one of its cells."""
+    """Show the best trial of a search, or of one of its cells; where several metrics count, the Pareto front."""
+    from lkca_search.search.continuation import read_spec
     from lkca_search.search.rerun import TrialFile
-    from lkca_search.search.standings import find_record
+    from lkca_search.search.standings import find_front, front_trials
 
     if yaml and json:
         raise UserError("--yaml and --json are two formats; give one of them")
-    record = find_record(Home.from_environment().started_search(name), cell=cell)
+    folder = Home.from_environment().started_search(name)
+    search = read_spec(folder).search
+    front = find_front(folder, search, cell=cell)
     if yaml:
-        typer.echo(TrialFile.from_record(record).to_yaml(), nl=False)
-    elif json:
-        echo_json(record)
+        typer.echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
+    elif len(search.metrics) > 1:
+        trials = front_trials(front, search)
+        echo_json(trials) if json else show_front(trials, name)
     else:
-        show_best(record)
+        echo_json(front[0]) if json else show_best(front[0])
 
 
 def export(

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
 from lkca_search.records import Record, Result
 from lkca_search.value import Value
 
 if TYPE_CHECKING:
-    from lkca_search.search.standings import SearchStanding
+    from lkca_search.search.standings import CellStanding, FrontTrial, SearchStanding
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -26,39 +27,71 @@ def echo_json(value: Value | Sequence[Value] | Sequence[str]) -> None:
 
 def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; nothing is cut off, and outside a terminal a row is a line."""
-    table = Table(*(Column(name, overflow="fold") for name in header), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(table)
+    _print(_table([Column(name, overflow="fold") for name in header], rows))
 
 
 def show_standing(standing: "SearchStanding") -> None:
-    """Print a search's table of cells, and the best of all."""
-    rows = [
-        (
-            cell.cell,
-            "" if cell.num_train_images is None else str(cell.num_train_images),
-            f"{cell.complete + cell.pruned + cell.failed}/{cell.budget}",
-            str(cell.running),
-            str(cell.pruned),
-            str(cell.failed),
-            "" if cell.best_value is None else f"{cell.best_value:.4f}",
-            cell.best_trial or "",
-        )
-        for cell in standing.cells
-    ]
+    """Print a search's table of cells."""
+    _print(standing_view(standing))
+
+
+def standing_view(standing: "SearchStanding") -> RenderableType:
+    """A search's table of cells. A column that would be empty in every cell is left out, so that the rest fits."""
+    rows = [_cell_row(cell) for cell in standing.cells]
+    shown = [i for i in range(len(_COLUMNS)) if i < 3 or any(row[i] for row in rows)]
+    columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
     state = "running" if standing.is_driven else "not running"
-    unfinished = "running" if standing.is_driven else "cut off"
-    typer.echo(f"search {standing.name}: {standing.num_finished} of {standing.num_planned} trials finished, {state}")
-    echo_rows(("cell", "images", "done", unfinished, "pruned", "failed", f"best {standing.metric}", "best trial"), rows)
+    if standing.is_driven and standing.seconds_left:
+        state += f", about {_span(standing.seconds_left)} left"
+    title = f"search {standing.name}: {standing.num_finished} of {standing.num_planned} trials finished, {state}"
+    better = "highest" if standing.goal == "maximize" else "lowest"
+    return Group(
+        Text(f"{title}; best by the {better} {standing.metric}"),
+        _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
+    )
+
+
+_COLUMNS = (
+    *("cell", "images", "done", "running", "cut", "pruned", "failed", "best", "trial"),
+    *("steps", "samples", "time", "left"),
+)
+
+
+def _cell_row(cell: "CellStanding") -> tuple[str, ...]:
+    mark = "exhausted" if cell.exhausted else "plateau" if cell.at_plateau else ""
+    return (
+        cell.cell,
+        "" if cell.num_train_images is None else str(cell.num_train_images),
+        f"{cell.num_finished}/{cell.budget}",
+        *(str(count or "") for count in (cell.running, cell.cut_off, cell.pruned, cell.failed)),
+        "" if cell.best_value is None else f"{cell.best_value:.4f}",
+        (cell.best_trial or "").rpartition("/")[2],
+        _steps(cell),
+        human(cell.samples) if cell.samples else "",
+        _span(cell.seconds) if cell.seconds else "",
+        _span(cell.seconds_left) if cell.left and cell.seconds_left else mark,
+    )
+
+
+def _steps(cell: "CellStanding") -> str:
+    """Steps spent, and where trials ended early, those that were planned."""
+    spent, planned = human(cell.steps), human(cell.planned_steps)
+    return "" if not cell.planned_steps else spent if spent == planned else f"{spent}/{planned}"
 
 
 def show_what_next(standing: "SearchStanding") -> None:
     """Print what to type once `run` has ended."""
-    if standing.num_finished < standing.num_planned:
-        typer.echo(f"\n{standing.num_planned - standing.num_finished} trials are left: the same command continues")
+    if standing.num_left:
+        typer.echo(f"\n{standing.num_left} trials are left: the same command continues")
     typer.echo("\nbrowse   lkca-search ui")
     typer.echo(f"best     lkca-search best {standing.name}\nrerun    lkca-search rerun {standing.name}")
+
+
+def show_front(front: Sequence["FrontTrial"], search: str) -> None:
+    """Print the trials of a Pareto front, a row each, and how to train one again."""
+    metrics = list(front[0].values)
+    echo_rows(("trial", *metrics), [(trial.trial_id, *map(_number, trial.values.values())) for trial in front])
+    typer.echo(f"\nrerun    lkca-search rerun {search} --trial {front[0].trial_id}")
 
 
 def show_best(record: Record) -> None:
@@ -69,8 +102,8 @@ def show_best(record: Record) -> None:
         rows += [
             ("model", record.facts.model),
             ("train images", str(record.facts.num_train_images)),
-            ("parameters", _human(record.facts.num_parameters)),
-            ("FLOPs an image", _human(record.facts.flops)),
+            ("parameters", human(record.facts.num_parameters)),
+            ("FLOPs an image", human(record.facts.flops)),
         ]
     echo_rows(("name", "value"), rows)
     typer.echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
@@ -84,13 +117,38 @@ def show_result(result: Result) -> None:
     )
 
 
-def _human(count: int) -> str:
+def human(count: int) -> str:
     """A count in three digits: 1.03M, 62.1M, 940."""
     for digits, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if count >= 0.9995 * 10**digits:
             share = count / 10**digits
             return f"{share:.{2 if share < 9.995 else 1 if share < 99.95 else 0}f}{unit}"
     return str(count)
+
+
+def _number(value: float) -> str:
+    """A whole number in full, another one in four decimals."""
+    return str(int(value)) if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
+
+
+def _span(seconds: float) -> str:
+    """A span of time in its own unit: 42 s, 12 min, 3.4 h, 11 d."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 99.5 * 3600 else f"{seconds / 86400:.0f} d"
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, dense: bool = False) -> Table:
+    table = Table(*columns, box=None, pad_edge=False, collapse_padding=dense)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _print(view: RenderableType) -> None:
+    Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(view)
 
 
 def _as_list(value: Value | Sequence[Value] | Sequence[str]) -> Sequence[Value | str]:

@@ -1,4 +1,4 @@
-"""Commands that train: run, rerun."""
+"""Commands that train, and the one that ends a training: run, stop, rerun."""
 
 import os
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     app.command()(run)
+    app.command()(stop)
     app.command()(rerun)
 
 
@@ -29,10 +30,16 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the search; by default that of the file.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; by default one of this machine's own.")] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="Cores for a cluster of one's own.")] = None,
+    hours: Annotated[float | None, typer.Option(help="limits.hours: no new trial after these.")] = None,
+    max_failures: Annotated[int | None, typer.Option(help="limits.max_failures: no new trial after more.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="No new trial after one that failed.")] = False,
     json: Json = False,
 ) -> None:
-    """Start a search, or continue it: the same command goes on where it was cut off."""
-    space_file = read_space_file(space, overrides or ())
+    """Start a search, or continue it: the same command goes on where it was cut off.
+
+    Ctrl-C finishes the trials that run and ends; a second one ends at once.
+    """
+    space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
     folder = home.search(name or space.stem)
     from lkca_search.search.launch import launch
@@ -44,7 +51,7 @@ def run(
     address = address or os.environ.get("RAY_ADDRESS") or None
     with progress(space_file.spec, folder, quiet=json) as console:
         outcome = launch(
-            space_file, folder, home=home, place=place, console=console, address=address, num_cpus=num_cpus
+            space_file, folder, home=home, place=place, console=console, say=_say, address=address, num_cpus=num_cpus
         )
     if json:
         echo_json(outcome.standing)
@@ -54,8 +61,33 @@ def run(
     if outcome.tracking_error is not None:
         missing = f"MLflow lacks at least {outcome.num_untracked} trials ({outcome.tracking_error})"
         typer.echo(f"{missing}; nothing is lost: the same command sends them", err=True)
+    if outcome.halted is not None:
+        typer.echo(f"ended early: {outcome.halted}", err=True)
     if not outcome.standing.is_answered:
         raise typer.Exit(1)
+
+
+def stop(
+    name: Annotated[str, typer.Argument(help="Name of the search.")],
+    now: Annotated[bool, typer.Option("--now", help="Abandon the trials that run; `run` goes on with them.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and do not wait for the end.")] = False,
+    json: Json = False,
+) -> None:
+    """End a search that runs, from any terminal: what runs is finished, nothing new is started; `run` continues it."""
+    from lkca_search.search.standings import search_standing
+    from lkca_search.search.stopping import request_stop, wait_until_stopped
+
+    folder = Home.from_environment().started_search(name)
+    request_stop(folder, now=now)
+    if not no_wait:
+        wait_until_stopped(folder)
+    standing = search_standing(folder)
+    if json:
+        echo_json(standing)
+        return
+    has_ended = "is asked to end" if no_wait else "has ended"
+    done = f"{standing.num_finished} of {standing.num_planned} trials are finished, {standing.num_left} are left"
+    typer.echo(f"search {name} {has_ended}: {done}")
 
 
 def rerun(
@@ -85,6 +117,19 @@ def rerun(
     typer.echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r}{recorded}")
     for change in outcome.changes:
         typer.echo(f"  {change}")
+
+
+def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -> list[str]:
+    """The overrides that the options of `run` stand for."""
+    if fail_fast and max_failures is not None:
+        raise UserError("--fail-fast is --max-failures 0; give one of them")
+    failures = 0 if fail_fast else max_failures
+    named = {"limits.hours": hours, "limits.max_failures": failures}
+    return [f"{name}={value}" for name, value in named.items() if value is not None]
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _place(home: Home) -> "DataPlace":

@@ -4,21 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from lkca_search.errors import SearchError
+from lkca_search.search.cells import Cell, cells
+from lkca_search.space import Domain, holds
 from lkca_search.space_file import SpaceFile
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 
 _FREE = ("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau")
 
+_WHOLE = ("search.sampler", "search.pruner")
+"""Mappings that are shown in one piece."""
+
 
 def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     """Write a space file into a search's folder; SearchError, with the differences, if it does not continue the search.
 
-    A continuation may add trials to each cell and levels to a factor; everything else stays.
+    A continuation may add trials to each cell, and cells: levels, families with what applies to them alone, entries of
+    `exclude` taken out. No cell that has started may be left out, and within the cells that there were nothing changes.
     """
     if folder.spec.exists():
-        old = read_spec(folder)
-        differences = _differences(old.model_dump(by_alias=True), space_file.spec.model_dump(by_alias=True))
+        differences = _differences(read_spec(folder), space_file.spec, folder)
         if differences:
             listing = "\n".join(f"  {name}: {was!r} -> {now!r}" for name, was, now in differences)
             raise SearchError(
@@ -34,26 +39,45 @@ def read_spec(folder: SearchFolder) -> SearchSpec:
     return SearchSpec.model_validate_json(folder.spec.read_bytes())
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    was, now = dict(_flatten(old)), dict(_flatten(new))
+def _differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[tuple[str, Any, Any]]:
+    was, now = (dict(_flatten(spec.model_dump(by_alias=True))) for spec in (old, new))
+    extended = {"search.trials_per_cell"} if new.search.trials_per_cell > old.search.trials_per_cell else set()
+    if _keys(old, with_excluded=True) <= _keys(new, with_excluded=True):
+        extended.add("factors")
+    if not any((folder.trials / key).exists() for key in _keys(old) - _keys(new)):
+        extended.add("exclude")
+    names = old.parameters.keys() | new.parameters.keys()
+    extended |= {f"parameters.{name}" for name in names if _is_same_in_each_cell(name, old, new)}
     return [
         (name, was.get(name), now.get(name))
         for name in sorted(was.keys() | now.keys())
-        if was.get(name) != now.get(name) and not _extends(name, was.get(name), now.get(name))
+        if was.get(name) != now.get(name)
+        and not any(f"{name}.".startswith(f"{section}.") for section in (*_FREE, *extended))
     ]
 
 
-def _extends(name: str, was: Any, now: Any) -> bool:
-    if name in _FREE:
-        return True
-    if name == "search.trials_per_cell":
-        return bool(now > was)
-    return name.startswith("factors.") and bool(was) and bool(now) and set(was) <= set(now)
+def _keys(spec: SearchSpec, *, with_excluded: bool = False) -> set[str]:
+    return {cell.key for cell in cells(spec, with_excluded=with_excluded)}
+
+
+def _is_same_in_each_cell(name: str, old: SearchSpec, new: SearchSpec) -> bool:
+    """Whether a parameter is in each cell that there was what it was; what is new may concern new cells alone."""
+    return all(_domain_in(cell, name, old) == _domain_in(cell, name, new) for cell in cells(old))
+
+
+def _domain_in(cell: Cell, name: str, spec: SearchSpec) -> Domain | None:
+    """A parameter's domain in a cell, with what is left of its condition; None if it never exists there."""
+    domain = spec.parameters.get(name)
+    if domain is None:
+        return None
+    of_factors = {other: values for other, values in domain.when.items() if other in spec.factors}
+    rest = {other: values for other, values in domain.when.items() if other not in spec.factors}
+    return domain.model_copy(update={"when": rest}) if holds(of_factors, cell.levels) else None
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for name, inner in value.items():
-        is_section = isinstance(inner, Mapping)
+        is_section = isinstance(inner, Mapping) and f"{prefix}{name}" not in _WHOLE
         flat += _flatten(inner, f"{prefix}{name}.") if is_section else [(f"{prefix}{name}", inner)]
     return flat

@@ -12,6 +12,8 @@ from lkca_search.models.family import without_common
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.models.registry import resolve
 from lkca_search.search.cells import Cell, cells, exists
+from lkca_search.search.samplers import named_problems
+from lkca_search.search.studies import suggestion_problems
 from lkca_search.spec import SearchSpec, parameter_order
 
 T = TypeVar("T")
@@ -23,16 +25,17 @@ _COMPARED = 4
 
 
 def design_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
-    """Every rule that a configuration of the search can break on images of this shape, each broken rule once.
+    """Every rule that the sampler, the pruner or a configuration breaks on images of this shape, each once.
 
     Parameters are tried at their edges (all values of a choice or a short range), in every combination of those that
     shape the model or decide where another exists, up to 20,000 a cell, or 64 spread over them where widths are to be
     found for `match_parameters`. Where no rule is broken, two cells that give the same model break one.
     """
+    yield from list(named_problems(spec)) or suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
     for cell in cells(spec):
-        for configuration in map(without_common, _edge_configurations(spec, cell)):
+        for configuration in map(without_common, edge_configurations(spec, cell)):
             if configuration in checked:
                 continue
             checked.add(configuration)
@@ -47,12 +50,12 @@ def design_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> It
 def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Every cell that gives the same model as an earlier one, for all that their parameters can be."""
     seen: set[str] = set()
-    earlier: dict[tuple[Scalar, ...], list[tuple[Cell, list[Configuration]]]] = {}
+    earlier: dict[tuple[tuple[str, Scalar], ...], list[tuple[Cell, list[Configuration]]]] = {}
     for cell in cells(spec):
-        configurations = list(_edge_configurations(spec, cell))
-        alike = earlier.setdefault(tuple(level for name, level in cell.levels.items() if name not in SHAPING), [])
+        configurations = list(edge_configurations(spec, cell))
+        alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in SHAPING), [])
         for other, others in alike:
-            pairs = list(zip(_spread(configurations, _COMPARED), _spread(others, _COMPARED), strict=False))
+            pairs = list(zip(spread(configurations, _COMPARED), spread(others, _COMPARED), strict=False))
             if len(configurations) == len(others) and all(
                 gives_same_model(one, two, shape, num_classes) for one, two in pairs
             ):
@@ -60,7 +63,8 @@ def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Itera
                 rule = f"a factor level must change the model: {_differences(one, two)} give the same one"
                 if rule not in seen:
                     seen.add(rule)
-                    factor = next(name for name in cell.levels if cell.levels[name] != other.levels[name])
+                    names = {**cell.levels, **other.levels}
+                    factor = next(name for name in names if cell.levels.get(name) != other.levels.get(name))
                     yield Problem(("factors", factor), rule)
                 break
         else:
@@ -74,15 +78,15 @@ def _differences(one: Configuration, other: Configuration) -> str:
     return " and ".join(",".join(f"{name}={value}" for name, value in side if value is not None) for side in sides)
 
 
-def _edge_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
+def edge_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """The configurations at which a cell is tried."""
     combinations = list(islice(_edge_combinations(spec, cell), _MOST_COMBINATIONS))
-    matched = "match_parameters" in spec.factors or "match_parameters" in spec.parameters
-    tried = _spread(combinations, _MOST_MATCHED) if matched else combinations
+    matched = "match_parameters" in cell.levels or "match_parameters" in spec.parameters
+    tried = spread(combinations, _MOST_MATCHED) if matched else combinations
     return [Configuration.model_validate(chosen) for chosen in tried]
 
 
-def _spread(items: list[T], count: int) -> list[T]:
+def spread(items: list[T], count: int) -> list[T]:
     """So many of the items, evenly spaced, the first and the last among them; all if there are no more."""
     if len(items) <= count:
         return items
@@ -117,9 +121,10 @@ def _written_location(spec: SearchSpec, location: tuple[str | int, ...]) -> tupl
 
 def data_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]:
     """Every size of a subset, as a level or at a parameter's edge, that cannot be drawn from these labels."""
+    found = cells(spec)
     for name in ("data_fraction", "images_per_class"):
         for section, values in (
-            ("factors", spec.factors.get(name, ())),
+            ("factors", tuple(dict.fromkeys(cell.levels[name] for cell in found if name in cell.levels))),
             ("parameters", spec.parameters[name].edges() if name in spec.parameters else ()),
         ):
             for value in values:

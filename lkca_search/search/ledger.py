@@ -8,6 +8,7 @@ running for its next attempt.
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from lkca_search.configuration import Configuration, ImageShape, Scalar
@@ -88,7 +89,7 @@ class Ledger:
         self._shape = shape
         self._num_classes = num_classes
         self._tracker = tracker
-        self._driver = _next_driver(folder)
+        self._driver = folder.next_driver()
         self._opened = time.monotonic()
         self._num_failed = 0
         storage = storage or open_storage(folder.ledger)
@@ -96,6 +97,7 @@ class Ledger:
         self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.goals[0]) for cell in self._studies}
         self._first_of: dict[str, dict[Suggestion, int]] = {cell: {} for cell in self._studies}
         self._num_started = dict.fromkeys(self._studies, 0)
+        self._exhausted = {cell for cell in self._studies if (folder.exhausted / cell).exists()}
         self._waiting: deque[TrialStart] = deque()
         self._live: dict[str, _Live] = {}
         self._retries: dict[str, int] = {}
@@ -110,6 +112,12 @@ class Ledger:
     def may_assign_later(self) -> bool:
         """Whether `assign`, having returned None, may still return a trial: one that runs may die and go on."""
         return bool(self._live) and self.halted is None
+
+    @property
+    def may_assign(self) -> bool:
+        """Whether `assign` may return a trial, as far as can be said without asking a sampler."""
+        self._check_limits()
+        return self.halted is None and self.num_due > 0
 
     def halt(self, reason: str) -> None:
         """Start no trial from now on; the first reason stands."""
@@ -129,11 +137,14 @@ class Ledger:
             if start is not None:
                 return self._hand_out(start)
             write_atomically(self.folder.exhausted / cell, b"")
+            self._exhausted.add(cell)
         return None
 
     def _ask(self, cell: str) -> TrialStart | None:
         """A new trial of a cell; None if its sampler keeps to what it has suggested before."""
         for _ in range(_MOST_REPEATS):
+            if self._studies[cell].is_exhausted:
+                return None
             number, chosen = self._studies[cell].ask()
             if not self._repeats(cell, number):
                 self._num_started[cell] += 1
@@ -149,7 +160,7 @@ class Ledger:
         return first != number
 
     def _num_unstarted(self, cell: str) -> int:
-        if self._plateaus[cell].is_reached or (self.folder.exhausted / cell).exists():
+        if cell in self._exhausted or self._plateaus[cell].is_reached:
             return 0
         return max(0, self.spec.search.trials_per_cell - self._num_started[cell])
 
@@ -215,18 +226,18 @@ class Ledger:
     def _recover(self) -> None:
         """Tell what was recorded but not told, end repeats that were cut off, and line up what was running."""
         for cell, study in self._studies.items():
-            for frozen in study.trials():
+            trials = [trial for trial in study.trials() if not (study.is_repeat(trial) and trial.state.is_finished())]
+            finished = [trial for trial in trials if trial.state.is_finished()]
+            for frozen in sorted(finished, key=lambda trial: trial.datetime_complete or datetime.max):
+                self._count(cell, State[frozen.state.name], frozen.values[0] if frozen.values else None)
+            for frozen in trials:
                 number = frozen.number
                 path = self.folder.trial(f"{cell}/{number}").record
-                if study.is_repeat(frozen) and frozen.state.is_finished():
-                    continue
-                if frozen.state.is_finished():
+                if frozen.state.is_finished() or path is not None:
                     self._first_of[cell].setdefault(study.suggestion(number), number)
-                    self._count(cell, State[frozen.state.name], frozen.values[0] if frozen.values else None)
-                elif path is not None:
-                    self._first_of[cell].setdefault(study.suggestion(number), number)
+                if not frozen.state.is_finished() and path is not None:
                     self._commit(Record.model_validate_json(path.read_bytes()))
-                else:
+                elif not frozen.state.is_finished():
                     started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
                     chosen = study.adopt(frozen)
                     if self._repeats(cell, number):
@@ -281,9 +292,3 @@ class Ledger:
         self._num_failed += state is State.FAIL
         if state is State.COMPLETE and value is not None:
             self._plateaus[cell].add(value)
-
-
-def _next_driver(folder: SearchFolder) -> int:
-    drivers = int(folder.drivers.read_text()) + 1 if folder.drivers.exists() else 1
-    write_atomically(folder.drivers, str(drivers).encode())
-    return drivers

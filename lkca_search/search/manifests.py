@@ -8,6 +8,7 @@ from lkca_search.configuration import SUBSET_NAMES, Configuration, Scalar
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images, indices_hash
 from lkca_search.errors import SearchError
+from lkca_search.search.cells import Cell, cells
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import DataSection, SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
@@ -104,18 +105,19 @@ def split_seed(spec: SearchSpec) -> int:
 def _subset_configurations(spec: SearchSpec) -> Iterator[Configuration]:
     """Every distinct size and draw that the search can ask for; of a range its edges."""
     seen: set[Configuration] = set()
-    for values in product(*(_values(spec, name) for name in SUBSET_NAMES)):
-        given = {name: value for name, value in zip(SUBSET_NAMES, values, strict=True) if value is not None}
-        configuration = Configuration.model_validate(given)
-        if configuration not in seen:
-            seen.add(configuration)
-            yield configuration
+    for cell in cells(spec):
+        for values in product(*(_values(spec, cell, name) for name in SUBSET_NAMES)):
+            given = {name: value for name, value in zip(SUBSET_NAMES, values, strict=True) if value is not None}
+            configuration = Configuration.model_validate(given)
+            if configuration not in seen:
+                seen.add(configuration)
+                yield configuration
 
 
-def _values(spec: SearchSpec, name: str) -> tuple[Scalar | None, ...]:
-    """What a name can be, None for where it is not given."""
-    if name in spec.factors:
-        return spec.factors[name]
+def _values(spec: SearchSpec, cell: Cell, name: str) -> tuple[Scalar | None, ...]:
+    """What a name can be in a cell, None for where it is not given."""
+    if name in cell.levels:
+        return (cell.levels[name],)
     if name not in spec.parameters:
         return (None,)
     domain = spec.parameters[name]

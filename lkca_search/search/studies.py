@@ -1,19 +1,24 @@
-"""The bridge to Optuna: one durable study a cell, asked, reported to and told. Nothing else imports Optuna."""
+"""The bridge to Optuna: one durable study a cell, asked, reported to and told.
+
+Nothing else imports Optuna, but for `samplers.py`, which loads classes by their dotted paths.
+"""
 
 import logging
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lkca_search.configuration import Scalar
+from lkca_search.errors import Problem
 from lkca_search.records import State
-from lkca_search.search.cells import Cell, exists
+from lkca_search.search.cells import Cell, cells, exists, points
+from lkca_search.search.samplers import description, make_pruner, make_sampler
 from lkca_search.seeds import derive_seed
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec import SearchSpec, parameter_order
@@ -32,6 +37,12 @@ def open_storage(ledger: Path, *, read_only: bool = False) -> optuna.storages.RD
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}})
 
 
+def open_memory_storage() -> Storage:
+    """Make a storage that ends with the process: for a search that is tried out, not kept."""
+    optuna.logging.set_verbosity(logging.WARNING)
+    return optuna.storages.InMemoryStorage()
+
+
 class Study:
     """One cell's Optuna study. A sampler is seeded by (seed, cell, trial number): a suggestion depends on no timing."""
 
@@ -44,9 +55,16 @@ class Study:
             directions=list(spec.search.goals),
             load_if_exists=True,
             sampler=RandomSampler(),
-            pruner=_PRUNERS[spec.search.pruner](spec.training.num_reports),
+            pruner=make_pruner(spec.search.pruner, num_reports=spec.training.num_reports),
         )
+        self._points = points(spec, cell) if spec.search.sampler.name == "grid" else None
         self._live: dict[int, Trial] = {}
+        self._note_what_is_used()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether a grid was tried in full: what is asked from now on repeats what was suggested before."""
+        return self._points is not None and len(self.trials()) >= len(self._points)
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial of the cell, those that repeat an earlier one included, in order of number."""
@@ -55,6 +73,10 @@ class Study:
     def is_repeat(self, frozen: FrozenTrial) -> bool:
         """Whether a trial was found to repeat an earlier one, and so was never trained."""
         return _REPEATS in frozen.user_attrs
+
+    def enqueue(self, suggestion: Mapping[str, Scalar]) -> None:
+        """Have one of the next trials take these values, after those enqueued before."""
+        self._study.enqueue_trial(dict(suggestion))
 
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """Start a trial; return its number and the values of the names that the cell leaves open."""
@@ -107,9 +129,59 @@ class Study:
     def _sampler(self, number: int) -> BaseSampler:
         search = self._spec.search
         seed = derive_seed(search.seed, "sampler", self._cell.key)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's `group`, which conditions need, and QMC
-            return _SAMPLERS[search.sampler](seed, number)
+        if self._points is not None:
+            return GridSampler(points=self._points, seed=seed)
+        sampler: BaseSampler = make_sampler(search.sampler, seed=seed, number=number)
+        return sampler
+
+    def _note_what_is_used(self) -> None:
+        """Write sampler, pruner and Optuna's version into the study; of versions all that drove it."""
+        search, num_reports, noted = self._spec.search, self._spec.training.num_reports, self._study.user_attrs
+        versions = [version for version in noted.get("optuna_version", "").split(", ") if version]
+        used = {
+            "sampler": description("sampler", search.sampler, num_reports=num_reports),
+            "pruner": description("pruner", search.pruner, num_reports=num_reports),
+            "optuna_version": ", ".join(dict.fromkeys([*versions, optuna.__version__])),
+        }
+        for name, value in used.items():
+            if noted.get(name) != value:
+                self._study.set_user_attr(name, value)
+
+
+def suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
+    """Why a sampler that can be made cannot suggest: other people's refuse some domains when they first see them."""
+    try:
+        Study(open_memory_storage(), spec, cells(spec)[0]).ask()
+    except Exception as error:
+        name = spec.search.sampler.name
+        yield Problem(("search", "sampler"), f"sampler {name} cannot suggest: {type(error).__name__}: {error}")
+
+
+class GridSampler(BaseSampler):
+    """Every point once, in an order drawn from the seed: a trial's number says which.
+
+    As Optuna's sampler of that name, which takes every combination of values and knows no conditions.
+    """
+
+    def __init__(self, *, points: Sequence[dict[str, Scalar]], seed: int) -> None:
+        self._points = list(points)
+        random.Random(seed).shuffle(self._points)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: each name is sampled by itself."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing: each name is sampled by itself."""
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The name's value at the trial's point; the points begin again after the last."""
+        return self._points[trial.number % len(self._points)][param_name]
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> Scalar:
@@ -121,37 +193,7 @@ def _suggest(trial: Trial, name: str, domain: Domain) -> Scalar:
             assert chosen is not None
             return chosen
         case IntRange():
-            return trial.suggest_int(name, *domain.bounds, step=domain.step, log=domain.log)
+            values = domain.values()  # their last, where the step does not lead to the upper bound
+            return trial.suggest_int(name, values[0], values[-1], step=domain.step, log=domain.log)
         case FloatRange():
             return trial.suggest_float(name, *domain.bounds, log=domain.log)
-
-
-def _tpe(seed: int, number: int) -> BaseSampler:
-    return TPESampler(
-        seed=derive_seed(seed, number), n_startup_trials=10, multivariate=True, group=True, constant_liar=True
-    )
-
-
-def _random(seed: int, number: int) -> BaseSampler:
-    return RandomSampler(seed=derive_seed(seed, number))
-
-
-def _qmc(seed: int, number: int) -> BaseSampler:
-    # One sequence a cell: the sampler counts the position itself, in the study.
-    return QMCSampler(
-        qmc_type="sobol",
-        scramble=True,
-        seed=seed,
-        independent_sampler=_random(seed, number),
-        warn_independent_sampling=False,
-    )
-
-
-_SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {"tpe": _tpe, "random": _random, "qmc": _qmc}
-
-_PRUNERS: Mapping[str, Callable[[int], BasePruner]] = {
-    "none": lambda _reports: NopPruner(),
-    "median": lambda _reports: MedianPruner(n_startup_trials=5, n_warmup_steps=0, interval_steps=1, n_min_trials=1),
-    "hyperband": lambda reports: HyperbandPruner(min_resource=1, max_resource=reports, reduction_factor=3),
-    "successive_halving": lambda _reports: SuccessiveHalvingPruner(min_resource=1, reduction_factor=4),
-}

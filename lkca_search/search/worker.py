@@ -58,7 +58,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             self._saved_step = self._training.step
             self._results = self._training.results()
         result = next(self._results)
-        done = result.step == self._training.last_step
+        done = self._training.is_last(result)
         overdue = time.monotonic() - self._saved_time >= self._assignment.checkpoint_seconds
         if overdue and not done and result.step > self._saved_step:
             folder = Path(self._assignment.attempt_folder)

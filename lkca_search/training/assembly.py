@@ -91,6 +91,7 @@ def open_training(
         schedule=schedule,
         configuration=configuration,
         seed=spec.seed,
+        patience=training.patience,
     )
     state = load_newest_checkpoint(checkpoints)
     if state is not None:

@@ -33,13 +33,16 @@ class Training:
         schedule: Schedule,
         configuration: Configuration,
         seed: int,
+        patience: int | None = None,
     ) -> None:
+        """`patience`: results without a higher val_accuracy after which the training ends before its last step."""
         self.model = model
         self._batches = batches
         self._validation = validation
         self._schedule = schedule
         self._label_smoothing = configuration.label_smoothing
         self._seed = seed
+        self._patience = patience
         device = next(model.parameters()).device
         self._cuda_devices = [device] if device.type == "cuda" else []
         self._curve: list[Result] = []
@@ -54,8 +57,12 @@ class Training:
 
     @property
     def last_step(self) -> int:
-        """The step of the last result."""
+        """The step of the last result of a training that is not ended by its patience."""
         return self._schedule.steps
+
+    def is_last(self, result: Result) -> bool:
+        """Whether a result, the training's own, is the one it ends with."""
+        return result.step == self.last_step or self._out_of_patience(result.step)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold; to be taken between two results."""
@@ -75,8 +82,17 @@ class Training:
         """Train to the end, yielding a result at each report; TrainingDiverged at a loss that is not finite."""
         yield from tuple(self._curve)
         for stop in self._schedule.reports[len(self._curve) :]:
+            if self._out_of_patience(self.step):
+                return
             self._curve.append(self._advance(stop))
             yield self._curve[-1]
+
+    def _out_of_patience(self, step: int) -> bool:
+        """Whether as many results as the patience, up to that of a step, were no better than one before them."""
+        accuracies = [result.val_accuracy for result in self._curve if result.step <= step]
+        if self._patience is None or not accuracies:
+            return False
+        return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= self._patience
 
     def _advance(self, stop: int) -> Result:
         start, begun = self.step, time.perf_counter()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from made_records import CELL, SPACE, make_record, make_search
+from made_records import CELL, FACTS, SPACE, make_record, make_search
 from running import Command, parsed
 
 from lkca_search import __version__
@@ -16,6 +16,7 @@ from lkca_search.search.rerun import TrialFile
 from lkca_search.storage import Home
 
 VIT = "family=vit,data_fraction=1.0"
+VIT_SMALL = "family=vit,data_fraction=0.1"
 
 
 @pytest.fixture
@@ -54,6 +55,10 @@ SPACE_MISTAKES = {
         ("export nowhere", ["there is no search 'nowhere'"]),
         ("rerun nowhere", ["there is no search 'nowhere'"]),
         ("status ../made", ["a search's name starts with a letter or digit", "'../made'"]),
+        ("status nowhere --watch", ["there is no search 'nowhere'"]),
+        ("stop nowhere", ["there is no search 'nowhere'"]),
+        ("stop made", ["search 'made' is not running"]),
+        ("stop made --now --no-wait --json", ["search 'made' is not running"]),
         ("best made --cell family=lkca", ["has no cell 'family=lkca'", CELL, VIT]),
         ("best made --cell family=vit,data_fraction=0.1", ["has no complete trial yet in cell family=vit"]),
         ("best made --yaml --json", ["--yaml and --json"]),
@@ -71,6 +76,9 @@ SPACE_MISTAKES = {
         ("run good.yaml search.seed", ["an override is key.sub=value", "(override 'search.seed')"]),
         ("run good.yaml search.sed=1", ["unknown key search.sed; did you mean seed? (override 'search.sed=1')"]),
         ("run good.yaml search.seed=[0.1]", ["got (0.1,) (override 'search.seed=[0.1]')"]),
+        ("run good.yaml --fail-fast --max-failures 2", ["--fail-fast is --max-failures 0; give one of them"]),
+        ("run good.yaml --hours 0", ["limits.hours: input should be greater than 0, got 0.0 (override"]),
+        ("run good.yaml --max-failures -1", ["limits.max_failures: input should be", "got -1 (override"]),
         ("run good.yaml --name a/b", ["a search's name starts with a letter or digit", "'a/b'"]),
     ],
 )
@@ -143,9 +151,11 @@ def test_status_counts_what_each_cell_has(command: Command, made: list[Record]) 
     )
     cells = {cell["cell"]: cell for cell in found["cells"]}
     assert list(cells) == [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
-    counts = ("complete", "pruned", "failed", "running", "budget")
-    assert [cells[CELL][name] for name in counts] == [2, 1, 0, 0, 3]
-    assert [cells[VIT][name] for name in counts] == [1, 0, 1, 1, 3]
+    counts = ("complete", "pruned", "failed", "running", "cut_off", "left", "budget")
+    assert [cells[CELL][name] for name in counts] == [2, 1, 0, 0, 0, 0, 3]
+    assert [cells[VIT][name] for name in counts] == [1, 0, 1, 0, 1, 1, 3]
+    spent = ("planned_steps", "steps", "samples", "seconds")
+    assert [cells[CELL][name] for name in spent] == [60, 60, 1920, 6.0]
     assert (cells[CELL]["best_trial"], cells[CELL]["best_value"]) == (f"{CELL}/1", 0.75)
     assert cells[CELL]["num_train_images"] == 129
     assert cells["family=vit,data_fraction=0.1"]["best_trial"] is None
@@ -154,10 +164,25 @@ def test_status_counts_what_each_cell_has(command: Command, made: list[Record]) 
 def test_status_shows_whole_names_a_cell_a_line(command: Command, made: list[Record]) -> None:
     code, out, err = command("status", "made")
     assert (code, err) == (0, "")
-    assert out.startswith("search made: 5 of 12 trials finished, not running\n")
-    lines = {words[0]: words[1:] for line in out.splitlines()[2:] if (words := line.split())}
-    assert lines[CELL] == ["129", "3/3", "0", "1", "0", "0.7500", f"{CELL}/1"]
-    assert lines["family=vit,data_fraction=0.1"] == ["0/3", "0", "0", "0"]
+    title, header, *rows = out.splitlines()
+    assert title == "search made: 5 of 12 trials finished, not running; best by the highest val_accuracy"
+    assert header.split() == [
+        *("cell", "images", "done", "cut", "pruned", "failed", "best", "trial", "steps", "samples", "time"),
+    ]
+    lines = {words[0]: words[1:] for line in rows if (words := line.split())}
+    assert lines[CELL] == ["129", "3/3", "1", "0.7500", "1", "60", "1.92k", "6", "s"]
+    assert lines[VIT] == ["129", "2/3", "1", "1", "0.7500", "0", "20", "640", "2", "s"]
+    assert lines["family=vit,data_fraction=0.1"] == ["0/3"]
+
+
+def test_a_table_of_cells_fits_a_hundred_columns(command: Command, made: list[Record]) -> None:
+    _, out, _ = command("status", "made")
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 100
+
+
+def test_a_search_that_nobody_drives_is_watched_once(command: Command, made: list[Record]) -> None:
+    assert command("status", "made", "--watch") == command("status", "made")
+    assert parsed(command("status", "made", "--watch", "--json")) == parsed(command("status", "made", "--json"))
 
 
 def test_status_says_that_a_search_is_driven(command: Command, made: list[Record]) -> None:
@@ -177,6 +202,30 @@ def test_best_is_the_first_complete_trial_of_the_best_value(command: Command, ma
     for row in (["kernel_size", "3"], ["parameters", "1.23k"], ["FLOPs", "an", "image", "62.1M"]):
         assert row in rows
     assert out.endswith(f"rerun    lkca-search rerun made --trial {CELL}/1\n")
+
+
+def test_best_of_several_metrics_is_their_pareto_front(command: Command) -> None:
+    small = FACTS.model_copy(update={"num_parameters": 600})
+    records = [
+        make_record(0, accuracy=0.5, facts=small),
+        make_record(1, accuracy=0.5),
+        make_record(2, accuracy=0.75),
+        make_record(0, accuracy=0.25, family="vit", facts=small),
+    ]
+    make_search("several", records, "search.metric=[val_accuracy, num_parameters]", "search.goal=[maximize, minimize]")
+    front = [
+        {"trial_id": f"{CELL}/2", "values": {"val_accuracy": 0.75, "num_parameters": 1234.0}},
+        {"trial_id": f"{CELL}/0", "values": {"val_accuracy": 0.5, "num_parameters": 600.0}},
+    ]
+    assert parsed(command("best", "several", "--json")) == front
+    assert [row["trial_id"] for row in parsed(command("best", "several", "--cell", VIT_SMALL, "--json"))] == [
+        f"{VIT_SMALL}/0"
+    ]
+    header, *rows = command("best", "several").out.splitlines()
+    assert header.split() == ["trial", "val_accuracy", "num_parameters"]
+    assert [row.split() for row in rows[:2]] == [[f"{CELL}/2", "0.7500", "1234"], [f"{CELL}/0", "0.5000", "600"]]
+    assert rows[-1] == f"rerun    lkca-search rerun several --trial {CELL}/2"
+    assert TrialFile.from_record(records[2]).to_yaml() == command("best", "several", "--yaml").out
 
 
 def test_what_best_prints_as_yaml_is_a_trial_file(command: Command, made: list[Record], tmp_path: Path) -> None:
@@ -214,7 +263,7 @@ def test_commands_that_look_import_no_heavy_package(made: list[Record], tmp_path
         "print(sorted({'torch', 'ray', 'mlflow', 'optuna', 'sklearn'} & sys.modules.keys()), file=sys.stderr)"
     )
     commands = ["--help", "run --help", "rerun --help", "list", "status made", f"export made --to {tmp_path}"]
-    commands += ["data --help", "data list"]
+    commands += ["data --help", "data list", "status made --watch", "stop --help"]
     running = [
         subprocess.Popen([sys.executable, "-c", code, *command.split()], stdout=-1, stderr=-1, text=True)
         for command in commands

@@ -366,3 +366,32 @@ def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataPlace, t
     again = resumed.results()
     for result in results:
         assert next(again) == result == Result.model_validate_json(json.dumps(json.loads(result.model_dump_json())))
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_the_whole(
+    patience: int, place: DataPlace, tmp_path: Path
+) -> None:
+    still = changed(SPEC, learning_rate=1e-12, steps=10, reports=10)
+    whole, _ = outcome(still, place)
+    accuracies = [result["val_accuracy"] for result in whole]
+    due = next(i + 1 for i in range(10) if i - accuracies.index(max(accuracies[: i + 1])) >= patience)
+    assert due < 10
+    spec = changed(still, patience=patience)
+    _, training = opened(spec, place)
+    ended = []
+    for result in training.results():
+        ended.append(measured(result))
+        assert training.is_last(result) == (len(ended) == due)
+    assert ended == whole[:due]
+
+    _, first = opened(spec, place)
+    next(first.results())
+    save_checkpoint(first.state(), tmp_path, step=first.step)
+    _, second = opened(spec, place, tmp_path)
+    assert [measured(result) for result in second.results()] == ended
+
+
+def test_without_patience_a_training_goes_to_its_last_step(place: DataPlace) -> None:
+    _, training = opened(changed(SPEC, learning_rate=1e-12, steps=6, reports=6), place)
+    assert [training.is_last(result) for result in training.results()] == [False] * 5 + [True]

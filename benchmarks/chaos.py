@@ -1,0 +1,201 @@
+"""Does a search stay exact when its processes are killed, wherever and whenever that is?
+
+Question:  after kill -9, does the same command end with every trial done once, none trained again, none lost?
+Command:   python benchmarks/chaos.py [--points NAME ...] [--random 25] [--workers 10] [--seed 0] [--jobs 1]
+Expected:  no invariant is broken in any row; exit code 1 if one is.
+
+Each row is a search of 4 cells with 2 trials each on a real cluster of this machine, killed once (or its workers ten
+times) and then continued by the same command. The driver is killed at each point of a trial's way, a worker around its
+checkpoint, with `+driver` the driver at that moment; then the driver at moments drawn from how long the search takes
+left alone, every other one from how long its trials take. The invariants stand in tests/chaos/invariants.py; what was
+trained is known from a log that workers write of their own.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
+from harness import POINTS, ChaosSearch
+
+from lkca_search.records import Record
+
+LONGER = {"training__steps": "200", "training__reports": "10"}
+"""Of searches that are killed at a moment: training is to take as long as starting up."""
+DRIVER_POINTS = tuple(f"{point}+driver" for point in POINTS if "checkpoint" in point)
+_checking = threading.Lock()
+
+Attack = Callable[[ChaosSearch], str]
+"""Kills something of a search and says what."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A row of the table."""
+
+    name: str
+    hit: str = ""
+    num_drivers: int = 0
+    num_durable: int = 0
+    """Records that were durable when the driver died."""
+    attempts: int = 0
+    """Most attempts of a trial."""
+    resumed: tuple[int, ...] = ()
+    """Steps at which trials went on."""
+    left_behind: int = 0
+    seconds: float
+    broken: tuple[str, ...]
+
+
+def suffer(name: str, attack: Attack, root: Path, undisturbed: Mapping[str, Record], **overrides: str) -> Outcome:
+    """Run a search under an attack to its end, and check it."""
+    begun = time.perf_counter()
+    with ChaosSearch(root, undisturbed=undisturbed, **overrides) as search:
+        try:
+            hit = attack(search)
+            search.finish()
+        except Exception as error:
+            return Outcome(name=name, seconds=time.perf_counter() - begun, broken=(f"{type(error).__name__}: {error}",))
+        with _checking:
+            broken = search.broken()
+        return Outcome(
+            name=name,
+            hit=hit,
+            num_drivers=search.num_drivers,
+            num_durable=search.num_durable(),
+            attempts=max(record.attempt for record in search.records().values()),
+            resumed=tuple(search.resumed_steps()),
+            left_behind=search.num_left_behind(),
+            seconds=time.perf_counter() - begun,
+            broken=tuple(broken),
+        )
+
+
+def at_point(name: str) -> Attack:
+    """Kill at a named point."""
+
+    def attack(search: ChaosSearch) -> str:
+        point, _, victim = name.partition("+")
+        search.crash(point, victim=victim)
+        return "driver" if victim or "checkpoint" not in point else "worker"
+
+    return attack
+
+
+def at_moment(seconds: float, *, of_training: bool) -> Attack:
+    """Kill the driver at a moment."""
+
+    def attack(search: ChaosSearch) -> str:
+        if not search.kill_at(seconds, of_training=of_training):
+            raise AssertionError("it had ended before")
+        return "driver"
+
+    return attack
+
+
+def at_workers(count: int, seed: int) -> Attack:
+    """Kill so many workers of one search."""
+
+    def attack(search: ChaosSearch) -> str:
+        moments = search.kill_workers(count, random.Random(seed))
+        if len(moments) < count:
+            raise AssertionError(f"only {len(moments)} of {count} workers were killed before the search ended")
+        return f"workers at {', '.join(map(str, moments))} s"
+
+    return attack
+
+
+def scenarios(options: argparse.Namespace, root: Path) -> Iterator[Callable[[], Outcome]]:
+    """Every row that is asked for, in order."""
+    if options.points:
+        alone, _ = leave_alone(root / "alone")
+        for name in options.points:
+            yield partial(suffer, name, at_point(name), root / name.replace(":", "-"), alone)
+    if options.random or options.workers:
+        alone, seconds = leave_alone(root / "alone-longer", **LONGER)
+        print(f"left alone, the search of the other rows takes {seconds:.1f} s", file=sys.stderr, flush=True)
+        for number in range(options.random):
+            of_training = number % 2 == 1  # most of a short search is starting up
+            span = training_seconds(alone) if of_training else seconds
+            # Not the last tenth: this search may be the faster one.
+            moment = random.Random(f"{options.seed} {number}").uniform(0, 0.9 * span)
+            name = f"moment {number} of seed {options.seed}: {moment:.2f} s{' of training' if of_training else ''}"
+            attack = at_moment(moment, of_training=of_training)
+            yield partial(suffer, name, attack, root / f"moment-{number}", alone, **LONGER)
+    if options.workers:
+        attack = at_workers(options.workers, options.seed)
+        name = f"{options.workers} workers, seed {options.seed}"
+        yield partial(suffer, name, attack, root / "workers", alone, **LONGER, search__max_retries="50")
+
+
+def leave_alone(root: Path, **overrides: str) -> tuple[Mapping[str, Record], float]:
+    """Run a search undisturbed; return its records and how many seconds it took."""
+    with ChaosSearch(root, **overrides) as search:
+        begun = time.perf_counter()
+        search.finish()
+        seconds = time.perf_counter() - begun
+        if broken := search.broken():
+            raise AssertionError(f"broken though nothing was killed: {broken}")
+        return search.records(), seconds
+
+
+def training_seconds(records: Mapping[str, Record]) -> float:
+    """From the start of the first trial to the end of the last."""
+    return max(record.finished for record in records.values()) - min(record.started for record in records.values())
+
+
+def show(outcomes: list[Outcome]) -> None:
+    """Print the table, and what is broken in full."""
+    names = ("killed", "hit", "drivers", "durable", "attempts", "went on at steps", "left", "seconds", "broken")
+    table = Table(*names, title="4 cells of 2 trials, on 2 slots")
+    for outcome in outcomes:
+        table.add_row(
+            outcome.name,
+            outcome.hit,
+            str(outcome.num_drivers),
+            str(outcome.num_durable),
+            str(outcome.attempts),
+            " ".join(map(str, outcome.resumed)),
+            str(outcome.left_behind),
+            f"{outcome.seconds:.0f}",
+            str(len(outcome.broken)),
+        )
+    Console(width=160).print(table)
+    for outcome in outcomes:
+        for problem in outcome.broken:
+            print(f"BROKEN  {outcome.name}: {problem}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    points = (*POINTS, *DRIVER_POINTS)
+    parser.add_argument("--points", nargs="*", default=points, metavar="NAME", help=", ".join(points))
+    parser.add_argument("--random", type=int, default=25, help="kills at random moments")
+    parser.add_argument("--workers", type=int, default=10, help="workers to kill in one search")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--jobs", type=int, default=1, help="searches at once")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        outcomes = []
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for outcome in pool.map(lambda run: run(), scenarios(options, root)):
+                print(f"{outcome.name}: {outcome.broken or 'exact'}", file=sys.stderr, flush=True)
+                outcomes.append(outcome)
+    show(outcomes)
+    return 1 if any(outcome.broken for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Ending a driver before its search is done: from another process by a request, from its terminal by a signal."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from lkca_search.errors import SearchError
+from lkca_search.storage import SearchFolder, write_atomically
+
+_NOW = b"now"
+_LOOK_SECONDS = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def request_stop(folder: SearchFolder, *, now: bool) -> None:
+    """Ask a search's driver to end, `now` without finishing the trials that run; SearchError if there is no driver."""
+    if not folder.is_driven():
+        raise SearchError(f"search {folder.name!r} is not running")
+    write_atomically(folder.stop_request, _NOW if now else b"")
+
+
+def wait_until_stopped(folder: SearchFolder) -> None:
+    """Wait until the driver that was asked to end has ended; it takes the request with it."""
+    while folder.is_driven() and folder.stop_request.exists():
+        time.sleep(_LOOK_SECONDS / 2)
+
+
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Give Ctrl-C and SIGTERM back at the end to who had them, whoever takes them inside."""
+    earlier = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        if _is_main_thread():
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+
+class Brake:
+    """Hears that the driver is to end: by a request, Ctrl-C or SIGTERM. It is asked often, and acts when asked."""
+
+    def __init__(self, folder: SearchFolder, *, halt: Callable[[str], None], say: Callable[[str], None]) -> None:
+        """`halt` lets no further trial start, for the reason given; `say` tells the user what happens now."""
+        self.at_once = False
+        """Whether trials that run are abandoned; the next driver goes on with them."""
+        self._folder = folder
+        self._halt = halt
+        self._say = say
+        self._is_pulled = False
+        self._heard: list[int] = []
+        self._next_look = 0.0
+
+    def take_signals(self) -> None:
+        """Take Ctrl-C, which finishes what runs and abandons it the second time, and SIGTERM, which abandons it."""
+        if _is_main_thread():  # no other thread may
+            for number in _SIGNALS:
+                signal.signal(number, self._hear)
+
+    def check(self) -> bool:
+        """Halt if the driver is to end; return whether trials that run are abandoned."""
+        while self._heard:
+            is_interrupt = self._heard.pop(0) == signal.SIGINT
+            again = "; Ctrl-C again stops at once"
+            self._pull("Ctrl-C" if is_interrupt else "SIGTERM", now=self._is_pulled or not is_interrupt, hint=again)
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK_SECONDS
+            try:
+                request = self._folder.stop_request.read_bytes()
+            except FileNotFoundError:
+                return self.at_once
+            self._pull("`stop`", now=request == _NOW, hint="")
+        return self.at_once
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._heard.append(number)  # a signal may come in the middle of a print, so that nothing can be said here
+
+    def _pull(self, by: str, *, now: bool, hint: str) -> None:
+        if now and not self.at_once:
+            self._say(f"{by}: stopping at once; trials that run go on from their checkpoints another time")
+        elif not self._is_pulled:
+            self._say(f"{by}: finishing the trials that run{hint}")
+        self._is_pulled = True
+        self.at_once = self.at_once or now
+        self._halt(f"stopped by {by}")
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,189 @@
+"""`lkca-search simulate` says what another pruner would have saved and lost, from recorded curves alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from made_records import make_record, make_search
+from running import Command, parsed
+
+from lkca_search.configuration import ImageShape
+from lkca_search.records import Record, State, read_records
+from lkca_search.search.continuation import commit_space_file
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.simulator import simulate
+from lkca_search.search.studies import open_memory_storage
+from lkca_search.search.toy_training import ToyTraining
+from lkca_search.space_file import read_space_file
+from lkca_search.storage import Home, SearchFolder
+from lkca_search.tracking.tracker import Tracker
+
+SPACE = """\
+data: {dataset: digits}
+factors: {family: [lkca, vit]}
+parameters:
+  kernel_size: {choice: [3, 5, 7], when: {family: [lkca]}}
+  patch_size: {value: 2}
+  depth: {int: [2, 9]}
+  learning_rate: {float: [1.0e-4, 1.0e-1], log: true}
+training: {steps: 1000, reports: 9}
+search: {trials_per_cell: 12, sampler: tpe}
+"""
+CELLS = ["family=lkca", "family=vit"]
+
+
+def make_finished(name: str, *overrides: str, num_slots: int = 1) -> SearchFolder:
+    """A search that ran, but for its training, which is a toy."""
+    home = Home.from_environment()
+    folder, space = home.search(name), home.root / f"{name}.yaml"
+    space.parent.mkdir(parents=True, exist_ok=True)
+    space.write_text(SPACE)
+    space_file = read_space_file(space, overrides)
+    commit_space_file(folder, space_file)
+    storage = open_memory_storage()
+    ledger = Ledger(folder, space_file.spec, ImageShape(8, 8, 1), 10, Tracker(), storage=storage)
+    simulate(ledger, ToyTraining(), num_slots=num_slots)
+    return folder
+
+
+def files(folder: SearchFolder) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+
+
+def num_steps(records: Iterable[Record]) -> int:
+    return sum(record.curve[-1].step for record in records)
+
+
+def test_no_pruner_replays_the_search_as_it_was(command: Command) -> None:
+    folder = make_finished("done")
+    found = parsed(command("simulate", "done", "--pruner", "none", "--slots", "3", "--json"))
+    assert [cell["cell"] for cell in found["cells"]] == [*CELLS, "all cells"]
+    for cell in found["cells"][:2]:
+        ours = [record for record in read_records(folder) if record.cell == cell["cell"]]
+        best = max(record.value or 0 for record in ours)
+        assert (cell["num_trials"], cell["num_pruned"], cell["num_steps"]) == (12, 0, num_steps(ours))
+        assert (cell["best_value"], cell["recorded_best"]) == (best, best)
+        assert (cell["share_saved"], cell["regret"], cell["best_pruned"]) == (0, 0, 0)
+    assert found["spreads"] == []
+
+
+@pytest.mark.parametrize("num_slots", [1, 4])
+def test_a_replay_of_a_pruned_search_with_its_own_pruner_prunes_the_same_trials(
+    command: Command, num_slots: int
+) -> None:
+    """Suggestions in their order and numbers, so that brackets are the same; interleaved as the workers were."""
+    overrides = ("search.pruner=hyperband", "search.sampler=random")
+    pruned = make_finished("pruned", *overrides, num_slots=num_slots)
+    unpruned = make_finished("unpruned", "search.sampler=random", num_slots=num_slots)
+    found = parsed(command("simulate", "unpruned", "--pruner", "hyperband", "--slots", str(num_slots), "--json"))
+    for cell in found["cells"][:2]:
+        ours = [record for record in read_records(pruned) if record.cell == cell["cell"]]
+        was = [record for record in read_records(unpruned) if record.cell == cell["cell"]]
+        assert [record.spec for record in ours] == [record.spec for record in was]
+        assert cell["num_pruned"] == sum(record.state is State.PRUNED for record in ours) > 0
+        assert cell["num_steps"] == num_steps(ours) < num_steps(was)
+        assert cell["share_saved"] == pytest.approx(1 - num_steps(ours) / num_steps(was))
+        complete = [record.value for record in ours if record.state is State.COMPLETE]
+        assert cell["best_value"] == max(value for value in complete if value is not None)
+
+
+def test_a_replay_leaves_the_search_as_it_was(command: Command) -> None:
+    folder = make_finished("done")
+    before = files(folder)
+    parsed(command("simulate", "done", "--pruner", "median", "--seeds", "2", "--json"))
+    assert files(folder) == before
+
+
+def test_shuffled_orders_give_a_mean_and_an_interval(command: Command) -> None:
+    make_finished("done")
+    arguments = ("simulate", "done", "--pruner", "hyperband", "--seeds", "8", "--json")
+    found = parsed(command(*arguments))
+    assert [cell["cell"] for cell in found["spreads"]] == [*CELLS, "all cells"]
+    for cell in found["spreads"]:
+        saved = cell["share_saved"]
+        assert 0 <= saved["low"] < saved["mean"] < saved["high"] < 1
+        assert 0 <= cell["regret"]["low"] <= cell["regret"]["mean"] <= cell["regret"]["high"]
+        assert 0 <= cell["best_pruned"] <= 1
+    assert parsed(command(*arguments)) == found
+
+
+def test_another_sampler_is_answered_by_the_nearest_curves(command: Command) -> None:
+    folder = make_finished("done")
+    found = parsed(command("simulate", "done", "--pruner", "none", "--sampler", "random", "--seeds", "3", "--json"))
+    known = {record.value for record in read_records(folder)}
+    assert {cell["num_trials"] for cell in found["cells"][:2]} == {12}
+    assert {cell["best_value"] for cell in found["cells"][:2]} <= known
+    assert all(cell["regret"] >= 0 for cell in found["cells"])
+
+
+def test_a_trial_that_was_pruned_ends_with_its_curve_and_the_table_says_so(command: Command) -> None:
+    folder = make_finished("pruned", "search.pruner=hyperband")
+    num_pruned = sum(record.state is State.PRUNED for record in read_records(folder))
+    assert num_pruned
+    found = parsed(command("simulate", "pruned", "--pruner", "none", "--json"))
+    total = found["cells"][-1]
+    assert (total["num_pruned"], total["num_cut_short"], found["num_recorded_pruned"]) == (0, num_pruned, num_pruned)
+    assert (total["num_steps"], total["share_saved"], total["regret"]) == (num_steps(read_records(folder)), 0, 0)
+    code, out, err = command("simulate", "pruned", "--pruner", "none")
+    assert (code, err) == (0, "")
+    assert f"{num_pruned} recorded trials were pruned, so that their curves are not whole: {num_pruned} of them" in out
+
+
+def test_cells_of_unequal_numbers_and_failed_trials_are_replayed_too(command: Command) -> None:
+    records = [make_record(i, accuracy=0.5 + i / 10) for i in range(2)]
+    configuration = [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}]
+    specs = [
+        record.spec.model_copy(update={"configuration": record.spec.configuration.model_copy(update=update)})
+        for record, update in zip(records, configuration, strict=True)
+    ]
+    records = [record.model_copy(update={"spec": spec}) for record, spec in zip(records, specs, strict=True)]
+    failed = make_record(0, family="vit", data_fraction=1.0, state=State.FAIL, error="broken")
+    make_search("made", [*records, failed])
+    found = parsed(command("simulate", "made", "--pruner", "none", "--json"))
+    assert [(cell["cell"], cell["num_trials"], cell["best_value"]) for cell in found["cells"]] == [
+        ("family=lkca,data_fraction=0.1", 2, 0.6),
+        ("family=vit,data_fraction=1.0", 1, None),
+        ("all cells", 3, None),
+    ]
+
+
+def test_the_table_has_a_line_a_cell(command: Command) -> None:
+    make_finished("done")
+    code, out, err = command("simulate", "done", "--pruner", "hyperband", "--seeds", "2")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "search done with pruner hyperband: its trials in their recorded order, 1 at once"
+    assert lines[1].split() == "cell trials pruned steps saved best val_accuracy recorded regret best pruned".split()
+    assert [line.split("  ")[0] for line in lines[2:5]] == [*CELLS, "all cells"]
+    assert lines[6] == "over 2 shuffled orders: mean, and from where to where 95% of them lie"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ("nothing --pruner hyperband", "there is no search 'nothing'"),
+        ("done --pruner asha", "unknown pruner 'asha'; known are none, median, hyperband"),
+        ("done --pruner none --sampler best", "unknown sampler 'best'; known are tpe"),
+        ("done --pruner none --sampler grid", "sampler grid cannot be simulated"),
+        ("done --pruner wilcoxn.Pruner", "pruner wilcoxn.Pruner cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_tried_ends_with_code_2_and_the_rule(command: Command, arguments: str, rule: str) -> None:
+    make_finished("done")
+    code, out, err = command("simulate", *arguments.split())
+    assert (code, out) == (2, "")
+    assert rule in err
+
+
+def test_a_search_without_whole_curves_is_refused(command: Command) -> None:
+    make_search("made", [make_record(0, state=State.FAIL, error="broken"), make_record(1, state=State.PRUNED)])
+    code, out, err = command("simulate", "made", "--pruner", "hyperband")
+    assert (code, out) == (2, "")
+    assert "search 'made' has no complete trial: what a pruner saves and loses is read from whole curves" in err
+
+
+def test_a_search_with_several_goals_is_refused(command: Command) -> None:
+    make_finished("done", "search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]")
+    code, out, err = command("simulate", "done", "--pruner", "hyperband")
+    assert (code, out) == (2, "")
+    assert "search 'done' has several goals, and a pruner compares one value a step" in err

@@ -1,0 +1,23 @@
+"""A search that is killed again and again, at named points of its way: the short form of benchmarks/chaos.py."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
+from harness import ChaosSearch
+
+pytestmark = pytest.mark.timeout(600)  # a whole search, on machines that may be busy
+
+
+@pytest.mark.slow
+def test_a_search_killed_between_its_commitments_is_exact(tmp_path: Path) -> None:
+    with ChaosSearch(tmp_path / "chaos") as search:
+        search.crash("inside:ask:3")
+        search.crash("after:record:1")
+        search.crash("before:projection:2")
+        search.finish()
+        assert search.broken() == []
+        assert search.num_durable() > 0
+        assert max(search.resumed_steps()) > 0

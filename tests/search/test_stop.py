@@ -1,0 +1,262 @@
+"""Ending a search early: by a request, Ctrl-C, SIGTERM or a limit; the same command goes on, and nothing is lost."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from searching import Command, Searching
+
+from lkca_search.errors import SearchError
+from lkca_search.search.continuation import commit_space_file
+from lkca_search.search.stopping import Brake, request_stop, signals_given_back, wait_until_stopped
+from lkca_search.space_file import read_space_file
+from lkca_search.storage import SearchFolder
+
+CELL = "family=lkca,data_fraction=0.2"
+ONE_CELL = ("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads")
+SECONDS_AT_ONCE = 30
+"""To end at once, workers get five seconds, Ray some, MLflow five; and the machine may be busy."""
+
+pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
+
+
+# The brake alone
+
+
+class Braking:
+    """A brake, and what it did."""
+
+    def __init__(self, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("lkca_search.search.stopping._LOOK_SECONDS", 0.0)
+        self.halted: list[str] = []
+        self.said: list[str] = []
+        self.brake = Brake(folder, halt=self.halted.append, say=self.said.append)
+
+
+@pytest.fixture
+def braking(folder: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> Braking:
+    return Braking(folder, monkeypatch)
+
+
+def test_a_brake_that_nobody_pulls_does_nothing(braking: Braking) -> None:
+    assert not braking.brake.check()
+    assert braking.halted == braking.said == []
+
+
+@pytest.mark.parametrize(
+    ("signals", "at_once", "by"),
+    [
+        ([signal.SIGINT], [False], "Ctrl-C"),
+        ([signal.SIGINT, signal.SIGINT], [False, True], "Ctrl-C"),
+        ([signal.SIGTERM], [True], "SIGTERM"),
+        ([signal.SIGINT, signal.SIGTERM], [False, True], "Ctrl-C"),
+    ],
+)
+def test_ctrl_c_finishes_what_runs_and_a_second_one_or_sigterm_abandons_it(
+    braking: Braking, signals: list[signal.Signals], at_once: list[bool], by: str
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with signals_given_back():
+        braking.brake.take_signals()
+        for number, expected in zip(signals, at_once, strict=True):
+            os.kill(os.getpid(), number)
+            assert [braking.brake.check(), braking.brake.check()] == [expected, expected]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert braking.halted[0] == f"stopped by {by}"
+    assert len(braking.said) == len(signals)
+
+
+def test_a_request_is_said_once_and_may_become_more_urgent(braking: Braking, folder: SearchFolder) -> None:
+    with folder.lock():
+        request_stop(folder, now=False)
+        assert [braking.brake.check() for _ in range(3)] == [False] * 3
+        request_stop(folder, now=True)
+        assert [braking.brake.check() for _ in range(3)] == [True] * 3
+        request_stop(folder, now=False)
+        assert braking.brake.check()
+    assert set(braking.halted) == {"stopped by `stop`"}
+    assert len(braking.said) == 2
+
+
+def test_a_brake_in_another_thread_leaves_the_signals_alone(braking: Braking) -> None:
+    failures: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            with signals_given_back():
+                braking.brake.take_signals()
+        except BaseException as error:
+            failures.append(error)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=drive)
+    thread.start()
+    thread.join()
+    assert not failures
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_request_stops_no_driver_but_the_one_it_was_made_of(folder: SearchFolder) -> None:
+    folder.stop_request.write_bytes(b"now")  # its driver was killed before it could take it away
+    with folder.lock():
+        assert not folder.stop_request.exists()
+        request_stop(folder, now=True)
+    assert not folder.stop_request.exists()
+
+
+def test_only_a_driver_can_be_asked_to_end(folder: SearchFolder) -> None:
+    with pytest.raises(SearchError, match="search 'toy' is not running"):
+        request_stop(folder, now=True)
+    assert not folder.stop_request.exists()
+
+
+def test_who_waits_for_the_end_waits_while_the_driver_is_alive(folder: SearchFolder) -> None:
+    with folder.lock():
+        request_stop(folder, now=False)
+        waiting = threading.Thread(target=wait_until_stopped, args=(folder,))
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+# The whole search
+
+
+def stop(searching: Searching, driver: Command) -> None:
+    del driver
+    standing = json.loads(searching.call("stop", "toy", "--json"))
+    assert standing["is_driven"] is False
+
+
+def stop_without_waiting(searching: Searching, driver: Command) -> None:
+    assert "search toy is asked to end" in searching.call("stop", "toy", "--now", "--no-wait")
+
+
+def interrupt(searching: Searching, driver: Command) -> None:
+    driver.interrupt()
+
+
+def interrupt_twice(searching: Searching, driver: Command) -> None:
+    driver.interrupt()
+    driver.wait_until(lambda: "finishing the trials that run; Ctrl-C again stops at once" in driver.printed())
+    driver.interrupt()
+
+
+def terminate(searching: Searching, driver: Command) -> None:
+    driver.process.send_signal(signal.SIGTERM)
+
+
+def cell_of(searching: Searching) -> dict[str, Any]:
+    standing = json.loads(searching.call("status", "toy", "--json"))
+    assert standing["is_driven"] is False
+    (cell,) = standing["cells"]
+    assert isinstance(cell, dict)
+    return cell
+
+
+def assert_nothing_is_left_running(family: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("end", "by"), [(stop, "`stop`"), (interrupt, "Ctrl-C")])
+def test_a_graceful_end_finishes_what_runs_and_the_same_command_goes_on(
+    tmp_path: Path, end: Callable[[Searching, Command], None], by: str
+) -> None:
+    searching = Searching(tmp_path / "home")
+    arguments = (*ONE_CELL, "training.steps=300", "training.reports=10", "search.trials_per_cell=6")
+    driver = searching.start_run(*arguments)
+    driver.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*/checkpoint-*")))
+    family = psutil.Process(driver.process.pid).children(recursive=True)
+    end(searching, driver)
+    code, output = driver.wait()
+    assert code == 1, output
+    assert f"{by}: finishing the trials that run" in output
+    assert f"ended early: stopped by {by}" in output
+    assert "trials are left: the same command continues" in output
+    assert_nothing_is_left_running(family)
+    cell = cell_of(searching)
+    assert (cell["running"], cell["cut_off"]) == (0, 0)
+    assert 0 < cell["complete"] < 6
+    assert [run.info.status for run in searching.runs()[0]] == ["KILLED"]
+    searching.run(*arguments)
+    searching.assert_exact(trials_per_cell=6, cells=[CELL])
+    assert {record.attempt for record in searching.records()} == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "by"), [(stop_without_waiting, "`stop`"), (interrupt_twice, "Ctrl-C"), (terminate, "SIGTERM")]
+)
+def test_an_end_at_once_abandons_what_runs_and_the_same_command_goes_on_from_its_checkpoints(
+    tmp_path: Path, end: Callable[[Searching, Command], None], by: str
+) -> None:
+    searching = Searching(tmp_path / "home")
+    arguments = (*ONE_CELL, "training.steps=1500", "training.reports=150", "search.trials_per_cell=2")
+    driver = searching.start_run(*arguments)
+    driver.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*/checkpoint-*")))
+    family = psutil.Process(driver.process.pid).children(recursive=True)
+    begun = time.monotonic()
+    end(searching, driver)
+    code, output = driver.wait()
+    assert code == 1, output
+    assert time.monotonic() - begun < SECONDS_AT_ONCE
+    assert f"{by}: stopping at once" in output
+    assert f"ended early: stopped by {by}" in output
+    assert_nothing_is_left_running(family)
+    cell = cell_of(searching)
+    assert (cell["complete"], cell["running"]) == (0, 0)
+    assert cell["cut_off"] > 0
+    assert [run.info.status for run in searching.runs()[0]] == ["KILLED"]
+    searching.run(*arguments)
+    searching.assert_exact(trials_per_cell=2, cells=[CELL])
+    assert max(record.attempt for record in searching.records()) == 2
+
+
+@pytest.mark.slow
+def test_the_first_failure_ends_a_fail_fast_run_and_the_next_one_does_not_even_start(tmp_path: Path) -> None:
+    searching = Searching(tmp_path / "home")
+    arguments = (*ONE_CELL, "parameters.learning_rate={value: 1.0e+30}", "search.trials_per_cell=8")
+    code, output = searching.start_run(*arguments, "--fail-fast").wait()
+    assert code == 1
+    assert "ended early: limits.max_failures:" in output
+    failed = len(searching.records())
+    assert 0 < failed < 8
+    code, output = searching.start_run(*arguments, "--max-failures", str(failed - 1)).wait()
+    assert code == 1
+    assert f"limits.max_failures: {failed} trials have failed, {failed - 1} may" in output
+    assert len(searching.records()) == failed
+
+
+@pytest.mark.slow
+def test_status_can_be_watched_until_the_driver_ends(tmp_path: Path) -> None:
+    searching = Searching(tmp_path / "home")
+    driver = searching.start_run(*ONE_CELL, "search.trials_per_cell=3", "training.steps=200", "training.reports=10")
+    driver.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*")))
+    watching = searching.start("status", "toy", "--watch", "--every", "0.2")
+    assert driver.wait()[0] == 0
+    code, output = watching.wait()
+    assert code == 0
+    assert "search toy: 3 of 3 trials finished, not running" in output
+    assert output.count("trials finished, running") > 1
+
+
+def test_a_watch_ends_by_ctrl_c_with_code_0_and_disturbs_no_driver(tmp_path: Path) -> None:
+    searching = Searching(tmp_path / "home")
+    folder = searching.folder
+    commit_space_file(folder, read_space_file(searching.space))
+    with folder.lock():
+        watching = searching.start("status", "toy", "--watch", "--every", "0.2")
+        watching.wait_until(lambda: watching.printed().count("0 of 8 trials finished, running") > 1)
+        watching.interrupt()
+        assert watching.wait()[0] == 0
