@@ -280,11 +280,12 @@ class Ledger:
         )
 
     def _commit(self, record: Record) -> None:
+        # What is no longer needed, and what a death left half written: after `tell` nobody looks here again.
+        for folder in self.folder.trial(record.trial_id).attempts():
+            for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
+                left.unlink(missing_ok=True)
         self._studies[record.cell].tell(record.number, record.state, values(record, self.spec.search))
         self._count(record.cell, record.state, record.value)
-        for folder in self.folder.trial(record.trial_id).attempts():
-            for checkpoint in folder.glob("checkpoint-*.pt"):
-                checkpoint.unlink(missing_ok=True)
         self._tracker.trial_finished(record)
 
     def _count(self, cell: str, state: State, value: float | None) -> None:

@@ -106,11 +106,14 @@ KNOWN: Mapping[Kind, Mapping[str, _Known]] = {
 }
 
 
-def make_sampler(named: Named, *, seed: int, number: int) -> Any:
-    """Make an Optuna sampler for one trial; `seed` is the cell's. A grid's is made where its points are known."""
+def make_sampler(named: Named, *, seed: int, number: int, name: str | None = None) -> Any:
+    """Make an Optuna sampler for one trial, or for one of its names where it is sampled by itself.
+
+    `seed` is the cell's. A grid's sampler is made where its points are known.
+    """
     made, known = load("sampler", named.name), KNOWN["sampler"].get(named.name)
     arguments, takes = _constructor_arguments("sampler", named, num_reports=1), inspect.signature(made).parameters
-    own_seed = derive_seed(seed, number)
+    own_seed = derive_seed(seed, number) if name is None else derive_seed(seed, number, name)
     if "seed" in takes:
         arguments["seed"] = seed if known and known.one_sequence else own_seed
     with _quietly():

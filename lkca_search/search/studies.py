@@ -59,12 +59,14 @@ class Study:
         )
         self._points = points(spec, cell) if spec.search.sampler.name == "grid" else None
         self._live: dict[int, Trial] = {}
+        self._reported: dict[int, set[int]] = {}
+        self._num_trials = len(self.trials())
         self._note_what_is_used()
 
     @property
     def is_exhausted(self) -> bool:
         """Whether a grid was tried in full: what is asked from now on repeats what was suggested before."""
-        return self._points is not None and len(self.trials()) >= len(self._points)
+        return self._points is not None and self._num_trials >= len(self._points)
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial of the cell, those that repeat an earlier one included, in order of number."""
@@ -80,14 +82,16 @@ class Study:
 
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """Start a trial; return its number and the values of the names that the cell leaves open."""
-        number = len(self.trials())
-        self._study.sampler = self._sampler(number)
+        self._study.sampler = self._sampler(self._num_trials)
         trial = self._study.ask()
+        self._num_trials = max(self._num_trials, trial.number + 1)
+        self._reported[trial.number] = set()
         return trial.number, self._suggest(trial)
 
     def adopt(self, frozen: FrozenTrial) -> dict[str, Scalar]:
         """Take over a running trial of a dead driver: its values as suggested, and what was not yet suggested anew."""
         self._study.sampler = self._sampler(frozen.number)
+        self._reported[frozen.number] = set(frozen.intermediate_values)
         return self._suggest(Trial(self._study, frozen._trial_id))
 
     def suggestion(self, number: int) -> Suggestion:
@@ -104,34 +108,38 @@ class Study:
 
     def report(self, number: int, index: int, value: float) -> bool:
         """Report a trial's value at its report `index`; return whether the pruner stops it. A step counts once."""
-        trial = self._live[number]
-        if index in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        # Optuna neither reports nor prunes where there are several goals.
+        if index in self._reported[number] or len(self._spec.search.metrics) > 1:
             return False
-        if len(self._spec.search.metrics) > 1:
-            return False  # Optuna neither reports nor prunes where there are several goals
+        trial = self._live[number]
         trial.report(value, index)
+        self._reported[number].add(index)
         return trial.should_prune()
 
     def tell(self, number: int, state: State, values: Sequence[float]) -> None:
         """End a trial; the values, one a metric, count only if it is complete."""
         self._study.tell(number, list(values) if state is State.COMPLETE else None, state=TrialState[state])
         self._live.pop(number, None)
+        self._reported.pop(number, None)
 
     def _suggest(self, trial: Trial) -> dict[str, Scalar]:
         self._live[trial.number] = trial
         chosen = dict(self._cell.levels)
+        _ = trial.relative_params  # what is sampled together, drawn at the first look
         for name in parameter_order(self._spec.parameters):
             domain = self._spec.parameters[name]
             if exists(domain, chosen):
+                # From the name's own seed: the same where the names before it were stored, and drew nothing.
+                self._study.sampler = self._sampler(trial.number, name)
                 chosen[name] = _suggest(trial, name, domain)
         return chosen
 
-    def _sampler(self, number: int) -> BaseSampler:
+    def _sampler(self, number: int, name: str | None = None) -> BaseSampler:
         search = self._spec.search
         seed = derive_seed(search.seed, "sampler", self._cell.key)
         if self._points is not None:
             return GridSampler(points=self._points, seed=seed)
-        sampler: BaseSampler = make_sampler(search.sampler, seed=seed, number=number)
+        sampler: BaseSampler = make_sampler(search.sampler, seed=seed, number=number, name=name)
         return sampler
 
     def _note_what_is_used(self) -> None:
