@@ -123,6 +123,11 @@ class Ledger:
         """Start no trial from now on; the first reason stands."""
         self.halted = self.halted or reason
 
+    def exhaust(self, cell: str) -> None:
+        """Give a cell no new trial from now on, whoever drives it."""
+        write_atomically(self.folder.exhausted / cell, b"")
+        self._exhausted.add(cell)
+
     def assign(self) -> Assignment | None:
         """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
         self._check_limits()
@@ -136,8 +141,7 @@ class Ledger:
             start = self._ask(cell)
             if start is not None:
                 return self._hand_out(start)
-            write_atomically(self.folder.exhausted / cell, b"")
-            self._exhausted.add(cell)
+            self.exhaust(cell)
         return None
 
     def _ask(self, cell: str) -> TrialStart | None:

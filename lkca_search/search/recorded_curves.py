@@ -1,14 +1,13 @@
 """Recorded curves as a training: simulated trials say what recorded ones said."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lkca_search.configuration import Configuration, Scalar
 from lkca_search.records import Record, State
 from lkca_search.search.ledger import Assignment, Message
 from lkca_search.space import Choice, Domain, Fixed
 from lkca_search.spec import SearchSpec
-from lkca_search.storage import SearchFolder, write_atomically
 
 CUT_SHORT = "the recorded curve ends here: the trial was pruned, and what came next is not known"
 """The fault of a simulated trial that goes on for longer than the recorded one did."""
@@ -22,11 +21,13 @@ class RecordedCurves:
     no study takes its last value for that of a whole training. A cell gets as many trials as it was recorded to have.
     """
 
-    def __init__(self, spec: SearchSpec, records: Mapping[str, Sequence[Record]], folder: SearchFolder) -> None:
-        """`folder` is that of the simulated search."""
+    def __init__(
+        self, spec: SearchSpec, records: Mapping[str, Sequence[Record]], exhaust: Callable[[str], None]
+    ) -> None:
+        """`exhaust` gives a cell of the simulated search no new trial."""
         self._spec = spec
         self._records = records
-        self._folder = folder
+        self._exhaust = exhaust
         self._num_left = {cell: len(found) for cell, found in records.items()}
         self.answers: dict[str, Record] = {}
         """Trial id to the record that answered it."""
@@ -36,7 +37,7 @@ class RecordedCurves:
         cell = assignment.trial_id.rpartition("/")[0]
         self._num_left[cell] -= 1
         if not self._num_left[cell]:
-            write_atomically(self._folder.exhausted / cell, b"")
+            self._exhaust(cell)
         record = min(self._records[cell], key=lambda record: self._distance(assignment.spec.configuration, record))
         self.answers[assignment.trial_id] = record
         return _messages(record)

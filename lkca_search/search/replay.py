@@ -26,7 +26,7 @@ from lkca_search.search.standings import best_record
 from lkca_search.search.studies import Study, open_memory_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import LimitsSection, SearchSpec
-from lkca_search.storage import SearchFolder, write_atomically
+from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.value import Value
 
@@ -170,17 +170,17 @@ class _Recorded:
             }
         with tempfile.TemporaryDirectory() as temporary:
             folder = SearchFolder(root=Path(temporary) / self.name)
-            for cell in (cell for cell, records in order.items() if not records):
-                write_atomically(folder.exhausted / cell, b"")
             storage = open_memory_storage()
             # No model is built, so what the images are does not matter; names that are not searched may stay open.
             ledger = Ledger(folder, spec, ImageShape(1, 1, 1), 2, Tracker(), storage=storage)
+            for cell in (cell for cell, records in order.items() if not records):
+                ledger.exhaust(cell)
             if not self.suggests:
                 for suggesting in cells(spec):
                     study = Study(storage, spec, suggesting)
                     for record in order[suggesting.key]:
                         study.enqueue(sampled(record.spec.configuration, spec))
-            curves = RecordedCurves(spec, self.cells, folder)
+            curves = RecordedCurves(spec, self.cells, ledger.exhaust)
             simulated = simulate(ledger, curves, num_slots=num_slots).records
         found = [self._cell_replay(cell, simulated, curves.answers) for cell, records in self.cells.items() if records]
         return (*found, _together(found))
