@@ -43,6 +43,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/lkca_views.py
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/data_memory.py
+	$(BIN)/python benchmarks/simulated_search.py
+	$(BIN)/python benchmarks/search_overhead.py
 
 clean:
 	rm -rf $(VENV)

@@ -163,6 +163,24 @@ def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(
 
 
 @pytest.mark.slow
+def test_two_runs_with_one_seed_and_one_worker_are_identical(tmp_path: Path) -> None:
+    def outcome(home: str) -> list[tuple[str, object, float | None, list[float]]]:
+        searching = Searching(tmp_path / home)
+        searching.run(
+            *("factors.family=[lkca]", "~parameters.num_heads", "search.sampler={name: tpe, n_startup_trials: 2}"),
+            *("search.trials_per_cell=4", "search.pruner=median", "--num-cpus=1"),
+        )
+        return [
+            (record.trial_id, record.spec.configuration, record.value, [result.val_loss for result in record.curve])
+            for record in searching.records()
+        ]
+
+    once = outcome("once")
+    assert len(once) == 8
+    assert outcome("twice") == once
+
+
+@pytest.mark.slow
 def test_a_driver_killed_again_and_again_leaves_an_exact_search(tmp_path: Path) -> None:
     searching = Searching(tmp_path / "home")
     durable: dict[Path, bytes] = {}
