@@ -14,6 +14,7 @@ over 0.4, far from the best.
 """
 
 import argparse
+import random
 import time
 from collections.abc import Callable
 
@@ -91,15 +92,18 @@ MAPS: dict[str, Map] = {
 def best_times(steps: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
     """Milliseconds of the quickest run of each step, taking turns so that a busy moment touches all of them.
 
-    Each turn is two runs, of which the second counts: the first pays for what the step before did to the caches.
+    Each turn is two runs, of which the second counts: the first pays for what the step before did to the caches. The
+    order is drawn anew each round, so that none always follows the one that takes the most memory.
     """
+    order, generator = list(steps), random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in steps}
     begun, rounds = time.perf_counter(), 0
     while rounds < 3 or time.perf_counter() - begun < seconds * len(steps):
-        for name, step in steps.items():
-            step()
+        generator.shuffle(order)
+        for name in order:
+            steps[name]()
             start = time.perf_counter()
-            step()
+            steps[name]()
             times[name].append(1000 * (time.perf_counter() - start))
         rounds += 1
     return {name: min(values) for name, values in times.items()}
@@ -128,7 +132,7 @@ def map_times(batch: int, side: int, size: int, options: argparse.Namespace) -> 
 def map_table(options: argparse.Namespace) -> Table:
     table = Table("batch", "grid", "k", *MAPS, "auto is", "auto / best", "published / auto")
     for batch in options.batches:
-        for side in SIDES:
+        for side in options.sides:
             for size in sorted({size for size in (*SIZES, 2 * side - 1) if size < 2 * side}):
                 times, guessed = map_times(batch, side, size, options)
                 best = min(taken for name, taken in times.items() if name != "auto")
@@ -187,6 +191,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=(16, 128))
     parser.add_argument("--channels", type=int, default=192)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="of the grids")
     parser.add_argument("--seconds", type=float, default=0.3, help="at least, for each figure")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -35,7 +35,10 @@ def convolve(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     # (B, N, C) -> (B, C, H, W), whose memory already is channels_last
     images = value.reshape(batch, *grid, channels).permute(0, 3, 1, 2)
     # (G, k, k) -> (C, 1, k, k); of one kernel a view, whose gradient is summed over channels
-    kernels = kernel[:, None].expand(-1, channels // groups, -1, -1).reshape(channels, 1, size, size)
+    one = groups == 1
+    kernels = (
+        kernel.expand(channels, 1, size, size) if one else kernel.repeat_interleave(channels // groups, 0)[:, None]
+    )
     mixed = F.conv2d(images, kernels, padding=size // 2, groups=channels)
     # (B, C, H, W) -> (B, N, C)
     return mixed.permute(0, 2, 3, 1).flatten(1, 2)
