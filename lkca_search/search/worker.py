@@ -12,6 +12,7 @@ from lkca_search.records import Facts, Result
 from lkca_search.search.ledger import Assignment, Message
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
 from lkca_search.training.checkpoint import save_checkpoint
+from lkca_search.training.faults import is_of_the_machine
 from lkca_search.training.loop import Training
 
 
@@ -40,9 +41,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         """Train to the next report. A fault of the trial is said; one of the machine (disk, memory) is raised."""
         try:
             message = self._next_message()
-        except (OSError, MemoryError):
-            raise  # the machine's: another attempt may go well
-        except Exception:
+        except Exception as error:
+            if is_of_the_machine(error):
+                raise
             message = Message(facts=self._facts, error=traceback.format_exc(limit=-8), done=True)
         return {"message": message.model_dump_json(), "done": message.done}
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from toy import make_spec
 
 from lkca_search.search import worker
@@ -53,7 +54,18 @@ def test_a_fault_of_the_trial_is_said(tmp_path: Path) -> None:
     assert message.facts is not None
 
 
-@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), MemoryError()])
+def no_memory() -> Exception:
+    """What torch raises where the machine has no memory left."""
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(10**15)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(28, "No space left on device"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), no_memory()],
+    ids=["disk", "memory", "GPU memory", "torch's allocator"],
+)
 def test_a_fault_of_the_machine_is_raised_so_that_the_trial_is_tried_again(
     fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
