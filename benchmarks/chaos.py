@@ -58,6 +58,10 @@ class Outcome:
     broken: tuple[str, ...]
 
 
+class TooLate(Exception):
+    """The search had ended when it was to be killed."""
+
+
 def suffer(name: str, attack: Attack, root: Path, undisturbed: Mapping[str, Record], **overrides: str) -> Outcome:
     """Run a search under an attack to its end, and check it."""
     begun = time.perf_counter()
@@ -65,6 +69,8 @@ def suffer(name: str, attack: Attack, root: Path, undisturbed: Mapping[str, Reco
         try:
             hit = attack(search)
             search.finish()
+        except TooLate:
+            raise
         except Exception as error:
             return Outcome(name=name, seconds=time.perf_counter() - begun, broken=(f"{type(error).__name__}: {error}",))
         with _checking:
@@ -80,6 +86,18 @@ def suffer(name: str, attack: Attack, root: Path, undisturbed: Mapping[str, Reco
             seconds=time.perf_counter() - begun,
             broken=tuple(broken),
         )
+
+
+def suffer_at_moment(
+    name: str, seconds: float, root: Path, undisturbed: Mapping[str, Record], *, of_training: bool, **overrides: str
+) -> Outcome:
+    """Kill the driver at a moment; if the search had ended by then, another one at half of it."""
+    try:
+        label = f"{name}: {seconds:.2f} s{' of training' if of_training else ''}"
+        return suffer(label, at_moment(seconds, of_training=of_training), root, undisturbed, **overrides)
+    except TooLate:
+        half = root.with_name(f"{root.name}-half")
+        return suffer_at_moment(name, seconds / 2, half, undisturbed, of_training=of_training, **overrides)
 
 
 def at_point(name: str) -> Attack:
@@ -98,7 +116,7 @@ def at_moment(seconds: float, *, of_training: bool) -> Attack:
 
     def attack(search: ChaosSearch) -> str:
         if not search.kill_at(seconds, of_training=of_training):
-            raise AssertionError("it had ended before")
+            raise TooLate
         return "driver"
 
     return attack
@@ -130,9 +148,8 @@ def scenarios(options: argparse.Namespace, root: Path) -> Iterator[Callable[[], 
             span = training_seconds(alone) if of_training else seconds
             # Not the last tenth: this search may be the faster one.
             moment = random.Random(f"{options.seed} {number}").uniform(0, 0.9 * span)
-            name = f"moment {number} of seed {options.seed}: {moment:.2f} s{' of training' if of_training else ''}"
-            attack = at_moment(moment, of_training=of_training)
-            yield partial(suffer, name, attack, root / f"moment-{number}", alone, **LONGER)
+            name, folder = f"moment {number} of seed {options.seed}", root / f"moment-{number}"
+            yield partial(suffer_at_moment, name, moment, folder, alone, of_training=of_training, **LONGER)
     if options.workers:
         attack = at_workers(options.workers, options.seed)
         name = f"{options.workers} workers, seed {options.seed}"
