@@ -26,7 +26,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
+sys.path.extend([str(Path(__file__).parents[1] / "tests" / folder) for folder in ("chaos", "search")])
 from harness import POINTS, ChaosSearch
 
 from lkca_search.records import Record

@@ -4,13 +4,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 from invariants import Event, broken_promises, left_behind, read_events
+from searching import CELLS, COMMAND, SPACE, WAIT_SECONDS
 
 from lkca_search.records import Record, read_records
 from lkca_search.storage import Home
@@ -26,26 +26,8 @@ POINTS = (
 )
 """Where to die, and which time there; `sending` is MLflow's thread, `checkpoint` a worker, all else the driver."""
 
-SPACE = """
-data: {dataset: digits, validation: 0.2, augment: [crop]}
-factors:
-  family: [lkca, vit]
-  data_fraction: [0.2, 1.0]
-parameters:
-  kernel_size:   {choice: [3, 5, 7], when: {family: [lkca]}}
-  num_heads:     {value: 4, when: {family: [vit]}}
-  patch_size:    {value: 2}
-  depth:         {int: [1, 2]}
-  width:         {choice: [16, 32]}
-  learning_rate: {float: [1.0e-3, 1.0e-2], log: true}
-training: {steps: 40, reports: 4, batch_size: 64}
-search:   {sampler: tpe, trials_per_cell: 2, checkpoint_seconds: 0}
-"""
-_CELLS = [f"family={family},data_fraction={fraction}" for family in ("lkca", "vit") for fraction in (0.2, 1.0)]
 _TRIALS_PER_CELL = 2
 _INJECT = Path(__file__).parent / "inject"
-_COMMAND = [sys.executable, "-c", "from lkca_search.cli.app import main; main()"]
-_WAIT_SECONDS = 240
 _MOST_DRIVERS = 4
 _MARK = "CHAOS_FOLDER"
 
@@ -91,14 +73,14 @@ class ChaosSearch:
             "CHAOS_CRASH": crash,
             "CHAOS_VICTIM": victim,
         }
-        command = [*_COMMAND, "run", str(self.home.root / "toy.yaml"), "--num-cpus", "2", *self._overrides]
+        command = [*COMMAND, "run", str(self.home.root / "toy.yaml"), "--num-cpus", "2", *self._overrides]
         with self._log(self.num_drivers).open("wb") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def crash(self, point: str, *, victim: str = "") -> None:
         """Run until a process has come to a point and died there, and the driver has ended."""
         driver = self.start(crash=point, victim=victim)
-        code = driver.wait(_WAIT_SECONDS)
+        code = driver.wait(WAIT_SECONDS)
         self._remember()
         crashed = self.home.root / "crashed"
         assert crashed.exists(), f"{point} was not reached:\n{self.printed()}"
@@ -122,7 +104,7 @@ class ChaosSearch:
     def kill_workers(self, count: int, generator: random.Random) -> list[float]:
         """Run a driver to its end and kill so many of its workers meanwhile; return when, in seconds."""
         driver, begun, moments = self.start(), time.monotonic(), []
-        deadline = begun + _WAIT_SECONDS
+        deadline = begun + WAIT_SECONDS
         while driver.poll() is None and time.monotonic() < deadline:
             time.sleep(generator.uniform(0.0, 2.0))
             workers = [process for process in self.processes() if "Trainable" in _title(process)]
@@ -132,19 +114,19 @@ class ChaosSearch:
             if workers and len(moments) < count:
                 generator.choice(workers).kill()
                 moments.append(round(time.monotonic() - begun, 1))
-        assert driver.wait(_WAIT_SECONDS) == 0, self.printed()
+        assert driver.wait(WAIT_SECONDS) == 0, self.printed()
         return moments
 
     def finish(self) -> None:
         """Run the same command until it says that all is done."""
         while self.num_drivers < _MOST_DRIVERS:
-            if self.start().wait(_WAIT_SECONDS) == 0:
+            if self.start().wait(WAIT_SECONDS) == 0:
                 return
         raise AssertionError(f"not finished after {self.num_drivers} drivers:\n{self.printed()}")
 
     def broken(self) -> list[str]:
         """Every invariant that the finished search breaks."""
-        trial_ids = {f"{cell}/{number}" for cell in _CELLS for number in range(_TRIALS_PER_CELL)}
+        trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(_TRIALS_PER_CELL)}
         return broken_promises(
             self.home,
             self.folder,
