@@ -22,7 +22,8 @@ from rich.table import Table
 from lkca_search.configuration import Configuration
 from lkca_search.models.registry import FAMILIES
 from lkca_search.records import Facts, Result
-from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.resources import TrialResources
+from lkca_search.spec import DataSection, TrainingSection
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
 from lkca_search.trial import TrialSpec
 
@@ -34,7 +35,7 @@ def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[Facts,
     spec = TrialSpec(
         data=DataSection(dataset="cifar10", scale_validation=True, augment=("crop", "flip")),
         training=TrainingSection(epochs=options.epochs, batch_size=128),
-        resources=ResourcesSection(cpu=options.threads, gpu=options.gpu),
+        resources=TrialResources(cpu=options.threads, gpu=options.gpu),
         configuration=Configuration(family=family, data_fraction=options.fraction, match_parameters=options.parameters),
         seed=0,
         split_seed=0,

@@ -114,7 +114,7 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
         trial = TrialSpec(
             data=spec.data,
             training=spec.training,
-            resources=spec.resources,
+            resources=spec.resources.of_trial(),
             configuration=configuration,
             seed=0,
             split_seed=0,

@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lkca_search.configuration import ImageShape
-from lkca_search.search.ledger import Assignment, Ledger, Message
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.search.simulator import simulate
 from lkca_search.search.studies import open_memory_storage
 from lkca_search.search.toy_training import ToyTraining

@@ -30,5 +30,13 @@ class DataError(UserError):
     """A dataset is missing, malformed or too small for what is asked of it."""
 
 
+class Interrupted(Exception):
+    """A disk, a database or a network failed a driver. Nothing finished is lost, and the same command goes on."""
+
+
+class NodeError(OSError):
+    """A node of a cluster lacks what others have: its images, or the storage that all share."""
+
+
 class SearchError(UserError):
     """A search cannot be started, continued or found."""

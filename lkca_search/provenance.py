@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from lkca_search import __version__
 from lkca_search.value import Value
 
 
@@ -33,7 +34,7 @@ def gather_provenance(*, device: str, num_threads: int) -> Provenance:
     """Describe this process."""
     return Provenance(
         git_commit=git_commit(),
-        package_version=version("lkca-search"),
+        package_version=__version__,
         python_version=platform.python_version(),
         torch_version=version("torch"),
         ray_version=version("ray"),

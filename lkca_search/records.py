@@ -1,8 +1,8 @@
 """Records: what a trial left behind, the tables made of them, and the names of their numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pyarrow as pa
@@ -10,10 +10,14 @@ import pyarrow.parquet as pq
 
 from lkca_search.configuration import Configuration
 from lkca_search.provenance import Provenance
+from lkca_search.remote_path import Place
 from lkca_search.spec import DataSection
 from lkca_search.storage import SearchFolder, write_atomically
 from lkca_search.trial import TrialSpec
 from lkca_search.value import Value
+
+_READERS = 16
+"""Files that are read at once."""
 
 
 class Result(Value):
@@ -116,7 +120,7 @@ def curves_table(records: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_CURVES)
 
 
-def write_tables(records: Sequence[Record], folder: Path) -> tuple[Path, Path]:
+def write_tables(records: Sequence[Record], folder: Place) -> tuple[Place, Place]:
     """Write `trials.parquet` and `curves.parquet` into a folder, each atomically; return their paths."""
     paths = folder / "trials.parquet", folder / "curves.parquet"
     for path, table in zip(paths, (trials_table(records), curves_table(records)), strict=True):
@@ -134,8 +138,14 @@ def read_record(folder: SearchFolder, trial_id: str) -> Record | None:
 
 def read_records(folder: SearchFolder) -> list[Record]:
     """The records of every finished trial of a search, by cell and number."""
-    paths = (trial.record for trial in folder.trial_folders())
-    records = [Record.model_validate_json(path.read_bytes()) for path in paths if path]
+    return read_all(folder.records().values())
+
+
+def read_all(paths: Collection[Place]) -> list[Record]:
+    """The records in these files, by cell and number; several at once, where each takes a moment to come."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        contents = pool.map(lambda path: path.read_bytes(), paths)
+        records = [Record.model_validate_json(content) for content in contents]
     return sorted(records, key=lambda record: (record.cell, record.number))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,6 +12,8 @@ from lkca_search.configuration import NAMES, Scalar, broken_rule
 from lkca_search.errors import Problem
 from lkca_search.factors import Design, Exclusion, Factor, factor_problems
 from lkca_search.named import PRUNERS, SAMPLERS, Named, name_rule
+from lkca_search.remote_path import open_place
+from lkca_search.resources import ResourcesSection
 from lkca_search.space import Domain, FloatRange, IntRange, Level
 from lkca_search.value import Value
 
@@ -151,21 +154,6 @@ class SearchSection(Value):
         return self
 
 
-class ResourcesSection(Value):
-    """What one trial holds while it trains."""
-
-    cpu: Annotated[int, Field(ge=1)] = 1
-    """CPU cores, and threads, of a trial."""
-    gpu: Annotated[float, Field(ge=0)] = 0.0
-    """Share of one GPU: 0.25 packs four trials on each."""
-
-    @model_validator(mode="after")
-    def _one_device(self) -> Self:
-        if self.gpu > 1:
-            raise ValueError(f"gpu must be at most 1, since a trial uses one device, got {self.gpu}")
-        return self
-
-
 class LimitsSection(Value):
     """When a search ends before its budget is spent; what is finished stays, and the same command goes on."""
 
@@ -198,6 +186,15 @@ class SearchSpec(Value):
     search: SearchSection
     resources: ResourcesSection = ResourcesSection()
     limits: LimitsSection = LimitsSection()
+    storage: str | None = None
+    """Where trials leave records and checkpoints: file:///PATH, s3://BUCKET/PATH, gs://...; by default the home."""
+
+    @field_validator("storage")
+    @classmethod
+    def _absolute_storage(cls, storage: str | None) -> str | None:
+        if storage is not None and isinstance(place := open_place(storage), Path) and not place.is_absolute():
+            raise ValueError(f"storage must be an absolute path or a URL, got {storage!r}")
+        return storage
 
     @model_validator(mode="after")
     def _names_and_levels(self) -> Self:

@@ -1,24 +1,29 @@
-"""Where things lie on disk, and how a file is written so that it is whole or not there."""
+"""Where things lie, on disk or in an object store, and how a file is written so that it is whole or not there."""
 
-import fcntl
+import json
 import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lkca_search.errors import SearchError
+from lkca_search.remote_path import Place, RemotePath, find, open_place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_LOCK_SECONDS = 0.5
+_ATTEMPT = "attempt-*"
+_RECORD = "record.json"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name, flush it to disk, and move it into place: a reader sees all of it or none."""
+def write_atomically(path: Place, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none, and so that it is durable on return.
+
+    On disk that is under another name, flushed and moved into place; an object store has no half of a file.
+    """
+    if isinstance(path, RemotePath):
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -37,44 +42,55 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def check_name(name: str) -> None:
+    """Raise SearchError for a search's name that cannot be a folder's."""
+    if not _NAME.fullmatch(name):
+        rule = "a search's name starts with a letter or digit and has only letters, digits, '.', '_' and '-'"
+        raise SearchError(f"{rule}, at most 100 in all; got {name!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """The folder that holds every search of a user: LKCA_SEARCH_HOME, by default ./lkca_runs."""
+    """The folder that holds every search of a user: LKCA_SEARCH_HOME, a path or a URL, by default ./lkca_runs."""
 
-    root: Path
-    """An absolute path."""
+    root: Place
+    """An absolute path, or a place in an object store."""
 
     @classmethod
     def from_environment(cls) -> "Home":
         """The home that LKCA_SEARCH_HOME names."""
-        return cls(root=Path(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs").absolute())
+        root = open_place(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
+        return cls(root=root.absolute() if isinstance(root, Path) else root)
 
     @property
     def datasets(self) -> Path:
-        """Decoded datasets, one copy for all searches."""
-        return self.root / "datasets"
+        """Decoded datasets, one copy on each machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
+        if cache := os.environ.get("LKCA_SEARCH_CACHE"):
+            return Path(cache).absolute()
+        if isinstance(self.root, Path):
+            return self.root / "datasets"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lkca-search" / "datasets"
 
     @property
     def mlflow_database(self) -> Path:
-        """MLflow's own store, where MLFLOW_TRACKING_URI names no other."""
-        return self.root / "mlflow.db"
+        """MLflow's own store, where MLFLOW_TRACKING_URI names no other; SearchError in an object store."""
+        return self._on_disk("MLflow's own store is a database on disk") / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:
         """Artifacts of MLflow's own store."""
-        return self.root / "mlflow_artifacts"
+        return self._on_disk("MLflow's own store is a folder on disk") / "mlflow_artifacts"
 
     def search(self, name: str) -> "SearchFolder":
         """The folder of a search, whether it exists or not; SearchError for a name that cannot be a folder's."""
-        if not _NAME.fullmatch(name):
-            rule = "a search's name starts with a letter or digit and has only letters, digits, '.', '_' and '-'"
-            raise SearchError(f"{rule}, at most 100 in all; got {name!r}")
-        return SearchFolder(root=self.root / "searches" / name)
+        check_name(name)
+        folder = SearchFolder(root=self.root / "searches" / name)
+        return folder.stored_at(json.loads(folder.spec.read_text()).get("storage")) if folder.spec.exists() else folder
 
     def searches(self) -> Iterator["SearchFolder"]:
         """The folders of all searches that were started, by name."""
-        for spec in sorted(self.root.glob("searches/*/spec.json")):
-            yield SearchFolder(root=spec.parent)
+        for spec in find(self.root, "searches/*/spec.json"):
+            yield self.search(spec.parent.name)
 
     def started_search(self, name: str) -> "SearchFolder":
         """The folder of a search that was started; SearchError, with the names that exist, if there is none."""
@@ -84,13 +100,24 @@ class Home:
             raise SearchError(f"there is no search {name!r} in {self.root}; searches there: {known}")
         return folder
 
+    def _on_disk(self, why: str) -> Path:
+        if isinstance(self.root, Path):
+            return self.root
+        raise SearchError(f"{why}, and the home is {self.root}: set MLFLOW_TRACKING_URI to a server")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFolder:
     """The folder of one search: its spec, its ledger, its trials and its tables."""
 
-    root: Path
-    """An absolute path that ends in the search's name."""
+    root: Place
+    """A place that ends in the search's name."""
+    storage: Place | None = None
+    """Where the trials lie, if not in `root`: a place that ends in the search's name, too."""
+
+    def stored_at(self, storage: str | None) -> "SearchFolder":
+        """The same folder with its trials in a storage, a path or URL that holds those of many searches."""
+        return SearchFolder(root=self.root, storage=None if storage is None else open_place(storage) / self.name)
 
     @property
     def name(self) -> str:
@@ -98,128 +125,81 @@ class SearchFolder:
         return self.root.name
 
     @property
-    def space_file(self) -> Path:
+    def space_file(self) -> Place:
         """The space file as given by the latest driver."""
         return self.root / "space.yaml"
 
     @property
-    def spec(self) -> Path:
+    def spec(self) -> Place:
         """The search spec, overrides applied, as JSON."""
         return self.root / "spec.json"
 
     @property
-    def ledger(self) -> Path:
-        """The Optuna storage: a SQLite database with one study a cell."""
-        return self.root / "ledger.db"
-
-    @property
-    def uid(self) -> Path:
-        """The search's unique id, by which its MLflow runs are found."""
+    def uid(self) -> Place:
+        """The search's unique id, by which its ledger and its MLflow runs are known to be its own."""
         return self.root / "uid"
 
     @property
-    def driver_lock(self) -> Path:
-        """The file whose lock the search's driver holds."""
-        return self.root / "driver.lock"
+    def ledger_url(self) -> Place:
+        """The URL of the ledger's database, without a password, where that is not SQLite in this folder."""
+        return self.root / "ledger.url"
 
     @property
-    def drivers(self) -> Path:
-        """How many drivers have opened the ledger so far."""
-        return self.root / "drivers"
-
-    def next_driver(self) -> int:
-        """Count one more driver, and return its number."""
-        number = int(self.drivers.read_text()) + 1 if self.drivers.exists() else 1
-        write_atomically(self.drivers, str(number).encode())
-        return number
-
-    @property
-    def trials(self) -> Path:
+    def trials(self) -> Place:
         """The trial folders: trials/CELL/NUMBER."""
-        return self.root / "trials"
+        return (self.storage or self.root) / "trials"
 
     @property
-    def exhausted(self) -> Path:
+    def exhausted(self) -> Place:
         """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
         return self.root / "exhausted"
 
     @property
-    def stop_request(self) -> Path:
-        """A file by which another process asks the driver to end."""
-        return self.root / "stop"
-
-    @property
-    def ray(self) -> Path:
+    def ray(self) -> Place:
         """Ray's own state: disposable."""
-        return self.root / "ray"
+        return (self.storage or self.root) / "ray"
 
     def trial(self, trial_id: str) -> "TrialFolder":
         """The folder of a trial; its id is the path below `trials`."""
-        return TrialFolder(root=self.trials / trial_id)
+        return TrialFolder(trial_id=trial_id, root=self.trials / trial_id)
 
-    def trial_folders(self) -> Iterator["TrialFolder"]:
-        """The folders of all trials that were started."""
-        for path in sorted(self.trials.glob("*/*")):
-            yield TrialFolder(root=path)
+    def records(self) -> dict[str, Place]:
+        """The record of every finished trial, by its id, in one look however many there are."""
+        found = find(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
+        return {_trial_id(path.parent.parent): path for path in found}
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the search for this driver alone, until left or the process ends; SearchError if another holds it.
-
-        A request to stop is for the driver that holds the search: none is left before it or after it.
-        """
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.driver_lock, timeout=_LOCK_SECONDS)  # `is_driven` elsewhere holds it for an instant
-        try:
-            lock.acquire()
-        except Timeout as error:
-            rule = f"search {self.name!r} is being driven by another process"
-            raise SearchError(f"{rule}; wait for it or stop it (lock: {lock.lock_file})") from error
-        self.stop_request.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            self.stop_request.unlink(missing_ok=True)
-            lock.release()
-
-    def is_driven(self) -> bool:
-        """Whether a driver holds the search now. A look is shared: it never sees another look."""
-        if not self.driver_lock.exists():
-            return False
-        with self.driver_lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+    def drivers(self) -> dict[str, int]:
+        """The number of the driver that made the latest attempt at each trial that was started, by its id."""
+        found = find(self.trials, f"*/*/{_ATTEMPT}")
+        return {_trial_id(path.parent): int(path.name.split("-")[1]) for path in found}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFolder:
     """The folder of one trial. Each attempt writes in a folder of its own, so that a late writer overwrites nothing."""
 
-    root: Path
-    """An absolute path that ends in CELL/NUMBER."""
+    trial_id: str
+    """The trial's id: CELL/NUMBER."""
+    root: Place
+    """A place that ends in the id."""
 
     @property
-    def trial_id(self) -> str:
-        """The trial's id: CELL/NUMBER."""
-        return f"{self.root.parent.name}/{self.root.name}"
+    def record(self) -> Place | None:
+        """The trial's record, in the folder of the attempt that finished it; None while the trial is unfinished.
 
-    @property
-    def record(self) -> Path | None:
-        """The trial's record, in the folder of the attempt that finished it; None while the trial is unfinished."""
-        return min(self.root.glob("attempt-*/record.json"), default=None)
+        Of two, the later attempt's: a driver that was replaced, and did not know yet, may have left the other.
+        """
+        found = find(self.root, f"{_ATTEMPT}/{_RECORD}")
+        return found[-1] if found else None
 
-    @property
-    def driver(self) -> int:
-        """Number of the driver that made the latest attempt; 0 before the first."""
-        return int(attempts[-1].name.split("-")[1]) if (attempts := self.attempts()) else 0
-
-    def attempt(self, *, driver: int, attempt: int) -> Path:
+    def attempt(self, *, driver: int, attempt: int) -> Place:
         """The folder that one attempt under one driver writes its checkpoints to."""
         return self.root / f"attempt-{driver:04d}-{attempt:04d}"
 
-    def attempts(self) -> list[Path]:
+    def attempts(self) -> list[Place]:
         """The folders of all attempts so far, in order."""
-        return sorted(self.root.glob("attempt-*"))
+        return find(self.root, _ATTEMPT)
+
+
+def _trial_id(path: Place) -> str:
+    return f"{path.parent.name}/{path.name}"

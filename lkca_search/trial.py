@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from lkca_search.configuration import Configuration
-from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.resources import TrialResources
+from lkca_search.spec import DataSection, TrainingSection
 from lkca_search.value import Value
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -16,8 +17,9 @@ class TrialSpec(Value):
 
     data: DataSection
     training: TrainingSection
-    resources: ResourcesSection
-    """The number of threads decides the order of floating-point sums, so it is part of the result."""
+    resources: TrialResources
+    """The number of threads decides the order of floating-point sums, so it is part of the result; and what the latest
+    attempt held of a GPU. Which node it was, and what else was asked of it, decides nothing here."""
     configuration: Configuration
     seed: Seed
     """Decides initial weights, order of the images, augmentation and drop-path."""

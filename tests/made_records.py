@@ -6,9 +6,11 @@ from typing import Any
 from lkca_search.configuration import Configuration
 from lkca_search.provenance import Provenance
 from lkca_search.records import Facts, Record, Result, State
+from lkca_search.resources import TrialResources
 from lkca_search.search.continuation import commit_space_file
+from lkca_search.search.lease import hold
 from lkca_search.space_file import read_space_file
-from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.spec import DataSection, TrainingSection
 from lkca_search.storage import Home, SearchFolder, write_atomically
 from lkca_search.trial import TrialSpec
 
@@ -92,7 +94,7 @@ def make_record(
         "spec": TrialSpec(
             data=DataSection(dataset="digits", augment=("crop",)),
             training=TrainingSection(steps=20, reports=2),
-            resources=ResourcesSection(),
+            resources=TrialResources(),
             configuration=Configuration(
                 family=family,
                 data_fraction=data_fraction,
@@ -117,7 +119,8 @@ def make_search(name: str, records: Iterable[Record] = (), *overrides: str) -> S
     folder = Home.from_environment().search(name)
     space = Home.from_environment().root / f"{name}.yaml"
     write_atomically(space, SPACE.encode())
-    commit_space_file(folder, read_space_file(space, overrides))
+    with hold(folder):  # its first driver: the ledger knows the search
+        commit_space_file(folder, read_space_file(space, overrides))
     for record in records:
         path = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt) / "record.json"
         write_atomically(path, record.model_dump_json().encode())

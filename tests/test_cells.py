@@ -491,6 +491,7 @@ def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: S
         "search.trials_per_cell=5",
         "search.max_retries=0",
         "search.checkpoint_seconds=0.5",
+        "resources={custom: {a100: 0.25}, max_concurrent: 8}",
         "factors.data_fraction=[0.1, 1, 0.5]",
         "factors.data_fraction=[0.05, 0.1, 1.0]",
         "factors.family=[vit, lkca]",
@@ -510,13 +511,22 @@ def test_a_continuation_may_add_trials_and_levels_and_change_how_it_is_driven(
     assert set(keys(space().spec)) <= {cell.key for cell in cells(file.spec, with_excluded=True)}
 
 
+def test_a_continuation_may_share_gpus_otherwise_and_not_leave_them(space: Space, tmp_path: Path) -> None:
+    folder = SearchFolder(root=tmp_path / "searches" / "mine")
+    for gpu in ("0.25", "0.5", "auto"):
+        commit_space_file(folder, space(f"resources.gpu={gpu}"))
+    commit_space_file(folder, space("resources={gpu: auto, gpu_memory: 24}"))
+    with pytest.raises(SearchError, match=r"resources\.gpu: 'auto' -> 0.0$"):
+        commit_space_file(folder, space())
+
+
 def test_a_continuation_may_take_back_what_was_excluded_and_not_exclude_what_started(
     space: Space, started: SearchFolder
 ) -> None:
     exclude = "exclude=[{family: vit, data_fraction: 1}]"
     commit_space_file(started, space(exclude))
     commit_space_file(started, space())
-    (started.trials / "family=vit,data_fraction=1.0").mkdir(parents=True)
+    started.trial("family=vit,data_fraction=1.0/0").attempt(driver=1, attempt=1).mkdir(parents=True)
     with pytest.raises(SearchError, match=r"exclude: \(\) -> \({'family': \('vit',\), 'data_fraction': \(1,\)},\)$"):
         commit_space_file(started, space(exclude))
 
@@ -559,6 +569,8 @@ def test_a_continuation_keeps_the_design_and_its_base(mixers: Space, tmp_path: P
         ("training.steps=200", "training.steps: 100 -> 200"),
         ("training={epochs: 3}", "training.epochs: None -> 3\n  training.steps: 100 -> None"),
         ("resources.cpu=2", "resources.cpu: 1 -> 2"),
+        ("resources.gpu=0.5", "resources.gpu: 0.0 -> 0.5"),
+        ("resources.gpu=auto", "resources.gpu: 0.0 -> 'auto'"),
         ("factors.family=[lkca]", "factors.family: ('lkca', 'vit') -> ('lkca',)"),
         ("factors.data_fraction=[0.1, 0.5]", "factors.data_fraction: (0.1, 1) -> (0.1, 0.5)"),
         ("factors.draw=[0, 1]", "factors.draw: None -> (0, 1)"),

@@ -14,13 +14,13 @@ from lkca_search.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
 from lkca_search.errors import Problem, SpaceFileError, UserError
 from lkca_search.factors import Design, Factor, combinations, is_excluded
 from lkca_search.named import Named
+from lkca_search.resources import ResourcesSection
 from lkca_search.search.cells import cells, exists
 from lkca_search.search.studies import Study, open_memory_storage
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.space_file import SpaceFile, read_space_file
 from lkca_search.spec import (
     DataSection,
-    ResourcesSection,
     SearchSection,
     SearchSpec,
     TrainingSection,
@@ -299,6 +299,9 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
     ("  steps: 100", "  steps: 100\n  epochs: 2", "14", ["exactly one of", "got ['epochs', 'steps']"]),
     ("  gpu: 0.25", "  gpu: 2", "20", ["gpu must be at most 1, since a trial uses one device", "got 2.0"]),
     ("  gpu: 0.25", "  gpu: -0.5", "21", ["resources.gpu", "equal to 0", "got -0.5"]),
+    ("  gpu: 0.25", "  gpu: some", "21", ["resources.gpu", "'auto'", "got 'some'"]),
+    ("  gpu: 0.25", "  custom: {a100: 0}", "21", ["resources.custom.a100", "0.0001", "got 0"]),
+    ("  gpu: 0.25", "  gpu_memory: 24", "20", ["resources: gpu_memory decides the share of gpu: auto, and gpu is 0"]),
     ("resources:\n  gpu: 0.25", "resources: 1", "20", ["resources", "must be a mapping", "got 1"]),
     ("factors:\n  family: [lkca, vit]\n  data_fraction: [0.1, 1]", "factors: 3", "6", ["must be a mapping", "got 3"]),
     ("[lkca, vit]", "lkca", "7", ["factors.family", "must be a list", "got 'lkca'"]),
@@ -606,7 +609,12 @@ def specs(draw: st.DrawFn) -> SearchSpec:
                 "pruner": draw(st.sampled_from(["none", {"name": "patient", "patience": 2, "wraps": "median"}])),
             }
         ),
-        resources=ResourcesSection(cpu=draw(st.integers(1, 64)), gpu=draw(st.floats(0, 1))),
+        resources=ResourcesSection(
+            cpu=draw(st.integers(1, 64)),
+            gpu=draw(st.just("auto") | st.just(0.0) | st.floats(1e-4, 1)),
+            custom=draw(st.dictionaries(st.sampled_from(["a100", "accelerator_type:H100"]), st.floats(1e-4, 1))),
+            max_concurrent=draw(st.none() | st.integers(1, 99)),
+        ),
     )
 
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, models, plan, run, simulate
-from lkca_search.errors import UserError
+from lkca_search.cli import browse, data, models, plan, run, simulate, submit
+from lkca_search.errors import Interrupted, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ browse.register(app)
 data.register(app)
 models.register(app)
 simulate.register(app)
+submit.register(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,6 +41,13 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        # As text: what the user wrote, [0.1] for one, may look like markup.
-        Console(stderr=True).print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
+        _complain("error:", str(error))
         sys.exit(2)
+    except Interrupted as error:
+        _complain("interrupted:", f"{error}\nnothing that is finished is lost: the same command goes on")
+        sys.exit(1)
+
+
+def _complain(what: str, message: str) -> None:
+    # As text: what the user wrote, [0.1] for one, may look like markup.
+    Console(stderr=True).print(Text.assemble((what, "bold red"), f" {message}"), soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_front, show_standing, standing_view
+from lkca_search.cli.submit import AskedAddress, ask_cluster
 from lkca_search.errors import UserError
 from lkca_search.storage import Home
 
@@ -33,9 +34,14 @@ def status(
     name: Name,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again until the driver ends.")] = False,
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 2.0,
+    address: AskedAddress = None,
     json: Json = False,
 ) -> None:
     """Show how each cell of a search stands, also while it runs; with --watch until its driver ends, or Ctrl-C."""
+    if address is not None:
+        if watch:
+            raise UserError("--watch looks at files that this machine has; with --address, `submit --follow` watches")
+        ask_cluster(address, name, "status", name, *(["--json"] if json else []))
     from lkca_search.search.standings import SearchReader
 
     reader = SearchReader(Home.from_environment().started_search(name))

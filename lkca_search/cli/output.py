@@ -40,7 +40,7 @@ def standing_view(standing: "SearchStanding") -> RenderableType:
     rows = [_cell_row(cell) for cell in standing.cells]
     shown = [i for i in range(len(_COLUMNS)) if i < 3 or any(row[i] for row in rows)]
     columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
-    state = "running" if standing.is_driven else "not running"
+    state = f"running ({standing.driver})" if standing.is_driven else "not running"
     if standing.is_driven and standing.seconds_left:
         state += f", about {_span(standing.seconds_left)} left"
     title = f"search {standing.name}: {standing.num_finished} of {standing.num_planned} trials finished, {state}"

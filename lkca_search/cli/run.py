@@ -1,4 +1,4 @@
-"""Commands that train, and the one that ends a training: run, stop, rerun."""
+"""Commands that train, that end a training, and that send what it left: run, stop, rerun, sync."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from lkca_search.cli.data import data_dir, download_bars
 from lkca_search.cli.output import Json, echo_json, show_standing, show_what_next
 from lkca_search.cli.progress import progress
+from lkca_search.cli.submit import AskedAddress, ask_cluster
 from lkca_search.errors import UserError
 from lkca_search.space_file import read_space_file
 from lkca_search.storage import Home
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(stop)
     app.command()(rerun)
+    app.command()(sync)
 
 
 def run(
@@ -33,6 +35,10 @@ def run(
     hours: Annotated[float | None, typer.Option(help="limits.hours: no new trial after these.")] = None,
     max_failures: Annotated[int | None, typer.Option(help="limits.max_failures: no new trial after more.")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="No new trial after one that failed.")] = False,
+    ledger: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="LKCA_SEARCH_LEDGER", help="postgresql://USER@HOST/DB; by default SQLite."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start a search, or continue it: the same command goes on where it was cut off.
@@ -41,7 +47,7 @@ def run(
     """
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
-    folder = home.search(name or space.stem)
+    folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
     from lkca_search.search.launch import launch
     from lkca_search.training.assembly import open_train_images
 
@@ -51,7 +57,15 @@ def run(
     address = address or os.environ.get("RAY_ADDRESS") or None
     with progress(space_file.spec, folder, quiet=json) as console:
         outcome = launch(
-            space_file, folder, home=home, place=place, console=console, say=_say, address=address, num_cpus=num_cpus
+            space_file,
+            folder,
+            home=home,
+            place=place,
+            console=console,
+            say=_say,
+            address=address,
+            num_cpus=num_cpus,
+            ledger=ledger,
         )
     if json:
         echo_json(outcome.standing)
@@ -71,16 +85,20 @@ def stop(
     name: Annotated[str, typer.Argument(help="Name of the search.")],
     now: Annotated[bool, typer.Option("--now", help="Abandon the trials that run; `run` goes on with them.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and do not wait for the end.")] = False,
+    address: AskedAddress = None,
     json: Json = False,
 ) -> None:
     """End a search that runs, from any terminal: what runs is finished, nothing new is started; `run` continues it."""
+    if address is not None:
+        flags = {"--now": now, "--no-wait": no_wait, "--json": json}
+        ask_cluster(address, name, "stop", name, *(flag for flag, given in flags.items() if given))
     from lkca_search.search.standings import search_standing
     from lkca_search.search.stopping import request_stop, wait_until_stopped
 
     folder = Home.from_environment().started_search(name)
-    request_stop(folder, now=now)
+    driver = request_stop(folder, now=now)
     if not no_wait:
-        wait_until_stopped(folder)
+        wait_until_stopped(folder, driver)
     standing = search_standing(folder)
     if json:
         echo_json(standing)
@@ -117,6 +135,18 @@ def rerun(
     typer.echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r}{recorded}")
     for change in outcome.changes:
         typer.echo(f"  {change}")
+
+
+def sync(name: Annotated[str, typer.Argument(help="Name of the search.")]) -> None:
+    """Send MLflow what it lacks of a search that does not run: trials that ended while it was away."""
+    from lkca_search.search.sync import sync as send
+
+    home = Home.from_environment()
+    delivery = send(home.started_search(name), home)
+    typer.echo(f"search {name}: {delivery.num_sent} trials sent, {delivery.num_missing} missing")
+    if delivery.error is not None:
+        typer.echo(f"MLflow: {delivery.error}; nothing is lost: the same command goes on", err=True)
+        raise typer.Exit(1)
 
 
 def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -> list[str]:

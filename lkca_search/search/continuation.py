@@ -10,7 +10,10 @@ from lkca_search.space_file import SpaceFile
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 
-_FREE = ("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau")
+_FREE = (
+    *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
+    *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # where and when, not what
+)
 
 _WHOLE = ("search.sampler", "search.pruner")
 """Mappings that are shown in one piece."""
@@ -44,8 +47,11 @@ def _differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list
     extended = {"search.trials_per_cell"} if new.search.trials_per_cell > old.search.trials_per_cell else set()
     if _keys(old, with_excluded=True) <= _keys(new, with_excluded=True):
         extended.add("factors")
-    if not any((folder.trials / key).exists() for key in _keys(old) - _keys(new)):
+    started = {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}
+    if not started & (_keys(old) - _keys(new)):
         extended.add("exclude")
+    if old.resources.wants_gpu == new.resources.wants_gpu:
+        extended.add("resources.gpu")  # the share decides the speed alone, and the device the result
     names = old.parameters.keys() | new.parameters.keys()
     extended |= {f"parameters.{name}" for name in names if _is_same_in_each_cell(name, old, new)}
     return [

@@ -7,52 +7,30 @@ running for its next attempt.
 
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from lkca_search.configuration import Configuration, ImageShape, Scalar
-from lkca_search.errors import UserError
+from lkca_search.errors import NodeError, UserError
 from lkca_search.models.registry import resolve
 from lkca_search.records import Facts, Record, Result, State
+from lkca_search.remote_path import Place
+from lkca_search.search.budget import Budget
 from lkca_search.search.cells import cells
-from lkca_search.search.manifests import split_seed
-from lkca_search.search.objectives import Plateau, values
+from lkca_search.search.database import find_database
+from lkca_search.search.manifests import Manifest, size_of, split_seed
+from lkca_search.search.messages import Assignment, Message
+from lkca_search.search.objectives import values
 from lkca_search.search.studies import Storage, Study, Suggestion, open_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.trial import TrialSpec
-from lkca_search.value import Value
 
 _MOST_REPEATS = 32
 """Suggestions in a row that repeat earlier ones, after which a cell counts as exhausted."""
-
-
-class Assignment(Value):
-    """What a worker needs to train a trial, or to go on with it."""
-
-    trial_id: str
-    spec: TrialSpec
-    attempt: int
-    attempt_folder: str
-    """Where this attempt, and no other, writes its checkpoints."""
-    earlier_folders: tuple[str, ...]
-    """Where earlier attempts left theirs."""
-    checkpoint_seconds: float
-
-
-class Message(Value):
-    """What a worker says of its trial after each step."""
-
-    facts: Facts | None = None
-    """None until data and model stand."""
-    result: Result | None = None
-    error: str | None = None
-    """The trial's own fault; it is over."""
-    done: bool = False
-    """Whether this is the last message."""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +39,7 @@ class _Live:
 
     study: Study
     start: TrialStart
-    folder: Path
+    folder: Place
     facts: Facts | None = None
     curve: list[Result] = field(default_factory=list)
     pruned: bool = False
@@ -79,34 +57,45 @@ class Ledger:
         num_classes: int,
         tracker: Tracker,
         *,
+        manifests: Sequence[Manifest] = (),
+        driver: int = 1,
+        ensure_lease: Callable[[], None] = lambda: None,
         storage: Storage | None = None,
     ) -> None:
-        """`storage` is the Optuna storage, by default the search's own SQLite database."""
+        """`manifests` are held against what trials train on.
+
+        `driver` is the driver's number, and `ensure_lease` raises where it drives no longer.
+        `storage` is the Optuna storage, by default the one in the ledger's own database.
+        """
         self.folder = folder
         self.spec = spec
-        self.halted: str | None = None
-        """Why no new trial is started, though some are due; what runs is finished."""
+        self.held = spec.resources.of_trial()  # what trials hold that are handed out from now on
         self._shape = shape
         self._num_classes = num_classes
         self._tracker = tracker
-        self._driver = folder.next_driver()
-        self._opened = time.monotonic()
-        self._num_failed = 0
-        storage = storage or open_storage(folder.ledger)
+        self._manifests = {manifest.size: manifest for manifest in manifests}
+        self.data_hash = manifests[0].data_hash if manifests else None
+        """What trials must find their images to be."""
+        self._driver = driver
+        self._ensure_lease = ensure_lease
+        storage = storage or open_storage(find_database(folder))
         self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
-        self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.goals[0]) for cell in self._studies}
+        self._budget = Budget(folder, spec)
         self._first_of: dict[str, dict[Suggestion, int]] = {cell: {} for cell in self._studies}
-        self._num_started = dict.fromkeys(self._studies, 0)
-        self._exhausted = {cell for cell in self._studies if (folder.exhausted / cell).exists()}
         self._waiting: deque[TrialStart] = deque()
         self._live: dict[str, _Live] = {}
         self._retries: dict[str, int] = {}
         self._recover()
 
     @property
+    def halted(self) -> str | None:
+        """Why no new trial is started, though some are due; what runs is finished."""
+        return self._budget.halted
+
+    @property
     def num_due(self) -> int:
         """Trials that are not finished yet, those that have not started included."""
-        return sum(self._num_unstarted(cell) for cell in self._studies) + len(self._waiting) + len(self._live)
+        return self._budget.num_unstarted + len(self._waiting) + len(self._live)
 
     @property
     def may_assign_later(self) -> bool:
@@ -116,28 +105,27 @@ class Ledger:
     @property
     def may_assign(self) -> bool:
         """Whether `assign` may return a trial, as far as can be said without asking a sampler."""
-        self._check_limits()
+        self._budget.check_limits()
         return self.halted is None and self.num_due > 0
 
     def halt(self, reason: str) -> None:
         """Start no trial from now on; the first reason stands."""
-        self.halted = self.halted or reason
+        self._budget.halt(reason)
 
     def exhaust(self, cell: str) -> None:
         """Give a cell no new trial from now on, whoever drives it."""
-        write_atomically(self.folder.exhausted / cell, b"")
-        self._exhausted.add(cell)
+        self._budget.exhaust(cell)
 
     def assign(self) -> Assignment | None:
         """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
-        self._check_limits()
+        self._budget.check_limits()
+        self._ensure_lease()
         while self.halted is None:
             if self._waiting:
                 return self._hand_out(self._waiting.popleft())
-            open_cells = [cell for cell in self._studies if self._num_unstarted(cell)]
-            if not open_cells:
+            cell = self._budget.neediest_cell
+            if cell is None:
                 return None
-            cell = min(open_cells, key=lambda key: self._num_started[key])
             start = self._ask(cell)
             if start is not None:
                 return self._hand_out(start)
@@ -151,7 +139,7 @@ class Ledger:
                 return None
             number, chosen = self._studies[cell].ask()
             if not self._repeats(cell, number):
-                self._num_started[cell] += 1
+                self._budget.start(cell)
                 return self._start(cell, number, chosen, time.time())
         return None
 
@@ -162,18 +150,6 @@ class Ledger:
         if first != number:
             study.repeat(number, of=first)
         return first != number
-
-    def _num_unstarted(self, cell: str) -> int:
-        if cell in self._exhausted or self._plateaus[cell].is_reached:
-            return 0
-        return max(0, self.spec.search.trials_per_cell - self._num_started[cell])
-
-    def _check_limits(self) -> None:
-        limits = self.spec.limits
-        if limits.hours is not None and time.monotonic() - self._opened >= limits.hours * 3600:
-            self.halt(f"limits.hours: {limits.hours:g} have passed")
-        if limits.max_failures is not None and self._num_failed > limits.max_failures:
-            self.halt(f"limits.max_failures: {self._num_failed} trials have failed, {limits.max_failures} may")
 
     def hear(self, trial_id: str, message: Message) -> bool:
         """Take a worker's message; return whether the trial is to stop."""
@@ -212,14 +188,22 @@ class Ledger:
             started=live.start.started,
             finished=time.time(),
         )
+        self._ensure_lease()
         write_atomically(live.folder / "record.json", record.model_dump_json().encode())
         self._commit(record)
         return record
 
-    def lose(self, trial_id: str, cause: str) -> None:
-        """A trial died of an outside cause: line it up again, or fail it when its retries are used up."""
+    def lose(self, trial_id: str, cause: str, *, counts: bool = True) -> None:
+        """A trial died of an outside cause, which may count as a retry: line it up again, or fail it after too many.
+
+        No trial dies of a node that lacks what others have: the search ends, and the trial waits for the next driver.
+        """
         live = self._live[trial_id]
-        self._retries[trial_id] = self._retries.get(trial_id, 0) + 1
+        if NodeError.__name__ in cause:
+            self.halt(cause)
+            self._waiting.append(self._live.pop(trial_id).start)
+            return
+        self._retries[trial_id] = self._retries.get(trial_id, 0) + counts
         if self._retries[trial_id] > self.spec.search.max_retries:
             live.error = f"died {self._retries[trial_id]} times of an outside cause, last of: {cause}"
             self.finish(trial_id)
@@ -229,14 +213,15 @@ class Ledger:
 
     def _recover(self) -> None:
         """Tell what was recorded but not told, end repeats that were cut off, and line up what was running."""
+        records = self.folder.records()
         for cell, study in self._studies.items():
             trials = [trial for trial in study.trials() if not (study.is_repeat(trial) and trial.state.is_finished())]
             finished = [trial for trial in trials if trial.state.is_finished()]
             for frozen in sorted(finished, key=lambda trial: trial.datetime_complete or datetime.max):
-                self._count(cell, State[frozen.state.name], frozen.values[0] if frozen.values else None)
+                self._budget.finish(cell, State[frozen.state.name], frozen.values[0] if frozen.values else None)
             for frozen in trials:
                 number = frozen.number
-                path = self.folder.trial(f"{cell}/{number}").record
+                path = records.get(f"{cell}/{number}")
                 if frozen.state.is_finished() or path is not None:
                     self._first_of[cell].setdefault(study.suggestion(number), number)
                 if not frozen.state.is_finished() and path is not None:
@@ -247,10 +232,9 @@ class Ledger:
                     if self._repeats(cell, number):
                         continue
                     self._waiting.append(self._start(cell, number, chosen, started))
-                self._num_started[cell] += 1
+                self._budget.start(cell)
 
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
-        search = self.spec.search
         configuration = Configuration.model_validate(chosen)
         try:
             configuration = resolve(configuration, self._shape, self._num_classes)
@@ -259,9 +243,9 @@ class Ledger:
         spec = TrialSpec(
             data=self.spec.data,
             training=self.spec.training,
-            resources=self.spec.resources,
+            resources=self.held,
             configuration=configuration,
-            seed=derive_seed(search.seed, "trial", number),
+            seed=derive_seed(self.spec.search.seed, "trial", number),
             split_seed=split_seed(self.spec),
         )
         return TrialStart(trial_id=f"{cell}/{number}", cell=cell, number=number, attempt=0, spec=spec, started=started)
@@ -269,17 +253,21 @@ class Ledger:
     def _hand_out(self, start: TrialStart) -> Assignment:
         trial = self.folder.trial(start.trial_id)
         earlier = trial.attempts()
-        start = start.model_copy(update={"attempt": len(earlier) + 1})
+        spec = start.spec.model_copy(update={"resources": self.held})
+        start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
         folder = trial.attempt(driver=self._driver, attempt=start.attempt)
         folder.mkdir(parents=True)
         self._live[start.trial_id] = _Live(study=self._studies[start.cell], start=start, folder=folder)
         self._tracker.trial_started(start)
+        manifest = self._manifests.get(size_of(start.spec.configuration))
         return Assignment(
             trial_id=start.trial_id,
             spec=start.spec,
             attempt=start.attempt,
             attempt_folder=str(folder),
             earlier_folders=tuple(str(path) for path in earlier),
+            data_hash=self.data_hash,
+            subset_hash=manifest.train.hash if manifest else None,
             checkpoint_seconds=self.spec.search.checkpoint_seconds,
         )
 
@@ -289,11 +277,5 @@ class Ledger:
             for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
                 left.unlink(missing_ok=True)
         self._studies[record.cell].tell(record.number, record.state, values(record, self.spec.search))
-        self._count(record.cell, record.state, record.value)
+        self._budget.finish(record.cell, record.state, record.value)
         self._tracker.trial_finished(record)
-
-    def _count(self, cell: str, state: State, value: float | None) -> None:
-        """Take a finished trial into account where limits are checked."""
-        self._num_failed += state is State.FAIL
-        if state is State.COMPLETE and value is not None:
-            self._plateaus[cell].add(value)

@@ -45,6 +45,11 @@ class Manifest(Value):
     validation: Part
     """Images held out and validated on; none of them is in `train`."""
 
+    @property
+    def size(self) -> Size:
+        """What decides the images."""
+        return self.data_fraction, self.images_per_class, self.draw
+
 
 def make_manifest(images: Images, data: DataSection, configuration: Configuration, *, split_seed: int) -> Manifest:
     """The manifest of what a trial with this configuration trains on; DataError if it cannot be drawn."""
@@ -94,7 +99,12 @@ def read_manifest(folder: SearchFolder, subset_hash: str) -> Manifest:
 def subset_sizes(folder: SearchFolder) -> dict[Size, int]:
     """Training images of each size and draw that a search has a manifest of."""
     manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
-    return {(found.data_fraction, found.images_per_class, found.draw): found.train.num_images for found in manifests}
+    return {found.size: found.train.num_images for found in manifests}
+
+
+def size_of(configuration: Configuration) -> Size:
+    """What decides the images of a trial with this configuration."""
+    return configuration.data_fraction, configuration.images_per_class, configuration.draw
 
 
 def split_seed(spec: SearchSpec) -> int:

@@ -182,7 +182,7 @@ def _short_trial(
     spec: SearchSpec, workload: Workload, *, num_images: int, budget_seconds: float
 ) -> tuple[TrialSpec, int]:
     """A trial that is like the workload, but has few validation images, and the number of steps between its reports."""
-    rough = rough_speed(spec.resources, on_gpu=choose_device(spec.resources.gpu).type != "cpu")
+    rough = rough_speed(spec.resources.of_trial(), on_gpu=choose_device(spec.resources.gpu).type != "cpu")
     image_seconds = 3 * workload.cost.flops * rough.step.overall.slope
     # Where a step would take too long it is timed with fewer images: the lines go over operations.
     affordable = max(_FEWEST_IMAGES, int(budget_seconds / _STEPS_AFFORDED / image_seconds))
@@ -194,7 +194,7 @@ def _short_trial(
     trial = TrialSpec(
         data=spec.data.model_copy(update={"validation": validation, "scale_validation": False}),
         training=TrainingSection(steps=interval * _MOST_INTERVALS, batch_size=batch_size, reports=_MOST_INTERVALS),
-        resources=spec.resources,
+        resources=spec.resources.of_trial(),
         configuration=workload.configuration.model_copy(update={"learning_rate": _LEARNING_RATE}),
         seed=derive_seed(spec.search.seed, "pilot"),
         split_seed=split_seed(spec),

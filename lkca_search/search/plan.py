@@ -7,17 +7,19 @@ from typing import Literal, TypeVar
 
 from lkca_search.configuration import ImageShape
 from lkca_search.data.store import Images
+from lkca_search.errors import SearchError
 from lkca_search.models.difference import SHAPING
+from lkca_search.resources import ResourcesSection, TrialResources
 from lkca_search.search.cells import Cell, cells
 from lkca_search.search.design import data_problems, design_problems
 from lkca_search.search.extent import corners, count_configurations, spread_draws
+from lkca_search.search.packing import Amounts, GpuSharing, check_room, count_slots, demand
 from lkca_search.search.pilot import Pilot, fly
-from lkca_search.search.slots import count_slots
 from lkca_search.search.speed import ROUGH_CORE_FLOPS, ROUGH_GPU_FLOPS, Speed, rough_speed
 from lkca_search.search.workload import WORKER_BYTES, Workload, Workloads
 from lkca_search.space_file import SpaceFile
 from lkca_search.spec import SearchSpec
-from lkca_search.training.assembly import DataPlace, choose_device, open_train_images
+from lkca_search.training.assembly import DataPlace, choose_device, gpu_memory_bytes, open_train_images
 from lkca_search.value import Value
 
 T = TypeVar("T", int, float)
@@ -141,9 +143,12 @@ def make_plan(
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
     num_cpus = os.cpu_count() or 1 if num_cpus is None else num_cpus
     num_gpus = int(on_gpu) if num_gpus is None else num_gpus
-    num_slots = count_slots(spec.resources, num_cpus=num_cpus, num_gpus=num_gpus, hint=_ELSEWHERE)
     sampled = _sample(spec, images)
-    flown, speed = None, rough_speed(spec.resources, on_gpu=spec.resources.gpu > 0)
+    node = {"CPU": float(num_cpus), "GPU": float(num_gpus)}
+    sharing = _share_gpu(spec, sampled, images, node) if spec.resources.gpu == "auto" else None
+    held = spec.resources.of_trial(gpu=sharing.share if sharing else None)
+    num_slots = _count_slots(spec.resources, held, node)
+    flown, speed = None, rough_speed(held, on_gpu=spec.resources.wants_gpu)
     if pilot:
         workloads = [workload for cell in sampled for workload in cell.all]
         flown, speed = fly(spec, workloads, place, on_measured=on_measured)
@@ -164,8 +169,28 @@ def make_plan(
         basis="pilot" if pilot else "rough",
         pilot=flown,
         hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
-        notes=tuple(_notes(spec, flown, on_gpu=on_gpu)),
+        notes=(*([sharing.reason] if sharing else []), *_notes(spec, flown, on_gpu=on_gpu)),
     )
+
+
+def _share_gpu(spec: SearchSpec, sampled: Sequence[_Sampled], images: Images, node: Amounts) -> GpuSharing:
+    """How many trials share a GPU here, or on the machine that is planned for."""
+    given = spec.resources.gpu_memory
+    gpu_bytes = gpu_memory_bytes() if given is None else given * 1e9
+    if gpu_bytes is None:
+        raise SearchError(
+            "gpu: auto needs to know the memory of a GPU, and here is none: give it as resources.gpu_memory, in GB"
+        )
+    trial_bytes = max(each.gpu_bytes(images) for cell in sampled for each in cell.all)
+    return GpuSharing(trial_bytes=trial_bytes, gpu_bytes=gpu_bytes, cpu=spec.resources.cpu, nodes=[node])
+
+
+def _count_slots(resources: ResourcesSection, held: TrialResources, node: Amounts) -> int:
+    """How many trials run at once on one machine; custom resources are taken as given."""
+    asked = demand(resources.model_copy(update={"custom": {}}), held)
+    check_room(asked, [node], hint=_ELSEWHERE)
+    slots = count_slots(asked, [node])
+    return slots if resources.max_concurrent is None else min(slots, resources.max_concurrent)
 
 
 def _sample(spec: SearchSpec, images: Images) -> list[_Sampled]:
@@ -226,14 +251,16 @@ def _notes(spec: SearchSpec, pilot: Pilot | None, *, on_gpu: bool) -> list[str]:
     if pilot is None:
         rate = (
             f"{ROUGH_GPU_FLOPS / 1e12:g} TFLOP/s a GPU"
-            if spec.resources.gpu
+            if spec.resources.wants_gpu
             else (f"{ROUGH_CORE_FLOPS / 1e9:g} GFLOP/s a core")
         )
         notes.append(f"seconds: rough, at an assumed {rate}; --pilot measures")
     else:
         notes.append("seconds: as timed on this machine, one trial at a time; trials beside each other may be slower")
-        if spec.resources.gpu > 0 and not on_gpu:
+        if spec.resources.wants_gpu and not on_gpu:
             notes.append("the pilot ran on the CPU, since there is no GPU here: the hours are not those of a GPU")
+    if spec.resources.custom:
+        notes.append(f"custom resources ({', '.join(spec.resources.custom)}) are taken as given")
     if spec.search.pruner.name != "none" or spec.limits != type(spec.limits)():
         notes.append(
             "the pruner and the limits can end trials, cells or the search early: all figures are upper bounds"

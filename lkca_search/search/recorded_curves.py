@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lkca_search.configuration import Configuration, Scalar
 from lkca_search.records import Record, State
-from lkca_search.search.ledger import Assignment, Message
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.space import Choice, Domain, Fixed
 from lkca_search.spec import SearchSpec
 

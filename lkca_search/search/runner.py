@@ -2,22 +2,26 @@
 
 import logging
 import os
-import shutil
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from lkca_search.search.ledger import Ledger, Message
-from lkca_search.search.slots import count_slots
+from lkca_search.remote_path import Place, RemotePath, remove_tree
+from lkca_search.resources import SMALLEST_AMOUNT
+from lkca_search.search.cluster import ask_gpu_bytes, find_room, read_nodes
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.nodes import check_nodes
+from lkca_search.search.packing import GpuSharing, demand
+from lkca_search.search.placement import LedgerScheduler, LedgerSearcher, Placement
+from lkca_search.search.room import Room
 from lkca_search.search.stopping import Brake, signals_given_back
 from lkca_search.search.worker import TrialActor
-from lkca_search.training.assembly import DataPlace
+from lkca_search.search.workload import largest_gpu_bytes
+from lkca_search.training.assembly import DataPlace, open_train_images
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -25,115 +29,83 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the brake's
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Ray's experiment state is disposable
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # how many may be in flight is for the searcher to say
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
 
 
 def run_search(
-    ledger: Ledger, place: DataPlace, brake: Brake, *, address: str | None = None, num_cpus: int | None = None
+    ledger: Ledger,
+    place: DataPlace,
+    brake: Brake,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    address: str | None = None,
+    num_cpus: int | None = None,
 ) -> None:
     """Train every due trial of a ledger on a Ray cluster: the one at `address`, or one of this machine's own.
 
-    Raises SearchError where no trial could ever be placed.
+    `say` hears of where trials wait for room, and of how many share a GPU where that is decided here.
+    Raises SearchError where no trial could ever be placed, or the memory of GPUs is needed and not to be had.
     """
     with signals_given_back():
         try:
             _start_ray(address, num_cpus=num_cpus)
             brake.take_signals()  # from Ray, too
-            _make_tuner(ledger, place, brake).fit()
+            placement = _find_placement(ledger, place, say=say)
+            check_nodes(ledger.folder.trials, ledger.spec, place, data_hash=ledger.data_hash)
+            _make_tuner(ledger, place, brake, placement).fit()
+            brake.raise_failure()
         finally:
             ray.shutdown()
-            shutil.rmtree(ledger.folder.ray, ignore_errors=True)
+            remove_tree(ledger.folder.ray)
 
 
-def _make_tuner(ledger: Ledger, place: DataPlace, brake: Brake) -> tune.Tuner:
+def _find_placement(ledger: Ledger, place: DataPlace, *, say: Callable[[str], None]) -> Placement:
     resources = ledger.spec.resources
-    demand = {"CPU": float(resources.cpu), "GPU": float(resources.gpu)}
-    found = ray.cluster_resources()
-    slots = count_slots(resources, num_cpus=int(found.get("CPU", 0)), num_gpus=int(found.get("GPU", 0)))
-    shutil.rmtree(ledger.folder.ray, ignore_errors=True)
+    scales = find_room(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), say)
+    sharing = None
+    if resources.gpu == "auto":
+        sharing = GpuSharing(
+            trial_bytes=largest_gpu_bytes(ledger.spec, open_train_images(ledger.spec.data, place)),
+            gpu_bytes=_gpu_bytes(ledger),
+            cpu=resources.cpu,
+            nodes=read_nodes(),
+        )
+        say(sharing.reason)
+    room = Room(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, say=say)
+    return Placement(resources, room, sharing, say=say)
+
+
+def _gpu_bytes(ledger: Ledger) -> float:
+    resources = ledger.spec.resources
+    if resources.gpu_memory is not None:
+        return resources.gpu_memory * 1e9
+    return ask_gpu_bytes(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
+
+
+def _make_tuner(ledger: Ledger, place: DataPlace, brake: Brake, placement: Placement) -> tune.Tuner:
+    remove_tree(ledger.folder.ray)
     return tune.Tuner(
-        tune.with_resources(TrialActor, {name.lower(): amount for name, amount in demand.items() if amount}),
+        tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["asked"]])),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, place, brake),
-            scheduler=_LedgerScheduler(ledger),
+            search_alg=LedgerSearcher(ledger, place, brake, placement),
+            scheduler=LedgerScheduler(ledger, brake, placement),
             num_samples=-1,
-            max_concurrent_trials=slots,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(ledger.folder.ray),
+            **_storage(ledger.folder.ray),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             stop=_BrakeStopper(brake),
             verbose=0,
         ),
     )
-
-
-class _LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
-    """Asks the ledger for trials, and commits those that ended."""
-
-    def __init__(self, ledger: Ledger, place: DataPlace, brake: Brake) -> None:
-        super().__init__()
-        self._ledger = ledger
-        self._brake = brake
-        self._place = {"cache": str(place.cache), "data_dir": str(place.data_dir) if place.data_dir else None}
-        self._ids: dict[str, str] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self._brake.check()
-        assignment = self._ledger.assign()
-        if assignment is None:
-            return None if self._ledger.may_assign_later else Searcher.FINISHED
-        self._ids[trial_id] = assignment.trial_id
-        return {
-            "trial_id": assignment.trial_id,
-            "attempt": assignment.attempt,
-            "assignment": assignment.model_dump_json(),
-            "place": self._place,
-        }
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        ours = self._ids.pop(trial_id)
-        if error or result is None:
-            return  # the scheduler hears of it first, with the cause
-        self._ledger.hear(ours, Message.model_validate_json(result["message"]))
-        self._ledger.finish(ours)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is durable by itself."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is durable by itself."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, to restore it one day; we never do
-
-
-class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
-    """Lets the pruner of the trial's own study decide."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
-        self._ledger = ledger
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        path = Path(trial.error_file) if trial.error_file else None
-        cause = path.read_text().strip().splitlines()[-1] if path and path.exists() else "the worker died"
-        self._ledger.lose(trial.config["trial_id"], cause)
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        stop = self._ledger.hear(trial.config["trial_id"], Message.model_validate_json(result["message"]))
-        decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
-        return decision
 
 
 class _BrakeStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
@@ -150,6 +122,12 @@ class _BrakeStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _storage(place: Place) -> dict[str, Any]:
+    if isinstance(place, RemotePath):
+        return {"storage_path": place.path, "storage_filesystem": place.filesystem}
+    return {"storage_path": str(place)}
 
 
 def _trial_name(trial: Trial) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from lkca_search.records import Record
-from lkca_search.search.ledger import Assignment, Ledger, Message
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.messages import Assignment, Message
 
 Worker = Callable[[Assignment], Iterator[Message]]
 """Yields all that a worker says of a trial; the last message is `done`, and results carry their `seconds`."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from lkca_search.resources import TrialResources
 from lkca_search.search.workload import Workload
-from lkca_search.spec import ResourcesSection
 
 ROUGH_CORE_FLOPS = 80e9
 """Operations a second of one core where nothing was measured; a server's with AVX-512 did 70 to 110 GFLOP/s."""
@@ -92,7 +92,7 @@ class Speed:
         return self.start_seconds + steps + workload.num_evaluated * self.evaluation.at(family, workload.cost.flops)
 
 
-def rough_speed(resources: ResourcesSection, *, on_gpu: bool) -> Speed:
+def rough_speed(resources: TrialResources, *, on_gpu: bool) -> Speed:
     """A guess from the resources of a trial, with nothing measured."""
     rate = resources.gpu * ROUGH_GPU_FLOPS if on_gpu else resources.cpu * ROUGH_CORE_FLOPS
     return Speed(

@@ -1,4 +1,4 @@
-"""How a search stands, read from its trial folders alone: any process may look, and no driver is disturbed."""
+"""How a search stands, read from its trial folders and its lease: any process may look, and no driver is disturbed."""
 
 import statistics
 from collections import Counter
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from lkca_search.configuration import SUBSET_NAMES, Configuration
 from lkca_search.errors import SearchError
-from lkca_search.records import Record, State, read_record, read_records
+from lkca_search.records import Record, State, read_all, read_records
 from lkca_search.search.cells import Cell, cells
 from lkca_search.search.continuation import read_spec
+from lkca_search.search.lease import Sight, look
 from lkca_search.search.manifests import Size, subset_sizes
 from lkca_search.search.objectives import Plateau, pareto_front, values
 from lkca_search.spec import SearchSection, SearchSpec
@@ -62,6 +63,8 @@ class SearchStanding(Value):
     name: str
     is_driven: bool
     """Whether a driver is at work."""
+    driver: str | None
+    """The process and the machine of the driver that is at work."""
     metric: str
     """The metric by which trials are compared; of several, the one that leads."""
     goal: str
@@ -107,9 +110,8 @@ class SearchReader:
 
     def read(self) -> SearchStanding:
         """How the search stands now."""
-        for trial in self._folder.trial_folders():
-            if trial.trial_id not in self._records and (path := trial.record):
-                self._records[trial.trial_id] = Record.model_validate_json(path.read_bytes())
+        new = [path for trial_id, path in self._folder.records().items() if trial_id not in self._records]
+        self._records.update({record.trial_id: record for record in read_all(new)})
         return search_standing(self._folder, list(self._records.values()))
 
 
@@ -118,12 +120,13 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
     records = read_records(folder) if records is None else records
     spec = read_spec(folder)
     sizes = subset_sizes(folder)
-    is_driven = folder.is_driven()
+    exhausted = {path.name for path in folder.exhausted.glob("*")}
+    sight = look(folder)
     all_cells = cells(spec)
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
     for record in sorted(records, key=lambda record: (record.cell, record.number)):
         by_cell[record.cell].append(record)
-    running, cut_off = _unfinished(folder, {record.trial_id for record in records}, is_driven=is_driven)
+    running, cut_off = _unfinished(folder, {record.trial_id for record in records}, sight)
     standings = [
         _cell_standing(
             cell.key,
@@ -131,7 +134,7 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
             spec,
             running=running[cell.key],
             cut_off=cut_off[cell.key],
-            exhausted=(folder.exhausted / cell.key).exists(),
+            exhausted=cell.key in exhausted,
             num_planned_images=_planned_images(spec, cell, sizes),
         )
         for cell in all_cells
@@ -144,7 +147,8 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
     known = [cell.seconds_left for cell in timed if cell.seconds_left is not None]
     return SearchStanding(
         name=folder.name,
-        is_driven=is_driven,
+        is_driven=sight.is_driven,
+        driver=sight.holder,
         metric=spec.search.metrics[0],
         goal=spec.search.goals[0],
         seconds_left=sum(known) if len(known) == len(timed) else None,
@@ -161,11 +165,10 @@ def best_record(records: Sequence[Record], search: SearchSection) -> Record | No
 def find_record(folder: SearchFolder, *, trial_id: str | None = None, cell: str | None = None) -> Record:
     """The record of a trial, or of the best trial of a search or of one of its cells; SearchError if there is none."""
     if trial_id is not None:
-        is_ours = any(trial.trial_id == trial_id for trial in folder.trial_folders())
-        record = read_record(folder, trial_id) if is_ours else None
-        if record is None:
+        path = folder.records().get(trial_id)
+        if path is None:
             raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
-        return record
+        return Record.model_validate_json(path.read_bytes())
     return find_front(folder, read_spec(folder).search, cell=cell)[0]
 
 
@@ -188,14 +191,14 @@ def front_trials(front: Sequence[Record], search: SearchSection) -> list[FrontTr
     ]
 
 
-def _unfinished(folder: SearchFolder, finished: set[str], *, is_driven: bool) -> tuple[Counter[str], Counter[str]]:
+def _unfinished(folder: SearchFolder, finished: set[str], sight: Sight) -> tuple[Counter[str], Counter[str]]:
     """How many trials of each cell run, and how many were cut off."""
-    driver = int(folder.drivers.read_text()) if is_driven and folder.drivers.exists() else None
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
-    for trial in folder.trial_folders():
-        if trial.trial_id not in finished:
-            (running if trial.driver == driver else cut_off)[trial.root.parent.name] += 1
+    for trial_id, driver in folder.drivers().items():
+        if trial_id not in finished:
+            runs = sight.is_driven and driver == sight.driver
+            (running if runs else cut_off)[trial_id.rpartition("/")[0]] += 1
     return running, cut_off
 
 

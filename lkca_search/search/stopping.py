@@ -7,25 +7,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from lkca_search.errors import SearchError
-from lkca_search.storage import SearchFolder, write_atomically
+from lkca_search.search.lease import Lease, leave_word, look
+from lkca_search.storage import SearchFolder
 
-_NOW = b"now"
-_LOOK_SECONDS = 0.5
+_NOW = "now"
+_LATER = "later"
+_LOOK_SECONDS = 0.25
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def request_stop(folder: SearchFolder, *, now: bool) -> None:
-    """Ask a search's driver to end, `now` without finishing the trials that run; SearchError if there is no driver."""
-    if not folder.is_driven():
-        raise SearchError(f"search {folder.name!r} is not running")
-    write_atomically(folder.stop_request, _NOW if now else b"")
+def request_stop(folder: SearchFolder, *, now: bool) -> int:
+    """Ask a search's driver to end, `now` without finishing the trials that run; SearchError if there is no driver.
+
+    Returns the driver's number. It hears of it at the next beat of its lease.
+    """
+    return leave_word(folder, _NOW if now else _LATER)
 
 
-def wait_until_stopped(folder: SearchFolder) -> None:
-    """Wait until the driver that was asked to end has ended; it takes the request with it."""
-    while folder.is_driven() and folder.stop_request.exists():
-        time.sleep(_LOOK_SECONDS / 2)
+def wait_until_stopped(folder: SearchFolder, driver: int) -> None:
+    """Wait until the driver with this number has ended."""
+    while (sight := look(folder)).is_driven and sight.driver == driver:
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextmanager
@@ -43,16 +45,30 @@ def signals_given_back() -> Iterator[None]:
 class Brake:
     """Hears that the driver is to end: by a request, Ctrl-C or SIGTERM. It is asked often, and acts when asked."""
 
-    def __init__(self, folder: SearchFolder, *, halt: Callable[[str], None], say: Callable[[str], None]) -> None:
+    def __init__(self, lease: Lease, *, halt: Callable[[str], None], say: Callable[[str], None]) -> None:
         """`halt` lets no further trial start, for the reason given; `say` tells the user what happens now."""
         self.at_once = False
         """Whether trials that run are abandoned; the next driver goes on with them."""
-        self._folder = folder
+        self._lease = lease
         self._halt = halt
         self._say = say
         self._is_pulled = False
+        self._failure: Exception | None = None
         self._heard: list[int] = []
-        self._next_look = 0.0
+
+    @contextmanager
+    def braced(self) -> Iterator[None]:
+        """Take what is raised inside, and stop at once: Tune would take it for the failure of a trial."""
+        try:
+            yield
+        except Exception as error:
+            self._failure = self._failure or error
+            self.at_once = True
+
+    def raise_failure(self) -> None:
+        """Raise what was taken first, if anything was."""
+        if self._failure is not None:
+            raise self._failure
 
     def take_signals(self) -> None:
         """Take Ctrl-C, which finishes what runs and abandons it the second time, and SIGTERM, which abandons it."""
@@ -66,13 +82,8 @@ class Brake:
             is_interrupt = self._heard.pop(0) == signal.SIGINT
             again = "; Ctrl-C again stops at once"
             self._pull("Ctrl-C" if is_interrupt else "SIGTERM", now=self._is_pulled or not is_interrupt, hint=again)
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _LOOK_SECONDS
-            try:
-                request = self._folder.stop_request.read_bytes()
-            except FileNotFoundError:
-                return self.at_once
-            self._pull("`stop`", now=request == _NOW, hint="")
+        if self._lease.stop is not None:
+            self._pull("`stop`", now=self._lease.stop == _NOW, hint="")
         return self.at_once
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

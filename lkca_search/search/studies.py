@@ -6,35 +6,37 @@ Nothing else imports Optuna, but for `samplers.py`, which loads classes by their
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.configuration import Scalar
 from lkca_search.errors import Problem
 from lkca_search.records import State
 from lkca_search.search.cells import Cell, cells, exists, points
+from lkca_search.search.database import Database
 from lkca_search.search.samplers import description, make_pruner, make_sampler
 from lkca_search.seeds import derive_seed
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec import SearchSpec, parameter_order
 
+STORAGE_FAULTS = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What is raised where a disk is full or a database away."""
 Storage = optuna.storages.BaseStorage
 Suggestion = tuple[tuple[str, Scalar], ...]
 """Sampled names and values, by name."""
-_SQLITE_TIMEOUT_SECONDS = 60
 _REPEATS = "repeats"
 
 
-def open_storage(ledger: Path, *, read_only: bool = False) -> optuna.storages.RDBStorage:
-    """Open a ledger's SQLite database, made if it is not there; read-only disturbs no driver."""
+def open_storage(database: Database) -> optuna.storages.RDBStorage:
+    """Open a ledger's database, with Optuna's tables made if they are not there."""
     optuna.logging.set_verbosity(logging.WARNING)
-    url = f"sqlite:///file:{ledger}?mode=ro&uri=true" if read_only else f"sqlite:///{ledger}"
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}})
+    arguments = {"connect_args": database.arguments, "pool_pre_ping": True}
+    return optuna.storages.RDBStorage(database.url, engine_kwargs=arguments)
 
 
 def open_memory_storage() -> Storage:

@@ -8,7 +8,7 @@ from functools import cache
 from lkca_search.configuration import Configuration
 from lkca_search.provenance import Provenance
 from lkca_search.records import Facts, Result
-from lkca_search.search.ledger import Assignment, Message
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.seeds import derive_seed
 
 OPTIMUM: Mapping[str, float] = {"learning_rate": 3e-3, "weight_decay": 1e-2, "kernel_size": 7, "depth": 6, "width": 128}

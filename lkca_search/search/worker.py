@@ -1,5 +1,7 @@
 """What runs on the cluster: an actor that trains one trial after another and says a message a step. Knows no logger."""
 
+import logging
+import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -8,12 +10,16 @@ from typing import Any
 
 from ray import tune
 
+from lkca_search.errors import DataError, NodeError
 from lkca_search.records import Facts, Result
-from lkca_search.search.ledger import Assignment, Message
-from lkca_search.training.assembly import DataPlace, choose_device, open_training
+from lkca_search.remote_path import open_place
+from lkca_search.search.messages import Assignment, Message
+from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
 from lkca_search.training.checkpoint import save_checkpoint
 from lkca_search.training.faults import is_of_the_machine
 from lkca_search.training.loop import Training
+
+_log = logging.getLogger(__name__)
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
@@ -49,20 +55,43 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def _next_message(self) -> Message:
         if self._training is None:
-            folders = [Path(folder) for folder in self._assignment.earlier_folders]
+            folders = [open_place(folder) for folder in self._assignment.earlier_folders]
+            self._check_images()
             self._facts, self._training = open_training(
                 self._assignment.spec,
                 self._place,
                 device=choose_device(self._assignment.spec.resources.gpu),
                 checkpoints=folders,
             )
+            self._check_facts(self._facts)
             self._saved_step = self._training.step
             self._results = self._training.results()
         result = next(self._results)
         done = self._training.is_last(result)
         overdue = time.monotonic() - self._saved_time >= self._assignment.checkpoint_seconds
         if overdue and not done and result.step > self._saved_step:
-            folder = Path(self._assignment.attempt_folder)
-            save_checkpoint(self._training.state(), folder, step=result.step)
-            self._saved_step, self._saved_time = result.step, time.monotonic()
+            self._save(self._training, result.step)
         return Message(facts=self._facts, result=result, done=done)
+
+    def _save(self, training: Training, step: int) -> None:
+        try:
+            save_checkpoint(training.state(), open_place(self._assignment.attempt_folder), step=step)
+        except OSError as error:  # it is an insurance: a storage that is full or away for a while costs no trial
+            _log.warning("no checkpoint of %s at step %s: %s", self._assignment.trial_id, step, error)
+        else:
+            self._saved_step = step
+        self._saved_time = time.monotonic()
+
+    def _check_images(self) -> None:
+        """Open the images: the driver could, so what is wrong is this node."""
+        try:
+            open_train_images(self._assignment.spec.data, self._place)
+        except DataError as error:
+            raise NodeError(f"node {socket.gethostname()} cannot have the images: {error}") from error
+
+    def _check_facts(self, facts: Facts) -> None:
+        for name in ("data_hash", "subset_hash"):
+            expected, found = getattr(self._assignment, name), getattr(facts, name)
+            if expected not in (None, found):
+                node = f"node {socket.gethostname()} has other images than the driver"
+                raise NodeError(f"{node}: {name} {found}, in the manifest {expected}")

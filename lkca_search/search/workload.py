@@ -10,12 +10,16 @@ from lkca_search.errors import UserError
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import build_model
+from lkca_search.search.cells import cells
+from lkca_search.search.extent import corners
 from lkca_search.search.manifests import split_seed
 from lkca_search.spec import SearchSpec
 from lkca_search.training.schedule import Schedule
 
 WORKER_BYTES = 440_000_000
 """Memory of a worker that has loaded torch and trains nothing."""
+CUDA_CONTEXT_BYTES = 600_000_000
+"""Memory of a GPU that a process takes before any tensor: context, kernels, workspaces. A guess, not measured yet."""
 _FLOAT_BYTES = 4
 
 
@@ -58,10 +62,24 @@ class Workload:
         """A worker, four numbers a parameter (weight, gradient, AdamW's two moments), and the activations of a step."""
         return WORKER_BYTES + 4 * _FLOAT_BYTES * self.cost.num_parameters + self.cost.activation_bytes
 
+    def gpu_bytes(self, images: Images) -> int:
+        """Memory of a GPU: a context, the model and a step as in `memory_bytes`, and the trial's images, kept there."""
+        of_images = (self.num_train_images + self.num_validation_images) * images.pixels.nbytes // len(images)
+        return CUDA_CONTEXT_BYTES + self.memory_bytes - WORKER_BYTES + of_images
+
     @property
     def checkpoint_bytes(self) -> int:
         """Three numbers a parameter: weight and AdamW's two moments."""
         return 3 * _FLOAT_BYTES * self.cost.num_parameters
+
+
+def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
+    """What the largest trial of a search takes of a GPU."""
+    workloads = Workloads(spec, images)
+    return max(
+        (made.gpu_bytes(images) for cell in cells(spec) for made in workloads.make_all(corners(spec, cell))),
+        default=CUDA_CONTEXT_BYTES,
+    )
 
 
 class Workloads:

@@ -1,12 +1,14 @@
 """A search in an MLflow store: a parent run, a child run a trial. Whatever is written twice is there once."""
 
 import getpass
+import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from filelock import FileLock
@@ -16,18 +18,32 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from lkca_search.provenance import git_commit
 from lkca_search.records import Record, Result, State
 from lkca_search.storage import Home
+from lkca_search.tracking.run_fields import (
+    CURVE,
+    final_metrics,
+    final_tags,
+    points,
+    run_name,
+    start_params,
+    start_tags,
+)
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
 _SEARCH_UID = "lkca.search_uid"
 _TRIAL_ID = "lkca.trial_id"
-_TAGS = ("family", "data_fraction", "images_per_class", "draw")
+_TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _PAGE = 1000
 """Runs that are asked for at once."""
-_BATCH = 100
-"""Results that are written at once: few enough for one call, 1000 metrics, so that a step is there whole or not."""
-_CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
+_BATCH = 120
+"""Results that are written at once: with parameters and tags few enough for one call, 1000 items; so a step is there
+whole or not."""
+_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a run created twice is two runs
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, each after one more call
+}
 
 
 def tracking_uri(home: Home) -> str:
@@ -49,6 +65,18 @@ def runs_page(home: Home, search: str | None = None) -> str:
     return f"#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
+@dataclass
+class _Run:
+    """A run as far as this client knows."""
+
+    run_id: str
+    status: str
+    has_params: bool = False
+    """Whether it came as far as its parameters, which are written once."""
+    steps: set[int] | None = None
+    """Steps whose results it has; None where they are to be asked for."""
+
+
 class MLflowStore:
     """One search's runs. Every method may raise whatever the store does, and may be called again."""
 
@@ -56,34 +84,48 @@ class MLflowStore:
         """Open the store, and the search's parent run in it, made if it is not there; `texts` become its artifacts."""
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a run created twice is two runs
+        for variable, value in _CLIENT.items():
+            os.environ.setdefault(variable, value)
         self._uid = uid
         self._name = name
-        self._sent_steps: dict[str, set[int]] = {}
+        self._doubtful: set[str] = set()
+        """Trials whose run was asked for without an answer: it may have been made."""
         uri = tracking_uri(home)
-        is_ours = uri == f"sqlite:///{home.mlflow_database}"
-        home.root.mkdir(parents=True, exist_ok=True)
+        is_ours = not os.environ.get("MLFLOW_TRACKING_URI")
+        if is_ours:
+            home.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
         # Two processes that create one database's tables at once both fail.
-        with FileLock(home.root / "mlflow.lock") if uri.startswith("sqlite:") else nullcontext():
+        database = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:") else None
+        with FileLock(f"{database}.lock") if database else nullcontext():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open_experiment(home if is_ours else None)
-        self._parent = self._open_parent(texts)
-        # A run whose creation was cut off before its parameters is found again where its trial goes on.
-        self._runs = {run.data.tags[_TRIAL_ID]: run for run in self._children() if run.data.params}
+        runs = self._find_runs(f"tags.`{_SEARCH_UID}` = '{uid}'")
+        children = [run for run in runs if run.data.tags.get("kind") == "trial"]
+        parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
+        self._parent = _Run(parent.info.run_id, parent.info.status)
+        self._best = parent.data.tags.get("best_trial")
+        self._runs = self._open_children(children)
+        self._log_texts(texts, parent.data.tags.get(_TEXTS))
 
     def is_sent(self, trial_id: str) -> bool:
-        """Whether a trial's run had ended when the store was opened."""
-        return trial_id in self._runs and self._runs[trial_id].info.status != "RUNNING"
+        """Whether a trial's run shows its end."""
+        return trial_id in self._runs and self._runs[trial_id].status in _STATUS.values()
 
-    def start(self, start: TrialStart) -> None:
-        """Make a trial's run, with its parameters."""
-        self._run_id(start)
+    @property
+    def running(self) -> list[str]:
+        """The trials whose runs are shown as running."""
+        return [trial_id for trial_id, run in self._runs.items() if run.status == "RUNNING"]
 
-    def log(self, trial_id: str, result: Result) -> None:
-        """Write one result of a trial; nothing if its start did not get through, since `finish` writes it all."""
-        if trial_id in self._runs:
-            self._log_missing(trial_id, [result])
+    def start(self, start: TrialStart, results: Iterable[Result] = ()) -> None:
+        """Show a trial that runs: make its run, or let it go on, and write what it lacks of some results."""
+        if self._parent.status != "RUNNING":
+            self._client.update_run(self._parent.run_id, status="RUNNING")
+            self._parent.status = "RUNNING"
+        run = self._run(start)
+        if run.status == "KILLED":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+        self._write(run, results, params=start_params(start))
 
     def finish(self, record: Record) -> None:
         """Write what is still missing of a finished trial, and end its run."""
@@ -95,17 +137,25 @@ class MLflowStore:
             spec=record.spec,
             started=record.started,
         )
-        run_id = self._run_id(start)
-        self._log_missing(record.trial_id, record.curve)
-        self._client.log_batch(run_id, metrics=_final_metrics(record), tags=_final_tags(record))
-        self._client.set_terminated(run_id, _STATUS[record.state], round(record.finished * 1000))
+        run = self._run(start)
+        metrics, tags = final_metrics(record), final_tags(record)
+        self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
+        self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
+
+    def leave(self, trial_id: str, results: Iterable[Result] = ()) -> None:
+        """Write what the run of an unfinished trial lacks of some results, and show it as killed until it goes on."""
+        self._write(self._runs[trial_id], results)
+        self._end_run(self._runs[trial_id], "KILLED")
 
     def end(self, *, complete: bool, best: Record | None) -> None:
-        """End the parent run: FINISHED where nothing is left to do, else KILLED."""
-        if best is not None and best.value is not None:
+        """End the parent run: FINISHED where nothing is left to do, else KILLED. Runs of trials stay as they are."""
+        if best is not None and best.value is not None and best.trial_id != self._best:
             metric = Metric(f"best_{best.metric}", best.value, round(best.finished * 1000), 0)
-            self._client.log_batch(self._parent, metrics=[metric], tags=[RunTag("best_trial", best.trial_id)])
-        self._client.set_terminated(self._parent, "FINISHED" if complete else "KILLED")
+            self._client.log_batch(self._parent.run_id, metrics=[metric], tags=[RunTag("best_trial", best.trial_id)])
+            self._best = best.trial_id
+        status = "FINISHED" if complete else "KILLED"
+        if self._parent.status != status:
+            self._end_run(self._parent, status)
 
     def _open_experiment(self, home: Home | None) -> str:
         name = _experiment_name()
@@ -115,67 +165,95 @@ class MLflowStore:
         artifacts = home.mlflow_artifacts.as_uri() if home else None
         return str(self._client.create_experiment(name, artifacts))
 
-    def _open_parent(self, texts: dict[str, str]) -> str:
-        found = self._client.search_runs(
-            [self._experiment], f"tags.`{_SEARCH_UID}` = '{self._uid}' AND tags.kind = 'search'", max_results=1
-        )
-        if found:
-            run_id = str(found[0].info.run_id)
-            self._client.update_run(run_id, status="RUNNING")
-        else:
-            tags = {**self._common_tags(), "kind": "search"}
-            run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=self._name).info.run_id)
-        for file, text in texts.items():
-            self._client.log_text(run_id, text, file)
-        return run_id
+    def _open_parent(self, found: Sequence[Run], children: Sequence[Run]) -> Run:
+        """The search's own run: that of most children, should a call that was given up have made a second one."""
+        sizes = Counter(child.data.tags.get(_PARENT) for child in children)
+        by_size = sorted(found, key=lambda run: (-sizes[run.info.run_id], run.info.start_time))
+        for double in by_size[1:]:
+            self._client.delete_run(double.info.run_id)
+        if by_size:
+            return by_size[0]
+        tags = {**self._common_tags(), "kind": "search"}
+        return self._client.create_run(self._experiment, tags=tags, run_name=self._name)
 
-    def _children(self) -> list[Run]:
-        runs: list[Run] = []
-        token: str | None = ""
-        while token is not None:
-            page = self._client.search_runs(
-                [self._experiment], f"tags.`{_PARENT}` = '{self._parent}'", max_results=_PAGE, page_token=token or None
-            )
-            runs += page
-            token = page.token or None
+    def _open_children(self, found: Sequence[Run]) -> dict[str, _Run]:
+        runs: dict[str, _Run] = {}
+        for run in sorted(found, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
+            if run.data.tags[_TRIAL_ID] in runs:  # made by a call that was given up, and carried out late
+                self._client.delete_run(run.info.run_id)
+                continue
+            if run.data.tags.get(_PARENT) != self._parent.run_id:
+                self._client.set_tag(run.info.run_id, _PARENT, self._parent.run_id)
+            runs[run.data.tags[_TRIAL_ID]] = _Run(run.info.run_id, run.info.status, bool(run.data.params))
         return runs
 
-    def _run_id(self, start: TrialStart) -> str:
-        if start.trial_id not in self._runs:
-            # A creation whose answer was lost may have happened all the same.
-            filters = f"tags.`{_TRIAL_ID}` = '{start.trial_id}' AND tags.`{_PARENT}` = '{self._parent}'"
-            found = self._client.search_runs([self._experiment], filters, max_results=1)
-            run = found[0] if found else self._create(start)
-            self._client.log_batch(run.info.run_id, params=_params(start))
-            self._runs[start.trial_id] = run
-        return str(self._runs[start.trial_id].info.run_id)
+    def _log_texts(self, texts: dict[str, str], logged: str | None) -> None:
+        digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
+        if digest != logged:
+            for file, text in texts.items():
+                self._client.log_text(self._parent.run_id, text, file)
+            self._client.set_tag(self._parent.run_id, _TEXTS, digest)
 
-    def _log_missing(self, trial_id: str, curve: Sequence[Result]) -> None:
-        """Write the results of steps that a run lacks; a step that a later attempt repeats stays as it is."""
-        run_id = self._runs[trial_id].info.run_id
-        steps = self._sent_steps.pop(trial_id, None)  # asked for again where a call fails: it may have got through
-        if steps is None:
-            steps = {metric.step for metric in self._client.get_metric_history(run_id, _CURVE[0])}
-        missing = [result for result in curve if result.step not in steps]
-        for i in range(0, len(missing), _BATCH):
-            metrics = [metric for result in missing[i : i + _BATCH] for metric in _metrics(result)]
-            self._client.log_batch(run_id, metrics=metrics)
-        self._sent_steps[trial_id] = steps | {result.step for result in missing}
+    def _find_runs(self, condition: str) -> list[Run]:
+        runs: dict[str, Run] = {}  # pages overlap where a run is made meanwhile
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_runs([self._experiment], condition, max_results=_PAGE, page_token=token or None)
+            runs |= {run.info.run_id: run for run in page}
+            token = page.token or None
+        return list(runs.values())
 
-    def _create(self, start: TrialStart) -> Run:
-        configuration = start.spec.configuration
-        tags = {
-            **self._common_tags(),
-            _PARENT: self._parent,
-            _TRIAL_ID: start.trial_id,
-            "kind": "trial",
-            "cell": start.cell,
-            **{name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None},
-        }
-        self._sent_steps[start.trial_id] = set()
-        return self._client.create_run(
-            self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=_run_name(start)
-        )
+    def _run(self, start: TrialStart) -> _Run:
+        trial_id = start.trial_id
+        if trial_id in self._doubtful:
+            found = self._find_runs(f"tags.`{_TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'")
+            self._runs |= self._open_children(found)
+        if trial_id not in self._runs:
+            self._doubtful.add(trial_id)
+            tags = {
+                **self._common_tags(),
+                **start_tags(start),
+                _PARENT: self._parent.run_id,
+                _TRIAL_ID: trial_id,
+                "kind": "trial",
+            }
+            created = self._client.create_run(
+                self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=run_name(start)
+            )
+            self._runs[trial_id] = _Run(created.info.run_id, "RUNNING", steps=set())
+        self._doubtful.discard(trial_id)
+        return self._runs[trial_id]
+
+    def _write(
+        self,
+        run: _Run,
+        results: Iterable[Result],
+        *,
+        params: Sequence[Param] = (),
+        metrics: Sequence[Metric] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        """Write what a run lacks, in as few calls as that takes; a step that a later attempt repeats stays as it is."""
+        by_step = {result.step: result for result in results}
+        steps, run.steps = run.steps, None  # asked for again where a call fails: it may have got through
+        if steps is None and by_step:
+            steps = {metric.step for metric in self._client.get_metric_history(run.run_id, CURVE[0])}
+        missing = [result for step, result in by_step.items() if step not in (steps or ())]
+        parts = [missing[i : i + _BATCH] for i in range(0, len(missing), _BATCH)] or [[]]
+        for part in parts:
+            is_last = part is parts[-1]
+            self._client.log_batch(
+                run.run_id,
+                params=() if run.has_params else params,
+                metrics=[*points(part), *(metrics if is_last else ())],
+                tags=tags if is_last else (),
+            )
+            run.has_params = run.has_params or bool(params)
+        run.steps = None if steps is None else steps | by_step.keys()
+
+    def _end_run(self, run: _Run, status: str, timestamp: int | None = None) -> None:
+        self._client.set_terminated(run.run_id, status, timestamp)
+        run.status = status
 
     def _common_tags(self) -> dict[str, str]:
         return {
@@ -197,43 +275,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # the user of a container may have no name
         return "unknown"
-
-
-def _run_name(start: TrialStart) -> str:
-    """A name that fits a column: the cell's levels and the trial's number, `lkca 0.1 #3`."""
-    levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
-    return f"{' '.join(levels)} #{start.number}"
-
-
-def _params(start: TrialStart) -> list[Param]:
-    values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
-    return [Param(name, str(value)) for name, value in values.items()]
-
-
-def _metrics(result: Result) -> list[Metric]:
-    return [Metric(name, getattr(result, name), round(result.time * 1000), result.step) for name in _CURVE]
-
-
-def _final_metrics(record: Record) -> Sequence[Metric]:
-    timestamp = round(record.finished * 1000)
-    values: dict[str, float] = {}
-    if record.curve:
-        values["best_val_accuracy"] = max(result.val_accuracy for result in record.curve)
-        values["best_val_loss"] = min(result.val_loss for result in record.curve)
-    if record.facts:
-        values["num_parameters"] = record.facts.num_parameters
-        values["flops"] = record.facts.flops
-        values["num_train_images"] = record.facts.num_train_images
-    # At step 0, where the UI draws a bar a run and not a curve of one point.
-    return [Metric(name, value, timestamp, 0) for name, value in values.items()]
-
-
-def _final_tags(record: Record) -> Sequence[RunTag]:
-    tags = {"state": record.state.value, "attempt": str(record.attempt)}
-    if record.error:
-        tags["error"] = record.error[-4000:]
-    if record.facts:
-        names = ("model", "data_hash", "subset_hash", "validation_hash")
-        tags |= {name: getattr(record.facts, name) for name in names}
-        tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
-    return [RunTag(name, value) for name, value in tags.items()]

@@ -17,6 +17,8 @@ from lkca_search.models.cost import measure_cost
 from lkca_search.models.registry import build_model, find_family
 from lkca_search.provenance import gather_provenance
 from lkca_search.records import Facts
+from lkca_search.remote_path import Place
+from lkca_search.resources import GpuShare
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import DataSection
 from lkca_search.training.checkpoint import load_newest_checkpoint
@@ -52,7 +54,7 @@ def open_train_images(
 
 
 def open_training(
-    spec: TrialSpec, place: DataPlace, *, device: torch.device, checkpoints: Iterable[Path] = ()
+    spec: TrialSpec, place: DataPlace, *, device: torch.device, checkpoints: Iterable[Place] = ()
 ) -> tuple[Facts, Training]:
     """Make a training from its spec, continued from the newest checkpoint in the given folders.
 
@@ -121,9 +123,14 @@ def _model_facts(
     return {"model": family.label, **asdict(cost)}
 
 
-def choose_device(gpu: float) -> torch.device:
+def choose_device(gpu: GpuShare) -> torch.device:
     """The device that a share of a GPU asks for: the first visible GPU, or the CPU where none is asked or there."""
-    return torch.device("cuda", 0) if gpu > 0 and torch.cuda.is_available() else torch.device("cpu")
+    return torch.device("cuda", 0) if gpu != 0 and torch.cuda.is_available() else torch.device("cpu")
+
+
+def gpu_memory_bytes() -> int | None:
+    """Memory of the first visible GPU, all of it; None where torch sees none."""
+    return torch.cuda.mem_get_info(0)[1] if torch.cuda.is_available() else None
 
 
 def _make_deterministic(num_threads: int) -> None:

@@ -2,15 +2,15 @@
 
 import io
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from lkca_search.remote_path import Place
 from lkca_search.storage import write_atomically
 
 
-def save_checkpoint(state: Mapping[str, Any], folder: Path, *, step: int) -> Path:
+def save_checkpoint(state: Mapping[str, Any], folder: Place, *, step: int) -> Place:
     """Write a state into an attempt's folder, then remove the attempt's earlier checkpoint; return its path."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -22,12 +22,12 @@ def save_checkpoint(state: Mapping[str, Any], folder: Path, *, step: int) -> Pat
     return path
 
 
-def load_newest_checkpoint(folders: Iterable[Path]) -> dict[str, Any] | None:
+def load_newest_checkpoint(folders: Iterable[Place]) -> dict[str, Any] | None:
     """Return, on the CPU, the readable checkpoint of the largest step among attempts' folders, or None."""
     paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
     for path in sorted(paths, key=lambda path: path.name, reverse=True):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         except Exception:  # a damaged file raises almost anything
             continue
         return state

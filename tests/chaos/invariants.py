@@ -10,6 +10,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from lkca_search.records import Record, Result, State, read_records
+from lkca_search.search.database import find_database
 from lkca_search.search.studies import open_storage
 from lkca_search.storage import Home, SearchFolder
 
@@ -101,7 +102,7 @@ def _trainings(folder: SearchFolder, records: list[Record], events: list[Event])
 
 
 def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
-    storage = open_storage(folder.ledger, read_only=True)
+    storage = open_storage(find_database(folder))
     trials = {
         f"{study.study_name}/{trial.number}": trial
         for study in storage.get_all_studies()

@@ -12,6 +12,7 @@ from running import Command, parsed
 
 from lkca_search import __version__
 from lkca_search.records import Record, State, curves_table, read_records, trials_table
+from lkca_search.search.lease import hold
 from lkca_search.search.rerun import TrialFile
 from lkca_search.storage import Home
 
@@ -186,7 +187,7 @@ def test_a_search_that_nobody_drives_is_watched_once(command: Command, made: lis
 
 
 def test_status_says_that_a_search_is_driven(command: Command, made: list[Record]) -> None:
-    with Home.from_environment().search("made").lock():
+    with hold(Home.from_environment().search("made")):
         assert parsed(command("status", "made", "--json"))["is_driven"]
         assert "trials finished, running" in command("status", "made").out
         assert "running" in command("list").out

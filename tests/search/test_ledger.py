@@ -8,7 +8,9 @@ from optuna.trial import TrialState
 from toy import make_messages, train, train_all
 
 from lkca_search.records import Record, State, read_records
-from lkca_search.search.ledger import Assignment, Ledger, Message
+from lkca_search.search.database import find_database
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.search.studies import Study, open_storage
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker, TrialStart
@@ -36,7 +38,7 @@ class Recorder(Tracker):
 
 
 def study_states(folder: SearchFolder, cell: str) -> list[TrialState]:
-    storage = open_storage(folder.ledger, read_only=True)
+    storage = open_storage(find_database(folder))
     study = storage.get_study_id_from_name(cell)
     return [trial.state for trial in storage.get_all_trials(study)]
 

@@ -7,6 +7,7 @@ from optuna.study import StudyDirection
 from toy import DIGITS, make_messages, make_spec, train_all
 
 from lkca_search.records import Record, State, read_records
+from lkca_search.search.database import find_database
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.objectives import pareto_front, values
 from lkca_search.search.studies import open_storage
@@ -40,7 +41,7 @@ def test_a_complete_trial_has_a_value_for_each_metric_and_no_other_trial_has_one
 
 def test_a_study_is_told_every_value(folder: SearchFolder) -> None:
     train_all(Ledger(folder, make_spec(trials_per_cell=2, **TWO_GOALS), DIGITS, 10, Tracker()))
-    storage = open_storage(folder.ledger, read_only=True)
+    storage = open_storage(find_database(folder))
     for record in read_records(folder):
         study = storage.get_study_id_from_name(record.cell)
         assert storage.get_study_directions(study) == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]

@@ -16,6 +16,7 @@ import pytest
 from toy import DIGITS, make_spec, train_all
 
 from lkca_search.records import Record, read_records, write_tables
+from lkca_search.search.database import find_database
 from lkca_search.search.ledger import Ledger
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker
@@ -36,7 +37,7 @@ def dashboard(folder: SearchFolder) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()"]
-    command += [f"sqlite:///{folder.ledger}", "--port", str(port), "--server", "wsgiref", "--quiet"]
+    command += [f"{find_database(folder).url}", "--port", str(port), "--server", "wsgiref", "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield f"http://127.0.0.1:{port}"

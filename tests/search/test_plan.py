@@ -11,16 +11,16 @@ import pytest
 from lkca_search.configuration import Configuration
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError, SpaceFileError
+from lkca_search.resources import TrialResources
 from lkca_search.search.cells import Cell, cells
 from lkca_search.search.extent import corners, count_configurations, spread_draws
 from lkca_search.search.manifests import split_seed
 from lkca_search.search.pilot import fly
 from lkca_search.search.plan import Plan, make_plan
-from lkca_search.search.slots import count_slots
 from lkca_search.search.speed import Line, Lines, Speed, rough_speed
-from lkca_search.search.workload import WORKER_BYTES, Workload, Workloads
+from lkca_search.search.workload import WORKER_BYTES, Workload, Workloads, largest_gpu_bytes
 from lkca_search.space_file import SpaceFile, read_space_file
-from lkca_search.spec import ResourcesSection, SearchSpec
+from lkca_search.spec import SearchSpec
 from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
 from lkca_search.trial import TrialSpec
 
@@ -68,7 +68,7 @@ def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
     return TrialSpec(
         data=spec.data,
         training=spec.training,
-        resources=spec.resources,
+        resources=spec.resources.of_trial(),
         configuration=configuration,
         seed=1,
         split_seed=split_seed(spec),
@@ -169,19 +169,38 @@ def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any
     assert (four.basis, four.pilot) == ("rough", None)
 
 
-@pytest.mark.parametrize(
-    ("cpu", "gpu", "num_cpus", "num_gpus", "slots"),
-    [(1, 0.0, 4, 0, 4), (2, 0.0, 5, 0, 2), (1, 0.25, 16, 1, 4), (1, 0.3, 99, 8, 24), (1, 1.0, 2, 8, 2)],
-)
-def test_slots_are_what_cores_and_gpus_have_room_for(
-    cpu: int, gpu: float, num_cpus: int, num_gpus: int, slots: int
+def test_what_the_machine_has_no_room_for_is_refused(read: Any, place: DataPlace) -> None:
+    refused = r"each asks for {cpu: 1, gpu: 0.5} of one node, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
+    with pytest.raises(SearchError, match=refused):
+        plan_of(read("resources.gpu=0.5"), place)
+
+
+def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, place: DataPlace) -> None:
+    assert plan_of(read("resources.max_concurrent=3"), place).num_slots == 3
+    assert plan_of(read("resources.max_concurrent=30"), place).num_slots == 4
+
+
+def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, place: DataPlace) -> None:
+    plan = plan_of(read("resources.custom={a100: 0.25}"), place)
+    assert plan.num_slots == 4
+    assert "custom resources (a100) are taken as given" in plan.notes
+
+
+def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
+    read: Any, place: DataPlace, images: Images
 ) -> None:
-    assert count_slots(ResourcesSection(cpu=cpu, gpu=gpu), num_cpus=num_cpus, num_gpus=num_gpus) == slots
+    auto = ("resources.gpu=auto", "resources.gpu_memory=2")
+    plan = make_plan(read(*auto), place, num_cpus=12, num_gpus=2)
+    trial_bytes = largest_gpu_bytes(read().spec, images)
+    assert int(2e9 * 0.9 // trial_bytes) == 2
+    assert plan.num_slots == 4
+    assert plan.notes[0].startswith("gpu: auto: 2 trials share a GPU, each has 0.5 of one; the largest trial takes")
 
 
-def test_no_slot_at_all_is_refused() -> None:
-    with pytest.raises(SearchError, match=r"each asks for \{cpu: 1, gpu: 0.5\}, and there is \{cpu: 4, gpu: 0\}"):
-        count_slots(ResourcesSection(cpu=1, gpu=0.5), num_cpus=4, num_gpus=0)
+def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, place: DataPlace) -> None:
+    if choose_device("auto").type == "cpu":
+        with pytest.raises(SearchError, match=r"here is none: give it as resources\.gpu_memory, in GB"):
+            make_plan(read("resources.gpu=auto"), place, num_cpus=4, num_gpus=1)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +240,7 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
     )
     num_evaluated = workload.num_reports * workload.num_validation_images
     assert speed.trial_seconds(workload) == 1.0 + 2.0 * workload.steps + 0.5 * num_evaluated
-    cores = [rough_speed(ResourcesSection(cpu=cpu), on_gpu=False).trial_seconds(workload) for cpu in (1, 4)]
+    cores = [rough_speed(TrialResources(cpu=cpu), on_gpu=False).trial_seconds(workload) for cpu in (1, 4)]
     assert cores[0] > cores[1]
 
 

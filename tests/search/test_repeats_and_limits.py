@@ -8,7 +8,9 @@ from optuna.trial import TrialState
 from toy import DIGITS, make_messages, make_spec, train, train_all
 
 from lkca_search.records import State, read_records
-from lkca_search.search.ledger import Ledger, Message
+from lkca_search.search.database import find_database
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.messages import Message
 from lkca_search.search.studies import Study, open_storage
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder
@@ -48,7 +50,7 @@ def trained(folder: SearchFolder) -> list[int | None]:
 
 
 def study_of(folder: SearchFolder) -> list[Any]:
-    storage = open_storage(folder.ledger, read_only=True)
+    storage = open_storage(find_database(folder))
     return storage.get_all_trials(storage.get_study_id_from_name(CELL))
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from searching import CELLS, SPACE, Searching
 
+from lkca_search.search.database import find_database
 from lkca_search.search.studies import open_storage
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
@@ -151,7 +152,7 @@ def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(
         assert ("is not finite" in (record.error or "")) == is_absurd
         assert record.facts is not None
         assert (len(record.curve) == 5) == (record.state == "COMPLETE")
-    storage = open_storage(searching.folder.ledger, read_only=True)
+    storage = open_storage(find_database(searching.folder))
     study = storage.get_study_id_from_name("family=lkca,data_fraction=0.2")
     trained = [trial for trial in storage.get_all_trials(study) if "repeats" not in trial.user_attrs]
     assert Counter(trial.state.name for trial in trained) == states
@@ -224,7 +225,7 @@ def test_a_killed_worker_costs_no_trial(tmp_path: Path) -> None:
 def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> None:
     searching = Searching(tmp_path / "home")
     first = searching.start_run()
-    first.wait_until(searching.folder.ledger.exists)
+    first.wait_until(find_database(searching.folder).exists)
     standing = json.loads(searching.call("status", "toy", "--json"))
     assert standing["is_driven"] is True
     assert [cell["num_train_images"] for cell in standing["cells"]] == [231, 1151, 231, 1151]

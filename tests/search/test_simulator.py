@@ -10,7 +10,8 @@ from toy import DIGITS, make_facts, make_messages, make_spec
 
 from lkca_search.configuration import Configuration
 from lkca_search.records import Record, Result, State, read_records
-from lkca_search.search.ledger import Assignment, Ledger, Message
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.search.simulator import Worker, simulate
 from lkca_search.search.studies import open_memory_storage
 from lkca_search.search.toy_training import BEST_ACCURACY, OPTIMUM, ToyTraining, toy_accuracy

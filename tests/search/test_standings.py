@@ -6,6 +6,7 @@ import pytest
 from made_records import CELL, make_record, make_search
 
 from lkca_search.records import Record, State
+from lkca_search.search.lease import hold
 from lkca_search.search.standings import CellStanding, SearchReader, SearchStanding, search_standing
 from lkca_search.storage import SearchFolder, write_atomically
 
@@ -26,7 +27,6 @@ def every_cell(number: int, **rest: object) -> list[Record]:
 
 def start_trials(folder: SearchFolder, *trial_ids: str, driver: int) -> None:
     """Let a driver start trials and finish none."""
-    write_atomically(folder.drivers, str(driver).encode())
     for trial_id in trial_ids:
         folder.trial(trial_id).attempt(driver=driver, attempt=driver).mkdir(parents=True)
 
@@ -41,7 +41,7 @@ def test_what_the_driver_trains_runs_and_what_an_earlier_one_began_was_cut_off()
     folder = make_search("made", [make_record(0)])
     start_trials(folder, f"{CELL}/1", driver=1)
     start_trials(folder, f"{CELL}/2", driver=2)
-    with folder.lock():
+    with hold(folder):
         cell = cell_of(search_standing(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 1, 1, 2)
         start_trials(folder, f"{CELL}/1", driver=2)
@@ -98,8 +98,8 @@ def test_a_cell_at_its_plateau_has_its_budget_in_the_order_in_which_trials_finis
 def test_time_left_is_shared_by_the_trials_that_run_and_unknown_where_none_does() -> None:
     folder = make_search("made", [make_record(0)])  # of two seconds
     assert search_standing(folder).seconds_left is None
-    start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=1)
-    with folder.lock():
+    start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
+    with hold(folder):
         standing = search_standing(folder)
     assert [cell.seconds_left for cell in standing.cells] == [1.5, 2.5, 3.0, 3.0]
     assert standing.seconds_left == 10.0
@@ -109,7 +109,7 @@ def test_time_left_is_shared_by_the_trials_that_run_and_unknown_where_none_does(
 def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
     folder = make_search("made")
     start_trials(folder, f"{CELL}/0", driver=1)
-    with folder.lock():
+    with hold(folder):
         assert search_standing(folder).seconds_left is None
 
 

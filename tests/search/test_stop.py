@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from searching import Command, Searching
 
 from lkca_search.errors import SearchError
 from lkca_search.search.continuation import commit_space_file
+from lkca_search.search.lease import BEAT_SECONDS, Lease, hold
 from lkca_search.search.stopping import Brake, request_stop, signals_given_back, wait_until_stopped
 from lkca_search.space_file import read_space_file
 from lkca_search.storage import SearchFolder
@@ -30,19 +31,27 @@ pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be
 # The brake alone
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class Braking:
     """A brake, and what it did."""
 
-    def __init__(self, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lkca_search.search.stopping._LOOK_SECONDS", 0.0)
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
         self.halted: list[str] = []
         self.said: list[str] = []
-        self.brake = Brake(folder, halt=self.halted.append, say=self.said.append)
+        self.brake = Brake(lease, halt=self.halted.append, say=self.said.append)
 
 
 @pytest.fixture
-def braking(folder: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> Braking:
-    return Braking(folder, monkeypatch)
+def braking(folder: SearchFolder) -> Iterator[Braking]:
+    with hold(folder) as lease:
+        yield Braking(lease)
 
 
 def test_a_brake_that_nobody_pulls_does_nothing(braking: Braking) -> None:
@@ -74,13 +83,11 @@ def test_ctrl_c_finishes_what_runs_and_a_second_one_or_sigterm_abandons_it(
 
 
 def test_a_request_is_said_once_and_may_become_more_urgent(braking: Braking, folder: SearchFolder) -> None:
-    with folder.lock():
-        request_stop(folder, now=False)
-        assert [braking.brake.check() for _ in range(3)] == [False] * 3
-        request_stop(folder, now=True)
-        assert [braking.brake.check() for _ in range(3)] == [True] * 3
-        request_stop(folder, now=False)
-        assert braking.brake.check()
+    for now, heard in ((False, "later"), (True, "now"), (False, "later")):
+        request_stop(folder, now=now)
+        wait_for(lambda heard=heard: braking.lease.stop == heard)
+        assert [braking.brake.check() for _ in range(3)] == [now or braking.brake.at_once] * 3
+    assert braking.brake.at_once
     assert set(braking.halted) == {"stopped by `stop`"}
     assert len(braking.said) == 2
 
@@ -104,23 +111,24 @@ def test_a_brake_in_another_thread_leaves_the_signals_alone(braking: Braking) ->
 
 
 def test_a_request_stops_no_driver_but_the_one_it_was_made_of(folder: SearchFolder) -> None:
-    folder.stop_request.write_bytes(b"now")  # its driver was killed before it could take it away
-    with folder.lock():
-        assert not folder.stop_request.exists()
+    with hold(folder) as first:
         request_stop(folder, now=True)
-    assert not folder.stop_request.exists()
+        wait_for(lambda: first.stop == "now")
+    with hold(folder) as second:
+        time.sleep(2.5 * BEAT_SECONDS)
+        assert second.stop is None
 
 
 def test_only_a_driver_can_be_asked_to_end(folder: SearchFolder) -> None:
     with pytest.raises(SearchError, match="search 'toy' is not running"):
         request_stop(folder, now=True)
-    assert not folder.stop_request.exists()
+    assert not list(folder.root.iterdir())
 
 
 def test_who_waits_for_the_end_waits_while_the_driver_is_alive(folder: SearchFolder) -> None:
-    with folder.lock():
-        request_stop(folder, now=False)
-        waiting = threading.Thread(target=wait_until_stopped, args=(folder,))
+    with hold(folder):
+        driver = request_stop(folder, now=False)
+        waiting = threading.Thread(target=wait_until_stopped, args=(folder, driver))
         waiting.start()
         waiting.join(1.0)
         assert waiting.is_alive()
@@ -255,7 +263,7 @@ def test_a_watch_ends_by_ctrl_c_with_code_0_and_disturbs_no_driver(tmp_path: Pat
     searching = Searching(tmp_path / "home")
     folder = searching.folder
     commit_space_file(folder, read_space_file(searching.space))
-    with folder.lock():
+    with hold(folder):
         watching = searching.start("status", "toy", "--watch", "--every", "0.2")
         watching.wait_until(lambda: watching.printed().count("0 of 8 trials finished, running") > 1)
         watching.interrupt()

@@ -13,6 +13,7 @@ from lkca_search.configuration import Scalar
 from lkca_search.named import PRUNERS, SAMPLERS
 from lkca_search.records import State
 from lkca_search.search.cells import Cell, cells, points
+from lkca_search.search.database import Database, find_database
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.samplers import KNOWN, named_problems
 from lkca_search.search.studies import GridSampler, Study, open_storage
@@ -62,7 +63,7 @@ def spec_of(sampler: Any, parameters: dict[str, Any] = RANGES, num_goals: int = 
 
 def told(spec: SearchSpec, ledger: Path, *, count: int, reopened: bool) -> list[dict[str, Scalar]]:
     """What a study suggests, one trial after another; reopened, every third is followed by a new driver's study."""
-    storage, (cell,) = open_storage(ledger), cells(spec)
+    storage, (cell,) = open_storage(Database.sqlite(ledger)), cells(spec)
     study = Study(storage, spec, cell)
     found = []
     for _ in range(count):
@@ -71,7 +72,7 @@ def told(spec: SearchSpec, ledger: Path, *, count: int, reopened: bool) -> list[
         depth, ratio = float(chosen.get("depth", 1)), float(chosen["mlp_ratio"])
         study.tell(number, State.COMPLETE, [depth * ratio, depth][: len(spec.search.metrics)])
         if reopened and number % 3 == 2:
-            study = Study(open_storage(ledger), spec, cell)
+            study = Study(open_storage(Database.sqlite(ledger)), spec, cell)
     return found
 
 
@@ -115,12 +116,12 @@ def test_a_grid_that_is_done_exhausts_its_cell(folder: SearchFolder) -> None:
     ledger = Ledger(folder, spec, DIGITS, 10, Tracker())
     assert len(train_all(ledger)) == 9
     assert ledger.num_due == 0
-    assert Study(open_storage(folder.ledger), spec, cells(spec)[0]).is_exhausted
+    assert Study(open_storage(find_database(folder)), spec, cells(spec)[0]).is_exhausted
 
 
 def test_a_grid_knows_before_it_repeats_itself_that_it_is_done(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
-    storage, (cell,) = open_storage(tmp_path / "ledger.db"), cells(spec)
+    storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
     study = Study(storage, spec, cell)
     for _ in range(9):
         assert not study.is_exhausted
@@ -193,7 +194,7 @@ def test_a_sampler_is_shown_as_it_would_be_called() -> None:
 def test_every_pruner_can_be_made_and_judges_reports(tmp_path: Path, pruner: Any) -> None:
     spec = spec_of("random", pruner=pruner)
     assert list(named_problems(spec)) == []
-    storage, (cell,) = open_storage(tmp_path / "ledger.db"), cells(spec)
+    storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
     study = Study(storage, spec, cell)
     pruned = []
     for quality in (0.9, 0.8, 0.7, 0.9, 0.8, 0.7, 0.1, 0.1):
@@ -216,8 +217,8 @@ def test_a_study_says_what_sampled_and_pruned_it_with_every_argument(tmp_path: P
         {"name": "tpe", "n_startup_trials": 3},
         pruner={"name": "patient", "patience": 2, "wraps": {"name": "hyperband", "reduction_factor": 2}},
     )
-    Study(open_storage(tmp_path / "ledger.db"), spec, Cell(levels={"family": "lkca"}))
-    (study,) = open_storage(tmp_path / "ledger.db", read_only=True).get_all_studies()
+    Study(open_storage(Database.sqlite(tmp_path / "ledger.db")), spec, Cell(levels={"family": "lkca"}))
+    (study,) = open_storage(Database.sqlite(tmp_path / "ledger.db")).get_all_studies()
     assert study.user_attrs == {
         "sampler": {
             "name": "tpe",
@@ -247,8 +248,8 @@ def test_a_study_names_every_version_of_optuna_that_drove_it(tmp_path: Path, mon
     spec = spec_of("random")
     for version in ("5.0.0", "5.1.0", "5.1.0"):
         monkeypatch.setattr(optuna, "__version__", version)
-        Study(open_storage(tmp_path / "ledger.db"), spec, cells(spec)[0])
-    (study,) = open_storage(tmp_path / "ledger.db").get_all_studies()
+        Study(open_storage(Database.sqlite(tmp_path / "ledger.db")), spec, cells(spec)[0])
+    (study,) = open_storage(Database.sqlite(tmp_path / "ledger.db")).get_all_studies()
     assert study.user_attrs["optuna_version"] == "5.0.0, 5.1.0"
 
 
@@ -260,8 +261,8 @@ def test_a_step_that_does_not_lead_to_the_upper_bound_stops_short_of_it(tmp_path
 
 def test_an_orphan_of_a_grid_keeps_its_point(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
-    storage, (cell,) = open_storage(tmp_path / "ledger.db"), cells(spec)
+    storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
     study = Study(storage, spec, cell)
     asked = [study.ask()[1] for _ in range(3)]
-    reopened = Study(open_storage(tmp_path / "ledger.db"), spec, cell)
+    reopened = Study(open_storage(Database.sqlite(tmp_path / "ledger.db")), spec, cell)
     assert [reopened.adopt(frozen) for frozen in reopened.trials()] == asked

@@ -1,5 +1,7 @@
 """What a worker says of a fault, and what it leaves to be tried again."""
 
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,23 +9,25 @@ import pytest
 import torch
 from toy import make_spec
 
+from lkca_search.errors import NodeError
 from lkca_search.search import worker
-from lkca_search.search.ledger import Assignment, Message
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.search.worker import TrialActor
 from lkca_search.trial import TrialSpec
 
 
-def make_actor(tmp_path: Path, **configuration: Any) -> TrialActor:
+def make_actor(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> TrialActor:
     spec = make_spec()
     trial = TrialSpec(
         data=spec.data,
         training=spec.training,
-        resources=spec.resources,
+        resources=spec.resources.of_trial(),
         configuration={"patch_size": 2, "depth": 1, "width": 16, **configuration},  # type: ignore[arg-type]
         seed=0,
         split_seed=0,
     )
     assignment = Assignment(
+        **(expected or {}),  # type: ignore[arg-type]
         trial_id="toy/0",
         spec=trial,
         attempt=1,
@@ -72,6 +76,33 @@ def test_a_fault_of_the_machine_is_raised_so_that_the_trial_is_tried_again(
     def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(worker, "save_checkpoint", fail)
+    monkeypatch.setattr(worker, "open_training", fail)
     with pytest.raises(type(fault)):
         make_actor(tmp_path).step()
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "attempt").write_text("a file where the attempt's folder should be")
+    actor = make_actor(tmp_path)
+    assert [say(actor).done, say(actor).done] == [False, True]
+    assert "no checkpoint of toy/0 at step 10" in caplog.text
+
+
+def test_a_node_without_the_images_is_the_nodes_fault_and_not_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = make_actor(tmp_path)
+    (tmp_path / "datasets").write_text("no folder")
+    with pytest.raises(NodeError, match=rf"node {socket.gethostname()} cannot have the images: decoded images must"):
+        actor.step()
+
+
+@pytest.mark.parametrize("name", ["data_hash", "subset_hash"])
+def test_a_node_with_other_images_than_the_manifest_trains_nothing(tmp_path: Path, name: str) -> None:
+    facts = say(make_actor(tmp_path)).facts
+    found = getattr(facts, name)
+    assert say(make_actor(tmp_path, {name: found})).result is not None
+    with pytest.raises(NodeError, match=f"has other images than the driver: {name} {found}, in the manifest 0000"):
+        make_actor(tmp_path, {name: "0000"}).step()

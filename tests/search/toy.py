@@ -7,7 +7,8 @@ from typing import Any
 from lkca_search.configuration import ImageShape
 from lkca_search.provenance import gather_provenance
 from lkca_search.records import Facts, Record, Result
-from lkca_search.search.ledger import Assignment, Ledger, Message
+from lkca_search.search.ledger import Ledger
+from lkca_search.search.messages import Assignment, Message
 from lkca_search.spec import SearchSpec
 
 DIGITS = ImageShape(8, 8, 1)

@@ -9,7 +9,8 @@ from mlflow.entities import Run
 from lkca_search.configuration import Configuration
 from lkca_search.provenance import Provenance
 from lkca_search.records import Facts, Record, Result, State
-from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.resources import TrialResources
+from lkca_search.spec import DataSection, TrainingSection
 from lkca_search.storage import Home, SearchFolder, write_atomically
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.tracker import TrialStart
@@ -75,7 +76,7 @@ def make_record(
         spec=TrialSpec(
             data=DataSection(dataset="digits"),
             training=TrainingSection(steps=max(1, num_results)),
-            resources=ResourcesSection(),
+            resources=TrialResources(),
             configuration=Configuration(family="lkca", kernel_size=3, data_fraction=0.5),
             seed=17,
             split_seed=18,
@@ -124,7 +125,8 @@ def see(uri: str, *, uid: str = "uid") -> Seen | None:
     if not parents:
         assert not runs
         return None
-    (parent,) = parents
+    assert len(parents) == 1
+    parent = parents[0]
     seen = Seen(parent)
     for run in runs:
         if run.data.tags["kind"] == "trial":

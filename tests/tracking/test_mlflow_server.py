@@ -1,22 +1,12 @@
 """A tracker and a real MLflow server that comes late, dies, and comes back."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from recorded import assert_shows, make_record, open_store, see, start_of, write_record
+from servers import Server, proxy_of
 
 from lkca_search.records import Record, State
 from lkca_search.storage import Home, SearchFolder
@@ -28,60 +18,6 @@ RECORDS = [
     make_record(f"lkca/{number}", num_results=20, state=State.FAIL if number == 3 else State.COMPLETE)
     for number in range(8)
 ]
-
-
-class Server:
-    """An MLflow server over one SQLite database, to be started and killed at will."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        if self._process is not None:
-            return
-        options = {
-            "backend-store-uri": f"sqlite:///{self._folder / 'server.db'}",
-            "artifacts-destination": str(self._folder / "artifacts"),
-            "host": "127.0.0.1",
-            "port": str(self._port),
-            "workers": "1",
-        }
-        environment = {
-            **os.environ,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())],
-                env=environment,
-                cwd=self._folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 90
-        while not self._is_up():
-            assert time.monotonic() < deadline, (self._folder / "server.log").read_text()[-2000:]
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def _is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                return True
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")
@@ -182,46 +118,10 @@ def test_a_call_whose_answer_is_lost_is_not_made_twice(
     path: str, server: Server, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
-    with lossy_proxy(server, path) as uri:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with proxy_of(server.uri) as proxy:
+        proxy.loses = lambda called, number: called == path and number % 3 == 1
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
         tracker = make_tracker(folder, uid)
         tell(tracker, folder, *RECORDS[:2])
         assert tracker.close(complete=True, best=RECORDS[0]) == 0
     assert_shows(see(server.uri, uid=uid), *RECORDS[:2])
-
-
-@contextmanager
-def lossy_proxy(server: Server, path: str) -> Iterator[str]:
-    """Stand before a server, and keep its answer to every third call of a path."""
-    calls = count()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            headers = {name: value for name, value in self.headers.items() if name != "Host"}
-            request = urllib.request.Request(f"{server.uri}{self.path}", body, headers, method=self.command)
-            try:
-                with urllib.request.urlopen(request) as answer:
-                    status, content = answer.status, answer.read()
-            except urllib.error.HTTPError as error:
-                with error:
-                    status, content = error.code, error.read()
-            if self.path.endswith(path) and next(calls) % 3 == 0:
-                self.close_connection = True
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = do_PATCH = forward
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
-        Thread(target=proxy.serve_forever).start()
-        yield f"http://127.0.0.1:{proxy.server_port}"
-        proxy.shutdown()

@@ -48,7 +48,7 @@ def write_live(store: MLflowStore, *records: Record) -> None:
     for record in records:
         store.start(start_of(record))
         for result in record.curve:
-            store.log(record.trial_id, result)
+            store.start(start_of(record), [result])
         store.finish(record)
 
 
@@ -131,8 +131,7 @@ def test_a_failed_trial_keeps_the_end_of_its_error(root: Path, uid: str, uri: st
 
 def test_a_run_is_running_until_its_trial_is_over(root: Path, uid: str, uri: str) -> None:
     store = open_store(root, uid=uid)
-    store.start(start_of(make_record()))
-    store.log("lkca/0", make_result(1))
+    store.start(start_of(make_record()), [make_result(1)])
     seen = see(uri, uid=uid)
     assert seen is not None
     assert (seen.parent.info.status, seen.trials["lkca/0"].info.status) == ("RUNNING", "RUNNING")
@@ -192,10 +191,8 @@ def test_a_curve_of_any_length_gets_through(root: Path, uid: str, uri: str) -> N
 def test_results_that_were_not_heard_are_written_at_the_end(root: Path, uid: str, uri: str) -> None:
     record = make_record(num_results=6)
     store = open_store(root, uid=uid)
-    store.log("lkca/0", record.curve[0])  # its start did not get through
-    store.start(start_of(record))
     for i in (1, 3, 3, 4, 4, 1):
-        store.log("lkca/0", record.curve[i])
+        store.start(start_of(record), [record.curve[i]])
     store.finish(record)
     assert_shows(see(uri, uid=uid), record)
 
@@ -204,9 +201,8 @@ def test_results_that_were_not_heard_are_written_at_the_end(root: Path, uid: str
 def test_a_step_that_a_later_attempt_repeats_is_there_once(reopened: bool, root: Path, uid: str, uri: str) -> None:
     """The second attempt goes on from step 2 and measures step 3 again, at another time."""
     store = open_store(root, uid=uid)
-    store.start(start_of(make_record()))
     for step in (1, 2, 3):
-        store.log("lkca/0", make_result(step))
+        store.start(start_of(make_record()), [make_result(step)])
     if reopened:
         store = open_store(root, uid=uid)
     curve = (make_result(1), make_result(2), make_result(3, time=BEGIN + 60), make_result(4, time=BEGIN + 60))
@@ -222,8 +218,7 @@ def test_a_step_that_a_later_attempt_repeats_is_there_once(reopened: bool, root:
 def test_a_store_that_is_opened_again_goes_on_with_the_runs_it_had(root: Path, uid: str, uri: str) -> None:
     store = open_store(root, uid=uid)
     write_live(store, RECORDS[0])
-    store.start(start_of(RECORDS[1]))
-    store.log("lkca/1", RECORDS[1].curve[0])
+    store.start(start_of(RECORDS[1]), RECORDS[1].curve[:1])
     store.end(complete=False, best=None)
     before = see(uri, uid=uid)
     again = open_store(root, uid=uid)
@@ -236,6 +231,108 @@ def test_a_store_that_is_opened_again_goes_on_with_the_runs_it_had(root: Path, u
     assert after.parent.info.run_id == before.parent.info.run_id
     assert after.trials["lkca/1"].info.run_id == before.trials["lkca/1"].info.run_id
     assert after.parent.info.status == "RUNNING"
+
+
+def statuses(uri: str, uid: str) -> dict[str, str]:
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    return {"parent": seen.parent.info.status} | {name: run.info.status for name, run in seen.trials.items()}
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_trial_that_was_left_is_killed_runs_again_and_ends_as_it_should(
+    reopened: bool, root: Path, uid: str, uri: str
+) -> None:
+    record = RECORDS[0]
+    store = open_store(root, uid=uid)
+    store.start(start_of(record))
+    assert store.running == ["lkca/0"]
+    store.leave("lkca/0", record.curve[:2])
+    assert (store.running, store.is_sent("lkca/0")) == ([], False)
+    assert statuses(uri, uid) == {"parent": "RUNNING", "lkca/0": "KILLED"}
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    assert [step for step, _ in seen.curves["lkca/0"]["val_loss"]] == [1, 2]
+    if reopened:
+        store = open_store(root, uid=uid)
+        assert not store.is_sent("lkca/0")
+    store.start(start_of(record), record.curve[1:])
+    assert statuses(uri, uid)["lkca/0"] == "RUNNING"
+    store.finish(record)
+    assert store.is_sent("lkca/0")
+    assert_shows(see(uri, uid=uid), record)
+
+
+def test_a_trial_that_was_left_and_finished_unheard_is_due_and_ends_without_running_again(
+    root: Path, uid: str, uri: str
+) -> None:
+    store = open_store(root, uid=uid)
+    store.start(start_of(RECORDS[0]))
+    store.leave("lkca/0")
+    store.end(complete=False, best=None)
+    again = open_store(root, uid=uid)
+    assert not again.is_sent("lkca/0")
+    again.finish(RECORDS[0])
+    assert statuses(uri, uid) == {"parent": "KILLED", "lkca/0": "FINISHED"}
+    assert_shows(see(uri, uid=uid), RECORDS[0])
+
+
+def test_a_trial_that_ended_does_not_run_again_for_being_started_twice(root: Path, uid: str, uri: str) -> None:
+    write_live(open_store(root, uid=uid), *RECORDS)
+    before = statuses(uri, uid)
+    for record in RECORDS:
+        open_store(root, uid=uid).start(start_of(record))
+    assert statuses(uri, uid) == before
+
+
+def test_a_search_that_ended_is_shown_as_running_once_a_trial_starts_and_not_before(
+    root: Path, uid: str, uri: str
+) -> None:
+    store = open_store(root, uid=uid)
+    store.end(complete=False, best=None)
+    store = open_store(root, uid=uid)
+    assert statuses(uri, uid)["parent"] == "KILLED"
+    store.start(start_of(RECORDS[0]))
+    assert statuses(uri, uid)["parent"] == "RUNNING"
+
+
+def test_ending_what_has_ended_changes_nothing(root: Path, uid: str, uri: str) -> None:
+    open_store(root, uid=uid).end(complete=True, best=RECORDS[0])
+    before = see(uri, uid=uid)
+    open_store(root, uid=uid).end(complete=True, best=RECORDS[0])
+    after = see(uri, uid=uid)
+    assert before is not None
+    assert after is not None
+    assert after.parent.info.end_time == before.parent.info.end_time
+
+
+def test_changed_texts_are_written_anew_and_equal_ones_are_not(
+    root: Path, uid: str, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real = MlflowClient.log_text
+
+    def note(self: MlflowClient, run_id: str, text: str, file: str) -> None:
+        written.append(text)
+        real(self, run_id, text, file)
+
+    monkeypatch.setattr(MlflowClient, "log_text", note)
+    for text in ("a: 1", "a: 1", "a: 2"):
+        MLflowStore(Home(root=root), uid=uid, name="study", texts={"space.yaml": text})
+    assert written == ["a: 1", "a: 2"]
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    assert (Path(seen.parent.info.artifact_uri.removeprefix("file://")) / "space.yaml").read_text() == "a: 2"
+
+
+def test_the_runs_of_a_search_whose_own_run_was_deleted_come_under_the_next(root: Path, uid: str, uri: str) -> None:
+    write_live(open_store(root, uid=uid), *RECORDS)
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    MlflowClient(tracking_uri=uri).delete_run(seen.parent.info.run_id)
+    store = open_store(root, uid=uid)
+    assert all(store.is_sent(record.trial_id) for record in RECORDS)
+    assert_shows(see(uri, uid=uid), *RECORDS)
 
 
 def test_searches_of_one_name_in_two_homes_stay_apart_on_one_store(
@@ -312,7 +409,19 @@ def test_a_user_without_a_name_is_unknown(root: Path, uid: str, uri: str, monkey
 
 @pytest.mark.parametrize("reopened", [False, True], ids=["same store", "store opened anew"])
 @pytest.mark.parametrize("executed", [False, True], ids=["refused", "answer lost"])
-@pytest.mark.parametrize("method", ["create_run", "log_batch", "set_terminated", "search_runs", "get_metric_history"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "create_run",
+        "log_batch",
+        "set_terminated",
+        "update_run",
+        "log_text",
+        "set_tag",
+        "search_runs",
+        "get_metric_history",
+    ],
+)
 def test_what_a_failed_call_cut_off_can_be_done_again(
     method: str, executed: bool, reopened: bool, root: Path, uid: str, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +442,9 @@ def test_what_a_failed_call_cut_off_can_be_done_again(
     record = make_record(num_results=2)
     actions: list[Callable[[MLflowStore], None]] = [
         lambda store: store.start(start_of(record)),
-        lambda store: store.log("lkca/0", record.curve[0]),
+        lambda store: store.start(start_of(record), record.curve[:1]),
+        lambda store: store.leave("lkca/0", record.curve[:2]),
+        lambda store: store.start(start_of(record), record.curve[1:2]),
         lambda store: store.finish(record),
         lambda store: store.end(complete=True, best=record),
     ]

@@ -13,7 +13,7 @@ from recorded import BEGIN, assert_shows, make_record, make_result, open_store, 
 from lkca_search.records import Record, Result
 from lkca_search.storage import Home, SearchFolder
 from lkca_search.tracking.mlflow_store import MLflowStore
-from lkca_search.tracking.mlflow_tracker import MLflowTracker
+from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker, Trackers, TrialStart
 
 RECORDS = [make_record(f"lkca/{number}", num_results=4) for number in range(4)]
@@ -140,7 +140,7 @@ def test_a_search_that_was_stopped_goes_on_in_the_same_runs(
     assert tracker.close(complete=False, best=None) == 0
     seen = see(uri, uid=uid)
     assert seen is not None
-    assert (seen.parent.info.status, seen.trials["lkca/1"].info.status) == ("KILLED", "RUNNING")
+    assert (seen.parent.info.status, seen.trials["lkca/1"].info.status) == ("KILLED", "KILLED")
 
     tracker = MLflowTracker(opener, folder)
     # The next attempt goes on from a checkpoint at step 2, and comes by step 3 a minute later than the first did.
@@ -312,6 +312,57 @@ def test_a_tracker_that_is_told_nothing_closes_at_once(
 ) -> None:
     assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
     assert_shows(see(uri, uid=uid))
+
+
+def test_what_a_driver_left_unfinished_is_shown_as_killed_with_all_it_said(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = MLflowTracker(opener, folder)
+    tell(tracker, folder, RECORDS[0])
+    for record in RECORDS[1:3]:
+        tracker.trial_started(start_of(record))
+    wait_for(lambda: (seen := see(uri, uid=uid)) is not None and len(seen.trials) == 3)
+    slow_down(monkeypatch, seconds=0.2)
+    for result in RECORDS[1].curve[:3]:
+        tracker.trial_reported("lkca/1", result)
+    assert tracker.close(complete=False, best=None) == 0
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    status = {trial_id: run.info.status for trial_id, run in seen.trials.items()}
+    assert status == {"lkca/0": "FINISHED", "lkca/1": "KILLED", "lkca/2": "KILLED"}
+    assert [step for step, _ in seen.curves["lkca/1"]["val_loss"]] == [1, 2, 3]
+
+
+def test_what_a_driver_that_was_killed_left_is_put_right_by_sending_what_is_missing(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    """It left two trials running in MLflow; one of them has a record that it could not send."""
+    dead = opener()
+    for record in RECORDS[:2]:
+        dead.start(start_of(record), record.curve[:2])
+    for record in (RECORDS[0], RECORDS[2]):
+        write_record(folder, record)
+    deliver = {"complete": False, "best": None, "patience_seconds": 60.0}
+    delivery = send_missing(opener, folder, **deliver)  # type: ignore[arg-type]
+    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (2, 0, None)
+    seen = see(uri, uid=uid)
+    assert seen is not None
+    status = {trial_id: run.info.status for trial_id, run in seen.trials.items()}
+    assert status == {"lkca/0": "FINISHED", "lkca/1": "KILLED", "lkca/2": "FINISHED"}
+    assert seen.parent.info.status == "KILLED"
+    delivery = send_missing(opener, folder, **deliver)  # type: ignore[arg-type]
+    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (0, 0, None)
+
+
+@pytest.mark.usefixtures("dead_port")
+def test_sending_to_a_dead_store_says_how_many_it_is_not_known_to_have(root: Path, folder: SearchFolder) -> None:
+    for record in RECORDS:
+        write_record(folder, record)
+    begun = time.monotonic()
+    delivery = send_missing(lambda: open_store(root), folder, complete=True, best=None, patience_seconds=1)
+    assert time.monotonic() - begun < 2
+    assert (delivery.num_sent, delivery.num_missing) == (0, len(RECORDS))
+    assert "Connection" in str(delivery.error)
 
 
 def test_several_trackers_hear_the_same_in_the_same_order(folder: SearchFolder) -> None:

@@ -16,8 +16,9 @@ from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_o
 from lkca_search.errors import UserError
 from lkca_search.models.cost import count_activation_bytes, count_flops
 from lkca_search.records import Facts, Result
+from lkca_search.resources import TrialResources
 from lkca_search.seeds import derive_seed
-from lkca_search.spec import Augmentation, DataSection, ResourcesSection, TrainingSection
+from lkca_search.spec import Augmentation, DataSection, TrainingSection
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
 from lkca_search.training.checkpoint import save_checkpoint
 from lkca_search.training.evaluate import evaluate
@@ -31,7 +32,7 @@ VIT = Configuration.model_validate({"family": "vit", "num_heads": 4, "pooling": 
 SPEC = TrialSpec(
     data=DataSection(dataset="digits", augment=("crop", "flip")),
     training=TrainingSection(steps=30, batch_size=32, reports=6),
-    resources=ResourcesSection(),
+    resources=TrialResources(),
     configuration=LKCA,
     seed=1,
     split_seed=2,

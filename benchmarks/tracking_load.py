@@ -1,0 +1,289 @@
+"""How long MLflow takes to hear of a large search: here, and from a client that makes one call a value.
+
+Question:  what do opening a store, a sync with nothing missing and one of everything cost, on SQLite and on a server?
+Command:   python benchmarks/tracking_load.py [--trials 2000] [--reports 20] [--naive-trials 20] [--only sqlite server]
+Expected:  a trial is sent at least 5 times as fast as by the naive client on SQLite, and 15 times on a server, in three
+           calls; opening, and a sync with nothing missing, take less than 10 ms a trial. Exit code 1 if not.
+
+Every trial has its parameters, seven metrics a report and what is written at its end. The naive client does what Ray's
+MLflowLoggerCallback does: a call for every parameter, and for every metric of every report. The server is MLflow's own,
+with one worker, on this machine and over SQLite; a network adds its delay to each call.
+"""
+
+import argparse
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.store.tracking.rest_store import RestStore
+from rich.console import Console
+from rich.table import Table
+
+from lkca_search.configuration import Configuration
+from lkca_search.provenance import Provenance
+from lkca_search.records import Facts, Record, Result, State
+from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
+from lkca_search.storage import Home, SearchFolder, write_atomically
+from lkca_search.tracking.mlflow_store import MLflowStore
+from lkca_search.tracking.mlflow_tracker import send_missing
+from lkca_search.tracking.run_fields import CURVE
+from lkca_search.trial import TrialSpec
+
+LEAST_GAIN = {"sqlite": 5.0, "server": 15.0}
+MOST_OPENING_SECONDS, MOST_CALLS = 0.010, 3.1
+PATIENCE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What one kind of store takes."""
+
+    naive: float
+    """Seconds a trial of the client that makes one call a value."""
+    naive_calls: float
+    """Calls of a server a trial; 0 on SQLite."""
+    all_missing: float
+    """Seconds a trial when everything is sent."""
+    calls: float
+    """Calls of a server a trial then; 0 on SQLite."""
+    opening: float
+    """Seconds until a store with every trial is open."""
+    nothing_missing: float
+    """Seconds of a sync that has nothing to send."""
+
+
+def make_record(number: int, *, num_reports: int) -> Record:
+    """A finished trial."""
+    begun = time.time() - 3600
+    curve = tuple(
+        Result(
+            step=100 * report,
+            epoch=report / 2,
+            samples=12800 * report,
+            seconds=5.0 * report,
+            learning_rate=1e-3 / report,
+            train_loss=2 / report,
+            val_loss=2.1 / report,
+            val_accuracy=1 - 1 / (report + 1),
+            time=begun + 5 * report,
+        )
+        for report in range(1, num_reports + 1)
+    )
+    provenance = Provenance(
+        git_commit="0" * 40,
+        package_version="0",
+        python_version="3",
+        torch_version="2",
+        ray_version="2",
+        optuna_version="5",
+        node="node",
+        device="cpu",
+        num_threads=1,
+    )
+    facts = Facts(
+        model="LKCA",
+        num_parameters=1_000_000,
+        flops=100_000_000,
+        activation_bytes=1_000_000,
+        planned_steps=100 * num_reports,
+        num_train_images=45_000,
+        num_validation_images=5_000,
+        data_hash="d" * 64,
+        subset_hash="e" * 64,
+        validation_hash="f" * 64,
+        provenance=provenance,
+    )
+    spec = TrialSpec(
+        data=DataSection(dataset="cifar10"),
+        training=TrainingSection(steps=100 * num_reports),
+        resources=ResourcesSection(),
+        configuration=Configuration(family="lkca", kernel_size=7, patch_size=4, depth=6, width=128, learning_rate=1e-3),
+        seed=number,
+        split_seed=0,
+    )
+    return Record(
+        trial_id=f"family=lkca,draw=0/{number}",
+        search="load",
+        cell="family=lkca,draw=0",
+        number=number,
+        attempt=1,
+        driver=1,
+        state=State.COMPLETE,
+        metric="val_accuracy",
+        value=curve[-1].val_accuracy,
+        spec=spec,
+        facts=facts,
+        curve=curve,
+        error=None,
+        started=begun,
+        finished=begun + 5 * num_reports,
+    )
+
+
+def send_naively(records: Sequence[Record], uri: str) -> None:
+    """A run a trial, a call a value."""
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("naive")
+    for record in records:
+        run_id = client.create_run(experiment, run_name=record.trial_id).info.run_id
+        for name, value in record.spec.configuration.model_dump(exclude_none=True).items():
+            client.log_param(run_id, name, value)
+        for result in record.curve:
+            for name in CURVE:
+                client.log_metric(run_id, name, getattr(result, name), step=result.step)
+        client.set_terminated(run_id)
+
+
+def timed(action: Callable[[], Any]) -> float:
+    """Seconds that an action takes."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+@contextmanager
+def counted_calls() -> Iterator[Counter[str]]:
+    """Count the calls of servers."""
+    real, calls = RestStore._call_endpoint, Counter[str]()
+
+    def counting(self: RestStore, api: Any, *arguments: Any, **options: Any) -> Any:
+        calls[api.__name__] += 1
+        return real(self, api, *arguments, **options)
+
+    RestStore._call_endpoint = counting
+    try:
+        yield calls
+    finally:
+        RestStore._call_endpoint = real
+
+
+@contextmanager
+def server(root: Path) -> Iterator[str]:
+    """An MLflow server over SQLite; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{root / 'server.db'}"]
+    command += ["--artifacts-destination", str(root / "artifacts"), "--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (root / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{uri}/health", timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield uri
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+def measure(kind: str, options: argparse.Namespace) -> Costs:
+    """Send a search to a fresh store of a kind."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        home = Home(root=root)
+        folder = home.search("load")
+        records = [make_record(number, num_reports=options.reports) for number in range(options.trials)]
+        for record in records:
+            attempt = folder.trial(record.trial_id).attempt(driver=1, attempt=1)
+            write_atomically(attempt / "record.json", record.model_dump_json().encode())
+        with server(root) if kind == "server" else nullcontext(f"sqlite:///{home.mlflow_database}") as uri:
+            os.environ["MLFLOW_TRACKING_URI"] = uri
+            open_store(home)  # makes the tables
+            with counted_calls() as naive_calls:
+                naive = timed(lambda: send_naively(records[: options.naive_trials], uri))
+            with counted_calls() as calls:
+                all_missing = timed(lambda: sync(home, folder, records, num_due=len(records)))
+            return Costs(
+                naive=naive / options.naive_trials,
+                naive_calls=naive_calls.total() / options.naive_trials,
+                all_missing=all_missing / len(records),
+                calls=calls.total() / len(records),
+                opening=timed(lambda: open_store(home)),
+                nothing_missing=timed(lambda: sync(home, folder, records, num_due=0)),
+            )
+
+
+def open_store(home: Home) -> MLflowStore:
+    """The search's store."""
+    return MLflowStore(home, uid="load", name="load", texts={"space.yaml": "a: 1"})
+
+
+def sync(home: Home, folder: SearchFolder, records: Sequence[Record], *, num_due: int) -> None:
+    """Send what is missing, as the command does."""
+    best = max(records, key=lambda record: record.value or 0.0)
+    delivery = send_missing(
+        lambda: open_store(home), folder, complete=True, best=best, patience_seconds=PATIENCE_SECONDS
+    )
+    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (num_due, 0, None)
+
+
+def show(costs: dict[str, Costs], options: argparse.Namespace) -> None:
+    """Print a row a kind of store."""
+    title = f"{options.trials} trials of {options.reports} reports; the naive client sends {options.naive_trials}"
+    names = ("", "naive, ms a trial", "calls", "sync, ms a trial", "calls", "gain", "opening, s", "nothing missing, s")
+    table = Table(*names, title=title)
+    for kind, cost in costs.items():
+        table.add_row(
+            kind,
+            f"{cost.naive * 1000:.0f}",
+            f"{cost.naive_calls:.0f}" if cost.naive_calls else "",
+            f"{cost.all_missing * 1000:.1f}",
+            f"{cost.calls:.2f}" if cost.calls else "",
+            f"{cost.naive / cost.all_missing:.1f}",
+            f"{cost.opening:.2f}",
+            f"{cost.nothing_missing:.2f}",
+        )
+    Console(width=120).print(table)
+
+
+def shortfalls(costs: dict[str, Costs], *, num_trials: int) -> Iterator[str]:
+    """Every expectation that is not met."""
+    for kind, cost in costs.items():
+        gain = cost.naive / cost.all_missing
+        if gain < LEAST_GAIN[kind]:
+            yield f"{kind}: {gain:.1f} times as fast as the naive client, at least {LEAST_GAIN[kind]:g}"
+        if cost.calls > MOST_CALLS:
+            yield f"{kind}: {cost.calls:.2f} calls a trial, at most {MOST_CALLS}"
+        for name, seconds in (("opening", cost.opening), ("a sync of nothing", cost.nothing_missing)):
+            if seconds / num_trials > MOST_OPENING_SECONDS:
+                yield f"{kind}: {name} takes {seconds / num_trials * 1000:.1f} ms a trial, at most 10"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--reports", type=int, default=20, help="a trial")
+    parser.add_argument("--naive-trials", type=int, default=20, help="of the naive client")
+    parser.add_argument("--only", choices=("sqlite", "server"), nargs="+", default=("sqlite", "server"))
+    options = parser.parse_args()
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    costs = {kind: measure(kind, options) for kind in options.only}
+    show(costs, options)
+    problems = list(shortfalls(costs, num_trials=options.trials))
+    for problem in problems:
+        print(f"SHORT  {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""A real Ray cluster of several nodes on this machine: its own ports, its own folder, its own processes."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+_START_SECONDS = 90
+_NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+class Node:
+    """One raylet, with the head's other processes if it is the head: a process group, and what it started."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def processes(self) -> list[psutil.Process]:
+        """The node's processes, workers and the drivers of jobs among them."""
+        try:
+            own = psutil.Process(self.process.pid)
+            return [own, *own.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """Kill every process of the node at once, as the loss of a machine does."""
+        doomed = self.processes()
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=30)
+        psutil.wait_procs(doomed, timeout=30)
+
+
+class LocalCluster:
+    """A head and further nodes, on 127.0.0.1 alone. Left as a context, it is gone.
+
+        with LocalCluster(num_cpus=2, num_gpus=2) as cluster:
+            node = cluster.add_node(num_cpus=2, num_gpus=2)
+            ...  # submit to cluster.dashboard, or run with --address cluster.address
+            cluster.kill_node(node)
+
+    GPUs are declared, and need not be there. The nodes do not see this project unless `environment` leads there.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_cpus: int = 2,
+        num_gpus: int = 0,
+        token: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        object_store_megabytes: int = 100,
+    ) -> None:
+        """With `token`, the cluster asks for it; `environment` is added to that of every node."""
+        self.root = Path(tempfile.mkdtemp(prefix="lk", dir="/tmp"))  # short: it holds sockets
+        self.port, self.dashboard_port = free_ports(2)
+        self.token_path = self.root / "token"
+        self._store = object_store_megabytes * 10**6
+        bin_folder = str(Path(sys.executable).parent)
+        self.environment: dict[str, str] = {
+            **{name: value for name, value in os.environ.items() if _may_pass(name)},
+            "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",
+            **(environment or {}),
+        }
+        """The environment of the nodes; also what a driver on one of them has."""
+        if token is not None:
+            self.token_path.write_text(token)
+            self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
+        self._token = token
+        self._num_nodes = 0
+        self.nodes: list[Node] = []
+        self.head = self._start_head(num_cpus, num_gpus)
+
+    @property
+    def address(self) -> str:
+        """What a driver connects to, HOST:PORT."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        """What jobs are submitted to, http://HOST:PORT."""
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    def add_node(self, *, num_cpus: int = 2, num_gpus: int = 0) -> Node:
+        """Start one more node, and wait until it has joined."""
+        node = self._start(["--address", self.address], num_cpus, num_gpus)
+        self._wait(node, lambda: "Ray runtime started" in node.log.read_text())
+        return node
+
+    def kill_node(self, node: Node) -> None:
+        """Lose a node, as a machine is lost."""
+        node.kill()
+        self.nodes.remove(node)
+
+    def kill_head(self) -> None:
+        """Lose the head: the other nodes end by themselves, and every job with them."""
+        self.head.kill()
+        self.nodes.remove(self.head)
+
+    def start_head(self, *, num_cpus: int = 2, num_gpus: int = 0) -> None:
+        """Start a new head at the same addresses, which knows nothing of the jobs of the one that was lost."""
+        self.head = self._start_head(num_cpus, num_gpus)
+
+    def close(self) -> None:
+        """Kill every node and remove what the cluster wrote."""
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.root, ignore_errors=True)
+            for node in self.nodes:
+                stack.callback(node.kill)
+        self.nodes = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start_head(self, num_cpus: int, num_gpus: int) -> Node:
+        (client_port,) = free_ports(1)
+        options = ["--head", "--port", str(self.port), "--ray-client-server-port", str(client_port)]
+        options += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
+        head = self._start(options, num_cpus, num_gpus)
+        self._wait(head, self._takes_jobs)
+        return head
+
+    def _start(self, options: Sequence[str], num_cpus: int, num_gpus: int) -> Node:
+        (agent_port,) = free_ports(1)
+        command = [str(Path(sys.executable).parent / "ray"), "start", *options, "--node-ip-address", "127.0.0.1"]
+        command += ["--num-cpus", str(num_cpus), "--num-gpus", str(num_gpus)]
+        command += ["--object-store-memory", str(self._store), "--dashboard-agent-listen-port", str(agent_port)]
+        self._num_nodes += 1
+        # A folder of its own, as on a machine of its own: raylets that share one unpack a job's files over each other.
+        command += ["--temp-dir", str(self.root / str(self._num_nodes))]
+        command += ["--min-worker-port", "0", "--max-worker-port", "0", "--disable-usage-stats", "--block"]
+        node = Node(command, self.environment, self.root / f"{self._num_nodes}.log")
+        self.nodes.append(node)
+        return node
+
+    def _wait(self, node: Node, is_ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_ready():
+            if node.process.poll() is not None or time.monotonic() > deadline:
+                text = node.log.read_text()
+                self.close()
+                raise RuntimeError(f"a node did not start: {text}")
+            time.sleep(0.2)
+
+    def _takes_jobs(self) -> bool:
+        """Whether the Jobs API answers, its agent on the head included: without one, a submission fails."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        request = urllib.request.Request(f"{self.dashboard}/api/jobs/", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=5):
+                return True
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _may_pass(name: str) -> bool:
+    return name not in _NOT_OURS and not name.startswith(("LKCA_", "MLFLOW_"))

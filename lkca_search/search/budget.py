@@ -1,0 +1,69 @@
+"""What each cell may still start: its share of the trials, and the limits that end a search before they are spent."""
+
+import time
+
+from lkca_search.records import State
+from lkca_search.search.cells import cells
+from lkca_search.search.objectives import Plateau
+from lkca_search.spec import SearchSpec
+from lkca_search.storage import SearchFolder, write_atomically
+
+
+class Budget:
+    """Counts what was started and how it ended, cell by cell."""
+
+    def __init__(self, folder: SearchFolder, spec: SearchSpec) -> None:
+        self.halted: str | None = None
+        """Why no new trial is started, though some are due; what runs is finished."""
+        self._folder = folder
+        self._spec = spec
+        keys = [cell.key for cell in cells(spec)]
+        known = {path.name for path in folder.exhausted.glob("*")}
+        self._exhausted = {cell for cell in keys if cell in known}
+        self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.goals[0]) for cell in keys}
+        self._num_started = dict.fromkeys(keys, 0)
+        self._num_failed = 0
+        self._opened = time.monotonic()
+
+    @property
+    def num_unstarted(self) -> int:
+        """Trials that are due and have not started."""
+        return sum(self._num_unstarted(cell) for cell in self._num_started)
+
+    @property
+    def neediest_cell(self) -> str | None:
+        """Of the cells with trials that have not started, the one that has started fewest; None if there is none."""
+        cells = [cell for cell in self._num_started if self._num_unstarted(cell)]
+        return min(cells, key=lambda cell: self._num_started[cell], default=None)
+
+    def start(self, cell: str) -> None:
+        """Count a trial that starts, or that an earlier driver has started."""
+        self._num_started[cell] += 1
+
+    def finish(self, cell: str, state: State, value: float | None) -> None:
+        """Take a finished trial into account where limits are checked."""
+        self._num_failed += state is State.FAIL
+        if state is State.COMPLETE and value is not None:
+            self._plateaus[cell].add(value)
+
+    def halt(self, reason: str) -> None:
+        """Start no trial from now on; the first reason stands."""
+        self.halted = self.halted or reason
+
+    def exhaust(self, cell: str) -> None:
+        """Give a cell no new trial from now on, whoever drives it."""
+        write_atomically(self._folder.exhausted / cell, b"")
+        self._exhausted.add(cell)
+
+    def check_limits(self) -> None:
+        """Halt where a limit is reached."""
+        limits = self._spec.limits
+        if limits.hours is not None and time.monotonic() - self._opened >= limits.hours * 3600:
+            self.halt(f"limits.hours: {limits.hours:g} have passed")
+        if limits.max_failures is not None and self._num_failed > limits.max_failures:
+            self.halt(f"limits.max_failures: {self._num_failed} trials have failed, {limits.max_failures} may")
+
+    def _num_unstarted(self, cell: str) -> int:
+        if cell in self._exhausted or self._plateaus[cell].is_reached:
+            return 0
+        return max(0, self._spec.search.trials_per_cell - self._num_started[cell])

@@ -1,0 +1,30 @@
+"""Bringing MLflow up to date with what a search has on record, without training anything: what `sync` does."""
+
+from lkca_search.records import read_records
+from lkca_search.search.continuation import read_spec
+from lkca_search.search.lease import hold
+from lkca_search.search.standings import best_record, search_standing
+from lkca_search.storage import Home, SearchFolder
+from lkca_search.tracking.mlflow_store import MLflowStore
+from lkca_search.tracking.mlflow_tracker import Delivery, send_missing
+
+_PATIENCE_SECONDS = 3600.0
+
+
+def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENCE_SECONDS) -> Delivery:
+    """Send MLflow what it lacks of a search; SearchError if a driver is at work, which does so by itself."""
+    with hold(folder):
+        records = read_records(folder)
+        return send_missing(
+            lambda: open_store(folder, home),
+            folder,
+            complete=not search_standing(folder, records).num_left,
+            best=best_record(records, read_spec(folder).search),
+            patience_seconds=patience_seconds,
+        )
+
+
+def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
+    """Open a search's runs in MLflow, made if they are not there."""
+    texts = {path.name: path.read_text() for path in (folder.space_file, folder.spec)}
+    return MLflowStore(home, uid=folder.uid.read_text(), name=folder.name, texts=texts)

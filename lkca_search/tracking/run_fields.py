@@ -1,0 +1,68 @@
+"""What a run shows of a trial: its name, parameters, metrics and tags."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+
+from lkca_search.records import Record, Result
+from lkca_search.tracking.tracker import TrialStart
+
+CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
+"""The metrics of which every result has a point."""
+_TAGS = ("family", "data_fraction", "images_per_class", "draw")
+
+
+def run_name(start: TrialStart) -> str:
+    """A name that fits a column: the cell's levels and the trial's number, `lkca 0.1 #3`."""
+    levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
+    return f"{' '.join(levels)} #{start.number}"
+
+
+def start_params(start: TrialStart) -> list[Param]:
+    """The configuration and the seed."""
+    values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
+    return [Param(name, str(value)) for name, value in values.items()]
+
+
+def start_tags(start: TrialStart) -> dict[str, str]:
+    """The cell, and the levels one looks for."""
+    configuration = start.spec.configuration
+    levels = {name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None}
+    return {"cell": start.cell, **levels}
+
+
+def points(results: Iterable[Result]) -> list[Metric]:
+    """A point of every curve for each result."""
+    return [
+        Metric(name, getattr(result, name), round(result.time * 1000), result.step)
+        for result in results
+        for name in CURVE
+    ]
+
+
+def final_metrics(record: Record) -> list[Metric]:
+    """What is best of a finished trial's curve, and what its model costs."""
+    timestamp = round(record.finished * 1000)
+    values: dict[str, float] = {}
+    if record.curve:
+        values["best_val_accuracy"] = max(result.val_accuracy for result in record.curve)
+        values["best_val_loss"] = min(result.val_loss for result in record.curve)
+    if record.facts:
+        values["num_parameters"] = record.facts.num_parameters
+        values["flops"] = record.facts.flops
+        values["num_train_images"] = record.facts.num_train_images
+    # At step 0, where the UI draws a bar a run and not a curve of one point.
+    return [Metric(name, value, timestamp, 0) for name, value in values.items()]
+
+
+def final_tags(record: Record) -> list[RunTag]:
+    """How a trial ended, on what data, and where."""
+    tags = {"state": record.state.value, "attempt": str(record.attempt)}
+    if record.error:
+        tags["error"] = record.error[-4000:]
+    if record.facts:
+        names = ("model", "data_hash", "subset_hash", "validation_hash")
+        tags |= {name: getattr(record.facts, name) for name in names}
+        tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
+    return [RunTag(name, value) for name, value in tags.items()]

@@ -1,0 +1,32 @@
+"""One cluster of two nodes for all tests, a submitter, and one search that it has submitted."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from local_cluster import LocalCluster
+from submitter import Submitted, Submitter
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(num_cpus=2, num_gpus=2) as cluster:
+        cluster.add_node(num_cpus=2, num_gpus=2)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def submitter(tmp_path_factory: pytest.TempPathFactory) -> Submitter:
+    return Submitter(tmp_path_factory.mktemp("submitter"))
+
+
+@pytest.fixture(scope="session")
+def submitted(cluster: LocalCluster, submitter: Submitter) -> Submitted:
+    """The search `toy`, one trial a cell, sampled by the user's own sampler."""
+    probe = submitter.root / "probe.json"
+    options = ["--address", cluster.dashboard, "--home", str(submitter.home), "--json"]
+    options += ["--include", str(submitter.probe), "--env", f"PROBE={probe}"]
+    overrides = ["search.trials_per_cell=1", "search.sampler=probe.Probe"]
+    answer = submitter.call("submit", str(submitter.space), *overrides, *options, LKCA_DATA_DIR="/of/the/submitter")
+    assert answer.code == 0, answer.out + answer.err
+    return Submitted(answer, json.loads(answer.out), json.loads(probe.read_text()))

@@ -1,0 +1,42 @@
+import pytest
+from mlflow import MlflowClient
+
+from lkca_search.tracking.redaction import redacted
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:s3cret-word@127.0.0.1:1",
+        "http://user:s3cret%2Dword@127.0.0.1:1/path",
+        "http://user:s3cret-word/x@127.0.0.1:1",
+        "http://user:s3cret-word@s3cret-word@127.0.0.1:1",
+        "http://s3cret-word@127.0.0.1:1",
+        "postgresql://user:s3cret-word@127.0.0.1:1/db",
+        "ftp://user:s3cret-word@127.0.0.1:1/db",
+    ],
+)
+def test_what_mlflow_says_of_an_address_shows_no_password(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    shown: BaseException | None = None
+    try:
+        MlflowClient(tracking_uri=address).search_experiments()
+    except Exception as error:  # whatever it is
+        shown = redacted(error, address)
+    assert shown is not None
+    assert str(shown)
+    while shown is not None:
+        assert "s3cret" not in f"{shown} {shown!r}"
+        shown = shown.__cause__ or shown.__context__
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"])
+def test_secrets_of_the_environment_are_hidden_too(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "s3cret")
+    assert str(redacted(ValueError("got s3cret"), "")) == "ValueError: got ***"
+
+
+def test_an_error_without_secrets_stays_as_it_is() -> None:
+    error = TimeoutError("http://127.0.0.1:5000/api took longer than 5 s")
+    assert redacted(error, "http://127.0.0.1:5000") is error
