@@ -13,12 +13,9 @@ with one worker, on this machine and over SQLite; a network adds its delay to ea
 import argparse
 import logging
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -30,6 +27,9 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.rest_store import RestStore
 from rich.console import Console
 from rich.table import Table
+
+sys.path.append(str(Path(__file__).parents[1] / "cluster" / "local"))
+from mlflow_server import MLflowServer
 
 from lkca_search.configuration import Configuration
 from lkca_search.provenance import Provenance
@@ -169,31 +169,6 @@ def counted_calls() -> Iterator[Counter[str]]:
         RestStore._call_endpoint = real
 
 
-@contextmanager
-def server(root: Path) -> Iterator[str]:
-    """An MLflow server over SQLite; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{root / 'server.db'}"]
-    command += ["--artifacts-destination", str(root / "artifacts"), "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (root / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{uri}/health", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield uri
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait()
-
-
 def measure(kind: str, options: argparse.Namespace) -> Costs:
     """Send a search to a fresh store of a kind."""
     with tempfile.TemporaryDirectory() as name:
@@ -204,7 +179,8 @@ def measure(kind: str, options: argparse.Namespace) -> Costs:
         for record in records:
             attempt = folder.trial(record.trial_id).attempt(driver=1, attempt=1)
             write_atomically(attempt / "record.json", record.model_dump_json().encode())
-        with server(root) if kind == "server" else nullcontext(f"sqlite:///{home.mlflow_database}") as uri:
+        with MLflowServer(root) if kind == "server" else nullcontext() as server:
+            uri = server.uri if server else f"sqlite:///{home.mlflow_database}"
             os.environ["MLFLOW_TRACKING_URI"] = uri
             open_store(home)  # makes the tables
             with counted_calls() as naive_calls:

@@ -23,7 +23,7 @@ class Provenance(Value):
     ray_version: str
     optuna_version: str
     node: str
-    """Host name of the machine that trained."""
+    """The machine that trained: LKCA_NODE where that is set, else its host name."""
     device: str
     """`cpu`, or the name of the GPU."""
     num_threads: int
@@ -39,10 +39,15 @@ def gather_provenance(*, device: str, num_threads: int) -> Provenance:
         torch_version=version("torch"),
         ray_version=version("ray"),
         optuna_version=version("optuna"),
-        node=socket.gethostname(),
+        node=node_name(),
         device=device,
         num_threads=num_threads,
     )
+
+
+def node_name() -> str:
+    """Return what this machine is called: LKCA_NODE where several nodes share a host name, else the host name."""
+    return os.environ.get("LKCA_NODE") or socket.gethostname()
 
 
 @cache

@@ -135,6 +135,11 @@ class SearchFolder:
         return self.root / "spec.json"
 
     @property
+    def specs(self) -> list[Place]:
+        """Every copy of the spec: where the trials lie elsewhere, one is with them, and outlives this folder."""
+        return [self.spec, *([self.storage / self.spec.name] if self.storage else [])]
+
+    @property
     def uid(self) -> Place:
         """The search's unique id, by which its ledger and its MLflow runs are known to be its own."""
         return self.root / "uid"
@@ -152,7 +157,7 @@ class SearchFolder:
     @property
     def exhausted(self) -> Place:
         """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
-        return self.root / "exhausted"
+        return (self.storage or self.root) / "exhausted"
 
     @property
     def ray(self) -> Place:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+from ports import free_port
 
 _START_SECONDS = 90
 _NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -25,7 +25,9 @@ _NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TO
 class Node:
     """One raylet, with the head's other processes if it is the head: a process group, and what it started."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        """What trials that it trains call it: the records' and MLflow's `node`."""
         self.log = log
         with log.open("w") as output:
             self.process = subprocess.Popen(
@@ -53,13 +55,14 @@ class Node:
 
 
 class LocalCluster:
-    """A head and further nodes, on 127.0.0.1 alone. Left as a context, it is gone.
+    """A head and further nodes, reached by 127.0.0.1. Left as a context, it is gone.
 
         with LocalCluster(num_cpus=2, num_gpus=2) as cluster:
             node = cluster.add_node(num_cpus=2, num_gpus=2)
             ...  # submit to cluster.dashboard, or run with --address cluster.address
             cluster.kill_node(node)
 
+    Ray's own listeners take every interface, as on any machine; dashboard and Jobs API take the loopback.
     GPUs are declared, and need not be there. The nodes do not see this project unless `environment` leads there.
     """
 
@@ -74,7 +77,7 @@ class LocalCluster:
     ) -> None:
         """With `token`, the cluster asks for it; `environment` is added to that of every node."""
         self.root = Path(tempfile.mkdtemp(prefix="lk", dir="/tmp"))  # short: it holds sockets
-        self.port, self.dashboard_port = free_ports(2)
+        self.port, self.dashboard_port = free_port(), free_port()
         self.token_path = self.root / "token"
         self._store = object_store_megabytes * 10**6
         bin_folder = str(Path(sys.executable).parent)
@@ -87,6 +90,7 @@ class LocalCluster:
         }
         """The environment of the nodes; also what a driver on one of them has."""
         if token is not None:
+            self.token_path.touch(mode=0o600)
             self.token_path.write_text(token)
             self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
         self._token = token
@@ -104,9 +108,9 @@ class LocalCluster:
         """What jobs are submitted to, http://HOST:PORT."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def add_node(self, *, num_cpus: int = 2, num_gpus: int = 0) -> Node:
-        """Start one more node, and wait until it has joined."""
-        node = self._start(["--address", self.address], num_cpus, num_gpus)
+    def add_node(self, *, num_cpus: int = 2, num_gpus: int = 0, within: Sequence[str] = ()) -> Node:
+        """Start one more node, and wait until it has joined; `within` is a command that it is started by."""
+        node = self._start(["--address", self.address], num_cpus, num_gpus, within=within)
         self._wait(node, lambda: "Ray runtime started" in node.log.read_text())
         return node
 
@@ -141,23 +145,29 @@ class LocalCluster:
         self.close()
 
     def _start_head(self, num_cpus: int, num_gpus: int) -> Node:
-        (client_port,) = free_ports(1)
-        options = ["--head", "--port", str(self.port), "--ray-client-server-port", str(client_port)]
+        options = ["--head", "--port", str(self.port), "--ray-client-server-port", str(free_port())]
         options += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
         head = self._start(options, num_cpus, num_gpus)
         self._wait(head, self._takes_jobs)
         return head
 
-    def _start(self, options: Sequence[str], num_cpus: int, num_gpus: int) -> Node:
-        (agent_port,) = free_ports(1)
-        command = [str(Path(sys.executable).parent / "ray"), "start", *options, "--node-ip-address", "127.0.0.1"]
+    def _start(self, options: Sequence[str], num_cpus: int, num_gpus: int, *, within: Sequence[str] = ()) -> Node:
+        command = [
+            *within,
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            *options,
+            "--node-ip-address",
+            "127.0.0.1",
+        ]
         command += ["--num-cpus", str(num_cpus), "--num-gpus", str(num_gpus)]
-        command += ["--object-store-memory", str(self._store), "--dashboard-agent-listen-port", str(agent_port)]
+        command += ["--object-store-memory", str(self._store), "--dashboard-agent-listen-port", str(free_port())]
         self._num_nodes += 1
         # A folder of its own, as on a machine of its own: raylets that share one unpack a job's files over each other.
         command += ["--temp-dir", str(self.root / str(self._num_nodes))]
         command += ["--min-worker-port", "0", "--max-worker-port", "0", "--disable-usage-stats", "--block"]
-        node = Node(command, self.environment, self.root / f"{self._num_nodes}.log")
+        name = f"node-{self._num_nodes}"
+        node = Node(name, command, {**self.environment, "LKCA_NODE": name}, self.root / f"{name}.log")
         self.nodes.append(node)
         return node
 
@@ -179,15 +189,6 @@ class LocalCluster:
                 return True
         except (OSError, urllib.error.URLError):
             return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _may_pass(name: str) -> bool:

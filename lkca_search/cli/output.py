@@ -1,9 +1,11 @@
 """What the command line prints: tables and JSON."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -83,7 +85,10 @@ def show_what_next(standing: "SearchStanding") -> None:
     """Print what to type once `run` has ended."""
     if standing.num_left:
         typer.echo(f"\n{standing.num_left} trials are left: the same command continues")
-    typer.echo("\nbrowse   lkca-search ui")
+    server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    is_server = server.scheme in ("http", "https")  # whoever reads this may have another environment: a job's log
+    browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
+    typer.echo(f"\nbrowse   {browse}")
     typer.echo(f"best     lkca-search best {standing.name}\nrerun    lkca-search rerun {standing.name}")
 
 

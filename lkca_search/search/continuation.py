@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lkca_search.errors import SearchError
+from lkca_search.remote_path import Place
 from lkca_search.search.cells import Cell, cells
 from lkca_search.space import Domain, holds
 from lkca_search.space_file import SpaceFile
@@ -25,8 +26,9 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     A continuation may add trials to each cell, and cells: levels, families with what applies to them alone, entries of
     `exclude` taken out. No cell that has started may be left out, and within the cells that there were nothing changes.
     """
-    if folder.spec.exists():
-        differences = _differences(read_spec(folder), space_file.spec, folder)
+    earlier = next((path for path in folder.specs if path.exists()), None)
+    if earlier is not None:
+        differences = _differences(_read(earlier), space_file.spec, folder)
         if differences:
             listing = "\n".join(f"  {name}: {was!r} -> {now!r}" for name, was, now in differences)
             raise SearchError(
@@ -34,12 +36,17 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
                 f"or give the new one another --name:\n{listing}"
             )
     write_atomically(folder.space_file, space_file.text.encode())
-    write_atomically(folder.spec, space_file.spec.model_dump_json(by_alias=True, indent=1).encode())
+    for path in reversed(folder.specs):
+        write_atomically(path, space_file.spec.model_dump_json(by_alias=True, indent=1).encode())
 
 
 def read_spec(folder: SearchFolder) -> SearchSpec:
     """The spec of a search that was started."""
-    return SearchSpec.model_validate_json(folder.spec.read_bytes())
+    return _read(folder.spec)
+
+
+def _read(path: Place) -> SearchSpec:
+    return SearchSpec.model_validate_json(path.read_bytes())
 
 
 def _differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[tuple[str, Any, Any]]:

@@ -1,7 +1,6 @@
 """What runs on the cluster: an actor that trains one trial after another and says a message a step. Knows no logger."""
 
 import logging
-import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from lkca_search.errors import DataError, NodeError
+from lkca_search.provenance import node_name
 from lkca_search.records import Facts, Result
 from lkca_search.remote_path import open_place
 from lkca_search.search.messages import Assignment, Message
@@ -87,11 +87,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         try:
             open_train_images(self._assignment.spec.data, self._place)
         except DataError as error:
-            raise NodeError(f"node {socket.gethostname()} cannot have the images: {error}") from error
+            raise NodeError(f"node {node_name()} cannot have the images: {error}") from error
 
     def _check_facts(self, facts: Facts) -> None:
         for name in ("data_hash", "subset_hash"):
             expected, found = getattr(self._assignment, name), getattr(facts, name)
             if expected not in (None, found):
-                node = f"node {socket.gethostname()} has other images than the driver"
+                node = f"node {node_name()} has other images than the driver"
                 raise NodeError(f"{node}: {name} {found}, in the manifest {expected}")

@@ -31,6 +31,9 @@ class Event:
     newest_step: int
     """Step of the newest checkpoint that earlier attempts had left by then; 0 if there was none."""
     time: float
+    node: str
+    gpus: str
+    """Which GPUs of the node Ray gave to the worker; empty if none."""
 
 
 def read_events(path: Path) -> list[Event]:
@@ -46,14 +49,18 @@ def broken_promises(
     trial_ids: set[str],
     durable: Mapping[Path, bytes],
     undisturbed: Mapping[str, Record],
+    tracking_uri: str | None = None,
 ) -> list[str]:
-    """Every invariant that a finished search breaks; `durable` are the records that were there when it was killed."""
+    """Every invariant that a finished search breaks; `durable` are the records that were there when it was killed.
+
+    MLflow's store is the home's own, unless it is given; of searches by this name it has this one alone.
+    """
     records = read_records(folder)
     return [
         *_records(folder, records, trial_ids, durable),
         *_trainings(folder, records, events),
         *_studies(folder, records),
-        *_runs(home, records),
+        *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, records),
         *_curves(records, undisturbed),
     ]
 
@@ -118,10 +125,11 @@ def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
             yield f"{record.trial_id}: its study has {told}, its record {(record.state, record.value, curve)}"
 
 
-def _runs(home: Home, records: list[Record]) -> Iterator[str]:
-    client = MlflowClient(tracking_uri=f"sqlite:///{home.mlflow_database}")
+def _runs(tracking_uri: str, name: str, records: list[Record]) -> Iterator[str]:
+    client = MlflowClient(tracking_uri=tracking_uri)
     experiment = client.get_experiment_by_name("lkca-search")
-    runs = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
+    ours = f"tags.search = '{name}'"
+    runs = client.search_runs([experiment.experiment_id], ours, max_results=1000) if experiment else []
     kinds = Counter((run.data.tags["kind"], run.info.status) for run in runs)
     if kinds != {("search", "FINISHED"): 1, ("trial", "FINISHED"): len(records)}:
         yield f"MLflow has {dict(kinds)}"

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from running import Answer
+from searching import SPACE, Command
 
 import lkca_search
 from lkca_search.records import Record, read_records
 from lkca_search.storage import Home
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-from searching import SPACE, Command
 
 WAIT_SECONDS = 240
 MARK = f"{lkca_search.__version__}+shipped"

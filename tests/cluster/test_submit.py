@@ -4,7 +4,9 @@ import json
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from dropping_proxy import DroppingProxy
 from local_cluster import LocalCluster
 from ray.job_submission import JobDetails, JobSubmissionClient
+from searching import CELLS
 from submitter import MARK, Submitted, Submitter
 
 from lkca_search.search.submit import Cluster
@@ -121,6 +124,22 @@ def test_the_same_name_again_continues_and_a_log_comes_whole_and_once_over_a_lin
     assert printed.split("\n", 1)[1] == logged
     assert len(trial_lines(logged)) == 20
     assert len(submitter.records()) == 24
+
+
+def test_of_two_submissions_of_one_name_at_once_one_drives_and_the_other_is_told(
+    cluster: LocalCluster, submitter: Submitter
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        submitting = [pool.submit(submit, submitter, cluster, "--name", "twice") for _ in range(2)]
+        answers = sorted((each.result() for each in submitting), key=lambda answer: answer.code)
+    assert [answer.code for answer in answers] == [0, 2], answers
+    told = answers[1].out + answers[1].err
+    assert "is already driven by job raysubmit_" in told or "is being driven by another driver" in told
+    records = submitter.records("twice")
+    assert Counter(record.trial_id for record in records) == {
+        f"{cell}/{number}": 1 for cell in CELLS for number in (0, 1)
+    }
+    assert {record.driver for record in records} == {1}
 
 
 def test_versions_that_differ_end_the_job_with_a_table_before_anything_is_touched(

@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
+from ports import free_port
 
 _HEAD = "f" * 51 + "00000"
 """The pretending provider's own name of the head."""
@@ -21,7 +21,7 @@ class ScalingCluster:
 
     def __init__(self, folder: Path, *, second: bool) -> None:
         """`second` takes Ray's second autoscaler, that of today's clouds and of Kubernetes."""
-        self.address = f"{_own_ip()}:{_free_port()}"
+        self.address = f"{_own_ip()}:{free_port()}"
         self._folder = folder
         node = {"resources": {"CPU": 4, "GPU": 1, "object_store_memory": 80_000_000}, "node_config": {}}
         provider: dict[str, Any] = {"gcs_address": self.address, "head_node_id": _HEAD, "launch_multiple": True}
@@ -89,10 +89,3 @@ def _own_ip() -> str:
 
     address: str = ray.util.get_node_ip_address()
     return address
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port: int = free.getsockname()[1]
-    return port

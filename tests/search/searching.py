@@ -79,17 +79,25 @@ class Searching:
     def __init__(self, root: Path) -> None:
         self.home = Home(root=root)
         self.space = root / "toy.yaml"
-        self.folder: SearchFolder = self.home.search("toy")
         self._environment = {**os.environ, "LKCA_SEARCH_HOME": str(root)}
         root.mkdir(parents=True, exist_ok=True)
         self.space.write_text(SPACE)
 
+    @property
+    def folder(self) -> SearchFolder:
+        """The search's folder, with the storage that its spec names by now."""
+        return self.home.search("toy")
+
     def start(self, *arguments: str) -> Command:
         return Command([*COMMAND, *arguments], self._environment, self.home.root / f"{time.monotonic_ns()}.log")
 
-    def call(self, *arguments: str) -> str:
+    def call(self, *arguments: str, **variables: str) -> str:
         done = subprocess.run(
-            [*COMMAND, *arguments], env=self._environment, capture_output=True, text=True, timeout=WAIT_SECONDS
+            [*COMMAND, *arguments],
+            env={**self._environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -1,11 +1,8 @@
 """A search that is killed again and again, at named points of its way: the short form of benchmarks/chaos.py."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 from harness import ChaosSearch
 
 pytestmark = pytest.mark.timeout(600)  # a whole search, on machines that may be busy

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 from searching import CELLS, SPACE, Searching
 
 from lkca_search.search.database import find_database
@@ -134,6 +135,17 @@ def test_the_ui_shows_the_runs_on_this_machine_alone(finished: Searching) -> Non
     assert not alive, "the server outlived the command"
 
 
+def test_sync_sends_another_store_what_it_lacks_and_nothing_twice(finished: Searching, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'other.db'}"
+    for num_sent in (8, 0):
+        said = finished.call("sync", "toy", MLFLOW_TRACKING_URI=store)
+        assert said == f"search toy: {num_sent} trials sent, 0 missing\n"
+    (experiment,) = MlflowClient(store).search_experiments(filter_string="name = 'lkca-search'")
+    runs = MlflowClient(store).search_runs([experiment.experiment_id])
+    assert Counter(run.data.tags["kind"] for run in runs) == {"search": 1, "trial": 8}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
 @pytest.mark.slow
 def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(tmp_path: Path) -> None:
     searching = Searching(tmp_path / "home")
@@ -231,5 +243,5 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> 
     assert [cell["num_train_images"] for cell in standing["cells"]] == [231, 1151, 231, 1151]
     code, output = searching.start_run().wait()
     assert code == 2
-    assert "is being driven by another process" in output
+    assert "is being driven by another driver (process " in output
     assert first.wait()[0] == 0

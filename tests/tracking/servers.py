@@ -1,81 +1,13 @@
-"""A real MLflow server to be started and killed at will, and a proxy before it that is slow, hangs or loses answers."""
+"""A proxy before an MLflow server, that is slow, hangs or loses answers."""
 
-import os
-import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-
-class Server:
-    """An MLflow server over one SQLite database, to be started and killed at will."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = free_port()
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        if self._process is not None:
-            return
-        options = {
-            "backend-store-uri": f"sqlite:///{self._folder / 'server.db'}",
-            "artifacts-destination": str(self._folder / "artifacts"),
-            "host": "127.0.0.1",
-            "port": str(self._port),
-            "workers": "1",
-        }
-        environment = {
-            **os.environ,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())],
-                env=environment,
-                cwd=self._folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 90
-        while not self._is_up():
-            assert time.monotonic() < deadline, (self._folder / "server.log").read_text()[-2000:]
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def _is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                return True
-        except OSError:
-            return False
-
-
-def free_port() -> int:
-    """A port that a server which is down does not lose: the system and Ray hand out none of its range by themselves."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as candidate, suppress(OSError):
-            candidate.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 class Proxy:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_server import MLflowServer
 from recorded import BEGIN, assert_shows, make_record, open_store, see, start_of, write_record
-from servers import Proxy, Server, proxy_of
+from servers import Proxy, proxy_of
 
 from lkca_search.records import Record
 from lkca_search.storage import Home, SearchFolder
@@ -21,14 +22,14 @@ FLEET = [make_record(f"lkca/{number}", num_results=20) for number in range(64)]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
+    server = MLflowServer(tmp_path_factory.mktemp("server"))
     yield server
     server.kill()
 
 
 @pytest.fixture
-def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def proxy(server: MLflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     server.start()
     with proxy_of(server.uri) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
@@ -75,33 +76,33 @@ def assert_blocks_nothing(taken: list[float]) -> None:
     assert ranked[-1] < 0.2
 
 
-def slow(proxy: Proxy, server: Server) -> None:
+def slow(proxy: Proxy, server: MLflowServer) -> None:
     proxy.seconds = 0.5
 
 
-def very_slow(proxy: Proxy, server: Server) -> None:
+def very_slow(proxy: Proxy, server: MLflowServer) -> None:
     proxy.seconds = 2.0
 
 
-def like_basic_auth(proxy: Proxy, server: Server) -> None:
+def like_basic_auth(proxy: Proxy, server: MLflowServer) -> None:
     proxy.seconds = 0.223
 
 
-def hanging(proxy: Proxy, server: Server) -> None:
+def hanging(proxy: Proxy, server: MLflowServer) -> None:
     proxy.is_open.clear()
 
 
-def hanging_later(proxy: Proxy, server: Server) -> None:
+def hanging_later(proxy: Proxy, server: MLflowServer) -> None:
     threading.Timer(1, proxy.is_open.clear).start()
 
 
-def killed(proxy: Proxy, server: Server) -> None:
+def killed(proxy: Proxy, server: MLflowServer) -> None:
     threading.Timer(1, server.kill).start()
 
 
 @pytest.mark.parametrize("fault", [slow, very_slow, like_basic_auth, hanging, hanging_later, killed])
 def test_a_bad_server_slows_no_trial_and_has_all_once_it_is_well(
-    fault: Callable[[Proxy, Server], None], proxy: Proxy, server: Server, folder: SearchFolder, uid: str
+    fault: Callable[[Proxy, MLflowServer], None], proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     for record in FLEET:
         write_record(folder, record)
@@ -130,7 +131,7 @@ def test_a_bad_server_slows_no_trial_and_has_all_once_it_is_well(
 
 
 def test_a_server_that_is_killed_and_started_again_has_all_at_the_end(
-    proxy: Proxy, server: Server, folder: SearchFolder, uid: str
+    proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     for record in FLEET:
         write_record(folder, record)
@@ -151,7 +152,7 @@ def test_a_server_that_is_killed_and_started_again_has_all_at_the_end(
 
 
 def test_ten_thousand_calls_do_not_wait_for_a_server_that_hangs(
-    proxy: Proxy, server: Server, folder: SearchFolder, uid: str
+    proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     proxy.is_open.clear()
     records = [make_record(f"lkca/{number}", num_results=98) for number in range(100)]
@@ -163,7 +164,9 @@ def test_ten_thousand_calls_do_not_wait_for_a_server_that_hangs(
     tracker.close(complete=True, best=None, patience_seconds=0)
 
 
-def test_a_slower_server_gets_larger_batches(proxy: Proxy, server: Server, folder: SearchFolder, uid: str) -> None:
+def test_a_slower_server_gets_larger_batches(
+    proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
+) -> None:
     records = FLEET[:8]
     counts = []
     for seconds in (0.0, 0.2):
@@ -202,7 +205,7 @@ def test_a_finished_trial_costs_three_calls(proxy: Proxy, folder: SearchFolder, 
 
 @pytest.mark.parametrize("path", ["runs/create", "runs/log-batch", "runs/update"])
 def test_a_server_that_dies_before_it_answers_leaves_no_double(
-    path: str, proxy: Proxy, server: Server, folder: SearchFolder, uid: str
+    path: str, proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     records = FLEET[:4]
     restarts: list[threading.Thread] = []
@@ -228,7 +231,7 @@ def test_a_server_that_dies_before_it_answers_leaves_no_double(
 
 @pytest.mark.parametrize("number", [1, 2], ids=["of the search", "of a trial"])
 def test_a_run_that_is_made_long_after_it_was_given_up_is_no_double(
-    number: int, proxy: Proxy, server: Server, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
+    number: int, proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     records = FLEET[:2]
@@ -246,7 +249,7 @@ def test_a_run_that_is_made_long_after_it_was_given_up_is_no_double(
 
 
 def test_a_record_that_cannot_be_written_holds_up_no_other(
-    proxy: Proxy, server: Server, folder: SearchFolder, uid: str
+    proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     tracker = make_tracker(folder, uid)
     tracker.trial_started(start_of(FLEET[0]))
@@ -277,7 +280,7 @@ HEADERS = {"basic": f"Basic {base64.b64encode(b'ada:s3cret').decode()}", "token"
 def test_credentials_come_from_the_environment_and_are_never_shown(
     kind: str,
     proxy: Proxy,
-    server: Server,
+    server: MLflowServer,
     folder: SearchFolder,
     uid: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -302,7 +305,7 @@ def test_credentials_come_from_the_environment_and_are_never_shown(
 def test_a_password_in_the_address_works_and_is_never_shown(
     password: str,
     proxy: Proxy,
-    server: Server,
+    server: MLflowServer,
     folder: SearchFolder,
     uid: str,
     monkeypatch: pytest.MonkeyPatch,

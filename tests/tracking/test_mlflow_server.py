@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_server import MLflowServer
 from recorded import assert_shows, make_record, open_store, see, start_of, write_record
-from servers import Server, proxy_of
+from servers import proxy_of
 
 from lkca_search.records import Record, State
 from lkca_search.storage import Home, SearchFolder
@@ -21,14 +22,14 @@ RECORDS = [
 
 
 @pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
+    server = MLflowServer(tmp_path_factory.mktemp("server"))
     yield server
     server.kill()
 
 
 @pytest.fixture
-def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(shared_server: MLflowServer, monkeypatch: pytest.MonkeyPatch) -> MLflowServer:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", shared_server.uri)
     return shared_server
 
@@ -60,7 +61,7 @@ def tell(tracker: MLflowTracker, folder: SearchFolder, *records: Record, seconds
         time.sleep(seconds)
 
 
-def test_a_server_shows_what_a_database_does(server: Server, folder: SearchFolder, uid: str) -> None:
+def test_a_server_shows_what_a_database_does(server: MLflowServer, folder: SearchFolder, uid: str) -> None:
     server.start()
     for _ in range(2):
         tracker = make_tracker(folder, uid)
@@ -73,7 +74,7 @@ def test_a_server_shows_what_a_database_does(server: Server, folder: SearchFolde
 
 
 def test_a_server_that_is_killed_and_started_again_lacks_nothing_and_has_nothing_twice(
-    server: Server, folder: SearchFolder, uid: str
+    server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     server.start()
     tracker = make_tracker(folder, uid)
@@ -94,7 +95,7 @@ def test_a_server_that_is_killed_and_started_again_lacks_nothing_and_has_nothing
 
 
 def test_a_server_that_is_away_at_the_start_and_at_the_end_gets_it_all_the_next_time(
-    server: Server, folder: SearchFolder, uid: str
+    server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     server.kill()
     tracker = make_tracker(folder, uid)
@@ -115,7 +116,7 @@ def test_a_server_that_is_away_at_the_start_and_at_the_end_gets_it_all_the_next_
 
 @pytest.mark.parametrize("path", ["runs/create", "runs/log-batch", "runs/update"])
 def test_a_call_whose_answer_is_lost_is_not_made_twice(
-    path: str, server: Server, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
+    path: str, server: MLflowServer, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
     with proxy_of(server.uri) as proxy:

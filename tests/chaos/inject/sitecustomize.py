@@ -90,6 +90,8 @@ def tell_oracle(event: str, step: int) -> None:
         "step": step,
         "newest_step": _newest_step(folder for folder in attempt.parent.iterdir() if folder.name < attempt.name),
         "time": time.time(),
+        "node": os.environ.get("LKCA_NODE", ""),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     }
     file = os.open(Path(os.environ["CHAOS_FOLDER"]) / "events", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.write(file, (json.dumps(line) + "\n").encode())

@@ -1,0 +1,200 @@
+"""Does a submitted search pack a cluster's GPUs, and does it stay exact when the cluster loses its parts?
+
+Question:  do 32 trials at half a GPU run 8 at a time on two nodes of two GPUs, and is each done once under faults?
+Command:   python benchmarks/cluster.py [--trials-per-cell 8] [--only packing NAME ...]
+Expected:  never more than 8 trials, 2 a GPU, or 4 GPUs in use; both nodes train; no invariant is broken in any row.
+           Exit code 1 if not.
+
+Two raylets on this machine declare 4 cores and 2 GPUs each (which are not there: trials train on the CPU, so that the
+wall time says nothing of GPUs), an MLflow server runs beside them, and each search is submitted by a process of its own
+through the Jobs API, with a token. What the cluster has in use is asked of Ray twice a second; what trained when and on
+which GPU is known from a log that workers write of their own; the invariants stand in tests/chaos/invariants.py. The
+storage is filled on a file system of 16 MB in memory, which only root can make.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.extend(
+    [str(Path(__file__).parents[1] / folder) for folder in ("cluster/local", "tests", "tests/chaos", "tests/search")]
+)
+from cluster_faults import (
+    Fault,
+    fill_the_storage_once,
+    lose_a_worker_node,
+    lose_mlflow_for_a_while,
+    lose_the_driver,
+    lose_the_head,
+    small_disk,
+)
+from ports import free_port
+from postgres import running_postgres
+from rich.console import Console
+from rich.table import Table
+from submitted_search import TOKEN, Rehearsal, SubmittedSearch, most_at_once, rehearsal
+
+from lkca_search.records import Record
+
+FAULTS: Mapping[str, Fault] = {
+    "worker node": lose_a_worker_node,
+    "driver": lose_the_driver,
+    "mlflow": lose_mlflow_for_a_while,
+    "storage full": fill_the_storage_once,
+    "head": lose_the_head,
+}
+SLOTS, GPUS, PER_GPU = 8, 4, 2
+SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A search, what happened to it, and what is broken."""
+
+    name: str
+    said: str
+    num_attempts: int
+    """Attempts of all its trials."""
+    seconds: float
+    broken: tuple[str, ...]
+
+
+class Sampler:
+    """Asks Ray again and again what the cluster and each node have in use."""
+
+    def __init__(self) -> None:
+        self.num_samples = 0
+        self.most: dict[str, float] = defaultdict(float)
+        """The most that was in use at once, by resource, in all; and of one node by `node RESOURCE`."""
+
+    @contextmanager
+    def at_work(self, address: str) -> Iterator["Sampler"]:
+        """Sample until left."""
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}  # read when Ray is imported
+        import ray
+
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        end = threading.Event()
+        thread = threading.Thread(target=self._sample, args=(end,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            end.set()
+            thread.join()
+            ray.shutdown()
+
+    def _sample(self, end: threading.Event) -> None:
+        import ray
+        from ray._private.state import available_resources_per_node
+
+        totals = {node["NodeID"]: node["Resources"] for node in ray.nodes()}
+        while not end.wait(SAMPLE_SECONDS):
+            free = available_resources_per_node()
+            for name in ("CPU", "GPU"):
+                used = [total[name] - free[node].get(name, 0.0) for node, total in totals.items()]
+                self.most[name] = max(self.most[name], sum(used))
+                self.most[f"node {name}"] = max(self.most[f"node {name}"], *used)
+            self.num_samples += 1
+
+
+def pack(running: Rehearsal, root: Path, trials_per_cell: int) -> tuple[Mapping[str, Record], list[str]]:
+    """Let a search be, print how it was packed, and return its records and what is wrong."""
+    search = SubmittedSearch(running, root, name="packing", trials_per_cell=trials_per_cell)
+    begun = time.time()
+    with Sampler().at_work(running.cluster.address) as sampler:
+        search.finish()
+    wall = time.time() - begun
+    broken = search.broken()
+    records, events = search.records(), search.events()
+    in_all, on_each = most_at_once(events)
+    spent = sum(record.finished - record.started for record in records.values())
+    first, last = min(event.time for event in events), max(record.finished for record in records.values())
+    nodes = Counter(record.facts.provenance.node for record in records.values() if record.facts)
+    table = Table(title=f"{len(records)} trials at half a GPU, 2 nodes of 2 declared GPUs and 4 declared cores")
+    for name in ("what", "measured", "allowed"):
+        table.add_column(name)
+    for name, measured, allowed in (
+        ("submission to end, s", f"{wall:.0f}", ""),
+        ("first training to last record, s", f"{last - first:.0f}", ""),
+        ("one trial, median s", f"{statistics.median(r.finished - r.started for r in records.values()):.1f}", ""),
+        ("most trials training at once", f"{in_all}", f"{SLOTS}"),
+        ("mean trials in flight, of that span", f"{spent / (last - first):.1f}", f"{SLOTS}"),
+        ("most on one GPU", f"{max(on_each.values())}", f"{PER_GPU}"),
+        ("most GPUs in use, by Ray", f"{sampler.most['GPU']:g}", f"{GPUS}"),
+        ("most GPUs of one node in use, by Ray", f"{sampler.most['node GPU']:g}", "2"),
+        ("most cores of one node in use, by Ray", f"{sampler.most['node CPU']:g}", "4"),
+        ("samples", f"{sampler.num_samples}", ""),
+        ("trials by node", ", ".join(f"{node}: {count}" for node, count in sorted(nodes.items())), "both"),
+        ("invariants broken", f"{len(broken)}", "0"),
+    ):
+        table.add_row(name, measured, allowed)
+    Console(width=100).print(table)
+    fine = in_all == SLOTS and max(on_each.values()) <= PER_GPU and sampler.most["GPU"] <= GPUS
+    fine = fine and sampler.most["node GPU"] <= 2 and sampler.most["node CPU"] <= 4 and len(nodes) == 2
+    return records, [*broken, *([] if fine else ["packing is not as it should be"])]
+
+
+def suffer(name: str, running: Rehearsal, root: Path, trials_per_cell: int, alone: Mapping[str, Record]) -> Row:
+    """Do a fault to a search."""
+    begun = time.time()
+    with ExitStack() as stack:
+        overrides, environment = [], {}
+        if name == "storage full":
+            root = stack.enter_context(small_disk())
+        if name == "head":
+            folder = Path("/tmp") / f"lkca-pg-{os.getpid()}"  # short, and open to a server that is not root
+            postgres = stack.enter_context(running_postgres(folder, free_port()))
+            overrides, environment = [f"storage=file://{root / 'shared'}"], {"LKCA_SEARCH_LEDGER": postgres.url}
+        search = SubmittedSearch(
+            running,
+            root,
+            name=name.replace(" ", "-"),
+            trials_per_cell=trials_per_cell,
+            overrides=overrides,
+            environment=environment,
+            undisturbed=alone,
+        )
+        try:
+            said = FAULTS[name](running, search)
+            broken = search.broken()
+        except AssertionError as error:
+            said, broken = "", [f"{type(error).__name__}: {error}"]
+        attempts = sum(record.attempt for record in search.records().values())
+        return Row(name=name, said=said, num_attempts=attempts, seconds=time.time() - begun, broken=tuple(broken))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials-per-cell", type=int, default=8)
+    parser.add_argument("--only", nargs="+", default=[*FAULTS], choices=["packing", *FAULTS], metavar="NAME")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="lkca-cluster-") as folder, rehearsal(Path(folder)) as running:
+        alone, wrong = pack(running, Path(folder) / "packing", options.trials_per_cell)
+        for name in options.only:
+            if name in FAULTS:
+                root = Path(folder) / name.replace(" ", "-")
+                rows.append(suffer(name, running, root, options.trials_per_cell, alone))
+                print(f"{name}: {rows[-1].broken or 'exact'}", file=sys.stderr, flush=True)
+    table = Table("lost", "what happened", "attempts", "seconds", "broken", title=f"{len(alone)} trials each")
+    for row in rows:
+        table.add_row(row.name, row.said, str(row.num_attempts), f"{row.seconds:.0f}", str(len(row.broken)))
+    Console(width=120).print(table)
+    problems = [*wrong, *(f"{row.name}: {problem}" for row in rows for problem in row.broken)]
+    for problem in problems:
+        print(f"BROKEN  {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

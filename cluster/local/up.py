@@ -1,0 +1,93 @@
+"""The rehearsal: a Ray cluster with declared GPUs and a token, and an MLflow server, all on this machine.
+
+    python cluster/local/up.py                                               stays; Ctrl-C takes all of it down
+    cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml   any command, from another terminal
+
+What it leaves is in its folder: the searches, and MLflow's database. The GPUs are declared and need not be there;
+trials that ask for a share of one then train on the CPU.
+"""
+
+import argparse
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from local_cluster import LocalCluster
+from mlflow_server import MLflowServer
+
+_ENVIRONMENT = "environment"
+
+
+def main() -> int:
+    """Start everything, say where it is, and wait for the end; 1 if a node dies by itself."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("lkca_rehearsal"), help="what it leaves, and the home")
+    parser.add_argument("--nodes", type=int, default=2, help="raylets, the head's included")
+    parser.add_argument("--cpus", type=int, default=4, help="cores that each declares")
+    parser.add_argument("--gpus", type=int, default=2, help="GPUs that each declares")
+    options = parser.parse_args()
+    folder = options.folder.absolute()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with MLflowServer(folder / "mlflow") as server:
+            told = {"MLFLOW_TRACKING_URI": server.uri}
+            with LocalCluster(
+                num_cpus=options.cpus, num_gpus=options.gpus, token=secrets.token_hex(32), environment=told
+            ) as cluster:
+                for _ in range(options.nodes - 1):
+                    cluster.add_node(num_cpus=options.cpus, num_gpus=options.gpus)
+                _write_environment(folder / _ENVIRONMENT, cluster)
+                print(_description(cluster, server, folder, num_gpus=options.nodes * options.gpus), flush=True)
+                return _watch(cluster)
+    except KeyboardInterrupt:
+        print(f"\ntaken down; searches stay in {folder / 'home'}")
+        return 0
+    finally:
+        (folder / _ENVIRONMENT).unlink(missing_ok=True)
+
+
+def _watch(cluster: LocalCluster) -> int:
+    while all(node.process.poll() is None for node in cluster.nodes):
+        time.sleep(0.5)
+    dead = next(node for node in cluster.nodes if node.process.poll() is not None)
+    print(f"{dead.name} ended by itself:\n{dead.log.read_text()[-2000:]}", file=sys.stderr)
+    return 1
+
+
+def _write_environment(path: Path, cluster: LocalCluster) -> None:
+    variables: Mapping[str, str] = {
+        "RAY_API_SERVER_ADDRESS": cluster.dashboard,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(cluster.token_path),
+        "LKCA_SEARCH_HOME": str(path.parent / "home"),
+        "PATH": f"{Path(sys.executable).parent}:",
+    }
+    lines = [f"{name}={shlex.quote(value)}{'$PATH' if name == 'PATH' else ''}" for name, value in variables.items()]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _description(cluster: LocalCluster, server: MLflowServer, folder: Path, *, num_gpus: int) -> str:
+    with_sh = Path(__file__).with_name("with.sh")
+    return "\n".join(
+        [
+            f"cluster    {cluster.dashboard}  {len(cluster.nodes)} nodes, {num_gpus} declared GPUs, behind a token",
+            f"mlflow     {server.uri}",
+            f"home       {folder / 'home'}",
+            f"submit     {with_sh} lkca-search submit search_spaces/quickstart.yaml resources.gpu=0.5",
+            "down       Ctrl-C",
+        ]
+    )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

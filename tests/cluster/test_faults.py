@@ -1,0 +1,77 @@
+"""Searches on a cluster that loses its parts stay exact: the short form of benchmarks/cluster.py."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from cluster_faults import (
+    Fault,
+    fill_the_storage_once,
+    lose_a_worker_node,
+    lose_mlflow_for_a_while,
+    lose_the_driver,
+    lose_the_head,
+    small_disk,
+)
+from ports import free_port
+from postgres import running_postgres
+from submitted_search import Rehearsal, SubmittedSearch, most_at_once, rehearsal
+
+from lkca_search.records import Record
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    with rehearsal(tmp_path_factory.mktemp("rehearsal")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def undisturbed(rehearsed: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Record]:
+    """A search that nothing happens to."""
+    search = SubmittedSearch(rehearsed, tmp_path_factory.mktemp("alone"), name="alone")
+    search.finish()
+    assert search.broken() == []
+    in_all, on_each = most_at_once(search.events())
+    assert 4 < in_all <= 8
+    assert set(on_each) == {(node, gpu) for node in ("node-1", "node-2") for gpu in "01"}
+    assert max(on_each.values()) == 2, "half a GPU is two to a GPU"
+    return search.records()
+
+
+@pytest.mark.parametrize("fault", [lose_a_worker_node, lose_the_driver, lose_mlflow_for_a_while])
+def test_nothing_is_lost_with_a_part_of_the_cluster(
+    rehearsed: Rehearsal, undisturbed: Mapping[str, Record], tmp_path: Path, fault: Fault
+) -> None:
+    search = SubmittedSearch(rehearsed, tmp_path, name=fault.__name__, undisturbed=undisturbed)
+    said = fault(rehearsed, search)
+    assert search.broken() == [], said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is root's to make")
+def test_nothing_is_lost_where_the_storage_was_full_for_a_while(
+    rehearsed: Rehearsal, undisturbed: Mapping[str, Record]
+) -> None:
+    with small_disk() as disk:
+        search = SubmittedSearch(rehearsed, disk, name="full", undisturbed=undisturbed)
+        fill_the_storage_once(rehearsed, search)
+        assert search.broken() == []
+
+
+def test_nothing_is_lost_with_the_head_and_its_disk_where_ledger_and_trials_are_elsewhere(
+    rehearsed: Rehearsal, undisturbed: Mapping[str, Record], tmp_path: Path
+) -> None:
+    with running_postgres(Path("/tmp") / f"lkca-pg-{os.getpid()}-faults", free_port()) as postgres:
+        search = SubmittedSearch(
+            rehearsed,
+            tmp_path,
+            name="elsewhere",
+            overrides=[f"storage=file://{tmp_path / 'shared'}"],
+            environment={"LKCA_SEARCH_LEDGER": postgres.url},
+            undisturbed=undisturbed,
+        )
+        lose_the_head(rehearsed, search)
+        assert search.broken() == []

@@ -1,0 +1,98 @@
+"""A cluster whose nodes do not see the same files: each is asked before the first trial, and named with the reason."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from local_cluster import LocalCluster
+from PIL import Image
+from running import Answer
+from sklearn.datasets import load_digits
+from submitter import Submitter
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a node files of its own"),
+]
+
+
+def write_digits(folder: Path, *, per_split: int = 300, first: int = 0) -> None:
+    """Write so many of scikit-learn's digits a split, as Parquet."""
+    digits = load_digits()
+    folder.mkdir(parents=True)
+    for split, begin in (("train", first), ("test", 1000)):
+        rows = range(begin, begin + per_split)
+        images = [_png(digits.images[row].astype("uint8") * 16) for row in rows]
+        labels = [int(digits.target[row]) for row in rows]
+        columns = {"image": images, "label": labels, "label_name": [str(label) for label in labels]}
+        pq.write_table(pa.table(columns), folder / f"{split}.parquet")
+
+
+def _png(pixels: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def with_files_of_its_own(commands: Sequence[str]) -> list[str]:
+    """How a node is started that sees other files after these commands, and nobody else does."""
+    return ["unshare", "--mount", "sh", "-c", f'{" && ".join(commands)} && exec "$@"', "sh"]
+
+
+class Nodes:
+    """A cluster whose second node has another disk at some places, and a submitter."""
+
+    def __init__(self, root: Path, cluster: LocalCluster) -> None:
+        self.root = root
+        self._cluster = cluster
+        self._submitter = Submitter(root / "submitter")
+
+    def submit(self, home: str, *overrides: str) -> Answer:
+        """Submit a search of four trials, to a home below `root`."""
+        options = ["--address", self._cluster.dashboard, "--home", str(self.root / home)]
+        return self._submitter.call(
+            "submit", str(self._submitter.space), *overrides, "search.trials_per_cell=1", *options
+        )
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    root = tmp_path_factory.mktemp("nodes")
+    for folder in ("private", "gone"):
+        (root / folder).mkdir()
+    write_digits(root / "images")
+    write_digits(root / "others", first=300)
+    commands = [
+        f"mount -t tmpfs tmpfs {root / 'private'}",
+        f"mount --bind {root / 'others'} {root / 'images'}",
+        f"mount -t tmpfs tmpfs {root / 'gone'}",
+    ]
+    write_digits(root / "gone" / "images")
+    with LocalCluster() as cluster:
+        cluster.add_node(within=with_files_of_its_own(commands))
+        yield Nodes(root, cluster)
+
+
+def test_a_home_that_a_node_does_not_share_is_refused_with_the_nodes_name(nodes: Nodes) -> None:
+    answer = nodes.submit("private")
+    assert answer.code == 2
+    assert "not every node of the cluster can train" in answer.out
+    assert f"(127.0.0.1) does not see the storage {nodes.root / 'private'}" in answer.out
+    assert "needs a shared path or an object store as its home or storage" in answer.out
+    assert not list((nodes.root / "private").glob("searches/*/trials/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("images", "says"), [("images", "has other images than the driver: "), ("gone/images", "cannot have the images: ")]
+)
+def test_a_node_without_the_drivers_images_is_refused(nodes: Nodes, images: str, says: str) -> None:
+    home = f"home-{images.replace('/', '-')}"
+    answer = nodes.submit(home, f"data.dataset=parquet:{nodes.root / images}")
+    assert answer.code == 2
+    assert f"(127.0.0.1) {says}" in answer.out
+    assert not list((nodes.root / home).glob("searches/*/trials/*/*"))
