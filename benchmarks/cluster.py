@@ -148,20 +148,21 @@ def suffer(name: str, running: Rehearsal, root: Path, trials_per_cell: int, alon
     """Do a fault to a search."""
     begun = time.time()
     with ExitStack() as stack:
-        overrides, environment = [], {}
+        overrides, options, home = [], [], None
         if name == "storage full":
-            root = stack.enter_context(small_disk())
+            home = stack.enter_context(small_disk()) / "home"
         if name == "head":
             folder = Path("/tmp") / f"lkca-pg-{os.getpid()}"  # short, and open to a server that is not root
             postgres = stack.enter_context(running_postgres(folder, free_port()))
-            overrides, environment = [f"storage=file://{root / 'shared'}"], {"LKCA_SEARCH_LEDGER": postgres.url}
+            overrides, options = [f"storage=file://{root / 'shared'}"], ["--ledger", postgres.url]
         search = SubmittedSearch(
             running,
             root,
             name=name.replace(" ", "-"),
+            home=home,
             trials_per_cell=trials_per_cell,
             overrides=overrides,
-            environment=environment,
+            options=options,
             undisturbed=alone,
         )
         try:

@@ -117,6 +117,6 @@ def _postgresql(given: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of the database says, without the statement that it came from."""
     return str(error).strip().splitlines()[0]

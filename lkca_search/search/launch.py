@@ -93,10 +93,15 @@ def launch(
             finally:
                 untracked = mlflow.close(complete=book.num_due == 0, best=best, patience_seconds=patience_seconds)
     except STORAGE_FAULTS as error:
-        raise Interrupted(f"{type(error).__name__}: {first_line(error)}") from error
+        raise Interrupted(f"{type(error).__name__}: {first_line(_origin(error))}") from error
     return Outcome(
         standing=search_standing(folder, records),
         halted=book.halted if book.num_due else None,
         num_untracked=untracked,
         tracking_error=mlflow.last_error,
     )
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What an error came from: Optuna says of a full disk that data may be too long."""
+    return error if error.__cause__ is None else _origin(error.__cause__)

@@ -73,14 +73,18 @@ class SubmittedSearch:
         root: Path,
         *,
         name: str,
+        home: Path | None = None,
         trials_per_cell: int = 4,
         overrides: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
         undisturbed: Mapping[str, Record] | None = None,
     ) -> None:
-        """`environment` is the submitter's; `undisturbed` are the records of the same search left alone."""
+        """`root` is the submitter's folder, and its home lies there unless it is given.
+
+        `options` are those of `submit`; `undisturbed` are the records of the same search left alone.
+        """
         self.name = name
-        self.home = Home(root=root / "home")
+        self.home = Home(root=home or root / "home")
         self.num_submissions = 0
         self.trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(trials_per_cell)}
         self.durable: dict[Path, bytes] = {}
@@ -88,7 +92,7 @@ class SubmittedSearch:
         self._rehearsal = rehearsal
         self._space = root / "toy.yaml"
         self._overrides = [*_OVERRIDES, f"search.trials_per_cell={trials_per_cell}", *overrides]
-        self._environment = dict(environment or {})
+        self._options = options
         self._undisturbed = undisturbed or {}
         self._first_event = len(self._all_events())
         root.mkdir(parents=True, exist_ok=True)
@@ -98,9 +102,10 @@ class SubmittedSearch:
         """Submit it, or go on with it; the process follows the job."""
         self.num_submissions += 1
         command = [sys.executable, "-m", "lkca_search", "submit", str(self._space), *self._overrides]
-        command += ["--name", self.name, "--home", str(self.home.root), "--address", self._rehearsal.cluster.dashboard]
+        command += ["--name", self.name, "--home", str(self.home.root), *self._options]
+        command += ["--address", self._rehearsal.cluster.dashboard]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LKCA_", "MLFLOW_", "RAY_"))}
-        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **self._environment}
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
         with self.log.open("wb") as log:
             return subprocess.Popen(command, env={**kept, **own}, stdout=log, stderr=subprocess.STDOUT)
 
