@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def test_a_home_that_a_node_does_not_share_is_refused_with_the_nodes_name(nodes:
     answer = nodes.submit("private")
     assert answer.code == 2
     assert "not every node of the cluster can train" in answer.out
-    assert f"(127.0.0.1) does not see the storage {nodes.root / 'private'}" in answer.out
+    assert re.search(rf"\n  \S+ \(\S+\) does not see the storage {nodes.root / 'private'}/", answer.out)
     assert "needs a shared path or an object store as its home or storage" in answer.out
     assert not list((nodes.root / "private").glob("searches/*/trials/*/*"))
 
@@ -94,5 +95,5 @@ def test_a_node_without_the_drivers_images_is_refused(nodes: Nodes, images: str,
     home = f"home-{images.replace('/', '-')}"
     answer = nodes.submit(home, f"data.dataset=parquet:{nodes.root / images}")
     assert answer.code == 2
-    assert f"(127.0.0.1) {says}" in answer.out
+    assert re.search(rf"\n  \S+ \(\S+\) {says}", answer.out)
     assert not list((nodes.root / home).glob("searches/*/trials/*/*"))

@@ -132,7 +132,7 @@ def test_of_two_submissions_of_one_name_at_once_one_drives_and_the_other_is_told
     with ThreadPoolExecutor() as pool:
         submitting = [pool.submit(submit, submitter, cluster, "--name", "twice") for _ in range(2)]
         answers = sorted((each.result() for each in submitting), key=lambda answer: answer.code)
-    assert [answer.code for answer in answers] == [0, 2], answers
+    assert [answer.code for answer in answers] == [0, 2], "\n".join(answer.out + answer.err for answer in answers)
     told = answers[1].out + answers[1].err
     assert "is already driven by job raysubmit_" in told or "is being driven by another driver" in told
     records = submitter.records("twice")
