@@ -95,6 +95,7 @@ class Searching:
         done = subprocess.run(
             [*COMMAND, *arguments],
             env={**self._environment, **variables},
+            cwd=self.home.root,  # where MLflow puts the artifacts of a store that names no place for them
             capture_output=True,
             text=True,
             timeout=WAIT_SECONDS,
