@@ -33,11 +33,14 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two files of tests at once: most of the time a test waits, for a cluster to start or a process to end.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
+
 test: check
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-quick: check
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 bench: $(READY)
 	$(BIN)/python benchmarks/lkca_views.py
