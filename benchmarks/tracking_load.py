@@ -28,18 +28,15 @@ from mlflow.store.tracking.rest_store import RestStore
 from rich.console import Console
 from rich.table import Table
 
-sys.path.append(str(Path(__file__).parents[1] / "cluster" / "local"))
+sys.path.extend([str(Path(__file__).parents[1] / folder) for folder in ("cluster/local", "tests/tracking")])
 from mlflow_server import MLflowServer
+from recorded import make_record, write_record
 
-from lkca_search.configuration import Configuration
-from lkca_search.provenance import Provenance
-from lkca_search.records import Facts, Record, Result, State
-from lkca_search.spec import DataSection, ResourcesSection, TrainingSection
-from lkca_search.storage import Home, SearchFolder, write_atomically
+from lkca_search.records import Record
+from lkca_search.storage import Home, SearchFolder
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import send_missing
 from lkca_search.tracking.run_fields import CURVE
-from lkca_search.trial import TrialSpec
 
 LEAST_GAIN = {"sqlite": 5.0, "server": 15.0}
 MOST_OPENING_SECONDS, MOST_CALLS = 0.010, 3.1
@@ -62,74 +59,6 @@ class Costs:
     """Seconds until a store with every trial is open."""
     nothing_missing: float
     """Seconds of a sync that has nothing to send."""
-
-
-def make_record(number: int, *, num_reports: int) -> Record:
-    """A finished trial."""
-    begun = time.time() - 3600
-    curve = tuple(
-        Result(
-            step=100 * report,
-            epoch=report / 2,
-            samples=12800 * report,
-            seconds=5.0 * report,
-            learning_rate=1e-3 / report,
-            train_loss=2 / report,
-            val_loss=2.1 / report,
-            val_accuracy=1 - 1 / (report + 1),
-            time=begun + 5 * report,
-        )
-        for report in range(1, num_reports + 1)
-    )
-    provenance = Provenance(
-        git_commit="0" * 40,
-        package_version="0",
-        python_version="3",
-        torch_version="2",
-        ray_version="2",
-        optuna_version="5",
-        node="node",
-        device="cpu",
-        num_threads=1,
-    )
-    facts = Facts(
-        model="LKCA",
-        num_parameters=1_000_000,
-        flops=100_000_000,
-        activation_bytes=1_000_000,
-        planned_steps=100 * num_reports,
-        num_train_images=45_000,
-        num_validation_images=5_000,
-        data_hash="d" * 64,
-        subset_hash="e" * 64,
-        validation_hash="f" * 64,
-        provenance=provenance,
-    )
-    spec = TrialSpec(
-        data=DataSection(dataset="cifar10"),
-        training=TrainingSection(steps=100 * num_reports),
-        resources=ResourcesSection(),
-        configuration=Configuration(family="lkca", kernel_size=7, patch_size=4, depth=6, width=128, learning_rate=1e-3),
-        seed=number,
-        split_seed=0,
-    )
-    return Record(
-        trial_id=f"family=lkca,draw=0/{number}",
-        search="load",
-        cell="family=lkca,draw=0",
-        number=number,
-        attempt=1,
-        driver=1,
-        state=State.COMPLETE,
-        metric="val_accuracy",
-        value=curve[-1].val_accuracy,
-        spec=spec,
-        facts=facts,
-        curve=curve,
-        error=None,
-        started=begun,
-        finished=begun + 5 * num_reports,
-    )
 
 
 def send_naively(records: Sequence[Record], uri: str) -> None:
@@ -175,10 +104,9 @@ def measure(kind: str, options: argparse.Namespace) -> Costs:
         root = Path(name)
         home = Home(root=root)
         folder = home.search("load")
-        records = [make_record(number, num_reports=options.reports) for number in range(options.trials)]
+        records = [make_record(f"lkca/{number}", num_results=options.reports) for number in range(options.trials)]
         for record in records:
-            attempt = folder.trial(record.trial_id).attempt(driver=1, attempt=1)
-            write_atomically(attempt / "record.json", record.model_dump_json().encode())
+            write_record(folder, record)
         with MLflowServer(root) if kind == "server" else nullcontext() as server:
             uri = server.uri if server else f"sqlite:///{home.mlflow_database}"
             os.environ["MLFLOW_TRACKING_URI"] = uri
