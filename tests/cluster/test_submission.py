@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from local_cluster import free_ports
+from ports import free_port
 from submitter import Submitter
 
 from lkca_search.errors import SearchError
@@ -208,7 +208,7 @@ def refused(submitter: Submitter, address: str) -> str:
 
 
 def test_an_address_that_is_none_or_where_nobody_answers_is_told(submitter: Submitter) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     assert f"no cluster answers at http://127.0.0.1:{port}" in refused(submitter, f"http://127.0.0.1:{port}")
     for address in ("head:8265", "ray://head:10001", "http://", "http://head:port", "auto"):
         assert f"http://HEAD:8265 as a rule, got {address!r}" in refused(submitter, address)
