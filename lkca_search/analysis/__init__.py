@@ -1,0 +1,1 @@
+"""What the records say: statistics with the subset draw as the unit, and learning curves."""

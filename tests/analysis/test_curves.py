@@ -1,0 +1,155 @@
+"""Learning curves: their points, means that are made to fall, and lines between sizes."""
+
+import re
+
+import numpy as np
+import pytest
+from given_scores import NAN
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+from simulated import SIZES, Law, simulate_curves
+from sklearn.isotonic import IsotonicRegression
+
+from lkca_search.analysis.curves import (
+    LearningCurve,
+    check_that_it_falls,
+    draws_in_common,
+    falling,
+    interpolate,
+    learning_curve,
+    resampled_means,
+)
+from lkca_search.analysis.estimate import Refusal
+from lkca_search.analysis.replicates import Floats
+from lkca_search.analysis.student import NO_SPREAD, SINGLE
+
+
+def curve() -> LearningCurve:
+    return learning_curve(
+        [100, 200, 400],
+        [
+            [[0.6, 0.5], [0.7, NAN], [0.4, 0.4]],
+            [[0.3, 0.5], [NAN, NAN], [0.4, 0.2]],
+            [[0.2, 0.2], [0.2, 0.2], [0.2, 0.2]],
+        ],
+    )
+
+
+def test_a_point_is_the_mean_over_draws_with_its_t_interval() -> None:
+    first, second, third = curve().points()
+    assert (first.num_train_images, first.draw_errors) == (100, pytest.approx((0.55, 0.7, 0.4)))
+    interval = stats.ttest_1samp([0.55, 0.7, 0.4], 0.0).confidence_interval(0.95)
+    assert first.error.interval is not None
+    assert (first.error.interval.lower, first.error.interval.upper) == pytest.approx((interval.low, interval.high))
+    assert second.draw_errors == pytest.approx((0.4, 0.3))
+    assert (third.error.value, third.error.interval, third.error.reason) == (pytest.approx(0.2), None, NO_SPREAD)
+
+
+def test_a_single_draw_has_points_without_intervals() -> None:
+    (point,) = learning_curve([50], [[[0.2, 0.4]]]).points()
+    assert (point.error.value, point.error.reason) == (pytest.approx(0.3), SINGLE)
+
+
+def test_a_draw_that_misses_a_size_is_left_out_of_curves_and_counted_but_not_of_points() -> None:
+    holed = curve()
+    assert holed.complete.tolist() == [True, False, True]
+    assert holed.num_draws_left_out == 1
+    (errors,) = draws_in_common(holed)
+    assert errors.shape == (3, 2)
+    assert len(holed.points()[0].draw_errors) == 3
+
+
+def test_curves_are_compared_on_the_draws_that_both_have_at_every_size() -> None:
+    other = learning_curve([100], [[[0.1], [0.2], [NAN]]])
+    with pytest.raises(Refusal, match=re.escape("at least 2 draws must have an error at every size, 1 of 3 have")):
+        draws_in_common(curve(), other)
+    with pytest.raises(ValueError, match=re.escape("must have the same draws, got [1, 3] of them")):
+        draws_in_common(curve(), learning_curve([100], [[[0.1]]]))
+
+
+def test_a_size_without_replicates_has_no_point() -> None:
+    with pytest.raises(Refusal, match="no replicate at 20 training images"):
+        learning_curve([10, 20], [[[0.1]], [[NAN]]]).points()
+
+
+WRONG = [
+    ([], [], "must be positive and ascend"),
+    ([0, 5], [[[0.1]], [[0.1]]], "must be positive and ascend, got [0, 5]"),
+    ([5, 5], [[[0.1]], [[0.1]]], "must be positive and ascend, got [5, 5]"),
+    ([5, 9], [[[0.1]]], "every size must have errors of the same draws"),
+    ([5, 9], [[[0.1]], [[0.1], [0.2]]], "got [(1, 1), (2, 1)]"),
+    ([5], [[[-0.1]]], "at least 0, got -0.1"),
+    ([5], [[0.1]], "the shape (draws, seeds)"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "errors", "rule"), WRONG)
+def test_what_is_no_curve_is_an_error_with_rule_and_value(sizes: list[int], errors: list[object], rule: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        learning_curve(sizes, errors)  # type: ignore[arg-type]
+
+
+# Means that fall
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 7)), elements=st.floats(0, 1)))
+def test_means_are_made_to_fall_by_isotonic_regression(means: Floats) -> None:
+    found = falling(means)
+    sizes = np.arange(means.shape[1])
+    for row, expected in zip(found, means, strict=True):
+        assert row == pytest.approx(IsotonicRegression(increasing=False).fit_transform(sizes, expected), abs=1e-9)
+
+
+def test_resampled_means_begin_with_all_draws_and_take_the_same_draws_at_every_size() -> None:
+    errors = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
+    found = resampled_means(errors, np.array([[0, 0, 2], [1, 1, 1]]))
+    assert found.tolist() == [[2.0, 20.0], pytest.approx([5 / 3, 50 / 3]), [2.0, 20.0]]
+
+
+@given(hnp.arrays(np.float64, (3, 4), elements=st.floats(0.001, 1)), st.floats(0, 4))
+def test_between_sizes_curves_are_straight_lines_on_logarithmic_axes(means: Floats, place: float) -> None:
+    sizes = np.array([0.0, 1.0, 2.5, 4.0])
+    found = interpolate(means, sizes, np.array([place]))
+    assert found[:, 0] == pytest.approx([np.exp(np.interp(place, sizes, np.log(row))) for row in means])
+
+
+def test_a_family_without_errors_can_be_read_as_well() -> None:
+    means = np.array([[0.4, 0.0], [0.0, 0.0]])
+    found = interpolate(means, np.array([0.0, 1.0]), np.array([0.0, 0.5, 1.0]))
+    assert found[0] == pytest.approx([0.4, 0.4e-3, 0.4e-6])
+    assert found[1] == pytest.approx([0.4e-6] * 3)
+    assert interpolate(means[1:], np.array([0.0, 1.0]), np.array([0.5]))[0] == pytest.approx([0.0], abs=1e-5)
+
+
+# An error that falls
+
+
+def test_an_error_that_falls_in_every_draw_is_said_to_fall_and_one_that_only_jumps_about_is_not() -> None:
+    generator = np.random.default_rng(0)
+    (clear,) = simulate_curves(Law(), ratio=1.0, generator=generator)
+    check_that_it_falls(clear.log_images, clear.draw_errors)
+    (flat,) = simulate_curves(Law(0.5, 0.0, -0.3), ratio=1.0, generator=generator)
+    with pytest.raises(Refusal, match="does not fall significantly with more images: p is 0"):
+        check_that_it_falls(flat.log_images, flat.draw_errors)
+
+
+def test_an_error_that_does_not_fall_is_said_to_in_one_of_twenty() -> None:
+    generator = np.random.default_rng(1)
+    said = 0
+    for _ in range(2000):
+        (flat,) = simulate_curves(Law(0.5, 0.0, -0.3), ratio=1.0, generator=generator)
+        try:
+            check_that_it_falls(flat.log_images, flat.draw_errors)
+            said += 1
+        except Refusal:
+            continue
+    assert said / 2000 == pytest.approx(0.05, abs=0.015)
+
+
+def test_draws_that_are_all_alike_fall_if_their_mean_does() -> None:
+    logs, errors = np.log(SIZES), np.repeat(Law().errors(SIZES)[:, None], 3, axis=1)
+    check_that_it_falls(logs, errors)
+    with pytest.raises(Refusal, match="p is 1"):
+        check_that_it_falls(logs, errors[::-1])

@@ -1,0 +1,113 @@
+"""Probability of improvement and interquartile mean, beside rliable's."""
+
+import numpy as np
+import pytest
+from given_scores import NAN, A, B, has_pair, scores
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from lkca_search.analysis.estimate import Refusal
+from lkca_search.analysis.improvement import probability_of_improvement
+from lkca_search.analysis.interquartile_mean import interquartile_mean
+from lkca_search.analysis.replicates import Floats
+from lkca_search.analysis.student import NO_SPREAD, SINGLE
+
+# From rliable 1.2.0, metrics.probability_of_improvement(x.T, y.T): its runs are our seeds, its tasks our draws.
+RLIABLE_IMPROVEMENT = [(A, B, 0.775), (B, A, 0.225), (A, A, 0.5), (A[:, :1], B[:, :1], 0.6)]
+THREE_SEEDS = np.array([[0.31, 0.52, 0.47], [0.90, 0.12, 0.48], [0.55, 0.58, 0.61], [0.44, 0.20, 0.83]])
+# From rliable 1.2.0, metrics.aggregate_iqm(x.T).
+RLIABLE_IQM = [(A, 70.38333333333333), (B, 69.88333333333334), (THREE_SEEDS, 0.5066666666666667)]
+
+
+@pytest.mark.parametrize(("a", "b", "probability"), RLIABLE_IMPROVEMENT)
+def test_the_probability_of_improvement_is_that_of_rliable(a: Floats, b: Floats, probability: float) -> None:
+    assert probability_of_improvement(a, b).probability.value == pytest.approx(probability)
+
+
+@given(scores(), scores())
+def test_one_family_improves_where_the_other_does_not_and_a_tie_is_half(a: Floats, b: Floats) -> None:
+    if not has_pair(a, b):
+        return
+    ours, theirs = probability_of_improvement(a, b).probability, probability_of_improvement(b, a).probability
+    assert ours.value + theirs.value == pytest.approx(1)
+    assert probability_of_improvement(a, a).probability.value == 0.5 if np.isfinite(a).any() else True
+    if ours.interval and theirs.interval and ours.interval.lower is not None and theirs.interval.upper is not None:
+        assert ours.interval.lower + theirs.interval.upper == pytest.approx(1)
+        assert 0 <= ours.interval.lower <= ours.value <= (ours.interval.upper or 0) <= 1
+
+
+@given(scores(), scores())
+def test_only_the_order_of_scores_counts(a: Floats, b: Floats) -> None:
+    if has_pair(a, b):
+        assert probability_of_improvement(np.exp(a / 20), np.exp(b / 20)) == probability_of_improvement(a, b)
+
+
+def test_winning_on_every_draw_is_not_certainty() -> None:
+    interval = probability_of_improvement(A + 9, B).probability.interval
+    truth = stats.binomtest(5, 5).proportion_ci(method="wilson")
+    assert interval is not None
+    assert (interval.lower, interval.upper) == pytest.approx((truth.low, truth.high))
+
+
+def test_draws_that_agree_count_as_their_pairs_and_draws_of_all_or_nothing_once_each() -> None:
+    alike = np.array([[2.0, 0.0]] * 5), np.array([[1.0, 1.0]] * 5)
+    split = np.array([[2.0, 2.0], [0.0, 0.0]] * 2), np.ones((4, 2))
+    for (a, b), num_trials in ((alike, 10), (split, 4)):
+        interval = probability_of_improvement(a, b).probability.interval
+        truth = stats.binomtest(num_trials // 2, num_trials).proportion_ci(method="wilson")
+        assert interval is not None
+        assert (interval.lower, interval.upper) == pytest.approx((truth.low, truth.high), abs=1e-9)
+
+
+def test_a_single_draw_has_a_probability_and_no_interval() -> None:
+    found = probability_of_improvement([[1.0, 3.0]], [[2.0, 0.0]])
+    assert found.probability.value == 0.75
+    assert (found.probability.interval, found.probability.reason) == (None, SINGLE)
+
+
+def test_replicates_without_a_partner_do_not_play() -> None:
+    found = probability_of_improvement([[1.0, 99.0], [5.0, 5.0], [7.0, NAN]], [[2.0, NAN], [1.0, 9.0], [NAN, 1.0]])
+    assert found.probability.value == (0.0 + 0.5) / 2
+    assert (found.num_draws, found.num_draws_left_out) == (2, 1)
+
+
+# The interquartile mean
+
+
+@pytest.mark.parametrize(("scores_", "mean"), RLIABLE_IQM)
+def test_the_interquartile_mean_is_that_of_rliable(scores_: Floats, mean: float) -> None:
+    found = interquartile_mean(scores_, generator=np.random.default_rng(0))
+    assert found.value == pytest.approx(mean)
+    assert found.interval is not None
+    assert found.interval.contains(found.value)
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(2, 6), st.integers(1, 3)), elements=st.floats(-1e6, 1e6)))
+def test_the_interquartile_mean_is_the_trimmed_mean_of_all_replicates(values: Floats) -> None:
+    found = interquartile_mean(values, generator=np.random.default_rng(0), num_resamples=50)
+    assert found.value == pytest.approx(stats.trim_mean(values, 0.25, axis=None), rel=1e-9, abs=1e-6)
+
+
+def test_missing_replicates_are_trimmed_as_if_they_had_never_been() -> None:
+    holed = np.where(np.eye(5, 2, dtype=bool), NAN, A)
+    found = interquartile_mean(holed, generator=np.random.default_rng(0))
+    assert found.value == pytest.approx(stats.trim_mean(holed[np.isfinite(holed)], 0.25))
+    whole = interquartile_mean(np.vstack([A, [[NAN, NAN]]]), generator=np.random.default_rng(0))
+    assert whole == interquartile_mean(A, generator=np.random.default_rng(0))
+
+
+def test_one_strange_replicate_does_not_decide() -> None:
+    strange = A.copy()
+    strange[0, 0] = 10.0
+    plain, moved = (interquartile_mean(x, generator=np.random.default_rng(0)).value for x in (A, strange))
+    assert abs(plain - moved) < 0.5 < abs(A.mean() - strange.mean())
+
+
+def test_an_interquartile_mean_without_spread_has_a_reason_and_no_interval() -> None:
+    generator = np.random.default_rng(0)
+    assert interquartile_mean([[1.0, 2.0, 6.0]], generator=generator).reason == SINGLE
+    assert interquartile_mean([[3.0], [3.0]], generator=generator).reason == NO_SPREAD
+    with pytest.raises(Refusal, match="there is no score"):
+        interquartile_mean([[NAN]], generator=generator)

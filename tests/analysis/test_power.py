@@ -1,0 +1,182 @@
+"""What a design can detect, and advice on draws and seeds."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from given_scores import NAN, A, B
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lkca_search.analysis.estimate import Refusal
+from lkca_search.analysis.power import (
+    achieved_power,
+    advise,
+    draws_needed,
+    minimum_detectable_difference,
+    seeds_needed,
+)
+from lkca_search.analysis.variance import VarianceComponents, variance_components
+
+UNIT = VarianceComponents(draw_means=1.0, seed=None, num_draws=5, seeds_per_draw=1.0)
+EVEN = VarianceComponents(draw_means=1.5, seed=1.0, num_draws=5, seeds_per_draw=2.0)
+
+# From statsmodels 0.15.0, TTestPower().power and .solve_power: the difference is in standard deviations of a draw.
+STATSMODELS_POWER = [(0.5, 5, 0.05, 0.14051669), (1.2, 5, 0.05, 0.53022125), (0.3, 60, 0.01, 0.37555479)]
+STATSMODELS_DRAWS = [(0.5, 0.8, 0.05, 33.367), (1.0, 0.8, 0.05, 9.938), (0.3, 0.9, 0.01, 168.657)]
+STATSMODELS_DETECTABLE = [(5, 1.68199708), (10, 0.99600191), (30, 0.52923570)]
+
+
+@pytest.mark.parametrize(("difference", "num_draws", "alpha", "power"), STATSMODELS_POWER)
+def test_power_is_that_of_statsmodels(difference: float, num_draws: int, alpha: float, power: float) -> None:
+    found = achieved_power(UNIT, difference=difference, num_draws=num_draws, num_seeds=1, level=1 - alpha)
+    assert found == pytest.approx(power, abs=1e-7)
+
+
+@pytest.mark.parametrize(("difference", "power", "alpha", "exact"), STATSMODELS_DRAWS)
+def test_draws_needed_are_those_of_statsmodels_rounded_up(
+    difference: float, power: float, alpha: float, exact: float
+) -> None:
+    found = draws_needed(UNIT, difference=difference, num_seeds=1, level=1 - alpha, power=power)
+    assert found == math.ceil(exact)
+
+
+@pytest.mark.parametrize(("num_draws", "difference"), STATSMODELS_DETECTABLE)
+def test_the_detectable_difference_is_that_of_statsmodels(num_draws: int, difference: float) -> None:
+    found = minimum_detectable_difference(UNIT, num_draws=num_draws, num_seeds=1)
+    assert found == pytest.approx(difference, abs=1e-6)
+
+
+@given(st.floats(0.05, 3), st.integers(2, 60), st.integers(1, 8), st.sampled_from([0.9, 0.95, 0.99]))
+def test_the_detectable_difference_is_found_with_just_the_power_asked_for(
+    scale: float, num_draws: int, num_seeds: int, level: float
+) -> None:
+    components = VarianceComponents(draw_means=scale * (1 + 1 / 2), seed=scale, num_draws=num_draws, seeds_per_draw=2.0)
+    design = {"num_draws": num_draws, "num_seeds": num_seeds, "level": level}
+    detectable = minimum_detectable_difference(components, **design)
+    assert achieved_power(components, difference=detectable, **design) == pytest.approx(0.8)
+    assert achieved_power(components, difference=-detectable, **design) == pytest.approx(0.8)
+    needed = draws_needed(components, difference=0.999 * detectable, num_seeds=num_seeds, level=level)
+    assert needed == num_draws + 1
+    assert draws_needed(components, difference=1.001 * detectable, num_seeds=num_seeds, level=level) == num_draws
+
+
+def test_power_rises_with_the_difference_wherever_scipy_gives_out() -> None:
+    # nctdtr is NaN at places where it underflows, at 5 degrees of freedom as at 9999.
+    for num_draws in (5, 6, 7, 20, 100, 1001, 10_000):
+        powers = [
+            achieved_power(UNIT, difference=value / math.sqrt(num_draws), num_draws=num_draws, num_seeds=1)
+            for value in np.concatenate([np.linspace(0, 10, 40), np.geomspace(10, 1000, 80)])
+        ]
+        assert powers[0] == pytest.approx(0.05)
+        assert (np.diff(powers) >= -1e-9).all()
+        assert powers[-1] == pytest.approx(1.0)
+
+
+def test_more_seeds_help_only_as_far_as_the_draws_spread() -> None:
+    least = minimum_detectable_difference(UNIT, num_draws=5, num_seeds=1)  # as from EVEN with endless seeds
+    assert seeds_needed(EVEN, difference=1.3 * least, num_draws=5) == 2
+    assert seeds_needed(EVEN, difference=1.05 * least, num_draws=5) == 10
+    assert seeds_needed(EVEN, difference=least, num_draws=5) is None
+    found = seeds_needed(EVEN, difference=1.05 * least, num_draws=5)
+    assert found is not None
+    powers = [achieved_power(EVEN, difference=1.05 * least, num_draws=5, num_seeds=found - less) for less in (0, 1)]
+    assert powers[0] >= 0.8 > powers[1]
+
+
+def test_what_no_number_resolves_is_none() -> None:
+    assert draws_needed(UNIT, difference=0.001, num_seeds=1) is None
+    certain = VarianceComponents(draw_means=0.0, seed=0.0, num_draws=5, seeds_per_draw=2.0)
+    assert draws_needed(certain, difference=0.1, num_seeds=1) == 2
+    assert seeds_needed(certain, difference=0.1, num_draws=5) == 1
+
+
+WRONG = [
+    (lambda: draws_needed(UNIT, difference=0, num_seeds=1), "a difference of 0"),
+    (lambda: draws_needed(UNIT, difference=1, num_seeds=1, power=0.04), "power must be above 0.05"),
+    (lambda: draws_needed(UNIT, difference=1, num_seeds=1, level=5), "above 0 and below 1, got 5"),
+    (lambda: draws_needed(UNIT, difference=1, num_seeds=2), "one seed a draw does not show what 2 seeds"),
+    (lambda: seeds_needed(UNIT, difference=1, num_draws=5), "one seed a draw does not show what more seeds"),
+    (lambda: seeds_needed(EVEN, difference=1, num_draws=1), "needs at least 2, got 1"),
+    (lambda: minimum_detectable_difference(EVEN, num_draws=1, num_seeds=2), "needs at least 2, got 1"),
+    (lambda: EVEN.of_mean(num_draws=0, num_seeds=2), "at least 1 draw and 1 seed, got 0 and 2"),
+]
+
+
+@pytest.mark.parametrize(("ask", "rule"), WRONG)
+def test_what_cannot_be_asked_is_an_error_with_rule_and_value(ask: object, rule: str) -> None:
+    assert callable(ask)
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        ask()
+
+
+# Variance components
+
+
+def test_components_are_those_of_a_balanced_analysis_of_variance() -> None:
+    moved = A + np.array([[3.0], [-2.0], [0.0], [1.0], [-4.0]])
+    found = variance_components(moved, B)
+    differences = moved - B
+    within = differences.var(axis=1, ddof=1).mean()
+    assert found.seed == pytest.approx(within)
+    assert found.draw == pytest.approx(differences.mean(axis=1).var(ddof=1) - within / 2)
+    assert found.of_mean(num_draws=5, num_seeds=2) == pytest.approx(differences.mean(axis=1).var(ddof=1) / 5)
+
+
+def test_components_are_right_on_average_where_seeds_are_missing() -> None:
+    generator = np.random.default_rng(0)
+    missing = np.where(np.arange(3) < np.array([[3], [3], [2], [1], [1]]), 0.0, NAN)
+    found = [
+        variance_components(
+            2 * generator.standard_normal((5, 1)) + generator.standard_normal((5, 3)) + missing, missing
+        )
+        for _ in range(4000)
+    ]
+    draws = [components.draw_means - (components.seed or 0) / components.seeds_per_draw for components in found]
+    assert np.mean([components.seed for components in found]) == pytest.approx(1.0, rel=0.05)
+    assert np.mean(draws) == pytest.approx(4.0, rel=0.05)
+
+
+def test_draws_that_spread_less_than_their_seeds_have_no_variance_of_their_own() -> None:
+    assert variance_components([[1.0, -1.0], [1.1, -1.1]], np.zeros((2, 2))).draw == 0
+
+
+def test_one_seed_a_draw_is_not_split_and_one_draw_is_refused() -> None:
+    assert variance_components(A[:, :1], B[:, :1]).seed is None
+    with pytest.raises(Refusal, match="a single draw does not show"):
+        variance_components(A[:1], B[:1])
+
+
+# Advice
+
+
+def test_advice_names_what_resolves_a_difference_and_how_unsure_it_is() -> None:
+    advice = advise(A, B, difference=0.25)
+    low, high = advice.more_draws_range
+    assert (advice.num_draws, advice.num_seeds) == (5, 2)
+    assert advice.more_draws is not None
+    assert low is not None
+    assert high is not None
+    assert 0 < low < advice.more_draws < high
+    assert high + 5 > 15 * (low + 5)
+    assert advice.detectable > 0.25
+
+
+def test_what_the_design_can_detect_needs_nothing_more() -> None:
+    detectable = advise(A, B, difference=1.0).detectable
+    assert advise(A, B, difference=1.001 * detectable).more_draws == 0
+    assert (advise(A, B, difference=0.999 * detectable).more_draws or 0) == 1
+
+
+def test_advice_at_one_seed_a_draw_is_on_draws_alone() -> None:
+    advice = advise(A[:, :1], B[:, :1], difference=0.5)
+    assert advice.more_draws is not None
+    assert advice.more_seeds is None
+
+
+def test_advice_on_seeds_is_given_where_the_draws_leave_room_for_it() -> None:
+    noisy = np.array([[3.0, -3.0], [3.1, -3.1], [2.9, -2.9], [3.0, -3.1], [3.1, -3.0]])
+    advice = advise(noisy + 1, np.zeros((5, 2)), difference=1.0)
+    assert advice.more_seeds is not None
+    assert advice.more_seeds > 0

@@ -1,0 +1,192 @@
+"""The law alpha + eta n^gamma: found where the points support it, refused with the reason where they do not."""
+
+import re
+
+import numpy as np
+import pytest
+from given_scores import NAN
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import optimize
+from simulated import SIZES, Law, simulate_curves
+
+from lkca_search.analysis.curves import LearningCurve, learning_curve
+from lkca_search.analysis.estimate import Refusal
+from lkca_search.analysis.least_squares import fit, smooth_variances
+from lkca_search.analysis.power_law import PowerLaw, compare_exponents, fit_power_law
+
+LOGS = np.log(SIZES)
+
+
+def fitted(curve: LearningCurve, *, seed: int = 0) -> PowerLaw:
+    return fit_power_law(curve, generator=np.random.default_rng(seed), num_resamples=300)
+
+
+def noisy(law: Law, *, noise: float = 0.01, seed: int = 0) -> LearningCurve:
+    return simulate_curves(law, ratio=1.0, noise=noise, generator=np.random.default_rng(seed))[0]
+
+
+# Least squares
+
+
+@given(st.floats(0, 0.3), st.floats(0.1, 1), st.floats(-0.95, -0.05))
+def test_points_on_a_law_give_the_law(alpha: float, reach: float, gamma: float) -> None:
+    law = Law(alpha, reach * SIZES[0] ** -gamma, gamma)
+    found = fit(LOGS, law.errors(SIZES)[None], np.ones(len(SIZES)), alpha_is_bounded=True)
+    assert found.gamma[0] == pytest.approx(gamma, abs=1e-4)
+    assert found.alpha[0] == pytest.approx(alpha, abs=1e-3)
+    assert found.at(LOGS)[0] == pytest.approx(law.errors(SIZES), abs=1e-6)
+    assert np.exp(found.log_eta[0]) == pytest.approx(law.eta, rel=1e-2)
+
+
+@pytest.mark.parametrize("alpha_is_bounded", [True, False])
+@given(seed=st.integers(0, 10_000))
+def test_no_optimiser_finds_a_better_fit(alpha_is_bounded: bool, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    law = Law(generator.uniform(0, 0.1), generator.uniform(1, 5), generator.uniform(-0.6, -0.1))
+    points = law.errors(SIZES) + 0.05 * generator.standard_normal(len(SIZES))
+    weights = generator.uniform(0.5, 5, len(SIZES))
+    found = fit(LOGS, points[None], weights, alpha_is_bounded=alpha_is_bounded)
+
+    def residuals(parameters: np.ndarray) -> np.ndarray:
+        alpha, scale, gamma = parameters
+        return np.sqrt(weights) * (alpha + scale * np.exp(gamma * (LOGS - LOGS.mean())) - points)
+
+    least = 0.0 if alpha_is_bounded else -np.inf
+    for gamma in (-0.9, -0.5, -0.2, -0.05):
+        other = optimize.least_squares(
+            residuals, [0.05, 0.3, gamma], bounds=([least, 0.0, -1.0], [np.inf, np.inf, -0.01]), x_scale=0.1
+        )
+        assert found.residual[0] <= 2 * other.cost * (1 + 1e-6) + 1e-12
+
+
+def test_many_fits_at_once_are_each_the_same_as_alone() -> None:
+    points = np.stack([noisy(Law(), seed=seed).draw_errors.mean(axis=1) for seed in range(20)])
+    weights = np.arange(1.0, 7.0)
+    together = fit(LOGS, points, weights, alpha_is_bounded=False)
+    for row, point in enumerate(points):
+        alone = fit(LOGS, point[None], weights, alpha_is_bounded=False)
+        assert (alone.alpha[0], alone.gamma[0]) == pytest.approx((together.alpha[row], together.gamma[row]), abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=5, max_size=8), st.floats(0.01, 100))
+def test_smooth_variances_are_positive_fall_with_the_size_and_follow_the_unit(
+    variances: list[float], unit: float
+) -> None:
+    assume(max(variances) > 1e-6)
+    sizes, given_variances = np.geomspace(100, 10_000, len(variances)), np.array(variances)
+    smooth = smooth_variances(sizes, given_variances)
+    assert (smooth > 0.2 * given_variances.mean()).all()
+    assert (np.diff(smooth) <= 1e-12).all()
+    assert smooth_variances(sizes, unit * given_variances) == pytest.approx(unit * smooth, rel=1e-6)
+
+
+# The law
+
+
+def test_the_law_of_noisy_points_is_near_the_truth_and_inside_its_intervals() -> None:
+    found, truth = fitted(noisy(Law())), Law()
+    for name in truth._fields:
+        estimate = getattr(found, name)
+        assert estimate.value == pytest.approx(getattr(truth, name), rel=0.6)
+        assert estimate.interval.contains(estimate.value)
+        assert estimate.interval.contains(getattr(truth, name))
+    assert found.num_train_images == (SIZES[0], SIZES[-1])
+    assert (found.num_draws, found.num_draws_left_out) == (5, 0)
+
+
+def test_the_band_holds_the_law_and_is_narrower_where_the_points_are() -> None:
+    found = fitted(noisy(Law()))
+    images = [SIZES[0], 5000, SIZES[-1], 4 * SIZES[-1]]
+    predicted = found.predict(images)
+    lower, upper = found.band(images)
+    assert (lower <= predicted).all()
+    assert (predicted <= upper).all()
+    assert (np.diff(predicted) < 0).all()
+    assert upper[3] - lower[3] > upper[1] - lower[1]
+
+
+@pytest.mark.parametrize("images", [SIZES[0] - 1, 4 * SIZES[-1] + 1, 0, -5, NAN])
+def test_nothing_is_predicted_below_the_smallest_size_or_beyond_four_times_the_largest(images: float) -> None:
+    found = fitted(noisy(Law()))
+    rule = re.escape(f"from the fewest training images, 360, to 4 times the most, 72000, got {images:g}")
+    with pytest.raises(ValueError, match=rule):
+        found.predict(images)
+    with pytest.raises(ValueError, match=rule):
+        found.band([SIZES[0], images])
+
+
+def test_the_unit_of_the_error_does_not_matter() -> None:
+    curve = noisy(Law())
+    percent = learning_curve(list(SIZES), [100 * errors[:, None] for errors in curve.draw_errors])
+    ours, theirs = fitted(curve), fitted(percent)
+    assert theirs.gamma.value == pytest.approx(ours.gamma.value, abs=1e-6)
+    assert theirs.alpha.value == pytest.approx(100 * ours.alpha.value, abs=1e-4)
+    assert theirs.misfit_p == pytest.approx(ours.misfit_p)
+
+
+def test_a_draw_that_misses_a_size_is_left_out_of_the_law_and_counted() -> None:
+    curve = noisy(Law())
+    errors = [curve.draw_errors[place][:, None].copy() for place in range(len(SIZES))]
+    errors[2][4] = NAN
+    found = fitted(learning_curve(list(SIZES), errors))
+    assert (found.num_draws, found.num_draws_left_out) == (4, 1)
+
+
+def _points(*errors: float, sizes: tuple[int, ...] = SIZES, spread: float = 0.002) -> LearningCurve:
+    noise = spread * np.array([-1.0, 0.5, 0.0, -0.5, 1.0])
+    return learning_curve(list(sizes), [(error + np.roll(noise, place))[:, None] for place, error in enumerate(errors)])
+
+
+REFUSED = [
+    (_points(0.6, 0.5, 0.4, 0.3, sizes=SIZES[:4]), "needs at least 5 numbers of training images, there are 4"),
+    (_points(0.5, 0.51, 0.49, 0.5, 0.51, 0.5, spread=0.02), "does not fall significantly"),
+    (_points(0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "does not fall significantly with more images: p is 1"),
+    (_points(0.9, 0.25, 0.2, 0.2, 0.2, 0.2), "gamma is at its bound -1: the error falls faster than 1 / n"),
+    (
+        _points(*(0.9 - 0.004 * np.log(np.array(SIZES) / SIZES[0])).tolist(), spread=0.0005),
+        "gamma is at its bound -0.01: the error falls as slowly as a logarithm",
+    ),
+    (_points(0.9, 0.9, 0.9, 0.89, 0.5, 0.1), "do not follow alpha + eta n^gamma"),
+    (_points(0.9, 0.5, 0.6, 0.3, 0.4, 0.2), "do not follow alpha + eta n^gamma"),
+    (_points(0.6, 0.5, 0.4, 0.3, 0.25, 0.2, spread=0.0), "every draw has the same errors"),
+    (learning_curve(list(SIZES), [[[0.5]]] * 6), "at least 2 draws must have an error at every size, 1 of 1 have"),
+]
+
+
+@pytest.mark.parametrize(("curve", "reason"), REFUSED, ids=[reason[:30] for _, reason in REFUSED])
+def test_points_that_do_not_support_a_law_are_refused_with_the_reason(curve: LearningCurve, reason: str) -> None:
+    with pytest.raises(Refusal, match=re.escape(reason)):
+        fitted(curve)
+    with pytest.raises(Refusal, match=re.escape(reason)):
+        compare_exponents(curve, curve, generator=np.random.default_rng(0))
+
+
+def test_points_on_a_law_are_seldom_said_to_lie_off_it() -> None:
+    generator = np.random.default_rng(0)
+    num_off = num_refused = 0
+    for _ in range(300):
+        (curve,) = simulate_curves(Law(), ratio=0.25, generator=generator)
+        try:
+            num_off += fit_power_law(curve, generator=generator, num_resamples=2).misfit_p < 0.05
+        except Refusal:
+            num_refused += 1
+    assert num_off + num_refused < 0.05 * 300
+    assert num_refused <= 2
+
+
+# Exponents compared
+
+
+def test_the_difference_of_exponents_turns_with_the_families_and_is_0_for_one_with_itself() -> None:
+    a, b = simulate_curves(Law(), Law(0.05, 2.5, -0.25), ratio=1.0, generator=np.random.default_rng(0))
+    ours, theirs = (compare_exponents(*pair, generator=np.random.default_rng(1)) for pair in ((a, b), (b, a)))
+    assert ours.value == -theirs.value
+    assert ours.interval is not None
+    assert theirs.interval is not None
+    assert ours.interval.contains(-0.05)
+    assert ours.interval.lower == pytest.approx(-(theirs.interval.upper or NAN), abs=0.01)
+    same = compare_exponents(a, a, generator=np.random.default_rng(1))
+    assert same.value == 0
+    assert same.interval is not None
+    assert (same.interval.lower, same.interval.upper) == (0, 0)
