@@ -28,6 +28,7 @@ sys.path.extend(
     [str(Path(__file__).parents[1] / folder) for folder in ("cluster/local", "tests", "tests/chaos", "tests/search")]
 )
 from cluster_faults import (
+    LONGER,
     Fault,
     fill_the_storage_once,
     lose_a_worker_node,
@@ -149,6 +150,8 @@ def suffer(name: str, running: Rehearsal, root: Path, trials_per_cell: int, alon
     begun = time.time()
     with ExitStack() as stack:
         overrides, options, home = [], [], None
+        if name == "worker node":  # its curves are other than those of the search that is left alone
+            overrides, alone = [LONGER], {}
         if name == "storage full":
             home = stack.enter_context(small_disk()) / "home"
         if name == "head":

@@ -14,6 +14,8 @@ from submitted_search import NODE, WAIT_SECONDS, Rehearsal, SubmittedSearch
 Fault = Callable[[Rehearsal, SubmittedSearch], str]
 """Does something to a search that is not yet submitted, brings it to its end, and says what was done."""
 
+LONGER = "training.steps=1200"
+"""For a search whose second node is to be lost: it must train, and its workers start slowly on a busy machine."""
 _SMALL_DISK_BYTES = 16_000_000
 
 
