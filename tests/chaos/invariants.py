@@ -115,6 +115,8 @@ def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
         for study in storage.get_all_studies()
         for trial in storage.get_all_trials(study._study_id)
     }
+    storage.remove_session()
+    storage.engine.dispose()  # connections that are left open are complained of, to another test
     if trials.keys() != {record.trial_id for record in records}:
         yield f"the studies have the trials {sorted(trials)}"
     for record in records:
