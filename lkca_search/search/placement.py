@@ -120,7 +120,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
-    """Lets the pruner of the trial's own study decide."""
+    """Lets the pruner of the trial's own study decide, and actors that start be."""
 
     def __init__(self, ledger: Ledger, brake: Brake, placement: Placement) -> None:
         super().__init__()
@@ -130,6 +130,15 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Choose the newest trial that waits: it takes the actor of the trial that has just ended.
+
+        The oldest one, as Tune has it, waits for an actor of its own, which would be killed while it starts: where
+        workers take longer to start than trials to train, a node that is slower than another would never train one.
+        """
+        waiting = (trial for trial in reversed(tune_controller.get_trials()) if trial.status == Trial.PENDING)
+        return next(waiting, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         with self._brake.braced():

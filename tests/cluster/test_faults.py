@@ -41,12 +41,18 @@ def undisturbed(alone: SubmittedSearch) -> Mapping[str, Record]:
     return alone.records()
 
 
-def test_no_gpu_has_more_trials_than_shares(alone: SubmittedSearch) -> None:
-    assert alone.broken() == []
-    in_all, on_each = most_at_once(alone.events())
-    assert 2 < in_all <= 8
-    assert set(on_each) <= {(node, gpu) for node in ("node-1", "node-2") for gpu in "01"}
+def test_both_nodes_train_and_no_gpu_has_more_trials_than_shares(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    search = SubmittedSearch(rehearsed, tmp_path, name="packed", overrides=["training.steps=900"])
+    search.finish()
+    assert search.broken() == []
+    in_all, on_each = most_at_once(search.events())
+    assert 4 < in_all <= 8, "more than one node's, and no more than both have room for"
+    assert set(on_each) == {(node, gpu) for node in ("node-1", "node-2") for gpu in "01"}
     assert max(on_each.values()) == 2, "half a GPU is two to a GPU"
+
+
+def test_a_search_left_alone_keeps_every_promise(alone: SubmittedSearch) -> None:
+    assert alone.broken() == []
 
 
 @pytest.mark.parametrize("fault", [lose_the_driver, lose_mlflow_for_a_while])
