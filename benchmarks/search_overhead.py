@@ -70,7 +70,7 @@ class Timing:
 def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     """Search with this package."""
     from lkca_search.records import read_records
-    from lkca_search.search.launch import launch
+    from lkca_search.search.launch import Surroundings, launch
     from lkca_search.space_file import read_space_file
     from lkca_search.storage import Home
     from lkca_search.tracking.tracker import Tracker
@@ -82,7 +82,8 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     folder = home.search("overhead")
     place = DataPlace(cache=home.datasets, data_dir=None)
     begun = time.time()
-    launch(read_space_file(path, ()), folder, home=home, place=place, console=Tracker(), num_cpus=SLOTS)
+    around = Surroundings(home=home, place=place, console=Tracker(), num_cpus=SLOTS)
+    launch(read_space_file(path, ()), folder, around)
     ended = time.time()
     records = sorted(read_records(folder), key=lambda record: record.finished)
     assert {record.state for record in records} == {"COMPLETE"}, records[0].error

@@ -13,7 +13,7 @@ from lkca_search.provenance import Provenance
 from lkca_search.remote_path import Place
 from lkca_search.spec import DataSection
 from lkca_search.storage import SearchFolder, write_atomically
-from lkca_search.trial import TrialSpec
+from lkca_search.trial import Replication, TrialSpec
 from lkca_search.value import Value
 
 _READERS = 16
@@ -69,6 +69,19 @@ class Facts(Value):
     provenance: Provenance
 
 
+class Score(Value):
+    """What a replicate is worth on the test images, once its training is over."""
+
+    num_images: int
+    """Images of the test split, all of them."""
+    data_hash: str
+    """SHA-256 of the test split's pixels and labels."""
+    loss: float
+    """Mean cross-entropy, without smoothing."""
+    accuracy: float
+    """Share of the images that are classified correctly."""
+
+
 class State(StrEnum):
     """How a trial ended, in Optuna's words."""
 
@@ -78,22 +91,22 @@ class State(StrEnum):
 
 
 class Record(Value):
-    """What a finished trial left behind. Written once, atomically, then never changed."""
+    """What a finished trial or replicate left behind. Written once, atomically, then never changed."""
 
     trial_id: str
-    """`cell/number`: the id of the Tune trial, the Optuna trial, the MLflow run and the row."""
+    """`cell/number`: the id of the Tune trial, the Optuna trial, the MLflow run and the row; of a replicate its id."""
     search: str
     cell: str
     """Key of the cell, and name of its Optuna study."""
     number: int
-    """Number of the trial in its cell, from 0."""
+    """Number of the trial, or of the trial that is replicated, in its cell, from 0."""
     attempt: int
     """Which attempt finished it, from 1."""
     driver: int
     """Which driver of the search wrote it, from 1."""
     state: State
     metric: str
-    """Name of the metric by which trials are compared."""
+    """Name of the metric by which trials are compared; test_accuracy for a replicate."""
     value: float | None
     """The metric as reported last; none for a trial that failed."""
     spec: TrialSpec
@@ -104,9 +117,13 @@ class Record(Value):
     error: str | None
     """The trial's own fault, if it failed."""
     started: float
-    """Start of the first attempt, in seconds since 1970."""
+    """Start of the first attempt, of a replicate the first of its driver, in seconds since 1970."""
     finished: float
     """When the record was made, in seconds since 1970."""
+    replicate: Replication | None = None
+    """What makes this a replicate; None for a trial."""
+    test: Score | None = None
+    """A replicate's result on the test images; None for a trial, and for a replicate that failed."""
 
 
 def trials_table(records: Sequence[Record]) -> pa.Table:
@@ -120,14 +137,30 @@ def curves_table(records: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_CURVES)
 
 
-def write_tables(records: Sequence[Record], folder: Place) -> tuple[Place, Place]:
-    """Write `trials.parquet` and `curves.parquet` into a folder, each atomically; return their paths."""
-    paths = folder / "trials.parquet", folder / "curves.parquet"
-    for path, table in zip(paths, (trials_table(records), curves_table(records)), strict=True):
+def replicates_table(replicates: Sequence[Record]) -> pa.Table:
+    """One row a replicate: a trial's columns, then what it repeats and its result on the test images."""
+    rows = []
+    for record in replicates:
+        assert record.replicate is not None
+        tested = record.test.model_dump() if record.test else {}
+        named = {"replicate_id": record.trial_id, "trial_id": record.replicate.of, "seed_number": record.replicate.seed}
+        rows.append({**_trial_row(record), **named, **{f"test_{name}": tested.get(name) for name in _TEST}})
+    return pa.Table.from_pylist(rows, schema=_REPLICATES)
+
+
+def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: Place) -> list[Place]:
+    """Write `trials.parquet`, `curves.parquet` and, where there are any, `replicates.parquet` into a folder.
+
+    Each is written atomically, with the curves of replicates among those of trials; the paths are returned.
+    """
+    tables = {"trials": trials_table(records), "curves": curves_table([*records, *replicates])}
+    if replicates:
+        tables["replicates"] = replicates_table(replicates)
+    for name, table in tables.items():
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer)
-        write_atomically(path, buffer.getvalue().to_pybytes())
-    return paths
+        write_atomically(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+    return [folder / f"{name}.parquet" for name in tables]
 
 
 def read_record(folder: SearchFolder, trial_id: str) -> Record | None:
@@ -141,12 +174,22 @@ def read_records(folder: SearchFolder) -> list[Record]:
     return read_all(folder.records().values())
 
 
+def read_replicates(folder: SearchFolder) -> list[Record]:
+    """The records of every finished replicate of a search, by cell, trial, draw and seed."""
+    return read_all(folder.replicates().values())
+
+
 def read_all(paths: Collection[Place]) -> list[Record]:
     """The records in these files, by cell and number; several at once, where each takes a moment to come."""
     with ThreadPoolExecutor(_READERS) as pool:
         contents = pool.map(lambda path: path.read_bytes(), paths)
         records = [Record.model_validate_json(content) for content in contents]
-    return sorted(records, key=lambda record: (record.cell, record.number))
+    return sorted(records, key=_order)
+
+
+def _order(record: Record) -> tuple[str, int, int, int]:
+    draw, seed = (record.replicate.draw, record.replicate.seed) if record.replicate else (-1, -1)
+    return record.cell, record.number, draw, seed
 
 
 def _identity(record: Record) -> dict[str, Any]:
@@ -185,6 +228,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
+_TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
 _LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
 _IDENTITY = ("trial_id", "search", "cell", "number")
@@ -200,5 +244,13 @@ _TRIALS = pa.schema(
         *_fields(Result, _LAST_RESULT),
         *_fields(Facts, [name for name in Facts.model_fields if name != "provenance"]),
         *_fields(Provenance),
+    ]
+)
+_REPLICATES = pa.schema(
+    [
+        pa.field("replicate_id", pa.string()),
+        *_TRIALS,
+        pa.field("seed_number", pa.int64()),
+        *(field.with_name(f"test_{field.name}") for field in _fields(Score, _TEST)),
     ]
 )

@@ -165,6 +165,17 @@ class LimitsSection(Value):
     """Complete trials in a row without a better value after which a cell is given no new one."""
 
 
+class ConfirmSection(Value):
+    """How the best configurations are confirmed once a search is done: retrained with fresh draws and seeds, tested."""
+
+    draws: Annotated[int, Field(ge=1)] = 5
+    """Subset draws, none of which the search has trained on."""
+    seeds: Annotated[int, Field(ge=1)] = 2
+    """Trainings on each draw."""
+    top: Annotated[int, Field(ge=1)] = 1
+    """Configurations of every cell, best first."""
+
+
 class SearchSpec(Value):
     """Everything that decides what a search does. Equal specs give equal searches."""
 
@@ -186,6 +197,8 @@ class SearchSpec(Value):
     search: SearchSection
     resources: ResourcesSection = ResourcesSection()
     limits: LimitsSection = LimitsSection()
+    confirm: ConfirmSection | None = None
+    """The confirmation that `run` ends with; None where it is left to the command `confirm`."""
     storage: str | None = None
     """Where trials leave records and checkpoints: file:///PATH, s3://BUCKET/PATH, gs://...; by default the home."""
 

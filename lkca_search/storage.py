@@ -14,6 +14,7 @@ from lkca_search.remote_path import Place, RemotePath, find, open_place
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
 _RECORD = "record.json"
+_REPLICATE = "draw=*,seed=*"
 
 
 def write_atomically(path: Place, content: bytes) -> None:
@@ -155,6 +156,11 @@ class SearchFolder:
         return (self.storage or self.root) / "trials"
 
     @property
+    def rounds(self) -> Place:
+        """The sealed rounds of confirmation: rounds/0001.json."""
+        return (self.storage or self.root) / "rounds"
+
+    @property
     def exhausted(self) -> Place:
         """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
         return (self.storage or self.root) / "exhausted"
@@ -165,13 +171,18 @@ class SearchFolder:
         return (self.storage or self.root) / "ray"
 
     def trial(self, trial_id: str) -> "TrialFolder":
-        """The folder of a trial; its id is the path below `trials`."""
+        """The folder of a trial or of a replicate, which lies in its trial's; the id is the path below `trials`."""
         return TrialFolder(trial_id=trial_id, root=self.trials / trial_id)
 
     def records(self) -> dict[str, Place]:
         """The record of every finished trial, by its id, in one look however many there are."""
         found = find(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
         return {_trial_id(path.parent.parent): path for path in found}
+
+    def replicates(self) -> dict[str, Place]:
+        """The record of every finished replicate, by its id."""
+        found = find(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
+        return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in found}
 
     def drivers(self) -> dict[str, int]:
         """The number of the driver that made the latest attempt at each trial that was started, by its id."""
@@ -181,10 +192,10 @@ class SearchFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFolder:
-    """The folder of one trial. Each attempt writes in a folder of its own, so that a late writer overwrites nothing."""
+    """The folder of one trial or replicate. Each attempt writes in its own: a late writer overwrites nothing."""
 
     trial_id: str
-    """The trial's id: CELL/NUMBER."""
+    """The trial's id, CELL/NUMBER, or the replicate's."""
     root: Place
     """A place that ends in the id."""
 

@@ -1,4 +1,4 @@
-"""A trial as a value: all that one training needs to know, so that it can be repeated anywhere."""
+"""A trial as a value: all that one training needs to know, so that it can be repeated anywhere; and its replicates."""
 
 from typing import Annotated
 
@@ -25,3 +25,19 @@ class TrialSpec(Value):
     """Decides initial weights, order of the images, augmentation and drop-path."""
     split_seed: Seed
     """Decides which images are held out for validation, and what each draw's subsets are."""
+
+
+class Replication(Value):
+    """What makes a training a replicate: whose configuration it repeats, on which fresh draw, with which fresh seed."""
+
+    of: str
+    """Id of the trial whose configuration was frozen: CELL/NUMBER."""
+    draw: int
+    """Number of the subset draw, which no trial of the search trains on."""
+    seed: int
+    """Number of the seed within the draw, from 0. Replicates of one draw and seed are paired across cells."""
+
+    @property
+    def replicate_id(self) -> str:
+        """CELL/NUMBER/draw=D,seed=S: the id of the Tune trial, the MLflow run and the row."""
+        return f"{self.of}/draw={self.draw},seed={self.seed}"

@@ -38,7 +38,7 @@ THIRD_PARTY = {
     "PIL": ["data"],
     "filelock": ["search/lease.py", "data/store.py", "data/shelf.py", "tracking"],
     "mlflow": ["tracking"],
-    "numpy": ["data", "analysis"],
+    "numpy": ["data", "analysis", "training/testing.py"],
     "optuna": ["search/studies.py", "analysis"],
     "pathspec": ["search/shipment.py"],
     "psycopg": ["search/database.py"],

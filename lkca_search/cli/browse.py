@@ -114,11 +114,11 @@ def export(
     to: Annotated[Path | None, typer.Option(file_okay=False, help="Folder; by default the search's own.")] = None,
     json: Json = False,
 ) -> None:
-    """Write Parquet: trials.parquet, one row a trial, and curves.parquet, one row a trial and result."""
-    from lkca_search.records import read_records, write_tables
+    """Write Parquet: trials.parquet and, once confirmed, replicates.parquet; curves.parquet has a row a result."""
+    from lkca_search.records import read_records, read_replicates, write_tables
 
     folder = Home.from_environment().started_search(name)
-    paths = write_tables(read_records(folder), to or folder.root)
+    paths = write_tables(read_records(folder), read_replicates(folder), to or folder.root)
     if json:
         echo_json([str(path) for path in paths])
         return

@@ -16,6 +16,7 @@ from lkca_search.records import Record, Result
 from lkca_search.value import Value
 
 if TYPE_CHECKING:
+    from lkca_search.search.rounds import RoundStanding
     from lkca_search.search.standings import CellStanding, FrontTrial, SearchStanding
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -50,7 +51,17 @@ def standing_view(standing: "SearchStanding") -> RenderableType:
     return Group(
         Text(f"{title}; best by the {better} {standing.metric}"),
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
+        *(Text(_round_line(found)) for found in standing.rounds),
     )
+
+
+def _round_line(found: "RoundStanding") -> str:
+    """How far a round of confirmation has come."""
+    done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
+    failed = f", {found.failed} failed" if found.failed else ""
+    frozen = f"{found.num_picks} configurations frozen from {found.num_trials} trials"
+    since = f"; {found.num_trials_since} trials since: --new-round freezes anew" if found.num_trials_since else ""
+    return f"confirmation, round {found.number}: {done}{failed}; {frozen}{since}"
 
 
 _COLUMNS = (
@@ -90,6 +101,8 @@ def show_what_next(standing: "SearchStanding") -> None:
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
     typer.echo(f"\nbrowse   {browse}")
     typer.echo(f"best     lkca-search best {standing.name}\nrerun    lkca-search rerun {standing.name}")
+    if not standing.num_left and not standing.rounds:
+        typer.echo(f"confirm  lkca-search confirm {standing.name}")
 
 
 def show_front(front: Sequence["FrontTrial"], search: str) -> None:

@@ -36,16 +36,24 @@ class _Tally:
         self.search = spec.search
         self.done = {cell.key: 0 for cell in cells(spec)}
         self.best: dict[str, float] = {}
+        self.num_replicates = len(folder.replicates())
         for cell in search_standing(folder).cells if folder.spec.exists() else ():
             self.done[cell.cell] = cell.complete + cell.pruned + cell.failed
             if cell.best_value is not None:
                 self.best[cell.cell] = cell.best_value
 
     def add(self, record: Record) -> None:
+        if record.replicate is not None:
+            self.num_replicates += 1
+            return
         self.done[record.cell] = self.done.get(record.cell, 0) + 1
         if record.state is State.COMPLETE and record.value is not None:
             better = max if self.search.goals[0] == "maximize" else min
             self.best[record.cell] = better(record.value, self.best.get(record.cell, record.value))
+
+    def num_finished(self, record: Record) -> str:
+        """How many of its kind are finished."""
+        return self.finished_of_planned() if record.replicate is None else f"replicate {self.num_replicates}"
 
     def finished_of_planned(self) -> str:
         return f"{sum(self.done.values())}/{len(self.done) * self.search.trials_per_cell}"
@@ -61,7 +69,7 @@ class _Lines(Tracker):
         self._tally.add(record)
         value = "" if record.value is None else f"{record.metric} {record.value:.4f}"
         seconds = f"{record.curve[-1].seconds:.1f} s" if record.curve else ""
-        line = f"[{self._tally.finished_of_planned()}] {record.trial_id:<40} {record.state:<8} {value}  {seconds}"
+        line = f"[{self._tally.num_finished(record)}] {record.trial_id:<40} {record.state:<8} {value}  {seconds}"
         typer.echo(line.rstrip())
         if record.error:
             typer.echo(f"  {record.error.strip().splitlines()[-1]}")
@@ -97,6 +105,8 @@ class _LiveTable(Tracker):
         for cell, done in tally.done.items():
             best = f"{tally.best[cell]:.4f} best" if cell in tally.best else ""
             table.add_row(cell, f"{done}/{tally.search.trials_per_cell}", best)
+        if self._tally.num_replicates:
+            table.add_row("replicates", str(self._tally.num_replicates), "")
         for trial_id, result in self._running.items():
             now = f"step {result.step}" if result else "starting"
             table.add_row(f"  {trial_id}", now, f"{getattr(result, metric):.4f}" if result else "", style="dim")

@@ -1,4 +1,4 @@
-"""Commands that train, that end a training, and that send what it left: run, stop, rerun, sync."""
+"""Commands that train, that end a training, and that send what it left: run, confirm, stop, rerun, sync."""
 
 import os
 from pathlib import Path
@@ -15,12 +15,17 @@ from lkca_search.space_file import read_space_file
 from lkca_search.storage import Home
 
 if TYPE_CHECKING:
+    from lkca_search.search.launch import Outcome
     from lkca_search.training.assembly import DataPlace
+
+Address = Annotated[str | None, typer.Option(help="Ray cluster; by default one of this machine's own.")]
+NumCpus = Annotated[int | None, typer.Option(min=1, help="Cores for a cluster of one's own.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     app.command()(run)
+    app.command()(confirm)
     app.command()(stop)
     app.command()(rerun)
     app.command()(sync)
@@ -30,8 +35,8 @@ def run(
     space: Annotated[Path, typer.Argument(help="Space file.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, or ~key.sub to leave it out.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the search; by default that of the file.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; by default one of this machine's own.")] = None,
-    num_cpus: Annotated[int | None, typer.Option(min=1, help="Cores for a cluster of one's own.")] = None,
+    address: Address = None,
+    num_cpus: NumCpus = None,
     hours: Annotated[float | None, typer.Option(help="limits.hours: no new trial after these.")] = None,
     max_failures: Annotated[int | None, typer.Option(help="limits.max_failures: no new trial after more.")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="No new trial after one that failed.")] = False,
@@ -43,42 +48,93 @@ def run(
 ) -> None:
     """Start a search, or continue it: the same command goes on where it was cut off.
 
-    Ctrl-C finishes the trials that run and ends; a second one ends at once.
+    Ctrl-C finishes the trials that run and ends; a second one ends at once. With `confirm` in the space file the best
+    configurations are retrained and tested at the end, as by the command `confirm`.
     """
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
     folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
-    from lkca_search.search.launch import launch
+    from lkca_search.search.launch import Surroundings, launch
     from lkca_search.training.assembly import open_train_images
 
     place = _place(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
         open_train_images(space_file.spec.data, place, progress=bars)
-    address = address or os.environ.get("RAY_ADDRESS") or None
     with progress(space_file.spec, folder, quiet=json) as console:
-        outcome = launch(
-            space_file,
-            folder,
+        around = Surroundings(
             home=home,
             place=place,
             console=console,
             say=_say,
-            address=address,
+            address=address or os.environ.get("RAY_ADDRESS") or None,
             num_cpus=num_cpus,
             ledger=ledger,
         )
+        outcome = launch(space_file, folder, around)
+    _conclude(outcome, json=json)
+    if not outcome.standing.is_answered:
+        raise typer.Exit(1)
+
+
+def confirm(
+    name: Annotated[str, typer.Argument(help="Name of the search.")],
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Fresh subset draws; by default as the space file says.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each draw.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Configurations of every cell.")] = None,
+    new_round: Annotated[
+        bool, typer.Option("--new-round", help="Freeze anew; earlier rounds stay and are told.")
+    ] = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Though trials are due: unequal budgets.")] = False,
+    address: Address = None,
+    num_cpus: NumCpus = None,
+    json: Json = False,
+) -> None:
+    """Retrain the best configuration of each cell on fresh draws with fresh seeds, and test each training once.
+
+    The configurations are frozen in a round that is sealed; the same command goes on with it where it was cut off.
+    """
+    from lkca_search.search.continuation import read_spec
+    from lkca_search.search.launch import Surroundings
+    from lkca_search.search.launch import confirm as train_replicates
+    from lkca_search.spec import ConfirmSection
+    from lkca_search.training.testing import open_test_images
+
+    home = Home.from_environment()
+    folder = home.started_search(name)
+    spec, place = read_spec(folder), _place(home)
+    asked = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
+    section = (spec.confirm or ConfirmSection()).model_copy(update=asked)
+    with download_bars(quiet=json) as bars:
+        open_test_images(spec.data, place, progress=bars)
+    with progress(spec, folder, quiet=json) as console:
+        around = Surroundings(
+            home=home,
+            place=place,
+            console=console,
+            say=_say,
+            address=address or os.environ.get("RAY_ADDRESS") or None,
+            num_cpus=num_cpus,
+        )
+        outcome = train_replicates(folder, section, around, new_round=new_round, unfinished=unfinished)
+    _conclude(outcome, json=json)
+    if outcome.standing.rounds[-1].num_left:
+        raise typer.Exit(1)
+
+
+def _conclude(outcome: "Outcome", *, json: bool) -> None:
+    """Print how a search stands once its driver has ended, and what is not as it should be."""
     if json:
         echo_json(outcome.standing)
     else:
         show_standing(outcome.standing)
         show_what_next(outcome.standing)
     if outcome.tracking_error is not None:
-        missing = f"MLflow lacks at least {outcome.num_untracked} trials ({outcome.tracking_error})"
+        missing = f"MLflow lacks at least {outcome.num_untracked} runs ({outcome.tracking_error})"
         typer.echo(f"{missing}; nothing is lost: the same command sends them", err=True)
     if outcome.halted is not None:
         typer.echo(f"ended early: {outcome.halted}", err=True)
-    if not outcome.standing.is_answered:
-        raise typer.Exit(1)
 
 
 def stop(

@@ -13,8 +13,6 @@ class Budget:
     """Counts what was started and how it ended, cell by cell."""
 
     def __init__(self, folder: SearchFolder, spec: SearchSpec) -> None:
-        self.halted: str | None = None
-        """Why no new trial is started, though some are due; what runs is finished."""
         self._folder = folder
         self._spec = spec
         keys = [cell.key for cell in cells(spec)]
@@ -46,22 +44,20 @@ class Budget:
         if state is State.COMPLETE and value is not None:
             self._plateaus[cell].add(value)
 
-    def halt(self, reason: str) -> None:
-        """Start no trial from now on; the first reason stands."""
-        self.halted = self.halted or reason
-
     def exhaust(self, cell: str) -> None:
         """Give a cell no new trial from now on, whoever drives it."""
         write_atomically(self._folder.exhausted / cell, b"")
         self._exhausted.add(cell)
 
-    def check_limits(self) -> None:
-        """Halt where a limit is reached."""
+    @property
+    def limit(self) -> str | None:
+        """The limit that is reached, in words; None while none is."""
         limits = self._spec.limits
         if limits.hours is not None and time.monotonic() - self._opened >= limits.hours * 3600:
-            self.halt(f"limits.hours: {limits.hours:g} have passed")
+            return f"limits.hours: {limits.hours:g} have passed"
         if limits.max_failures is not None and self._num_failed > limits.max_failures:
-            self.halt(f"limits.max_failures: {self._num_failed} trials have failed, {limits.max_failures} may")
+            return f"limits.max_failures: {self._num_failed} trials have failed, {limits.max_failures} may"
+        return None
 
     def _num_unstarted(self, cell: str) -> int:
         if cell in self._exhausted or self._plateaus[cell].is_reached:

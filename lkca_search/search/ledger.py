@@ -1,31 +1,28 @@
 """The ledger: what of a search is done, running and due, exact at whatever moment its driver dies.
 
-Order of commitment: a trial's record is durable, then its study is told, then the trackers are. A trial is finished
-when its record is durable; opening the ledger tells the studies what was recorded but not told, and lines up what was
-running for its next attempt.
+A trial is finished when its record is durable (see `book`); opening the ledger tells the studies what was recorded but
+not told, and lines up what was running for its next attempt.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from lkca_search.configuration import Configuration, ImageShape, Scalar
-from lkca_search.errors import NodeError, UserError
+from lkca_search.errors import UserError
 from lkca_search.models.registry import resolve
-from lkca_search.records import Facts, Record, Result, State
-from lkca_search.remote_path import Place
+from lkca_search.records import Record, State
+from lkca_search.search.book import Book, Live
 from lkca_search.search.budget import Budget
 from lkca_search.search.cells import cells
 from lkca_search.search.database import find_database
-from lkca_search.search.manifests import Manifest, size_of, split_seed
-from lkca_search.search.messages import Assignment, Message
+from lkca_search.search.manifests import Manifest, split_seed
+from lkca_search.search.messages import Assignment
 from lkca_search.search.objectives import values
 from lkca_search.search.studies import Storage, Study, Suggestion, open_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import SearchSpec
-from lkca_search.storage import SearchFolder, write_atomically
+from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.trial import TrialSpec
 
@@ -33,21 +30,8 @@ _MOST_REPEATS = 32
 """Suggestions in a row that repeat earlier ones, after which a cell counts as exhausted."""
 
 
-@dataclass(kw_only=True)
-class _Live:
-    """A trial that is being trained."""
-
-    study: Study
-    start: TrialStart
-    folder: Place
-    facts: Facts | None = None
-    curve: list[Result] = field(default_factory=list)
-    pruned: bool = False
-    error: str | None = None
-
-
-class Ledger:
-    """A search's ledger, for the one driver that holds the search's lock."""
+class Ledger(Book):
+    """The book of a search's trials: its studies say what to train."""
 
     def __init__(
         self,
@@ -62,35 +46,15 @@ class Ledger:
         ensure_lease: Callable[[], None] = lambda: None,
         storage: Storage | None = None,
     ) -> None:
-        """`manifests` are held against what trials train on.
-
-        `driver` is the driver's number, and `ensure_lease` raises where it drives no longer.
-        `storage` is the Optuna storage, by default the one in the ledger's own database.
-        """
-        self.folder = folder
-        self.spec = spec
-        self.held = spec.resources.of_trial()  # what trials hold that are handed out from now on
+        """As `Book`; `storage` is the Optuna storage, by default the one in the ledger's own database."""
+        super().__init__(folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease)
         self._shape = shape
         self._num_classes = num_classes
-        self._tracker = tracker
-        self._manifests = {manifest.size: manifest for manifest in manifests}
-        self.data_hash = manifests[0].data_hash if manifests else None
-        """What trials must find their images to be."""
-        self._driver = driver
-        self._ensure_lease = ensure_lease
         storage = storage or open_storage(find_database(folder))
         self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
         self._budget = Budget(folder, spec)
         self._first_of: dict[str, dict[Suggestion, int]] = {cell: {} for cell in self._studies}
-        self._waiting: deque[TrialStart] = deque()
-        self._live: dict[str, _Live] = {}
-        self._retries: dict[str, int] = {}
         self._recover()
-
-    @property
-    def halted(self) -> str | None:
-        """Why no new trial is started, though some are due; what runs is finished."""
-        return self._budget.halted
 
     @property
     def num_due(self) -> int:
@@ -98,19 +62,9 @@ class Ledger:
         return self._budget.num_unstarted + len(self._waiting) + len(self._live)
 
     @property
-    def may_assign_later(self) -> bool:
-        """Whether `assign`, having returned None, may still return a trial: one that runs may die and go on."""
-        return bool(self._live) and self.halted is None
-
-    @property
     def may_assign(self) -> bool:
-        """Whether `assign` may return a trial, as far as can be said without asking a sampler."""
-        self._budget.check_limits()
-        return self.halted is None and self.num_due > 0
-
-    def halt(self, reason: str) -> None:
-        """Start no trial from now on; the first reason stands."""
-        self._budget.halt(reason)
+        self._check_limits()
+        return super().may_assign
 
     def exhaust(self, cell: str) -> None:
         """Give a cell no new trial from now on, whoever drives it."""
@@ -118,7 +72,7 @@ class Ledger:
 
     def assign(self) -> Assignment | None:
         """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
-        self._budget.check_limits()
+        self._check_limits()
         self._ensure_lease()
         while self.halted is None:
             if self._waiting:
@@ -151,65 +105,22 @@ class Ledger:
             study.repeat(number, of=first)
         return first != number
 
-    def hear(self, trial_id: str, message: Message) -> bool:
-        """Take a worker's message; return whether the trial is to stop."""
-        live = self._live[trial_id]
-        if live.pruned:
-            return True
-        live.facts = message.facts or live.facts
-        live.error = message.error
-        if message.result is not None:
-            live.curve.append(message.result)
-            self._tracker.trial_reported(trial_id, message.result)
-            value = getattr(message.result, self.spec.search.metrics[0])
-            prune = live.study.report(live.start.number, len(live.curve), value)
-            live.pruned = prune and not message.done
-        return live.pruned
+    def _check_limits(self) -> None:
+        if limit := self._budget.limit:
+            self.halt(limit)
 
-    def finish(self, trial_id: str) -> Record:
-        """Commit a trial that has said its last: the record, then the study, then the trackers."""
-        live = self._live.pop(trial_id)
-        state = State.FAIL if live.error else State.PRUNED if live.pruned else State.COMPLETE
-        failed = state is State.FAIL
-        record = Record(
-            trial_id=trial_id,
-            search=self.folder.name,
-            cell=live.start.cell,
-            number=live.start.number,
-            attempt=live.start.attempt,
-            driver=self._driver,
-            state=state,
-            metric=self.spec.search.metrics[0],
-            value=None if failed else getattr(live.curve[-1], self.spec.search.metrics[0]),
-            spec=live.start.spec,
-            facts=live.facts,
-            curve=tuple(live.curve),
-            error=live.error,
-            started=live.start.started,
-            finished=time.time(),
-        )
-        self._ensure_lease()
-        write_atomically(live.folder / "record.json", record.model_dump_json().encode())
-        self._commit(record)
-        return record
+    def _prunes(self, live: Live) -> bool:
+        _, value = self._value(live)
+        assert value is not None
+        return self._studies[live.start.cell].report(live.start.number, len(live.curve), value)
 
-    def lose(self, trial_id: str, cause: str, *, counts: bool = True) -> None:
-        """A trial died of an outside cause, which may count as a retry: line it up again, or fail it after too many.
+    def _value(self, live: Live) -> tuple[str, float | None]:
+        metric = self.spec.search.metrics[0]
+        return metric, None if live.error else getattr(live.curve[-1], metric)
 
-        No trial dies of a node that lacks what others have: the search ends, and the trial waits for the next driver.
-        """
-        live = self._live[trial_id]
-        if NodeError.__name__ in cause:
-            self.halt(cause)
-            self._waiting.append(self._live.pop(trial_id).start)
-            return
-        self._retries[trial_id] = self._retries.get(trial_id, 0) + counts
-        if self._retries[trial_id] > self.spec.search.max_retries:
-            live.error = f"died {self._retries[trial_id]} times of an outside cause, last of: {cause}"
-            self.finish(trial_id)
-            return
-        del self._live[trial_id]
-        self._waiting.append(live.start)
+    def _tell(self, record: Record) -> None:
+        self._studies[record.cell].tell(record.number, record.state, values(record, self.spec.search))
+        self._budget.finish(record.cell, record.state, record.value)
 
     def _recover(self) -> None:
         """Tell what was recorded but not told, end repeats that were cut off, and line up what was running."""
@@ -249,33 +160,3 @@ class Ledger:
             split_seed=split_seed(self.spec),
         )
         return TrialStart(trial_id=f"{cell}/{number}", cell=cell, number=number, attempt=0, spec=spec, started=started)
-
-    def _hand_out(self, start: TrialStart) -> Assignment:
-        trial = self.folder.trial(start.trial_id)
-        earlier = trial.attempts()
-        spec = start.spec.model_copy(update={"resources": self.held})
-        start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
-        folder = trial.attempt(driver=self._driver, attempt=start.attempt)
-        folder.mkdir(parents=True)
-        self._live[start.trial_id] = _Live(study=self._studies[start.cell], start=start, folder=folder)
-        self._tracker.trial_started(start)
-        manifest = self._manifests.get(size_of(start.spec.configuration))
-        return Assignment(
-            trial_id=start.trial_id,
-            spec=start.spec,
-            attempt=start.attempt,
-            attempt_folder=str(folder),
-            earlier_folders=tuple(str(path) for path in earlier),
-            data_hash=self.data_hash,
-            subset_hash=manifest.train.hash if manifest else None,
-            checkpoint_seconds=self.spec.search.checkpoint_seconds,
-        )
-
-    def _commit(self, record: Record) -> None:
-        # What is no longer needed, and what a death left half written: after `tell` nobody looks here again.
-        for folder in self.folder.trial(record.trial_id).attempts():
-            for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
-                left.unlink(missing_ok=True)
-        self._studies[record.cell].tell(record.number, record.state, values(record, self.spec.search))
-        self._budget.finish(record.cell, record.state, record.value)
-        self._tracker.trial_finished(record)

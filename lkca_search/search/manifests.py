@@ -1,7 +1,7 @@
 """Manifests: which images the trials of a search train on, saved with it, so that a hash can be held against them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from lkca_search.configuration import SUBSET_NAMES, Configuration, Scalar
@@ -71,10 +71,18 @@ def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> t
     Of a parameter that is a range, these are its edges (see `Domain`); any other value can be made again from the
     record of its trial by `make_manifest`. Two sizes with the same images share the file of the first.
     """
-    manifests = tuple(
+    return tuple(save_manifests(_subset_configurations(spec), spec, images, folder))
+
+
+def save_manifests(
+    configurations: Iterable[Configuration], spec: SearchSpec, images: Images, folder: SearchFolder
+) -> list[Manifest]:
+    """Save a manifest for each distinct size and draw of some configurations, and return them in their order."""
+    by_size = {size_of(configuration): configuration for configuration in configurations}
+    manifests = [
         make_manifest(images, spec.data, configuration, split_seed=split_seed(spec))
-        for configuration in _subset_configurations(spec)
-    )
+        for configuration in by_size.values()
+    ]
     for manifest in manifests:
         path = folder.root / "subsets" / f"{manifest.train.hash}.json"
         if not path.exists():

@@ -1,6 +1,6 @@
 """What a driver and a worker say to each other."""
 
-from lkca_search.records import Facts, Result
+from lkca_search.records import Facts, Result, Score
 from lkca_search.trial import TrialSpec
 from lkca_search.value import Value
 
@@ -18,6 +18,8 @@ class Assignment(Value):
     data_hash: str | None = None
     subset_hash: str | None = None
     """What the trial's facts must say of its images, where that is known beforehand."""
+    test_hash: str | None = None
+    """Of the test images that a replicate is tested on at its end; None for a trial, which is not."""
     checkpoint_seconds: float
 
 
@@ -27,6 +29,8 @@ class Message(Value):
     facts: Facts | None = None
     """None until data and model stand."""
     result: Result | None = None
+    test: Score | None = None
+    """With a replicate's last result."""
     error: str | None = None
     """The trial's own fault; it is over."""
     done: bool = False

@@ -13,15 +13,19 @@ from lkca_search.remote_path import Place, open_place
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import write_atomically
 from lkca_search.training.assembly import DataPlace, open_train_images
+from lkca_search.training.testing import open_test_images
 
 _PATIENCE_SECONDS = 1800.0
 """How long a node may take to download and decode a dataset."""
 
 
-def check_nodes(storage: Place, spec: SearchSpec, place: DataPlace, *, data_hash: str | None) -> None:
+def check_nodes(
+    storage: Place, spec: SearchSpec, place: DataPlace, *, data_hash: str | None, test_hash: str | None = None
+) -> None:
     """See on every node that trains that it shares the storage and has the images, which it decodes if need be.
 
-    SearchError names each node that does not, and why. A node that joins later is checked by its first trial.
+    The test images too, where their hash is given. SearchError names each node that lacks something, and what. A node
+    that joins later is checked by its first trial.
     """
     here = ray.get_runtime_context().get_node_id()
     nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
@@ -31,7 +35,7 @@ def check_nodes(storage: Place, spec: SearchSpec, place: DataPlace, *, data_hash
     mark, word = storage / f".seen-{uuid.uuid4().hex}", uuid.uuid4().hex
     write_atomically(mark, word.encode())
     try:
-        looks = {_name(node): _start_look(node, str(mark), word, spec, place, data_hash) for node in nodes}
+        looks = {_name(node): _start_look(node, str(mark), word, spec, place, data_hash, test_hash) for node in nodes}
         problems = list(_problems(looks))
     finally:
         mark.unlink(missing_ok=True)
@@ -40,12 +44,18 @@ def check_nodes(storage: Place, spec: SearchSpec, place: DataPlace, *, data_hash
 
 
 def _start_look(
-    node: Mapping[str, Any], mark: str, word: str, spec: SearchSpec, place: DataPlace, data_hash: str | None
+    node: Mapping[str, Any],
+    mark: str,
+    word: str,
+    spec: SearchSpec,
+    place: DataPlace,
+    data_hash: str | None,
+    test_hash: str | None,
 ) -> Any:
     only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     task = ray.remote(num_cpus=0, scheduling_strategy=only_there, max_retries=1)(look)
     cache, data_dir = str(place.cache), None if place.data_dir is None else str(place.data_dir)
-    return task.remote(mark, word, spec.model_dump_json(by_alias=True), cache, data_dir, data_hash)
+    return task.remote(mark, word, spec.model_dump_json(by_alias=True), cache, data_dir, data_hash, test_hash)
 
 
 def _problems(looks: Mapping[str, Any]) -> Iterator[str]:
@@ -58,7 +68,15 @@ def _problems(looks: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {name} {problem}"
 
 
-def look(mark: str, word: str, spec: str, cache: str, data_dir: str | None, data_hash: str | None) -> str | None:
+def look(
+    mark: str,
+    word: str,
+    spec: str,
+    cache: str,
+    data_dir: str | None,
+    data_hash: str | None,
+    test_hash: str | None = None,
+) -> str | None:
     """Why this node cannot train; None if it can."""
     path = open_place(mark)
     try:
@@ -69,12 +87,15 @@ def look(mark: str, word: str, spec: str, cache: str, data_dir: str | None, data
         where = f"does not see the storage {path.parent}"
         return f"{where}: a search on several nodes needs a shared path or an object store as its home or storage"
     place = DataPlace(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
-    try:
-        images = open_train_images(SearchSpec.model_validate_json(spec).data, place)
-    except DataError as error:
-        return f"cannot have the images: {error}"
-    if data_hash not in (None, images.content_hash):
-        return f"has other images than the driver: {images.content_hash}, not {data_hash}"
+    data = SearchSpec.model_validate_json(spec).data
+    opened = ((open_train_images, data_hash), *([(open_test_images, test_hash)] if test_hash else []))
+    for open_split, expected in opened:
+        try:
+            images = open_split(data, place)
+        except DataError as error:
+            return f"cannot have the images: {error}"
+        if expected not in (None, images.content_hash):
+            return f"has other images than the driver: {images.content_hash}, not {expected}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which trial is placed when, and on how much: what Ray Tune asks of the ledger."""
+"""Which trial is placed when, and on how much: what Ray Tune asks of the book."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from lkca_search.resources import ResourcesSection, TrialResources
-from lkca_search.search.ledger import Ledger
+from lkca_search.search.book import Book
 from lkca_search.search.messages import Message
 from lkca_search.search.packing import GpuSharing, demand, show_sharing
 from lkca_search.search.room import Room
@@ -63,16 +63,16 @@ class Placement:
         return shares_less
 
 
-class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
-    """Asks the ledger for trials where there is room for them, and commits those that ended.
+class BookSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
+    """Asks the book for trials where there is room for them, and commits those that ended.
 
     Nothing is suggested before there is room, so that samplers learn from all that is finished by then. Only where the
     cluster scales some trials must wait, or it would not grow.
     """
 
-    def __init__(self, ledger: Ledger, place: DataPlace, brake: Brake, placement: Placement) -> None:
+    def __init__(self, book: Book, place: DataPlace, brake: Brake, placement: Placement) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._book = book
         self._brake = brake
         self._placement = placement
         self._place = {"cache": str(place.cache), "data_dir": str(place.data_dir) if place.data_dir else None}
@@ -85,12 +85,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._brake.check()
-        if self._ledger.may_assign and len(self._ids) >= self._placement.count_slots():
+        if self._book.may_assign and len(self._ids) >= self._placement.count_slots():
             return None
-        self._ledger.held = self._placement.held
-        assignment = self._ledger.assign()
+        self._book.held = self._placement.held
+        assignment = self._book.assign()
         if assignment is None:
-            return None if self._ledger.may_assign_later else Searcher.FINISHED
+            return None if self._book.may_assign_later else Searcher.FINISHED
         self._ids[trial_id] = assignment.trial_id
         return {
             "trial_id": assignment.trial_id,
@@ -106,25 +106,25 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         if error or result is None:
             return  # the scheduler hears of it first, with the cause
         with self._brake.braced():
-            self._ledger.hear(ours, Message.model_validate_json(result["message"]))
-            self._ledger.finish(ours)
+            self._book.hear(ours, Message.model_validate_json(result["message"]))
+            self._book.finish(ours)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is durable by itself."""
+        """Nothing: the book is durable by itself."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is durable by itself."""
+        """Nothing: the book is durable by itself."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, to restore it one day; we never do
 
 
-class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
+class BookScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     """Lets the pruner of the trial's own study decide, and actors that start be."""
 
-    def __init__(self, ledger: Ledger, brake: Brake, placement: Placement) -> None:
+    def __init__(self, book: Book, brake: Brake, placement: Placement) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._book = book
         self._brake = brake
         self._placement = placement
 
@@ -148,11 +148,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no type
         path = Path(trial.error_file) if trial.error_file else None
         cause = path.read_text().strip().splitlines()[-1] if path and path.exists() else "the worker died"
         shares_less = self._placement.hear_of_error(trial.config["trial_id"], cause, trial.config["trials_a_gpu"])
-        self._ledger.lose(trial.config["trial_id"], cause, counts=not shares_less)
+        self._book.lose(trial.config["trial_id"], cause, counts=not shares_less)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = False
         with self._brake.braced():
-            stop = self._ledger.hear(trial.config["trial_id"], Message.model_validate_json(result["message"]))
+            stop = self._book.hear(trial.config["trial_id"], Message.model_validate_json(result["message"]))
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision

@@ -33,12 +33,13 @@ class TrialFile(Value):
 
     @classmethod
     def from_record(cls, record: Record) -> "TrialFile":
-        """The trial file of a record."""
+        """The trial file of a record; a replicate is compared on validation images, and not tested a second time."""
+        is_replicate = record.replicate is not None and bool(record.curve)
         return cls(
             trial_id=record.trial_id,
             search=record.search,
-            metric=record.metric,
-            value=record.value,
+            metric="val_accuracy" if is_replicate else record.metric,
+            value=record.curve[-1].val_accuracy if is_replicate else record.value,
             num_reports=len(record.curve),
             facts=record.facts,
             trial=record.spec,

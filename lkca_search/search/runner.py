@@ -1,4 +1,4 @@
-"""The only place that drives Ray Tune: the ledger says what to train, Tune where, the pruner when to stop."""
+"""The only place that drives Ray Tune: the book says what to train, Tune where, the pruner when to stop."""
 
 import logging
 import os
@@ -12,11 +12,11 @@ from ray.tune.stopper import Stopper
 
 from lkca_search.remote_path import Place, RemotePath, remove_tree
 from lkca_search.resources import SMALLEST_AMOUNT
+from lkca_search.search.book import Book
 from lkca_search.search.cluster import ask_gpu_bytes, find_room, read_nodes
-from lkca_search.search.ledger import Ledger
 from lkca_search.search.nodes import check_nodes
 from lkca_search.search.packing import GpuSharing, demand
-from lkca_search.search.placement import LedgerScheduler, LedgerSearcher, Placement
+from lkca_search.search.placement import BookScheduler, BookSearcher, Placement
 from lkca_search.search.room import Room
 from lkca_search.search.stopping import Brake, signals_given_back
 from lkca_search.search.worker import TrialActor
@@ -36,7 +36,7 @@ _QUIET = {
 
 
 def run_search(
-    ledger: Ledger,
+    book: Book,
     place: DataPlace,
     brake: Brake,
     *,
@@ -44,7 +44,7 @@ def run_search(
     address: str | None = None,
     num_cpus: int | None = None,
 ) -> None:
-    """Train every due trial of a ledger on a Ray cluster: the one at `address`, or one of this machine's own.
+    """Train every due training of a book on a Ray cluster: the one at `address`, or one of this machine's own.
 
     `say` hears of where trials wait for room, and of how many share a GPU where that is decided here.
     Raises SearchError where no trial could ever be placed, or the memory of GPUs is needed and not to be had.
@@ -53,23 +53,23 @@ def run_search(
         try:
             _start_ray(address, num_cpus=num_cpus)
             brake.take_signals()  # from Ray, too
-            placement = _find_placement(ledger, place, say=say)
-            check_nodes(ledger.folder.trials, ledger.spec, place, data_hash=ledger.data_hash)
-            _make_tuner(ledger, place, brake, placement).fit()
+            placement = _find_placement(book, place, say=say)
+            check_nodes(book.folder.trials, book.spec, place, data_hash=book.data_hash, test_hash=book.test_hash)
+            _make_tuner(book, place, brake, placement).fit()
             brake.raise_failure()
         finally:
             ray.shutdown()
-            remove_tree(ledger.folder.ray)
+            remove_tree(book.folder.ray)
 
 
-def _find_placement(ledger: Ledger, place: DataPlace, *, say: Callable[[str], None]) -> Placement:
-    resources = ledger.spec.resources
+def _find_placement(book: Book, place: DataPlace, *, say: Callable[[str], None]) -> Placement:
+    resources = book.spec.resources
     scales = find_room(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), say)
     sharing = None
     if resources.gpu == "auto":
         sharing = GpuSharing(
-            trial_bytes=largest_gpu_bytes(ledger.spec, open_train_images(ledger.spec.data, place)),
-            gpu_bytes=_gpu_bytes(ledger),
+            trial_bytes=largest_gpu_bytes(book.spec, open_train_images(book.spec.data, place)),
+            gpu_bytes=_gpu_bytes(book),
             cpu=resources.cpu,
             nodes=read_nodes(),
         )
@@ -78,20 +78,20 @@ def _find_placement(ledger: Ledger, place: DataPlace, *, say: Callable[[str], No
     return Placement(resources, room, sharing, say=say)
 
 
-def _gpu_bytes(ledger: Ledger) -> float:
-    resources = ledger.spec.resources
+def _gpu_bytes(book: Book) -> float:
+    resources = book.spec.resources
     if resources.gpu_memory is not None:
         return resources.gpu_memory * 1e9
     return ask_gpu_bytes(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
 
 
-def _make_tuner(ledger: Ledger, place: DataPlace, brake: Brake, placement: Placement) -> tune.Tuner:
-    remove_tree(ledger.folder.ray)
+def _make_tuner(book: Book, place: DataPlace, brake: Brake, placement: Placement) -> tune.Tuner:
+    remove_tree(book.folder.ray)
     return tune.Tuner(
         tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["asked"]])),
         tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(ledger, place, brake, placement),
-            scheduler=LedgerScheduler(ledger, brake, placement),
+            search_alg=BookSearcher(book, place, brake, placement),
+            scheduler=BookScheduler(book, brake, placement),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -99,7 +99,7 @@ def _make_tuner(ledger: Ledger, place: DataPlace, brake: Brake, placement: Place
         ),
         run_config=tune.RunConfig(
             name="tune",
-            **_storage(ledger.folder.ray),
+            **_storage(book.folder.ray),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             stop=_BrakeStopper(brake),
@@ -118,7 +118,7 @@ class _BrakeStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
         return False
 
     def stop_all(self) -> bool:
-        return self._brake.check()  # the ledger hears nothing of the trials that are stopped: they are still due
+        return self._brake.check()  # the book hears nothing of the trials that are stopped: they are still due
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -138,7 +138,7 @@ def _trial_name(trial: Trial) -> str:
 def _start_ray(address: str | None, *, num_cpus: int | None) -> None:
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is in the ledger
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is in the book
     ray.init(
         address=address or "local",
         **({"num_cpus": num_cpus, "include_dashboard": False} if address is None else {}),

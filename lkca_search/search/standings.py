@@ -12,6 +12,7 @@ from lkca_search.search.continuation import read_spec
 from lkca_search.search.lease import Sight, look
 from lkca_search.search.manifests import Size, subset_sizes
 from lkca_search.search.objectives import Plateau, pareto_front, values
+from lkca_search.search.rounds import RoundStanding, round_standings
 from lkca_search.spec import SearchSection, SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.value import Value
@@ -71,6 +72,10 @@ class SearchStanding(Value):
     seconds_left: float | None
     """Roughly how long the driver needs; None where that cannot be said yet, or nothing runs."""
     cells: tuple[CellStanding, ...]
+    is_to_be_confirmed: bool
+    """Whether the space file asks for a confirmation."""
+    rounds: tuple[RoundStanding, ...]
+    """The rounds of confirmation so far."""
 
     @property
     def num_finished(self) -> int:
@@ -89,8 +94,11 @@ class SearchStanding(Value):
 
     @property
     def is_answered(self) -> bool:
-        """Whether no trial is due, and every cell has a complete one."""
-        return not self.num_left and all(cell.complete for cell in self.cells)
+        """Whether no trial is due, every cell has a complete one, and what was asked to be confirmed is."""
+        is_confirmed = bool(self.rounds) and not self.rounds[-1].num_left
+        return (
+            not self.num_left and all(cell.complete for cell in self.cells) and self.is_to_be_confirmed <= is_confirmed
+        )
 
 
 class FrontTrial(Value):
@@ -153,6 +161,8 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
         goal=spec.search.goals[0],
         seconds_left=sum(known) if len(known) == len(timed) else None,
         cells=tuple(timed),
+        is_to_be_confirmed=spec.confirm is not None,
+        rounds=tuple(round_standings(folder, num_trials=len(records))),
     )
 
 
@@ -165,7 +175,7 @@ def best_record(records: Sequence[Record], search: SearchSection) -> Record | No
 def find_record(folder: SearchFolder, *, trial_id: str | None = None, cell: str | None = None) -> Record:
     """The record of a trial, or of the best trial of a search or of one of its cells; SearchError if there is none."""
     if trial_id is not None:
-        path = folder.records().get(trial_id)
+        path = (folder.replicates() if trial_id.count("/") > 1 else folder.records()).get(trial_id)
         if path is None:
             raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
         return Record.model_validate_json(path.read_bytes())

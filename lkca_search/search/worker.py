@@ -11,13 +11,14 @@ from ray import tune
 
 from lkca_search.errors import DataError, NodeError
 from lkca_search.provenance import node_name
-from lkca_search.records import Facts, Result
+from lkca_search.records import Facts, Result, Score
 from lkca_search.remote_path import open_place
 from lkca_search.search.messages import Assignment, Message
 from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
 from lkca_search.training.checkpoint import save_checkpoint
 from lkca_search.training.faults import is_of_the_machine
 from lkca_search.training.loop import Training
+from lkca_search.training.testing import evaluate_on_test, open_test_images
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         overdue = time.monotonic() - self._saved_time >= self._assignment.checkpoint_seconds
         if overdue and not done and result.step > self._saved_step:
             self._save(self._training, result.step)
-        return Message(facts=self._facts, result=result, done=done)
+        return Message(facts=self._facts, result=result, test=self._test(self._training) if done else None, done=done)
+
+    def _test(self, training: Training) -> Score | None:
+        """Evaluate a replicate on the test images, now that nothing else can be done to it; None for a trial."""
+        if self._assignment.test_hash is None:
+            return None
+        try:
+            images = open_test_images(self._assignment.spec.data, self._place)
+        except DataError as error:
+            raise NodeError(f"node {node_name()} cannot have the test images: {error}") from error
+        self._check("test images", self._assignment.test_hash, images.content_hash)
+        return evaluate_on_test(training, images, device=choose_device(self._assignment.spec.resources.gpu))
 
     def _save(self, training: Training, step: int) -> None:
         try:
@@ -91,7 +103,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def _check_facts(self, facts: Facts) -> None:
         for name in ("data_hash", "subset_hash"):
-            expected, found = getattr(self._assignment, name), getattr(facts, name)
-            if expected not in (None, found):
-                node = f"node {node_name()} has other images than the driver"
-                raise NodeError(f"{node}: {name} {found}, in the manifest {expected}")
+            self._check(name, getattr(self._assignment, name), getattr(facts, name))
+
+    def _check(self, name: str, expected: str | None, found: str) -> None:
+        if expected not in (None, found):
+            node = f"node {node_name()} has other images than the driver"
+            raise NodeError(f"{node}: {name} {found}, in the manifest {expected}")

@@ -100,7 +100,7 @@ class MLflowStore:
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open_experiment(home if is_ours else None)
         runs = self._find_runs(f"tags.`{_SEARCH_UID}` = '{uid}'")
-        children = [run for run in runs if run.data.tags.get("kind") == "trial"]
+        children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
         self._best = parent.data.tags.get("best_trial")
@@ -136,6 +136,7 @@ class MLflowStore:
             attempt=record.attempt,
             spec=record.spec,
             started=record.started,
+            replicate=record.replicate,
         )
         run = self._run(start)
         metrics, tags = final_metrics(record), final_tags(record)
@@ -215,7 +216,7 @@ class MLflowStore:
                 **start_tags(start),
                 _PARENT: self._parent.run_id,
                 _TRIAL_ID: trial_id,
-                "kind": "trial",
+                "kind": "replicate" if start.replicate else "trial",
             }
             created = self._client.create_run(
                 self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=run_name(start)

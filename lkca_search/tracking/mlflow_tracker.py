@@ -149,7 +149,7 @@ class MLflowTracker(Tracker):
 
     def _open(self) -> MLflowStore:
         if not self._is_folder_read:
-            self._outbox.finish(self._folder.records())
+            self._outbox.finish([*self._folder.records(), *self._folder.replicates()])
             self._is_folder_read = True
         store = self._open_store()
         self._outbox.check(store.is_sent)

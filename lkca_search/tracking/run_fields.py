@@ -14,9 +14,10 @@ _TAGS = ("family", "data_fraction", "images_per_class", "draw")
 
 
 def run_name(start: TrialStart) -> str:
-    """A name that fits a column: the cell's levels and the trial's number, `lkca 0.1 #3`."""
+    """A name that fits a column: the cell's levels and the trial's number, `lkca 0.1 #3`, of a replicate its own."""
     levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
-    return f"{' '.join(levels)} #{start.number}"
+    replicate = f" draw {start.replicate.draw} seed {start.replicate.seed}" if start.replicate else ""
+    return f"{' '.join(levels)} #{start.number}{replicate}"
 
 
 def start_params(start: TrialStart) -> list[Param]:
@@ -29,7 +30,8 @@ def start_tags(start: TrialStart) -> dict[str, str]:
     """The cell, and the levels one looks for."""
     configuration = start.spec.configuration
     levels = {name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None}
-    return {"cell": start.cell, **levels}
+    replicated = {"of_trial": start.replicate.of, "seed_number": str(start.replicate.seed)} if start.replicate else {}
+    return {"cell": start.cell, **levels, **replicated}
 
 
 def points(results: Iterable[Result]) -> list[Metric]:
@@ -52,6 +54,8 @@ def final_metrics(record: Record) -> list[Metric]:
         values["num_parameters"] = record.facts.num_parameters
         values["flops"] = record.facts.flops
         values["num_train_images"] = record.facts.num_train_images
+    if record.test:
+        values |= {"test_accuracy": record.test.accuracy, "test_loss": record.test.loss}
     # At step 0, where the UI draws a bar a run and not a curve of one point.
     return [Metric(name, value, timestamp, 0) for name, value in values.items()]
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from lkca_search.records import Record, Result
-from lkca_search.trial import TrialSpec
+from lkca_search.trial import Replication, TrialSpec
 from lkca_search.value import Value
 
 
 class TrialStart(Value):
-    """A trial as it starts, or goes on."""
+    """A trial or a replicate as it starts, or goes on."""
 
     trial_id: str
     cell: str
@@ -17,6 +17,8 @@ class TrialStart(Value):
     spec: TrialSpec
     started: float
     """Start of the first attempt, in seconds since 1970."""
+    replicate: Replication | None = None
+    """What makes this a replicate; None for a trial."""
 
 
 class Tracker:

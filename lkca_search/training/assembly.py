@@ -26,7 +26,8 @@ from lkca_search.training.loop import Training
 from lkca_search.training.schedule import Schedule
 from lkca_search.trial import TrialSpec
 
-_EVALUATION_BATCH = 512
+EVALUATION_BATCH = 512
+"""Images that are evaluated at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def open_training(
             indices=assigned.validation,
             mean=batches.mean,
             std=batches.std,
-            batch_size=_EVALUATION_BATCH,
+            batch_size=EVALUATION_BATCH,
             device=device,
         ),
         schedule=schedule,

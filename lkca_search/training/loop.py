@@ -37,7 +37,8 @@ class Training:
     ) -> None:
         """`patience`: results without a higher val_accuracy after which the training ends before its last step."""
         self.model = model
-        self._batches = batches
+        self.batches = batches
+        """What is trained on, and by whose mean and deviation every image is normalised."""
         self._validation = validation
         self._schedule = schedule
         self._label_smoothing = configuration.label_smoothing
@@ -106,10 +107,10 @@ class Training:
         val_loss, val_accuracy = evaluate(self.model, self._validation)
         if not math.isfinite(val_loss):
             raise TrainingDiverged(f"the validation loss after step {stop} of {self._schedule.steps} is not finite")
-        samples = self._batches.samples_before(stop)
+        samples = self.batches.samples_before(stop)
         return Result(
             step=stop,
-            epoch=samples / self._batches.num_images,
+            epoch=samples / self.batches.num_images,
             samples=samples,
             seconds=earlier_seconds + time.perf_counter() - begun,
             learning_rate=self._schedule.learning_rate(stop - 1),
@@ -122,7 +123,7 @@ class Training:
     def _train_step(self, step: int) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.learning_rate(step)
-        images, labels = self._batches.train_batch(step)
+        images, labels = self.batches.train_batch(step)
         torch.manual_seed(derive_seed(self._seed, "step", step))
         self.model.train()
         loss = F.cross_entropy(self.model(images), labels, label_smoothing=self._label_smoothing)

@@ -12,7 +12,8 @@ import psutil
 from invariants import Event, broken_promises, left_behind, read_events
 from searching import CELLS, COMMAND, SPACE, WAIT_SECONDS
 
-from lkca_search.records import Record, read_records
+from lkca_search.records import Record, read_records, read_replicates
+from lkca_search.search.rounds import read_rounds
 from lkca_search.storage import Home
 
 POINTS = (
@@ -127,6 +128,9 @@ class ChaosSearch:
     def broken(self) -> list[str]:
         """Every invariant that the finished search breaks."""
         trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(_TRIALS_PER_CELL)}
+        trial_ids |= {
+            replicate.replicate_id for sealed in read_rounds(self.folder) for _, replicate in sealed.replications()
+        }
         return broken_promises(
             self.home,
             self.folder,
@@ -141,8 +145,8 @@ class ChaosSearch:
         return read_events(self.home.root / "events")
 
     def records(self) -> dict[str, Record]:
-        """The records so far, by trial."""
-        return {record.trial_id: record for record in read_records(self.folder)}
+        """The records so far, of trials and replicates, by their ids."""
+        return {record.trial_id: record for record in (*read_records(self.folder), *read_replicates(self.folder))}
 
     def resumed_steps(self) -> list[int]:
         """The steps at which trials were gone on with."""
@@ -170,7 +174,7 @@ class ChaosSearch:
                 continue
 
     def _remember(self) -> None:
-        paths: Iterable[Path] = self.folder.trials.glob("*/*/attempt-*/record.json")
+        paths: Iterable[Path] = self.folder.trials.rglob("attempt-*/record.json")
         self._durable |= {path: path.read_bytes() for path in paths}
 
     def _log(self, driver: int) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from lkca_search.records import Record, Result, State, read_records
+from lkca_search.records import Record, Result, State, read_records, read_replicates
 from lkca_search.search.database import find_database
 from lkca_search.search.studies import open_storage
 from lkca_search.storage import Home, SearchFolder
@@ -51,16 +51,18 @@ def broken_promises(
     undisturbed: Mapping[str, Record],
     tracking_uri: str | None = None,
 ) -> list[str]:
-    """Every invariant that a finished search breaks; `durable` are the records that were there when it was killed.
+    """Every invariant that a finished search breaks.
 
+    `trial_ids` are those of its replicates too; `durable` are the records that were there when it was killed.
     MLflow's store is the home's own, unless it is given; of searches by this name it has this one alone.
     """
-    records = read_records(folder)
+    trials, replicates = read_records(folder), read_replicates(folder)
+    records = [*trials, *replicates]
     return [
         *_records(folder, records, trial_ids, durable),
         *_trainings(folder, records, events),
-        *_studies(folder, records),
-        *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, records),
+        *_studies(folder, trials),
+        *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, trials, replicates),
         *_curves(records, undisturbed),
     ]
 
@@ -127,15 +129,17 @@ def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
             yield f"{record.trial_id}: its study has {told}, its record {(record.state, record.value, curve)}"
 
 
-def _runs(tracking_uri: str, name: str, records: list[Record]) -> Iterator[str]:
+def _runs(tracking_uri: str, name: str, trials: list[Record], replicates: list[Record]) -> Iterator[str]:
     client = MlflowClient(tracking_uri=tracking_uri)
     experiment = client.get_experiment_by_name("lkca-search")
     ours = f"tags.search = '{name}'"
     runs = client.search_runs([experiment.experiment_id], ours, max_results=1000) if experiment else []
     kinds = Counter((run.data.tags["kind"], run.info.status) for run in runs)
-    if kinds != {("search", "FINISHED"): 1, ("trial", "FINISHED"): len(records)}:
+    counts = {"search": 1, "trial": len(trials), "replicate": len(replicates)}
+    if kinds != Counter({(kind, "FINISHED"): count for kind, count in counts.items()}):
         yield f"MLflow has {dict(kinds)}"
-    children = {run.data.tags["lkca.trial_id"]: run for run in runs if run.data.tags["kind"] == "trial"}
+    records = [*trials, *replicates]
+    children = {run.data.tags["lkca.trial_id"]: run for run in runs if run.data.tags["kind"] != "search"}
     if children.keys() != {record.trial_id for record in records}:
         yield f"MLflow has the trials {sorted(children)}"
     for record in records:
@@ -152,7 +156,7 @@ def _curves(records: list[Record], undisturbed: Mapping[str, Record]) -> Iterato
         other = undisturbed.get(record.trial_id)
         if other is not None and other.spec != record.spec:
             yield f"{record.trial_id}: another configuration than undisturbed"
-        elif other is not None and _measured(other) != _measured(record):
+        elif other is not None and (_measured(other), other.test) != (_measured(record), record.test):
             yield f"{record.trial_id}: another curve than undisturbed"
 
 
@@ -161,4 +165,4 @@ def _measured(record: Record) -> list[dict[str, Any]]:
 
 
 def _record_paths(folder: SearchFolder) -> Iterator[Path]:
-    return folder.trials.glob("*/*/attempt-*/record.json")
+    return folder.trials.rglob("attempt-*/record.json")

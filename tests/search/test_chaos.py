@@ -18,3 +18,21 @@ def test_a_search_killed_between_its_commitments_is_exact(tmp_path: Path) -> Non
         assert search.broken() == []
         assert search.num_durable() > 0
         assert max(search.resumed_steps()) > 0
+
+
+@pytest.mark.slow
+def test_a_confirmation_killed_between_its_commitments_is_exact(tmp_path: Path) -> None:
+    confirm = {"confirm__draws": "2", "confirm__seeds": "1"}
+    with ChaosSearch(tmp_path / "alone", **confirm) as alone:
+        alone.finish()
+        assert alone.broken() == []
+        undisturbed = alone.records()
+        assert len(undisturbed) == 2 * 4 + 2 * 4, "trials and replicates"
+    with ChaosSearch(tmp_path / "chaos", undisturbed=undisturbed, **confirm) as search:
+        search.crash("inside:round:1")
+        search.crash("after:round:1")
+        search.crash("inside:record:3")
+        search.finish()
+        assert search.broken() == []
+        assert search.num_durable() > 8
+        assert {record.trial_id for record in search.records().values()} == undisturbed.keys()

@@ -141,9 +141,14 @@ def patch_studies(module: Any) -> None:
     around(module.optuna.trial.Trial, "suggest_float", "suggestion")  # one that has some
 
 
-def patch_ledger(module: Any) -> None:
+def patch_book(module: Any) -> None:
     around(module, "write_atomically", "record", applies=lambda path, content: path.name == "record.json")
     inside(Path, "replace", "record")
+
+
+def patch_rounds(module: Any) -> None:
+    around(module, "write_atomically", "round")
+    inside(Path, "replace", "round")
 
 
 def patch_tracker(module: Any) -> None:
@@ -160,7 +165,8 @@ def patch_runner(module: Any) -> None:
 
 
 PATCHES: dict[str, Patch] = {
-    "lkca_search.search.ledger": patch_ledger,
+    "lkca_search.search.book": patch_book,
+    "lkca_search.search.rounds": patch_rounds,
     "lkca_search.search.runner": patch_runner,
     "lkca_search.search.studies": patch_studies,
     "lkca_search.search.worker": patch_worker,

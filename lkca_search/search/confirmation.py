@@ -1,0 +1,115 @@
+"""The confirmation of a search: the replicates of one round, trained in full and tested once each."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from lkca_search.data.store import Images
+from lkca_search.errors import SearchError
+from lkca_search.records import Record
+from lkca_search.search.book import Book, Live
+from lkca_search.search.manifests import Manifest, save_manifests, split_seed
+from lkca_search.search.messages import Assignment
+from lkca_search.search.rounds import Pick, Round, open_round, read_rounds, round_standings
+from lkca_search.seeds import derive_seed
+from lkca_search.spec import ConfirmSection, SearchSpec
+from lkca_search.storage import SearchFolder
+from lkca_search.tracking.tracker import Tracker, TrialStart
+from lkca_search.trial import Replication, TrialSpec
+
+
+class Confirmation(Book):
+    """The book of a round's replicates. One that another round has left behind already is not trained again."""
+
+    def __init__(
+        self,
+        folder: SearchFolder,
+        spec: SearchSpec,
+        sealed: Round,
+        tracker: Tracker,
+        *,
+        manifests: Sequence[Manifest] = (),
+        driver: int = 1,
+        ensure_lease: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease)
+        self.test_hash = sealed.test_hash
+        finished = folder.replicates()
+        self._unstarted = deque(
+            (pick, replication)
+            for pick, replication in sealed.replications()
+            if replication.replicate_id not in finished
+        )
+
+    @property
+    def num_due(self) -> int:
+        """Replicates that are not finished yet, those that have not started included."""
+        return len(self._unstarted) + len(self._waiting) + len(self._live)
+
+    def assign(self) -> Assignment | None:
+        """Hand out the next replicate: one whose worker died, else the next of the round."""
+        self._ensure_lease()
+        if self.halted is not None:
+            return None
+        if self._waiting:
+            return self._hand_out(self._waiting.popleft())
+        return self._hand_out(self._start(*self._unstarted.popleft())) if self._unstarted else None
+
+    def _start(self, pick: Pick, replication: Replication) -> TrialStart:
+        return TrialStart(
+            trial_id=replication.replicate_id,
+            cell=pick.cell,
+            number=int(pick.trial_id.rpartition("/")[2]),
+            attempt=0,
+            spec=TrialSpec(
+                data=self.spec.data,
+                training=self.spec.training,
+                resources=self.held,
+                configuration=pick.configuration.model_copy(update={"draw": replication.draw}),
+                seed=derive_seed(self.spec.search.seed, "replicate", replication.draw, replication.seed),
+                split_seed=split_seed(self.spec),
+            ),
+            started=time.time(),
+            replicate=replication,
+        )
+
+    def _prunes(self, live: Live) -> bool:
+        return False
+
+    def _value(self, live: Live) -> tuple[str, float | None]:
+        return "test_accuracy", live.test.accuracy if live.test and not live.error else None
+
+    def _tell(self, record: Record) -> None:
+        """Nothing: no replicate decides on another."""
+
+
+def take_round(
+    folder: SearchFolder,
+    spec: SearchSpec,
+    section: ConfirmSection,
+    records: Sequence[Record],
+    *,
+    test_hash: str,
+    num_trials_left: int,
+    new_round: bool,
+) -> Round:
+    """The latest round while its replicates are due, or where no new one is wanted; else a new one, sealed now.
+
+    SearchError where the test images are others than those of earlier rounds, or nothing can be frozen.
+    """
+    rounds = read_rounds(folder)
+    for earlier in rounds:
+        if earlier.test_hash != test_hash:
+            rule = f"round {earlier.number} was tested on other images"
+            raise SearchError(f"{rule}: their hash is {earlier.test_hash}, that of these is {test_hash}")
+    if rounds and (not new_round or round_standings(folder, num_trials=len(records))[-1].num_left):
+        return rounds[-1]
+    return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
+
+
+def write_round_manifests(sealed: Round, spec: SearchSpec, images: Images, folder: SearchFolder) -> list[Manifest]:
+    """Save a manifest of each subset that a round trains on; DataError if one cannot be drawn."""
+    configurations = dict.fromkeys(
+        pick.configuration.model_copy(update={"draw": replication.draw}) for pick, replication in sealed.replications()
+    )
+    return save_manifests(configurations, spec, images, folder)

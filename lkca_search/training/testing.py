@@ -1,0 +1,49 @@
+"""The test images: opened here for confirmation, and otherwise only by commands that look at data."""
+
+import numpy as np
+import torch
+
+from lkca_search.data.batches import Evaluation
+from lkca_search.data.check import check_splits
+from lkca_search.data.shelf import Progress
+from lkca_search.data.store import Images, open_images
+from lkca_search.records import Score
+from lkca_search.spec import DataSection
+from lkca_search.training.assembly import EVALUATION_BATCH, DataPlace, open_train_images
+from lkca_search.training.evaluate import evaluate
+from lkca_search.training.loop import Training
+
+
+def open_test_images(
+    data: DataSection, place: DataPlace, *, progress: Progress = lambda file, received, total: None
+) -> Images:
+    """Open the test split of a space file's dataset, downloaded and decoded first where it is not.
+
+    DataError if it cannot be had, or has other classes or images of another shape than the training split.
+    """
+    images = open_images(
+        data.dataset,
+        "test",
+        cache=place.cache,
+        data_dir=place.data_dir,
+        image_size=data.image_size,
+        progress=progress,
+    )
+    check_splits(open_train_images(data, place), images)
+    return images
+
+
+def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> Score:
+    """What a training that is over is worth on all test images, normalised as its training images were."""
+    loss, accuracy = evaluate(
+        training.model,
+        Evaluation(
+            images=images,
+            indices=np.arange(len(images.labels)),
+            mean=training.batches.mean,
+            std=training.batches.std,
+            batch_size=EVALUATION_BATCH,
+            device=device,
+        ),
+    )
+    return Score(num_images=len(images.labels), data_hash=images.content_hash, loss=loss, accuracy=accuracy)

@@ -1,0 +1,215 @@
+"""A search never opens its test images; `confirm` does, once a replicate, and what it finds can be found again."""
+
+import json
+import re
+import subprocess
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from searching import CELLS, COMMAND, SPACE, WAIT_SECONDS, Searching
+from sklearn.datasets import load_digits
+
+from lkca_search.records import Record, read_replicates
+from lkca_search.search.rounds import read_rounds
+from lkca_search.training.assembly import DataPlace, open_training
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
+
+NUM_TEST = 297
+GARBAGE = b"no image is in here"
+
+
+def write_split(path: Path, rows: slice) -> None:
+    digits, images = load_digits(), []
+    for pixels in np.round(digits.images[rows] * 255 / 16).astype(np.uint8):
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, format="PNG")
+        images.append(file.getvalue())
+    labels = digits.target[rows]
+    names = [f"digit {label}" for label in labels]
+    pq.write_table(pa.table({"image": images, "label": labels.tolist(), "label_name": names}), path)
+
+
+class ClosedTest(Searching):
+    """A search of images whose test split cannot be read until it is opened."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.data = root / "data"
+        self.data.mkdir()
+        self.space.write_text(SPACE.replace("dataset: digits", f'dataset: "parquet:{self.data}"'))
+        write_split(self.data / "train.parquet", slice(0, -NUM_TEST))
+        self.close_test()
+
+    def close_test(self) -> None:
+        """Let whoever opens the test images fail."""
+        (self.data / "test.parquet").write_bytes(GARBAGE)
+        for path in (self.home.root / "datasets").glob("*-test-*"):
+            path.write_bytes(GARBAGE)
+
+    def open_test(self) -> None:
+        for path in (self.home.root / "datasets").glob("*-test-*"):
+            path.unlink()
+        write_split(self.data / "test.parquet", slice(-NUM_TEST, None))
+
+    def fail(self, *arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=self._environment, capture_output=True, text=True, timeout=WAIT_SECONDS
+        )
+        return done.returncode, done.stderr
+
+    def replicates(self) -> list[Record]:
+        return read_replicates(self.folder)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> ClosedTest:
+    """A search that is done, though its test images could not have been read."""
+    searching = ClosedTest(tmp_path_factory.mktemp("closed") / "home")
+    searching.run()
+    return searching
+
+
+@pytest.fixture(scope="module")
+def refused(searched: ClosedTest) -> tuple[int, str]:
+    """What `confirm` says while they cannot."""
+    return searched.fail("confirm", "toy")
+
+
+@pytest.fixture(scope="module")
+def confirmed(searched: ClosedTest, refused: tuple[int, str]) -> ClosedTest:
+    searched.open_test()
+    searched.call("confirm", "toy", "--draws", "2", "--seeds", "2", "--num-cpus", "2")
+    return searched
+
+
+def test_a_search_whose_test_images_cannot_be_read_is_none_the_worse(searched: ClosedTest) -> None:
+    searched.assert_exact(trials_per_cell=2)
+    assert {record.state for record in searched.records()} == {"COMPLETE"}
+    assert (searched.data / "test.parquet").read_bytes() == GARBAGE
+    assert not list((searched.home.root / "datasets").glob("*-test-*")), "nobody has decoded them"
+
+
+def test_a_confirmation_without_test_images_is_refused_and_seals_nothing(
+    searched: ClosedTest, refused: tuple[int, str]
+) -> None:
+    code, said = refused
+    assert code == 2
+    assert "test.parquet" in said
+    assert "Traceback" not in said
+
+
+def test_each_replicate_is_tested_once_on_all_test_images(confirmed: ClosedTest) -> None:
+    (sealed,) = read_rounds(confirmed.folder)
+    replicates = confirmed.replicates()
+    assert [pick.cell for pick in sealed.picks] == CELLS
+    assert {record.trial_id for record in replicates} == {found.replicate_id for _, found in sealed.replications()}
+    assert len(list(confirmed.folder.trials.rglob("attempt-*/record.json"))) == 2 * 4 + 2 * 2 * 4
+    for record in replicates:
+        assert record.state == "COMPLETE"
+        assert record.test is not None
+        assert (record.test.num_images, record.test.data_hash) == (NUM_TEST, sealed.test_hash)
+        assert 0 <= record.test.accuracy <= 1
+    assert len({record.test.loss for record in replicates if record.test}) == len(replicates), "all trained apart"
+
+
+def test_families_are_paired_by_the_images_they_train_on(confirmed: ClosedTest) -> None:
+    sizes = {record.cell: record.facts.num_train_images for record in confirmed.records() if record.facts}
+    subsets: dict[tuple[float | None, int], set[str]] = {}
+    for record in confirmed.replicates():
+        assert record.facts is not None
+        assert record.facts.num_train_images == sizes[record.cell]
+        key = record.spec.configuration.data_fraction, record.spec.configuration.draw
+        subsets.setdefault(key, set()).add(record.facts.subset_hash)
+        assert (confirmed.folder.root / "subsets" / f"{record.facts.subset_hash}.json").is_file()
+    assert [len(hashes) for hashes in subsets.values()] == [1] * 4, "the same images for every family"
+    assert subsets[0.2, 1] != subsets[0.2, 2]
+    trained = {record.facts.subset_hash for record in confirmed.records() if record.facts}
+    assert not trained & (subsets[0.2, 1] | subsets[0.2, 2]), "no trial has trained on them"
+
+
+def test_a_test_accuracy_is_what_the_trained_model_has_on_the_raw_images(confirmed: ClosedTest) -> None:
+    record = confirmed.replicates()[-1]
+    place = DataPlace(cache=confirmed.home.datasets, data_dir=None)
+    _, training = open_training(record.spec, place, device=torch.device("cpu"))
+    *_, last = training.results()
+    pixels = np.round(load_digits().images[-NUM_TEST:] * 255 / 16).astype(np.uint8)
+    images = torch.from_numpy(pixels).float().div(255)[:, None]  # (B, H, W) -> (B, C, H, W)
+    normalised = (images - training.batches.mean[:, None, None]) / training.batches.std[:, None, None]
+    training.model.eval()
+    with torch.inference_mode():
+        guesses = training.model(normalised).argmax(dim=1).numpy()
+    assert record.test is not None
+    assert last.val_accuracy == record.curve[-1].val_accuracy
+    assert float((guesses == load_digits().target[-NUM_TEST:]).mean()) == pytest.approx(record.test.accuracy, abs=1e-9)
+
+
+def test_mlflow_shows_replicates_below_the_search(confirmed: ClosedTest) -> None:
+    client = confirmed.client()
+    experiment = client.get_experiment_by_name("lkca-search")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    kinds = Counter((run.data.tags["kind"], run.info.status) for run in runs)
+    assert kinds == {("search", "FINISHED"): 1, ("trial", "FINISHED"): 8, ("replicate", "FINISHED"): 16}
+    (parent,) = (run for run in runs if run.data.tags["kind"] == "search")
+    records = {record.trial_id: record for record in confirmed.replicates()}
+    for run in runs:
+        if run.data.tags["kind"] == "replicate":
+            record = records[run.data.tags["lkca.trial_id"]]
+            assert record.test is not None
+            assert run.data.metrics["test_accuracy"] == record.test.accuracy
+            assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+            assert run.data.tags["of_trial"] == record.trial_id.rpartition("/")[0]
+        else:
+            assert "test_accuracy" not in run.data.metrics
+
+
+def test_the_same_command_again_trains_nothing_and_status_tells_of_the_round(confirmed: ClosedTest) -> None:
+    before = {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")}
+    confirmed.call("confirm", "toy")
+    assert {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")} == before
+    assert re.search(
+        r"confirmation, round 1: 16 of 16 replicates finished; 4 configurations frozen from 8 trials$",
+        confirmed.call("status", "toy").strip(),
+    )
+    (found,) = json.loads(confirmed.call("status", "toy", "--json"))["rounds"]
+    assert (found["complete"], found["num_trials_since"]) == (16, 0)
+
+
+def test_tables_have_a_row_a_replicate(confirmed: ClosedTest) -> None:
+    confirmed.call("export", "toy")
+    rows = {row["replicate_id"]: row for row in pq.read_table(confirmed.folder.root / "replicates.parquet").to_pylist()}
+    assert rows.keys() == {record.trial_id for record in confirmed.replicates()}
+    for record in confirmed.replicates():
+        row = rows[record.trial_id]
+        assert record.replicate is not None
+        assert record.test is not None
+        told = (row["trial_id"], row["draw"], row["seed_number"], row["test_accuracy"], row["test_num_images"])
+        assert told == (*record.replicate.model_dump().values(), record.test.accuracy, NUM_TEST)
+
+
+def test_a_replicate_can_be_trained_again_without_the_test_images(confirmed: ClosedTest) -> None:
+    confirmed.close_test()
+    record = confirmed.replicates()[0]
+    outcome = json.loads(confirmed.call("rerun", "toy", "--trial", record.trial_id, "--json"))
+    assert outcome["metric"] == "val_accuracy"
+    assert outcome["difference"] == 0
+    confirmed.open_test()
+
+
+def test_a_space_file_may_ask_for_the_confirmation(confirmed: ClosedTest) -> None:
+    confirmed.open_test()
+    said = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=2")
+    assert "round 1: 16 of 16 replicates finished; 4 configurations frozen from 8 trials; 4 trials since" in said
+    confirmed.call("confirm", "toy", "--new-round", "--num-cpus", "2")
+    first, second = read_rounds(confirmed.folder)
+    assert (first.num_trials, second.num_trials) == (8, 12)
+    ids = {found.replicate_id for sealed in (first, second) for _, found in sealed.replications()}
+    assert {record.trial_id for record in confirmed.replicates()} == ids
