@@ -162,6 +162,21 @@ def test_a_room_imports_only_from_downstairs_and_a_package_stays_in_its_rooms(so
     assert list(wrong_imports(sources)) == []
 
 
+def test_confirmation_alone_opens_the_test_images(sources: Sources) -> None:
+    """Beside the commands that prepare and check data, which look at whole datasets and train nothing."""
+    openers = {"data/check.py", "data/store.py", "cli/data.py", "training/testing.py"}
+    naming = {path for path, source in sources.items() if re.search(r"[\"']test[\"']|\bSPLITS\b|\bSplit\b", source)}
+    assert {path for path in naming if not path.startswith("data/")} <= openers
+    testers = {path for path, source in sources.items() if "open_test_images" in source}
+    assert testers == {
+        "training/testing.py",
+        "search/worker.py",  # of a replicate, when its training is over
+        "search/nodes.py",  # whether a node has them
+        "search/launch.py",  # their hash, for the round
+        "cli/run.py",  # to show how a download goes
+    }
+
+
 def test_no_modules_import_each_other_in_a_circle(sources: Sources) -> None:
     assert circle(sources) == []
 
@@ -200,7 +215,7 @@ PLANTED = [
     ("models/lkca.py", "from lkca_search.data import store", "models may not import data"),
     ("training/loop.py", "import lkca_search.tracking.tracker as t", "training may not import tracking"),
     ("tracking/tracker.py", "from lkca_search.training.loop import Training", "tracking may not import training"),
-    ("analysis/curves.py", "from lkca_search.search.cells import cells", "analysis may not import search"),
+    ("analysis/curves.py", "from lkca_search.search.ledger import Ledger", "analysis may not import search"),
     ("search/cells.py", "from lkca_search.analysis.curves import curve", "search may not import analysis"),
     ("search/cells.py", "from lkca_search.cli.output import echo_json", "search may not import cli"),
     (

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lkca_search.cells import Cell, cells, exists
 from lkca_search.configuration import ImageShape
 from lkca_search.errors import Problem, SearchError
-from lkca_search.search.cells import Cell, cells, exists
 from lkca_search.search.continuation import commit_space_file, read_spec
 from lkca_search.search.design import data_problems, design_problems
 from lkca_search.space import Choice, Fixed

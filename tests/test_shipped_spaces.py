@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lkca_search.cells import cells
 from lkca_search.configuration import ImageShape
 from lkca_search.data.catalogue import CATALOGUE
-from lkca_search.search.cells import cells
 from lkca_search.search.design import data_problems, design_problems
 from lkca_search.space_file import read_space_file
 from lkca_search.spec import SearchSpec

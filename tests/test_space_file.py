@@ -9,13 +9,13 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lkca_search.cells import cells, exists
 from lkca_search.cli.app import main
 from lkca_search.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
 from lkca_search.errors import Problem, SpaceFileError, UserError
 from lkca_search.factors import Design, Factor, combinations, is_excluded
 from lkca_search.named import Named
 from lkca_search.resources import ResourcesSection
-from lkca_search.search.cells import cells, exists
 from lkca_search.search.studies import Study, open_memory_storage
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.space_file import SpaceFile, read_space_file

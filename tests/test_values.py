@@ -264,8 +264,8 @@ def test_the_curves_table_has_a_row_a_trial_and_result() -> None:
 
 
 def test_the_tables_survive_parquet_and_leave_nothing_else_behind(tmp_path: Path) -> None:
-    assert write_tables(RECORDS[:1], tmp_path / "new") == write_tables(RECORDS, tmp_path / "new")
-    trials, curves = write_tables(RECORDS, tmp_path / "new")
+    assert write_tables(RECORDS[:1], (), tmp_path / "new") == write_tables(RECORDS, (), tmp_path / "new")
+    trials, curves = write_tables(RECORDS, (), tmp_path / "new")
     assert pq.read_table(trials).equals(trials_table(RECORDS))
     assert pq.read_table(curves).equals(curves_table(RECORDS))
     assert sorted(path.name for path in trials.parent.iterdir()) == ["curves.parquet", "trials.parquet"]

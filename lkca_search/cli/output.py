@@ -16,7 +16,7 @@ from lkca_search.records import Record, Result
 from lkca_search.value import Value
 
 if TYPE_CHECKING:
-    from lkca_search.search.rounds import RoundStanding
+    from lkca_search.rounds import RoundStanding
     from lkca_search.search.standings import CellStanding, FrontTrial, SearchStanding
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

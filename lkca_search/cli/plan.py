@@ -73,6 +73,7 @@ def _show(made: "Plan") -> None:
     slots = f"{made.num_slots} at once on {made.num_cpus} cores and {made.num_gpus} GPUs"
     rows = [
         ("trials", f"{made.num_trials:,}"),
+        *([("replicates that confirm", f"{made.num_replicates:,}")] if made.num_replicates else []),
         ("training images seen", f"{made.samples:,}"),
         ("FLOPs", f"{made.total_flops / 1e15:,.3f} P"),
         (

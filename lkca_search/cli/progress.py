@@ -8,8 +8,8 @@ import typer
 from rich.live import Live
 from rich.table import Column, Table
 
+from lkca_search.cells import cells
 from lkca_search.records import Record, Result, State
-from lkca_search.search.cells import cells
 from lkca_search.search.standings import search_standing
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder

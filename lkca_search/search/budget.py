@@ -2,9 +2,9 @@
 
 import time
 
+from lkca_search.cells import cells
+from lkca_search.objectives import Plateau
 from lkca_search.records import State
-from lkca_search.search.cells import cells
-from lkca_search.search.objectives import Plateau
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 

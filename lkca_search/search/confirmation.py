@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.records import Record
+from lkca_search.rounds import Pick, Round, read_rounds, round_standings
 from lkca_search.search.book import Book, Live
+from lkca_search.search.freeze import open_round
 from lkca_search.search.manifests import Manifest, save_manifests, split_seed
 from lkca_search.search.messages import Assignment
-from lkca_search.search.rounds import Pick, Round, open_round, read_rounds, round_standings
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import ConfirmSection, SearchSpec
 from lkca_search.storage import SearchFolder

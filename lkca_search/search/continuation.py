@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lkca_search.cells import Cell, cells
 from lkca_search.errors import SearchError
 from lkca_search.remote_path import Place
-from lkca_search.search.cells import Cell, cells
 from lkca_search.space import Domain, holds
 from lkca_search.space_file import SpaceFile
 from lkca_search.spec import SearchSpec

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TypeVar
 
+from lkca_search.cells import Cell, cells, exists
 from lkca_search.configuration import Configuration, ImageShape, Scalar
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
@@ -11,7 +12,6 @@ from lkca_search.models.difference import SHAPING, gives_same_model
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.models.registry import resolve
-from lkca_search.search.cells import Cell, cells, exists
 from lkca_search.search.samplers import named_problems
 from lkca_search.search.studies import suggestion_problems
 from lkca_search.spec import SearchSpec, parameter_order

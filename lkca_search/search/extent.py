@@ -4,9 +4,9 @@ import math
 import random
 from collections.abc import Iterable
 
+from lkca_search.cells import Cell, exists
 from lkca_search.configuration import Configuration, Scalar
 from lkca_search.models.difference import SHAPING
-from lkca_search.search.cells import Cell, exists
 from lkca_search.search.design import edge_configurations, spread
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec import SearchSpec, parameter_order

@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from lkca_search.cells import cells
 from lkca_search.configuration import Configuration, ImageShape, Scalar
 from lkca_search.errors import UserError
 from lkca_search.models.registry import resolve
+from lkca_search.objectives import values
 from lkca_search.records import Record, State
 from lkca_search.search.book import Book, Live
 from lkca_search.search.budget import Budget
-from lkca_search.search.cells import cells
 from lkca_search.search.database import find_database
 from lkca_search.search.manifests import Manifest, split_seed
 from lkca_search.search.messages import Assignment
-from lkca_search.search.objectives import values
 from lkca_search.search.studies import Storage, Study, Suggestion, open_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import SearchSpec

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 
+from lkca_search.cells import Cell, cells
 from lkca_search.configuration import SUBSET_NAMES, Configuration, Scalar
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images, indices_hash
 from lkca_search.errors import SearchError
-from lkca_search.search.cells import Cell, cells
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import DataSection, SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from lkca_search.cells import Cell, cells
 from lkca_search.configuration import ImageShape
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import SHAPING
 from lkca_search.resources import ResourcesSection, TrialResources
-from lkca_search.search.cells import Cell, cells
 from lkca_search.search.design import data_problems, design_problems
 from lkca_search.search.extent import corners, count_configurations, spread_draws
 from lkca_search.search.packing import Amounts, GpuSharing, check_room, count_slots, demand
@@ -42,6 +42,8 @@ class PlannedCell(Value):
     """Trials that are trained: the budget, or the distinct configurations where there are fewer."""
     budget: int
     """Trials that every cell may have."""
+    num_replicates: int
+    """Trainings that confirm it, where the space file asks for that."""
     num_configurations: int | None
     """Distinct configurations; None where a range of floats is searched, which has no end of them."""
     num_train_images: tuple[int, int]
@@ -57,11 +59,11 @@ class PlannedCell(Value):
     trial_seconds: tuple[float, float]
     """Seconds of a trial."""
     seconds: float
-    """Seconds of all trials, one after another."""
+    """Seconds of all trials and replicates, one after another."""
     samples: int
-    """Training images seen by all trials."""
+    """Training images seen by all of them."""
     total_flops: int
-    """Operations of all trials: three forward passes a training image, one a validation image."""
+    """Operations of all of them: three forward passes a training image, one a validation image."""
 
 
 class DiskUse(Value):
@@ -85,10 +87,12 @@ class Plan(Value):
     cells: tuple[PlannedCell, ...]
     num_trials: int
     """Trials of all cells."""
+    num_replicates: int
+    """Trainings that confirm them."""
     samples: int
-    """Training images seen by all trials."""
+    """Training images seen by all trials and replicates."""
     total_flops: int
-    """Operations of all trials."""
+    """Operations of all of them."""
     disk: DiskUse
     num_cpus: int
     """Cores that were reckoned with."""
@@ -101,7 +105,7 @@ class Plan(Value):
     pilot: Pilot | None
     """What was timed."""
     hours: float
-    """Seconds of all trials by slots, and no less than the longest trial."""
+    """Seconds of all trials and replicates by slots, and no less than the longest trial."""
     notes: tuple[str, ...]
     """What the numbers rest on."""
 
@@ -160,6 +164,7 @@ def make_plan(
         num_classes=len(images.class_names),
         cells=planned,
         num_trials=sum(cell.num_trials for cell in planned),
+        num_replicates=sum(cell.num_replicates for cell in planned),
         samples=sum(cell.samples for cell in planned),
         total_flops=sum(cell.total_flops for cell in planned),
         disk=_disk_use(images, sampled, planned, num_slots),
@@ -211,12 +216,15 @@ def _plan_cell(spec: SearchSpec, sampled: _Sampled, speed: Speed) -> PlannedCell
     budget = spec.search.trials_per_cell
     num_configurations = count_configurations(spec, sampled.cell)
     num_trials = budget if num_configurations is None else min(budget, num_configurations)
+    confirm = spec.confirm
+    num_replicates = min(confirm.top, num_trials) * confirm.draws * confirm.seeds if confirm else 0
     every, typical = sampled.all, sampled.draws or sampled.corners
     seconds = [speed.trial_seconds(each) for each in typical]
     return PlannedCell(
         cell=sampled.cell.key,
         num_trials=num_trials,
         budget=budget,
+        num_replicates=num_replicates,
         num_configurations=num_configurations,
         num_train_images=_edges([each.num_train_images for each in every]),
         steps=_edges([each.steps for each in every]),
@@ -224,14 +232,14 @@ def _plan_cell(spec: SearchSpec, sampled: _Sampled, speed: Speed) -> PlannedCell
         flops=_edges([each.cost.flops for each in every]),
         memory_bytes=_edges([each.memory_bytes for each in every]),
         trial_seconds=_edges([speed.trial_seconds(each) for each in every]),
-        seconds=num_trials * sum(seconds) / len(seconds),
-        samples=_times_mean(num_trials, [each.samples for each in typical]),
-        total_flops=_times_mean(num_trials, [each.total_flops for each in typical]),
+        seconds=(num_trials + num_replicates) * sum(seconds) / len(seconds),
+        samples=_times_mean(num_trials + num_replicates, [each.samples for each in typical]),
+        total_flops=_times_mean(num_trials + num_replicates, [each.total_flops for each in typical]),
     )
 
 
 def _disk_use(images: Images, sampled: Sequence[_Sampled], planned: Sequence[PlannedCell], num_slots: int) -> DiskUse:
-    num_trials = sum(cell.num_trials for cell in planned)
+    num_trials = sum(cell.num_trials + cell.num_replicates for cell in planned)
     num_reports = max(each.num_reports for cell in sampled for each in cell.all)
     largest = max(each.checkpoint_bytes for cell in sampled for each in cell.all)
     return DiskUse(
@@ -259,6 +267,8 @@ def _notes(spec: SearchSpec, pilot: Pilot | None, *, on_gpu: bool) -> list[str]:
         notes.append("seconds: as timed on this machine, one trial at a time; trials beside each other may be slower")
         if spec.resources.wants_gpu and not on_gpu:
             notes.append("the pilot ran on the CPU, since there is no GPU here: the hours are not those of a GPU")
+    if spec.confirm is not None:
+        notes.append("replicates that confirm: reckoned as trials of mean size; their tests are not counted")
     if spec.resources.custom:
         notes.append(f"custom resources ({', '.join(spec.resources.custom)}) are taken as given")
     if spec.search.pruner.name != "none" or spec.limits != type(spec.limits)():

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lkca_search.cells import cells
 from lkca_search.configuration import ImageShape, Scalar
 from lkca_search.errors import SearchError, UserError
 from lkca_search.named import PRUNERS, SAMPLERS, Named, name_rule
 from lkca_search.records import Record, State, read_records
-from lkca_search.search.cells import cells
 from lkca_search.search.continuation import read_spec
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.recorded_curves import CUT_SHORT, RecordedCurves, sampled

@@ -14,9 +14,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from lkca_search.cells import cells, points
 from lkca_search.errors import Problem, UserError
 from lkca_search.named import OPTUNAHUB, PRUNERS, Named, name_rule
-from lkca_search.search.cells import cells, points
 from lkca_search.seeds import derive_seed
 from lkca_search.spec import SearchSpec
 

@@ -4,15 +4,15 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from lkca_search.cells import Cell, cells
 from lkca_search.configuration import SUBSET_NAMES, Configuration
 from lkca_search.errors import SearchError
+from lkca_search.objectives import Plateau, pareto_front, values
 from lkca_search.records import Record, State, read_all, read_records
-from lkca_search.search.cells import Cell, cells
+from lkca_search.rounds import RoundStanding, round_standings
 from lkca_search.search.continuation import read_spec
 from lkca_search.search.lease import Sight, look
 from lkca_search.search.manifests import Size, subset_sizes
-from lkca_search.search.objectives import Plateau, pareto_front, values
-from lkca_search.search.rounds import RoundStanding, round_standings
 from lkca_search.spec import SearchSection, SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.value import Value

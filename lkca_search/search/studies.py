@@ -14,10 +14,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from lkca_search.cells import Cell, cells, exists, points
 from lkca_search.configuration import Scalar
 from lkca_search.errors import Problem
 from lkca_search.records import State
-from lkca_search.search.cells import Cell, cells, exists, points
 from lkca_search.search.database import Database
 from lkca_search.search.samplers import description, make_pruner, make_sampler
 from lkca_search.seeds import derive_seed

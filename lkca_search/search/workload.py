@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lkca_search.cells import cells
 from lkca_search.configuration import SUBSET_NAMES, Configuration
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
@@ -10,7 +11,6 @@ from lkca_search.errors import UserError
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import build_model
-from lkca_search.search.cells import cells
 from lkca_search.search.extent import corners
 from lkca_search.search.manifests import split_seed
 from lkca_search.spec import SearchSpec

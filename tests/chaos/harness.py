@@ -13,7 +13,7 @@ from invariants import Event, broken_promises, left_behind, read_events
 from searching import CELLS, COMMAND, SPACE, WAIT_SECONDS
 
 from lkca_search.records import Record, read_records, read_replicates
-from lkca_search.search.rounds import read_rounds
+from lkca_search.rounds import read_rounds
 from lkca_search.storage import Home
 
 POINTS = (

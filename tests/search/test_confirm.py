@@ -17,7 +17,7 @@ from searching import CELLS, COMMAND, SPACE, WAIT_SECONDS, Searching
 from sklearn.datasets import load_digits
 
 from lkca_search.records import Record, read_replicates
-from lkca_search.search.rounds import read_rounds
+from lkca_search.rounds import read_rounds
 from lkca_search.training.assembly import DataPlace, open_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy

@@ -12,11 +12,12 @@ from lkca_search.configuration import ImageShape
 from lkca_search.data.store import open_images
 from lkca_search.errors import SearchError
 from lkca_search.records import Record, Score, State, read_records, read_replicates
+from lkca_search.rounds import Round, read_rounds, round_standings
 from lkca_search.search.confirmation import Confirmation, take_round, write_round_manifests
+from lkca_search.search.freeze import fresh_draws, open_round
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.manifests import make_manifest, split_seed
 from lkca_search.search.messages import Assignment, Message
-from lkca_search.search.rounds import Round, fresh_draws, open_round, read_rounds, round_standings
 from lkca_search.spec import ConfirmSection, SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from toy import make_spec
 
+from lkca_search.cells import cells
 from lkca_search.records import State
 from lkca_search.search import studies
-from lkca_search.search.cells import cells
 from lkca_search.search.studies import Study, open_memory_storage
 from lkca_search.spec import SearchSpec
 

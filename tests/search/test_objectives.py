@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from toy import DIGITS, make_messages, make_spec, train_all
 
+from lkca_search.objectives import pareto_front, values
 from lkca_search.records import Record, State, read_records
 from lkca_search.search.database import find_database
 from lkca_search.search.ledger import Ledger
-from lkca_search.search.objectives import pareto_front, values
 from lkca_search.search.studies import open_storage
 from lkca_search.spec import SearchSection
 from lkca_search.storage import SearchFolder

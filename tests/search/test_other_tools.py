@@ -70,7 +70,7 @@ def test_optuna_dashboard_shows_every_cell_and_trial(folder: SearchFolder, recor
 
 
 def test_pandas_reads_the_tables(folder: SearchFolder, records: list[Record]) -> None:
-    trials, curves = (pd.read_parquet(path) for path in write_tables(records, folder.root))
+    trials, curves = (pd.read_parquet(path) for path in write_tables(records, (), folder.root))
     assert list(trials["trial_id"]) == [record.trial_id for record in records]
     assert list(trials["value"]) == [record.value for record in records]
     assert list(trials["learning_rate"]) == [record.spec.configuration.learning_rate for record in records]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from lkca_search.cells import Cell, cells
 from lkca_search.configuration import Configuration
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.resources import TrialResources
-from lkca_search.search.cells import Cell, cells
 from lkca_search.search.extent import corners, count_configurations, spread_draws
 from lkca_search.search.manifests import split_seed
 from lkca_search.search.pilot import fly

@@ -9,10 +9,10 @@ import optuna
 import pytest
 from toy import DIGITS, train_all
 
+from lkca_search.cells import Cell, cells, points
 from lkca_search.configuration import Scalar
 from lkca_search.named import PRUNERS, SAMPLERS
 from lkca_search.records import State
-from lkca_search.search.cells import Cell, cells, points
 from lkca_search.search.database import Database, find_database
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.samplers import KNOWN, named_problems

@@ -166,7 +166,7 @@ def patch_runner(module: Any) -> None:
 
 PATCHES: dict[str, Patch] = {
     "lkca_search.search.book": patch_book,
-    "lkca_search.search.rounds": patch_rounds,
+    "lkca_search.search.freeze": patch_rounds,
     "lkca_search.search.runner": patch_runner,
     "lkca_search.search.studies": patch_studies,
     "lkca_search.search.worker": patch_worker,
