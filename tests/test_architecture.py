@@ -20,6 +20,7 @@ FLOORS = [
     ["data", "models"],
     ["training", "tracking"],
     ["search", "analysis"],
+    ["report"],
     ["cli"],
 ]
 
@@ -31,16 +32,21 @@ MAY_IMPORT = {
     "tracking": [GROUND],
     "search": [GROUND, "data", "models", "training", "tracking"],
     "analysis": [GROUND],
-    "cli": [GROUND, "data", "models", "training", "tracking", "search", "analysis"],
+    "report": [GROUND, "analysis"],
+    "cli": [GROUND, "data", "models", "training", "tracking", "search", "analysis", "report"],
 }
 
 THIRD_PARTY = {
     "PIL": ["data"],
     "filelock": ["search/lease.py", "data/store.py", "data/shelf.py", "tracking"],
+    "jinja2": ["report/html.py"],
+    "markupsafe": ["report/html.py"],
+    "matplotlib": ["report/paper.py"],
     "mlflow": ["tracking"],
-    "numpy": ["data", "analysis", "training/testing.py"],
+    "numpy": ["data", "analysis", "training/testing.py", "report/figures.py"],
     "optuna": ["search/studies.py", "analysis"],
     "pathspec": ["search/shipment.py"],
+    "plotly": ["report/html.py", "report/interactive.py"],
     "psycopg": ["search/database.py"],
     "pyarrow": ["data/store.py", "data/parquet_folder.py", "records.py", "remote_path.py"],
     "pydantic": [GROUND, "search/rerun.py"],
@@ -217,6 +223,8 @@ PLANTED = [
     ("tracking/tracker.py", "from lkca_search.training.loop import Training", "tracking may not import training"),
     ("analysis/curves.py", "from lkca_search.search.ledger import Ledger", "analysis may not import search"),
     ("search/cells.py", "from lkca_search.analysis.curves import curve", "search may not import analysis"),
+    ("analysis/curves.py", "from lkca_search.report.table import Table", "analysis may not import report"),
+    ("report/html.py", "from lkca_search.search.ledger import Ledger", "report may not import search"),
     ("search/cells.py", "from lkca_search.cli.output import echo_json", "search may not import cli"),
     (
         "search/cells.py",

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, models, plan, run, simulate, submit
+from lkca_search.cli import browse, data, models, plan, report, run, simulate, submit
 from lkca_search.errors import Interrupted, UserError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ plan.register(app)
 browse.register(app)
 data.register(app)
 models.register(app)
+report.register(app)
 simulate.register(app)
 submit.register(app)
 

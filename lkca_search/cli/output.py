@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lkca_search.records import Record, Result
+from lkca_search.report.numbers import duration, human
 from lkca_search.value import Value
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def standing_view(standing: "SearchStanding") -> RenderableType:
     columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
     state = f"running ({standing.driver})" if standing.is_driven else "not running"
     if standing.is_driven and standing.seconds_left:
-        state += f", about {_span(standing.seconds_left)} left"
+        state += f", about {duration(standing.seconds_left)} left"
     title = f"search {standing.name}: {standing.num_finished} of {standing.num_planned} trials finished, {state}"
     better = "highest" if standing.goal == "maximize" else "lowest"
     return Group(
@@ -81,8 +82,8 @@ def _cell_row(cell: "CellStanding") -> tuple[str, ...]:
         (cell.best_trial or "").rpartition("/")[2],
         _steps(cell),
         human(cell.samples) if cell.samples else "",
-        _span(cell.seconds) if cell.seconds else "",
-        _span(cell.seconds_left) if cell.left and cell.seconds_left else mark,
+        duration(cell.seconds) if cell.seconds else "",
+        duration(cell.seconds_left) if cell.left and cell.seconds_left else mark,
     )
 
 
@@ -135,27 +136,9 @@ def show_result(result: Result) -> None:
     )
 
 
-def human(count: int) -> str:
-    """A count in three digits: 1.03M, 62.1M, 940."""
-    for digits, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if count >= 0.9995 * 10**digits:
-            share = count / 10**digits
-            return f"{share:.{2 if share < 9.995 else 1 if share < 99.95 else 0}f}{unit}"
-    return str(count)
-
-
 def _number(value: float) -> str:
     """A whole number in full, another one in four decimals."""
     return str(int(value)) if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
-
-
-def _span(seconds: float) -> str:
-    """A span of time in its own unit: 42 s, 12 min, 3.4 h, 11 d."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 99.5 * 3600 else f"{seconds / 86400:.0f} d"
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, dense: bool = False) -> Table:

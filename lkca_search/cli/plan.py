@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.data import data_dir, download_bars
-from lkca_search.cli.output import Json, echo_json, echo_rows, human
+from lkca_search.cli.output import Json, echo_json, echo_rows
+from lkca_search.report.numbers import human
 from lkca_search.space_file import read_space_file
 from lkca_search.storage import Home
 

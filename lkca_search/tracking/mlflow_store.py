@@ -30,7 +30,8 @@ from lkca_search.tracking.run_fields import (
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
-_SEARCH_UID = "lkca.search_uid"
+SEARCH_UID = "lkca.search_uid"
+"""The tag by which runs are known to be of one search."""
 _TRIAL_ID = "lkca.trial_id"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
@@ -56,7 +57,7 @@ def runs_page(home: Home, search: str | None = None) -> str:
     uri = tracking_uri(home)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return ""
-    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(_experiment_name())
+    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(experiment_name())
     if experiment is None:
         return ""
     query = {"workflowType": "machine_learning", "orderByKey": "metrics.`best_val_accuracy`", "orderByAsc": "false"}
@@ -99,7 +100,7 @@ class MLflowStore:
         with FileLock(f"{database}.lock") if database else nullcontext():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open_experiment(home if is_ours else None)
-        runs = self._find_runs(f"tags.`{_SEARCH_UID}` = '{uid}'")
+        runs = self._find_runs(f"tags.`{SEARCH_UID}` = '{uid}'")
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
@@ -159,7 +160,7 @@ class MLflowStore:
             self._end_run(self._parent, status)
 
     def _open_experiment(self, home: Home | None) -> str:
-        name = _experiment_name()
+        name = experiment_name()
         experiment = self._client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
@@ -258,7 +259,7 @@ class MLflowStore:
 
     def _common_tags(self) -> dict[str, str]:
         return {
-            _SEARCH_UID: self._uid,
+            SEARCH_UID: self._uid,
             "search": self._name,
             "git_commit": git_commit(),
             "mlflow.source.name": "lkca-search",
@@ -267,7 +268,8 @@ class MLflowStore:
         }
 
 
-def _experiment_name() -> str:
+def experiment_name() -> str:
+    """MLFLOW_EXPERIMENT_NAME, or lkca-search."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
 
 

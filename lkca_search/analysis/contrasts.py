@@ -1,0 +1,91 @@
+"""Contrasts: the reference against every other variant at each size of the data, corrected for how many there are."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from lkca_search.analysis.estimate import LEVEL, Refusal
+from lkca_search.analysis.holm import holm
+from lkca_search.analysis.improvement import Improvement, probability_of_improvement
+from lkca_search.analysis.material import Variant
+from lkca_search.analysis.paired import PairedDifference, paired_difference
+from lkca_search.analysis.power import Advice, advise
+from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.value import Value
+
+Verdict = Literal["ahead", "behind", "undecided", "untested"]
+"""Of the reference: its mean is higher or lower and the corrected p is at most 0.05; neither; or too few draws."""
+RESOLVED = 0.5
+"""The difference, in points of accuracy, that advice on more draws is about."""
+
+
+class Contrast(Value):
+    """The reference and another variant on the same images with the same seeds, in points of test accuracy."""
+
+    reference: str
+    other: str
+    """Labels of the variants."""
+    reference_cell: str
+    other_cell: str
+    """Keys of the cells whose replicates were compared."""
+    num_train_images: int
+    paired: PairedDifference
+    """Reference - other; its interval is of this contrast alone."""
+    adjusted_p: float | None
+    """By Holm, over all contrasts of the round that were tested; None for a single draw."""
+    improvement: Improvement
+    """Probability that a training of the reference beats one of the other."""
+    advice: Advice | None
+    """What would resolve 0.5 points, in a test corrected for all contrasts; None for a single draw."""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.adjusted_p is None:
+            return "untested"
+        if self.adjusted_p > 1 - LEVEL:
+            return "undecided"
+        return "ahead" if self.paired.difference.value > 0 else "behind"
+
+
+def contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
+    """Every contrast for which a pair of replicates is there, variant by variant, from few images to many."""
+    pairs = list(_pairs(scores, reference))
+    found = [paired_difference(ours.accuracies, theirs.accuracies) for ours, theirs in pairs]
+    adjusted = holm([each.p_value for each in found])
+    num_tested = sum(p is not None for p in adjusted)
+    return tuple(
+        Contrast(
+            reference=ours.variant.label,
+            other=theirs.variant.label,
+            reference_cell=ours.cell,
+            other_cell=theirs.cell,
+            num_train_images=ours.num_train_images,
+            paired=paired,
+            adjusted_p=p,
+            improvement=probability_of_improvement(ours.accuracies, theirs.accuracies),
+            advice=_advice(ours, theirs, num_tested),
+        )
+        for (ours, theirs), paired, p in zip(pairs, found, adjusted, strict=True)
+    )
+
+
+def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores, CellScores]]:
+    for variant in scores.variants:
+        if variant == reference:
+            continue
+        for theirs in scores.of_variant(variant):
+            ours = scores.at(reference, theirs.num_train_images)
+            if ours is not None and _has_a_pair(ours, theirs):
+                yield ours, theirs
+
+
+def _has_a_pair(ours: CellScores, theirs: CellScores) -> bool:
+    difference = ours.accuracies - theirs.accuracies
+    return bool((difference == difference).any())  # not NaN
+
+
+def _advice(ours: CellScores, theirs: CellScores, num_tested: int) -> Advice | None:
+    try:
+        level = 1 - (1 - LEVEL) / max(num_tested, 1)
+        return advise(ours.accuracies, theirs.accuracies, difference=RESOLVED, level=level)
+    except Refusal:
+        return None

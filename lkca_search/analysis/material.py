@@ -1,0 +1,99 @@
+"""What a report is made of: everything that a search has left behind, read once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lkca_search.cells import Cell, cells
+from lkca_search.configuration import Scalar
+from lkca_search.records import Record, read_records, read_replicates
+from lkca_search.rounds import Round, read_rounds
+from lkca_search.spec import SearchSpec
+from lkca_search.storage import SearchFolder
+
+SIZE_NAMES = ("data_fraction", "images_per_class")
+"""The names that decide how many images are trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What is compared at each size of the data: a family, or another combination of levels."""
+
+    levels: tuple[tuple[str, Scalar], ...]
+    """The levels of a cell, without those that decide the images."""
+    label: str
+    """Short, and unique in its search: `lkca`, `lkca, kernel_size 7`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """A search's spec, records and rounds."""
+
+    name: str
+    spec: SearchSpec
+    trials: Sequence[Record] = field(repr=False)
+    """Finished trials, by cell and number."""
+    replicates: Sequence[Record] = field(repr=False)
+    """Finished replicates of all rounds."""
+    rounds: Sequence[Round] = field(repr=False)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, in the order of the space file."""
+        return cells(self.spec)
+
+    @cached_property
+    def trials_of(self) -> dict[str, list[Record]]:
+        """Finished trials by cell."""
+        found: dict[str, list[Record]] = {cell.key: [] for cell in self.cells}
+        for record in self.trials:
+            found[record.cell].append(record)
+        return found
+
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """The variant of each cell."""
+        levels = {cell.key: _without_images(cell) for cell in self.cells}
+        distinct = list(dict.fromkeys(levels.values()))
+        told = {
+            name for found in distinct for name, level in found if len({dict(each).get(name) for each in distinct}) > 1
+        }
+        named = {found: Variant(levels=found, label=_label(found, told)) for found in distinct}
+        return {key: named[found] for key, found in levels.items()}
+
+    @cached_property
+    def reference(self) -> Variant:
+        """The variant that the others are held against: the base of the design, else the first LKCA, else the first."""
+        found = list(dict.fromkeys(self.variants.values()))
+        base = {name: factor.levels[0] for name, factor in self.spec.factors.items()} | dict(self.spec.base)
+        if self.spec.design == "one_at_a_time":
+            is_base = (variant for variant in found if all(base[name] == level for name, level in variant.levels))
+            return next(is_base, found[0])
+        is_lkca = (variant for variant in found if str(dict(variant.levels).get("family", "")).startswith("lkca"))
+        return next(is_lkca, found[0])
+
+    def num_train_images(self, cell: str) -> int | None:
+        """Training images of a cell's trials and replicates; None where they differ, or none is finished."""
+        sizes = {record.facts.num_train_images for record in self.trials_of[cell] if record.facts}
+        return sizes.pop() if len(sizes) == 1 else None
+
+
+def read_material(folder: SearchFolder) -> Material:
+    """Read all that a search has left so far, whether it runs or not."""
+    return Material(
+        name=folder.name,
+        spec=SearchSpec.model_validate_json(folder.spec.read_bytes()),
+        trials=read_records(folder),
+        replicates=read_replicates(folder),
+        rounds=read_rounds(folder),
+    )
+
+
+def _without_images(cell: Cell) -> tuple[tuple[str, Scalar], ...]:
+    return tuple((name, level) for name, level in cell.levels.items() if name not in SIZE_NAMES)
+
+
+def _label(levels: tuple[tuple[str, Scalar], ...], told: set[str]) -> str:
+    """What tells a variant from the others: a family by its name alone, another level with the factor's."""
+    parts = [str(level) if name == "family" else f"{name} {level}" for name, level in levels if name in told]
+    return ", ".join(parts) or ", ".join(f"{name} {level}" for name, level in levels) or "all"

@@ -1,0 +1,98 @@
+"""The command that answers: report."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lkca_search.cli.output import Json
+from lkca_search.errors import UserError
+from lkca_search.storage import Home, SearchFolder
+
+if TYPE_CHECKING:
+    from lkca_search.report.content import Report
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(report)
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="Name of the search.")],
+    to: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder; by default report/ in the search's.")
+    ] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Round of confirmation; the latest.")
+    ] = None,
+    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not attach it to the search's run.")] = False,
+    json: Json = False,
+) -> None:
+    """Write the report: a page that opens without a network, figures and tables for a paper, and all data as Parquet.
+
+    Of a search that is not finished, or not confirmed, it says what is missing.
+    """
+    from lkca_search.analysis.material import read_material
+    from lkca_search.report.content import make_report
+    from lkca_search.report.files import write_report
+
+    home = Home.from_environment()
+    folder = home.started_search(name)
+    made_of = read_material(folder)
+    made = make_report(made_of, round_number=round_number)
+    paths = write_report(made, made_of, to or _own_folder(folder))
+    if json:
+        _echo_json(made, paths)
+    else:
+        _show(made, paths)
+    if not no_mlflow:
+        _attach(made, folder, home, paths[0])
+
+
+def _own_folder(folder: SearchFolder) -> Path:
+    if not isinstance(folder.root, Path):
+        raise UserError(f"a report is written to disk, and the search lies in {folder.root}: give a folder by --to")
+    return folder.root / "report"
+
+
+def _show(made: "Report", paths: list[Path]) -> None:
+    for sentence in (made.headline, "", *made.summary):
+        typer.echo(sentence)
+    for note in made.missing:
+        typer.echo(f"! {note}")
+    typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files beside it: figures/, tables/, data/")
+
+
+def _echo_json(made: "Report", paths: list[Path]) -> None:
+    from json import dumps
+
+    value = {
+        "search": made.search,
+        "round": made.round,
+        "headline": made.headline,
+        "summary": made.summary,
+        "missing": made.missing,
+        "contrasts": [{**each.model_dump(mode="json"), "verdict": each.verdict} for each in made.contrasts],
+        "files": [str(path) for path in paths],
+    }
+    typer.echo(dumps(value, indent=1))
+
+
+def _attach(made: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
+    """Attach the page to the search's run in MLflow; where that fails the report is there all the same."""
+    from lkca_search.tracking.attachments import attach
+    from lkca_search.tracking.redaction import redacted
+
+    try:
+        run_id = attach(home, folder.uid.read_text(), {page.name: page.read_bytes()}, made.key_figures())
+    except Exception as error:  # whatever a store raises
+        said = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
+        typer.echo(f"not attached in MLflow: {said}; the same command tries again", err=True)
+        raise typer.Exit(1) from error
+    if run_id is None:
+        typer.echo(
+            "not attached: MLflow has no run of this search; `sync` sends it, or --no-mlflow does without", err=True
+        )
+        raise typer.Exit(1)

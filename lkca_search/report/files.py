@@ -1,0 +1,34 @@
+"""A report as files: the page, figures and tables for a paper, and everything as Parquet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lkca_search.analysis.material import Material
+from lkca_search.records import write_tables
+from lkca_search.report.content import Report
+from lkca_search.report.html import to_html
+from lkca_search.report.paper import draw
+from lkca_search.storage import write_atomically
+
+PAGE = "report.html"
+
+
+def write_report(report: Report, material: Material, folder: Path) -> list[Path]:
+    """Write everything into a folder, each file atomically; return their paths, the page first."""
+    paths = []
+    for name, content in _contents(report, material):
+        write_atomically(folder / name, content)
+        paths.append(folder / name)
+    return [*paths, *map(Path, map(str, write_tables(material.trials, material.replicates, folder / "data")))]
+
+
+def _contents(report: Report, material: Material) -> Iterator[tuple[str, bytes]]:
+    trials = f"{len(material.trials)} trials and {len(material.replicates)} replicates"
+    yield PAGE, to_html(report, source=trials).encode()
+    for figure in report.figures:
+        for kind, content in draw(figure).items():
+            yield f"figures/{figure.name}.{kind}", content
+    for table in report.tables:
+        yield f"tables/{table.name}.csv", table.to_csv().encode()
+        yield f"tables/{table.name}.md", table.to_markdown().encode()
+        yield f"tables/{table.name}.tex", table.to_latex().encode()

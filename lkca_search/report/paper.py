@@ -1,0 +1,102 @@
+"""Figures as a paper prints them: PNG, SVG and PDF, one column wide, by matplotlib."""
+
+import io
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullLocator
+
+from lkca_search.report.figure import Figure, Series
+from lkca_search.report.numbers import count
+from lkca_search.report.palette import colour_of, mark_of
+
+FORMATS = ("png", "svg", "pdf")
+SIZE_INCHES = (5.0, 3.2)
+_DPI = 300
+_MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"}
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "lkca-search",  # text stays text
+}
+_NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""The same figure is the same file, whenever it is drawn."""
+
+
+def draw(figure: Figure) -> dict[str, bytes]:
+    """A figure in every format."""
+    with rc_context(_STYLE):
+        canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
+        axes = canvas.add_subplot()
+        for series in figure.series:
+            _draw_series(axes, series)
+        _dress(axes, figure)
+        return {kind: _save(canvas, kind) for kind in FORMATS}
+
+
+def _save(canvas: Canvas, kind: str) -> bytes:
+    file = io.BytesIO()
+    canvas.savefig(file, format=kind, dpi=_DPI, metadata=_NO_DATE[kind])
+    return file.getvalue()
+
+
+def _draw_series(axes: Axes, series: Series) -> None:
+    colour = colour_of(series.colour)
+    if series.kind == "band":
+        axes.fill_between(
+            series.x, _ends(series.lower, series.y), _ends(series.upper, series.y), color=colour, alpha=0.15, lw=0
+        )
+        axes.plot(series.x, series.y, color=colour, lw=1)
+    elif series.kind == "dots":
+        axes.plot(series.x, series.y, ls="", marker="o", ms=2, color=colour, alpha=0.4)
+    elif series.kind == "line":
+        axes.plot(series.x, series.y, color=colour, label=series.name)
+    else:
+        bars = [
+            [abs(end - y) for end, y in zip(_ends(ends, series.y), series.y, strict=True)]
+            for ends in (series.lower, series.upper)
+        ]
+        axes.errorbar(
+            series.x,
+            series.y,
+            yerr=bars,
+            ls="",
+            marker=_MARKS[mark_of(series.colour)],
+            ms=4,
+            color=colour,
+            elinewidth=1,
+            capsize=2,
+            label=series.name,
+        )
+
+
+def _ends(ends: tuple[float | None, ...], middle: tuple[float, ...]) -> list[float]:
+    """Ends of bars, the middle itself where there is none."""
+    return [y if end is None else end for end, y in zip(ends or (None,) * len(middle), middle, strict=True)]
+
+
+def _dress(axes: Axes, figure: Figure) -> None:
+    axes.set_xlabel(figure.x_label)
+    axes.set_ylabel(figure.y_label)
+    if figure.x_is_logarithmic:
+        axes.set_xscale("log")
+    if figure.y_is_logarithmic:
+        axes.set_yscale("log")
+    if figure.x_ticks:
+        axes.set_xticks(figure.x_ticks, [count(tick) for tick in figure.x_ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+    if figure.y_ticks:
+        axes.set_yticks(figure.y_ticks, [f"{tick:g}" for tick in figure.y_ticks])
+        axes.yaxis.set_minor_locator(NullLocator())
+    if figure.zero_line == "y":
+        axes.axhline(0, color="black", lw=0.8)
+    if figure.zero_line == "x":
+        axes.axvline(0, color="black", lw=0.8)
+    axes.legend(frameon=False, loc="best")
