@@ -49,8 +49,9 @@ def learning_curves(scarcity: Scarcity, scores: RoundScores) -> Figure:
 
 def _ticks(scores: RoundScores) -> tuple[float, ...]:
     """Marks of a logarithmic axis of errors in percent: as many as there is room for."""
-    errors = np.concatenate([np.nanmean(cell.errors, axis=1) for cell in scores.cells])
-    low, high = float(errors[errors > 0].min(initial=100.0)) / _BEYOND, _BEYOND * float(np.nanmax(errors))
+    errors = [float(np.nanmean(row)) for cell in scores.cells for row in cell.errors if np.isfinite(row).any()]
+    low = min([error for error in errors if error > 0], default=100.0) / _BEYOND
+    high = _BEYOND * max(errors)
     marks = [mark for decade in (0.01, 0.1, 1.0, 10.0) for mark in (decade, 2 * decade, 5 * decade)]
     fine = [mark for decade in (0.01, 0.1, 1.0, 10.0) for mark in (1.5 * decade, 3 * decade, 4 * decade, 7 * decade)]
     inside = [mark for mark in (*marks, 100.0) if low <= mark <= high]

@@ -1,0 +1,134 @@
+"""`report` writes a page and the files of a paper, attaches the page to the search's run, and says what is missing."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from made_records import CELL, make_record, make_search
+from mlflow import MlflowClient
+from PIL import Image
+from running import Command
+
+from lkca_search.records import Record, Score, State, read_records
+from lkca_search.search.continuation import read_spec
+from lkca_search.search.freeze import open_round
+from lkca_search.spec import ConfirmSection
+from lkca_search.storage import Home, SearchFolder, write_atomically
+
+
+def confirm(folder: SearchFolder) -> None:
+    """Leave a sealed round and its replicates, of which lkca is ahead by 20 points."""
+    sealed = open_round(
+        folder,
+        read_spec(folder),
+        ConfirmSection(draws=3, seeds=1),
+        read_records(folder),
+        test_hash="t" * 64,
+        num_trials_left=0,
+    )
+    for pick, replication in sealed.replications():
+        accuracy = 0.6 + 0.01 * replication.draw + (0.2 if "lkca" in pick.cell else 0.003 * replication.draw)
+        score = Score(num_images=100, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
+        made = make_record(1, family=pick.configuration.family)
+        record = made.model_copy(
+            update={"trial_id": replication.replicate_id, "replicate": replication, "test": score, "value": accuracy}
+        )
+        write_atomically(
+            folder.trial(record.trial_id).attempt(driver=1, attempt=1) / "record.json",
+            Record.model_validate(record.model_dump()).model_dump_json().encode(),
+        )
+
+
+@pytest.fixture
+def confirmed() -> SearchFolder:
+    records = [make_record(number, family=family) for family in ("lkca", "vit") for number in range(3)]
+    folder = make_search("made", records, "factors.data_fraction=[0.1]")
+    confirm(folder)
+    return folder
+
+
+def test_a_report_is_a_page_figures_tables_and_data(confirmed: SearchFolder, command: Command) -> None:
+    code, out, err = command("report", "made", "--no-mlflow")
+    assert (code, err) == (0, "")
+    assert isinstance(confirmed.root, Path)
+    folder = confirmed.root / "report"
+    assert "With 129 training images (10%) lkca leads vit by" in out
+    assert str(folder / "report.html") in out
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found >= {"report.html", "data/trials.parquet", "data/curves.parquet", "data/replicates.parquet"}
+    for name in ("learning_curves", "differences"):
+        assert {f"figures/{name}.{kind}" for kind in ("png", "svg", "pdf")} <= found
+        with Image.open(folder / "figures" / f"{name}.png") as image:
+            assert min(image.size) > 900
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "<svg" in (folder / "figures" / f"{name}.svg").read_text()
+    contrasts = pd.read_csv(folder / "tables" / "contrasts.csv")
+    assert contrasts["difference, points"].to_list() == pytest.approx([20 - 0.6])
+    assert contrasts["verdict"].to_list() == ["ahead"]
+    assert (folder / "tables" / "contrasts.md").read_text().startswith("| other | training images |")
+    assert r"\begin{tabular}" in (folder / "tables" / "contrasts.tex").read_text()
+    assert pq.read_table(folder / "data" / "replicates.parquet").num_rows == 6
+
+
+def test_every_number_of_the_json_can_be_traced_to_its_cells(confirmed: SearchFolder, command: Command) -> None:
+    told = json.loads(command("report", "made", "--json", "--no-mlflow").out)
+    (contrast,) = told["contrasts"]
+    assert (contrast["reference_cell"], contrast["other_cell"]) == (CELL, CELL.replace("lkca", "vit"))
+    assert contrast["paired"]["difference"]["value"] == pytest.approx(19.4)
+    assert (told["round"], contrast["verdict"]) == (1, "ahead")
+    assert Path(told["files"][0]).name == "report.html"
+
+
+def test_the_page_is_attached_to_the_run_of_the_search_with_its_key_figures(
+    confirmed: SearchFolder, command: Command
+) -> None:
+    assert command("sync", "made").code == 0
+    assert command("report", "made").code == 0
+    assert command("report", "made").code == 0, "again, as after more replicates"
+    client = MlflowClient(tracking_uri=f"sqlite:///{Home.from_environment().mlflow_database}")
+    experiment = client.get_experiment_by_name("lkca-search")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'search'")
+    assert "report.html" in {file.path for file in client.list_artifacts(run.info.run_id)}
+    attached = Path(client.download_artifacts(run.info.run_id, "report.html")).read_bytes()
+    assert attached == (Path(str(confirmed.root)) / "report" / "report.html").read_bytes()
+    assert run.data.metrics["difference lkca - vit at 129"] == pytest.approx(19.4)
+
+
+def test_a_report_that_cannot_be_attached_is_written_all_the_same(
+    confirmed: SearchFolder, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = command("report", "made")
+    assert code == 1
+    assert "MLflow has no run of this search; `sync` sends it" in err
+    assert (Path(str(confirmed.root)) / "report" / "report.html").is_file()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    code, _, err = command("report", "made")
+    assert code == 1
+    assert "not attached in MLflow" in err
+    assert "secret" not in err
+
+
+def test_a_search_that_is_not_finished_has_a_report_of_what_there_is(command: Command) -> None:
+    make_search("made", [make_record(0), make_record(1, state=State.FAIL)])
+    code, out, _ = command("report", "made", "--no-mlflow")
+    assert code == 0
+    assert "! 10 trials of the budgets are not finished: cells have not been searched equally." in out
+    assert "! Nothing is confirmed yet" in out
+
+
+def test_a_search_without_any_trial_has_a_report(command: Command) -> None:
+    make_search("made")
+    code, out, _ = command("report", "made", "--no-mlflow")
+    assert code == 0
+    assert "! 12 trials of the budgets are not finished" in out
+
+
+def test_a_round_or_a_search_that_is_not_there_is_named(confirmed: SearchFolder, command: Command) -> None:
+    code, _, err = command("report", "made", "--round", "2")
+    assert code == 2
+    assert "search 'made' has no round 2 of confirmation; its rounds: 1" in err
+    assert command("report", "other").code == 2

@@ -1,0 +1,85 @@
+"""The page holds all it needs, and nothing in a search can break out of it."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from made_material import law, make_material
+
+from lkca_search.report.content import make_report
+from lkca_search.report.html import to_html
+
+MARKUP = '</script><script>alert(1)</script>"&<b>'
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, its ids, and its scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.scripts = 0
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.scripts += tag == "script"
+        self.references += [value for name in ("src", "href", "data", "action") if (value := given.get(name))]
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return to_html(make_report(make_material(law(lead=0.02))), source="a test")
+
+
+def test_a_page_refers_to_nothing_outside(html: str) -> None:
+    page = Page(html)
+    assert all(reference.startswith(("#", "data:")) for reference in page.references)
+    for anchor in (reference for reference in page.references if reference.startswith("#")):
+        assert anchor.removeprefix("#") in page.ids
+    ours = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert "http" not in ours
+    assert "@import" not in ours
+    assert "url(" not in ours
+
+
+def test_every_id_is_there_once(html: str) -> None:
+    ids = Page(html).ids
+    assert len(ids) == len(set(ids))
+
+
+def test_a_page_is_not_large(html: str) -> None:
+    assert len(html.encode()) < 6e6
+
+
+def test_names_of_a_search_are_text_wherever_they_stand() -> None:
+    material = make_material(law(), families=("lkca", "vit"))
+    report = make_report(
+        type(material)(
+            name=MARKUP,
+            spec=material.spec,
+            trials=material.trials,
+            replicates=material.replicates,
+            rounds=material.rounds,
+        )
+    )
+    plain = to_html(make_report(material), source="")
+    html = to_html(report, source=MARKUP)
+    assert Page(html).scripts == Page(plain).scripts
+    assert "<b>" not in html.split("<main>")[0]
+    assert "&lt;/script&gt;" in html
+
+
+def test_figures_and_tables_in_the_page_are_data(html: str) -> None:
+    figures = json.loads(re.search(r"const FIGURES = (.*?); const TABLES", html).group(1))  # type: ignore[union-attr]
+    tables = json.loads(re.search(r"const TABLES = (.*?);</script>", html).group(1))  # type: ignore[union-attr]
+    ids = Page(html).ids
+    assert figures.keys() == {"learning_curves", "differences"}
+    assert figures.keys() <= set(ids)
+    assert {f"table-{name}" for name in tables} <= set(ids)
+    for figure in figures.values():
+        assert figure["data"]

@@ -1,0 +1,73 @@
+"""A table is shown, sorted and downloaded from the same fields."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from lkca_search.analysis.estimate import Estimate, Interval
+from lkca_search.report import numbers
+from lkca_search.report.table import Table, number, text
+
+TABLE = Table(
+    name="t",
+    title="A table",
+    caption="What 50% of it says: a_b & c",
+    columns=("name", "accuracy, %", "note"),
+    rows=(
+        (text("lkca | a_b"), number(84.123456, "84.1"), text("")),
+        (text("vit"), number(None, "–"), text("none, “of” it\nall")),
+    ),
+)
+
+
+def test_csv_has_numbers_in_full_and_survives_commas_and_lines() -> None:
+    rows = list(csv.reader(io.StringIO(TABLE.to_csv())))
+    assert rows == [list(TABLE.columns), ["lkca | a_b", "84.123456", ""], ["vit", "–", "none, “of” it\nall"]]
+
+
+def test_markdown_escapes_what_would_end_a_field() -> None:
+    lines = TABLE.to_markdown().splitlines()
+    assert lines[:3] == ["| name | accuracy, % | note |", "| --- | ---: | --- |", r"| lkca \| a_b | 84.1 |  |"]
+
+
+def test_latex_escapes_what_latex_would_take() -> None:
+    told = TABLE.to_latex()
+    assert r"lkca | a\_b & 84.1 &  \\" in told
+    assert r"\caption{What 50\% of it says: a\_b \& c}" in told
+    assert r"\begin{tabular}{lrl}" in told
+    assert not re.search(r"(?<!\\)[%_#$]", told.replace("$-$", ""))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (numbers.count(12345), "12,345"),
+        (numbers.points(3.14), "+3.1"),
+        (numbers.points(-0.44), "−0.4"),
+        (numbers.points(-0.04), "0.0"),
+        (
+            numbers.estimate(Estimate(value=84.16, interval=Interval(lower=81, upper=None, level=0.95))),
+            "84.2 [81.0, ∞]",
+        ),
+        (numbers.estimate(Estimate(value=84.16, reason="one draw")), "84.2"),
+        (numbers.times(0.618), "0.62"),
+        (numbers.times(1.84), "1.8"),
+        (numbers.times(14.2), "14"),
+        (numbers.p_value(None), "–"),
+        (numbers.p_value(0.00001), "< 0.0001"),
+        (numbers.p_value(0.00051), "0.0005"),
+        (numbers.p_value(0.0304), "0.030"),
+        (numbers.p_value(0.26), "0.26"),
+        (numbers.listed(["a"]), "a"),
+        (numbers.listed(["a", "b", "c"]), "a, b and c"),
+        (numbers.listed([]), ""),
+        (numbers.plural(1, "draw"), "1 draw"),
+        (numbers.plural(1200, "draw"), "1,200 draws"),
+        (numbers.human(1_030_000), "1.03M"),
+        (numbers.human(62_100_000_000_000_000), "62.1P"),
+    ],
+)
+def test_numbers_are_written_with_the_digits_they_deserve(written: str, expected: str) -> None:
+    assert written == expected
