@@ -11,21 +11,12 @@ from lkca_search.analysis.selection import selections
 from lkca_search.analysis.spending import spendings
 from lkca_search.errors import SearchError
 from lkca_search.report import figures, tables, words
-from lkca_search.report.figure import Figure
+from lkca_search.report.figure import Drawing
 from lkca_search.report.methods import Paragraph, methods
+from lkca_search.report.section import Section
 from lkca_search.report.table import Table
+from lkca_search.report.views import views_of_trials
 from lkca_search.rounds import Round
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of the report under a heading."""
-
-    name: str
-    title: str
-    paragraphs: tuple[str, ...] = ()
-    figures: tuple[Figure, ...] = ()
-    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +40,7 @@ class Report:
         return [table for section in self.sections for table in section.tables]
 
     @property
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[Drawing]:
         return [figure for section in self.sections for figure in section.figures]
 
     def key_figures(self) -> dict[str, float]:
@@ -72,6 +63,7 @@ def make_report(material: Material, *, round_number: int | None = None) -> Repor
     scores = round_scores(material, sealed) if sealed else None
     found = contrasts(scores, material.reference) if scores else ()
     summary, confirmed = _confirmed(material, scores, found) if scores and scores.cells else ([], [])
+    views = views_of_trials(material)
     budgets = Section(name="budgets", title="What was spent", tables=(tables.spending_table(spent),))
     return Report(
         search=material.name,
@@ -79,7 +71,7 @@ def make_report(material: Material, *, round_number: int | None = None) -> Repor
         headline=words.headline(found),
         summary=tuple(summary),
         missing=tuple(words.missing(material, scores, spent)),
-        sections=(*confirmed, budgets),
+        sections=(*confirmed, *views, budgets),
         methods=tuple(methods(material, scores)),
         contrasts=found,
     )

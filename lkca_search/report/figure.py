@@ -41,3 +41,26 @@ class Figure(Value):
     zero_line: Literal["x", "y"] | None = None
     """The axis whose zero is drawn across the figure."""
     series: tuple[Series, ...]
+
+
+class HeatMap(Value):
+    """A field of numbers, rows from the top, as colours with what is said of each."""
+
+    name: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    """A row of numbers each; None where there is none."""
+    texts: tuple[tuple[str, ...], ...]
+    """What is written in each field."""
+    notes: tuple[tuple[str, ...], ...]
+    """What is told of each field that is pointed at."""
+    unit: str
+    """Of the scale of colours."""
+
+
+Drawing = Figure | HeatMap

@@ -4,20 +4,23 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lkca_search.report.figure import Figure, Series
+from lkca_search.report.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.numbers import count
-from lkca_search.report.palette import colour_of, mark_of
+from lkca_search.report.palette import SCALE, colour_of, mark_of
 
 _BAND = 0.15
 """Opacity of a band."""
 _DOTS = 0.45
 
 
-def plotly_json(figure: Figure) -> str:
+def plotly_json(figure: Drawing) -> str:
     """Data and layout of a figure, as JSON; colours of text and grid are the page's to set."""
-    drawn = go.Figure(layout=_layout(figure))
-    for series in figure.series:
-        drawn.add_traces(_traces(series))
+    if isinstance(figure, HeatMap):
+        drawn = go.Figure(data=_fields(figure), layout=_map_layout(figure))
+    else:
+        drawn = go.Figure(layout=_layout(figure))
+        for series in figure.series:
+            drawn.add_traces(_traces(series))
     text: str = drawn.to_json()
     return text
 
@@ -57,6 +60,7 @@ def _traces(series: Series) -> list[Any]:
             marker={"color": colour, "size": 9, "symbol": mark_of(series.colour)},
             line={"color": colour},
             error_y=_bars(series, colour),
+            showlegend=series.kind == "points",
             **group,
             **told,
         )
@@ -87,6 +91,31 @@ def _layout(figure: Figure) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "showlegend": True,
         "hovermode": "closest",
+        "template": "none",
+    }
+
+
+def _fields(figure: HeatMap) -> Any:
+    return go.Heatmap(
+        x=figure.columns,
+        y=figure.rows,
+        z=figure.values,
+        text=figure.texts,
+        texttemplate="%{text}",
+        hovertext=figure.notes,
+        hovertemplate="%{hovertext}<extra></extra>",
+        colorscale=SCALE,
+        colorbar={"title": {"text": figure.unit}, "thickness": 12},
+        xgap=2,
+        ygap=2,
+    )
+
+
+def _map_layout(figure: HeatMap) -> dict[str, Any]:
+    return {
+        "xaxis": {"title": {"text": figure.x_label}, "type": "category"},
+        "yaxis": {"title": {"text": figure.y_label}, "type": "category", "autorange": "reversed"},
+        "margin": {"l": 70, "r": 8, "t": 8, "b": 52},
         "template": "none",
     }
 

@@ -5,6 +5,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#5
 MARKS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
 
+SCALE = "Viridis"
+"""Of heat maps: it is read in grey, too."""
+
+
 def colour_of(place: int) -> str:
     """The colour of a variant by its place."""
     return COLOURS[place % len(COLOURS)]

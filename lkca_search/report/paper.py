@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullLocator
 
-from lkca_search.report.figure import Figure, Series
+from lkca_search.report.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.numbers import count
-from lkca_search.report.palette import colour_of, mark_of
+from lkca_search.report.palette import SCALE, colour_of, mark_of
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -30,14 +30,17 @@ _NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": 
 """The same figure is the same file, whenever it is drawn."""
 
 
-def draw(figure: Figure) -> dict[str, bytes]:
+def draw(figure: Drawing) -> dict[str, bytes]:
     """A figure in every format."""
     with rc_context(_STYLE):
         canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot()
-        for series in figure.series:
-            _draw_series(axes, series)
-        _dress(axes, figure)
+        if isinstance(figure, HeatMap):
+            _draw_map(canvas, axes, figure)
+        else:
+            for series in figure.series:
+                _draw_series(axes, series)
+            _dress(axes, figure)
         return {kind: _save(canvas, kind) for kind in FORMATS}
 
 
@@ -45,6 +48,23 @@ def _save(canvas: Canvas, kind: str) -> bytes:
     file = io.BytesIO()
     canvas.savefig(file, format=kind, dpi=_DPI, metadata=_NO_DATE[kind])
     return file.getvalue()
+
+
+def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
+    values = [[float("nan") if value is None else value for value in row] for row in figure.values]
+    known = [value for row in figure.values for value in row if value is not None]
+    image = axes.imshow(values, cmap=SCALE.lower(), aspect="auto")
+    middle = (min(known) + max(known)) / 2
+    for y, row in enumerate(figure.texts):
+        for x, text in enumerate(row):
+            ink = "white" if values[y][x] < middle else "black"
+            axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=ink)
+    axes.set_xticks(range(len(figure.columns)), figure.columns)
+    axes.set_yticks(range(len(figure.rows)), figure.rows)
+    axes.set_xlabel(figure.x_label)
+    axes.set_ylabel(figure.y_label)
+    axes.grid(False)
+    canvas.colorbar(image, ax=axes, label=figure.unit)
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
@@ -57,7 +77,7 @@ def _draw_series(axes: Axes, series: Series) -> None:
     elif series.kind == "dots":
         axes.plot(series.x, series.y, ls="", marker="o", ms=2, color=colour, alpha=0.4)
     elif series.kind == "line":
-        axes.plot(series.x, series.y, color=colour, label=series.name)
+        axes.plot(series.x, series.y, color=colour)
     else:
         bars = [
             [abs(end - y) for end, y in zip(_ends(ends, series.y), series.y, strict=True)]

@@ -100,7 +100,7 @@ def test_a_search_that_is_not_confirmed_claims_nothing() -> None:
     assert report.headline == "No comparison yet"
     assert report.summary == report.contrasts == ()
     assert "Nothing is confirmed yet: there is no test accuracy in this report." in report.missing[0]
-    assert [table.name for table in report.tables] == ["budgets"]
+    assert {table.name for table in report.tables} == {"effects", "pareto", "importances", "budgets"}
     assert "test accuracy, %" not in to_html(report, source="")
 
 
@@ -147,7 +147,7 @@ def test_replicates_without_spread_do_not_become_certain() -> None:
 def test_one_family_is_shown_and_not_compared() -> None:
     report = make_report(make_material(law(), families=("lkca",)))
     assert "There is one variant only, so nothing is compared." in report.summary
-    assert [figure.name for figure in report.figures] == ["learning_curves"]
+    assert [figure.name for figure in report.figures] == ["learning_curves", "pareto_flops"]
 
 
 def test_one_size_has_no_law_and_says_why() -> None:

@@ -16,7 +16,7 @@ function draw() {
     layout.font = { color: ink, family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13 };
     for (const axis of ["xaxis", "yaxis"]) Object.assign(layout[axis], { gridcolor: line, linecolor: line, zerolinecolor: ink });
     if (narrow.matches) Object.assign(layout.margin, { l: 46, r: 6 });
-    Plotly.react(name, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: !narrow.matches,
+    Plotly.react(name, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg", filename: name } });
   }
 }

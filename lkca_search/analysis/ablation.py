@@ -1,0 +1,248 @@
+"""Ablation views of one family's trials, on validation images: what each name does, and where its best value lies.
+
+Kernel size, depth and width do not mean the same in two families, so nothing is pooled over families. A *block* is a
+combination of the levels of all other factors, the size of the data among them: what a name does is looked at within
+blocks, and the blocks are the units of its intervals.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lkca_search.analysis.bootstrap import NUM_RESAMPLES
+from lkca_search.analysis.estimate import LEVEL, Estimate
+from lkca_search.analysis.material import SIZE_NAMES, Material
+from lkca_search.analysis.replicates import ROUND_OFF
+from lkca_search.analysis.scores import PERCENT
+from lkca_search.analysis.student import standard_error, student_mean, t_quantile
+from lkca_search.configuration import Scalar
+from lkca_search.records import Record, State
+from lkca_search.value import Value
+
+MOST_LEVELS = 8
+"""Distinct values of a name beyond which they are put into bins."""
+BINS = 3
+FEWEST_BLOCKS = 2
+
+Block = tuple[tuple[str, Scalar], ...]
+
+
+class Level(Value):
+    """A value of a name, or a bin of them."""
+
+    label: str
+    place: int
+    """Its place among the levels, from the smallest."""
+
+
+class Effect(Value):
+    """What one level of a name does in one family, in points of validation accuracy."""
+
+    family: str
+    name: str
+    level: Level
+    centred: Estimate
+    """Mean over blocks of the level's mean less that of all levels in the block, each level weighing the same."""
+    against_first: Estimate | None
+    """The same against the first level, in blocks that have both: matched pairs. None for the first level itself."""
+    num_blocks: int
+    num_trials: int
+
+
+class Field(Value):
+    """One field of a name x images heat map, in percent of validation accuracy."""
+
+    family: str
+    name: str
+    level: Level
+    num_train_images: int
+    best: float
+    mean: float
+    half_width: float | None
+    """Of the 95% t interval of the mean, over trials; None for a single trial."""
+    num_trials: int
+
+
+class Optimum(Value):
+    """Where the best value of a name lies at one size of the data."""
+
+    family: str
+    name: str
+    num_train_images: int
+    best: Level
+    """Of the best trial."""
+    shares: tuple[float, ...]
+    """Of the bootstrap samples of trials, the share in which each level holds the best; by the levels' places."""
+    num_trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """All views of one name in one family."""
+
+    family: str
+    name: str
+    levels: tuple[Level, ...]
+    effects: tuple[Effect, ...]
+    fields: tuple[Field, ...]
+    optima: tuple[Optimum, ...]
+
+
+def ablations(material: Material, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
+    """Every name that takes at least two values in a family's complete trials, family by family."""
+    names = [name for name in (*material.spec.factors, *material.spec.parameters) if name not in (*SIZE_NAMES, "draw")]
+    complete = [record for record in material.trials if record.state is State.COMPLETE and record.facts]
+    families = dict.fromkeys(record.spec.configuration.family for record in complete)
+    return tuple(
+        found
+        for family in families
+        for name in names
+        if name != "family"
+        and (
+            found := _ablation(
+                material,
+                family,
+                name,
+                [record for record in complete if record.spec.configuration.family == family],
+                generator,
+            )
+        )
+    )
+
+
+def _ablation(
+    material: Material, family: str, name: str, trials: Sequence[Record], generator: np.random.Generator
+) -> Ablation | None:
+    given = [record for record in trials if getattr(record.spec.configuration, name) is not None]
+    values = [getattr(record.spec.configuration, name) for record in given]
+    if len(set(values)) < 2:
+        return None
+    placed = _levels(values)
+    levels = tuple(sorted({level.place: level for level in placed}.values(), key=lambda level: level.place))
+    pairs = list(zip(given, placed, strict=True))
+    return Ablation(
+        family=family,
+        name=name,
+        levels=levels,
+        effects=tuple(_effects(material, family, name, levels, pairs)),
+        fields=tuple(_fields(family, name, pairs)),
+        optima=tuple(_optima(family, name, levels, pairs, generator)),
+    )
+
+
+def _levels(values: Sequence[Scalar]) -> list[Level]:
+    """The level of each value: the value itself, or where there are many distinct numbers a bin of as many each."""
+    distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    if len(distinct) <= MOST_LEVELS:
+        return [Level(label=_label(value), place=distinct.index(value)) for value in values]
+    numbers = np.array([float(value) for value in values])
+    edges = np.quantile(numbers, np.linspace(0, 1, BINS + 1))
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, BINS - 1)
+    labels = [f"{edges[place]:.2g} to {edges[place + 1]:.2g}" for place in range(BINS)]
+    return [Level(label=labels[place], place=int(place)) for place in places]
+
+
+def _label(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _effects(
+    material: Material, family: str, name: str, levels: Sequence[Level], pairs: Sequence[tuple[Record, Level]]
+) -> Iterator[Effect]:
+    means = _block_means(material, name, pairs)
+    compared = {block: found for block, found in means.items() if len(found) > 1}
+    for level in levels:
+        centred = [
+            found[level.place] - float(np.mean([*found.values()]))
+            for found in compared.values()
+            if level.place in found
+        ]
+        first = [
+            found[level.place] - found[levels[0].place]
+            for found in compared.values()
+            if level.place in found and levels[0].place in found
+        ]
+        if centred:
+            yield Effect(
+                family=family,
+                name=name,
+                level=level,
+                centred=_mean(centred),
+                against_first=_mean(first) if first and level.place != levels[0].place else None,
+                num_blocks=len(centred),
+                num_trials=sum(other.place == level.place for _, other in pairs),
+            )
+
+
+def _block_means(
+    material: Material, name: str, pairs: Sequence[tuple[Record, Level]]
+) -> Mapping[Block, dict[int, float]]:
+    """Mean accuracy of each level in each block."""
+    cells = {
+        cell.key: tuple((key, value) for key, value in cell.levels.items() if key != name) for cell in material.cells
+    }
+    found: dict[Block, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record, level in pairs:
+        found[cells[record.cell]][level.place].append(_accuracy(record))
+    return {block: {place: float(np.mean(values)) for place, values in inner.items()} for block, inner in found.items()}
+
+
+def _fields(family: str, name: str, pairs: Sequence[tuple[Record, Level]]) -> Iterator[Field]:
+    grouped: dict[tuple[int, int], list[tuple[Record, Level]]] = defaultdict(list)
+    for record, level in pairs:
+        assert record.facts is not None
+        grouped[level.place, record.facts.num_train_images].append((record, level))
+    for (_, images), inner in sorted(grouped.items()):
+        values = np.array([_accuracy(record) for record, _ in inner])
+        half = t_quantile(len(values), LEVEL) * standard_error(values) if len(values) > 1 else None
+        yield Field(
+            family=family,
+            name=name,
+            level=inner[0][1],
+            num_train_images=images,
+            best=float(values.max()),
+            mean=float(values.mean()),
+            half_width=half,
+            num_trials=len(values),
+        )
+
+
+def _optima(
+    family: str,
+    name: str,
+    levels: Sequence[Level],
+    pairs: Sequence[tuple[Record, Level]],
+    generator: np.random.Generator,
+) -> Iterator[Optimum]:
+    by_size: dict[int, list[tuple[Record, Level]]] = defaultdict(list)
+    for record, level in pairs:
+        assert record.facts is not None
+        by_size[record.facts.num_train_images].append((record, level))
+    for images, inner in sorted(by_size.items()):
+        accuracies = np.array([_accuracy(record) for record, _ in inner])
+        places = np.array([level.place for _, level in inner])
+        picks = generator.integers(len(inner), size=(NUM_RESAMPLES, len(inner)))
+        best = places[picks[np.arange(NUM_RESAMPLES), accuracies[picks].argmax(axis=1)]]
+        yield Optimum(
+            family=family,
+            name=name,
+            num_train_images=images,
+            best=inner[int(accuracies.argmax())][1],
+            shares=tuple(float((best == level.place).mean()) for level in levels),
+            num_trials=len(inner),
+        )
+
+
+def _accuracy(record: Record) -> float:
+    return PERCENT * record.curve[-1].val_accuracy
+
+
+def _mean(values: Sequence[float]) -> Estimate:
+    array = np.array(values)
+    if len(array) < FEWEST_BLOCKS:
+        return Estimate(value=float(array.mean()), reason="a single block has no spread to make an interval of")
+    return student_mean(array, round_off=ROUND_OFF * PERCENT)

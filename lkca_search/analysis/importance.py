@@ -1,0 +1,87 @@
+"""How much each searched name matters within a cell, by an evaluator of Optuna that is named."""
+
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+from lkca_search.analysis.material import Material
+from lkca_search.objectives import values
+from lkca_search.records import Record, State
+from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
+from lkca_search.value import Value
+
+EVALUATOR = "fANOVA"
+"""Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance; set, since Optuna's default "
+"moves."""
+FEWEST_TRIALS = 10
+"""Complete trials of a cell below which nothing is said of importances."""
+
+
+class Importance(Value):
+    """The importances of one cell, or why there are none."""
+
+    cell: str
+    num_trials: int
+    """Complete trials; what was pruned does not count, which is a bias where a pruner was used."""
+    shares: tuple[tuple[str, float], ...]
+    """Names and shares of the variance that they explain, most first."""
+    reason: str | None = None
+
+
+def importances(material: Material, *, seed: int) -> tuple[Importance, ...]:
+    """The importance of every searched name in every cell, on the leading metric."""
+    return tuple(_importance(material, cell.key, seed) for cell in material.cells)
+
+
+def _importance(material: Material, cell: str, seed: int) -> Importance:
+    trials = [record for record in material.trials_of[cell] if record.state is State.COMPLETE]
+    names = _searched(material, trials)
+    if len(trials) < FEWEST_TRIALS:
+        reason = f"{len(trials)} complete trials, {FEWEST_TRIALS} are needed"
+        return Importance(cell=cell, num_trials=len(trials), shares=(), reason=reason)
+    if len(names) < 2:
+        return Importance(cell=cell, num_trials=len(trials), shares=(), reason="fewer than two names were searched")
+    study = _study(material, trials, names)
+    evaluator = FanovaImportanceEvaluator(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        shares = get_param_importances(study, evaluator=evaluator, params=names)
+    return Importance(cell=cell, num_trials=len(trials), shares=tuple(shares.items()))
+
+
+def _searched(material: Material, trials: Sequence[Record]) -> list[str]:
+    """Names that every trial of a cell has, and not all with the same value."""
+    found = []
+    for name, domain in material.spec.parameters.items():
+        chosen = [getattr(record.spec.configuration, name) for record in trials]
+        if not isinstance(domain, Fixed) and None not in chosen and len(set(chosen)) > 1:
+            found.append(name)
+    return found
+
+
+def _study(material: Material, trials: Sequence[Record], names: Sequence[str]) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = material.spec.search
+    study = optuna.create_study(direction=search.goals[0], storage=optuna.storages.InMemoryStorage())
+    distributions = {name: _distribution(material.spec.parameters[name]) for name in names}
+    for record in trials:
+        params = {name: getattr(record.spec.configuration, name) for name in names}
+        value = values(record, search)[0]
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
+    return study
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    match domain:
+        case Choice():
+            return CategoricalDistribution(list(domain.choice))
+        case IntRange():
+            last = domain.values()[-1]
+            return IntDistribution(domain.bounds[0], last, step=domain.step, log=domain.log)
+        case FloatRange():
+            return FloatDistribution(*domain.bounds, log=domain.log)
+        case Fixed():
+            raise AssertionError("a fixed value is not searched")

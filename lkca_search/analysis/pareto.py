@@ -1,0 +1,54 @@
+"""Pareto fronts: what accuracy a family buys with how many parameters or operations, at one size of the data."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from lkca_search.analysis.material import Material
+from lkca_search.analysis.scores import PERCENT
+from lkca_search.records import Record, State
+from lkca_search.value import Value
+
+Price = Literal["num_parameters", "flops"]
+
+
+class Offer(Value):
+    """One complete trial: an accuracy, and what it costs."""
+
+    family: str
+    trial_id: str
+    num_train_images: int
+    accuracy: float
+    """On validation images, in percent."""
+    num_parameters: int
+    flops: int
+    """Of one image's forward pass."""
+
+
+def offers(material: Material) -> tuple[Offer, ...]:
+    """Every complete trial, by size and family."""
+    found = [
+        Offer(
+            family=record.spec.configuration.family,
+            trial_id=record.trial_id,
+            num_train_images=record.facts.num_train_images,
+            accuracy=PERCENT * record.curve[-1].val_accuracy,
+            num_parameters=record.facts.num_parameters,
+            flops=record.facts.flops,
+        )
+        for record in _complete(material.trials)
+        if record.facts
+    ]
+    return tuple(sorted(found, key=lambda offer: (offer.num_train_images, offer.family, offer.trial_id)))
+
+
+def front(found: Sequence[Offer], price: Price) -> list[Offer]:
+    """The offers that no other beats in accuracy or price and equals in the other, cheapest first."""
+    best: list[Offer] = []
+    for offer in sorted(found, key=lambda offer: (getattr(offer, price), -offer.accuracy)):
+        if not best or offer.accuracy > best[-1].accuracy:
+            best.append(offer)
+    return best
+
+
+def _complete(trials: Sequence[Record]) -> list[Record]:
+    return [record for record in trials if record.state is State.COMPLETE and record.curve]

@@ -1,0 +1,265 @@
+"""The sections that rest on trials, and so on validation images: ablation, importances, Pareto fronts."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from lkca_search.analysis.ablation import Ablation, Effect, Level, Optimum, ablations
+from lkca_search.analysis.ablation import Field as MapField
+from lkca_search.analysis.importance import EVALUATOR, Importance, importances
+from lkca_search.analysis.material import Material
+from lkca_search.analysis.pareto import Offer, front, offers
+from lkca_search.report.figure import Figure, HeatMap, Series
+from lkca_search.report.numbers import NOTHING, count, human, interval, percent, plural, points
+from lkca_search.report.section import Section
+from lkca_search.report.table import Field, Table, number, text
+from lkca_search.seeds import derive_seed
+
+_Entry = tuple[float | None, str, str]
+"""A number, what is written in its field, and what is told of it."""
+_MAPPED = ("kernel_size", "depth", "width")
+"""Names that have heat maps wherever they vary; factors have them, too."""
+_VALIDATION = (
+    "All of this is of trials on validation images: it shows where the search found what, and is no test. What a "
+    "sampler "
+    "that learns tried less often, it knows less well."
+)
+
+
+def views_of_trials(material: Material) -> list[Section]:
+    """The sections for which there are complete trials."""
+    seed = derive_seed(material.spec.search.seed, "views")
+    found = ablations(material, generator=np.random.default_rng(seed))
+    offered = offers(material)
+    mapped = [each for each in found if each.name in (*_MAPPED, *material.spec.factors)]
+    sections = []
+    if found:
+        sections.append(
+            Section(
+                name="ablation",
+                title="What each name does",
+                paragraphs=(_VALIDATION,),
+                figures=tuple(figure for each in mapped for figure in _maps(each)),
+                tables=(effect_table(found),),
+            )
+        )
+    if offered:
+        sections.append(
+            Section(
+                name="costs",
+                title="Accuracy against cost",
+                figures=(pareto_figure(offered),),
+                tables=(pareto_table(offered), importance_table(importances(material, seed=seed))),
+            )
+        )
+    return sections
+
+
+def effect_table(found: Sequence[Ablation]) -> Table:
+    """What each level of each name does in each family."""
+    return Table(
+        name="effects",
+        title="Marginal effects",
+        caption=(
+            "In points of validation accuracy. Effect: the mean of a level less that of all levels of the name, within "
+            "blocks (the same levels of all other factors, the size of the data among them), averaged over blocks with "
+            "a "
+            "95% t interval over them. Against the first: the same difference to the first level, in matched blocks. "
+            "Numbers of many values are put into three bins."
+        ),
+        columns=(
+            *("family", "name", "level", "effect, points", "95% interval", "against the first", "95% interval of it"),
+            *("blocks", "trials"),
+        ),
+        rows=tuple(_effect(effect) for each in found for effect in each.effects),
+    )
+
+
+def _effect(found: Effect) -> tuple[Field, ...]:
+    first = found.against_first
+    return (
+        text(found.family),
+        text(found.name),
+        text(found.level.label),
+        number(found.centred.value, points(found.centred.value)),
+        text(interval(found.centred.interval, signed=True)),
+        number(first.value, points(first.value)) if first else text(NOTHING),
+        text(interval(first.interval, signed=True) if first else ""),
+        number(found.num_blocks, f"{found.num_blocks}"),
+        number(found.num_trials, f"{found.num_trials}"),
+    )
+
+
+def _maps(found: Ablation) -> Iterator[HeatMap]:
+    """How a name and the size of the data go together, and where the best value lies."""
+    fields = {(field.level.place, field.num_train_images): field for field in found.fields}
+    optima = {optimum.num_train_images: optimum for optimum in found.optima}
+    yield _heat_map(
+        found,
+        name="map",
+        title=f"{found.family}: {found.name} and training images",
+        caption="Best validation accuracy in percent, and of how many trials; more on pointing at it.",
+        unit="best, %",
+        entry=lambda level, images: _field_entry(fields.get((level.place, images))),
+    )
+    yield _heat_map(
+        found,
+        name="optimum",
+        title=f"{found.family}: where the best {found.name} lies",
+        caption="Share of bootstrap samples of the trials in which the best trial has this value.",
+        unit="share, %",
+        entry=lambda level, images: _share_entry(optima[images], level),
+    )
+
+
+def _heat_map(
+    found: Ablation, *, name: str, title: str, caption: str, unit: str, entry: Callable[[Level, int], _Entry]
+) -> HeatMap:
+    sizes = sorted({field.num_train_images for field in found.fields})
+    entries = [[entry(level, size) for size in sizes] for level in found.levels]
+    return HeatMap(
+        name=f"{name}_{_plain(found.family)}_{found.name}",
+        title=title,
+        caption=caption,
+        x_label="training images",
+        y_label=found.name,
+        columns=tuple(map(count, sizes)),
+        rows=tuple(level.label for level in found.levels),
+        values=tuple(tuple(value for value, _, _ in row) for row in entries),
+        texts=tuple(tuple(shown for _, shown, _ in row) for row in entries),
+        notes=tuple(tuple(note for _, _, note in row) for row in entries),
+        unit=unit,
+    )
+
+
+def _field_entry(found: MapField | None) -> _Entry:
+    if found is None:
+        return None, "", "no trial"
+    spread = "" if found.half_width is None else f" ± {percent(found.half_width)}"
+    note = (
+        f"{found.name} {found.level.label}, {count(found.num_train_images)} images: best {percent(found.best)}%, "
+        f"mean {percent(found.mean)}%{spread}, {plural(found.num_trials, 'trial')}"
+    )
+    return found.best, f"{percent(found.best)}<br>of {found.num_trials}", note
+
+
+def _share_entry(found: Optimum, level: Level) -> _Entry:
+    share = 100 * found.shares[level.place]
+    note = (
+        f"{count(found.num_train_images)} images: {found.name} {level.label} holds the best in {share:.0f}% of the "
+        f"bootstrap samples of {plural(found.num_trials, 'trial')}"
+    )
+    return share, f"{share:.0f}%", note
+
+
+def importance_table(found: Sequence[Importance]) -> Table:
+    """How much each searched name matters in each cell."""
+    names = list(dict.fromkeys(name for each in found for name, _ in each.shares))
+    return Table(
+        name="importances",
+        title=f"Importances of what was searched ({EVALUATOR})",
+        caption=(
+            f"Share of the variance of complete trials that each name explains within a cell, in percent, by "
+            f"{EVALUATOR} "
+            "(Hutter et al. 2014). Pruned trials do not count, which is a bias where a pruner was used."
+        ),
+        columns=("cell", "trials", *names, "why there is none"),
+        rows=tuple(
+            (
+                text(each.cell),
+                number(each.num_trials, f"{each.num_trials}"),
+                *(_share(dict(each.shares).get(name)) for name in names),
+                text(each.reason or ""),
+            )
+            for each in found
+        ),
+    )
+
+
+def _share(share: float | None) -> Field:
+    return text(NOTHING) if share is None else number(100 * share, percent(100 * share))
+
+
+def pareto_table(found: Sequence[Offer]) -> Table:
+    """The fronts of every size, over families."""
+    sizes = sorted({offer.num_train_images for offer in found})
+    rows = []
+    for size in sizes:
+        own = [offer for offer in found if offer.num_train_images == size]
+        for price in ("num_parameters", "flops"):
+            rows += [
+                (
+                    number(size, count(size)),
+                    text("parameters" if price == "num_parameters" else "FLOPs"),
+                    text(offer.family),
+                    text(offer.trial_id),
+                    number(offer.num_parameters, human(offer.num_parameters)),
+                    number(offer.flops, human(offer.flops)),
+                    number(offer.accuracy, percent(offer.accuracy)),
+                )
+                for offer in front(own, price)
+            ]
+    return Table(
+        name="pareto",
+        title="Pareto fronts",
+        caption=(
+            "At each size of the data the trials that no other beats in validation accuracy and in price, by "
+            "parameters "
+            "and by the FLOPs of one image's forward pass."
+        ),
+        columns=("training images", "price", "family", "trial", "parameters", "FLOPs", "validation accuracy, %"),
+        rows=tuple(rows),
+    )
+
+
+def pareto_figure(found: Sequence[Offer]) -> Figure:
+    """Accuracy against operations at the largest size, and the front of each family."""
+    size = max(offer.num_train_images for offer in found)
+    own = [offer for offer in found if offer.num_train_images == size]
+    families = list(dict.fromkeys(offer.family for offer in found))
+    return Figure(
+        name="pareto_flops",
+        title=f"Validation accuracy against operations, {count(size)} training images",
+        caption=(
+            "Every complete trial at the largest size of the data; lines join those of a family that no other of it "
+            "beats "
+            "in both. Operations are on a logarithmic axis."
+        ),
+        x_label="FLOPs of one image",
+        y_label="validation accuracy, %",
+        x_is_logarithmic=True,
+        series=tuple(
+            series
+            for place, family in enumerate(families)
+            for series in _family(place, family, [offer for offer in own if offer.family == family])
+        ),
+    )
+
+
+def _family(place: int, family: str, own: Sequence[Offer]) -> Iterator[Series]:
+    if not own:
+        return
+    best = front(own, "flops")
+    yield Series(
+        name=f"{family}, front",
+        x=tuple(float(offer.flops) for offer in best),
+        y=tuple(offer.accuracy for offer in best),
+        kind="line",
+        colour=place,
+    )
+    yield Series(
+        name=family,
+        x=tuple(float(offer.flops) for offer in own),
+        y=tuple(offer.accuracy for offer in own),
+        colour=place,
+        notes=tuple(
+            f"{offer.trial_id}: {percent(offer.accuracy)}%, {human(offer.flops)} FLOPs, "
+            f"{human(offer.num_parameters)} parameters"
+            for offer in own
+        ),
+    )
+
+
+def _plain(name: str) -> str:
+    """A name that a file can have."""
+    return "".join(mark if mark.isalnum() else "_" for mark in name)

@@ -1,0 +1,183 @@
+"""Ablation views find effects that were put there, within blocks, and say how surely."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from made_material import images_of, law, make_material
+from made_records import make_result
+
+from lkca_search.analysis.ablation import Ablation, ablations
+from lkca_search.analysis.importance import EVALUATOR, importances
+from lkca_search.analysis.material import Material
+from lkca_search.analysis.pareto import front, offers
+from lkca_search.records import Record, State
+
+SIZES = (0.02, 0.1, 0.5)
+PARAMETERS = {
+    "patch_size": {"value": 2},
+    "kernel_size": {"choice": (3, 5, 7), "when": {"family": ("lkca",)}},
+    "depth": {"int": (2, 4)},
+    "learning_rate": {"float": (1e-4, 1e-2), "log": True},
+}
+Truth = Callable[[Mapping[str, Any], int, np.random.Generator], float]
+"""Validation accuracy of a configuration and its number of images."""
+
+
+def searched(truth: Truth, *, trials: int = 12, seed: int = 0) -> Material:
+    """A search whose trials draw every name evenly, and have accuracies by a known rule."""
+    generator = np.random.default_rng(seed)
+    material = make_material(
+        None, fractions=SIZES, trials=trials, parameters=PARAMETERS, search={"trials_per_cell": trials}
+    )
+    made = [_draw(record, truth, generator) for record in material.trials]
+    return Material(name="made", spec=material.spec, trials=made, replicates=[], rounds=[])
+
+
+def _draw(record: Record, truth: Truth, generator: np.random.Generator) -> Record:
+    given = record.spec.configuration
+    chosen = {
+        "kernel_size": int(generator.choice([3, 5, 7])) if given.family == "lkca" else None,
+        "depth": 2 + record.number % 3,
+        "learning_rate": float(10 ** generator.uniform(-4, -2)),
+    }
+    configuration = given.model_copy(update=chosen)
+    accuracy = truth(configuration.model_dump(), images_of(configuration), generator)
+    spec = record.spec.model_copy(update={"configuration": configuration})
+    curve = (make_result(10, accuracy / 2), make_result(20, accuracy))
+    return record.model_copy(update={"spec": spec, "curve": curve, "value": accuracy})
+
+
+def base(images: int) -> float:
+    return 0.3 + 0.04 * float(np.log(images))
+
+
+def find(found: tuple[Ablation, ...], family: str, name: str) -> Ablation:
+    (ablation,) = (each for each in found if (each.family, each.name) == (family, name))
+    return ablation
+
+
+def views(material: Material) -> tuple[Ablation, ...]:
+    return ablations(material, generator=np.random.default_rng(1))
+
+
+def test_an_effect_is_found_whatever_the_size_of_the_data_does() -> None:
+    material = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
+    effects = {effect.level.label: effect for effect in find(views(material), "lkca", "depth").effects}
+    assert {label: effect.centred.value for label, effect in effects.items()} == pytest.approx(
+        {"2": -5, "3": 0, "4": 5}
+    )
+    assert effects["4"].against_first is not None
+    assert effects["4"].against_first.value == pytest.approx(10)
+    assert effects["2"].against_first is None
+    assert {effect.num_blocks for effect in effects.values()} == {len(SIZES)}
+    assert {effect.num_trials for effect in effects.values()} == {12}
+
+
+def test_effects_are_of_one_family_alone() -> None:
+    material = searched(
+        lambda chosen, images, _: base(images) + (0.05 if chosen["family"] == "lkca" else -0.05) * (chosen["depth"] - 3)
+    )
+    found = views(material)
+    assert find(found, "lkca", "depth").effects[-1].centred.value == pytest.approx(5)
+    assert find(found, "vit", "depth").effects[-1].centred.value == pytest.approx(-5)
+    assert ("vit", "kernel_size") not in {(each.family, each.name) for each in found}
+
+
+def test_an_interval_of_an_effect_covers_it_as_often_as_it_says() -> None:
+    covered, count = 0, 200
+    for seed in range(count):
+        noisy = searched(
+            lambda chosen, images, generator: base(images) + 0.02 * (chosen["depth"] - 3) + generator.normal(0, 0.02),
+            trials=6,
+            seed=seed,
+        )
+        interval = find(views_of_depth(noisy), "lkca", "depth").effects[-1].centred.interval
+        assert interval is not None
+        covered += interval.contains(2.0)
+    assert 0.90 <= covered / count <= 0.99
+
+
+def views_of_depth(material: Material) -> tuple[Ablation, ...]:
+    """Without the bootstrap of other names, which takes time."""
+    slim = [record for record in material.trials if record.spec.configuration.family == "lkca"]
+    names = {"depth": material.spec.parameters["depth"]}
+    spec = material.spec.model_copy(update={"parameters": names})
+    return views(Material(name="made", spec=spec, trials=slim, replicates=[], rounds=[]))
+
+
+def test_numbers_of_many_values_are_put_into_bins_of_as_many_trials() -> None:
+    material = searched(lambda chosen, images, _: base(images) + 0.01 * np.log10(chosen["learning_rate"]))
+    effects = find(views(material), "lkca", "learning_rate").effects
+    assert [effect.num_trials for effect in effects] == [12, 12, 12]
+    values = [effect.centred.value for effect in effects]
+    assert values == sorted(values)
+    assert " to " in effects[0].level.label
+
+
+def test_fields_hold_best_mean_spread_and_number_of_their_trials() -> None:
+    material = searched(lambda chosen, images, generator: base(images) + generator.normal(0, 0.02))
+    fields = find(views(material), "lkca", "depth").fields
+    assert len(fields) == 3 * len(SIZES)
+    for field in fields:
+        own = [
+            100 * record.curve[-1].val_accuracy
+            for record in material.trials
+            if record.spec.configuration.family == "lkca"
+            and record.spec.configuration.depth == int(field.level.label)
+            and images_of(record.spec.configuration) == field.num_train_images
+        ]
+        assert (field.best, field.mean, field.num_trials) == pytest.approx((max(own), np.mean(own), 4))
+        assert field.half_width == pytest.approx(3.182 * np.std(own, ddof=1) / 2, rel=1e-3)
+
+
+def test_where_the_best_value_lies_moves_with_the_images_as_it_does() -> None:
+    def truth(chosen: Mapping[str, Any], images: int, generator: np.random.Generator) -> float:
+        target = {360: 2, 1800: 3, 9000: 4}[images]
+        return base(images) - 0.05 * abs(chosen["depth"] - target)
+
+    optima = find(views(searched(truth)), "vit", "depth").optima
+    assert [optimum.best.label for optimum in optima] == ["2", "3", "4"]
+    for place, optimum in enumerate(optima):
+        assert sum(optimum.shares) == pytest.approx(1)
+        assert optimum.shares[place] > 0.95
+    flat = find(views(searched(lambda chosen, images, generator: generator.uniform(0.4, 0.6))), "vit", "depth").optima
+    assert max(max(optimum.shares) for optimum in flat) < 0.95
+
+
+def test_trials_that_failed_or_were_pruned_count_for_nothing() -> None:
+    material = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
+    spoiled = [
+        record.model_copy(update={"state": State.PRUNED, "curve": record.curve[:1]})
+        if record.number % 3 == 2
+        else record
+        for record in material.trials
+    ]
+    found = views(Material(name="made", spec=material.spec, trials=spoiled, replicates=[], rounds=[]))
+    assert [level.label for level in find(found, "lkca", "depth").levels] == ["2", "3"]
+
+
+def test_importances_name_what_matters_and_refuse_few_trials() -> None:
+    material = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3), trials=30)
+    for each in importances(material, seed=0):
+        assert dict(each.shares)["depth"] > 0.9
+        assert sum(share for _, share in each.shares) == pytest.approx(1)
+    assert EVALUATOR == "fANOVA"
+    few = importances(searched(lambda chosen, images, _: 0.5, trials=6), seed=0)
+    assert {each.reason for each in few} == {"6 complete trials, 10 are needed"}
+
+
+def test_a_front_has_what_no_other_beats() -> None:
+    material = make_material(law())
+    offered = [
+        offer.model_copy(update={"num_parameters": size, "accuracy": accuracy})
+        for offer, (size, accuracy) in zip(
+            offers(material), [(10, 50.0), (20, 49.0), (20, 60.0), (30, 60.0), (40, 70.0), (40, 65.0)], strict=False
+        )
+    ]
+    assert [(offer.num_parameters, offer.accuracy) for offer in front(offered, "num_parameters")] == [
+        (10, 50.0),
+        (20, 60.0),
+        (40, 70.0),
+    ]
