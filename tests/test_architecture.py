@@ -43,7 +43,7 @@ THIRD_PARTY = {
     "markupsafe": ["report/html.py"],
     "matplotlib": ["report/paper.py"],
     "mlflow": ["tracking"],
-    "numpy": ["data", "analysis", "training/testing.py", "report/figures.py"],
+    "numpy": ["data", "analysis", "report", "training/testing.py"],
     "optuna": ["search/studies.py", "analysis"],
     "pathspec": ["search/shipment.py"],
     "plotly": ["report/html.py", "report/interactive.py"],

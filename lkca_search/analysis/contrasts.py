@@ -1,6 +1,6 @@
 """Contrasts: the reference against every other variant at each size of the data, corrected for how many there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from lkca_search.analysis.estimate import LEVEL, Refusal
@@ -49,13 +49,20 @@ class Contrast(Value):
 def contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
     """Every contrast for which a pair of replicates is there, variant by variant, from few images to many."""
     pairs = list(_pairs(scores, reference))
+    return contrast(pairs, names=[(ours.variant.label, theirs.variant.label) for ours, theirs in pairs])
+
+
+def contrast(
+    pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]]
+) -> tuple[Contrast, ...]:
+    """The contrast of each pair of cells, corrected for all of them; `names` are what the two sides are called."""
     found = [paired_difference(ours.accuracies, theirs.accuracies) for ours, theirs in pairs]
     adjusted = holm([each.p_value for each in found])
     num_tested = sum(p is not None for p in adjusted)
     return tuple(
         Contrast(
-            reference=ours.variant.label,
-            other=theirs.variant.label,
+            reference=reference,
+            other=other,
             reference_cell=ours.cell,
             other_cell=theirs.cell,
             num_train_images=ours.num_train_images,
@@ -64,7 +71,7 @@ def contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
             improvement=probability_of_improvement(ours.accuracies, theirs.accuracies),
             advice=_advice(ours, theirs, num_tested),
         )
-        for (ours, theirs), paired, p in zip(pairs, found, adjusted, strict=True)
+        for (ours, theirs), (reference, other), paired, p in zip(pairs, names, found, adjusted, strict=True)
     )
 
 
@@ -74,11 +81,12 @@ def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores
             continue
         for theirs in scores.of_variant(variant):
             ours = scores.at(reference, theirs.num_train_images)
-            if ours is not None and _has_a_pair(ours, theirs):
+            if ours is not None and has_a_pair(ours, theirs):
                 yield ours, theirs
 
 
-def _has_a_pair(ours: CellScores, theirs: CellScores) -> bool:
+def has_a_pair(ours: CellScores, theirs: CellScores) -> bool:
+    """Whether any replicate of one has a partner in the other."""
     difference = ours.accuracies - theirs.accuracies
     return bool((difference == difference).any())  # not NaN
 

@@ -1,6 +1,6 @@
 """The scores of a round: test accuracies of replicates by cell, draw and seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,10 @@ class CellScores:
     def errors(self) -> Floats:
         """Test error in percent, (draws, seeds)."""
         return PERCENT - self.accuracies
+
+    def on(self, accuracies: Floats) -> "CellScores":
+        """The same cell with other test accuracies, (draws, seeds)."""
+        return replace(self, accuracies=accuracies)
 
     @property
     def num_missing(self) -> int:

@@ -1,22 +1,26 @@
-"""The command that answers: report."""
+"""Commands that answer: report, compare."""
 
 import os
+from collections.abc import Mapping
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.output import Json
+from lkca_search.cli.output import Json, echo_rows
 from lkca_search.errors import UserError
 from lkca_search.storage import Home, SearchFolder
 
 if TYPE_CHECKING:
+    from lkca_search.analysis.contrasts import Contrast
     from lkca_search.report.content import Report
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     app.command()(report)
+    app.command()(compare)
 
 
 def report(
@@ -51,6 +55,29 @@ def report(
         _attach(made, folder, home, paths[0])
 
 
+def compare(
+    one: Annotated[str, typer.Argument(help="Name of a search.")],
+    other: Annotated[str, typer.Argument(help="Name of the search that it is held against.")],
+    json: Json = False,
+) -> None:
+    """Compare two confirmed searches in every cell that both have: replicates paired by images and seed."""
+    from lkca_search.analysis.comparison import compare as hold_against
+    from lkca_search.analysis.material import read_material
+    from lkca_search.report.contrast_tables import comparison_table
+
+    home = Home.from_environment()
+    found = hold_against(*(read_material(home.started_search(name)) for name in (one, other)))
+    if json:
+        _echo({"contrasts": [_contrast(each) for each in found.contrasts], "left_out": found.left_out})
+        return
+    if found.contrasts:
+        table = comparison_table(found.contrasts, one, other)
+        echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
+        typer.echo(f"\n{table.caption}")
+    for reason in found.left_out:
+        typer.echo(f"! {reason}")
+
+
 def _own_folder(folder: SearchFolder) -> Path:
     if not isinstance(folder.root, Path):
         raise UserError(f"a report is written to disk, and the search lies in {folder.root}: give a folder by --to")
@@ -65,19 +92,25 @@ def _show(made: "Report", paths: list[Path]) -> None:
     typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files beside it: figures/, tables/, data/")
 
 
-def _echo_json(made: "Report", paths: list[Path]) -> None:
-    from json import dumps
+def _echo(value: Mapping[str, object]) -> None:
+    typer.echo(dumps(value, indent=1))
 
+
+def _contrast(found: "Contrast") -> dict[str, object]:
+    return {**found.model_dump(mode="json"), "verdict": found.verdict}
+
+
+def _echo_json(made: "Report", paths: list[Path]) -> None:
     value = {
         "search": made.search,
         "round": made.round,
         "headline": made.headline,
         "summary": made.summary,
         "missing": made.missing,
-        "contrasts": [{**each.model_dump(mode="json"), "verdict": each.verdict} for each in made.contrasts],
+        "contrasts": [_contrast(each) for each in made.contrasts],
         "files": [str(path) for path in paths],
     }
-    typer.echo(dumps(value, indent=1))
+    _echo(value)
 
 
 def _attach(made: "Report", folder: SearchFolder, home: Home, page: Path) -> None:

@@ -11,6 +11,7 @@ from lkca_search.analysis.selection import selections
 from lkca_search.analysis.spending import spendings
 from lkca_search.errors import SearchError
 from lkca_search.report import figures, tables, words
+from lkca_search.report.contrast_tables import contrast_table
 from lkca_search.report.figure import Drawing
 from lkca_search.report.methods import Paragraph, methods
 from lkca_search.report.section import Section
@@ -95,7 +96,7 @@ def _confirmed(material: Material, scores: RoundScores, found: Sequence[Contrast
                     name="contrasts",
                     title=f"{name} against the others",
                     figures=(figures.differences(found, scores, name),),
-                    tables=(tables.contrast_table(found, name),),
+                    tables=(contrast_table(found, name),),
                 )
             ]
             if found

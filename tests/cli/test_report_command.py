@@ -132,3 +132,20 @@ def test_a_round_or_a_search_that_is_not_there_is_named(confirmed: SearchFolder,
     assert code == 2
     assert "search 'made' has no round 2 of confirmation; its rounds: 1" in err
     assert command("report", "other").code == 2
+
+
+def test_two_searches_are_compared_in_the_cells_that_both_confirmed(confirmed: SearchFolder, command: Command) -> None:
+    records = [make_record(number, family=family, search="other") for family in ("lkca", "vit") for number in range(3)]
+    confirm(make_search("other", records, "factors.data_fraction=[0.1]"))
+    code, out, _ = command("compare", "made", "other")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["cell", "training", "images", *out.splitlines()[0].split()[3:]]
+    assert f"{CELL} " in out
+    told = json.loads(command("compare", "made", "other", "--json").out)
+    assert [each["paired"]["difference"]["value"] for each in told["contrasts"]] == [0, 0]
+    assert {each["verdict"] for each in told["contrasts"]} == {"undecided"}
+    assert told["left_out"] == []
+    make_search("bare")
+    code, _, err = command("compare", "made", "bare")
+    assert code == 2
+    assert "search 'bare' is not confirmed: there is no test accuracy to compare" in err

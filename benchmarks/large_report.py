@@ -1,0 +1,89 @@
+"""How long does the report of a large search take, and how large is it?
+
+Question:  10,000 trials of 20 results each, in 24 cells, confirmed by 5 draws x 2 seeds: is the report there within
+           60 s and under 15 MB, and how does reading the records compare with pandas reading the same from Parquet?
+Command:   python benchmarks/large_report.py [--trials 10000]
+Expected:  a table; exit code 1 if it takes longer or is larger.
+
+The records are made, not trained, and lie in a search's folder as a search leaves them.
+`report` is a process of its own.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from made_material import law, make_material
+from made_records import make_result
+from rich.console import Console
+from rich.table import Table
+
+from lkca_search.records import read_records
+from lkca_search.report.files import PAGE
+from lkca_search.rounds import round_file
+from lkca_search.storage import Home, SearchFolder
+
+FAMILIES = ("lkca", "vit", "convmixer", "resnet")
+FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+NUM_RESULTS = 20
+MOST_SECONDS, MOST_BYTES = 60.0, 15_000_000
+
+
+def leave_search(folder: SearchFolder, num_trials: int) -> None:
+    """Leave the records of a search of so many trials, its round and its replicates."""
+    a_cell = num_trials // (len(FAMILIES) * len(FRACTIONS))
+    material = make_material(
+        law(lead=0.01), families=FAMILIES, fractions=FRACTIONS, trials=a_cell, search={"trials_per_cell": a_cell}
+    )
+    assert isinstance(folder.root, Path)
+    (folder.root / "rounds").mkdir(parents=True)
+    folder.root.joinpath("spec.json").write_text(material.spec.model_dump_json(by_alias=True))
+    for sealed in material.rounds:
+        (folder.root / "rounds" / round_file(sealed.number)).write_text(sealed.model_dump_json())
+    curve = tuple(make_result(step, 0.5 + step / 1000) for step in range(1, NUM_RESULTS))
+    for record in (*material.trials, *material.replicates):
+        whole = record.model_copy(update={"curve": (*curve, record.curve[-1])})
+        attempt = folder.root / "trials" / record.trial_id / "attempt-0001-0001"
+        attempt.mkdir(parents=True)
+        (attempt / "record.json").write_text(whole.model_dump_json())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        folder = Home(root=Path(root)).search("large")
+        leave_search(folder, options.trials)
+        begun = time.perf_counter()
+        num_trials = len(read_records(folder))
+        reading = time.perf_counter() - begun
+        command = [sys.executable, "-m", "lkca_search", "report", "large", "--no-mlflow"]
+        begun = time.perf_counter()
+        subprocess.run(command, env={**os.environ, "LKCA_SEARCH_HOME": root}, check=True, stdout=subprocess.DEVNULL)
+        whole = time.perf_counter() - begun
+        report = Path(str(folder.root)) / "report"
+        begun = time.perf_counter()
+        for name in ("trials", "curves"):
+            pd.read_parquet(report / "data" / f"{name}.parquet")
+        pandas = time.perf_counter() - begun
+        page = (report / PAGE).stat().st_size
+    table = Table("what", "measured", "allowed", title=f"{num_trials:,} trials of {NUM_RESULTS} results")
+    table.add_row("report, s", f"{whole:.1f}", f"{MOST_SECONDS:g}")
+    table.add_row("of it reading the records, s", f"{reading:.1f}", "")
+    table.add_row("pandas, the same from Parquet, s", f"{pandas:.2f}", "")
+    table.add_row("ratio of the report to pandas", f"{whole / pandas:.0f}", "")
+    table.add_row("page, MB", f"{page / 1e6:.1f}", f"{MOST_BYTES / 1e6:g}")
+    Console(width=100).print(table)
+    return 0 if whole <= MOST_SECONDS and page <= MOST_BYTES else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Two searches are compared where, and only where, their replicates trained on the same images with the same seeds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from made_material import Accuracy, law, make_material
+
+from lkca_search.analysis.comparison import compare
+from lkca_search.analysis.material import Material
+from lkca_search.errors import SearchError
+
+
+def better(points: float) -> Accuracy:
+    """The same trainings, so many points above."""
+    return lambda *where: law()(*where) + points / 100  # type: ignore[operator]
+
+
+def changed(material: Material, **changes: Any) -> Material:
+    fields = ("name", "spec", "trials", "replicates", "rounds")
+    return Material(**{**{name: getattr(material, name) for name in fields}, **changes})
+
+
+def on_other_images(material: Material, facts: Mapping[str, Any] | None = None, seed: int = 0) -> Material:
+    replicates = [
+        record.model_copy(
+            update={
+                "facts": record.facts.model_copy(update=facts or {}) if record.facts else None,
+                "spec": record.spec.model_copy(update={"seed": record.spec.seed + seed}),
+            }
+        )
+        for record in material.replicates
+    ]
+    return changed(material, replicates=replicates)
+
+
+def test_the_difference_is_that_of_the_replicates_in_every_cell() -> None:
+    one, other = changed(make_material(better(3.0)), name="one"), changed(make_material(law()), name="other")
+    found = compare(one, other)
+    assert len(found.contrasts) == 10
+    assert found.left_out == ()
+    for each in found.contrasts:
+        assert (each.reference, each.other) == ("one", "other")
+        assert each.reference_cell == each.other_cell
+        assert each.paired.difference.value == pytest.approx(3.0)
+        assert each.paired.num_pairs == 10
+
+
+def test_further_draws_and_seeds_of_one_search_are_left_out() -> None:
+    found = compare(make_material(better(3.0), draws=7, seeds=1), make_material(law(), draws=5, seeds=3))
+    assert {each.paired.num_pairs for each in found.contrasts} == {5}
+
+
+@pytest.mark.parametrize("changes", [{"facts": {"subset_hash": "x" * 64}}, {"seed": 1}])
+def test_other_images_or_seeds_are_no_pairs(changes: dict[str, Any]) -> None:
+    found = compare(make_material(law()), on_other_images(make_material(law()), **changes))
+    assert found.contrasts == ()
+    assert len(found.left_out) == 10
+    assert "no replicate of one trained on the same images with the same seed" in found.left_out[0]
+
+
+def test_cells_of_one_search_alone_are_named() -> None:
+    one = changed(make_material(law(), families=("lkca", "vit")), name="one")
+    other = changed(make_material(law(), families=("vit", "resnet")), name="other")
+    found = compare(one, other)
+    assert {each.reference_cell.split(",")[0] for each in found.contrasts} == {"family=vit"}
+    assert sum("only one has confirmed it" in reason for reason in found.left_out) == 5
+    assert sum("only other has confirmed it" in reason for reason in found.left_out) == 5
+
+
+def test_what_is_not_confirmed_or_tested_on_other_images_is_refused() -> None:
+    with pytest.raises(SearchError, match="search 'made' is not confirmed"):
+        compare(make_material(law()), make_material(None))
+    material = make_material(law())
+    other = changed(material, rounds=[material.rounds[0].model_copy(update={"test_hash": "x" * 64})])
+    with pytest.raises(SearchError, match="were tested on other images, so they cannot be compared"):
+        compare(material, other)
