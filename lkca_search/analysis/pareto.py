@@ -1,4 +1,4 @@
-"""Pareto fronts: what accuracy a family buys with how many parameters or operations, at one size of the data."""
+"""Pareto fronts: what accuracy is bought with how many parameters, operations or training images."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,7 +8,7 @@ from lkca_search.analysis.scores import PERCENT
 from lkca_search.records import Record, State
 from lkca_search.value import Value
 
-Price = Literal["num_parameters", "flops"]
+Price = Literal["num_parameters", "flops", "num_train_images"]
 
 
 class Offer(Value):

@@ -11,6 +11,7 @@ from lkca_search.analysis.material import Material
 from lkca_search.analysis.pareto import Offer, front, offers
 from lkca_search.report.figure import Figure, HeatMap, Series
 from lkca_search.report.numbers import NOTHING, count, human, interval, percent, plural, points
+from lkca_search.report.search_length import best_of_k_table
 from lkca_search.report.section import Section
 from lkca_search.report.table import Field, Table, number, text
 from lkca_search.seeds import derive_seed
@@ -33,6 +34,7 @@ def views_of_trials(material: Material) -> list[Section]:
     offered = offers(material)
     mapped = [each for each in found if each.name in (*_MAPPED, *material.spec.factors)]
     sections = []
+    length = best_of_k_table(material)
     if found:
         sections.append(
             Section(
@@ -49,7 +51,11 @@ def views_of_trials(material: Material) -> list[Section]:
                 name="costs",
                 title="Accuracy against cost",
                 figures=(pareto_figure(offered),),
-                tables=(pareto_table(offered), importance_table(importances(material, seed=seed))),
+                tables=(
+                    pareto_table(offered),
+                    importance_table(importances(material, seed=seed)),
+                    *([length] if length else []),
+                ),
             )
         )
     return sections
@@ -181,34 +187,33 @@ def _share(share: float | None) -> Field:
 
 
 def pareto_table(found: Sequence[Offer]) -> Table:
-    """The fronts of every size, over families."""
-    sizes = sorted({offer.num_train_images for offer in found})
-    rows = []
-    for size in sizes:
+    """The fronts of every size, over families, and that of images over all sizes."""
+    rows = [_offer("training images", offer) for offer in front(found, "num_train_images")]
+    for size in sorted({offer.num_train_images for offer in found}):
         own = [offer for offer in found if offer.num_train_images == size]
-        for price in ("num_parameters", "flops"):
-            rows += [
-                (
-                    number(size, count(size)),
-                    text("parameters" if price == "num_parameters" else "FLOPs"),
-                    text(offer.family),
-                    text(offer.trial_id),
-                    number(offer.num_parameters, human(offer.num_parameters)),
-                    number(offer.flops, human(offer.flops)),
-                    number(offer.accuracy, percent(offer.accuracy)),
-                )
-                for offer in front(own, price)
-            ]
+        rows += [_offer("parameters", offer) for offer in front(own, "num_parameters")]
+        rows += [_offer("FLOPs", offer) for offer in front(own, "flops")]
     return Table(
         name="pareto",
         title="Pareto fronts",
         caption=(
-            "At each size of the data the trials that no other beats in validation accuracy and in price, by "
-            "parameters "
-            "and by the FLOPs of one image's forward pass."
+            "The trials that no other beats in validation accuracy and in price. By training images: of all trials; by "
+            "parameters and by the FLOPs of one image's forward pass: of those with as many training images."
         ),
-        columns=("training images", "price", "family", "trial", "parameters", "FLOPs", "validation accuracy, %"),
+        columns=("price", "training images", "family", "trial", "parameters", "FLOPs", "validation accuracy, %"),
         rows=tuple(rows),
+    )
+
+
+def _offer(price: str, offer: Offer) -> tuple[Field, ...]:
+    return (
+        text(price),
+        number(offer.num_train_images, count(offer.num_train_images)),
+        text(offer.family),
+        text(offer.trial_id),
+        number(offer.num_parameters, human(offer.num_parameters)),
+        number(offer.flops, human(offer.flops)),
+        number(offer.accuracy, percent(offer.accuracy)),
     )
 
 

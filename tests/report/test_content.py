@@ -238,3 +238,13 @@ def test_key_figures_have_names_that_mlflow_takes() -> None:
 
 def vars_of(material: object) -> dict[str, object]:
     return {name: getattr(material, name) for name in ("name", "spec", "trials", "replicates", "rounds")}
+
+
+def test_the_expected_best_of_k_is_for_samplers_that_do_not_learn() -> None:
+    learned = make_report(make_material(law()))
+    assert "best_of_k" not in {table.name for table in learned.tables}
+    material = make_material(law(), search={"trials_per_cell": 3, "sampler": "random"})
+    (table,) = (table for table in make_report(material).tables if table.name == "best_of_k")
+    assert table.columns == ("cell", "complete trials", "k = 1", "k = 2", "k = 3")
+    for row in table.rows:
+        assert [field.number for field in row[1:]] == pytest.approx([3, 50, (60 + 60 + 50) / 3, 60])
