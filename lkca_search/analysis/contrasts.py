@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from lkca_search.analysis.estimate import LEVEL, Refusal
+import numpy as np
+
+from lkca_search.analysis.estimate import LEVEL, Estimate, Refusal
 from lkca_search.analysis.holm import holm
 from lkca_search.analysis.improvement import Improvement, probability_of_improvement
 from lkca_search.analysis.material import Variant
-from lkca_search.analysis.paired import PairedDifference, paired_difference
+from lkca_search.analysis.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.power import Advice, advise
 from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.seeds import derive_seed
 from lkca_search.value import Value
 
 Verdict = Literal["ahead", "behind", "undecided", "untested"]
@@ -30,6 +33,8 @@ class Contrast(Value):
     num_train_images: int
     paired: PairedDifference
     """Reference - other; its interval is of this contrast alone."""
+    bootstrap: Estimate
+    """The same difference with the interval of a hierarchical bootstrap, which assumes no normality."""
     adjusted_p: float | None
     """By Holm, over all contrasts of the round that were tested; None for a single draw."""
     improvement: Improvement
@@ -67,6 +72,11 @@ def contrast(
             other_cell=theirs.cell,
             num_train_images=ours.num_train_images,
             paired=paired,
+            bootstrap=bootstrap_difference(
+                ours.accuracies,
+                theirs.accuracies,
+                generator=np.random.default_rng(derive_seed("bootstrap", ours.cell, theirs.cell)),
+            ),
             adjusted_p=p,
             improvement=probability_of_improvement(ours.accuracies, theirs.accuracies),
             advice=_advice(ours, theirs, num_tested),

@@ -22,14 +22,24 @@ def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
         title=f"{reference} against the others",
         caption=(
             f"Differences in points of test accuracy, {reference} less the other, paired by draw and seed, with 95% t "
-            "intervals over draws, each of its own contrast. p: two-sided, by t over draws; corrected by Holm over all "
+            "intervals over draws, each of its own contrast; the bootstrap over draws and seeds is a check on these. "
+            "p: two-sided, by t over draws; corrected by Holm over all "
             "contrasts of this table that were tested, and ahead or behind where that is at most 0.05. P(better): "
             f"probability that a training of {reference} beats one of the other on the same draw. More draws: how many "
             f"would resolve {RESOLVED:g} points with a power of 80% in a test corrected for all contrasts; with few "
             "draws at hand this number is known badly."
         ),
         columns=(
-            *("other", "training images", "difference, points", "95% interval", "verdict", "p", "p, Holm"),
+            *(
+                "other",
+                "training images",
+                "difference, points",
+                "95% interval",
+                "verdict",
+                "95% bootstrap",
+                "p",
+                "p, Holm",
+            ),
             *("P(better), %", "95% interval of P", f"more draws for {RESOLVED:g} points"),
         ),
         rows=tuple(_contrast(each) for each in contrasts),
@@ -59,6 +69,7 @@ def _contrast(found: Contrast) -> tuple[Field, ...]:
         number(difference.value, points(difference.value)),
         text(interval(difference.interval, signed=True) or difference.reason or ""),
         text(_VERDICTS[found.verdict]),
+        text(interval(found.bootstrap.interval, signed=True)),
         number(found.paired.p_value, p_value(found.paired.p_value)),
         number(found.adjusted_p, p_value(found.adjusted_p)),
         number(100 * better.value, percent(100 * better.value)),

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from lkca_search.analysis.estimate import Estimate, Refusal
+from lkca_search.analysis.interquartile_mean import interquartile_mean
 from lkca_search.analysis.material import Material
 from lkca_search.analysis.scarcity import CurveContrast, Scarcity, VariantCurve
 from lkca_search.analysis.scores import RoundScores
@@ -22,6 +25,7 @@ from lkca_search.report.numbers import (
     times_interval,
 )
 from lkca_search.report.table import Field, Table, number, text
+from lkca_search.seeds import derive_seed
 
 
 def accuracies(scores: RoundScores) -> Table:
@@ -29,12 +33,15 @@ def accuracies(scores: RoundScores) -> Table:
     rows = []
     for cell in scores.cells:
         found = accuracy(cell)
+        generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
+        middle = interquartile_mean(cell.accuracies, generator=generator)
         rows.append(
             (
                 text(cell.variant.label),
                 number(cell.num_train_images, count(cell.num_train_images)),
                 _percent(found),
                 text(interval(found.interval) or found.reason or ""),
+                number(middle.value, estimate(middle)),
                 number(cell.accuracies.size - cell.num_missing, f"{cell.accuracies.size - cell.num_missing}"),
                 text(_missing(cell.num_missing, cell.num_failed)),
             )
@@ -42,8 +49,15 @@ def accuracies(scores: RoundScores) -> Table:
     return Table(
         name="accuracies",
         title="Test accuracy",
-        caption="Test accuracy in percent: mean over draws of the mean over seeds, with its 95% t interval over draws.",
-        columns=("variant", "training images", "test accuracy, %", "95% interval", "replicates", "missing"),
+        caption=(
+            "Test accuracy in percent: mean over draws of the mean over seeds, with its 95% t interval over draws; and "
+            "the "
+            "interquartile mean of all replicates, with its 95% bootstrap interval over draws."
+        ),
+        columns=(
+            *("variant", "training images", "test accuracy, %", "95% interval", "interquartile mean, %"),
+            *("replicates", "missing"),
+        ),
         rows=tuple(rows),
     )
 

@@ -42,7 +42,7 @@ def views_of_trials(material: Material) -> list[Section]:
                 title="What each name does",
                 paragraphs=(_VALIDATION,),
                 figures=tuple(figure for each in mapped for figure in _maps(each)),
-                tables=(effect_table(found),),
+                tables=(effect_table(found), field_table(mapped)),
             )
         )
     if offered:
@@ -93,6 +93,34 @@ def _effect(found: Effect) -> tuple[Field, ...]:
         text(interval(first.interval, signed=True) if first else ""),
         number(found.num_blocks, f"{found.num_blocks}"),
         number(found.num_trials, f"{found.num_trials}"),
+    )
+
+
+def field_table(found: Sequence[Ablation]) -> Table:
+    """The fields of all heat maps, in full."""
+    return Table(
+        name="fields",
+        title="Fields of the heat maps",
+        caption=(
+            "Validation accuracy in percent of the trials with a level of a name and so many training images: their "
+            "best, "
+            "their mean with the half width of its 95% t interval over trials, and how many there are."
+        ),
+        columns=("family", "name", "level", "training images", "best, %", "mean, %", "± half width", "trials"),
+        rows=tuple(
+            (
+                text(field.family),
+                text(field.name),
+                text(field.level.label),
+                number(field.num_train_images, count(field.num_train_images)),
+                number(field.best, percent(field.best)),
+                number(field.mean, percent(field.mean)),
+                text(NOTHING) if field.half_width is None else number(field.half_width, percent(field.half_width)),
+                number(field.num_trials, f"{field.num_trials}"),
+            )
+            for each in found
+            for field in each.fields
+        ),
     )
 
 

@@ -30,7 +30,8 @@ def summary(
     selections: Sequence[Selection],
 ) -> list[str]:
     """The answer, a sentence or two each."""
-    sentences = [*_verdicts(material, contrasts), *_resolving(contrasts)]
+    design = f"{plural(len(scores.round.draws), 'draw')} x {plural(scores.round.num_seeds, 'seed')}"
+    sentences = [*_verdicts(material, contrasts, design), *_resolving(contrasts)]
     for found in scarcity.contrasts:
         sentences += _efficiency(found, material.reference.label)
     if selections:
@@ -43,7 +44,7 @@ def summary(
     return sentences
 
 
-def _verdicts(material: Material, contrasts: Sequence[Contrast]) -> Iterator[str]:
+def _verdicts(material: Material, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
     for other in dict.fromkeys(each.other for each in contrasts):
         own = [each for each in contrasts if each.other == other]
         name, decided = own[0].reference, [each for each in own if each.verdict in ("ahead", "behind")]
@@ -59,7 +60,7 @@ def _verdicts(material: Material, contrasts: Sequence[Contrast]) -> Iterator[str
         if untested:
             told.append(f"at {listed(untested)} images a single draw tests nothing")
         sentence = "; ".join(told)
-        yield f"{sentence[0].upper()}{sentence[1:]}."
+        yield f"{sentence[0].upper()}{sentence[1:]} ({design})."
 
 
 def _unsigned(found: Contrast) -> str:

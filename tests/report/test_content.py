@@ -13,6 +13,7 @@ from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.selection import selections
 from lkca_search.analysis.spending import spendings
 from lkca_search.errors import SearchError
+from lkca_search.records import State
 from lkca_search.report.content import make_report
 from lkca_search.report.html import to_html
 from lkca_search.report.paper import draw
@@ -40,7 +41,10 @@ def test_a_lag_is_told_by_an_interval_of_its_own_sign() -> None:
 
 def test_what_cannot_be_told_apart_is_said_to_be_so_with_what_would_have_been_found() -> None:
     report = make_report(make_material(law()))
-    assert report.summary[0] == "At 360, 900, 1,800, 4,500 and 9,000 images lkca and vit cannot be told apart."
+    assert (
+        report.summary[0]
+        == "At 360, 900, 1,800, 4,500 and 9,000 images lkca and vit cannot be told apart (5 draws x 2 seeds)."
+    )
     assert re.search(
         r"would have found a true difference of \d\.\d to \d\.\d points four times out of five", report.summary[1]
     )
@@ -100,7 +104,7 @@ def test_a_search_that_is_not_confirmed_claims_nothing() -> None:
     assert report.headline == "No comparison yet"
     assert report.summary == report.contrasts == ()
     assert "Nothing is confirmed yet: there is no test accuracy in this report." in report.missing[0]
-    assert {table.name for table in report.tables} == {"effects", "pareto", "importances", "budgets"}
+    assert {table.name for table in report.tables} == {"effects", "fields", "pareto", "importances", "budgets"}
     assert "test accuracy, %" not in to_html(report, source="")
 
 
@@ -248,3 +252,39 @@ def test_the_expected_best_of_k_is_for_samplers_that_do_not_learn() -> None:
     assert table.columns == ("cell", "complete trials", "k = 1", "k = 2", "k = 3")
     for row in table.rows:
         assert [field.number for field in row[1:]] == pytest.approx([3, 50, (60 + 60 + 50) / 3, 60])
+
+
+def test_a_search_whose_trials_all_failed_says_so() -> None:
+    material = make_material(None)
+    failed = [
+        record.model_copy(update={"state": State.FAIL, "value": None, "facts": None, "curve": (), "error": "broken"})
+        for record in material.trials
+    ]
+    report = make_report(type(material)(**{**vars_of(material), "trials": failed}))
+    (table,) = (table for table in report.tables if table.name == "budgets")
+    assert len(table.marked) == len(table.rows) == 10
+    assert {row[-1].text for row in table.rows} == {"3 failed"}
+    assert any("Budgets were not equal" in note for note in report.missing)
+    assert "Nothing is confirmed yet" in report.missing[-1]
+    assert to_html(report, source="")
+
+
+def test_a_cell_without_any_trial_is_named_and_the_rest_is_compared() -> None:
+    material = make_material(lambda *where: None if where[:2] == ("vit", 360) else law(lead=0.05)(*where))
+    empty = "family=vit,data_fraction=0.02"
+    sealed = material.rounds[0]
+    picks = tuple(pick for pick in sealed.picks if pick.cell != empty)
+    sealed = sealed.model_copy(update={"picks": picks, "cells_without": (empty,)}).sealed()
+    left = [record for record in material.trials if record.cell != empty]
+    report = make_report(type(material)(**{**vars_of(material), "trials": left, "rounds": [sealed]}))
+    assert f"{empty} had no complete trial, so that nothing of it was confirmed." in report.missing
+    assert [each.num_train_images for each in report.contrasts] == SIZES[1:]
+    assert {each.verdict for each in report.contrasts} == {"ahead"}
+
+
+def test_ties_are_no_lead() -> None:
+    report = make_report(make_material(lambda family, images, draw, seed: law()("vit", images, draw, seed)))
+    assert {each.verdict for each in report.contrasts} == {"undecided"}
+    assert {each.paired.difference.value for each in report.contrasts} == {0}
+    assert {each.adjusted_p for each in report.contrasts} == {1}
+    assert {each.improvement.probability.value for each in report.contrasts} == {0.5}
