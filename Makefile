@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 .PHONY: help quickstart test test-quick check bench clean
 
 help:
-	@echo "make quickstart   set up, run a small search on digits, show the best trial"
+	@echo "make quickstart   set up, run and confirm a small search on digits, write its report"
 	@echo "make test         set up, check style and types, run every test"
 	@echo "make test-quick   the same without the slow tests"
 	@echo "make check        style and types only"
@@ -25,6 +25,9 @@ quickstart: $(READY)
 	@echo
 	$(BIN)/lkca-search best quickstart
 	@echo
+	$(BIN)/lkca-search report quickstart
+	@echo
+	@echo "read     the page above, in any browser"
 	@echo "browse   $(BIN)/lkca-search ui                  every trial in MLflow, on http://127.0.0.1:5000"
 	@echo "rerun    $(BIN)/lkca-search rerun quickstart    the best trial again, to the same number"
 
@@ -48,6 +51,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/data_memory.py
 	$(BIN)/python benchmarks/simulated_search.py
 	$(BIN)/python benchmarks/search_overhead.py
+	$(BIN)/python benchmarks/large_report.py
 
 clean:
 	rm -rf $(VENV)
