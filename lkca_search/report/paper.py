@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from lkca_search.report.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.numbers import count
@@ -79,22 +79,19 @@ def _draw_series(axes: Axes, series: Series) -> None:
     elif series.kind == "line":
         axes.plot(series.x, series.y, color=colour)
     else:
-        bars = [
-            [abs(end - y) for end, y in zip(_ends(ends, series.y), series.y, strict=True)]
-            for ends in (series.lower, series.upper)
-        ]
-        axes.errorbar(
-            series.x,
-            series.y,
-            yerr=bars,
-            ls="",
-            marker=_MARKS[mark_of(series.colour)],
-            ms=4,
-            color=colour,
-            elinewidth=1,
-            capsize=2,
-            label=series.name,
-        )
+        mark: dict[str, Any] = {
+            "ls": "",
+            "marker": _MARKS[mark_of(series.colour)],
+            "ms": 4,
+            "color": colour,
+            "label": series.name,
+        }
+        if any(end is not None for end in (*series.lower, *series.upper)):
+            lower, upper = _ends(series.lower, series.y), _ends(series.upper, series.y)
+            bars = [[abs(end - y) for end, y in zip(ends, series.y, strict=True)] for ends in (lower, upper)]
+            axes.errorbar(series.x, series.y, yerr=bars, elinewidth=1, capsize=2, **mark)
+        else:
+            axes.plot(series.x, series.y, **mark)
 
 
 def _ends(ends: tuple[float | None, ...], middle: tuple[float, ...]) -> list[float]:
@@ -112,6 +109,10 @@ def _dress(axes: Axes, figure: Figure) -> None:
     if figure.x_ticks:
         axes.set_xticks(figure.x_ticks, [count(tick) for tick in figure.x_ticks])
         axes.xaxis.set_minor_locator(NullLocator())
+    elif figure.x_is_logarithmic:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
     if figure.y_ticks:
         axes.set_yticks(figure.y_ticks, [f"{tick:g}" for tick in figure.y_ticks])
         axes.yaxis.set_minor_locator(NullLocator())
@@ -119,4 +120,4 @@ def _dress(axes: Axes, figure: Figure) -> None:
         axes.axhline(0, color="black", lw=0.8)
     if figure.zero_line == "x":
         axes.axvline(0, color="black", lw=0.8)
-    axes.legend(frameon=False, loc="best")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)

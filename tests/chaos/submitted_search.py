@@ -16,6 +16,7 @@ from mlflow_server import MLflowServer
 from searching import CELLS, SPACE
 
 from lkca_search.records import Record, read_records
+from lkca_search.rounds import read_rounds
 from lkca_search.storage import Home, SearchFolder
 
 TOKEN = "5" * 64
@@ -151,7 +152,7 @@ class SubmittedSearch:
             self.home,
             self.folder,
             self.events(),
-            trial_ids=self.trial_ids,
+            trial_ids=self.trial_ids | self._replicate_ids(),
             durable=self.durable,
             undisturbed=self._undisturbed,
             tracking_uri=self._rehearsal.server.uri,
@@ -183,6 +184,10 @@ class SubmittedSearch:
     def printed(self) -> str:
         """The text of it."""
         return self.log.read_text()
+
+    def _replicate_ids(self) -> set[str]:
+        rounds = read_rounds(self.folder)
+        return {replicate.replicate_id for sealed in rounds for _, replicate in sealed.replications()}
 
     def _record_paths(self) -> list[Path]:
         return [Path(str(path)) for path in self.folder.records().values()]

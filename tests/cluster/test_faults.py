@@ -17,7 +17,7 @@ from ports import free_port
 from postgres import running_postgres
 from submitted_search import Rehearsal, SubmittedSearch, most_at_once, rehearsal
 
-from lkca_search.records import Record
+from lkca_search.records import Record, read_replicates
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
@@ -41,10 +41,16 @@ def undisturbed(alone: SubmittedSearch) -> Mapping[str, Record]:
     return alone.records()
 
 
-def test_both_nodes_train_and_no_gpu_has_more_trials_than_shares(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    search = SubmittedSearch(rehearsed, tmp_path, name="packed", overrides=["training.steps=900"])
+def test_both_nodes_train_and_confirm_and_no_gpu_has_more_trials_than_shares(
+    rehearsed: Rehearsal, tmp_path: Path
+) -> None:
+    overrides = ["training.steps=900", "confirm.draws=2", "confirm.seeds=1"]
+    search = SubmittedSearch(rehearsed, tmp_path, name="packed", overrides=overrides)
     search.finish()
     assert search.broken() == []
+    replicates = read_replicates(search.folder)
+    assert len(replicates) == 4 * 2
+    assert all(record.test for record in replicates)
     in_all, on_each = most_at_once(search.events())
     assert 4 < in_all <= 8, "more than one node's, and no more than both have room for"
     assert set(on_each) == {(node, gpu) for node in ("node-1", "node-2") for gpu in "01"}

@@ -8,6 +8,9 @@ import pytest
 from object_store import running_object_store
 from searching import Searching
 
+from lkca_search.records import read_replicates
+from lkca_search.rounds import read_rounds
+
 LONGER = ("search.trials_per_cell=2", "training.steps=200", "training.reports=10")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
@@ -33,3 +36,11 @@ def test_a_search_in_an_object_store_that_is_killed_goes_on_from_checkpoints_the
         assert continued
         outcome = json.loads(searching.call("rerun", "toy", "--trial", continued[0].trial_id, "--json"))
         assert outcome["difference"] == 0.0
+        searching.call("confirm", "toy", "--draws", "2", "--seeds", "1", "--num-cpus", "2")
+        (sealed,) = read_rounds(searching.folder)
+        replicates = read_replicates(searching.folder)
+        assert {record.trial_id for record in replicates} == {each.replicate_id for _, each in sealed.replications()}
+        assert {record.state for record in replicates} == {"COMPLETE"}
+        assert not (searching.folder.root / "rounds").exists()
+        searching.call("report", "toy")
+        assert (Path(str(searching.folder.root)) / "report" / "report.html").is_file()
