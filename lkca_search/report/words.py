@@ -115,7 +115,9 @@ def missing(material: Material, scores: RoundScores | None, spendings: Sequence[
     notes: list[str] = []
     left = sum(each.budget - each.num_finished for each in spendings if each.num_finished < each.budget)
     if left:
-        notes.append(f"{plural(left, 'trial')} of the budgets are not finished: cells have not been searched equally.")
+        notes.append(
+            f"{plural(left, 'trial')} of the budgets {_are(left)} not finished: cells were not searched equally."
+        )
     if deviating := [each.cell for each in spendings if each.deviations and each.num_finished >= each.budget]:
         notes.append(f"Budgets were not equal within sizes: see {listed(deviating)} in the table of budgets.")
     if scores is None:
@@ -136,7 +138,8 @@ def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
             f"{plural(len(material.rounds) - 1, 'other round')} as well (round {others})."
         )
     if sealed.num_trials_left:
-        yield f"The round was frozen while {plural(sealed.num_trials_left, 'trial')} were still due: unequal budgets."
+        due = f"{plural(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
+        yield f"The round was frozen while {due} still due: unequal budgets."
     if since := len(material.trials) - sealed.num_trials:
         yield f"{plural(since, 'trial')} finished after the round was frozen, and had no part in it."
     for cell in sealed.cells_without:
@@ -147,7 +150,8 @@ def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
     if lacking := sum(cell.num_missing for cell in scores.cells):
         failed = sum(cell.num_failed for cell in scores.cells)
         of_these = f", {failed} of them failed" if failed else ""
-        yield f"{plural(lacking, 'replicate')} are missing{of_these}: draws and seeds without a partner are left out."
+        absent = f"{plural(lacking, 'replicate')} {_are(lacking)} missing{of_these}"
+        yield f"{absent}: draws and seeds without a partner are left out."
     if len(sealed.draws) < 2:
         yield "A single draw has no spread: there are no intervals and no tests."
     if any(pick.configuration.data_fraction == 1.0 for pick in sealed.picks):
@@ -157,6 +161,10 @@ def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
             f"Validation images outnumber training images in {plural(small, 'cell')}: the search had more to choose by "
             "than to learn from."
         )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _small_training_sets(material: Material) -> int:

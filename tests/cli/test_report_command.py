@@ -116,7 +116,7 @@ def test_a_search_that_is_not_finished_has_a_report_of_what_there_is(command: Co
     make_search("made", [make_record(0), make_record(1, state=State.FAIL)])
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
-    assert "! 10 trials of the budgets are not finished: cells have not been searched equally." in out
+    assert "! 10 trials of the budgets are not finished: cells were not searched equally." in out
     assert "! Nothing is confirmed yet" in out
 
 

@@ -201,7 +201,7 @@ def test_cells_that_had_another_budget_stand_out() -> None:
     marked = [each.cell for each in spendings(short) if each.deviations]
     assert marked == ["family=vit,data_fraction=0.1"]
     report = make_report(short)
-    assert "1 trial of the budgets are not finished: cells have not been searched equally." in report.missing
+    assert "1 trial of the budgets is not finished: cells were not searched equally." in report.missing
     (table,) = (table for table in report.tables if table.name == "budgets")
     assert [table.rows[place][0].text for place in table.marked] == marked
 

@@ -158,6 +158,16 @@ def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataPlace)
 # Seconds, slots, hours
 
 
+def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataPlace) -> None:
+    alone = plan_of(read(), place)
+    confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
+    assert (alone.num_replicates, confirmed.num_replicates) == (0, 4 * 3 * 2 * 2)
+    assert [cell.num_replicates for cell in confirmed.cells] == [12] * 4
+    assert confirmed.samples == pytest.approx(alone.samples * (8 + 12) / 8)
+    assert confirmed.hours == pytest.approx(alone.hours * (8 + 12) / 8)
+    assert any("replicates that confirm" in note for note in confirmed.notes)
+
+
 def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, place: DataPlace) -> None:
     one, four = plan_of(read("resources.cpu=4"), place), plan_of(read(), place)
     assert (one.num_slots, four.num_slots) == (1, 4)
