@@ -163,8 +163,11 @@ def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataPlace) 
     confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
     assert (alone.num_replicates, confirmed.num_replicates) == (0, 4 * 3 * 2 * 2)
     assert [cell.num_replicates for cell in confirmed.cells] == [12] * 4
-    assert confirmed.samples == pytest.approx(alone.samples * (8 + 12) / 8)
-    assert confirmed.hours == pytest.approx(alone.hours * (8 + 12) / 8)
+    for with_them, without in zip(confirmed.cells, alone.cells, strict=True):
+        more = (without.num_trials + 12) / without.num_trials
+        assert with_them.samples == pytest.approx(without.samples * more)
+        assert with_them.seconds == pytest.approx(without.seconds * more)
+    assert confirmed.samples == sum(cell.samples for cell in confirmed.cells)
     assert any("replicates that confirm" in note for note in confirmed.notes)
 
 
