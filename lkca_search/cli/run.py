@@ -15,7 +15,8 @@ from lkca_search.space_file import read_space_file
 from lkca_search.storage import Home
 
 if TYPE_CHECKING:
-    from lkca_search.search.launch import Outcome
+    from lkca_search.search.launch import Outcome, Surroundings
+    from lkca_search.tracking.tracker import Tracker
     from lkca_search.training.assembly import DataPlace
 
 Address = Annotated[str | None, typer.Option(help="Ray cluster; by default one of this machine's own.")]
@@ -54,22 +55,14 @@ def run(
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
     folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
-    from lkca_search.search.launch import Surroundings, launch
+    from lkca_search.search.launch import launch
     from lkca_search.training.assembly import open_train_images
 
     place = _place(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
         open_train_images(space_file.spec.data, place, progress=bars)
     with progress(space_file.spec, folder, quiet=json) as console:
-        around = Surroundings(
-            home=home,
-            place=place,
-            console=console,
-            say=_say,
-            address=address or os.environ.get("RAY_ADDRESS") or None,
-            num_cpus=num_cpus,
-            ledger=ledger,
-        )
+        around = _surroundings(home, console, address, num_cpus, ledger)
         outcome = launch(space_file, folder, around)
     _conclude(outcome, json=json)
     if not outcome.standing.is_answered:
@@ -96,31 +89,37 @@ def confirm(
     The configurations are frozen in a round that is sealed; the same command goes on with it where it was cut off.
     """
     from lkca_search.search.continuation import read_spec
-    from lkca_search.search.launch import Surroundings
     from lkca_search.search.launch import confirm as train_replicates
-    from lkca_search.spec import ConfirmSection
     from lkca_search.training.testing import open_test_images
 
     home = Home.from_environment()
     folder = home.started_search(name)
     spec, place = read_spec(folder), _place(home)
     asked = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
-    section = (spec.confirm or ConfirmSection()).model_copy(update=asked)
     with download_bars(quiet=json) as bars:
         open_test_images(spec.data, place, progress=bars)
     with progress(spec, folder, quiet=json) as console:
-        around = Surroundings(
-            home=home,
-            place=place,
-            console=console,
-            say=_say,
-            address=address or os.environ.get("RAY_ADDRESS") or None,
-            num_cpus=num_cpus,
-        )
-        outcome = train_replicates(folder, section, around, new_round=new_round, unfinished=unfinished)
+        around = _surroundings(home, console, address, num_cpus)
+        outcome = train_replicates(folder, asked, around, new_round=new_round, unfinished=unfinished)
     _conclude(outcome, json=json)
     if outcome.standing.rounds[-1].num_left:
         raise typer.Exit(1)
+
+
+def _surroundings(
+    home: Home, console: "Tracker", address: str | None, num_cpus: int | None, ledger: str | None = None
+) -> "Surroundings":
+    from lkca_search.search.launch import Surroundings
+
+    return Surroundings(
+        home=home,
+        place=_place(home),
+        console=console,
+        say=_say,
+        address=address or os.environ.get("RAY_ADDRESS") or None,
+        num_cpus=num_cpus,
+        ledger=ledger,
+    )
 
 
 def _conclude(outcome: "Outcome", *, json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
@@ -106,6 +106,15 @@ def take_round(
     if rounds and (not new_round or round_standings(folder, num_trials=len(records))[-1].num_left):
         return rounds[-1]
     return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
+
+
+def other_design(sealed: Round, asked: Mapping[str, int]) -> str | None:
+    """In what a round that stands differs from the draws, seeds and configurations that are asked for, in words."""
+    has = {"draws": len(sealed.draws), "seeds": sealed.num_seeds, "top": sealed.top}
+    other = [f"{name} {has[name]}, not {value}" for name, value in asked.items() if value != has[name]]
+    if not other:
+        return None
+    return f"round {sealed.number} is sealed with {' and '.join(other)}: --new-round seals another, once it is finished"
 
 
 def write_round_manifests(sealed: Round, spec: SearchSpec, images: Images, folder: SearchFolder) -> list[Manifest]:

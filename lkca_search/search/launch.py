@@ -1,14 +1,15 @@
 """From a space file to a finished search, and on to its confirmation: what `run` and `confirm` do."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.records import Record, read_records, read_replicates, write_tables
+from lkca_search.rounds import read_rounds
 from lkca_search.search.book import Book
-from lkca_search.search.confirmation import Confirmation, take_round, write_round_manifests
+from lkca_search.search.confirmation import Confirmation, other_design, take_round, write_round_manifests
 from lkca_search.search.continuation import commit_space_file, read_spec
 from lkca_search.search.database import first_line
 from lkca_search.search.design import data_problems, design_problems
@@ -98,19 +99,23 @@ def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) ->
 
 
 def confirm(
-    folder: SearchFolder, section: ConfirmSection, around: Surroundings, *, new_round: bool, unfinished: bool
+    folder: SearchFolder, asked: Mapping[str, int], around: Surroundings, *, new_round: bool, unfinished: bool
 ) -> Outcome:
     """Go on with the latest round of a search's confirmation while replicates of it are due, or else open a new one.
 
-    The first is opened by itself, a further one only as a `new_round`, and of a search with trials that are due only
-    where `unfinished` says so: otherwise SearchError. Other errors as `launch`.
+    `asked` takes the place of values in the space file's section `confirm`. The first round is opened by itself, a
+    further one only as a `new_round`, and of a search with trials that are due only where `unfinished` says so: otherwise
+    SearchError, and so where a round that stands has not what is asked. Other errors as `launch`.
     """
     spec = read_spec(folder)
+    section = (spec.confirm or ConfirmSection()).model_copy(update=asked)
     images = open_train_images(spec.data, around.place)
     with _drive(folder, around) as driver:
         records = read_records(folder)
         standing = search_standing(folder, records)
         goes_on = bool(standing.rounds) and bool(standing.rounds[-1].num_left or not new_round)
+        if goes_on and (other := other_design(read_rounds(folder)[-1], asked)):
+            raise SearchError(other)
         if standing.num_left and not unfinished and not goes_on:
             rule = f"search {folder.name!r} has {standing.num_left} trials left, so cells have not had equal budgets"
             raise SearchError(f"{rule}: finish it, or confirm what there is by --unfinished, which reports disclose")
@@ -179,6 +184,8 @@ class _Driver:
         if book.num_due:
             design = f"{len(sealed.picks)} configurations x {len(sealed.draws)} draws x {sealed.num_seeds} seeds"
             self._around.say(f"confirmation, round {sealed.number}: {design}, {book.num_due} replicates to train")
+        elif other := other_design(sealed, section.model_dump()):
+            self._around.say(other)
         self.train(book)
 
     def close(self) -> None:

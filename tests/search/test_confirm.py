@@ -174,6 +174,9 @@ def test_mlflow_shows_replicates_below_the_search(confirmed: ClosedTest) -> None
 def test_the_same_command_again_trains_nothing_and_status_tells_of_the_round(confirmed: ClosedTest) -> None:
     before = {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")}
     confirmed.call("confirm", "toy")
+    code, said = confirmed.fail("confirm", "toy", "--draws", "3")
+    assert code == 2
+    assert "round 1 is sealed with draws 2, not 3: --new-round seals another" in said
     assert {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")} == before
     assert re.search(
         r"confirmation, round 1: 16 of 16 replicates finished; 4 configurations frozen from 8 trials$",

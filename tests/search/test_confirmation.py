@@ -13,7 +13,7 @@ from lkca_search.data.store import open_images
 from lkca_search.errors import SearchError
 from lkca_search.records import Record, Score, State, read_records, read_replicates
 from lkca_search.rounds import Round, read_rounds, round_standings
-from lkca_search.search.confirmation import Confirmation, take_round, write_round_manifests
+from lkca_search.search.confirmation import Confirmation, other_design, take_round, write_round_manifests
 from lkca_search.search.freeze import fresh_draws, open_round
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.manifests import make_manifest, split_seed
@@ -212,6 +212,16 @@ def test_a_round_is_gone_on_with_until_it_is_done_and_a_new_one_must_be_asked_fo
     finish(open_book(folder, first))
     assert take(folder) == first
     assert take(folder, new_round=True).number == 2
+
+
+def test_a_round_that_stands_is_not_asked_for_another_design(folder: SearchFolder, searched: list[Record]) -> None:
+    sealed = freeze(folder)
+    assert other_design(sealed, {}) is None
+    assert other_design(sealed, {"draws": 2, "seeds": 2, "top": 1}) is None
+    said = other_design(sealed, {"draws": 8, "seeds": 2, "top": 3})
+    assert said == (
+        "round 1 is sealed with draws 2, not 8 and top 1, not 3: --new-round seals another, once it is finished"
+    )
 
 
 def test_all_rounds_of_a_search_are_tested_on_the_same_images(folder: SearchFolder, searched: list[Record]) -> None:
