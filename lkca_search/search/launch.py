@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.records import Record, read_records, read_replicates, write_tables
-from lkca_search.rounds import read_rounds
+from lkca_search.rounds import Round, read_rounds
 from lkca_search.search.book import Book
 from lkca_search.search.confirmation import Confirmation, other_design, take_round, write_round_manifests
 from lkca_search.search.continuation import commit_space_file, read_spec
@@ -94,7 +94,9 @@ def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) ->
             driver.is_complete = False
             if book.halted is None:
                 records = read_records(driver.folder)
-                driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
+                sealed = driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
+                if other := other_design(sealed, spec.confirm.model_dump()):
+                    around.say(other)
     return driver.outcome()
 
 
@@ -104,8 +106,8 @@ def confirm(
     """Go on with the latest round of a search's confirmation while replicates of it are due, or else open a new one.
 
     `asked` takes the place of values in the space file's section `confirm`. The first round is opened by itself, a
-    further one only as a `new_round`, and of a search with trials that are due only where `unfinished` says so: otherwise
-    SearchError, and so where a round that stands has not what is asked. Other errors as `launch`.
+    further one only as a `new_round`, and of a search with trials that are due only where `unfinished` says so:
+    otherwise SearchError, and so where a round that stands has not what is asked. Other errors as `launch`.
     """
     spec = read_spec(folder)
     section = (spec.confirm or ConfirmSection()).model_copy(update=asked)
@@ -161,8 +163,8 @@ class _Driver:
         *,
         num_trials_left: int,
         new_round: bool,
-    ) -> None:
-        """Train and test the replicates of the round that is due."""
+    ) -> Round:
+        """Train and test the replicates of the round that is due, or stands; return it."""
         sealed = take_round(
             self.folder,
             spec,
@@ -184,9 +186,8 @@ class _Driver:
         if book.num_due:
             design = f"{len(sealed.picks)} configurations x {len(sealed.draws)} draws x {sealed.num_seeds} seeds"
             self._around.say(f"confirmation, round {sealed.number}: {design}, {book.num_due} replicates to train")
-        elif other := other_design(sealed, section.model_dump()):
-            self._around.say(other)
         self.train(book)
+        return sealed
 
     def close(self) -> None:
         """Write the tables, and note what MLflow is to be told at the end."""
