@@ -1,6 +1,6 @@
 """What a report is made of: everything that a search has left behind, read once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -55,22 +55,28 @@ class Material:
         """The variant of each cell."""
         levels = {cell.key: _without_images(cell) for cell in self.cells}
         distinct = list(dict.fromkeys(levels.values()))
-        told = {
-            name for found in distinct for name, level in found if len({dict(each).get(name) for each in distinct}) > 1
-        }
-        named = {found: Variant(levels=found, label=_label(found, told)) for found in distinct}
-        return {key: named[found] for key, found in levels.items()}
+        if self.spec.design == "one_at_a_time":
+            labels = {found: _changes(found, self._base) or "base" for found in distinct}
+        else:
+            values = {name: {dict(found).get(name) for found in distinct} for found in distinct for name, _ in found}
+            labels = {
+                found: _label([pair for pair in found if len(values[pair[0]]) > 1] or found) for found in distinct
+            }
+        return {key: Variant(levels=found, label=labels[found]) for key, found in levels.items()}
 
     @cached_property
     def reference(self) -> Variant:
         """The variant that the others are held against: the base of the design, else the first LKCA, else the first."""
         found = list(dict.fromkeys(self.variants.values()))
-        base = {name: factor.levels[0] for name, factor in self.spec.factors.items()} | dict(self.spec.base)
         if self.spec.design == "one_at_a_time":
-            is_base = (variant for variant in found if all(base[name] == level for name, level in variant.levels))
-            return next(is_base, found[0])
+            return next((variant for variant in found if not _changes(variant.levels, self._base)), found[0])
         is_lkca = (variant for variant in found if str(dict(variant.levels).get("family", "")).startswith("lkca"))
         return next(is_lkca, found[0])
+
+    @property
+    def _base(self) -> dict[str, Scalar]:
+        """The base level of each factor."""
+        return {name: factor.levels[0] for name, factor in self.spec.factors.items()} | dict(self.spec.base)
 
     def num_train_images(self, cell: str) -> int | None:
         """Training images of a cell's trials and replicates; None where they differ, or none is finished."""
@@ -93,7 +99,16 @@ def _without_images(cell: Cell) -> tuple[tuple[str, Scalar], ...]:
     return tuple((name, level) for name, level in cell.levels.items() if name not in SIZE_NAMES)
 
 
-def _label(levels: tuple[tuple[str, Scalar], ...], told: set[str]) -> str:
-    """What tells a variant from the others: a family by its name alone, another level with the factor's."""
-    parts = [str(level) if name == "family" else f"{name} {level}" for name, level in levels if name in told]
-    return ", ".join(parts) or ", ".join(f"{name} {level}" for name, level in levels) or "all"
+def _changes(levels: Sequence[tuple[str, Scalar]], base: Mapping[str, Scalar]) -> str:
+    """What a variant changes about the base; nothing where it is the base."""
+    changed = [(name, level) for name, level in levels if base[name] != level]
+    return _label(changed) if changed else ""
+
+
+def _label(levels: Sequence[tuple[str, Scalar]]) -> str:
+    """A family by its name alone, another level with the factor's: lkca, kernel_size 7."""
+    return ", ".join(_say(level) if name == "family" else f"{name} {_say(level)}" for name, level in levels) or "all"
+
+
+def _say(level: Scalar) -> str:
+    return str(level).lower() if isinstance(level, bool) else str(level)

@@ -174,7 +174,7 @@ def test_the_reference_is_the_first_lkca_else_the_first_else_the_base() -> None:
     assert make_material(law(), families=("vit", "lkca")).reference.label == "lkca"
     assert make_material(law(), families=("vit", "resnet")).reference.label == "vit"
     changes = {"design": "one_at_a_time", "base": {"family": "vit"}}
-    assert make_material(law(), families=("lkca", "vit"), **changes).reference.label == "vit"
+    assert dict(make_material(law(), families=("lkca", "vit"), **changes).reference.levels) == {"family": "vit"}
 
 
 def test_variants_are_named_by_what_tells_them_apart() -> None:
@@ -183,6 +183,19 @@ def test_variants_are_named_by_what_tells_them_apart() -> None:
     material = make_material(law(), families=("lkca",), factors=factors)
     assert {variant.label for variant in material.variants.values()} == {"kernel_size 3", "kernel_size 5"}
     assert spec.factors.keys() == {"family", "data_fraction"}
+
+
+def test_variants_of_a_design_with_a_base_are_named_by_what_they_change() -> None:
+    factors = {"family": ("lkca", "vit"), "position_embedding": (True, False), "data_fraction": (0.1, 0.5)}
+    material = make_material(law(), design="one_at_a_time", base={"family": "lkca"}, factors=factors)
+    labels = [variant.label for variant in dict.fromkeys(material.variants.values())]
+    assert labels == ["base", "vit", "position_embedding false"]
+    assert material.reference.label == "base"
+    report = make_report(material)
+    assert {(each.reference, each.other) for each in report.contrasts} == {
+        ("base", "vit"),
+        ("base", "position_embedding false"),
+    }
 
 
 def test_the_selection_effect_is_what_the_pick_was_above_its_replicates() -> None:
