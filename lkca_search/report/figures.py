@@ -16,8 +16,10 @@ _STEPS = 60
 """Points of a fitted line."""
 _BEYOND = 1.3
 """How far marks go beyond the points, as a factor."""
+_COARSE, _FINE = (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
+"""Marks of a logarithmic axis within a decade."""
 _FEW = 4
-"""Marks of an axis below which there is room for more."""
+"""Marks below which there is room for finer ones."""
 _SPREAD = 0.012
 """How far series stand apart, as a share of the axis, so that bars at one size can be told apart."""
 
@@ -52,10 +54,11 @@ def _ticks(scores: RoundScores) -> tuple[float, ...]:
     errors = [float(np.nanmean(row)) for cell in scores.cells for row in cell.errors if np.isfinite(row).any()]
     low = min([error for error in errors if error > 0], default=100.0) / _BEYOND
     high = _BEYOND * max(errors)
-    marks = [mark for decade in (0.01, 0.1, 1.0, 10.0) for mark in (decade, 2 * decade, 5 * decade)]
-    fine = [mark for decade in (0.01, 0.1, 1.0, 10.0) for mark in (1.5 * decade, 3 * decade, 4 * decade, 7 * decade)]
-    inside = [mark for mark in (*marks, 100.0) if low <= mark <= high]
-    return tuple(sorted([*inside, *(mark for mark in fine if low <= mark <= high)] if len(inside) < _FEW else inside))
+    for steps in (_COARSE, _FINE):
+        inside = [step * 10.0**power for power in range(-2, 3) for step in steps if low <= step * 10.0**power <= high]
+        if len(inside) >= _FEW:
+            break
+    return tuple(inside)
 
 
 def _curve(curve: VariantCurve, colour: int, *, shift: float) -> Iterator[Series]:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from lkca_search.report.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.numbers import count
-from lkca_search.report.palette import SCALE, colour_of, mark_of
+from lkca_search.report.palette import SCALE, SCALE_INK, colour_of, mark_of
 
 _BAND = 0.15
 """Opacity of a band."""
@@ -104,7 +104,8 @@ def _fields(figure: HeatMap) -> Any:
         texttemplate="%{text}",
         hovertext=figure.notes,
         hovertemplate="%{hovertext}<extra></extra>",
-        colorscale=SCALE,
+        colorscale=[[0, SCALE[0]], [1, SCALE[1]]],
+        textfont={"color": SCALE_INK},
         colorbar={"title": {"text": figure.unit}, "thickness": 12},
         xgap=2,
         ygap=2,

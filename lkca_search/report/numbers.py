@@ -34,6 +34,11 @@ def points(value: float) -> str:
     return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 
+def decimal(value: float, *, signed: bool = False) -> str:
+    """A number in two decimals: 0.62, −0.79; with a plus where that is asked for."""
+    return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
+
+
 def interval(found: Interval | None, *, signed: bool = False) -> str:
     """[1.2, 4.9]; an end without a bound is open."""
     if found is None:

@@ -5,8 +5,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#5
 MARKS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
 
-SCALE = "Viridis"
-"""Of heat maps: it is read in grey, too."""
+SCALE = ("#f2f6fa", "#5aa2d6")
+"""Of heat maps, from the least to the most: so light that what is written on it is read, in grey, too."""
+SCALE_INK = "#14181f"
+"""What is written on it."""
 
 
 def colour_of(place: int) -> str:

@@ -5,12 +5,13 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from lkca_search.report.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.numbers import count
-from lkca_search.report.palette import SCALE, colour_of, mark_of
+from lkca_search.report.palette import SCALE, SCALE_INK, colour_of, mark_of
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -52,13 +53,10 @@ def _save(canvas: Canvas, kind: str) -> bytes:
 
 def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = [[float("nan") if value is None else value for value in row] for row in figure.values]
-    known = [value for row in figure.values for value in row if value is not None]
-    image = axes.imshow(values, cmap=SCALE.lower(), aspect="auto")
-    middle = (min(known) + max(known)) / 2
+    image = axes.imshow(values, cmap=LinearSegmentedColormap.from_list("scale", list(SCALE)), aspect="auto")
     for y, row in enumerate(figure.texts):
         for x, text in enumerate(row):
-            ink = "white" if values[y][x] < middle else "black"
-            axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=ink)
+            axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=SCALE_INK)
     axes.set_xticks(range(len(figure.columns)), figure.columns)
     axes.set_yticks(range(len(figure.rows)), figure.rows)
     axes.set_xlabel(figure.x_label)

@@ -1,5 +1,6 @@
 """The tables of a report, as values."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from lkca_search.report.numbers import (
     NOTHING,
     count,
     count_interval,
+    decimal,
     duration,
     estimate,
     human,
@@ -85,7 +87,7 @@ def _curve(found: VariantCurve) -> tuple[Field, ...]:
         *head,
         number(law.alpha.value, percent(law.alpha.value)),
         text(interval(law.alpha.interval)),
-        number(law.gamma.value, f"{law.gamma.value:.2f}"),
+        number(law.gamma.value, decimal(law.gamma.value)),
         text(_two_digits(law.gamma)),
         text(""),
     )
@@ -109,12 +111,14 @@ def efficiencies(scarcity: Scarcity, reference: str) -> Table:
             *("other", "data efficiency", "interval", "crossover, images", "interval of it", "difference of γ"),
             *("interval of γ", "why not"),
         ),
-        rows=tuple(_efficiency(each) for each in scarcity.contrasts),
+        rows=tuple(_efficiency(each, reference) for each in scarcity.contrasts),
     )
 
 
-def _efficiency(found: CurveContrast) -> tuple[Field, ...]:
-    reasons = {str(each) for each in (found.ratio, found.passing, found.exponents) if isinstance(each, Refusal)}
+def _efficiency(found: CurveContrast, reference: str) -> tuple[Field, ...]:
+    refused = [str(each) for each in (found.ratio, found.passing, found.exponents) if isinstance(each, Refusal)]
+    sides = {"A": reference, "B": found.other.label}
+    reasons = {re.sub(r"\b[AB]\b", lambda side: sides[side[0]], reason) for reason in refused}
     ratio = None if isinstance(found.ratio, Refusal) else found.ratio.ratio
     passing = None if isinstance(found.passing, Refusal) else found.passing
     crossing = passing.num_train_images if passing else None
@@ -125,7 +129,7 @@ def _efficiency(found: CurveContrast) -> tuple[Field, ...]:
         text(times_interval(ratio.interval) if ratio else ""),
         number(crossing.value, count(crossing.value)) if crossing else text("none" if passing else NOTHING),
         text(count_interval(crossing.interval) if crossing else ""),
-        number(exponents.value, f"{exponents.value:+.2f}") if exponents else text(NOTHING),
+        number(exponents.value, decimal(exponents.value, signed=True)) if exponents else text(NOTHING),
         text(_two_digits(exponents) if exponents else ""),
         text("; ".join(sorted(reasons))),
     )
@@ -247,4 +251,4 @@ def _two_digits(found: Estimate) -> str:
     if found.interval is None:
         return found.reason or ""
     lower, upper = found.interval.lower, found.interval.upper
-    return f"[{'−∞' if lower is None else f'{lower:.2f}'}, {'∞' if upper is None else f'{upper:.2f}'}]"
+    return f"[{'−∞' if lower is None else decimal(lower)}, {'∞' if upper is None else decimal(upper)}]"
