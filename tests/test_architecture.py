@@ -49,7 +49,7 @@ THIRD_PARTY = {
     "plotly": ["report/html.py", "report/interactive.py"],
     "psycopg": ["search/database.py"],
     "pyarrow": ["data/store.py", "data/parquet_folder.py", "records.py", "remote_path.py"],
-    "pydantic": [GROUND, "search/rerun.py"],
+    "pydantic": [GROUND, "search/rerun.py", "report/table.py"],
     "pydantic_core": [GROUND],
     "ray": [
         "search/cluster.py",

@@ -45,8 +45,8 @@ class Effect(Value):
     level: Level
     centred: Estimate
     """Mean over blocks of the level's mean less that of all levels in the block, each level weighing the same."""
-    against_first: Estimate | None
-    """The same against the first level, in blocks that have both: matched pairs. None for the first level itself."""
+    against_reference: Estimate | None
+    """The same against the reference level, in blocks that have both: matched pairs. None for that level itself."""
     num_blocks: int
     num_trials: int
 
@@ -85,6 +85,8 @@ class Ablation:
     family: str
     name: str
     levels: tuple[Level, ...]
+    reference: Level
+    """What the others are held against: a factor's base level, else the smallest that was tried."""
     effects: tuple[Effect, ...]
     fields: tuple[Field, ...]
     optima: tuple[Optimum, ...]
@@ -122,11 +124,14 @@ def _ablation(
     placed = _levels(values)
     levels = tuple(sorted({level.place: level for level in placed}.values(), key=lambda level: level.place))
     pairs = list(zip(given, placed, strict=True))
+    base = _label(material.base[name]) if name in material.base else None
+    reference = next((level for level in levels if level.label == base), levels[0])
     return Ablation(
         family=family,
         name=name,
         levels=levels,
-        effects=tuple(_effects(material, family, name, levels, pairs)),
+        reference=reference,
+        effects=tuple(_effects(material, family, name, levels, reference, pairs)),
         fields=tuple(_fields(family, name, pairs)),
         optima=tuple(_optima(family, name, levels, pairs, generator)),
     )
@@ -151,28 +156,26 @@ def _label(value: Scalar) -> str:
 
 
 def _effects(
-    material: Material, family: str, name: str, levels: Sequence[Level], pairs: Sequence[tuple[Record, Level]]
+    material: Material,
+    family: str,
+    name: str,
+    levels: Sequence[Level],
+    reference: Level,
+    pairs: Sequence[tuple[Record, Level]],
 ) -> Iterator[Effect]:
     means = _block_means(material, name, pairs)
-    compared = {block: found for block, found in means.items() if len(found) > 1}
+    compared = [found for found in means.values() if len(found) > 1]
     for level in levels:
-        centred = [
-            found[level.place] - float(np.mean([*found.values()]))
-            for found in compared.values()
-            if level.place in found
-        ]
-        first = [
-            found[level.place] - found[levels[0].place]
-            for found in compared.values()
-            if level.place in found and levels[0].place in found
-        ]
+        own = [found for found in compared if level.place in found]
+        centred = [found[level.place] - float(np.mean([*found.values()])) for found in own]
+        matched = [found[level.place] - found[reference.place] for found in own if reference.place in found]
         if centred:
             yield Effect(
                 family=family,
                 name=name,
                 level=level,
                 centred=_mean(centred),
-                against_first=_mean(first) if first and level.place != levels[0].place else None,
+                against_reference=_mean(matched) if matched and level != reference else None,
                 num_blocks=len(centred),
                 num_trials=sum(other.place == level.place for _, other in pairs),
             )

@@ -56,7 +56,7 @@ class Material:
         levels = {cell.key: _without_images(cell) for cell in self.cells}
         distinct = list(dict.fromkeys(levels.values()))
         if self.spec.design == "one_at_a_time":
-            labels = {found: _changes(found, self._base) or "base" for found in distinct}
+            labels = {found: _changes(found, self.base) or "base" for found in distinct}
         else:
             values = {name: {dict(found).get(name) for found in distinct} for found in distinct for name, _ in found}
             labels = {
@@ -69,13 +69,13 @@ class Material:
         """The variant that the others are held against: the base of the design, else the first LKCA, else the first."""
         found = list(dict.fromkeys(self.variants.values()))
         if self.spec.design == "one_at_a_time":
-            return next((variant for variant in found if not _changes(variant.levels, self._base)), found[0])
+            return next((variant for variant in found if not _changes(variant.levels, self.base)), found[0])
         is_lkca = (variant for variant in found if str(dict(variant.levels).get("family", "")).startswith("lkca"))
         return next(is_lkca, found[0])
 
     @property
-    def _base(self) -> dict[str, Scalar]:
-        """The base level of each factor."""
+    def base(self) -> dict[str, Scalar]:
+        """The base level of each factor: by default its first."""
         return {name: factor.levels[0] for name, factor in self.spec.factors.items()} | dict(self.spec.base)
 
     def num_train_images(self, cell: str) -> int | None:

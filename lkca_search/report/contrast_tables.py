@@ -23,11 +23,10 @@ def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
         caption=(
             f"Differences in points of test accuracy, {reference} less the other, paired by draw and seed, with 95% t "
             "intervals over draws, each of its own contrast; the bootstrap over draws and seeds is a check on these. "
-            "p: two-sided, by t over draws; corrected by Holm over all "
-            "contrasts of this table that were tested, and ahead or behind where that is at most 0.05. P(better): "
-            f"probability that a training of {reference} beats one of the other on the same draw. More draws: how many "
-            f"would resolve {RESOLVED:g} points with a power of 80% in a test corrected for all contrasts; with few "
-            "draws at hand this number is known badly."
+            "p: two-sided, by t over draws; corrected by Holm over all contrasts of this table that were tested, and "
+            f"ahead or behind where that is at most 0.05. P(better): probability that a training of {reference} beats "
+            f"one of the other on the same draw. More draws: how many would resolve {RESOLVED:g} points with a power "
+            "of 80% in a test corrected for all contrasts; with few draws at hand this number is known badly."
         ),
         columns=(
             *(

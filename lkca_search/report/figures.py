@@ -31,9 +31,9 @@ def learning_curves(scarcity: Scarcity, scores: RoundScores) -> Figure:
         name="learning_curves",
         title="Test error against training images",
         caption=(
-            "Points are means over draws with 95% t intervals, small dots the draws. Lines are the laws "
-            "e(n) = α + η n^γ with 95% bootstrap bands, where the points support one; nothing is extrapolated. "
-            "Both axes are logarithmic; points of one size are drawn side by side."
+            "Points are means over draws with 95% t intervals, small dots the draws. Lines are the laws e(n) = α + η "
+            "n^γ with 95% bootstrap bands, where the points support one; nothing is extrapolated. Both axes are "
+            "logarithmic; points of one size are drawn side by side."
         ),
         x_label="training images",
         y_label="test error, %",
@@ -143,8 +143,7 @@ def _difference(found: Sequence[Contrast], *, colour: int, shift: float) -> Seri
         colour=colour,
         notes=tuple(
             f"{each.reference} − {each.other}, {count(each.num_train_images)} images: "
-            f"{points(each.paired.difference.value)} points "
-            f"{interval(each.paired.difference.interval, signed=True)}, "
+            f"{points(each.paired.difference.value)} points {interval(each.paired.difference.interval, signed=True)}, "
             f"P({each.reference} better) {percent(100 * each.improvement.probability.value)}%"
             for each in found
         ),

@@ -31,16 +31,12 @@ def methods(material: Material, scores: RoundScores | None) -> list[Paragraph]:
 _STATISTICS = (
     "Replicates of two variants with the same draw and seed are pairs; the draw is the unit: seeds within a draw are "
     "averaged first. Intervals of means and of paired differences are Student's t over draws, at 95%. Contrasts are "
-    "tested "
-    "two-sided by t and corrected by Holm over all contrasts of the round. The probability of improvement (Agarwal et "
-    "al. "
-    "2021) has Wilson's interval for as many trials as the draws amount to. Laws α + η n^γ (Hoiem et al. 2021) are "
-    "fitted by "
-    "weighted least squares, with bootstrap intervals over draws that are widened for their number; data efficiency "
-    "and "
-    "crossover are read within the measured sizes and have no canonical source. At 5 draws x 2 seeds these intervals "
-    "were "
-    "found to cover 92% to 97% where the truth is known (benchmarks/known_truth.py)."
+    "tested two-sided by t and corrected by Holm over all contrasts of the round. The probability of improvement "
+    "(Agarwal et al. 2021) has Wilson's interval for as many trials as the draws amount to. Laws α + η n^γ (Hoiem et "
+    "al. 2021) are fitted by weighted least squares, with bootstrap intervals over draws that are widened for their "
+    "number; data efficiency and crossover are read within the measured sizes and have no canonical source. At 5 "
+    "draws x 2 seeds these intervals were found to cover 92% to 97% where the truth is known "
+    "(benchmarks/known_truth.py)."
 )
 
 
@@ -60,9 +56,7 @@ def _data(material: Material) -> str:
     trained = f" Subsets of {listed([count(each) for each in sizes])} images are" if sizes else " Subsets are"
     return (
         f"Dataset {data.dataset}{size}. {held}{scaled}, and never trained on.{trained} stratified by class, nested for "
-        "one "
-        "draw, and "
-        f"equal for all variants.{augment}{hashed}"
+        f"one draw, and equal for all variants.{augment}{hashed}"
     )
 
 
@@ -117,10 +111,8 @@ def _training(material: Material) -> str:
     }[unit]
     return (
         f"Every training lasts {length}, in batches of {training.batch_size} (or the whole of a smaller subset), by "
-        "AdamW "
-        f"with linear warm-up and cosine decay, and is evaluated {training.num_reports} times. {equal} The result is "
-        "that "
-        f"of the last evaluation.{patience}"
+        f"AdamW with linear warm-up and cosine decay, and is evaluated {training.num_reports} times. {equal} The "
+        f"result is that of the last evaluation.{patience}"
     )
 
 
@@ -145,10 +137,9 @@ def _confirmation(scores: RoundScores) -> str:
     return (
         f"Round {sealed.number}, sealed {opened} (seal {sealed.seal[:16]}…), froze the {which} of each cell from "
         f"{plural(sealed.num_trials, 'trial')}. Each was retrained on {plural(len(sealed.draws), 'subset draw')} that "
-        "no trial "
-        f"had used x {plural(sealed.num_seeds, 'seed')}, on the cell's own number of images, and evaluated once on the "
-        "test "
-        f"split (content hash {sealed.test_hash[:16]}…). Tables and figures are of the best configuration of each cell."
+        f"no trial had used x {plural(sealed.num_seeds, 'seed')}, on the cell's own number of images, and evaluated "
+        f"once on the test split (content hash {sealed.test_hash[:16]}…). Tables and figures are of the best "
+        "configuration of each cell."
     )
 
 

@@ -25,10 +25,8 @@ def best_of_k_table(material: Material) -> Table | None:
         title="Expected best of k trials",
         caption=(
             "Mean best validation accuracy of k trials of a cell, in percent, over all subsets of its complete trials "
-            "(Tang "
-            "et al. 2020), with 95% bootstrap intervals where there are four times as many trials as k. It rests on "
-            "trials "
-            "that do not depend on each other."
+            "(Tang et al. 2020), with 95% bootstrap intervals where there are four times as many trials as k. It "
+            "rests on trials that do not depend on each other."
         ),
         columns=("cell", "complete trials", *(f"k = {k}" for k in ks)),
         rows=tuple(_row(material, cell.key, ks) for cell in material.cells),

@@ -3,6 +3,9 @@
 import csv
 import io
 from collections.abc import Sequence
+from typing import Self
+
+from pydantic import model_validator
 
 from lkca_search.value import Value
 
@@ -49,6 +52,12 @@ class Table(Value):
     """As many fields in each as there are columns."""
     marked: tuple[int, ...] = ()
     """Rows, from 0, that stand out."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if other := [len(row) for row in self.rows if len(row) != len(self.columns)]:
+            raise ValueError(f"a row must have {len(self.columns)} fields, as there are columns, got {other[0]}")
+        return self
 
     def to_csv(self) -> str:
         """The numbers in full, under the column heads."""

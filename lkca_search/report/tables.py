@@ -52,9 +52,8 @@ def accuracies(scores: RoundScores) -> Table:
         name="accuracies",
         title="Test accuracy",
         caption=(
-            "Test accuracy in percent: mean over draws of the mean over seeds, with its 95% t interval over draws; and "
-            "the "
-            "interquartile mean of all replicates, with its 95% bootstrap interval over draws."
+            "Test accuracy in percent: mean over draws of the mean over seeds, with its 95% t interval over draws; "
+            "and the interquartile mean of all replicates, with its 95% bootstrap interval over draws."
         ),
         columns=(
             *("variant", "training images", "test accuracy, %", "95% interval", "interquartile mean, %"),
@@ -104,8 +103,7 @@ def efficiencies(scarcity: Scarcity, reference: str) -> Table:
             f"{reference} needs fewer. Crossover: the number of images at which the lead passes for good. Both are "
             "read off the points, joined by power laws, with 95% bootstrap intervals over draws; an end … lies beyond "
             "the sizes that were measured. Difference of γ: below 0 the error of the reference falls faster. None of "
-            "these "
-            "numbers has a canonical source."
+            "these numbers has a canonical source."
         ),
         columns=(
             *("other", "data efficiency", "interval", "crossover, images", "interval of it", "difference of γ"),
@@ -142,8 +140,8 @@ def selection_table(selections: Sequence[Selection]) -> Table:
         title="Selection effect",
         caption=(
             "The validation accuracy of the trial that was picked, that of its replicates on the same validation "
-            "images, and their test accuracy, in percent; means over draws with 95% t intervals. Luck is what the pick "
-            "was above its replicates."
+            "images, and their test accuracy, in percent; means over draws with 95% t intervals. Luck is what the "
+            "pick was above its replicates."
         ),
         columns=(
             *("variant", "training images", "picked from", "picked, validation", "replicates, validation"),

@@ -1,4 +1,4 @@
-"""The sections that rest on trials, and so on validation images: ablation, importances, Pareto fronts."""
+"""The sections that rest on trials, and so on validation images: ablation, and costs."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -6,12 +6,10 @@ import numpy as np
 
 from lkca_search.analysis.ablation import Ablation, Effect, Level, Optimum, ablations
 from lkca_search.analysis.ablation import Field as MapField
-from lkca_search.analysis.importance import EVALUATOR, Importance, importances
 from lkca_search.analysis.material import Material
-from lkca_search.analysis.pareto import Offer, front, offers
-from lkca_search.report.figure import Figure, HeatMap, Series
-from lkca_search.report.numbers import NOTHING, count, human, interval, percent, plural, points
-from lkca_search.report.search_length import best_of_k_table
+from lkca_search.report.costs import cost_section
+from lkca_search.report.figure import HeatMap
+from lkca_search.report.numbers import NOTHING, count, interval, percent, plural, points
 from lkca_search.report.section import Section
 from lkca_search.report.table import Field, Table, number, text
 from lkca_search.seeds import derive_seed
@@ -22,8 +20,7 @@ _MAPPED = ("kernel_size", "depth", "width")
 """Names that have heat maps wherever they vary; factors have them, too."""
 _VALIDATION = (
     "All of this is of trials on validation images: it shows where the search found what, and is no test. What a "
-    "sampler "
-    "that learns tried less often, it knows less well."
+    "sampler that learns tried less often, it knows less well."
 )
 
 
@@ -31,10 +28,8 @@ def views_of_trials(material: Material) -> list[Section]:
     """The sections for which there are complete trials."""
     seed = derive_seed(material.spec.search.seed, "views")
     found = ablations(material, generator=np.random.default_rng(seed))
-    offered = offers(material)
     mapped = [each for each in found if each.name in (*_MAPPED, *material.spec.factors)]
     sections = []
-    length = best_of_k_table(material)
     if found:
         sections.append(
             Section(
@@ -45,20 +40,8 @@ def views_of_trials(material: Material) -> list[Section]:
                 tables=(effect_table(found), field_table(mapped)),
             )
         )
-    if offered:
-        sections.append(
-            Section(
-                name="costs",
-                title="Accuracy against cost",
-                figures=(pareto_figure(offered),),
-                tables=(
-                    pareto_table(offered),
-                    importance_table(importances(material, seed=seed)),
-                    *([length] if length else []),
-                ),
-            )
-        )
-    return sections
+    costs = cost_section(material, seed=seed)
+    return [*sections, costs] if costs else sections
 
 
 def effect_table(found: Sequence[Ablation]) -> Table:
@@ -67,30 +50,30 @@ def effect_table(found: Sequence[Ablation]) -> Table:
         name="effects",
         title="Marginal effects",
         caption=(
-            "In points of validation accuracy. Effect: the mean of a level less that of all levels of the name, within "
-            "blocks (the same levels of all other factors, the size of the data among them), averaged over blocks with "
-            "a "
-            "95% t interval over them. Against the first: the same difference to the first level, in matched blocks. "
-            "Numbers of many values are put into three bins."
+            "In points of validation accuracy. Effect: the mean of a level less that of all levels of the name, "
+            "within blocks (the same levels of all other factors, the size of the data among them), averaged over "
+            "blocks with a 95% t interval over them. Against the reference: the difference to the base level of a "
+            "factor, or to the smallest of what was searched, in matched blocks. Numbers of many values are put into "
+            "three bins."
         ),
         columns=(
-            *("family", "name", "level", "effect, points", "95% interval", "against the first", "95% interval of it"),
-            *("blocks", "trials"),
+            *("family", "name", "level", "effect, points", "95% interval", "against the reference"),
+            *("95% interval of it", "blocks", "trials"),
         ),
         rows=tuple(_effect(effect) for each in found for effect in each.effects),
     )
 
 
 def _effect(found: Effect) -> tuple[Field, ...]:
-    first = found.against_first
+    matched = found.against_reference
     return (
         text(found.family),
         text(found.name),
         text(found.level.label),
         number(found.centred.value, points(found.centred.value)),
         text(interval(found.centred.interval, signed=True)),
-        number(first.value, points(first.value)) if first else text(NOTHING),
-        text(interval(first.interval, signed=True) if first else ""),
+        number(matched.value, points(matched.value)) if matched else text(NOTHING),
+        text(interval(matched.interval, signed=True) if matched else ""),
         number(found.num_blocks, f"{found.num_blocks}"),
         number(found.num_trials, f"{found.num_trials}"),
     )
@@ -103,8 +86,7 @@ def field_table(found: Sequence[Ablation]) -> Table:
         title="Fields of the heat maps",
         caption=(
             "Validation accuracy in percent of the trials with a level of a name and so many training images: their "
-            "best, "
-            "their mean with the half width of its 95% t interval over trials, and how many there are."
+            "best, their mean with the half width of its 95% t interval over trials, and how many there are."
         ),
         columns=("family", "name", "level", "training images", "best, %", "mean, %", "± half width", "trials"),
         rows=tuple(
@@ -171,8 +153,8 @@ def _field_entry(found: MapField | None) -> _Entry:
         return None, "", "no trial"
     spread = "" if found.half_width is None else f" ± {percent(found.half_width)}"
     note = (
-        f"{found.name} {found.level.label}, {count(found.num_train_images)} images: best {percent(found.best)}%, "
-        f"mean {percent(found.mean)}%{spread}, {plural(found.num_trials, 'trial')}"
+        f"{found.name} {found.level.label}, {count(found.num_train_images)} images: best {percent(found.best)}%, mean "
+        f"{percent(found.mean)}%{spread}, {plural(found.num_trials, 'trial')}"
     )
     return found.best, f"{percent(found.best)}<br>of {found.num_trials}", note
 
@@ -184,113 +166,6 @@ def _share_entry(found: Optimum, level: Level) -> _Entry:
         f"bootstrap samples of {plural(found.num_trials, 'trial')}"
     )
     return share, f"{share:.0f}%", note
-
-
-def importance_table(found: Sequence[Importance]) -> Table:
-    """How much each searched name matters in each cell."""
-    names = list(dict.fromkeys(name for each in found for name, _ in each.shares))
-    return Table(
-        name="importances",
-        title=f"Importances of what was searched ({EVALUATOR})",
-        caption=(
-            f"Share of the variance of complete trials that each name explains within a cell, in percent, by "
-            f"{EVALUATOR} "
-            "(Hutter et al. 2014). Pruned trials do not count, which is a bias where a pruner was used."
-        ),
-        columns=("cell", "trials", *names, "why there is none"),
-        rows=tuple(
-            (
-                text(each.cell),
-                number(each.num_trials, f"{each.num_trials}"),
-                *(_share(dict(each.shares).get(name)) for name in names),
-                text(each.reason or ""),
-            )
-            for each in found
-        ),
-    )
-
-
-def _share(share: float | None) -> Field:
-    return text(NOTHING) if share is None else number(100 * share, percent(100 * share))
-
-
-def pareto_table(found: Sequence[Offer]) -> Table:
-    """The fronts of every size, over families, and that of images over all sizes."""
-    rows = [_offer("training images", offer) for offer in front(found, "num_train_images")]
-    for size in sorted({offer.num_train_images for offer in found}):
-        own = [offer for offer in found if offer.num_train_images == size]
-        rows += [_offer("parameters", offer) for offer in front(own, "num_parameters")]
-        rows += [_offer("FLOPs", offer) for offer in front(own, "flops")]
-    return Table(
-        name="pareto",
-        title="Pareto fronts",
-        caption=(
-            "The trials that no other beats in validation accuracy and in price. By training images: of all trials; by "
-            "parameters and by the FLOPs of one image's forward pass: of those with as many training images."
-        ),
-        columns=("price", "training images", "family", "trial", "parameters", "FLOPs", "validation accuracy, %"),
-        rows=tuple(rows),
-    )
-
-
-def _offer(price: str, offer: Offer) -> tuple[Field, ...]:
-    return (
-        text(price),
-        number(offer.num_train_images, count(offer.num_train_images)),
-        text(offer.family),
-        text(offer.trial_id),
-        number(offer.num_parameters, human(offer.num_parameters)),
-        number(offer.flops, human(offer.flops)),
-        number(offer.accuracy, percent(offer.accuracy)),
-    )
-
-
-def pareto_figure(found: Sequence[Offer]) -> Figure:
-    """Accuracy against operations at the largest size, and the front of each family."""
-    size = max(offer.num_train_images for offer in found)
-    own = [offer for offer in found if offer.num_train_images == size]
-    families = list(dict.fromkeys(offer.family for offer in found))
-    return Figure(
-        name="pareto_flops",
-        title=f"Validation accuracy against operations, {count(size)} training images",
-        caption=(
-            "Every complete trial at the largest size of the data; lines join those of a family that no other of it "
-            "beats "
-            "in both. Operations are on a logarithmic axis."
-        ),
-        x_label="FLOPs of one image",
-        y_label="validation accuracy, %",
-        x_is_logarithmic=True,
-        series=tuple(
-            series
-            for place, family in enumerate(families)
-            for series in _family(place, family, [offer for offer in own if offer.family == family])
-        ),
-    )
-
-
-def _family(place: int, family: str, own: Sequence[Offer]) -> Iterator[Series]:
-    if not own:
-        return
-    best = front(own, "flops")
-    yield Series(
-        name=f"{family}, front",
-        x=tuple(float(offer.flops) for offer in best),
-        y=tuple(offer.accuracy for offer in best),
-        kind="line",
-        colour=place,
-    )
-    yield Series(
-        name=family,
-        x=tuple(float(offer.flops) for offer in own),
-        y=tuple(offer.accuracy for offer in own),
-        colour=place,
-        notes=tuple(
-            f"{offer.trial_id}: {percent(offer.accuracy)}%, {human(offer.flops)} FLOPs, "
-            f"{human(offer.num_parameters)} parameters"
-            for offer in own
-        ),
-    )
 
 
 def _plain(name: str) -> str:

@@ -68,9 +68,9 @@ def test_an_effect_is_found_whatever_the_size_of_the_data_does() -> None:
     assert {label: effect.centred.value for label, effect in effects.items()} == pytest.approx(
         {"2": -5, "3": 0, "4": 5}
     )
-    assert effects["4"].against_first is not None
-    assert effects["4"].against_first.value == pytest.approx(10)
-    assert effects["2"].against_first is None
+    assert effects["4"].against_reference is not None
+    assert effects["4"].against_reference.value == pytest.approx(10)
+    assert effects["2"].against_reference is None
     assert {effect.num_blocks for effect in effects.values()} == {len(SIZES)}
     assert {effect.num_trials for effect in effects.values()} == {12}
 
@@ -181,3 +181,20 @@ def test_a_front_has_what_no_other_beats() -> None:
         (20, 60.0),
         (40, 70.0),
     ]
+
+
+def test_levels_of_a_design_with_a_base_are_held_against_it() -> None:
+    factors = {"family": ("lkca",), "kernel_size": (3, 5, 7), "data_fraction": (0.1, 0.5)}
+    changes: dict[str, Any] = {"design": "one_at_a_time", "base": {"kernel_size": 5}, "factors": factors}
+    material = make_material(None, families=("lkca",), **changes)
+    trials = []
+    for record in material.trials:
+        accuracy = {3: 0.4, 5: 0.5, 7: 0.7}[record.spec.configuration.kernel_size or 0]
+        trials.append(record.model_copy(update={"curve": (make_result(20, accuracy),)}))
+    found = find(
+        views(Material(name="made", spec=material.spec, trials=trials, replicates=[], rounds=[])), "lkca", "kernel_size"
+    )
+    assert found.reference.label == "5"
+    against = {effect.level.label: effect.against_reference for effect in found.effects}
+    assert against["5"] is None
+    assert {label: each.value for label, each in against.items() if each} == pytest.approx({"3": -10, "7": 20})

@@ -27,6 +27,11 @@ def test_csv_has_numbers_in_full_and_survives_commas_and_lines() -> None:
     assert rows == [list(TABLE.columns), ["lkca | a_b", "84.123456", ""], ["vit", "–", "none, “of” it\nall"]]
 
 
+def test_a_row_has_a_field_for_every_column() -> None:
+    with pytest.raises(ValueError, match="a row must have 3 fields, as there are columns, got 2"):
+        Table(name="t", title="", caption="", columns=TABLE.columns, rows=(TABLE.rows[0][:2],))
+
+
 def test_markdown_escapes_what_would_end_a_field() -> None:
     lines = TABLE.to_markdown().splitlines()
     assert lines[:3] == ["| name | accuracy, % | note |", "| --- | ---: | --- |", r"| lkca \| a_b | 84.1 |  |"]
