@@ -104,6 +104,16 @@ def test_the_theme_turns_page_and_figures(page: Page) -> None:
     assert colours() == light
 
 
+def test_paper_is_light_whatever_the_screen_is(page: Page) -> None:
+    page.locator("#theme").click()
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+    assert page.pdf().startswith(b"%PDF")
+
+
 def test_pointing_at_a_point_tells_its_numbers(page: Page) -> None:
     point = page.locator("#differences .points path").first
     point.scroll_into_view_if_needed()

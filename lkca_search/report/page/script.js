@@ -54,4 +54,15 @@ for (const button of document.querySelectorAll("th button")) button.addEventList
 for (const button of document.querySelectorAll(".download")) button.addEventListener("click", () => download(button.dataset.table));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 narrow.addEventListener("change", draw);
+let themeOnScreen;
+addEventListener("beforeprint", () => {
+  themeOnScreen = root.dataset.theme;
+  root.dataset.theme = "light";
+  draw();
+});
+addEventListener("afterprint", () => {
+  if (themeOnScreen) root.dataset.theme = themeOnScreen;
+  else delete root.dataset.theme;
+  draw();
+});
 draw();
