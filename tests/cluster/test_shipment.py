@@ -26,9 +26,10 @@ def names(shipment: Shipment) -> list[str]:
     return [name for name in shipment.files if not name.startswith("lkca_search/")]
 
 
-def test_every_module_of_the_package_is_shipped_and_no_cache_is() -> None:
+def test_every_module_and_page_of_the_package_is_shipped_and_no_cache_is() -> None:
     shipped = set(gather_shipment().files)
-    assert shipped == {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.py")}
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.glob("report/page/*")]
+    assert shipped == {path.relative_to(PACKAGE.parent).as_posix() for path in files}
 
 
 def test_a_shipment_is_small() -> None:
