@@ -38,8 +38,8 @@ class Figure(Value):
     x_ticks: Numbers = ()
     """Where the axis is marked; by default where the library likes."""
     y_ticks: Numbers = ()
-    zero_line: Literal["x", "y"] | None = None
-    """The axis whose zero is drawn across the figure."""
+    has_zero_line: bool = False
+    """Whether a line is drawn at y = 0."""
     series: tuple[Series, ...]
 
 

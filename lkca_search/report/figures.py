@@ -114,7 +114,7 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
         y_label="difference, points",
         x_is_logarithmic=True,
         x_ticks=tuple(map(float, sizes)),
-        zero_line="y",
+        has_zero_line=True,
         series=tuple(
             _difference(
                 [each for each in contrasts if each.other == other],

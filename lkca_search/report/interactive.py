@@ -82,8 +82,8 @@ def _layout(figure: Figure) -> dict[str, Any]:
     y: dict[str, Any] = {"title": {"text": figure.y_label}, "type": "log" if figure.y_is_logarithmic else "linear"}
     if figure.y_ticks:
         y |= {"tickvals": figure.y_ticks, "ticktext": [f"{tick:g}" for tick in figure.y_ticks]}
-    if figure.zero_line:
-        {"x": x, "y": y}[figure.zero_line].update({"zeroline": True, "zerolinewidth": 2})
+    if figure.has_zero_line:
+        y |= {"zeroline": True, "zerolinewidth": 2}
     return {
         "xaxis": x,
         "yaxis": y,

@@ -35,7 +35,7 @@ _STATISTICS = (
     "(Agarwal et al. 2021) has Wilson's interval for as many trials as the draws amount to. Laws α + η n^γ (Hoiem et "
     "al. 2021) are fitted by weighted least squares, with bootstrap intervals over draws that are widened for their "
     "number; data efficiency and crossover are read within the measured sizes and have no canonical source. At 5 "
-    "draws x 2 seeds these intervals were found to cover 92% to 97% where the truth is known "
+    "draws x 2 seeds these intervals were found to cover 90% to 98% where the truth is known "
     "(benchmarks/known_truth.py)."
 )
 

@@ -114,8 +114,6 @@ def _dress(axes: Axes, figure: Figure) -> None:
     if figure.y_ticks:
         axes.set_yticks(figure.y_ticks, [f"{tick:g}" for tick in figure.y_ticks])
         axes.yaxis.set_minor_locator(NullLocator())
-    if figure.zero_line == "y":
+    if figure.has_zero_line:
         axes.axhline(0, color="black", lw=0.8)
-    if figure.zero_line == "x":
-        axes.axvline(0, color="black", lw=0.8)
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
