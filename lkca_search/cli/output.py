@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lkca_search.records import Record, Result
-from lkca_search.report.numbers import duration, human
+from lkca_search.report.numbers import duration, human, plural
 from lkca_search.value import Value
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def _round_line(found: "RoundStanding") -> str:
     """How far a round of confirmation has come."""
     done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
     failed = f", {found.failed} failed" if found.failed else ""
-    frozen = f"{found.num_picks} configurations frozen from {found.num_trials} trials"
-    since = f"; {found.num_trials_since} trials since: --new-round freezes anew" if found.num_trials_since else ""
-    return f"confirmation, round {found.number}: {done}{failed}; {frozen}{since}"
+    frozen = f"{plural(found.num_picks, 'configuration')} frozen from {plural(found.num_trials, 'trial')}"
+    since = f"; {plural(found.num_trials_since, 'trial')} since: --new-round freezes anew"
+    return f"confirmation, round {found.number}: {done}{failed}; {frozen}{since if found.num_trials_since else ''}"
 
 
 _COLUMNS = (
@@ -95,8 +95,10 @@ def _steps(cell: "CellStanding") -> str:
 
 def show_what_next(standing: "SearchStanding") -> None:
     """Print what to type once `run` has ended."""
-    if standing.num_left:
-        typer.echo(f"\n{standing.num_left} trials are left: the same command continues")
+    replicates_left = standing.rounds[-1].num_left if standing.rounds else 0
+    for left, noun in ((standing.num_left, "trial"), (replicates_left, "replicate")):
+        if left:
+            typer.echo(f"\n{plural(left, noun)} left: the same command continues")
     server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
     is_server = server.scheme in ("http", "https")  # whoever reads this may have another environment: a job's log
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"

@@ -184,7 +184,7 @@ class _Driver:
             ensure_lease=self.lease.ensure,
         )
         if book.num_due:
-            design = f"{len(sealed.picks)} configurations x {len(sealed.draws)} draws x {sealed.num_seeds} seeds"
+            design = f"{len(sealed.picks)} x {len(sealed.draws)} x {sealed.num_seeds} configurations, draws and seeds"
             self._around.say(f"confirmation, round {sealed.number}: {design}, {book.num_due} replicates to train")
         self.train(book)
         return sealed

@@ -1,7 +1,7 @@
 """What every node of a cluster must have before a search starts: the storage that all share, and the same images."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def check_nodes(
     mark, word = storage / f".seen-{uuid.uuid4().hex}", uuid.uuid4().hex
     write_atomically(mark, word.encode())
     try:
-        looks = {_name(node): _start_look(node, str(mark), word, spec, place, data_hash, test_hash) for node in nodes}
+        looks = [(node, _start_look(node, str(mark), word, spec, place, data_hash, test_hash)) for node in nodes]
         problems = list(_problems(looks))
     finally:
         mark.unlink(missing_ok=True)
@@ -58,14 +58,20 @@ def _start_look(
     return task.remote(mark, word, spec.model_dump_json(by_alias=True), cache, data_dir, data_hash, test_hash)
 
 
-def _problems(looks: Mapping[str, Any]) -> Iterator[str]:
-    for name, pending in looks.items():
+def _problems(looks: Sequence[tuple[Mapping[str, Any], Any]]) -> Iterator[str]:
+    for node, pending in looks:
         try:
             problem = ray.get(pending, timeout=_PATIENCE_SECONDS)
         except ray.exceptions.RayError as error:
+            if not _is_alive(node):
+                continue  # it died meanwhile, and trains nothing
             problem = f"cannot be asked: {str(error).strip().splitlines()[0]}"
         if problem is not None:
-            yield f"  {name} {problem}"
+            yield f"  {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {problem}"
+
+
+def _is_alive(node: Mapping[str, Any]) -> bool:
+    return any(other["Alive"] for other in ray.nodes() if other["NodeID"] == node["NodeID"])
 
 
 def look(
@@ -97,7 +103,3 @@ def look(
         if expected not in (None, images.content_hash):
             return f"has other images than the driver: {images.content_hash}, not {expected}"
     return None
-
-
-def _name(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"

@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def request_stop(folder: SearchFolder, *, now: bool) -> int:
-    """Ask a search's driver to end, `now` without finishing the trials that run; SearchError if there is no driver.
+    """Ask a search's driver to end, `now` without finishing what runs; SearchError if there is no driver.
 
     Returns the driver's number. It hears of it at the next beat of its lease.
     """
@@ -91,9 +91,9 @@ class Brake:
 
     def _pull(self, by: str, *, now: bool, hint: str) -> None:
         if now and not self.at_once:
-            self._say(f"{by}: stopping at once; trials that run go on from their checkpoints another time")
+            self._say(f"{by}: stopping at once; what runs goes on from its checkpoint another time")
         elif not self._is_pulled:
-            self._say(f"{by}: finishing the trials that run{hint}")
+            self._say(f"{by}: finishing what runs{hint}")
         self._is_pulled = True
         self.at_once = self.at_once or now
         self._halt(f"stopped by {by}")

@@ -138,7 +138,7 @@ def requeued(search: Allocation, cut_off: Round, looks: list[Looks]) -> Round:
 
 def test_a_job_that_its_limit_cut_off_ends_in_good_order_and_goes_back_into_the_queue_once(cut_off: Round) -> None:
     assert cut_off.requeued == ["72"]
-    assert "SIGTERM: stopping at once; trials that run go on from their checkpoints another time" in cut_off.printed
+    assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in cut_off.printed
     assert 0 < len(cut_off.records) < 12
     assert f"{len(cut_off.records)} trials are finished, {12 - len(cut_off.records)} are left" in cut_off.printed
 

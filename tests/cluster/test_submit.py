@@ -224,7 +224,7 @@ def test_a_job_that_ray_stops_abandons_its_trials_in_good_order(cluster: LocalCl
     JobSubmissionClient(cluster.dashboard).stop_job(job["job_id"])
     ended = submitter.call("submit", "--follow", "long", "--address", cluster.dashboard)
     assert ended.code == 1
-    assert "SIGTERM: stopping at once; trials that run go on from their checkpoints another time" in ended.out
+    assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in ended.out
     assert f"job {job['job_id']} ended as STOPPED" in ended.err
     assert tables.exists()  # which a driver writes last
 

@@ -2,9 +2,10 @@
 
 import json
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from toy import DIGITS, make_spec
 from lkca_search.errors import SearchError
 from lkca_search.records import Record, State
 from lkca_search.resources import ResourcesSection
+from lkca_search.search import nodes as checks
 from lkca_search.search.lease import hold
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.runner import run_search
-from lkca_search.search.stopping import Brake
+from lkca_search.search.stopping import Brake, request_stop
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.training.assembly import DataPlace
@@ -26,6 +28,9 @@ from lkca_search.training.assembly import DataPlace
 INJECTION = Path(__file__).parent / "placed"
 MEMORY = 80_000_000
 """Of each node's object store: nothing of a search lies there."""
+
+PATIENCE = 240
+"""Seconds after which a search is stopped, so that it can be told how it stood."""
 
 pytestmark = pytest.mark.timeout(300)  # whole searches, on machines that may be busy
 
@@ -87,13 +92,20 @@ class Placed:
         (self._events / "rules.json").write_text(json.dumps(rules or {}))
         (self._events / "events").write_text("")
         spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(asked)})
-        watch, said = watch or Watch(), list[str]()
+        watch, said, begun = watch or Watch(), list[str](), time.time()
         place = DataPlace(cache=self._events / "datasets", data_dir=None)
         with hold(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, watch, driver=lease.driver, ensure_lease=lease.ensure)
             brake = Brake(lease, halt=ledger.halt, say=said.append)
-            run_search(ledger, place, brake, say=said.append, address=self.cluster.address)
-        assert ledger.num_due == 0
+            patience = threading.Timer(PATIENCE, request_stop, (folder,), {"now": True})
+            patience.start()
+            try:
+                run_search(ledger, place, brake, say=said.append, address=self.cluster.address)
+            finally:
+                patience.cancel()
+        nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]
+        starts = [(event["node"][:6], round(event["time"] - begun, 1)) for event in self.events()]
+        assert ledger.num_due == 0, f"it stood still: {said}, {sorted(watch.in_flight)}, nodes {nodes}, began {starts}"
         return watch, said
 
     def events(self) -> list[dict[str, Any]]:
@@ -193,7 +205,7 @@ def test_a_node_that_joins_takes_trials_and_one_that_dies_takes_its_slots_away(
             nodes.remove(joined[0], kill=True)
 
     watch.on_start = change
-    nodes.search(folder, watch=watch, rules={"seconds": 0.7}, trials_per_cell=8)
+    nodes.search(folder, watch=watch, rules={"seconds": 2}, trials_per_cell=8)
     assert_all_complete(watch, 16)
     assert watch.most_in_flight == 3
     counts = Counter(event["node"] for event in nodes.events())
@@ -201,6 +213,27 @@ def test_a_node_that_joins_takes_trials_and_one_that_dies_takes_its_slots_away(
     retried = [record for record in watch.records if record.attempt > 1]
     assert 0 < len(retried) <= 2, "what ran on the node that died went on elsewhere"
     assert len({record.trial_id for record in watch.records if record.finished > killed[0]}) > 2, "the rest ran on one"
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_while_it_is_asked_what_it_lacks_keeps_no_search_from_starting(
+    nodes: Placed, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, dies = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
+    start_look = checks._start_look
+    asked: list[str] = []
+
+    def kill_and_look(node: Mapping[str, Any], *arguments: Any) -> Any:
+        asked.append(node["NodeID"])
+        if node["NodeID"] == dies.node_id:
+            nodes.remove(dies, kill=True)
+        return start_look(node, *arguments)
+
+    monkeypatch.setattr(checks, "_start_look", kill_and_look)
+    watch, _ = nodes.search(folder, trials_per_cell=1)
+    assert set(asked) == {stays.node_id, dies.node_id}
+    assert_all_complete(watch, 2)
+    assert {event["node"] for event in nodes.events()} == {stays.node_id}
 
 
 def test_gpus_of_unknown_memory_are_not_shared_by_guesswork(nodes: Placed, folder: SearchFolder) -> None:

@@ -14,6 +14,8 @@ import pytest
 from searching import Command, Searching
 
 from lkca_search.errors import SearchError
+from lkca_search.records import read_replicates
+from lkca_search.rounds import read_rounds
 from lkca_search.search.continuation import commit_space_file
 from lkca_search.search.lease import BEAT_SECONDS, Lease, hold
 from lkca_search.search.stopping import Brake, request_stop, signals_given_back, wait_until_stopped
@@ -155,7 +157,7 @@ def interrupt(searching: Searching, driver: Command) -> None:
 
 def interrupt_twice(searching: Searching, driver: Command) -> None:
     driver.interrupt()
-    driver.wait_until(lambda: "finishing the trials that run; Ctrl-C again stops at once" in driver.printed())
+    driver.wait_until(lambda: "finishing what runs; Ctrl-C again stops at once" in driver.printed())
     driver.interrupt()
 
 
@@ -189,9 +191,9 @@ def test_a_graceful_end_finishes_what_runs_and_the_same_command_goes_on(
     end(searching, driver)
     code, output = driver.wait()
     assert code == 1, output
-    assert f"{by}: finishing the trials that run" in output
+    assert f"{by}: finishing what runs" in output
     assert f"ended early: stopped by {by}" in output
-    assert "trials are left: the same command continues" in output
+    assert "left: the same command continues" in output
     assert_nothing_is_left_running(family)
     cell = cell_of(searching)
     assert (cell["running"], cell["cut_off"]) == (0, 0)
@@ -229,6 +231,35 @@ def test_an_end_at_once_abandons_what_runs_and_the_same_command_goes_on_from_its
     searching.run(*arguments)
     searching.assert_exact(trials_per_cell=2, cells=[CELL])
     assert max(record.attempt for record in searching.records()) == 2
+
+
+@pytest.mark.slow
+def test_a_confirmation_is_ended_as_a_search_is_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    searching = Searching(tmp_path / "home")
+    searching.run(*ONE_CELL, "search.trials_per_cell=1", "training.steps=300", "training.reports=10")
+    finished: dict[Path, bytes] = {}
+    for end, said in ((stop, "`stop`: finishing what runs"), (terminate, "SIGTERM: stopping at once")):
+        driver = searching.start("confirm", "toy", "--draws", "6", "--seeds", "2", "--num-cpus", "2")
+        driver.wait_until(lambda before=frozenset(finished): len(read_replicates(searching.folder)) > len(before))
+        end(searching, driver)
+        code, output = driver.wait()
+        assert code == 1, output
+        assert said in output
+        assert "replicates left: the same command continues" in output
+        records = searching.folder.trials.glob("*/*/*/attempt-*/record.json")
+        now = {path: path.read_bytes() for path in records}
+        assert finished.items() < now.items()
+        assert len(now) < 12
+        finished = now
+    searching.call("confirm", "toy", "--num-cpus", "2")
+    (sealed,) = read_rounds(searching.folder)
+    replicates = read_replicates(searching.folder)
+    assert sorted(record.trial_id for record in replicates) == sorted(
+        found.replicate_id for _, found in sealed.replications()
+    )
+    assert {record.state for record in replicates} == {"COMPLETE"}
+    assert {path: path.read_bytes() for path in finished} == finished
+    searching.assert_exact(trials_per_cell=1, cells=[CELL])
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ DIGITS = ImageShape(8, 8, 1)
 
 
 def make_spec(**search: Any) -> SearchSpec:
-    """Two cells; learning rate and kernel size are searched; two reports a trial."""
+    """Two cells of tiny models; learning rate and kernel size are searched; two reports a trial."""
     return SearchSpec.model_validate(
         {
             "data": {"dataset": "digits"},
@@ -24,6 +24,8 @@ def make_spec(**search: Any) -> SearchSpec:
                 "kernel_size": {"choice": (3, 5, 7), "when": {"family": ("lkca",)}},
                 "learning_rate": {"float": (1e-4, 1e-1), "log": True},
                 "patch_size": {"value": 2},
+                "depth": {"value": 1},
+                "width": {"value": 24},
             },
             "training": {"steps": 20, "reports": 2},
             "search": {"trials_per_cell": 3, "sampler": "random", **search},
