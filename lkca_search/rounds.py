@@ -38,6 +38,8 @@ class Round(Value):
     metric: str
     goal: Goal
     """The leading metric, by which configurations were picked, and which direction of it is better."""
+    repeats: tuple[int, ...] = ()
+    """The draws that the search was repeated on, if it was: the best of each repeat is trained on one of `draws`."""
     draws: tuple[int, ...]
     """Numbers of its subset draws, none of which the search trains on."""
     num_seeds: int
@@ -57,15 +59,20 @@ class Round(Value):
     """SHA-256 of all of the above."""
 
     def replications(self) -> Iterator[tuple[Pick, Replication]]:
-        """All that is to be trained, in the order in which it is: every pick on one draw with one seed, and so on."""
-        for draw in self.draws:
+        """All that is to be trained, in the order in which it is: every pick on one draw with one seed, and so on.
+
+        Of a search that was repeated, the picks of the first repeat on the first draw, and so on.
+        """
+        for place, draw in enumerate(self.draws):
             for seed in range(self.num_seeds):
                 for pick in self.picks:
-                    yield pick, Replication(of=pick.trial_id, draw=draw, seed=seed)
+                    if not self.repeats or self.repeats[place] == pick.configuration.draw:
+                        yield pick, Replication(of=pick.trial_id, draw=draw, seed=seed)
 
     def sealed(self) -> "Round":
         """The same with its seal."""
-        content = self.model_copy(update={"seal": ""}).model_dump_json().encode()
+        unsealed = self.model_copy(update={"seal": ""})
+        content = unsealed.model_dump_json(exclude=None if self.repeats else {"repeats"}).encode()
         return self.model_copy(update={"seal": hashlib.sha256(content).hexdigest()})
 
 

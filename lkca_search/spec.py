@@ -9,10 +9,12 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lkca_search.configuration import NAMES, Scalar, broken_rule
+from lkca_search.confirm_section import ConfirmSection
 from lkca_search.errors import Problem
 from lkca_search.factors import Design, Exclusion, Factor, factor_problems
 from lkca_search.named import PRUNERS, SAMPLERS, Named, name_rule
 from lkca_search.remote_path import open_place
+from lkca_search.repeats import repeats_of, repeats_problems, with_draws, with_repeats
 from lkca_search.resources import ResourcesSection
 from lkca_search.space import Domain, FloatRange, IntRange, Level
 from lkca_search.value import Value
@@ -110,6 +112,8 @@ class SearchSection(Value):
     """Optuna pruner of every cell's study; it compares trials of one cell only, and counts in reports."""
     trials_per_cell: Annotated[int, Field(ge=1)]
     """Trials of every cell: equal budgets."""
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """How often every cell is searched, each time on a subset draw of its own; short for the factor draw."""
     metric: Metric | Annotated[tuple[Metric, ...], Field(min_length=1)] = "val_accuracy"
     """The number by which trials are compared, as reported last; several make a Pareto front, the first one leads."""
     goal: Goal | Annotated[tuple[Goal, ...], Field(min_length=1)] = "maximize"
@@ -165,17 +169,6 @@ class LimitsSection(Value):
     """Complete trials in a row without a better value after which a cell is given no new one."""
 
 
-class ConfirmSection(Value):
-    """How the best configurations are confirmed once a search is done: retrained with fresh draws and seeds, tested."""
-
-    draws: Annotated[int, Field(ge=1)] = 5
-    """Subset draws, none of which the search has trained on."""
-    seeds: Annotated[int, Field(ge=1)] = 2
-    """Trainings on each draw."""
-    top: Annotated[int, Field(ge=1)] = 1
-    """Configurations of every cell, best first."""
-
-
 class SearchSpec(Value):
     """Everything that decides what a search does. Equal specs give equal searches."""
 
@@ -202,6 +195,12 @@ class SearchSpec(Value):
     storage: str | None = None
     """Where trials leave records and checkpoints: file:///PATH, s3://BUCKET/PATH, gs://...; by default the home."""
 
+    @model_validator(mode="after")
+    def _repeated(self) -> Self:
+        object.__setattr__(self, "factors", with_repeats(self.factors, self.search.repeats))
+        object.__setattr__(self, "confirm", with_draws(self.confirm, len(repeats_of(self.factors, self.exclude))))
+        return self
+
     @field_validator("storage")
     @classmethod
     def _absolute_storage(cls, storage: str | None) -> str | None:
@@ -223,6 +222,7 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
         yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
     yield from _name_problems(spec)
     yield from factor_problems(spec.factors, spec.design, spec.base, spec.exclude)
+    yield from repeats_problems(spec.factors, spec.exclude, spec.search.repeats, spec.confirm)
     for name, factor in spec.factors.items():
         for i, level in enumerate(factor.levels):
             yield from _value_problems(name, level, ("factors", name, "levels", i))

@@ -10,6 +10,7 @@ from lkca_search.analysis.material import Material
 from lkca_search.cells import Cell, cells
 from lkca_search.configuration import Configuration
 from lkca_search.records import Record, Score, State
+from lkca_search.repeats import repeats_of
 from lkca_search.resources import TrialResources
 from lkca_search.rounds import Pick, Round
 from lkca_search.spec import DataSection, SearchSpec, TrainingSection
@@ -94,6 +95,8 @@ def _trial(cell: Cell, number: int) -> Record:
 
 
 def _seal(spec: SearchSpec, trials: Sequence[Record], draws: int, seeds: int) -> Round:
+    repeats = repeats_of(spec.factors, spec.exclude)
+    first = len(repeats) or 1
     picks = [
         Pick(
             cell=record.cell,
@@ -111,7 +114,8 @@ def _seal(spec: SearchSpec, trials: Sequence[Record], draws: int, seeds: int) ->
         opened=1_700_000_000.0,
         metric="val_accuracy",
         goal="maximize",
-        draws=tuple(range(1, draws + 1)),
+        repeats=tuple(int(draw) for draw in repeats),
+        draws=tuple(range(first, first + draws)),
         num_seeds=seeds,
         top=1,
         test_hash="t" * 64,

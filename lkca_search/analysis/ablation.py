@@ -13,11 +13,11 @@ import numpy as np
 
 from lkca_search.analysis.bootstrap import NUM_RESAMPLES
 from lkca_search.analysis.estimate import LEVEL, Estimate
-from lkca_search.analysis.material import SIZE_NAMES, Material
+from lkca_search.analysis.material import Material
 from lkca_search.analysis.replicates import ROUND_OFF
 from lkca_search.analysis.scores import PERCENT
 from lkca_search.analysis.student import standard_error, student_mean, t_quantile
-from lkca_search.configuration import Scalar
+from lkca_search.configuration import SUBSET_NAMES, Scalar
 from lkca_search.records import Record, State
 from lkca_search.value import Value
 
@@ -94,7 +94,7 @@ class Ablation:
 
 def ablations(material: Material, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
     """Every name that takes at least two values in a family's complete trials, family by family."""
-    names = [name for name in (*material.spec.factors, *material.spec.parameters) if name not in (*SIZE_NAMES, "draw")]
+    names = [name for name in (*material.spec.factors, *material.spec.parameters) if name not in SUBSET_NAMES]
     complete = [record for record in material.trials if record.state is State.COMPLETE and record.facts]
     families = dict.fromkeys(record.spec.configuration.family for record in complete)
     return tuple(

@@ -61,8 +61,12 @@ def _latest(material: Material) -> Round:
 
 def _trained_on(material: Material) -> dict[_Place, tuple[str, int]]:
     """Images and seed of each replicate."""
+    names = material.compared_cells
     return {
-        (record.cell, record.replicate.draw, record.replicate.seed): (record.facts.subset_hash, record.spec.seed)
+        (names[record.cell].key, record.replicate.draw, record.replicate.seed): (
+            record.facts.subset_hash,
+            record.spec.seed,
+        )
         for record in material.replicates
         if record.replicate and record.facts
     }

@@ -7,6 +7,7 @@ from functools import cached_property
 from lkca_search.cells import Cell, cells
 from lkca_search.configuration import Scalar
 from lkca_search.records import Record, read_records, read_replicates
+from lkca_search.repeats import DRAW, repeats_of
 from lkca_search.rounds import Round, read_rounds
 from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder
@@ -50,10 +51,21 @@ class Material:
             found[record.cell].append(record)
         return found
 
+    @property
+    def repeats(self) -> tuple[Scalar, ...]:
+        """The draws on which the search was repeated; none where it was made once."""
+        return repeats_of(self.spec.factors, self.spec.exclude)
+
+    @cached_property
+    def compared_cells(self) -> dict[str, Cell]:
+        """What each cell is compared as: itself, or where the search was repeated, the cell without its draw."""
+        left_out = (DRAW,) if self.repeats else ()
+        return {cell.key: Cell(levels=dict(_without(cell, left_out))) for cell in self.cells}
+
     @cached_property
     def variants(self) -> dict[str, Variant]:
         """The variant of each cell."""
-        levels = {cell.key: _without_images(cell) for cell in self.cells}
+        levels = {key: _without(cell, SIZE_NAMES) for key, cell in self.compared_cells.items()}
         distinct = list(dict.fromkeys(levels.values()))
         if self.spec.design == "one_at_a_time":
             labels = {found: _changes(found, self.base) or "base" for found in distinct}
@@ -95,8 +107,8 @@ def read_material(folder: SearchFolder) -> Material:
     )
 
 
-def _without_images(cell: Cell) -> tuple[tuple[str, Scalar], ...]:
-    return tuple((name, level) for name, level in cell.levels.items() if name not in SIZE_NAMES)
+def _without(cell: Cell, names: Sequence[str]) -> tuple[tuple[str, Scalar], ...]:
+    return tuple((name, level) for name, level in cell.levels.items() if name not in names)
 
 
 def _changes(levels: Sequence[tuple[str, Scalar]], base: Mapping[str, Scalar]) -> str:

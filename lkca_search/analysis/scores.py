@@ -15,12 +15,14 @@ PERCENT = 100.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellScores:
-    """What one cell's best configuration is worth on the test images."""
+    """What one cell's best configuration is worth on the test images, or the best of each repeat on a draw."""
 
     cell: str
+    """Its key, without the draw where the search was repeated."""
     variant: Variant
     num_train_images: int
-    pick: Pick
+    picks: tuple[Pick, ...]
+    """What was retrained: the best configuration, or where the search was repeated, that of each repeat."""
     accuracies: Floats
     """Test accuracy in percent, (draws, seeds); NaN where a replicate is missing or failed."""
     val_accuracies: Floats
@@ -68,32 +70,36 @@ class RoundScores:
 def round_scores(material: Material, sealed: Round) -> RoundScores:
     """Gather the scores of a round; of the configurations of a cell those of the best."""
     replicates = {record.trial_id: record for record in material.replicates}
+    names = {key: cell.key for key, cell in material.compared_cells.items()}
+    best: dict[str, list[Pick]] = {}
+    for pick in sealed.picks:
+        if pick.rank == 1:
+            best.setdefault(names[pick.cell], []).append(pick)
     places = {draw: place for place, draw in enumerate(sealed.draws)}
-    shape = (2, len(sealed.draws), sealed.num_seeds)
-    scores = {pick.cell: np.full(shape, np.nan) for pick in sealed.picks}  # test, validation
-    failed = dict.fromkeys(scores, 0)
+    scores = {name: np.full((2, len(sealed.draws), sealed.num_seeds), np.nan) for name in best}  # test, validation
+    failed = dict.fromkeys(best, 0)
     for pick, replication in sealed.replications():
         record = replicates.get(replication.replicate_id)
         if pick.rank == 1 and record is not None:
-            failed[pick.cell] += record.state is State.FAIL
+            failed[names[pick.cell]] += record.state is State.FAIL
             if record.test is not None:
                 place = places[replication.draw], replication.seed
                 found = record.test.accuracy, record.curve[-1].val_accuracy
-                scores[pick.cell][:, *place] = [PERCENT * accuracy for accuracy in found]
-    sizes = {record.cell: record.facts.num_train_images for record in material.replicates if record.facts}
+                scores[names[pick.cell]][:, *place] = [PERCENT * accuracy for accuracy in found]
+    sizes = {names[record.cell]: record.facts.num_train_images for record in material.replicates if record.facts}
     return RoundScores(
         round=sealed,
         cells=tuple(
             CellScores(
-                cell=pick.cell,
-                variant=material.variants[pick.cell],
-                num_train_images=sizes[pick.cell],
-                pick=pick,
-                accuracies=scores[pick.cell][0],
-                val_accuracies=scores[pick.cell][1],
-                num_failed=failed[pick.cell],
+                cell=name,
+                variant=material.variants[picks[0].cell],
+                num_train_images=sizes[name],
+                picks=tuple(picks),
+                accuracies=scores[name][0],
+                val_accuracies=scores[name][1],
+                num_failed=failed[name],
             )
-            for pick in sealed.picks
-            if pick.rank == 1 and np.isfinite(scores[pick.cell]).any()
+            for name, picks in best.items()
+            if np.isfinite(scores[name]).any()
         ),
     )

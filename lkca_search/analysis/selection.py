@@ -1,5 +1,7 @@
 """The selection effect: how much of a best validation accuracy is the luck of having been picked."""
 
+import statistics
+
 import numpy as np
 
 from lkca_search.analysis.estimate import Estimate
@@ -16,11 +18,12 @@ class Selection(Value):
     cell: str
     variant: str
     num_train_images: int
-    trial_id: str
+    trial_ids: tuple[str, ...]
+    """The trial that was picked, or one for each repeat of the search."""
     num_trials: int
-    """Trials that it was picked from."""
+    """Trials that they were picked from."""
     picked: float
-    """Validation accuracy of the trial that was picked."""
+    """Validation accuracy of what was picked, the mean over repeats."""
     validation: Estimate
     """Validation accuracy of its replicates, over draws."""
     test: Estimate
@@ -45,9 +48,9 @@ def selections(material: Material, scores: RoundScores) -> tuple[Selection, ...]
             cell=cell.cell,
             variant=cell.variant.label,
             num_train_images=cell.num_train_images,
-            trial_id=cell.pick.trial_id,
-            num_trials=cell.pick.num_trials,
-            picked=PERCENT * picked[cell.pick.trial_id].curve[-1].val_accuracy,
+            trial_ids=tuple(pick.trial_id for pick in cell.picks),
+            num_trials=sum(pick.num_trials for pick in cell.picks),
+            picked=PERCENT * statistics.fmean(picked[pick.trial_id].curve[-1].val_accuracy for pick in cell.picks),
             validation=mean_over_draws(cell.val_accuracies),
             test=mean_over_draws(cell.accuracies),
         )

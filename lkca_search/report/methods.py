@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from lkca_search.analysis.material import SIZE_NAMES, Material
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.records import Record, State
+from lkca_search.repeats import DRAW
 from lkca_search.report.numbers import count, listed, plural
 from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
 
@@ -63,7 +64,9 @@ def _data(material: Material) -> str:
 def _design(material: Material) -> str:
     spec = material.spec
     factors = "; ".join(
-        f"{name}: {listed([str(level) for level in each.levels])}" for name, each in spec.factors.items()
+        f"{name}: {listed([str(level) for level in each.levels])}"
+        for name, each in spec.factors.items()
+        if name != DRAW or not material.repeats
     )
     kind = "crossed" if spec.design == "crossed" else "changed one at a time about the base"
     excluded = f", {plural(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
@@ -73,7 +76,8 @@ def _design(material: Material) -> str:
         if searched
         else ""
     )
-    return f"Factors, {kind}: {factors}. {plural(len(material.cells), 'cell')}{excluded}.{note}"
+    num_cells = len({cell.key for cell in material.compared_cells.values()})
+    return f"Factors, {kind}: {factors}. {plural(num_cells, 'cell')}{excluded}.{note}"
 
 
 def _parameters(material: Material) -> str:
@@ -122,11 +126,14 @@ def _search(material: Material) -> str:
     ended = f"{count(states[State.COMPLETE])} complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
     by = listed([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
     pruned = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
+    draws = material.repeats
+    times = f"{len(draws)} times, on subset draws {listed([str(draw) for draw in draws])}"
+    repeated = f"Every cell is searched {times}, each time with sampler and training seeds of its own."
+    told = repeated if draws else "The result is conditional on this one search of each cell."
     return (
         f"Each cell is an Optuna study of {plural(search.trials_per_cell, 'trial')}, equal budgets, with sampler "
         f"{search.sampler} and {pruned}; trials are compared by {by} on validation images. Seed {search.seed}. "
-        f"{plural(len(material.trials), 'trial')} finished: {ended}. The result is conditional on this one search of "
-        "each cell."
+        f"{plural(len(material.trials), 'trial')} finished: {ended}. {told}"
     )
 
 
@@ -134,12 +141,18 @@ def _confirmation(scores: RoundScores) -> str:
     sealed = scores.round
     opened = datetime.fromtimestamp(sealed.opened, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
     which = "best configuration" if sealed.top == 1 else f"best {sealed.top} configurations"
+    draws = (
+        f"The best of each repeat was retrained on one of {plural(len(sealed.draws), 'subset draw')}"
+        if sealed.repeats
+        else f"Each was retrained on {plural(len(sealed.draws), 'subset draw')}"
+    )
+    varied = " Draws thus vary by all that a search varies by." if sealed.repeats else ""
     return (
         f"Round {sealed.number}, sealed {opened} (seal {sealed.seal[:16]}…), froze the {which} of each cell from "
-        f"{plural(sealed.num_trials, 'trial')}. Each was retrained on {plural(len(sealed.draws), 'subset draw')} that "
+        f"{plural(sealed.num_trials, 'trial')}. {draws} that "
         f"no trial had used x {plural(sealed.num_seeds, 'seed')}, on the cell's own number of images, and evaluated "
         f"once on the test split (content hash {sealed.test_hash[:16]}…). Tables and figures are of the best "
-        "configuration of each cell."
+        f"configuration of each cell.{varied}"
     )
 
 

@@ -30,7 +30,8 @@ def summary(
     selections: Sequence[Selection],
 ) -> list[str]:
     """The answer, a sentence or two each."""
-    design = f"{plural(len(scores.round.draws), 'draw')} x {plural(scores.round.num_seeds, 'seed')}"
+    repeats, draws = len(scores.round.repeats), plural(len(scores.round.draws), "draw")
+    design = f"{f'{repeats} repeats of the search' if repeats else draws} x {plural(scores.round.num_seeds, 'seed')}"
     sentences = [*_verdicts(material, contrasts, design), *_resolving(contrasts)]
     for found in scarcity.contrasts:
         sentences += _efficiency(found, material.reference.label)
@@ -73,7 +74,7 @@ def _unsigned(found: Contrast) -> str:
 
 
 def _images(material: Material, found: Contrast) -> str:
-    levels = next(cell.levels for cell in material.cells if cell.key == found.reference_cell)
+    levels = next(cell.levels for cell in material.compared_cells.values() if cell.key == found.reference_cell)
     fraction = levels.get("data_fraction")
     share = f" ({100 * float(fraction):g}%)" if isinstance(fraction, float) else ""
     return f"{count(found.num_train_images)} training images{share}"
@@ -144,7 +145,7 @@ def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
         yield f"{plural(since, 'trial')} finished after the round was frozen, and had no part in it."
     for cell in sealed.cells_without:
         yield f"{cell} had no complete trial, so that nothing of it was confirmed."
-    scored = {cell.cell for cell in scores.cells}
+    scored = {pick.cell for cell in scores.cells for pick in cell.picks}
     if unscored := [pick.cell for pick in sealed.picks if pick.rank == 1 and pick.cell not in scored]:
         yield f"No replicate of {listed(unscored)} has finished."
     if lacking := sum(cell.num_missing for cell in scores.cells):
@@ -155,7 +156,8 @@ def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
     if len(sealed.draws) < 2:
         yield "A single draw has no spread: there are no intervals and no tests."
     if any(pick.configuration.data_fraction == 1.0 for pick in sealed.picks):
-        yield "At a data fraction of 100% every draw is all training images, so that replicates differ by seed alone."
+        alone = "what was found and by seed" if sealed.repeats else "seed alone"
+        yield f"At a data fraction of 100% every draw is all training images, so that replicates differ by {alone}."
     if scores.cells and (small := _small_training_sets(material)):
         yield (
             f"Validation images outnumber training images in {plural(small, 'cell')}: the search had more to choose by "
@@ -168,10 +170,12 @@ def _are(number: int) -> str:
 
 
 def _small_training_sets(material: Material) -> int:
-    return sum(
-        any(record.facts and record.facts.num_validation_images > record.facts.num_train_images for record in records)
-        for records in material.trials_of.values()
-    )
+    small = {
+        material.compared_cells[record.cell].key
+        for record in material.trials
+        if record.facts and record.facts.num_validation_images > record.facts.num_train_images
+    }
+    return len(small)
 
 
 def headline(contrasts: Sequence[Contrast]) -> str:

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from lkca_search.confirm_section import ConfirmSection
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.records import Record
@@ -13,7 +14,7 @@ from lkca_search.search.freeze import open_round
 from lkca_search.search.manifests import Manifest, save_manifests, split_seed
 from lkca_search.search.messages import Assignment
 from lkca_search.seeds import derive_seed
-from lkca_search.spec import ConfirmSection, SearchSpec
+from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.trial import Replication, TrialSpec

@@ -52,7 +52,8 @@ def _read(path: Place) -> SearchSpec:
 
 def _differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[tuple[str, Any, Any]]:
     was, now = (dict(_flatten(spec.model_dump(by_alias=True))) for spec in (old, new))
-    extended = {"search.trials_per_cell"} if new.search.trials_per_cell > old.search.trials_per_cell else set()
+    grown = {name: getattr(new.search, name) - getattr(old.search, name) for name in ("trials_per_cell", "repeats")}
+    extended = {f"search.{name}" for name, more in grown.items() if more > 0}
     if _keys(old, with_excluded=True) <= _keys(new, with_excluded=True):
         extended.add("factors")
     started = {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
 from lkca_search.cells import cells
+from lkca_search.confirm_section import ConfirmSection
 from lkca_search.errors import SearchError
 from lkca_search.objectives import values
 from lkca_search.records import Record
+from lkca_search.repeats import repeats_of
 from lkca_search.rounds import Pick, Round, read_rounds, round_file
 from lkca_search.space import FloatRange
-from lkca_search.spec import ConfirmSection, SearchSpec
+from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder, write_atomically
 
 
@@ -33,6 +35,7 @@ def open_round(
         opened=time.time(),
         metric=spec.search.metrics[0],
         goal=spec.search.goals[0],
+        repeats=tuple(int(draw) for draw in repeats_of(spec.factors, spec.exclude)),
         draws=tuple(islice(fresh_draws(spec), section.draws)),
         num_seeds=section.seeds,
         top=section.top,

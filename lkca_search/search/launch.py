@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lkca_search.confirm_section import ConfirmSection
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.records import Record, read_records, read_replicates, write_tables
+from lkca_search.repeats import draws_rule, repeats_of, with_draws
 from lkca_search.rounds import Round, read_rounds
 from lkca_search.search.book import Book
 from lkca_search.search.confirmation import Confirmation, other_design, take_round, write_round_manifests
@@ -22,7 +24,7 @@ from lkca_search.search.stopping import Brake
 from lkca_search.search.studies import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
 from lkca_search.space_file import SpaceFile
-from lkca_search.spec import ConfirmSection, SearchSpec
+from lkca_search.spec import SearchSpec
 from lkca_search.storage import Home, SearchFolder
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Tracker, Trackers
@@ -110,7 +112,12 @@ def confirm(
     otherwise SearchError, and so where a round that stands has not what is asked. Other errors as `launch`.
     """
     spec = read_spec(folder)
-    section = (spec.confirm or ConfirmSection()).model_copy(update=asked)
+    repeats = len(repeats_of(spec.factors, spec.exclude))
+    section = spec.confirm or with_draws(ConfirmSection(), repeats)
+    assert section is not None
+    section = section.model_copy(update=asked)
+    if rule := draws_rule(repeats, section.draws):
+        raise SearchError(rule)
     images = open_train_images(spec.data, around.place)
     with _drive(folder, around) as driver:
         records = read_records(folder)
@@ -184,7 +191,8 @@ class _Driver:
             ensure_lease=self.lease.ensure,
         )
         if book.num_due:
-            design = f"{len(sealed.picks)} x {len(sealed.draws)} x {sealed.num_seeds} configurations, draws and seeds"
+            num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
+            design = f"{len(sealed.picks)} x {num_draws} x {sealed.num_seeds} configurations, draws and seeds"
             self._around.say(f"confirmation, round {sealed.number}: {design}, {book.num_due} replicates to train")
         self.train(book)
         return sealed

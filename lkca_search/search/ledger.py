@@ -156,7 +156,7 @@ class Ledger(Book):
             training=self.spec.training,
             resources=self.held,
             configuration=configuration,
-            seed=derive_seed(self.spec.search.seed, "trial", number),
+            seed=derive_seed(self.spec.search.seed, "trial", number, *filter(None, (configuration.draw,))),
             split_seed=split_seed(self.spec),
         )
         return TrialStart(trial_id=f"{cell}/{number}", cell=cell, number=number, attempt=0, spec=spec, started=started)

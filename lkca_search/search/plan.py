@@ -10,6 +10,7 @@ from lkca_search.configuration import ImageShape
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import SHAPING
+from lkca_search.repeats import repeats_of
 from lkca_search.resources import ResourcesSection, TrialResources
 from lkca_search.search.design import data_problems, design_problems
 from lkca_search.search.extent import corners, count_configurations, spread_draws
@@ -217,7 +218,8 @@ def _plan_cell(spec: SearchSpec, sampled: _Sampled, speed: Speed) -> PlannedCell
     num_configurations = count_configurations(spec, sampled.cell)
     num_trials = budget if num_configurations is None else min(budget, num_configurations)
     confirm = spec.confirm
-    num_replicates = min(confirm.top, num_trials) * confirm.draws * confirm.seeds if confirm else 0
+    draws = confirm.draws // max(len(repeats_of(spec.factors, spec.exclude)), 1) if confirm else 0
+    num_replicates = min(confirm.top, num_trials) * draws * confirm.seeds if confirm else 0
     every, typical = sampled.all, sampled.draws or sampled.corners
     seconds = [speed.trial_seconds(each) for each in typical]
     return PlannedCell(

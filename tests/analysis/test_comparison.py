@@ -51,6 +51,15 @@ def test_further_draws_and_seeds_of_one_search_are_left_out() -> None:
     assert {each.paired.num_pairs for each in found.contrasts} == {5}
 
 
+def test_searches_that_were_repeated_are_compared_repeat_by_repeat() -> None:
+    repeats = {"trials_per_cell": 3, "repeats": 5}
+    found = compare(make_material(better(3.0), search=repeats), make_material(law(), search=repeats))
+    assert len(found.contrasts) == 10
+    assert {each.paired.num_pairs for each in found.contrasts} == {10}
+    for each in found.contrasts:
+        assert each.paired.draw_differences == pytest.approx([3.0] * 5)
+
+
 @pytest.mark.parametrize("changes", [{"facts": {"subset_hash": "x" * 64}}, {"seed": 1}])
 def test_other_images_or_seeds_are_no_pairs(changes: dict[str, Any]) -> None:
     found = compare(make_material(law()), on_other_images(make_material(law()), **changes))

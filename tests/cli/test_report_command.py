@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from PIL import Image
 from running import Command
 
+from lkca_search.confirm_section import ConfirmSection
 from lkca_search.records import Record, Score, State, read_records
 from lkca_search.search.continuation import read_spec
 from lkca_search.search.freeze import open_round
-from lkca_search.spec import ConfirmSection
 from lkca_search.storage import Home, SearchFolder, write_atomically
 
 

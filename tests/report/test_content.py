@@ -77,6 +77,52 @@ def test_every_number_of_a_contrast_comes_from_its_replicates() -> None:
     assert adjusted[0] == pytest.approx(5 * p_values[0])
 
 
+def test_where_the_search_was_repeated_a_repeat_is_the_unit_and_the_report_says_so() -> None:
+    repeated = make_material(law(lead=0.05), search={"trials_per_cell": 3, "repeats": 5})
+    assert len(repeated.trials) == 5 * len(make_material(None).trials)
+    assert len(repeated.replicates) == len(make_material(law()).replicates)
+    (sealed,) = repeated.rounds
+    scores = round_scores(repeated, sealed)
+    assert [cell.cell for cell in scores.cells][:2] == [
+        "family=lkca,data_fraction=0.02",
+        "family=lkca,data_fraction=0.05",
+    ]
+    assert all(cell.num_missing == 0 for cell in scores.cells)
+    assert {pick.configuration.draw for pick in scores.cells[0].picks} == {0, 1, 2, 3, 4}
+    found = contrasts(scores, repeated.reference)
+    assert [each.num_train_images for each in found] == SIZES
+    for each in found:
+        values = {
+            (record.cell, record.replicate.seed): 100 * record.test.accuracy
+            for record in repeated.replicates
+            if record.test and record.replicate and images_of(record.spec.configuration) == each.num_train_images
+        }
+        of_repeat = [
+            np.mean(
+                [
+                    values[f"{each.reference_cell},draw={k}", seed] - values[f"{each.other_cell},draw={k}", seed]
+                    for seed in (0, 1)
+                ]
+            )
+            for k in range(5)
+        ]
+        assert each.paired.draw_differences == pytest.approx(of_repeat)
+        assert each.paired.p_value == pytest.approx(stats.ttest_1samp(of_repeat, 0).pvalue)
+    report = make_report(repeated)
+    assert report.summary[0].endswith("(5 repeats of the search x 2 seeds).")
+    told = dict(report.methods)
+    assert (
+        "Factors, crossed: family: lkca and vit; data_fraction: 0.02, 0.05, 0.1, 0.25 and 0.5. 10 cells."
+        in told["Design"]
+    )
+    assert "Every cell is searched 5 times, on subset draws 0, 1, 2, 3 and 4" in told["Search"]
+    assert "conditional on" not in told["Search"]
+    assert "The best of each repeat was retrained on one of 5 subset draws" in told["Confirmation"]
+    assert "conditional on this one search" in dict(make_report(make_material(law())).methods)["Search"]
+    assert {row[2].number for table in report.tables if table.name == "selection" for row in table.rows} == {15}
+    to_html(report, source="")
+
+
 def test_the_law_behind_the_errors_is_found() -> None:
     report = make_report(make_material(law(draw_spread=0.002, seed_spread=0.001)))
     (table,) = (table for table in report.tables if table.name == "curves")

@@ -1,6 +1,7 @@
 """A confirmation freezes the best of each cell, and trains and tests each replicate once, whenever its driver dies."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from toy import make_messages, make_spec, train_all
 
 from lkca_search.configuration import ImageShape
+from lkca_search.confirm_section import ConfirmSection
 from lkca_search.data.store import open_images
 from lkca_search.errors import SearchError
 from lkca_search.records import Record, Score, State, read_records, read_replicates
@@ -18,7 +20,7 @@ from lkca_search.search.freeze import fresh_draws, open_round
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.manifests import make_manifest, split_seed
 from lkca_search.search.messages import Assignment, Message
-from lkca_search.spec import ConfirmSection, SearchSpec
+from lkca_search.spec import SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker
 
@@ -106,6 +108,32 @@ def test_a_replicate_has_the_frozen_configuration_on_another_draw(folder: Search
         assert record.replicate.of == pick.trial_id
         assert record.spec.configuration == pick.configuration.model_copy(update={"draw": record.replicate.draw})
         assert (record.metric, record.value, record.test) == ("test_accuracy", 0.25, TEST)
+
+
+def test_where_the_search_is_repeated_the_best_of_each_repeat_has_a_draw_of_its_own(
+    folder: SearchFolder, open_ledger: OpenLedger
+) -> None:
+    train_all(open_ledger(repeats=2))
+    spec = make_spec(repeats=2)
+    searched = read_records(folder)
+    by_repeat = [[record.spec for record in searched if record.spec.configuration.draw == draw] for draw in (0, 1)]
+    assert [len(specs) for specs in by_repeat] == [2 * 3] * 2
+    assert not {one.seed for one in by_repeat[0]} & {other.seed for other in by_repeat[1]}
+    rates = [{one.configuration.learning_rate for one in specs} for specs in by_repeat]
+    assert not rates[0] & rates[1], "samplers draw apart"
+    sealed = freeze(folder, spec=spec)
+    assert (sealed.repeats, sealed.draws) == ((0, 1), (2, 3))
+    assert len(sealed.picks) == 2 * 2
+    replicates = finish(Confirmation(folder, spec, sealed, Tracker()))
+    assert len(replicates) == 2 * 2 * 2, "as many as of a search that is made once"
+    picks = {pick.trial_id: pick for pick in sealed.picks}
+    for record in replicates:
+        assert record.replicate is not None
+        assert picks[record.replicate.of].configuration.draw == record.replicate.draw - 2
+    pairs = Counter(
+        (record.replicate.draw, record.replicate.seed, record.spec.seed) for record in replicates if record.replicate
+    )
+    assert set(pairs.values()) == {2}, "each of one family has its partner in the other"
 
 
 def test_records_of_replicates_are_apart_from_those_of_trials(folder: SearchFolder, searched: list[Record]) -> None:

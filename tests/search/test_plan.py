@@ -168,6 +168,8 @@ def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataPlace) 
         assert with_them.samples == pytest.approx(without.samples * more)
         assert with_them.seconds == pytest.approx(without.seconds * more)
     assert confirmed.samples == sum(cell.samples for cell in confirmed.cells)
+    repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
+    assert (len(repeated.cells), repeated.num_replicates) == (12, confirmed.num_replicates)
     assert any("replicates that confirm" in note for note in confirmed.notes)
 
 
