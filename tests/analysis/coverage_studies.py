@@ -83,6 +83,21 @@ def difference_study(*, ratio: float, difference: float, repetitions: int, seed:
     return tally.coverages()
 
 
+def luck_study(*, luck: float, ratio: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
+    """The t interval of the difference that two families have in the mean over searches, which vary by `luck`.
+
+    The standard deviation, in points, of what the configurations are worth that searches of one family find: once, the
+    same configuration is trained on every draw; repeated, each draw has that of a search of its own.
+    """
+    generator, tally = np.random.default_rng(seed), Tally()
+    for _ in range(repetitions):
+        a, b = simulate_scores(difference=2.0, ratio=ratio, generator=generator)
+        for name, num_searches in (("one search", 1), ("repeats", len(a))):
+            found = luck * generator.standard_normal((2, num_searches, 1))
+            tally.add(name, paired_difference(a + found[0], b + found[1]).difference, 2.0)
+    return tally.coverages()
+
+
 class Errors(NamedTuple):
     """Shares of repetitions in which some cell without a difference was said to have one."""
 

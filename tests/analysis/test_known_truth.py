@@ -18,6 +18,7 @@ from coverage_studies import (
     improvement_study,
     interquartile_mean_study,
     known_variances_study,
+    luck_study,
 )
 
 from lkca_search.analysis.data_efficiency import Reading
@@ -29,6 +30,14 @@ def test_a_difference_is_in_its_intervals_as_often_as_they_say(ratio: float, dif
     found = difference_study(ratio=ratio, difference=difference, repetitions=1000)
     assert 0.93 <= found["t"].rate <= 0.97
     assert 0.92 <= found["hierarchical bootstrap"].rate <= 0.97
+
+
+@pytest.mark.parametrize("luck", [0.5, 2.0])
+def test_the_luck_of_a_search_is_in_the_intervals_where_it_is_repeated_and_nowhere_else(luck: float) -> None:
+    found = luck_study(luck=luck, ratio=1.0, repetitions=1000)
+    assert 0.93 <= found["repeats"].rate <= 0.97
+    assert found["one search"].rate < 0.93
+    assert found["repeats"].width > found["one search"].width
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
