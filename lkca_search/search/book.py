@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from lkca_search.errors import NodeError
 from lkca_search.records import Facts, Record, Result, Score, State
 from lkca_search.remote_path import Place
+from lkca_search.search.limits import Limits
 from lkca_search.search.manifests import Manifest, size_of
 from lkca_search.search.messages import Assignment, Message
 from lkca_search.spec import SearchSpec
@@ -46,10 +47,12 @@ class Book(ABC):
         manifests: Sequence[Manifest],
         driver: int,
         ensure_lease: Callable[[], None],
+        opened: float | None,
     ) -> None:
         """`manifests` are held against what is trained on.
 
-        `driver` is the driver's number, and `ensure_lease` raises where it drives no longer.
+        `driver` is the driver's number, `ensure_lease` raises where it drives no longer, and `opened` is the time from
+        which `limits.hours` count, by default now.
         """
         self.folder = folder
         self.spec = spec
@@ -68,6 +71,7 @@ class Book(ABC):
         self._waiting: deque[TrialStart] = deque()
         self._live: dict[str, Live] = {}
         self._retries: dict[str, int] = {}
+        self._limits = Limits(spec.limits, opened=opened)
 
     @property
     @abstractmethod
@@ -98,6 +102,7 @@ class Book(ABC):
     @property
     def may_assign(self) -> bool:
         """Whether `assign` may return something, as far as can be said without asking a sampler."""
+        self._check_limits()
         return self.halted is None and self.num_due > 0
 
     def halt(self, reason: str) -> None:
@@ -186,10 +191,15 @@ class Book(ABC):
             checkpoint_seconds=self.spec.search.checkpoint_seconds,
         )
 
+    def _check_limits(self) -> None:
+        if limit := self._limits.reached:
+            self.halt(limit)
+
     def _commit(self, record: Record) -> None:
         # What is no longer needed, and what a death left half written: after `tell` nobody looks here again.
         for folder in self.folder.trial(record.trial_id).attempts():
             for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
                 left.unlink(missing_ok=True)
+        self._limits.count(record.state)
         self._tell(record)
         self._tracker.trial_finished(record)

@@ -1,6 +1,4 @@
-"""What each cell may still start: its share of the trials, and the limits that end a search before they are spent."""
-
-import time
+"""What each cell may still start: its share of the trials, unless it is exhausted or at a plateau before."""
 
 from lkca_search.cells import cells
 from lkca_search.objectives import Plateau
@@ -20,8 +18,6 @@ class Budget:
         self._exhausted = {cell for cell in keys if cell in known}
         self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.goals[0]) for cell in keys}
         self._num_started = dict.fromkeys(keys, 0)
-        self._num_failed = 0
-        self._opened = time.monotonic()
 
     @property
     def num_unstarted(self) -> int:
@@ -39,8 +35,7 @@ class Budget:
         self._num_started[cell] += 1
 
     def finish(self, cell: str, state: State, value: float | None) -> None:
-        """Take a finished trial into account where limits are checked."""
-        self._num_failed += state is State.FAIL
+        """Take a finished trial into account where plateaus are looked for."""
         if state is State.COMPLETE and value is not None:
             self._plateaus[cell].add(value)
 
@@ -48,16 +43,6 @@ class Budget:
         """Give a cell no new trial from now on, whoever drives it."""
         write_atomically(self._folder.exhausted / cell, b"")
         self._exhausted.add(cell)
-
-    @property
-    def limit(self) -> str | None:
-        """The limit that is reached, in words; None while none is."""
-        limits = self._spec.limits
-        if limits.hours is not None and time.monotonic() - self._opened >= limits.hours * 3600:
-            return f"limits.hours: {limits.hours:g} have passed"
-        if limits.max_failures is not None and self._num_failed > limits.max_failures:
-            return f"limits.max_failures: {self._num_failed} trials have failed, {limits.max_failures} may"
-        return None
 
     def _num_unstarted(self, cell: str) -> int:
         if cell in self._exhausted or self._plateaus[cell].is_reached:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lkca_search.confirm_section import ConfirmSection
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
-from lkca_search.records import Record
+from lkca_search.records import Record, read_replicates
 from lkca_search.rounds import Pick, Round, read_rounds, round_standings
 from lkca_search.search.book import Book, Live
 from lkca_search.search.freeze import open_round
@@ -33,15 +33,19 @@ class Confirmation(Book):
         manifests: Sequence[Manifest] = (),
         driver: int = 1,
         ensure_lease: Callable[[], None] = lambda: None,
+        opened: float | None = None,
     ) -> None:
-        super().__init__(folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease)
-        self.test_hash = sealed.test_hash
-        finished = folder.replicates()
-        self._unstarted = deque(
-            (pick, replication)
-            for pick, replication in sealed.replications()
-            if replication.replicate_id not in finished
+        super().__init__(
+            folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
+        self.test_hash = sealed.test_hash
+        finished = {record.trial_id: record.state for record in read_replicates(folder)}
+        self._unstarted: deque[tuple[Pick, Replication]] = deque()
+        for pick, replication in sealed.replications():
+            if replication.replicate_id in finished:
+                self._limits.count(finished[replication.replicate_id])
+            else:
+                self._unstarted.append((pick, replication))
 
     @property
     def num_due(self) -> int:
@@ -51,6 +55,7 @@ class Confirmation(Book):
     def assign(self) -> Assignment | None:
         """Hand out the next replicate: one whose worker died, else the next of the round."""
         self._ensure_lease()
+        self._check_limits()
         if self.halted is not None:
             return None
         if self._waiting:

@@ -1,5 +1,6 @@
 """From a space file to a finished search, and on to its confirmation: what `run` and `confirm` do."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,10 +91,11 @@ def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) ->
             manifests=manifests,
             driver=driver.lease.driver,
             ensure_lease=driver.lease.ensure,
+            opened=driver.opened,
         )
         driver.train(book)
         if spec.confirm is not None and not book.num_due:
-            driver.is_complete = False
+            driver.is_complete, driver.halted = False, book.halted
             if book.halted is None:
                 records = read_records(driver.folder)
                 sealed = driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
@@ -139,16 +141,18 @@ class _Driver:
     def __init__(self, folder: SearchFolder, lease: Lease, around: Surroundings) -> None:
         self.folder = folder
         self.lease = lease
+        self.opened = time.monotonic()
         self.mlflow = MLflowTracker(lambda: open_store(folder, around.home), folder)
         self.trackers = Trackers([self.mlflow, around.console])
         self.is_complete = False
         """Whether nothing is due any more, as far as it has come."""
+        self.halted: str | None = None
+        """Why it has started nothing further though something is due."""
         self.best: Record | None = None
         self.patience_seconds = _HURRIED_SECONDS
         self.num_untracked = 0
         self._around = around
         self._records: list[Record] = []
-        self._halted: str | None = None
         self._is_hurried = False
 
     def train(self, book: Book) -> None:
@@ -159,7 +163,7 @@ class _Driver:
             run_search(book, around.place, brake, say=around.say, address=around.address, num_cpus=around.num_cpus)
         self.is_complete = not book.num_due
         self._is_hurried = brake.at_once
-        self._halted = book.halted if book.num_due else None
+        self.halted = book.halted if book.num_due else None
 
     def confirm(
         self,
@@ -189,6 +193,7 @@ class _Driver:
             manifests=write_round_manifests(sealed, spec, images, self.folder),
             driver=self.lease.driver,
             ensure_lease=self.lease.ensure,
+            opened=self.opened,
         )
         if book.num_due:
             num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
@@ -208,7 +213,7 @@ class _Driver:
         """What it left."""
         return Outcome(
             standing=search_standing(self.folder, self._records),
-            halted=self._halted,
+            halted=self.halted,
             num_untracked=self.num_untracked,
             tracking_error=self.mlflow.last_error,
         )

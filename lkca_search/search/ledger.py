@@ -44,10 +44,13 @@ class Ledger(Book):
         manifests: Sequence[Manifest] = (),
         driver: int = 1,
         ensure_lease: Callable[[], None] = lambda: None,
+        opened: float | None = None,
         storage: Storage | None = None,
     ) -> None:
         """As `Book`; `storage` is the Optuna storage, by default the one in the ledger's own database."""
-        super().__init__(folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease)
+        super().__init__(
+            folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
+        )
         self._shape = shape
         self._num_classes = num_classes
         storage = storage or open_storage(find_database(folder))
@@ -61,19 +64,14 @@ class Ledger(Book):
         """Trials that are not finished yet, those that have not started included."""
         return self._budget.num_unstarted + len(self._waiting) + len(self._live)
 
-    @property
-    def may_assign(self) -> bool:
-        self._check_limits()
-        return super().may_assign
-
     def exhaust(self, cell: str) -> None:
         """Give a cell no new trial from now on, whoever drives it."""
         self._budget.exhaust(cell)
 
     def assign(self) -> Assignment | None:
         """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
-        self._check_limits()
         self._ensure_lease()
+        self._check_limits()
         while self.halted is None:
             if self._waiting:
                 return self._hand_out(self._waiting.popleft())
@@ -105,10 +103,6 @@ class Ledger(Book):
             study.repeat(number, of=first)
         return first != number
 
-    def _check_limits(self) -> None:
-        if limit := self._budget.limit:
-            self.halt(limit)
-
     def _prunes(self, live: Live) -> bool:
         _, value = self._value(live)
         assert value is not None
@@ -129,7 +123,9 @@ class Ledger(Book):
             trials = [trial for trial in study.trials() if not (study.is_repeat(trial) and trial.state.is_finished())]
             finished = [trial for trial in trials if trial.state.is_finished()]
             for frozen in sorted(finished, key=lambda trial: trial.datetime_complete or datetime.max):
-                self._budget.finish(cell, State[frozen.state.name], frozen.values[0] if frozen.values else None)
+                state = State[frozen.state.name]
+                self._limits.count(state)
+                self._budget.finish(cell, state, frozen.values[0] if frozen.values else None)
             for frozen in trials:
                 number = frozen.number
                 path = records.get(f"{cell}/{number}")

@@ -1,6 +1,7 @@
 """A confirmation freezes the best of each cell, and trains and tests each replicate once, whenever its driver dies."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ from lkca_search.search.freeze import fresh_draws, open_round
 from lkca_search.search.ledger import Ledger
 from lkca_search.search.manifests import make_manifest, split_seed
 from lkca_search.search.messages import Assignment, Message
-from lkca_search.spec import SearchSpec
+from lkca_search.spec import LimitsSection, SearchSpec
 from lkca_search.storage import SearchFolder
 from lkca_search.tracking.tracker import Tracker
 
@@ -134,6 +135,38 @@ def test_where_the_search_is_repeated_the_best_of_each_repeat_has_a_draw_of_its_
         (record.replicate.draw, record.replicate.seed, record.spec.seed) for record in replicates if record.replicate
     )
     assert set(pairs.values()) == {2}, "each of one family has its partner in the other"
+
+
+def fail(book: Confirmation) -> None:
+    assignment = book.assign()
+    assert assignment is not None
+    book.hear(assignment.trial_id, Message(error="a fault of its own", done=True))
+    book.finish(assignment.trial_id)
+
+
+def test_no_replicate_starts_once_more_have_failed_than_may(folder: SearchFolder, searched: list[Record]) -> None:
+    sealed = freeze(folder)
+    spec = make_spec().model_copy(update={"limits": LimitsSection(max_failures=1)})
+    book = Confirmation(folder, spec, sealed, Tracker())
+    fail(book)
+    fail(book)
+    assert book.assign() is None
+    assert book.halted == "limits.max_failures: 2 have failed, 1 may"
+    again = Confirmation(folder, spec, sealed, Tracker())
+    assert not again.may_assign
+    assert again.num_due == 6
+    assert open_book(folder, sealed).assign() is not None, "without the limit it goes on"
+
+
+def test_no_replicate_starts_when_the_hours_of_its_driver_have_passed(
+    folder: SearchFolder, searched: list[Record]
+) -> None:
+    sealed = freeze(folder)
+    spec = make_spec().model_copy(update={"limits": LimitsSection(hours=1)})
+    late = Confirmation(folder, spec, sealed, Tracker(), opened=time.monotonic() - 3600)
+    assert late.assign() is None
+    assert late.halted == "limits.hours: 1 have passed"
+    assert Confirmation(folder, spec, sealed, Tracker()).assign() is not None
 
 
 def test_records_of_replicates_are_apart_from_those_of_trials(folder: SearchFolder, searched: list[Record]) -> None:

@@ -143,7 +143,7 @@ def test_no_trial_starts_once_more_have_failed_than_may(folder: SearchFolder) ->
     fail(ledger)
     fail(ledger)
     assert ledger.assign() is None
-    assert ledger.halted == "limits.max_failures: 2 trials have failed, 1 may"
+    assert ledger.halted == "limits.max_failures: 2 have failed, 1 may"
     assert ledger.num_due == 3
     assert not ledger.may_assign_later
     assert open_ledger(folder, spec).assign() is None

@@ -273,7 +273,7 @@ def test_the_first_failure_ends_a_fail_fast_run_and_the_next_one_does_not_even_s
     assert 0 < failed < 8
     code, output = searching.start_run(*arguments, "--max-failures", str(failed - 1)).wait()
     assert code == 1
-    assert f"limits.max_failures: {failed} trials have failed, {failed - 1} may" in output
+    assert f"limits.max_failures: {failed} have failed, {failed - 1} may" in output
     assert len(searching.records()) == failed
 
 
