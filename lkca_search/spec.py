@@ -162,9 +162,9 @@ class LimitsSection(Value):
     """When a search ends before its budget is spent; what is finished stays, and the same command goes on."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
-    """Hours of a driver after which no new trial is started; those that run are finished."""
+    """Hours of a driver after which no trial or replicate is started; those that run are finished."""
     max_failures: Annotated[int, Field(ge=0)] | None = None
-    """Failed trials of the search beyond which no new trial is started; 0 stops at the first."""
+    """Failed trials of the search, or replicates of a round, beyond which none is started; 0 stops at the first."""
     plateau: Annotated[int, Field(ge=1)] | None = None
     """Complete trials in a row without a better value after which a cell is given no new one."""
 
