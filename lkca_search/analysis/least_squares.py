@@ -69,7 +69,8 @@ def fit(log_images: Floats, means: Floats, weights: Floats, *, alpha_is_bounded:
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         is_left = solve(means, left)[2] <= solve(means, right)[2]
         low, high = np.where(is_left, low, left), np.where(is_left, right, high)
-    gamma = (low + high) / 2
+    ends = np.stack([(low + high) / 2, low, high], axis=1)  # a bound of gamma is an end, and met exactly
+    gamma = np.take_along_axis(ends, np.argmin(solve(means[:, None], ends)[2], axis=1)[:, None], axis=1)[:, 0]
     alpha, scale, residual = solve(means, gamma)
     return Fits(alpha=alpha, scale=scale, gamma=gamma, residual=residual, log_reference=reference)
 
