@@ -10,7 +10,8 @@ from hypothesis import settings
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-settings.register_profile("tests", deadline=None)
+settings.register_profile("tests", deadline=None, derandomize=True)  # a run says the same again
+settings.register_profile("explore", deadline=None)  # pytest --hypothesis-profile explore: other examples each time
 settings.load_profile("tests")
 
 
