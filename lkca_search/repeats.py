@@ -27,9 +27,9 @@ def repeats_of(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> t
     return draw.levels if draw is not None and is_everywhere and len(draw.levels) > 1 else ()
 
 
-def with_draws(confirm: ConfirmSection | None, repeats: int) -> ConfirmSection | None:
-    """The section `confirm` with one draw a repeat, unless it is not there or says how many draws itself."""
-    if confirm is None or not repeats or "draws" in confirm.model_fields_set:
+def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
+    """The section `confirm` with one draw a repeat, unless it says how many draws itself."""
+    if not repeats or "draws" in confirm.model_fields_set:
         return confirm
     return confirm.model_copy(update={"draws": repeats})
 

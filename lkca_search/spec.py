@@ -198,7 +198,8 @@ class SearchSpec(Value):
     @model_validator(mode="after")
     def _repeated(self) -> Self:
         object.__setattr__(self, "factors", with_repeats(self.factors, self.search.repeats))
-        object.__setattr__(self, "confirm", with_draws(self.confirm, len(repeats_of(self.factors, self.exclude))))
+        if self.confirm is not None:
+            object.__setattr__(self, "confirm", with_draws(self.confirm, len(repeats_of(self.factors, self.exclude))))
         return self
 
     @field_validator("storage")

@@ -115,9 +115,7 @@ def confirm(
     """
     spec = read_spec(folder)
     repeats = len(repeats_of(spec.factors, spec.exclude))
-    section = spec.confirm or with_draws(ConfirmSection(), repeats)
-    assert section is not None
-    section = section.model_copy(update=asked)
+    section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=asked)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
     images = open_train_images(spec.data, around.place)
