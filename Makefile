@@ -46,12 +46,12 @@ test-quick: check
 	$(PYTEST) -m 'not slow'
 
 bench: $(READY)
-	$(BIN)/python benchmarks/lkca_views.py
-	$(BIN)/python benchmarks/data_loading.py
-	$(BIN)/python benchmarks/data_memory.py
-	$(BIN)/python benchmarks/simulated_search.py
-	$(BIN)/python benchmarks/search_overhead.py
-	$(BIN)/python benchmarks/large_report.py
+	$(BIN)/python -m benchmarks.lkca_views
+	$(BIN)/python -m benchmarks.data_loading
+	$(BIN)/python -m benchmarks.data_memory
+	$(BIN)/python -m benchmarks.simulated_search
+	$(BIN)/python -m benchmarks.search_overhead
+	$(BIN)/python -m benchmarks.large_report
 
 clean:
 	rm -rf $(VENV)

@@ -26,10 +26,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-sys.path.extend([str(Path(__file__).parents[1] / "tests" / folder) for folder in ("chaos", "search")])
-from harness import POINTS, ChaosSearch
-
-from lkca_search.records import Record
+from lkca_search.records.record import Record
+from tests.support.chaos.harness import POINTS, ChaosSearch
 
 LONGER = {"training__steps": "200", "training__reports": "10"}
 """Of searches that are killed at a moment: training is to take as long as starting up."""

@@ -24,10 +24,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.extend(
-    [str(Path(__file__).parents[1] / folder) for folder in ("cluster/local", "tests", "tests/chaos", "tests/search")]
-)
-from cluster_faults import (
+from rich.console import Console
+from rich.table import Table
+
+from cluster.local.ports import free_port
+from lkca_search.records.record import Record
+from tests.support.chaos.cluster_faults import (
     LONGER,
     Fault,
     fill_the_storage_once,
@@ -37,13 +39,8 @@ from cluster_faults import (
     lose_the_head,
     small_disk,
 )
-from ports import free_port
-from postgres import running_postgres
-from rich.console import Console
-from rich.table import Table
-from submitted_search import TOKEN, Rehearsal, SubmittedSearch, most_at_once, rehearsal
-
-from lkca_search.records import Record
+from tests.support.chaos.submitted_search import TOKEN, Rehearsal, SubmittedSearch, most_at_once, rehearsal
+from tests.support.postgres import running_postgres
 
 FAULTS: Mapping[str, Fault] = {
     "worker node": lose_a_worker_node,

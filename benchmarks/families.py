@@ -19,13 +19,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lkca_search.configuration import Configuration
 from lkca_search.models.registry import FAMILIES
-from lkca_search.records import Facts, Result
-from lkca_search.resources import TrialResources
-from lkca_search.spec import DataSection, TrainingSection
+from lkca_search.records.record import Facts, Result
+from lkca_search.records.trial import TrialSpec
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.resources import TrialResources
+from lkca_search.spec.search_spec import DataSection, TrainingSection
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
-from lkca_search.trial import TrialSpec
 
 CHANCE = 0.1
 

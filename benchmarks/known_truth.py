@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "analysis"))
-from coverage_studies import (
+from lkca_search.analysis.stats.replicates import Floats
+from tests.support.statistics.coverage_studies import (
     RATIOS,
     Coverage,
     best_of_k_study,
@@ -37,9 +37,7 @@ from coverage_studies import (
     known_variances_study,
     luck_study,
 )
-from simulated import simulate_scores
-
-from lkca_search.analysis.replicates import Floats
+from tests.support.statistics.simulated import simulate_scores
 
 NOISES = (0.012, 0.03)
 """Standard deviation of the error between seeds at the smallest size."""

@@ -18,17 +18,15 @@ import time
 from pathlib import Path
 
 import pandas as pd
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from made_material import law, make_material
-from made_records import make_result
 from rich.console import Console
 from rich.table import Table
 
-from lkca_search.records import read_records
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import read_records
+from lkca_search.records.rounds import round_file
 from lkca_search.report.files import PAGE
-from lkca_search.rounds import round_file
-from lkca_search.storage import Home, SearchFolder
+from tests.support.records import make_result
+from tests.support.search_results import law, make_material
 
 FAMILIES = ("lkca", "vit", "convmixer", "resnet")
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from lkca_search.configuration import Configuration, ImageShape
-from lkca_search.models.grid import Grid
-from lkca_search.models.lkca import LKCA
+from lkca_search.models.networks.backends import attention_matrix, fastest_view, mix_tokens
+from lkca_search.models.networks.grid import Grid
+from lkca_search.models.networks.lkca import LKCA
 from lkca_search.models.registry import build_model
-from lkca_search.models.views import attention_matrix, fastest_view, mix_tokens
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 Map = Callable[[Tensor, Tensor, Grid], Tensor]
 """(B, N, C), (1, k, k) -> (B, N, C)."""

@@ -69,10 +69,10 @@ class Timing:
 
 def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     """Search with this package."""
-    from lkca_search.records import read_records
-    from lkca_search.search.launch import Surroundings, launch
-    from lkca_search.space_file import read_space_file
-    from lkca_search.storage import Home
+    from lkca_search.layout import Home
+    from lkca_search.records.record import read_records
+    from lkca_search.search.run import Surroundings, launch
+    from lkca_search.spec.space_file import read_space_file
     from lkca_search.tracking.tracker import Tracker
     from lkca_search.training.assembly import DataPlace
 
@@ -98,10 +98,10 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
     from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
 
-    from lkca_search.configuration import Configuration
-    from lkca_search.space_file import read_space_file
+    from lkca_search.records.trial import TrialSpec
+    from lkca_search.spec.configuration import Configuration
+    from lkca_search.spec.space_file import read_space_file
     from lkca_search.training.assembly import DataPlace, open_train_images, open_training
-    from lkca_search.trial import TrialSpec
 
     path = root / "overhead.yaml"
     path.write_text(SPACE.format(draws=[0], trials=num_trials))

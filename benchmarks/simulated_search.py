@@ -20,14 +20,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lkca_search.configuration import ImageShape
-from lkca_search.search.ledger import Ledger
-from lkca_search.search.messages import Assignment, Message
-from lkca_search.search.simulator import simulate
-from lkca_search.search.studies import open_memory_storage
-from lkca_search.search.toy_training import ToyTraining
-from lkca_search.spec import SearchSpec
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.driver.messages import Assignment, Message
+from lkca_search.search.simulation.simulator import simulate
+from lkca_search.search.simulation.toy_training import ToyTraining
+from lkca_search.search.studies.study import open_memory_storage
+from lkca_search.spec.configuration import ImageShape
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker
 
 LIMIT_SECONDS = 300

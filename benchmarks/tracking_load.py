@@ -28,15 +28,13 @@ from mlflow.store.tracking.rest_store import RestStore
 from rich.console import Console
 from rich.table import Table
 
-sys.path.extend([str(Path(__file__).parents[1] / folder) for folder in ("cluster/local", "tests/tracking")])
-from mlflow_server import MLflowServer
-from recorded import make_record, write_record
-
-from lkca_search.records import Record
-from lkca_search.storage import Home, SearchFolder
+from cluster.local.mlflow_server import MLflowServer
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import send_missing
 from lkca_search.tracking.run_fields import CURVE
+from tests.support.tracking.recorded import make_record, write_record
 
 LEAST_GAIN = {"sqlite": 5.0, "server": 15.0}
 MOST_OPENING_SECONDS, MOST_CALLS = 0.010, 3.1

@@ -4,7 +4,7 @@ import os
 import sys
 
 from lkca_search.errors import UserError
-from lkca_search.versions import check_versions
+from lkca_search.search.jobs.versions import check_versions
 
 
 def main() -> None:

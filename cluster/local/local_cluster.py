@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-from ports import free_port
+
+from cluster.local.ports import free_port
 
 _START_SECONDS = 90
 _NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

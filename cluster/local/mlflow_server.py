@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ports import free_port
+from cluster.local.ports import free_port
 
 _START_SECONDS = 90
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from local_cluster import LocalCluster
-from mlflow_server import MLflowServer
+from cluster.local.local_cluster import LocalCluster
+from cluster.local.mlflow_server import MLflowServer
 
 _ENVIRONMENT = "environment"
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lkca_search.analysis.bootstrap import NUM_RESAMPLES
-from lkca_search.analysis.estimate import LEVEL, Estimate
-from lkca_search.analysis.material import Material
-from lkca_search.analysis.replicates import ROUND_OFF
 from lkca_search.analysis.scores import PERCENT
-from lkca_search.analysis.student import standard_error, student_mean, t_quantile
-from lkca_search.configuration import SUBSET_NAMES, Scalar
-from lkca_search.records import Record, State
-from lkca_search.value import Value
+from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate
+from lkca_search.analysis.stats.replicates import ROUND_OFF
+from lkca_search.analysis.stats.student import standard_error, student_mean, t_quantile
+from lkca_search.records.record import Record, State
+from lkca_search.spec.base import Value
+from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
 
 MOST_LEVELS = 8
 """Distinct values of a name beyond which they are put into bins."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lkca_search.analysis.contrasts import Contrast, contrast, has_a_pair
-from lkca_search.analysis.material import Material
 from lkca_search.analysis.scores import CellScores, round_scores
+from lkca_search.analysis.search_results import Material
 from lkca_search.errors import SearchError
-from lkca_search.rounds import Round
+from lkca_search.records.rounds import Round
 
 _Place = tuple[str, int, int]
 """Cell, draw and seed."""

@@ -5,15 +5,15 @@ from typing import Literal
 
 import numpy as np
 
-from lkca_search.analysis.estimate import LEVEL, Estimate, Refusal
-from lkca_search.analysis.holm import holm
-from lkca_search.analysis.improvement import Improvement, probability_of_improvement
-from lkca_search.analysis.material import Variant
-from lkca_search.analysis.paired import PairedDifference, bootstrap_difference, paired_difference
-from lkca_search.analysis.power import Advice, advise
 from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.search_results import Variant
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Refusal
+from lkca_search.analysis.stats.holm import holm
+from lkca_search.analysis.stats.improvement import Improvement, probability_of_improvement
+from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
+from lkca_search.analysis.stats.power import Advice, advise
 from lkca_search.seeds import derive_seed
-from lkca_search.value import Value
+from lkca_search.spec.base import Value
 
 Verdict = Literal["ahead", "behind", "undecided", "untested"]
 """Of the reference: its mean is higher or lower and the corrected p is at most 0.05; neither; or too few draws."""

@@ -7,11 +7,11 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from lkca_search.analysis.material import Material
-from lkca_search.objectives import values
-from lkca_search.records import Record, State
-from lkca_search.space import Choice, Domain, Fixed, FloatRange, IntRange
-from lkca_search.value import Value
+from lkca_search.analysis.search_results import Material
+from lkca_search.records.objectives import values
+from lkca_search.records.record import Record, State
+from lkca_search.spec.base import Value
+from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 
 EVALUATOR = "fANOVA"
 """Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance; set, since Optuna's default "

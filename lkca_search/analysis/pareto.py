@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from lkca_search.analysis.material import Material
 from lkca_search.analysis.scores import PERCENT
-from lkca_search.records import Record, State
-from lkca_search.value import Value
+from lkca_search.analysis.search_results import Material
+from lkca_search.records.record import Record, State
+from lkca_search.spec.base import Value
 
 Price = Literal["num_parameters", "flops", "num_train_images"]
 

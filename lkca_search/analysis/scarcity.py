@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lkca_search.analysis.crossover import Crossover, crossover
-from lkca_search.analysis.curves import LearningCurve, Point, learning_curve
-from lkca_search.analysis.data_efficiency import DataEfficiency, data_efficiency
-from lkca_search.analysis.estimate import Estimate, Refusal
-from lkca_search.analysis.material import Variant
-from lkca_search.analysis.power_law import PowerLaw, compare_exponents, fit_power_law
+from lkca_search.analysis.curves.crossover import Crossover, crossover
+from lkca_search.analysis.curves.data_efficiency import DataEfficiency, data_efficiency
+from lkca_search.analysis.curves.learning_curve import LearningCurve, Point, learning_curve
+from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
 from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import Variant
+from lkca_search.analysis.stats.estimate import Estimate, Refusal
 from lkca_search.seeds import derive_seed
 
 

@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from lkca_search.analysis.material import Material, Variant
-from lkca_search.analysis.replicates import Floats
-from lkca_search.records import State
-from lkca_search.rounds import Pick, Round
+from lkca_search.analysis.search_results import Material, Variant
+from lkca_search.analysis.stats.replicates import Floats
+from lkca_search.records.record import State
+from lkca_search.records.rounds import Pick, Round
 
 PERCENT = 100.0
 

@@ -4,12 +4,12 @@ import statistics
 
 import numpy as np
 
-from lkca_search.analysis.estimate import Estimate
-from lkca_search.analysis.material import Material
-from lkca_search.analysis.replicates import ROUND_OFF, Floats
 from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
-from lkca_search.analysis.student import student_mean
-from lkca_search.value import Value
+from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
+from lkca_search.analysis.stats.student import student_mean
+from lkca_search.spec.base import Value
 
 
 class Selection(Value):

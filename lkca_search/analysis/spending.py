@@ -4,9 +4,9 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lkca_search.analysis.material import Material
-from lkca_search.records import Record, State
-from lkca_search.value import Value
+from lkca_search.analysis.search_results import Material
+from lkca_search.records.record import Record, State
+from lkca_search.spec.base import Value
 
 TOLERANCE = 0.02
 """Share by which the planned steps of cells of one size may differ."""

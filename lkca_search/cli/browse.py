@@ -13,10 +13,10 @@ from rich.live import Live
 from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_front, show_standing, standing_view
 from lkca_search.cli.submit import AskedAddress, ask_cluster
 from lkca_search.errors import UserError
-from lkca_search.storage import Home
+from lkca_search.layout import Home
 
 if TYPE_CHECKING:
-    from lkca_search.search.standings import SearchReader
+    from lkca_search.search.state.status import SearchReader
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 
@@ -42,7 +42,7 @@ def status(
         if watch:
             raise UserError("--watch looks at files that this machine has; with --address, `submit --follow` watches")
         ask_cluster(address, name, "status", name, *(["--json"] if json else []))
-    from lkca_search.search.standings import SearchReader
+    from lkca_search.search.state.status import SearchReader
 
     reader = SearchReader(Home.from_environment().started_search(name))
     if watch:
@@ -71,7 +71,7 @@ def _watch(reader: "SearchReader", seconds: float, *, json: bool) -> None:
 
 def list_searches(json: Json = False) -> None:
     """List the searches in LKCA_SEARCH_HOME."""
-    from lkca_search.search.standings import search_standing
+    from lkca_search.search.state.status import search_standing
 
     standings = [search_standing(folder) for folder in Home.from_environment().searches()]
     if json:
@@ -91,9 +91,9 @@ def best(
     json: Json = False,
 ) -> None:
     """Show the best trial of a search, or of one of its cells; where several metrics count, the Pareto front."""
-    from lkca_search.search.continuation import read_spec
     from lkca_search.search.rerun import TrialFile
-    from lkca_search.search.standings import find_front, front_trials
+    from lkca_search.search.state.resume import read_spec
+    from lkca_search.search.state.status import find_front, front_trials
 
     if yaml and json:
         raise UserError("--yaml and --json are two formats; give one of them")
@@ -115,7 +115,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write Parquet: trials.parquet and, once confirmed, replicates.parquet; curves.parquet has a row a result."""
-    from lkca_search.records import read_records, read_replicates, write_tables
+    from lkca_search.records.record import read_records, read_replicates, write_tables
 
     folder = Home.from_environment().started_search(name)
     paths = write_tables(read_records(folder), read_replicates(folder), to or folder.root)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from lkca_search.cli.output import Json, echo_json, echo_rows
-from lkca_search.storage import Home
+from lkca_search.layout import Home
 
 if TYPE_CHECKING:
     from lkca_search.data.check import Check
-    from lkca_search.data.shelf import Progress as DownloadProgress
+    from lkca_search.data.datasets.download_cache import Progress as DownloadProgress
     from lkca_search.data.store import StoredSplit
 
 _DUPLICATES_SHOWN = 20

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.output import Json, echo_json, echo_rows
-from lkca_search.configuration import ImageShape, Scalar
+from lkca_search.spec.configuration import ImageShape, Scalar
 
 if TYPE_CHECKING:
     from lkca_search.models.listing import ListedModel

@@ -12,13 +12,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from lkca_search.records import Record, Result
-from lkca_search.report.numbers import duration, human, plural
-from lkca_search.value import Value
+from lkca_search.records.record import Record, Result
+from lkca_search.report.values.numbers import duration, human, plural
+from lkca_search.spec.base import Value
 
 if TYPE_CHECKING:
-    from lkca_search.rounds import RoundStanding
-    from lkca_search.search.standings import CellStanding, FrontTrial, SearchStanding
+    from lkca_search.records.rounds import RoundStanding
+    from lkca_search.search.state.status import CellStanding, FrontTrial, SearchStanding
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 

@@ -7,13 +7,13 @@ import typer
 
 from lkca_search.cli.data import data_dir, download_bars
 from lkca_search.cli.output import Json, echo_json, echo_rows
-from lkca_search.report.numbers import human
-from lkca_search.space_file import read_space_file
-from lkca_search.storage import Home
+from lkca_search.layout import Home
+from lkca_search.report.values.numbers import human
+from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.pilot import HeldOut, Measured, Pilot
-    from lkca_search.search.plan import Plan, PlannedCell
+    from lkca_search.search.planning.calibration import HeldOut, Measured, Pilot
+    from lkca_search.search.planning.plan import Plan, PlannedCell
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def plan(
 ) -> None:
     """Say what `run` would train, what that takes and how long; nothing is started."""
     space_file = read_space_file(space, overrides or ())
-    from lkca_search.search.plan import make_plan
+    from lkca_search.search.planning.plan import make_plan
     from lkca_search.training.assembly import DataPlace, open_train_images
 
     place = DataPlace(cache=Home.from_environment().datasets, data_dir=data_dir())

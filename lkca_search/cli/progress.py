@@ -8,11 +8,11 @@ import typer
 from rich.live import Live
 from rich.table import Column, Table
 
-from lkca_search.cells import cells
-from lkca_search.records import Record, Result, State
-from lkca_search.search.standings import search_standing
-from lkca_search.spec import SearchSpec
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.records.record import Record, Result, State
+from lkca_search.search.state.status import search_standing
+from lkca_search.spec.cells import cells
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 

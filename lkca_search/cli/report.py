@@ -10,7 +10,7 @@ import typer
 
 from lkca_search.cli.output import Json, echo_rows
 from lkca_search.errors import UserError
-from lkca_search.storage import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder
 
 if TYPE_CHECKING:
     from lkca_search.analysis.contrasts import Contrast
@@ -38,7 +38,7 @@ def report(
 
     Of a search that is not finished, or not confirmed, it says what is missing.
     """
-    from lkca_search.analysis.material import read_material
+    from lkca_search.analysis.search_results import read_material
     from lkca_search.report.content import make_report
     from lkca_search.report.files import write_report
 
@@ -62,8 +62,8 @@ def compare(
 ) -> None:
     """Compare two confirmed searches in every cell that both have: replicates paired by images and seed."""
     from lkca_search.analysis.comparison import compare as hold_against
-    from lkca_search.analysis.material import read_material
-    from lkca_search.report.contrast_tables import comparison_table
+    from lkca_search.analysis.search_results import read_material
+    from lkca_search.report.sections.contrast_tables import comparison_table
 
     home = Home.from_environment()
     found = hold_against(*(read_material(home.started_search(name)) for name in (one, other)))

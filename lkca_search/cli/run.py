@@ -11,11 +11,11 @@ from lkca_search.cli.output import Json, echo_json, show_standing, show_what_nex
 from lkca_search.cli.progress import progress
 from lkca_search.cli.submit import AskedAddress, ask_cluster
 from lkca_search.errors import UserError
-from lkca_search.space_file import read_space_file
-from lkca_search.storage import Home
+from lkca_search.layout import Home
+from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.launch import Outcome, Surroundings
+    from lkca_search.search.run import Outcome, Surroundings
     from lkca_search.tracking.tracker import Tracker
     from lkca_search.training.assembly import DataPlace
 
@@ -55,7 +55,7 @@ def run(
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
     folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
-    from lkca_search.search.launch import launch
+    from lkca_search.search.run import launch
     from lkca_search.training.assembly import open_train_images
 
     place = _place(home)
@@ -88,8 +88,8 @@ def confirm(
 
     The configurations are frozen in a round that is sealed; the same command goes on with it where it was cut off.
     """
-    from lkca_search.search.continuation import read_spec
-    from lkca_search.search.launch import confirm as train_replicates
+    from lkca_search.search.run import confirm as train_replicates
+    from lkca_search.search.state.resume import read_spec
     from lkca_search.training.testing import open_test_images
 
     home = Home.from_environment()
@@ -109,7 +109,7 @@ def confirm(
 def _surroundings(
     home: Home, console: "Tracker", address: str | None, num_cpus: int | None, ledger: str | None = None
 ) -> "Surroundings":
-    from lkca_search.search.launch import Surroundings
+    from lkca_search.search.run import Surroundings
 
     return Surroundings(
         home=home,
@@ -147,8 +147,8 @@ def stop(
     if address is not None:
         flags = {"--now": now, "--no-wait": no_wait, "--json": json}
         ask_cluster(address, name, "stop", name, *(flag for flag, given in flags.items() if given))
-    from lkca_search.search.standings import search_standing
-    from lkca_search.search.stopping import request_stop, wait_until_stopped
+    from lkca_search.search.driver.stopping import request_stop, wait_until_stopped
+    from lkca_search.search.state.status import search_standing
 
     folder = Home.from_environment().started_search(name)
     driver = request_stop(folder, now=now)
@@ -173,7 +173,7 @@ def rerun(
     from lkca_search.cli.output import show_result
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.rerun import rerun as train_again
-    from lkca_search.search.standings import find_record
+    from lkca_search.search.state.status import find_record
 
     home = Home.from_environment()
     if Path(what).suffix in (".yaml", ".yml"):

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.output import Json, echo_json, echo_rows
-from lkca_search.storage import Home
+from lkca_search.layout import Home
 
 if TYPE_CHECKING:
-    from lkca_search.search.replay import CellReplay, CellSpread, Replay, Spread
+    from lkca_search.search.simulation.replay import CellReplay, CellSpread, Replay, Spread
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Show what another pruner would have saved and lost: a finished search replayed from its curves, untrained."""
-    from lkca_search.search.replay import replay
+    from lkca_search.search.simulation.replay import replay
 
     folder = Home.from_environment().started_search(name)
     found = replay(folder, pruner=pruner, sampler=sampler, num_slots=slots, num_seeds=seeds)

@@ -9,11 +9,11 @@ import typer
 
 from lkca_search.cli.output import Json, echo_json
 from lkca_search.errors import UserError
-from lkca_search.space_file import read_space_file
-from lkca_search.storage import check_name
+from lkca_search.layout import check_name
+from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.submit import Cluster, SearchJob
+    from lkca_search.search.jobs.client import Cluster, SearchJob
 
 _INTERRUPTED = 130
 
@@ -71,8 +71,8 @@ def submit(
     read_space_file(space, overrides or ())
     name = name or space.stem
     check_name(name)
-    from lkca_search.search.shipment import gather_shipment
-    from lkca_search.search.submission import plan_submission
+    from lkca_search.search.jobs.shipment import gather_shipment
+    from lkca_search.search.jobs.submission import plan_submission
 
     submission = plan_submission(
         name=name,
@@ -110,7 +110,7 @@ def logs(
 
 def ask_cluster(address: str, name: str, *arguments: str) -> NoReturn:
     """Run a command on a search's cluster, print what it prints there, and end with its exit code."""
-    from lkca_search.search.submit import Cluster
+    from lkca_search.search.jobs.client import Cluster
 
     answer = Cluster(address).ask(name, *arguments)
     typer.echo(answer.out, nl=False)
@@ -119,7 +119,7 @@ def ask_cluster(address: str, name: str, *arguments: str) -> NoReturn:
 
 
 def _connect(address: str | None) -> "Cluster":
-    from lkca_search.search.submit import Cluster
+    from lkca_search.search.jobs.client import Cluster
 
     if not address:
         raise UserError("which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")

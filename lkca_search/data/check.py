@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from lkca_search.data.catalogue import CATALOGUE
-from lkca_search.data.decoded import Split
-from lkca_search.data.shelf import Progress
-from lkca_search.data.sources import find_source
+from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.decoded import Split
+from lkca_search.data.datasets.download_cache import Progress
+from lkca_search.data.datasets.sources import find_source
 from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
-from lkca_search.value import Value
+from lkca_search.spec.base import Value
 
 
 class Position(Value):

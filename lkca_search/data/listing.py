@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lkca_search.data.catalogue import CATALOGUE
-from lkca_search.data.decoded import Split
-from lkca_search.data.sources import parquet_names
+from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.decoded import Split
+from lkca_search.data.datasets.sources import parquet_names
 from lkca_search.data.store import SPLITS, find_stored
 from lkca_search.errors import DataError
-from lkca_search.value import Value
+from lkca_search.spec.base import Value
 
 
 class ListedDataset(Value):

@@ -14,12 +14,12 @@ import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from lkca_search.configuration import ImageShape
-from lkca_search.data.decoded import DecodedImages, Split
-from lkca_search.data.shelf import Progress
-from lkca_search.data.sources import Source, find_source
+from lkca_search.data.datasets.decoded import DecodedImages, Split
+from lkca_search.data.datasets.download_cache import Progress
+from lkca_search.data.datasets.sources import Source, find_source
 from lkca_search.errors import DataError
-from lkca_search.value import Value
+from lkca_search.spec.base import Value
+from lkca_search.spec.configuration import ImageShape
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 """Both splits, train first."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lkca_search.configuration import Configuration
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
-from lkca_search.spec import DataSection
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.search_spec import DataSection
 
 Indices = NDArray[np.int64]
 """Positions of images in their split, (n,), ascending."""

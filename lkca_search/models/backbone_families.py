@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import nn
 
-from lkca_search.configuration import Configuration, ImageShape
-from lkca_search.models.backbone import Backbone, Pooling, mlp_ratio_rule
 from lkca_search.models.family import Broken, Default, Family, heads_for, known, patch_size_for
-from lkca_search.models.grid import Grid, full_kernel_size, kernel_size_rule, patch_size_rule, token_grid
-from lkca_search.models.lkca import LKCA
-from lkca_search.models.mixers import Attention, Pool, num_heads_rule
+from lkca_search.models.networks.backbone import Backbone, Pooling, mlp_ratio_rule
+from lkca_search.models.networks.grid import Grid, full_kernel_size, kernel_size_rule, patch_size_rule, token_grid
+from lkca_search.models.networks.lkca import LKCA
+from lkca_search.models.networks.mixers import Attention, Pool, num_heads_rule
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 MakeMixer = Callable[[Configuration, Grid], nn.Module]
 """Makes the mixer of one block from a resolved configuration and the token grid."""

@@ -11,12 +11,12 @@ from math import ceil
 import torch
 from torch import nn
 
-from lkca_search.configuration import Configuration, ImageShape
-from lkca_search.models.cct import CCT_FAMILY
 from lkca_search.models.family import Broken, Default, Family, heads_for, known, patch_size_for
-from lkca_search.models.grid import kernel_size_rule, patch_size_rule, token_grid
-from lkca_search.models.mixers import num_heads_rule
-from lkca_search.models.resnet import resnet
+from lkca_search.models.networks.cct import CCT_FAMILY
+from lkca_search.models.networks.grid import kernel_size_rule, patch_size_rule, token_grid
+from lkca_search.models.networks.mixers import num_heads_rule
+from lkca_search.models.networks.resnet import resnet
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 TIMM = "timm:"
 """What the family of a model of timm begins with."""

@@ -9,9 +9,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lkca_search.configuration import ImageShape
-from lkca_search.models.lkca import LKCA
-from lkca_search.models.views import View
+from lkca_search.models.networks.backends import View
+from lkca_search.models.networks.lkca import LKCA
+from lkca_search.spec.configuration import ImageShape
 
 
 @dataclass(frozen=True, kw_only=True)

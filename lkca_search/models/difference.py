@@ -5,9 +5,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from lkca_search.configuration import NAMES, Configuration, ImageShape
 from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import build_model, resolve
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
 SHAPING = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, "drop_path_rate"})
 """The names that decide what a model computes; the others decide how it is trained, and on what."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from lkca_search.configuration import NAMES, SUBSET_NAMES, Configuration, ImageShape, Scalar
+from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration, ImageShape, Scalar
 
 T = TypeVar("T")
 COMMON = frozenset(

@@ -1,11 +1,11 @@
 """Which models there are, what each takes, and what it costs on given images."""
 
-from lkca_search.configuration import NAMES, Configuration, ImageShape, Scalar
 from lkca_search.errors import UserError
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import COMMON, Family, known
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, resolve
-from lkca_search.value import Value
+from lkca_search.spec.base import Value
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
 BATCH_SIZE = 128
 """Images of the training step whose activations are listed."""

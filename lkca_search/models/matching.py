@@ -4,9 +4,9 @@ from functools import lru_cache
 
 import torch
 
-from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.models.cost import count_parameters
 from lkca_search.models.family import Family, known, without_common
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 TOLERANCE = 0.03
 """How far the number of parameters may be from the one asked for, as a share of it."""

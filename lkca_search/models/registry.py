@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from torch import nn
 
-from lkca_search.configuration import NAMES, Configuration, ImageShape, Scalar
 from lkca_search.errors import Problem, UserError
 from lkca_search.models.backbone_families import BACKBONE_FAMILIES
 from lkca_search.models.baselines import BASELINES, TIMM, close_timm_names, timm_family
 from lkca_search.models.family import COMMON, Family, known
 from lkca_search.models.matching import matched_width, matches, parameters_at
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
 FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **BASELINES}
 """Every family by the name that a space file gives it; `timm:NAME` is one more for every model of timm."""

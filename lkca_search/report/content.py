@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lkca_search.analysis.contrasts import Contrast, contrasts
-from lkca_search.analysis.material import Material
 from lkca_search.analysis.scarcity import scarcity
 from lkca_search.analysis.scores import RoundScores, round_scores
+from lkca_search.analysis.search_results import Material
 from lkca_search.analysis.selection import selections
 from lkca_search.analysis.spending import spendings
 from lkca_search.errors import SearchError
-from lkca_search.report import figures, tables, words
-from lkca_search.report.contrast_tables import contrast_table
-from lkca_search.report.figure import Drawing
-from lkca_search.report.methods import Paragraph, methods
-from lkca_search.report.section import Section
-from lkca_search.report.table import Table
-from lkca_search.report.views import views_of_trials
-from lkca_search.rounds import Round
+from lkca_search.records.rounds import Round
+from lkca_search.report.sections import figures, tables
+from lkca_search.report.sections import narrative as words
+from lkca_search.report.sections.ablation import views_of_trials
+from lkca_search.report.sections.contrast_tables import contrast_table
+from lkca_search.report.sections.methods import Paragraph, methods
+from lkca_search.report.values.figure import Drawing
+from lkca_search.report.values.section import Section
+from lkca_search.report.values.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

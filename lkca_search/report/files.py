@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lkca_search.analysis.material import Material
-from lkca_search.records import write_tables
+from lkca_search.analysis.search_results import Material
+from lkca_search.layout import write_atomically
+from lkca_search.records.record import write_tables
 from lkca_search.report.content import Report
-from lkca_search.report.html import to_html
-from lkca_search.report.paper import draw
-from lkca_search.storage import write_atomically
+from lkca_search.report.rendering.html import to_html
+from lkca_search.report.rendering.paper import draw
 
 PAGE = "report.html"
 

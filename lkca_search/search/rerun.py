@@ -10,11 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from lkca_search.errors import UserError
-from lkca_search.records import Facts, Record, Result
-from lkca_search.storage import write_atomically
+from lkca_search.layout import write_atomically
+from lkca_search.records.record import Facts, Record, Result
+from lkca_search.records.trial import TrialSpec
+from lkca_search.spec.base import Value
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
-from lkca_search.trial import TrialSpec
-from lkca_search.value import Value
 
 
 class TrialFile(Value):

@@ -1,10 +1,10 @@
 """Bringing MLflow up to date with what a search has on record, without training anything: what `sync` does."""
 
-from lkca_search.records import read_records
-from lkca_search.search.continuation import read_spec
-from lkca_search.search.lease import hold
-from lkca_search.search.standings import best_record, search_standing
-from lkca_search.storage import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import read_records
+from lkca_search.search.state.lease import hold
+from lkca_search.search.state.resume import read_spec
+from lkca_search.search.state.status import best_record, search_standing
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import Delivery, send_missing
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from lkca_search.storage import Home
+from lkca_search.layout import Home
 from lkca_search.tracking.mlflow_store import SEARCH_UID, experiment_name, tracking_uri
 
 

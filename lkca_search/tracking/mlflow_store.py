@@ -15,9 +15,9 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from lkca_search.provenance import git_commit
-from lkca_search.records import Record, Result, State
-from lkca_search.storage import Home
+from lkca_search.layout import Home
+from lkca_search.records.provenance import git_commit
+from lkca_search.records.record import Record, Result, State
 from lkca_search.tracking.run_fields import (
     CURVE,
     final_metrics,

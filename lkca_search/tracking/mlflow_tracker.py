@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lkca_search.records import Record, Result, read_record
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.records.record import Record, Result, read_record
 from lkca_search.tracking.mlflow_store import MLflowStore
-from lkca_search.tracking.outbox import News, Outbox
 from lkca_search.tracking.redaction import redacted
+from lkca_search.tracking.send_queue import News, Outbox
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 _MOST_PAUSES = 12

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
-from lkca_search.records import Record, Result
+from lkca_search.records.record import Record, Result
 from lkca_search.tracking.tracker import TrialStart
 
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from lkca_search.records import Record, Result
-from lkca_search.trial import Replication, TrialSpec
-from lkca_search.value import Value
+from lkca_search.records.record import Record, Result
+from lkca_search.records.trial import Replication, TrialSpec
+from lkca_search.spec.base import Value
 
 
 class TrialStart(Value):

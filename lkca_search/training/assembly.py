@@ -8,23 +8,23 @@ from typing import Any
 
 import torch
 
-from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.data.batches import Batches, Evaluation
-from lkca_search.data.shelf import Progress
+from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import assign_images, indices_hash
 from lkca_search.models.cost import measure_cost
 from lkca_search.models.registry import build_model, find_family
-from lkca_search.provenance import gather_provenance
-from lkca_search.records import Facts
-from lkca_search.remote_path import Place
-from lkca_search.resources import GpuShare
+from lkca_search.paths import Place
+from lkca_search.records.provenance import gather_provenance
+from lkca_search.records.record import Facts
+from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
-from lkca_search.spec import DataSection
-from lkca_search.training.checkpoint import load_newest_checkpoint
+from lkca_search.spec.configuration import Configuration, ImageShape
+from lkca_search.spec.resources import GpuShare
+from lkca_search.spec.search_spec import DataSection
+from lkca_search.training.checkpoints import load_newest_checkpoint
 from lkca_search.training.loop import Training
 from lkca_search.training.schedule import Schedule
-from lkca_search.trial import TrialSpec
 
 EVALUATION_BATCH = 512
 """Images that are evaluated at once."""

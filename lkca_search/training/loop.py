@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lkca_search.configuration import Configuration
 from lkca_search.data.batches import Batches, Evaluation
-from lkca_search.records import Result
+from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
-from lkca_search.training.evaluate import evaluate
+from lkca_search.spec.configuration import Configuration
+from lkca_search.training.evaluation import evaluate
 from lkca_search.training.schedule import Schedule
 
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-from lkca_search.configuration import Configuration
-from lkca_search.spec import TrainingSection
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.search_spec import TrainingSection
 
 _FLOOR = 1e-6
 

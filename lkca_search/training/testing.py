@@ -5,12 +5,12 @@ import torch
 
 from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
-from lkca_search.data.shelf import Progress
+from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.store import Images, open_images
-from lkca_search.records import Score
-from lkca_search.spec import DataSection
+from lkca_search.records.record import Score
+from lkca_search.spec.search_spec import DataSection
 from lkca_search.training.assembly import EVALUATION_BATCH, DataPlace, open_train_images
-from lkca_search.training.evaluate import evaluate
+from lkca_search.training.evaluation import evaluate
 from lkca_search.training.loop import Training
 
 

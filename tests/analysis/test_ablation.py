@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_material import images_of, law, make_material
-from made_records import make_result
 
 from lkca_search.analysis.ablation import Ablation, ablations
 from lkca_search.analysis.importance import EVALUATOR, importances
-from lkca_search.analysis.material import Material
 from lkca_search.analysis.pareto import front, offers
-from lkca_search.records import Record, State
+from lkca_search.analysis.search_results import Material
+from lkca_search.records.record import Record, State
+from tests.support.records import make_result
+from tests.support.search_results import images_of, law, make_material
 
 SIZES = (0.02, 0.1, 0.5)
 PARAMETERS = {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lkca_search.analysis.best_of_k import expected_best
+from lkca_search.analysis.stats.best_of_k import expected_best
 
 VALUES = np.array([0.71, 0.64, 0.80, 0.55, 0.77, 0.69, 0.80, 0.61, 0.73, 0.58, 0.66, 0.74])
 NUMBERS = st.lists(st.integers(-1000, 1000).map(float), min_size=1, max_size=9)

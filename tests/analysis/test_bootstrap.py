@@ -4,21 +4,21 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from given_scores import A as FIVE
-from given_scores import B as FIVE_OTHERS
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from simulated import CROSSING_LAWS, simulate_curves
 
-from lkca_search.analysis.best_of_k import expected_best
-from lkca_search.analysis.bootstrap import resample_draws, widened_bounds, widened_interval, widening
-from lkca_search.analysis.crossover import crossover
-from lkca_search.analysis.data_efficiency import data_efficiency
-from lkca_search.analysis.interquartile_mean import interquartile_mean
-from lkca_search.analysis.paired import bootstrap_difference
-from lkca_search.analysis.power_law import compare_exponents, fit_power_law
-from lkca_search.analysis.student import t_quantile
+from lkca_search.analysis.curves.crossover import crossover
+from lkca_search.analysis.curves.data_efficiency import data_efficiency
+from lkca_search.analysis.curves.power_law import compare_exponents, fit_power_law
+from lkca_search.analysis.stats.best_of_k import expected_best
+from lkca_search.analysis.stats.bootstrap import resample_draws, widened_bounds, widened_interval, widening
+from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
+from lkca_search.analysis.stats.paired import bootstrap_difference
+from lkca_search.analysis.stats.student import t_quantile
+from tests.support.statistics.given_scores import A as FIVE
+from tests.support.statistics.given_scores import B as FIVE_OTHERS
+from tests.support.statistics.simulated import CROSSING_LAWS, simulate_curves
 
 # Resamples of 12 draws are so many that two seeds never agree on a percentile by chance.
 CURVES = simulate_curves(*CROSSING_LAWS, ratio=1.0, generator=np.random.default_rng(0), num_draws=12)

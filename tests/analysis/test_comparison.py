@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from made_material import Accuracy, law, make_material
 
 from lkca_search.analysis.comparison import compare
-from lkca_search.analysis.material import Material
+from lkca_search.analysis.search_results import Material
 from lkca_search.errors import SearchError
+from tests.support.search_results import Accuracy, law, make_material
 
 
 def better(points: float) -> Accuracy:

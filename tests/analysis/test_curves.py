@@ -4,15 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from given_scores import NAN
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
-from simulated import SIZES, Law, simulate_curves
 from sklearn.isotonic import IsotonicRegression
 
-from lkca_search.analysis.curves import (
+from lkca_search.analysis.curves.learning_curve import (
     LearningCurve,
     check_that_it_falls,
     draws_in_common,
@@ -21,9 +19,11 @@ from lkca_search.analysis.curves import (
     learning_curve,
     resampled_means,
 )
-from lkca_search.analysis.estimate import Refusal
-from lkca_search.analysis.replicates import Floats
-from lkca_search.analysis.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.replicates import Floats
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from tests.support.statistics.given_scores import NAN
+from tests.support.statistics.simulated import SIZES, Law, simulate_curves
 
 
 def curve() -> LearningCurve:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated import CROSSING_IMAGES, CROSSING_LAWS, SIZES, Law, simulate_curves
 
-from lkca_search.analysis.crossover import Crossover, crossover
-from lkca_search.analysis.curves import LearningCurve, learning_curve
-from lkca_search.analysis.data_efficiency import DataEfficiency, Reading, data_efficiency
-from lkca_search.analysis.estimate import Interval, Refusal
-from lkca_search.analysis.student import NO_SPREAD
+from lkca_search.analysis.curves.crossover import Crossover, crossover
+from lkca_search.analysis.curves.data_efficiency import DataEfficiency, Reading, data_efficiency
+from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
+from lkca_search.analysis.stats.estimate import Interval, Refusal
+from lkca_search.analysis.stats.student import NO_SPREAD
+from tests.support.statistics.simulated import CROSSING_IMAGES, CROSSING_LAWS, SIZES, Law, simulate_curves
 
 READINGS: tuple[Reading, ...] = ("interpolated", "fitted")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lkca_search.analysis.holm import holm
+from lkca_search.analysis.stats.holm import holm
 
 # From statsmodels 0.15.0, multipletests(p, method="holm").
 STATSMODELS = [

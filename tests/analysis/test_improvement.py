@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from given_scores import NAN, A, B, has_pair, scores
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lkca_search.analysis.estimate import Refusal
-from lkca_search.analysis.improvement import probability_of_improvement
-from lkca_search.analysis.interquartile_mean import interquartile_mean
-from lkca_search.analysis.replicates import Floats
-from lkca_search.analysis.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.improvement import probability_of_improvement
+from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
+from lkca_search.analysis.stats.replicates import Floats
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from tests.support.statistics.given_scores import NAN, A, B, has_pair, scores
 
 # From rliable 1.2.0, metrics.probability_of_improvement(x.T, y.T): its runs are our seeds, its tasks our draws.
 RLIABLE_IMPROVEMENT = [(A, B, 0.775), (B, A, 0.225), (A, A, 0.5), (A[:, :1], B[:, :1], 0.6)]

@@ -5,7 +5,9 @@ The plain percentile interval, which covers 82-88% at 5 draws x 2 seeds, fails e
 
 import numpy as np
 import pytest
-from coverage_studies import (
+
+from lkca_search.analysis.curves.data_efficiency import Reading
+from tests.support.statistics.coverage_studies import (
     RATIOS,
     best_of_k_study,
     crossover_study,
@@ -20,8 +22,6 @@ from coverage_studies import (
     known_variances_study,
     luck_study,
 )
-
-from lkca_search.analysis.data_efficiency import Reading
 
 
 @pytest.mark.parametrize("ratio", RATIOS)

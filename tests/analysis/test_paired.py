@@ -4,16 +4,16 @@ import re
 
 import numpy as np
 import pytest
-from given_scores import NAN, A, B, has_pair, scores
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lkca_search.analysis.estimate import Refusal
-from lkca_search.analysis.paired import PairedDifference, bootstrap_difference, paired_difference
-from lkca_search.analysis.replicates import Floats, pair
-from lkca_search.analysis.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
+from lkca_search.analysis.stats.replicates import Floats, pair
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from tests.support.statistics.given_scores import NAN, A, B, has_pair, scores
 
 
 def test_the_unit_is_the_draw_so_interval_and_p_are_those_of_its_mean_differences() -> None:

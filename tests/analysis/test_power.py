@@ -5,19 +5,19 @@ import re
 
 import numpy as np
 import pytest
-from given_scores import NAN, A, B
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lkca_search.analysis.estimate import Refusal
-from lkca_search.analysis.power import (
+from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.power import (
     achieved_power,
     advise,
     draws_needed,
     minimum_detectable_difference,
     seeds_needed,
 )
-from lkca_search.analysis.variance import VarianceComponents, variance_components
+from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
+from tests.support.statistics.given_scores import NAN, A, B
 
 UNIT = VarianceComponents(draw_means=1.0, seed=None, num_draws=5, seeds_per_draw=1.0)
 EVEN = VarianceComponents(draw_means=1.5, seed=1.0, num_draws=5, seeds_per_draw=2.0)

@@ -4,16 +4,16 @@ import re
 
 import numpy as np
 import pytest
-from given_scores import NAN
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy import optimize
-from simulated import SIZES, Law, simulate_curves
 
-from lkca_search.analysis.curves import LearningCurve, learning_curve
-from lkca_search.analysis.estimate import Refusal
-from lkca_search.analysis.least_squares import fit, smooth_variances
-from lkca_search.analysis.power_law import PowerLaw, compare_exponents, fit_power_law
+from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
+from lkca_search.analysis.curves.least_squares import fit, smooth_variances
+from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
+from lkca_search.analysis.stats.estimate import Refusal
+from tests.support.statistics.given_scores import NAN
+from tests.support.statistics.simulated import SIZES, Law, simulate_curves
 
 LOGS = np.log(SIZES)
 

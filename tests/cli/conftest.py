@@ -1,9 +1,9 @@
 import sys
 
 import pytest
-from running import Answer, Command
 
 from lkca_search.cli.app import main
+from tests.support.processes import Answer, Command
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from made_records import CELL, FACTS, SPACE, make_record, make_search
-from running import Command, parsed
 
 from lkca_search import __version__
-from lkca_search.records import Record, State, curves_table, read_records, trials_table
-from lkca_search.search.lease import hold
+from lkca_search.layout import Home
+from lkca_search.records.record import Record, State, curves_table, read_records, trials_table
 from lkca_search.search.rerun import TrialFile
-from lkca_search.storage import Home
+from lkca_search.search.state.lease import hold
+from tests.support.processes import Command, parsed
+from tests.support.records import CELL, FACTS, SPACE, make_record, make_search
 
 VIT = "family=vit,data_fraction=1.0"
 VIT_SMALL = "family=vit,data_fraction=0.1"

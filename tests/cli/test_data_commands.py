@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_official import WRITERS, serving
 from PIL import Image
-from running import Command, parsed
 
-from lkca_search.data.catalogue import CATALOGUE
-from lkca_search.storage import Home
+from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.layout import Home
+from tests.support.official_files import WRITERS, serving
+from tests.support.processes import Command, parsed
 
 NUM_TRAIN, NUM_TEST = 3_000, 50
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import Command, parsed
 
-from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.models.cost import measure_cost
 from lkca_search.models.listing import BATCH_SIZE, COMMON_NAMES, list_models
+from lkca_search.models.networks.backends import fastest_view
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, resolve
-from lkca_search.models.views import fastest_view
+from lkca_search.spec.configuration import Configuration, ImageShape
+from tests.support.processes import Command, parsed
 
 CIFAR = ImageShape(32, 32, 3)
 DOCS = (Path(__file__).parents[2] / "docs" / "models.md").read_text()

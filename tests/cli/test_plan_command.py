@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from running import Command, parsed
 
-from lkca_search.search.plan import Plan
-from lkca_search.storage import Home
+from lkca_search.layout import Home
+from lkca_search.search.planning.plan import Plan
+from tests.support.processes import Command, parsed
 
 SPACE = """\
 data: {dataset: digits, validation: 0.2, augment: [crop]}
@@ -76,7 +76,7 @@ def test_more_hours_than_there_may_be_end_with_code_1(command: Command) -> None:
 
 
 def test_a_pilot_measures_and_predicts_what_it_did_not_fit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lkca_search.search.pilot._MEASURED_SECONDS", 0.3)
+    monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.3)
     code, out, err = command("plan", "space.yaml", "--pilot", "--num-cpus", "1")
     assert code == 0
     assert "timed 7 of 7 configurations" in err

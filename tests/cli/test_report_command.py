@@ -6,16 +6,16 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from made_records import CELL, make_record, make_search
 from mlflow import MlflowClient
 from PIL import Image
-from running import Command
 
-from lkca_search.confirm_section import ConfirmSection
-from lkca_search.records import Record, Score, State, read_records
-from lkca_search.search.continuation import read_spec
-from lkca_search.search.freeze import open_round
-from lkca_search.storage import Home, SearchFolder, write_atomically
+from lkca_search.layout import Home, SearchFolder, write_atomically
+from lkca_search.records.record import Record, Score, State, read_records
+from lkca_search.search.driver.sealing import open_round
+from lkca_search.search.state.resume import read_spec
+from lkca_search.spec.confirm_section import ConfirmSection
+from tests.support.processes import Command
+from tests.support.records import CELL, make_record, make_search
 
 
 def confirm(folder: SearchFolder) -> None:

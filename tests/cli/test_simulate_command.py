@@ -4,19 +4,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from made_records import make_record, make_search
-from running import Command, parsed
 
-from lkca_search.configuration import ImageShape
-from lkca_search.records import Record, State, read_records
-from lkca_search.search.continuation import commit_space_file
-from lkca_search.search.ledger import Ledger
-from lkca_search.search.simulator import simulate
-from lkca_search.search.studies import open_memory_storage
-from lkca_search.search.toy_training import ToyTraining
-from lkca_search.space_file import read_space_file
-from lkca_search.storage import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record, State, read_records
+from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.simulation.simulator import simulate
+from lkca_search.search.simulation.toy_training import ToyTraining
+from lkca_search.search.state.resume import commit_space_file
+from lkca_search.search.studies.study import open_memory_storage
+from lkca_search.spec.configuration import ImageShape
+from lkca_search.spec.space_file import read_space_file
 from lkca_search.tracking.tracker import Tracker
+from tests.support.processes import Command, parsed
+from tests.support.records import make_record, make_search
 
 SPACE = """\
 data: {dataset: digits}

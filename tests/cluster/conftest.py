@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from local_cluster import LocalCluster
-from submitter import Submitted, Submitter
+
+from cluster.local.local_cluster import LocalCluster
+from tests.support.cluster.submitter import Submitted, Submitter
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from autoscaler_files import AWS, CLUSTER, Config, fill, filled, options, read, start
 from moto.server import ThreadedMotoServer
-from ports import free_port
 from ray.autoscaler._private.aws import utils
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.commands import _bootstrap_config
@@ -24,6 +22,9 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_KIND,
     TAG_RAY_USER_NODE_TYPE,
 )
+
+from cluster.local.ports import free_port
+from tests.support.cluster.autoscaler_files import AWS, CLUSTER, Config, fill, filled, options, read, start
 
 REGION = "us-west-2"
 HOME_OF_ONE = "203.0.113.7/32"

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from autoscaler_files import (
+from ray.autoscaler._private.util import validate_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+
+import lkca_search
+from tests.support.cluster.autoscaler_files import (
     CLOUDS,
     CLUSTER,
     FILLED,
@@ -23,10 +27,6 @@ from autoscaler_files import (
     read,
     start,
 )
-from ray.autoscaler._private.util import validate_config
-from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
-
-import lkca_search
 
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 EVERY_FILE = pytest.mark.parametrize("name", FILLED)

@@ -11,12 +11,12 @@ from typing import Any
 import botocore.session
 import pytest
 import typer.main
-from autoscaler_files import CLUSTER, FILLED, ROOT, fill
 from botocore import xform_name
 from ray.scripts.scripts import cli as ray_cli
 
 from lkca_search.cli.app import app
-from lkca_search.space_file import read_space_file
+from lkca_search.spec.space_file import read_space_file
+from tests.support.cluster.autoscaler_files import CLUSTER, FILLED, ROOT, fill
 
 PAGES = ("aws", "gcp", "on_prem", "docker")
 SOURCES = [*(CLUSTER / f"{name}.md" for name in PAGES), *(CLUSTER / f"{name}.yaml" for name in FILLED)]

@@ -10,12 +10,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from autoscaler_files import CLUSTER, ROOT
+
+from tests.support.cluster.autoscaler_files import CLUSTER, ROOT
 
 sys.path.insert(0, str(CLUSTER))
 from check_dockerfile import DOCKERFILE, SEARCH, Image, Step, copied, read_steps, runs_pip, variables
 
-from lkca_search.space_file import read_space_file
+from lkca_search.spec.space_file import read_space_file
 
 STEPS = list(read_steps(DOCKERFILE.read_text()))
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from cluster_faults import (
+
+from cluster.local.ports import free_port
+from lkca_search.records.record import Record, read_replicates
+from tests.support.chaos.cluster_faults import (
     Fault,
     fill_the_storage_once,
     lose_mlflow_for_a_while,
@@ -13,11 +16,8 @@ from cluster_faults import (
     lose_the_head,
     small_disk,
 )
-from ports import free_port
-from postgres import running_postgres
-from submitted_search import Rehearsal, SubmittedSearch, most_at_once, rehearsal
-
-from lkca_search.records import Record, read_replicates
+from tests.support.chaos.submitted_search import Rehearsal, SubmittedSearch, most_at_once, rehearsal
+from tests.support.postgres import running_postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 

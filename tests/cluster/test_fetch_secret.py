@@ -11,10 +11,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from autoscaler_files import CLUSTER, commands
 from moto.server import ThreadedMotoServer
-from ports import free_port
-from running import Answer
+
+from cluster.local.ports import free_port
+from tests.support.cluster.autoscaler_files import CLUSTER, commands
+from tests.support.processes import Answer
 
 sys.path.insert(0, str(CLUSTER))
 from fetch_secret import read_gcp, write_private

@@ -6,11 +6,12 @@ from typing import Any
 
 import googleapiclient.discovery
 import pytest
-from autoscaler_files import GCP, Config, prepared
 from google.auth.credentials import AnonymousCredentials
 from ray.autoscaler._private.gcp.config import get_node_type
 from ray.autoscaler._private.gcp.node import GCPCompute, GCPNodeType
 from ray.autoscaler._private.gcp.node_provider import GCPNodeProvider
+
+from tests.support.cluster.autoscaler_files import GCP, Config, prepared
 
 DESCRIPTION = Path(googleapiclient.discovery.__file__).parent / "discovery_cache" / "documents" / "compute.v1.json"
 SCHEMAS: dict[str, Any] = json.loads(DESCRIPTION.read_text())["schemas"]

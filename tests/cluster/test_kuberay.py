@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import kubernetes_validate
 import pytest
 import yaml
-from manifests import FOLDER, ROOT, Manifest, Pod, made_by_hand, pods, render, strings
 
 import lkca_search
-from lkca_search.search.database import LEDGER_VARIABLE, choose_database
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.search.state.database import LEDGER_VARIABLE, choose_database
+from tests.support.cluster.manifests import FOLDER, ROOT, Manifest, Pod, made_by_hand, pods, render, strings
 
 RAY_KINDS = ("RayCluster", "RayJob")
 FIELDS = {

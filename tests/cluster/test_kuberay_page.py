@@ -12,16 +12,16 @@ from pathlib import Path
 import psycopg
 import pytest
 import typer.main
-from guarded_postgres import guarded_postgres
-from local_cluster import LocalCluster
-from manifests import FOLDER, ROOT, Manifest, blocks, pods, render
-from postgres import Postgres
-from running import Answer
-from submitter import SPACE, Submitter
 
+from cluster.local.local_cluster import LocalCluster
 from lkca_search.cli.app import app
 from lkca_search.errors import UserError
-from lkca_search.space_file import read_space_file
+from lkca_search.spec.space_file import read_space_file
+from tests.support.cluster.guarded_postgres import guarded_postgres
+from tests.support.cluster.manifests import FOLDER, ROOT, Manifest, blocks, pods, render
+from tests.support.cluster.submitter import SPACE, Submitter
+from tests.support.postgres import Postgres
+from tests.support.processes import Answer
 
 MLFLOW = ROOT / "cluster" / "mlflow"
 PAGES = [FOLDER / "README.md", MLFLOW / "README.md"]

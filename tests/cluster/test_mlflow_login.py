@@ -15,14 +15,13 @@ import boto3
 import psutil
 import psycopg
 import pytest
-from guarded_postgres import guarded_postgres
 from mlflow import MlflowClient
-from object_store import BUCKET, running_object_store
-from ports import free_port
-from postgres import Postgres
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-from searching import Searching
+from cluster.local.ports import free_port
+from tests.support.cluster.guarded_postgres import guarded_postgres
+from tests.support.object_store import BUCKET, running_object_store
+from tests.support.postgres import Postgres
+from tests.support.search.searching import Searching
 
 START = Path(__file__).parents[2] / "cluster" / "mlflow" / "start.sh"
 ADMIN = ("ada", "admin-s3cret-pass")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from local_cluster import LocalCluster
 from PIL import Image
-from running import Answer
 from sklearn.datasets import load_digits
-from submitter import Submitter
+
+from cluster.local.local_cluster import LocalCluster
+from tests.support.cluster.submitter import Submitter
+from tests.support.processes import Answer
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from submitter import SPACE  # puts the tests of searches on the path
 
-sys.path.insert(0, str(Path(__file__).parent / "slurm"))
-from allocation import SCRIPT, Allocation, address, ended, near_limit, wait_for
-from rounds import Looks, Round, finish, look
+from tests.support.cluster.submitter import SPACE  # puts the tests of searches on the path
+from tests.support.slurm.allocation import SCRIPT, Allocation, address, ended, near_limit, wait_for
+from tests.support.slurm.rounds import Looks, Round, finish, look
 
 FIRST_PORT = 11000 + 72 * 10
 """Where job 72 begins to look for ports."""

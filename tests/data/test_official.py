@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision
-from made_official import WRITERS, Splits, serving
 
-from lkca_search.data.catalogue import CATALOGUE
-from lkca_search.data.shelf import OfficialFile, Shelf
-from lkca_search.data.sources import find_source
+from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.download_cache import OfficialFile, Shelf
+from lkca_search.data.datasets.sources import find_source
 from lkca_search.data.store import open_images
 from lkca_search.errors import DataError
+from tests.support.official_files import WRITERS, Splits, serving
 
 DOWNLOAD_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from lkca_search.data.shelf import OfficialFile, Shelf
+from lkca_search.data.datasets.download_cache import OfficialFile, Shelf
 
 def progress(file, received, total):
     if received:

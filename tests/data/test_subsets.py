@@ -4,7 +4,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lkca_search.configuration import Configuration
 from lkca_search.data.subsets import (
     assign_images,
     draw_per_class,
@@ -14,7 +13,8 @@ from lkca_search.data.subsets import (
     shrink_validation,
 )
 from lkca_search.errors import DataError
-from lkca_search.spec import DataSection
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.search_spec import DataSection
 
 Labels = NDArray[np.int64]
 SEEDS = st.integers(0, 2**32 - 1)

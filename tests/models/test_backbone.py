@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lkca_search.configuration import ImageShape
-from lkca_search.models.backbone import Backbone, DropPath, PatchEmbedding, Pooling
-from lkca_search.models.lkca import LKCA
-from lkca_search.models.mixers import Attention
+from lkca_search.models.networks.backbone import Backbone, DropPath, PatchEmbedding, Pooling
+from lkca_search.models.networks.lkca import LKCA
+from lkca_search.models.networks.mixers import Attention
+from lkca_search.spec.configuration import ImageShape
 
 
 def small_backbone(

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.errors import Problem
 from lkca_search.models.baselines import close_timm_names, timm_family
-from lkca_search.models.cct import CCT, CCT_FAMILY, Tokenizer, num_layers
 from lkca_search.models.cost import count_parameters
+from lkca_search.models.networks.cct import CCT, CCT_FAMILY, Tokenizer, num_layers
 from lkca_search.models.registry import build_model, problems, resolve
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 CIFAR = ImageShape(32, 32, 3)
 

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.models.cost import Cost, count_activation_bytes, count_flops, count_parameters, measure_cost
-from lkca_search.models.lkca import LKCA
+from lkca_search.models.networks.lkca import LKCA
 from lkca_search.models.registry import FAMILIES, build_model
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 SHAPE = ImageShape(32, 32, 3)
 NUM_CLASSES = 10

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from lkca_search.configuration import NAMES, Configuration, ImageShape
 from lkca_search.models.difference import SHAPING, gives_same_model
 from lkca_search.models.registry import FAMILIES
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
 SHAPE = ImageShape(16, 16, 3)
 SMALL = {"patch_size": 4, "width": 24, "depth": 2}

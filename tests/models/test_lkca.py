@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lkca_search.models import views
-from lkca_search.models.grid import Grid, full_kernel_size
-from lkca_search.models.lkca import LKCA, KernelInit
-from lkca_search.models.views import View, attention_matrix, fastest_view
+from lkca_search.models.networks import backends as views
+from lkca_search.models.networks.backends import View, attention_matrix, fastest_view
+from lkca_search.models.networks.grid import Grid, full_kernel_size
+from lkca_search.models.networks.lkca import LKCA, KernelInit
 
 VIEWS: tuple[View, ...] = ("conv", "attention", "fft")
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (4, 4), (5, 5), (3, 5), (6, 4), (2, 7))

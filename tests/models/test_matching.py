@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lkca_search.configuration import Configuration, ImageShape
 from lkca_search.errors import Problem, UserError
 from lkca_search.models.cost import count_parameters
 from lkca_search.models.registry import FAMILIES, build_model, problems, resolve
+from lkca_search.spec.configuration import Configuration, ImageShape
 
 SHAPE = ImageShape(32, 32, 3)
 TARGETS = (100_000, "250k", "1.0M", 5_000_000)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lkca_search.configuration import NAMES, Configuration, ImageShape
 from lkca_search.errors import Problem, UserError
 from lkca_search.models.cost import count_parameters
 from lkca_search.models.family import COMMON
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, problems, resolve
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
 SMALL = ImageShape(8, 8, 3)
 SHAPES = [ImageShape(side, side, channels) for side in (8, 28, 32, 64) for channels in (1, 3)]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_material import law, make_material
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from lkca_search.report.content import make_report
-from lkca_search.report.html import to_html
+from lkca_search.report.rendering.html import to_html
+from tests.support.search_results import law, make_material
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from made_material import FRACTIONS, images_of, law, make_material, make_spec
 from scipy import stats
 
 from lkca_search.analysis.contrasts import contrasts
@@ -13,10 +12,11 @@ from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.selection import selections
 from lkca_search.analysis.spending import spendings
 from lkca_search.errors import SearchError
-from lkca_search.records import State
+from lkca_search.records.record import State
 from lkca_search.report.content import make_report
-from lkca_search.report.html import to_html
-from lkca_search.report.paper import draw
+from lkca_search.report.rendering.html import to_html
+from lkca_search.report.rendering.paper import draw
+from tests.support.search_results import FRACTIONS, images_of, law, make_material, make_spec
 
 SIZES = [360, 900, 1800, 4500, 9000]
 

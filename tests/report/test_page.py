@@ -5,10 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from made_material import law, make_material
 
 from lkca_search.report.content import make_report
-from lkca_search.report.html import to_html
+from lkca_search.report.rendering.html import to_html
+from tests.support.search_results import law, make_material
 
 MARKUP = '</script><script>alert(1)</script>"&<b>'
 

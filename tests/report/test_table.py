@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from lkca_search.analysis.estimate import Estimate, Interval
-from lkca_search.report import numbers
-from lkca_search.report.table import Table, number, text
+from lkca_search.analysis.stats.estimate import Estimate, Interval
+from lkca_search.report.values import numbers
+from lkca_search.report.values.table import Table, number, text
 
 TABLE = Table(
     name="t",

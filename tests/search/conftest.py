@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import DIGITS, make_spec
 
-from lkca_search.search.ledger import Ledger
-from lkca_search.storage import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.search.driver.ledger import Ledger
 from lkca_search.tracking.tracker import Tracker
+from tests.support.search.toy import DIGITS, make_spec
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from harness import ChaosSearch
+
+from tests.support.chaos.harness import ChaosSearch
 
 pytestmark = pytest.mark.timeout(600)  # a whole search, on machines that may be busy
 

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from searching import CELLS, COMMAND, SPACE, WAIT_SECONDS, Searching
 from sklearn.datasets import load_digits
 
-from lkca_search.records import Record, read_replicates
-from lkca_search.rounds import read_rounds
+from lkca_search.records.record import Record, read_replicates
+from lkca_search.records.rounds import read_rounds
 from lkca_search.training.assembly import DataPlace, open_training
+from tests.support.search.searching import CELLS, COMMAND, SPACE, WAIT_SECONDS, Searching
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 

@@ -5,11 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from object_store import running_object_store
-from searching import Searching
 
-from lkca_search.records import read_replicates
-from lkca_search.rounds import read_rounds
+from lkca_search.records.record import read_replicates
+from lkca_search.records.rounds import read_rounds
+from tests.support.object_store import running_object_store
+from tests.support.search.searching import Searching
 
 LONGER = ("search.trials_per_cell=2", "training.steps=200", "training.reports=10")
 

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.study import StudyDirection
-from toy import DIGITS, make_messages, make_spec, train_all
 
-from lkca_search.objectives import pareto_front, values
-from lkca_search.records import Record, State, read_records
-from lkca_search.search.database import find_database
-from lkca_search.search.ledger import Ledger
-from lkca_search.search.studies import open_storage
-from lkca_search.spec import SearchSection
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.records.objectives import pareto_front, values
+from lkca_search.records.record import Record, State, read_records
+from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.state.database import find_database
+from lkca_search.search.studies.study import open_storage
+from lkca_search.spec.search_spec import SearchSection
 from lkca_search.tracking.tracker import Tracker
+from tests.support.search.toy import DIGITS, make_messages, make_spec, train_all
 
 TWO_GOALS = {"metric": ("val_accuracy", "num_train_images"), "goal": ("maximize", "minimize")}
 TWO = SearchSection.model_validate({"trials_per_cell": 1, **TWO_GOALS})

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from toy import DIGITS, make_spec, train_all
 
-from lkca_search.records import Record, read_records, write_tables
-from lkca_search.search.database import find_database
-from lkca_search.search.ledger import Ledger
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.records.record import Record, read_records, write_tables
+from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.state.database import find_database
 from lkca_search.tracking.tracker import Tracker
+from tests.support.search.toy import DIGITS, make_spec, train_all
 
 WAIT_SECONDS = 60
 

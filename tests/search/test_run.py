@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 from mlflow import MlflowClient
-from searching import CELLS, SPACE, Searching
 
-from lkca_search.search.database import find_database
-from lkca_search.search.studies import open_storage
+from lkca_search.search.state.database import find_database
+from lkca_search.search.studies.study import open_storage
+from tests.support.search.searching import CELLS, SPACE, Searching
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import psutil
 import pytest
-from searching import Command, Searching
 
 from lkca_search.errors import SearchError
-from lkca_search.records import read_replicates
-from lkca_search.rounds import read_rounds
-from lkca_search.search.continuation import commit_space_file
-from lkca_search.search.lease import BEAT_SECONDS, Lease, hold
-from lkca_search.search.stopping import Brake, request_stop, signals_given_back, wait_until_stopped
-from lkca_search.space_file import read_space_file
-from lkca_search.storage import SearchFolder
+from lkca_search.layout import SearchFolder
+from lkca_search.records.record import read_replicates
+from lkca_search.records.rounds import read_rounds
+from lkca_search.search.driver.stopping import Brake, request_stop, signals_given_back, wait_until_stopped
+from lkca_search.search.state.lease import BEAT_SECONDS, Lease, hold
+from lkca_search.search.state.resume import commit_space_file
+from lkca_search.spec.space_file import read_space_file
+from tests.support.search.searching import Command, Searching
 
 CELL = "family=lkca,data_fraction=0.2"
 ONE_CELL = ("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import MLflowServer
-from recorded import BEGIN, assert_shows, make_record, open_store, see, start_of, write_record
-from servers import Proxy, proxy_of
 
-from lkca_search.records import Record
-from lkca_search.storage import Home, SearchFolder
+from cluster.local.mlflow_server import MLflowServer
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker
+from tests.support.tracking.recorded import BEGIN, assert_shows, make_record, open_store, see, start_of, write_record
+from tests.support.tracking.servers import Proxy, proxy_of
 
 pytestmark = pytest.mark.slow
 

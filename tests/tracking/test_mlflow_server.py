@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import MLflowServer
-from recorded import assert_shows, make_record, open_store, see, start_of, write_record
-from servers import proxy_of
 
-from lkca_search.records import Record, State
-from lkca_search.storage import Home, SearchFolder
+from cluster.local.mlflow_server import MLflowServer
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record, State
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
+from tests.support.tracking.recorded import assert_shows, make_record, open_store, see, start_of, write_record
+from tests.support.tracking.servers import proxy_of
 
 pytestmark = pytest.mark.slow
 

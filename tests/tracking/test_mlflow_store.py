@@ -6,16 +6,25 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from recorded import BEGIN, METRICS, assert_shows, make_record, make_result, open_store, see, start_of
 
-from lkca_search.records import Record, State
-from lkca_search.storage import Home
+from lkca_search.layout import Home
+from lkca_search.records.record import Record, State
 from lkca_search.tracking.mlflow_store import MLflowStore, tracking_uri
+from tests.support.tracking.recorded import (
+    BEGIN,
+    METRICS,
+    assert_shows,
+    make_record,
+    make_result,
+    open_store,
+    see,
+    start_of,
+)
 
 OPEN = """
 import os, sys
 from pathlib import Path
-from lkca_search.storage import Home
+from lkca_search.layout import Home
 from lkca_search.tracking.mlflow_store import MLflowStore
 
 root, uid, shared = Path(sys.argv[1]), sys.argv[2], sys.argv[3]

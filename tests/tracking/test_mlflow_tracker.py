@@ -8,21 +8,30 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from recorded import BEGIN, assert_shows, make_record, make_result, open_store, see, start_of, write_record
 
-from lkca_search.records import Record, Result
-from lkca_search.storage import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record, Result
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker, Trackers, TrialStart
+from tests.support.tracking.recorded import (
+    BEGIN,
+    assert_shows,
+    make_record,
+    make_result,
+    open_store,
+    see,
+    start_of,
+    write_record,
+)
 
 RECORDS = [make_record(f"lkca/{number}", num_results=4) for number in range(4)]
 
 CLOSE_AND_EXIT = """
 import sys
 from pathlib import Path
-from recorded import make_record, open_store, write_record
-from lkca_search.storage import Home
+from tests.support.tracking.recorded import make_record, open_store, write_record
+from lkca_search.layout import Home
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 
 root = Path(sys.argv[1])

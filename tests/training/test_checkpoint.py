@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from lkca_search.training.checkpoint import load_newest_checkpoint, save_checkpoint
+from lkca_search.training.checkpoints import load_newest_checkpoint, save_checkpoint
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys, torch
 from pathlib import Path
-from lkca_search.training.checkpoint import save_checkpoint
+from lkca_search.training.checkpoints import save_checkpoint
 
 folder, survived = Path(sys.argv[1]), int(sys.argv[2])
 save_checkpoint({"step": 1, "weights": torch.ones(1000)}, folder, step=1)

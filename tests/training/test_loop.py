@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from lkca_search.configuration import Configuration
 from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_out, indices_hash
 from lkca_search.errors import UserError
 from lkca_search.models.cost import count_activation_bytes, count_flops
-from lkca_search.records import Facts, Result
-from lkca_search.resources import TrialResources
+from lkca_search.records.record import Facts, Result
+from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
-from lkca_search.spec import Augmentation, DataSection, TrainingSection
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.resources import TrialResources
+from lkca_search.spec.search_spec import Augmentation, DataSection, TrainingSection
 from lkca_search.training.assembly import DataPlace, choose_device, open_training
-from lkca_search.training.checkpoint import save_checkpoint
-from lkca_search.training.evaluate import evaluate
+from lkca_search.training.checkpoints import save_checkpoint
+from lkca_search.training.evaluation import evaluate
 from lkca_search.training.loop import Training, TrainingDiverged
-from lkca_search.trial import TrialSpec
 
 CPU = torch.device("cpu")
 TINY = {"patch_size": 2, "depth": 2, "width": 16, "drop_path_rate": 0.2, "learning_rate": 3e-3}
@@ -44,7 +44,7 @@ FRESH_PROCESS = """
 import hashlib, sys, torch
 from pathlib import Path
 from lkca_search.training.assembly import DataPlace, open_training
-from lkca_search.trial import TrialSpec
+from lkca_search.records.trial import TrialSpec
 
 place = DataPlace(cache=Path(sys.argv[1]), data_dir=None)
 for text in sys.argv[2:]:

@@ -1,0 +1,73 @@
+"""A dataset as a folder of images: `train/CLASS/FILE` and `test/CLASS/FILE`, as torchvision's ImageFolder has it."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images
+from lkca_search.errors import DataError
+
+
+class ImageFolder:
+    """Reads every file of every class folder; names that start with a dot are left out.
+
+    The classes are the folders of `train`, sorted by name, and `test` must have the same ones.
+    """
+
+    def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
+        self.name = name
+        self.image_size = image_size
+        self._folder = folder
+        if not (folder / "train").is_dir():
+            raise DataError(f"an image folder must hold train/CLASS/FILE, found no folder {folder / 'train'}")
+
+    def fingerprint(self, split: Split) -> str:
+        """The folder, and what `fingerprint_tree` says of the split."""
+        return f"{self._folder.resolve()}\n{fingerprint_tree(self._folder / split)}"
+
+    def read(self, split: Split) -> DecodedImages:
+        """Read and decode every file of the split; DataError names the file of what is wrong."""
+        class_names = self._classes("train")
+        if (found := self._classes(split)) != class_names:
+            raise DataError(
+                f"train and test must have the same classes, got only in train: "
+                f"{', '.join(sorted({*class_names} - {*found})) or 'none'}; only in {split}: "
+                f"{', '.join(sorted({*found} - {*class_names})) or 'none'} ({self._folder})"
+            )
+        paths_by_class = [visible_files(self._folder / split / name) for name in class_names]
+        for name, class_paths in zip(class_names, paths_by_class, strict=True):
+            if not class_paths:
+                raise DataError(f"every class must have an image, found none in {self._folder / split / name}")
+        paths = [path for class_paths in paths_by_class for path in class_paths]
+        pixels, num_converted = decode_images(
+            (path.read_bytes() for path in paths),
+            num_images=len(paths),
+            place=lambda row: str(paths[row]),
+            image_size=self.image_size,
+        )
+        labels = np.repeat(np.arange(len(class_names), dtype=np.int64), [len(found) for found in paths_by_class])
+        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
+
+    def _classes(self, split: Split) -> tuple[str, ...]:
+        folder = self._folder / split
+        paths = folder.iterdir() if folder.is_dir() else ()
+        names = sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
+        if not names:
+            raise DataError(f"a split must hold images, found no folder of a class in {folder}")
+        return tuple(names)
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files of a folder, sorted, without those whose name starts with a dot."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def fingerprint_tree(folder: Path) -> str:
+    """How many files there are below a folder, and a hash of their names, sizes and modification times."""
+    lines = []
+    for parent, _, names in os.walk(folder, followlinks=True):
+        stats = ((f"{parent}/{name}", os.stat(f"{parent}/{name}")) for name in names)
+        lines += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    return f"{len(lines)} files {hashlib.sha256(chr(10).join(sorted(lines)).encode()).hexdigest()}"

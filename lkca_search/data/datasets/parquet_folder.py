@@ -1,0 +1,116 @@
+"""A dataset as a folder of Parquet files: `train*.parquet` and `test*.parquet`, an encoded image a row."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images, name_classes
+from lkca_search.errors import DataError
+
+
+class ParquetFolder:
+    """Reads `train*.parquet` and `test*.parquet`, in the order of their names, with three columns.
+
+    `image`: bytes of a file that Pillow decodes, or a struct whose field `bytes` holds them (Hugging Face);
+    `label`: an integer, 0 to C - 1; `label_name`: a string, plain or dictionary-encoded.
+    """
+
+    def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
+        self.name = name
+        self.image_size = image_size
+        self._folder = folder
+        if not folder.is_dir():
+            raise DataError(f"dataset {name!r} must be a folder, found none at {folder}")
+        self._files("train")
+
+    def fingerprint(self, split: Split) -> str:
+        """Names, sizes and modification times of the split's files: cheap, and another one once they change."""
+        stats = [(path.name, path.stat()) for path in self._files(split)]
+        files = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+        return "\n".join([str(self._folder.resolve()), *files])
+
+    def read(self, split: Split) -> DecodedImages:
+        """Read and decode every row of the split; DataError names the file and row of what is wrong."""
+        paths = self._files(split)
+        tables = [_read_columns(path) for path in paths]
+        starts = [0, *accumulate(len(table) for table in tables)]
+
+        def place(row: int) -> str:
+            file = bisect_right(starts, row) - 1
+            return f"{paths[file]}, row {row - starts[file]}"
+
+        rows = pa.concat_tables(tables)
+        if len(rows) == 0:
+            raise DataError(f"a split must hold images, got none in the {split} files of {self._folder}")
+        for column in ("image", "label", "label_name"):
+            _refuse_nulls(rows, column, place)
+        labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
+        class_names = name_classes(labels, rows["label_name"].to_pylist(), place=place)
+        images = (image.as_py() for image in rows["image"])
+        pixels, num_converted = decode_images(images, num_images=len(rows), place=place, image_size=self.image_size)
+        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
+
+    def _files(self, split: Split) -> list[Path]:
+        paths = sorted(self._folder.glob(f"{split}*.parquet"))
+        if not paths:
+            raise DataError(f"dataset {self.name!r} must have files {split}*.parquet, found none in {self._folder}")
+        return paths
+
+
+def _read_columns(path: Path) -> Any:
+    """The three columns as binary, int64 and string."""
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            for name, allowed, rule in _COLUMNS:
+                if name not in schema.names:
+                    found = ", ".join(schema.names) or "none"
+                    raise DataError(f"a column {name!r} ({rule}) must be there, got columns {found} ({path})")
+                if not allowed(schema.field(name).type):
+                    raise DataError(f"column {name!r} must hold {rule}, got {schema.field(name).type} ({path})")
+            table = file.read([name for name, _, _ in _COLUMNS])
+        image = table["image"]
+        if pt.is_struct(image.type):
+            image = pc.struct_field(image, "bytes")
+        columns = [
+            image.cast(pa.large_binary()),
+            table["label"].cast(pa.int64()),
+            table["label_name"].cast(pa.large_string()),
+        ]
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"file cannot be read as Parquet: {reason} ({path})") from error
+    return pa.table(columns, names=["image", "label", "label_name"])
+
+
+def _holds_bytes(kind: Any) -> bool:
+    if pt.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _holds_bytes(kind.field("bytes").type)
+    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
+
+
+def _holds_text(kind: Any) -> bool:
+    if pt.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("image", _holds_bytes, "encoded bytes, or a struct with field `bytes`"),
+    ("label", pt.is_integer, "integers"),
+    ("label_name", _holds_text, "strings"),
+)
+
+
+def _refuse_nulls(rows: Any, column: str, place: Callable[[int], str]) -> None:
+    if rows[column].null_count:
+        row = int(np.argmax(rows[column].is_null().to_numpy()))
+        raise DataError(f"column {column!r} must have a value in every row, got null ({place(row)})")

@@ -1,0 +1,80 @@
+"""Tiny-ImageNet from its official archive: `tiny-imagenet-200.zip`, or the folder that it unpacks to."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images
+from lkca_search.data.datasets.download_cache import OfficialFile, Shelf
+from lkca_search.data.datasets.image_folder import fingerprint_tree
+from lkca_search.errors import DataError
+
+ARCHIVE = OfficialFile(
+    name="tiny-imagenet-200.zip",
+    urls=["http://cs231n.stanford.edu/tiny-imagenet-200.zip"],
+    md5="90528d7ca1a48142e341f4ef8d21d0de",
+)
+_FOLDER = "tiny-imagenet-200"
+_ANNOTATIONS = "val/val_annotations.txt"
+
+_Read = Callable[[str], bytes]
+"""Content of a member, by its path below `tiny-imagenet-200`."""
+
+
+def identify_tiny_imagenet(shelf: Shelf) -> str:
+    """The archive's MD5; of an unpacked folder, which has no checksum, what its files look like."""
+    folder = shelf.find(_FOLDER)
+    return f"MD5 {ARCHIVE.md5}" if folder is None else f"{folder}\n{fingerprint_tree(folder)}"
+
+
+def read_tiny_imagenet(split: Split, shelf: Shelf) -> DecodedImages:
+    """Pixels (N, 64, 64, 3). `test` is the official validation set: the labels of the test set were never published.
+
+    Labels follow the sorted WordNet ids, as torchvision's ImageFolder has them; a name is the first of its words.
+    """
+    with _opened(shelf) as (place, names, read):
+        ids = sorted(read("wnids.txt").decode().split())
+        words = dict(line.split("\t") for line in read("words.txt").decode().splitlines())
+        found = _train_images(names) if split == "train" else _validation_images(read)
+        label_of = {wordnet_id: label for label, wordnet_id in enumerate(ids)}
+        if unknown := sorted({wordnet_id for _, wordnet_id in found} - {*ids}):
+            raise DataError(f"every class must stand in wnids.txt, got {', '.join(unknown)} ({place})")
+        labels = np.array([label_of[wordnet_id] for _, wordnet_id in found], np.int64)
+        if missing := [ids[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(ids)) == 0)]:
+            raise DataError(f"every class must have images, the {split} split has none of {', '.join(missing)}")
+        class_names = tuple(words[wordnet_id].split(",")[0] for wordnet_id in ids)
+        pixels, num_converted = decode_images(
+            (read(name) for name, _ in found), num_images=len(found), place=lambda row: f"{place}, {found[row][0]}"
+        )
+    return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
+
+
+def _train_images(names: list[str]) -> list[tuple[str, str]]:
+    """Path and WordNet id of every `train/WNID/images/FILE`."""
+    parts = [(name, name.split("/")) for name in sorted(names)]
+    return [(name, part[1]) for name, part in parts if part[::2] == ["train", "images"] and len(part) == 4]
+
+
+def _validation_images(read: _Read) -> list[tuple[str, str]]:
+    """Path and WordNet id of every line of the annotations: FILE, WNID, four numbers of a box."""
+    lines = [line.split("\t") for line in read(_ANNOTATIONS).decode().splitlines()]
+    return [(f"val/images/{line[0]}", line[1]) for line in lines]
+
+
+@contextmanager
+def _opened(shelf: Shelf) -> Iterator[tuple[Path, list[str], _Read]]:
+    """Where the files are, their names, and how one is read."""
+    place = shelf.find(_FOLDER) or shelf.file(ARCHIVE)
+    try:
+        if place.is_dir():
+            names = [path.relative_to(place).as_posix() for path in place.rglob("*.JPEG")]
+            yield place, names, lambda name: (place / name).read_bytes()
+        else:
+            with zipfile.ZipFile(place) as archive:
+                names = [name.removeprefix(f"{_FOLDER}/") for name in archive.namelist()]
+                yield place, names, lambda name: archive.read(f"{_FOLDER}/{name}")
+    except (KeyError, FileNotFoundError) as error:
+        raise DataError(f"Tiny-ImageNet must be as its archive has it: {error} ({place})") from error

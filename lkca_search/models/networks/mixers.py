@@ -1,0 +1,65 @@
+"""Token mixers that LKCA is compared with. Every mixer maps (B, N, C) -> (B, N, C) and differs in nothing else."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lkca_search.models.networks.grid import Grid, kernel_size_rule
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: softmax of scaled dot products (arXiv 1706.03762, section 3.2), no bias on q, k, v.
+
+    Parameters: 4 embed_dim^2 + embed_dim, for any number of heads. (B, N, C) -> (B, N, C).
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        """ValueError if num_heads does not divide embed_dim."""
+        super().__init__()
+        if rule := num_heads_rule(num_heads, embed_dim):
+            raise ValueError(rule)
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=False)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens: (B, N, C) -> (B, N, C)."""
+        # (B, N, 3C) -> three of (B, heads, N, C / heads)
+        query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        # (B, heads, N, C / heads) -> (B, N, C)
+        tokens: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return tokens
+
+
+class Pool(nn.Module):
+    """The average of each token's neighbours less the token itself (PoolFormer, arXiv 2111.11418); no parameters.
+
+    (B, N, C) -> (B, N, C); at the border of the grid the average is over the neighbours that there are.
+    """
+
+    def __init__(self, grid: Grid, kernel_size: int) -> None:
+        """ValueError if the kernel does not fit the grid."""
+        super().__init__()
+        if rule := kernel_size_rule(kernel_size, grid):
+            raise ValueError(rule)
+        self.grid = grid
+        self.kernel_size = kernel_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens: (B, N, C) -> (B, N, C)."""
+        # (B, N, C) -> (B, C, H, W), whose memory already is channels_last
+        images = x.reshape(len(x), *self.grid, -1).permute(0, 3, 1, 2)
+        side = self.kernel_size
+        averages = F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
+        # (B, C, H, W) -> (B, N, C)
+        return averages.permute(0, 2, 3, 1).flatten(1, 2) - x
+
+    def extra_repr(self) -> str:
+        return f"grid={self.grid}, kernel_size={self.kernel_size}"
+
+
+def num_heads_rule(num_heads: int, width: int) -> str | None:
+    """Return the rule that the heads break, or None."""
+    if num_heads >= 1 and width % num_heads == 0:
+        return None
+    return f"num_heads must divide the width, got {num_heads} heads on width {width}"

@@ -1,0 +1,67 @@
+"""Where a number comes from: code, versions, machine."""
+
+import os
+import platform
+import socket
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from lkca_search import __version__
+from lkca_search.spec.base import Value
+
+
+class Provenance(Value):
+    """What ran, and where."""
+
+    git_commit: str
+    """Commit of this package's checkout, `-dirty` behind it where files differ; `unknown` outside a checkout."""
+    package_version: str
+    python_version: str
+    torch_version: str
+    ray_version: str
+    optuna_version: str
+    node: str
+    """The machine that trained: LKCA_NODE where that is set, else its host name."""
+    device: str
+    """`cpu`, or the name of the GPU."""
+    num_threads: int
+    """Threads that torch computed with."""
+
+
+def gather_provenance(*, device: str, num_threads: int) -> Provenance:
+    """Describe this process."""
+    return Provenance(
+        git_commit=git_commit(),
+        package_version=__version__,
+        python_version=platform.python_version(),
+        torch_version=version("torch"),
+        ray_version=version("ray"),
+        optuna_version=version("optuna"),
+        node=node_name(),
+        device=device,
+        num_threads=num_threads,
+    )
+
+
+def node_name() -> str:
+    """Return what this machine is called: LKCA_NODE where several nodes share a host name, else the host name."""
+    return os.environ.get("LKCA_NODE") or socket.gethostname()
+
+
+@cache
+def git_commit() -> str:
+    """Return the commit of this package's checkout; LKCA_GIT_COMMIT where the code travels without its history."""
+    if given := os.environ.get("LKCA_GIT_COMMIT"):
+        return given
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails inside a checkout of something else
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

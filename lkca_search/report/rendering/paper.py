@@ -1,0 +1,119 @@
+"""Figures as a paper prints them: PNG, SVG and PDF, one column wide, by matplotlib."""
+
+import io
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+from lkca_search.report.values.figure import Drawing, Figure, HeatMap, Series
+from lkca_search.report.values.numbers import count
+from lkca_search.report.values.palette import SCALE, SCALE_INK, colour_of, mark_of
+
+FORMATS = ("png", "svg", "pdf")
+SIZE_INCHES = (5.0, 3.2)
+_DPI = 300
+_MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"}
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "lkca-search",  # text stays text
+}
+_NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""The same figure is the same file, whenever it is drawn."""
+
+
+def draw(figure: Drawing) -> dict[str, bytes]:
+    """A figure in every format."""
+    with rc_context(_STYLE):
+        canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
+        axes = canvas.add_subplot()
+        if isinstance(figure, HeatMap):
+            _draw_map(canvas, axes, figure)
+        else:
+            for series in figure.series:
+                _draw_series(axes, series)
+            _dress(axes, figure)
+        return {kind: _save(canvas, kind) for kind in FORMATS}
+
+
+def _save(canvas: Canvas, kind: str) -> bytes:
+    file = io.BytesIO()
+    canvas.savefig(file, format=kind, dpi=_DPI, metadata=_NO_DATE[kind])
+    return file.getvalue()
+
+
+def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
+    values = [[float("nan") if value is None else value for value in row] for row in figure.values]
+    image = axes.imshow(values, cmap=LinearSegmentedColormap.from_list("scale", list(SCALE)), aspect="auto")
+    for y, row in enumerate(figure.texts):
+        for x, text in enumerate(row):
+            axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=SCALE_INK)
+    axes.set_xticks(range(len(figure.columns)), figure.columns)
+    axes.set_yticks(range(len(figure.rows)), figure.rows)
+    axes.set_xlabel(figure.x_label)
+    axes.set_ylabel(figure.y_label)
+    axes.grid(False)
+    canvas.colorbar(image, ax=axes, label=figure.unit)
+
+
+def _draw_series(axes: Axes, series: Series) -> None:
+    colour = colour_of(series.colour)
+    if series.kind == "band":
+        axes.fill_between(
+            series.x, _ends(series.lower, series.y), _ends(series.upper, series.y), color=colour, alpha=0.15, lw=0
+        )
+        axes.plot(series.x, series.y, color=colour, lw=1)
+    elif series.kind == "dots":
+        axes.plot(series.x, series.y, ls="", marker="o", ms=2, color=colour, alpha=0.4)
+    elif series.kind == "line":
+        axes.plot(series.x, series.y, color=colour)
+    else:
+        mark: dict[str, Any] = {
+            "ls": "",
+            "marker": _MARKS[mark_of(series.colour)],
+            "ms": 4,
+            "color": colour,
+            "label": series.name,
+        }
+        if any(end is not None for end in (*series.lower, *series.upper)):
+            lower, upper = _ends(series.lower, series.y), _ends(series.upper, series.y)
+            bars = [[abs(end - y) for end, y in zip(ends, series.y, strict=True)] for ends in (lower, upper)]
+            axes.errorbar(series.x, series.y, yerr=bars, elinewidth=1, capsize=2, **mark)
+        else:
+            axes.plot(series.x, series.y, **mark)
+
+
+def _ends(ends: tuple[float | None, ...], middle: tuple[float, ...]) -> list[float]:
+    """Ends of bars, the middle itself where there is none."""
+    return [y if end is None else end for end, y in zip(ends or (None,) * len(middle), middle, strict=True)]
+
+
+def _dress(axes: Axes, figure: Figure) -> None:
+    axes.set_xlabel(figure.x_label)
+    axes.set_ylabel(figure.y_label)
+    if figure.x_is_logarithmic:
+        axes.set_xscale("log")
+    if figure.y_is_logarithmic:
+        axes.set_yscale("log")
+    if figure.x_ticks:
+        axes.set_xticks(figure.x_ticks, [count(tick) for tick in figure.x_ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif figure.x_is_logarithmic:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
+    if figure.y_ticks:
+        axes.set_yticks(figure.y_ticks, [f"{tick:g}" for tick in figure.y_ticks])
+        axes.yaxis.set_minor_locator(NullLocator())
+    if figure.has_zero_line:
+        axes.axhline(0, color="black", lw=0.8)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)

@@ -1,0 +1,173 @@
+"""The sections that rest on trials, and so on validation images: ablation, and costs."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from lkca_search.analysis.ablation import Ablation, Effect, Level, Optimum, ablations
+from lkca_search.analysis.ablation import Field as MapField
+from lkca_search.analysis.search_results import Material
+from lkca_search.report.sections.costs import cost_section
+from lkca_search.report.values.figure import HeatMap
+from lkca_search.report.values.numbers import NOTHING, count, interval, percent, plural, points
+from lkca_search.report.values.section import Section
+from lkca_search.report.values.table import Field, Table, number, text
+from lkca_search.seeds import derive_seed
+
+_Entry = tuple[float | None, str, str]
+"""A number, what is written in its field, and what is told of it."""
+_MAPPED = ("kernel_size", "depth", "width")
+"""Names that have heat maps wherever they vary; factors have them, too."""
+_VALIDATION = (
+    "All of this is of trials on validation images: it shows where the search found what, and is no test. What a "
+    "sampler that learns tried less often, it knows less well."
+)
+
+
+def views_of_trials(material: Material) -> list[Section]:
+    """The sections for which there are complete trials."""
+    seed = derive_seed(material.spec.search.seed, "views")
+    found = ablations(material, generator=np.random.default_rng(seed))
+    mapped = [each for each in found if each.name in (*_MAPPED, *material.spec.factors)]
+    sections = []
+    if found:
+        sections.append(
+            Section(
+                name="ablation",
+                title="What each name does",
+                paragraphs=(_VALIDATION,),
+                figures=tuple(figure for each in mapped for figure in _maps(each)),
+                tables=(effect_table(found), field_table(mapped)),
+            )
+        )
+    costs = cost_section(material, seed=seed)
+    return [*sections, costs] if costs else sections
+
+
+def effect_table(found: Sequence[Ablation]) -> Table:
+    """What each level of each name does in each family."""
+    return Table(
+        name="effects",
+        title="Marginal effects",
+        caption=(
+            "In points of validation accuracy. Effect: the mean of a level less that of all levels of the name, "
+            "within blocks (the same levels of all other factors, the size of the data among them), averaged over "
+            "blocks with a 95% t interval over them. Against the reference: the difference to the base level of a "
+            "factor, or to the smallest of what was searched, in matched blocks. Numbers of many values are put into "
+            "three bins."
+        ),
+        columns=(
+            *("family", "name", "level", "effect, points", "95% interval", "against the reference"),
+            *("95% interval of it", "blocks", "trials"),
+        ),
+        rows=tuple(_effect(effect) for each in found for effect in each.effects),
+    )
+
+
+def _effect(found: Effect) -> tuple[Field, ...]:
+    matched = found.against_reference
+    return (
+        text(found.family),
+        text(found.name),
+        text(found.level.label),
+        number(found.centred.value, points(found.centred.value)),
+        text(interval(found.centred.interval, signed=True)),
+        number(matched.value, points(matched.value)) if matched else text(NOTHING),
+        text(interval(matched.interval, signed=True) if matched else ""),
+        number(found.num_blocks, f"{found.num_blocks}"),
+        number(found.num_trials, f"{found.num_trials}"),
+    )
+
+
+def field_table(found: Sequence[Ablation]) -> Table:
+    """The fields of all heat maps, in full."""
+    return Table(
+        name="fields",
+        title="Fields of the heat maps",
+        caption=(
+            "Validation accuracy in percent of the trials with a level of a name and so many training images: their "
+            "best, their mean with the half width of its 95% t interval over trials, and how many there are."
+        ),
+        columns=("family", "name", "level", "training images", "best, %", "mean, %", "± half width", "trials"),
+        rows=tuple(
+            (
+                text(field.family),
+                text(field.name),
+                text(field.level.label),
+                number(field.num_train_images, count(field.num_train_images)),
+                number(field.best, percent(field.best)),
+                number(field.mean, percent(field.mean)),
+                text(NOTHING) if field.half_width is None else number(field.half_width, percent(field.half_width)),
+                number(field.num_trials, f"{field.num_trials}"),
+            )
+            for each in found
+            for field in each.fields
+        ),
+    )
+
+
+def _maps(found: Ablation) -> Iterator[HeatMap]:
+    """How a name and the size of the data go together, and where the best value lies."""
+    fields = {(field.level.place, field.num_train_images): field for field in found.fields}
+    optima = {optimum.num_train_images: optimum for optimum in found.optima}
+    yield _heat_map(
+        found,
+        name="map",
+        title=f"{found.family}: {found.name} and training images",
+        caption="Best validation accuracy in percent, and of how many trials; more on pointing at it.",
+        unit="best, %",
+        entry=lambda level, images: _field_entry(fields.get((level.place, images))),
+    )
+    yield _heat_map(
+        found,
+        name="optimum",
+        title=f"{found.family}: where the best {found.name} lies",
+        caption="Share of bootstrap samples of the trials in which the best trial has this value.",
+        unit="share, %",
+        entry=lambda level, images: _share_entry(optima[images], level),
+    )
+
+
+def _heat_map(
+    found: Ablation, *, name: str, title: str, caption: str, unit: str, entry: Callable[[Level, int], _Entry]
+) -> HeatMap:
+    sizes = sorted({field.num_train_images for field in found.fields})
+    entries = [[entry(level, size) for size in sizes] for level in found.levels]
+    return HeatMap(
+        name=f"{name}_{_plain(found.family)}_{found.name}",
+        title=title,
+        caption=caption,
+        x_label="training images",
+        y_label=found.name,
+        columns=tuple(map(count, sizes)),
+        rows=tuple(level.label for level in found.levels),
+        values=tuple(tuple(value for value, _, _ in row) for row in entries),
+        texts=tuple(tuple(shown for _, shown, _ in row) for row in entries),
+        notes=tuple(tuple(note for _, _, note in row) for row in entries),
+        unit=unit,
+    )
+
+
+def _field_entry(found: MapField | None) -> _Entry:
+    if found is None:
+        return None, "", "no trial"
+    spread = "" if found.half_width is None else f" ± {percent(found.half_width)}"
+    note = (
+        f"{found.name} {found.level.label}, {count(found.num_train_images)} images: best {percent(found.best)}%, mean "
+        f"{percent(found.mean)}%{spread}, {plural(found.num_trials, 'trial')}"
+    )
+    return found.best, f"{percent(found.best)}<br>of {found.num_trials}", note
+
+
+def _share_entry(found: Optimum, level: Level) -> _Entry:
+    share = 100 * found.shares[level.place]
+    note = (
+        f"{count(found.num_train_images)} images: {found.name} {level.label} holds the best in {share:.0f}% of the "
+        f"bootstrap samples of {plural(found.num_trials, 'trial')}"
+    )
+    return share, f"{share:.0f}%", note
+
+
+def _plain(name: str) -> str:
+    """A name that a file can have."""
+    return "".join(mark if mark.isalnum() else "_" for mark in name)

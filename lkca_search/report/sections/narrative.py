@@ -1,0 +1,196 @@
+"""The summary of a report in plain words, computed from its numbers, and what is missing behind them."""
+
+from collections.abc import Iterator, Sequence
+
+from lkca_search.analysis.contrasts import RESOLVED, Contrast
+from lkca_search.analysis.scarcity import CurveContrast, Scarcity
+from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.selection import Selection
+from lkca_search.analysis.spending import Spending
+from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.report.values.numbers import (
+    count,
+    count_interval,
+    interval,
+    listed,
+    percent,
+    plural,
+    points,
+    times,
+    times_interval,
+)
+
+
+def summary(
+    material: Material,
+    scores: RoundScores,
+    contrasts: Sequence[Contrast],
+    scarcity: Scarcity,
+    selections: Sequence[Selection],
+) -> list[str]:
+    """The answer, a sentence or two each."""
+    repeats, draws = len(scores.round.repeats), plural(len(scores.round.draws), "draw")
+    design = f"{f'{repeats} repeats of the search' if repeats else draws} x {plural(scores.round.num_seeds, 'seed')}"
+    sentences = [*_verdicts(material, contrasts, design), *_resolving(contrasts)]
+    for found in scarcity.contrasts:
+        sentences += _efficiency(found, material.reference.label)
+    if selections:
+        mean = sum(each.drop for each in selections) / len(selections)
+        best = f"The best validation accuracy of a cell was on average {percent(abs(mean))} points"
+        than = "above" if mean > 0 else "below"
+        sentences.append(f"{best} {than} what its configuration reaches on test images when it is trained again.")
+    if not contrasts and scores.cells:
+        sentences.append("There is one variant only, so nothing is compared.")
+    return sentences
+
+
+def _verdicts(material: Material, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
+    for other in dict.fromkeys(each.other for each in contrasts):
+        own = [each for each in contrasts if each.other == other]
+        name, decided = own[0].reference, [each for each in own if each.verdict in ("ahead", "behind")]
+        told = [
+            f"with {_images(material, each)} {name} {'leads' if each.verdict == 'ahead' else 'trails'} {other} by "
+            f"{percent(abs(each.paired.difference.value))} points {_unsigned(each)}"
+            for each in decided
+        ]
+        undecided = [count(each.num_train_images) for each in own if each.verdict == "undecided"]
+        untested = [count(each.num_train_images) for each in own if each.verdict == "untested"]
+        if undecided:
+            told.append(f"at {listed(undecided)} images {name} and {other} cannot be told apart")
+        if untested:
+            told.append(f"at {listed(untested)} images a single draw tests nothing")
+        sentence = "; ".join(told)
+        yield f"{sentence[0].upper()}{sentence[1:]} ({design})."
+
+
+def _unsigned(found: Contrast) -> str:
+    """The interval of a difference, of whichever is ahead."""
+    ends = found.paired.difference.interval
+    if ends is None or found.verdict == "ahead":
+        return interval(ends)
+    lower, upper = (None if end is None else -end for end in (ends.upper, ends.lower))
+    return interval(ends.model_copy(update={"lower": lower, "upper": upper}))
+
+
+def _images(material: Material, found: Contrast) -> str:
+    levels = next(cell.levels for cell in material.compared_cells.values() if cell.key == found.reference_cell)
+    fraction = levels.get("data_fraction")
+    share = f" ({100 * float(fraction):g}%)" if isinstance(fraction, float) else ""
+    return f"{count(found.num_train_images)} training images{share}"
+
+
+def _resolving(contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """What would tell apart what cannot be."""
+    advised = [each for each in contrasts if each.verdict == "undecided" and each.advice is not None]
+    if not advised:
+        return
+    detectable = [each.advice.detectable for each in advised if each.advice]
+    low, high = percent(min(detectable)), percent(max(detectable))
+    span = f"{low} points" if low == high else f"{low} to {high} points"
+    yield (
+        f"Where they cannot be told apart, this design would have found a true difference of {span} four times out of "
+        f"five; the table of contrasts has how many more draws would find {RESOLVED:g} points."
+    )
+
+
+def _efficiency(found: CurveContrast, reference: str) -> Iterator[str]:
+    other = found.other.label
+    if not isinstance(found.ratio, Refusal):
+        ratio = found.ratio.ratio
+        yield (
+            f"For the same test error {other} needs {times(ratio.value)} times {times_interval(ratio.interval)} the "
+            f"training images of {reference}."
+        )
+    passing = None if isinstance(found.passing, Refusal) else found.passing
+    if passing and passing.num_train_images:
+        crossing = passing.num_train_images
+        first, last = (reference, other) if passing.first_leader == "a" else (other, reference)
+        near = f"{count(crossing.value)} training images {count_interval(crossing.interval)}"
+        sure = f"in {percent(100 * passing.share)}% of the bootstrap samples"
+        yield f"The lead passes from {first} to {last} near {near}; it does so {sure}."
+
+
+def missing(material: Material, scores: RoundScores | None, spendings: Sequence[Spending]) -> list[str]:
+    """What a reader must know before he trusts the numbers."""
+    notes: list[str] = []
+    left = sum(each.budget - each.num_finished for each in spendings if each.num_finished < each.budget)
+    if left:
+        notes.append(
+            f"{plural(left, 'trial')} of the budgets {_are(left)} not finished: cells were not searched equally."
+        )
+    if deviating := [each.cell for each in spendings if each.deviations and each.num_finished >= each.budget]:
+        notes.append(f"Budgets were not equal within sizes: see {listed(deviating)} in the table of budgets.")
+    if scores is None:
+        notes.append(
+            "Nothing is confirmed yet: there is no test accuracy in this report. Validation accuracies of the best of "
+            f"many trials are too good to be true. `lkca-search confirm {material.name}` retrains and tests."
+        )
+        return notes
+    return [*notes, *_of_the_round(material, scores)]
+
+
+def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
+    sealed = scores.round
+    if len(material.rounds) > 1:
+        others = listed([str(other.number) for other in material.rounds if other.number != sealed.number])
+        yield (
+            f"This is round {sealed.number} of {len(material.rounds)}: test images were looked at in "
+            f"{plural(len(material.rounds) - 1, 'other round')} as well (round {others})."
+        )
+    if sealed.num_trials_left:
+        due = f"{plural(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
+        yield f"The round was frozen while {due} still due: unequal budgets."
+    if since := len(material.trials) - sealed.num_trials:
+        yield f"{plural(since, 'trial')} finished after the round was frozen, and had no part in it."
+    for cell in sealed.cells_without:
+        yield f"{cell} had no complete trial, so that nothing of it was confirmed."
+    scored = {pick.cell for cell in scores.cells for pick in cell.picks}
+    if unscored := [pick.cell for pick in sealed.picks if pick.rank == 1 and pick.cell not in scored]:
+        yield f"No replicate of {listed(unscored)} has finished."
+    if lacking := sum(cell.num_missing for cell in scores.cells):
+        failed = sum(cell.num_failed for cell in scores.cells)
+        of_these = f", {failed} of them failed" if failed else ""
+        absent = f"{plural(lacking, 'replicate')} {_are(lacking)} missing{of_these}"
+        yield f"{absent}: draws and seeds without a partner are left out."
+    if len(sealed.draws) < 2:
+        yield "A single draw has no spread: there are no intervals and no tests."
+    if any(pick.configuration.data_fraction == 1.0 for pick in sealed.picks):
+        alone = "what was found and by seed" if sealed.repeats else "seed alone"
+        yield f"At a data fraction of 100% every draw is all training images, so that replicates differ by {alone}."
+    if scores.cells and (small := _small_training_sets(material)):
+        yield (
+            f"Validation images outnumber training images in {plural(small, 'cell')}: the search had more to choose by "
+            "than to learn from."
+        )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _small_training_sets(material: Material) -> int:
+    small = {
+        material.compared_cells[record.cell].key
+        for record in material.trials
+        if record.facts and record.facts.num_validation_images > record.facts.num_train_images
+    }
+    return len(small)
+
+
+def headline(contrasts: Sequence[Contrast]) -> str:
+    """The answer in one line."""
+    if not contrasts:
+        return "No comparison yet"
+    name = contrasts[0].reference
+    ahead = sum(each.verdict == "ahead" for each in contrasts)
+    behind = sum(each.verdict == "behind" for each in contrasts)
+    rest = len(contrasts) - ahead - behind
+    parts = [
+        *([f"ahead in {ahead}"] if ahead else []),
+        *([f"behind in {behind}"] if behind else []),
+        *([f"not told apart in {rest}"] if rest else []),
+    ]
+    largest = max(contrasts, key=lambda each: abs(each.paired.difference.value))
+    most = f"at most {points(largest.paired.difference.value)} points ({count(largest.num_train_images)} images)"
+    return f"{name}: {', '.join(parts)} of {plural(len(contrasts), 'contrast')}; {most}"

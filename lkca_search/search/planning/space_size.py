@@ -1,0 +1,122 @@
+"""How far a cell reaches: how many configurations it has, the outermost of them, and a few spread evenly."""
+
+import math
+import random
+from collections.abc import Iterable
+
+from lkca_search.models.difference import SHAPING
+from lkca_search.search.studies.space_check import edge_configurations, spread
+from lkca_search.spec.cells import Cell, exists
+from lkca_search.spec.configuration import Configuration, Scalar
+from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
+from lkca_search.spec.search_spec import SearchSpec, parameter_order
+
+_MOST_CORNERS = 32
+
+
+def count_configurations(spec: SearchSpec, cell: Cell) -> int | None:
+    """Return how many configurations a cell has that its sampler tells apart; None if a range of floats is searched."""
+    waited: dict[str, set[Scalar]] = {name: set() for name in spec.parameters}
+    for domain in spec.parameters.values():
+        for other in domain.when.keys() & waited.keys():
+            waited[other].update(domain.when[other])
+
+    def count(chosen: dict[str, Scalar], rest: tuple[str, ...]) -> float:
+        if not rest:
+            return 1
+        name, domain = rest[0], spec.parameters[rest[0]]
+        if not exists(domain, chosen):
+            return count(chosen, rest[1:])
+        if isinstance(domain, FloatRange):
+            return math.inf
+        # Values that no condition waits for make no difference to the rest: they are counted as one, so many times.
+        values = domain.values() if isinstance(domain, IntRange) else domain.edges()
+        named = [value for value in waited[name] if value in values]
+        alike = len(values) - len(named)
+        counts = [count({**chosen, name: value}, rest[1:]) for value in named]
+        return sum(counts) + (alike * count(chosen, rest[1:]) if alike else 0)
+
+    total = count(dict(cell.levels), parameter_order(spec.parameters))
+    return None if math.isinf(total) else int(total)
+
+
+def corners(spec: SearchSpec, cell: Cell) -> list[Configuration]:
+    """Return configurations of a cell among which its smallest and its largest model are.
+
+    Taken as given is that a model grows, or shrinks, with each number that shapes it: of those only the edges stand
+    here, with every value of what is no number; at most 32, and then the first and the last among them. Each comes with
+    the smallest and the largest subset where the size of a subset is searched.
+    """
+    groups: dict[tuple[object, ...], list[Configuration]] = {}
+    for configuration in edge_configurations(spec, cell):
+        values = [getattr(configuration, name) for name in SHAPING]
+        kind = tuple("number" if _is_number(value) else value for value in values)
+        groups.setdefault(kind, []).append(configuration)
+    found = [corner for group in groups.values() for corner in _outermost(group)]
+    return [sized for corner in spread(found, _MOST_CORNERS) for sized in _with_sizes(spec, corner)]
+
+
+def _with_sizes(spec: SearchSpec, corner: Configuration) -> list[Configuration]:
+    result = [corner]
+    for name in ("data_fraction", "images_per_class"):
+        domain = spec.parameters.get(name)
+        if domain is not None and exists(domain, corner.model_dump()):
+            edges = [edge for edge in domain.edges() if not isinstance(edge, str)]
+            result = [each.model_copy(update={name: edge}) for each in result for edge in {min(edges), max(edges)}]
+    return result
+
+
+def _outermost(configurations: list[Configuration]) -> Iterable[Configuration]:
+    """Those of which every number that shapes the model is the smallest or the largest among them."""
+    edges: dict[str, tuple[float, float]] = {}
+    for name in SHAPING:
+        numbers = [value for each in configurations if _is_number(value := getattr(each, name))]
+        if numbers:
+            edges[name] = (min(numbers), max(numbers))
+    corners = [each for each in configurations if all(getattr(each, name) in edge for name, edge in edges.items())]
+    return corners or configurations
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def spread_draws(spec: SearchSpec, cell: Cell, count: int) -> list[Configuration]:
+    """Return so many configurations of a cell, drawn as a random search would, but evenly (a Latin hypercube).
+
+    Each parameter takes `count` values evenly spread over its domain, in an order of its own: the same for all cells.
+    """
+    quantiles = {}
+    for name in spec.parameters:
+        quantiles[name] = [(i + 0.5) / count for i in range(count)]
+        random.Random(name).shuffle(quantiles[name])
+    draws = []
+    for i in range(count):
+        chosen = dict(cell.levels)
+        for name in parameter_order(spec.parameters):
+            domain = spec.parameters[name]
+            if exists(domain, chosen):
+                chosen[name] = _at(domain, quantiles[name][i])
+        draws.append(Configuration.model_validate(chosen))
+    return draws
+
+
+def _at(domain: Domain, quantile: float) -> Scalar:
+    """The value of a domain below which so large a share of what is drawn from it lies."""
+    match domain:
+        case Fixed():
+            return domain.value
+        case Choice():
+            return domain.choice[int(quantile * len(domain.choice))]
+        case IntRange() if domain.log:
+            low, high = domain.bounds
+            return min(high, max(low, round(_between(low - 0.5, high + 0.5, quantile, log=True))))
+        case IntRange():
+            values = domain.values()
+            return values[int(quantile * len(values))]
+        case FloatRange():
+            return _between(*domain.bounds, quantile, log=domain.log)
+
+
+def _between(low: float, high: float, share: float, *, log: bool) -> float:
+    return low * (high / low) ** share if log else low + (high - low) * share

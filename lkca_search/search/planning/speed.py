@@ -1,0 +1,102 @@
+"""How many seconds a workload takes: lines through what was measured, or a rough figure where nothing was."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from lkca_search.search.planning.workload import Workload
+from lkca_search.spec.resources import TrialResources
+
+ROUGH_CORE_FLOPS = 80e9
+"""Operations a second of one core where nothing was measured; a server's with AVX-512 did 70 to 110 GFLOP/s."""
+ROUGH_GPU_FLOPS = 4e12
+"""Operations a second of one whole GPU where nothing was measured: a guess."""
+_ROUGH_STEP_SECONDS = 0.002
+_ROUGH_START_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Seconds as a line over operations."""
+
+    base: float
+    """Seconds that no operation takes."""
+    slope: float
+    """Seconds of each operation."""
+
+    def at(self, flops: float) -> float:
+        """Seconds of so many operations."""
+        return self.base + self.slope * flops
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[float, float]]) -> Self:
+        """The line that is nearest, by relative error, to at least one (operations, seconds); it starts at 0 or above
+        and does not fall.
+        """
+        weights = [1 / seconds**2 for _, seconds in points]
+        total = sum(weights)
+        mean_x = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
+        mean_y = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
+        spread = sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points, strict=True))
+        if len({x for x, _ in points}) > 1:
+            slope = sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points, strict=True)) / spread
+            if slope < 0:
+                return cls(base=mean_y, slope=0.0)
+            if mean_y >= slope * mean_x:
+                return cls(base=mean_y - slope * mean_x, slope=slope)
+        squares = sum(w * x * x for w, (x, _) in zip(weights, points, strict=True))
+        return cls(base=0.0, slope=sum(w * x * y for w, (x, y) in zip(weights, points, strict=True)) / squares)
+
+    def scaled_to(self, flops: float, seconds: float) -> "Line":
+        """The same line, stretched to go through one point."""
+        stretch = seconds / self.at(flops)
+        return Line(base=self.base * stretch, slope=self.slope * stretch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """A line for each family that has one, and one for all others."""
+
+    overall: Line
+    families: Mapping[str, Line] = field(default_factory=dict)
+
+    @classmethod
+    def through(cls, points: Mapping[str, Sequence[tuple[float, float]]]) -> Self:
+        """A family's own line where it has two points; where it has one, the line through all, stretched to it."""
+        overall = Line.through([point for own in points.values() for point in own])
+        families = {
+            family: Line.through(own) if len(own) > 1 else overall.scaled_to(*own[0]) for family, own in points.items()
+        }
+        return cls(overall=overall, families=families)
+
+    def at(self, family: str, flops: float) -> float:
+        """Seconds of so many operations of a family's model."""
+        return self.families.get(family, self.overall).at(flops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast workloads are."""
+
+    start_seconds: float
+    """From a trial's assignment to its first step."""
+    step: Lines
+    """Seconds a step, over its operations."""
+    evaluation: Lines
+    """Seconds a validation image, over the operations of its forward pass."""
+
+    def trial_seconds(self, workload: Workload) -> float:
+        """Seconds of a whole trial: its start, its steps, its evaluations."""
+        family = workload.configuration.family
+        steps = workload.steps * self.step.at(family, workload.step_flops)
+        return self.start_seconds + steps + workload.num_evaluated * self.evaluation.at(family, workload.cost.flops)
+
+
+def rough_speed(resources: TrialResources, *, on_gpu: bool) -> Speed:
+    """A guess from the resources of a trial, with nothing measured."""
+    rate = resources.gpu * ROUGH_GPU_FLOPS if on_gpu else resources.cpu * ROUGH_CORE_FLOPS
+    return Speed(
+        start_seconds=_ROUGH_START_SECONDS,
+        step=Lines(overall=Line(base=_ROUGH_STEP_SECONDS, slope=1 / rate)),
+        evaluation=Lines(overall=Line(base=0.0, slope=1 / rate)),
+    )

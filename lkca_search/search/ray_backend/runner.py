@@ -1,0 +1,148 @@
+"""The only place that drives Ray Tune: the book says what to train, Tune where, the pruner when to stop."""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.stopper import Stopper
+
+from lkca_search.paths import Place, RemotePath, remove_tree
+from lkca_search.search.driver.queue import Book
+from lkca_search.search.driver.stopping import Brake, signals_given_back
+from lkca_search.search.planning.packing import GpuSharing, demand
+from lkca_search.search.planning.workload import largest_gpu_bytes
+from lkca_search.search.ray_backend.capacity import Room
+from lkca_search.search.ray_backend.cluster import ask_gpu_bytes, find_room, read_nodes
+from lkca_search.search.ray_backend.node_checks import check_nodes
+from lkca_search.search.ray_backend.placement import BookScheduler, BookSearcher, Placement
+from lkca_search.search.ray_backend.worker import TrialActor
+from lkca_search.spec.resources import SMALLEST_AMOUNT
+from lkca_search.training.assembly import DataPlace, open_train_images
+
+_QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the brake's
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Ray's experiment state is disposable
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # how many may be in flight is for the searcher to say
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+
+
+def run_search(
+    book: Book,
+    place: DataPlace,
+    brake: Brake,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    address: str | None = None,
+    num_cpus: int | None = None,
+) -> None:
+    """Train every due training of a book on a Ray cluster: the one at `address`, or one of this machine's own.
+
+    `say` hears of where trials wait for room, and of how many share a GPU where that is decided here.
+    Raises SearchError where no trial could ever be placed, or the memory of GPUs is needed and not to be had.
+    """
+    with signals_given_back():
+        try:
+            _start_ray(address, num_cpus=num_cpus)
+            brake.take_signals()  # from Ray, too
+            placement = _find_placement(book, place, say=say)
+            check_nodes(book.folder.trials, book.spec, place, data_hash=book.data_hash, test_hash=book.test_hash)
+            _make_tuner(book, place, brake, placement).fit()
+            brake.raise_failure()
+        finally:
+            ray.shutdown()
+            remove_tree(book.folder.ray)
+
+
+def _find_placement(book: Book, place: DataPlace, *, say: Callable[[str], None]) -> Placement:
+    resources = book.spec.resources
+    scales = find_room(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), say)
+    sharing = None
+    if resources.gpu == "auto":
+        sharing = GpuSharing(
+            trial_bytes=largest_gpu_bytes(book.spec, open_train_images(book.spec.data, place)),
+            gpu_bytes=_gpu_bytes(book),
+            cpu=resources.cpu,
+            nodes=read_nodes(),
+        )
+        say(sharing.reason)
+    room = Room(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, say=say)
+    return Placement(resources, room, sharing, say=say)
+
+
+def _gpu_bytes(book: Book) -> float:
+    resources = book.spec.resources
+    if resources.gpu_memory is not None:
+        return resources.gpu_memory * 1e9
+    return ask_gpu_bytes(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
+
+
+def _make_tuner(book: Book, place: DataPlace, brake: Brake, placement: Placement) -> tune.Tuner:
+    remove_tree(book.folder.ray)
+    return tune.Tuner(
+        tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["asked"]])),
+        tune_config=tune.TuneConfig(
+            search_alg=BookSearcher(book, place, brake, placement),
+            scheduler=BookScheduler(book, brake, placement),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            **_storage(book.folder.ray),
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            stop=_BrakeStopper(brake),
+            verbose=0,
+        ),
+    )
+
+
+class _BrakeStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
+    """Ends all trials when the brake says so. Tune asks at every turn of its loop, ten a second while no news come."""
+
+    def __init__(self, brake: Brake) -> None:
+        self._brake = brake
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._brake.check()  # the book hears nothing of the trials that are stopped: they are still due
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _storage(place: Place) -> dict[str, Any]:
+    if isinstance(place, RemotePath):
+        return {"storage_path": place.path, "storage_filesystem": place.filesystem}
+    return {"storage_path": str(place)}
+
+
+def _trial_name(trial: Trial) -> str:
+    name: str = trial.config["trial_id"].replace("/", "#")
+    return f"{name}@{trial.config['attempt']}"
+
+
+def _start_ray(address: str | None, *, num_cpus: int | None) -> None:
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is in the book
+    ray.init(
+        address=address or "local",
+        **({"num_cpus": num_cpus, "include_dashboard": False} if address is None else {}),
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+    )

@@ -1,0 +1,243 @@
+"""From a space file to a finished search, and on to its confirmation: what `run` and `confirm` do."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lkca_search.data.store import Images
+from lkca_search.errors import Interrupted, SearchError
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record, read_records, read_replicates, write_tables
+from lkca_search.records.rounds import Round, read_rounds
+from lkca_search.search.driver.confirmation import Confirmation, other_design, take_round, write_round_manifests
+from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.driver.queue import Book
+from lkca_search.search.driver.stopping import Brake
+from lkca_search.search.ray_backend.runner import run_search
+from lkca_search.search.state.database import first_line
+from lkca_search.search.state.lease import Lease, hold
+from lkca_search.search.state.manifests import write_manifests
+from lkca_search.search.state.resume import commit_space_file, read_spec
+from lkca_search.search.state.status import SearchStanding, best_record, search_standing
+from lkca_search.search.studies.space_check import data_problems, design_problems
+from lkca_search.search.studies.study import STORAGE_FAULTS
+from lkca_search.search.sync import open_store
+from lkca_search.spec.confirm_section import ConfirmSection
+from lkca_search.spec.repeats import draws_rule, repeats_of, with_draws
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import SpaceFile
+from lkca_search.tracking.mlflow_tracker import MLflowTracker
+from lkca_search.tracking.tracker import Tracker, Trackers
+from lkca_search.training.assembly import DataPlace, open_train_images
+from lkca_search.training.testing import open_test_images
+
+_PATIENCE_SECONDS = 60.0
+_HURRIED_SECONDS = 5.0
+"""How long MLflow is waited for at the end: as a rule, and by a driver that is to end at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where a search is driven, and who hears of it."""
+
+    home: Home
+    place: DataPlace
+    console: Tracker
+    """Hears of every training."""
+    say: Callable[[str], None] = lambda _: None
+    """Hears of where trainings are placed, of a driver that is told to end, and of the round that is confirmed."""
+    address: str | None = None
+    """The Ray cluster; None for one of this machine's own, of `num_cpus` cores."""
+    num_cpus: int | None = None
+    ledger: str | None = None
+    """URL of the ledger's database; None for where it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a driver left when it ended by itself."""
+
+    standing: SearchStanding
+    halted: str | None
+    """Why it started nothing further though something is due."""
+    num_untracked: int
+    """Finished trials and replicates that MLflow lacks."""
+    tracking_error: Exception | None
+    """Why it lacks them."""
+
+
+def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) -> Outcome:
+    """Start a search, or continue it, and drive it to its end, or to where a limit, a request or a signal ends it.
+
+    Where the space file asks for it, the end is the confirmation's. Raises SpaceFileError for a configuration that
+    cannot be trained, DataError for data that cannot be had, and SearchError where the search is held by another
+    driver, was started otherwise, or cannot be placed. Interrupted where a disk or a database fails.
+    """
+    spec = space_file.spec
+    images = open_train_images(spec.data, around.place)
+    num_classes = len(images.class_names)
+    problems = [*design_problems(spec, images.shape, num_classes), *data_problems(spec, images.labels)]
+    if problems:
+        raise space_file.error(problems)
+    with _drive(folder.stored_at(spec.storage), around, space_file=space_file) as driver:
+        manifests = write_manifests(spec, images, driver.folder)
+        book = Ledger(
+            driver.folder,
+            spec,
+            images.shape,
+            num_classes,
+            driver.trackers,
+            manifests=manifests,
+            driver=driver.lease.driver,
+            ensure_lease=driver.lease.ensure,
+            opened=driver.opened,
+        )
+        driver.train(book)
+        if spec.confirm is not None and not book.num_due:
+            driver.is_complete, driver.halted = False, book.halted
+            if book.halted is None:
+                records = read_records(driver.folder)
+                sealed = driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
+                if other := other_design(sealed, spec.confirm.model_dump()):
+                    around.say(other)
+    return driver.outcome()
+
+
+def confirm(
+    folder: SearchFolder, asked: Mapping[str, int], around: Surroundings, *, new_round: bool, unfinished: bool
+) -> Outcome:
+    """Go on with the latest round of a search's confirmation while replicates of it are due, or else open a new one.
+
+    `asked` takes the place of values in the space file's section `confirm`. The first round is opened by itself, a
+    further one only as a `new_round`, and of a search with trials that are due only where `unfinished` says so:
+    otherwise SearchError, and so where a round that stands has not what is asked. Other errors as `launch`.
+    """
+    spec = read_spec(folder)
+    repeats = len(repeats_of(spec.factors, spec.exclude))
+    section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=asked)
+    if rule := draws_rule(repeats, section.draws):
+        raise SearchError(rule)
+    images = open_train_images(spec.data, around.place)
+    with _drive(folder, around) as driver:
+        records = read_records(folder)
+        standing = search_standing(folder, records)
+        goes_on = bool(standing.rounds) and bool(standing.rounds[-1].num_left or not new_round)
+        if goes_on and (other := other_design(read_rounds(folder)[-1], asked)):
+            raise SearchError(other)
+        if standing.num_left and not unfinished and not goes_on:
+            rule = f"search {folder.name!r} has {standing.num_left} trials left, so cells have not had equal budgets"
+            raise SearchError(f"{rule}: finish it, or confirm what there is by --unfinished, which reports disclose")
+        driver.confirm(spec, section, images, records, num_trials_left=standing.num_left, new_round=new_round)
+        driver.is_complete = driver.is_complete and not standing.num_left
+    return driver.outcome()
+
+
+class _Driver:
+    """The one driver of a search while it holds its lease."""
+
+    def __init__(self, folder: SearchFolder, lease: Lease, around: Surroundings) -> None:
+        self.folder = folder
+        self.lease = lease
+        self.opened = time.monotonic()
+        self.mlflow = MLflowTracker(lambda: open_store(folder, around.home), folder)
+        self.trackers = Trackers([self.mlflow, around.console])
+        self.is_complete = False
+        """Whether nothing is due any more, as far as it has come."""
+        self.halted: str | None = None
+        """Why it has started nothing further though something is due."""
+        self.best: Record | None = None
+        self.patience_seconds = _HURRIED_SECONDS
+        self.num_untracked = 0
+        self._around = around
+        self._records: list[Record] = []
+        self._is_hurried = False
+
+    def train(self, book: Book) -> None:
+        """Train all that is due of a book."""
+        around = self._around
+        brake = Brake(self.lease, halt=book.halt, say=around.say)
+        if book.may_assign:
+            run_search(book, around.place, brake, say=around.say, address=around.address, num_cpus=around.num_cpus)
+        self.is_complete = not book.num_due
+        self._is_hurried = brake.at_once
+        self.halted = book.halted if book.num_due else None
+
+    def confirm(
+        self,
+        spec: SearchSpec,
+        section: ConfirmSection,
+        images: Images,
+        records: Sequence[Record],
+        *,
+        num_trials_left: int,
+        new_round: bool,
+    ) -> Round:
+        """Train and test the replicates of the round that is due, or stands; return it."""
+        sealed = take_round(
+            self.folder,
+            spec,
+            section,
+            records,
+            test_hash=open_test_images(spec.data, self._around.place).content_hash,
+            num_trials_left=num_trials_left,
+            new_round=new_round,
+        )
+        book = Confirmation(
+            self.folder,
+            spec,
+            sealed,
+            self.trackers,
+            manifests=write_round_manifests(sealed, spec, images, self.folder),
+            driver=self.lease.driver,
+            ensure_lease=self.lease.ensure,
+            opened=self.opened,
+        )
+        if book.num_due:
+            num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
+            design = f"{len(sealed.picks)} x {num_draws} x {sealed.num_seeds} configurations, draws and seeds"
+            self._around.say(f"confirmation, round {sealed.number}: {design}, {book.num_due} replicates to train")
+        self.train(book)
+        return sealed
+
+    def close(self) -> None:
+        """Write the tables, and note what MLflow is to be told at the end."""
+        self._records = read_records(self.folder)
+        write_tables(self._records, read_replicates(self.folder), self.folder.root)
+        self.best = best_record(self._records, read_spec(self.folder).search)
+        self.patience_seconds = _HURRIED_SECONDS if self._is_hurried else _PATIENCE_SECONDS
+
+    def outcome(self) -> Outcome:
+        """What it left."""
+        return Outcome(
+            standing=search_standing(self.folder, self._records),
+            halted=self.halted,
+            num_untracked=self.num_untracked,
+            tracking_error=self.mlflow.last_error,
+        )
+
+
+@contextmanager
+def _drive(folder: SearchFolder, around: Surroundings, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
+    """Hold a search, with its space file committed if one is given; at the end write tables, and tell MLflow."""
+    try:
+        with hold(folder, around.ledger) as lease:
+            if space_file is not None:
+                commit_space_file(folder, space_file)
+            driver = _Driver(folder, lease, around)
+            try:
+                yield driver
+                driver.close()
+            finally:
+                driver.num_untracked = driver.mlflow.close(
+                    complete=driver.is_complete,
+                    best=driver.best,
+                    patience_seconds=driver.patience_seconds,
+                )
+    except STORAGE_FAULTS as error:
+        raise Interrupted(f"{type(error).__name__}: {first_line(_origin(error))}") from error
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What an error came from: Optuna says of a full disk that data may be too long."""
+    return error if error.__cause__ is None else _origin(error.__cause__)

@@ -1,0 +1,68 @@
+"""A sampler or pruner as a space file writes it: a name, or a mapping of a name and arguments."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+
+from lkca_search.spec.base import Value
+
+SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
+"""Samplers that have a name."""
+PRUNERS = (
+    "none", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
+)  # fmt: skip
+"""Pruners that have a name."""
+OPTUNAHUB = "optunahub:"
+"""What the name of a package of OptunaHub begins with."""
+
+
+def _check_argument(value: Any) -> Any:
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _check_argument(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_check_argument(inner) for inner in value)
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"must be a finite number, text, true, false, null, a list or a mapping of these, got {value!r}")
+
+
+class Named(Value):
+    """A class by name, with arguments of its constructor; `tpe` is short for `{name: tpe}`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_check_argument)]] = Field(init=False)
+
+    name: Annotated[str, Field(min_length=1)]
+    """A short name, `optunahub:PACKAGE`, or the dotted path of a class."""
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The arguments that were given."""
+        return self.__pydantic_extra__
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.name}({arguments})" if arguments else self.name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        return {"name": self.name, **self.arguments} if self.arguments else self.name
+
+
+def name_rule(kind: str, name: str, known: tuple[str, ...]) -> str | None:
+    """Return the rule that the name of a sampler or pruner breaks, or None."""
+    package = name.removeprefix(OPTUNAHUB)
+    parts = package.split("/") if package != name else name.split(".")
+    if name in known or (len(parts) > 1 and all(part.isidentifier() for part in parts)):
+        return None
+    return (
+        f"unknown {kind} {name!r}; known are {', '.join(known)}, {OPTUNAHUB}PACKAGE "
+        "and the dotted path of a class, package.module.Class"
+    )

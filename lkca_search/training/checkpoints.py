@@ -1,0 +1,34 @@
+"""Checkpoints: a training's state in a file that is whole or not there."""
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from lkca_search.layout import write_atomically
+from lkca_search.paths import Place
+
+
+def save_checkpoint(state: Mapping[str, Any], folder: Place, *, step: int) -> Place:
+    """Write a state into an attempt's folder, then remove the attempt's earlier checkpoint; return its path."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    path = folder / f"checkpoint-{step:08d}.pt"
+    write_atomically(path, buffer.getvalue())
+    for earlier in folder.glob("checkpoint-*.pt"):
+        if earlier.name < path.name:
+            earlier.unlink(missing_ok=True)
+    return path
+
+
+def load_newest_checkpoint(folders: Iterable[Place]) -> dict[str, Any] | None:
+    """Return, on the CPU, the readable checkpoint of the largest step among attempts' folders, or None."""
+    paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
+    for path in sorted(paths, key=lambda path: path.name, reverse=True):
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        except Exception:  # a damaged file raises almost anything
+            continue
+        return state
+    return None

@@ -1,0 +1,282 @@
+"""Searches on a real cluster of two nodes, submitted from outside by the command line."""
+
+import json
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.job_submission import JobDetails, JobSubmissionClient
+
+from cluster.local.local_cluster import LocalCluster
+from lkca_search.search.jobs.client import Cluster
+from lkca_search.search.jobs.versions import PACKAGES
+from tests.support.cluster.dropping_proxy import DroppingProxy
+from tests.support.cluster.submitter import MARK, Submitted, Submitter
+from tests.support.search.searching import CELLS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+PACKAGE_FOLDER = re.compile(r"/working_dir_files/_ray_pkg_[0-9a-f]+/")
+
+
+def details(cluster: LocalCluster, job_id: str) -> JobDetails:
+    return JobSubmissionClient(cluster.dashboard).get_job_info(job_id)
+
+
+def submit(submitter: Submitter, cluster: LocalCluster, *arguments: str, **variables: str) -> Any:
+    options = ["--address", cluster.dashboard, "--home", str(submitter.home)]
+    return submitter.call("submit", str(submitter.space), *arguments, *options, **variables)
+
+
+def trial_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if re.match(r"\[\d+/\d+\]", line)]
+
+
+def test_a_submitted_search_is_done_by_the_code_that_was_shipped_on_the_driver_and_on_its_workers(
+    submitter: Submitter, submitted: Submitted
+) -> None:
+    folder = submitted.probed["folder"]
+    assert PACKAGE_FOLDER.search(f"{folder}/")
+    assert submitted.probed["code"] == f"{folder}/lkca_search/__init__.py"
+    records = submitter.records()
+    assert len(records) == 4
+    assert {record.facts.provenance.package_version for record in records if record.facts} == {MARK}
+
+
+def test_only_the_package_the_space_file_and_what_is_included_are_shipped(submitted: Submitted) -> None:
+    assert submitted.probed["files"] == ["lkca_search", "probe.py", "toy.yaml"]
+
+
+def test_submit_says_the_job_first_shows_the_log_and_prints_one_object_with_json(submitted: Submitted) -> None:
+    lines = submitted.answer.err.splitlines()
+    assert lines[0].startswith(f"search toy is job {submitted.job['job_id']} at http://")
+    assert len(trial_lines(submitted.answer.err)) == 4
+    assert submitted.job["search"] == "toy"
+    assert (submitted.job["status"], submitted.job["exit_code"]) == ("SUCCEEDED", 0)
+
+
+def test_a_job_is_told_its_home_and_nothing_of_the_submitters_machine(
+    cluster: LocalCluster, submitter: Submitter, submitted: Submitted
+) -> None:
+    job = details(cluster, submitted.job["job_id"])
+    assert job.metadata is not None
+    assert job.runtime_env is not None
+    assert job.metadata["lkca_search"] == "toy"
+    assert job.metadata["lkca_home"] == str(submitter.home)
+    variables = job.runtime_env["env_vars"]
+    expected = {"LKCA_SEARCH_HOME", "LKCA_SUBMITTED_WITH", "PROBE", "RAY_JOB_STOP_WAIT_TIME_S"}
+    assert set(variables) - {"LKCA_GIT_COMMIT"} == expected
+    assert json.loads(variables["LKCA_SUBMITTED_WITH"]).keys() == {"python", *PACKAGES}
+
+
+def test_status_and_logs_on_the_cluster_are_what_a_look_into_its_home_shows(
+    cluster: LocalCluster, submitter: Submitter, submitted: Submitted
+) -> None:
+    for options in ([], ["--json"]):
+        there = submitter.call("status", "toy", "--address", cluster.dashboard, *options)
+        here = submitter.call(
+            "status", "toy", *options, LKCA_SEARCH_HOME=str(submitter.home), RAY_API_SERVER_ADDRESS="http://127.0.0.1:1"
+        )
+        assert there == here
+        assert there.code == 0
+    logs = submitter.call("logs", "toy", RAY_API_SERVER_ADDRESS=cluster.dashboard)
+    assert logs.code == 0
+    assert trial_lines(logs.out) == trial_lines(submitted.answer.err)
+
+
+def test_the_exit_code_and_the_complaint_of_a_command_on_the_cluster_come_through(
+    cluster: LocalCluster, submitter: Submitter, submitted: Submitted
+) -> None:
+    answer = submitter.call("stop", "toy", "--address", cluster.dashboard)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "error: search 'toy' is not running\n"
+    answer = submitter.call("status", "other", "--address", cluster.dashboard)
+    assert answer.code == 2
+    assert "knows no job of search 'other'" in answer.err
+
+
+def test_the_same_name_again_continues_and_a_log_comes_whole_and_once_over_a_link_that_breaks(
+    cluster: LocalCluster, submitter: Submitter, submitted: Submitted
+) -> None:
+    overrides = ["search.trials_per_cell=6", "search.sampler=probe.Probe"]
+    answer = submit(submitter, cluster, *overrides, "--include", str(submitter.probe), "--no-wait")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("search toy is job ")
+    assert f"lkca-search stop toy --address {cluster.dashboard}" in answer.out
+    with DroppingProxy(cluster.dashboard_port) as proxy:
+        following = submitter.start("submit", "--follow", "toy", "--address", proxy.address)
+        num_seen = 0
+        while following.process.poll() is None:
+            time.sleep(0.5)
+            if len(trial_lines(following.printed())) >= num_seen + 3:  # in the middle of the log, again and again
+                num_seen = len(trial_lines(following.printed()))
+                proxy.drop()
+        code, printed = following.wait()
+        assert proxy.num_connections > 3
+    assert code == 0, printed
+    logged = submitter.call("logs", "toy", "--address", cluster.dashboard).out
+    assert printed.split("\n", 1)[1] == logged
+    assert len(trial_lines(logged)) == 20
+    assert len(submitter.records()) == 24
+
+
+def test_of_two_submissions_of_one_name_at_once_one_drives_and_the_other_is_told(
+    cluster: LocalCluster, submitter: Submitter
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        submitting = [pool.submit(submit, submitter, cluster, "--name", "twice") for _ in range(2)]
+        answers = sorted((each.result() for each in submitting), key=lambda answer: answer.code)
+    assert [answer.code for answer in answers] == [0, 2], "\n".join(answer.out + answer.err for answer in answers)
+    told = answers[1].out + answers[1].err
+    assert "is already driven by job raysubmit_" in told or "is being driven by another driver" in told
+    records = submitter.records("twice")
+    assert Counter(record.trial_id for record in records) == {
+        f"{cell}/{number}": 1 for cell in CELLS for number in (0, 1)
+    }
+    assert {record.driver for record in records} == {1}
+
+
+def test_versions_that_differ_end_the_job_with_a_table_before_anything_is_touched(
+    cluster: LocalCluster, submitter: Submitter, tmp_path: Path
+) -> None:
+    claimed = tmp_path / "numpy-1.26.4.dist-info"
+    claimed.mkdir()
+    (claimed / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
+    answer = submit(submitter, cluster, "--name", "mixed", PYTHONPATH=f"{tmp_path}:{submitter.root}")
+    assert answer.code == 2
+    table = answer.out.split("nothing was started:", 1)[1]
+    assert re.search(r"submitted with +the cluster has\nnumpy +1\.26\.4 +\d", table)
+    assert "torch" not in table
+    assert not (submitter.home / "searches" / "mixed").exists()
+
+
+def test_the_exit_code_is_the_jobs_and_lkca_python_names_the_clusters_python(
+    cluster: LocalCluster, submitter: Submitter
+) -> None:
+    answer = submit(submitter, cluster, "--name", "unstarted", "--env", "LKCA_PYTHON=/not/there/python")
+    assert answer.code == 127
+    assert "/not/there/python" in answer.out
+    assert "ended as FAILED with exit code 127" in answer.err
+
+
+def submit_long(submitter: Submitter, cluster: LocalCluster) -> dict[str, Any]:
+    """Submit a search named `long` that would train for minutes, and wait until it trains."""
+    began = time.time()
+    answer = submit(submitter, cluster, "training.steps=40000", "--name", "long", "--no-wait", "--json")
+    assert answer.code == 0, answer.err
+    job: dict[str, Any] = json.loads(answer.out)
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_mtime > began for path in submitter.home.glob("searches/long/trials/*/*/attempt-*")):
+        assert time.monotonic() < deadline, JobSubmissionClient(cluster.dashboard).get_job_logs(job["job_id"])
+        time.sleep(0.5)
+    return job
+
+
+@pytest.fixture(scope="module")
+def long_job(cluster: LocalCluster, submitter: Submitter) -> Iterator[dict[str, Any]]:
+    job = submit_long(submitter, cluster)
+    yield job
+    JobSubmissionClient(cluster.dashboard).stop_job(job["job_id"])
+
+
+def test_a_search_that_a_job_drives_is_not_submitted_again(
+    cluster: LocalCluster, submitter: Submitter, long_job: dict[str, Any]
+) -> None:
+    answer = submit(submitter, cluster, "--name", "long")
+    assert answer.code == 2
+    assert long_job["job_id"] in answer.err
+    assert f"lkca-search submit --follow long --address {cluster.dashboard}" in answer.err
+    standing = json.loads(submitter.call("status", "long", "--json", "--address", cluster.dashboard).out)
+    assert standing["is_driven"]
+
+
+def test_ctrl_c_leaves_the_job_alone_and_stop_ends_it(
+    cluster: LocalCluster, submitter: Submitter, long_job: dict[str, Any]
+) -> None:
+    following = submitter.start("logs", "long", "--follow", "--address", cluster.dashboard)
+    following.wait_until(lambda: "Running entrypoint" in following.printed())
+    following.process.send_signal(signal.SIGINT)
+    code, printed = following.wait()
+    assert code == 130
+    assert f"lkca-search submit --follow long --address {cluster.dashboard}" in printed
+    assert f"lkca-search stop long --address {cluster.dashboard}" in printed
+    assert "Traceback" not in printed
+    assert details(cluster, long_job["job_id"]).status.value == "RUNNING"
+
+    stopped = submitter.call("stop", "long", "--now", "--address", cluster.dashboard)
+    assert stopped.code == 0, stopped.err
+    assert stopped.out.startswith("search long has ended: 0 of 8 trials are finished")
+    ended = submitter.call("submit", "--follow", "long", "--address", cluster.dashboard, "--json")
+    assert ended.code == 1  # as of `run` that is stopped: trials are left
+    assert json.loads(ended.out)["exit_code"] == 1
+
+
+def test_a_job_that_ray_stops_abandons_its_trials_in_good_order(cluster: LocalCluster, submitter: Submitter) -> None:
+    job = submit_long(submitter, cluster)
+    tables = submitter.home / "searches" / "long" / "trials.parquet"
+    tables.unlink(missing_ok=True)
+    JobSubmissionClient(cluster.dashboard).stop_job(job["job_id"])
+    ended = submitter.call("submit", "--follow", "long", "--address", cluster.dashboard)
+    assert ended.code == 1
+    assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in ended.out
+    assert f"job {job['job_id']} ended as STOPPED" in ended.err
+    assert tables.exists()  # which a driver writes last
+
+
+@pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")  # Ray, as it opens a web socket
+def test_a_cluster_that_is_lost_is_told_and_the_same_submit_on_a_new_one_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lkca_search.search.jobs.client._LOST_SECONDS", 4)
+    submitter = Submitter(tmp_path_factory.mktemp("lost"))
+    with LocalCluster() as cluster:
+        first = submit(submitter, cluster, "training.steps=800", "--no-wait", "--json")
+        assert first.code == 0, first.err
+        written: list[str] = []
+
+        def write(text: str) -> None:
+            written.append(text)
+            if trial_lines("".join(written)) and cluster.nodes:
+                cluster.kill_head()
+
+        with pytest.raises(ConnectionError, match="no longer answers"):
+            Cluster(cluster.dashboard).follow(json.loads(first.out)["job_id"], write)
+        finished = {record.trial_id: record for record in submitter.records()}
+        assert 0 < len(finished) < 8
+        cluster.start_head()
+        again = submit(submitter, cluster, "training.steps=800")
+        assert again.code == 0, again.out + again.err
+        records = {record.trial_id: record for record in submitter.records()}
+        assert len(records) == 8
+        assert finished.items() <= records.items()
+
+
+def test_a_cluster_with_a_token_takes_searches_from_who_has_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    submitter = Submitter(tmp_path_factory.mktemp("token"))
+    wrong = submitter.root / "wrong"
+    wrong.write_text("0" * 64)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(LocalCluster(token="5" * 64))
+        for variables in (
+            {"RAY_AUTH_MODE": "disabled"},
+            {"RAY_AUTH_MODE": "token", "HOME": str(submitter.root)},
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(wrong)},
+        ):
+            answer = submit(submitter, cluster, **variables)
+            assert answer.code == 2, answer.out + answer.err
+            assert "asks for its token" in answer.err
+            assert "RAY_AUTH_TOKEN" in answer.err
+            assert "Traceback" not in answer.err
+        given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(cluster.token_path)}
+        answer = submit(submitter, cluster, "search.trials_per_cell=1", **given)
+        assert answer.code == 0, answer.out + answer.err
+        assert len(submitter.records()) == 4
+        assert "5" * 64 not in answer.out + answer.err
+        by_value = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5" * 64}
+        assert submitter.call("status", "toy", "--address", cluster.dashboard, **by_value).code == 0

@@ -1,0 +1,261 @@
+"""How many trials fit where: on each node by itself, on each GPU by itself, in shares that Ray can count in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lkca_search.errors import SearchError
+from lkca_search.search.planning.packing import (
+    MOST_A_GPU,
+    Amounts,
+    GpuSharing,
+    check_room,
+    count_slots,
+    demand,
+    share_of,
+)
+from lkca_search.search.ray_backend.capacity import LOOK_SECONDS, SAY_SECONDS, Room
+from lkca_search.spec.resources import ResourcesSection, TrialResources
+from lkca_search.training.failures import is_lack_of_gpu_memory, is_of_the_machine
+
+GB = 10**9
+
+
+def node(cpu: float = 0, gpu: float = 0, **custom: float) -> dict[str, float]:
+    return {name: float(amount) for name, amount in {"CPU": cpu, "GPU": gpu, **custom}.items() if amount}
+
+
+# What a space file may ask
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [
+        ({"gpu": 2.0}, "gpu must be at most 1, since a trial uses one device, got 2"),
+        ({"gpu": 1e-5}, "gpu must be 0 or at least 0.0001"),
+        ({"gpu": "all"}, "Input should be 'auto'"),
+        ({"gpu": -0.5}, "greater than or equal to 0"),
+        ({"gpu": 0.5, "gpu_memory": 24.0}, "gpu_memory decides the share of gpu: auto, and gpu is 0.5"),
+        ({"gpu": "auto", "gpu_memory": 0.0}, "greater than 0"),
+        ({"custom": {"GPU": 1.0}}, "custom names resources beside cpu and gpu, which have keys of their own, got GPU"),
+        ({"custom": {"a100": 1.5}}, "custom.a100 must be whole above 1"),
+        ({"custom": {"a100": 0.0}}, "greater than or equal to 0.0001"),
+        ({"custom": {"": 1.0}}, "at least 1 character"),
+        ({"max_concurrent": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_resources_that_no_trial_can_have_are_refused(asked: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        ResourcesSection.model_validate(asked)
+
+
+def test_a_trial_asks_for_what_it_holds_and_for_custom_resources() -> None:
+    section = ResourcesSection(cpu=2, gpu=0.25, custom={"a100": 0.25, "accelerator_type:A100": 0.001})
+    asked = demand(section, section.of_trial())
+    assert asked == {"CPU": 2.0, "GPU": 0.25, "a100": 0.25, "accelerator_type:A100": 0.001}
+    assert demand(ResourcesSection(), TrialResources()) == {"CPU": 1.0}
+
+
+def test_a_share_that_was_left_open_is_the_one_decided_and_a_fixed_one_stays() -> None:
+    assert ResourcesSection(gpu="auto").of_trial(gpu=0.5).gpu == 0.5
+    assert ResourcesSection(gpu="auto").of_trial().gpu == 1.0
+    assert ResourcesSection(gpu=0.25).of_trial(gpu=0.5).gpu == 0.25
+    assert ResourcesSection(gpu=1).of_trial(gpu=0.5).gpu == 1.0
+
+
+# Room on nodes
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "slots"),
+    [
+        (node(1), [], 0),
+        (node(1), [node(4)], 4),
+        (node(2), [node(5)], 2),
+        (node(2), [node(1), node(1)], 0),
+        (node(2), [node(3), node(3)], 2),
+        (node(1, 0.25), [node(16, 1)], 4),
+        (node(1, 0.3), [node(99, 8)], 24),
+        (node(1, 1), [node(2, 8)], 2),
+        (node(1, 0.5), [node(8), node(0, 4)], 0),
+        (node(1, 0.5), [node(8), node(1, 4), node(8, 1)], 3),
+        (node(1, 0.4), [node(8, 1), node(8, 1)], 4),
+        (node(1, 0.16667), [node(16, 1)], 5),
+        (node(1, 0.1666), [node(16, 1)], 6),
+        (node(1, a100=0.25), [node(8), node(8, a100=2)], 8),
+        (node(1, 0.25, a100=0.25), [node(8, 4, h100=4), node(8, 1, a100=1)], 4),
+        (node(1, a100=2), [node(8, a100=3), node(8, a100=1)], 1),
+        (node(1), [node(0.5), node(2.5)], 2),
+    ],
+)
+def test_a_trial_fits_whole_on_one_node_and_on_one_gpu(asked: Amounts, nodes: Sequence[Amounts], slots: int) -> None:
+    assert count_slots(asked, nodes) == slots
+
+
+@given(st.integers(1, 64), st.floats(1e-4, 1), st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=4))
+def test_no_node_is_given_more_than_it_has(cpu: int, gpu: float, has: list[tuple[int, int]]) -> None:
+    for cores, gpus in has:
+        slots = count_slots(node(cpu, gpu), [node(cores, gpus)])
+        assert slots * cpu <= cores
+        a_gpu = -(-slots // gpus) if gpus else 0
+        assert a_gpu * round(gpu * 10_000) <= 10_000
+    assert count_slots(node(cpu, gpu), [node(*one) for one in has]) == sum(
+        count_slots(node(cpu, gpu), [node(*one)]) for one in has
+    )
+
+
+@given(st.integers(1, 100))
+def test_so_many_shares_fit_on_a_gpu_as_it_was_divided_into(trials: int) -> None:
+    assert count_slots({"GPU": share_of(trials)}, [{"GPU": 1.0}]) >= trials
+    assert round(share_of(trials) * 10_000) * trials <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("nodes", "has"),
+    [
+        ([], "there is no node"),
+        ([node(4)], r"the largest node has {cpu: 4, gpu: 0, a100: 0}"),
+        (
+            [node(4), node(2), node(4), node(1, 1)],
+            r"the largest nodes have {cpu: 4, gpu: 0, a100: 0} \(2 of these\), {c",
+        ),
+        ([node(4, 2, h100=2), node(2)], r"the largest node has {cpu: 4, gpu: 2, a100: 0}"),
+    ],
+)
+def test_what_fits_nowhere_is_refused_with_what_is_asked_and_what_the_largest_nodes_have(
+    nodes: Sequence[Amounts], has: str
+) -> None:
+    asks = r"no trial can be placed: each asks for {cpu: 1, gpu: 0.5, a100: 0.5} of one node, and "
+    with pytest.raises(SearchError, match=asks + has):
+        check_room(node(1, 0.5, a100=0.5), nodes)
+
+
+# Room as nodes come and go
+
+
+class Cluster:
+    """Nodes that come and go, on a clock that is set by hand."""
+
+    def __init__(self, nodes: list[Amounts], *, max_concurrent: int | None = None, scales: bool = False) -> None:
+        self.now = 0.0
+        self.nodes = nodes
+        self.said: list[str] = []
+        self.room = Room(
+            lambda: self.nodes,
+            max_concurrent=max_concurrent,
+            scales=scales,
+            say=self.said.append,
+            clock=lambda: self.now,
+        )
+
+    def count(self, *, after: float = LOOK_SECONDS) -> int:
+        self.now += after
+        return self.room.count(node(1))
+
+
+def test_a_node_that_joins_brings_slots_and_one_that_dies_takes_them() -> None:
+    cluster = Cluster([node(2)])
+    assert cluster.count() == 2
+    cluster.nodes = [node(2), node(3)]
+    assert cluster.count(after=LOOK_SECONDS / 4) == 2, "nodes are not asked for at every turn"
+    assert cluster.count() == 5
+    cluster.nodes = [node(3)]
+    assert cluster.count() == 3
+    assert cluster.said == []
+
+
+def test_never_more_than_max_concurrent_are_in_flight() -> None:
+    assert Cluster([node(8)], max_concurrent=3).count() == 3
+    assert Cluster([node(2)], max_concurrent=3).count() == 2
+
+
+def test_a_cluster_that_scales_has_one_more_waiting_or_as_many_as_may_be() -> None:
+    assert Cluster([], scales=True).count() == 1
+    assert Cluster([node(2)], scales=True).count() == 3
+    assert Cluster([], scales=True, max_concurrent=16).count() == 16
+    assert Cluster([node(32)], scales=True, max_concurrent=16).count() == 16
+
+
+@pytest.mark.parametrize(("scales", "whom"), [(True, "the cluster to scale up"), (False, "a node")])
+def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_again(scales: bool, whom: str) -> None:
+    cluster = Cluster([], scales=scales)
+    for _ in range(3):
+        cluster.count()
+    waiting = f"no node has room for a trial, which asks for {{cpu: 1}}: waiting for {whom}"
+    assert cluster.said == [waiting]
+    cluster.count(after=SAY_SECONDS)
+    assert cluster.said == [waiting] * 2
+    cluster.nodes = [node(4)]
+    for _ in range(3):
+        cluster.count()
+    assert cluster.said == [waiting, waiting, "there is room again: 4 trials at once"]
+    cluster.nodes = []
+    cluster.count()
+    assert cluster.said[-1] == waiting
+
+
+# GPUs that are shared by their memory
+
+
+@pytest.mark.parametrize(
+    ("trial_gb", "gpu_gb", "cpu", "nodes", "trials"),
+    [
+        (2.0, 24, 1, [node(32, 1)], MOST_A_GPU),
+        (3.0, 24, 1, [node(32, 1)], 7),
+        (5.0, 24, 1, [node(32, 1)], 4),
+        (12.0, 24, 1, [node(32, 1)], 1),  # 90% of 24 is too little for two
+        (40.0, 24, 1, [node(32, 1)], 1),
+        (2.0, 24, 4, [node(12, 1)], 3),
+        (2.0, 24, 1, [node(4, 2), node(6, 1)], 6),
+        (2.0, 24, 8, [node(4, 1)], 1),
+        (5.0, 24, 1, [], 4),
+    ],
+)
+def test_as_many_share_a_gpu_as_its_memory_and_the_cores_have_room_for(
+    trial_gb: float, gpu_gb: float, cpu: int, nodes: Sequence[Amounts], trials: int
+) -> None:
+    sharing = GpuSharing(trial_bytes=int(trial_gb * GB), gpu_bytes=gpu_gb * GB, cpu=cpu, nodes=nodes)
+    assert sharing.trials_a_gpu == trials
+    assert count_slots({"GPU": sharing.share}, [{"GPU": 1.0}]) == trials
+
+
+def test_what_was_decided_is_said_with_the_reason() -> None:
+    sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
+    decided = "gpu: auto: 4 trials share a GPU, each has 0.25 of one"
+    assert sharing.reason == f"{decided}; the largest trial takes about 5 GB of 24 GB"
+
+
+def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fewer() -> None:
+    sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
+    assert [sharing.shrink(4) for _ in range(3)] == [True] * 3
+    assert sharing.trials_a_gpu == 3
+    assert sharing.shrink(3)
+    assert sharing.shrink(4), "one that started before"
+    assert sharing.trials_a_gpu == 2
+    assert sharing.shrink(2)
+    assert sharing.share == 1.0
+    assert not sharing.shrink(1)
+    assert sharing.trials_a_gpu == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_lack"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", True),
+        ("RuntimeError: CUDA error: out of memory", True),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory", False),
+        ("MemoryError", False),
+        ("RuntimeError: [enforce fail at alloc_cpu.cpp] can't allocate memory", False),
+        ("the worker died", False),
+    ],
+)
+def test_a_lack_of_gpu_memory_is_told_from_others(cause: str, is_lack: bool) -> None:
+    assert is_lack_of_gpu_memory(cause) == is_lack
+    kind, _, text = cause.partition(": ")
+    if kind == "RuntimeError":
+        assert is_of_the_machine(RuntimeError(text))

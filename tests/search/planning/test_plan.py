@@ -1,0 +1,374 @@
+"""What a plan says is what a run does: cells, trials, images, steps, sizes; and seconds that were measured."""
+
+import math
+from collections import Counter
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lkca_search.data.store import Images
+from lkca_search.errors import SearchError, SpaceFileError
+from lkca_search.records.trial import TrialSpec
+from lkca_search.search.planning.calibration import fly
+from lkca_search.search.planning.plan import Plan, make_plan
+from lkca_search.search.planning.space_size import corners, count_configurations, spread_draws
+from lkca_search.search.planning.speed import Line, Lines, Speed, rough_speed
+from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloads, largest_gpu_bytes
+from lkca_search.search.state.manifests import split_seed
+from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.resources import TrialResources
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import SpaceFile, read_space_file
+from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
+
+SPACE = """
+data: {dataset: digits, validation: 0.2}
+factors:
+  family: [lkca, vit]
+  data_fraction: [0.1, 1.0]
+parameters:
+  kernel_size: {choice: [3, 7, 5], when: {family: [lkca]}}
+  depth: {int: [1, 2]}
+  width: {choice: [16, 64]}
+  patch_size: {value: 2}
+  drop_path_rate: {value: 0.0}
+training: {epochs: 3, batch_size: 64}
+search: {trials_per_cell: 8, sampler: random}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> DataPlace:
+    return DataPlace(cache=tmp_path / "datasets", data_dir=None)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    def read(*overrides: str) -> SpaceFile:
+        path = tmp_path / "space.yaml"
+        path.write_text(SPACE)
+        return read_space_file(path, overrides)
+
+    return read
+
+
+@pytest.fixture
+def images(place: DataPlace, read: Any) -> Images:
+    return open_train_images(read().spec.data, place)
+
+
+def plan_of(space_file: SpaceFile, place: DataPlace, **options: Any) -> Plan:
+    return make_plan(space_file, place, num_cpus=4, num_gpus=0, **options)
+
+
+def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
+    return TrialSpec(
+        data=spec.data,
+        training=spec.training,
+        resources=spec.resources.of_trial(),
+        configuration=configuration,
+        seed=1,
+        split_seed=split_seed(spec),
+    )
+
+
+# What is planned
+
+
+def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, place: DataPlace) -> None:
+    plan = plan_of(read(), place)
+    assert (plan.dataset, tuple(plan.shape), plan.num_classes) == ("digits", (8, 8, 1), 10)
+    sizes = {0.1: 116, 1.0: 1151}
+    assert [cell.cell for cell in plan.cells] == [cell.key for cell in cells(read().spec)]
+    for cell, (family, fraction) in zip(plan.cells, product(("lkca", "vit"), sizes), strict=True):
+        size, trials = sizes[fraction], 8 if family == "lkca" else 4
+        assert cell.num_configurations == {"lkca": 12, "vit": 4}[family]
+        assert (cell.num_trials, cell.budget) == (trials, 8)
+        assert cell.num_train_images == (size, size)
+        assert cell.steps == (3 * math.ceil(size / 64),) * 2
+        assert cell.samples == 3 * size * trials
+        assert cell.num_parameters[0] < cell.num_parameters[1]
+    assert plan.num_trials == 24
+    assert plan.samples == sum(cell.samples for cell in plan.cells)
+    assert plan.total_flops == sum(cell.total_flops for cell in plan.cells)
+
+
+def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, place: DataPlace, images: Images) -> None:
+    spec = read().spec
+    planned = {cell.cell: cell for cell in plan_of(read(), place).cells}
+    workloads = Workloads(spec, images)
+    for cell in cells(spec):
+        for configuration in spread_draws(spec, cell, 2):
+            workload = workloads.make(configuration)
+            facts, training = open_training(trial(spec, configuration), place, device=choose_device(0))
+            assert workload.steps == facts.planned_steps == planned[cell.key].steps[0]
+            assert workload.num_train_images == facts.num_train_images == planned[cell.key].num_train_images[0]
+            assert workload.num_validation_images == facts.num_validation_images
+            for name in ("num_parameters", "flops"):
+                low, high = getattr(planned[cell.key], name)
+                assert low <= getattr(facts, name) <= high
+                assert getattr(workload.cost, name) == getattr(facts, name)
+            assert workload.memory_bytes == WORKER_BYTES + 16 * facts.num_parameters + facts.activation_bytes
+            if cell.levels["data_fraction"] == 0.1:
+                *_, last = results = list(training.results())
+                assert (workload.samples, workload.num_reports) == (last.samples, len(results))
+
+
+@pytest.mark.parametrize("length", ["steps: 7", "samples: 1000", "epochs: 2"])
+def test_images_seen_are_those_of_the_loop_for_every_unit_of_length(
+    read: Any, place: DataPlace, images: Images, length: str
+) -> None:
+    spec = read(f"training={{{length}, batch_size: 100}}", "parameters.depth={int: [1, 3]}").spec
+    configuration = spread_draws(spec, cells(spec)[0], 1)[0]
+    workload = Workloads(spec, images).make(configuration)
+    _, training = open_training(trial(spec, configuration), place, device=choose_device(0))
+    *_, last = training.results()
+    assert (workload.steps, workload.samples) == (last.step, last.samples)
+    assert workload.total_flops == workload.cost.flops * (3 * last.samples + workload.num_evaluated)
+
+
+def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, place: DataPlace) -> None:
+    searched = "parameters.data_fraction={float: [0.1, 1.0], log: true}"
+    overrides = ("~factors.data_fraction", searched, "factors.family=[vit]", "~parameters.kernel_size")
+    (cell,) = plan_of(read(*overrides), place).cells
+    assert (cell.num_train_images, cell.steps) == ((116, 1151), (6, 54))
+    assert (cell.num_configurations, cell.num_trials) == (None, 8)
+    assert 3 * 8 * 116 < cell.samples < 3 * 8 * 1151
+
+
+def test_a_configuration_that_cannot_be_trained_is_found_with_its_line(read: Any, place: DataPlace) -> None:
+    with pytest.raises(SpaceFileError, match=r"kernel_size .* got 9 .*space.yaml:7|kernel_size .*override"):
+        plan_of(read("parameters.kernel_size.choice=[3, 9]"), place)
+    with pytest.raises(SpaceFileError, match="a data fraction must leave every class an image"):
+        plan_of(read("factors.data_fraction=[0.001]"), place)
+
+
+def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataPlace) -> None:
+    plain = plan_of(read(), place)
+    goals = plan_of(read("search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]"), place)
+    pruned = plan_of(read("search.pruner=median"), place)
+    assert goals == plain
+    assert pruned.cells == plain.cells
+    assert any("upper bounds" in note for note in pruned.notes)
+
+
+# Seconds, slots, hours
+
+
+def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataPlace) -> None:
+    alone = plan_of(read(), place)
+    confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
+    assert (alone.num_replicates, confirmed.num_replicates) == (0, 4 * 3 * 2 * 2)
+    assert [cell.num_replicates for cell in confirmed.cells] == [12] * 4
+    for with_them, without in zip(confirmed.cells, alone.cells, strict=True):
+        more = (without.num_trials + 12) / without.num_trials
+        assert with_them.samples == pytest.approx(without.samples * more)
+        assert with_them.seconds == pytest.approx(without.seconds * more)
+    assert confirmed.samples == sum(cell.samples for cell in confirmed.cells)
+    repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
+    assert (len(repeated.cells), repeated.num_replicates) == (12, confirmed.num_replicates)
+    assert any("replicates that confirm" in note for note in confirmed.notes)
+
+
+def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, place: DataPlace) -> None:
+    one, four = plan_of(read("resources.cpu=4"), place), plan_of(read(), place)
+    assert (one.num_slots, four.num_slots) == (1, 4)
+    for plan in (one, four):
+        seconds = sum(cell.seconds for cell in plan.cells)
+        assert plan.hours * 3600 == pytest.approx(seconds / plan.num_slots)
+    crowd = make_plan(read(), place, num_cpus=1000)
+    assert crowd.hours * 3600 == pytest.approx(max(cell.trial_seconds[1] for cell in crowd.cells))
+    assert (four.basis, four.pilot) == ("rough", None)
+
+
+def test_what_the_machine_has_no_room_for_is_refused(read: Any, place: DataPlace) -> None:
+    refused = r"each asks for {cpu: 1, gpu: 0.5} of one node, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
+    with pytest.raises(SearchError, match=refused):
+        plan_of(read("resources.gpu=0.5"), place)
+
+
+def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, place: DataPlace) -> None:
+    assert plan_of(read("resources.max_concurrent=3"), place).num_slots == 3
+    assert plan_of(read("resources.max_concurrent=30"), place).num_slots == 4
+
+
+def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, place: DataPlace) -> None:
+    plan = plan_of(read("resources.custom={a100: 0.25}"), place)
+    assert plan.num_slots == 4
+    assert "custom resources (a100) are taken as given" in plan.notes
+
+
+def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
+    read: Any, place: DataPlace, images: Images
+) -> None:
+    auto = ("resources.gpu=auto", "resources.gpu_memory=2")
+    plan = make_plan(read(*auto), place, num_cpus=12, num_gpus=2)
+    trial_bytes = largest_gpu_bytes(read().spec, images)
+    assert int(2e9 * 0.9 // trial_bytes) == 2
+    assert plan.num_slots == 4
+    assert plan.notes[0].startswith("gpu: auto: 2 trials share a GPU, each has 0.5 of one; the largest trial takes")
+
+
+def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, place: DataPlace) -> None:
+    if choose_device("auto").type == "cpu":
+        with pytest.raises(SearchError, match=r"here is none: give it as resources\.gpu_memory, in GB"):
+            make_plan(read("resources.gpu=auto"), place, num_cpus=4, num_gpus=1)
+
+
+@pytest.mark.parametrize(
+    ("points", "base", "slope"),
+    [
+        ([(10, 3.0), (20, 5.0)], 1.0, 0.2),
+        ([(10, 3.0)], 0.0, 0.3),
+        ([(10, 1.0), (20, 4.0), (30, 9.0)], 0.0, None),
+        ([(10, 3.0), (20, 2.0)], None, 0.0),
+        ([(10, 3.0), (20, 5.0), (40, 9.0)], 1.0, 0.2),
+    ],
+)
+def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
+    points: list[tuple[float, float]], base: float | None, slope: float | None
+) -> None:
+    line = Line.through(points)
+    assert line.base >= 0
+    assert line.slope >= 0
+    assert base is None or line.base == pytest.approx(base)
+    assert slope is None or line.slope == pytest.approx(slope)
+
+
+def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() -> None:
+    lines = Lines.through({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
+    assert lines.at("lkca", 30) == pytest.approx(7.0)
+    assert lines.at("vit", 20) == pytest.approx(50.0)
+    assert lines.at("resnet", 20) == lines.overall.at(20)
+
+
+def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any, images: Images) -> None:
+    spec = read().spec
+    workload = Workloads(spec, images).make(corners(spec, cells(spec)[0])[0])
+    speed = Speed(
+        start_seconds=1.0,
+        step=Lines(overall=Line(base=2.0, slope=0.0)),
+        evaluation=Lines(overall=Line(base=0.5, slope=0.0)),
+    )
+    num_evaluated = workload.num_reports * workload.num_validation_images
+    assert speed.trial_seconds(workload) == 1.0 + 2.0 * workload.steps + 0.5 * num_evaluated
+    cores = [rough_speed(TrialResources(cpu=cpu), on_gpu=False).trial_seconds(workload) for cpu in (1, 4)]
+    assert cores[0] > cores[1]
+
+
+def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
+    read: Any, place: DataPlace, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.5)
+    diverging = "parameters.learning_rate={value: 1.0e+30}"
+    spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
+    workloads = [Workloads(spec, images).make(each) for cell in cells(spec) for each in corners(spec, cell)]
+    workloads += [Workloads(spec, images).make(each) for cell in cells(spec) for each in spread_draws(spec, cell, 6)]
+    told: list[tuple[int, int]] = []
+    pilot, speed = fly(spec, workloads, place, on_measured=lambda done, of: told.append((done, of)))
+    assert told == [(i, 7) for i in range(1, 8)]
+    for family in ("lkca", "vit"):
+        of_family = [each.cost.flops for each in workloads if each.configuration.family == family]
+        fitted = [each.flops for each in pilot.fitted if each.family == family]
+        assert (min(fitted), max(fitted), len(fitted)) == (min(of_family), max(of_family), 3)
+    assert pilot.held_out is not None
+    assert pilot.held_out.measured not in pilot.fitted
+    predicted, measured = pilot.held_out.predicted_trial_seconds, pilot.held_out.measured_trial_seconds
+    assert min(predicted, measured) > 0
+    assert pilot.held_out.error == pytest.approx(predicted / measured - 1)
+    assert all(speed.trial_seconds(each) > 0 for each in workloads)
+
+
+# How far a cell reaches
+
+
+CONDITIONAL = {
+    "family": {"choice": ("lkca", "vit", "convmixer")},
+    "kernel_size": {"choice": (3, 5), "when": {"family": ("lkca", "convmixer")}},
+    "depth": {"int": (1, 9), "step": 2},
+    "mlp_ratio": {"choice": (1.0, 2.0, 4.0), "when": {"family": ("lkca", "vit"), "depth": (1, 3)}},
+    "width": {"value": 64},
+}
+
+
+def conditional(**more: Any) -> SearchSpec:
+    return SearchSpec.model_validate(
+        {
+            "data": {"dataset": "digits"},
+            "factors": {"data_fraction": (1.0,)},
+            "parameters": {**CONDITIONAL, **more},
+            "training": {"steps": 20},
+            "search": {"trials_per_cell": 3},
+        }
+    )
+
+
+def test_distinct_configurations_are_counted_as_they_would_be_listed() -> None:
+    spec = conditional()
+    listed = set()
+    for family, kernel, depth, ratio in product(("lkca", "vit", "convmixer"), (3, 5), (1, 3, 5, 7, 9), (1, 2, 4)):
+        listed.add(
+            (
+                family,
+                kernel if family != "vit" else None,
+                depth,
+                ratio if family != "convmixer" and depth <= 3 else None,
+            )
+        )
+    (cell,) = cells(spec)
+    assert count_configurations(spec, cell) == len(listed)
+
+
+def test_a_range_of_floats_has_no_end_of_configurations_where_it_exists() -> None:
+    spec = conditional(weight_decay={"float": (0.1, 0.2), "when": {"family": ("vit",)}})
+    (cell,) = cells(spec)
+    assert count_configurations(spec, cell) is None
+    assert count_configurations(conditional(), cell) is not None
+    wide = conditional(depth={"int": (1, 10**9)})
+    assert count_configurations(wide, cell) == 5 * (10**9 - 2) + 2 * (2 * 3 + 3 + 2)
+
+
+def test_the_corners_hold_the_smallest_and_the_largest_model(read: Any, images: Images) -> None:
+    spec = read("parameters.depth={int: [1, 3]}", "parameters.width={choice: [48, 16, 32]}").spec
+    workloads = Workloads(spec, images)
+    for cell in cells(spec)[::2]:
+        found = [workloads.make(each) for each in corners(spec, cell)]
+        kernels = (3, 5, 7) if cell.levels["family"] == "lkca" else (None,)
+        every = [
+            workloads.make(
+                Configuration(
+                    **cell.levels, kernel_size=kernel, depth=depth, width=width, patch_size=2, drop_path_rate=0.0
+                )  # type: ignore[arg-type]
+            )
+            for kernel, depth, width in product(kernels, (1, 2, 3), (16, 32, 48))
+        ]
+        for of in (num_parameters, flops, memory):
+            assert (min(map(of, found)), max(map(of, found))) == (min(map(of, every)), max(map(of, every)))
+
+
+def num_parameters(workload: Workload) -> int:
+    return workload.cost.num_parameters
+
+
+def flops(workload: Workload) -> int:
+    return workload.cost.flops
+
+
+def memory(workload: Workload) -> int:
+    return workload.memory_bytes
+
+
+def test_draws_are_spread_evenly_over_every_domain_and_keep_to_conditions() -> None:
+    spec = conditional(learning_rate={"float": (1e-4, 1e-2), "log": True}, num_heads={"int": (1, 16), "log": True})
+    draws = spread_draws(spec, Cell(levels={"data_fraction": 1.0}), 30)
+    assert Counter(draw.family for draw in draws) == dict.fromkeys(("lkca", "vit", "convmixer"), 10)
+    assert Counter(draw.depth for draw in draws) == dict.fromkeys((1, 3, 5, 7, 9), 6)
+    assert sum(draw.learning_rate < 1e-3 for draw in draws) == 15
+    assert sum((draw.num_heads or 0) <= 3 for draw in draws) in range(14, 18)
+    for draw in draws:
+        assert (draw.kernel_size is None) == (draw.family == "vit")
+        assert (draw.mlp_ratio is not None) == (draw.family != "convmixer" and (draw.depth or 0) <= 3)
+    assert draws == spread_draws(spec, Cell(levels={"data_fraction": 1.0}), 30)

@@ -1,0 +1,80 @@
+"""A driver that dies in the middle of suggesting leaves a trial that the next driver completes.
+
+With most samplers it gets the values it would have had. QMC has moved on in its sequence, and GP takes a running trial
+into account, this one too: with these what was stored is kept, and the rest is drawn anew.
+"""
+
+from typing import Any
+
+import pytest
+
+from lkca_search.records.record import State
+from lkca_search.search.studies import study as studies
+from lkca_search.search.studies.study import Study, open_memory_storage
+from lkca_search.spec.cells import cells
+from lkca_search.spec.search_spec import SearchSpec
+from tests.support.search.toy import make_spec
+
+SPEC = {
+    "factors": {"family": ("lkca",)},
+    "parameters": {
+        "kernel_size": {"choice": (3, 5, 7)},
+        "depth": {"int": (1, 8)},
+        "width": {"choice": (16, 32, 64)},
+        "learning_rate": {"float": (1e-4, 1e-1), "log": True},
+        "weight_decay": {"float": (1e-3, 1e-1), "log": True},
+    },
+}
+
+
+class DriverDied(BaseException):
+    """Stands for the end of the process at that point."""
+
+
+def spec_of(sampler: str) -> SearchSpec:
+    values = make_spec(trials_per_cell=50).model_dump(by_alias=True)
+    return SearchSpec.model_validate({**values, **SPEC, "search": {**values["search"], "sampler": sampler}})
+
+
+def advanced(spec: SearchSpec, *, num_trials: int) -> tuple[Any, Study]:
+    """A study that so many trials were told to."""
+    storage = open_memory_storage()
+    study = Study(storage, spec, cells(spec)[0])
+    for _ in range(num_trials):
+        number, chosen = study.ask()
+        study.tell(number, State.COMPLETE, [float(chosen["depth"])])
+    return storage, study
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "cmaes", "qmc", "gp"])
+@pytest.mark.parametrize("num_trials", [0, 14])
+def test_what_was_suggested_is_kept_and_what_was_not_is_as_it_would_have_been(
+    sampler: str, num_trials: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(sampler)
+    _, undisturbed = advanced(spec, num_trials=num_trials)
+    number, expected = undisturbed.ask()
+    suggest = studies._suggest
+    for survived in range(len(SPEC["parameters"]) + 1):
+        storage, dying = advanced(spec, num_trials=num_trials)
+        calls = iter(range(100))
+
+        def suggest_or_die(*arguments: Any, calls: Any = calls, survived: int = survived) -> Any:
+            if next(calls) == survived:
+                raise DriverDied
+            return suggest(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(studies, "_suggest", suggest_or_die)
+            if survived < len(SPEC["parameters"]):
+                with pytest.raises(DriverDied):
+                    dying.ask()
+            else:
+                dying.ask()
+        following = Study(storage, spec, cells(spec)[0])
+        stored = dict(following.trials()[number].params)
+        adopted = following.adopt(following.trials()[number])
+        assert adopted.keys() == expected.keys()
+        assert stored.items() <= adopted.items()
+        if sampler not in ("qmc", "gp"):
+            assert adopted == expected

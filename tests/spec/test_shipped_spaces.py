@@ -1,0 +1,79 @@
+"""Every space file that ships can be run as its header says, on the images that it names."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.search.studies.space_check import data_problems, design_problems
+from lkca_search.spec.cells import cells
+from lkca_search.spec.configuration import ImageShape
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import read_space_file
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "search_spaces").glob("*.yaml"))
+NO_COLOUR = ("digits", "fashion_mnist")
+
+
+def spec_of(path: str, *overrides: str) -> SearchSpec:
+    return read_space_file(ROOT / path, overrides).spec
+
+
+def header(path: str) -> dict[str, str]:
+    """What the opening comment says, by its first words."""
+    lines = (ROOT / path).read_text().split("\ndata:")[0].splitlines()
+    assert all(line.startswith("# ") for line in lines)
+    text = "\n".join(line.removeprefix("# ") for line in lines)
+    return {key: re.sub(r"\s+", " ", value) for key, value in re.findall(r"^(\w+): ([\s\S]+?)(?=\n\w|\Z)", text, re.M)}
+
+
+def test_there_is_a_file_for_each_question() -> None:
+    assert {Path(path).stem for path in FILES} >= {
+        "quickstart",
+        "scarcity_cifar10",
+        "scarcity_tiny_imagenet",
+        "kernel_ablation",
+        "component_ablation",
+        "fraction_search",
+    }
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_header_has_question_command_and_a_cost_that_is_true(path: str) -> None:
+    said, spec = header(path), spec_of(path)
+    assert "?" in said["Question"]
+    assert said["Command"].strip() == f"lkca-search run {path}"
+    num_cells, num_trials = len(cells(spec)), spec.search.trials_per_cell
+    cost = re.match(r" *(\d+) cells?(?: \([^)]*\))? x (\d+) trials(?: = (\d+))?", said["Cost"])
+    assert cost is not None
+    assert (int(cost[1]), int(cost[2])) == (num_cells, num_trials)
+    assert cost[3] is None or int(cost[3]) == num_cells * num_trials
+    assert spec.data.dataset == "digits" or "Data" in said
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_every_configuration_of_a_file_can_be_trained_on_its_images(path: str) -> None:
+    spec = spec_of(path)
+    entry = CATALOGUE[spec.data.dataset]
+    shape = ImageShape(entry.image_size, entry.image_size, 1 if spec.data.dataset in NO_COLOUR else 3)
+    assert list(design_problems(spec, shape, entry.num_classes)) == []
+    assert list(data_problems(spec, np.arange(entry.num_train) % entry.num_classes)) == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "Small" in header(path)])
+def test_the_small_version_of_a_file_reads(path: str) -> None:
+    overrides = header(path)["Small"].replace("...", "").split()
+    assert len(cells(spec_of(path, *overrides))) <= len(cells(spec_of(path)))
+
+
+def test_the_components_are_ablated_at_each_size_of_data() -> None:
+    spec = spec_of("search_spaces/component_ablation.yaml")
+    found = [cell for cell in cells(spec) if cell.levels["data_fraction"] == 0.25]
+    base = found[0].levels
+    assert base["family"] == "lkca"
+    for cell in found[1:]:
+        both = cell.levels.keys() & base.keys()
+        assert len([name for name in both if cell.levels[name] != base[name]]) == 1

@@ -1,0 +1,658 @@
+"""Reading a space file: what is written is what is read, and every mistake is named with its line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lkca_search.cli.app import main
+from lkca_search.errors import Problem, SpaceFileError, UserError
+from lkca_search.search.studies.study import Study, open_memory_storage
+from lkca_search.spec.cells import cells, exists
+from lkca_search.spec.components import Named
+from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
+from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
+from lkca_search.spec.factors import Design, Factor, combinations, is_excluded
+from lkca_search.spec.resources import ResourcesSection
+from lkca_search.spec.search_spec import (
+    DataSection,
+    SearchSection,
+    SearchSpec,
+    TrainingSection,
+    parameter_order,
+)
+from lkca_search.spec.space_file import SpaceFile, read_space_file
+
+VALID = """\
+# Question: does it read?
+data:
+  dataset: cifar10
+  validation: 0.2
+  augment: [crop, flip]
+factors:
+  family: [lkca, vit]
+  data_fraction: [0.1, 1]
+parameters:
+  kernel_size: {choice: [3, 5], when: {family: [lkca]}}
+  depth: {int: [2, 8], step: 2}
+  width: {value: 64}
+  learning_rate: {float: [1.0e-4, 1.0e-2], log: true}
+training:
+  steps: 100
+  batch_size: 32
+search:
+  trials_per_cell: 6
+  seed: 7
+resources:
+  gpu: 0.25
+"""
+
+Read = Callable[..., SpaceFile]
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Reads a text as `space.yaml`."""
+    monkeypatch.chdir(tmp_path)
+
+    def read_text(text: str, *overrides: str) -> SpaceFile:
+        Path("space.yaml").write_text(text, encoding="utf-8")
+        return read_space_file(Path("space.yaml"), overrides)
+
+    return read_text
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a text as `space.yaml`, which must end with code 2; what the command line said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_text(text: str, *overrides: str) -> str:
+        Path("space.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.setattr("sys.argv", ["lkca-search", "run", "space.yaml", *overrides])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        return capsys.readouterr().err.strip()
+
+    return run_text
+
+
+def test_a_file_is_read_as_written(read: Read) -> None:
+    file = read(VALID)
+    assert file.text == VALID
+    assert file.overrides == ()
+    assert file.spec == SearchSpec(
+        data=DataSection(dataset="cifar10", validation=0.2, augment=("crop", "flip")),
+        factors={"family": Factor(levels=("lkca", "vit")), "data_fraction": Factor(levels=(0.1, 1))},
+        parameters={
+            "kernel_size": Choice(choice=(3, 5), when={"family": ("lkca",)}),
+            "depth": IntRange(bounds=(2, 8), step=2),
+            "width": Fixed(value=64),
+            "learning_rate": FloatRange(bounds=(1e-4, 1e-2), log=True),
+        },
+        training=TrainingSection(steps=100, batch_size=32),
+        search=SearchSection(trials_per_cell=6, seed=7),
+        resources=ResourcesSection(gpu=0.25),
+    )
+
+
+DESIGNED = """\
+data: {dataset: cifar10}
+design: one_at_a_time
+base: {kernel_size: 5}
+exclude:
+  - {family: vit, data_fraction: 0.1}
+  - {kernel_size: [3, 7]}
+factors:
+  family: [lkca, vit]
+  kernel_size: {levels: [3, 5, 7], when: {family: [lkca]}}
+  match_parameters: {levels: [250k, 1.0M]}
+  data_fraction: [0.1, 1]
+parameters:
+  learning_rate: {value: 0.1}
+training: {steps: 100}
+search:
+  trials_per_cell: 6
+  sampler: {name: tpe, n_startup_trials: 20}
+  pruner: {name: patient, patience: 2, wraps: {name: median, n_warmup_steps: 3}}
+"""
+
+
+def test_a_design_is_read_as_written_and_counts_become_numbers(read: Read) -> None:
+    spec = read(DESIGNED).spec
+    assert spec.design == "one_at_a_time"
+    assert spec.base == {"kernel_size": 5}
+    assert spec.exclude == ({"family": ("vit",), "data_fraction": (0.1,)}, {"kernel_size": (3, 7)})
+    assert spec.factors["kernel_size"] == Factor(levels=(3, 5, 7), when={"family": ("lkca",)})
+    assert spec.factors["match_parameters"] == Factor(levels=(250_000, 1_000_000))
+    assert spec.search.sampler == Named.model_validate({"name": "tpe", "n_startup_trials": 20})
+    assert spec.search.sampler.arguments == {"n_startup_trials": 20}
+    assert spec.search.pruner.arguments == {"patience": 2, "wraps": {"name": "median", "n_warmup_steps": 3}}
+
+
+def test_the_two_spellings_of_a_factor_and_of_a_sampler_are_one(read: Read) -> None:
+    long = read(VALID, "factors.family={levels: [lkca, vit]}", "search.sampler={name: tpe}")
+    assert long.spec == read(VALID).spec
+    assert long.spec.model_dump_json(by_alias=True) == read(VALID).spec.model_dump_json(by_alias=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["search.seed=3"], {"search": {"seed": 3}}),
+        (["search.seed=3", "search.seed=4"], {"search": {"seed": 4}}),
+        (["data.augment=[flip]"], {"data": {"augment": ["flip"]}}),
+        (["training={epochs: 2}"], {"training": {"epochs": 2, "steps": None}}),
+        (["~resources"], {"resources": {"gpu": 0.0}}),
+        (["~resources.gpu", "resources.cpu=2"], {"resources": {"gpu": 0.0, "cpu": 2}}),
+        (["~resources", "resources.gpu=0.5"], {"resources": {"gpu": 0.5}}),
+        (["resources=", "~resources"], {"resources": {"gpu": 0.0}}),
+        (["~training.steps", "training.samples=5"], {"training": {"steps": None, "samples": 5}}),
+        (["parameters.width={choice: [8, 16]}"], {"parameters": {"width": {"choice": [8, 16]}}}),
+        (["parameters.depth.int=[1, 3]"], {"parameters": {"depth": {"int": [1, 3], "step": 2}}}),
+        (["parameters.weight_decay.value=0.5"], {"parameters": {"weight_decay": {"value": 0.5}}}),
+        (["parameters.pooling.value=mean"], {"parameters": {"pooling": {"value": "mean"}}}),
+        (['data.dataset="1e-4"'], {"data": {"dataset": "1e-4"}}),
+        (["data.dataset=parquet:/a=b"], {"data": {"dataset": "parquet:/a=b"}}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_override_sets_adds_or_leaves_out_a_yaml_value_and_the_last_wins(
+    read: Read, overrides: list[str], expected: dict[str, dict[str, object]]
+) -> None:
+    file = read(VALID, *overrides)
+    spec = file.spec.model_dump(mode="json", by_alias=True)
+    for section, values in expected.items():
+        for name, value in values.items():
+            found = spec[section][name]
+            assert {key: found[key] for key in value} == value if isinstance(value, dict) else found == value
+    assert file.text == VALID
+    assert file.overrides == tuple(overrides)
+
+
+BROKEN: list[tuple[str, str, str, list[str]]] = [
+    # what is replaced, by what, the line it is found in, words of the message
+    ("[1.0e-4,", "[1e-4,", "13", ["YAML reads 1e-4 as text", "write 1.0e-4"]),
+    ("steps: 100", "steps: 2E3", "15", ["YAML reads 2E3 as text", "write 2.0e+3"]),
+    ("steps: 100", "steps: -1.5e5", "15", ["-1.5e5", "write -1.5e+5"]),
+    ("resources:", "resorces:", "20", ["unknown key resorces", "did you mean resources?"]),
+    ("  seed: 7", "  seeed: 7", "19", ["unknown key search.seeed", "did you mean seed?"]),
+    ("  validation:", "  validaton:", "4", ["unknown key data.validaton", "did you mean validation?"]),
+    ("  batch_size:", "  batchsize:", "16", ["unknown key training.batchsize", "did you mean batch_size?"]),
+    ("  gpu:", "  gpus:", "21", ["unknown key resources.gpus", "did you mean gpu?"]),
+    ("step: 2", "stride: 2", "11", ["unknown key parameters.depth.stride"]),
+    ("{value: 64}", "{value: 64, log: true}", "12", ["unknown key parameters.width.log"]),
+    ("  width:", "  widht:", "12", ["unknown name 'widht'", "known names: family, data_fraction"]),
+    ("  data_fraction:", "  fraction:", "8", ["unknown name 'fraction'", "known names"]),
+    ("  seed: 7", "  seed: 7\n  seed: 8", "20", ["key 'seed' stands twice"]),
+    ("training:", "factors:", "14", ["key 'factors' stands twice"]),
+    ("{value: 64}", "{value: 64, value: 32}", "12", ["key 'value' stands twice"]),
+    ("  dataset: cifar10\n", "", "2", ["required key data.dataset is missing"]),
+    ("  trials_per_cell: 6\n", "", "17", ["required key search.trials_per_cell is missing"]),
+    ("resources:\n  gpu: 0.25\n", "extra: 1\n", "20", ["unknown key extra (space"]),
+    ("dataset: cifar10", "dataset: 3", "3", ["data.dataset", "valid string", "got 3"]),
+    ("dataset: cifar10", "dataset: 2024-01-31", "3", ["data.dataset", "valid string", "2024"]),
+    ("dataset: cifar10", "dataset: ''", "3", ["data.dataset", "at least 1", "got ''"]),
+    ("validation: 0.2", "validation: 1.0", "4", ["data.validation", "less than 1", "got 1.0"]),
+    ("validation: 0.2", "validation: .nan", "4", ["data.validation", "finite", "got nan"]),
+    ("[crop, flip]", "[crop, flop]", "5", ["data.augment.1", "'crop', 'crop_reflect', 'flip',", "got 'flop'"]),
+    ("[crop, flip]", "[flip, crop, flip]", "5", ["data.augment", "each augmentation once", "'flip', 'crop', 'flip'"]),
+    ("[crop, flip]", "[crop, crop_reflect]", "5", ["data.augment", "one of crop and crop_reflect, got both"]),
+    ("[crop, flip]", "[rand_augment, trivial_augment]", "5", ["one of trivial_augment and rand_augment, got both"]),
+    ("dataset: cifar10", "dataset: svhn", "5", ["flip makes other signs of digits", "svhn cannot be augmented"]),
+    ("validation: 0.2", "scale_validation: 1", "4", ["data.scale_validation", "valid boolean", "got 1"]),
+    ("data_fraction: [0.1, 1]", "images_per_class: [10, 0]", "8", ["images_per_class", "greater than or equal to 1"]),
+    (
+        "width: {value: 64}",
+        "images_per_class: {value: 10, when: {family: [vit]}}",
+        "12",
+        ["images_per_class takes the place of data_fraction; only one of them can be given"],
+    ),
+    ("[crop, flip]", "crop", "5", ["data.augment", "must be a list", "got 'crop'"]),
+    ("  trials_per_cell: 6", "  trials_per_cell: '6'", "18", ["search.trials_per_cell", "valid integer", "got '6'"]),
+    ("  trials_per_cell: 6", "  trials_per_cell: 6.0", "18", ["search.trials_per_cell", "valid integer", "got 6.0"]),
+    ("  trials_per_cell: 6", "  trials_per_cell: yes", "18", ["search.trials_per_cell", "valid integer", "got True"]),
+    ("  trials_per_cell: 6", "  trials_per_cell: 0", "18", ["search.trials_per_cell", "equal to 1", "got 0"]),
+    ("  seed: 7", "  sampler: grit", "19", ["search.sampler", "unknown sampler 'grit'", "tpe, random, qmc, gp, cmaes"]),
+    ("  seed: 7", "  sampler: 'optunahub:'", "19", ["search.sampler", "unknown sampler 'optunahub:'"]),
+    ("  seed: 7", "  sampler: not a.path", "19", ["search.sampler", "unknown sampler 'not a.path'"]),
+    ("  seed: 7", "  sampler: ''", "19", ["search.sampler", "at least 1 character", "got ''"]),
+    ("  seed: 7", "  sampler: 3", "19", ["search.sampler", "got 3"]),
+    ("  seed: 7", "  sampler: {seed: 3}", "19", ["required key search.sampler.name is missing"]),
+    ("  seed: 7", "  sampler: {name: tpe, x: .inf}", "19", ["search.sampler.x", "finite number", "got inf"]),
+    ("  seed: 7", "  sampler: {name: tpe, x: 2024-01-31}", "19", ["search.sampler.x", "a list or a mapping"]),
+    ("  seed: 7", "  sampler: grid", "13", ["sampler grid tries every value", "make learning_rate a choice"]),
+    ("  seed: 7", "  pruner: medium", "19", ["search.pruner", "unknown pruner 'medium'", "none, median, hyperband"]),
+    (
+        "  seed: 7",
+        "  metric: [val_accuracy, flops]\n  goal: [maximize, minimize]\n  pruner: median",
+        "21",
+        ["pruning with several goals is refused, since Optuna compares one value a step", "got pruner median"],
+    ),
+    (
+        "  seed: 7",
+        "  metric: [val_accuracy, flops]\n  goal: [maximize, minimize]\n  sampler: cmaes",
+        "21",
+        ["sampler cmaes takes one goal"],
+    ),
+    ("[lkca, vit]", "", "7", ["factors.family", "a list of levels, or a mapping", "got None"]),
+    ("[lkca, vit]", "{when: {data_fraction: [1]}}", "7", ["required key factors.family.levels is missing"]),
+    ("[lkca, vit]", "{levels: []}", "7", ["factors.family.levels", "at least 1 item"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], wen: {}}", "7", ["unknown key factors.family.wen"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], when: {depth: [2]}}", "7", ["of a factor names factors", "'depth' is none"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], when: {data_fraction: [0.2]}}", "7", ["waits for data_fraction in [0.2]"]),
+    ("[lkca, vit]", "{levels: [lkca, vit], when: {family: [vit]}}", "7", ["circle: family -> family"]),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  match_parameters: [1.0M, 1000k]",
+        "9",
+        ["levels must be distinct", "[1000000, 1000000]"],
+    ),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  draw: {levels: [0, 1], when: {family: [vit], num_heads: [4]}}\n"
+        "  num_heads: {levels: [4], when: {family: [lkca]}}",
+        "9",
+        ["every level must stand in a cell", "draw is never [0, 1]"],
+    ),
+    ("training:", "design: cross\ntraining:", "14", ["design", "'crossed' or 'one_at_a_time'", "got 'cross'"]),
+    ("training:", "desing: crossed\ntraining:", "14", ["unknown key desing", "did you mean design?"]),
+    ("training:", "base: {family: vit}\ntraining:", "14", ["base belongs to design one_at_a_time"]),
+    ("training:", "design: one_at_a_time\nbase: {family: cnn}\ntraining:", "15", ["must be one of its", "'cnn'"]),
+    ("training:", "design: one_at_a_time\nbase: {depth: 2}\ntraining:", "15", ["'depth', which is no factor"]),
+    (
+        "training:",
+        "design: one_at_a_time\nbase: {data_fraction: 1}\ntraining:",
+        "15",
+        ["data_fraction has no base level", "an ablation at each size of data"],
+    ),
+    ("training:", "design: one_at_a_time\nbase: [lkca]\ntraining:", "15", ["base", "must be a mapping"]),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  num_heads: {levels: [4, 8], when: {family: [vit]}}\ndesign: one_at_a_time",
+        "9",
+        ["in this design num_heads is never [8]"],
+    ),
+    ("training:", "exclude: {family: vit}\ntraining:", "14", ["exclude", "must be a list"]),
+    ("training:", "exclude: [vit]\ntraining:", "14", ["exclude.0", "must be a mapping", "got 'vit'"]),
+    ("training:", "exclude: [{}]\ntraining:", "14", ["names at least one factor"]),
+    ("training:", "exclude: [{family: []}]\ntraining:", "14", ["exclude.0.family", "at least 1 item"]),
+    ("training:", "exclude:\n  - {family: cnn}\ntraining:", "15", ["exclude names family in ['cnn']", "never is"]),
+    ("training:", "exclude:\n  - {depth: 2}\ntraining:", "15", ["exclude names 'depth', which is no factor"]),
+    ("training:", "exclude:\n  - {family: [lkca, vit]}\ntraining:", "14", ["must leave a cell", "leaves out all 4"]),
+    (
+        "[0.1, 1]",
+        "[0.1, 1]\n  num_heads: {levels: [4, 8], when: {family: [vit]}}\n"
+        "exclude:\n  - {family: vit}\n  - {family: lkca, num_heads: 4}",
+        "12",
+        ["an entry of exclude must leave out a cell, and this one leaves out none"],
+    ),
+    ("  seed: 7", "  goal: minimize", "17", ["goal of metric val_accuracy must be maximize", "got minimize"]),
+    ("  seed: 7", "  metric: val_loss", "17", ["goal of metric val_loss must be minimize", "got maximize"]),
+    ("  steps: 100\n", "", "14", ["exactly one of epochs, steps, samples", "got none"]),
+    ("  steps: 100", "  steps: 100\n  epochs: 2", "14", ["exactly one of", "got ['epochs', 'steps']"]),
+    ("  gpu: 0.25", "  gpu: 2", "20", ["gpu must be at most 1, since a trial uses one device", "got 2.0"]),
+    ("  gpu: 0.25", "  gpu: -0.5", "21", ["resources.gpu", "equal to 0", "got -0.5"]),
+    ("  gpu: 0.25", "  gpu: some", "21", ["resources.gpu", "'auto'", "got 'some'"]),
+    ("  gpu: 0.25", "  custom: {a100: 0}", "21", ["resources.custom.a100", "0.0001", "got 0"]),
+    ("  gpu: 0.25", "  gpu_memory: 24", "20", ["resources: gpu_memory decides the share of gpu: auto, and gpu is 0"]),
+    ("resources:\n  gpu: 0.25", "resources: 1", "20", ["resources", "must be a mapping", "got 1"]),
+    ("factors:\n  family: [lkca, vit]\n  data_fraction: [0.1, 1]", "factors: 3", "6", ["must be a mapping", "got 3"]),
+    ("[lkca, vit]", "lkca", "7", ["factors.family", "must be a list", "got 'lkca'"]),
+    ("[lkca, vit]", "[]", "7", ["factors.family", "at least 1 item"]),
+    ("[lkca, vit]", "[lkca, lkca]", "7", ["levels must be distinct", "['lkca', 'lkca']"]),
+    ("[0.1, 1]", "[1.0, 1]", "8", ["levels must be distinct", "[1.0, 1]"]),
+    ("[0.1, 1]", "[0.1, 1.5]", "8", ["data_fraction", "less than or equal to 1", "got 1.5"]),
+    ("[0.1, 1]", "\n  - 0.1\n  - '1'", "10", ["data_fraction", "valid number", "got '1'"]),
+    ("[0.1, 1]", "[.inf, 1]", "8", ["factors.data_fraction.0", "finite number", "got inf"]),
+    ("[0.1, 1]", "[0.1, null]", "8", ["factors.data_fraction.1", "finite number", "got None"]),
+    ("[0.1, 1]", "[[0.1], 1]", "8", ["factors.data_fraction.0", "finite number, text, true or false"]),
+    ("{value: 64}", "64", "12", ["parameters.width", "exactly one of the keys choice, int, float, value"]),
+    ("{value: 64}", "{}", "12", ["parameters.width", "exactly one of the keys choice, int, float, value"]),
+    ("{value: 64}", "{value: 64, choice: [64]}", "12", ["parameters.width", "exactly one of the keys"]),
+    ("{value: 64}", "{bounds: [32, 64]}", "12", ["parameters.width", "exactly one of the keys"]),
+    ("{value: 64}", "{value: }", "12", ["parameters.width.value", "finite number", "got None"]),
+    ("{value: 64}", "{value: '64'}", "12", ["width", "valid integer", "got '64'"]),
+    ("{value: 64}", "{value: 0}", "12", ["width", "equal to 1", "got 0"]),
+    ("{value: 64}", "{float: [32.0, 64.0]}", "12", ["width", "valid integer", "got 32.0"]),
+    ("[3, 5]", "[]", "10", ["parameters.kernel_size.choice", "at least 1 item"]),
+    ("[3, 5]", "[3, 3]", "10", ["choices must be distinct", "[3, 3]"]),
+    ("[3, 5]", "[3, [5]]", "10", ["parameters.kernel_size.choice.1", "finite number", "got (5,)"]),
+    ("[2, 8]", "[8, 2]", "11", ["smallest value before its largest", "[8, 2]"]),
+    ("[2, 8]", "[8, 8]", "11", ["smallest value before its largest", "[8, 8]"]),
+    ("[2, 8]", "[2]", "11", ["required item parameters.depth.int.1 is missing"]),
+    ("[2, 8]", "[2, 4, 8]", "11", ["parameters.depth.int", "at most 2 items"]),
+    ("[2, 8]", "[2, 8.0]", "11", ["parameters.depth.int.1", "valid integer", "got 8.0"]),
+    ("[2, 8]", "[0, 8]", "11", ["depth", "equal to 1", "got 0"]),
+    ("step: 2", "step: 0", "11", ["parameters.depth.step", "equal to 1", "got 0"]),
+    ("step: 2", "step: 2, log: true", "11", ["a logarithmic range takes no step", "got step 2"]),
+    ("[1.0e-4, 1.0e-2]", "[0, 1.0e-2]", "13", ["a logarithmic range must start above 0", "got 0.0"]),
+    ("[1.0e-4, 1.0e-2]", "[1.0e-4, .inf]", "13", ["parameters.learning_rate.float.1", "finite", "got inf"]),
+    ("log: true", "log: 'yes'", "13", ["parameters.learning_rate.log", "valid boolean", "got 'yes'"]),
+    ("when: {family: [lkca]}", "when: {famly: [lkca]}", "10", ["`when` names 'famly'", "neither a factor nor"]),
+    ("when: {family: [lkca]}", "when: {pooling: [mean]}", "10", ["`when` names 'pooling'", "neither a factor nor"]),
+    ("when: {family: [lkca]}", "when: {family: [cnn]}", "10", ["waits for family in ['cnn']", "never is"]),
+    ("when: {family: [lkca]}", "when: {depth: [2, 3]}", "10", ["waits for depth in [3]", "never is"]),
+    ("when: {family: [lkca]}", "when: {family: lkca}", "10", ["kernel_size.when.family", "must be a list", "'lkca'"]),
+    ("when: {family: [lkca]}", "when: {family: []}", "10", ["kernel_size.when.family", "at least 1 item"]),
+    ("when: {family: [lkca]}", "when: [family]", "10", ["kernel_size.when", "must be a mapping"]),
+    ("when: {family: [lkca]}", "when: {kernel_size: [3]}", "10", ["circle", "kernel_size -> kernel_size"]),
+    ("  data_fraction: [0.1, 1]", "  depth: [2, 4]", "11", ["depth stands in factors and in parameters"]),
+    ("  depth:", "\tdepth:", "11", ["not YAML", "'\\t'"]),
+    ("[3, 5]", "[3, 5", "10", ["not YAML", "expected ',' or ']'"]),
+    ("[crop, flip]", "*nowhere", "5", ["not YAML", "undefined alias 'nowhere'"]),
+    ("data:\n", "data: &data\n  again: *data\n", "2", ["an anchor cannot contain itself"]),
+    ("  dataset: cifar10", "  3: cifar10", "3", ["a key must be text", "got 3"]),
+    ("  dataset: cifar10", "  on: cifar10", "3", ["a key must be text", "got True"]),
+    ("  dataset: cifar10", "  ? [a, b]\n  : cifar10", "3", ["a key must be text", "got ['a', 'b']"]),
+    ("  dataset: cifar10", "  <<: {dataset: cifar10}", "3", ["not YAML", "merge"]),
+    ("dataset: cifar10", "dataset: 2024-99-99", "3", ["not YAML", "month must be in 1..12"]),
+    ("dataset: cifar10", "dataset: !!int abc", "3", ["not YAML", "'abc'"]),
+    ("dataset: cifar10", "dataset: !!python/name:os.system", "3", ["not YAML", "python/name:os.system"]),
+    ("dataset: cifar10", "dataset: dig\aits", "3", ["not YAML", "special characters", "'\\x07'"]),
+    ("resources:", "---\nresources:", "20", ["not YAML", "another document"]),
+    (VALID, "", "1", ["a space file is a mapping of sections"]),
+    (VALID, "# nothing\n", "1", ["a space file is a mapping of sections"]),
+    (VALID, "- data\n- factors\n", "1", ["a space file is a mapping of sections"]),
+    (VALID, "data\n", "1", ["a space file is a mapping of sections"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "words"), BROKEN, ids=[repr(new) for _, new, _, _ in BROKEN])
+def test_a_mistake_is_one_line_with_rule_value_and_place(
+    read: Read, old: str, new: str, line: str, words: list[str]
+) -> None:
+    assert VALID.count(old) == 1
+    with pytest.raises(SpaceFileError) as caught:
+        read(VALID.replace(old, new))
+    message = caught.value.lines[0]
+    assert "\n" not in message
+    assert message.endswith(f"(space.yaml:{line})")
+    for word in words:
+        assert word in message
+    assert len(caught.value.lines) == (2 if "float: [32.0" in new else 1)  # both of that range's edges are wrong
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("search.seed", ["an override is key.sub=value"]),
+        ("~search.seed=1", ["an override is key.sub=value, or ~key.sub"]),
+        ("=1", ["an override is key.sub=value"]),
+        ("~", ["an override is key.sub=value"]),
+        ("search..seed=1", ["an override is key.sub=value"]),
+        ("search.=1", ["an override is key.sub=value"]),
+        ("~search.nothing", ["there is no search.nothing to leave out"]),
+        ("~nothing.at.all", ["there is no nothing.at.all to leave out"]),
+        ("data.dataset.name=1", ["data.dataset is no mapping"]),
+        ("factors.family.0=vit", ["factors.family is no mapping"]),
+        ("search.seed=1e3", ["YAML reads 1e3 as text", "write 1.0e+3"]),
+        ("search.seed=-1", ["search.seed", "equal to 0", "got -1"]),
+        ("search.seed=", ["search.seed", "valid integer", "got None"]),
+        ("search.seed=[1", ["not YAML"]),
+        ("search.seed=\a", ["not YAML", "special characters"]),
+        ("search={trials_per_cell: 1, trials_per_cell: 2}", ["key 'trials_per_cell' stands twice"]),
+        ("search.sede=1", ["unknown key search.sede", "did you mean seed?"]),
+        ("serch.seed=1", ["unknown key serch", "did you mean search?"]),
+        ("factors.data_fraction=[0.1, 2]", ["data_fraction", "less than or equal to 1", "got 2"]),
+        ("parameters.lerning_rate.value=1", ["unknown name 'lerning_rate'"]),
+        ("parameters.depth.int=[3, 1]", ["smallest value before its largest", "[3, 1]"]),
+        ("resources.gpu=.inf", ["resources.gpu", "finite number", "got inf"]),
+    ],
+)
+def test_a_mistake_in_an_override_is_named_with_the_override(read: Read, override: str, words: list[str]) -> None:
+    with pytest.raises(SpaceFileError) as caught:
+        read(VALID, override)
+    (message,) = caught.value.lines
+    assert message.endswith(f"(override {override!r})")
+    for word in words:
+        assert word in message
+
+
+def test_what_an_override_left_out_is_missing_at_its_section(read: Read) -> None:
+    with pytest.raises(SpaceFileError, match=r"required key search\.trials_per_cell is missing \(space\.yaml:17\)"):
+        read(VALID, "~search.trials_per_cell")
+
+
+def test_there_are_fifty_kinds_of_mistakes_and_more() -> None:
+    assert issubclass(SpaceFileError, UserError)  # the command line ends with exit code 2
+    assert len({(old, new) for old, new, _, _ in BROKEN}) == len(BROKEN) > 50
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[1.0e-4,", "[1e-4,", "YAML reads 1e-4 as text: write 1.0e-4 (space.yaml:13)"),
+        ("training:", "design: cross\ntraining:", "got 'cross' (space.yaml:14)"),
+        ("training:", "exclude: [{family: cnn}]\ntraining:", "which it never is (space.yaml:14)"),
+        ("[lkca, vit]", "{levels: [lkca, vit], when: {depth: [2]}}", "'depth' is none (space.yaml:7)"),
+        ("  seed: 7", "  sampler: grit", "package.module.Class (space.yaml:19)"),
+    ],
+)
+def test_the_command_line_ends_with_code_2_and_says_where(run: Run, old: str, new: str, message: str) -> None:
+    assert run(VALID.replace(old, new)).endswith(message)
+
+
+def test_an_argument_that_a_sampler_has_not_ends_a_search_before_it_starts(run: Run) -> None:
+    on_digits = ["data={dataset: digits}", "parameters.patch_size={value: 2}"]
+    error = run(VALID, *on_digits, "search.sampler={name: tpe, n_startup: 3}")
+    assert error == (
+        "error: sampler tpe has no argument n_startup, got 3; did you mean n_startup_trials? "
+        "(override 'search.sampler={name: tpe, n_startup: 3}')"
+    )
+    assert not list(Path("home").glob("searches/*"))
+
+
+def test_a_sampler_of_ranges_needs_one(read: Read) -> None:
+    ranges = ["~parameters.depth", "~parameters.learning_rate"]
+    with pytest.raises(SpaceFileError, match=r"no parameter is a range \(override 'search.sampler=cmaes'\)"):
+        read(VALID, *ranges, "search.sampler=cmaes")
+
+
+def test_a_circle_of_conditions_is_named_whole(read: Read) -> None:
+    text = VALID.replace("{value: 64}", "{value: 64, when: {depth: [2]}}").replace("step: 2", "when: {width: [64]}")
+    with pytest.raises(SpaceFileError) as caught:
+        read(text)
+    (message,) = caught.value.lines
+    assert "depth -> width -> depth" in message or "width -> depth -> width" in message
+    assert message.endswith(("(space.yaml:11)", "(space.yaml:12)"))
+
+
+def test_a_condition_may_wait_for_any_value_of_a_long_range(read: Read) -> None:
+    text = VALID.replace("{value: 64}", "{int: [1, 500]}").replace("when: {family: [lkca]}", "when: {width: [77]}")
+    assert read(text).spec.parameters["kernel_size"].when == {"width": (77,)}
+    with pytest.raises(SpaceFileError, match=r"waits for width in \[501\], which it never is"):
+        read(text.replace("[77]", "[77, 501]"))
+
+
+def test_all_problems_of_a_file_are_listed_at_once(read: Read) -> None:
+    text = VALID.replace("cifar10", "3").replace("[8, 2]", "[2, 8]").replace("steps: 100", "steps: 0")
+    text = text.replace("seed: 7", "sed: 7").replace("gpu: 0.25", "gpu: -1")
+    with pytest.raises(SpaceFileError) as caught:
+        read(text)
+    assert [line.rpartition("(")[2] for line in caught.value.lines] == [
+        "space.yaml:3)",
+        "space.yaml:15)",
+        "space.yaml:19)",
+        "space.yaml:21)",
+    ]
+    assert str(caught.value) == "\n".join(caught.value.lines)
+
+
+def test_all_problems_of_names_and_levels_are_listed_at_once(read: Read) -> None:
+    text = VALID.replace("[0.1, 1]", "[0, 7]").replace("  width:", "  weight:").replace("[lkca]}", "[cnn]}")
+    with pytest.raises(SpaceFileError) as caught:
+        read(text)
+    assert sorted(line.rpartition(":")[2] for line in caught.value.lines) == ["10)", "12)", "8)", "8)"]
+
+
+def test_a_file_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00data")
+    for path in (tmp_path / "nowhere.yaml", tmp_path, binary):
+        with pytest.raises(SpaceFileError, match="cannot read the space file"):
+            read_space_file(path)
+
+
+def test_a_problem_found_later_is_shown_where_its_value_is_written(read: Read) -> None:
+    file = read(VALID, "parameters.width.value=32")
+    problems = [
+        Problem(("factors", "family", 1), "no such family"),
+        Problem(("parameters", "width"), "too narrow"),
+        Problem(("parameters", "patch_size"), "too large"),
+    ]
+    assert file.error(problems).lines == (
+        "no such family (space.yaml:7)",
+        "too narrow (space.yaml:12)",
+        "too large (space.yaml:9)",
+    )
+    assert file.error([Problem(("parameters", "width", "value"), "too narrow")]).lines == (
+        "too narrow (override 'parameters.width.value=32')",
+    )
+
+
+VALUES = {
+    "family": st.sampled_from(["lkca", "vit", "yes", "12", "null", "a: b", "{}"]),
+    "data_fraction": st.floats(0, 1, exclude_min=True) | st.just(1),
+    "draw": st.integers(0, 10),
+    "pooling": st.sampled_from(["mean", "class_token"]),
+    "depth": st.integers(1, 500),
+    "width": st.integers(1, 500),
+    "kernel_size": st.integers(1, 31),
+    "learning_rate": st.floats(1e-12, 1e3),
+    "weight_decay": st.floats(0, 1),
+    "label_smoothing": st.floats(0, 0.9),
+}
+INTEGERS = ["draw", "depth", "width", "kernel_size"]
+NUMBERS = ["learning_rate", "weight_decay", "label_smoothing", "data_fraction"]
+
+
+@st.composite
+def domains(draw: st.DrawFn, name: str, when: dict[str, tuple[object, ...]]) -> Domain:
+    kinds = ["value", "choice", *(["int"] if name in INTEGERS else ["float"] if name in NUMBERS else [])]
+    kind = draw(st.sampled_from(kinds))
+    if kind == "value":
+        return Fixed.model_validate({"value": draw(VALUES[name]), "when": when})
+    values = tuple(draw(st.lists(VALUES[name], min_size=2 if kind in ("int", "float") else 1, max_size=4, unique=True)))
+    if kind == "choice":
+        return Choice.model_validate({"choice": values, "when": when})
+    bounds = (min(values), max(values))
+    log = draw(st.booleans()) and bounds[0] > 0
+    if kind == "float":
+        return FloatRange.model_validate({"float": bounds, "log": log, "when": when})
+    step = 1 if log else draw(st.integers(1, 3))
+    return IntRange.model_validate({"int": bounds, "log": log, "step": step, "when": when})
+
+
+@st.composite
+def designs(
+    draw: st.DrawFn, factors: dict[str, Factor]
+) -> tuple[Design, dict[str, Scalar], tuple[dict[str, Scalar], ...]]:
+    """A design that the factors allow, with a base and exclusions where there can be some."""
+    design: Design = draw(st.sampled_from(["crossed", "one_at_a_time"]))
+    base: dict[str, Scalar] = {}
+    if design == "one_at_a_time":
+        named = [name for name in factors if name not in SUBSET_NAMES and draw(st.booleans())]
+        base = {name: draw(st.sampled_from(factors[name].levels)) for name in named}
+    cells = combinations(factors, design, base)
+    assume(all({cell.get(name) for cell in cells} >= set(factor.levels) for name, factor in factors.items()))
+    entry = draw(st.sampled_from(cells))
+    leaves_some = entry and not all(is_excluded(cell, [{name: (entry[name],) for name in entry}]) for cell in cells)
+    return design, base, (entry,) if leaves_some and draw(st.booleans()) else ()
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> SearchSpec:
+    names = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True))
+    num_factors = draw(st.integers(0, len(names)))
+    factors: dict[str, Factor] = {}
+    for name in names[:num_factors]:
+        others = draw(st.lists(st.sampled_from(sorted(factors)), unique=True, max_size=1)) if factors else []
+        factors[name] = Factor(
+            levels=tuple(draw(st.lists(VALUES[name], min_size=1, max_size=4, unique=True))),
+            when={other: factors[other].levels[:2] for other in others},
+        )
+    design, base, exclude = draw(designs(factors))
+    parameters: dict[str, Domain] = {}
+    for name in names[num_factors:]:
+        known = {name: factor.levels for name, factor in factors.items()}
+        known |= {other: domain.edges() for other, domain in parameters.items()}
+        others = draw(st.lists(st.sampled_from(sorted(known)), unique=True, max_size=2)) if known else []
+        parameters[name] = draw(domains(name, {other: known[other][:2] for other in others}))
+    metric = draw(st.sampled_from(["val_accuracy", "val_loss"]))
+    return SearchSpec(
+        data=DataSection(
+            dataset=draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Nd"]), min_size=1)),
+            validation=draw(st.floats(0.01, 0.99)),
+            augment=draw(st.sampled_from([(), ("crop",), ("flip", "crop")])),
+        ),
+        factors=factors,
+        design=design,
+        base=base,
+        exclude=exclude,
+        parameters=parameters,
+        training=TrainingSection.model_validate({draw(st.sampled_from(["epochs", "steps", "samples"])): 3}),
+        search=SearchSection.model_validate(
+            {
+                "trials_per_cell": draw(st.integers(1, 99)),
+                "metric": metric,
+                "goal": "minimize" if metric == "val_loss" else "maximize",
+                "seed": draw(st.integers(0, 2**70)),
+                "checkpoint_seconds": draw(st.floats(0, 1e6)),
+                "sampler": draw(st.sampled_from(["random", "tpe", {"name": "a.B", "c": [1, {"d": None}]}])),
+                "pruner": draw(st.sampled_from(["none", {"name": "patient", "patience": 2, "wraps": "median"}])),
+            }
+        ),
+        resources=ResourcesSection(
+            cpu=draw(st.integers(1, 64)),
+            gpu=draw(st.just("auto") | st.just(0.0) | st.floats(1e-4, 1)),
+            custom=draw(st.dictionaries(st.sampled_from(["a100", "accelerator_type:H100"]), st.floats(1e-4, 1))),
+            max_concurrent=draw(st.none() | st.integers(1, 99)),
+        ),
+    )
+
+
+@given(specs())
+def test_a_spec_survives_json(spec: SearchSpec) -> None:
+    assert SearchSpec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
+
+
+@given(specs())
+def test_a_spec_survives_a_space_file(tmp_path_factory: pytest.TempPathFactory, spec: SearchSpec) -> None:
+    path = tmp_path_factory.getbasetemp() / "spec.yaml"
+    plain = json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
+    path.write_text(yaml.safe_dump(plain, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    assert read_space_file(path).spec == spec
+
+
+@given(specs())
+def test_parameters_come_after_those_they_wait_for(spec: SearchSpec) -> None:
+    order = parameter_order(spec.parameters)
+    assert sorted(order) == sorted(spec.parameters)
+    assert set(order) <= set(NAMES)
+    for name, domain in spec.parameters.items():
+        assert all(order.index(other) < order.index(name) for other in domain.when if other in spec.parameters)
+
+
+@settings(max_examples=50)
+@given(specs())
+def test_what_is_sampled_lies_in_its_domain_and_exists_where_its_condition_holds(spec: SearchSpec) -> None:
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": Named(name="random")})})
+    storage = open_memory_storage()
+    for cell in cells(spec)[:2]:
+        _, chosen = Study(storage, spec, cell).ask()
+        assert chosen.keys() <= {*cell.levels, *spec.parameters}
+        assert cell.levels.items() <= chosen.items()
+        for name, domain in spec.parameters.items():
+            assert (name in chosen) == exists(domain, chosen)
+            if name in chosen and isinstance(domain, FloatRange):
+                assert domain.bounds[0] <= float(chosen[name]) <= domain.bounds[1]
+            elif name in chosen:
+                assert chosen[name] in domain.values()
+        Configuration.model_validate(chosen)

@@ -1,0 +1,188 @@
+"""A small search on a real cluster of this machine that is killed where or when one likes, and then gone on with."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from lkca_search.layout import Home
+from lkca_search.records.record import Record, read_records, read_replicates
+from lkca_search.records.rounds import read_rounds
+from tests.support.chaos.invariants import Event, broken_promises, left_behind, read_events
+from tests.support.search.searching import CELLS, COMMAND, SPACE, WAIT_SECONDS
+
+POINTS = (
+    *("before:ask:3", "inside:ask:3", "before:suggestion:3", "after:ask:3"),
+    *("before:report:6", "after:report:6"),
+    *("before:checkpoint:2", "inside:checkpoint:2", "after:checkpoint:2"),
+    *("before:record:2", "inside:record:2", "after:record:2"),
+    *("before:tell:2", "after:tell:2"),
+    *("before:projection:2", "after:projection:2"),
+    *("before:sending:2", "inside:sending:2", "after:sending:2"),
+)
+"""Where to die, and which time there; `sending` is MLflow's thread, `checkpoint` a worker, all else the driver."""
+
+_TRIALS_PER_CELL = 2
+_INJECT = Path(__file__).parent / "inject"
+_MOST_DRIVERS = 4
+_MARK = "CHAOS_FOLDER"
+
+
+class ChaosSearch:
+    """One search, in a folder of its own; leaving it ends every process that it started."""
+
+    def __init__(self, root: Path, *, undisturbed: Mapping[str, Record] | None = None, **overrides: str) -> None:
+        """`undisturbed` are the records of the same search left alone; overrides are given with `__` for a dot."""
+        self.home = Home(root=root)
+        self.folder = self.home.search("toy")
+        self.num_drivers = 0
+        self._undisturbed = undisturbed or {}
+        self._overrides = [f"{name.replace('__', '.')}={value}" for name, value in overrides.items()]
+        self._durable: dict[Path, bytes] = {}
+        root.mkdir(parents=True)
+        (root / "toy.yaml").write_text(SPACE)
+
+    def __enter__(self) -> "ChaosSearch":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        left = list(self.processes())
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        psutil.wait_procs(left, timeout=10)
+
+    def start(self, *, crash: str = "", victim: str = "") -> subprocess.Popen[bytes]:
+        """Start a driver, to be killed at a point or not."""
+        self.num_drivers += 1
+        (self.home.root / "crashed").unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "CHAOS_"))}
+        environment.pop("RAY_ADDRESS", None)
+        environment |= {
+            "LKCA_SEARCH_HOME": str(self.home.root),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(_INJECT), os.environ.get("PYTHONPATH")))),
+            _MARK: str(self.home.root),
+            "CHAOS_CRASH": crash,
+            "CHAOS_VICTIM": victim,
+        }
+        command = [*COMMAND, "run", str(self.home.root / "toy.yaml"), "--num-cpus", "2", *self._overrides]
+        with self._log(self.num_drivers).open("wb") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def crash(self, point: str, *, victim: str = "") -> None:
+        """Run until a process has come to a point and died there, and the driver has ended."""
+        driver = self.start(crash=point, victim=victim)
+        code = driver.wait(WAIT_SECONDS)
+        self._remember()
+        crashed = self.home.root / "crashed"
+        assert crashed.exists(), f"{point} was not reached:\n{self.printed()}"
+        assert crashed.read_text() == point
+        dies = victim == "driver" or "checkpoint" not in point
+        assert code == (-signal.SIGKILL if dies else 0), self.printed()
+
+    def kill_at(self, seconds: float, *, of_training: bool) -> bool:
+        """Run a driver and kill it so many seconds after its start, or its first trial's; False if it ended before."""
+        driver = self.start()
+        while of_training and driver.poll() is None and not self.folder.trials.exists():
+            time.sleep(0.01)
+        try:
+            driver.wait(seconds)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+        code = driver.wait()
+        self._remember()
+        return code == -signal.SIGKILL
+
+    def kill_workers(self, count: int, generator: random.Random) -> list[float]:
+        """Run a driver to its end and kill so many of its workers meanwhile; return when, in seconds."""
+        driver, begun, moments = self.start(), time.monotonic(), []
+        deadline = begun + WAIT_SECONDS
+        while driver.poll() is None and time.monotonic() < deadline:
+            time.sleep(generator.uniform(0.0, 2.0))
+            workers = [process for process in self.processes() if "Trainable" in _title(process)]
+            if len(moments) % 2:  # every other one where it trains; starting up takes longer than all training
+                trained = {event.pid for event in self.events() if event.event in ("start", "resume")}
+                workers = [process for process in workers if process.pid in trained]
+            if workers and len(moments) < count:
+                generator.choice(workers).kill()
+                moments.append(round(time.monotonic() - begun, 1))
+        assert driver.wait(WAIT_SECONDS) == 0, self.printed()
+        return moments
+
+    def finish(self) -> None:
+        """Run the same command until it says that all is done."""
+        while self.num_drivers < _MOST_DRIVERS:
+            if self.start().wait(WAIT_SECONDS) == 0:
+                return
+        raise AssertionError(f"not finished after {self.num_drivers} drivers:\n{self.printed()}")
+
+    def broken(self) -> list[str]:
+        """Every invariant that the finished search breaks."""
+        trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(_TRIALS_PER_CELL)}
+        trial_ids |= {
+            replicate.replicate_id for sealed in read_rounds(self.folder) for _, replicate in sealed.replications()
+        }
+        return broken_promises(
+            self.home,
+            self.folder,
+            self.events(),
+            trial_ids=trial_ids,
+            durable=self._durable,
+            undisturbed=self._undisturbed,
+        )
+
+    def events(self) -> list[Event]:
+        """What workers did so far."""
+        return read_events(self.home.root / "events")
+
+    def records(self) -> dict[str, Record]:
+        """The records so far, of trials and replicates, by their ids."""
+        return {record.trial_id: record for record in (*read_records(self.folder), *read_replicates(self.folder))}
+
+    def resumed_steps(self) -> list[int]:
+        """The steps at which trials were gone on with."""
+        return [event.step for event in self.events() if event.event == "resume"]
+
+    def num_durable(self) -> int:
+        """Records that were there when the driver was killed."""
+        return len(self._durable)
+
+    def num_left_behind(self) -> int:
+        """Files of no more use."""
+        return left_behind(self.folder)
+
+    def printed(self) -> str:
+        """What the latest driver printed."""
+        return self._log(self.num_drivers).read_text()
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """Every process of this search: the drivers, and what they started, whoever its parent is now."""
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(_MARK) == str(self.home.root):
+                    yield process
+            except (psutil.Error, OSError):
+                continue
+
+    def _remember(self) -> None:
+        paths: Iterable[Path] = self.folder.trials.rglob("attempt-*/record.json")
+        self._durable |= {path: path.read_bytes() for path in paths}
+
+    def _log(self, driver: int) -> Path:
+        return self.home.root / f"driver-{driver}.log"
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -1,0 +1,168 @@
+"""What must hold of a search that was killed, checked against what its workers said they trained."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.record import Record, Result, State, read_records, read_replicates
+from lkca_search.search.state.database import find_database
+from lkca_search.search.studies.study import open_storage
+
+_MEASURED = {name for name in Result.model_fields if name not in ("seconds", "time")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A line of the oracle: what a worker did, whoever heard of it."""
+
+    event: str
+    """`open` before data and model are made; then `start` at step 0 or `resume` behind it; `finish`."""
+    trial_id: str
+    attempt: str
+    """Name of the attempt's folder."""
+    pid: int
+    step: int
+    newest_step: int
+    """Step of the newest checkpoint that earlier attempts had left by then; 0 if there was none."""
+    time: float
+    node: str
+    gpus: str
+    """Which GPUs of the node Ray gave to the worker; empty if none."""
+
+
+def read_events(path: Path) -> list[Event]:
+    """The oracle's log, in the order in which it was written."""
+    return [Event(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def broken_promises(
+    home: Home,
+    folder: SearchFolder,
+    events: list[Event],
+    *,
+    trial_ids: set[str],
+    durable: Mapping[Path, bytes],
+    undisturbed: Mapping[str, Record],
+    tracking_uri: str | None = None,
+) -> list[str]:
+    """Every invariant that a finished search breaks.
+
+    `trial_ids` are those of its replicates too; `durable` are the records that were there when it was killed.
+    MLflow's store is the home's own, unless it is given; of searches by this name it has this one alone.
+    """
+    trials, replicates = read_records(folder), read_replicates(folder)
+    records = [*trials, *replicates]
+    return [
+        *_records(folder, records, trial_ids, durable),
+        *_trainings(folder, records, events),
+        *_studies(folder, trials),
+        *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, trials, replicates),
+        *_curves(records, undisturbed),
+    ]
+
+
+def left_behind(folder: SearchFolder) -> int:
+    """Files of no more use: checkpoints of finished trials, and what was being written."""
+    return sum(1 for path in folder.trials.rglob("*") if path.name.startswith(("checkpoint-", ".")))
+
+
+def _records(
+    folder: SearchFolder, records: list[Record], trial_ids: set[str], durable: Mapping[Path, bytes]
+) -> Iterator[str]:
+    found = Counter(path.parents[1].relative_to(folder.trials).as_posix() for path in _record_paths(folder))
+    if found != Counter(trial_ids):
+        lost, more = sorted(trial_ids - found.keys()), sorted(id_ for id_ in found if found[id_] > (id_ in trial_ids))
+        yield f"records lost: {lost}; surplus or doubled: {more}"
+    for path, content in durable.items():
+        if not path.exists() or path.read_bytes() != content:
+            yield f"record of {path.parent} was lost or rewritten"
+    for record in records:
+        if record.state is not State.COMPLETE:
+            yield f"{record.trial_id} is {record.state}: {record.error}"
+
+
+def _trainings(folder: SearchFolder, records: list[Record], events: list[Event]) -> Iterator[str]:
+    by_attempt: dict[tuple[str, str], dict[str, Event]] = {}
+    for event in events:
+        attempt = by_attempt.setdefault((event.trial_id, event.attempt), {})
+        if event.event in attempt:
+            yield f"{event.trial_id}, {event.attempt}: {event.event} twice"
+        attempt[event.event] = event
+    for attempt in by_attempt.values():
+        opened, begun = attempt["open"], attempt.get("start") or attempt.get("resume")
+        # An orphan of a dead driver may write another checkpoint while the next attempt reads.
+        if begun and not opened.newest_step <= begun.step <= max(opened.newest_step, begun.newest_step):
+            where = f"{begun.trial_id}, {begun.attempt}: began at step {begun.step}"
+            yield f"{where}, the newest checkpoint being of step {opened.newest_step}"
+    for record in records:
+        (path, *_) = folder.trial(record.trial_id).root.glob("attempt-*/record.json")
+        for event in events:
+            if event.trial_id == record.trial_id and event.event == "open" and event.time > path.stat().st_mtime:
+                late = event.time - path.stat().st_mtime
+                yield f"{record.trial_id}, {event.attempt}: trained again {late:.1f} s after its record was durable"
+        if "finish" not in by_attempt.get((record.trial_id, path.parent.name), {}):
+            yield f"{record.trial_id}: {path.parent.name} has a record, but was not trained to its end"
+
+
+def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
+    storage = open_storage(find_database(folder))
+    trials = {
+        f"{study.study_name}/{trial.number}": trial
+        for study in storage.get_all_studies()
+        for trial in storage.get_all_trials(study._study_id)
+    }
+    storage.remove_session()
+    storage.engine.dispose()  # connections that are left open are complained of, to another test
+    if trials.keys() != {record.trial_id for record in records}:
+        yield f"the studies have the trials {sorted(trials)}"
+    for record in records:
+        trial = trials.get(record.trial_id)
+        told = (trial.state.name, trial.value, trial.intermediate_values) if trial else None
+        curve = {index: getattr(result, record.metric) for index, result in enumerate(record.curve, start=1)}
+        if told != (record.state, record.value, curve):
+            yield f"{record.trial_id}: its study has {told}, its record {(record.state, record.value, curve)}"
+
+
+def _runs(tracking_uri: str, name: str, trials: list[Record], replicates: list[Record]) -> Iterator[str]:
+    client = MlflowClient(tracking_uri=tracking_uri)
+    experiment = client.get_experiment_by_name("lkca-search")
+    ours = f"tags.search = '{name}'"
+    runs = client.search_runs([experiment.experiment_id], ours, max_results=1000) if experiment else []
+    kinds = Counter((run.data.tags["kind"], run.info.status) for run in runs)
+    counts = {"search": 1, "trial": len(trials), "replicate": len(replicates)}
+    if kinds != Counter({(kind, "FINISHED"): count for kind, count in counts.items()}):
+        yield f"MLflow has {dict(kinds)}"
+    records = [*trials, *replicates]
+    children = {run.data.tags["lkca.trial_id"]: run for run in runs if run.data.tags["kind"] != "search"}
+    if children.keys() != {record.trial_id for record in records}:
+        yield f"MLflow has the trials {sorted(children)}"
+    for record in records:
+        if record.trial_id in children:
+            run_id = children[record.trial_id].info.run_id
+            history = [(point.step, point.value) for point in client.get_metric_history(run_id, "val_accuracy")]
+            curve = [(result.step, result.val_accuracy) for result in record.curve]
+            if sorted(history) != curve:
+                yield f"{record.trial_id}: MLflow has the curve {history}, the record {curve}"
+
+
+def _curves(records: list[Record], undisturbed: Mapping[str, Record]) -> Iterator[str]:
+    for record in records:
+        other = undisturbed.get(record.trial_id)
+        if other is not None and other.spec != record.spec:
+            yield f"{record.trial_id}: another configuration than undisturbed"
+        elif other is not None and (_measured(other), other.test) != (_measured(record), record.test):
+            yield f"{record.trial_id}: another curve than undisturbed"
+
+
+def _measured(record: Record) -> list[dict[str, Any]]:
+    return [result.model_dump(include=_MEASURED) for result in record.curve]
+
+
+def _record_paths(folder: SearchFolder) -> Iterator[Path]:
+    return folder.trials.rglob("attempt-*/record.json")

@@ -1,0 +1,69 @@
+"""What workers tell of where they train, and GPUs that are declared and have no memory: for tests, from outside.
+
+Python imports this by itself wherever its folder is on PYTHONPATH and PLACED_FOLDER is set. A worker then writes a line
+into PLACED_FOLDER/events as it begins a trial. The file PLACED_FOLDER/rules.json may say how many `seconds` it takes
+longer, and what share of a GPU a trial `needs`: with less it runs out of a memory that is not there.
+"""
+
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+WORKER = "lkca_search.search.ray_backend.worker"
+
+
+def patch_worker(module: Any) -> None:
+    open_training = module.open_training
+
+    def opening(spec: Any, *args: Any, **kwargs: Any) -> Any:
+        import ray
+        import torch
+
+        folder = Path(os.environ["PLACED_FOLDER"])
+        line = {
+            "node": ray.get_runtime_context().get_node_id(),
+            "gpus": ray.get_gpu_ids(),
+            "share": spec.resources.gpu,
+            "configuration": spec.configuration.model_dump(mode="json"),
+            "time": time.time(),
+        }
+        file = os.open(folder / "events", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        os.write(file, (json.dumps(line) + "\n").encode())
+        os.close(file)
+        rules = json.loads((folder / "rules.json").read_text())
+        time.sleep(rules.get("seconds", 0))
+        if spec.resources.gpu < rules.get("needs", 0):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return open_training(spec, *args, **kwargs)
+
+    module.open_training = opening
+
+
+class Patcher(importlib.abc.MetaPathFinder):
+    """Patches the worker's module as soon as it is imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path) if fullname == WORKER else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_patch(module: ModuleType) -> None:
+            execute(module)
+            patch_worker(module)
+
+        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
+        return spec
+
+
+if "PLACED_FOLDER" in os.environ:
+    sys.meta_path.insert(0, Patcher())

@@ -1,0 +1,170 @@
+"""Material that no search left: trials, a sealed round and replicates with accuracies of a test's choosing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lkca_search.analysis.search_results import Material
+from lkca_search.records.record import Record, Score, State
+from lkca_search.records.rounds import Pick, Round
+from lkca_search.records.trial import Replication, TrialSpec
+from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.repeats import repeats_of
+from lkca_search.spec.resources import TrialResources
+from lkca_search.spec.search_spec import DataSection, SearchSpec, TrainingSection
+from tests.support.records import FACTS, make_result
+
+FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5)
+NUM_IMAGES = 18_000
+Accuracy = Callable[[str, int, int, int], float | None]
+"""Of family, training images, draw and seed: a share of 1; None for a replicate that is missing."""
+
+
+def law(*, lead: float = 0.0, draw_spread: float = 0.01, seed_spread: float = 0.005, noise: int = 0) -> Accuracy:
+    """Errors 0.1 + 3 n^-0.4, `lead` less for lkca; draws spread all families alike, seeds each apart."""
+
+    def accuracy(family: str, images: int, draw: int, seed: int) -> float:
+        shared = np.random.default_rng([noise, images, draw]).normal(0, draw_spread)
+        own = np.random.default_rng([noise, images, draw, seed, len(family)]).normal(0, seed_spread)
+        error = 0.1 + 3 * images**-0.4 + shared + own - (lead if family == "lkca" else 0.0)
+        return float(1 - np.clip(error, 0, 1))
+
+    return accuracy
+
+
+def make_spec(families: Sequence[str], fractions: Sequence[float], **changes: Any) -> SearchSpec:
+    return SearchSpec.model_validate(
+        {
+            "data": {"dataset": "digits"},
+            "factors": {"family": tuple(families), "data_fraction": tuple(fractions)},
+            "parameters": {"patch_size": {"value": 2}, "learning_rate": {"float": (1e-4, 1e-2), "log": True}},
+            "training": {"steps": 20, "reports": 2},
+            "search": {"trials_per_cell": 3},
+            "confirm": {"draws": 5, "seeds": 2},
+            **changes,
+        }
+    )
+
+
+def make_material(
+    accuracy: Accuracy | None,
+    *,
+    families: Sequence[str] = ("lkca", "vit"),
+    fractions: Sequence[float] = FRACTIONS,
+    draws: int = 5,
+    seeds: int = 2,
+    trials: int = 3,
+    fails: Callable[[str, int, int, int], bool] = lambda *where: False,
+    **changes: Any,
+) -> Material:
+    """A search of three trials a cell, of which the second is the best; without accuracies it is not confirmed."""
+    spec = make_spec(families, fractions, **changes)
+    made = [_trial(cell, number) for cell in cells(spec) for number in range(trials)]
+    sealed = _seal(spec, made, draws, seeds)
+    replicates = list(_replicates(sealed, accuracy, fails)) if accuracy else []
+    return Material(name="made", spec=spec, trials=made, replicates=replicates, rounds=[sealed] if accuracy else [])
+
+
+def images_of(cell: Cell | Configuration) -> int:
+    levels = cell.levels if isinstance(cell, Cell) else cell.model_dump()
+    return round(NUM_IMAGES * float(levels["data_fraction"]))
+
+
+def _trial(cell: Cell, number: int) -> Record:
+    configuration = Configuration.model_validate({**cell.levels, "patch_size": 2, "learning_rate": 1e-3 * (number + 1)})
+    accuracy = (0.4, 0.6, 0.5, 0.3)[number % 4]
+    return Record(
+        trial_id=f"{cell.key}/{number}",
+        search="made",
+        cell=cell.key,
+        number=number,
+        attempt=1,
+        driver=1,
+        state=State.COMPLETE,
+        metric="val_accuracy",
+        value=accuracy,
+        spec=_spec(configuration, seed=number),
+        facts=FACTS.model_copy(update={"num_train_images": images_of(cell), "num_validation_images": 300}),
+        curve=(make_result(10, accuracy / 2), make_result(20, accuracy)),
+        error=None,
+        started=1000.0,
+        finished=1010.0,
+    )
+
+
+def _seal(spec: SearchSpec, trials: Sequence[Record], draws: int, seeds: int) -> Round:
+    repeats = repeats_of(spec.factors, spec.exclude)
+    first = len(repeats) or 1
+    picks = [
+        Pick(
+            cell=record.cell,
+            rank=1,
+            trial_id=record.trial_id,
+            value=record.value,
+            configuration=record.spec.configuration,
+            num_trials=sum(other.cell == record.cell for other in trials),
+        )
+        for record in trials
+        if record.number == 1 and record.value is not None
+    ]
+    return Round(
+        number=1,
+        opened=1_700_000_000.0,
+        metric="val_accuracy",
+        goal="maximize",
+        repeats=tuple(int(draw) for draw in repeats),
+        draws=tuple(range(first, first + draws)),
+        num_seeds=seeds,
+        top=1,
+        test_hash="t" * 64,
+        num_trials=len(trials),
+        num_trials_left=0,
+        picks=tuple(picks),
+        cells_without=tuple(cell.key for cell in cells(spec) if cell.key not in {pick.cell for pick in picks}),
+    ).sealed()
+
+
+def _replicates(sealed: Round, accuracy: Accuracy, fails: Callable[[str, int, int, int], bool]) -> Iterator[Record]:
+    for pick, replication in sealed.replications():
+        images = images_of(pick.configuration)
+        where = pick.configuration.family, images, replication.draw, replication.seed
+        found, failed = accuracy(*where), fails(*where)
+        if found is not None or failed:
+            yield _replicate(pick, replication, images, None if failed else found)
+
+
+def _replicate(pick: Pick, replication: Replication, images: int, accuracy: float | None) -> Record:
+    score = None if accuracy is None else Score(num_images=1000, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
+    configuration = pick.configuration.model_copy(update={"draw": replication.draw})
+    return Record(
+        trial_id=replication.replicate_id,
+        search="made",
+        cell=pick.cell,
+        number=1,
+        attempt=1,
+        driver=1,
+        state=State.FAIL if accuracy is None else State.COMPLETE,
+        metric="test_accuracy",
+        value=accuracy,
+        spec=_spec(configuration, seed=100 * replication.draw + replication.seed),
+        facts=FACTS.model_copy(update={"num_train_images": images, "num_validation_images": 300}),
+        curve=() if accuracy is None else (make_result(10, accuracy / 2), make_result(20, accuracy)),
+        error="RuntimeError: broken" if accuracy is None else None,
+        started=1000.0,
+        finished=1010.0,
+        replicate=replication,
+        test=score,
+    )
+
+
+def _spec(configuration: Configuration, *, seed: int) -> TrialSpec:
+    return TrialSpec(
+        data=DataSection(dataset="digits"),
+        training=TrainingSection(steps=20, reports=2),
+        resources=TrialResources(),
+        configuration=configuration,
+        seed=seed,
+        split_seed=7,
+    )

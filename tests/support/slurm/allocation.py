@@ -1,0 +1,170 @@
+"""An allocation of Slurm on this machine: the real script in it, on fake nodes with real raylets and a real search."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lkca_search.layout import Home
+from lkca_search.records.record import Record, read_records
+from tests.support.search.searching import SPACE, Command
+from tests.support.slurm.fake_slurm import FOLDER, NODE, PROGRAMS, STEP, processes_with, tell
+
+SCRIPT = Path(__file__).parents[3] / "cluster" / "slurm" / "search.sbatch"
+_PLACED = Path(__file__).parents[1] / "search" / "placed"
+_NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_END_SECONDS = 200
+
+
+class Allocation:
+    """Two nodes of 2 cores and 2 declared GPUs, a home that they share, and the jobs that ran there.
+
+    Left as a context, every process of every job is gone, and every file.
+    """
+
+    def __init__(self, **faults: str) -> None:
+        """`faults` says of a node, by its name, whether a raylet's step on it is `silent` or `refuses`."""
+        self.root = Path(tempfile.mkdtemp(prefix="lk", dir="/tmp"))  # short: it holds sockets
+        self.home = self.root / "home"
+        self.temporary = self.root / "tmp"
+        self.space = self.root / "toy.yaml"
+        self._programs = self.root / "bin"
+        for folder in (self.home, self.temporary, self._programs):
+            folder.mkdir()
+        self.space.write_text(f"{SPACE}resources: {{cpu: 1, gpu: 0.5}}\n")
+        for program in PROGRAMS:
+            path = self._programs / program
+            fake = Path(__file__).with_name("fake_slurm.py")
+            path.write_text(f'#!/bin/bash\nexec "{sys.executable}" "{fake}" {program} "$@"\n')
+            path.chmod(0o755)
+        nodes = {name: {"gpus": 2, "fault": faults.get(name)} for name in ("n1", "n2")}
+        (self.root / "nodes.json").write_text(json.dumps(nodes))
+        self._jobs: list[Command] = []
+        self.slow_down(0)
+
+    def __enter__(self) -> "Allocation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        tell(iter(self.processes()), signal.SIGKILL)
+        for job in self._jobs:
+            job.process.wait()
+        psutil.wait_procs(self.processes(), timeout=30)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def start(self, job_id: int, *overrides: str, nodes: str = "n[1-2]", **variables: str) -> Command:
+        """Run the script as Slurm runs a job's batch shell: the first time, or again after a requeue."""
+        arguments = (str(self.space), *overrides)
+        return self.start_with(arguments, job_id=job_id, variables={"SLURM_JOB_NODELIST": nodes, **variables})
+
+    def start_with(self, arguments: Sequence[str], *, job_id: int, variables: Mapping[str, str]) -> Command:
+        """Run the script with any arguments, and variables on top of those that a job has."""
+        ours = {name: value for name, value in os.environ.items() if _may_pass(name)}
+        environment = {
+            **ours,
+            "PATH": os.pathsep.join([str(self._programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(_PLACED),
+            "PLACED_FOLDER": str(self.root),
+            FOLDER: str(self.root),
+            "SLURM_JOB_ID": str(job_id),
+            "SLURM_JOB_NODELIST": "n[1-2]",
+            "SLURM_CPUS_PER_TASK": "2",
+            "SLURM_GPUS_ON_NODE": "2",
+            NODE: "n1",
+            "LKCA_SEARCH_HOME": str(self.home),
+            "LKCA_SLURM_TMP": str(self.temporary),
+            **variables,
+        }
+        log = self.root / f"{time.monotonic_ns()}.log"
+        self._jobs.append(Command(["bash", str(SCRIPT), *arguments], environment, log))
+        return self._jobs[-1]
+
+    def slow_down(self, seconds: float) -> None:
+        """Make each trial that begins from now on take so much longer."""
+        (self.root / "rules.json").write_text(json.dumps({"seconds": seconds}))
+
+    def events(self) -> list[dict[str, Any]]:
+        """What workers told of the trials they began, in order."""
+        path = self.root / "events"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def written(self, name: str) -> list[str]:
+        """What was asked of Slurm: the lines of `requeued`, `submitted`, `steps` or `modules`."""
+        path = self.root / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def records(self) -> list[Record]:
+        return read_records(Home(root=self.home).search("toy"))
+
+    def record_bytes(self) -> dict[str, bytes]:
+        """Every record, as it lies on disk."""
+        records = Home(root=self.home).search("toy").records()
+        return {trial_id: Path(str(path)).read_bytes() for trial_id, path in records.items()}
+
+    def processes(self) -> list[psutil.Process]:
+        """The processes of all jobs: batch shells, steps, Ray and drivers."""
+        return list(processes_with(FOLDER, str(self.root)))
+
+    def kill_node(self, name: str) -> None:
+        """Lose a node that runs no batch shell: each process of its steps."""
+        doomed = [process for process in self.processes() if _is_step_of(process, name)]
+        tell(iter(doomed), signal.SIGKILL)
+
+    def cancel(self) -> None:
+        """Tell every process of the job to end, batch shell, driver and steps, as `scancel JOB` does."""
+        (self.root / "cancelled").touch()
+        tell(iter(self.processes()), signal.SIGTERM)
+
+    def assert_nothing_is_left(self) -> None:
+        """No process of a job, nothing on the nodes, no token and nothing else of a job in the home."""
+        psutil.wait_procs(self.processes(), timeout=10)
+        assert [process.cmdline() for process in self.processes()] == []
+        assert list(self.temporary.iterdir()) == []
+        assert list(self.home.glob("slurm/*/*")) == []
+
+
+def ended(job: Command) -> tuple[int, str]:
+    """A job's exit code and output, once it has ended."""
+    return job.process.wait(timeout=_END_SECONDS), job.printed()
+
+
+def wait_for(job: Command, condition: Callable[[], Any]) -> None:
+    """Wait for what must come true while a job runs."""
+    deadline = time.monotonic() + _END_SECONDS
+    while not condition():
+        assert job.process.poll() is None, job.printed()
+        assert time.monotonic() < deadline, job.printed()
+        time.sleep(0.1)
+
+
+def near_limit(job: Command) -> None:
+    """Tell the batch shell, and nothing else, that the time limit is near."""
+    job.process.send_signal(signal.SIGUSR1)
+
+
+def address(printed: str) -> str:
+    """Where a job's cluster answers, by the job's output."""
+    found = re.search(r"Ray starts at (\S+);", printed)
+    assert found is not None, printed
+    return found[1]
+
+
+def _is_step_of(process: psutil.Process, node: str) -> bool:
+    with suppress(psutil.Error, OSError):
+        environment = process.environ()
+        return STEP in environment and environment.get(NODE) == node
+    return False
+
+
+def _may_pass(name: str) -> bool:
+    return name not in _NOT_OURS and not name.startswith(("LKCA_", "MLFLOW_", "SLURM_"))

@@ -1,0 +1,131 @@
+"""Places: the same laws for a folder on disk and for one in an object store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lkca_search.errors import SearchError
+from lkca_search.layout import Home, SearchFolder, write_atomically
+from lkca_search.paths import Place, RemotePath, find, open_place, remove_tree
+from lkca_search.records.record import read_records
+from tests.support.object_store import running_object_store
+from tests.support.records import make_record
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, running_object_store(patch) as url:
+        yield url
+
+
+@pytest.fixture(params=["disk", "object store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "disk":
+        return tmp_path
+    return open_place(request.getfixturevalue("bucket")) / request.node.name.replace("[", "-").replace("]", "")
+
+
+def test_what_is_written_is_read_and_found(place: Place) -> None:
+    file = place / "a" / "b.json"
+    assert not file.exists()
+    with pytest.raises(FileNotFoundError):
+        file.read_bytes()
+    for content in (b"one", b"two"):
+        write_atomically(file, content)
+        assert (file.exists(), file.read_bytes(), file.read_text()) == (True, content, content.decode())
+    assert (file.name, file.parent.name, file.parent / "b.json") == ("b.json", "a", file)
+    assert find(place, "*/*.json") == [file]
+    file.unlink()
+    assert not file.exists()
+    file.unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        file.unlink()
+
+
+def test_a_pattern_matches_part_by_part_and_in_order(place: Place) -> None:
+    for path in ("b/1/x.json", "a/2/x.json", "a/1/y.json", "a/x.json", "a/1/z/x.json"):
+        write_atomically(place / path, b"")
+    assert find(place, "*/*/x.json") == [place / "a/2/x.json", place / "b/1/x.json"]
+    assert find(place, "*") == [place / "a", place / "b"]
+    assert find(place, "a/*") == [place / "a/1", place / "a/2", place / "a/x.json"]
+    assert find(place, "a/*.json") == [place / "a/x.json"]
+    assert find(place / "nowhere", "*") == find(place / "nowhere", "*/*") == []
+
+
+def test_a_folder_is_found_though_nothing_is_in_it(place: Place) -> None:
+    (place / "trials" / "cell" / "0").mkdir(parents=True)
+    assert find(place, "*/*/*") == [place / "trials/cell/0"]
+    remove_tree(place / "trials")
+    remove_tree(place / "trials")
+    assert find(place, "*/*/*") == []
+
+
+def test_a_place_is_opened_again_by_what_it_prints(place: Place) -> None:
+    assert open_place(str(place / "a")) == place / "a"
+
+
+def test_a_search_finds_its_records_and_attempts(place: Place) -> None:
+    folder = Home(root=place).search("made")
+    records = [make_record(number, attempt=number + 1) for number in range(3)]
+    for record in records:
+        path = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt) / "record.json"
+        write_atomically(path, record.model_dump_json().encode())
+    folder.trial("cell/7").attempt(driver=4, attempt=2).mkdir(parents=True)
+    assert read_records(folder) == records
+    assert folder.drivers() == {**{record.trial_id: record.driver for record in records}, "cell/7": 4}
+    (attempt,) = folder.trial("cell/7").attempts()
+    assert attempt.name == "attempt-0004-0002"
+
+
+def test_trials_lie_in_the_storage_that_the_spec_names(place: Place, tmp_path: Path) -> None:
+    folder = Home(root=tmp_path / "home").search("made")
+    write_atomically(folder.spec, f'{{"storage": "{place}"}}'.encode())
+    stored = Home(root=tmp_path / "home").search("made")
+    assert (stored.root, stored.trials) == (folder.root, place / "made" / "trials")
+    assert folder.trials == folder.root / "trials"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("file:///shared/x", "/shared/x"), ("file://localhost/shared", "/shared"), ("/shared", "/shared"), ("a/b", "a/b")],
+)
+def test_a_path_may_be_written_as_a_url(text: str, path: str) -> None:
+    assert open_place(text) == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("http://host/path", "a place is a path, file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; got 'http:"),
+        ("s3:///path", "got 's3:///path'"),
+        ("s3://key:secret@bucket/path", "a secret has its place in the environment"),
+        ("s3://bucket/path?no_such_option=1", "got 's3://bucket/path.no_such_option=1': "),
+    ],
+)
+def test_a_url_that_names_no_place_is_refused(url: str, rule: str) -> None:
+    with pytest.raises(SearchError, match=rule) as caught:
+        open_place(url)
+    assert "key:" not in str(caught.value)
+
+
+def test_a_home_in_an_object_store_has_its_images_on_the_machine_and_its_mlflow_on_a_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bucket: str
+) -> None:
+    path, _, options = bucket.partition("?")
+    monkeypatch.setenv("LKCA_SEARCH_HOME", f"{path}/lkca?{options}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    home = Home.from_environment()
+    assert isinstance(home.root, RemotePath)
+    assert str(home.search("x").root) == f"{path}/lkca/searches/x?{options}"
+    assert home.datasets == tmp_path / "lkca-search" / "datasets"
+    with pytest.raises(
+        SearchError, match="MLflow's own store is a database on disk, and the home is s3://searches/lkca"
+    ):
+        _ = home.mlflow_database
+    monkeypatch.setenv("LKCA_SEARCH_CACHE", str(tmp_path / "nvme"))
+    assert home.datasets == tmp_path / "nvme"
+
+
+def test_folders_are_equal_where_their_places_are(place: Place) -> None:
+    assert SearchFolder(root=place / "x") == SearchFolder(root=open_place(str(place / "x")))
