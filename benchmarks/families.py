@@ -20,17 +20,17 @@ from rich.console import Console
 from rich.table import Table
 
 from lkca_search.models.registry import FAMILIES
-from lkca_search.records.record import Facts, Result
+from lkca_search.records.record import Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import DataSection, TrainingSection
-from lkca_search.training.assembly import DataPlace, choose_device, open_training
+from lkca_search.training.assembly import DataDirs, choose_device, open_training
 
 CHANCE = 0.1
 
 
-def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[Facts, list[Result]]:
+def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[TrialMetadata, list[Result]]:
     """Train one family; return its facts and its results, one an epoch."""
     spec = TrialSpec(
         data=DataSection(dataset="cifar10", scale_validation=True, augment=("crop", "flip")),
@@ -41,7 +41,7 @@ def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[Facts,
         split_seed=0,
     )
     data_dir = os.environ.get("LKCA_DATA_DIR")
-    place = DataPlace(cache=cache, data_dir=Path(data_dir) if data_dir else None)
+    place = DataDirs(cache=cache, data_dir=Path(data_dir) if data_dir else None)
     facts, training = open_training(spec, place, device=choose_device(options.gpu))
     return facts, list(training.results())
 

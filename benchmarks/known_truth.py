@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console

@@ -26,7 +26,7 @@ from lkca_search.records.record import read_records
 from lkca_search.records.rounds import round_file
 from lkca_search.report.files import PAGE
 from tests.support.records import make_result
-from tests.support.search_results import law, make_material
+from tests.support.search_results import law, make_search_results
 
 FAMILIES = ("lkca", "vit", "convmixer", "resnet")
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -37,16 +37,16 @@ MOST_SECONDS, MOST_BYTES = 60.0, 15_000_000
 def leave_search(folder: SearchFolder, num_trials: int) -> None:
     """Leave the records of a search of so many trials, its round and its replicates."""
     a_cell = num_trials // (len(FAMILIES) * len(FRACTIONS))
-    material = make_material(
+    search_results = make_search_results(
         law(lead=0.01), families=FAMILIES, fractions=FRACTIONS, trials=a_cell, search={"trials_per_cell": a_cell}
     )
     assert isinstance(folder.root, Path)
     (folder.root / "rounds").mkdir(parents=True)
-    folder.root.joinpath("spec.json").write_text(material.spec.model_dump_json(by_alias=True))
-    for sealed in material.rounds:
+    folder.root.joinpath("spec.json").write_text(search_results.spec.model_dump_json(by_alias=True))
+    for sealed in search_results.rounds:
         (folder.root / "rounds" / round_file(sealed.number)).write_text(sealed.model_dump_json())
     curve = tuple(make_result(step, 0.5 + step / 1000) for step in range(1, NUM_RESULTS))
-    for record in (*material.trials, *material.replicates):
+    for record in (*search_results.trials, *search_results.replicates):
         whole = record.model_copy(update={"curve": (*curve, record.curve[-1])})
         attempt = folder.root / "trials" / record.trial_id / "attempt-0001-0001"
         attempt.mkdir(parents=True)

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from lkca_search.models.networks.backends import attention_matrix, fastest_view, mix_tokens
+from lkca_search.models.networks.backends import attention_matrix, fastest_backend, mix_tokens
 from lkca_search.models.networks.grid import Grid
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.models.registry import build_model
@@ -38,7 +38,7 @@ MOST_PUBLISHED, MOST_OTHERS = 4000, 400
 
 
 def auto(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
-    return mix_tokens(value, kernel, grid, fastest_view(kernel, grid, value))
+    return mix_tokens(value, kernel, grid, fastest_backend(kernel, grid, value))
 
 
 def published(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
@@ -137,7 +137,7 @@ def map_table(options: argparse.Namespace) -> Table:
                 times, guessed = map_times(batch, side, size, options)
                 best = min(taken for name, taken in times.items() if name != "auto")
                 value = torch.empty(1, side * side, options.channels, dtype=getattr(torch, options.dtype))
-                view = fastest_view(torch.empty(1, size, size), (side, side), value)
+                view = fastest_backend(torch.empty(1, size, size), (side, side), value)
                 figures = [("~" if name in guessed else "") + f"{times[name]:.3g}" for name in MAPS]
                 ratios = [f"{times['auto'] / best:.2f}", f"{times['published'] / times['auto']:.1f}"]
                 table.add_row(str(batch), f"{side}x{side}", str(size), *figures, view, *ratios)

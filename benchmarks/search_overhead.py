@@ -71,19 +71,19 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     """Search with this package."""
     from lkca_search.layout import Home
     from lkca_search.records.record import read_records
-    from lkca_search.search.run import Surroundings, launch
+    from lkca_search.search.run import RunContext, run_search
     from lkca_search.spec.space_file import read_space_file
     from lkca_search.tracking.tracker import Tracker
-    from lkca_search.training.assembly import DataPlace
+    from lkca_search.training.assembly import DataDirs
 
     path = root / "overhead.yaml"
     path.write_text(SPACE.format(draws=list(range(cells)), trials=num_trials // cells))
     home = Home(root=root)
     folder = home.search("overhead")
-    place = DataPlace(cache=home.datasets, data_dir=None)
+    place = DataDirs(cache=home.datasets, data_dir=None)
     begun = time.time()
-    around = Surroundings(home=home, place=place, console=Tracker(), num_cpus=SLOTS)
-    launch(read_space_file(path, ()), folder, around)
+    context = RunContext(home=home, place=place, console=Tracker(), num_cpus=SLOTS)
+    run_search(read_space_file(path, ()), folder, context)
     ended = time.time()
     records = sorted(read_records(folder), key=lambda record: record.finished)
     assert {record.state for record in records} == {"COMPLETE"}, records[0].error
@@ -101,12 +101,12 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
     from lkca_search.records.trial import TrialSpec
     from lkca_search.spec.configuration import Configuration
     from lkca_search.spec.space_file import read_space_file
-    from lkca_search.training.assembly import DataPlace, open_train_images, open_training
+    from lkca_search.training.assembly import DataDirs, open_train_images, open_training
 
     path = root / "overhead.yaml"
     path.write_text(SPACE.format(draws=[0], trials=num_trials))
     spec = read_space_file(path, ()).spec
-    place = DataPlace(cache=root / "datasets", data_dir=None)
+    place = DataDirs(cache=root / "datasets", data_dir=None)
     open_train_images(spec.data, place)
     fixed = {name: domain.value for name, domain in spec.parameters.items() if hasattr(domain, "value")}
 

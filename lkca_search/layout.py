@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkca_search.errors import SearchError
-from lkca_search.paths import Place, RemotePath, find, open_place
+from lkca_search.paths import AnyPath, RemotePath, find, parse_path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
@@ -17,7 +17,7 @@ _RECORD = "record.json"
 _REPLICATE = "draw=*,seed=*"
 
 
-def write_atomically(path: Place, content: bytes) -> None:
+def write_atomically(path: AnyPath, content: bytes) -> None:
     """Write a file so that a reader sees all of it or none, and so that it is durable on return.
 
     On disk that is under another name, flushed and moved into place; an object store has no half of a file.
@@ -54,13 +54,13 @@ def check_name(name: str) -> None:
 class Home:
     """The folder that holds every search of a user: LKCA_SEARCH_HOME, a path or a URL, by default ./lkca_runs."""
 
-    root: Place
+    root: AnyPath
     """An absolute path, or a place in an object store."""
 
     @classmethod
     def from_environment(cls) -> "Home":
         """The home that LKCA_SEARCH_HOME names."""
-        root = open_place(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
+        root = parse_path(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
         return cls(root=root.absolute() if isinstance(root, Path) else root)
 
     @property
@@ -111,14 +111,14 @@ class Home:
 class SearchFolder:
     """The folder of one search: its spec, its ledger, its trials and its tables."""
 
-    root: Place
+    root: AnyPath
     """A place that ends in the search's name."""
-    storage: Place | None = None
+    storage: AnyPath | None = None
     """Where the trials lie, if not in `root`: a place that ends in the search's name, too."""
 
     def stored_at(self, storage: str | None) -> "SearchFolder":
         """The same folder with its trials in a storage, a path or URL that holds those of many searches."""
-        return SearchFolder(root=self.root, storage=None if storage is None else open_place(storage) / self.name)
+        return SearchFolder(root=self.root, storage=None if storage is None else parse_path(storage) / self.name)
 
     @property
     def name(self) -> str:
@@ -126,47 +126,47 @@ class SearchFolder:
         return self.root.name
 
     @property
-    def space_file(self) -> Place:
+    def space_file(self) -> AnyPath:
         """The space file as given by the latest driver."""
         return self.root / "space.yaml"
 
     @property
-    def spec(self) -> Place:
+    def spec(self) -> AnyPath:
         """The search spec, overrides applied, as JSON."""
         return self.root / "spec.json"
 
     @property
-    def specs(self) -> list[Place]:
+    def specs(self) -> list[AnyPath]:
         """Every copy of the spec: where the trials lie elsewhere, one is with them, and outlives this folder."""
         return [self.spec, *([self.storage / self.spec.name] if self.storage else [])]
 
     @property
-    def uid(self) -> Place:
+    def uid(self) -> AnyPath:
         """The search's unique id, by which its ledger and its MLflow runs are known to be its own."""
         return self.root / "uid"
 
     @property
-    def ledger_url(self) -> Place:
+    def ledger_url(self) -> AnyPath:
         """The URL of the ledger's database, without a password, where that is not SQLite in this folder."""
         return self.root / "ledger.url"
 
     @property
-    def trials(self) -> Place:
+    def trials(self) -> AnyPath:
         """The trial folders: trials/CELL/NUMBER."""
         return (self.storage or self.root) / "trials"
 
     @property
-    def rounds(self) -> Place:
+    def rounds(self) -> AnyPath:
         """The sealed rounds of confirmation: rounds/0001.json."""
         return (self.storage or self.root) / "rounds"
 
     @property
-    def exhausted(self) -> Place:
+    def exhausted(self) -> AnyPath:
         """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
         return (self.storage or self.root) / "exhausted"
 
     @property
-    def ray(self) -> Place:
+    def ray(self) -> AnyPath:
         """Ray's own state: disposable."""
         return (self.storage or self.root) / "ray"
 
@@ -174,12 +174,12 @@ class SearchFolder:
         """The folder of a trial or of a replicate, which lies in its trial's; the id is the path below `trials`."""
         return TrialFolder(trial_id=trial_id, root=self.trials / trial_id)
 
-    def records(self) -> dict[str, Place]:
+    def records(self) -> dict[str, AnyPath]:
         """The record of every finished trial, by its id, in one look however many there are."""
         found = find(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
         return {_trial_id(path.parent.parent): path for path in found}
 
-    def replicates(self) -> dict[str, Place]:
+    def replicates(self) -> dict[str, AnyPath]:
         """The record of every finished replicate, by its id."""
         found = find(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
         return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in found}
@@ -196,11 +196,11 @@ class TrialFolder:
 
     trial_id: str
     """The trial's id, CELL/NUMBER, or the replicate's."""
-    root: Place
+    root: AnyPath
     """A place that ends in the id."""
 
     @property
-    def record(self) -> Place | None:
+    def record(self) -> AnyPath | None:
         """The trial's record, in the folder of the attempt that finished it; None while the trial is unfinished.
 
         Of two, the later attempt's: a driver that was replaced, and did not know yet, may have left the other.
@@ -208,14 +208,14 @@ class TrialFolder:
         found = find(self.root, f"{_ATTEMPT}/{_RECORD}")
         return found[-1] if found else None
 
-    def attempt(self, *, driver: int, attempt: int) -> Place:
+    def attempt(self, *, driver: int, attempt: int) -> AnyPath:
         """The folder that one attempt under one driver writes its checkpoints to."""
         return self.root / f"attempt-{driver:04d}-{attempt:04d}"
 
-    def attempts(self) -> list[Place]:
+    def attempts(self) -> list[AnyPath]:
         """The folders of all attempts so far, in order."""
         return find(self.root, _ATTEMPT)
 
 
-def _trial_id(path: Place) -> str:
+def _trial_id(path: AnyPath) -> str:
     return f"{path.parent.name}/{path.name}"

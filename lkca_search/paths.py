@@ -107,23 +107,23 @@ class RemotePath:
                 yield self / "/".join(names)
 
 
-Place = Path | RemotePath
+AnyPath = Path | RemotePath
 """A file or folder, on disk or in an object store."""
 
 
-def open_place(text: str) -> Place:
+def parse_path(text: str) -> AnyPath:
     """The place that a path or URL names; SearchError for a URL that names none."""
     if text.startswith("file://"):
         return Path(text.removeprefix("file://").removeprefix("localhost"))
     return RemotePath.parse(text) if "://" in text else Path(text)
 
 
-def find(folder: Place, pattern: str) -> list[Place]:
+def find(folder: AnyPath, pattern: str) -> list[AnyPath]:
     """What a folder has that matches a pattern of names, in order."""
-    return sorted(cast(Iterator[Place], folder.glob(pattern)), key=str)
+    return sorted(cast(Iterator[AnyPath], folder.glob(pattern)), key=str)
 
 
-def remove_tree(folder: Place) -> None:
+def remove_tree(folder: AnyPath) -> None:
     """Remove a folder and all in it, as far as that can be done."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)

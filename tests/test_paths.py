@@ -7,7 +7,7 @@ import pytest
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder, write_atomically
-from lkca_search.paths import Place, RemotePath, find, open_place, remove_tree
+from lkca_search.paths import AnyPath, RemotePath, find, parse_path, remove_tree
 from lkca_search.records.record import read_records
 from tests.support.object_store import running_object_store
 from tests.support.records import make_record
@@ -20,13 +20,13 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture(params=["disk", "object store"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
     if request.param == "disk":
         return tmp_path
-    return open_place(request.getfixturevalue("bucket")) / request.node.name.replace("[", "-").replace("]", "")
+    return parse_path(request.getfixturevalue("bucket")) / request.node.name.replace("[", "-").replace("]", "")
 
 
-def test_what_is_written_is_read_and_found(place: Place) -> None:
+def test_what_is_written_is_read_and_found(place: AnyPath) -> None:
     file = place / "a" / "b.json"
     assert not file.exists()
     with pytest.raises(FileNotFoundError):
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_and_found(place: Place) -> None:
         file.unlink()
 
 
-def test_a_pattern_matches_part_by_part_and_in_order(place: Place) -> None:
+def test_a_pattern_matches_part_by_part_and_in_order(place: AnyPath) -> None:
     for path in ("b/1/x.json", "a/2/x.json", "a/1/y.json", "a/x.json", "a/1/z/x.json"):
         write_atomically(place / path, b"")
     assert find(place, "*/*/x.json") == [place / "a/2/x.json", place / "b/1/x.json"]
@@ -53,7 +53,7 @@ def test_a_pattern_matches_part_by_part_and_in_order(place: Place) -> None:
     assert find(place / "nowhere", "*") == find(place / "nowhere", "*/*") == []
 
 
-def test_a_folder_is_found_though_nothing_is_in_it(place: Place) -> None:
+def test_a_folder_is_found_though_nothing_is_in_it(place: AnyPath) -> None:
     (place / "trials" / "cell" / "0").mkdir(parents=True)
     assert find(place, "*/*/*") == [place / "trials/cell/0"]
     remove_tree(place / "trials")
@@ -61,11 +61,11 @@ def test_a_folder_is_found_though_nothing_is_in_it(place: Place) -> None:
     assert find(place, "*/*/*") == []
 
 
-def test_a_place_is_opened_again_by_what_it_prints(place: Place) -> None:
-    assert open_place(str(place / "a")) == place / "a"
+def test_a_place_is_opened_again_by_what_it_prints(place: AnyPath) -> None:
+    assert parse_path(str(place / "a")) == place / "a"
 
 
-def test_a_search_finds_its_records_and_attempts(place: Place) -> None:
+def test_a_search_finds_its_records_and_attempts(place: AnyPath) -> None:
     folder = Home(root=place).search("made")
     records = [make_record(number, attempt=number + 1) for number in range(3)]
     for record in records:
@@ -78,7 +78,7 @@ def test_a_search_finds_its_records_and_attempts(place: Place) -> None:
     assert attempt.name == "attempt-0004-0002"
 
 
-def test_trials_lie_in_the_storage_that_the_spec_names(place: Place, tmp_path: Path) -> None:
+def test_trials_lie_in_the_storage_that_the_spec_names(place: AnyPath, tmp_path: Path) -> None:
     folder = Home(root=tmp_path / "home").search("made")
     write_atomically(folder.spec, f'{{"storage": "{place}"}}'.encode())
     stored = Home(root=tmp_path / "home").search("made")
@@ -91,7 +91,7 @@ def test_trials_lie_in_the_storage_that_the_spec_names(place: Place, tmp_path: P
     [("file:///shared/x", "/shared/x"), ("file://localhost/shared", "/shared"), ("/shared", "/shared"), ("a/b", "a/b")],
 )
 def test_a_path_may_be_written_as_a_url(text: str, path: str) -> None:
-    assert open_place(text) == Path(path)
+    assert parse_path(text) == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_path_may_be_written_as_a_url(text: str, path: str) -> None:
 )
 def test_a_url_that_names_no_place_is_refused(url: str, rule: str) -> None:
     with pytest.raises(SearchError, match=rule) as caught:
-        open_place(url)
+        parse_path(url)
     assert "key:" not in str(caught.value)
 
 
@@ -127,5 +127,5 @@ def test_a_home_in_an_object_store_has_its_images_on_the_machine_and_its_mlflow_
     assert home.datasets == tmp_path / "nvme"
 
 
-def test_folders_are_equal_where_their_places_are(place: Place) -> None:
-    assert SearchFolder(root=place / "x") == SearchFolder(root=open_place(str(place / "x")))
+def test_folders_are_equal_where_their_places_are(place: AnyPath) -> None:
+    assert SearchFolder(root=place / "x") == SearchFolder(root=parse_path(str(place / "x")))

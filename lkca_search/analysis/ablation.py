@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lkca_search.analysis.scores import PERCENT
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES
 from lkca_search.analysis.stats.estimate import LEVEL, Estimate
 from lkca_search.analysis.stats.replicates import ROUND_OFF
 from lkca_search.analysis.stats.student import standard_error, student_mean, t_quantile
 from lkca_search.records.record import Record, State
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
 
 MOST_LEVELS = 8
@@ -29,7 +29,7 @@ FEWEST_BLOCKS = 2
 Block = tuple[tuple[str, Scalar], ...]
 
 
-class Level(Value):
+class Level(FrozenModel):
     """A value of a name, or a bin of them."""
 
     label: str
@@ -37,7 +37,7 @@ class Level(Value):
     """Its place among the levels, from the smallest."""
 
 
-class Effect(Value):
+class Effect(FrozenModel):
     """What one level of a name does in one family, in points of validation accuracy."""
 
     family: str
@@ -51,7 +51,7 @@ class Effect(Value):
     num_trials: int
 
 
-class Field(Value):
+class Field(FrozenModel):
     """One field of a name x images heat map, in percent of validation accuracy."""
 
     family: str
@@ -65,7 +65,7 @@ class Field(Value):
     num_trials: int
 
 
-class Optimum(Value):
+class Optimum(FrozenModel):
     """Where the best value of a name lies at one size of the data."""
 
     family: str
@@ -92,10 +92,10 @@ class Ablation:
     optima: tuple[Optimum, ...]
 
 
-def ablations(material: Material, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
+def ablations(results: SearchResults, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
     """Every name that takes at least two values in a family's complete trials, family by family."""
-    names = [name for name in (*material.spec.factors, *material.spec.parameters) if name not in SUBSET_NAMES]
-    complete = [record for record in material.trials if record.state is State.COMPLETE and record.facts]
+    names = [name for name in (*results.spec.factors, *results.spec.parameters) if name not in SUBSET_NAMES]
+    complete = [record for record in results.trials if record.state is State.COMPLETE and record.facts]
     families = dict.fromkeys(record.spec.configuration.family for record in complete)
     return tuple(
         found
@@ -104,7 +104,7 @@ def ablations(material: Material, *, generator: np.random.Generator) -> tuple[Ab
         if name != "family"
         and (
             found := _ablation(
-                material,
+                results,
                 family,
                 name,
                 [record for record in complete if record.spec.configuration.family == family],
@@ -115,7 +115,7 @@ def ablations(material: Material, *, generator: np.random.Generator) -> tuple[Ab
 
 
 def _ablation(
-    material: Material, family: str, name: str, trials: Sequence[Record], generator: np.random.Generator
+    results: SearchResults, family: str, name: str, trials: Sequence[Record], generator: np.random.Generator
 ) -> Ablation | None:
     given = [record for record in trials if getattr(record.spec.configuration, name) is not None]
     values = [getattr(record.spec.configuration, name) for record in given]
@@ -124,14 +124,14 @@ def _ablation(
     placed = _levels(values)
     levels = tuple(sorted({level.place: level for level in placed}.values(), key=lambda level: level.place))
     pairs = list(zip(given, placed, strict=True))
-    base = _label(material.base[name]) if name in material.base else None
+    base = _label(results.base[name]) if name in results.base else None
     reference = next((level for level in levels if level.label == base), levels[0])
     return Ablation(
         family=family,
         name=name,
         levels=levels,
         reference=reference,
-        effects=tuple(_effects(material, family, name, levels, reference, pairs)),
+        effects=tuple(_effects(results, family, name, levels, reference, pairs)),
         fields=tuple(_fields(family, name, pairs)),
         optima=tuple(_optima(family, name, levels, pairs, generator)),
     )
@@ -156,14 +156,14 @@ def _label(value: Scalar) -> str:
 
 
 def _effects(
-    material: Material,
+    results: SearchResults,
     family: str,
     name: str,
     levels: Sequence[Level],
     reference: Level,
     pairs: Sequence[tuple[Record, Level]],
 ) -> Iterator[Effect]:
-    means = _block_means(material, name, pairs)
+    means = _block_means(results, name, pairs)
     compared = [found for found in means.values() if len(found) > 1]
     for level in levels:
         own = [found for found in compared if level.place in found]
@@ -182,11 +182,11 @@ def _effects(
 
 
 def _block_means(
-    material: Material, name: str, pairs: Sequence[tuple[Record, Level]]
+    results: SearchResults, name: str, pairs: Sequence[tuple[Record, Level]]
 ) -> Mapping[Block, dict[int, float]]:
     """Mean accuracy of each level in each block."""
     cells = {
-        cell.key: tuple((key, value) for key, value in cell.levels.items() if key != name) for cell in material.cells
+        cell.key: tuple((key, value) for key, value in cell.levels.items() if key != name) for cell in results.cells
     }
     found: dict[Block, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record, level in pairs:

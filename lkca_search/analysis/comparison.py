@@ -6,7 +6,7 @@ import numpy as np
 
 from lkca_search.analysis.contrasts import Contrast, contrast, has_a_pair
 from lkca_search.analysis.scores import CellScores, round_scores
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 
@@ -23,7 +23,7 @@ class Comparison:
     """Cells of either that were not compared, and why."""
 
 
-def compare(a: Material, b: Material) -> Comparison:
+def compare(a: SearchResults, b: SearchResults) -> Comparison:
     """Compare the latest rounds of two searches, replicates paired by draw and seed.
 
     A pair must have trained on the same images with the same seed, as searches of one seed do, and both must have been
@@ -53,21 +53,21 @@ def compare(a: Material, b: Material) -> Comparison:
     return Comparison(contrasts=found, left_out=tuple(left_out))
 
 
-def _latest(material: Material) -> Round:
-    if not material.rounds:
-        raise SearchError(f"search {material.name!r} is not confirmed: there is no test accuracy to compare")
-    return material.rounds[-1]
+def _latest(results: SearchResults) -> Round:
+    if not results.rounds:
+        raise SearchError(f"search {results.name!r} is not confirmed: there is no test accuracy to compare")
+    return results.rounds[-1]
 
 
-def _trained_on(material: Material) -> dict[_Place, tuple[str, int]]:
+def _trained_on(results: SearchResults) -> dict[_Place, tuple[str, int]]:
     """Images and seed of each replicate."""
-    names = material.compared_cells
+    names = results.compared_cells
     return {
         (names[record.cell].key, record.replicate.draw, record.replicate.seed): (
             record.facts.subset_hash,
             record.spec.seed,
         )
-        for record in material.replicates
+        for record in results.replicates
         if record.replicate and record.facts
     }
 

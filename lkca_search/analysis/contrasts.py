@@ -7,13 +7,13 @@ import numpy as np
 
 from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import Variant
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Refusal
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate, NotEstimable
 from lkca_search.analysis.stats.holm import holm
 from lkca_search.analysis.stats.improvement import Improvement, probability_of_improvement
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.power import Advice, advise
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 Verdict = Literal["ahead", "behind", "undecided", "untested"]
 """Of the reference: its mean is higher or lower and the corrected p is at most 0.05; neither; or too few draws."""
@@ -21,7 +21,7 @@ RESOLVED = 0.5
 """The difference, in points of accuracy, that advice on more draws is about."""
 
 
-class Contrast(Value):
+class Contrast(FrozenModel):
     """The reference and another variant on the same images with the same seeds, in points of test accuracy."""
 
     reference: str
@@ -105,5 +105,5 @@ def _advice(ours: CellScores, theirs: CellScores, num_tested: int) -> Advice | N
     try:
         level = 1 - (1 - LEVEL) / max(num_tested, 1)
         return advise(ours.accuracies, theirs.accuracies, difference=RESOLVED, level=level)
-    except Refusal:
+    except NotEstimable:
         return None

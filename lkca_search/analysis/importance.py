@@ -7,10 +7,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.objectives import values
 from lkca_search.records.record import Record, State
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 
 EVALUATOR = "fANOVA"
@@ -20,7 +20,7 @@ FEWEST_TRIALS = 10
 """Complete trials of a cell below which nothing is said of importances."""
 
 
-class Importance(Value):
+class Importance(FrozenModel):
     """The importances of one cell, or why there are none."""
 
     cell: str
@@ -31,20 +31,20 @@ class Importance(Value):
     reason: str | None = None
 
 
-def importances(material: Material, *, seed: int) -> tuple[Importance, ...]:
+def importances(results: SearchResults, *, seed: int) -> tuple[Importance, ...]:
     """The importance of every searched name in every cell, on the leading metric."""
-    return tuple(_importance(material, cell.key, seed) for cell in material.cells)
+    return tuple(_importance(results, cell.key, seed) for cell in results.cells)
 
 
-def _importance(material: Material, cell: str, seed: int) -> Importance:
-    trials = [record for record in material.trials_of[cell] if record.state is State.COMPLETE]
-    names = _searched(material, trials)
+def _importance(results: SearchResults, cell: str, seed: int) -> Importance:
+    trials = [record for record in results.trials_of[cell] if record.state is State.COMPLETE]
+    names = _searched(results, trials)
     if len(trials) < FEWEST_TRIALS:
         reason = f"{len(trials)} complete trials, {FEWEST_TRIALS} are needed"
         return Importance(cell=cell, num_trials=len(trials), shares=(), reason=reason)
     if len(names) < 2:
         return Importance(cell=cell, num_trials=len(trials), shares=(), reason="fewer than two names were searched")
-    study = _study(material, trials, names)
+    study = _study(results, trials, names)
     evaluator = FanovaImportanceEvaluator(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -52,21 +52,21 @@ def _importance(material: Material, cell: str, seed: int) -> Importance:
     return Importance(cell=cell, num_trials=len(trials), shares=tuple(shares.items()))
 
 
-def _searched(material: Material, trials: Sequence[Record]) -> list[str]:
+def _searched(results: SearchResults, trials: Sequence[Record]) -> list[str]:
     """Names that every trial of a cell has, and not all with the same value."""
     found = []
-    for name, domain in material.spec.parameters.items():
+    for name, domain in results.spec.parameters.items():
         chosen = [getattr(record.spec.configuration, name) for record in trials]
         if not isinstance(domain, Fixed) and None not in chosen and len(set(chosen)) > 1:
             found.append(name)
     return found
 
 
-def _study(material: Material, trials: Sequence[Record], names: Sequence[str]) -> optuna.Study:
+def _study(results: SearchResults, trials: Sequence[Record], names: Sequence[str]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search = material.spec.search
+    search = results.spec.search
     study = optuna.create_study(direction=search.goals[0], storage=optuna.storages.InMemoryStorage())
-    distributions = {name: _distribution(material.spec.parameters[name]) for name in names}
+    distributions = {name: _distribution(results.spec.parameters[name]) for name in names}
     for record in trials:
         params = {name: getattr(record.spec.configuration, name) for name in names}
         value = values(record, search)[0]

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lkca_search.analysis.scores import PERCENT
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 Price = Literal["num_parameters", "flops", "num_train_images"]
 
 
-class Offer(Value):
+class Offer(FrozenModel):
     """One complete trial: an accuracy, and what it costs."""
 
     family: str
@@ -24,7 +24,7 @@ class Offer(Value):
     """Of one image's forward pass."""
 
 
-def offers(material: Material) -> tuple[Offer, ...]:
+def offers(results: SearchResults) -> tuple[Offer, ...]:
     """Every complete trial, by size and family."""
     found = [
         Offer(
@@ -35,7 +35,7 @@ def offers(material: Material) -> tuple[Offer, ...]:
             num_parameters=record.facts.num_parameters,
             flops=record.facts.flops,
         )
-        for record in _complete(material.trials)
+        for record in _complete(results.trials)
         if record.facts
     ]
     return tuple(sorted(found, key=lambda offer: (offer.num_train_images, offer.family, offer.trial_id)))

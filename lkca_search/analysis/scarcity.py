@@ -10,7 +10,7 @@ from lkca_search.analysis.curves.learning_curve import LearningCurve, Point, lea
 from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import Variant
-from lkca_search.analysis.stats.estimate import Estimate, Refusal
+from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.seeds import derive_seed
 
 
@@ -20,7 +20,7 @@ class VariantCurve:
 
     variant: Variant
     points: tuple[Point, ...]
-    law: PowerLaw | Refusal
+    law: PowerLaw | NotEstimable
     """The law through the points, or why there is none."""
 
 
@@ -29,11 +29,11 @@ class CurveContrast:
     """The reference's curve against another's; each number, or why it cannot be had."""
 
     other: Variant
-    ratio: DataEfficiency | Refusal
+    ratio: DataEfficiency | NotEstimable
     """How many times the images of the reference the other needs for the same error."""
-    passing: Crossover | Refusal
+    passing: Crossover | NotEstimable
     """Where the lead passes from one to the other."""
-    exponents: Estimate | Refusal
+    exponents: Estimate | NotEstimable
     """gamma of the reference less that of the other."""
 
 
@@ -65,29 +65,29 @@ def scarcity(scores: RoundScores, reference: Variant, *, seed: int) -> Scarcity:
 
 
 def _curve(variant: Variant, curve: LearningCurve, seed: int) -> VariantCurve:
-    law: PowerLaw | Refusal
+    law: PowerLaw | NotEstimable
     try:
         law = fit_power_law(curve, generator=_generator(seed, variant))
-    except Refusal as refusal:
+    except NotEstimable as refusal:
         law = refusal
     return VariantCurve(variant=variant, points=curve.points(), law=law)
 
 
 def _contrast(ours: LearningCurve, other: Variant, theirs: LearningCurve, seed: int) -> CurveContrast:
-    ratio: DataEfficiency | Refusal
-    passing: Crossover | Refusal
-    exponents: Estimate | Refusal
+    ratio: DataEfficiency | NotEstimable
+    passing: Crossover | NotEstimable
+    exponents: Estimate | NotEstimable
     try:
         ratio = data_efficiency(ours, theirs, generator=_generator(seed, other))
-    except Refusal as refusal:
+    except NotEstimable as refusal:
         ratio = refusal
     try:
         passing = crossover(ours, theirs, generator=_generator(seed, other))
-    except Refusal as refusal:
+    except NotEstimable as refusal:
         passing = refusal
     try:
         exponents = compare_exponents(ours, theirs, generator=_generator(seed, other))
-    except Refusal as refusal:
+    except NotEstimable as refusal:
         exponents = refusal
     return CurveContrast(other=other, ratio=ratio, passing=passing, exponents=exponents)
 

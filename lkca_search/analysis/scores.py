@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lkca_search.analysis.search_results import Material, Variant
+from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.records.record import State
 from lkca_search.records.rounds import Pick, Round
@@ -67,10 +67,10 @@ class RoundScores:
         return next(found, None)
 
 
-def round_scores(material: Material, sealed: Round) -> RoundScores:
+def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
     """Gather the scores of a round; of the configurations of a cell those of the best."""
-    replicates = {record.trial_id: record for record in material.replicates}
-    names = {key: cell.key for key, cell in material.compared_cells.items()}
+    replicates = {record.trial_id: record for record in results.replicates}
+    names = {key: cell.key for key, cell in results.compared_cells.items()}
     best: dict[str, list[Pick]] = {}
     for pick in sealed.picks:
         if pick.rank == 1:
@@ -86,13 +86,13 @@ def round_scores(material: Material, sealed: Round) -> RoundScores:
                 place = places[replication.draw], replication.seed
                 found = record.test.accuracy, record.curve[-1].val_accuracy
                 scores[names[pick.cell]][:, *place] = [PERCENT * accuracy for accuracy in found]
-    sizes = {names[record.cell]: record.facts.num_train_images for record in material.replicates if record.facts}
+    sizes = {names[record.cell]: record.facts.num_train_images for record in results.replicates if record.facts}
     return RoundScores(
         round=sealed,
         cells=tuple(
             CellScores(
                 cell=name,
-                variant=material.variants[picks[0].cell],
+                variant=results.variants[picks[0].cell],
                 num_train_images=sizes[name],
                 picks=tuple(picks),
                 accuracies=scores[name][0],

@@ -27,7 +27,7 @@ class Variant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class SearchResults:
     """A search's spec, records and rounds."""
 
     name: str
@@ -96,9 +96,9 @@ class Material:
         return sizes.pop() if len(sizes) == 1 else None
 
 
-def read_material(folder: SearchFolder) -> Material:
+def read_search_results(folder: SearchFolder) -> SearchResults:
     """Read all that a search has left so far, whether it runs or not."""
-    return Material(
+    return SearchResults(
         name=folder.name,
         spec=SearchSpec.model_validate_json(folder.spec.read_bytes()),
         trials=read_records(folder),

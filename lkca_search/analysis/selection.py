@@ -5,14 +5,14 @@ import statistics
 import numpy as np
 
 from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
 from lkca_search.analysis.stats.student import student_mean
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class Selection(Value):
+class Selection(FrozenModel):
     """One cell: the trial that was picked, and what its configuration is worth when trained again. All in percent."""
 
     cell: str
@@ -40,9 +40,9 @@ class Selection(Value):
         return self.picked - self.test.value
 
 
-def selections(material: Material, scores: RoundScores) -> tuple[Selection, ...]:
+def selections(results: SearchResults, scores: RoundScores) -> tuple[Selection, ...]:
     """The selection effect of every cell that has scores."""
-    picked = {record.trial_id: record for record in material.trials}
+    picked = {record.trial_id: record for record in results.trials}
     return tuple(
         Selection(
             cell=cell.cell,

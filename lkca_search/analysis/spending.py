@@ -4,15 +4,15 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 TOLERANCE = 0.02
 """Share by which the planned steps of cells of one size may differ."""
 
 
-class Spending(Value):
+class Spending(FrozenModel):
     """The trials of one cell."""
 
     cell: str
@@ -46,9 +46,9 @@ class Spending(Value):
         return 1 - self.steps / self.planned_steps if self.planned_steps else 0.0
 
 
-def spendings(material: Material) -> tuple[Spending, ...]:
+def spendings(results: SearchResults) -> tuple[Spending, ...]:
     """What each cell spent, in the order of the space file."""
-    found = [_spending(material, cell.key) for cell in material.cells]
+    found = [_spending(results, cell.key) for cell in results.cells]
     typical = {
         size: statistics.median(_planned_a_trial(each) for each in found if each.num_train_images == size)
         for size in {each.num_train_images for each in found}
@@ -59,16 +59,16 @@ def spendings(material: Material) -> tuple[Spending, ...]:
     )
 
 
-def _spending(material: Material, cell: str) -> Spending:
-    records = material.trials_of[cell]
+def _spending(results: SearchResults, cell: str) -> Spending:
+    records = results.trials_of[cell]
     states = Counter(record.state for record in records)
     last = [record.curve[-1] for record in records if record.curve]
     sizes = [record.facts.num_parameters for record in records if record.facts]
     return Spending(
         cell=cell,
-        variant=material.variants[cell].label,
-        num_train_images=material.num_train_images(cell),
-        budget=material.spec.search.trials_per_cell,
+        variant=results.variants[cell].label,
+        num_train_images=results.num_train_images(cell),
+        budget=results.spec.search.trials_per_cell,
         complete=states[State.COMPLETE],
         pruned=states[State.PRUNED],
         failed=states[State.FAIL],

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_front, show_standing, standing_view
+from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_front, show_status, status_view
 from lkca_search.cli.submit import AskedAddress, ask_cluster
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
@@ -50,36 +50,36 @@ def status(
             _watch(reader, every, json=json)
         except KeyboardInterrupt:
             return
-    standing = reader.read()
-    echo_json(standing) if json else show_standing(standing)
+    status = reader.read()
+    echo_json(status) if json else show_status(status)
 
 
 def _watch(reader: "SearchReader", seconds: float, *, json: bool) -> None:
     """Show how a search stands while a driver is at work: in place in a terminal, else one below the other."""
-    standing = reader.read()
+    status = reader.read()
     if not json and sys.stdout.isatty():
         with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
-            while standing.is_driven:
-                live.update(standing_view(standing), refresh=True)
+            while status.is_driven:
+                live.update(status_view(status), refresh=True)
                 time.sleep(seconds)
-                standing = reader.read()
-    while standing.is_driven:
-        echo_json(standing) if json else show_standing(standing)
+                status = reader.read()
+    while status.is_driven:
+        echo_json(status) if json else show_status(status)
         time.sleep(seconds)
-        standing = reader.read()
+        status = reader.read()
 
 
 def list_searches(json: Json = False) -> None:
     """List the searches in LKCA_SEARCH_HOME."""
-    from lkca_search.search.state.status import search_standing
+    from lkca_search.search.state.status import search_status
 
-    standings = [search_standing(folder) for folder in Home.from_environment().searches()]
+    statuses = [search_status(folder) for folder in Home.from_environment().searches()]
     if json:
-        echo_json(standings)
+        echo_json(statuses)
         return
     rows = [
-        (standing.name, f"{standing.num_finished}/{standing.num_planned}", "running" if standing.is_driven else "")
-        for standing in standings
+        (status.name, f"{status.num_finished}/{status.num_planned}", "running" if status.is_driven else "")
+        for status in statuses
     ]
     echo_rows(("search", "finished", "driver"), rows)
 

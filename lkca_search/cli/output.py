@@ -14,19 +14,19 @@ from rich.text import Text
 
 from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import duration, human, plural
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 if TYPE_CHECKING:
-    from lkca_search.records.rounds import RoundStanding
-    from lkca_search.search.state.status import CellStanding, FrontTrial, SearchStanding
+    from lkca_search.records.rounds import RoundStatus
+    from lkca_search.search.state.status import CellStatus, FrontTrial, SearchStatus
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
-def echo_json(value: Value | Sequence[Value] | Sequence[str]) -> None:
+def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> None:
     """Print a value, or several, as JSON."""
-    plain = [item.model_dump(mode="json") if isinstance(item, Value) else item for item in _as_list(value)]
-    typer.echo(json.dumps(plain[0] if isinstance(value, Value) else plain, indent=1))
+    plain = [item.model_dump(mode="json") if isinstance(item, FrozenModel) else item for item in _as_list(value)]
+    typer.echo(json.dumps(plain[0] if isinstance(value, FrozenModel) else plain, indent=1))
 
 
 def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -34,29 +34,29 @@ def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     _print(_table([Column(name, overflow="fold") for name in header], rows))
 
 
-def show_standing(standing: "SearchStanding") -> None:
+def show_status(status: "SearchStatus") -> None:
     """Print a search's table of cells."""
-    _print(standing_view(standing))
+    _print(status_view(status))
 
 
-def standing_view(standing: "SearchStanding") -> RenderableType:
+def status_view(status: "SearchStatus") -> RenderableType:
     """A search's table of cells. A column that would be empty in every cell is left out, so that the rest fits."""
-    rows = [_cell_row(cell) for cell in standing.cells]
+    rows = [_cell_row(cell) for cell in status.cells]
     shown = [i for i in range(len(_COLUMNS)) if i < 3 or any(row[i] for row in rows)]
     columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
-    state = f"running ({standing.driver})" if standing.is_driven else "not running"
-    if standing.is_driven and standing.seconds_left:
-        state += f", about {duration(standing.seconds_left)} left"
-    title = f"search {standing.name}: {standing.num_finished} of {standing.num_planned} trials finished, {state}"
-    better = "highest" if standing.goal == "maximize" else "lowest"
+    state = f"running ({status.driver})" if status.is_driven else "not running"
+    if status.is_driven and status.seconds_left:
+        state += f", about {duration(status.seconds_left)} left"
+    title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
+    better = "highest" if status.goal == "maximize" else "lowest"
     return Group(
-        Text(f"{title}; best by the {better} {standing.metric}"),
+        Text(f"{title}; best by the {better} {status.metric}"),
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
-        *(Text(_round_line(found)) for found in standing.rounds),
+        *(Text(_round_line(found)) for found in status.rounds),
     )
 
 
-def _round_line(found: "RoundStanding") -> str:
+def _round_line(found: "RoundStatus") -> str:
     """How far a round of confirmation has come."""
     done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
     failed = f", {found.failed} failed" if found.failed else ""
@@ -71,7 +71,7 @@ _COLUMNS = (
 )
 
 
-def _cell_row(cell: "CellStanding") -> tuple[str, ...]:
+def _cell_row(cell: "CellStatus") -> tuple[str, ...]:
     mark = "exhausted" if cell.exhausted else "plateau" if cell.at_plateau else ""
     return (
         cell.cell,
@@ -87,25 +87,25 @@ def _cell_row(cell: "CellStanding") -> tuple[str, ...]:
     )
 
 
-def _steps(cell: "CellStanding") -> str:
+def _steps(cell: "CellStatus") -> str:
     """Steps spent, and where trials ended early, those that were planned."""
     spent, planned = human(cell.steps), human(cell.planned_steps)
     return "" if not cell.planned_steps else spent if spent == planned else f"{spent}/{planned}"
 
 
-def show_what_next(standing: "SearchStanding") -> None:
+def show_what_next(status: "SearchStatus") -> None:
     """Print what to type once `run` has ended."""
-    replicates_left = standing.rounds[-1].num_left if standing.rounds else 0
-    for left, noun in ((standing.num_left, "trial"), (replicates_left, "replicate")):
+    replicates_left = status.rounds[-1].num_left if status.rounds else 0
+    for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
         if left:
             typer.echo(f"\n{plural(left, noun)} left: the same command continues")
     server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
     is_server = server.scheme in ("http", "https")  # whoever reads this may have another environment: a job's log
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
     typer.echo(f"\nbrowse   {browse}")
-    typer.echo(f"best     lkca-search best {standing.name}\nrerun    lkca-search rerun {standing.name}")
-    if not standing.num_left and not standing.rounds:
-        typer.echo(f"confirm  lkca-search confirm {standing.name}")
+    typer.echo(f"best     lkca-search best {status.name}\nrerun    lkca-search rerun {status.name}")
+    if not status.num_left and not status.rounds:
+        typer.echo(f"confirm  lkca-search confirm {status.name}")
 
 
 def show_front(front: Sequence["FrontTrial"], search: str) -> None:
@@ -154,5 +154,5 @@ def _print(view: RenderableType) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(view)
 
 
-def _as_list(value: Value | Sequence[Value] | Sequence[str]) -> Sequence[Value | str]:
-    return [value] if isinstance(value, Value) else value
+def _as_list(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> Sequence[FrozenModel | str]:
+    return [value] if isinstance(value, FrozenModel) else value

@@ -12,7 +12,7 @@ from lkca_search.report.values.numbers import human
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.planning.calibration import HeldOut, Measured, Pilot
+    from lkca_search.search.planning.calibration import CalibrationRun, HeldOut, Measured
     from lkca_search.search.planning.plan import Plan, PlannedCell
 
 
@@ -33,9 +33,9 @@ def plan(
     """Say what `run` would train, what that takes and how long; nothing is started."""
     space_file = read_space_file(space, overrides or ())
     from lkca_search.search.planning.plan import make_plan
-    from lkca_search.training.assembly import DataPlace, open_train_images
+    from lkca_search.training.assembly import DataDirs, open_train_images
 
-    place = DataPlace(cache=Home.from_environment().datasets, data_dir=data_dir())
+    place = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())
     with download_bars(quiet=json) as bars:
         open_train_images(space_file.spec.data, place, progress=bars)
     made = make_plan(
@@ -107,7 +107,7 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
     )
 
 
-def _show_pilot(pilot: "Pilot") -> None:
+def _show_pilot(pilot: "CalibrationRun") -> None:
     typer.echo(f"\ntimed on {pilot.device} in {pilot.seconds:.0f} s")
     header = ("family", "parameters", "FLOPs", "batch", "steps", "ms a step", "ms an evaluated image", "")
     rows = [_measured(measured, "fitted") for measured in pilot.fitted]

@@ -38,13 +38,13 @@ def report(
 
     Of a search that is not finished, or not confirmed, it says what is missing.
     """
-    from lkca_search.analysis.search_results import read_material
+    from lkca_search.analysis.search_results import read_search_results
     from lkca_search.report.content import make_report
     from lkca_search.report.files import write_report
 
     home = Home.from_environment()
     folder = home.started_search(name)
-    made_of = read_material(folder)
+    made_of = read_search_results(folder)
     made = make_report(made_of, round_number=round_number)
     paths = write_report(made, made_of, to or _own_folder(folder))
     if json:
@@ -62,11 +62,11 @@ def compare(
 ) -> None:
     """Compare two confirmed searches in every cell that both have: replicates paired by images and seed."""
     from lkca_search.analysis.comparison import compare as hold_against
-    from lkca_search.analysis.search_results import read_material
+    from lkca_search.analysis.search_results import read_search_results
     from lkca_search.report.sections.contrast_tables import comparison_table
 
     home = Home.from_environment()
-    found = hold_against(*(read_material(home.started_search(name)) for name in (one, other)))
+    found = hold_against(*(read_search_results(home.started_search(name)) for name in (one, other)))
     if json:
         _echo({"contrasts": [_contrast(each) for each in found.contrasts], "left_out": found.left_out})
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.data import data_dir, download_bars
-from lkca_search.cli.output import Json, echo_json, show_standing, show_what_next
+from lkca_search.cli.output import Json, echo_json, show_status, show_what_next
 from lkca_search.cli.progress import progress
 from lkca_search.cli.submit import AskedAddress, ask_cluster
 from lkca_search.errors import UserError
@@ -15,9 +15,9 @@ from lkca_search.layout import Home
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.run import Outcome, Surroundings
+    from lkca_search.search.run import RunContext, RunOutcome
     from lkca_search.tracking.tracker import Tracker
-    from lkca_search.training.assembly import DataPlace
+    from lkca_search.training.assembly import DataDirs
 
 Address = Annotated[str | None, typer.Option(help="Ray cluster; by default one of this machine's own.")]
 NumCpus = Annotated[int | None, typer.Option(min=1, help="Cores for a cluster of one's own.")]
@@ -55,17 +55,17 @@ def run(
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
     folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
-    from lkca_search.search.run import launch
+    from lkca_search.search.run import run_search
     from lkca_search.training.assembly import open_train_images
 
     place = _place(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
         open_train_images(space_file.spec.data, place, progress=bars)
     with progress(space_file.spec, folder, quiet=json) as console:
-        around = _surroundings(home, console, address, num_cpus, ledger)
-        outcome = launch(space_file, folder, around)
+        context = _surroundings(home, console, address, num_cpus, ledger)
+        outcome = run_search(space_file, folder, context)
     _conclude(outcome, json=json)
-    if not outcome.standing.is_answered:
+    if not outcome.status.is_answered:
         raise typer.Exit(1)
 
 
@@ -99,19 +99,19 @@ def confirm(
     with download_bars(quiet=json) as bars:
         open_test_images(spec.data, place, progress=bars)
     with progress(spec, folder, quiet=json) as console:
-        around = _surroundings(home, console, address, num_cpus)
-        outcome = train_replicates(folder, asked, around, new_round=new_round, unfinished=unfinished)
+        context = _surroundings(home, console, address, num_cpus)
+        outcome = train_replicates(folder, asked, context, new_round=new_round, unfinished=unfinished)
     _conclude(outcome, json=json)
-    if outcome.standing.rounds[-1].num_left:
+    if outcome.status.rounds[-1].num_left:
         raise typer.Exit(1)
 
 
 def _surroundings(
     home: Home, console: "Tracker", address: str | None, num_cpus: int | None, ledger: str | None = None
-) -> "Surroundings":
-    from lkca_search.search.run import Surroundings
+) -> "RunContext":
+    from lkca_search.search.run import RunContext
 
-    return Surroundings(
+    return RunContext(
         home=home,
         place=_place(home),
         console=console,
@@ -122,13 +122,13 @@ def _surroundings(
     )
 
 
-def _conclude(outcome: "Outcome", *, json: bool) -> None:
+def _conclude(outcome: "RunOutcome", *, json: bool) -> None:
     """Print how a search stands once its driver has ended, and what is not as it should be."""
     if json:
-        echo_json(outcome.standing)
+        echo_json(outcome.status)
     else:
-        show_standing(outcome.standing)
-        show_what_next(outcome.standing)
+        show_status(outcome.status)
+        show_what_next(outcome.status)
     if outcome.tracking_error is not None:
         missing = f"MLflow lacks at least {outcome.num_untracked} runs ({outcome.tracking_error})"
         typer.echo(f"{missing}; nothing is lost: the same command sends them", err=True)
@@ -148,18 +148,18 @@ def stop(
         flags = {"--now": now, "--no-wait": no_wait, "--json": json}
         ask_cluster(address, name, "stop", name, *(flag for flag, given in flags.items() if given))
     from lkca_search.search.driver.stopping import request_stop, wait_until_stopped
-    from lkca_search.search.state.status import search_standing
+    from lkca_search.search.state.status import search_status
 
     folder = Home.from_environment().started_search(name)
     driver = request_stop(folder, now=now)
     if not no_wait:
         wait_until_stopped(folder, driver)
-    standing = search_standing(folder)
+    status = search_status(folder)
     if json:
-        echo_json(standing)
+        echo_json(status)
         return
     has_ended = "is asked to end" if no_wait else "has ended"
-    done = f"{standing.num_finished} of {standing.num_planned} trials are finished, {standing.num_left} are left"
+    done = f"{status.num_finished} of {status.num_planned} trials are finished, {status.num_left} are left"
     typer.echo(f"search {name} {has_ended}: {done}")
 
 
@@ -217,7 +217,7 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _place(home: Home) -> "DataPlace":
-    from lkca_search.training.assembly import DataPlace
+def _place(home: Home) -> "DataDirs":
+    from lkca_search.training.assembly import DataDirs
 
-    return DataPlace(cache=home.datasets, data_dir=data_dir())
+    return DataDirs(cache=home.datasets, data_dir=data_dir())

@@ -50,7 +50,7 @@ class Batches:
         """Batches in which every image comes once."""
         self.mean, self.std = _channel_statistics(self._subset)
         """(C,) float32: statistics of this subset's channels on the scale 0 to 1; std is at least MIN_STD."""
-        self._normalise = _Normalise(self.mean, self.std)
+        self._normalise = _Normalize(self.mean, self.std)
         grey = (self.mean * 255).round().to(torch.uint8)
         self._augment = Augment(augment, seed=seed, num_classes=len(images.class_names), grey=grey)
         self._seed = seed
@@ -94,7 +94,7 @@ class Evaluation:
     ) -> None:
         """Batches of images[indices] on `device`; `mean` and `std`, (C,), are those of the training `Batches`."""
         self._subset = _Subset(images, indices, device)
-        self._normalise = _Normalise(mean.to(device), std.to(device))
+        self._normalise = _Normalize(mean.to(device), std.to(device))
         self._batch_size = batch_size
         self.num_images = len(indices)
         """Images in the set."""
@@ -130,7 +130,7 @@ class _Subset:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # (B, H, W, C) -> (B, C, H, W)
 
 
-class _Normalise:
+class _Normalize:
     """Maps uint8 (B, C, H, W) to (pixel / 255 - mean) / std."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:

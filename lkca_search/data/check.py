@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.catalog import CATALOG
 from lkca_search.data.datasets.decoded import Split
 from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.datasets.sources import find_source
 from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class Position(Value):
+class Position(FrozenModel):
     """Where an image stands."""
 
     split: Split
@@ -24,7 +24,7 @@ class Position(Value):
     """What it shows."""
 
 
-class Duplicate(Value):
+class Duplicate(FrozenModel):
     """An image with the same pixels as an earlier one of `train`."""
 
     image: Position
@@ -33,7 +33,7 @@ class Duplicate(Value):
     """The first with these pixels, in `train`."""
 
 
-class Check(Value):
+class Check(FrozenModel):
     """What was found in a dataset."""
 
     dataset: str
@@ -111,7 +111,7 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
     if (found := hash_content(images.pixels, images.labels)) != stored.content_hash:
         rule = f"the stored content must have SHA-256 {stored.content_hash}, got {found}"
         yield f"{split}: {rule}; remove the {split} file in {cache} and prepare it again"
-    if (entry := CATALOGUE.get(stored.dataset)) is None:
+    if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if (num_classes := len(stored.class_names)) != entry.num_classes:
         yield f"{split}: {stored.dataset} has {entry.num_classes} classes, got {num_classes}"
@@ -121,7 +121,7 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
 
 def _warnings(stored: StoredSplit) -> Iterator[str]:
     """Where a split is less than its entry of the catalogue, as a subset of one's own may be."""
-    if (entry := CATALOGUE.get(stored.dataset)) is None:
+    if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if stored.num_images < (official := entry.num_images(stored.split)):
         yield f"{stored.split}: {stored.num_images} of the {official} official images"

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.catalog import CATALOG
 from lkca_search.data.datasets.decoded import Split
 from lkca_search.data.datasets.sources import parquet_names
 from lkca_search.data.store import SPLITS, find_stored
 from lkca_search.errors import DataError
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class ListedDataset(Value):
+class ListedDataset(FrozenModel):
     """A dataset that has a name."""
 
     name: str
@@ -33,11 +33,11 @@ class ListedDataset(Value):
 
 def list_datasets(*, cache: Path, data_dir: Path | None) -> list[ListedDataset]:
     """The catalogue, then the folders of `data_dir` that hold Parquet under another name."""
-    return [_describe(name, cache, data_dir) for name in dict.fromkeys([*CATALOGUE, *parquet_names(data_dir)])]
+    return [_describe(name, cache, data_dir) for name in dict.fromkeys([*CATALOG, *parquet_names(data_dir)])]
 
 
 def _describe(name: str, cache: Path, data_dir: Path | None) -> ListedDataset:
-    entry = CATALOGUE.get(name)
+    entry = CATALOG.get(name)
     try:
         stored = {split: find_stored(name, split, cache=cache, data_dir=data_dir) for split in SPLITS}
     except DataError:  # a folder without test files is listed too
@@ -57,7 +57,7 @@ def _describe(name: str, cache: Path, data_dir: Path | None) -> ListedDataset:
 def _found(name: str, cache: Path, data_dir: Path | None) -> str:
     if name in parquet_names(data_dir):
         return "Parquet"
-    if not (patterns := CATALOGUE[name].files):
+    if not (patterns := CATALOG[name].files):
         return "bundled"
     folders = [cache / "downloads" / name, *([data_dir / name] if data_dir else [])]
     return ", ".join(sorted({path.name for folder in folders for pattern in patterns for path in folder.glob(pattern)}))

@@ -18,7 +18,7 @@ from lkca_search.data.datasets.decoded import DecodedImages, Split
 from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.datasets.sources import Source, find_source
 from lkca_search.errors import DataError
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -29,7 +29,7 @@ _STATISTICS_CHUNK = 4096
 _log = logging.getLogger(__name__)
 
 
-class StoredSplit(Value):
+class StoredSplit(FrozenModel):
     """What the store says of a split: the metadata of its file."""
 
     dataset: str

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lkca_search.models.networks.backends import View
+from lkca_search.models.networks.backends import Backend
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.spec.configuration import ImageShape
 
@@ -58,7 +58,7 @@ def count_flops(model: nn.Module, image: Tensor) -> int:
     layers = [module for module in model.modules() if isinstance(module, LKCA)]
     if not layers:
         return _forward_flops(model, image)
-    views: tuple[View, ...] = ("conv", "attention")  # of transforms torch counts nothing
+    views: tuple[Backend, ...] = ("conv", "attention")  # of transforms torch counts nothing
     chosen = [layer.view for layer in layers]
     counts = []
     for view in views:

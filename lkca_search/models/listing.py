@@ -4,7 +4,7 @@ from lkca_search.errors import UserError
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import COMMON, Family, known
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, resolve
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
 BATCH_SIZE = 128
@@ -13,7 +13,7 @@ COMMON_NAMES = tuple(name for name in NAMES if name in COMMON and name != "famil
 """The names that every model takes, in canonical order."""
 
 
-class ListedName(Value):
+class ListedName(FrozenModel):
     """A name that a model takes."""
 
     name: str
@@ -26,7 +26,7 @@ class ListedName(Value):
     """What it is in this model."""
 
 
-class ListedModel(Value):
+class ListedModel(FrozenModel):
     """A family, a preset or a model of timm, with its defaults for images of one shape."""
 
     name: str

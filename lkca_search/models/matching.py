@@ -40,10 +40,10 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
         # The number of parameters grows about as the square of the width.
         nearer = round(width * (target / size(width)) ** 0.5 / step) * step if width else 2 * guess
         guess = max(below + step, nearer if above is None else min(above - step, nearer))
-    around = {width: size(width) for width in (next_width(below, -step), next_width(above, step)) if width}
-    width = min(around, key=lambda width: abs(around[width] - target))
-    if not matches(around[width], target):
-        nearest = " and ".join(f"{size} at width {width}" for width, size in around.items())
+    context = {width: size(width) for width in (next_width(below, -step), next_width(above, step)) if width}
+    width = min(context, key=lambda width: abs(context[width] - target))
+    if not matches(context[width], target):
+        nearest = " and ".join(f"{size} at width {width}" for width, size in context.items())
         raise ValueError(
             f"match_parameters must be within {TOLERANCE:.0%} of a size that {configuration.family} can have, "
             f"got {target}; nearest: {nearest}"

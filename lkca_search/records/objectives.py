@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from lkca_search.records.record import Facts, Record, Result, State
+from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.spec.search_spec import Goal, Metric, SearchSection
 
 
-def measured(metric: Metric, result: Result, facts: Facts) -> float:
+def measured(metric: Metric, result: Result, facts: TrialMetadata) -> float:
     """The value of a metric after a result."""
     return float(getattr(result if metric in Result.model_fields else facts, metric))
 

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lkca_search import __version__
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class Provenance(Value):
+class Provenance(FrozenModel):
     """What ran, and where."""
 
     git_commit: str

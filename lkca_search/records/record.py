@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.paths import Place
+from lkca_search.paths import AnyPath
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import DataSection
 
@@ -20,7 +20,7 @@ _READERS = 16
 """Files that are read at once."""
 
 
-class Result(Value):
+class Result(FrozenModel):
     """One evaluation of a trial; the field names are the metrics' names everywhere."""
 
     step: int
@@ -43,7 +43,7 @@ class Result(Value):
     """When it was measured, in seconds since 1970."""
 
 
-class Facts(Value):
+class TrialMetadata(FrozenModel):
     """What is known of a trial once its data and model stand, before its first step."""
 
     model: str
@@ -69,7 +69,7 @@ class Facts(Value):
     provenance: Provenance
 
 
-class Score(Value):
+class TestResult(FrozenModel):
     """What a replicate is worth on the test images, once its training is over."""
 
     num_images: int
@@ -90,7 +90,7 @@ class State(StrEnum):
     FAIL = "FAIL"
 
 
-class Record(Value):
+class Record(FrozenModel):
     """What a finished trial or replicate left behind. Written once, atomically, then never changed."""
 
     trial_id: str
@@ -110,7 +110,7 @@ class Record(Value):
     value: float | None
     """The metric as reported last; none for a trial that failed."""
     spec: TrialSpec
-    facts: Facts | None
+    facts: TrialMetadata | None
     """None where the trial failed before its model stood."""
     curve: tuple[Result, ...]
     """Every result, in order of steps."""
@@ -122,7 +122,7 @@ class Record(Value):
     """When the record was made, in seconds since 1970."""
     replicate: Replication | None = None
     """What makes this a replicate; None for a trial."""
-    test: Score | None = None
+    test: TestResult | None = None
     """A replicate's result on the test images; None for a trial, and for a replicate that failed."""
 
 
@@ -148,7 +148,7 @@ def replicates_table(replicates: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_REPLICATES)
 
 
-def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: Place) -> list[Place]:
+def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath) -> list[AnyPath]:
     """Write `trials.parquet`, `curves.parquet` and, where there are any, `replicates.parquet` into a folder.
 
     Each is written atomically, with the curves of replicates among those of trials; the paths are returned.
@@ -179,7 +179,7 @@ def read_replicates(folder: SearchFolder) -> list[Record]:
     return read_all(folder.replicates().values())
 
 
-def read_all(paths: Collection[Place]) -> list[Record]:
+def read_all(paths: Collection[AnyPath]) -> list[Record]:
     """The records in these files, by cell and number; several at once, where each takes a moment to come."""
     with ThreadPoolExecutor(_READERS) as pool:
         contents = pool.map(lambda path: path.read_bytes(), paths)
@@ -212,7 +212,7 @@ def _trial_row(record: Record) -> dict[str, Any]:
     }
 
 
-def _fields(model: type[Value], names: Sequence[str] | None = None) -> list[pa.Field]:
+def _fields(model: type[FrozenModel], names: Sequence[str] | None = None) -> list[pa.Field]:
     return [pa.field(name, _arrow_type(model.model_fields[name].annotation)) for name in names or model.model_fields]
 
 
@@ -242,7 +242,7 @@ _TRIALS = pa.schema(
         *_fields(TrialSpec, ("seed", "split_seed")),
         *_fields(Configuration),
         *_fields(Result, _LAST_RESULT),
-        *_fields(Facts, [name for name in Facts.model_fields if name != "provenance"]),
+        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name != "provenance"]),
         *_fields(Provenance),
     ]
 )
@@ -251,6 +251,6 @@ _REPLICATES = pa.schema(
         pa.field("replicate_id", pa.string()),
         *_TRIALS,
         pa.field("seed_number", pa.int64()),
-        *(field.with_name(f"test_{field.name}") for field in _fields(Score, _TEST)),
+        *(field.with_name(f"test_{field.name}") for field in _fields(TestResult, _TEST)),
     ]
 )

@@ -8,12 +8,12 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import find
 from lkca_search.records.record import Record, State, read_replicates
 from lkca_search.records.trial import Replication
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import Goal
 
 
-class Pick(Value):
+class Pick(FrozenModel):
     """A configuration that was frozen."""
 
     cell: str
@@ -28,7 +28,7 @@ class Pick(Value):
     """Finished trials of the cell that it was picked from."""
 
 
-class Round(Value):
+class Round(FrozenModel):
     """One round of confirmation."""
 
     number: int
@@ -76,7 +76,7 @@ class Round(Value):
         return self.model_copy(update={"seal": hashlib.sha256(content).hexdigest()})
 
 
-class RoundStanding(Value):
+class RoundStatus(FrozenModel):
     """How far a round has come."""
 
     number: int
@@ -106,17 +106,17 @@ def read_rounds(folder: SearchFolder) -> list[Round]:
     return rounds
 
 
-def round_standings(folder: SearchFolder, *, num_trials: int) -> list[RoundStanding]:
+def round_statuses(folder: SearchFolder, *, num_trials: int) -> list[RoundStatus]:
     """How far each round of a search has come, where so many trials are finished."""
     rounds = read_rounds(folder)
     replicates = read_replicates(folder) if rounds else []
     return [_standing(found, replicates, num_trials=num_trials) for found in rounds]
 
 
-def _standing(found: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStanding:
+def _standing(found: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStatus:
     states = {record.trial_id: record.state for record in replicates}
     own = [states.get(replication.replicate_id) for _, replication in found.replications()]
-    return RoundStanding(
+    return RoundStatus(
         number=found.number,
         num_replicates=len(own),
         complete=own.count(State.COMPLETE),

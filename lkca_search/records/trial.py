@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import DataSection, TrainingSection
@@ -12,7 +12,7 @@ from lkca_search.spec.search_spec import DataSection, TrainingSection
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class TrialSpec(Value):
+class TrialSpec(FrozenModel):
     """One training of one configuration. The same spec gives the same result, bit for bit, on the same machine."""
 
     data: DataSection
@@ -27,7 +27,7 @@ class TrialSpec(Value):
     """Decides which images are held out for validation, and what each draw's subsets are."""
 
 
-class Replication(Value):
+class Replication(FrozenModel):
     """What makes a training a replicate: whose configuration it repeats, on which fresh draw, with which fresh seed."""
 
     of: str

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from lkca_search.analysis.contrasts import Contrast, contrasts
 from lkca_search.analysis.scarcity import scarcity
 from lkca_search.analysis.scores import RoundScores, round_scores
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import selections
 from lkca_search.analysis.spending import spendings
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 from lkca_search.report.sections import figures, tables
 from lkca_search.report.sections import narrative as words
-from lkca_search.report.sections.ablation import views_of_trials
+from lkca_search.report.sections.ablation import ablation_sections
 from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.methods import Paragraph, methods
 from lkca_search.report.values.figure import Drawing
@@ -55,35 +55,37 @@ class Report:
         }
 
 
-def make_report(material: Material, *, round_number: int | None = None) -> Report:
+def make_report(results: SearchResults, *, round_number: int | None = None) -> Report:
     """Work out a report of a search as it stands, of its latest round unless another is asked for.
 
     SearchError for a round that there is not.
     """
-    sealed = _find_round(material, round_number)
-    spent = spendings(material)
-    scores = round_scores(material, sealed) if sealed else None
-    found = contrasts(scores, material.reference) if scores else ()
-    summary, confirmed = _confirmed(material, scores, found) if scores and scores.cells else ([], [])
-    views = views_of_trials(material)
+    sealed = _find_round(results, round_number)
+    spent = spendings(results)
+    scores = round_scores(results, sealed) if sealed else None
+    found = contrasts(scores, results.reference) if scores else ()
+    summary, confirmed = _confirmed(results, scores, found) if scores and scores.cells else ([], [])
+    views = ablation_sections(results)
     budgets = Section(name="budgets", title="What was spent", tables=(tables.spending_table(spent),))
     return Report(
-        search=material.name,
+        search=results.name,
         round=sealed.number if sealed else None,
         headline=words.headline(found),
         summary=tuple(summary),
-        missing=tuple(words.missing(material, scores, spent)),
+        missing=tuple(words.missing(results, scores, spent)),
         sections=(*confirmed, *views, budgets),
-        methods=tuple(methods(material, scores)),
+        methods=tuple(methods(results, scores)),
         contrasts=found,
     )
 
 
-def _confirmed(material: Material, scores: RoundScores, found: Sequence[Contrast]) -> tuple[list[str], list[Section]]:
+def _confirmed(
+    results: SearchResults, scores: RoundScores, found: Sequence[Contrast]
+) -> tuple[list[str], list[Section]]:
     """The summary, and the sections that rest on test accuracies."""
-    curves = scarcity(scores, material.reference, seed=material.spec.search.seed)
-    selected = selections(material, scores)
-    name = material.reference.label
+    curves = scarcity(scores, results.reference, seed=results.spec.search.seed)
+    selected = selections(results, scores)
+    name = results.reference.label
     sections = [
         Section(
             name="scarcity",
@@ -111,20 +113,20 @@ def _confirmed(material: Material, scores: RoundScores, found: Sequence[Contrast
         Section(
             name="selection",
             title="From validation to test",
-            tables=(tables.selection_table(selected), tables.picks(material, scores)),
+            tables=(tables.selection_table(selected), tables.picks(results, scores)),
         ),
     ]
-    return words.summary(material, scores, found, curves, selected), sections
+    return words.summary(results, scores, found, curves, selected), sections
 
 
-def _find_round(material: Material, number: int | None) -> Round | None:
+def _find_round(results: SearchResults, number: int | None) -> Round | None:
     if number is None:
-        return material.rounds[-1] if material.rounds else None
-    for sealed in material.rounds:
+        return results.rounds[-1] if results.rounds else None
+    for sealed in results.rounds:
         if sealed.number == number:
             return sealed
-    known = ", ".join(str(sealed.number) for sealed in material.rounds) or "none"
-    raise SearchError(f"search {material.name!r} has no round {number} of confirmation; its rounds: {known}")
+    known = ", ".join(str(sealed.number) for sealed in results.rounds) or "none"
+    raise SearchError(f"search {results.name!r} has no round {number} of confirmation; its rounds: {known}")
 
 
 def _plain(label: str) -> str:

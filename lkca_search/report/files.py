@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.layout import write_atomically
 from lkca_search.records.record import write_tables
 from lkca_search.report.content import Report
@@ -13,17 +13,20 @@ from lkca_search.report.rendering.paper import draw
 PAGE = "report.html"
 
 
-def write_report(report: Report, material: Material, folder: Path) -> list[Path]:
+def write_report(report: Report, results: SearchResults, folder: Path) -> list[Path]:
     """Write everything into a folder, each file atomically; return their paths, the page first."""
     paths = []
-    for name, content in _contents(report, material):
+    for name, content in _contents(report, results):
         write_atomically(folder / name, content)
         paths.append(folder / name)
-    return [*paths, *map(Path, map(str, write_tables(material.trials, material.replicates, folder / "data")))]
+    return [
+        *paths,
+        *map(Path, map(str, write_tables(results.trials, results.replicates, folder / "data"))),
+    ]
 
 
-def _contents(report: Report, material: Material) -> Iterator[tuple[str, bytes]]:
-    trials = f"{len(material.trials)} trials and {len(material.replicates)} replicates"
+def _contents(report: Report, results: SearchResults) -> Iterator[tuple[str, bytes]]:
+    trials = f"{len(results.trials)} trials and {len(results.replicates)} replicates"
     yield PAGE, to_html(report, source=trials).encode()
     for figure in report.figures:
         for kind, content in draw(figure).items():

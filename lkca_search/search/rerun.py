@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from lkca_search.errors import UserError
 from lkca_search.layout import write_atomically
-from lkca_search.records.record import Facts, Record, Result
+from lkca_search.records.record import Record, Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
-from lkca_search.spec.base import Value
-from lkca_search.training.assembly import DataPlace, choose_device, open_training
+from lkca_search.spec.base import FrozenModel
+from lkca_search.training.assembly import DataDirs, choose_device, open_training
 
 
-class TrialFile(Value):
+class TrialFile(FrozenModel):
     """A trial to be trained again, and what it gave the first time. `best --yaml` writes it, `rerun` reads it."""
 
     trial_id: str
@@ -27,7 +27,7 @@ class TrialFile(Value):
     """The metric as recorded; None for a trial that failed."""
     num_reports: int
     """Results recorded: a pruned trial is trained as far as it came."""
-    facts: Facts | None = None
+    facts: TrialMetadata | None = None
     """Data, code and machine of the first time; what differs now may explain a difference of the metric."""
     trial: TrialSpec
 
@@ -64,7 +64,7 @@ class TrialFile(Value):
         return text
 
 
-class RerunOutcome(Value):
+class RerunOutcome(FrozenModel):
     """What training a trial again gave."""
 
     trial_id: str
@@ -78,7 +78,7 @@ class RerunOutcome(Value):
 
 
 def rerun(
-    file: TrialFile, place: DataPlace, *, on_result: Callable[[Result], None], weights: Path | None = None
+    file: TrialFile, place: DataDirs, *, on_result: Callable[[Result], None], weights: Path | None = None
 ) -> RerunOutcome:
     """Train a trial again with the seeds it had, as far as it came; save its weights as a state dict if asked.
 
@@ -105,7 +105,7 @@ def rerun(
     )
 
 
-def _changes(was: Facts, now: Facts) -> Iterator[str]:
+def _changes(was: TrialMetadata, now: TrialMetadata) -> Iterator[str]:
     for old, new in ((was, now), (was.provenance, now.provenance)):
         for name, value in old:
             if name != "provenance" and value != getattr(new, name):

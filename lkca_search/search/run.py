@@ -12,14 +12,14 @@ from lkca_search.records.record import Record, read_records, read_replicates, wr
 from lkca_search.records.rounds import Round, read_rounds
 from lkca_search.search.driver.confirmation import Confirmation, other_design, take_round, write_round_manifests
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.queue import Book
-from lkca_search.search.driver.stopping import Brake
-from lkca_search.search.ray_backend.runner import run_search
+from lkca_search.search.driver.queue import TrialQueue
+from lkca_search.search.driver.stopping import StopController
+from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.database import first_line
 from lkca_search.search.state.lease import Lease, hold
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.resume import commit_space_file, read_spec
-from lkca_search.search.state.status import SearchStanding, best_record, search_standing
+from lkca_search.search.state.status import SearchStatus, best_record, search_status
 from lkca_search.search.studies.space_check import data_problems, design_problems
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
@@ -29,7 +29,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Tracker, Trackers
-from lkca_search.training.assembly import DataPlace, open_train_images
+from lkca_search.training.assembly import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
 _PATIENCE_SECONDS = 60.0
@@ -38,11 +38,11 @@ _HURRIED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class RunContext:
     """Where a search is driven, and who hears of it."""
 
     home: Home
-    place: DataPlace
+    place: DataDirs
     console: Tracker
     """Hears of every training."""
     say: Callable[[str], None] = lambda _: None
@@ -55,10 +55,10 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """What a driver left when it ended by itself."""
 
-    standing: SearchStanding
+    status: SearchStatus
     halted: str | None
     """Why it started nothing further though something is due."""
     num_untracked: int
@@ -67,7 +67,7 @@ class Outcome:
     """Why it lacks them."""
 
 
-def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) -> Outcome:
+def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext) -> RunOutcome:
     """Start a search, or continue it, and drive it to its end, or to where a limit, a request or a signal ends it.
 
     Where the space file asks for it, the end is the confirmation's. Raises SpaceFileError for a configuration that
@@ -75,14 +75,14 @@ def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) ->
     driver, was started otherwise, or cannot be placed. Interrupted where a disk or a database fails.
     """
     spec = space_file.spec
-    images = open_train_images(spec.data, around.place)
+    images = open_train_images(spec.data, context.place)
     num_classes = len(images.class_names)
     problems = [*design_problems(spec, images.shape, num_classes), *data_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
-    with _drive(folder.stored_at(spec.storage), around, space_file=space_file) as driver:
+    with _drive(folder.stored_at(spec.storage), context, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
-        book = Ledger(
+        queue = Ledger(
             driver.folder,
             spec,
             images.shape,
@@ -93,55 +93,55 @@ def launch(space_file: SpaceFile, folder: SearchFolder, around: Surroundings) ->
             ensure_lease=driver.lease.ensure,
             opened=driver.opened,
         )
-        driver.train(book)
-        if spec.confirm is not None and not book.num_due:
-            driver.is_complete, driver.halted = False, book.halted
-            if book.halted is None:
+        driver.train(queue)
+        if spec.confirm is not None and not queue.num_due:
+            driver.is_complete, driver.halted = False, queue.halted
+            if queue.halted is None:
                 records = read_records(driver.folder)
                 sealed = driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
                 if other := other_design(sealed, spec.confirm.model_dump()):
-                    around.say(other)
+                    context.say(other)
     return driver.outcome()
 
 
 def confirm(
-    folder: SearchFolder, asked: Mapping[str, int], around: Surroundings, *, new_round: bool, unfinished: bool
-) -> Outcome:
+    folder: SearchFolder, asked: Mapping[str, int], context: RunContext, *, new_round: bool, unfinished: bool
+) -> RunOutcome:
     """Go on with the latest round of a search's confirmation while replicates of it are due, or else open a new one.
 
     `asked` takes the place of values in the space file's section `confirm`. The first round is opened by itself, a
     further one only as a `new_round`, and of a search with trials that are due only where `unfinished` says so:
-    otherwise SearchError, and so where a round that stands has not what is asked. Other errors as `launch`.
+    otherwise SearchError, and so where a round that stands has not what is asked. Other errors as `run_search`.
     """
     spec = read_spec(folder)
     repeats = len(repeats_of(spec.factors, spec.exclude))
     section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=asked)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
-    images = open_train_images(spec.data, around.place)
-    with _drive(folder, around) as driver:
+    images = open_train_images(spec.data, context.place)
+    with _drive(folder, context) as driver:
         records = read_records(folder)
-        standing = search_standing(folder, records)
-        goes_on = bool(standing.rounds) and bool(standing.rounds[-1].num_left or not new_round)
+        status = search_status(folder, records)
+        goes_on = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
         if goes_on and (other := other_design(read_rounds(folder)[-1], asked)):
             raise SearchError(other)
-        if standing.num_left and not unfinished and not goes_on:
-            rule = f"search {folder.name!r} has {standing.num_left} trials left, so cells have not had equal budgets"
+        if status.num_left and not unfinished and not goes_on:
+            rule = f"search {folder.name!r} has {status.num_left} trials left, so cells have not had equal budgets"
             raise SearchError(f"{rule}: finish it, or confirm what there is by --unfinished, which reports disclose")
-        driver.confirm(spec, section, images, records, num_trials_left=standing.num_left, new_round=new_round)
-        driver.is_complete = driver.is_complete and not standing.num_left
+        driver.confirm(spec, section, images, records, num_trials_left=status.num_left, new_round=new_round)
+        driver.is_complete = driver.is_complete and not status.num_left
     return driver.outcome()
 
 
 class _Driver:
     """The one driver of a search while it holds its lease."""
 
-    def __init__(self, folder: SearchFolder, lease: Lease, around: Surroundings) -> None:
+    def __init__(self, folder: SearchFolder, lease: Lease, context: RunContext) -> None:
         self.folder = folder
         self.lease = lease
         self.opened = time.monotonic()
-        self.mlflow = MLflowTracker(lambda: open_store(folder, around.home), folder)
-        self.trackers = Trackers([self.mlflow, around.console])
+        self.mlflow = MLflowTracker(lambda: open_store(folder, context.home), folder)
+        self.trackers = Trackers([self.mlflow, context.console])
         self.is_complete = False
         """Whether nothing is due any more, as far as it has come."""
         self.halted: str | None = None
@@ -149,19 +149,26 @@ class _Driver:
         self.best: Record | None = None
         self.patience_seconds = _HURRIED_SECONDS
         self.num_untracked = 0
-        self._around = around
+        self._around = context
         self._records: list[Record] = []
         self._is_hurried = False
 
-    def train(self, book: Book) -> None:
+    def train(self, queue: TrialQueue) -> None:
         """Train all that is due of a book."""
-        around = self._around
-        brake = Brake(self.lease, halt=book.halt, say=around.say)
-        if book.may_assign:
-            run_search(book, around.place, brake, say=around.say, address=around.address, num_cpus=around.num_cpus)
-        self.is_complete = not book.num_due
-        self._is_hurried = brake.at_once
-        self.halted = book.halted if book.num_due else None
+        context = self._around
+        stop_controller = StopController(self.lease, halt=queue.halt, say=context.say)
+        if queue.may_assign:
+            run_trials(
+                queue,
+                context.place,
+                stop_controller,
+                say=context.say,
+                address=context.address,
+                num_cpus=context.num_cpus,
+            )
+        self.is_complete = not queue.num_due
+        self._is_hurried = stop_controller.at_once
+        self.halted = queue.halted if queue.num_due else None
 
     def confirm(
         self,
@@ -183,7 +190,7 @@ class _Driver:
             num_trials_left=num_trials_left,
             new_round=new_round,
         )
-        book = Confirmation(
+        queue = Confirmation(
             self.folder,
             spec,
             sealed,
@@ -193,11 +200,11 @@ class _Driver:
             ensure_lease=self.lease.ensure,
             opened=self.opened,
         )
-        if book.num_due:
+        if queue.num_due:
             num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
             design = f"{len(sealed.picks)} x {num_draws} x {sealed.num_seeds} configurations, draws and seeds"
-            self._around.say(f"confirmation, round {sealed.number}: {design}, {book.num_due} replicates to train")
-        self.train(book)
+            self._around.say(f"confirmation, round {sealed.number}: {design}, {queue.num_due} replicates to train")
+        self.train(queue)
         return sealed
 
     def close(self) -> None:
@@ -207,10 +214,10 @@ class _Driver:
         self.best = best_record(self._records, read_spec(self.folder).search)
         self.patience_seconds = _HURRIED_SECONDS if self._is_hurried else _PATIENCE_SECONDS
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         """What it left."""
-        return Outcome(
-            standing=search_standing(self.folder, self._records),
+        return RunOutcome(
+            status=search_status(self.folder, self._records),
             halted=self.halted,
             num_untracked=self.num_untracked,
             tracking_error=self.mlflow.last_error,
@@ -218,13 +225,13 @@ class _Driver:
 
 
 @contextmanager
-def _drive(folder: SearchFolder, around: Surroundings, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
+def _drive(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
     """Hold a search, with its space file committed if one is given; at the end write tables, and tell MLflow."""
     try:
-        with hold(folder, around.ledger) as lease:
+        with hold(folder, context.ledger) as lease:
             if space_file is not None:
                 commit_space_file(folder, space_file)
-            driver = _Driver(folder, lease, around)
+            driver = _Driver(folder, lease, context)
             try:
                 yield driver
                 driver.close()

@@ -4,7 +4,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import read_records
 from lkca_search.search.state.lease import hold
 from lkca_search.search.state.resume import read_spec
-from lkca_search.search.state.status import best_record, search_standing
+from lkca_search.search.state.status import best_record, search_status
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import Delivery, send_missing
 
@@ -18,7 +18,7 @@ def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENC
         return send_missing(
             lambda: open_store(folder, home),
             folder,
-            complete=not search_standing(folder, records).num_left,
+            complete=not search_status(folder, records).num_left,
             best=best_record(records, read_spec(folder).search),
             patience_seconds=patience_seconds,
         )

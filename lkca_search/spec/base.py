@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class Value(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen value whose unknown keys, silent conversions and non-finite numbers are errors."""
 
     model_config = ConfigDict(

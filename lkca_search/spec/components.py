@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
 """Samplers that have a name."""
@@ -28,7 +28,7 @@ def _check_argument(value: Any) -> Any:
     raise ValueError(f"must be a finite number, text, true, false, null, a list or a mapping of these, got {value!r}")
 
 
-class Named(Value):
+class ComponentConfig(FrozenModel):
     """A class by name, with arguments of its constructor; `tpe` is short for `{name: tpe}`."""
 
     model_config = ConfigDict(extra="allow")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
 def _check_scalar(value: object) -> object:
@@ -35,7 +35,7 @@ class ImageShape(NamedTuple):
     channels: int
 
 
-class Configuration(Value):
+class Configuration(FrozenModel):
     """What distinguishes one training from another. A name that its family does not take stays None."""
 
     family: str = "lkca"

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class ConfirmSection(Value):
+class ConfirmSection(FrozenModel):
     """How the best configurations are confirmed once a search is done: retrained with fresh draws and seeds, tested."""
 
     draws: Annotated[int, Field(ge=1)] = 5

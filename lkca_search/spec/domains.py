@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration, Scalar, broken_rule
 
 
@@ -33,7 +33,7 @@ def holds(when: Condition, chosen: Mapping[str, Scalar]) -> bool:
     return all(chosen.get(name) in values for name, values in when.items())
 
 
-class Choice(Value):
+class Choice(FrozenModel):
     """One of the listed values."""
 
     choice: Levels
@@ -56,7 +56,7 @@ class Choice(Value):
         return self.choice
 
 
-class IntRange(Value):
+class IntRange(FrozenModel):
     """An integer between two bounds, both included."""
 
     bounds: Annotated[tuple[int, int], Field(alias="int")]
@@ -86,7 +86,7 @@ class IntRange(Value):
         return tuple(values) if len(values) <= 64 else (values[0], values[-1])
 
 
-class FloatRange(Value):
+class FloatRange(FrozenModel):
     """A number between two bounds, both included."""
 
     bounds: Annotated[tuple[float, float], Field(alias="float")]
@@ -106,7 +106,7 @@ class FloatRange(Value):
         return self.bounds
 
 
-class Fixed(Value):
+class Fixed(FrozenModel):
     """One value: a parameter that is set, not searched."""
 
     value: Level
@@ -132,7 +132,7 @@ def _check_bounds(low: float, high: float, *, log: bool) -> None:
 
 def _kind(value: Any) -> str | None:
     kinds = {Choice: "choice", IntRange: "int", FloatRange: "float", Fixed: "value"}
-    if isinstance(value, Value):
+    if isinstance(value, FrozenModel):
         return kinds.get(type(value))
     present = [kind for kind in kinds.values() if isinstance(value, Mapping) and kind in value]
     return present[0] if len(present) == 1 else None

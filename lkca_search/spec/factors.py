@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lkca_search.errors import Problem
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
 from lkca_search.spec.domains import Condition, Levels, holds
 
@@ -20,7 +20,7 @@ _ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
 _FIRST: Mapping[str, Scalar] = {}
 
 
-class Factor(Value):
+class Factor(FrozenModel):
     """A name whose levels make cells; a list of levels is short for a mapping with the key `levels`."""
 
     levels: Levels

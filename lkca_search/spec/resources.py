@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 SMALLEST_AMOUNT = 1e-4
 """Ray counts in ten-thousandths."""
@@ -17,7 +17,7 @@ GpuShare = Annotated[
 """A share of one GPU, or `auto`: as many trials on each as its memory has room for."""
 
 
-class TrialResources(Value):
+class TrialResources(FrozenModel):
     """What one trial holds while it trains: what of the resources can make a difference to its result, or its speed."""
 
     cpu: Annotated[int, Field(ge=1)] = 1
@@ -26,7 +26,7 @@ class TrialResources(Value):
     """Share of one GPU; 0 is training on the CPU."""
 
 
-class ResourcesSection(Value):
+class ResourcesSection(FrozenModel):
     """What is asked for each trial, and how many may train at once."""
 
     cpu: Annotated[int, Field(ge=1)] = 1

@@ -9,9 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lkca_search.errors import Problem
-from lkca_search.paths import open_place
-from lkca_search.spec.base import Value
-from lkca_search.spec.components import PRUNERS, SAMPLERS, Named, name_rule
+from lkca_search.paths import parse_path
+from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.configuration import NAMES, Scalar, broken_rule
 from lkca_search.spec.confirm_section import ConfirmSection
 from lkca_search.spec.domains import Domain, FloatRange, IntRange, Level
@@ -52,7 +52,7 @@ Metric = Literal["val_accuracy", "val_loss", "num_train_images", "num_parameters
 Goal = Literal["maximize", "minimize"]
 
 
-class DataSection(Value):
+class DataSection(FrozenModel):
     """Which images, how many are held out, and how they are augmented."""
 
     dataset: Annotated[str, Field(min_length=1)]
@@ -74,7 +74,7 @@ class DataSection(Value):
         return names
 
 
-class TrainingSection(Value):
+class TrainingSection(FrozenModel):
     """How long every trial trains, in exactly one unit."""
 
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -103,12 +103,12 @@ class TrainingSection(Value):
         return self
 
 
-class SearchSection(Value):
+class SearchSection(FrozenModel):
     """How each cell is searched, and by which number trials are compared."""
 
-    sampler: Named = Named(name="tpe")
+    sampler: ComponentConfig = ComponentConfig(name="tpe")
     """Optuna sampler of every cell's study, with arguments of its constructor: {name: tpe, n_startup_trials: 20}."""
-    pruner: Named = Named(name="none")
+    pruner: ComponentConfig = ComponentConfig(name="none")
     """Optuna pruner of every cell's study; it compares trials of one cell only, and counts in reports."""
     trials_per_cell: Annotated[int, Field(ge=1)]
     """Trials of every cell: equal budgets."""
@@ -137,7 +137,7 @@ class SearchSection(Value):
 
     @field_validator("sampler", "pruner")
     @classmethod
-    def _known_name(cls, named: Named, info: ValidationInfo) -> Named:
+    def _known_name(cls, named: ComponentConfig, info: ValidationInfo) -> ComponentConfig:
         assert info.field_name is not None
         if rule := name_rule(info.field_name, named.name, SAMPLERS if info.field_name == "sampler" else PRUNERS):
             raise ValueError(rule)
@@ -158,7 +158,7 @@ class SearchSection(Value):
         return self
 
 
-class LimitsSection(Value):
+class LimitsSection(FrozenModel):
     """When a search ends before its budget is spent; what is finished stays, and the same command goes on."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
@@ -169,7 +169,7 @@ class LimitsSection(Value):
     """Complete trials in a row without a better value after which a cell is given no new one."""
 
 
-class SearchSpec(Value):
+class SearchSpec(FrozenModel):
     """Everything that decides what a search does. Equal specs give equal searches."""
 
     data: DataSection
@@ -205,7 +205,7 @@ class SearchSpec(Value):
     @field_validator("storage")
     @classmethod
     def _absolute_storage(cls, storage: str | None) -> str | None:
-        if storage is not None and isinstance(place := open_place(storage), Path) and not place.is_absolute():
+        if storage is not None and isinstance(place := parse_path(storage), Path) and not place.is_absolute():
             raise ValueError(f"storage must be an absolute path or a URL, got {storage!r}")
         return storage
 

@@ -15,7 +15,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, Result, read_record
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.redaction import redacted
-from lkca_search.tracking.send_queue import News, Outbox
+from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 _MOST_PAUSES = 12
@@ -63,7 +63,7 @@ class MLflowTracker(Tracker):
         self._folder = folder
         self._pause_seconds = pause_seconds
         self._store: MLflowStore | None = None
-        self._outbox = Outbox()
+        self._outbox = SendQueue()
         self._is_folder_read = False
         self._complete = False
         self._best: Record | None = None
@@ -155,8 +155,8 @@ class MLflowTracker(Tracker):
         self._outbox.check(store.is_sent)
         return store
 
-    def _send(self, store: MLflowStore, taken: News | str) -> None:
-        if isinstance(taken, News):
+    def _send(self, store: MLflowStore, taken: PendingUpdate | str) -> None:
+        if isinstance(taken, PendingUpdate):
             store.start(taken.start, taken.results.values())
         else:
             record = read_record(self._folder, taken)

@@ -10,7 +10,7 @@ from lkca_search.tracking.tracker import TrialStart
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class PendingUpdate:
     """All there is to send of a trial that runs."""
 
     start: TrialStart
@@ -18,7 +18,7 @@ class News:
     """By step, in the order they were heard: at most the trial's own curve."""
 
 
-class Outbox:
+class SendQueue:
     """Gathers by trial while a sender is busy, so that a slower one takes more at once. Only the sender ever waits.
 
     Live news and finished trials take turns, one trial each, so that runs appear and curves grow while a backlog of
@@ -29,8 +29,8 @@ class Outbox:
         self._changed = threading.Condition()
         self._starts: dict[str, TrialStart] = {}
         """Every trial that runs."""
-        self._new: dict[str, News] = {}
-        self._grown: dict[str, News] = {}
+        self._new: dict[str, PendingUpdate] = {}
+        self._grown: dict[str, PendingUpdate] = {}
         self._unsent: dict[str, None] = {}
         """Finished trials, whose records are to be sent; a dict, for its order."""
         self._sent: set[str] = set()
@@ -42,13 +42,13 @@ class Outbox:
         with self._changed:
             if start.trial_id not in self._unsent:
                 self._starts[start.trial_id] = start
-                self._put(News(start=start), self._new)
+                self._put(PendingUpdate(start=start), self._new)
 
     def report(self, trial_id: str, result: Result) -> None:
         """A trial that runs has a result; of one that does not, its record will tell."""
         with self._changed:
             if trial_id in self._starts:
-                self._put(News(start=self._starts[trial_id], results={result.step: result}), self._grown)
+                self._put(PendingUpdate(start=self._starts[trial_id], results={result.step: result}), self._grown)
 
     def finish(self, trial_ids: Iterable[str]) -> None:
         """Trials have records: nothing else is due of them."""
@@ -60,7 +60,7 @@ class Outbox:
                 self._unsent[trial_id] = None
                 self._changed.notify_all()
 
-    def take(self) -> News | str | None:
+    def take(self) -> PendingUpdate | str | None:
         """What to send next, once there is something: news, or the id of a finished trial; None once closed.
 
         News that could not be sent are given back by `put_back`; a finished trial is due until `mark_sent`.
@@ -76,7 +76,7 @@ class Outbox:
             self._is_live_turn = True
             return next(iter(self._unsent))
 
-    def put_back(self, taken: News | str) -> None:
+    def put_back(self, taken: PendingUpdate | str) -> None:
         """What was taken could not be sent: it waits behind everything else."""
         with self._changed:
             if isinstance(taken, str):
@@ -86,7 +86,7 @@ class Outbox:
             elif taken.start.trial_id in self._starts:
                 newer = self._drop_news(taken.start.trial_id)
                 results = {**taken.results, **newer.results} if newer else taken.results
-                self._put(News(start=newer.start if newer else taken.start, results=results), self._grown)
+                self._put(PendingUpdate(start=newer.start if newer else taken.start, results=results), self._grown)
 
     def mark_sent(self, trial_id: str) -> None:
         """A finished trial was sent."""
@@ -128,13 +128,13 @@ class Outbox:
             news = self._drop_news(trial_id)
             return [*news.results.values()] if news else []
 
-    def _put(self, news: News, queue: dict[str, News]) -> None:
+    def _put(self, news: PendingUpdate, queue: dict[str, PendingUpdate]) -> None:
         trial_id = news.start.trial_id
         queue = next((other for other in (self._new, self._grown) if trial_id in other), queue)
         earlier = queue.get(trial_id)
         results = {**earlier.results, **news.results} if earlier else news.results
-        queue[trial_id] = News(start=news.start, results=results)
+        queue[trial_id] = PendingUpdate(start=news.start, results=results)
         self._changed.notify_all()
 
-    def _drop_news(self, trial_id: str) -> News | None:
+    def _drop_news(self, trial_id: str) -> PendingUpdate | None:
         return self._new.pop(trial_id, None) or self._grown.pop(trial_id, None)

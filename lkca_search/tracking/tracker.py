@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from lkca_search.records.record import Record, Result
 from lkca_search.records.trial import Replication, TrialSpec
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class TrialStart(Value):
+class TrialStart(FrozenModel):
     """A trial or a replicate as it starts, or goes on."""
 
     trial_id: str

@@ -14,9 +14,9 @@ from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import assign_images, indices_hash
 from lkca_search.models.cost import measure_cost
 from lkca_search.models.registry import build_model, find_family
-from lkca_search.paths import Place
+from lkca_search.paths import AnyPath
 from lkca_search.records.provenance import gather_provenance
-from lkca_search.records.record import Facts
+from lkca_search.records.record import TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration, ImageShape
@@ -31,7 +31,7 @@ EVALUATION_BATCH = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataPlace:
+class DataDirs:
     """Where a machine finds images, and where it keeps them decoded."""
 
     cache: Path
@@ -41,7 +41,7 @@ class DataPlace:
 
 
 def open_train_images(
-    data: DataSection, place: DataPlace, *, progress: Progress = lambda file, received, total: None
+    data: DataSection, place: DataDirs, *, progress: Progress = lambda file, received, total: None
 ) -> Images:
     """Open the training split of a space file's dataset, downloaded and decoded first where it is not; DataError."""
     return open_images(
@@ -55,8 +55,8 @@ def open_train_images(
 
 
 def open_training(
-    spec: TrialSpec, place: DataPlace, *, device: torch.device, checkpoints: Iterable[Place] = ()
-) -> tuple[Facts, Training]:
+    spec: TrialSpec, place: DataDirs, *, device: torch.device, checkpoints: Iterable[AnyPath] = ()
+) -> tuple[TrialMetadata, Training]:
     """Make a training from its spec, continued from the newest checkpoint in the given folders.
 
     Sets the number of threads and deterministic algorithms for the whole process. Raises UserError where the
@@ -99,7 +99,7 @@ def open_training(
     state = load_newest_checkpoint(checkpoints)
     if state is not None:
         result.load_state(state)
-    facts = Facts(
+    facts = TrialMetadata(
         **_model_facts(configuration, images.shape, num_classes, batch_size=batches.batch_size),
         planned_steps=schedule.steps,
         num_train_images=len(assigned.train),

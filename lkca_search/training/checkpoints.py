@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from lkca_search.layout import write_atomically
-from lkca_search.paths import Place
+from lkca_search.paths import AnyPath
 
 
-def save_checkpoint(state: Mapping[str, Any], folder: Place, *, step: int) -> Place:
+def save_checkpoint(state: Mapping[str, Any], folder: AnyPath, *, step: int) -> AnyPath:
     """Write a state into an attempt's folder, then remove the attempt's earlier checkpoint; return its path."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -22,7 +22,7 @@ def save_checkpoint(state: Mapping[str, Any], folder: Place, *, step: int) -> Pl
     return path
 
 
-def load_newest_checkpoint(folders: Iterable[Place]) -> dict[str, Any] | None:
+def load_newest_checkpoint(folders: Iterable[AnyPath]) -> dict[str, Any] | None:
     """Return, on the CPU, the readable checkpoint of the largest step among attempts' folders, or None."""
     paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
     for path in sorted(paths, key=lambda path: path.name, reverse=True):

@@ -9,13 +9,13 @@ _NO_MEMORY = ("can't allocate memory", *_NO_GPU_MEMORY)
 """What it says in a plain RuntimeError where memory gave out, the CPU's or a GPU's."""
 
 
-def is_of_the_machine(error: BaseException) -> bool:
+def is_machine_fault(error: BaseException) -> bool:
     """Whether disk or memory gave out: an error of the system, of a GPU's memory, or of torch's own allocator."""
     return isinstance(error, _OF_THE_MACHINE) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
     )
 
 
-def is_lack_of_gpu_memory(cause: str) -> bool:
+def is_gpu_out_of_memory(cause: str) -> bool:
     """Whether an error, told by its last line, says that a GPU's memory gave out: fewer trials on it may go well."""
     return "torch.OutOfMemoryError" in cause or any(words in cause for words in _NO_GPU_MEMORY)

@@ -7,15 +7,15 @@ from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
 from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.store import Images, open_images
-from lkca_search.records.record import Score
+from lkca_search.records.record import TestResult
 from lkca_search.spec.search_spec import DataSection
-from lkca_search.training.assembly import EVALUATION_BATCH, DataPlace, open_train_images
+from lkca_search.training.assembly import EVALUATION_BATCH, DataDirs, open_train_images
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.loop import Training
 
 
 def open_test_images(
-    data: DataSection, place: DataPlace, *, progress: Progress = lambda file, received, total: None
+    data: DataSection, place: DataDirs, *, progress: Progress = lambda file, received, total: None
 ) -> Images:
     """Open the test split of a space file's dataset, downloaded and decoded first where it is not.
 
@@ -33,7 +33,7 @@ def open_test_images(
     return images
 
 
-def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> Score:
+def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> TestResult:
     """What a training that is over is worth on all test images, normalised as its training images were."""
     loss, accuracy = evaluate(
         training.model,
@@ -46,4 +46,4 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
             device=device,
         ),
     )
-    return Score(num_images=len(images.labels), data_hash=images.content_hash, loss=loss, accuracy=accuracy)
+    return TestResult(num_images=len(images.labels), data_hash=images.content_hash, loss=loss, accuracy=accuracy)

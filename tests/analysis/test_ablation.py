@@ -9,10 +9,10 @@ import pytest
 from lkca_search.analysis.ablation import Ablation, ablations
 from lkca_search.analysis.importance import EVALUATOR, importances
 from lkca_search.analysis.pareto import front, offers
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from tests.support.records import make_result
-from tests.support.search_results import images_of, law, make_material
+from tests.support.search_results import images_of, law, make_search_results
 
 SIZES = (0.02, 0.1, 0.5)
 PARAMETERS = {
@@ -25,14 +25,14 @@ Truth = Callable[[Mapping[str, Any], int, np.random.Generator], float]
 """Validation accuracy of a configuration and its number of images."""
 
 
-def searched(truth: Truth, *, trials: int = 12, seed: int = 0) -> Material:
+def searched(truth: Truth, *, trials: int = 12, seed: int = 0) -> SearchResults:
     """A search whose trials draw every name evenly, and have accuracies by a known rule."""
     generator = np.random.default_rng(seed)
-    material = make_material(
+    results = make_search_results(
         None, fractions=SIZES, trials=trials, parameters=PARAMETERS, search={"trials_per_cell": trials}
     )
-    made = [_draw(record, truth, generator) for record in material.trials]
-    return Material(name="made", spec=material.spec, trials=made, replicates=[], rounds=[])
+    made = [_draw(record, truth, generator) for record in results.trials]
+    return SearchResults(name="made", spec=results.spec, trials=made, replicates=[], rounds=[])
 
 
 def _draw(record: Record, truth: Truth, generator: np.random.Generator) -> Record:
@@ -58,13 +58,13 @@ def find(found: tuple[Ablation, ...], family: str, name: str) -> Ablation:
     return ablation
 
 
-def views(material: Material) -> tuple[Ablation, ...]:
-    return ablations(material, generator=np.random.default_rng(1))
+def views(results: SearchResults) -> tuple[Ablation, ...]:
+    return ablations(results, generator=np.random.default_rng(1))
 
 
 def test_an_effect_is_found_whatever_the_size_of_the_data_does() -> None:
-    material = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
-    effects = {effect.level.label: effect for effect in find(views(material), "lkca", "depth").effects}
+    results = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
+    effects = {effect.level.label: effect for effect in find(views(results), "lkca", "depth").effects}
     assert {label: effect.centred.value for label, effect in effects.items()} == pytest.approx(
         {"2": -5, "3": 0, "4": 5}
     )
@@ -76,10 +76,10 @@ def test_an_effect_is_found_whatever_the_size_of_the_data_does() -> None:
 
 
 def test_effects_are_of_one_family_alone() -> None:
-    material = searched(
+    results = searched(
         lambda chosen, images, _: base(images) + (0.05 if chosen["family"] == "lkca" else -0.05) * (chosen["depth"] - 3)
     )
-    found = views(material)
+    found = views(results)
     assert find(found, "lkca", "depth").effects[-1].centred.value == pytest.approx(5)
     assert find(found, "vit", "depth").effects[-1].centred.value == pytest.approx(-5)
     assert ("vit", "kernel_size") not in {(each.family, each.name) for each in found}
@@ -99,17 +99,17 @@ def test_an_interval_of_an_effect_covers_it_as_often_as_it_says() -> None:
     assert 0.90 <= covered / count <= 0.99
 
 
-def views_of_depth(material: Material) -> tuple[Ablation, ...]:
+def views_of_depth(results: SearchResults) -> tuple[Ablation, ...]:
     """Without the bootstrap of other names, which takes time."""
-    slim = [record for record in material.trials if record.spec.configuration.family == "lkca"]
-    names = {"depth": material.spec.parameters["depth"]}
-    spec = material.spec.model_copy(update={"parameters": names})
-    return views(Material(name="made", spec=spec, trials=slim, replicates=[], rounds=[]))
+    slim = [record for record in results.trials if record.spec.configuration.family == "lkca"]
+    names = {"depth": results.spec.parameters["depth"]}
+    spec = results.spec.model_copy(update={"parameters": names})
+    return views(SearchResults(name="made", spec=spec, trials=slim, replicates=[], rounds=[]))
 
 
 def test_numbers_of_many_values_are_put_into_bins_of_as_many_trials() -> None:
-    material = searched(lambda chosen, images, _: base(images) + 0.01 * np.log10(chosen["learning_rate"]))
-    effects = find(views(material), "lkca", "learning_rate").effects
+    results = searched(lambda chosen, images, _: base(images) + 0.01 * np.log10(chosen["learning_rate"]))
+    effects = find(views(results), "lkca", "learning_rate").effects
     assert [effect.num_trials for effect in effects] == [12, 12, 12]
     values = [effect.centred.value for effect in effects]
     assert values == sorted(values)
@@ -117,13 +117,13 @@ def test_numbers_of_many_values_are_put_into_bins_of_as_many_trials() -> None:
 
 
 def test_fields_hold_best_mean_spread_and_number_of_their_trials() -> None:
-    material = searched(lambda chosen, images, generator: base(images) + generator.normal(0, 0.02))
-    fields = find(views(material), "lkca", "depth").fields
+    results = searched(lambda chosen, images, generator: base(images) + generator.normal(0, 0.02))
+    fields = find(views(results), "lkca", "depth").fields
     assert len(fields) == 3 * len(SIZES)
     for field in fields:
         own = [
             100 * record.curve[-1].val_accuracy
-            for record in material.trials
+            for record in results.trials
             if record.spec.configuration.family == "lkca"
             and record.spec.configuration.depth == int(field.level.label)
             and images_of(record.spec.configuration) == field.num_train_images
@@ -147,20 +147,20 @@ def test_where_the_best_value_lies_moves_with_the_images_as_it_does() -> None:
 
 
 def test_trials_that_failed_or_were_pruned_count_for_nothing() -> None:
-    material = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
+    results = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
     spoiled = [
         record.model_copy(update={"state": State.PRUNED, "curve": record.curve[:1]})
         if record.number % 3 == 2
         else record
-        for record in material.trials
+        for record in results.trials
     ]
-    found = views(Material(name="made", spec=material.spec, trials=spoiled, replicates=[], rounds=[]))
+    found = views(SearchResults(name="made", spec=results.spec, trials=spoiled, replicates=[], rounds=[]))
     assert [level.label for level in find(found, "lkca", "depth").levels] == ["2", "3"]
 
 
 def test_importances_name_what_matters_and_refuse_few_trials() -> None:
-    material = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3), trials=30)
-    for each in importances(material, seed=0):
+    results = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3), trials=30)
+    for each in importances(results, seed=0):
         assert dict(each.shares)["depth"] > 0.9
         assert sum(share for _, share in each.shares) == pytest.approx(1)
     assert EVALUATOR == "fANOVA"
@@ -169,11 +169,13 @@ def test_importances_name_what_matters_and_refuse_few_trials() -> None:
 
 
 def test_a_front_has_what_no_other_beats() -> None:
-    material = make_material(law())
+    results = make_search_results(law())
     offered = [
         offer.model_copy(update={"num_parameters": size, "accuracy": accuracy})
         for offer, (size, accuracy) in zip(
-            offers(material), [(10, 50.0), (20, 49.0), (20, 60.0), (30, 60.0), (40, 70.0), (40, 65.0)], strict=False
+            offers(results),
+            [(10, 50.0), (20, 49.0), (20, 60.0), (30, 60.0), (40, 70.0), (40, 65.0)],
+            strict=False,
         )
     ]
     assert [(offer.num_parameters, offer.accuracy) for offer in front(offered, "num_parameters")] == [
@@ -186,13 +188,15 @@ def test_a_front_has_what_no_other_beats() -> None:
 def test_levels_of_a_design_with_a_base_are_held_against_it() -> None:
     factors = {"family": ("lkca",), "kernel_size": (3, 5, 7), "data_fraction": (0.1, 0.5)}
     changes: dict[str, Any] = {"design": "one_at_a_time", "base": {"kernel_size": 5}, "factors": factors}
-    material = make_material(None, families=("lkca",), **changes)
+    results = make_search_results(None, families=("lkca",), **changes)
     trials = []
-    for record in material.trials:
+    for record in results.trials:
         accuracy = {3: 0.4, 5: 0.5, 7: 0.7}[record.spec.configuration.kernel_size or 0]
         trials.append(record.model_copy(update={"curve": (make_result(20, accuracy),)}))
     found = find(
-        views(Material(name="made", spec=material.spec, trials=trials, replicates=[], rounds=[])), "lkca", "kernel_size"
+        views(SearchResults(name="made", spec=results.spec, trials=trials, replicates=[], rounds=[])),
+        "lkca",
+        "kernel_size",
     )
     assert found.reference.label == "5"
     against = {effect.level.label: effect.against_reference for effect in found.effects}

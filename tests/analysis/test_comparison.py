@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from lkca_search.analysis.comparison import compare
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.errors import SearchError
-from tests.support.search_results import Accuracy, law, make_material
+from tests.support.search_results import Accuracy, law, make_search_results
 
 
 def better(points: float) -> Accuracy:
@@ -16,12 +16,12 @@ def better(points: float) -> Accuracy:
     return lambda *where: law()(*where) + points / 100  # type: ignore[operator]
 
 
-def changed(material: Material, **changes: Any) -> Material:
+def changed(results: SearchResults, **changes: Any) -> SearchResults:
     fields = ("name", "spec", "trials", "replicates", "rounds")
-    return Material(**{**{name: getattr(material, name) for name in fields}, **changes})
+    return SearchResults(**{**{name: getattr(results, name) for name in fields}, **changes})
 
 
-def on_other_images(material: Material, facts: Mapping[str, Any] | None = None, seed: int = 0) -> Material:
+def on_other_images(results: SearchResults, facts: Mapping[str, Any] | None = None, seed: int = 0) -> SearchResults:
     replicates = [
         record.model_copy(
             update={
@@ -29,13 +29,16 @@ def on_other_images(material: Material, facts: Mapping[str, Any] | None = None, 
                 "spec": record.spec.model_copy(update={"seed": record.spec.seed + seed}),
             }
         )
-        for record in material.replicates
+        for record in results.replicates
     ]
-    return changed(material, replicates=replicates)
+    return changed(results, replicates=replicates)
 
 
 def test_the_difference_is_that_of_the_replicates_in_every_cell() -> None:
-    one, other = changed(make_material(better(3.0)), name="one"), changed(make_material(law()), name="other")
+    one, other = (
+        changed(make_search_results(better(3.0)), name="one"),
+        changed(make_search_results(law()), name="other"),
+    )
     found = compare(one, other)
     assert len(found.contrasts) == 10
     assert found.left_out == ()
@@ -47,13 +50,13 @@ def test_the_difference_is_that_of_the_replicates_in_every_cell() -> None:
 
 
 def test_further_draws_and_seeds_of_one_search_are_left_out() -> None:
-    found = compare(make_material(better(3.0), draws=7, seeds=1), make_material(law(), draws=5, seeds=3))
+    found = compare(make_search_results(better(3.0), draws=7, seeds=1), make_search_results(law(), draws=5, seeds=3))
     assert {each.paired.num_pairs for each in found.contrasts} == {5}
 
 
 def test_searches_that_were_repeated_are_compared_repeat_by_repeat() -> None:
     repeats = {"trials_per_cell": 3, "repeats": 5}
-    found = compare(make_material(better(3.0), search=repeats), make_material(law(), search=repeats))
+    found = compare(make_search_results(better(3.0), search=repeats), make_search_results(law(), search=repeats))
     assert len(found.contrasts) == 10
     assert {each.paired.num_pairs for each in found.contrasts} == {10}
     for each in found.contrasts:
@@ -62,15 +65,15 @@ def test_searches_that_were_repeated_are_compared_repeat_by_repeat() -> None:
 
 @pytest.mark.parametrize("changes", [{"facts": {"subset_hash": "x" * 64}}, {"seed": 1}])
 def test_other_images_or_seeds_are_no_pairs(changes: dict[str, Any]) -> None:
-    found = compare(make_material(law()), on_other_images(make_material(law()), **changes))
+    found = compare(make_search_results(law()), on_other_images(make_search_results(law()), **changes))
     assert found.contrasts == ()
     assert len(found.left_out) == 10
     assert "no replicate of one trained on the same images with the same seed" in found.left_out[0]
 
 
 def test_cells_of_one_search_alone_are_named() -> None:
-    one = changed(make_material(law(), families=("lkca", "vit")), name="one")
-    other = changed(make_material(law(), families=("vit", "resnet")), name="other")
+    one = changed(make_search_results(law(), families=("lkca", "vit")), name="one")
+    other = changed(make_search_results(law(), families=("vit", "resnet")), name="other")
     found = compare(one, other)
     assert {each.reference_cell.split(",")[0] for each in found.contrasts} == {"family=vit"}
     assert sum("only one has confirmed it" in reason for reason in found.left_out) == 5
@@ -79,8 +82,8 @@ def test_cells_of_one_search_alone_are_named() -> None:
 
 def test_what_is_not_confirmed_or_tested_on_other_images_is_refused() -> None:
     with pytest.raises(SearchError, match="search 'made' is not confirmed"):
-        compare(make_material(law()), make_material(None))
-    material = make_material(law())
-    other = changed(material, rounds=[material.rounds[0].model_copy(update={"test_hash": "x" * 64})])
+        compare(make_search_results(law()), make_search_results(None))
+    results = make_search_results(law())
+    other = changed(results, rounds=[results.rounds[0].model_copy(update={"test_hash": "x" * 64})])
     with pytest.raises(SearchError, match="were tested on other images, so they cannot be compared"):
-        compare(material, other)
+        compare(results, other)

@@ -19,7 +19,7 @@ from lkca_search.analysis.curves.learning_curve import (
     learning_curve,
     resampled_means,
 )
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
 from tests.support.statistics.given_scores import NAN
@@ -63,14 +63,14 @@ def test_a_draw_that_misses_a_size_is_left_out_of_curves_and_counted_but_not_of_
 
 def test_curves_are_compared_on_the_draws_that_both_have_at_every_size() -> None:
     other = learning_curve([100], [[[0.1], [0.2], [NAN]]])
-    with pytest.raises(Refusal, match=re.escape("at least 2 draws must have an error at every size, 1 of 3 have")):
+    with pytest.raises(NotEstimable, match=re.escape("at least 2 draws must have an error at every size, 1 of 3 have")):
         draws_in_common(curve(), other)
     with pytest.raises(ValueError, match=re.escape("must have the same draws, got [1, 3] of them")):
         draws_in_common(curve(), learning_curve([100], [[[0.1]]]))
 
 
 def test_a_size_without_replicates_has_no_point() -> None:
-    with pytest.raises(Refusal, match="no replicate at 20 training images"):
+    with pytest.raises(NotEstimable, match="no replicate at 20 training images"):
         learning_curve([10, 20], [[[0.1]], [[NAN]]]).points()
 
 
@@ -131,7 +131,7 @@ def test_an_error_that_falls_in_every_draw_is_said_to_fall_and_one_that_only_jum
     (clear,) = simulate_curves(Law(), ratio=1.0, generator=generator)
     check_that_it_falls(clear.log_images, clear.draw_errors)
     (flat,) = simulate_curves(Law(0.5, 0.0, -0.3), ratio=1.0, generator=generator)
-    with pytest.raises(Refusal, match="does not fall significantly with more images: p is 0"):
+    with pytest.raises(NotEstimable, match="does not fall significantly with more images: p is 0"):
         check_that_it_falls(flat.log_images, flat.draw_errors)
 
 
@@ -143,7 +143,7 @@ def test_an_error_that_does_not_fall_is_said_to_in_one_of_twenty() -> None:
         try:
             check_that_it_falls(flat.log_images, flat.draw_errors)
             said += 1
-        except Refusal:
+        except NotEstimable:
             continue
     assert said / 2000 == pytest.approx(0.05, abs=0.015)
 
@@ -151,5 +151,5 @@ def test_an_error_that_does_not_fall_is_said_to_in_one_of_twenty() -> None:
 def test_draws_that_are_all_alike_fall_if_their_mean_does() -> None:
     logs, errors = np.log(SIZES), np.repeat(Law().errors(SIZES)[:, None], 3, axis=1)
     check_that_it_falls(logs, errors)
-    with pytest.raises(Refusal, match="p is 1"):
+    with pytest.raises(NotEstimable, match="p is 1"):
         check_that_it_falls(logs, errors[::-1])

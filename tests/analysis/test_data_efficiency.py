@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lkca_search.analysis.curves.crossover import Crossover, crossover
 from lkca_search.analysis.curves.data_efficiency import DataEfficiency, Reading, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
-from lkca_search.analysis.stats.estimate import Interval, Refusal
+from lkca_search.analysis.stats.estimate import Interval, NotEstimable
 from lkca_search.analysis.stats.student import NO_SPREAD
 from tests.support.statistics.simulated import CROSSING_IMAGES, CROSSING_LAWS, SIZES, Law, simulate_curves
 
@@ -134,7 +134,7 @@ REFUSED = [
 def test_a_ratio_that_the_curves_do_not_show_is_refused_with_the_reason(
     a: LearningCurve, b: LearningCurve, options: dict[str, object], reason: str
 ) -> None:
-    with pytest.raises(Refusal, match=re.escape(reason)):
+    with pytest.raises(NotEstimable, match=re.escape(reason)):
         ratio(a, b, **options)
 
 
@@ -195,5 +195,5 @@ def test_a_crossover_lies_within_the_sizes_that_both_span() -> None:
     found = crossing(a, b)
     assert found.num_train_images is None
     assert found.first_leader == found.last_leader == "a"
-    with pytest.raises(Refusal, match="a common range of training images"):
+    with pytest.raises(NotEstimable, match="a common range of training images"):
         crossing(exact(Law(), sizes=(10, 20)), exact(Law(), sizes=(30, 40)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.improvement import probability_of_improvement
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.analysis.stats.replicates import Floats
@@ -109,5 +109,5 @@ def test_an_interquartile_mean_without_spread_has_a_reason_and_no_interval() -> 
     generator = np.random.default_rng(0)
     assert interquartile_mean([[1.0, 2.0, 6.0]], generator=generator).reason == SINGLE
     assert interquartile_mean([[3.0], [3.0]], generator=generator).reason == NO_SPREAD
-    with pytest.raises(Refusal, match="there is no score"):
+    with pytest.raises(NotEstimable, match="there is no score"):
         interquartile_mean([[NAN]], generator=generator)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.replicates import Floats, pair
 from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
@@ -119,7 +119,7 @@ def test_scores_of_another_form_are_an_error_with_the_rule(a: object, b: object,
 
 
 def test_families_without_a_common_replicate_are_refused_with_the_reason() -> None:
-    with pytest.raises(Refusal, match="no replicate of one family has a partner"):
+    with pytest.raises(NotEstimable, match="no replicate of one family has a partner"):
         paired_difference([[1.0, NAN]], [[NAN, 1.0]])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.power import (
     achieved_power,
     advise,
@@ -144,7 +144,7 @@ def test_draws_that_spread_less_than_their_seeds_have_no_variance_of_their_own()
 
 def test_one_seed_a_draw_is_not_split_and_one_draw_is_refused() -> None:
     assert variance_components(A[:, :1], B[:, :1]).seed is None
-    with pytest.raises(Refusal, match="a single draw does not show"):
+    with pytest.raises(NotEstimable, match="a single draw does not show"):
         variance_components(A[:1], B[:1])
 
 

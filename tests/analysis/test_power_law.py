@@ -11,7 +11,7 @@ from scipy import optimize
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
 from lkca_search.analysis.curves.least_squares import fit, smooth_variances
 from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from tests.support.statistics.given_scores import NAN
 from tests.support.statistics.simulated import SIZES, Law, simulate_curves
 
@@ -157,9 +157,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("curve", "reason"), REFUSED, ids=[reason[:30] for _, reason in REFUSED])
 def test_points_that_do_not_support_a_law_are_refused_with_the_reason(curve: LearningCurve, reason: str) -> None:
-    with pytest.raises(Refusal, match=re.escape(reason)):
+    with pytest.raises(NotEstimable, match=re.escape(reason)):
         fitted(curve)
-    with pytest.raises(Refusal, match=re.escape(reason)):
+    with pytest.raises(NotEstimable, match=re.escape(reason)):
         compare_exponents(curve, curve, generator=np.random.default_rng(0))
 
 
@@ -170,7 +170,7 @@ def test_points_on_a_law_are_seldom_said_to_lie_off_it() -> None:
         (curve,) = simulate_curves(Law(), ratio=0.25, generator=generator)
         try:
             num_off += fit_power_law(curve, generator=generator, num_resamples=2).misfit_p < 0.05
-        except Refusal:
+        except NotEstimable:
             num_refused += 1
     assert num_off + num_refused < 0.05 * 300
     assert num_refused <= 2

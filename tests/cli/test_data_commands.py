@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.catalog import CATALOG
 from lkca_search.layout import Home
 from tests.support.official_files import WRITERS, serving
 from tests.support.processes import Command, parsed
@@ -63,7 +63,7 @@ def test_list_shows_the_catalogue_and_what_of_it_is_here(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = parsed(command("data", "list", "--json"))
-    assert [dataset["name"] for dataset in listed] == list(CATALOGUE)
+    assert [dataset["name"] for dataset in listed] == list(CATALOG)
     assert [dataset["found"] for dataset in listed] == ["bundled", "", "", "", "", ""]
     images = [png(i) for i in range(4)]
     for name in ("mine", "cifar10"):

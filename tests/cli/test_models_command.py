@@ -10,7 +10,7 @@ import torch
 
 from lkca_search.models.cost import measure_cost
 from lkca_search.models.listing import BATCH_SIZE, COMMON_NAMES, list_models
-from lkca_search.models.networks.backends import fastest_view
+from lkca_search.models.networks.backends import fastest_backend
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, resolve
 from lkca_search.spec.configuration import Configuration, ImageShape
 from tests.support.processes import Command, parsed
@@ -179,5 +179,5 @@ def test_the_page_says_which_view_is_taken() -> None:
             side = int(grid.split("x")[0])
             tokens = torch.zeros(1, side**2, 1, device="meta")
             for size in range(1, 2 * side, 2):
-                view = fastest_view(torch.zeros(1, size, size, device="meta"), (side, side), tokens)
+                view = fastest_backend(torch.zeros(1, size, size, device="meta"), (side, side), tokens)
                 assert view == ("conv" if size <= int(last) else quoted(beyond)[0]), (grid, size)

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from lkca_search.layout import Home, SearchFolder, write_atomically
-from lkca_search.records.record import Record, Score, State, read_records
+from lkca_search.records.record import Record, State, TestResult, read_records
 from lkca_search.search.driver.sealing import open_round
 from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.confirm_section import ConfirmSection
@@ -30,7 +30,7 @@ def confirm(folder: SearchFolder) -> None:
     )
     for pick, replication in sealed.replications():
         accuracy = 0.6 + 0.01 * replication.draw + (0.2 if "lkca" in pick.cell else 0.003 * replication.draw)
-        score = Score(num_images=100, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
+        score = TestResult(num_images=100, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
         made = make_record(1, family=pick.configuration.family)
         record = made.model_copy(
             update={"trial_id": replication.replicate_id, "replicate": replication, "test": score, "value": accuracy}

@@ -128,7 +128,7 @@ def test_ray_starts_head_and_spot_workers_in_the_account_and_opens_nothing_of_it
         role = "head" if kind == "head" else "worker"
         assert instance["IamInstanceProfile"]["Arn"].endswith(f"/lkca-search-{role}")
         assert instance["MetadataOptions"]["HttpTokens"] == "required"
-        assert {"Key": "ray-cluster-name", "Value": "lkca-search"} in instance["Tags"]
+        assert {"Key": "ray-cluster-name", "FrozenModel": "lkca-search"} in instance["Tags"]
     assert open_to(EVERYONE) == []
     assert open_to((HOME_OF_ONE,)) == ["nodes"]
 

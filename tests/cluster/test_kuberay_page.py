@@ -187,7 +187,7 @@ def test_the_job_drives_a_search_goes_on_when_it_is_started_again_and_is_found_b
         assert len(submitter.records(name)) == 8
         assert records.items() <= {record.trial_id: record for record in submitter.records(name)}.items()
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5" * 64}
-        standing = submitter.call("status", name, "--json", "--address", cluster.dashboard, **token)
-        assert standing.code == 0, standing.err
-        cells = json.loads(standing.out)["cells"]
+        status = submitter.call("status", name, "--json", "--address", cluster.dashboard, **token)
+        assert status.code == 0, status.err
+        cells = json.loads(status.out)["cells"]
         assert [cell["complete"] for cell in cells] == [2, 2, 2, 2]

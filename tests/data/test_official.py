@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torchvision
 
-from lkca_search.data.datasets.catalogue import CATALOGUE
-from lkca_search.data.datasets.download_cache import OfficialFile, Shelf
+from lkca_search.data.datasets.catalog import CATALOG
+from lkca_search.data.datasets.download_cache import DownloadCache, OfficialFile
 from lkca_search.data.datasets.sources import find_source
 from lkca_search.data.store import open_images
 from lkca_search.errors import DataError
@@ -68,7 +68,7 @@ def assert_read(name: str, made: Splits, cache: Path, data_dir: Path | None = No
 
 
 def test_every_dataset_but_the_bundled_one_has_a_writer_here() -> None:
-    assert {"digits", *WRITERS} == set(CATALOGUE)
+    assert {"digits", *WRITERS} == set(CATALOG)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -213,8 +213,8 @@ def test_a_spoiled_folder_of_tiny_imagenet_is_refused(
 # Downloads that go wrong
 
 
-def shelf(downloads: Path) -> Shelf:
-    return Shelf(dataset="x", given=None, downloads=downloads, progress=lambda *_: None)
+def shelf(downloads: Path) -> DownloadCache:
+    return DownloadCache(dataset="x", given=None, downloads=downloads, progress=lambda *_: None)
 
 
 def official(*urls: str) -> OfficialFile:

@@ -11,14 +11,14 @@ import pytest
 import sklearn
 
 from lkca_search.data import store
-from lkca_search.data.datasets.catalogue import CatalogueSource, read_digits
+from lkca_search.data.datasets.catalog import CatalogSource, read_digits
 from lkca_search.data.store import Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
 
 OPEN_ON_SIGNAL = """
 import logging, os, sys, time
 from pathlib import Path
-from lkca_search.data.datasets.catalogue import CatalogueSource
+from lkca_search.data.datasets.catalog import CatalogueSource
 from lkca_search.data.store import open_images
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
@@ -81,7 +81,7 @@ def test_stored_images_equal_those_of_their_source(tmp_path: Path) -> None:
 
 def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_digits(tmp_path)
-    monkeypatch.setattr(CatalogueSource, "read", refuse_to_decode)
+    monkeypatch.setattr(CatalogSource, "read", refuse_to_decode)
     second = open_digits(tmp_path)
     assert first.content_hash == second.content_hash
     np.testing.assert_array_equal(first.pixels, second.pixels)
@@ -89,13 +89,13 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_opening_train_never_opens_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    for method in (CatalogueSource.read, CatalogueSource.fingerprint):
+    for method in (CatalogSource.read, CatalogSource.fingerprint):
 
-        def spy(self: CatalogueSource, split: Any, method: Any = method) -> Any:
+        def spy(self: CatalogSource, split: Any, method: Any = method) -> Any:
             asked.append(split)
             return method(self, split)
 
-        monkeypatch.setattr(CatalogueSource, method.__name__, spy)
+        monkeypatch.setattr(CatalogSource, method.__name__, spy)
     open_digits(tmp_path)
     assert set(asked) == {"train"}
     assert "-train-" in arrow_file(tmp_path).name
@@ -173,7 +173,7 @@ def test_the_statistics_of_a_split_do_not_depend_on_how_it_is_cut_up(
 
 def test_another_fingerprint_is_decoded_into_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_digits(tmp_path)
-    monkeypatch.setattr(CatalogueSource, "fingerprint", lambda self, split: "changed")
+    monkeypatch.setattr(CatalogSource, "fingerprint", lambda self, split: "changed")
     open_digits(tmp_path)
     assert len(list(tmp_path.glob("*.arrow"))) == 2
 
@@ -250,10 +250,10 @@ def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_cannot_be_read_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoiled(self: CatalogueSource, split: Any) -> None:
+    def spoiled(self: CatalogSource, split: Any) -> None:
         raise DataError("spoiled")
 
-    monkeypatch.setattr(CatalogueSource, "read", spoiled)
+    monkeypatch.setattr(CatalogSource, "read", spoiled)
     with pytest.raises(DataError, match="spoiled"):
         open_digits(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lkca_search.models.networks import backends as views
-from lkca_search.models.networks.backends import View, attention_matrix, fastest_view
+from lkca_search.models.networks.backends import Backend, attention_matrix, fastest_backend
 from lkca_search.models.networks.grid import Grid, full_kernel_size
 from lkca_search.models.networks.lkca import LKCA, KernelInit
 
-VIEWS: tuple[View, ...] = ("conv", "attention", "fft")
+VIEWS: tuple[Backend, ...] = ("conv", "attention", "fft")
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (4, 4), (5, 5), (3, 5), (6, 4), (2, 7))
 CASES = [(grid, size) for grid in GRIDS for size in range(1, full_kernel_size(grid) + 1, 2)] + [((8, 8), 15)]
 every_view = pytest.mark.parametrize("view", VIEWS)
@@ -41,7 +41,7 @@ def layer_by_loop(layer: LKCA, tokens: Tensor) -> Tensor:
 
 
 def random_layer(
-    grid: Grid, kernel_size: int, view: View | None = None, *, embed_dim: int = 3, num_kernels: int = 1
+    grid: Grid, kernel_size: int, view: Backend | None = None, *, embed_dim: int = 3, num_kernels: int = 1
 ) -> LKCA:
     generator = torch.Generator().manual_seed(kernel_size)
     layer = LKCA(embed_dim, grid, kernel_size, num_kernels=num_kernels, view=view or "auto").double()
@@ -104,7 +104,7 @@ def test_the_full_kernel_on_a_square_grid_is_read_from_its_centre_s_minus_1(side
 @every_view
 @pytest.mark.parametrize(("grid", "kernel_size"), CASES)
 def test_a_smaller_kernel_is_the_full_one_with_zeros_outside_its_centre(
-    grid: Grid, kernel_size: int, view: View
+    grid: Grid, kernel_size: int, view: Backend
 ) -> None:
     small, full = random_layer(grid, kernel_size, view), LKCA(3, grid, full_kernel_size(grid), view=view).double()
     margin = (full_kernel_size(grid) - kernel_size) // 2
@@ -140,13 +140,13 @@ def test_equal_kernels_for_every_channel_are_the_one_kernel_of_the_paper() -> No
 
 
 @every_view
-def test_a_new_layer_outputs_its_bias(view: View) -> None:
+def test_a_new_layer_outputs_its_bias(view: Backend) -> None:
     layer = LKCA(3, (4, 4), 7, view=view).double()
     assert torch.equal(layer(random_tokens((4, 4), 0)), layer.out.bias.expand(2, 16, 3))
 
 
 @every_view
-def test_a_kernel_that_starts_as_delta_leaves_tokens_where_they_are(view: View) -> None:
+def test_a_kernel_that_starts_as_delta_leaves_tokens_where_they_are(view: Backend) -> None:
     layer = LKCA(4, (3, 4), 5, num_kernels=2, init="delta", view=view).double()
     tokens = random_tokens((3, 4), 0, embed_dim=4)
     torch.testing.assert_close(layer(tokens), layer.out(layer.value(tokens)), rtol=1e-12, atol=1e-12)
@@ -173,7 +173,7 @@ def test_a_layer_has_two_maps_one_bias_and_its_kernels(
 
 @every_view
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_second_derivatives_are_right(view: View, num_kernels: int) -> None:
+def test_second_derivatives_are_right(view: Backend, num_kernels: int) -> None:
     layer = random_layer((3, 2), 3, view, embed_dim=2, num_kernels=num_kernels)
 
     def output(tokens: Tensor, kernel: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def test_second_derivatives_are_right(view: View, num_kernels: int) -> None:
 
 @every_view
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(view: View, num_kernels: int) -> None:
+def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(view: Backend, num_kernels: int) -> None:
     layer = random_layer((8, 8), 7, view, embed_dim=4, num_kernels=num_kernels).float()
     tokens = random_tokens((8, 8), 0, embed_dim=4).float()
     exact = layer(tokens)
@@ -207,7 +207,7 @@ def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(v
 
 @every_view
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_a_compiled_layer_is_one_graph_and_equals_the_layer(view: View, num_kernels: int) -> None:
+def test_a_compiled_layer_is_one_graph_and_equals_the_layer(view: Backend, num_kernels: int) -> None:
     layer = random_layer((4, 3), 5, view, embed_dim=4, num_kernels=num_kernels)
     tokens, weights = (random_tokens((4, 3), seed, embed_dim=4) for seed in (0, 1))
     expected = torch.autograd.grad((layer(tokens) * weights).sum(), tuple(layer.parameters()))
@@ -237,9 +237,9 @@ def test_where_tokens_outnumber_channels_no_matrix_of_each_image_is_held() -> No
     assert largest < batch * 144**2 * 4 / 8
 
 
-def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num_kernels: int = 1) -> View:
+def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num_kernels: int = 1) -> Backend:
     kernel = torch.zeros(num_kernels, kernel_size, kernel_size, device="meta")
-    return fastest_view(kernel, grid, torch.zeros(1, grid[0] * grid[1], num_kernels, dtype=dtype, device="meta"))
+    return fastest_backend(kernel, grid, torch.zeros(1, grid[0] * grid[1], num_kernels, dtype=dtype, device="meta"))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num
         ((32, 32), 63, "fft"),
     ],
 )
-def test_auto_takes_the_view_that_was_measured_fastest(grid: Grid, kernel_size: int, view: View) -> None:
+def test_auto_takes_the_view_that_was_measured_fastest(grid: Grid, kernel_size: int, view: Backend) -> None:
     assert chosen(grid, kernel_size) == view
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lkca_search.report.content import make_report
 from lkca_search.report.rendering.html import to_html
-from tests.support.search_results import law, make_material
+from tests.support.search_results import law, make_search_results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -27,7 +27,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(to_html(make_report(make_material(law(lead=0.02), families=("lkca", "vit", "resnet"))), source=""))
+    path.write_text(
+        to_html(make_report(make_search_results(law(lead=0.02), families=("lkca", "vit", "resnet"))), source="")
+    )
     return path
 
 

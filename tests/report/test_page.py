@@ -8,7 +8,7 @@ import pytest
 
 from lkca_search.report.content import make_report
 from lkca_search.report.rendering.html import to_html
-from tests.support.search_results import law, make_material
+from tests.support.search_results import law, make_search_results
 
 MARKUP = '</script><script>alert(1)</script>"&<b>'
 
@@ -33,7 +33,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return to_html(make_report(make_material(law(lead=0.02))), source="a test")
+    return to_html(make_report(make_search_results(law(lead=0.02))), source="a test")
 
 
 def test_a_page_refers_to_nothing_outside(html: str) -> None:
@@ -57,17 +57,17 @@ def test_a_page_is_not_large(html: str) -> None:
 
 
 def test_names_of_a_search_are_text_wherever_they_stand() -> None:
-    material = make_material(law(), families=("lkca", "vit"))
+    results = make_search_results(law(), families=("lkca", "vit"))
     report = make_report(
-        type(material)(
+        type(results)(
             name=MARKUP,
-            spec=material.spec,
-            trials=material.trials,
-            replicates=material.replicates,
-            rounds=material.rounds,
+            spec=results.spec,
+            trials=results.trials,
+            replicates=results.replicates,
+            rounds=results.rounds,
         )
     )
-    plain = to_html(make_report(material), source="")
+    plain = to_html(make_report(results), source="")
     html = to_html(report, source=MARKUP)
     assert Page(html).scripts == Page(plain).scripts
     assert "<b>" not in html.split("<main>")[0]

@@ -93,11 +93,11 @@ def test_a_finished_search_run_again_does_nothing(finished: Searching) -> None:
 
 
 def test_status_and_best_speak_of_the_records(finished: Searching) -> None:
-    standing = json.loads(finished.call("status", "toy", "--json"))
-    assert [cell["cell"] for cell in standing["cells"]] == CELLS
+    status = json.loads(finished.call("status", "toy", "--json"))
+    assert [cell["cell"] for cell in status["cells"]] == CELLS
     best = json.loads(finished.call("best", "toy", "--json"))
-    assert best["value"] == max(cell["best_value"] for cell in standing["cells"])
-    assert standing["is_driven"] is False
+    assert best["value"] == max(cell["best_value"] for cell in status["cells"])
+    assert status["is_driven"] is False
 
 
 def test_another_space_file_under_the_same_name_is_refused_with_the_differences(finished: Searching) -> None:
@@ -238,9 +238,9 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> 
     searching = Searching(tmp_path / "home")
     first = searching.start_run()
     first.wait_until(find_database(searching.folder).exists)
-    standing = json.loads(searching.call("status", "toy", "--json"))
-    assert standing["is_driven"] is True
-    assert [cell["num_train_images"] for cell in standing["cells"]] == [231, 1151, 231, 1151]
+    status = json.loads(searching.call("status", "toy", "--json"))
+    assert status["is_driven"] is True
+    assert [cell["num_train_images"] for cell in status["cells"]] == [231, 1151, 231, 1151]
     code, output = searching.start_run().wait()
     assert code == 2
     assert "is being driven by another driver (process " in output

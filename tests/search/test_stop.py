@@ -16,7 +16,7 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import read_replicates
 from lkca_search.records.rounds import read_rounds
-from lkca_search.search.driver.stopping import Brake, request_stop, signals_given_back, wait_until_stopped
+from lkca_search.search.driver.stopping import StopController, request_stop, restored_signals, wait_until_stopped
 from lkca_search.search.state.lease import BEAT_SECONDS, Lease, hold
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.space_file import read_space_file
@@ -47,7 +47,7 @@ class Braking:
         self.lease = lease
         self.halted: list[str] = []
         self.said: list[str] = []
-        self.brake = Brake(lease, halt=self.halted.append, say=self.said.append)
+        self.stop_controller = StopController(lease, halt=self.halted.append, say=self.said.append)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def braking(folder: SearchFolder) -> Iterator[Braking]:
 
 
 def test_a_brake_that_nobody_pulls_does_nothing(braking: Braking) -> None:
-    assert not braking.brake.check()
+    assert not braking.stop_controller.check()
     assert braking.halted == braking.said == []
 
 
@@ -74,11 +74,11 @@ def test_ctrl_c_finishes_what_runs_and_a_second_one_or_sigterm_abandons_it(
     braking: Braking, signals: list[signal.Signals], at_once: list[bool], by: str
 ) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with signals_given_back():
-        braking.brake.take_signals()
+    with restored_signals():
+        braking.stop_controller.take_signals()
         for number, expected in zip(signals, at_once, strict=True):
             os.kill(os.getpid(), number)
-            assert [braking.brake.check(), braking.brake.check()] == [expected, expected]
+            assert [braking.stop_controller.check(), braking.stop_controller.check()] == [expected, expected]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert braking.halted[0] == f"stopped by {by}"
     assert len(braking.said) == len(signals)
@@ -88,8 +88,8 @@ def test_a_request_is_said_once_and_may_become_more_urgent(braking: Braking, fol
     for now, heard in ((False, "later"), (True, "now"), (False, "later")):
         request_stop(folder, now=now)
         wait_for(lambda heard=heard: braking.lease.stop == heard)
-        assert [braking.brake.check() for _ in range(3)] == [now or braking.brake.at_once] * 3
-    assert braking.brake.at_once
+        assert [braking.stop_controller.check() for _ in range(3)] == [now or braking.stop_controller.at_once] * 3
+    assert braking.stop_controller.at_once
     assert set(braking.halted) == {"stopped by `stop`"}
     assert len(braking.said) == 2
 
@@ -99,8 +99,8 @@ def test_a_brake_in_another_thread_leaves_the_signals_alone(braking: Braking) ->
 
     def drive() -> None:
         try:
-            with signals_given_back():
-                braking.brake.take_signals()
+            with restored_signals():
+                braking.stop_controller.take_signals()
         except BaseException as error:
             failures.append(error)
 
@@ -143,8 +143,8 @@ def test_who_waits_for_the_end_waits_while_the_driver_is_alive(folder: SearchFol
 
 def stop(searching: Searching, driver: Command) -> None:
     del driver
-    standing = json.loads(searching.call("stop", "toy", "--json"))
-    assert standing["is_driven"] is False
+    status = json.loads(searching.call("stop", "toy", "--json"))
+    assert status["is_driven"] is False
 
 
 def stop_without_waiting(searching: Searching, driver: Command) -> None:
@@ -166,9 +166,9 @@ def terminate(searching: Searching, driver: Command) -> None:
 
 
 def cell_of(searching: Searching) -> dict[str, Any]:
-    standing = json.loads(searching.call("status", "toy", "--json"))
-    assert standing["is_driven"] is False
-    (cell,) = standing["cells"]
+    status = json.loads(searching.call("status", "toy", "--json"))
+    assert status["is_driven"] is False
+    (cell,) = status["cells"]
     assert isinstance(cell, dict)
     return cell
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lkca_search.data.datasets.catalogue import CATALOGUE
+from lkca_search.data.datasets.catalog import CATALOG
 from lkca_search.search.studies.space_check import data_problems, design_problems
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import ImageShape
@@ -57,7 +57,7 @@ def test_a_header_has_question_command_and_a_cost_that_is_true(path: str) -> Non
 @pytest.mark.parametrize("path", FILES)
 def test_every_configuration_of_a_file_can_be_trained_on_its_images(path: str) -> None:
     spec = spec_of(path)
-    entry = CATALOGUE[spec.data.dataset]
+    entry = CATALOG[spec.data.dataset]
     shape = ImageShape(entry.image_size, entry.image_size, 1 if spec.data.dataset in NO_COLOUR else 3)
     assert list(design_problems(spec, shape, entry.num_classes)) == []
     assert list(data_problems(spec, np.arange(entry.num_train) % entry.num_classes)) == []

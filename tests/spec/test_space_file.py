@@ -13,7 +13,7 @@ from lkca_search.cli.app import main
 from lkca_search.errors import Problem, SpaceFileError, UserError
 from lkca_search.search.studies.study import Study, open_memory_storage
 from lkca_search.spec.cells import cells, exists
-from lkca_search.spec.components import Named
+from lkca_search.spec.components import ComponentConfig
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import Design, Factor, combinations, is_excluded
@@ -131,7 +131,7 @@ def test_a_design_is_read_as_written_and_counts_become_numbers(read: Read) -> No
     assert spec.exclude == ({"family": ("vit",), "data_fraction": (0.1,)}, {"kernel_size": (3, 7)})
     assert spec.factors["kernel_size"] == Factor(levels=(3, 5, 7), when={"family": ("lkca",)})
     assert spec.factors["match_parameters"] == Factor(levels=(250_000, 1_000_000))
-    assert spec.search.sampler == Named.model_validate({"name": "tpe", "n_startup_trials": 20})
+    assert spec.search.sampler == ComponentConfig.model_validate({"name": "tpe", "n_startup_trials": 20})
     assert spec.search.sampler.arguments == {"n_startup_trials": 20}
     assert spec.search.pruner.arguments == {"patience": 2, "wraps": {"name": "median", "n_warmup_steps": 3}}
 
@@ -643,7 +643,9 @@ def test_parameters_come_after_those_they_wait_for(spec: SearchSpec) -> None:
 @settings(max_examples=50)
 @given(specs())
 def test_what_is_sampled_lies_in_its_domain_and_exists_where_its_condition_holds(spec: SearchSpec) -> None:
-    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": Named(name="random")})})
+    spec = spec.model_copy(
+        update={"search": spec.search.model_copy(update={"sampler": ComponentConfig(name="random")})}
+    )
     storage = open_memory_storage()
     for cell in cells(spec)[:2]:
         _, chosen = Study(storage, spec, cell).ask()

@@ -5,7 +5,7 @@ from typing import Any
 
 from lkca_search.layout import Home, SearchFolder, write_atomically
 from lkca_search.records.provenance import Provenance
-from lkca_search.records.record import Facts, Record, Result, State
+from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.state.lease import hold
 from lkca_search.search.state.resume import commit_space_file
@@ -39,7 +39,7 @@ PROVENANCE = Provenance(
     device="cpu",
     num_threads=1,
 )
-FACTS = Facts(
+FACTS = TrialMetadata(
     model="LKCA",
     num_parameters=1234,
     flops=62_100_000,

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from lkca_search.analysis.search_results import Material
-from lkca_search.records.record import Record, Score, State
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.records.record import Record, State, TestResult
 from lkca_search.records.rounds import Pick, Round
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.cells import Cell, cells
@@ -48,7 +48,7 @@ def make_spec(families: Sequence[str], fractions: Sequence[float], **changes: An
     )
 
 
-def make_material(
+def make_search_results(
     accuracy: Accuracy | None,
     *,
     families: Sequence[str] = ("lkca", "vit"),
@@ -58,13 +58,15 @@ def make_material(
     trials: int = 3,
     fails: Callable[[str, int, int, int], bool] = lambda *where: False,
     **changes: Any,
-) -> Material:
+) -> SearchResults:
     """A search of three trials a cell, of which the second is the best; without accuracies it is not confirmed."""
     spec = make_spec(families, fractions, **changes)
     made = [_trial(cell, number) for cell in cells(spec) for number in range(trials)]
     sealed = _seal(spec, made, draws, seeds)
     replicates = list(_replicates(sealed, accuracy, fails)) if accuracy else []
-    return Material(name="made", spec=spec, trials=made, replicates=replicates, rounds=[sealed] if accuracy else [])
+    return SearchResults(
+        name="made", spec=spec, trials=made, replicates=replicates, rounds=[sealed] if accuracy else []
+    )
 
 
 def images_of(cell: Cell | Configuration) -> int:
@@ -136,7 +138,7 @@ def _replicates(sealed: Round, accuracy: Accuracy, fails: Callable[[str, int, in
 
 
 def _replicate(pick: Pick, replication: Replication, images: int, accuracy: float | None) -> Record:
-    score = None if accuracy is None else Score(num_images=1000, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
+    score = None if accuracy is None else TestResult(num_images=1000, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
     configuration = pick.configuration.model_copy(update={"draw": replication.draw})
     return Record(
         trial_id=replication.replicate_id,

@@ -2,19 +2,19 @@ import threading
 import time
 from collections.abc import Iterator
 
-from lkca_search.tracking.send_queue import News, Outbox
+from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from tests.support.tracking.recorded import make_record, make_result, start_of
 
 A, B, C = (start_of(make_record(trial_id)) for trial_id in ("a/0", "b/0", "c/0"))
 
 
-def taken(outbox: Outbox) -> tuple[str, list[int]] | str | None:
+def taken(outbox: SendQueue) -> tuple[str, list[int]] | str | None:
     news = outbox.take()
-    return (news.start.trial_id, list(news.results)) if isinstance(news, News) else news
+    return (news.start.trial_id, list(news.results)) if isinstance(news, PendingUpdate) else news
 
 
 def test_what_a_trial_says_is_taken_at_once() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.start(A)
     for step in (1, 2, 3):
         outbox.report("a/0", make_result(step))
@@ -24,7 +24,7 @@ def test_what_a_trial_says_is_taken_at_once() -> None:
 
 
 def test_a_new_trial_goes_first_and_then_whichever_has_waited_longest() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     for start in (A, B):
         outbox.start(start)
         outbox.take()
@@ -35,7 +35,7 @@ def test_a_new_trial_goes_first_and_then_whichever_has_waited_longest() -> None:
 
 
 def test_live_news_and_finished_trials_take_turns() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.finish(["x/0", "x/1"])
     for start in (A, B):
         outbox.start(start)
@@ -47,12 +47,12 @@ def test_live_news_and_finished_trials_take_turns() -> None:
 
 
 def test_what_could_not_be_sent_waits_behind_the_rest_and_keeps_what_came_meanwhile() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     for start in (A, B):
         outbox.start(start)
         outbox.report(start.trial_id, make_result(1))
     news = outbox.take()
-    assert isinstance(news, News)
+    assert isinstance(news, PendingUpdate)
     outbox.report("a/0", make_result(2))
     outbox.put_back(news)
     assert [taken(outbox), taken(outbox)] == [("b/0", [1]), ("a/0", [1, 2])]
@@ -64,10 +64,10 @@ def test_what_could_not_be_sent_waits_behind_the_rest_and_keeps_what_came_meanwh
 
 
 def test_of_a_finished_trial_its_id_alone_is_kept() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.start(A)
     news = outbox.take()
-    assert isinstance(news, News)
+    assert isinstance(news, PendingUpdate)
     outbox.report("a/0", make_result(1))
     outbox.finish(["a/0"])
     outbox.put_back(news)
@@ -80,7 +80,7 @@ def test_of_a_finished_trial_its_id_alone_is_kept() -> None:
 
 
 def test_what_waits_of_a_trial_that_runs_is_at_most_its_curve() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     for _ in range(50):
         outbox.start(A)
         for step in range(1, 21):
@@ -89,7 +89,7 @@ def test_what_waits_of_a_trial_that_runs_is_at_most_its_curve() -> None:
 
 
 def test_a_store_that_is_opened_decides_what_is_due() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     outbox.finish(["x/0", "x/1", "x/2"])
     outbox.mark_sent("x/0")
     outbox.check(lambda trial_id: trial_id == "x/1")
@@ -97,7 +97,7 @@ def test_a_store_that_is_opened_decides_what_is_due() -> None:
 
 
 def test_nobody_waits_while_what_is_finished_is_read_from_a_slow_disk_or_checked() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     longest = 0.0
 
     def tell_meanwhile(trial_id: str) -> None:
@@ -131,7 +131,7 @@ def test_nobody_waits_while_what_is_finished_is_read_from_a_slow_disk_or_checked
 
 
 def test_closing_ends_every_wait() -> None:
-    outbox = Outbox()
+    outbox = SendQueue()
     waits = [threading.Thread(target=outbox.take), threading.Thread(target=outbox.pause, args=(60,))]
     for wait in waits:
         wait.start()

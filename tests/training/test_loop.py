@@ -14,13 +14,13 @@ from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_out, indices_hash
 from lkca_search.errors import UserError
 from lkca_search.models.cost import count_activation_bytes, count_flops
-from lkca_search.records.record import Facts, Result
+from lkca_search.records.record import Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import Augmentation, DataSection, TrainingSection
-from lkca_search.training.assembly import DataPlace, choose_device, open_training
+from lkca_search.training.assembly import DataDirs, choose_device, open_training
 from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.loop import Training, TrainingDiverged
@@ -56,12 +56,12 @@ for text in sys.argv[2:]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> DataPlace:
-    return DataPlace(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
+def place(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
+    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
 
 
 @pytest.fixture(scope="module")
-def digits(place: DataPlace) -> Images:
+def digits(place: DataDirs) -> Images:
     return open_images("digits", "train", cache=place.cache)
 
 
@@ -73,11 +73,11 @@ def _torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def opened(spec: TrialSpec, place: DataPlace, *checkpoints: Path) -> tuple[Facts, Training]:
+def opened(spec: TrialSpec, place: DataDirs, *checkpoints: Path) -> tuple[TrialMetadata, Training]:
     return open_training(spec, place, device=CPU, checkpoints=checkpoints)
 
 
-def outcome(spec: TrialSpec, place: DataPlace) -> tuple[list[dict[str, Any]], str]:
+def outcome(spec: TrialSpec, place: DataDirs) -> tuple[list[dict[str, Any]], str]:
     """Curve and weights of a whole training."""
     _, training = opened(spec, place)
     return [measured(result) for result in training.results()], weights_hash(training)
@@ -113,7 +113,7 @@ def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.
 
 @families
 def test_a_training_interrupted_at_every_report_equals_one_that_never_was(
-    spec: TrialSpec, place: DataPlace, tmp_path: Path
+    spec: TrialSpec, place: DataDirs, tmp_path: Path
 ) -> None:
     attempts: list[Path] = []
     curve: list[Result] = []
@@ -130,7 +130,7 @@ def test_a_training_interrupted_at_every_report_equals_one_that_never_was(
     assert ([measured(result) for result in curve], weights_hash(training)) == outcome(spec, place)
 
 
-def test_seconds_add_up_over_attempts(place: DataPlace, tmp_path: Path) -> None:
+def test_seconds_add_up_over_attempts(place: DataDirs, tmp_path: Path) -> None:
     _, training = opened(SPEC, place)
     results = training.results()
     first = next(results)
@@ -141,7 +141,7 @@ def test_seconds_add_up_over_attempts(place: DataPlace, tmp_path: Path) -> None:
     assert seconds == sorted(seconds)
 
 
-def test_a_trial_equals_itself_after_another_in_the_same_process_and_in_a_fresh_one(place: DataPlace) -> None:
+def test_a_trial_equals_itself_after_another_in_the_same_process_and_in_a_fresh_one(place: DataDirs) -> None:
     first = {name: outcome(spec, place) for name, spec in FAMILIES.items()}
     torch.manual_seed(123)
     outcome(changed(SPEC, data_fraction=0.2, seed=99, cpu=2), place)
@@ -186,7 +186,7 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
 @pytest.mark.parametrize(
     ("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value)
 )
-def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], place: DataPlace) -> None:
+def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], place: DataDirs) -> None:
     short = changed(FAMILIES[family], steps=6, reports=1, data_fraction=0.5)
     assert outcome(changed(short, **change), place) != outcome(short, place)
 
@@ -197,7 +197,7 @@ def test_the_effect_of_every_name_of_a_configuration_is_tested() -> None:
 
 
 @families
-def test_the_global_generator_is_left_alone(spec: TrialSpec, place: DataPlace) -> None:
+def test_the_global_generator_is_left_alone(spec: TrialSpec, place: DataDirs) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     _, training = opened(spec, place)
@@ -207,27 +207,27 @@ def test_the_global_generator_is_left_alone(spec: TrialSpec, place: DataPlace) -
 
 
 @families
-def test_a_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataPlace) -> None:
+def test_a_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataDirs) -> None:
     _, training = opened(changed(spec, learning_rate=1e30), place)
     with pytest.raises(TrainingDiverged, match=r"the loss of step [2-5] of 30 is not finite"):
         list(training.results())
 
 
 @families
-def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataPlace) -> None:
+def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataDirs) -> None:
     _, training = opened(changed(spec, learning_rate=1e30, steps=1, reports=1), place)
     with pytest.raises(TrainingDiverged, match=r"the validation loss after step 1 of 1 is not finite"):
         list(training.results())
 
 
 @families
-def test_it_learns(spec: TrialSpec, place: DataPlace) -> None:
+def test_it_learns(spec: TrialSpec, place: DataDirs) -> None:
     long = changed(spec, steps=300, reports=1, augment=(), drop_path_rate=0.0, learning_rate=1e-2)
     curve, _ = outcome(long, place)
     assert curve[-1]["val_accuracy"] > 0.8
 
 
-def test_samples_and_epochs_are_counted_batch_by_batch(place: DataPlace) -> None:
+def test_samples_and_epochs_are_counted_batch_by_batch(place: DataDirs) -> None:
     spec = changed(SPEC, data_fraction=0.05, batch_size=25, steps=12, reports=12)
     facts, training = opened(spec, place)
     assert facts.num_train_images % 25 != 0
@@ -239,7 +239,7 @@ def test_samples_and_epochs_are_counted_batch_by_batch(place: DataPlace) -> None
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, place: DataPlace) -> None:
+def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, place: DataDirs) -> None:
     _, training = opened(SPEC, place)
     before = weights_hash(training)
     training.model.train(mode)
@@ -250,14 +250,14 @@ def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, 
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_trial_computes_with_the_threads_it_asked_for(num_threads: int, place: DataPlace) -> None:
+def test_a_trial_computes_with_the_threads_it_asked_for(num_threads: int, place: DataDirs) -> None:
     facts, _ = opened(changed(SPEC, cpu=num_threads), place)
     assert torch.get_num_threads() == facts.provenance.num_threads == num_threads
 
 
 @families
 def test_the_validation_result_equals_one_computed_image_by_image(
-    spec: TrialSpec, place: DataPlace, digits: Images
+    spec: TrialSpec, place: DataDirs, digits: Images
 ) -> None:
     _, training = opened(spec, place)
     *_, last = training.results()
@@ -275,7 +275,7 @@ def test_the_validation_result_equals_one_computed_image_by_image(
     assert last.val_accuracy == np.mean(hits)
 
 
-def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(place: DataPlace) -> None:
+def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(place: DataDirs) -> None:
     for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0)):
         lkca, vit = (
             opened(changed(spec, data_fraction=fraction, draw=draw, seed=seed), place)[0]
@@ -286,7 +286,7 @@ def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(pl
         assert lkca.data_hash == vit.data_hash
 
 
-def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(place: DataPlace) -> None:
+def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(place: DataDirs) -> None:
     found = [
         opened(changed(SPEC, data_fraction=fraction, draw=draw), place)[0]
         for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0), (1.0, 0))
@@ -296,7 +296,7 @@ def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(plac
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 1.0])
-def test_validation_images_are_never_trained_on(fraction: float, place: DataPlace, digits: Images) -> None:
+def test_validation_images_are_never_trained_on(fraction: float, place: DataDirs, digits: Images) -> None:
     spec = changed(SPEC, data_fraction=fraction)
     facts, _ = opened(spec, place)
     holdout, subset = split(spec, digits)
@@ -309,7 +309,7 @@ def test_validation_images_are_never_trained_on(fraction: float, place: DataPlac
 @pytest.mark.parametrize("scale_validation", [False, True])
 @pytest.mark.parametrize("size", [{"data_fraction": 0.1}, {"data_fraction": None, "images_per_class": 12}])
 def test_a_trial_has_the_images_that_are_assigned_to_it(
-    size: dict[str, object], scale_validation: bool, place: DataPlace, digits: Images
+    size: dict[str, object], scale_validation: bool, place: DataDirs, digits: Images
 ) -> None:
     spec = changed(SPEC, scale_validation=scale_validation, draw=2, **size)
     facts, _ = opened(spec, place)
@@ -321,13 +321,13 @@ def test_a_trial_has_the_images_that_are_assigned_to_it(
     )
 
 
-def test_it_learns_from_mixed_labels(place: DataPlace) -> None:
+def test_it_learns_from_mixed_labels(place: DataDirs) -> None:
     mixed = changed(SPEC, steps=300, reports=1, augment=("cutmix", "mixup"), drop_path_rate=0.0, learning_rate=1e-2)
     curve, _ = outcome(mixed, place)
     assert curve[-1]["val_accuracy"] > 0.8
 
 
-def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(place: DataPlace, tmp_path: Path) -> None:
+def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(place: DataDirs, tmp_path: Path) -> None:
     spec = changed(SPEC, augment=("crop_reflect", "flip", "trivial_augment", "erase", "cutmix", "mixup"), reports=2)
     _, training = opened(spec, place)
     first = next(training.results())
@@ -336,7 +336,7 @@ def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(place: D
     assert ([measured(result) for result in training.results()], weights_hash(training)) == outcome(spec, place)
 
 
-def test_facts_are_those_of_the_data_and_the_model(place: DataPlace, digits: Images) -> None:
+def test_facts_are_those_of_the_data_and_the_model(place: DataDirs, digits: Images) -> None:
     facts, training = opened(SPEC, place)
     assert facts.data_hash == digits.content_hash
     assert facts.num_parameters == sum(weight.numel() for weight in training.model.parameters())
@@ -347,7 +347,7 @@ def test_facts_are_those_of_the_data_and_the_model(place: DataPlace, digits: Ima
     assert facts.provenance.device == "cpu"
 
 
-def test_a_configuration_that_cannot_be_trained_is_the_users_error(place: DataPlace) -> None:
+def test_a_configuration_that_cannot_be_trained_is_the_users_error(place: DataDirs) -> None:
     with pytest.raises(UserError, match="kernel_size must be odd"):
         opened(changed(SPEC, kernel_size=4), place)
     with pytest.raises(UserError, match="digit-s"):
@@ -359,7 +359,7 @@ def test_without_a_share_of_a_gpu_a_trial_trains_on_the_cpu() -> None:
     assert choose_device(0.5) == (torch.device("cuda", 0) if torch.cuda.is_available() else CPU)
 
 
-def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataPlace, tmp_path: Path) -> None:
+def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataDirs, tmp_path: Path) -> None:
     _, training = opened(SPEC, place)
     results = [result for result, _ in zip(training.results(), range(2), strict=False)]
     save_checkpoint(training.state(), tmp_path, step=results[-1].step)
@@ -371,7 +371,7 @@ def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataPlace, t
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_the_whole(
-    patience: int, place: DataPlace, tmp_path: Path
+    patience: int, place: DataDirs, tmp_path: Path
 ) -> None:
     still = changed(SPEC, learning_rate=1e-12, steps=10, reports=10)
     whole, _ = outcome(still, place)
@@ -393,6 +393,6 @@ def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_the_
     assert [measured(result) for result in second.results()] == ended
 
 
-def test_without_patience_a_training_goes_to_its_last_step(place: DataPlace) -> None:
+def test_without_patience_a_training_goes_to_its_last_step(place: DataDirs) -> None:
     _, training = opened(changed(SPEC, learning_rate=1e-12, steps=6, reports=6), place)
     assert [training.is_last(result) for result in training.results()] == [False] * 5 + [True]

@@ -17,12 +17,12 @@ from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, 
 from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check_level
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 Leader = Literal["a", "b"]
 
 
-class Crossover(Value):
+class Crossover(FrozenModel):
     """Where the lead passes from one family to the other, if it does."""
 
     num_train_images: Estimate | None

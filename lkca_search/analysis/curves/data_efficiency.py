@@ -22,10 +22,10 @@ from lkca_search.analysis.curves.learning_curve import (
 )
 from lkca_search.analysis.curves.power_law import supported_law
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, Refusal, check_level
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 Reading = Literal["interpolated", "fitted"]
 """How a curve is read between its sizes: by power laws between neighbouring means, which were made to fall before, or
@@ -36,7 +36,7 @@ LEAST_LOG = 1e-9
 """Logarithms of images that differ by less are the same."""
 
 
-class DataEfficiency(Value):
+class DataEfficiency(FrozenModel):
     """n_B / n_A for equal error."""
 
     ratio: Estimate
@@ -77,7 +77,7 @@ def data_efficiency(
         _check_overlap(b[0], a[0], images=(math.exp(grid_b[0]), math.exp(grid_a[-1])), names=("B", "A"))
         logs = _mean_log_images(b, grid_b, least, most) - _mean_log_images(a, grid_a, least, most)
         if least[0] >= most[0]:
-            raise Refusal(
+            raise NotEstimable(
                 f"the error of a family is {least[0]:.4g} at every size, so it has it at no size in particular"
             )
         logs = np.where(least < most, logs, _beyond(a, b))
@@ -101,7 +101,7 @@ def measured_range(*curves: LearningCurve) -> Floats:
     last = min(float(curve.log_images[-1]) for curve in curves)
     if first >= last:
         sizes = [curve.num_train_images.tolist() for curve in curves]
-        raise Refusal(f"curves are compared over a common range of training images, which these lack: {sizes}")
+        raise NotEstimable(f"curves are compared over a common range of training images, which these lack: {sizes}")
     return np.linspace(first, last, STEPS + 1)
 
 
@@ -147,7 +147,7 @@ def _check_overlap(ours: Floats, theirs: Floats, *, images: tuple[float, float],
     """Refusal if the first family's largest error is not above the other's smallest."""
     if ours[0] <= theirs[-1]:
         first, second = names
-        raise Refusal(
+        raise NotEstimable(
             f"no error is taken by both curves: {first} at its fewest images, {images[0]:.0f}, has {ours[0]:.4g} and "
             f"{second} at its most, {images[1]:.0f}, has {theirs[-1]:.4g}, so {second} needs over "
             f"{images[1] / images[0]:.3g} times the images"
@@ -156,7 +156,7 @@ def _check_overlap(ours: Floats, theirs: Floats, *, images: tuple[float, float],
 
 def _check_error(errors: Floats, level: float, *, name: str) -> None:
     if not errors[-1] <= level <= errors[0]:
-        raise Refusal(
+        raise NotEstimable(
             f"family {name} has errors from {errors[-1]:.4g} to {errors[0]:.4g} as measured, {level:g} was asked"
         )
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Refusal
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate, NotEstimable
 from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats, check_scores
 from lkca_search.analysis.stats.student import has_spread, standard_error, student_mean
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 LEAST_ERROR = 1e-6
 """An error smaller than this share of the largest is taken for it: a test set of any size cannot tell."""
@@ -18,7 +18,7 @@ SIGNIFICANT = 0.05
 """An error that falls as much as this one by chance alone, more often than this share, is not said to fall."""
 
 
-class Point(Value):
+class Point(FrozenModel):
     """The error at one size of the training set."""
 
     num_train_images: int
@@ -87,7 +87,9 @@ def draws_in_common(*curves: LearningCurve) -> list[Floats]:
         raise ValueError(f"curves must have the same draws, got {sorted(draws)} of them")
     common = np.logical_and.reduce([curve.complete for curve in curves])
     if common.sum() < 2:
-        raise Refusal(f"at least 2 draws must have an error at every size, {int(common.sum())} of {draws.pop()} have")
+        raise NotEstimable(
+            f"at least 2 draws must have an error at every size, {int(common.sum())} of {draws.pop()} have"
+        )
     return [curve.draw_errors[:, common] for curve in curves]
 
 
@@ -137,14 +139,14 @@ def check_that_it_falls(log_images: Floats, errors: Floats) -> None:
     else:
         p = 0.0 if slope < 0 else 1.0
     if p > SIGNIFICANT:
-        raise Refusal(
+        raise NotEstimable(
             f"the error does not fall significantly with more images: p is {p:.2g}, at most 0.05 is asked for"
         )
 
 
 def _point(images: int, errors: Floats, *, level: float) -> Point:
     if not len(errors):
-        raise Refusal(f"there is no replicate at {images} training images")
+        raise NotEstimable(f"there is no replicate at {images} training images")
     error = student_mean(errors, level=level, round_off=ROUND_OFF * float(errors.max()))
     return Point(num_train_images=images, error=error, draw_errors=tuple(errors.tolist()))
 

@@ -24,7 +24,7 @@ from lkca_search.analysis.curves.learning_curve import (
 )
 from lkca_search.analysis.curves.least_squares import FLATTEST, STEEPEST, Fits, fit, smooth_variances
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_bounds
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, Refusal, check_level
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
 
 FEWEST_SIZES = 5
@@ -162,19 +162,21 @@ class SupportedLaw:
 def supported_law(curve: LearningCurve, errors: Floats) -> SupportedLaw:
     """Fit the law to errors, (sizes, draws); Refusal with the reason where they do not support it."""
     if len(errors) < FEWEST_SIZES:
-        raise Refusal(
+        raise NotEstimable(
             f"a fitted curve needs at least {FEWEST_SIZES} numbers of training images, there are {len(errors)}"
         )
     check_that_it_falls(curve.log_images, errors)
     if float(np.ptp(errors, axis=1).max()) <= ROUND_OFF * float(errors.max()):
-        raise Refusal("every draw has the same errors, so there is no spread to weigh them by or to make intervals of")
+        raise NotEstimable(
+            "every draw has the same errors, so there is no spread to weigh them by or to make intervals of"
+        )
     variances = smooth_variances(curve.num_train_images.astype(np.float64), errors.var(axis=1, ddof=1))
     weights = errors.shape[1] / variances
     fitted = fit(curve.log_images, errors.mean(axis=1)[None], weights, alpha_is_bounded=True)
     _check_bounds(float(fitted.gamma[0]))
     misfit_p = _misfit(float(fitted.residual[0]), num_sizes=len(errors), num_draws=errors.shape[1])
     if misfit_p < MISFIT:
-        raise Refusal(
+        raise NotEstimable(
             "the points do not follow alpha + eta n^gamma: they lie off it by more than the spread between draws "
             f"explains (p is {misfit_p:.2g}, at least {MISFIT} is asked for)"
         )
@@ -183,12 +185,12 @@ def supported_law(curve: LearningCurve, errors: Floats) -> SupportedLaw:
 
 def _check_bounds(gamma: float) -> None:
     if gamma < STEEPEST + AT_BOUND:
-        raise Refusal(
+        raise NotEstimable(
             f"gamma is at its bound {STEEPEST:g}: the error falls faster than 1 / n and then stays, which "
             "alpha + eta n^gamma does not describe"
         )
     if gamma > FLATTEST - AT_BOUND:
-        raise Refusal(
+        raise NotEstimable(
             f"gamma is at its bound {FLATTEST:g}: the error falls as slowly as a logarithm, and alpha "
             "cannot be told from eta n^gamma"
         )

@@ -11,14 +11,14 @@ from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES
 from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check_level
 from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
 from lkca_search.analysis.stats.student import t_quantile
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.search_spec import Goal
 
 PART = 4
 """An interval needs this many times as many trials as k."""
 
 
-class BestOfK(Value):
+class BestOfK(FrozenModel):
     """The best value that k trials find on average."""
 
     k: int

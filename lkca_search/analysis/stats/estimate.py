@@ -1,17 +1,17 @@
 """A number that was estimated, how surely, and the reason where that cannot be said."""
 
 from lkca_search.errors import UserError
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 LEVEL = 0.95
 """Confidence of an interval, unless another is asked for."""
 
 
-class Refusal(UserError):
+class NotEstimable(UserError):
     """The replicates do not support what is asked of them; the message is a sentence for the report."""
 
 
-class Interval(Value):
+class Interval(FrozenModel):
     """A confidence interval; an end is None where the data set no bound on that side."""
 
     lower: float | None
@@ -23,7 +23,7 @@ class Interval(Value):
         return (self.lower is None or self.lower <= value) and (self.upper is None or value <= self.upper)
 
 
-class Estimate(Value):
+class Estimate(FrozenModel):
     """An estimate, with an interval or with the reason why there is none."""
 
     value: float

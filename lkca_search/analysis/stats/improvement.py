@@ -9,10 +9,10 @@ from scipy import special
 from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check_level
 from lkca_search.analysis.stats.replicates import Floats, Pairs, pair
 from lkca_search.analysis.stats.student import SINGLE
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class Improvement(Value):
+class Improvement(FrozenModel):
     """P(A > B): the probability that a training of A scores above a training of B, on the same draw of images."""
 
     probability: Estimate

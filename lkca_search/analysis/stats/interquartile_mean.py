@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Refusal, check_level
+from lkca_search.analysis.stats.estimate import LEVEL, Estimate, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats, check_scores
 from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
 
@@ -29,7 +29,7 @@ def interquartile_mean(
     array = check_scores(scores)
     array = array[np.isfinite(array).any(axis=1)]
     if not len(array):
-        raise Refusal("there is no score to take the interquartile mean of")
+        raise NotEstimable("there is no score to take the interquartile mean of")
     value = float(_trimmed_mean(array.reshape(1, -1))[0])
     if len(array) < 2:
         return Estimate(value=value, reason=SINGLE)

@@ -7,10 +7,10 @@ from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws
 from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval
 from lkca_search.analysis.stats.replicates import Floats, Pairs, pair
 from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE, has_spread, standard_error, student_mean, two_sided_p
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class PairedDifference(Value):
+class PairedDifference(FrozenModel):
     """How far family A is above family B on the same draws with the same seeds."""
 
     difference: Estimate

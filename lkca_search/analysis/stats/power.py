@@ -15,14 +15,14 @@ from scipy import optimize, special
 from lkca_search.analysis.stats.estimate import LEVEL, check_level
 from lkca_search.analysis.stats.student import t_quantile
 from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 POWER = 0.8
 MOST = 10_000
 """Most draws or seeds that are advised."""
 
 
-class Advice(Value):
+class Advice(FrozenModel):
     """How many more draws, or else more seeds, would resolve a difference, from the replicates at hand."""
 
     difference: float

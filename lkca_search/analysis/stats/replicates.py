@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 
 Floats = NDArray[np.float64]
 ROUND_OFF = 1e-12
@@ -68,7 +68,7 @@ def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
     both = np.isfinite(scores_a) & np.isfinite(scores_b)
     kept = both.any(axis=1)
     if not kept.any():
-        raise Refusal("no replicate of one family has a partner, of the same draw and seed, in the other")
+        raise NotEstimable("no replicate of one family has a partner, of the same draw and seed, in the other")
     return Pairs(
         a=np.where(both, scores_a, np.nan)[kept],
         b=np.where(both, scores_b, np.nan)[kept],

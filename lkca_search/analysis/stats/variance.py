@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.replicates import pair
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class VarianceComponents(Value):
+class VarianceComponents(FrozenModel):
     """Variances of the difference A - B of a pair, in squared units of the scores."""
 
     draw_means: float
@@ -49,7 +49,7 @@ def variance_components(a: ArrayLike, b: ArrayLike) -> VarianceComponents:
     """
     pairs = pair(a, b)
     if pairs.num_draws < 2:
-        raise Refusal("a single draw does not show how much draws differ")
+        raise NotEstimable("a single draw does not show how much draws differ")
     values, counts, means = pairs.differences, pairs.counts, pairs.draw_differences
     total, num_draws = int(counts.sum()), pairs.num_draws
     grand = float((counts * means).sum()) / total

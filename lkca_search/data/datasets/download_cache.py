@@ -34,7 +34,7 @@ class OfficialFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
+class DownloadCache:
     """Where the official files of one dataset lie."""
 
     dataset: str

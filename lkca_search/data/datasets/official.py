@@ -14,25 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import OfficialFile, Shelf, check_md5
+from lkca_search.data.datasets.download_cache import DownloadCache, OfficialFile, check_md5
 from lkca_search.errors import DataError
 
 
-def read_cifar10(split: Split, shelf: Shelf) -> DecodedImages:
+def read_cifar10(split: Split, shelf: DownloadCache) -> DecodedImages:
     """CIFAR-10 from `cifar-10-python.tar.gz`, or from its folder `cifar-10-batches-py`: pixels (N, 32, 32, 3)."""
     from torchvision.datasets import CIFAR10
 
     return _read_cifar(CIFAR10, "labels", split, shelf)
 
 
-def read_cifar100(split: Split, shelf: Shelf) -> DecodedImages:
+def read_cifar100(split: Split, shelf: DownloadCache) -> DecodedImages:
     """CIFAR-100, fine labels, from `cifar-100-python.tar.gz` or its folder: pixels (N, 32, 32, 3)."""
     from torchvision.datasets import CIFAR100
 
     return _read_cifar(CIFAR100, "fine_labels", split, shelf)
 
 
-def read_svhn(split: Split, shelf: Shelf) -> DecodedImages:
+def read_svhn(split: Split, shelf: DownloadCache) -> DecodedImages:
     """SVHN, cropped digits, from `train_32x32.mat` and `test_32x32.mat`: pixels (N, 32, 32, 3); label 10 is digit 0."""
     from scipy.io import loadmat
     from torchvision.datasets import SVHN
@@ -46,7 +46,7 @@ def read_svhn(split: Split, shelf: Shelf) -> DecodedImages:
     )
 
 
-def read_fashion_mnist(split: Split, shelf: Shelf) -> DecodedImages:
+def read_fashion_mnist(split: Split, shelf: DownloadCache) -> DecodedImages:
     """Fashion-MNIST from its four `.gz` files: pixels (N, 28, 28, 1)."""
     from torchvision.datasets import FashionMNIST
 
@@ -61,7 +61,7 @@ def read_fashion_mnist(split: Split, shelf: Shelf) -> DecodedImages:
     )
 
 
-def _read_cifar(official: Any, label_key: str, split: Split, shelf: Shelf) -> DecodedImages:
+def _read_cifar(official: Any, label_key: str, split: Split, shelf: DownloadCache) -> DecodedImages:
     members = [*(official.train_list if split == "train" else official.test_list)]
     members.append((official.meta["filename"], official.meta["md5"]))
     *batches, meta = (pickle.loads(content, encoding="latin1") for content in _cifar_members(official, members, shelf))
@@ -73,7 +73,7 @@ def _read_cifar(official: Any, label_key: str, split: Split, shelf: Shelf) -> De
     )
 
 
-def _cifar_members(official: Any, members: Sequence[tuple[str, str]], shelf: Shelf) -> list[bytes]:
+def _cifar_members(official: Any, members: Sequence[tuple[str, str]], shelf: DownloadCache) -> list[bytes]:
     """What the members hold, each with its right MD5: from the unpacked folder where there is one, else the archive."""
     folder = shelf.find(official.base_folder)
     if folder is not None:
@@ -92,7 +92,7 @@ def _cifar_members(official: Any, members: Sequence[tuple[str, str]], shelf: She
     return [contents[name] for name, _ in members]
 
 
-def _read_idx(shelf: Shelf, file: OfficialFile) -> NDArray[np.uint8]:
+def _read_idx(shelf: DownloadCache, file: OfficialFile) -> NDArray[np.uint8]:
     """An array of bytes in the IDX format: two zeros, the type, the number of axes, their lengths, the values."""
     content = gzip.decompress(shelf.file(file).read_bytes())
     num_axes = content[3]

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Protocol
 
-from lkca_search.data.datasets.catalogue import CATALOGUE, CatalogueSource
+from lkca_search.data.datasets.catalog import CATALOG, CatalogSource
 from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import Progress, Shelf
+from lkca_search.data.datasets.download_cache import DownloadCache, Progress
 from lkca_search.data.datasets.image_folder import ImageFolder
 from lkca_search.data.datasets.parquet_folder import ParquetFolder
 from lkca_search.errors import DataError
@@ -55,11 +55,11 @@ def find_source(
         raise DataError(f"a dataset's name must not be a path, got {dataset!r}; parquet:{dataset} reads that folder")
     if data_dir is not None and dataset in parquet_names(data_dir):
         return ParquetFolder(name=dataset, folder=data_dir / dataset, image_size=image_size)
-    if dataset not in CATALOGUE:
+    if dataset not in CATALOG:
         raise DataError(_unknown(dataset, data_dir))
     given = None if data_dir is None else data_dir / dataset
-    shelf = Shelf(dataset=dataset, given=given, downloads=cache / "downloads" / dataset, progress=progress)
-    return CatalogueSource(name=dataset, shelf=shelf, image_size=image_size)
+    shelf = DownloadCache(dataset=dataset, given=given, downloads=cache / "downloads" / dataset, progress=progress)
+    return CatalogSource(name=dataset, shelf=shelf, image_size=image_size)
 
 
 def parquet_names(data_dir: Path | None) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def parquet_names(data_dir: Path | None) -> tuple[str, ...]:
 
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
-    names = ", ".join(dict.fromkeys([*CATALOGUE, *parquet_names(data_dir)]))
+    names = ", ".join(dict.fromkeys([*CATALOG, *parquet_names(data_dir)]))
     known = f"unknown dataset {dataset!r}: there is {names}, parquet:PATH and folder:PATH"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:

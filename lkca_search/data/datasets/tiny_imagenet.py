@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images
-from lkca_search.data.datasets.download_cache import OfficialFile, Shelf
+from lkca_search.data.datasets.download_cache import DownloadCache, OfficialFile
 from lkca_search.data.datasets.image_folder import fingerprint_tree
 from lkca_search.errors import DataError
 
@@ -24,13 +24,13 @@ _Read = Callable[[str], bytes]
 """Content of a member, by its path below `tiny-imagenet-200`."""
 
 
-def identify_tiny_imagenet(shelf: Shelf) -> str:
+def identify_tiny_imagenet(shelf: DownloadCache) -> str:
     """The archive's MD5; of an unpacked folder, which has no checksum, what its files look like."""
     folder = shelf.find(_FOLDER)
     return f"MD5 {ARCHIVE.md5}" if folder is None else f"{folder}\n{fingerprint_tree(folder)}"
 
 
-def read_tiny_imagenet(split: Split, shelf: Shelf) -> DecodedImages:
+def read_tiny_imagenet(split: Split, shelf: DownloadCache) -> DecodedImages:
     """Pixels (N, 64, 64, 3). `test` is the official validation set: the labels of the test set were never published.
 
     Labels follow the sorted WordNet ids, as torchvision's ImageFolder has them; a name is the first of its words.
@@ -65,7 +65,7 @@ def _validation_images(read: _Read) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _opened(shelf: Shelf) -> Iterator[tuple[Path, list[str], _Read]]:
+def _opened(shelf: DownloadCache) -> Iterator[tuple[Path, list[str], _Read]]:
     """Where the files are, their names, and how one is read."""
     place = shelf.find(_FOLDER) or shelf.file(ARCHIVE)
     try:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lkca_search.models.networks.grid import Grid
 
-View = Literal["conv", "attention", "fft"]
+Backend = Literal["conv", "attention", "fft"]
 """How the map is computed; parameters and result do not depend on it."""
 
 _MOST_MATRIX_BYTES = 256 * 2**20
@@ -23,7 +23,7 @@ _CHUNK_BYTES = 16 * 2**20
 """Frequencies held at once: what is freed and taken again stays in the cache and with the allocator."""
 
 
-def mix_tokens(value: Tensor, kernel: Tensor, grid: Grid, view: View) -> Tensor:
+def mix_tokens(value: Tensor, kernel: Tensor, grid: Grid, view: Backend) -> Tensor:
     """Mix value tokens by kernels in the given view: (B, N, C), (G, k, k) -> (B, N, C)."""
     return {"conv": convolve, "attention": attend, "fft": correlate}[view](value, kernel, grid)
 
@@ -139,7 +139,7 @@ _COSTS = {
 }
 
 
-def fastest_view(kernel: Tensor, grid: Grid, value: Tensor) -> View:
+def fastest_backend(kernel: Tensor, grid: Grid, value: Tensor) -> Backend:
     """Return the view with the least estimated time for kernels (G, k, k) and value tokens (B, N, C) of its dtype.
 
     The estimate is a product of a size and a measured constant (benchmarks/lkca_views.py, on an AVX-512 CPU). GPUs
@@ -150,14 +150,14 @@ def fastest_view(kernel: Tensor, grid: Grid, value: Tensor) -> View:
 
 
 @lru_cache(maxsize=1000)
-def _least_time(num_kernels: int, size: int, grid: Grid, dtype: torch.dtype) -> View:
+def _least_time(num_kernels: int, size: int, grid: Grid, dtype: torch.dtype) -> Backend:
     costs = _COSTS.get(dtype, _COSTS[torch.float32])
     num_tokens = grid[0] * grid[1]
     rows, columns = _padded(grid, size)
     # A 3x3 convolution has code of its own; beyond 13x13 the libraries turn to slower code.
     taps = size**2 * (0.75 if size == 3 else 1 if size <= 13 else 4)
     pairs = num_tokens**2 * (1 if num_kernels == 1 else 2 + num_kernels / 20)
-    nanoseconds: dict[View, float] = {
+    nanoseconds: dict[Backend, float] = {
         "conv": costs.tap * num_tokens * taps,
         "attention": costs.pair * pairs,
         "fft": costs.frequency * rows * columns,

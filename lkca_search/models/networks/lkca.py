@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lkca_search.models.networks.backends import View, fastest_view, mix_tokens
+from lkca_search.models.networks.backends import Backend, fastest_backend, mix_tokens
 from lkca_search.models.networks.grid import Grid, kernel_size_rule
 
 KernelInit = Literal["zero", "delta", "normal"]
@@ -32,9 +32,9 @@ class LKCA(nn.Module):
         *,
         num_kernels: int = 1,
         init: KernelInit = "zero",
-        view: View | Literal["auto"] = "auto",
+        view: Backend | Literal["auto"] = "auto",
     ) -> None:
-        """ValueError if the kernel does not fit the grid, or the kernels the channels. `auto`: see `fastest_view`."""
+        """Raise ValueError if the kernel does not fit the grid or the channels. `auto`: see `fastest_backend`."""
         super().__init__()
         if rule := kernel_size_rule(kernel_size, grid):
             raise ValueError(rule)
@@ -50,7 +50,7 @@ class LKCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens: (B, N, C) -> (B, N, C)."""
         value = self.value(x)
-        view = fastest_view(self.kernel, self.grid, value) if self.view == "auto" else self.view
+        view = fastest_backend(self.kernel, self.grid, value) if self.view == "auto" else self.view
         mixed: Tensor = self.out(mix_tokens(value, self.kernel, self.grid, view))
         return mixed
 

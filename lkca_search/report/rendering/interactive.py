@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from lkca_search.report.values.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.values.numbers import count
-from lkca_search.report.values.palette import SCALE, SCALE_INK, colour_of, mark_of
+from lkca_search.report.values.palette import SCALE, SCALE_INK, color_of, mark_of
 
 _BAND = 0.15
 """Opacity of a band."""
@@ -26,13 +26,13 @@ def plotly_json(figure: Drawing) -> str:
 
 
 def _traces(series: Series) -> list[Any]:
-    colour = colour_of(series.colour)
+    colour = color_of(series.colour)
     group = {"legendgroup": str(series.colour), "name": series.name}
     if series.kind == "band":
-        around = [*series.x, *reversed(series.x)], [*series.upper, *reversed(series.lower)]
+        context = [*series.x, *reversed(series.x)], [*series.upper, *reversed(series.lower)]
         edge = go.Scatter(
-            x=around[0],
-            y=around[1],
+            x=context[0],
+            y=context[1],
             fill="toself",
             fillcolor=_faint(colour, _BAND),
             line={"width": 0},

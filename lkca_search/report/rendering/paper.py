@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from lkca_search.report.values.figure import Drawing, Figure, HeatMap, Series
 from lkca_search.report.values.numbers import count
-from lkca_search.report.values.palette import SCALE, SCALE_INK, colour_of, mark_of
+from lkca_search.report.values.palette import SCALE, SCALE_INK, color_of, mark_of
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -66,7 +66,7 @@ def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
-    colour = colour_of(series.colour)
+    colour = color_of(series.colour)
     if series.kind == "band":
         axes.fill_between(
             series.x, _ends(series.lower, series.y), _ends(series.upper, series.y), color=colour, alpha=0.15, lw=0

@@ -6,7 +6,7 @@ import numpy as np
 
 from lkca_search.analysis.ablation import Ablation, Effect, Level, Optimum, ablations
 from lkca_search.analysis.ablation import Field as MapField
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.values.figure import HeatMap
 from lkca_search.report.values.numbers import NOTHING, count, interval, percent, plural, points
@@ -24,11 +24,11 @@ _VALIDATION = (
 )
 
 
-def views_of_trials(material: Material) -> list[Section]:
+def ablation_sections(results: SearchResults) -> list[Section]:
     """The sections for which there are complete trials."""
-    seed = derive_seed(material.spec.search.seed, "views")
-    found = ablations(material, generator=np.random.default_rng(seed))
-    mapped = [each for each in found if each.name in (*_MAPPED, *material.spec.factors)]
+    seed = derive_seed(results.spec.search.seed, "views")
+    found = ablations(results, generator=np.random.default_rng(seed))
+    mapped = [each for each in found if each.name in (*_MAPPED, *results.spec.factors)]
     sections = []
     if found:
         sections.append(
@@ -40,7 +40,7 @@ def views_of_trials(material: Material) -> list[Section]:
                 tables=(effect_table(found), field_table(mapped)),
             )
         )
-    costs = cost_section(material, seed=seed)
+    costs = cost_section(results, seed=seed)
     return [*sections, costs] if costs else sections
 
 

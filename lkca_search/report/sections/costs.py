@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.importance import EVALUATOR, Importance, importances
 from lkca_search.analysis.pareto import Offer, front, offers
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
 from lkca_search.report.values.numbers import NOTHING, count, human, percent
@@ -13,19 +13,19 @@ from lkca_search.report.values.section import Section
 from lkca_search.report.values.table import Field, Table, number, text
 
 
-def cost_section(material: Material, *, seed: int) -> Section | None:
+def cost_section(results: SearchResults, *, seed: int) -> Section | None:
     """The section; None where no trial is complete."""
-    offered = offers(material)
+    offered = offers(results)
     if not offered:
         return None
-    length = best_of_k_table(material)
+    length = best_of_k_table(results)
     return Section(
         name="costs",
         title="Accuracy against cost",
         figures=(pareto_figure(offered),),
         tables=(
             pareto_table(offered),
-            importance_table(importances(material, seed=seed)),
+            importance_table(importances(results, seed=seed)),
             *([length] if length else []),
         ),
     )

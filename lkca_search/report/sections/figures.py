@@ -8,7 +8,7 @@ import numpy as np
 from lkca_search.analysis.contrasts import Contrast
 from lkca_search.analysis.scarcity import Scarcity, VariantCurve
 from lkca_search.analysis.scores import RoundScores
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.values.figure import Figure, Series
 from lkca_search.report.values.numbers import count, estimate, interval, percent, plural, points
 
@@ -64,7 +64,7 @@ def _ticks(scores: RoundScores) -> tuple[float, ...]:
 def _curve(curve: VariantCurve, colour: int, *, shift: float) -> Iterator[Series]:
     label = curve.variant.label
     sizes = tuple(float(point.num_train_images) for point in curve.points)
-    if not isinstance(curve.law, Refusal):
+    if not isinstance(curve.law, NotEstimable):
         images = np.exp(np.linspace(math.log(sizes[0]), math.log(sizes[-1]), _STEPS)).clip(sizes[0], sizes[-1])
         lower, upper = curve.law.band(images)
         yield Series(

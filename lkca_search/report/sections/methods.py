@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from lkca_search.analysis.scores import RoundScores
-from lkca_search.analysis.search_results import SIZE_NAMES, Material
+from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.report.values.numbers import count, listed, plural
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
@@ -15,17 +15,17 @@ Paragraph = tuple[str, str]
 """What it is about, and what it says."""
 
 
-def methods(material: Material, scores: RoundScores | None) -> list[Paragraph]:
+def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:
     """Each paragraph of the section."""
     return [
-        ("Data", _data(material)),
-        ("Design", _design(material)),
-        ("Parameters", _parameters(material)),
-        ("Training", _training(material)),
-        ("Search", _search(material)),
+        ("Data", _data(results)),
+        ("Design", _design(results)),
+        ("Parameters", _parameters(results)),
+        ("Training", _training(results)),
+        ("Search", _search(results)),
         *([("Confirmation", _confirmation(scores))] if scores else []),
         ("Statistics", _STATISTICS),
-        ("Provenance", _provenance(material)),
+        ("Provenance", _provenance(results)),
     ]
 
 
@@ -41,15 +41,15 @@ _STATISTICS = (
 )
 
 
-def _data(material: Material) -> str:
-    data = material.spec.data
-    facts = next((record.facts for record in (*material.trials, *material.replicates) if record.facts), None)
+def _data(results: SearchResults) -> str:
+    data = results.spec.data
+    facts = next((record.facts for record in (*results.trials, *results.replicates) if record.facts), None)
     size = f", brought to {data.image_size} pixels a side" if data.image_size else ""
     held = (
         f"{100 * data.validation:g}% of the training split, class by class, is held out for validation, the same images"
     )
     scaled = " at every size, shrunk with the training subset" if data.scale_validation else " at every size"
-    sizes = sorted({record.facts.num_train_images for record in material.trials if record.facts})
+    sizes = sorted({record.facts.num_train_images for record in results.trials if record.facts})
     augment = (
         f" Training images are augmented by {listed(data.augment)}." if data.augment else " There is no augmentation."
     )
@@ -61,12 +61,12 @@ def _data(material: Material) -> str:
     )
 
 
-def _design(material: Material) -> str:
-    spec = material.spec
+def _design(results: SearchResults) -> str:
+    spec = results.spec
     factors = "; ".join(
         f"{name}: {listed([str(level) for level in each.levels])}"
         for name, each in spec.factors.items()
-        if name != DRAW or not material.repeats
+        if name != DRAW or not results.repeats
     )
     kind = "crossed" if spec.design == "crossed" else "changed one at a time about the base"
     excluded = f", {plural(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
@@ -76,13 +76,13 @@ def _design(material: Material) -> str:
         if searched
         else ""
     )
-    num_cells = len({cell.key for cell in material.compared_cells.values()})
+    num_cells = len({cell.key for cell in results.compared_cells.values()})
     return f"Factors, {kind}: {factors}. {plural(num_cells, 'cell')}{excluded}.{note}"
 
 
-def _parameters(material: Material) -> str:
+def _parameters(results: SearchResults) -> str:
     """What was searched in every cell, and what was fixed."""
-    told = [f"{name} {_domain(domain)}" for name, domain in material.spec.parameters.items()]
+    told = [f"{name} {_domain(domain)}" for name, domain in results.spec.parameters.items()]
     return f"Within every cell: {'; '.join(told)}." if told else "Nothing is searched."
 
 
@@ -99,8 +99,8 @@ def _domain(domain: Domain) -> str:
     return f"{text} where {listed(conditions)}" if conditions else text
 
 
-def _training(material: Material) -> str:
-    training = material.spec.training
+def _training(results: SearchResults) -> str:
+    training = results.spec.training
     unit = next(name for name in ("epochs", "steps", "samples") if getattr(training, name) is not None)
     length = f"{count(getattr(training, unit))} {'training images seen' if unit == 'samples' else unit}"
     patience = (
@@ -120,20 +120,20 @@ def _training(material: Material) -> str:
     )
 
 
-def _search(material: Material) -> str:
-    search = material.spec.search
-    states = Counter(record.state for record in material.trials)
+def _search(results: SearchResults) -> str:
+    search = results.spec.search
+    states = Counter(record.state for record in results.trials)
     ended = f"{count(states[State.COMPLETE])} complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
     by = listed([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
     pruned = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
-    draws = material.repeats
+    draws = results.repeats
     times = f"{len(draws)} times, on subset draws {listed([str(draw) for draw in draws])}"
     repeated = f"Every cell is searched {times}, each time with sampler and training seeds of its own."
     told = repeated if draws else "The result is conditional on this one search of each cell."
     return (
         f"Each cell is an Optuna study of {plural(search.trials_per_cell, 'trial')}, equal budgets, with sampler "
         f"{search.sampler} and {pruned}; trials are compared by {by} on validation images. Seed {search.seed}. "
-        f"{plural(len(material.trials), 'trial')} finished: {ended}. {told}"
+        f"{plural(len(results.trials), 'trial')} finished: {ended}. {told}"
     )
 
 
@@ -156,8 +156,8 @@ def _confirmation(scores: RoundScores) -> str:
     )
 
 
-def _provenance(material: Material) -> str:
-    records = [record for record in (*material.trials, *material.replicates) if record.facts]
+def _provenance(results: SearchResults) -> str:
+    records = [record for record in (*results.trials, *results.replicates) if record.facts]
     if not records:
         return "No record has the facts of its training yet."
     told = "; ".join(f"{name} {listed(values)}" for name, values in _versions(records))

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from lkca_search.analysis.contrasts import RESOLVED, Contrast
 from lkca_search.analysis.scarcity import CurveContrast, Scarcity
 from lkca_search.analysis.scores import RoundScores
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import Selection
 from lkca_search.analysis.spending import Spending
-from lkca_search.analysis.stats.estimate import Refusal
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.values.numbers import (
     count,
     count_interval,
@@ -23,7 +23,7 @@ from lkca_search.report.values.numbers import (
 
 
 def summary(
-    material: Material,
+    results: SearchResults,
     scores: RoundScores,
     contrasts: Sequence[Contrast],
     scarcity: Scarcity,
@@ -32,9 +32,9 @@ def summary(
     """The answer, a sentence or two each."""
     repeats, draws = len(scores.round.repeats), plural(len(scores.round.draws), "draw")
     design = f"{f'{repeats} repeats of the search' if repeats else draws} x {plural(scores.round.num_seeds, 'seed')}"
-    sentences = [*_verdicts(material, contrasts, design), *_resolving(contrasts)]
+    sentences = [*_verdicts(results, contrasts, design), *_resolving(contrasts)]
     for found in scarcity.contrasts:
-        sentences += _efficiency(found, material.reference.label)
+        sentences += _efficiency(found, results.reference.label)
     if selections:
         mean = sum(each.drop for each in selections) / len(selections)
         best = f"The best validation accuracy of a cell was on average {percent(abs(mean))} points"
@@ -45,12 +45,12 @@ def summary(
     return sentences
 
 
-def _verdicts(material: Material, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
+def _verdicts(results: SearchResults, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
     for other in dict.fromkeys(each.other for each in contrasts):
         own = [each for each in contrasts if each.other == other]
         name, decided = own[0].reference, [each for each in own if each.verdict in ("ahead", "behind")]
         told = [
-            f"with {_images(material, each)} {name} {'leads' if each.verdict == 'ahead' else 'trails'} {other} by "
+            f"with {_images(results, each)} {name} {'leads' if each.verdict == 'ahead' else 'trails'} {other} by "
             f"{percent(abs(each.paired.difference.value))} points {_unsigned(each)}"
             for each in decided
         ]
@@ -73,8 +73,8 @@ def _unsigned(found: Contrast) -> str:
     return interval(ends.model_copy(update={"lower": lower, "upper": upper}))
 
 
-def _images(material: Material, found: Contrast) -> str:
-    levels = next(cell.levels for cell in material.compared_cells.values() if cell.key == found.reference_cell)
+def _images(results: SearchResults, found: Contrast) -> str:
+    levels = next(cell.levels for cell in results.compared_cells.values() if cell.key == found.reference_cell)
     fraction = levels.get("data_fraction")
     share = f" ({100 * float(fraction):g}%)" if isinstance(fraction, float) else ""
     return f"{count(found.num_train_images)} training images{share}"
@@ -96,13 +96,13 @@ def _resolving(contrasts: Sequence[Contrast]) -> Iterator[str]:
 
 def _efficiency(found: CurveContrast, reference: str) -> Iterator[str]:
     other = found.other.label
-    if not isinstance(found.ratio, Refusal):
+    if not isinstance(found.ratio, NotEstimable):
         ratio = found.ratio.ratio
         yield (
             f"For the same test error {other} needs {times(ratio.value)} times {times_interval(ratio.interval)} the "
             f"training images of {reference}."
         )
-    passing = None if isinstance(found.passing, Refusal) else found.passing
+    passing = None if isinstance(found.passing, NotEstimable) else found.passing
     if passing and passing.num_train_images:
         crossing = passing.num_train_images
         first, last = (reference, other) if passing.first_leader == "a" else (other, reference)
@@ -111,7 +111,7 @@ def _efficiency(found: CurveContrast, reference: str) -> Iterator[str]:
         yield f"The lead passes from {first} to {last} near {near}; it does so {sure}."
 
 
-def missing(material: Material, scores: RoundScores | None, spendings: Sequence[Spending]) -> list[str]:
+def missing(results: SearchResults, scores: RoundScores | None, spendings: Sequence[Spending]) -> list[str]:
     """What a reader must know before he trusts the numbers."""
     notes: list[str] = []
     left = sum(each.budget - each.num_finished for each in spendings if each.num_finished < each.budget)
@@ -124,24 +124,24 @@ def missing(material: Material, scores: RoundScores | None, spendings: Sequence[
     if scores is None:
         notes.append(
             "Nothing is confirmed yet: there is no test accuracy in this report. Validation accuracies of the best of "
-            f"many trials are too good to be true. `lkca-search confirm {material.name}` retrains and tests."
+            f"many trials are too good to be true. `lkca-search confirm {results.name}` retrains and tests."
         )
         return notes
-    return [*notes, *_of_the_round(material, scores)]
+    return [*notes, *_of_the_round(results, scores)]
 
 
-def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
+def _of_the_round(results: SearchResults, scores: RoundScores) -> Iterator[str]:
     sealed = scores.round
-    if len(material.rounds) > 1:
-        others = listed([str(other.number) for other in material.rounds if other.number != sealed.number])
+    if len(results.rounds) > 1:
+        others = listed([str(other.number) for other in results.rounds if other.number != sealed.number])
         yield (
-            f"This is round {sealed.number} of {len(material.rounds)}: test images were looked at in "
-            f"{plural(len(material.rounds) - 1, 'other round')} as well (round {others})."
+            f"This is round {sealed.number} of {len(results.rounds)}: test images were looked at in "
+            f"{plural(len(results.rounds) - 1, 'other round')} as well (round {others})."
         )
     if sealed.num_trials_left:
         due = f"{plural(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
         yield f"The round was frozen while {due} still due: unequal budgets."
-    if since := len(material.trials) - sealed.num_trials:
+    if since := len(results.trials) - sealed.num_trials:
         yield f"{plural(since, 'trial')} finished after the round was frozen, and had no part in it."
     for cell in sealed.cells_without:
         yield f"{cell} had no complete trial, so that nothing of it was confirmed."
@@ -158,7 +158,7 @@ def _of_the_round(material: Material, scores: RoundScores) -> Iterator[str]:
     if any(pick.configuration.data_fraction == 1.0 for pick in sealed.picks):
         alone = "what was found and by seed" if sealed.repeats else "seed alone"
         yield f"At a data fraction of 100% every draw is all training images, so that replicates differ by {alone}."
-    if scores.cells and (small := _small_training_sets(material)):
+    if scores.cells and (small := _small_training_sets(results)):
         yield (
             f"Validation images outnumber training images in {plural(small, 'cell')}: the search had more to choose by "
             "than to learn from."
@@ -169,10 +169,10 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _small_training_sets(material: Material) -> int:
+def _small_training_sets(results: SearchResults) -> int:
     small = {
-        material.compared_cells[record.cell].key
-        for record in material.trials
+        results.compared_cells[record.cell].key
+        for record in results.trials
         if record.facts and record.facts.num_validation_images > record.facts.num_train_images
     }
     return len(small)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lkca_search.analysis.scores import PERCENT
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
 from lkca_search.records.record import State
 from lkca_search.report.values.numbers import NOTHING, estimate
@@ -14,11 +14,11 @@ INDEPENDENT = ("random", "qmc")
 """Samplers whose trials do not depend on the ones before."""
 
 
-def best_of_k_table(material: Material) -> Table | None:
+def best_of_k_table(results: SearchResults) -> Table | None:
     """The expected best validation accuracy of 1, 2, 4, ... trials; None where the sampler learns from trials."""
-    if material.spec.search.sampler.name not in INDEPENDENT or material.spec.search.pruner.name != "none":
+    if results.spec.search.sampler.name not in INDEPENDENT or results.spec.search.pruner.name != "none":
         return None
-    budget = material.spec.search.trials_per_cell
+    budget = results.spec.search.trials_per_cell
     ks = sorted({*(2**power for power in range(budget.bit_length()) if 2**power <= budget), budget})
     return Table(
         name="best_of_k",
@@ -29,15 +29,15 @@ def best_of_k_table(material: Material) -> Table | None:
             "rests on trials that do not depend on each other."
         ),
         columns=("cell", "complete trials", *(f"k = {k}" for k in ks)),
-        rows=tuple(_row(material, cell.key, ks) for cell in material.cells),
+        rows=tuple(_row(results, cell.key, ks) for cell in results.cells),
     )
 
 
-def _row(material: Material, cell: str, ks: list[int]) -> tuple[Field, ...]:
-    complete = [record for record in material.trials_of[cell] if record.state is State.COMPLETE]
+def _row(results: SearchResults, cell: str, ks: list[int]) -> tuple[Field, ...]:
+    complete = [record for record in results.trials_of[cell] if record.state is State.COMPLETE]
     values = [PERCENT * record.curve[-1].val_accuracy for record in complete]
     reached = [k for k in ks if k <= len(values)]
-    generator = np.random.default_rng(derive_seed(material.spec.search.seed, "best of k", cell))
+    generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
     found = {each.k: each for each in expected_best(values, ks=reached, generator=generator)} if reached else {}
     return (text(cell), number(len(values), f"{len(values)}"), *(_field(found.get(k)) for k in ks))
 

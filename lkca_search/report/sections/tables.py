@@ -7,10 +7,10 @@ import numpy as np
 
 from lkca_search.analysis.scarcity import CurveContrast, Scarcity, VariantCurve
 from lkca_search.analysis.scores import RoundScores
-from lkca_search.analysis.search_results import Material
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import Selection, accuracy
 from lkca_search.analysis.spending import Spending
-from lkca_search.analysis.stats.estimate import Estimate, Refusal
+from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.report.values.numbers import (
     NOTHING,
@@ -80,7 +80,7 @@ def curves(scarcity: Scarcity) -> Table:
 def _curve(found: VariantCurve) -> tuple[Field, ...]:
     head = (text(found.variant.label), number(len(found.points), f"{len(found.points)}"))
     law = found.law
-    if isinstance(law, Refusal):
+    if isinstance(law, NotEstimable):
         return (*head, text(NOTHING), text(""), text(NOTHING), text(""), text(str(law)))
     return (
         *head,
@@ -114,13 +114,13 @@ def efficiencies(scarcity: Scarcity, reference: str) -> Table:
 
 
 def _efficiency(found: CurveContrast, reference: str) -> tuple[Field, ...]:
-    refused = [str(each) for each in (found.ratio, found.passing, found.exponents) if isinstance(each, Refusal)]
+    refused = [str(each) for each in (found.ratio, found.passing, found.exponents) if isinstance(each, NotEstimable)]
     sides = {"A": reference, "B": found.other.label}
     reasons = {re.sub(r"\b[AB]\b", lambda side: sides[side[0]], reason) for reason in refused}
-    ratio = None if isinstance(found.ratio, Refusal) else found.ratio.ratio
-    passing = None if isinstance(found.passing, Refusal) else found.passing
+    ratio = None if isinstance(found.ratio, NotEstimable) else found.ratio.ratio
+    passing = None if isinstance(found.passing, NotEstimable) else found.passing
     crossing = passing.num_train_images if passing else None
-    exponents = None if isinstance(found.exponents, Refusal) else found.exponents
+    exponents = None if isinstance(found.exponents, NotEstimable) else found.exponents
     return (
         text(found.other.label),
         number(ratio.value, times(ratio.value)) if ratio else text(NOTHING),
@@ -201,11 +201,11 @@ def _spending(found: Spending) -> tuple[Field, ...]:
     )
 
 
-def picks(material: Material, scores: RoundScores) -> Table:
+def picks(results: SearchResults, scores: RoundScores) -> Table:
     """The configurations that were frozen, in what they differ."""
     found = [pick for pick in scores.round.picks]
     chosen = [{**pick.configuration.model_dump(exclude={"draw"})} for pick in found]
-    names = [name for name in material.spec.parameters if name != "draw"]
+    names = [name for name in results.spec.parameters if name != "draw"]
     return Table(
         name="picks",
         title="Frozen configurations",

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 Numbers = tuple[float, ...]
 
 
-class Series(Value):
+class Series(FrozenModel):
     """Points, a line or a band that share a colour and an entry of the legend."""
 
     name: str
@@ -24,7 +24,7 @@ class Series(Value):
     """What is told of each point that is pointed at."""
 
 
-class Figure(Value):
+class Figure(FrozenModel):
     """A figure with one pair of axes."""
 
     name: str
@@ -43,7 +43,7 @@ class Figure(Value):
     series: tuple[Series, ...]
 
 
-class HeatMap(Value):
+class HeatMap(FrozenModel):
     """A field of numbers, rows from the top, as colours with what is said of each."""
 
     name: str

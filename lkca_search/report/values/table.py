@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 _SENTENCE = 40
 """Characters beyond which a text may be broken into lines."""
@@ -26,7 +26,7 @@ _LATEX = {
 }
 
 
-class Field(Value):
+class Field(FrozenModel):
     """One field of a table."""
 
     text: str
@@ -40,7 +40,7 @@ class Field(Value):
         return self.text if self.number is None else self.number
 
 
-class Table(Value):
+class Table(FrozenModel):
     """A table with a name, a caption and a row of column heads."""
 
     name: str

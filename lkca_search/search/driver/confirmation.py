@@ -8,10 +8,10 @@ from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, read_replicates
-from lkca_search.records.rounds import Pick, Round, read_rounds, round_standings
+from lkca_search.records.rounds import Pick, Round, read_rounds, round_statuses
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.search.driver.messages import Assignment
-from lkca_search.search.driver.queue import Book, Live
+from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.driver.sealing import open_round
 from lkca_search.search.state.manifests import Manifest, save_manifests, split_seed
 from lkca_search.seeds import derive_seed
@@ -20,7 +20,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 
-class Confirmation(Book):
+class Confirmation(TrialQueue):
     """The book of a round's replicates. One that another round has left behind already is not trained again."""
 
     def __init__(
@@ -80,10 +80,10 @@ class Confirmation(Book):
             replicate=replication,
         )
 
-    def _prunes(self, live: Live) -> bool:
+    def _prunes(self, live: RunningTrial) -> bool:
         return False
 
-    def _value(self, live: Live) -> tuple[str, float | None]:
+    def _value(self, live: RunningTrial) -> tuple[str, float | None]:
         return "test_accuracy", live.test.accuracy if live.test and not live.error else None
 
     def _tell(self, record: Record) -> None:
@@ -109,7 +109,7 @@ def take_round(
         if earlier.test_hash != test_hash:
             rule = f"round {earlier.number} was tested on other images"
             raise SearchError(f"{rule}: their hash is {earlier.test_hash}, that of these is {test_hash}")
-    if rounds and (not new_round or round_standings(folder, num_trials=len(records))[-1].num_left):
+    if rounds and (not new_round or round_statuses(folder, num_trials=len(records))[-1].num_left):
         return rounds[-1]
     return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
 

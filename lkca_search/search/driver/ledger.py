@@ -1,6 +1,6 @@
 """The ledger: what of a search is done, running and due, exact at whatever moment its driver dies.
 
-A trial is finished when its record is durable (see `book`); opening the ledger tells the studies what was recorded but
+A trial is finished when its record is durable (see `queue`); opening the ledger tells the studies what was recorded but
 not told, and lines up what was running for its next attempt.
 """
 
@@ -16,7 +16,7 @@ from lkca_search.records.record import Record, State
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.driver.budget import Budget
 from lkca_search.search.driver.messages import Assignment
-from lkca_search.search.driver.queue import Book, Live
+from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.manifests import Manifest, split_seed
 from lkca_search.search.studies.study import Storage, Study, Suggestion, open_storage
@@ -30,7 +30,7 @@ _MOST_REPEATS = 32
 """Suggestions in a row that repeat earlier ones, after which a cell counts as exhausted."""
 
 
-class Ledger(Book):
+class Ledger(TrialQueue):
     """The book of a search's trials: its studies say what to train."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Ledger(Book):
         opened: float | None = None,
         storage: Storage | None = None,
     ) -> None:
-        """As `Book`; `storage` is the Optuna storage, by default the one in the ledger's own database."""
+        """As `TrialQueue`; `storage` is the Optuna storage, by default the one in the ledger's own database."""
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
@@ -103,12 +103,12 @@ class Ledger(Book):
             study.repeat(number, of=first)
         return first != number
 
-    def _prunes(self, live: Live) -> bool:
+    def _prunes(self, live: RunningTrial) -> bool:
         _, value = self._value(live)
         assert value is not None
         return self._studies[live.start.cell].report(live.start.number, len(live.curve), value)
 
-    def _value(self, live: Live) -> tuple[str, float | None]:
+    def _value(self, live: RunningTrial) -> tuple[str, float | None]:
         metric = self.spec.search.metrics[0]
         return metric, None if live.error else getattr(live.curve[-1], metric)
 

@@ -1,11 +1,11 @@
 """What a driver and a worker say to each other."""
 
-from lkca_search.records.record import Facts, Result, Score
+from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 
-class Assignment(Value):
+class Assignment(FrozenModel):
     """What a worker needs to train a trial, or to go on with it."""
 
     trial_id: str
@@ -23,13 +23,13 @@ class Assignment(Value):
     checkpoint_seconds: float
 
 
-class Message(Value):
+class Message(FrozenModel):
     """What a worker says of its trial after each step."""
 
-    facts: Facts | None = None
+    facts: TrialMetadata | None = None
     """None until data and model stand."""
     result: Result | None = None
-    test: Score | None = None
+    test: TestResult | None = None
     """With a replicate's last result."""
     error: str | None = None
     """The trial's own fault; it is over."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from lkca_search.errors import NodeError
 from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.paths import Place
-from lkca_search.records.record import Facts, Record, Result, Score, State
+from lkca_search.paths import AnyPath
+from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
 from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.search.state.manifests import Manifest, size_of
@@ -22,20 +22,20 @@ from lkca_search.tracking.tracker import Tracker, TrialStart
 
 
 @dataclass(kw_only=True)
-class Live:
+class RunningTrial:
     """A training that runs."""
 
     start: TrialStart
-    folder: Place
+    folder: AnyPath
     """Where this attempt, and no other, writes."""
-    facts: Facts | None = None
+    facts: TrialMetadata | None = None
     curve: list[Result] = field(default_factory=list)
-    test: Score | None = None
+    test: TestResult | None = None
     pruned: bool = False
     error: str | None = None
 
 
-class Book(ABC):
+class TrialQueue(ABC):
     """What is due, what runs and what is done of some trainings, for the one driver that holds their search's lease."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Book(ABC):
         self._driver = driver
         self._ensure_lease = ensure_lease
         self._waiting: deque[TrialStart] = deque()
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, RunningTrial] = {}
         self._retries: dict[str, int] = {}
         self._limits = Limits(spec.limits, opened=opened)
 
@@ -83,11 +83,11 @@ class Book(ABC):
         """Hand out the next training; None if there is none now."""
 
     @abstractmethod
-    def _prunes(self, live: Live) -> bool:
+    def _prunes(self, live: RunningTrial) -> bool:
         """Take the newest result of a training; return whether it ends by it."""
 
     @abstractmethod
-    def _value(self, live: Live) -> tuple[str, float | None]:
+    def _value(self, live: RunningTrial) -> tuple[str, float | None]:
         """The metric that counts of a training, and its value; None for one that failed."""
 
     @abstractmethod
@@ -176,7 +176,7 @@ class Book(ABC):
         start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
         folder = trial.attempt(driver=self._driver, attempt=start.attempt)
         folder.mkdir(parents=True)
-        self._live[start.trial_id] = Live(start=start, folder=folder)
+        self._live[start.trial_id] = RunningTrial(start=start, folder=folder)
         self._tracker.trial_started(start)
         manifest = self._manifests.get(size_of(start.spec.configuration))
         return Assignment(

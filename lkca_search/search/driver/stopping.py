@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lkca_search.layout import SearchFolder
-from lkca_search.search.state.lease import Lease, leave_word, look
+from lkca_search.search.state.lease import Lease, look, write_stop_request
 
 _NOW = "now"
 _LATER = "later"
@@ -21,7 +21,7 @@ def request_stop(folder: SearchFolder, *, now: bool) -> int:
 
     Returns the driver's number. It hears of it at the next beat of its lease.
     """
-    return leave_word(folder, _NOW if now else _LATER)
+    return write_stop_request(folder, _NOW if now else _LATER)
 
 
 def wait_until_stopped(folder: SearchFolder, driver: int) -> None:
@@ -31,7 +31,7 @@ def wait_until_stopped(folder: SearchFolder, driver: int) -> None:
 
 
 @contextmanager
-def signals_given_back() -> Iterator[None]:
+def restored_signals() -> Iterator[None]:
     """Give Ctrl-C and SIGTERM back at the end to who had them, whoever takes them inside."""
     earlier = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
@@ -42,7 +42,7 @@ def signals_given_back() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-class Brake:
+class StopController:
     """Hears that the driver is to end: by a request, Ctrl-C or SIGTERM. It is asked often, and acts when asked."""
 
     def __init__(self, lease: Lease, *, halt: Callable[[str], None], say: Callable[[str], None]) -> None:
@@ -57,7 +57,7 @@ class Brake:
         self._heard: list[int] = []
 
     @contextmanager
-    def braced(self) -> Iterator[None]:
+    def capture_errors(self) -> Iterator[None]:
         """Take what is raised inside, and stop at once: Tune would take it for the failure of a trial."""
         try:
             yield

@@ -25,7 +25,7 @@ from lkca_search.search.jobs.remote_command import Answer, find_answer
 from lkca_search.search.jobs.shipment import Shipment, gather_shipment
 from lkca_search.search.jobs.submission import PYTHON, Submission
 from lkca_search.search.jobs.versions import SUBMITTED_WITH
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 _API_ADDRESS = "RAY_API_SERVER_ADDRESS"
 _NAME, _HOME, _LEDGER = "lkca_search", "lkca_home", "lkca_ledger"
@@ -38,7 +38,7 @@ _SILENCE_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
 
 
-class SearchJob(Value):
+class SearchJob(FrozenModel):
     """A job that drives a search."""
 
     search: str

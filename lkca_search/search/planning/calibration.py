@@ -13,12 +13,12 @@ from lkca_search.search.planning.speed import Lines, Speed, rough_speed
 from lkca_search.search.planning.workload import Workload
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.search_spec import SearchSpec, TrainingSection
-from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
+from lkca_search.training.assembly import DataDirs, choose_device, open_train_images, open_training
 from lkca_search.training.evaluation import evaluate
 
-PILOT_SECONDS = 60.0
+CALIBRATION_SECONDS = 60.0
 """What a pilot takes at most, about: no step is cut short."""
 _MOST_FITTED = 8
 """Configurations that lines are fitted through."""
@@ -40,7 +40,7 @@ _STEPS_AFFORDED = 4
 """Steps, by the rough figure, that a configuration's share of the time is to suffice for."""
 
 
-class Measured(Value):
+class Measured(FrozenModel):
     """One configuration that was timed."""
 
     family: str
@@ -60,7 +60,7 @@ class Measured(Value):
     """Seconds a validation image."""
 
 
-class HeldOut(Value):
+class HeldOut(FrozenModel):
     """The configuration that was timed and not fitted: what the others say of it, beside what was measured."""
 
     measured: Measured
@@ -72,7 +72,7 @@ class HeldOut(Value):
     """Predicted by measured, less 1: 0.1 is 10% too long."""
 
 
-class Pilot(Value):
+class CalibrationRun(FrozenModel):
     """What was timed."""
 
     device: str
@@ -91,13 +91,13 @@ class _Picked:
     held_out: Workload | None
 
 
-def fly(
+def calibrate(
     spec: SearchSpec,
     workloads: Iterable[Workload],
-    place: DataPlace,
+    place: DataDirs,
     *,
     on_measured: Callable[[int, int], None] = lambda done, of: None,
-) -> tuple[Pilot, Speed]:
+) -> tuple[CalibrationRun, Speed]:
     """Time a few of the workloads, the smallest and the largest of each family among them, and fit lines through them.
 
     As with a trial, the number of threads and deterministic algorithms are set for the whole process.
@@ -109,7 +109,7 @@ def fly(
     order = [*([picked.held_out] if picked.held_out else []), *sorted(picked.fitted, key=lambda each: each.step_flops)]
     timed: list[tuple[Workload, Measured]] = []
     for i, workload in enumerate(order):
-        left = begun + PILOT_SECONDS - time.perf_counter()
+        left = begun + CALIBRATION_SECONDS - time.perf_counter()
         if left <= 0 and len(timed) > 1:
             break
         timed.append((workload, _measure(spec, workload, place, budget_seconds=max(0.0, left) / (len(order) - i))))
@@ -117,7 +117,7 @@ def fly(
     fitted = timed[1:] if picked.held_out else timed
     speed = _fit(fitted)
     held_out = _hold(*timed[0], speed) if picked.held_out else None
-    pilot = Pilot(
+    pilot = CalibrationRun(
         device=choose_device(spec.resources.gpu).type,
         fitted=tuple(measured for _, measured in fitted),
         held_out=held_out,
@@ -145,7 +145,7 @@ def _nearest(workloads: list[Workload], step_flops: float) -> Workload | None:
     return min(workloads, key=lambda each: abs(each.step_flops - step_flops), default=None)
 
 
-def _measure(spec: SearchSpec, workload: Workload, place: DataPlace, *, budget_seconds: float) -> Measured:
+def _measure(spec: SearchSpec, workload: Workload, place: DataDirs, *, budget_seconds: float) -> Measured:
     device = choose_device(spec.resources.gpu)
     images = open_train_images(spec.data, place)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)

@@ -77,9 +77,9 @@ def _show_largest(asked: Amounts, nodes: Sequence[Amounts]) -> str:
     return f"the largest nodes have {', '.join(shown)}" if len(shown) > 1 else f"the largest node has {shown[0]}"
 
 
-def share_of(trials_a_gpu: int) -> float:
+def share_of(trials_per_gpu: int) -> float:
     """Return the share of a GPU of which there are so many in one, rounded down to what Ray counts in."""
-    return _PARTS // trials_a_gpu / _PARTS
+    return _PARTS // trials_per_gpu / _PARTS
 
 
 class GpuSharing:
@@ -92,30 +92,30 @@ class GpuSharing:
         """
         fit = int(gpu_bytes * (1 - MEMORY_MARGIN) // trial_bytes)
         by_cores = [int(node.get("CPU", 0) / node["GPU"] // cpu) for node in nodes if node.get("GPU", 0) >= 1]
-        self.trials_a_gpu = max(1, min([fit, MOST_A_GPU, *([max(by_cores)] if by_cores else [])]))
+        self.trials_per_gpu = max(1, min([fit, MOST_A_GPU, *([max(by_cores)] if by_cores else [])]))
         """For trials that start from now on."""
         needs = f"the largest trial takes about {trial_bytes / 1e9:.2g} GB of {gpu_bytes / 1e9:.3g} GB"
-        self.reason = f"gpu: auto: {show_sharing(self.trials_a_gpu)}; {needs}"
+        self.reason = f"gpu: auto: {show_sharing(self.trials_per_gpu)}; {needs}"
         """What was decided, and why."""
 
     @property
     def share(self) -> float:
         """The share of a GPU of trials that start from now on."""
-        return share_of(self.trials_a_gpu)
+        return share_of(self.trials_per_gpu)
 
-    def shrink(self, trials_a_gpu: int) -> bool:
+    def shrink(self, trials_per_gpu: int) -> bool:
         """A trial that shared its GPU among so many had too little memory: one fewer from now on.
 
         Return whether there can be fewer; several trials that failed at the same share count once.
         """
-        if trials_a_gpu <= 1:
+        if trials_per_gpu <= 1:
             return False
-        self.trials_a_gpu = min(self.trials_a_gpu, trials_a_gpu - 1)
+        self.trials_per_gpu = min(self.trials_per_gpu, trials_per_gpu - 1)
         return True
 
 
-def show_sharing(trials_a_gpu: int) -> str:
+def show_sharing(trials_per_gpu: int) -> str:
     """How many trials share a GPU, in words."""
-    if trials_a_gpu == 1:
+    if trials_per_gpu == 1:
         return "each trial has a GPU to itself"
-    return f"{trials_a_gpu} trials share a GPU, each has {share_of(trials_a_gpu):g} of one"
+    return f"{trials_per_gpu} trials share a GPU, each has {share_of(trials_per_gpu):g} of one"

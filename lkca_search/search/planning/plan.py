@@ -8,20 +8,20 @@ from typing import Literal, TypeVar
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import SHAPING
-from lkca_search.search.planning.calibration import Pilot, fly
+from lkca_search.search.planning.calibration import CalibrationRun, calibrate
 from lkca_search.search.planning.packing import Amounts, GpuSharing, check_room, count_slots, demand
-from lkca_search.search.planning.space_size import corners, count_configurations, spread_draws
+from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import ROUGH_CORE_FLOPS, ROUGH_GPU_FLOPS, Speed, rough_speed
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloads
 from lkca_search.search.studies.space_check import data_problems, design_problems
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.repeats import repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
-from lkca_search.training.assembly import DataPlace, choose_device, gpu_memory_bytes, open_train_images
+from lkca_search.training.assembly import DataDirs, choose_device, gpu_memory_bytes, open_train_images
 
 T = TypeVar("T", int, float)
 _ELSEWHERE = "; --num-cpus and --num-gpus plan for another machine or cluster"
@@ -34,7 +34,7 @@ _REPORT_BYTES = 2_500
 """What a trial and each of its reports take in records, tables, the ledger and MLflow's own store, as measured."""
 
 
-class PlannedCell(Value):
+class PlannedCell(FrozenModel):
     """What one cell would run. A pair is the smallest and the largest among its configurations."""
 
     cell: str
@@ -67,7 +67,7 @@ class PlannedCell(Value):
     """Operations of all of them: three forward passes a training image, one a validation image."""
 
 
-class DiskUse(Value):
+class DiskUse(FrozenModel):
     """What a search leaves on disk, in bytes."""
 
     images: int
@@ -78,7 +78,7 @@ class DiskUse(Value):
     """Of the trials that run at once, at their largest; those of finished trials are removed."""
 
 
-class Plan(Value):
+class Plan(FrozenModel):
     """What a search would run, and what it would take."""
 
     dataset: str
@@ -103,7 +103,7 @@ class Plan(Value):
     """Trials that run at once on these."""
     basis: Literal["rough", "pilot"]
     """Where seconds come from: a guess, or steps that were timed."""
-    pilot: Pilot | None
+    pilot: CalibrationRun | None
     """What was timed."""
     hours: float
     """Seconds of all trials and replicates by slots, and no less than the longest trial."""
@@ -116,19 +116,19 @@ class _Sampled:
     """A cell, and workloads of some of its configurations."""
 
     cell: Cell
-    corners: list[Workload]
+    extreme_configurations: list[Workload]
     """The smallest and the largest are among them."""
     draws: list[Workload]
     """Spread evenly: their mean is the cell's."""
 
     @property
     def all(self) -> list[Workload]:
-        return [*self.corners, *self.draws]
+        return [*self.extreme_configurations, *self.draws]
 
 
 def make_plan(
     space_file: SpaceFile,
-    place: DataPlace,
+    place: DataDirs,
     *,
     num_cpus: int | None = None,
     num_gpus: int | None = None,
@@ -156,7 +156,7 @@ def make_plan(
     flown, speed = None, rough_speed(held, on_gpu=spec.resources.wants_gpu)
     if pilot:
         workloads = [workload for cell in sampled for workload in cell.all]
-        flown, speed = fly(spec, workloads, place, on_measured=on_measured)
+        flown, speed = calibrate(spec, workloads, place, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
     seconds = sum(cell.seconds for cell in planned)
     return Plan(
@@ -206,8 +206,8 @@ def _sample(spec: SearchSpec, images: Images) -> list[_Sampled]:
     return [
         _Sampled(
             cell=cell,
-            corners=list(workloads.make_all(corners(spec, cell))),
-            draws=list(workloads.make_all(spread_draws(spec, cell, count))),
+            extreme_configurations=list(workloads.make_all(extreme_configurations(spec, cell))),
+            draws=list(workloads.make_all(sampled_configurations(spec, cell, count))),
         )
         for cell in found
     ]
@@ -220,7 +220,7 @@ def _plan_cell(spec: SearchSpec, sampled: _Sampled, speed: Speed) -> PlannedCell
     confirm = spec.confirm
     draws = confirm.draws // max(len(repeats_of(spec.factors, spec.exclude)), 1) if confirm else 0
     num_replicates = min(confirm.top, num_trials) * draws * confirm.seeds if confirm else 0
-    every, typical = sampled.all, sampled.draws or sampled.corners
+    every, typical = sampled.all, sampled.draws or sampled.extreme_configurations
     seconds = [speed.trial_seconds(each) for each in typical]
     return PlannedCell(
         cell=sampled.cell.key,
@@ -251,7 +251,7 @@ def _disk_use(images: Images, sampled: Sequence[_Sampled], planned: Sequence[Pla
     )
 
 
-def _notes(spec: SearchSpec, pilot: Pilot | None, *, on_gpu: bool) -> list[str]:
+def _notes(spec: SearchSpec, pilot: CalibrationRun | None, *, on_gpu: bool) -> list[str]:
     notes = [
         f"memory of a trial: {WORKER_BYTES // 10**6} MB for a worker with torch, 16 bytes a parameter (weight, "
         "gradient, AdamW's two moments), and the activations of a step",

@@ -40,7 +40,7 @@ def count_configurations(spec: SearchSpec, cell: Cell) -> int | None:
     return None if math.isinf(total) else int(total)
 
 
-def corners(spec: SearchSpec, cell: Cell) -> list[Configuration]:
+def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """Return configurations of a cell among which its smallest and its largest model are.
 
     Taken as given is that a model grows, or shrinks, with each number that shapes it: of those only the edges stand
@@ -73,15 +73,17 @@ def _outermost(configurations: list[Configuration]) -> Iterable[Configuration]:
         numbers = [value for each in configurations if _is_number(value := getattr(each, name))]
         if numbers:
             edges[name] = (min(numbers), max(numbers))
-    corners = [each for each in configurations if all(getattr(each, name) in edge for name, edge in edges.items())]
-    return corners or configurations
+    extreme_configurations = [
+        each for each in configurations if all(getattr(each, name) in edge for name, edge in edges.items())
+    ]
+    return extreme_configurations or configurations
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def spread_draws(spec: SearchSpec, cell: Cell, count: int) -> list[Configuration]:
+def sampled_configurations(spec: SearchSpec, cell: Cell, count: int) -> list[Configuration]:
     """Return so many configurations of a cell, drawn as a random search would, but evenly (a Latin hypercube).
 
     Each parameter takes `count` values evenly spread over its domain, in an order of its own: the same for all cells.

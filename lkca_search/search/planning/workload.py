@@ -9,7 +9,7 @@ from lkca_search.errors import UserError
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import build_model
-from lkca_search.search.planning.space_size import corners
+from lkca_search.search.planning.space_size import extreme_configurations
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
@@ -77,7 +77,11 @@ def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
     """What the largest trial of a search takes of a GPU."""
     workloads = Workloads(spec, images)
     return max(
-        (made.gpu_bytes(images) for cell in cells(spec) for made in workloads.make_all(corners(spec, cell))),
+        (
+            made.gpu_bytes(images)
+            for cell in cells(spec)
+            for made in workloads.make_all(extreme_configurations(spec, cell))
+        ),
         default=CUDA_CONTEXT_BYTES,
     )
 

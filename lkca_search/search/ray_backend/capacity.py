@@ -11,7 +11,7 @@ SAY_SECONDS = 60.0
 """After which it is said again that there is no room yet."""
 
 
-class Room:
+class Capacity:
     """Counts what the nodes that are alive have room for, and says where that is nothing."""
 
     def __init__(

@@ -32,7 +32,7 @@ def read_nodes() -> list[Amounts]:
     return [node["Resources"] for node in _alive()]
 
 
-def find_room(asked: Amounts, say: Callable[[str], None]) -> bool:
+def find_capacity(asked: Amounts, say: Callable[[str], None]) -> bool:
     """Return whether an autoscaler starts nodes where trials wait; SearchError where none could ever be placed.
 
     An autoscaler of today's Ray does not say which types of nodes it has. Where no node has room it is shown a trial

@@ -10,9 +10,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lkca_search.errors import DataError, SearchError
 from lkca_search.layout import write_atomically
-from lkca_search.paths import Place, open_place
+from lkca_search.paths import AnyPath, parse_path
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.training.assembly import DataPlace, open_train_images
+from lkca_search.training.assembly import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
 _PATIENCE_SECONDS = 1800.0
@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 1800.0
 
 
 def check_nodes(
-    storage: Place, spec: SearchSpec, place: DataPlace, *, data_hash: str | None, test_hash: str | None = None
+    storage: AnyPath, spec: SearchSpec, place: DataDirs, *, data_hash: str | None, test_hash: str | None = None
 ) -> None:
     """See on every node that trains that it shares the storage and has the images, which it decodes if need be.
 
@@ -48,7 +48,7 @@ def _start_look(
     mark: str,
     word: str,
     spec: SearchSpec,
-    place: DataPlace,
+    place: DataDirs,
     data_hash: str | None,
     test_hash: str | None,
 ) -> Any:
@@ -84,7 +84,7 @@ def look(
     test_hash: str | None = None,
 ) -> str | None:
     """Why this node cannot train; None if it can."""
-    path = open_place(mark)
+    path = parse_path(mark)
     try:
         found = path.read_text()
     except OSError as error:
@@ -92,7 +92,7 @@ def look(
     if found != word:
         where = f"does not see the storage {path.parent}"
         return f"{where}: a search on several nodes needs a shared path or an object store as its home or storage"
-    place = DataPlace(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
+    place = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
     data = SearchSpec.model_validate_json(spec).data
     opened = ((open_train_images, data_hash), *([(open_test_images, test_hash)] if test_hash else []))
     for open_split, expected in opened:

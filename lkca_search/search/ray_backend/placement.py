@@ -9,20 +9,20 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from lkca_search.search.driver.messages import Message
-from lkca_search.search.driver.queue import Book
-from lkca_search.search.driver.stopping import Brake
+from lkca_search.search.driver.queue import TrialQueue
+from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.planning.packing import GpuSharing, demand, show_sharing
-from lkca_search.search.ray_backend.capacity import Room
+from lkca_search.search.ray_backend.capacity import Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
-from lkca_search.training.assembly import DataPlace
-from lkca_search.training.failures import is_lack_of_gpu_memory
+from lkca_search.training.assembly import DataDirs
+from lkca_search.training.failures import is_gpu_out_of_memory
 
 
 class Placement:
     """What a trial that starts now holds, and how many may be in flight."""
 
     def __init__(
-        self, resources: ResourcesSection, room: Room, sharing: GpuSharing | None, *, say: Callable[[str], None]
+        self, resources: ResourcesSection, room: Capacity, sharing: GpuSharing | None, *, say: Callable[[str], None]
     ) -> None:
         """`sharing` decides the share of a GPU where `resources` leave it open."""
         self._resources = resources
@@ -41,56 +41,58 @@ class Placement:
         return demand(self._resources, self.held)
 
     @property
-    def trials_a_gpu(self) -> int | None:
+    def trials_per_gpu(self) -> int | None:
         """How many share a GPU, where that is decided here."""
-        return self._sharing.trials_a_gpu if self._sharing else None
+        return self._sharing.trials_per_gpu if self._sharing else None
 
     def count_slots(self) -> int:
         """Return how many trials may be in flight, those that run included."""
         return self._room.count(self.asked)
 
-    def hear_of_error(self, trial_id: str, cause: str, trials_a_gpu: int | None) -> bool:
+    def hear_of_error(self, trial_id: str, cause: str, trials_per_gpu: int | None) -> bool:
         """Take an outside cause of which a trial died; return whether it shared a GPU among too many.
 
         Fewer share one from now on then, and the trial is not to blame before it had one to itself.
         """
-        if self._sharing is None or trials_a_gpu is None or not is_lack_of_gpu_memory(cause):
+        if self._sharing is None or trials_per_gpu is None or not is_gpu_out_of_memory(cause):
             return False
-        shares_less = self._sharing.shrink(trials_a_gpu)
+        shares_less = self._sharing.shrink(trials_per_gpu)
         if shares_less:
-            now = show_sharing(self._sharing.trials_a_gpu)
-            self._say(f"{trial_id} ran out of GPU memory, {trials_a_gpu} to a GPU: from now on {now}")
+            now = show_sharing(self._sharing.trials_per_gpu)
+            self._say(f"{trial_id} ran out of GPU memory, {trials_per_gpu} to a GPU: from now on {now}")
         return shares_less
 
 
-class BookSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
+class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Asks the book for trials where there is room for them, and commits those that ended.
 
     Nothing is suggested before there is room, so that samplers learn from all that is finished by then. Only where the
     cluster scales some trials must wait, or it would not grow.
     """
 
-    def __init__(self, book: Book, place: DataPlace, brake: Brake, placement: Placement) -> None:
+    def __init__(
+        self, queue: TrialQueue, place: DataDirs, stop_controller: StopController, placement: Placement
+    ) -> None:
         super().__init__()
-        self._book = book
-        self._brake = brake
+        self._queue = queue
+        self._brake = stop_controller
         self._placement = placement
         self._place = {"cache": str(place.cache), "data_dir": str(place.data_dir) if place.data_dir else None}
         self._ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with self._brake.braced():
+        with self._brake.capture_errors():
             return self._suggest(trial_id)
         return None
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._brake.check()
-        if self._book.may_assign and len(self._ids) >= self._placement.count_slots():
+        if self._queue.may_assign and len(self._ids) >= self._placement.count_slots():
             return None
-        self._book.held = self._placement.held
-        assignment = self._book.assign()
+        self._queue.held = self._placement.held
+        assignment = self._queue.assign()
         if assignment is None:
-            return None if self._book.may_assign_later else Searcher.FINISHED
+            return None if self._queue.may_assign_later else Searcher.FINISHED
         self._ids[trial_id] = assignment.trial_id
         return {
             "trial_id": assignment.trial_id,
@@ -98,16 +100,16 @@ class BookSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "assignment": assignment.model_dump_json(),
             "place": self._place,
             "asked": self._placement.asked,
-            "trials_a_gpu": self._placement.trials_a_gpu,
+            "trials_a_gpu": self._placement.trials_per_gpu,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         ours = self._ids.pop(trial_id)
         if error or result is None:
             return  # the scheduler hears of it first, with the cause
-        with self._brake.braced():
-            self._book.hear(ours, Message.model_validate_json(result["message"]))
-            self._book.finish(ours)
+        with self._brake.capture_errors():
+            self._queue.hear(ours, Message.model_validate_json(result["message"]))
+            self._queue.finish(ours)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the book is durable by itself."""
@@ -119,13 +121,13 @@ class BookSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         return {}  # Tune pickles what it is given, to restore it one day; we never do
 
 
-class BookScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
+class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     """Lets the pruner of the trial's own study decide, and actors that start be."""
 
-    def __init__(self, book: Book, brake: Brake, placement: Placement) -> None:
+    def __init__(self, queue: TrialQueue, stop_controller: StopController, placement: Placement) -> None:
         super().__init__()
-        self._book = book
-        self._brake = brake
+        self._queue = queue
+        self._brake = stop_controller
         self._placement = placement
 
     def __getstate__(self) -> dict[str, Any]:
@@ -141,18 +143,18 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         return next(waiting, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        with self._brake.braced():
+        with self._brake.capture_errors():
             self._hear_of_error(trial)
 
     def _hear_of_error(self, trial: Trial) -> None:
         path = Path(trial.error_file) if trial.error_file else None
         cause = path.read_text().strip().splitlines()[-1] if path and path.exists() else "the worker died"
         shares_less = self._placement.hear_of_error(trial.config["trial_id"], cause, trial.config["trials_a_gpu"])
-        self._book.lose(trial.config["trial_id"], cause, counts=not shares_less)
+        self._queue.lose(trial.config["trial_id"], cause, counts=not shares_less)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = False
-        with self._brake.braced():
-            stop = self._book.hear(trial.config["trial_id"], Message.model_validate_json(result["message"]))
+        with self._brake.capture_errors():
+            stop = self._queue.hear(trial.config["trial_id"], Message.model_validate_json(result["message"]))
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision

@@ -10,18 +10,18 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
-from lkca_search.paths import Place, RemotePath, remove_tree
-from lkca_search.search.driver.queue import Book
-from lkca_search.search.driver.stopping import Brake, signals_given_back
+from lkca_search.paths import AnyPath, RemotePath, remove_tree
+from lkca_search.search.driver.queue import TrialQueue
+from lkca_search.search.driver.stopping import StopController, restored_signals
 from lkca_search.search.planning.packing import GpuSharing, demand
 from lkca_search.search.planning.workload import largest_gpu_bytes
-from lkca_search.search.ray_backend.capacity import Room
-from lkca_search.search.ray_backend.cluster import ask_gpu_bytes, find_room, read_nodes
+from lkca_search.search.ray_backend.capacity import Capacity
+from lkca_search.search.ray_backend.cluster import ask_gpu_bytes, find_capacity, read_nodes
 from lkca_search.search.ray_backend.node_checks import check_nodes
-from lkca_search.search.ray_backend.placement import BookScheduler, BookSearcher, Placement
+from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher
 from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
-from lkca_search.training.assembly import DataPlace, open_train_images
+from lkca_search.training.assembly import DataDirs, open_train_images
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -35,10 +35,10 @@ _QUIET = {
 }
 
 
-def run_search(
-    book: Book,
-    place: DataPlace,
-    brake: Brake,
+def run_trials(
+    queue: TrialQueue,
+    place: DataDirs,
+    stop_controller: StopController,
     *,
     say: Callable[[str], None] = lambda _: None,
     address: str | None = None,
@@ -49,49 +49,51 @@ def run_search(
     `say` hears of where trials wait for room, and of how many share a GPU where that is decided here.
     Raises SearchError where no trial could ever be placed, or the memory of GPUs is needed and not to be had.
     """
-    with signals_given_back():
+    with restored_signals():
         try:
             _start_ray(address, num_cpus=num_cpus)
-            brake.take_signals()  # from Ray, too
-            placement = _find_placement(book, place, say=say)
-            check_nodes(book.folder.trials, book.spec, place, data_hash=book.data_hash, test_hash=book.test_hash)
-            _make_tuner(book, place, brake, placement).fit()
-            brake.raise_failure()
+            stop_controller.take_signals()  # from Ray, too
+            placement = _find_placement(queue, place, say=say)
+            check_nodes(queue.folder.trials, queue.spec, place, data_hash=queue.data_hash, test_hash=queue.test_hash)
+            _make_tuner(queue, place, stop_controller, placement).fit()
+            stop_controller.raise_failure()
         finally:
             ray.shutdown()
-            remove_tree(book.folder.ray)
+            remove_tree(queue.folder.ray)
 
 
-def _find_placement(book: Book, place: DataPlace, *, say: Callable[[str], None]) -> Placement:
-    resources = book.spec.resources
-    scales = find_room(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), say)
+def _find_placement(queue: TrialQueue, place: DataDirs, *, say: Callable[[str], None]) -> Placement:
+    resources = queue.spec.resources
+    scales = find_capacity(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), say)
     sharing = None
     if resources.gpu == "auto":
         sharing = GpuSharing(
-            trial_bytes=largest_gpu_bytes(book.spec, open_train_images(book.spec.data, place)),
-            gpu_bytes=_gpu_bytes(book),
+            trial_bytes=largest_gpu_bytes(queue.spec, open_train_images(queue.spec.data, place)),
+            gpu_bytes=_gpu_bytes(queue),
             cpu=resources.cpu,
             nodes=read_nodes(),
         )
         say(sharing.reason)
-    room = Room(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, say=say)
+    room = Capacity(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, say=say)
     return Placement(resources, room, sharing, say=say)
 
 
-def _gpu_bytes(book: Book) -> float:
-    resources = book.spec.resources
+def _gpu_bytes(queue: TrialQueue) -> float:
+    resources = queue.spec.resources
     if resources.gpu_memory is not None:
         return resources.gpu_memory * 1e9
     return ask_gpu_bytes(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
 
 
-def _make_tuner(book: Book, place: DataPlace, brake: Brake, placement: Placement) -> tune.Tuner:
-    remove_tree(book.folder.ray)
+def _make_tuner(
+    queue: TrialQueue, place: DataDirs, stop_controller: StopController, placement: Placement
+) -> tune.Tuner:
+    remove_tree(queue.folder.ray)
     return tune.Tuner(
         tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["asked"]])),
         tune_config=tune.TuneConfig(
-            search_alg=BookSearcher(book, place, brake, placement),
-            scheduler=BookScheduler(book, brake, placement),
+            search_alg=QueueSearcher(queue, place, stop_controller, placement),
+            scheduler=QueueScheduler(queue, stop_controller, placement),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -99,20 +101,20 @@ def _make_tuner(book: Book, place: DataPlace, brake: Brake, placement: Placement
         ),
         run_config=tune.RunConfig(
             name="tune",
-            **_storage(book.folder.ray),
+            **_storage(queue.folder.ray),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            stop=_BrakeStopper(brake),
+            stop=_TuneStopper(stop_controller),
             verbose=0,
         ),
     )
 
 
-class _BrakeStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
+class _TuneStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
     """Ends all trials when the brake says so. Tune asks at every turn of its loop, ten a second while no news come."""
 
-    def __init__(self, brake: Brake) -> None:
-        self._brake = brake
+    def __init__(self, stop_controller: StopController) -> None:
+        self._brake = stop_controller
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -124,7 +126,7 @@ class _BrakeStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
         return {}
 
 
-def _storage(place: Place) -> dict[str, Any]:
+def _storage(place: AnyPath) -> dict[str, Any]:
     if isinstance(place, RemotePath):
         return {"storage_path": place.path, "storage_filesystem": place.filesystem}
     return {"storage_path": str(place)}

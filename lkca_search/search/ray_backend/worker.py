@@ -10,13 +10,13 @@ from typing import Any
 from ray import tune
 
 from lkca_search.errors import DataError, NodeError
-from lkca_search.paths import open_place
+from lkca_search.paths import parse_path
 from lkca_search.records.provenance import node_name
-from lkca_search.records.record import Facts, Result, Score
+from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.search.driver.messages import Assignment, Message
-from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
+from lkca_search.training.assembly import DataDirs, choose_device, open_train_images, open_training
 from lkca_search.training.checkpoints import save_checkpoint
-from lkca_search.training.failures import is_of_the_machine
+from lkca_search.training.failures import is_machine_fault
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 
@@ -30,10 +30,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         """Take an assignment; the work begins with the first step, where a fault is the trial's own."""
         self._assignment = Assignment.model_validate_json(config["assignment"])
         place = config["place"]
-        self._place = DataPlace(
+        self._place = DataDirs(
             cache=Path(place["cache"]), data_dir=Path(place["data_dir"]) if place["data_dir"] else None
         )
-        self._facts: Facts | None = None
+        self._facts: TrialMetadata | None = None
         self._training: Training | None = None
         self._results: Iterator[Result] = iter(())
         self._saved_step = 0
@@ -49,14 +49,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         try:
             message = self._next_message()
         except Exception as error:
-            if is_of_the_machine(error):
+            if is_machine_fault(error):
                 raise
             message = Message(facts=self._facts, error=traceback.format_exc(limit=-8), done=True)
         return {"message": message.model_dump_json(), "done": message.done}
 
     def _next_message(self) -> Message:
         if self._training is None:
-            folders = [open_place(folder) for folder in self._assignment.earlier_folders]
+            folders = [parse_path(folder) for folder in self._assignment.earlier_folders]
             self._check_images()
             self._facts, self._training = open_training(
                 self._assignment.spec,
@@ -74,7 +74,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             self._save(self._training, result.step)
         return Message(facts=self._facts, result=result, test=self._test(self._training) if done else None, done=done)
 
-    def _test(self, training: Training) -> Score | None:
+    def _test(self, training: Training) -> TestResult | None:
         """Evaluate a replicate on the test images, now that nothing else can be done to it; None for a trial."""
         if self._assignment.test_hash is None:
             return None
@@ -87,7 +87,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def _save(self, training: Training, step: int) -> None:
         try:
-            save_checkpoint(training.state(), open_place(self._assignment.attempt_folder), step=step)
+            save_checkpoint(training.state(), parse_path(self._assignment.attempt_folder), step=step)
         except OSError as error:  # it is an insurance: a storage that is full or away for a while costs no trial
             _log.warning("no checkpoint of %s at step %s: %s", self._assignment.trial_id, step, error)
         else:
@@ -101,7 +101,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         except DataError as error:
             raise NodeError(f"node {node_name()} cannot have the images: {error}") from error
 
-    def _check_facts(self, facts: Facts) -> None:
+    def _check_facts(self, facts: TrialMetadata) -> None:
         for name in ("data_hash", "subset_hash"):
             self._check(name, getattr(self._assignment, name), getattr(facts, name))
 

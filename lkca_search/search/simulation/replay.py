@@ -23,9 +23,9 @@ from lkca_search.search.state.status import best_record
 from lkca_search.search.studies.samplers import named_problems
 from lkca_search.search.studies.study import Study, open_memory_storage
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import cells
-from lkca_search.spec.components import PRUNERS, SAMPLERS, Named, name_rule
+from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.configuration import ImageShape, Scalar
 from lkca_search.spec.search_spec import LimitsSection, SearchSpec
 from lkca_search.tracking.tracker import Tracker
@@ -33,7 +33,7 @@ from lkca_search.tracking.tracker import Tracker
 ALL = "all cells"
 
 
-class CellReplay(Value):
+class CellReplay(FrozenModel):
     """A cell as it would have gone."""
 
     cell: str
@@ -56,7 +56,7 @@ class CellReplay(Value):
     """1 if the best recorded trial would have been pruned; for all cells the share of the cells."""
 
 
-class Spread(Value):
+class Spread(FrozenModel):
     """How a number is spread over shuffled orders."""
 
     mean: float
@@ -65,7 +65,7 @@ class Spread(Value):
     """From low to high lie 95% of the orders."""
 
 
-class CellSpread(Value):
+class CellSpread(FrozenModel):
     """A cell over shuffled orders."""
 
     cell: str
@@ -77,7 +77,7 @@ class CellSpread(Value):
     """Share of the orders in which the best recorded trial would have been pruned."""
 
 
-class Replay(Value):
+class Replay(FrozenModel):
     """What another pruner, or sampler, would have saved and lost."""
 
     search: str
@@ -217,7 +217,11 @@ def _simulated_spec(spec: SearchSpec, pruner: str, sampler: str | None, *, most:
     rules = [name_rule("pruner", pruner, PRUNERS), name_rule("sampler", sampler or "random", SAMPLERS)]
     if broken := [rule for rule in rules if rule]:
         raise UserError("\n".join(broken))
-    named = {"pruner": Named(name=pruner), "sampler": Named(name=sampler or "random"), "trials_per_cell": most}
+    named = {
+        "pruner": ComponentConfig(name=pruner),
+        "sampler": ComponentConfig(name=sampler or "random"),
+        "trials_per_cell": most,
+    }
     search = spec.search.model_copy(update=named)
     simulated = spec.model_copy(update={"search": search, "limits": LimitsSection()})
     if problems := list(named_problems(simulated)):

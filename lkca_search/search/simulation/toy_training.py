@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from lkca_search.records.provenance import Provenance
-from lkca_search.records.record import Facts, Result
+from lkca_search.records.record import Result, TrialMetadata
 from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
@@ -80,8 +80,8 @@ def _rate(configuration: Configuration) -> float:
 
 
 @cache
-def _facts(num_steps: int) -> Facts:
-    return Facts(
+def _facts(num_steps: int) -> TrialMetadata:
+    return TrialMetadata(
         model="toy",
         num_parameters=1,
         flops=1,

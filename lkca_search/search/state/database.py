@@ -12,7 +12,7 @@ from sqlalchemy.schema import CreateSchema
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 
 LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"
 _SQLITE = "ledger.db"
@@ -20,7 +20,7 @@ _SQLITE_TIMEOUT_SECONDS = 60
 _CONNECT_SECONDS = 10
 
 
-class Database(Value):
+class Database(FrozenModel):
     """Where one search's ledger is. On PostgreSQL every search has a schema of its own in the database."""
 
     url: str

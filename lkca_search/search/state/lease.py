@@ -48,7 +48,7 @@ _LEASES = Table(
 )
 
 
-class Sight(NamedTuple):
+class LeaseStatus(NamedTuple):
     """What another process sees of a lease."""
 
     is_driven: bool
@@ -141,16 +141,16 @@ def hold(folder: SearchFolder, ledger: str | None = None) -> Iterator[Lease]:
             lease.release()
 
 
-def look(folder: SearchFolder) -> Sight:
+def look(folder: SearchFolder) -> LeaseStatus:
     """Who drives a search now, and how many have so far. Disturbs no driver."""
     row = _read_row(folder)
     if row is None:
-        return Sight(False, 0, None)
+        return LeaseStatus(False, 0, None)
     is_driven = row.holder is not None and _may_beat(row, folder)
-    return Sight(is_driven, row.driver, row.holder if is_driven else None)
+    return LeaseStatus(is_driven, row.driver, row.holder if is_driven else None)
 
 
-def leave_word(folder: SearchFolder, how: str) -> int:
+def write_stop_request(folder: SearchFolder, how: str) -> int:
     """Say to a search's driver how to end, and return its number; SearchError if there is no driver."""
     sight = look(folder)
     if not sight.is_driven:

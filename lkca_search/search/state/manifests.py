@@ -9,7 +9,7 @@ from lkca_search.data.subsets import Indices, assign_images, indices_hash
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder, write_atomically
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration, Scalar
 from lkca_search.spec.search_spec import DataSection, SearchSpec
@@ -18,7 +18,7 @@ Size = tuple[float | None, int | None, int]
 """data_fraction, images_per_class, draw: what decides how many images a trial trains on, and which."""
 
 
-class Part(Value):
+class Part(FrozenModel):
     """Some images of a training split."""
 
     num_images: int
@@ -30,7 +30,7 @@ class Part(Value):
     """Positions in the training split, ascending."""
 
 
-class Manifest(Value):
+class Manifest(FrozenModel):
     """The images of every trial with one size of subset and one draw, whatever its family."""
 
     dataset: str

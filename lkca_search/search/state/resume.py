@@ -5,7 +5,7 @@ from typing import Any
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.paths import Place
+from lkca_search.paths import AnyPath
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.domains import Domain, holds
 from lkca_search.spec.search_spec import SearchSpec
@@ -46,7 +46,7 @@ def read_spec(folder: SearchFolder) -> SearchSpec:
     return _read(folder.spec)
 
 
-def _read(path: Place) -> SearchSpec:
+def _read(path: AnyPath) -> SearchSpec:
     return SearchSpec.model_validate_json(path.read_bytes())
 
 

@@ -8,17 +8,17 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.objectives import Plateau, pareto_front, values
 from lkca_search.records.record import Record, State, read_all, read_records
-from lkca_search.records.rounds import RoundStanding, round_standings
-from lkca_search.search.state.lease import Sight, look
+from lkca_search.records.rounds import RoundStatus, round_statuses
+from lkca_search.search.state.lease import LeaseStatus, look
 from lkca_search.search.state.manifests import Size, subset_sizes
 from lkca_search.search.state.resume import read_spec
-from lkca_search.spec.base import Value
+from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
 from lkca_search.spec.search_spec import SearchSection, SearchSpec
 
 
-class CellStanding(Value):
+class CellStatus(FrozenModel):
     """How one cell stands."""
 
     cell: str
@@ -58,7 +58,7 @@ class CellStanding(Value):
         return self.complete + self.pruned + self.failed
 
 
-class SearchStanding(Value):
+class SearchStatus(FrozenModel):
     """How a search stands."""
 
     name: str
@@ -71,10 +71,10 @@ class SearchStanding(Value):
     goal: str
     seconds_left: float | None
     """Roughly how long the driver needs; None where that cannot be said yet, or nothing runs."""
-    cells: tuple[CellStanding, ...]
+    cells: tuple[CellStatus, ...]
     is_to_be_confirmed: bool
     """Whether the space file asks for a confirmation."""
-    rounds: tuple[RoundStanding, ...]
+    rounds: tuple[RoundStatus, ...]
     """The rounds of confirmation so far."""
 
     @property
@@ -101,7 +101,7 @@ class SearchStanding(Value):
         )
 
 
-class FrontTrial(Value):
+class FrontTrial(FrozenModel):
     """A complete trial that no other beats in one metric and equals in the rest."""
 
     trial_id: str
@@ -116,14 +116,14 @@ class SearchReader:
         self._folder = folder
         self._records: dict[str, Record] = {}
 
-    def read(self) -> SearchStanding:
+    def read(self) -> SearchStatus:
         """How the search stands now."""
         new = [path for trial_id, path in self._folder.records().items() if trial_id not in self._records]
         self._records.update({record.trial_id: record for record in read_all(new)})
-        return search_standing(self._folder, list(self._records.values()))
+        return search_status(self._folder, list(self._records.values()))
 
 
-def search_standing(folder: SearchFolder, records: Sequence[Record] | None = None) -> SearchStanding:
+def search_status(folder: SearchFolder, records: Sequence[Record] | None = None) -> SearchStatus:
     """How a search stands, by all of its records, which are read where they are not given."""
     records = read_records(folder) if records is None else records
     spec = read_spec(folder)
@@ -135,7 +135,7 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
     for record in sorted(records, key=lambda record: (record.cell, record.number)):
         by_cell[record.cell].append(record)
     running, cut_off = _unfinished(folder, {record.trial_id for record in records}, sight)
-    standings = [
+    statuses = [
         _cell_standing(
             cell.key,
             by_cell[cell.key],
@@ -150,10 +150,10 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
     overall = _mean_seconds(records)
     timed = [
         cell.model_copy(update={"seconds_left": _seconds_left(cell, by_cell[cell.cell], overall, running.total())})
-        for cell in standings
+        for cell in statuses
     ]
     known = [cell.seconds_left for cell in timed if cell.seconds_left is not None]
-    return SearchStanding(
+    return SearchStatus(
         name=folder.name,
         is_driven=sight.is_driven,
         driver=sight.holder,
@@ -162,7 +162,7 @@ def search_standing(folder: SearchFolder, records: Sequence[Record] | None = Non
         seconds_left=sum(known) if len(known) == len(timed) else None,
         cells=tuple(timed),
         is_to_be_confirmed=spec.confirm is not None,
-        rounds=tuple(round_standings(folder, num_trials=len(records))),
+        rounds=tuple(round_statuses(folder, num_trials=len(records))),
     )
 
 
@@ -201,7 +201,7 @@ def front_trials(front: Sequence[Record], search: SearchSection) -> list[FrontTr
     ]
 
 
-def _unfinished(folder: SearchFolder, finished: set[str], sight: Sight) -> tuple[Counter[str], Counter[str]]:
+def _unfinished(folder: SearchFolder, finished: set[str], sight: LeaseStatus) -> tuple[Counter[str], Counter[str]]:
     """How many trials of each cell run, and how many were cut off."""
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
@@ -229,7 +229,7 @@ def _cell_standing(
     cut_off: int,
     exhausted: bool,
     num_planned_images: int | None,
-) -> CellStanding:
+) -> CellStatus:
     states = Counter(record.state for record in records)
     recorded = {record.facts.num_train_images for record in records if record.facts}
     last = [record.curve[-1] for record in records if record.curve]
@@ -237,7 +237,7 @@ def _cell_standing(
     at_plateau = _is_at_plateau(records, spec)
     started = len(records) + running + cut_off
     unstarted = 0 if exhausted or at_plateau else max(0, spec.search.trials_per_cell - started)
-    return CellStanding(
+    return CellStatus(
         cell=cell,
         num_train_images=recorded.pop() if len(recorded) == 1 else num_planned_images,
         budget=spec.search.trials_per_cell,
@@ -272,7 +272,7 @@ def _mean_seconds(records: Sequence[Record]) -> float | None:
     return statistics.fmean(seconds) if seconds else None
 
 
-def _seconds_left(cell: CellStanding, records: Sequence[Record], overall: float | None, num_slots: int) -> float | None:
+def _seconds_left(cell: CellStatus, records: Sequence[Record], overall: float | None, num_slots: int) -> float | None:
     """A cell's share of the time left if trials go on taking as long as they did; one that runs counts half."""
     mean = _mean_seconds(records)
     mean = overall if mean is None else mean

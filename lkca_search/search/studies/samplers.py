@@ -17,7 +17,7 @@ from typing import Any, Literal
 from lkca_search.errors import Problem, UserError
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import cells, points
-from lkca_search.spec.components import OPTUNAHUB, PRUNERS, Named, name_rule
+from lkca_search.spec.components import OPTUNAHUB, PRUNERS, ComponentConfig, name_rule
 from lkca_search.spec.search_spec import SearchSpec
 
 Kind = Literal["sampler", "pruner"]
@@ -106,7 +106,7 @@ KNOWN: Mapping[Kind, Mapping[str, _Known]] = {
 }
 
 
-def make_sampler(named: Named, *, seed: int, number: int, name: str | None = None) -> Any:
+def make_sampler(named: ComponentConfig, *, seed: int, number: int, name: str | None = None) -> Any:
     """Make an Optuna sampler for one trial, or for one of its names where it is sampled by itself.
 
     `seed` is the cell's. A grid's sampler is made where its points are known.
@@ -122,11 +122,11 @@ def make_sampler(named: Named, *, seed: int, number: int, name: str | None = Non
         return made(**arguments)
 
 
-def make_pruner(named: Named, *, num_reports: int) -> Any:
+def make_pruner(named: ComponentConfig, *, num_reports: int) -> Any:
     """Make an Optuna pruner for a study whose trials report so many times."""
     arguments = _constructor_arguments("pruner", named, num_reports=num_reports)
     if named.name == "patient":
-        wraps = Named.model_validate(arguments.pop("wraps"))
+        wraps = ComponentConfig.model_validate(arguments.pop("wraps"))
         wrapped = None if wraps.name == "none" else make_pruner(wraps, num_reports=num_reports)
         arguments["wrapped_pruner"] = wrapped
     with _quietly():
@@ -141,14 +141,14 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def description(kind: Kind, named: Named, *, num_reports: int) -> dict[str, Any]:
+def description(kind: Kind, named: ComponentConfig, *, num_reports: int) -> dict[str, Any]:
     """Name and every argument that can be written down, the class's own defaults included; no seeds."""
     takes = inspect.signature(load(kind, named.name)).parameters
     own = {name: parameter.default for name, parameter in takes.items() if name not in _OURS}
     plain = {name: value for name, value in own.items() if isinstance(value, bool | int | float | str)}
     found = {"name": named.name, **plain, **_constructor_arguments(kind, named, num_reports=num_reports)}
     if named.name == "patient":
-        found["wraps"] = description("pruner", Named.model_validate(found["wraps"]), num_reports=num_reports)
+        found["wraps"] = description("pruner", ComponentConfig.model_validate(found["wraps"]), num_reports=num_reports)
     return found
 
 
@@ -191,7 +191,7 @@ def _from_optunahub(kind: Kind, name: str) -> Any:
     return own[0]
 
 
-def _constructor_arguments(kind: Kind, named: Named, *, num_reports: int) -> dict[str, Any]:
+def _constructor_arguments(kind: Kind, named: ComponentConfig, *, num_reports: int) -> dict[str, Any]:
     """What the space file gives, over our defaults."""
     known = KNOWN[kind].get(named.name)
     arguments = {**(known.defaults if known else {}), **named.arguments}
@@ -208,13 +208,13 @@ def named_problems(spec: SearchSpec) -> Iterator[Problem]:
             yield Problem(("search", "sampler"), rule)
 
 
-def _problems(kind: Kind, named: Named, location: tuple[str, ...], num_reports: int) -> Iterator[Problem]:
+def _problems(kind: Kind, named: ComponentConfig, location: tuple[str, ...], num_reports: int) -> Iterator[Problem]:
     wraps = named.arguments.get("wraps") if named.name == "patient" else None
     if wraps is not None:
         if rule := _wraps_rule(wraps):
             yield Problem((*location, "wraps"), rule)
             return
-        inner = list(_problems("pruner", Named.model_validate(wraps), (*location, "wraps"), num_reports))
+        inner = list(_problems("pruner", ComponentConfig.model_validate(wraps), (*location, "wraps"), num_reports))
         yield from inner
         if inner:
             return
@@ -241,7 +241,7 @@ def _wraps_rule(wraps: Any) -> str | None:
     return f"wraps must be a pruner's name, or a mapping with its name and arguments, got {wraps!r}"
 
 
-def _argument_problems(kind: Kind, named: Named, location: tuple[str, ...], found: Any) -> Iterator[Problem]:
+def _argument_problems(kind: Kind, named: ComponentConfig, location: tuple[str, ...], found: Any) -> Iterator[Problem]:
     known = KNOWN[kind].get(named.name)
     parameters, ours = inspect.signature(found).parameters, _OURS if known else ("seed",)
     takes = [*(name for name in parameters if name not in ours), *(["wraps"] if named.name == "patient" else [])]
@@ -278,5 +278,5 @@ def _fits(value: Any, annotation: str) -> bool:
     return type(value) in [kind for member in members for kind in _YAML_TYPES.get(member, ())]
 
 
-def _listed(named: Named) -> str:
+def _listed(named: ComponentConfig) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in named.arguments.items()) or "no arguments"

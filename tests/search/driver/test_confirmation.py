@@ -12,8 +12,8 @@ import pytest
 from lkca_search.data.store import open_images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, Score, State, read_records, read_replicates
-from lkca_search.records.rounds import Round, read_rounds, round_standings
+from lkca_search.records.record import Record, State, TestResult, read_records, read_replicates
+from lkca_search.records.rounds import Round, read_rounds, round_statuses
 from lkca_search.search.driver.confirmation import Confirmation, other_design, take_round, write_round_manifests
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
@@ -27,7 +27,7 @@ from tests.support.search.toy import make_messages, make_spec, train_all
 
 OpenLedger = Callable[..., Ledger]
 CELLS = ("family=lkca", "family=vit")
-TEST = Score(num_images=9, data_hash="test", loss=1.0, accuracy=0.25)
+TEST = TestResult(num_images=9, data_hash="test", loss=1.0, accuracy=0.25)
 
 
 def freeze(folder: SearchFolder, *, trials_left: int = 0, spec: SearchSpec | None = None, **section: int) -> Round:
@@ -45,17 +45,17 @@ def open_book(folder: SearchFolder, sealed: Round, tracker: Tracker | None = Non
     return Confirmation(folder, make_spec(), sealed, tracker or Tracker())
 
 
-def train(book: Confirmation, assignment: Assignment) -> Record:
+def train(queue: Confirmation, assignment: Assignment) -> Record:
     for message in make_messages(assignment):
         test = TEST if message.done else None
-        assert not book.hear(assignment.trial_id, message.model_copy(update={"test": test}))
-    return book.finish(assignment.trial_id)
+        assert not queue.hear(assignment.trial_id, message.model_copy(update={"test": test}))
+    return queue.finish(assignment.trial_id)
 
 
-def finish(book: Confirmation) -> list[Record]:
+def finish(queue: Confirmation) -> list[Record]:
     records = []
-    while (assignment := book.assign()) is not None:
-        records.append(train(book, assignment))
+    while (assignment := queue.assign()) is not None:
+        records.append(train(queue, assignment))
     return records
 
 
@@ -137,21 +137,21 @@ def test_where_the_search_is_repeated_the_best_of_each_repeat_has_a_draw_of_its_
     assert set(pairs.values()) == {2}, "each of one family has its partner in the other"
 
 
-def fail(book: Confirmation) -> None:
-    assignment = book.assign()
+def fail(queue: Confirmation) -> None:
+    assignment = queue.assign()
     assert assignment is not None
-    book.hear(assignment.trial_id, Message(error="a fault of its own", done=True))
-    book.finish(assignment.trial_id)
+    queue.hear(assignment.trial_id, Message(error="a fault of its own", done=True))
+    queue.finish(assignment.trial_id)
 
 
 def test_no_replicate_starts_once_more_have_failed_than_may(folder: SearchFolder, searched: list[Record]) -> None:
     sealed = freeze(folder)
     spec = make_spec().model_copy(update={"limits": LimitsSection(max_failures=1)})
-    book = Confirmation(folder, spec, sealed, Tracker())
-    fail(book)
-    fail(book)
-    assert book.assign() is None
-    assert book.halted == "limits.max_failures: 2 have failed, 1 may"
+    queue = Confirmation(folder, spec, sealed, Tracker())
+    fail(queue)
+    fail(queue)
+    assert queue.assign() is None
+    assert queue.halted == "limits.max_failures: 2 have failed, 1 may"
     again = Confirmation(folder, spec, sealed, Tracker())
     assert not again.may_assign
     assert again.num_due == 6
@@ -184,14 +184,14 @@ def test_a_confirmation_goes_on_where_its_driver_died(folder: SearchFolder, sear
     done = train(dying, first)
     path = folder.replicates()[first.trial_id]
     content = path.read_bytes()
-    book = open_book(folder, sealed)
-    assert book.num_due == 7
-    again = book.assign()
+    queue = open_book(folder, sealed)
+    assert queue.num_due == 7
+    again = queue.assign()
     assert again is not None
     assert (again.trial_id, again.attempt) == (second.trial_id, 2)
     assert again.earlier_folders == (second.attempt_folder,)
-    train(book, again)
-    finish(book)
+    train(queue, again)
+    finish(queue)
     assert path.read_bytes() == content
     assert len(read_replicates(folder)) == 8
     assert done in read_replicates(folder)
@@ -200,19 +200,19 @@ def test_a_confirmation_goes_on_where_its_driver_died(folder: SearchFolder, sear
 def test_a_replicate_whose_worker_died_is_tried_again_and_one_that_fails_is_recorded(
     folder: SearchFolder, searched: list[Record]
 ) -> None:
-    book = open_book(folder, freeze(folder))
-    first = book.assign()
+    queue = open_book(folder, freeze(folder))
+    first = queue.assign()
     assert first is not None
-    book.lose(first.trial_id, "the worker died")
-    again = book.assign()
+    queue.lose(first.trial_id, "the worker died")
+    again = queue.assign()
     assert again is not None
     assert (again.trial_id, again.attempt) == (first.trial_id, 2)
-    book.hear(again.trial_id, Message(error="RuntimeError: broken", done=True))
-    record = book.finish(again.trial_id)
+    queue.hear(again.trial_id, Message(error="RuntimeError: broken", done=True))
+    record = queue.finish(again.trial_id)
     assert (record.state, record.value, record.test) == (State.FAIL, None, None)
-    finish(book)
-    (standing,) = round_standings(folder, num_trials=6)
-    assert (standing.complete, standing.failed, standing.num_left) == (7, 1, 0)
+    finish(queue)
+    (status,) = round_statuses(folder, num_trials=6)
+    assert (status.complete, status.failed, status.num_left) == (7, 1, 0)
 
 
 def test_workers_test_replicates_and_no_trials(
@@ -249,8 +249,8 @@ def test_extending_a_search_leaves_its_round_and_shows(
     sealed = freeze(folder)
     train_all(open_ledger(trials_per_cell=5))
     assert read_rounds(folder) == [sealed]
-    (standing,) = round_standings(folder, num_trials=len(read_records(folder)))
-    assert (standing.num_trials, standing.num_trials_since) == (6, 4)
+    (status,) = round_statuses(folder, num_trials=len(read_records(folder)))
+    assert (status.num_trials, status.num_trials_since) == (6, 4)
 
 
 def take(folder: SearchFolder, *, new_round: bool = False, test_hash: str = "test", **section: int) -> Round:
@@ -334,8 +334,8 @@ def test_every_subset_of_a_round_has_its_manifest(folder: SearchFolder, searched
     expected = make_manifest(images, make_spec().data, configuration, split_seed=split_seed(make_spec()))
     assert manifests[1] == expected
     assert {manifest.train.hash for manifest in manifests} == {path.stem for path in folder.root.glob("subsets/*.json")}
-    book = Confirmation(folder, make_spec(), sealed, Tracker(), manifests=manifests)
-    assignment = book.assign()
+    queue = Confirmation(folder, make_spec(), sealed, Tracker(), manifests=manifests)
+    assignment = queue.assign()
     assert assignment is not None
     assert (assignment.data_hash, assignment.subset_hash) == (images.content_hash, manifests[0].train.hash)
     assert images.shape == ImageShape(8, 8, 1)

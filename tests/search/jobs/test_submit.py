@@ -192,8 +192,8 @@ def test_a_search_that_a_job_drives_is_not_submitted_again(
     assert answer.code == 2
     assert long_job["job_id"] in answer.err
     assert f"lkca-search submit --follow long --address {cluster.dashboard}" in answer.err
-    standing = json.loads(submitter.call("status", "long", "--json", "--address", cluster.dashboard).out)
-    assert standing["is_driven"]
+    status = json.loads(submitter.call("status", "long", "--json", "--address", cluster.dashboard).out)
+    assert status["is_driven"]
 
 
 def test_ctrl_c_leaves_the_job_alone_and_stop_ends_it(

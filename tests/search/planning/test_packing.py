@@ -18,9 +18,9 @@ from lkca_search.search.planning.packing import (
     demand,
     share_of,
 )
-from lkca_search.search.ray_backend.capacity import LOOK_SECONDS, SAY_SECONDS, Room
+from lkca_search.search.ray_backend.capacity import LOOK_SECONDS, SAY_SECONDS, Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
-from lkca_search.training.failures import is_lack_of_gpu_memory, is_of_the_machine
+from lkca_search.training.failures import is_gpu_out_of_memory, is_machine_fault
 
 GB = 10**9
 
@@ -144,7 +144,7 @@ class Cluster:
         self.now = 0.0
         self.nodes = nodes
         self.said: list[str] = []
-        self.room = Room(
+        self.room = Capacity(
             lambda: self.nodes,
             max_concurrent=max_concurrent,
             scales=scales,
@@ -219,7 +219,7 @@ def test_as_many_share_a_gpu_as_its_memory_and_the_cores_have_room_for(
     trial_gb: float, gpu_gb: float, cpu: int, nodes: Sequence[Amounts], trials: int
 ) -> None:
     sharing = GpuSharing(trial_bytes=int(trial_gb * GB), gpu_bytes=gpu_gb * GB, cpu=cpu, nodes=nodes)
-    assert sharing.trials_a_gpu == trials
+    assert sharing.trials_per_gpu == trials
     assert count_slots({"GPU": sharing.share}, [{"GPU": 1.0}]) == trials
 
 
@@ -232,14 +232,14 @@ def test_what_was_decided_is_said_with_the_reason() -> None:
 def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fewer() -> None:
     sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
     assert [sharing.shrink(4) for _ in range(3)] == [True] * 3
-    assert sharing.trials_a_gpu == 3
+    assert sharing.trials_per_gpu == 3
     assert sharing.shrink(3)
     assert sharing.shrink(4), "one that started before"
-    assert sharing.trials_a_gpu == 2
+    assert sharing.trials_per_gpu == 2
     assert sharing.shrink(2)
     assert sharing.share == 1.0
     assert not sharing.shrink(1)
-    assert sharing.trials_a_gpu == 1
+    assert sharing.trials_per_gpu == 1
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fe
     ],
 )
 def test_a_lack_of_gpu_memory_is_told_from_others(cause: str, is_lack: bool) -> None:
-    assert is_lack_of_gpu_memory(cause) == is_lack
+    assert is_gpu_out_of_memory(cause) == is_lack
     kind, _, text = cause.partition(": ")
     if kind == "RuntimeError":
-        assert is_of_the_machine(RuntimeError(text))
+        assert is_machine_fault(RuntimeError(text))

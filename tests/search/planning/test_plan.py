@@ -11,9 +11,9 @@ import pytest
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.planning.calibration import fly
+from lkca_search.search.planning.calibration import calibrate
 from lkca_search.search.planning.plan import Plan, make_plan
-from lkca_search.search.planning.space_size import corners, count_configurations, spread_draws
+from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import Line, Lines, Speed, rough_speed
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloads, largest_gpu_bytes
 from lkca_search.search.state.manifests import split_seed
@@ -22,7 +22,7 @@ from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile, read_space_file
-from lkca_search.training.assembly import DataPlace, choose_device, open_train_images, open_training
+from lkca_search.training.assembly import DataDirs, choose_device, open_train_images, open_training
 
 SPACE = """
 data: {dataset: digits, validation: 0.2}
@@ -41,8 +41,8 @@ search: {trials_per_cell: 8, sampler: random}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> DataPlace:
-    return DataPlace(cache=tmp_path / "datasets", data_dir=None)
+def place(tmp_path: Path) -> DataDirs:
+    return DataDirs(cache=tmp_path / "datasets", data_dir=None)
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def read(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def images(place: DataPlace, read: Any) -> Images:
+def images(place: DataDirs, read: Any) -> Images:
     return open_train_images(read().spec.data, place)
 
 
-def plan_of(space_file: SpaceFile, place: DataPlace, **options: Any) -> Plan:
+def plan_of(space_file: SpaceFile, place: DataDirs, **options: Any) -> Plan:
     return make_plan(space_file, place, num_cpus=4, num_gpus=0, **options)
 
 
@@ -78,7 +78,7 @@ def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
 # What is planned
 
 
-def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, place: DataPlace) -> None:
+def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, place: DataDirs) -> None:
     plan = plan_of(read(), place)
     assert (plan.dataset, tuple(plan.shape), plan.num_classes) == ("digits", (8, 8, 1), 10)
     sizes = {0.1: 116, 1.0: 1151}
@@ -96,12 +96,12 @@ def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, place
     assert plan.total_flops == sum(cell.total_flops for cell in plan.cells)
 
 
-def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, place: DataPlace, images: Images) -> None:
+def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, place: DataDirs, images: Images) -> None:
     spec = read().spec
     planned = {cell.cell: cell for cell in plan_of(read(), place).cells}
     workloads = Workloads(spec, images)
     for cell in cells(spec):
-        for configuration in spread_draws(spec, cell, 2):
+        for configuration in sampled_configurations(spec, cell, 2):
             workload = workloads.make(configuration)
             facts, training = open_training(trial(spec, configuration), place, device=choose_device(0))
             assert workload.steps == facts.planned_steps == planned[cell.key].steps[0]
@@ -119,10 +119,10 @@ def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, place: 
 
 @pytest.mark.parametrize("length", ["steps: 7", "samples: 1000", "epochs: 2"])
 def test_images_seen_are_those_of_the_loop_for_every_unit_of_length(
-    read: Any, place: DataPlace, images: Images, length: str
+    read: Any, place: DataDirs, images: Images, length: str
 ) -> None:
     spec = read(f"training={{{length}, batch_size: 100}}", "parameters.depth={int: [1, 3]}").spec
-    configuration = spread_draws(spec, cells(spec)[0], 1)[0]
+    configuration = sampled_configurations(spec, cells(spec)[0], 1)[0]
     workload = Workloads(spec, images).make(configuration)
     _, training = open_training(trial(spec, configuration), place, device=choose_device(0))
     *_, last = training.results()
@@ -130,7 +130,7 @@ def test_images_seen_are_those_of_the_loop_for_every_unit_of_length(
     assert workload.total_flops == workload.cost.flops * (3 * last.samples + workload.num_evaluated)
 
 
-def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, place: DataPlace) -> None:
+def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, place: DataDirs) -> None:
     searched = "parameters.data_fraction={float: [0.1, 1.0], log: true}"
     overrides = ("~factors.data_fraction", searched, "factors.family=[vit]", "~parameters.kernel_size")
     (cell,) = plan_of(read(*overrides), place).cells
@@ -139,14 +139,14 @@ def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, place:
     assert 3 * 8 * 116 < cell.samples < 3 * 8 * 1151
 
 
-def test_a_configuration_that_cannot_be_trained_is_found_with_its_line(read: Any, place: DataPlace) -> None:
+def test_a_configuration_that_cannot_be_trained_is_found_with_its_line(read: Any, place: DataDirs) -> None:
     with pytest.raises(SpaceFileError, match=r"kernel_size .* got 9 .*space.yaml:7|kernel_size .*override"):
         plan_of(read("parameters.kernel_size.choice=[3, 9]"), place)
     with pytest.raises(SpaceFileError, match="a data fraction must leave every class an image"):
         plan_of(read("factors.data_fraction=[0.001]"), place)
 
 
-def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataPlace) -> None:
+def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataDirs) -> None:
     plain = plan_of(read(), place)
     goals = plan_of(read("search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]"), place)
     pruned = plan_of(read("search.pruner=median"), place)
@@ -158,7 +158,7 @@ def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataPlace)
 # Seconds, slots, hours
 
 
-def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataPlace) -> None:
+def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataDirs) -> None:
     alone = plan_of(read(), place)
     confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
     assert (alone.num_replicates, confirmed.num_replicates) == (0, 4 * 3 * 2 * 2)
@@ -173,7 +173,7 @@ def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataPlace) 
     assert any("replicates that confirm" in note for note in confirmed.notes)
 
 
-def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, place: DataPlace) -> None:
+def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, place: DataDirs) -> None:
     one, four = plan_of(read("resources.cpu=4"), place), plan_of(read(), place)
     assert (one.num_slots, four.num_slots) == (1, 4)
     for plan in (one, four):
@@ -184,25 +184,25 @@ def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any
     assert (four.basis, four.pilot) == ("rough", None)
 
 
-def test_what_the_machine_has_no_room_for_is_refused(read: Any, place: DataPlace) -> None:
+def test_what_the_machine_has_no_room_for_is_refused(read: Any, place: DataDirs) -> None:
     refused = r"each asks for {cpu: 1, gpu: 0.5} of one node, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
     with pytest.raises(SearchError, match=refused):
         plan_of(read("resources.gpu=0.5"), place)
 
 
-def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, place: DataPlace) -> None:
+def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, place: DataDirs) -> None:
     assert plan_of(read("resources.max_concurrent=3"), place).num_slots == 3
     assert plan_of(read("resources.max_concurrent=30"), place).num_slots == 4
 
 
-def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, place: DataPlace) -> None:
+def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, place: DataDirs) -> None:
     plan = plan_of(read("resources.custom={a100: 0.25}"), place)
     assert plan.num_slots == 4
     assert "custom resources (a100) are taken as given" in plan.notes
 
 
 def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
-    read: Any, place: DataPlace, images: Images
+    read: Any, place: DataDirs, images: Images
 ) -> None:
     auto = ("resources.gpu=auto", "resources.gpu_memory=2")
     plan = make_plan(read(*auto), place, num_cpus=12, num_gpus=2)
@@ -212,7 +212,7 @@ def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
     assert plan.notes[0].startswith("gpu: auto: 2 trials share a GPU, each has 0.5 of one; the largest trial takes")
 
 
-def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, place: DataPlace) -> None:
+def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, place: DataDirs) -> None:
     if choose_device("auto").type == "cpu":
         with pytest.raises(SearchError, match=r"here is none: give it as resources\.gpu_memory, in GB"):
             make_plan(read("resources.gpu=auto"), place, num_cpus=4, num_gpus=1)
@@ -247,7 +247,7 @@ def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() ->
 
 def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any, images: Images) -> None:
     spec = read().spec
-    workload = Workloads(spec, images).make(corners(spec, cells(spec)[0])[0])
+    workload = Workloads(spec, images).make(extreme_configurations(spec, cells(spec)[0])[0])
     speed = Speed(
         start_seconds=1.0,
         step=Lines(overall=Line(base=2.0, slope=0.0)),
@@ -260,15 +260,19 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
 
 
 def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
-    read: Any, place: DataPlace, images: Images, monkeypatch: pytest.MonkeyPatch
+    read: Any, place: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.5)
     diverging = "parameters.learning_rate={value: 1.0e+30}"
     spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
-    workloads = [Workloads(spec, images).make(each) for cell in cells(spec) for each in corners(spec, cell)]
-    workloads += [Workloads(spec, images).make(each) for cell in cells(spec) for each in spread_draws(spec, cell, 6)]
+    workloads = [
+        Workloads(spec, images).make(each) for cell in cells(spec) for each in extreme_configurations(spec, cell)
+    ]
+    workloads += [
+        Workloads(spec, images).make(each) for cell in cells(spec) for each in sampled_configurations(spec, cell, 6)
+    ]
     told: list[tuple[int, int]] = []
-    pilot, speed = fly(spec, workloads, place, on_measured=lambda done, of: told.append((done, of)))
+    pilot, speed = calibrate(spec, workloads, place, on_measured=lambda done, of: told.append((done, of)))
     assert told == [(i, 7) for i in range(1, 8)]
     for family in ("lkca", "vit"):
         of_family = [each.cost.flops for each in workloads if each.configuration.family == family]
@@ -335,7 +339,7 @@ def test_the_corners_hold_the_smallest_and_the_largest_model(read: Any, images: 
     spec = read("parameters.depth={int: [1, 3]}", "parameters.width={choice: [48, 16, 32]}").spec
     workloads = Workloads(spec, images)
     for cell in cells(spec)[::2]:
-        found = [workloads.make(each) for each in corners(spec, cell)]
+        found = [workloads.make(each) for each in extreme_configurations(spec, cell)]
         kernels = (3, 5, 7) if cell.levels["family"] == "lkca" else (None,)
         every = [
             workloads.make(
@@ -363,7 +367,7 @@ def memory(workload: Workload) -> int:
 
 def test_draws_are_spread_evenly_over_every_domain_and_keep_to_conditions() -> None:
     spec = conditional(learning_rate={"float": (1e-4, 1e-2), "log": True}, num_heads={"int": (1, 16), "log": True})
-    draws = spread_draws(spec, Cell(levels={"data_fraction": 1.0}), 30)
+    draws = sampled_configurations(spec, Cell(levels={"data_fraction": 1.0}), 30)
     assert Counter(draw.family for draw in draws) == dict.fromkeys(("lkca", "vit", "convmixer"), 10)
     assert Counter(draw.depth for draw in draws) == dict.fromkeys((1, 3, 5, 7, 9), 6)
     assert sum(draw.learning_rate < 1e-3 for draw in draws) == 15
@@ -371,4 +375,4 @@ def test_draws_are_spread_evenly_over_every_domain_and_keep_to_conditions() -> N
     for draw in draws:
         assert (draw.kernel_size is None) == (draw.family == "vit")
         assert (draw.mlp_ratio is not None) == (draw.family != "convmixer" and (draw.depth or 0) <= 3)
-    assert draws == spread_draws(spec, Cell(levels={"data_fraction": 1.0}), 30)
+    assert draws == sampled_configurations(spec, Cell(levels={"data_fraction": 1.0}), 30)

@@ -16,13 +16,13 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.stopping import Brake, request_stop
+from lkca_search.search.driver.stopping import StopController, request_stop
 from lkca_search.search.ray_backend import node_checks as checks
-from lkca_search.search.ray_backend.runner import run_search
+from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.lease import hold
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker, TrialStart
-from lkca_search.training.assembly import DataPlace
+from lkca_search.training.assembly import DataDirs
 from tests.support.search.toy import DIGITS, make_spec
 
 INJECTION = Path(__file__).parents[2] / "support" / "search" / "placed"
@@ -93,14 +93,14 @@ class Placed:
         (self._events / "events").write_text("")
         spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(asked)})
         watch, said, begun = watch or Watch(), list[str](), time.time()
-        place = DataPlace(cache=self._events / "datasets", data_dir=None)
+        place = DataDirs(cache=self._events / "datasets", data_dir=None)
         with hold(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, watch, driver=lease.driver, ensure_lease=lease.ensure)
-            brake = Brake(lease, halt=ledger.halt, say=said.append)
+            stop_controller = StopController(lease, halt=ledger.halt, say=said.append)
             patience = threading.Timer(PATIENCE, request_stop, (folder,), {"now": True})
             patience.start()
             try:
-                run_search(ledger, place, brake, say=said.append, address=self.cluster.address)
+                run_trials(ledger, place, stop_controller, say=said.append, address=self.cluster.address)
             finally:
                 patience.cancel()
         nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]

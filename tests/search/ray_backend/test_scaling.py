@@ -10,12 +10,12 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import State, read_records
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.stopping import Brake
-from lkca_search.search.ray_backend.runner import run_search
+from lkca_search.search.driver.stopping import StopController
+from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.lease import hold
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker
-from lkca_search.training.assembly import DataPlace
+from lkca_search.training.assembly import DataDirs
 from tests.support.search.autoscaling import ScalingCluster
 from tests.support.search.toy import DIGITS, make_spec
 
@@ -40,11 +40,11 @@ def search(cluster: ScalingCluster, folder: SearchFolder) -> Search:
     def search(**asked: Any) -> list[str]:
         spec = make_spec().model_copy(update={"resources": ResourcesSection.model_validate(asked)})
         said: list[str] = []
-        place = DataPlace(cache=folder.root / "datasets", data_dir=None)
+        place = DataDirs(cache=folder.root / "datasets", data_dir=None)
         with hold(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
-            brake = Brake(lease, halt=ledger.halt, say=said.append)
-            run_search(ledger, place, brake, say=said.append, address=cluster.address)
+            stop_controller = StopController(lease, halt=ledger.halt, say=said.append)
+            run_trials(ledger, place, stop_controller, say=said.append, address=cluster.address)
         return said
 
     return search

@@ -16,7 +16,7 @@ from lkca_search.search.simulation.toy_training import BEST_ACCURACY, OPTIMUM, T
 from lkca_search.search.studies.study import open_memory_storage
 from lkca_search.spec.configuration import Configuration
 from lkca_search.tracking.tracker import Tracker, TrialStart
-from tests.support.search.toy import DIGITS, make_facts, make_messages, make_spec
+from tests.support.search.toy import DIGITS, make_messages, make_metadata, make_spec
 
 
 class Listener(Tracker):
@@ -119,7 +119,7 @@ def test_a_pruned_trial_frees_its_slot_at_once(folder: SearchFolder) -> None:
 
 def test_a_message_without_facts_or_result_is_heard_at_once(folder: SearchFolder) -> None:
     def talkative(assignment: Assignment) -> Iterator[Message]:
-        yield Message(facts=make_facts())
+        yield Message(facts=make_metadata())
         yield from make_messages(assignment)
 
     assert len(simulate(open_ledger(folder), talkative).records) == 6

@@ -17,7 +17,7 @@ from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import Home, SearchFolder, write_atomically
 from lkca_search.search.state import lease as lease_module
 from lkca_search.search.state.database import find_database
-from lkca_search.search.state.lease import _LEASES, BEAT_SECONDS, Sight, hold, leave_word, look
+from lkca_search.search.state.lease import _LEASES, BEAT_SECONDS, LeaseStatus, hold, look, write_stop_request
 from tests.support.postgres import Postgres, running_postgres
 
 TTL_SECONDS = 3.0
@@ -84,14 +84,14 @@ def on_another_machine(folder: SearchFolder, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_search_is_driven_while_it_is_held_and_each_driver_has_a_number(folder: SearchFolder) -> None:
-    assert look(folder) == Sight(False, 0, None)
+    assert look(folder) == LeaseStatus(False, 0, None)
     for number in (1, 2, 3):
         with hold(folder) as held:
             assert held.driver == number
             sight = look(folder)
             assert sight[:2] == (True, number)
             assert f"process {os.getpid()} on " in str(sight.holder)
-        assert look(folder) == Sight(False, number, None)
+        assert look(folder) == LeaseStatus(False, number, None)
 
 
 def test_a_look_leaves_no_trace(folder: SearchFolder) -> None:
@@ -182,9 +182,9 @@ def test_a_driver_that_was_frozen_and_replaced_writes_nothing_more(
 
 def test_word_is_heard_by_the_driver_it_was_left_for(folder: SearchFolder) -> None:
     with pytest.raises(SearchError, match="is not running"):
-        leave_word(folder, "now")
+        write_stop_request(folder, "now")
     with hold(folder) as held:
-        assert leave_word(folder, "later") == 1
+        assert write_stop_request(folder, "later") == 1
         time.sleep(2.5 * BEAT_SECONDS)
         assert held.stop == "later"
     with hold(folder) as held:

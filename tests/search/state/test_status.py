@@ -7,14 +7,14 @@ import pytest
 from lkca_search.layout import SearchFolder, write_atomically
 from lkca_search.records.record import Record, State
 from lkca_search.search.state.lease import hold
-from lkca_search.search.state.status import CellStanding, SearchReader, SearchStanding, search_standing
+from lkca_search.search.state.status import CellStatus, SearchReader, SearchStatus, search_status
 from tests.support.records import CELL, make_record, make_search
 
 CELLS = [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
 
 
-def cell_of(standing: SearchStanding, cell: str = CELL) -> CellStanding:
-    return next(found for found in standing.cells if found.cell == cell)
+def cell_of(status: SearchStatus, cell: str = CELL) -> CellStatus:
+    return next(found for found in status.cells if found.cell == cell)
 
 
 def every_cell(number: int, **rest: object) -> list[Record]:
@@ -42,12 +42,12 @@ def test_what_the_driver_trains_runs_and_what_an_earlier_one_began_was_cut_off()
     start_trials(folder, f"{CELL}/1", driver=1)
     start_trials(folder, f"{CELL}/2", driver=2)
     with hold(folder):
-        cell = cell_of(search_standing(folder))
+        cell = cell_of(search_status(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 1, 1, 2)
         start_trials(folder, f"{CELL}/1", driver=2)
-        cell = cell_of(search_standing(folder))
+        cell = cell_of(search_status(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 2, 0, 2)
-    cell = cell_of(search_standing(folder))
+    cell = cell_of(search_status(folder))
     assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 0, 2, 2)
 
 
@@ -55,7 +55,7 @@ def test_a_cell_spends_what_its_records_say_against_a_cap_that_pruning_does_not_
     pruned = make_record(1, state=State.PRUNED)
     pruned = pruned.model_copy(update={"curve": pruned.curve[:1]})
     folder = make_search("made", [make_record(0), pruned, make_record(2, state=State.FAIL)])
-    cell = cell_of(search_standing(folder))
+    cell = cell_of(search_status(folder))
     assert (cell.planned_steps, cell.steps, cell.samples, cell.seconds) == (40, 30, 960, 3.0)
 
 
@@ -71,19 +71,19 @@ def test_a_cell_spends_what_its_records_say_against_a_cap_that_pruning_does_not_
 def test_a_search_is_answered_when_nothing_is_due_and_each_cell_has_a_complete_trial(
     records: list[Record], answered: bool
 ) -> None:
-    assert search_standing(make_search("made", records)).is_answered == answered
+    assert search_status(make_search("made", records)).is_answered == answered
 
 
 def test_an_exhausted_cell_has_its_budget_once_what_it_began_is_finished() -> None:
     folder = make_search("made", every_cell(0))
     for cell in CELLS:
         write_atomically(folder.exhausted / cell, b"")
-    assert search_standing(folder).is_answered
-    assert all(cell.exhausted and not cell.at_plateau for cell in search_standing(folder).cells)
+    assert search_status(folder).is_answered
+    assert all(cell.exhausted and not cell.at_plateau for cell in search_status(folder).cells)
     folder.trial(f"{CELL}/1").attempt(driver=1, attempt=1).mkdir(parents=True)
-    standing = search_standing(folder)
-    assert not standing.is_answered
-    assert standing.num_left == 1
+    status = search_status(folder)
+    assert not status.is_answered
+    assert status.num_left == 1
 
 
 def test_a_cell_at_its_plateau_has_its_budget_in_the_order_in_which_trials_finished() -> None:
@@ -91,33 +91,33 @@ def test_a_cell_at_its_plateau_has_its_budget_in_the_order_in_which_trials_finis
     better_first = [make_record(0, accuracy=0.5, finished=3000.0), make_record(1, accuracy=0.6, finished=2000.0)]
     for records, is_reached in ((better_last, False), (better_first, True)):
         folder = make_search(f"reached-{is_reached}", records, "limits.plateau=1")
-        cell = cell_of(search_standing(folder))
+        cell = cell_of(search_status(folder))
         assert (cell.at_plateau, cell.left) == (is_reached, 0 if is_reached else 1)
 
 
 def test_time_left_is_shared_by_the_trials_that_run_and_unknown_where_none_does() -> None:
     folder = make_search("made", [make_record(0)])  # of two seconds
-    assert search_standing(folder).seconds_left is None
+    assert search_status(folder).seconds_left is None
     start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
     with hold(folder):
-        standing = search_standing(folder)
-    assert [cell.seconds_left for cell in standing.cells] == [1.5, 2.5, 3.0, 3.0]
-    assert standing.seconds_left == 10.0
-    assert search_standing(folder).seconds_left is None
+        status = search_status(folder)
+    assert [cell.seconds_left for cell in status.cells] == [1.5, 2.5, 3.0, 3.0]
+    assert status.seconds_left == 10.0
+    assert search_status(folder).seconds_left is None
 
 
 def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
     folder = make_search("made")
     start_trials(folder, f"{CELL}/0", driver=1)
     with hold(folder):
-        assert search_standing(folder).seconds_left is None
+        assert search_status(folder).seconds_left is None
 
 
 def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
     folder = make_search("made")
     first = leave(folder, make_record(0))
     reader = SearchReader(folder)
-    assert reader.read() == search_standing(folder)
+    assert reader.read() == search_status(folder)
     first.write_bytes(b"no record any more")
     leave(folder, make_record(1, accuracy=0.75))
     cell = cell_of(reader.read())
@@ -127,4 +127,4 @@ def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
 def test_records_that_are_given_are_not_read_again() -> None:
     folder = make_search("made", [make_record(0)])
     folder.trial(f"{CELL}/0").attempt(driver=1, attempt=1).joinpath("record.json").write_bytes(b"unreadable")
-    assert cell_of(search_standing(folder, [make_record(0)])).complete == 1
+    assert cell_of(search_status(folder, [make_record(0)])).complete == 1

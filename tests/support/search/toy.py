@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lkca_search.records.provenance import gather_provenance
-from lkca_search.records.record import Facts, Record, Result
+from lkca_search.records.record import Record, Result, TrialMetadata
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.spec.configuration import ImageShape
@@ -38,8 +38,8 @@ def toy_accuracy(assignment: Assignment) -> float:
     return 1 / (1 + (math.log10(assignment.spec.configuration.learning_rate) + 2) ** 2)
 
 
-def make_facts() -> Facts:
-    return Facts(
+def make_metadata() -> TrialMetadata:
+    return TrialMetadata(
         model="toy",
         num_parameters=1,
         flops=1,
@@ -68,7 +68,7 @@ def make_messages(assignment: Assignment) -> Iterator[Message]:
             val_accuracy=toy_accuracy(assignment) * report / 2,
             time=1000.0 + report,
         )
-        yield Message(facts=make_facts() if report == 1 else None, result=result, done=report == 2)
+        yield Message(facts=make_metadata() if report == 1 else None, result=result, done=report == 2)
 
 
 def train(ledger: Ledger, assignment: Assignment) -> Record:

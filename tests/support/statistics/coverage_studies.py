@@ -13,7 +13,7 @@ from lkca_search.analysis.curves.crossover import crossover
 from lkca_search.analysis.curves.data_efficiency import Reading, data_efficiency
 from lkca_search.analysis.curves.power_law import compare_exponents, fit_power_law
 from lkca_search.analysis.stats.best_of_k import expected_best
-from lkca_search.analysis.stats.estimate import Estimate, Refusal
+from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.holm import holm
 from lkca_search.analysis.stats.improvement import probability_of_improvement
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
@@ -259,7 +259,7 @@ def fit_study(*, ratio: float, noise: float, repetitions: int, seed: int = 0) ->
         (curve,) = simulate_curves(law, ratio=ratio, noise=noise, generator=generator)
         try:
             found = fit_power_law(curve, generator=generator, num_resamples=NUM_RESAMPLES)
-        except Refusal:
+        except NotEstimable:
             tally.add("alpha", None, 0.0)
             continue
         held = [tally.add(name, getattr(found, name), getattr(law, name)) for name in law._fields]
@@ -283,7 +283,7 @@ def exponents_study(*, ratio: float, noise: float, repetitions: int, seed: int =
         curves = simulate_curves(*laws, ratio=ratio, noise=noise, generator=generator)
         try:
             found = compare_exponents(*curves, generator=generator, num_resamples=NUM_RESAMPLES)
-        except Refusal:
+        except NotEstimable:
             found = None
         tally.add("", found, laws[0].gamma - laws[1].gamma)
     return tally.coverages()[""]
@@ -308,7 +308,7 @@ def efficiency_study(
             found = data_efficiency(
                 a, b, generator=generator, reading=reading, at_error=at_error, num_resamples=NUM_RESAMPLES
             ).ratio
-        except Refusal:
+        except NotEstimable:
             found = None
         tally.add("", found, shift)
     return tally.coverages()[""]
@@ -332,7 +332,7 @@ def crossover_study(
         a, b = simulate_curves(*CROSSING_LAWS, ratio=ratio, noise=noise, generator=generator)
         try:
             found = crossover(a, b, generator=generator, reading=reading, num_resamples=NUM_RESAMPLES)
-        except Refusal:
+        except NotEstimable:
             tally.add("", None, CROSSING_IMAGES)
             continue
         is_right = (found.first_leader, found.last_leader) == ("b", "a")

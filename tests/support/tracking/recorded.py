@@ -8,7 +8,7 @@ from mlflow.entities import Run
 
 from lkca_search.layout import Home, SearchFolder, write_atomically
 from lkca_search.records.provenance import Provenance
-from lkca_search.records.record import Facts, Record, Result, State
+from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
@@ -50,7 +50,7 @@ def make_record(
         device="cpu",
         num_threads=1,
     )
-    facts = Facts(
+    facts = TrialMetadata(
         model="LKCA",
         num_parameters=1234,
         flops=5678,

@@ -41,7 +41,7 @@ def reach(point: str) -> None:
     os.kill(int(os.environ["CHAOS_DRIVER"]) if to_driver else os.getpid(), signal.SIGKILL)
 
 
-def around(owner: Any, attribute: str, name: str, applies: Callable[..., bool] = lambda *args: True) -> None:
+def context(owner: Any, attribute: str, name: str, applies: Callable[..., bool] = lambda *args: True) -> None:
     """Make the points before:NAME and after:NAME of a function."""
     original = getattr(owner, attribute)
 
@@ -118,7 +118,7 @@ def patch_worker(module: Any) -> None:
         return facts, training
 
     module.TrialActor.setup, module.open_training = setup, opening
-    around(module, "save_checkpoint", "checkpoint")
+    context(module, "save_checkpoint", "checkpoint")
     inside(Path, "replace", "checkpoint")
 
 
@@ -136,27 +136,27 @@ def patch_loop(module: Any) -> None:
 
 def patch_studies(module: Any) -> None:
     for name in ("ask", "report", "tell"):
-        around(module.Study, name, name)
+        context(module.Study, name, name)
     inside(module.optuna.study.Study, "ask", "ask", behind=True)  # a trial that has no parameters yet
-    around(module.optuna.trial.Trial, "suggest_float", "suggestion")  # one that has some
+    context(module.optuna.trial.Trial, "suggest_float", "suggestion")  # one that has some
 
 
 def patch_book(module: Any) -> None:
-    around(module, "write_atomically", "record", applies=lambda path, content: path.name == "record.json")
+    context(module, "write_atomically", "record", applies=lambda path, content: path.name == "record.json")
     inside(Path, "replace", "record")
 
 
 def patch_rounds(module: Any) -> None:
-    around(module, "write_atomically", "round")
+    context(module, "write_atomically", "round")
     inside(Path, "replace", "round")
 
 
 def patch_tracker(module: Any) -> None:
-    around(module.Trackers, "trial_finished", "projection")
+    context(module.Trackers, "trial_finished", "projection")
 
 
 def patch_store(module: Any) -> None:
-    around(module.MLflowStore, "finish", "sending")
+    context(module.MLflowStore, "finish", "sending")
     inside(module.MlflowClient, "set_terminated", "sending")
 
 

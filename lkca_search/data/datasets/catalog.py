@@ -7,14 +7,14 @@ from importlib.metadata import version
 import numpy as np
 
 from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import Shelf
+from lkca_search.data.datasets.download_cache import DownloadCache
 from lkca_search.data.datasets.official import read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
 from lkca_search.data.datasets.tiny_imagenet import identify_tiny_imagenet, read_tiny_imagenet
 from lkca_search.data.subsets import hold_out
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogueEntry:
+class CatalogEntry:
     """A published dataset as its makers describe it."""
 
     num_classes: int
@@ -31,9 +31,9 @@ class CatalogueEntry:
     """Patterns of its official files and of what they unpack to; none where it comes with a package."""
     citation: str
     """Whom to cite, and the terms where they are known."""
-    read: Callable[[Split, Shelf], DecodedImages]
+    read: Callable[[Split, DownloadCache], DecodedImages]
     """Reads a split from the official files."""
-    identify: Callable[[Shelf], str]
+    identify: Callable[[DownloadCache], str]
     """A text that costs little and changes when the images may have changed."""
 
     def num_images(self, split: Split) -> int:
@@ -41,25 +41,25 @@ class CatalogueEntry:
         return self.num_train if split == "train" else self.num_test
 
 
-class CatalogueSource:
+class CatalogSource:
     """An entry of the catalogue, read from its official files."""
 
-    def __init__(self, *, name: str, shelf: Shelf, image_size: int | None = None) -> None:
+    def __init__(self, *, name: str, shelf: DownloadCache, image_size: int | None = None) -> None:
         self.name = name
         self.image_size = image_size
         self._shelf = shelf
 
     def fingerprint(self, split: Split) -> str:
         """Where the files are from, and their version; no file is opened."""
-        entry = CATALOGUE[self.name]
+        entry = CATALOG[self.name]
         return f"{self.name}, {entry.identify(self._shelf)}"
 
     def read(self, split: Split) -> DecodedImages:
         """Read the split, downloading what is not there; DataError if it cannot be had or is not the official one."""
-        return CATALOGUE[self.name].read(split, self._shelf).sized(self.image_size)
+        return CATALOG[self.name].read(split, self._shelf).sized(self.image_size)
 
 
-def read_digits(split: Split, shelf: Shelf) -> DecodedImages:
+def read_digits(split: Split, shelf: DownloadCache) -> DecodedImages:
     """1,797 handwritten digits that come with scikit-learn: pixels (N, 8, 8, 1).
 
     They have no official split: a fixed, seeded, stratified 20% are `test`. Ink 0 to 16 becomes round(ink * 255 / 16).
@@ -77,12 +77,12 @@ def read_digits(split: Split, shelf: Shelf) -> DecodedImages:
     )
 
 
-def _torchvision(shelf: Shelf) -> str:
+def _torchvision(shelf: DownloadCache) -> str:
     return f"checksums of torchvision {version('torchvision')}"
 
 
-CATALOGUE: Mapping[str, CatalogueEntry] = {
-    "digits": CatalogueEntry(
+CATALOG: Mapping[str, CatalogEntry] = {
+    "digits": CatalogEntry(
         num_classes=10,
         num_train=1_438,
         num_test=359,
@@ -93,7 +93,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
         read=read_digits,
         identify=lambda shelf: f"scikit-learn {version('scikit-learn')}, 20% test, seed 0",
     ),
-    "cifar10": CatalogueEntry(
+    "cifar10": CatalogEntry(
         num_classes=10,
         num_train=50_000,
         num_test=10_000,
@@ -104,7 +104,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
         read=read_cifar10,
         identify=_torchvision,
     ),
-    "cifar100": CatalogueEntry(
+    "cifar100": CatalogEntry(
         num_classes=100,
         num_train=50_000,
         num_test=10_000,
@@ -115,7 +115,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
         read=read_cifar100,
         identify=_torchvision,
     ),
-    "svhn": CatalogueEntry(
+    "svhn": CatalogEntry(
         num_classes=10,
         num_train=73_257,
         num_test=26_032,
@@ -126,7 +126,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
         read=read_svhn,
         identify=_torchvision,
     ),
-    "tiny_imagenet": CatalogueEntry(
+    "tiny_imagenet": CatalogEntry(
         num_classes=200,
         num_train=100_000,
         num_test=10_000,
@@ -137,7 +137,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
         read=read_tiny_imagenet,
         identify=identify_tiny_imagenet,
     ),
-    "fashion_mnist": CatalogueEntry(
+    "fashion_mnist": CatalogEntry(
         num_classes=10,
         num_train=60_000,
         num_test=10_000,
