@@ -3,44 +3,17 @@
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lkca_search.errors import SearchError
-from lkca_search.paths import AnyPath, RemotePath, find, parse_path
+from lkca_search.paths import AnyPath, list_paths, parse_path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
 _RECORD = "record.json"
 _REPLICATE = "draw=*,seed=*"
-
-
-def write_atomically(path: AnyPath, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none, and so that it is durable on return.
-
-    On disk that is under another name, flushed and moved into place; an object store has no half of a file.
-    """
-    if isinstance(path, RemotePath):
-        path.write_bytes(content)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def check_name(name: str) -> None:
@@ -90,7 +63,7 @@ class Home:
 
     def searches(self) -> Iterator["SearchFolder"]:
         """The folders of all searches that were started, by name."""
-        for spec in find(self.root, "searches/*/spec.json"):
+        for spec in list_paths(self.root, "searches/*/spec.json"):
             yield self.search(spec.parent.name)
 
     def started_search(self, name: str) -> "SearchFolder":
@@ -176,17 +149,17 @@ class SearchFolder:
 
     def records(self) -> dict[str, AnyPath]:
         """The record of every finished trial, by its id, in one look however many there are."""
-        found = find(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
+        found = list_paths(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
         return {_trial_id(path.parent.parent): path for path in found}
 
     def replicates(self) -> dict[str, AnyPath]:
         """The record of every finished replicate, by its id."""
-        found = find(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
+        found = list_paths(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
         return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in found}
 
     def drivers(self) -> dict[str, int]:
         """The number of the driver that made the latest attempt at each trial that was started, by its id."""
-        found = find(self.trials, f"*/*/{_ATTEMPT}")
+        found = list_paths(self.trials, f"*/*/{_ATTEMPT}")
         return {_trial_id(path.parent): int(path.name.split("-")[1]) for path in found}
 
 
@@ -205,7 +178,7 @@ class TrialFolder:
 
         Of two, the later attempt's: a driver that was replaced, and did not know yet, may have left the other.
         """
-        found = find(self.root, f"{_ATTEMPT}/{_RECORD}")
+        found = list_paths(self.root, f"{_ATTEMPT}/{_RECORD}")
         return found[-1] if found else None
 
     def attempt(self, *, driver: int, attempt: int) -> AnyPath:
@@ -214,7 +187,7 @@ class TrialFolder:
 
     def attempts(self) -> list[AnyPath]:
         """The folders of all attempts so far, in order."""
-        return find(self.root, _ATTEMPT)
+        return list_paths(self.root, _ATTEMPT)
 
 
 def _trial_id(path: AnyPath) -> str:

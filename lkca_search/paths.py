@@ -1,6 +1,8 @@
 """A file or folder in an object store, with as much of pathlib's interface as searches use."""
 
+import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -118,9 +120,35 @@ def parse_path(text: str) -> AnyPath:
     return RemotePath.parse(text) if "://" in text else Path(text)
 
 
-def find(folder: AnyPath, pattern: str) -> list[AnyPath]:
+def list_paths(folder: AnyPath, pattern: str) -> list[AnyPath]:
     """What a folder has that matches a pattern of names, in order."""
     return sorted(cast(Iterator[AnyPath], folder.glob(pattern)), key=str)
+
+
+def write_atomically(path: AnyPath, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none, and so that it is durable on return.
+
+    On disk that is under another name, flushed and moved into place; an object store has no half of a file.
+    """
+    if isinstance(path, RemotePath):
+        path.write_bytes(content)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def remove_tree(folder: AnyPath) -> None:

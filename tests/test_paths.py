@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import Home, SearchFolder, write_atomically
-from lkca_search.paths import AnyPath, RemotePath, find, parse_path, remove_tree
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import AnyPath, RemotePath, list_paths, parse_path, remove_tree, write_atomically
 from lkca_search.records.record import read_records
 from tests.support.object_store import running_object_store
 from tests.support.records import make_record
@@ -35,7 +35,7 @@ def test_what_is_written_is_read_and_found(place: AnyPath) -> None:
         write_atomically(file, content)
         assert (file.exists(), file.read_bytes(), file.read_text()) == (True, content, content.decode())
     assert (file.name, file.parent.name, file.parent / "b.json") == ("b.json", "a", file)
-    assert find(place, "*/*.json") == [file]
+    assert list_paths(place, "*/*.json") == [file]
     file.unlink()
     assert not file.exists()
     file.unlink(missing_ok=True)
@@ -46,19 +46,19 @@ def test_what_is_written_is_read_and_found(place: AnyPath) -> None:
 def test_a_pattern_matches_part_by_part_and_in_order(place: AnyPath) -> None:
     for path in ("b/1/x.json", "a/2/x.json", "a/1/y.json", "a/x.json", "a/1/z/x.json"):
         write_atomically(place / path, b"")
-    assert find(place, "*/*/x.json") == [place / "a/2/x.json", place / "b/1/x.json"]
-    assert find(place, "*") == [place / "a", place / "b"]
-    assert find(place, "a/*") == [place / "a/1", place / "a/2", place / "a/x.json"]
-    assert find(place, "a/*.json") == [place / "a/x.json"]
-    assert find(place / "nowhere", "*") == find(place / "nowhere", "*/*") == []
+    assert list_paths(place, "*/*/x.json") == [place / "a/2/x.json", place / "b/1/x.json"]
+    assert list_paths(place, "*") == [place / "a", place / "b"]
+    assert list_paths(place, "a/*") == [place / "a/1", place / "a/2", place / "a/x.json"]
+    assert list_paths(place, "a/*.json") == [place / "a/x.json"]
+    assert list_paths(place / "nowhere", "*") == list_paths(place / "nowhere", "*/*") == []
 
 
 def test_a_folder_is_found_though_nothing_is_in_it(place: AnyPath) -> None:
     (place / "trials" / "cell" / "0").mkdir(parents=True)
-    assert find(place, "*/*/*") == [place / "trials/cell/0"]
+    assert list_paths(place, "*/*/*") == [place / "trials/cell/0"]
     remove_tree(place / "trials")
     remove_tree(place / "trials")
-    assert find(place, "*/*/*") == []
+    assert list_paths(place, "*/*/*") == []
 
 
 def test_a_place_is_opened_again_by_what_it_prints(place: AnyPath) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, get_args, get_origin
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.paths import AnyPath
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import find
+from lkca_search.paths import list_paths
 from lkca_search.records.record import Record, State, read_replicates
 from lkca_search.records.trial import Replication
 from lkca_search.spec.base import FrozenModel
@@ -98,7 +98,7 @@ class RoundStatus(FrozenModel):
 def read_rounds(folder: SearchFolder) -> list[Round]:
     """The rounds of a search, in order; SearchError for one that is not what its seal says."""
     rounds = []
-    for path in find(folder.rounds, "*.json"):
+    for path in list_paths(folder.rounds, "*.json"):
         found = Round.model_validate_json(path.read_bytes())
         if found.seal != found.sealed().seal or path.name != round_file(found.number):
             raise SearchError(f"a round of confirmation must be as it was sealed; this was changed ({path})")

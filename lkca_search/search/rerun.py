@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from lkca_search.errors import UserError
-from lkca_search.layout import write_atomically
+from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from lkca_search.layout import write_atomically
-from lkca_search.paths import AnyPath
+from lkca_search.paths import AnyPath, write_atomically
 
 
 def save_checkpoint(state: Mapping[str, Any], folder: AnyPath, *, step: int) -> AnyPath:

@@ -9,7 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from lkca_search.layout import Home, SearchFolder, write_atomically
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, State, TestResult, read_records
 from lkca_search.search.driver.sealing import open_round
 from lkca_search.search.state.resume import read_spec

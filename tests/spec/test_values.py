@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 import lkca_search
 from lkca_search.errors import SearchError
-from lkca_search.layout import Home, TrialFolder, write_atomically
+from lkca_search.layout import Home, TrialFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.provenance import gather_provenance, git_commit
 from lkca_search.records.record import (
     Record,
@@ -306,7 +307,7 @@ def test_what_cannot_be_written_leaves_the_old_file_whole_and_nothing_beside_it(
     path = tmp_path / "file"
     path.write_bytes(b"old")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from lkca_search.layout import write_atomically\n"
+        "import resource, signal, sys; from pathlib import Path; from lkca_search.paths import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_atomically(Path(sys.argv[1]), bytes(10_000))\n"
         "except OSError: print('full')"

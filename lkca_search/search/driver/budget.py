@@ -1,6 +1,7 @@
 """What each cell may still start: its share of the trials, unless it is exhausted or at a plateau before."""
 
-from lkca_search.layout import SearchFolder, write_atomically
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import State
 from lkca_search.spec.cells import cells

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lkca_search.errors import NodeError
-from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.paths import AnyPath
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
 from lkca_search.search.driver.messages import Assignment, Message

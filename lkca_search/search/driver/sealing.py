@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import SearchFolder, write_atomically
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.objectives import values
 from lkca_search.records.record import Record
 from lkca_search.records.rounds import Pick, Round, read_rounds, round_file

@@ -11,7 +11,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import SearchFolder, write_atomically
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.spec.base import FrozenModel
 
 LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"

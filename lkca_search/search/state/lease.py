@@ -23,7 +23,8 @@ from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lkca_search.errors import Interrupted, SearchError
-from lkca_search.layout import SearchFolder, write_atomically
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.search.state.database import Database, choose_database, find_database, first_line
 
 BEAT_SECONDS = 1.0

@@ -7,7 +7,8 @@ from itertools import product
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images, indices_hash
 from lkca_search.errors import SearchError
-from lkca_search.layout import SearchFolder, write_atomically
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import SearchFolder, write_atomically
-from lkca_search.paths import AnyPath
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.domains import Domain, holds
 from lkca_search.spec.search_spec import SearchSpec

@@ -14,7 +14,8 @@ from sqlalchemy import update
 
 from cluster.local.ports import free_port
 from lkca_search.errors import Interrupted, SearchError
-from lkca_search.layout import Home, SearchFolder, write_atomically
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.search.state import lease as lease_module
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease import _LEASES, BEAT_SECONDS, LeaseStatus, hold, look, write_stop_request

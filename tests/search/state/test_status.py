@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lkca_search.layout import SearchFolder, write_atomically
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, State
 from lkca_search.search.state.lease import hold
 from lkca_search.search.state.status import CellStatus, SearchReader, SearchStatus, search_status

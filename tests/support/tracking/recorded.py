@@ -6,7 +6,8 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lkca_search.layout import Home, SearchFolder, write_atomically
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
