@@ -25,7 +25,9 @@ from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import DataSection, TrainingSection
-from lkca_search.training.assembly import DataDirs, choose_device, open_training
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import choose_device, configure_torch
+from lkca_search.training.images import DataDirs
 
 CHANCE = 0.1
 
@@ -42,6 +44,7 @@ def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[TrialM
     )
     data_dir = os.environ.get("LKCA_DATA_DIR")
     place = DataDirs(cache=cache, data_dir=Path(data_dir) if data_dir else None)
+    configure_torch(num_threads=options.threads)
     facts, training = open_training(spec, place, device=choose_device(options.gpu))
     return facts, list(training.results())
 

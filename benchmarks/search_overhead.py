@@ -74,7 +74,7 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     from lkca_search.search.run import RunContext, run_search
     from lkca_search.spec.space_file import read_space_file
     from lkca_search.tracking.tracker import Tracker
-    from lkca_search.training.assembly import DataDirs
+    from lkca_search.training.images import DataDirs
 
     path = root / "overhead.yaml"
     path.write_text(SPACE.format(draws=list(range(cells)), trials=num_trials // cells))
@@ -101,7 +101,9 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
     from lkca_search.records.trial import TrialSpec
     from lkca_search.spec.configuration import Configuration
     from lkca_search.spec.space_file import read_space_file
-    from lkca_search.training.assembly import DataDirs, open_train_images, open_training
+    from lkca_search.training.assembly import open_training
+    from lkca_search.training.device import configure_torch
+    from lkca_search.training.images import DataDirs, open_train_images
 
     path = root / "overhead.yaml"
     path.write_text(SPACE.format(draws=[0], trials=num_trials))
@@ -120,6 +122,7 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
             seed=0,
             split_seed=0,
         )
+        configure_torch(num_threads=trial.resources.cpu)
         _, training = open_training(trial, place, device=torch.device("cpu"))
         (result,) = training.results()
         return result.model_dump()

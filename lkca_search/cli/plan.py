@@ -33,7 +33,7 @@ def plan(
     """Say what `run` would train, what that takes and how long; nothing is started."""
     space_file = read_space_file(space, overrides or ())
     from lkca_search.search.planning.plan import make_plan
-    from lkca_search.training.assembly import DataDirs, open_train_images
+    from lkca_search.training.images import DataDirs, open_train_images
 
     place = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())
     with download_bars(quiet=json) as bars:

@@ -17,7 +17,7 @@ from lkca_search.spec.space_file import read_space_file
 if TYPE_CHECKING:
     from lkca_search.search.run import RunContext, RunOutcome
     from lkca_search.tracking.tracker import Tracker
-    from lkca_search.training.assembly import DataDirs
+    from lkca_search.training.images import DataDirs
 
 Address = Annotated[str | None, typer.Option(help="Ray cluster; by default one of this machine's own.")]
 NumCpus = Annotated[int | None, typer.Option(min=1, help="Cores for a cluster of one's own.")]
@@ -56,7 +56,7 @@ def run(
     home = Home.from_environment()
     folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
     from lkca_search.search.run import run_search
-    from lkca_search.training.assembly import open_train_images
+    from lkca_search.training.images import open_train_images
 
     place = _place(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
@@ -218,6 +218,6 @@ def _say(line: str) -> None:
 
 
 def _place(home: Home) -> "DataDirs":
-    from lkca_search.training.assembly import DataDirs
+    from lkca_search.training.images import DataDirs
 
     return DataDirs(cache=home.datasets, data_dir=data_dir())

@@ -1,9 +1,9 @@
 """Which models there are, what each takes, and what it costs on given images."""
 
 from lkca_search.errors import UserError
-from lkca_search.models.cost import Cost, measure_cost
+from lkca_search.models.cost import Cost
 from lkca_search.models.family import COMMON, Family, known
-from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, resolve
+from lkca_search.models.registry import FAMILIES, PRESETS, find_family, model_cost, resolve
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
@@ -49,7 +49,7 @@ def list_models(shape: ImageShape, num_classes: int) -> list[ListedModel]:
 def describe_model(name: str, shape: ImageShape, num_classes: int) -> ListedModel:
     """Describe one model. UserError if there is none of this name, or if its defaults do not fit such images."""
     resolved = resolve(Configuration(family=name), shape, num_classes)
-    cost = measure_cost(lambda: build_model(resolved, shape, num_classes), shape, batch_size=BATCH_SIZE)
+    cost = model_cost(resolved, shape, num_classes, batch_size=BATCH_SIZE)
     return _listed(name, shape, cost=cost)
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from torch import nn
 
 from lkca_search.errors import Problem, UserError
 from lkca_search.models.backbone_families import BACKBONE_FAMILIES
 from lkca_search.models.baselines import BASELINES, TIMM, close_timm_names, timm_family
-from lkca_search.models.family import COMMON, Family, known
+from lkca_search.models.cost import Cost, measure_cost
+from lkca_search.models.family import COMMON, Family, known, without_common
 from lkca_search.models.matching import matched_width, matches, parameters_at
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
@@ -99,6 +101,20 @@ def build_model(configuration: Configuration, shape: ImageShape, num_classes: in
     family = find_family(resolved.family)
     assert family is not None
     return family.build(resolved, shape, num_classes)
+
+
+def model_cost(configuration: Configuration, shape: ImageShape, num_classes: int, *, batch_size: int) -> Cost:
+    """Return the cost of a configuration's model at a training step of `batch_size` images.
+
+    Measured once per process for each model: learning rates and data fractions do not change it.
+    UserError if the configuration has problems.
+    """
+    return _model_cost(without_common(configuration), shape, num_classes, batch_size)
+
+
+@lru_cache(maxsize=10_000)
+def _model_cost(configuration: Configuration, shape: ImageShape, num_classes: int, batch_size: int) -> Cost:
+    return measure_cost(lambda: build_model(configuration, shape, num_classes), shape, batch_size=batch_size)
 
 
 def _unknown_family(name: str) -> str:

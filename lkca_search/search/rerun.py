@@ -14,7 +14,9 @@ from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel
-from lkca_search.training.assembly import DataDirs, choose_device, open_training
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import choose_device, configure_torch
+from lkca_search.training.images import DataDirs
 
 
 class TrialFile(FrozenModel):
@@ -84,6 +86,7 @@ def rerun(
 
     Raises UserError where the data or the configuration cannot be had, TrainingDiverged as the training does.
     """
+    configure_torch(num_threads=file.trial.resources.cpu)
     facts, training = open_training(file.trial, place, device=choose_device(file.trial.resources.gpu))
     value = float("nan")
     for count, result in enumerate(training.results(), start=1):

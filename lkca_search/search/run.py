@@ -29,7 +29,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Tracker, Trackers
-from lkca_search.training.assembly import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
 _PATIENCE_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""What a model is worth on held-out images."""
+"""Evaluation of a model on held-out images."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+EVALUATION_BATCH = 512
+"""Images per batch of an evaluation."""
+
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy over batches of images (B, C, H, W) and labels (B,), in eval mode."""
+    """Return mean cross-entropy and accuracy over batches of images (B, C, H, W) and labels (B,).
+
+    The model is in eval mode during the evaluation, and in its former mode after it.
+    """
     was_training = model.training
     model.eval()
     loss, correct, count = 0.0, 0, 0

@@ -9,13 +9,13 @@ from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.records.record import TestResult
 from lkca_search.spec.search_spec import DataSection
-from lkca_search.training.assembly import EVALUATION_BATCH, DataDirs, open_train_images
-from lkca_search.training.evaluation import evaluate
+from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
+from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 
 
 def open_test_images(
-    data: DataSection, place: DataDirs, *, progress: Progress = lambda file, received, total: None
+    data: DataSection, data_dirs: DataDirs, *, progress: Progress = lambda file, received, total: None
 ) -> Images:
     """Open the test split of a space file's dataset, downloaded and decoded first where it is not.
 
@@ -24,12 +24,12 @@ def open_test_images(
     images = open_images(
         data.dataset,
         "test",
-        cache=place.cache,
-        data_dir=place.data_dir,
+        cache=data_dirs.cache,
+        data_dir=data_dirs.data_dir,
         image_size=data.image_size,
         progress=progress,
     )
-    check_splits(open_train_images(data, place), images)
+    check_splits(open_train_images(data, data_dirs), images)
     return images
 
 

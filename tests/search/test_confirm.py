@@ -17,7 +17,9 @@ from sklearn.datasets import load_digits
 
 from lkca_search.records.record import Record, read_replicates
 from lkca_search.records.rounds import read_rounds
-from lkca_search.training.assembly import DataDirs, open_training
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import configure_torch
+from lkca_search.training.images import DataDirs
 from tests.support.search.searching import CELLS, COMMAND, SPACE, WAIT_SECONDS, Searching
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
@@ -138,6 +140,7 @@ def test_families_are_paired_by_the_images_they_train_on(confirmed: ClosedTest) 
 def test_a_test_accuracy_is_what_the_trained_model_has_on_the_raw_images(confirmed: ClosedTest) -> None:
     record = confirmed.replicates()[-1]
     place = DataDirs(cache=confirmed.home.datasets, data_dir=None)
+    configure_torch(num_threads=1)
     _, training = open_training(record.spec, place, device=torch.device("cpu"))
     *_, last = training.results()
     pixels = np.round(load_digits().images[-NUM_TEST:] * 255 / 16).astype(np.uint8)

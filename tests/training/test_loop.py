@@ -20,9 +20,11 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import Augmentation, DataSection, TrainingSection
-from lkca_search.training.assembly import DataDirs, choose_device, open_training
+from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
+from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.evaluation import evaluate
+from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training, TrainingDiverged
 
 CPU = torch.device("cpu")
@@ -43,12 +45,16 @@ families = pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
 FRESH_PROCESS = """
 import hashlib, sys, torch
 from pathlib import Path
-from lkca_search.training.assembly import DataPlace, open_training
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import configure_torch
+from lkca_search.training.images import DataDirs
 from lkca_search.records.trial import TrialSpec
 
-place = DataPlace(cache=Path(sys.argv[1]), data_dir=None)
+data_dirs = DataDirs(cache=Path(sys.argv[1]), data_dir=None)
 for text in sys.argv[2:]:
-    _, training = open_training(TrialSpec.model_validate_json(text), place, device=torch.device("cpu"))
+    spec = TrialSpec.model_validate_json(text)
+    configure_torch(num_threads=spec.resources.cpu)
+    _, training = open_training(spec, data_dirs, device=torch.device("cpu"))
     for result in training.results():
         print(result.model_dump_json())
     print(hashlib.sha256(b"".join(w.numpy().tobytes() for w in training.model.state_dict().values())).hexdigest())
@@ -74,6 +80,7 @@ def _torch_as_it_was() -> Iterator[None]:
 
 
 def opened(spec: TrialSpec, place: DataDirs, *checkpoints: Path) -> tuple[TrialMetadata, Training]:
+    configure_torch(num_threads=spec.resources.cpu)
     return open_training(spec, place, device=CPU, checkpoints=checkpoints)
 
 

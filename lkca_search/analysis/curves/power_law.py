@@ -129,7 +129,7 @@ def compare_exponents(
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
-    """gamma of A minus gamma of B: below 0 where the error of A falls faster. Resampled draws are the same for both.
+    """Gamma of A minus gamma of B: below 0 where the error of A falls faster. Resampled draws are the same for both.
 
     Only draws that both families have at every size of theirs count. Refusal where either law is refused.
     """
@@ -197,7 +197,7 @@ def _check_bounds(gamma: float) -> None:
 
 
 def _misfit(residual: float, *, num_sizes: int, num_draws: int) -> float:
-    """p of the weighted residual: F with sizes - 3 degrees of freedom, over those of the variances, pooled."""
+    """P of the weighted residual: F with sizes - 3 degrees of freedom, over those of the variances, pooled."""
     freedom = num_sizes - 3
     return float(special.fdtrc(freedom, num_sizes * (num_draws - 1), residual / freedom))
 

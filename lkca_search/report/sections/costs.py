@@ -1,5 +1,6 @@
 """The section on what accuracy costs: Pareto fronts, importances, and what a search of another length would have "
-"found."""
+"found.
+"""
 
 from collections.abc import Iterator, Sequence
 

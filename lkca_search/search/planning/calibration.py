@@ -15,8 +15,10 @@ from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.search_spec import SearchSpec, TrainingSection
-from lkca_search.training.assembly import DataDirs, choose_device, open_train_images, open_training
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.evaluation import evaluate
+from lkca_search.training.images import DataDirs, open_train_images
 
 CALIBRATION_SECONDS = 60.0
 """What a pilot takes at most, about: no step is cut short."""
@@ -150,6 +152,7 @@ def _measure(spec: SearchSpec, workload: Workload, place: DataDirs, *, budget_se
     images = open_train_images(spec.data, place)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)
     begun = time.perf_counter()
+    configure_torch(num_threads=trial.resources.cpu)
     _, training = open_training(trial, place, device=device)
     clock = [time.perf_counter()]
     start_seconds = clock[0] - begun

@@ -21,7 +21,8 @@ from lkca_search.spec.repeats import repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
-from lkca_search.training.assembly import DataDirs, choose_device, gpu_memory_bytes, open_train_images
+from lkca_search.training.device import choose_device, gpu_memory_bytes
+from lkca_search.training.images import DataDirs, open_train_images
 
 T = TypeVar("T", int, float)
 _ELSEWHERE = "; --num-cpus and --num-gpus plan for another machine or cluster"

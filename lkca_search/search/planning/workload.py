@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
 from lkca_search.errors import UserError
-from lkca_search.models.cost import Cost, measure_cost
-from lkca_search.models.family import without_common
-from lkca_search.models.registry import build_model
+from lkca_search.models.cost import Cost
+from lkca_search.models.registry import model_cost
 from lkca_search.search.planning.space_size import extreme_configurations
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.spec.cells import cells
@@ -92,7 +91,6 @@ class Workloads:
     def __init__(self, spec: SearchSpec, images: Images) -> None:
         self._spec = spec
         self._images = images
-        self._costs: dict[tuple[Configuration, int], Cost] = {}
         self._sizes: dict[tuple[object, ...], tuple[int, int]] = {}
 
     def make(self, configuration: Configuration) -> Workload:
@@ -122,13 +120,7 @@ class Workloads:
                 continue  # inside a long range, where a design is not tried: such a trial fails at once
 
     def _cost(self, configuration: Configuration, batch_size: int) -> Cost:
-        key = without_common(configuration), batch_size
-        if key not in self._costs:
-            shape, num_classes = self._images.shape, len(self._images.class_names)
-            self._costs[key] = measure_cost(
-                lambda: build_model(key[0], shape, num_classes), shape, batch_size=batch_size
-            )
-        return self._costs[key]
+        return model_cost(configuration, self._images.shape, len(self._images.class_names), batch_size=batch_size)
 
     def _size(self, configuration: Configuration) -> tuple[int, int]:
         """Images trained on and validated on."""

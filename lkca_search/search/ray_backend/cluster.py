@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lkca_search.errors import SearchError
 from lkca_search.search.planning.packing import Amounts, check_room, count_slots
 from lkca_search.spec.resources import SMALLEST_AMOUNT
-from lkca_search.training.assembly import gpu_memory_bytes
+from lkca_search.training.device import gpu_memory_bytes
 
 _ASK_SECONDS = 60.0
 """How long a GPU node may take to say what memory it has; its worker imports torch first."""

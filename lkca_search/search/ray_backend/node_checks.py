@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lkca_search.errors import DataError, SearchError
 from lkca_search.paths import AnyPath, parse_path, write_atomically
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.training.assembly import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
 _PATIENCE_SECONDS = 1800.0

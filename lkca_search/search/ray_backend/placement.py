@@ -14,8 +14,8 @@ from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.planning.packing import GpuSharing, demand, show_sharing
 from lkca_search.search.ray_backend.capacity import Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
-from lkca_search.training.assembly import DataDirs
 from lkca_search.training.failures import is_gpu_out_of_memory
+from lkca_search.training.images import DataDirs
 
 
 class Placement:

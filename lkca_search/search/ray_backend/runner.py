@@ -21,7 +21,7 @@ from lkca_search.search.ray_backend.node_checks import check_nodes
 from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher
 from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
-from lkca_search.training.assembly import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_train_images
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

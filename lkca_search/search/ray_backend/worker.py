@@ -14,9 +14,11 @@ from lkca_search.paths import parse_path
 from lkca_search.records.provenance import node_name
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.search.driver.messages import Assignment, Message
-from lkca_search.training.assembly import DataDirs, choose_device, open_train_images, open_training
+from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
+from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.failures import is_machine_fault
+from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 
@@ -58,6 +60,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         if self._training is None:
             folders = [parse_path(folder) for folder in self._assignment.earlier_folders]
             self._check_images()
+            configure_torch(num_threads=self._assignment.spec.resources.cpu)
             self._facts, self._training = open_training(
                 self._assignment.spec,
                 self._place,

@@ -22,7 +22,9 @@ from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile, read_space_file
-from lkca_search.training.assembly import DataDirs, choose_device, open_train_images, open_training
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import choose_device
+from lkca_search.training.images import DataDirs, open_train_images
 
 SPACE = """
 data: {dataset: digits, validation: 0.2}

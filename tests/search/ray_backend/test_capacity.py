@@ -22,7 +22,7 @@ from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.lease import hold
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker, TrialStart
-from lkca_search.training.assembly import DataDirs
+from lkca_search.training.images import DataDirs
 from tests.support.search.toy import DIGITS, make_spec
 
 INJECTION = Path(__file__).parents[2] / "support" / "search" / "placed"

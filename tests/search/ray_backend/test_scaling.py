@@ -15,7 +15,7 @@ from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.lease import hold
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker
-from lkca_search.training.assembly import DataDirs
+from lkca_search.training.images import DataDirs
 from tests.support.search.autoscaling import ScalingCluster
 from tests.support.search.toy import DIGITS, make_spec
 
