@@ -14,7 +14,7 @@ from lkca_search.layout import Home, SearchFolder
 
 if TYPE_CHECKING:
     from lkca_search.analysis.contrasts import Contrast
-    from lkca_search.report.content import Report
+    from lkca_search.report.values.report import Report
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +87,7 @@ def _own_folder(folder: SearchFolder) -> Path:
 def _show(made: "Report", paths: list[Path]) -> None:
     for sentence in (made.headline, "", *made.summary):
         typer.echo(sentence)
-    for note in made.missing:
+    for note in made.caveats:
         typer.echo(f"! {note}")
     typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files beside it: figures/, tables/, data/")
 
@@ -106,7 +106,7 @@ def _echo_json(made: "Report", paths: list[Path]) -> None:
         "round": made.round,
         "headline": made.headline,
         "summary": made.summary,
-        "missing": made.missing,
+        "missing": made.caveats,
         "contrasts": [_contrast(each) for each in made.contrasts],
         "files": [str(path) for path in paths],
     }
@@ -119,7 +119,7 @@ def _attach(made: "Report", folder: SearchFolder, home: Home, page: Path) -> Non
     from lkca_search.tracking.redaction import redacted
 
     try:
-        run_id = attach(home, folder.uid.read_text(), {page.name: page.read_bytes()}, made.key_figures())
+        run_id = attach(home, folder.uid.read_text(), {page.name: page.read_bytes()}, made.mlflow_metrics())
     except Exception as error:  # whatever a store raises
         said = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
         typer.echo(f"not attached in MLflow: {said}; the same command tries again", err=True)

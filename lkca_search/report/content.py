@@ -1,7 +1,6 @@
 """What a report says, before anybody has decided how it looks: words, figures and tables in their order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lkca_search.analysis.contrasts import Contrast, contrasts
 from lkca_search.analysis.scarcity import scarcity
@@ -15,44 +14,8 @@ from lkca_search.report.sections import figures, tables
 from lkca_search.report.sections import narrative as words
 from lkca_search.report.sections.ablation import ablation_sections
 from lkca_search.report.sections.contrast_tables import contrast_table
-from lkca_search.report.sections.methods import Paragraph, methods
-from lkca_search.report.values.figure import Drawing
-from lkca_search.report.values.section import Section
-from lkca_search.report.values.table import Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """A report of one search, of one of its rounds if it has any."""
-
-    search: str
-    round: int | None
-    """Number of the round that it is of."""
-    headline: str
-    summary: tuple[str, ...]
-    """The answer in plain words, each from numbers below."""
-    missing: tuple[str, ...]
-    """What a reader must know before he trusts them."""
-    sections: tuple[Section, ...]
-    methods: tuple[Paragraph, ...]
-    contrasts: tuple[Contrast, ...]
-
-    @property
-    def tables(self) -> list[Table]:
-        return [table for section in self.sections for table in section.tables]
-
-    @property
-    def figures(self) -> list[Drawing]:
-        return [figure for section in self.sections for figure in section.figures]
-
-    def key_figures(self) -> dict[str, float]:
-        """Numbers by which a report is looked up, by names that MLflow takes: a difference, in points, a contrast."""
-        return {
-            f"difference {_plain(each.reference)} - {_plain(each.other)} at {each.num_train_images}": (
-                each.paired.difference.value
-            )
-            for each in self.contrasts
-        }
+from lkca_search.report.sections.methods import methods
+from lkca_search.report.values.report import Report, Section
 
 
 def make_report(results: SearchResults, *, round_number: int | None = None) -> Report:
@@ -72,7 +35,7 @@ def make_report(results: SearchResults, *, round_number: int | None = None) -> R
         round=sealed.number if sealed else None,
         headline=words.headline(found),
         summary=tuple(summary),
-        missing=tuple(words.missing(results, scores, spent)),
+        caveats=tuple(words.missing(results, scores, spent)),
         sections=(*confirmed, *views, budgets),
         methods=tuple(methods(results, scores)),
         contrasts=found,
@@ -127,8 +90,3 @@ def _find_round(results: SearchResults, number: int | None) -> Round | None:
             return sealed
     known = ", ".join(str(sealed.number) for sealed in results.rounds) or "none"
     raise SearchError(f"search {results.name!r} has no round {number} of confirmation; its rounds: {known}")
-
-
-def _plain(label: str) -> str:
-    """A label in the characters that MLflow allows in a metric's name."""
-    return "".join(mark if mark.isalnum() or mark in "_-. /" else " " for mark in label)

@@ -149,7 +149,7 @@ def test_a_search_that_is_not_confirmed_claims_nothing() -> None:
     report = make_report(make_search_results(None))
     assert report.headline == "No comparison yet"
     assert report.summary == report.contrasts == ()
-    assert "Nothing is confirmed yet: there is no test accuracy in this report." in report.missing[0]
+    assert "Nothing is confirmed yet: there is no test accuracy in this report." in report.caveats[0]
     assert {table.name for table in report.tables} == {"effects", "fields", "pareto", "importances", "budgets"}
     assert "test accuracy, %" not in to_html(report, source="")
 
@@ -163,7 +163,7 @@ def test_missing_and_failed_replicates_are_counted_and_their_partners_left_out()
     )
     report = make_report(results)
     assert (
-        "10 replicates are missing, 5 of them failed: draws and seeds without a partner are left out." in report.missing
+        "10 replicates are missing, 5 of them failed: draws and seeds without a partner are left out." in report.caveats
     )
     assert {each.paired.num_pairs for each in report.contrasts} == {8}
     assert {each.paired.num_draws for each in report.contrasts} == {5}
@@ -178,7 +178,7 @@ def test_a_draw_without_any_replicate_is_left_out() -> None:
 def test_one_draw_has_no_interval_and_no_test() -> None:
     report = make_report(make_search_results(law(), draws=1, seeds=3))
     assert {each.verdict for each in report.contrasts} == {"untested"}
-    assert "A single draw has no spread: there are no intervals and no tests." in report.missing
+    assert "A single draw has no spread: there are no intervals and no tests." in report.caveats
     assert "at 360, 900, 1,800, 4,500 and 9,000 images a single draw tests nothing" in report.summary[0].lower()
     assert not re.search(r"\bnan\b", to_html(report, source="").split("</main>")[0], re.IGNORECASE)
 
@@ -218,7 +218,7 @@ def test_a_family_with_fewer_sizes_is_compared_where_it_has_them(most: int) -> N
         make_search_results(lambda *where: None if where[0] == "vit" and where[1] > most else law()(*where))
     )
     assert [each.num_train_images for each in report.contrasts] == [size for size in SIZES if size <= most]
-    assert any(note.startswith("No replicate of family=vit,data_fraction=0.") for note in report.missing)
+    assert any(note.startswith("No replicate of family=vit,data_fraction=0.") for note in report.caveats)
 
 
 def test_the_reference_is_the_first_lkca_else_the_first_else_the_base() -> None:
@@ -265,7 +265,7 @@ def test_cells_that_had_another_budget_stand_out() -> None:
     marked = [each.cell for each in spendings(short) if each.deviations]
     assert marked == ["family=vit,data_fraction=0.1"]
     report = make_report(short)
-    assert "1 trial of the budgets is not finished: cells were not searched equally." in report.missing
+    assert "1 trial of the budgets is not finished: cells were not searched equally." in report.caveats
     (table,) = (table for table in report.tables if table.name == "budgets")
     assert [table.rows[place][0].text for place in table.marked] == marked
 
@@ -274,7 +274,7 @@ def test_rounds_beside_the_one_that_is_reported_are_disclosed() -> None:
     results = make_search_results(law())
     second = results.rounds[0].model_copy(update={"number": 2, "num_trials_left": 4}).sealed()
     both = type(results)(**{**vars_of(results), "rounds": [*results.rounds, second]})
-    notes = make_report(both).missing
+    notes = make_report(both).caveats
     assert "This is round 2 of 2: test images were looked at in 1 other round as well (round 1)." in notes
     assert "The round was frozen while 4 trials were still due: unequal budgets." in notes
     assert make_report(both, round_number=1).round == 1
@@ -296,8 +296,8 @@ def test_the_same_material_gives_the_same_report() -> None:
     assert draw(one.figures[0]) == draw(other.figures[0])
 
 
-def test_key_figures_have_names_that_mlflow_takes() -> None:
-    found = make_report(make_search_results(law(), families=("lkca", "timm:resnet18"))).key_figures()
+def test_mlflow_accepts_the_metric_names_of_a_report() -> None:
+    found = make_report(make_search_results(law(), families=("lkca", "timm:resnet18"))).mlflow_metrics()
     assert len(found) == 5
     for name, value in found.items():
         assert re.fullmatch(r"[\w\-. /]+", name)
@@ -328,8 +328,8 @@ def test_a_search_whose_trials_all_failed_says_so() -> None:
     (table,) = (table for table in report.tables if table.name == "budgets")
     assert len(table.marked) == len(table.rows) == 10
     assert {row[-1].text for row in table.rows} == {"3 failed"}
-    assert any("Budgets were not equal" in note for note in report.missing)
-    assert "Nothing is confirmed yet" in report.missing[-1]
+    assert any("Budgets were not equal" in note for note in report.caveats)
+    assert "Nothing is confirmed yet" in report.caveats[-1]
     assert to_html(report, source="")
 
 
@@ -341,7 +341,7 @@ def test_a_cell_without_any_trial_is_named_and_the_rest_is_compared() -> None:
     sealed = sealed.model_copy(update={"picks": picks, "cells_without": (empty,)}).sealed()
     left = [record for record in results.trials if record.cell != empty]
     report = make_report(type(results)(**{**vars_of(results), "trials": left, "rounds": [sealed]}))
-    assert f"{empty} had no complete trial, so that nothing of it was confirmed." in report.missing
+    assert f"{empty} had no complete trial, so that nothing of it was confirmed." in report.caveats
     assert [each.num_train_images for each in report.contrasts] == SIZES[1:]
     assert {each.verdict for each in report.contrasts} == {"ahead"}
 

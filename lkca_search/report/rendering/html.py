@@ -8,8 +8,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from lkca_search import __version__
-from lkca_search.report.content import Report
 from lkca_search.report.rendering.interactive import plotly_json
+from lkca_search.report.values.report import Report
 
 
 def to_html(report: Report, *, source: str) -> str:

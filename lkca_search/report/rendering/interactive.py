@@ -4,9 +4,17 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lkca_search.report.values.figure import Drawing, Figure, HeatMap, Series
+from lkca_search.report.values.figure import (
+    HEAT_MAP_COLORS,
+    HEAT_MAP_TEXT_COLOR,
+    Drawing,
+    Figure,
+    HeatMap,
+    Series,
+    color_of,
+    marker_of,
+)
 from lkca_search.report.values.numbers import count
-from lkca_search.report.values.palette import SCALE, SCALE_INK, color_of, mark_of
 
 _BAND = 0.15
 """Opacity of a band."""
@@ -57,7 +65,7 @@ def _traces(series: Series) -> list[Any]:
             x=series.x,
             y=series.y,
             mode="lines" if series.kind == "line" else "markers",
-            marker={"color": colour, "size": 9, "symbol": mark_of(series.colour)},
+            marker={"color": colour, "size": 9, "symbol": marker_of(series.colour)},
             line={"color": colour},
             error_y=_bars(series, colour),
             showlegend=series.kind == "points",
@@ -104,8 +112,8 @@ def _fields(figure: HeatMap) -> Any:
         texttemplate="%{text}",
         hovertext=figure.notes,
         hovertemplate="%{hovertext}<extra></extra>",
-        colorscale=[[0, SCALE[0]], [1, SCALE[1]]],
-        textfont={"color": SCALE_INK},
+        colorscale=[[0, HEAT_MAP_COLORS[0]], [1, HEAT_MAP_COLORS[1]]],
+        textfont={"color": HEAT_MAP_TEXT_COLOR},
         colorbar={"title": {"text": figure.unit}, "thickness": 12},
         xgap=2,
         ygap=2,

@@ -9,9 +9,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-from lkca_search.report.values.figure import Drawing, Figure, HeatMap, Series
+from lkca_search.report.values.figure import (
+    HEAT_MAP_COLORS,
+    HEAT_MAP_TEXT_COLOR,
+    Drawing,
+    Figure,
+    HeatMap,
+    Series,
+    color_of,
+    marker_of,
+)
 from lkca_search.report.values.numbers import count
-from lkca_search.report.values.palette import SCALE, SCALE_INK, color_of, mark_of
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -53,10 +61,10 @@ def _save(canvas: Canvas, kind: str) -> bytes:
 
 def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = [[float("nan") if value is None else value for value in row] for row in figure.values]
-    image = axes.imshow(values, cmap=LinearSegmentedColormap.from_list("scale", list(SCALE)), aspect="auto")
+    image = axes.imshow(values, cmap=LinearSegmentedColormap.from_list("scale", list(HEAT_MAP_COLORS)), aspect="auto")
     for y, row in enumerate(figure.texts):
         for x, text in enumerate(row):
-            axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=SCALE_INK)
+            axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=HEAT_MAP_TEXT_COLOR)
     axes.set_xticks(range(len(figure.columns)), figure.columns)
     axes.set_yticks(range(len(figure.rows)), figure.rows)
     axes.set_xlabel(figure.x_label)
@@ -79,7 +87,7 @@ def _draw_series(axes: Axes, series: Series) -> None:
     else:
         mark: dict[str, Any] = {
             "ls": "",
-            "marker": _MARKS[mark_of(series.colour)],
+            "marker": _MARKS[marker_of(series.colour)],
             "ms": 4,
             "color": colour,
             "label": series.name,

@@ -10,7 +10,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.values.figure import HeatMap
 from lkca_search.report.values.numbers import NOTHING, count, interval, percent, plural, points
-from lkca_search.report.values.section import Section
+from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import Field, Table, number, text
 from lkca_search.seeds import derive_seed
 

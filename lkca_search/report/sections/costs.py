@@ -10,7 +10,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
 from lkca_search.report.values.numbers import NOTHING, count, human, percent
-from lkca_search.report.values.section import Section
+from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import Field, Table, number, text
 
 

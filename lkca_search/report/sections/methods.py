@@ -8,11 +8,9 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.report.values.numbers import count, listed, plural
+from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.repeats import DRAW
-
-Paragraph = tuple[str, str]
-"""What it is about, and what it says."""
 
 
 def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:

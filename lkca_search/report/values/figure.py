@@ -5,6 +5,13 @@ from typing import Literal
 from lkca_search.spec.base import FrozenModel
 
 Numbers = tuple[float, ...]
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#56b4e9", "#7f7f7f")
+"""Colors of variants in the order of the space file (after Okabe & Ito 2008), distinct for most readers with color
+blindness. The ninth variant starts again, with another marker."""
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+HEAT_MAP_COLORS = ("#f2f6fa", "#5aa2d6")
+"""Colors of the least and the largest value of a heat map; light, so that dark text on them is legible in gray too."""
+HEAT_MAP_TEXT_COLOR = "#14181f"
 
 
 class Series(FrozenModel):
@@ -64,3 +71,13 @@ class HeatMap(FrozenModel):
 
 
 Drawing = Figure | HeatMap
+
+
+def color_of(index: int) -> str:
+    """Return the color of a variant, by its index in the space file."""
+    return COLORS[index % len(COLORS)]
+
+
+def marker_of(index: int) -> str:
+    """Return the marker of a variant, by its index in the space file."""
+    return MARKERS[index % len(MARKERS)]
