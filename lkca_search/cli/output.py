@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lkca_search.records.record import Record, Result
-from lkca_search.report.values.numbers import duration, human, plural
+from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def status_view(status: "SearchStatus") -> RenderableType:
     columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
     state = f"running ({status.driver})" if status.is_driven else "not running"
     if status.is_driven and status.seconds_left:
-        state += f", about {duration(status.seconds_left)} left"
+        state += f", about {format_duration(status.seconds_left)} left"
     title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
     better = "highest" if status.goal == "maximize" else "lowest"
     return Group(
@@ -60,8 +60,8 @@ def _round_line(found: "RoundStatus") -> str:
     """How far a round of confirmation has come."""
     done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
     failed = f", {found.failed} failed" if found.failed else ""
-    frozen = f"{plural(found.num_picks, 'configuration')} frozen from {plural(found.num_trials, 'trial')}"
-    since = f"; {plural(found.num_trials_since, 'trial')} since: --new-round freezes anew"
+    frozen = f"{pluralize(found.num_picks, 'configuration')} frozen from {pluralize(found.num_trials, 'trial')}"
+    since = f"; {pluralize(found.num_trials_since, 'trial')} since: --new-round freezes anew"
     return f"confirmation, round {found.number}: {done}{failed}; {frozen}{since if found.num_trials_since else ''}"
 
 
@@ -81,15 +81,15 @@ def _cell_row(cell: "CellStatus") -> tuple[str, ...]:
         "" if cell.best_value is None else f"{cell.best_value:.4f}",
         (cell.best_trial or "").rpartition("/")[2],
         _steps(cell),
-        human(cell.samples) if cell.samples else "",
-        duration(cell.seconds) if cell.seconds else "",
-        duration(cell.seconds_left) if cell.left and cell.seconds_left else mark,
+        format_compact(cell.samples) if cell.samples else "",
+        format_duration(cell.seconds) if cell.seconds else "",
+        format_duration(cell.seconds_left) if cell.left and cell.seconds_left else mark,
     )
 
 
 def _steps(cell: "CellStatus") -> str:
     """Steps spent, and where trials ended early, those that were planned."""
-    spent, planned = human(cell.steps), human(cell.planned_steps)
+    spent, planned = format_compact(cell.steps), format_compact(cell.planned_steps)
     return "" if not cell.planned_steps else spent if spent == planned else f"{spent}/{planned}"
 
 
@@ -98,7 +98,7 @@ def show_what_next(status: "SearchStatus") -> None:
     replicates_left = status.rounds[-1].num_left if status.rounds else 0
     for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
         if left:
-            typer.echo(f"\n{plural(left, noun)} left: the same command continues")
+            typer.echo(f"\n{pluralize(left, noun)} left: the same command continues")
     server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
     is_server = server.scheme in ("http", "https")  # whoever reads this may have another environment: a job's log
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
@@ -123,8 +123,8 @@ def show_best(record: Record) -> None:
         rows += [
             ("model", record.facts.model),
             ("train images", str(record.facts.num_train_images)),
-            ("parameters", human(record.facts.num_parameters)),
-            ("FLOPs an image", human(record.facts.flops)),
+            ("parameters", format_compact(record.facts.num_parameters)),
+            ("FLOPs an image", format_compact(record.facts.flops)),
         ]
     echo_rows(("name", "value"), rows)
     typer.echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")

@@ -8,7 +8,7 @@ import typer
 from lkca_search.cli.data import data_dir, download_bars
 from lkca_search.cli.output import Json, echo_json, echo_rows
 from lkca_search.layout import Home
-from lkca_search.report.values.numbers import human
+from lkca_search.report.values.numbers import format_compact
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
         str(cell.num_trials) if cell.num_trials == cell.budget else f"{cell.num_trials} of {cell.budget} !",
         "infinite" if cell.num_configurations is None else f"{cell.num_configurations:,}",
         _range(*(f"{count:,}" for count in cell.steps)),
-        _range(*map(human, cell.num_parameters)),
-        _range(*map(human, cell.flops)),
+        _range(*map(format_compact, cell.num_parameters)),
+        _range(*map(format_compact, cell.flops)),
         _range(*(f"{count / 1e6:,.0f}" for count in cell.memory_bytes)),
         _range(*(f"{seconds:,.1f}" if seconds < 10 else f"{seconds:,.0f}" for seconds in cell.trial_seconds)),
         f"{cell.seconds / 3600:,.2f}",
@@ -121,8 +121,8 @@ def _show_pilot(pilot: "CalibrationRun") -> None:
 def _measured(measured: "Measured", role: str) -> tuple[str, ...]:
     return (
         measured.family,
-        human(measured.num_parameters),
-        human(measured.flops),
+        format_compact(measured.num_parameters),
+        format_compact(measured.flops),
         str(measured.batch_size),
         str(measured.num_steps),
         f"{measured.step_seconds * 1e3:,.1f}",

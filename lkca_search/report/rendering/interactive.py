@@ -14,7 +14,7 @@ from lkca_search.report.values.figure import (
     color_of,
     marker_of,
 )
-from lkca_search.report.values.numbers import count
+from lkca_search.report.values.numbers import format_count
 
 _BAND = 0.15
 """Opacity of a band."""
@@ -86,7 +86,7 @@ def _bars(series: Series, colour: str) -> dict[str, Any] | None:
 def _layout(figure: Figure) -> dict[str, Any]:
     x: dict[str, Any] = {"title": {"text": figure.x_label}, "type": "log" if figure.x_is_logarithmic else "linear"}
     if figure.x_ticks:
-        x |= {"tickvals": figure.x_ticks, "ticktext": [count(tick) for tick in figure.x_ticks]}
+        x |= {"tickvals": figure.x_ticks, "ticktext": [format_count(tick) for tick in figure.x_ticks]}
     y: dict[str, Any] = {"title": {"text": figure.y_label}, "type": "log" if figure.y_is_logarithmic else "linear"}
     if figure.y_ticks:
         y |= {"tickvals": figure.y_ticks, "ticktext": [f"{tick:g}" for tick in figure.y_ticks]}

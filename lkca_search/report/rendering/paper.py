@@ -19,7 +19,7 @@ from lkca_search.report.values.figure import (
     color_of,
     marker_of,
 )
-from lkca_search.report.values.numbers import count
+from lkca_search.report.values.numbers import format_count
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -113,7 +113,7 @@ def _dress(axes: Axes, figure: Figure) -> None:
     if figure.y_is_logarithmic:
         axes.set_yscale("log")
     if figure.x_ticks:
-        axes.set_xticks(figure.x_ticks, [count(tick) for tick in figure.x_ticks])
+        axes.set_xticks(figure.x_ticks, [format_count(tick) for tick in figure.x_ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     elif figure.x_is_logarithmic:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

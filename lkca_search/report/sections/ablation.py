@@ -9,7 +9,14 @@ from lkca_search.analysis.ablation import Field as MapField
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.values.figure import HeatMap
-from lkca_search.report.values.numbers import NOTHING, count, interval, percent, plural, points
+from lkca_search.report.values.numbers import (
+    NO_VALUE,
+    format_count,
+    format_interval,
+    format_percent,
+    format_points,
+    pluralize,
+)
 from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import Field, Table, number, text
 from lkca_search.seeds import derive_seed
@@ -70,10 +77,10 @@ def _effect(found: Effect) -> tuple[Field, ...]:
         text(found.family),
         text(found.name),
         text(found.level.label),
-        number(found.centred.value, points(found.centred.value)),
-        text(interval(found.centred.interval, signed=True)),
-        number(matched.value, points(matched.value)) if matched else text(NOTHING),
-        text(interval(matched.interval, signed=True) if matched else ""),
+        number(found.centred.value, format_points(found.centred.value)),
+        text(format_interval(found.centred.interval, signed=True)),
+        number(matched.value, format_points(matched.value)) if matched else text(NO_VALUE),
+        text(format_interval(matched.interval, signed=True) if matched else ""),
         number(found.num_blocks, f"{found.num_blocks}"),
         number(found.num_trials, f"{found.num_trials}"),
     )
@@ -94,10 +101,12 @@ def field_table(found: Sequence[Ablation]) -> Table:
                 text(field.family),
                 text(field.name),
                 text(field.level.label),
-                number(field.num_train_images, count(field.num_train_images)),
-                number(field.best, percent(field.best)),
-                number(field.mean, percent(field.mean)),
-                text(NOTHING) if field.half_width is None else number(field.half_width, percent(field.half_width)),
+                number(field.num_train_images, format_count(field.num_train_images)),
+                number(field.best, format_percent(field.best)),
+                number(field.mean, format_percent(field.mean)),
+                text(NO_VALUE)
+                if field.half_width is None
+                else number(field.half_width, format_percent(field.half_width)),
                 number(field.num_trials, f"{field.num_trials}"),
             )
             for each in found
@@ -139,7 +148,7 @@ def _heat_map(
         caption=caption,
         x_label="training images",
         y_label=found.name,
-        columns=tuple(map(count, sizes)),
+        columns=tuple(map(format_count, sizes)),
         rows=tuple(level.label for level in found.levels),
         values=tuple(tuple(value for value, _, _ in row) for row in entries),
         texts=tuple(tuple(shown for _, shown, _ in row) for row in entries),
@@ -151,19 +160,19 @@ def _heat_map(
 def _field_entry(found: MapField | None) -> _Entry:
     if found is None:
         return None, "", "no trial"
-    spread = "" if found.half_width is None else f" ± {percent(found.half_width)}"
+    spread = "" if found.half_width is None else f" ± {format_percent(found.half_width)}"
     note = (
-        f"{found.name} {found.level.label}, {count(found.num_train_images)} images: best {percent(found.best)}%, mean "
-        f"{percent(found.mean)}%{spread}, {plural(found.num_trials, 'trial')}"
+        f"{found.name} {found.level.label}, {format_count(found.num_train_images)} images: best {format_percent(found.best)}%, mean "
+        f"{format_percent(found.mean)}%{spread}, {pluralize(found.num_trials, 'trial')}"
     )
-    return found.best, f"{percent(found.best)}<br>of {found.num_trials}", note
+    return found.best, f"{format_percent(found.best)}<br>of {found.num_trials}", note
 
 
 def _share_entry(found: Optimum, level: Level) -> _Entry:
     share = 100 * found.shares[level.place]
     note = (
-        f"{count(found.num_train_images)} images: {found.name} {level.label} holds the best in {share:.0f}% of the "
-        f"bootstrap samples of {plural(found.num_trials, 'trial')}"
+        f"{format_count(found.num_train_images)} images: {found.name} {level.label} holds the best in {share:.0f}% of the "
+        f"bootstrap samples of {pluralize(found.num_trials, 'trial')}"
     )
     return share, f"{share:.0f}%", note
 

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from lkca_search.analysis.contrasts import RESOLVED, Contrast, Verdict
 from lkca_search.analysis.stats.estimate import Estimate
-from lkca_search.report.values.numbers import NOTHING, count, interval, p_value, percent, points
+from lkca_search.report.values.numbers import (
+    NO_VALUE,
+    format_count,
+    format_interval,
+    format_p_value,
+    format_percent,
+    format_points,
+)
 from lkca_search.report.values.table import Field, Table, number, text
 
 _VERDICTS: dict[Verdict, str] = {
@@ -64,24 +71,24 @@ def _contrast(found: Contrast) -> tuple[Field, ...]:
     advice = found.advice
     return (
         text(found.other),
-        number(found.num_train_images, count(found.num_train_images)),
-        number(difference.value, points(difference.value)),
-        text(interval(difference.interval, signed=True) or difference.reason or ""),
+        number(found.num_train_images, format_count(found.num_train_images)),
+        number(difference.value, format_points(difference.value)),
+        text(format_interval(difference.interval, signed=True) or difference.reason or ""),
         text(_VERDICTS[found.verdict]),
-        text(interval(found.bootstrap.interval, signed=True)),
-        number(found.paired.p_value, p_value(found.paired.p_value)),
-        number(found.adjusted_p, p_value(found.adjusted_p)),
-        number(100 * better.value, percent(100 * better.value)),
+        text(format_interval(found.bootstrap.interval, signed=True)),
+        number(found.paired.p_value, format_p_value(found.paired.p_value)),
+        number(found.adjusted_p, format_p_value(found.adjusted_p)),
+        number(100 * better.value, format_percent(100 * better.value)),
         text(_share_interval(better)),
-        _more_draws(advice.more_draws) if advice else text(NOTHING),
+        _more_draws(advice.more_draws) if advice else text(NO_VALUE),
     )
 
 
 def _more_draws(more: int | None) -> Field:
-    return text("over 10,000") if more is None else number(more, count(more))
+    return text("over 10,000") if more is None else number(more, format_count(more))
 
 
 def _share_interval(found: Estimate) -> str:
     if found.interval is None or found.interval.lower is None or found.interval.upper is None:
         return found.reason or ""
-    return f"[{percent(100 * found.interval.lower)}, {percent(100 * found.interval.upper)}]"
+    return f"[{format_percent(100 * found.interval.lower)}, {format_percent(100 * found.interval.upper)}]"

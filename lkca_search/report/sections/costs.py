@@ -9,7 +9,7 @@ from lkca_search.analysis.pareto import Offer, front, offers
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
-from lkca_search.report.values.numbers import NOTHING, count, human, percent
+from lkca_search.report.values.numbers import NO_VALUE, format_compact, format_count, format_percent
 from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import Field, Table, number, text
 
@@ -56,7 +56,7 @@ def importance_table(found: Sequence[Importance]) -> Table:
 
 
 def _share(share: float | None) -> Field:
-    return text(NOTHING) if share is None else number(100 * share, percent(100 * share))
+    return text(NO_VALUE) if share is None else number(100 * share, format_percent(100 * share))
 
 
 def pareto_table(found: Sequence[Offer]) -> Table:
@@ -81,12 +81,12 @@ def pareto_table(found: Sequence[Offer]) -> Table:
 def _offer(price: str, offer: Offer) -> tuple[Field, ...]:
     return (
         text(price),
-        number(offer.num_train_images, count(offer.num_train_images)),
+        number(offer.num_train_images, format_count(offer.num_train_images)),
         text(offer.family),
         text(offer.trial_id),
-        number(offer.num_parameters, human(offer.num_parameters)),
-        number(offer.flops, human(offer.flops)),
-        number(offer.accuracy, percent(offer.accuracy)),
+        number(offer.num_parameters, format_compact(offer.num_parameters)),
+        number(offer.flops, format_compact(offer.flops)),
+        number(offer.accuracy, format_percent(offer.accuracy)),
     )
 
 
@@ -97,7 +97,7 @@ def pareto_figure(found: Sequence[Offer]) -> Figure:
     families = list(dict.fromkeys(offer.family for offer in found))
     return Figure(
         name="pareto_flops",
-        title=f"Validation accuracy against operations, {count(size)} training images",
+        title=f"Validation accuracy against operations, {format_count(size)} training images",
         caption=(
             "Every complete trial at the largest size of the data; lines join those of a family that no other of it "
             "beats in both. Operations are on a logarithmic axis."
@@ -130,7 +130,7 @@ def _family(place: int, family: str, own: Sequence[Offer]) -> Iterator[Series]:
         y=tuple(offer.accuracy for offer in own),
         colour=place,
         notes=tuple(
-            f"{offer.trial_id}: {percent(offer.accuracy)}%, {human(offer.flops)} FLOPs, {human(offer.num_parameters)} "
+            f"{offer.trial_id}: {format_percent(offer.accuracy)}%, {format_compact(offer.flops)} FLOPs, {format_compact(offer.num_parameters)} "
             "parameters"
             for offer in own
         ),

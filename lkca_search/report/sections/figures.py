@@ -10,7 +10,14 @@ from lkca_search.analysis.scarcity import Scarcity, VariantCurve
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.values.figure import Figure, Series
-from lkca_search.report.values.numbers import count, estimate, interval, percent, plural, points
+from lkca_search.report.values.numbers import (
+    format_count,
+    format_estimate,
+    format_interval,
+    format_percent,
+    format_points,
+    pluralize,
+)
 
 _STEPS = 60
 """Points of a fitted line."""
@@ -91,8 +98,8 @@ def _curve(curve: VariantCurve, colour: int, *, shift: float) -> Iterator[Series
         upper=tuple(point.error.interval.upper if point.error.interval else None for point in curve.points),
         colour=colour,
         notes=tuple(
-            f"{label}, {count(point.num_train_images)} images: error {estimate(point.error)}%, "
-            f"{plural(len(point.draw_errors), 'draw')}"
+            f"{label}, {format_count(point.num_train_images)} images: error {format_estimate(point.error)}%, "
+            f"{pluralize(len(point.draw_errors), 'draw')}"
             for point in curve.points
         ),
     )
@@ -142,9 +149,9 @@ def _difference(found: Sequence[Contrast], *, colour: int, shift: float) -> Seri
         upper=tuple(each.upper if each else None for each in ends),
         colour=colour,
         notes=tuple(
-            f"{each.reference} − {each.other}, {count(each.num_train_images)} images: "
-            f"{points(each.paired.difference.value)} points {interval(each.paired.difference.interval, signed=True)}, "
-            f"P({each.reference} better) {percent(100 * each.improvement.probability.value)}%"
+            f"{each.reference} − {each.other}, {format_count(each.num_train_images)} images: "
+            f"{format_points(each.paired.difference.value)} points {format_interval(each.paired.difference.interval, signed=True)}, "
+            f"P({each.reference} better) {format_percent(100 * each.improvement.probability.value)}%"
             for each in found
         ),
     )

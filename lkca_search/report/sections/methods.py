@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
-from lkca_search.report.values.numbers import count, listed, plural
+from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.repeats import DRAW
@@ -49,10 +49,14 @@ def _data(results: SearchResults) -> str:
     scaled = " at every size, shrunk with the training subset" if data.scale_validation else " at every size"
     sizes = sorted({record.facts.num_train_images for record in results.trials if record.facts})
     augment = (
-        f" Training images are augmented by {listed(data.augment)}." if data.augment else " There is no augmentation."
+        f" Training images are augmented by {join_words(data.augment)}."
+        if data.augment
+        else " There is no augmentation."
     )
     hashed = f" The training split has the content hash {facts.data_hash[:16]}…." if facts else ""
-    trained = f" Subsets of {listed([count(each) for each in sizes])} images are" if sizes else " Subsets are"
+    trained = (
+        f" Subsets of {join_words([format_count(each) for each in sizes])} images are" if sizes else " Subsets are"
+    )
     return (
         f"Dataset {data.dataset}{size}. {held}{scaled}, and never trained on.{trained} stratified by class, nested for "
         f"one draw, and equal for all variants.{augment}{hashed}"
@@ -62,12 +66,12 @@ def _data(results: SearchResults) -> str:
 def _design(results: SearchResults) -> str:
     spec = results.spec
     factors = "; ".join(
-        f"{name}: {listed([str(level) for level in each.levels])}"
+        f"{name}: {join_words([str(level) for level in each.levels])}"
         for name, each in spec.factors.items()
         if name != DRAW or not results.repeats
     )
     kind = "crossed" if spec.design == "crossed" else "changed one at a time about the base"
-    excluded = f", {plural(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
+    excluded = f", {pluralize(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
     searched = [name for name in SIZE_NAMES if name in spec.parameters]
     note = (
         f" {searched[0]} is searched, not crossed: what is said of sizes rests on where the sampler went."
@@ -75,7 +79,7 @@ def _design(results: SearchResults) -> str:
         else ""
     )
     num_cells = len({cell.key for cell in results.compared_cells.values()})
-    return f"Factors, {kind}: {factors}. {plural(num_cells, 'cell')}{excluded}.{note}"
+    return f"Factors, {kind}: {factors}. {pluralize(num_cells, 'cell')}{excluded}.{note}"
 
 
 def _parameters(results: SearchResults) -> str:
@@ -89,20 +93,20 @@ def _domain(domain: Domain) -> str:
         case Fixed():
             text = f"= {domain.value}"
         case Choice():
-            text = f"from {listed([str(value) for value in domain.choice])}"
+            text = f"from {join_words([str(value) for value in domain.choice])}"
         case IntRange() | FloatRange():
             scale = ", logarithmic" if domain.log else ""
             text = f"in [{domain.bounds[0]:g}, {domain.bounds[1]:g}]{scale}"
     conditions = [f"{name} is {' or '.join(map(str, values))}" for name, values in domain.when.items()]
-    return f"{text} where {listed(conditions)}" if conditions else text
+    return f"{text} where {join_words(conditions)}" if conditions else text
 
 
 def _training(results: SearchResults) -> str:
     training = results.spec.training
     unit = next(name for name in ("epochs", "steps", "samples") if getattr(training, name) is not None)
-    length = f"{count(getattr(training, unit))} {'training images seen' if unit == 'samples' else unit}"
+    length = f"{format_count(getattr(training, unit))} {'training images seen' if unit == 'samples' else unit}"
     patience = (
-        f" A training ends early after {plural(training.patience, 'evaluation')} without a higher validation accuracy."
+        f" A training ends early after {pluralize(training.patience, 'evaluation')} without a higher validation accuracy."
         if training.patience
         else ""
     )
@@ -121,17 +125,19 @@ def _training(results: SearchResults) -> str:
 def _search(results: SearchResults) -> str:
     search = results.spec.search
     states = Counter(record.state for record in results.trials)
-    ended = f"{count(states[State.COMPLETE])} complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
-    by = listed([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
+    ended = (
+        f"{format_count(states[State.COMPLETE])} complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
+    )
+    by = join_words([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
     pruned = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
     draws = results.repeats
-    times = f"{len(draws)} times, on subset draws {listed([str(draw) for draw in draws])}"
+    times = f"{len(draws)} times, on subset draws {join_words([str(draw) for draw in draws])}"
     repeated = f"Every cell is searched {times}, each time with sampler and training seeds of its own."
     told = repeated if draws else "The result is conditional on this one search of each cell."
     return (
-        f"Each cell is an Optuna study of {plural(search.trials_per_cell, 'trial')}, equal budgets, with sampler "
+        f"Each cell is an Optuna study of {pluralize(search.trials_per_cell, 'trial')}, equal budgets, with sampler "
         f"{search.sampler} and {pruned}; trials are compared by {by} on validation images. Seed {search.seed}. "
-        f"{plural(len(results.trials), 'trial')} finished: {ended}. {told}"
+        f"{pluralize(len(results.trials), 'trial')} finished: {ended}. {told}"
     )
 
 
@@ -140,15 +146,15 @@ def _confirmation(scores: RoundScores) -> str:
     opened = datetime.fromtimestamp(sealed.opened, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
     which = "best configuration" if sealed.top == 1 else f"best {sealed.top} configurations"
     draws = (
-        f"The best of each repeat was retrained on one of {plural(len(sealed.draws), 'subset draw')}"
+        f"The best of each repeat was retrained on one of {pluralize(len(sealed.draws), 'subset draw')}"
         if sealed.repeats
-        else f"Each was retrained on {plural(len(sealed.draws), 'subset draw')}"
+        else f"Each was retrained on {pluralize(len(sealed.draws), 'subset draw')}"
     )
     varied = " Draws thus vary by all that a search varies by." if sealed.repeats else ""
     return (
         f"Round {sealed.number}, sealed {opened} (seal {sealed.seal[:16]}…), froze the {which} of each cell from "
-        f"{plural(sealed.num_trials, 'trial')}. {draws} that "
-        f"no trial had used x {plural(sealed.num_seeds, 'seed')}, on the cell's own number of images, and evaluated "
+        f"{pluralize(sealed.num_trials, 'trial')}. {draws} that "
+        f"no trial had used x {pluralize(sealed.num_seeds, 'seed')}, on the cell's own number of images, and evaluated "
         f"once on the test split (content hash {sealed.test_hash[:16]}…). Tables and figures are of the best "
         f"configuration of each cell.{varied}"
     )
@@ -158,8 +164,8 @@ def _provenance(results: SearchResults) -> str:
     records = [record for record in (*results.trials, *results.replicates) if record.facts]
     if not records:
         return "No record has the facts of its training yet."
-    told = "; ".join(f"{name} {listed(values)}" for name, values in _versions(records))
-    return f"From {plural(len(records), 'record')}: {told}."
+    told = "; ".join(f"{name} {join_words(values)}" for name, values in _versions(records))
+    return f"From {pluralize(len(records), 'record')}: {told}."
 
 
 def _versions(records: Iterable[Record]) -> Iterator[tuple[str, list[str]]]:

@@ -6,7 +6,7 @@ from lkca_search.analysis.scores import PERCENT
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
 from lkca_search.records.record import State
-from lkca_search.report.values.numbers import NOTHING, estimate
+from lkca_search.report.values.numbers import NO_VALUE, format_estimate
 from lkca_search.report.values.table import Field, Table, number, text
 from lkca_search.seeds import derive_seed
 
@@ -43,4 +43,4 @@ def _row(results: SearchResults, cell: str, ks: list[int]) -> tuple[Field, ...]:
 
 
 def _field(found: BestOfK | None) -> Field:
-    return text(NOTHING) if found is None else number(found.expected.value, estimate(found.expected))
+    return text(NO_VALUE) if found is None else number(found.expected.value, format_estimate(found.expected))

@@ -13,18 +13,18 @@ from lkca_search.analysis.spending import Spending
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.report.values.numbers import (
-    NOTHING,
-    count,
-    count_interval,
-    decimal,
-    duration,
-    estimate,
-    human,
-    interval,
-    percent,
-    points,
-    times,
-    times_interval,
+    NO_VALUE,
+    format_compact,
+    format_count,
+    format_count_interval,
+    format_decimal,
+    format_duration,
+    format_estimate,
+    format_interval,
+    format_percent,
+    format_points,
+    format_ratio,
+    format_ratio_interval,
 )
 from lkca_search.report.values.table import Field, Table, number, text
 from lkca_search.seeds import derive_seed
@@ -40,10 +40,10 @@ def accuracies(scores: RoundScores) -> Table:
         rows.append(
             (
                 text(cell.variant.label),
-                number(cell.num_train_images, count(cell.num_train_images)),
+                number(cell.num_train_images, format_count(cell.num_train_images)),
                 _percent(found),
-                text(interval(found.interval) or found.reason or ""),
-                number(middle.value, estimate(middle)),
+                text(format_interval(found.interval) or found.reason or ""),
+                number(middle.value, format_estimate(middle)),
                 number(cell.accuracies.size - cell.num_missing, f"{cell.accuracies.size - cell.num_missing}"),
                 text(_missing(cell.num_missing, cell.num_failed)),
             )
@@ -81,12 +81,12 @@ def _curve(found: VariantCurve) -> tuple[Field, ...]:
     head = (text(found.variant.label), number(len(found.points), f"{len(found.points)}"))
     law = found.law
     if isinstance(law, NotEstimable):
-        return (*head, text(NOTHING), text(""), text(NOTHING), text(""), text(str(law)))
+        return (*head, text(NO_VALUE), text(""), text(NO_VALUE), text(""), text(str(law)))
     return (
         *head,
-        number(law.alpha.value, percent(law.alpha.value)),
-        text(interval(law.alpha.interval)),
-        number(law.gamma.value, decimal(law.gamma.value)),
+        number(law.alpha.value, format_percent(law.alpha.value)),
+        text(format_interval(law.alpha.interval)),
+        number(law.gamma.value, format_decimal(law.gamma.value)),
         text(_two_digits(law.gamma)),
         text(""),
     )
@@ -123,11 +123,11 @@ def _efficiency(found: CurveContrast, reference: str) -> tuple[Field, ...]:
     exponents = None if isinstance(found.exponents, NotEstimable) else found.exponents
     return (
         text(found.other.label),
-        number(ratio.value, times(ratio.value)) if ratio else text(NOTHING),
-        text(times_interval(ratio.interval) if ratio else ""),
-        number(crossing.value, count(crossing.value)) if crossing else text("none" if passing else NOTHING),
-        text(count_interval(crossing.interval) if crossing else ""),
-        number(exponents.value, decimal(exponents.value, signed=True)) if exponents else text(NOTHING),
+        number(ratio.value, format_ratio(ratio.value)) if ratio else text(NO_VALUE),
+        text(format_ratio_interval(ratio.interval) if ratio else ""),
+        number(crossing.value, format_count(crossing.value)) if crossing else text("none" if passing else NO_VALUE),
+        text(format_count_interval(crossing.interval) if crossing else ""),
+        number(exponents.value, format_decimal(exponents.value, signed=True)) if exponents else text(NO_VALUE),
         text(_two_digits(exponents) if exponents else ""),
         text("; ".join(sorted(reasons))),
     )
@@ -150,13 +150,13 @@ def selection_table(selections: Sequence[Selection]) -> Table:
         rows=tuple(
             (
                 text(each.variant),
-                number(each.num_train_images, count(each.num_train_images)),
+                number(each.num_train_images, format_count(each.num_train_images)),
                 number(each.num_trials, f"{each.num_trials} trials"),
-                number(each.picked, percent(each.picked)),
-                number(each.validation.value, estimate(each.validation)),
-                number(each.test.value, estimate(each.test)),
-                number(each.luck, points(each.luck)),
-                number(each.drop, points(each.drop)),
+                number(each.picked, format_percent(each.picked)),
+                number(each.validation.value, format_estimate(each.validation)),
+                number(each.test.value, format_estimate(each.test)),
+                number(each.luck, format_points(each.luck)),
+                number(each.drop, format_points(each.drop)),
             )
             for each in selections
         ),
@@ -186,17 +186,17 @@ def _spending(found: Spending) -> tuple[Field, ...]:
     images, sizes = found.num_train_images, found.num_parameters
     return (
         text(found.cell),
-        number(images, count(images)) if images is not None else text(NOTHING),
+        number(images, format_count(images)) if images is not None else text(NO_VALUE),
         number(found.num_finished, f"{found.num_finished} of {found.budget}"),
         number(found.pruned, f"{found.pruned}"),
         number(found.failed, f"{found.failed}"),
-        number(found.planned_steps, count(found.planned_steps)),
-        number(found.steps, count(found.steps)),
-        number(100 * found.saved, percent(100 * found.saved)),
-        number(found.samples, human(found.samples)),
-        number(found.seconds, duration(found.seconds)),
-        number(found.flops, human(found.flops)),
-        text(" to ".join(dict.fromkeys(map(human, sizes))) if sizes else NOTHING),
+        number(found.planned_steps, format_count(found.planned_steps)),
+        number(found.steps, format_count(found.steps)),
+        number(100 * found.saved, format_percent(100 * found.saved)),
+        number(found.samples, format_compact(found.samples)),
+        number(found.seconds, format_duration(found.seconds)),
+        number(found.flops, format_compact(found.flops)),
+        text(" to ".join(dict.fromkeys(map(format_compact, sizes))) if sizes else NO_VALUE),
         text("; ".join(found.deviations)),
     )
 
@@ -229,7 +229,7 @@ def picks(results: SearchResults, scores: RoundScores) -> Table:
 
 def _value(value: object) -> Field:
     if value is None:
-        return text(NOTHING)
+        return text(NO_VALUE)
     if isinstance(value, bool | str):
         return text(str(value).lower() if isinstance(value, bool) else value)
     assert isinstance(value, int | float)
@@ -237,7 +237,7 @@ def _value(value: object) -> Field:
 
 
 def _percent(found: Estimate) -> Field:
-    return number(found.value, percent(found.value))
+    return number(found.value, format_percent(found.value))
 
 
 def _missing(num_missing: int, num_failed: int) -> str:
@@ -249,4 +249,4 @@ def _two_digits(found: Estimate) -> str:
     if found.interval is None:
         return found.reason or ""
     lower, upper = found.interval.lower, found.interval.upper
-    return f"[{'−∞' if lower is None else decimal(lower)}, {'∞' if upper is None else decimal(upper)}]"
+    return f"[{'−∞' if lower is None else format_decimal(lower)}, {'∞' if upper is None else format_decimal(upper)}]"
