@@ -43,9 +43,9 @@ def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[TrialM
         split_seed=0,
     )
     data_dir = os.environ.get("LKCA_DATA_DIR")
-    place = DataDirs(cache=cache, data_dir=Path(data_dir) if data_dir else None)
+    data_dirs = DataDirs(cache=cache, data_dir=Path(data_dir) if data_dir else None)
     configure_torch(num_threads=options.threads)
-    facts, training = open_training(spec, place, device=choose_device(options.gpu))
+    facts, training = open_training(spec, data_dirs, device=choose_device(options.gpu))
     return facts, list(training.results())
 
 

@@ -80,9 +80,9 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     path.write_text(SPACE.format(draws=list(range(cells)), trials=num_trials // cells))
     home = Home(root=root)
     folder = home.search("overhead")
-    place = DataDirs(cache=home.datasets, data_dir=None)
+    data_dirs = DataDirs(cache=home.datasets, data_dir=None)
     begun = time.time()
-    context = RunContext(home=home, place=place, console=Tracker(), num_cpus=SLOTS)
+    context = RunContext(home=home, data_dirs=data_dirs, console=Tracker(), num_cpus=SLOTS)
     run_search(read_space_file(path, ()), folder, context)
     ended = time.time()
     records = sorted(read_records(folder), key=lambda record: record.finished)
@@ -108,8 +108,8 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
     path = root / "overhead.yaml"
     path.write_text(SPACE.format(draws=[0], trials=num_trials))
     spec = read_space_file(path, ()).spec
-    place = DataDirs(cache=root / "datasets", data_dir=None)
-    open_train_images(spec.data, place)
+    data_dirs = DataDirs(cache=root / "datasets", data_dir=None)
+    open_train_images(spec.data, data_dirs)
     fixed = {name: domain.value for name, domain in spec.parameters.items() if hasattr(domain, "value")}
 
     def train(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
             split_seed=0,
         )
         configure_torch(num_threads=trial.resources.cpu)
-        _, training = open_training(trial, place, device=torch.device("cpu"))
+        _, training = open_training(trial, data_dirs, device=torch.device("cpu"))
         (result,) = training.results()
         return result.model_dump()
 

@@ -35,12 +35,12 @@ def plan(
     from lkca_search.search.planning.plan import make_plan
     from lkca_search.training.images import DataDirs, open_train_images
 
-    place = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())
+    data_dirs = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())
     with download_bars(quiet=json) as bars:
-        open_train_images(space_file.spec.data, place, progress=bars)
+        open_train_images(space_file.spec.data, data_dirs, progress=bars)
     made = make_plan(
         space_file,
-        place,
+        data_dirs,
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         pilot=pilot,

@@ -58,9 +58,9 @@ def run(
     from lkca_search.search.run import run_search
     from lkca_search.training.images import open_train_images
 
-    place = _place(home)
+    data_dirs = _data_dirs(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
-        open_train_images(space_file.spec.data, place, progress=bars)
+        open_train_images(space_file.spec.data, data_dirs, progress=bars)
     with progress(space_file.spec, folder, quiet=json) as console:
         context = _surroundings(home, console, address, num_cpus, ledger)
         outcome = run_search(space_file, folder, context)
@@ -94,10 +94,10 @@ def confirm(
 
     home = Home.from_environment()
     folder = home.started_search(name)
-    spec, place = read_spec(folder), _place(home)
+    spec, data_dirs = read_spec(folder), _data_dirs(home)
     asked = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
     with download_bars(quiet=json) as bars:
-        open_test_images(spec.data, place, progress=bars)
+        open_test_images(spec.data, data_dirs, progress=bars)
     with progress(spec, folder, quiet=json) as console:
         context = _surroundings(home, console, address, num_cpus)
         outcome = train_replicates(folder, asked, context, new_round=new_round, unfinished=unfinished)
@@ -113,9 +113,9 @@ def _surroundings(
 
     return RunContext(
         home=home,
-        place=_place(home),
+        data_dirs=_data_dirs(home),
         console=console,
-        say=_say,
+        notify=_notify,
         address=address or os.environ.get("RAY_ADDRESS") or None,
         num_cpus=num_cpus,
         ledger=ledger,
@@ -132,8 +132,8 @@ def _conclude(outcome: "RunOutcome", *, json: bool) -> None:
     if outcome.tracking_error is not None:
         missing = f"MLflow lacks at least {outcome.num_untracked} runs ({outcome.tracking_error})"
         typer.echo(f"{missing}; nothing is lost: the same command sends them", err=True)
-    if outcome.halted is not None:
-        typer.echo(f"ended early: {outcome.halted}", err=True)
+    if outcome.halt_reason is not None:
+        typer.echo(f"ended early: {outcome.halt_reason}", err=True)
 
 
 def stop(
@@ -182,7 +182,7 @@ def rerun(
         file = TrialFile.read(Path(what))
     else:
         file = TrialFile.from_record(find_record(home.started_search(what), trial_id=trial))
-    outcome = train_again(file, _place(home), on_result=show_result if not json else lambda _: None, weights=save)
+    outcome = train_again(file, _data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save)
     if json:
         echo_json(outcome)
         return
@@ -213,11 +213,11 @@ def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -
     return [f"{name}={value}" for name, value in named.items() if value is not None]
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _place(home: Home) -> "DataDirs":
+def _data_dirs(home: Home) -> "DataDirs":
     from lkca_search.training.images import DataDirs
 
     return DataDirs(cache=home.datasets, data_dir=data_dir())

@@ -80,14 +80,14 @@ class RerunOutcome(FrozenModel):
 
 
 def rerun(
-    file: TrialFile, place: DataDirs, *, on_result: Callable[[Result], None], weights: Path | None = None
+    file: TrialFile, data_dirs: DataDirs, *, on_result: Callable[[Result], None], weights: Path | None = None
 ) -> RerunOutcome:
     """Train a trial again with the seeds it had, as far as it came; save its weights as a state dict if asked.
 
     Raises UserError where the data or the configuration cannot be had, TrainingDiverged as the training does.
     """
     configure_torch(num_threads=file.trial.resources.cpu)
-    facts, training = open_training(file.trial, place, device=choose_device(file.trial.resources.gpu))
+    facts, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
     value = float("nan")
     for count, result in enumerate(training.results(), start=1):
         on_result(result)

@@ -10,7 +10,12 @@ from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, read_records, read_replicates, write_tables
 from lkca_search.records.rounds import Round, read_rounds
-from lkca_search.search.driver.confirmation import Confirmation, other_design, take_round, write_round_manifests
+from lkca_search.search.driver.confirmation import (
+    Confirmation,
+    design_conflict,
+    find_or_open_round,
+    write_round_manifests,
+)
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
@@ -42,10 +47,10 @@ class RunContext:
     """Where a search is driven, and who hears of it."""
 
     home: Home
-    place: DataDirs
+    data_dirs: DataDirs
     console: Tracker
     """Hears of every training."""
-    say: Callable[[str], None] = lambda _: None
+    notify: Callable[[str], None] = lambda _: None
     """Hears of where trainings are placed, of a driver that is told to end, and of the round that is confirmed."""
     address: str | None = None
     """The Ray cluster; None for one of this machine's own, of `num_cpus` cores."""
@@ -59,7 +64,7 @@ class RunOutcome:
     """What a driver left when it ended by itself."""
 
     status: SearchStatus
-    halted: str | None
+    halt_reason: str | None
     """Why it started nothing further though something is due."""
     num_untracked: int
     """Finished trials and replicates that MLflow lacks."""
@@ -75,7 +80,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
     driver, was started otherwise, or cannot be placed. Interrupted where a disk or a database fails.
     """
     spec = space_file.spec
-    images = open_train_images(spec.data, context.place)
+    images = open_train_images(spec.data, context.data_dirs)
     num_classes = len(images.class_names)
     problems = [*design_problems(spec, images.shape, num_classes), *data_problems(spec, images.labels)]
     if problems:
@@ -95,12 +100,12 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
         )
         driver.train(queue)
         if spec.confirm is not None and not queue.num_due:
-            driver.is_complete, driver.halted = False, queue.halted
-            if queue.halted is None:
+            driver.is_complete, driver.halt_reason = False, queue.halt_reason
+            if queue.halt_reason is None:
                 records = read_records(driver.folder)
                 sealed = driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
-                if other := other_design(sealed, spec.confirm.model_dump()):
-                    context.say(other)
+                if other := design_conflict(sealed, spec.confirm.model_dump()):
+                    context.notify(other)
     return driver.outcome()
 
 
@@ -118,12 +123,12 @@ def confirm(
     section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=asked)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
-    images = open_train_images(spec.data, context.place)
+    images = open_train_images(spec.data, context.data_dirs)
     with _drive(folder, context) as driver:
         records = read_records(folder)
         status = search_status(folder, records)
         goes_on = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
-        if goes_on and (other := other_design(read_rounds(folder)[-1], asked)):
+        if goes_on and (other := design_conflict(read_rounds(folder)[-1], asked)):
             raise SearchError(other)
         if status.num_left and not unfinished and not goes_on:
             rule = f"search {folder.name!r} has {status.num_left} trials left, so cells have not had equal budgets"
@@ -144,7 +149,7 @@ class _Driver:
         self.trackers = Trackers([self.mlflow, context.console])
         self.is_complete = False
         """Whether nothing is due any more, as far as it has come."""
-        self.halted: str | None = None
+        self.halt_reason: str | None = None
         """Why it has started nothing further though something is due."""
         self.best: Record | None = None
         self.patience_seconds = _HURRIED_SECONDS
@@ -156,19 +161,19 @@ class _Driver:
     def train(self, queue: TrialQueue) -> None:
         """Train all that is due of a book."""
         context = self._around
-        stop_controller = StopController(self.lease, halt=queue.halt, say=context.say)
+        stop_controller = StopController(self.lease, halt=queue.halt, notify=context.notify)
         if queue.may_assign:
             run_trials(
                 queue,
-                context.place,
+                context.data_dirs,
                 stop_controller,
-                say=context.say,
+                notify=context.notify,
                 address=context.address,
                 num_cpus=context.num_cpus,
             )
         self.is_complete = not queue.num_due
-        self._is_hurried = stop_controller.at_once
-        self.halted = queue.halted if queue.num_due else None
+        self._is_hurried = stop_controller.stops_now
+        self.halt_reason = queue.halt_reason if queue.num_due else None
 
     def confirm(
         self,
@@ -181,12 +186,12 @@ class _Driver:
         new_round: bool,
     ) -> Round:
         """Train and test the replicates of the round that is due, or stands; return it."""
-        sealed = take_round(
+        sealed = find_or_open_round(
             self.folder,
             spec,
             section,
             records,
-            test_hash=open_test_images(spec.data, self._around.place).content_hash,
+            test_hash=open_test_images(spec.data, self._around.data_dirs).content_hash,
             num_trials_left=num_trials_left,
             new_round=new_round,
         )
@@ -203,7 +208,7 @@ class _Driver:
         if queue.num_due:
             num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
             design = f"{len(sealed.picks)} x {num_draws} x {sealed.num_seeds} configurations, draws and seeds"
-            self._around.say(f"confirmation, round {sealed.number}: {design}, {queue.num_due} replicates to train")
+            self._around.notify(f"confirmation, round {sealed.number}: {design}, {queue.num_due} replicates to train")
         self.train(queue)
         return sealed
 
@@ -218,7 +223,7 @@ class _Driver:
         """What it left."""
         return RunOutcome(
             status=search_status(self.folder, self._records),
-            halted=self.halted,
+            halt_reason=self.halt_reason,
             num_untracked=self.num_untracked,
             tracking_error=self.mlflow.last_error,
         )

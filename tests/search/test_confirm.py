@@ -139,9 +139,9 @@ def test_families_are_paired_by_the_images_they_train_on(confirmed: ClosedTest) 
 
 def test_a_test_accuracy_is_what_the_trained_model_has_on_the_raw_images(confirmed: ClosedTest) -> None:
     record = confirmed.replicates()[-1]
-    place = DataDirs(cache=confirmed.home.datasets, data_dir=None)
+    data_dirs = DataDirs(cache=confirmed.home.datasets, data_dir=None)
     configure_torch(num_threads=1)
-    _, training = open_training(record.spec, place, device=torch.device("cpu"))
+    _, training = open_training(record.spec, data_dirs, device=torch.device("cpu"))
     *_, last = training.results()
     pixels = np.round(load_digits().images[-NUM_TEST:] * 255 / 16).astype(np.uint8)
     images = torch.from_numpy(pixels).float().div(255)[:, None]  # (B, H, W) -> (B, C, H, W)

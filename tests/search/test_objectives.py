@@ -54,7 +54,7 @@ def test_a_search_with_several_goals_that_was_cut_off_tells_the_same(folder: Sea
     dying = Ledger(folder, spec, DIGITS, 10, Tracker())
     assignment = dying.assign()
     assert assignment is not None
-    dying.hear(assignment.trial_id, next(make_messages(assignment)))
+    dying.on_message(assignment.trial_id, next(make_messages(assignment)))
     train_all(Ledger(folder, spec, DIGITS, 10, Tracker()))
     assert len(read_records(folder)) == 4
 

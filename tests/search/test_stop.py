@@ -47,7 +47,7 @@ class Braking:
         self.lease = lease
         self.halted: list[str] = []
         self.said: list[str] = []
-        self.stop_controller = StopController(lease, halt=self.halted.append, say=self.said.append)
+        self.stop_controller = StopController(lease, halt=self.halted.append, notify=self.said.append)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_brake_that_nobody_pulls_does_nothing(braking: Braking) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signals", "at_once", "by"),
+    ("signals", "stops_now", "by"),
     [
         ([signal.SIGINT], [False], "Ctrl-C"),
         ([signal.SIGINT, signal.SIGINT], [False, True], "Ctrl-C"),
@@ -71,12 +71,12 @@ def test_a_brake_that_nobody_pulls_does_nothing(braking: Braking) -> None:
     ],
 )
 def test_ctrl_c_finishes_what_runs_and_a_second_one_or_sigterm_abandons_it(
-    braking: Braking, signals: list[signal.Signals], at_once: list[bool], by: str
+    braking: Braking, signals: list[signal.Signals], stops_now: list[bool], by: str
 ) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with restored_signals():
-        braking.stop_controller.take_signals()
-        for number, expected in zip(signals, at_once, strict=True):
+        braking.stop_controller.install_signal_handlers()
+        for number, expected in zip(signals, stops_now, strict=True):
             os.kill(os.getpid(), number)
             assert [braking.stop_controller.check(), braking.stop_controller.check()] == [expected, expected]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -88,8 +88,8 @@ def test_a_request_is_said_once_and_may_become_more_urgent(braking: Braking, fol
     for now, heard in ((False, "later"), (True, "now"), (False, "later")):
         request_stop(folder, now=now)
         wait_for(lambda heard=heard: braking.lease.stop == heard)
-        assert [braking.stop_controller.check() for _ in range(3)] == [now or braking.stop_controller.at_once] * 3
-    assert braking.stop_controller.at_once
+        assert [braking.stop_controller.check() for _ in range(3)] == [now or braking.stop_controller.stops_now] * 3
+    assert braking.stop_controller.stops_now
     assert set(braking.halted) == {"stopped by `stop`"}
     assert len(braking.said) == 2
 
@@ -100,7 +100,7 @@ def test_a_brake_in_another_thread_leaves_the_signals_alone(braking: Braking) ->
     def drive() -> None:
         try:
             with restored_signals():
-                braking.stop_controller.take_signals()
+                braking.stop_controller.install_signal_handlers()
         except BaseException as error:
             failures.append(error)
 

@@ -62,13 +62,13 @@ for text in sys.argv[2:]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
+def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
     return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
 
 
 @pytest.fixture(scope="module")
-def digits(place: DataDirs) -> Images:
-    return open_images("digits", "train", cache=place.cache)
+def digits(data_dirs: DataDirs) -> Images:
+    return open_images("digits", "train", cache=data_dirs.cache)
 
 
 @pytest.fixture(autouse=True)
@@ -79,14 +79,14 @@ def _torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def opened(spec: TrialSpec, place: DataDirs, *checkpoints: Path) -> tuple[TrialMetadata, Training]:
+def opened(spec: TrialSpec, data_dirs: DataDirs, *checkpoints: Path) -> tuple[TrialMetadata, Training]:
     configure_torch(num_threads=spec.resources.cpu)
-    return open_training(spec, place, device=CPU, checkpoints=checkpoints)
+    return open_training(spec, data_dirs, device=CPU, checkpoints=checkpoints)
 
 
-def outcome(spec: TrialSpec, place: DataDirs) -> tuple[list[dict[str, Any]], str]:
+def outcome(spec: TrialSpec, data_dirs: DataDirs) -> tuple[list[dict[str, Any]], str]:
     """Curve and weights of a whole training."""
-    _, training = opened(spec, place)
+    _, training = opened(spec, data_dirs)
     return [measured(result) for result in training.results()], weights_hash(training)
 
 
@@ -120,12 +120,12 @@ def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.
 
 @families
 def test_a_training_interrupted_at_every_report_equals_one_that_never_was(
-    spec: TrialSpec, place: DataDirs, tmp_path: Path
+    spec: TrialSpec, data_dirs: DataDirs, tmp_path: Path
 ) -> None:
     attempts: list[Path] = []
     curve: list[Result] = []
     while len(curve) < 6:
-        _, training = opened(spec, place, *attempts)
+        _, training = opened(spec, data_dirs, *attempts)
         assert training.step == (curve[-1].step if curve else 0)
         results = training.results()
         assert [next(results) for _ in curve] == curve
@@ -134,26 +134,26 @@ def test_a_training_interrupted_at_every_report_equals_one_that_never_was(
         save_checkpoint(training.state(), attempts[-1], step=curve[-1].step)
     assert training.step == training.last_step == 30
     assert next(results, None) is None
-    assert ([measured(result) for result in curve], weights_hash(training)) == outcome(spec, place)
+    assert ([measured(result) for result in curve], weights_hash(training)) == outcome(spec, data_dirs)
 
 
-def test_seconds_add_up_over_attempts(place: DataDirs, tmp_path: Path) -> None:
-    _, training = opened(SPEC, place)
+def test_seconds_add_up_over_attempts(data_dirs: DataDirs, tmp_path: Path) -> None:
+    _, training = opened(SPEC, data_dirs)
     results = training.results()
     first = next(results)
     save_checkpoint(training.state(), tmp_path, step=first.step)
-    _, training = opened(SPEC, place, tmp_path)
+    _, training = opened(SPEC, data_dirs, tmp_path)
     seconds = [result.seconds for result in training.results()]
     assert seconds[0] == first.seconds > 0
     assert seconds == sorted(seconds)
 
 
-def test_a_trial_equals_itself_after_another_in_the_same_process_and_in_a_fresh_one(place: DataDirs) -> None:
-    first = {name: outcome(spec, place) for name, spec in FAMILIES.items()}
+def test_a_trial_equals_itself_after_another_in_the_same_process_and_in_a_fresh_one(data_dirs: DataDirs) -> None:
+    first = {name: outcome(spec, data_dirs) for name, spec in FAMILIES.items()}
     torch.manual_seed(123)
-    outcome(changed(SPEC, data_fraction=0.2, seed=99, cpu=2), place)
-    assert {name: outcome(spec, place) for name, spec in FAMILIES.items()} == first
-    command = [sys.executable, "-c", FRESH_PROCESS, str(place.cache)]
+    outcome(changed(SPEC, data_fraction=0.2, seed=99, cpu=2), data_dirs)
+    assert {name: outcome(spec, data_dirs) for name, spec in FAMILIES.items()} == first
+    command = [sys.executable, "-c", FRESH_PROCESS, str(data_dirs.cache)]
     command += [spec.model_dump_json() for spec in FAMILIES.values()]
     lines = iter(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
     for curve, weights in first.values():
@@ -193,9 +193,9 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
 @pytest.mark.parametrize(
     ("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value)
 )
-def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], place: DataDirs) -> None:
+def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], data_dirs: DataDirs) -> None:
     short = changed(FAMILIES[family], steps=6, reports=1, data_fraction=0.5)
-    assert outcome(changed(short, **change), place) != outcome(short, place)
+    assert outcome(changed(short, **change), data_dirs) != outcome(short, data_dirs)
 
 
 def test_the_effect_of_every_name_of_a_configuration_is_tested() -> None:
@@ -204,39 +204,39 @@ def test_the_effect_of_every_name_of_a_configuration_is_tested() -> None:
 
 
 @families
-def test_the_global_generator_is_left_alone(spec: TrialSpec, place: DataDirs) -> None:
+def test_the_global_generator_is_left_alone(spec: TrialSpec, data_dirs: DataDirs) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    _, training = opened(spec, place)
+    _, training = opened(spec, data_dirs)
     assert torch.equal(torch.get_rng_state(), before)
     for _ in training.results():
         assert torch.equal(torch.get_rng_state(), before)
 
 
 @families
-def test_a_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataDirs) -> None:
-    _, training = opened(changed(spec, learning_rate=1e30), place)
+def test_a_loss_that_is_not_finite_names_its_step(spec: TrialSpec, data_dirs: DataDirs) -> None:
+    _, training = opened(changed(spec, learning_rate=1e30), data_dirs)
     with pytest.raises(TrainingDiverged, match=r"the loss of step [2-5] of 30 is not finite"):
         list(training.results())
 
 
 @families
-def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, place: DataDirs) -> None:
-    _, training = opened(changed(spec, learning_rate=1e30, steps=1, reports=1), place)
+def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, data_dirs: DataDirs) -> None:
+    _, training = opened(changed(spec, learning_rate=1e30, steps=1, reports=1), data_dirs)
     with pytest.raises(TrainingDiverged, match=r"the validation loss after step 1 of 1 is not finite"):
         list(training.results())
 
 
 @families
-def test_it_learns(spec: TrialSpec, place: DataDirs) -> None:
+def test_it_learns(spec: TrialSpec, data_dirs: DataDirs) -> None:
     long = changed(spec, steps=300, reports=1, augment=(), drop_path_rate=0.0, learning_rate=1e-2)
-    curve, _ = outcome(long, place)
+    curve, _ = outcome(long, data_dirs)
     assert curve[-1]["val_accuracy"] > 0.8
 
 
-def test_samples_and_epochs_are_counted_batch_by_batch(place: DataDirs) -> None:
+def test_samples_and_epochs_are_counted_batch_by_batch(data_dirs: DataDirs) -> None:
     spec = changed(SPEC, data_fraction=0.05, batch_size=25, steps=12, reports=12)
-    facts, training = opened(spec, place)
+    facts, training = opened(spec, data_dirs)
     assert facts.num_train_images % 25 != 0
     full, rest = divmod(facts.num_train_images, 25)
     sizes = ([25] * full + [rest]) * 12
@@ -246,8 +246,8 @@ def test_samples_and_epochs_are_counted_batch_by_batch(place: DataDirs) -> None:
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, place: DataDirs) -> None:
-    _, training = opened(SPEC, place)
+def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, data_dirs: DataDirs) -> None:
+    _, training = opened(SPEC, data_dirs)
     before = weights_hash(training)
     training.model.train(mode)
     batches = [(torch.rand(5, 1, 8, 8), torch.arange(5)), (torch.rand(2, 1, 8, 8), torch.arange(2))]
@@ -257,16 +257,16 @@ def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, 
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_trial_computes_with_the_threads_it_asked_for(num_threads: int, place: DataDirs) -> None:
-    facts, _ = opened(changed(SPEC, cpu=num_threads), place)
+def test_a_trial_computes_with_the_threads_it_asked_for(num_threads: int, data_dirs: DataDirs) -> None:
+    facts, _ = opened(changed(SPEC, cpu=num_threads), data_dirs)
     assert torch.get_num_threads() == facts.provenance.num_threads == num_threads
 
 
 @families
 def test_the_validation_result_equals_one_computed_image_by_image(
-    spec: TrialSpec, place: DataDirs, digits: Images
+    spec: TrialSpec, data_dirs: DataDirs, digits: Images
 ) -> None:
-    _, training = opened(spec, place)
+    _, training = opened(spec, data_dirs)
     *_, last = training.results()
     holdout, subset = split(spec, digits)
     seen = digits.pixels[subset] / 255
@@ -282,10 +282,10 @@ def test_the_validation_result_equals_one_computed_image_by_image(
     assert last.val_accuracy == np.mean(hits)
 
 
-def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(place: DataDirs) -> None:
+def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(data_dirs: DataDirs) -> None:
     for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0)):
         lkca, vit = (
-            opened(changed(spec, data_fraction=fraction, draw=draw, seed=seed), place)[0]
+            opened(changed(spec, data_fraction=fraction, draw=draw, seed=seed), data_dirs)[0]
             for seed, spec in enumerate(FAMILIES.values())
         )
         assert lkca.subset_hash == vit.subset_hash
@@ -293,9 +293,9 @@ def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(pl
         assert lkca.data_hash == vit.data_hash
 
 
-def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(place: DataDirs) -> None:
+def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(data_dirs: DataDirs) -> None:
     found = [
-        opened(changed(SPEC, data_fraction=fraction, draw=draw), place)[0]
+        opened(changed(SPEC, data_fraction=fraction, draw=draw), data_dirs)[0]
         for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0), (1.0, 0))
     ]
     assert len({facts.subset_hash for facts in found}) == 4
@@ -303,9 +303,9 @@ def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(plac
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 1.0])
-def test_validation_images_are_never_trained_on(fraction: float, place: DataDirs, digits: Images) -> None:
+def test_validation_images_are_never_trained_on(fraction: float, data_dirs: DataDirs, digits: Images) -> None:
     spec = changed(SPEC, data_fraction=fraction)
-    facts, _ = opened(spec, place)
+    facts, _ = opened(spec, data_dirs)
     holdout, subset = split(spec, digits)
     assert (facts.subset_hash, facts.num_train_images) == (indices_hash(subset), len(subset))
     validation = holdout.validation
@@ -316,10 +316,10 @@ def test_validation_images_are_never_trained_on(fraction: float, place: DataDirs
 @pytest.mark.parametrize("scale_validation", [False, True])
 @pytest.mark.parametrize("size", [{"data_fraction": 0.1}, {"data_fraction": None, "images_per_class": 12}])
 def test_a_trial_has_the_images_that_are_assigned_to_it(
-    size: dict[str, object], scale_validation: bool, place: DataDirs, digits: Images
+    size: dict[str, object], scale_validation: bool, data_dirs: DataDirs, digits: Images
 ) -> None:
     spec = changed(SPEC, scale_validation=scale_validation, draw=2, **size)
-    facts, _ = opened(spec, place)
+    facts, _ = opened(spec, data_dirs)
     assigned = assign_images(digits.labels, spec.data, spec.configuration, split_seed=spec.split_seed)
     assert (facts.subset_hash, facts.num_train_images) == (indices_hash(assigned.train), len(assigned.train))
     assert (facts.validation_hash, facts.num_validation_images) == (
@@ -328,23 +328,23 @@ def test_a_trial_has_the_images_that_are_assigned_to_it(
     )
 
 
-def test_it_learns_from_mixed_labels(place: DataDirs) -> None:
+def test_it_learns_from_mixed_labels(data_dirs: DataDirs) -> None:
     mixed = changed(SPEC, steps=300, reports=1, augment=("cutmix", "mixup"), drop_path_rate=0.0, learning_rate=1e-2)
-    curve, _ = outcome(mixed, place)
+    curve, _ = outcome(mixed, data_dirs)
     assert curve[-1]["val_accuracy"] > 0.8
 
 
-def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(place: DataDirs, tmp_path: Path) -> None:
+def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(data_dirs: DataDirs, tmp_path: Path) -> None:
     spec = changed(SPEC, augment=("crop_reflect", "flip", "trivial_augment", "erase", "cutmix", "mixup"), reports=2)
-    _, training = opened(spec, place)
+    _, training = opened(spec, data_dirs)
     first = next(training.results())
     save_checkpoint(training.state(), tmp_path, step=first.step)
-    _, training = opened(spec, place, tmp_path)
-    assert ([measured(result) for result in training.results()], weights_hash(training)) == outcome(spec, place)
+    _, training = opened(spec, data_dirs, tmp_path)
+    assert ([measured(result) for result in training.results()], weights_hash(training)) == outcome(spec, data_dirs)
 
 
-def test_facts_are_those_of_the_data_and_the_model(place: DataDirs, digits: Images) -> None:
-    facts, training = opened(SPEC, place)
+def test_facts_are_those_of_the_data_and_the_model(data_dirs: DataDirs, digits: Images) -> None:
+    facts, training = opened(SPEC, data_dirs)
     assert facts.data_hash == digits.content_hash
     assert facts.num_parameters == sum(weight.numel() for weight in training.model.parameters())
     assert facts.model == "LKCA, one kernel for all channels (the paper's)"
@@ -354,11 +354,11 @@ def test_facts_are_those_of_the_data_and_the_model(place: DataDirs, digits: Imag
     assert facts.provenance.device == "cpu"
 
 
-def test_a_configuration_that_cannot_be_trained_is_the_users_error(place: DataDirs) -> None:
+def test_a_configuration_that_cannot_be_trained_is_the_users_error(data_dirs: DataDirs) -> None:
     with pytest.raises(UserError, match="kernel_size must be odd"):
-        opened(changed(SPEC, kernel_size=4), place)
+        opened(changed(SPEC, kernel_size=4), data_dirs)
     with pytest.raises(UserError, match="digit-s"):
-        opened(changed(SPEC, dataset="digit-s"), place)
+        opened(changed(SPEC, dataset="digit-s"), data_dirs)
 
 
 def test_without_a_share_of_a_gpu_a_trial_trains_on_the_cpu() -> None:
@@ -366,11 +366,11 @@ def test_without_a_share_of_a_gpu_a_trial_trains_on_the_cpu() -> None:
     assert choose_device(0.5) == (torch.device("cuda", 0) if torch.cuda.is_available() else CPU)
 
 
-def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataDirs, tmp_path: Path) -> None:
-    _, training = opened(SPEC, place)
+def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(data_dirs: DataDirs, tmp_path: Path) -> None:
+    _, training = opened(SPEC, data_dirs)
     results = [result for result, _ in zip(training.results(), range(2), strict=False)]
     save_checkpoint(training.state(), tmp_path, step=results[-1].step)
-    _, resumed = opened(SPEC, place, tmp_path)
+    _, resumed = opened(SPEC, data_dirs, tmp_path)
     again = resumed.results()
     for result in results:
         assert next(again) == result == Result.model_validate_json(json.dumps(json.loads(result.model_dump_json())))
@@ -378,28 +378,28 @@ def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(place: DataDirs, tm
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_the_whole(
-    patience: int, place: DataDirs, tmp_path: Path
+    patience: int, data_dirs: DataDirs, tmp_path: Path
 ) -> None:
     still = changed(SPEC, learning_rate=1e-12, steps=10, reports=10)
-    whole, _ = outcome(still, place)
+    whole, _ = outcome(still, data_dirs)
     accuracies = [result["val_accuracy"] for result in whole]
     due = next(i + 1 for i in range(10) if i - accuracies.index(max(accuracies[: i + 1])) >= patience)
     assert due < 10
     spec = changed(still, patience=patience)
-    _, training = opened(spec, place)
+    _, training = opened(spec, data_dirs)
     ended = []
     for result in training.results():
         ended.append(measured(result))
         assert training.is_last(result) == (len(ended) == due)
     assert ended == whole[:due]
 
-    _, first = opened(spec, place)
+    _, first = opened(spec, data_dirs)
     next(first.results())
     save_checkpoint(first.state(), tmp_path, step=first.step)
-    _, second = opened(spec, place, tmp_path)
+    _, second = opened(spec, data_dirs, tmp_path)
     assert [measured(result) for result in second.results()] == ended
 
 
-def test_without_patience_a_training_goes_to_its_last_step(place: DataDirs) -> None:
-    _, training = opened(changed(SPEC, learning_rate=1e-12, steps=6, reports=6), place)
+def test_without_patience_a_training_goes_to_its_last_step(data_dirs: DataDirs) -> None:
+    _, training = opened(changed(SPEC, learning_rate=1e-12, steps=6, reports=6), data_dirs)
     assert [training.is_last(result) for result in training.results()] == [False] * 5 + [True]

@@ -56,11 +56,11 @@ class Confirmation(TrialQueue):
         """Hand out the next replicate: one whose worker died, else the next of the round."""
         self._ensure_lease()
         self._check_limits()
-        if self.halted is not None:
+        if self.halt_reason is not None:
             return None
         if self._waiting:
-            return self._hand_out(self._waiting.popleft())
-        return self._hand_out(self._start(*self._unstarted.popleft())) if self._unstarted else None
+            return self._assign(self._waiting.popleft())
+        return self._assign(self._start(*self._unstarted.popleft())) if self._unstarted else None
 
     def _start(self, pick: Pick, replication: Replication) -> TrialStart:
         return TrialStart(
@@ -90,7 +90,7 @@ class Confirmation(TrialQueue):
         """Nothing: no replicate decides on another."""
 
 
-def take_round(
+def find_or_open_round(
     folder: SearchFolder,
     spec: SearchSpec,
     section: ConfirmSection,
@@ -114,7 +114,7 @@ def take_round(
     return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
 
 
-def other_design(sealed: Round, asked: Mapping[str, int]) -> str | None:
+def design_conflict(sealed: Round, asked: Mapping[str, int]) -> str | None:
     """In what a round that stands differs from the draws, seeds and configurations that are asked for, in words."""
     has = {"draws": len(sealed.draws), "seeds": sealed.num_seeds, "top": sealed.top}
     other = [f"{name} {has[name]}, not {value}" for name, value in asked.items() if value != has[name]]

@@ -14,7 +14,7 @@ from lkca_search.models.registry import resolve
 from lkca_search.records.objectives import values
 from lkca_search.records.record import Record, State
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.driver.budget import Budget
+from lkca_search.search.driver.limits import Budget
 from lkca_search.search.driver.messages import Assignment
 from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.state.database import find_database
@@ -72,15 +72,15 @@ class Ledger(TrialQueue):
         """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
         self._ensure_lease()
         self._check_limits()
-        while self.halted is None:
+        while self.halt_reason is None:
             if self._waiting:
-                return self._hand_out(self._waiting.popleft())
+                return self._assign(self._waiting.popleft())
             cell = self._budget.neediest_cell
             if cell is None:
                 return None
             start = self._ask(cell)
             if start is not None:
-                return self._hand_out(start)
+                return self._assign(start)
             self.exhaust(cell)
         return None
 
@@ -135,7 +135,7 @@ class Ledger(TrialQueue):
                     self._commit(Record.model_validate_json(path.read_bytes()))
                 elif not frozen.state.is_finished():
                     started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
-                    chosen = study.adopt(frozen)
+                    chosen = study.resume(frozen)
                     if self._repeats(cell, number):
                         continue
                     self._waiting.append(self._start(cell, number, chosen, started))

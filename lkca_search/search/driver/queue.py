@@ -62,7 +62,7 @@ class TrialQueue(ABC):
         """What workers must find their images to be."""
         self.test_hash: str | None = None
         """What they must find the test images to be, where these are opened at all."""
-        self.halted: str | None = None
+        self.halt_reason: str | None = None
         """Why nothing new is started, though some is due; what runs is finished."""
         self._tracker = tracker
         self._manifests = {manifest.size: manifest for manifest in manifests}
@@ -97,19 +97,19 @@ class TrialQueue(ABC):
     @property
     def may_assign_later(self) -> bool:
         """Whether `assign`, having returned None, may still return something: what runs may die and go on."""
-        return bool(self._live) and self.halted is None
+        return bool(self._live) and self.halt_reason is None
 
     @property
     def may_assign(self) -> bool:
         """Whether `assign` may return something, as far as can be said without asking a sampler."""
         self._check_limits()
-        return self.halted is None and self.num_due > 0
+        return self.halt_reason is None and self.num_due > 0
 
     def halt(self, reason: str) -> None:
         """Start nothing from now on; the first reason stands."""
-        self.halted = self.halted or reason
+        self.halt_reason = self.halt_reason or reason
 
-    def hear(self, trial_id: str, message: Message) -> bool:
+    def on_message(self, trial_id: str, message: Message) -> bool:
         """Take a worker's message; return whether the training is to stop."""
         live = self._live[trial_id]
         if live.pruned:
@@ -151,7 +151,7 @@ class TrialQueue(ABC):
         self._commit(record)
         return record
 
-    def lose(self, trial_id: str, cause: str, *, counts: bool = True) -> None:
+    def on_worker_lost(self, trial_id: str, cause: str, *, counts: bool = True) -> None:
         """A training died of an outside cause, which may count as a retry: line it up again, or fail it after too many.
 
         None dies of a node that lacks what others have: the driver ends, and the training waits for the next one.
@@ -169,7 +169,7 @@ class TrialQueue(ABC):
         del self._live[trial_id]
         self._waiting.append(live.start)
 
-    def _hand_out(self, start: TrialStart) -> Assignment:
+    def _assign(self, start: TrialStart) -> Assignment:
         trial = self.folder.trial(start.trial_id)
         earlier = trial.attempts()
         spec = start.spec.model_copy(update={"resources": self.held})

@@ -45,16 +45,16 @@ def restored_signals() -> Iterator[None]:
 class StopController:
     """Hears that the driver is to end: by a request, Ctrl-C or SIGTERM. It is asked often, and acts when asked."""
 
-    def __init__(self, lease: Lease, *, halt: Callable[[str], None], say: Callable[[str], None]) -> None:
-        """`halt` lets no further trial start, for the reason given; `say` tells the user what happens now."""
-        self.at_once = False
+    def __init__(self, lease: Lease, *, halt: Callable[[str], None], notify: Callable[[str], None]) -> None:
+        """`halt` lets no further trial start, for the reason given; `notify` tells the user what happens now."""
+        self.stops_now = False
         """Whether trials that run are abandoned; the next driver goes on with them."""
         self._lease = lease
         self._halt = halt
-        self._say = say
-        self._is_pulled = False
+        self._notify = notify
+        self._is_stopping = False
         self._failure: Exception | None = None
-        self._heard: list[int] = []
+        self._signals: list[int] = []
 
     @contextmanager
     def capture_errors(self) -> Iterator[None]:
@@ -63,39 +63,39 @@ class StopController:
             yield
         except Exception as error:
             self._failure = self._failure or error
-            self.at_once = True
+            self.stops_now = True
 
     def raise_failure(self) -> None:
         """Raise what was taken first, if anything was."""
         if self._failure is not None:
             raise self._failure
 
-    def take_signals(self) -> None:
+    def install_signal_handlers(self) -> None:
         """Take Ctrl-C, which finishes what runs and abandons it the second time, and SIGTERM, which abandons it."""
         if _is_main_thread():  # no other thread may
             for number in _SIGNALS:
-                signal.signal(number, self._hear)
+                signal.signal(number, self._on_signal)
 
     def check(self) -> bool:
         """Halt if the driver is to end; return whether trials that run are abandoned."""
-        while self._heard:
-            is_interrupt = self._heard.pop(0) == signal.SIGINT
+        while self._signals:
+            is_interrupt = self._signals.pop(0) == signal.SIGINT
             again = "; Ctrl-C again stops at once"
-            self._pull("Ctrl-C" if is_interrupt else "SIGTERM", now=self._is_pulled or not is_interrupt, hint=again)
+            self._stop("Ctrl-C" if is_interrupt else "SIGTERM", now=self._is_stopping or not is_interrupt, hint=again)
         if self._lease.stop is not None:
-            self._pull("`stop`", now=self._lease.stop == _NOW, hint="")
-        return self.at_once
+            self._stop("`stop`", now=self._lease.stop == _NOW, hint="")
+        return self.stops_now
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._heard.append(number)  # a signal may come in the middle of a print, so that nothing can be said here
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)  # a signal may come in the middle of a print, so that nothing can be said here
 
-    def _pull(self, by: str, *, now: bool, hint: str) -> None:
-        if now and not self.at_once:
-            self._say(f"{by}: stopping at once; what runs goes on from its checkpoint another time")
-        elif not self._is_pulled:
-            self._say(f"{by}: finishing what runs{hint}")
-        self._is_pulled = True
-        self.at_once = self.at_once or now
+    def _stop(self, by: str, *, now: bool, hint: str) -> None:
+        if now and not self.stops_now:
+            self._notify(f"{by}: stopping at once; what runs goes on from its checkpoint another time")
+        elif not self._is_stopping:
+            self._notify(f"{by}: finishing what runs{hint}")
+        self._is_stopping = True
+        self.stops_now = self.stops_now or now
         self._halt(f"stopped by {by}")
 
 

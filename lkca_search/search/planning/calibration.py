@@ -96,7 +96,7 @@ class _Picked:
 def calibrate(
     spec: SearchSpec,
     workloads: Iterable[Workload],
-    place: DataDirs,
+    data_dirs: DataDirs,
     *,
     on_measured: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[CalibrationRun, Speed]:
@@ -114,7 +114,7 @@ def calibrate(
         left = begun + CALIBRATION_SECONDS - time.perf_counter()
         if left <= 0 and len(timed) > 1:
             break
-        timed.append((workload, _measure(spec, workload, place, budget_seconds=max(0.0, left) / (len(order) - i))))
+        timed.append((workload, _measure(spec, workload, data_dirs, budget_seconds=max(0.0, left) / (len(order) - i))))
         on_measured(i + 1, len(order))
     fitted = timed[1:] if picked.held_out else timed
     speed = _fit(fitted)
@@ -147,13 +147,13 @@ def _nearest(workloads: list[Workload], step_flops: float) -> Workload | None:
     return min(workloads, key=lambda each: abs(each.step_flops - step_flops), default=None)
 
 
-def _measure(spec: SearchSpec, workload: Workload, place: DataDirs, *, budget_seconds: float) -> Measured:
+def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budget_seconds: float) -> Measured:
     device = choose_device(spec.resources.gpu)
-    images = open_train_images(spec.data, place)
+    images = open_train_images(spec.data, data_dirs)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)
     begun = time.perf_counter()
     configure_torch(num_threads=trial.resources.cpu)
-    _, training = open_training(trial, place, device=device)
+    _, training = open_training(trial, data_dirs, device=device)
     clock = [time.perf_counter()]
     start_seconds = clock[0] - begun
     for _ in training.results():  # each is an interval and an evaluation; the first is the warm-up

@@ -129,7 +129,7 @@ class _Sampled:
 
 def make_plan(
     space_file: SpaceFile,
-    place: DataDirs,
+    data_dirs: DataDirs,
     *,
     num_cpus: int | None = None,
     num_gpus: int | None = None,
@@ -142,7 +142,7 @@ def make_plan(
     cannot be trained, DataError for data that cannot be had, and SearchError where no trial could be placed.
     """
     spec = space_file.spec
-    images = open_train_images(spec.data, place)
+    images = open_train_images(spec.data, data_dirs)
     problems = [*design_problems(spec, images.shape, len(images.class_names)), *data_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
@@ -157,7 +157,7 @@ def make_plan(
     flown, speed = None, rough_speed(held, on_gpu=spec.resources.wants_gpu)
     if pilot:
         workloads = [workload for cell in sampled for workload in cell.all]
-        flown, speed = calibrate(spec, workloads, place, on_measured=on_measured)
+        flown, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
     seconds = sum(cell.seconds for cell in planned)
     return Plan(

@@ -20,14 +20,14 @@ class Capacity:
         *,
         max_concurrent: int | None,
         scales: bool,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`scales` says whether an autoscaler starts nodes for trials that wait: such trials there must be then."""
         self._read_nodes = read_nodes
         self._max_concurrent = max_concurrent
         self._scales = scales
-        self._say = say
+        self._notify = notify
         self._clock = clock
         self._nodes: Sequence[Amounts] = ()
         self._next_look = -float("inf")
@@ -51,9 +51,9 @@ class Capacity:
 
     def _tell(self, slots: int, asked: Amounts, now: float) -> None:
         if slots and self._has_waited:
-            self._say(f"there is room again: {slots} trials at once")
+            self._notify(f"there is room again: {slots} trials at once")
             self._has_waited, self._next_say = False, -float("inf")
         elif not slots and now >= self._next_say:
             whom = "waiting for the cluster to scale up" if self._scales else "waiting for a node"
-            self._say(f"no node has room for a trial, which asks for {show_amounts(asked)}: {whom}")
+            self._notify(f"no node has room for a trial, which asks for {show_amounts(asked)}: {whom}")
             self._has_waited, self._next_say = True, now + SAY_SECONDS

@@ -32,7 +32,7 @@ def read_nodes() -> list[Amounts]:
     return [node["Resources"] for node in _alive()]
 
 
-def find_capacity(asked: Amounts, say: Callable[[str], None]) -> bool:
+def find_capacity(asked: Amounts, notify: Callable[[str], None]) -> bool:
     """Return whether an autoscaler starts nodes where trials wait; SearchError where none could ever be placed.
 
     An autoscaler of today's Ray does not say which types of nodes it has. Where no node has room it is shown a trial
@@ -46,7 +46,7 @@ def find_capacity(asked: Amounts, say: Callable[[str], None]) -> bool:
         check_room(asked, [*nodes, *groups], hint=", and the cluster starts none that is larger")
         return True
     if _has_verdicts() or _scales():
-        say("no node has room for a trial: asking the cluster's autoscaler for one")
+        notify("no node has room for a trial: asking the cluster's autoscaler for one")
         if _starts_a_node_for(asked):
             return True
         check_room(asked, read_nodes(), hint=", and the cluster's autoscaler starts none that is larger")

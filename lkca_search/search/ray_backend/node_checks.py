@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 1800.0
 
 
 def check_nodes(
-    storage: AnyPath, spec: SearchSpec, place: DataDirs, *, data_hash: str | None, test_hash: str | None = None
+    storage: AnyPath, spec: SearchSpec, data_dirs: DataDirs, *, data_hash: str | None, test_hash: str | None = None
 ) -> None:
     """See on every node that trains that it shares the storage and has the images, which it decodes if need be.
 
@@ -34,7 +34,7 @@ def check_nodes(
     mark, word = storage / f".seen-{uuid.uuid4().hex}", uuid.uuid4().hex
     write_atomically(mark, word.encode())
     try:
-        looks = [(node, _start_look(node, str(mark), word, spec, place, data_hash, test_hash)) for node in nodes]
+        looks = [(node, _start_look(node, str(mark), word, spec, data_dirs, data_hash, test_hash)) for node in nodes]
         problems = list(_problems(looks))
     finally:
         mark.unlink(missing_ok=True)
@@ -47,13 +47,13 @@ def _start_look(
     mark: str,
     word: str,
     spec: SearchSpec,
-    place: DataDirs,
+    data_dirs: DataDirs,
     data_hash: str | None,
     test_hash: str | None,
 ) -> Any:
     only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     task = ray.remote(num_cpus=0, scheduling_strategy=only_there, max_retries=1)(look)
-    cache, data_dir = str(place.cache), None if place.data_dir is None else str(place.data_dir)
+    cache, data_dir = str(data_dirs.cache), None if data_dirs.data_dir is None else str(data_dirs.data_dir)
     return task.remote(mark, word, spec.model_dump_json(by_alias=True), cache, data_dir, data_hash, test_hash)
 
 
@@ -91,12 +91,12 @@ def look(
     if found != word:
         where = f"does not see the storage {path.parent}"
         return f"{where}: a search on several nodes needs a shared path or an object store as its home or storage"
-    place = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
+    data_dirs = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
     data = SearchSpec.model_validate_json(spec).data
     opened = ((open_train_images, data_hash), *([(open_test_images, test_hash)] if test_hash else []))
     for open_split, expected in opened:
         try:
-            images = open_split(data, place)
+            images = open_split(data, data_dirs)
         except DataError as error:
             return f"cannot have the images: {error}"
         if expected not in (None, images.content_hash):

@@ -22,13 +22,13 @@ class Placement:
     """What a trial that starts now holds, and how many may be in flight."""
 
     def __init__(
-        self, resources: ResourcesSection, room: Capacity, sharing: GpuSharing | None, *, say: Callable[[str], None]
+        self, resources: ResourcesSection, room: Capacity, sharing: GpuSharing | None, *, notify: Callable[[str], None]
     ) -> None:
         """`sharing` decides the share of a GPU where `resources` leave it open."""
         self._resources = resources
         self._room = room
         self._sharing = sharing
-        self._say = say
+        self._notify = notify
 
     @property
     def held(self) -> TrialResources:
@@ -49,7 +49,7 @@ class Placement:
         """Return how many trials may be in flight, those that run included."""
         return self._room.count(self.asked)
 
-    def hear_of_error(self, trial_id: str, cause: str, trials_per_gpu: int | None) -> bool:
+    def on_error(self, trial_id: str, cause: str, trials_per_gpu: int | None) -> bool:
         """Take an outside cause of which a trial died; return whether it shared a GPU among too many.
 
         Fewer share one from now on then, and the trial is not to blame before it had one to itself.
@@ -59,7 +59,7 @@ class Placement:
         shares_less = self._sharing.shrink(trials_per_gpu)
         if shares_less:
             now = show_sharing(self._sharing.trials_per_gpu)
-            self._say(f"{trial_id} ran out of GPU memory, {trials_per_gpu} to a GPU: from now on {now}")
+            self._notify(f"{trial_id} ran out of GPU memory, {trials_per_gpu} to a GPU: from now on {now}")
         return shares_less
 
 
@@ -71,22 +71,25 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     """
 
     def __init__(
-        self, queue: TrialQueue, place: DataDirs, stop_controller: StopController, placement: Placement
+        self, queue: TrialQueue, data_dirs: DataDirs, stop_controller: StopController, placement: Placement
     ) -> None:
         super().__init__()
         self._queue = queue
-        self._brake = stop_controller
+        self._stop_controller = stop_controller
         self._placement = placement
-        self._place = {"cache": str(place.cache), "data_dir": str(place.data_dir) if place.data_dir else None}
+        self._data_dirs = {
+            "cache": str(data_dirs.cache),
+            "data_dir": str(data_dirs.data_dir) if data_dirs.data_dir else None,
+        }
         self._ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with self._brake.capture_errors():
+        with self._stop_controller.capture_errors():
             return self._suggest(trial_id)
         return None
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self._brake.check()
+        self._stop_controller.check()
         if self._queue.may_assign and len(self._ids) >= self._placement.count_slots():
             return None
         self._queue.held = self._placement.held
@@ -98,7 +101,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "trial_id": assignment.trial_id,
             "attempt": assignment.attempt,
             "assignment": assignment.model_dump_json(),
-            "place": self._place,
+            "place": self._data_dirs,
             "asked": self._placement.asked,
             "trials_a_gpu": self._placement.trials_per_gpu,
         }
@@ -107,8 +110,8 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         ours = self._ids.pop(trial_id)
         if error or result is None:
             return  # the scheduler hears of it first, with the cause
-        with self._brake.capture_errors():
-            self._queue.hear(ours, Message.model_validate_json(result["message"]))
+        with self._stop_controller.capture_errors():
+            self._queue.on_message(ours, Message.model_validate_json(result["message"]))
             self._queue.finish(ours)
 
     def save(self, checkpoint_path: str) -> None:
@@ -127,7 +130,7 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     def __init__(self, queue: TrialQueue, stop_controller: StopController, placement: Placement) -> None:
         super().__init__()
         self._queue = queue
-        self._brake = stop_controller
+        self._stop_controller = stop_controller
         self._placement = placement
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,18 +146,18 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         return next(waiting, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        with self._brake.capture_errors():
-            self._hear_of_error(trial)
+        with self._stop_controller.capture_errors():
+            self._on_error(trial)
 
-    def _hear_of_error(self, trial: Trial) -> None:
+    def _on_error(self, trial: Trial) -> None:
         path = Path(trial.error_file) if trial.error_file else None
         cause = path.read_text().strip().splitlines()[-1] if path and path.exists() else "the worker died"
-        shares_less = self._placement.hear_of_error(trial.config["trial_id"], cause, trial.config["trials_a_gpu"])
-        self._queue.lose(trial.config["trial_id"], cause, counts=not shares_less)
+        shares_less = self._placement.on_error(trial.config["trial_id"], cause, trial.config["trials_a_gpu"])
+        self._queue.on_worker_lost(trial.config["trial_id"], cause, counts=not shares_less)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = False
-        with self._brake.capture_errors():
-            stop = self._queue.hear(trial.config["trial_id"], Message.model_validate_json(result["message"]))
+        with self._stop_controller.capture_errors():
+            stop = self._queue.on_message(trial.config["trial_id"], Message.model_validate_json(result["message"]))
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision

@@ -37,45 +37,47 @@ _QUIET = {
 
 def run_trials(
     queue: TrialQueue,
-    place: DataDirs,
+    data_dirs: DataDirs,
     stop_controller: StopController,
     *,
-    say: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
     address: str | None = None,
     num_cpus: int | None = None,
 ) -> None:
     """Train every due training of a book on a Ray cluster: the one at `address`, or one of this machine's own.
 
-    `say` hears of where trials wait for room, and of how many share a GPU where that is decided here.
+    `notify` hears of where trials wait for room, and of how many share a GPU where that is decided here.
     Raises SearchError where no trial could ever be placed, or the memory of GPUs is needed and not to be had.
     """
     with restored_signals():
         try:
             _start_ray(address, num_cpus=num_cpus)
-            stop_controller.take_signals()  # from Ray, too
-            placement = _find_placement(queue, place, say=say)
-            check_nodes(queue.folder.trials, queue.spec, place, data_hash=queue.data_hash, test_hash=queue.test_hash)
-            _make_tuner(queue, place, stop_controller, placement).fit()
+            stop_controller.install_signal_handlers()  # from Ray, too
+            placement = _find_placement(queue, data_dirs, notify=notify)
+            check_nodes(
+                queue.folder.trials, queue.spec, data_dirs, data_hash=queue.data_hash, test_hash=queue.test_hash
+            )
+            _make_tuner(queue, data_dirs, stop_controller, placement).fit()
             stop_controller.raise_failure()
         finally:
             ray.shutdown()
             remove_tree(queue.folder.ray)
 
 
-def _find_placement(queue: TrialQueue, place: DataDirs, *, say: Callable[[str], None]) -> Placement:
+def _find_placement(queue: TrialQueue, data_dirs: DataDirs, *, notify: Callable[[str], None]) -> Placement:
     resources = queue.spec.resources
-    scales = find_capacity(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), say)
+    scales = find_capacity(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), notify)
     sharing = None
     if resources.gpu == "auto":
         sharing = GpuSharing(
-            trial_bytes=largest_gpu_bytes(queue.spec, open_train_images(queue.spec.data, place)),
+            trial_bytes=largest_gpu_bytes(queue.spec, open_train_images(queue.spec.data, data_dirs)),
             gpu_bytes=_gpu_bytes(queue),
             cpu=resources.cpu,
             nodes=read_nodes(),
         )
-        say(sharing.reason)
-    room = Capacity(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, say=say)
-    return Placement(resources, room, sharing, say=say)
+        notify(sharing.reason)
+    room = Capacity(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, notify=notify)
+    return Placement(resources, room, sharing, notify=notify)
 
 
 def _gpu_bytes(queue: TrialQueue) -> float:
@@ -86,13 +88,13 @@ def _gpu_bytes(queue: TrialQueue) -> float:
 
 
 def _make_tuner(
-    queue: TrialQueue, place: DataDirs, stop_controller: StopController, placement: Placement
+    queue: TrialQueue, data_dirs: DataDirs, stop_controller: StopController, placement: Placement
 ) -> tune.Tuner:
     remove_tree(queue.folder.ray)
     return tune.Tuner(
         tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["asked"]])),
         tune_config=tune.TuneConfig(
-            search_alg=QueueSearcher(queue, place, stop_controller, placement),
+            search_alg=QueueSearcher(queue, data_dirs, stop_controller, placement),
             scheduler=QueueScheduler(queue, stop_controller, placement),
             num_samples=-1,
             reuse_actors=True,
@@ -114,22 +116,24 @@ class _TuneStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
     """Ends all trials when the brake says so. Tune asks at every turn of its loop, ten a second while no news come."""
 
     def __init__(self, stop_controller: StopController) -> None:
-        self._brake = stop_controller
+        self._stop_controller = stop_controller
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._brake.check()  # the book hears nothing of the trials that are stopped: they are still due
+        return (
+            self._stop_controller.check()
+        )  # the book hears nothing of the trials that are stopped: they are still due
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def _storage(place: AnyPath) -> dict[str, Any]:
-    if isinstance(place, RemotePath):
-        return {"storage_path": place.path, "storage_filesystem": place.filesystem}
-    return {"storage_path": str(place)}
+def _storage(path: AnyPath) -> dict[str, Any]:
+    if isinstance(path, RemotePath):
+        return {"storage_path": path.path, "storage_filesystem": path.filesystem}
+    return {"storage_path": str(path)}
 
 
 def _trial_name(trial: Trial) -> str:

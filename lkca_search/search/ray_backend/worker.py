@@ -31,9 +31,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     def setup(self, config: dict[str, Any]) -> None:
         """Take an assignment; the work begins with the first step, where a fault is the trial's own."""
         self._assignment = Assignment.model_validate_json(config["assignment"])
-        place = config["place"]
-        self._place = DataDirs(
-            cache=Path(place["cache"]), data_dir=Path(place["data_dir"]) if place["data_dir"] else None
+        data_dirs = config["place"]
+        self._data_dirs = DataDirs(
+            cache=Path(data_dirs["cache"]), data_dir=Path(data_dirs["data_dir"]) if data_dirs["data_dir"] else None
         )
         self._facts: TrialMetadata | None = None
         self._training: Training | None = None
@@ -63,7 +63,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             configure_torch(num_threads=self._assignment.spec.resources.cpu)
             self._facts, self._training = open_training(
                 self._assignment.spec,
-                self._place,
+                self._data_dirs,
                 device=choose_device(self._assignment.spec.resources.gpu),
                 checkpoints=folders,
             )
@@ -82,7 +82,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         if self._assignment.test_hash is None:
             return None
         try:
-            images = open_test_images(self._assignment.spec.data, self._place)
+            images = open_test_images(self._assignment.spec.data, self._data_dirs)
         except DataError as error:
             raise NodeError(f"node {node_name()} cannot have the test images: {error}") from error
         self._check("test images", self._assignment.test_hash, images.content_hash)
@@ -100,7 +100,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     def _check_images(self) -> None:
         """Open the images: the driver could, so what is wrong is this node."""
         try:
-            open_train_images(self._assignment.spec.data, self._place)
+            open_train_images(self._assignment.spec.data, self._data_dirs)
         except DataError as error:
             raise NodeError(f"node {node_name()} cannot have the images: {error}") from error
 

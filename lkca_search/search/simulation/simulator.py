@@ -54,7 +54,7 @@ def simulate(ledger: Ledger, worker: Worker, *, num_slots: int = 1) -> Simulated
         if not due:
             return SimulatedSearch(records=tuple(records), seconds=now)
         now, _, running = heapq.heappop(due)
-        stop = ledger.hear(running.trial_id, running.message)
+        stop = ledger.on_message(running.trial_id, running.message)
         if stop or running.message.done:
             records.append(ledger.finish(running.trial_id))
         else:

@@ -90,7 +90,7 @@ class Study:
         self._reported[trial.number] = set()
         return trial.number, self._suggest(trial)
 
-    def adopt(self, frozen: FrozenTrial) -> dict[str, Scalar]:
+    def resume(self, frozen: FrozenTrial) -> dict[str, Scalar]:
         """Take over a running trial of a dead driver: its values as suggested, and what was not yet suggested anew."""
         self._study.sampler = self._sampler(frozen.number)
         self._reported[frozen.number] = set(frozen.intermediate_values)

@@ -14,7 +14,12 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State, TestResult, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds, round_statuses
-from lkca_search.search.driver.confirmation import Confirmation, other_design, take_round, write_round_manifests
+from lkca_search.search.driver.confirmation import (
+    Confirmation,
+    design_conflict,
+    find_or_open_round,
+    write_round_manifests,
+)
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.search.driver.sealing import fresh_draws, open_round
@@ -48,7 +53,7 @@ def open_book(folder: SearchFolder, sealed: Round, tracker: Tracker | None = Non
 def train(queue: Confirmation, assignment: Assignment) -> Record:
     for message in make_messages(assignment):
         test = TEST if message.done else None
-        assert not queue.hear(assignment.trial_id, message.model_copy(update={"test": test}))
+        assert not queue.on_message(assignment.trial_id, message.model_copy(update={"test": test}))
     return queue.finish(assignment.trial_id)
 
 
@@ -140,7 +145,7 @@ def test_where_the_search_is_repeated_the_best_of_each_repeat_has_a_draw_of_its_
 def fail(queue: Confirmation) -> None:
     assignment = queue.assign()
     assert assignment is not None
-    queue.hear(assignment.trial_id, Message(error="a fault of its own", done=True))
+    queue.on_message(assignment.trial_id, Message(error="a fault of its own", done=True))
     queue.finish(assignment.trial_id)
 
 
@@ -151,7 +156,7 @@ def test_no_replicate_starts_once_more_have_failed_than_may(folder: SearchFolder
     fail(queue)
     fail(queue)
     assert queue.assign() is None
-    assert queue.halted == "limits.max_failures: 2 have failed, 1 may"
+    assert queue.halt_reason == "limits.max_failures: 2 have failed, 1 may"
     again = Confirmation(folder, spec, sealed, Tracker())
     assert not again.may_assign
     assert again.num_due == 6
@@ -165,7 +170,7 @@ def test_no_replicate_starts_when_the_hours_of_its_driver_have_passed(
     spec = make_spec().model_copy(update={"limits": LimitsSection(hours=1)})
     late = Confirmation(folder, spec, sealed, Tracker(), opened=time.monotonic() - 3600)
     assert late.assign() is None
-    assert late.halted == "limits.hours: 1 have passed"
+    assert late.halt_reason == "limits.hours: 1 have passed"
     assert Confirmation(folder, spec, sealed, Tracker()).assign() is not None
 
 
@@ -203,11 +208,11 @@ def test_a_replicate_whose_worker_died_is_tried_again_and_one_that_fails_is_reco
     queue = open_book(folder, freeze(folder))
     first = queue.assign()
     assert first is not None
-    queue.lose(first.trial_id, "the worker died")
+    queue.on_worker_lost(first.trial_id, "the worker died")
     again = queue.assign()
     assert again is not None
     assert (again.trial_id, again.attempt) == (first.trial_id, 2)
-    queue.hear(again.trial_id, Message(error="RuntimeError: broken", done=True))
+    queue.on_message(again.trial_id, Message(error="RuntimeError: broken", done=True))
     record = queue.finish(again.trial_id)
     assert (record.state, record.value, record.test) == (State.FAIL, None, None)
     finish(queue)
@@ -254,7 +259,7 @@ def test_extending_a_search_leaves_its_round_and_shows(
 
 
 def take(folder: SearchFolder, *, new_round: bool = False, test_hash: str = "test", **section: int) -> Round:
-    return take_round(
+    return find_or_open_round(
         folder,
         make_spec(),
         ConfirmSection(**{"draws": 2, "seeds": 2, **section}),
@@ -277,9 +282,9 @@ def test_a_round_is_gone_on_with_until_it_is_done_and_a_new_one_must_be_asked_fo
 
 def test_a_round_that_stands_is_not_asked_for_another_design(folder: SearchFolder, searched: list[Record]) -> None:
     sealed = freeze(folder)
-    assert other_design(sealed, {}) is None
-    assert other_design(sealed, {"draws": 2, "seeds": 2, "top": 1}) is None
-    said = other_design(sealed, {"draws": 8, "seeds": 2, "top": 3})
+    assert design_conflict(sealed, {}) is None
+    assert design_conflict(sealed, {"draws": 2, "seeds": 2, "top": 1}) is None
+    said = design_conflict(sealed, {"draws": 8, "seeds": 2, "top": 3})
     assert said == (
         "round 1 is sealed with draws 2, not 8 and top 1, not 3: --new-round seals another, once it is finished"
     )
@@ -301,7 +306,7 @@ def test_cells_without_a_complete_trial_are_named_and_a_search_without_any_is_re
     first = ledger.assign()
     assert first is not None
     for message in make_messages(first):
-        ledger.hear(first.trial_id, message)
+        ledger.on_message(first.trial_id, message)
     ledger.finish(first.trial_id)
     sealed = freeze(folder, trials_left=1)
     assert (sealed.cells_without, sealed.num_trials_left) == (("family=vit",), 1)

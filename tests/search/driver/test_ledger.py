@@ -93,7 +93,7 @@ def test_a_trial_cut_off_between_two_reports_is_finished_once(open_ledger: OpenL
     dying = open_ledger()
     assignment = dying.assign()
     assert assignment is not None
-    dying.hear(assignment.trial_id, next(make_messages(assignment)))
+    dying.on_message(assignment.trial_id, next(make_messages(assignment)))
     train_all(open_ledger())
     assert_exact(folder)
     record = next(record for record in read_records(folder) if record.trial_id == assignment.trial_id)
@@ -178,7 +178,7 @@ def test_a_trial_that_dies_of_an_outside_cause_is_tried_again_up_to_the_limit(
         assignment = ledger.assign()
         assert assignment is not None
         assert (assignment.trial_id, assignment.attempt) == ("family=lkca/0", attempt)
-        ledger.lose(assignment.trial_id, "node lost")
+        ledger.on_worker_lost(assignment.trial_id, "node lost")
     records = read_records(folder)
     assert [(record.trial_id, record.state, record.value) for record in records] == [("family=lkca/0", "FAIL", None)]
     assert records[0].error == "died 3 times of an outside cause, last of: node lost"
@@ -190,7 +190,7 @@ def test_a_trials_own_fault_is_recorded_and_counted(open_ledger: OpenLedger, fol
     ledger = open_ledger()
     assignment = ledger.assign()
     assert assignment is not None
-    ledger.hear(assignment.trial_id, Message(error="the loss of step 3 is not finite", done=True))
+    ledger.on_message(assignment.trial_id, Message(error="the loss of step 3 is not finite", done=True))
     record = ledger.finish(assignment.trial_id)
     assert (record.state, record.value, record.error) == (State.FAIL, None, "the loss of step 3 is not finite")
     train_all(ledger)
@@ -219,13 +219,13 @@ def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_twice(open_l
     cut = dying.assign()
     assert cut is not None
     first = next(make_messages(cut))
-    dying.hear(cut.trial_id, first)
+    dying.on_message(cut.trial_id, first)
     before = reports_of(dying, cut)
     ledger = open_ledger(pruner="median", trials_per_cell=12)
     again = ledger.assign()
     assert again is not None
     assert again.trial_id == cut.trial_id
-    assert ledger.hear(again.trial_id, first) is False
+    assert ledger.on_message(again.trial_id, first) is False
     assert reports_of(ledger, again) == before
 
 

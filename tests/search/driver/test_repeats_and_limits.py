@@ -1,6 +1,6 @@
 """What the ledger does not train: repeats of a configuration, and trials beyond a limit."""
 
-from collections.abc import Iterator
+import time
 from typing import Any
 
 import pytest
@@ -133,7 +133,7 @@ def test_continuous_parameters_never_repeat(folder: SearchFolder) -> None:
 def fail(ledger: Ledger) -> None:
     assignment = ledger.assign()
     assert assignment is not None
-    ledger.hear(assignment.trial_id, Message(error="a fault of its own", done=True))
+    ledger.on_message(assignment.trial_id, Message(error="a fault of its own", done=True))
     assert ledger.finish(assignment.trial_id).state is State.FAIL
 
 
@@ -143,7 +143,7 @@ def test_no_trial_starts_once_more_have_failed_than_may(folder: SearchFolder) ->
     fail(ledger)
     fail(ledger)
     assert ledger.assign() is None
-    assert ledger.halted == "limits.max_failures: 2 have failed, 1 may"
+    assert ledger.halt_reason == "limits.max_failures: 2 have failed, 1 may"
     assert ledger.num_due == 3
     assert not ledger.may_assign_later
     assert open_ledger(folder, spec).assign() is None
@@ -158,7 +158,7 @@ def test_what_runs_when_a_search_is_halted_is_finished(folder: SearchFolder) -> 
     ledger.halt("asked to stop")
     ledger.halt("another reason")
     assert ledger.assign() is None
-    assert ledger.halted == "asked to stop"
+    assert ledger.halt_reason == "asked to stop"
     assert train(ledger, running).state is State.COMPLETE
     assert ledger.num_due == 4
 
@@ -169,25 +169,19 @@ def test_a_trial_that_dies_after_the_halt_goes_on_under_the_next_driver(folder: 
     running = ledger.assign()
     assert running is not None
     ledger.halt("asked to stop")
-    ledger.lose(running.trial_id, "the node died")
+    ledger.on_worker_lost(running.trial_id, "the node died")
     assert ledger.assign() is None
     following = open_ledger(folder, spec).assign()
     assert following is not None
     assert (following.trial_id, following.attempt) == (running.trial_id, 2)
 
 
-def test_no_trial_starts_when_the_hours_have_passed(folder: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter_clock()
-    monkeypatch.setattr("lkca_search.search.driver.ledger.time.monotonic", lambda: next(now))
-    ledger = open_ledger(folder, spec_of(trials_per_cell=5, limits={"hours": 1.5}))
-    assert ledger.assign() is not None
-    assert ledger.assign() is None
-    assert ledger.halted == "limits.hours: 1.5 have passed"
-
-
-def iter_clock() -> Iterator[float]:
-    """A clock that goes an hour forward at each look."""
-    return iter(range(0, 10**9, 3600))
+def test_no_trial_starts_when_the_hours_have_passed(folder: SearchFolder) -> None:
+    spec = spec_of(trials_per_cell=5, limits={"hours": 1.5})
+    assert Ledger(folder, spec, DIGITS, 10, Tracker(), opened=time.monotonic() - 1.4 * 3600).assign() is not None
+    late = Ledger(folder, spec, DIGITS, 10, Tracker(), opened=time.monotonic() - 1.5 * 3600)
+    assert late.assign() is None
+    assert late.halt_reason == "limits.hours: 1.5 have passed"
 
 
 @pytest.mark.parametrize(("values", "trials"), [((0.5, 0.4, 0.3, 0.6), 3), ((0.1, 0.2, 0.2, 0.3, 0.3, 0.3), 6)])
@@ -202,9 +196,9 @@ def test_a_cell_ends_after_so_many_trials_without_a_better_value(
         for message in make_messages(assignment):
             assert message.result is not None
             result = message.result.model_copy(update={"val_accuracy": score})
-            ledger.hear(assignment.trial_id, message.model_copy(update={"result": result}))
+            ledger.on_message(assignment.trial_id, message.model_copy(update={"result": result}))
         ledger.finish(assignment.trial_id)
     assert len(read_records(folder)) == trials
     assert ledger.num_due == 0
-    assert ledger.halted is None
+    assert ledger.halt_reason is None
     assert open_ledger(folder, spec).num_due == 0

@@ -148,7 +148,7 @@ class Cluster:
             lambda: self.nodes,
             max_concurrent=max_concurrent,
             scales=scales,
-            say=self.said.append,
+            notify=self.said.append,
             clock=lambda: self.now,
         )
 

@@ -43,7 +43,7 @@ search: {trials_per_cell: 8, sampler: random}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> DataDirs:
+def data_dirs(tmp_path: Path) -> DataDirs:
     return DataDirs(cache=tmp_path / "datasets", data_dir=None)
 
 
@@ -58,12 +58,12 @@ def read(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def images(place: DataDirs, read: Any) -> Images:
-    return open_train_images(read().spec.data, place)
+def images(data_dirs: DataDirs, read: Any) -> Images:
+    return open_train_images(read().spec.data, data_dirs)
 
 
-def plan_of(space_file: SpaceFile, place: DataDirs, **options: Any) -> Plan:
-    return make_plan(space_file, place, num_cpus=4, num_gpus=0, **options)
+def plan_of(space_file: SpaceFile, data_dirs: DataDirs, **options: Any) -> Plan:
+    return make_plan(space_file, data_dirs, num_cpus=4, num_gpus=0, **options)
 
 
 def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
@@ -80,8 +80,8 @@ def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
 # What is planned
 
 
-def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, place: DataDirs) -> None:
-    plan = plan_of(read(), place)
+def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, data_dirs: DataDirs) -> None:
+    plan = plan_of(read(), data_dirs)
     assert (plan.dataset, tuple(plan.shape), plan.num_classes) == ("digits", (8, 8, 1), 10)
     sizes = {0.1: 116, 1.0: 1151}
     assert [cell.cell for cell in plan.cells] == [cell.key for cell in cells(read().spec)]
@@ -98,14 +98,14 @@ def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, place
     assert plan.total_flops == sum(cell.total_flops for cell in plan.cells)
 
 
-def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, place: DataDirs, images: Images) -> None:
+def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, data_dirs: DataDirs, images: Images) -> None:
     spec = read().spec
-    planned = {cell.cell: cell for cell in plan_of(read(), place).cells}
+    planned = {cell.cell: cell for cell in plan_of(read(), data_dirs).cells}
     workloads = Workloads(spec, images)
     for cell in cells(spec):
         for configuration in sampled_configurations(spec, cell, 2):
             workload = workloads.make(configuration)
-            facts, training = open_training(trial(spec, configuration), place, device=choose_device(0))
+            facts, training = open_training(trial(spec, configuration), data_dirs, device=choose_device(0))
             assert workload.steps == facts.planned_steps == planned[cell.key].steps[0]
             assert workload.num_train_images == facts.num_train_images == planned[cell.key].num_train_images[0]
             assert workload.num_validation_images == facts.num_validation_images
@@ -121,37 +121,37 @@ def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, place: 
 
 @pytest.mark.parametrize("length", ["steps: 7", "samples: 1000", "epochs: 2"])
 def test_images_seen_are_those_of_the_loop_for_every_unit_of_length(
-    read: Any, place: DataDirs, images: Images, length: str
+    read: Any, data_dirs: DataDirs, images: Images, length: str
 ) -> None:
     spec = read(f"training={{{length}, batch_size: 100}}", "parameters.depth={int: [1, 3]}").spec
     configuration = sampled_configurations(spec, cells(spec)[0], 1)[0]
     workload = Workloads(spec, images).make(configuration)
-    _, training = open_training(trial(spec, configuration), place, device=choose_device(0))
+    _, training = open_training(trial(spec, configuration), data_dirs, device=choose_device(0))
     *_, last = training.results()
     assert (workload.steps, workload.samples) == (last.step, last.samples)
     assert workload.total_flops == workload.cost.flops * (3 * last.samples + workload.num_evaluated)
 
 
-def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, place: DataDirs) -> None:
+def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, data_dirs: DataDirs) -> None:
     searched = "parameters.data_fraction={float: [0.1, 1.0], log: true}"
     overrides = ("~factors.data_fraction", searched, "factors.family=[vit]", "~parameters.kernel_size")
-    (cell,) = plan_of(read(*overrides), place).cells
+    (cell,) = plan_of(read(*overrides), data_dirs).cells
     assert (cell.num_train_images, cell.steps) == ((116, 1151), (6, 54))
     assert (cell.num_configurations, cell.num_trials) == (None, 8)
     assert 3 * 8 * 116 < cell.samples < 3 * 8 * 1151
 
 
-def test_a_configuration_that_cannot_be_trained_is_found_with_its_line(read: Any, place: DataDirs) -> None:
+def test_a_configuration_that_cannot_be_trained_is_found_with_its_line(read: Any, data_dirs: DataDirs) -> None:
     with pytest.raises(SpaceFileError, match=r"kernel_size .* got 9 .*space.yaml:7|kernel_size .*override"):
-        plan_of(read("parameters.kernel_size.choice=[3, 9]"), place)
+        plan_of(read("parameters.kernel_size.choice=[3, 9]"), data_dirs)
     with pytest.raises(SpaceFileError, match="a data fraction must leave every class an image"):
-        plan_of(read("factors.data_fraction=[0.001]"), place)
+        plan_of(read("factors.data_fraction=[0.001]"), data_dirs)
 
 
-def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataDirs) -> None:
-    plain = plan_of(read(), place)
-    goals = plan_of(read("search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]"), place)
-    pruned = plan_of(read("search.pruner=median"), place)
+def test_several_goals_and_a_pruner_change_no_trial(read: Any, data_dirs: DataDirs) -> None:
+    plain = plan_of(read(), data_dirs)
+    goals = plan_of(read("search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]"), data_dirs)
+    pruned = plan_of(read("search.pruner=median"), data_dirs)
     assert goals == plain
     assert pruned.cells == plain.cells
     assert any("upper bounds" in note for note in pruned.notes)
@@ -160,9 +160,9 @@ def test_several_goals_and_a_pruner_change_no_trial(read: Any, place: DataDirs) 
 # Seconds, slots, hours
 
 
-def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataDirs) -> None:
-    alone = plan_of(read(), place)
-    confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
+def test_replicates_that_confirm_are_in_the_totals(read: Any, data_dirs: DataDirs) -> None:
+    alone = plan_of(read(), data_dirs)
+    confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), data_dirs)
     assert (alone.num_replicates, confirmed.num_replicates) == (0, 4 * 3 * 2 * 2)
     assert [cell.num_replicates for cell in confirmed.cells] == [12] * 4
     for with_them, without in zip(confirmed.cells, alone.cells, strict=True):
@@ -170,54 +170,54 @@ def test_replicates_that_confirm_are_in_the_totals(read: Any, place: DataDirs) -
         assert with_them.samples == pytest.approx(without.samples * more)
         assert with_them.seconds == pytest.approx(without.seconds * more)
     assert confirmed.samples == sum(cell.samples for cell in confirmed.cells)
-    repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), place)
+    repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), data_dirs)
     assert (len(repeated.cells), repeated.num_replicates) == (12, confirmed.num_replicates)
     assert any("replicates that confirm" in note for note in confirmed.notes)
 
 
-def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, place: DataDirs) -> None:
-    one, four = plan_of(read("resources.cpu=4"), place), plan_of(read(), place)
+def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, data_dirs: DataDirs) -> None:
+    one, four = plan_of(read("resources.cpu=4"), data_dirs), plan_of(read(), data_dirs)
     assert (one.num_slots, four.num_slots) == (1, 4)
     for plan in (one, four):
         seconds = sum(cell.seconds for cell in plan.cells)
         assert plan.hours * 3600 == pytest.approx(seconds / plan.num_slots)
-    crowd = make_plan(read(), place, num_cpus=1000)
+    crowd = make_plan(read(), data_dirs, num_cpus=1000)
     assert crowd.hours * 3600 == pytest.approx(max(cell.trial_seconds[1] for cell in crowd.cells))
     assert (four.basis, four.pilot) == ("rough", None)
 
 
-def test_what_the_machine_has_no_room_for_is_refused(read: Any, place: DataDirs) -> None:
+def test_what_the_machine_has_no_room_for_is_refused(read: Any, data_dirs: DataDirs) -> None:
     refused = r"each asks for {cpu: 1, gpu: 0.5} of one node, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
     with pytest.raises(SearchError, match=refused):
-        plan_of(read("resources.gpu=0.5"), place)
+        plan_of(read("resources.gpu=0.5"), data_dirs)
 
 
-def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, place: DataDirs) -> None:
-    assert plan_of(read("resources.max_concurrent=3"), place).num_slots == 3
-    assert plan_of(read("resources.max_concurrent=30"), place).num_slots == 4
+def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, data_dirs: DataDirs) -> None:
+    assert plan_of(read("resources.max_concurrent=3"), data_dirs).num_slots == 3
+    assert plan_of(read("resources.max_concurrent=30"), data_dirs).num_slots == 4
 
 
-def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, place: DataDirs) -> None:
-    plan = plan_of(read("resources.custom={a100: 0.25}"), place)
+def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, data_dirs: DataDirs) -> None:
+    plan = plan_of(read("resources.custom={a100: 0.25}"), data_dirs)
     assert plan.num_slots == 4
     assert "custom resources (a100) are taken as given" in plan.notes
 
 
 def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
-    read: Any, place: DataDirs, images: Images
+    read: Any, data_dirs: DataDirs, images: Images
 ) -> None:
     auto = ("resources.gpu=auto", "resources.gpu_memory=2")
-    plan = make_plan(read(*auto), place, num_cpus=12, num_gpus=2)
+    plan = make_plan(read(*auto), data_dirs, num_cpus=12, num_gpus=2)
     trial_bytes = largest_gpu_bytes(read().spec, images)
     assert int(2e9 * 0.9 // trial_bytes) == 2
     assert plan.num_slots == 4
     assert plan.notes[0].startswith("gpu: auto: 2 trials share a GPU, each has 0.5 of one; the largest trial takes")
 
 
-def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, place: DataDirs) -> None:
+def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, data_dirs: DataDirs) -> None:
     if choose_device("auto").type == "cpu":
         with pytest.raises(SearchError, match=r"here is none: give it as resources\.gpu_memory, in GB"):
-            make_plan(read("resources.gpu=auto"), place, num_cpus=4, num_gpus=1)
+            make_plan(read("resources.gpu=auto"), data_dirs, num_cpus=4, num_gpus=1)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
 
 
 def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
-    read: Any, place: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
+    read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.5)
     diverging = "parameters.learning_rate={value: 1.0e+30}"
@@ -274,7 +274,7 @@ def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
         Workloads(spec, images).make(each) for cell in cells(spec) for each in sampled_configurations(spec, cell, 6)
     ]
     told: list[tuple[int, int]] = []
-    pilot, speed = calibrate(spec, workloads, place, on_measured=lambda done, of: told.append((done, of)))
+    pilot, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: told.append((done, of)))
     assert told == [(i, 7) for i in range(1, 8)]
     for family in ("lkca", "vit"):
         of_family = [each.cost.flops for each in workloads if each.configuration.family == family]

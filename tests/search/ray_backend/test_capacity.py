@@ -93,14 +93,14 @@ class Placed:
         (self._events / "events").write_text("")
         spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(asked)})
         watch, said, begun = watch or Watch(), list[str](), time.time()
-        place = DataDirs(cache=self._events / "datasets", data_dir=None)
+        data_dirs = DataDirs(cache=self._events / "datasets", data_dir=None)
         with hold(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, watch, driver=lease.driver, ensure_lease=lease.ensure)
-            stop_controller = StopController(lease, halt=ledger.halt, say=said.append)
+            stop_controller = StopController(lease, halt=ledger.halt, notify=said.append)
             patience = threading.Timer(PATIENCE, request_stop, (folder,), {"now": True})
             patience.start()
             try:
-                run_trials(ledger, place, stop_controller, say=said.append, address=self.cluster.address)
+                run_trials(ledger, data_dirs, stop_controller, notify=said.append, address=self.cluster.address)
             finally:
                 patience.cancel()
         nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]

@@ -40,11 +40,11 @@ def search(cluster: ScalingCluster, folder: SearchFolder) -> Search:
     def search(**asked: Any) -> list[str]:
         spec = make_spec().model_copy(update={"resources": ResourcesSection.model_validate(asked)})
         said: list[str] = []
-        place = DataDirs(cache=folder.root / "datasets", data_dir=None)
+        data_dirs = DataDirs(cache=folder.root / "datasets", data_dir=None)
         with hold(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
-            stop_controller = StopController(lease, halt=ledger.halt, say=said.append)
-            run_trials(ledger, place, stop_controller, say=said.append, address=cluster.address)
+            stop_controller = StopController(lease, halt=ledger.halt, notify=said.append)
+            run_trials(ledger, data_dirs, stop_controller, notify=said.append, address=cluster.address)
         return said
 
     return search

@@ -73,7 +73,7 @@ def test_what_was_suggested_is_kept_and_what_was_not_is_as_it_would_have_been(
                 dying.ask()
         following = Study(storage, spec, cells(spec)[0])
         stored = dict(following.trials()[number].params)
-        adopted = following.adopt(following.trials()[number])
+        adopted = following.resume(following.trials()[number])
         assert adopted.keys() == expected.keys()
         assert stored.items() <= adopted.items()
         if sampler not in ("qmc", "gp"):

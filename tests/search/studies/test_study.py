@@ -265,4 +265,4 @@ def test_an_orphan_of_a_grid_keeps_its_point(tmp_path: Path) -> None:
     study = Study(storage, spec, cell)
     asked = [study.ask()[1] for _ in range(3)]
     reopened = Study(open_storage(Database.sqlite(tmp_path / "ledger.db")), spec, cell)
-    assert [reopened.adopt(frozen) for frozen in reopened.trials()] == asked
+    assert [reopened.resume(frozen) for frozen in reopened.trials()] == asked

@@ -74,7 +74,7 @@ def make_messages(assignment: Assignment) -> Iterator[Message]:
 def train(ledger: Ledger, assignment: Assignment) -> Record:
     """Train a trial to its end, or until the pruner stops it."""
     for message in make_messages(assignment):
-        if ledger.hear(assignment.trial_id, message):
+        if ledger.on_message(assignment.trial_id, message):
             break
     return ledger.finish(assignment.trial_id)
 
