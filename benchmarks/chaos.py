@@ -1,7 +1,7 @@
 """Does a search stay exact when its processes are killed, wherever and whenever that is?
 
 Question:  after kill -9, does the same command end with every trial done once, none trained again, none lost?
-Command:   python benchmarks/chaos.py [--points NAME ...] [--random 25] [--workers 10] [--seed 0] [--jobs 1]
+Command:   python -m benchmarks.chaos [--points NAME ...] [--random 25] [--workers 10] [--seed 0] [--jobs 1]
 Expected:  no invariant is broken in any row; exit code 1 if one is.
 
 Each row is a search of 4 cells with 2 trials each on a real cluster of this machine, killed once (or its workers ten

@@ -1,7 +1,7 @@
 """Does a submitted search pack a cluster's GPUs, and does it stay exact when the cluster loses its parts?
 
 Question:  do 32 trials at half a GPU run 8 at a time on two nodes of two GPUs, and is each done once under faults?
-Command:   python benchmarks/cluster.py [--trials-per-cell 8] [--steps 900] [--only NAME ...]
+Command:   python -m benchmarks.cluster [--trials-per-cell 8] [--steps 900] [--only NAME ...]
 Expected:  never more than 8 trials, 2 a GPU, or 4 GPUs in use; both nodes train; no invariant is broken in any row.
            Exit code 1 if not.
 

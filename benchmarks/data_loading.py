@@ -1,7 +1,7 @@
 """How many training images a second come out of `Batches`, beside a torchvision-style dataset and DataLoader.
 
 Question:  is loading + random crop + flip + normalisation at least 5 times as fast as the usual way?
-Command:   LKCA_DATA_DIR=... python benchmarks/data_loading.py [--threads 2] [--workers 2] [--batch 128] [--epochs 5]
+Command:   LKCA_DATA_DIR=... python -m benchmarks.data_loading [--threads 2] [--workers 2] [--batch 128] [--epochs 5]
 Expected:  5 times or more.
 
 Ours is one process with `--threads` threads that reads the memory-mapped file. The usual way is one process that

@@ -1,7 +1,7 @@
 """How much memory a dataset takes when several processes of a machine train on it.
 
 Question:  do four processes share one copy, and does none of them make its own?
-Command:   LKCA_DATA_DIR=... python benchmarks/data_memory.py [--processes 4] [--dataset cifar10]
+Command:   LKCA_DATA_DIR=... python -m benchmarks.data_memory [--processes 4] [--dataset cifar10]
 Expected:  each adds under 40% of the dataset's size, all together under 1.3 times one copy.
 
 Each process opens the dataset and goes through an epoch, cropped and flipped; then all stand still and are measured.

@@ -1,7 +1,7 @@
 """Every family trained for a few epochs on a part of CIFAR-10, at one size: does it learn, and how fast does it train?
 
 Question:  does each family's loss fall and does it beat chance, at what cost in operations and in time?
-Command:   LKCA_DATA_DIR=... python benchmarks/families.py [--epochs 6] [--fraction 0.25] [--parameters 250k]
+Command:   LKCA_DATA_DIR=... python -m benchmarks.families [--epochs 6] [--fraction 0.25] [--parameters 250k]
 Expected:  every loss falls and every accuracy is well above 0.1; exit code 1 if not. One seed and a few epochs: no
            ranking of families.
 

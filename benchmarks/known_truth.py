@@ -1,7 +1,7 @@
 """Statistics of the report against a truth that is known: simulated replicates, many times over.
 
 Question:  do 95% intervals hold the truth in 95%, does Holm's correction keep its word, is the advice on draws right?
-Command:   python benchmarks/known_truth.py [--repetitions 1000] [--seed 0]
+Command:   python -m benchmarks.known_truth [--repetitions 1000] [--seed 0]
 Expected:  what stands under each table; exit code 1 if anything there fails. About four minutes on one core.
 
 Everything is at the shipped confirmation, 5 draws x 2 seeds, with a variance between draws of 0.25, 1 and 4 times that

@@ -2,7 +2,7 @@
 
 Question:  10,000 trials of 20 results each, in 24 cells, confirmed by 5 draws x 2 seeds: is the report there within
            60 s and under 15 MB, and how does reading the records compare with pandas reading the same from Parquet?
-Command:   python benchmarks/large_report.py [--trials 10000]
+Command:   python -m benchmarks.large_report [--trials 10000]
 Expected:  a table; exit code 1 if it takes longer or is larger.
 
 The records are made, not trained, and lie in a search's folder as a search leaves them.

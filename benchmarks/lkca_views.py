@@ -1,7 +1,7 @@
 """How long LKCA takes in the view that `auto` chooses, beside every other way to compute the same map.
 
 Question:  is `auto` ever much slower than the best formulation known, and how far ahead of the published one is it?
-Command:   python benchmarks/lkca_views.py [--threads 2] [--channels 192] [--batches 16 128] [--dtype float32]
+Command:   python -m benchmarks.lkca_views [--threads 2] [--channels 192] [--batches 16 128] [--dtype float32]
 Expected:  on 2 CPU threads `auto` within 1.15 of the best everywhere; at batch 128 at least 25 times as fast as
            published for 15x15 on 8x8 and 31x31 on 16x16, 20 times for 3x3 on 8x8; a training step of LKCA-T at least
            6 times as fast as published, and faster than the same backbone with scaled_dot_product_attention.

@@ -1,7 +1,7 @@
 """What a trial costs beside its training: here, and in Ray Tune put together from its own parts.
 
 Question:  how many seconds of a slot does a trial take that are not training, and does that grow with the search?
-Command:   python benchmarks/search_overhead.py [--trials 1000] [--cells 1] [--plain-trials 60] [--only NAME]
+Command:   python -m benchmarks.search_overhead [--trials 1000] [--cells 1] [--plain-trials 60] [--only NAME]
 Expected:  at most 0.25 s a trial, the last 100 at most 1.5 times the first 100; at most a quarter of plain Tune, and no
            more than plain Tune with reused actors. Exit code 1 if not.
 
@@ -179,7 +179,7 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
 
 def in_process_of_its_own(name: str, options: argparse.Namespace) -> Timing:
     """Run a variant where no other has left anything."""
-    command = [sys.executable, __file__, "--variant", name]
+    command = [sys.executable, "-m", "benchmarks.search_overhead", "--variant", name]
     command += [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in ("trials", "cells", "plain_trials")]
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(command, env={**os.environ, **quiet}, stdout=subprocess.PIPE, text=True, check=True)

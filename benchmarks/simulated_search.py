@@ -1,7 +1,7 @@
 """A large search in simulated time: what the ledger, the studies, the sampler and the pruner cost by themselves.
 
 Question:  how long does the driver think about a trial, does that grow as a search does, and where does the time go?
-Command:   python benchmarks/simulated_search.py [--trials 10000] [--cells 40] [--sampler tpe] [--pruner hyperband]
+Command:   python -m benchmarks.simulated_search [--trials 10000] [--cells 40] [--sampler tpe] [--pruner hyperband]
 Expected:  10,000 trials in less than 5 minutes on one core; exit code 1 if not.
 
 The studies are in memory and trial folders in a temporary folder, so that SQLite is not measured and flushing is only

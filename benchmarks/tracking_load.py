@@ -1,7 +1,7 @@
 """How long MLflow takes to hear of a large search: here, and from a client that makes one call a value.
 
 Question:  what do opening a store, a sync with nothing missing and one of everything cost, on SQLite and on a server?
-Command:   python benchmarks/tracking_load.py [--trials 2000] [--reports 20] [--naive-trials 20] [--only sqlite server]
+Command:   python -m benchmarks.tracking_load [--trials 2000] [--reports 20] [--naive-trials 20] [--only sqlite server]
 Expected:  a trial is sent at least 5 times as fast as by the naive client on SQLite, and 15 times on a server, in three
            calls; opening, and a sync with nothing missing, take less than 10 ms a trial. Exit code 1 if not.
 

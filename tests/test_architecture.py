@@ -1,293 +1,328 @@
-"""The house: who may import whom, where each third-party package lives, and how long a file may grow."""
+"""The house: direction of imports, homes of third-party packages, sizes of files and folders, names that tests use."""
 
-import ast
 import re
-import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = "lkca_search"
-GROUND = "floor 0"  # the modules that lie in no folder
+from tests.support import architecture
+from tests.support.architecture import (
+    MAX_FILE_LINES,
+    MAX_FOLDER_MODULES,
+    MAX_FUNCTION_LINES,
+    MIN_IMPORTERS,
+    PACKAGE,
+    ROOT,
+    Sources,
+    read_sources,
+)
 
-FLOORS = [
-    [GROUND],
-    ["data", "models"],
-    ["training", "tracking"],
-    ["search", "analysis"],
-    ["report"],
-    ["cli"],
-]
+REPOSITORY = Path(__file__).parents[1]
 
-MAY_IMPORT = {
-    GROUND: [],
-    "data": [GROUND],
-    "models": [GROUND],
-    "training": [GROUND, "data", "models"],
-    "tracking": [GROUND],
-    "search": [GROUND, "data", "models", "training", "tracking"],
-    "analysis": [GROUND],
-    "report": [GROUND, "analysis"],
-    "cli": [GROUND, "data", "models", "training", "tracking", "search", "analysis", "report"],
+BASE = [ROOT, "spec", "records"]
+LADDER: dict[str, list[str]] = {
+    ROOT: [],
+    "spec": [ROOT],
+    "records": [ROOT, "spec"],
+    "data/subsets.py": [ROOT, "spec"],
+    "data/datasets": [ROOT, "data/subsets.py"],
+    "data": [ROOT, "spec", "data/subsets.py", "data/datasets"],
+    "models/family.py": [ROOT, "spec"],
+    "models/networks": [ROOT, "spec", "models/family.py"],
+    "models": [ROOT, "spec", "models/family.py", "models/networks"],
+    "training": [*BASE, "data", "data/datasets", "models"],
+    "tracking": BASE,
+    "search/state": [*BASE, "data"],
+    "search/studies": [*BASE, "data", "models", "search/state"],
+    "search/planning": [*BASE, "data", "models", "training", "search/state", "search/studies"],
+    "search/driver": [*BASE, "data", "models", "tracking", "search/state", "search/studies"],
+    "search/ray_backend": [*BASE, "training", "search/state", "search/planning", "search/driver"],
+    "search/simulation": [*BASE, "tracking", "search/state", "search/studies", "search/driver"],
+    "search/jobs": BASE,
+    "search": [
+        *(*BASE, "data", "models", "training", "tracking"),
+        *("search/state", "search/studies", "search/planning", "search/driver", "search/ray_backend"),
+    ],
+    "analysis/stats": [ROOT, "spec"],
+    "analysis/curves": [ROOT, "spec", "analysis/stats"],
+    "analysis": [*BASE, "analysis/stats", "analysis/curves"],
+    "report/values": [ROOT, "spec", "analysis/stats"],
+    "report/sections": [*BASE, "analysis", "analysis/stats", "analysis/curves", "report/values"],
+    "report/content.py": [*BASE, "analysis", "analysis/stats", "report/values", "report/sections"],
+    "report/rendering": [ROOT, "report/values", "report/content.py"],
+    "report": [*BASE, "analysis", "report/values", "report/sections", "report/content.py", "report/rendering"],
 }
+"""Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
+LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
-    "PIL": ["data"],
-    "filelock": ["search/lease.py", "data/store.py", "data/shelf.py", "tracking"],
-    "jinja2": ["report/html.py"],
-    "markupsafe": ["report/html.py"],
-    "matplotlib": ["report/paper.py"],
+    "PIL": ["data/datasets"],
+    "filelock": ["data/store.py", "data/datasets/download_cache.py", "search/state/lease.py", "tracking"],
+    "jinja2": ["report/rendering"],
+    "markupsafe": ["report/rendering"],
+    "matplotlib": ["report/rendering"],
     "mlflow": ["tracking"],
-    "numpy": ["data", "analysis", "report", "training/testing.py"],
-    "optuna": ["search/studies.py", "analysis"],
-    "pathspec": ["search/shipment.py"],
-    "plotly": ["report/html.py", "report/interactive.py"],
-    "psycopg": ["search/database.py"],
-    "pyarrow": ["data/store.py", "data/parquet_folder.py", "records.py", "remote_path.py"],
-    "pydantic": [GROUND, "search/rerun.py", "report/table.py"],
-    "pydantic_core": [GROUND],
-    "ray": [
-        "search/cluster.py",
-        "search/nodes.py",
-        "search/placement.py",
-        "search/runner.py",
-        "search/submit.py",
-        "search/worker.py",
-    ],
+    "numpy": ["data", "data/datasets", "training", "analysis", "analysis/stats", "analysis/curves", "report/sections"],
+    "optuna": ["search/studies", "analysis"],
+    "pathspec": ["search/jobs"],
+    "plotly": ["report/rendering"],
+    "psycopg": ["search/state"],
+    "pyarrow": ["paths.py", "data/store.py", "data/datasets", "records"],
+    "pydantic": ["spec", "records", "search", "report/values"],
+    "pydantic_core": ["spec"],
+    "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli"],
-    "scipy": ["data/official.py", "analysis"],
-    "sklearn": ["data"],
-    "sqlalchemy": ["search/database.py", "search/lease.py", "search/studies.py"],
-    "timm": ["models/baselines.py"],
-    "torch": ["data/augment.py", "data/batches.py", "models", "training", "search/rerun.py"],
-    "torchvision": ["data/augment.py", "data/official.py"],
+    "scipy": ["data/datasets", "search/studies", "search/planning", "analysis/stats", "analysis/curves"],
+    "sklearn": ["data/datasets"],
+    "sqlalchemy": ["search/state", "search/studies"],
+    "timm": ["models"],
+    "torch": ["data", "models", "models/networks", "training", "search/rerun.py"],
+    "torchvision": ["data", "data/datasets"],
     "typer": ["cli"],
-    "yaml": ["space_file.py", "search/rerun.py"],
+    "yaml": ["spec", "search/rerun.py"],
 }
 
 DISTRIBUTIONS = {"PIL": "pillow", "pydantic_core": "pydantic", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
-FILE_LINES = 300
-FUNCTION_LINES = 60
-FUNCTION_LINES_IN = {"training/loop.py": 80}
-
-Sources = Mapping[str, str]
-"""Path below the package to source."""
-
-
-class Import(NamedTuple):
-    """One imported name, in full, and the line that imports it."""
-
-    line: int
-    name: str
-
-
-def read_sources(package: Path) -> dict[str, str]:
-    return {path.relative_to(package).as_posix(): path.read_text() for path in sorted(package.rglob("*.py"))}
-
-
-def imports(source: str) -> Iterator[Import]:
-    """Everything that a source imports, wherever in it the statement stands."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (Import(node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            yield from (Import(node.lineno, f"{module}.{alias.name}") for alias in node.names)
-
-
-def room_of(path: str) -> str:
-    folder, slash, _ = path.partition("/")
-    return folder if slash else "cli" if path == "__main__.py" else GROUND
-
-
-def wrong_imports(sources: Sources) -> Iterator[str]:
-    """Every import that leads upstairs, or that takes a third-party package out of its rooms."""
-    for path, source in sources.items():
-        room = room_of(path)
-        if room not in MAY_IMPORT:
-            yield f"{path}: the folder {room} has no floor"
-            continue
-        for line, name in imports(source):
-            package, _, inner = name.partition(".")
-            if package == PACKAGE:
-                other = inner.split(".")[0] if inner.split(".")[0] in MAY_IMPORT else GROUND
-                if other not in (room, *MAY_IMPORT[room]):
-                    yield f"{path}:{line}: {room} may not import {other} ({name})"
-            elif not package:
-                yield f"{path}:{line}: imports are absolute ({name})"
-            elif package not in sys.stdlib_module_names:
-                homes = THIRD_PARTY.get(package, [])
-                if path not in homes and room not in homes:
-                    yield f"{path}:{line}: {package} lives in {', '.join(homes) or 'no room'} ({name})"
-
-
-def circle(sources: Sources) -> list[str]:
-    """Modules that import each other in a circle; none if there is no circle."""
-    paths = {_module(path): path for path in sources}
-    graph: dict[str, set[str]] = {path: set() for path in sources}
-    for path, source in sources.items():
-        for _, name in imports(source):
-            if found := paths.get(name) or paths.get(name.rpartition(".")[0]):
-                graph[path].add(found)
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        return list(error.args[1])
-    return []
-
-
-def _module(path: str) -> str:
-    return ".".join((PACKAGE, *path.removesuffix(".py").removesuffix("__init__").rstrip("/").split("/"))).rstrip(".")
-
-
-def too_long(sources: Sources) -> Iterator[str]:
-    """Every file and function that should be two."""
-    for path, source in sources.items():
-        if (lines := len(source.splitlines())) > FILE_LINES:
-            yield f"{path}: {lines} lines, at most {FILE_LINES}"
-        most = FUNCTION_LINES_IN.get(path, FUNCTION_LINES)
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert node.end_lineno is not None
-                if (lines := node.end_lineno - node.lineno + 1) > most:
-                    yield f"{path}:{node.lineno}: {node.name} has {lines} lines, at most {most}"
+PUBLIC_DESPITE_UNDERSCORE = frozenset({"_fields", "_replace", "_asdict", "_make", "_field_defaults"})
+"""Methods and attributes of NamedTuple."""
+RAYS_OWN = frozenset({"_bootstrap_config", "_clear_provider_cache", "_get_node_provider", "_convert_resources_to_urls"})
+"""Functions by which tests complete a cluster file exactly as `ray up` does."""
 
 
 @pytest.fixture(scope="module")
-def sources() -> dict[str, str]:
-    return read_sources(ROOT / PACKAGE)
+def sources() -> Sources:
+    return read_sources(REPOSITORY / PACKAGE)
 
 
-def test_a_room_imports_only_from_downstairs_and_a_package_stays_in_its_rooms(sources: Sources) -> None:
-    assert list(wrong_imports(sources)) == []
+@pytest.fixture(scope="module")
+def test_sources() -> Sources:
+    return read_sources(REPOSITORY / "tests")
 
 
-def test_confirmation_alone_opens_the_test_images(sources: Sources) -> None:
-    """Beside the commands that prepare and check data, which look at whole datasets and train nothing."""
-    openers = {"data/check.py", "data/store.py", "cli/data.py", "training/testing.py"}
+def test_a_rung_imports_only_from_the_rungs_that_the_ladder_allows(sources: Sources) -> None:
+    assert list(architecture.upward_imports(sources, LADDER)) == []
+
+
+def test_the_ladder_leads_down_only_and_names_every_folder(sources: Sources) -> None:
+    rungs = list(LADDER)
+    for position, (rung, allowed) in enumerate(LADDER.items()):
+        assert set(allowed) <= set(rungs[:position]), rung
+    assert set(rungs) == {architecture.rung_of(path, LADDER) for path in sources}
+
+
+def test_neither_modules_nor_rungs_import_each_other_in_a_cycle(sources: Sources) -> None:
+    assert architecture.cycle(sources) == []
+    assert architecture.rung_cycle(sources, LADDER) == []
+
+
+def test_third_party_packages_are_imported_only_in_their_homes(sources: Sources) -> None:
+    assert list(architecture.homeless_packages(sources, THIRD_PARTY)) == []
+
+
+def test_folders_files_and_functions_keep_their_sizes(sources: Sources) -> None:
+    assert list(architecture.wrong_sizes(sources)) == []
+
+
+def test_every_folder_says_in_one_paragraph_what_lives_there(sources: Sources) -> None:
+    assert list(architecture.undocumented_folders(sources)) == []
+
+
+def test_tests_use_no_private_name_of_another_module(test_sources: Sources) -> None:
+    exempt = PUBLIC_DESPITE_UNDERSCORE | RAYS_OWN
+    assert list(architecture.private_names(test_sources, exempt)) == []
+
+
+def test_only_confirmation_opens_the_test_images(sources: Sources) -> None:
+    """Commands that prepare and check data read whole datasets, and train nothing."""
+    allowed = {"data/check.py", "data/store.py", "cli/data.py", "training/testing.py"}
     naming = {path for path, source in sources.items() if re.search(r"[\"']test[\"']|\bSPLITS\b|\bSplit\b", source)}
-    assert {path for path in naming if not path.startswith("data/")} <= openers
-    testers = {path for path, source in sources.items() if "open_test_images" in source}
-    assert testers == {
+    assert {path for path in naming if not path.startswith("data/")} <= allowed
+    openers = {path for path, source in sources.items() if "open_test_images" in source}
+    assert openers == {
         "training/testing.py",
-        "search/worker.py",  # of a replicate, when its training is over
-        "search/nodes.py",  # whether a node has them
-        "search/launch.py",  # their hash, for the round
-        "cli/run.py",  # to show how a download goes
+        "search/ray_backend/worker.py",  # for a replicate, after its training
+        "search/ray_backend/node_checks.py",  # each node must have them
+        "search/run.py",  # their hash, for the round
+        "cli/run.py",  # to show the progress of a download
     }
 
 
-def test_no_modules_import_each_other_in_a_circle(sources: Sources) -> None:
-    assert circle(sources) == []
-
-
-def test_files_and_functions_stay_short(sources: Sources) -> None:
-    assert list(too_long(sources)) == []
-
-
-def test_the_table_of_rooms_leads_downstairs_only() -> None:
-    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    assert floor.keys() == MAY_IMPORT.keys()
-    for room, others in MAY_IMPORT.items():
-        assert all(floor[other] < floor[room] for other in others)
-
-
-def test_the_package_depends_on_what_it_imports_and_on_nothing_else(sources: Sources) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+def test_declared_dependencies_are_exactly_the_imported_packages(sources: Sources) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     names = {DISTRIBUTIONS.get(package, package) for package in THIRD_PARTY}
 
     def distributions(lines: list[str]) -> set[str]:
         return {re.split(r"[\[<>=~!; ]", line)[0] for line in lines}
 
-    # The extra has more: what servers and Ray's autoscaler import.
+    # The extra `cluster` also lists packages that servers and Ray's autoscaler import.
     declared = distributions(project["dependencies"])
     declared |= distributions(project["optional-dependencies"]["cluster"]) & names
-    imported = {name.partition(".")[0] for source in sources.values() for _, name in imports(source)}
+    imported = {each.name.partition(".")[0] for source in sources.values() for each in architecture.imports(source)}
     third_party = imported & THIRD_PARTY.keys()
     assert {DISTRIBUTIONS.get(package, package) for package in third_party} == declared
 
 
-PLANTED = [
-    ("storage.py", "from lkca_search.data.store import open_images", "floor 0 may not import data"),
-    ("storage.py", "from lkca_search import data", "floor 0 may not import data"),
-    ("storage.py", "import lkca_search.search.ray_backend.runner", "floor 0 may not import search"),
-    ("data/store.py", "from lkca_search.models.networks.lkca import LKCA", "data may not import models"),
-    ("models/lkca.py", "from lkca_search.data import store", "models may not import data"),
+# Planted violations: each rule must find one
+
+UPWARD = [
+    ("paths.py", "from lkca_search.data.store import open_images", "(root) may not import data"),
+    ("paths.py", "from lkca_search import data", "(root) may not import data"),
+    ("paths.py", "import lkca_search.search.ray_backend.runner", "(root) may not import search/ray_backend"),
+    ("spec/cells.py", "from lkca_search.records.record import Record", "spec may not import records"),
+    ("data/store.py", "from lkca_search.models.networks.lkca import LKCA", "data may not import models/networks"),
+    ("data/datasets/catalog.py", "from lkca_search.data.store import Images", "data/datasets may not import data"),
+    ("models/networks/lkca.py", "from lkca_search.data import store", "models/networks may not import data"),
     ("training/loop.py", "import lkca_search.tracking.tracker as t", "training may not import tracking"),
     ("tracking/tracker.py", "from lkca_search.training.loop import Training", "tracking may not import training"),
-    ("analysis/curves.py", "from lkca_search.search.driver.ledger import Ledger", "analysis may not import search"),
+    ("search/state/lease.py", "from lkca_search.search.driver.ledger import Ledger", "may not import search/driver"),
+    ("search/driver/ledger.py", "from lkca_search.search.ray_backend import runner", "import search/ray_backend"),
+    ("search/simulation/replay.py", "from lkca_search.search.ray_backend import runner", "import search/ray_backend"),
+    ("analysis/curves/power_law.py", "from lkca_search.search.run import run", "analysis/curves may not import search"),
+    ("search/run.py", "from lkca_search.analysis.stats.holm import holm", "search may not import analysis/stats"),
     (
-        "search/cells.py",
-        "from lkca_search.analysis.curves.learning_curve import curve",
-        "search may not import analysis",
+        "analysis/scores.py",
+        "from lkca_search.report.values.table import Table",
+        "analysis may not import report/values",
     ),
-    ("analysis/curves.py", "from lkca_search.report.values.table import Table", "analysis may not import report"),
-    ("report/html.py", "from lkca_search.search.driver.ledger import Ledger", "report may not import search"),
-    ("search/cells.py", "from lkca_search.cli.output import echo_json", "search may not import cli"),
-    (
-        "search/cells.py",
-        "def f():\n    from lkca_search.cli import output",
-        "cells.py:2: search may not import cli",
-    ),
+    ("report/values/table.py", "from lkca_search.report.content import Report", "may not import report/content.py"),
+    ("search/run.py", "def f():\n    from lkca_search.cli import output", "search/run.py:2: search may not import cli"),
     ("data/store.py", "if TYPE_CHECKING:\n    import lkca_search.cli.app", "data/store.py:2: data may not import cli"),
-    ("search/cells.py", "from .studies import Study", "imports are absolute"),
-    ("plots/bar.py", "", "the folder plots has no floor"),
-    ("search/ledger.py", "import ray", "ray lives in search/cluster.py"),
-    ("search/ledger.py", "def f():\n    from ray import tune", "search/ledger.py:2: ray lives in"),
-    ("search/ledger.py", "import optuna.trial", "optuna lives in search/studies.py"),
-    ("records.py", "from torch import Tensor", "torch lives in"),
-    ("analysis/curves.py", "import mlflow", "mlflow lives in tracking"),
-    ("cli/output.py", "import pandas", "pandas lives in no room"),
+    ("spec/cells.py", "from .domains import Choice", "import must be absolute"),
+    ("plots/bar.py", "", "folder plots is missing in the ladder"),
 ]
+IMPORTED = {
+    f"{folder}/{name}.py": ""
+    for folder, names in {
+        "data": ["store"],
+        "records": ["record"],
+        "models/networks": ["lkca"],
+        "tracking": ["tracker"],
+        "training": ["loop"],
+        "search": ["run"],
+        "search/driver": ["ledger"],
+        "search/ray_backend": ["runner"],
+        "analysis/stats": ["holm"],
+        "report": ["content"],
+        "report/values": ["table"],
+        "cli": ["output", "app"],
+    }.items()
+    for name in names
+} | {"data/__init__.py": ""}
 
 
-@pytest.mark.parametrize(("path", "source", "complaint"), PLANTED)
-def test_a_planted_import_is_reported(path: str, source: str, complaint: str) -> None:
-    (found,) = wrong_imports({path: source})
+@pytest.mark.parametrize(("path", "source", "complaint"), UPWARD)
+def test_a_planted_upward_import_is_found(path: str, source: str, complaint: str) -> None:
+    (found,) = architecture.upward_imports(IMPORTED | {path: source}, LADDER)
     assert complaint in found
 
 
-def test_imports_that_lead_downstairs_are_not_reported() -> None:
-    assert not list(
-        wrong_imports(
-            {
-                "cli/app.py": "import os\nimport typer\nfrom lkca_search import __version__",
-                "search/runner.py": "import ray.tune\nfrom lkca_search.tracking.tracker import Tracker",
-                "analysis/curves.py": "import optuna\nfrom lkca_search.records.record import Record",
-                "records.py": "import pyarrow.parquet as pq\nfrom lkca_search.spec.base import Value",
-            }
-        )
-    )
+@pytest.mark.parametrize(
+    ("path", "source", "complaint"),
+    [
+        ("search/driver/ledger.py", "import ray", "ray may be imported in search/ray_backend, search/jobs"),
+        ("search/driver/ledger.py", "def f():\n    from ray import tune", "search/driver/ledger.py:2: ray may be"),
+        ("search/driver/ledger.py", "import optuna.trial", "optuna may be imported in search/studies"),
+        ("records/record.py", "from torch import Tensor", "torch may be imported in data, models"),
+        ("search/run.py", "from torch import Tensor", "torch may be imported in data, models"),
+        ("cli/output.py", "import pandas", "pandas may be imported in no folder"),
+    ],
+)
+def test_a_planted_package_outside_its_home_is_found(path: str, source: str, complaint: str) -> None:
+    (found,) = architecture.homeless_packages({path: source}, THIRD_PARTY)
+    assert complaint in found
 
 
-def test_a_planted_circle_is_reported_wherever_its_imports_stand() -> None:
+def test_allowed_imports_are_not_reported() -> None:
+    allowed = {
+        "cli/plan.py": "import os\nimport typer\nfrom lkca_search import __version__",
+        "search/ray_backend/runner.py": "import ray.tune\nfrom lkca_search.search.driver.ledger import Ledger",
+        "analysis/importance.py": "import optuna\nfrom lkca_search.records.record import Record",
+        "search/rerun.py": "import torch",
+    }
+    assert not list(architecture.upward_imports(IMPORTED | allowed, LADDER))
+    assert not list(architecture.homeless_packages(allowed, THIRD_PARTY))
+
+
+def test_a_planted_cycle_is_found_wherever_its_imports_stand() -> None:
     planted = {
         "data/a.py": "from lkca_search.data.b import x",
         "data/b.py": "def f():\n    import lkca_search.data.c",
         "data/c.py": "if TYPE_CHECKING:\n    from lkca_search.data import a",
         "data/d.py": "from lkca_search.data import a",
     }
-    assert set(circle(planted)) == {"data/a.py", "data/b.py", "data/c.py"}
-    assert circle({**planted, "data/c.py": ""}) == []
-    assert circle(
-        {"__init__.py": "import lkca_search.spec.search_spec", "spec.py": "from lkca_search import __version__"}
-    )
+    assert set(architecture.cycle(planted)) == {"data/a.py", "data/b.py", "data/c.py"}
+    assert architecture.cycle({**planted, "data/c.py": ""}) == []
 
 
-def test_a_planted_long_file_and_a_planted_long_function_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "search").mkdir()
-    (tmp_path / "training").mkdir()
-    function = "def f():\n" + "    pass\n" * FUNCTION_LINES
-    (tmp_path / "search" / "long.py").write_text("x = 1\n" * (FILE_LINES + 1))
-    (tmp_path / "search" / "cells.py").write_text(f"class C:\n{function}".replace("\n", "\n    ").rstrip())
-    (tmp_path / "training" / "loop.py").write_text(function)
-    assert list(too_long(read_sources(tmp_path))) == [
-        "search/cells.py:2: f has 61 lines, at most 60",
+def test_a_planted_cycle_of_folders_without_a_cycle_of_modules_is_found() -> None:
+    planted = {
+        "data/a.py": "from lkca_search.models.b import x",
+        "models/b.py": "",
+        "models/c.py": "from lkca_search.data.d import x",
+        "data/d.py": "",
+    }
+    assert architecture.cycle(planted) == []
+    assert set(architecture.rung_cycle(planted, LADDER)) == {"data", "models"}
+
+
+def test_a_planted_size_is_found() -> None:
+    function = "def f():\n" + "    pass\n" * MAX_FUNCTION_LINES
+    long_enough = "x = 1\n" * 40
+    planted = {
+        **{f"cli/{number}.py": long_enough for number in range(MAX_FOLDER_MODULES + 1)},
+        "cli/__init__.py": "",
+        "search/long.py": "x = 1\n" * (MAX_FILE_LINES + 1),
+        "search/method.py": f"class C:\n{function}".replace("\n", "\n    ").rstrip(),
+        "spec/rarely.py": "x = 1",
+        "spec/often.py": "x = 1",
+        "training/loop.py": function,
+        **{
+            f"data/{number}.py": "from lkca_search.spec.often import x\n" + long_enough
+            for number in range(MIN_IMPORTERS)
+        },
+    }
+    assert list(architecture.wrong_sizes(planted)) == [
+        "cli: 13 modules, at most 12",
         "search/long.py: 301 lines, at most 300",
+        "search/method.py:2: f has 61 lines, at most 60",
+        "spec/rarely.py: 1 lines, at least 40 for a file that 0 import",
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({}, "spec/__init__.py is missing"),
+        ({"spec/__init__.py": ""}, "docstring must be one paragraph"),
+        ({"spec/__init__.py": '"""Values.\n\nMore."""'}, "docstring must be one paragraph"),
+        ({"spec/__init__.py": '"""Values."""\nimport os'}, "must hold a docstring and nothing else"),
+    ],
+)
+def test_a_planted_folder_without_a_docstring_is_found(content: dict[str, str], complaint: str) -> None:
+    documented = {"__init__.py": '"""Package."""\nimport os', "spec/cells.py": ""}
+    (found,) = architecture.undocumented_folders(documented | content)
+    assert complaint in found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from lkca_search.search.studies.study import _suggest",
+        "from tests.support.postgres import _user",
+        "def test(ledger):\n    ledger._studies",
+        "def test(monkeypatch):\n    monkeypatch.setattr(lease, '_LOCK', 'x')",
+        "def test(monkeypatch):\n    monkeypatch.setattr('lkca_search.search.state.lease._LOCK', 'x')",
+    ],
+)
+def test_a_planted_private_name_is_found(source: str) -> None:
+    assert len(list(architecture.private_names({"test_x.py": source}, PUBLIC_DESPITE_UNDERSCORE))) == 1
+
+
+def test_a_tests_own_private_names_and_those_of_named_tuples_are_allowed() -> None:
+    source = (
+        "class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x\n"
+    )
+    source += "def _f(row):\n    return row._replace(x=1).__class__\n"
+    assert not list(architecture.private_names({"test_x.py": source}, PUBLIC_DESPITE_UNDERSCORE))

@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine: its own ports, its own folder, its own processes."""
+"""A real Ray cluster of several nodes on this machine, with its own ports, folder and processes."""
 
 import os
 import shutil
@@ -20,15 +20,15 @@ import psutil
 from cluster.local.ports import free_port
 
 _START_SECONDS = 90
-_NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_REMOVED_VARIABLES = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 class Node:
-    """One raylet, with the head's other processes if it is the head: a process group, and what it started."""
+    """One raylet and its child processes; the head also runs the processes of the control plane."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
-        """What trials that it trains call it: the records' and MLflow's `node`."""
+        """Name of the node in records and MLflow."""
         self.log = log
         with log.open("w") as output:
             self.process = subprocess.Popen(
@@ -36,7 +36,7 @@ class Node:
             )
 
     def processes(self) -> list[psutil.Process]:
-        """The node's processes, workers and the drivers of jobs among them."""
+        """Return all processes of the node, including workers and drivers of jobs."""
         try:
             own = psutil.Process(self.process.pid)
             return [own, *own.children(recursive=True)]
@@ -44,7 +44,7 @@ class Node:
             return []
 
     def kill(self) -> None:
-        """Kill every process of the node at once, as the loss of a machine does."""
+        """Kill every process of the node with SIGKILL, as if the machine were lost."""
         doomed = self.processes()
         for process in doomed:
             with suppress(psutil.NoSuchProcess):
@@ -56,15 +56,16 @@ class Node:
 
 
 class LocalCluster:
-    """A head and further nodes, reached by 127.0.0.1. Left as a context, it is gone.
+    """A head and more nodes on 127.0.0.1. As a context manager, it is removed on exit.
 
         with LocalCluster(num_cpus=2, num_gpus=2) as cluster:
             node = cluster.add_node(num_cpus=2, num_gpus=2)
             ...  # submit to cluster.dashboard, or run with --address cluster.address
             cluster.kill_node(node)
 
-    Ray's own listeners take every interface, as on any machine; dashboard and Jobs API take the loopback.
-    GPUs are declared, and need not be there. The nodes do not see this project unless `environment` leads there.
+    Ray itself listens on every interface, as on any machine; the dashboard and the Jobs API listen on 127.0.0.1.
+    GPUs are declared and need not exist. PYTHONPATH is removed from the environment of the nodes, so they import the
+    installed package, unless `environment` sets it.
     """
 
     def __init__(
@@ -76,20 +77,28 @@ class LocalCluster:
         environment: Mapping[str, str] | None = None,
         object_store_megabytes: int = 100,
     ) -> None:
-        """With `token`, the cluster asks for it; `environment` is added to that of every node."""
+        """Start the head.
+
+        Args:
+            num_cpus: CPUs that the head declares.
+            num_gpus: GPUs that the head declares.
+            token: Token that clients of the cluster must present; None disables authentication.
+            environment: Variables added to the environment of every node.
+            object_store_megabytes: Size of the object store per node.
+        """
         self.root = Path(tempfile.mkdtemp(prefix="lk", dir="/tmp"))  # short: it holds sockets
         self.port, self.dashboard_port = free_port(), free_port()
         self.token_path = self.root / "token"
         self._store = object_store_megabytes * 10**6
         bin_folder = str(Path(sys.executable).parent)
         self.environment: dict[str, str] = {
-            **{name: value for name, value in os.environ.items() if _may_pass(name)},
+            **{name: value for name, value in os.environ.items() if _is_inherited(name)},
             "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",
             **(environment or {}),
         }
-        """The environment of the nodes; also what a driver on one of them has."""
+        """Environment of the nodes and of drivers on them."""
         if token is not None:
             self.token_path.touch(mode=0o600)
             self.token_path.write_text(token)
@@ -101,36 +110,36 @@ class LocalCluster:
 
     @property
     def address(self) -> str:
-        """What a driver connects to, HOST:PORT."""
+        """Address for drivers, HOST:PORT."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def dashboard(self) -> str:
-        """What jobs are submitted to, http://HOST:PORT."""
+        """Address of the Jobs API, http://HOST:PORT."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
     def add_node(self, *, num_cpus: int = 2, num_gpus: int = 0, within: Sequence[str] = ()) -> Node:
-        """Start one more node, and wait until it has joined; `within` is a command that it is started by."""
+        """Start another node and wait until it has joined. `within` is a command prefix that starts the node."""
         node = self._start(["--address", self.address], num_cpus, num_gpus, within=within)
         self._wait(node, lambda: "Ray runtime started" in node.log.read_text())
         return node
 
     def kill_node(self, node: Node) -> None:
-        """Lose a node, as a machine is lost."""
+        """Kill a node and remove it from `nodes`."""
         node.kill()
         self.nodes.remove(node)
 
     def kill_head(self) -> None:
-        """Lose the head: the other nodes end by themselves, and every job with them."""
+        """Kill the head. The other nodes and all jobs then end on their own."""
         self.head.kill()
         self.nodes.remove(self.head)
 
     def start_head(self, *, num_cpus: int = 2, num_gpus: int = 0) -> None:
-        """Start a new head at the same addresses, which knows nothing of the jobs of the one that was lost."""
+        """Start a new head at the same addresses. It has none of the jobs of the killed head."""
         self.head = self._start_head(num_cpus, num_gpus)
 
     def close(self) -> None:
-        """Kill every node and remove what the cluster wrote."""
+        """Kill every node and remove the files of the cluster."""
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.root, ignore_errors=True)
             for node in self.nodes:
@@ -149,7 +158,7 @@ class LocalCluster:
         options = ["--head", "--port", str(self.port), "--ray-client-server-port", str(free_port())]
         options += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
         head = self._start(options, num_cpus, num_gpus)
-        self._wait(head, self._takes_jobs)
+        self._wait(head, self._accepts_jobs)
         return head
 
     def _start(self, options: Sequence[str], num_cpus: int, num_gpus: int, *, within: Sequence[str] = ()) -> Node:
@@ -164,7 +173,7 @@ class LocalCluster:
         command += ["--num-cpus", str(num_cpus), "--num-gpus", str(num_gpus)]
         command += ["--object-store-memory", str(self._store), "--dashboard-agent-listen-port", str(free_port())]
         self._num_nodes += 1
-        # A folder of its own, as on a machine of its own: raylets that share one unpack a job's files over each other.
+        # One folder per node: raylets that share a folder unpack the files of a job over each other.
         command += ["--temp-dir", str(self.root / str(self._num_nodes))]
         command += ["--min-worker-port", "0", "--max-worker-port", "0", "--disable-usage-stats", "--block"]
         name = f"node-{self._num_nodes}"
@@ -178,11 +187,11 @@ class LocalCluster:
             if node.process.poll() is not None or time.monotonic() > deadline:
                 text = node.log.read_text()
                 self.close()
-                raise RuntimeError(f"a node did not start: {text}")
+                raise RuntimeError(f"{node.name} did not start: {text}")
             time.sleep(0.2)
 
-    def _takes_jobs(self) -> bool:
-        """Whether the Jobs API answers, its agent on the head included: without one, a submission fails."""
+    def _accepts_jobs(self) -> bool:
+        """Return True if the Jobs API answers. Its agent on the head starts last, and submissions fail without it."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         request = urllib.request.Request(f"{self.dashboard}/api/jobs/", headers=headers)
         try:
@@ -192,5 +201,5 @@ class LocalCluster:
             return False
 
 
-def _may_pass(name: str) -> bool:
-    return name not in _NOT_OURS and not name.startswith(("LKCA_", "MLFLOW_"))
+def _is_inherited(name: str) -> bool:
+    return name not in _REMOVED_VARIABLES and not name.startswith(("LKCA_", "MLFLOW_"))

@@ -1,4 +1,4 @@
-"""A real MLflow server of this machine: on the loopback, over SQLite, started and killed at will."""
+"""A real MLflow server on 127.0.0.1 over SQLite, for rehearsals and tests."""
 
 import os
 import signal
@@ -16,20 +16,21 @@ _START_SECONDS = 90
 
 
 class MLflowServer:
-    """A server over a database and artifacts in a folder. Killed, it keeps its address and what it was told.
+    """MLflow server with its database and artifacts in one folder.
 
-    Left as a context, it is gone.
+    A killed server can be started again at the same address with the same data. As a context manager, it is started
+    on entry and killed on exit.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
-        """Where it answers, or would."""
+        """Address of the server, running or not."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers; nothing if it runs."""
+        """Start the server and wait until it answers. Do nothing if it is running."""
         if self._process is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -58,11 +59,11 @@ class MLflowServer:
         while not self._is_up():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 self.kill()
-                raise RuntimeError(f"MLflow did not start: {(self._folder / 'server.log').read_text()[-2000:]}")
+                raise RuntimeError(f"MLflow server did not start: {(self._folder / 'server.log').read_text()[-2000:]}")
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """Kill it at once, as a crash does; nothing if it is down."""
+        """Kill the server with SIGKILL. Do nothing if it is not running."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

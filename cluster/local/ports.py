@@ -1,4 +1,4 @@
-"""Ports for servers of this machine's own."""
+"""Free ports for servers on this machine."""
 
 import random
 import socket
@@ -6,12 +6,12 @@ from contextlib import suppress
 
 
 def free_port() -> int:
-    """A port of the loopback that a server which is down for a while does not lose.
+    """Return a free port of 127.0.0.1.
 
-    The system and Ray hand out none of this range by themselves.
+    A server may stop and start again at this port: neither the system nor Ray assigns ports of this range.
     """
     for port in random.sample(range(20_000, 32_000), 100):
         with socket.socket() as candidate, suppress(OSError):
             candidate.bind(("127.0.0.1", port))
             return port
-    raise OSError("no port is free between 20000 and 32000")
+    raise OSError("no free port among 100 tried between 20000 and 32000")

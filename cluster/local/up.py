@@ -1,10 +1,10 @@
-"""The rehearsal: a Ray cluster with declared GPUs and a token, and an MLflow server, all on this machine.
+"""Rehearsal: a Ray cluster with a token and declared GPUs, and an MLflow server, all on this machine.
 
-    python cluster/local/up.py                                               stays; Ctrl-C takes all of it down
-    cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml   any command, from another terminal
+    python -m cluster.local.up                                               runs until Ctrl-C
+    cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml   any command, in another terminal
 
-What it leaves is in its folder: the searches, and MLflow's database. The GPUs are declared and need not be there;
-trials that ask for a share of one then train on the CPU.
+Searches and the MLflow database stay in the folder of the rehearsal. GPUs are declared and need not exist:
+trials that request a share of a missing GPU train on the CPU.
 """
 
 import argparse
@@ -24,21 +24,26 @@ _ENVIRONMENT = "environment"
 
 
 def main() -> int:
-    """Start everything, say where it is, and wait for the end; 1 if a node dies by itself."""
+    """Start everything, print the addresses, and run until a signal. Return 1 if a node ends on its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("lkca_rehearsal"), help="what it leaves, and the home")
-    parser.add_argument("--nodes", type=int, default=2, help="raylets, the head's included")
-    parser.add_argument("--cpus", type=int, default=4, help="cores that each declares")
-    parser.add_argument("--gpus", type=int, default=2, help="GPUs that each declares")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("lkca_rehearsal"),
+        help="folder of searches and MLflow data (default: lkca_rehearsal)",
+    )
+    parser.add_argument("--nodes", type=int, default=2, help="number of nodes, including the head (default: 2)")
+    parser.add_argument("--cpus", type=int, default=4, help="CPUs that each node declares (default: 4)")
+    parser.add_argument("--gpus", type=int, default=2, help="GPUs that each node declares (default: 2)")
     options = parser.parse_args()
     folder = options.folder.absolute()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         with MLflowServer(folder / "mlflow") as server:
-            told = {"MLFLOW_TRACKING_URI": server.uri}
+            variables = {"MLFLOW_TRACKING_URI": server.uri}
             with LocalCluster(
-                num_cpus=options.cpus, num_gpus=options.gpus, token=secrets.token_hex(32), environment=told
+                num_cpus=options.cpus, num_gpus=options.gpus, token=secrets.token_hex(32), environment=variables
             ) as cluster:
                 for _ in range(options.nodes - 1):
                     cluster.add_node(num_cpus=options.cpus, num_gpus=options.gpus)
@@ -46,7 +51,7 @@ def main() -> int:
                 print(_description(cluster, server, folder, num_gpus=options.nodes * options.gpus), flush=True)
                 return _watch(cluster)
     except KeyboardInterrupt:
-        print(f"\ntaken down; searches stay in {folder / 'home'}")
+        print(f"\nstopped; searches stay in {folder / 'home'}")
         return 0
     finally:
         (folder / _ENVIRONMENT).unlink(missing_ok=True)
@@ -56,7 +61,7 @@ def _watch(cluster: LocalCluster) -> int:
     while all(node.process.poll() is None for node in cluster.nodes):
         time.sleep(0.5)
     dead = next(node for node in cluster.nodes if node.process.poll() is not None)
-    print(f"{dead.name} ended by itself:\n{dead.log.read_text()[-2000:]}", file=sys.stderr)
+    print(f"{dead.name} ended on its own:\n{dead.log.read_text()[-2000:]}", file=sys.stderr)
     return 1
 
 
@@ -76,11 +81,11 @@ def _description(cluster: LocalCluster, server: MLflowServer, folder: Path, *, n
     with_sh = Path(__file__).with_name("with.sh")
     return "\n".join(
         [
-            f"cluster    {cluster.dashboard}  {len(cluster.nodes)} nodes, {num_gpus} declared GPUs, behind a token",
+            f"cluster    {cluster.dashboard}  {len(cluster.nodes)} nodes, {num_gpus} declared GPUs, token required",
             f"mlflow     {server.uri}",
             f"home       {folder / 'home'}",
             f"submit     {with_sh} lkca-search submit search_spaces/quickstart.yaml resources.gpu=0.5",
-            "down       Ctrl-C",
+            "stop       Ctrl-C",
         ]
     )
 
