@@ -13,7 +13,7 @@ from lkca_search.layout import check_name
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.jobs.client import Cluster, SearchJob
+    from lkca_search.search.jobs.client import JobsClient, SearchJob
 
 _INTERRUPTED = 130
 
@@ -65,26 +65,26 @@ def submit(
     if follow is not None:
         if any((name, home, ledger, data_dir, include, env, no_wait)):
             raise UserError("--follow submits nothing, so that no other option goes with it but --address and --json")
-        _follow(cluster := _connect(address), cluster.newest(follow), json=json)
+        _follow(cluster := _connect(address), cluster.newest_job(follow), json=json)
         return
     assert space is not None
     read_space_file(space, overrides or ())
     name = name or space.stem
     check_name(name)
-    from lkca_search.search.jobs.shipment import gather_shipment
-    from lkca_search.search.jobs.submission import plan_submission
+    from lkca_search.search.jobs.submission import build_submission
+    from lkca_search.search.jobs.working_dir import collect_working_dir
 
-    submission = plan_submission(
+    submission = build_submission(
         name=name,
         space=space.name,
         overrides=overrides or (),
         options={"LKCA_SEARCH_HOME": home, "LKCA_SEARCH_LEDGER": ledger, "LKCA_DATA_DIR": data_dir},
         variables=env or (),
-        outside=os.environ,
+        local_environment=os.environ,
     )
-    shipment = gather_shipment(space=space, include=include or (), max_megabytes=max_size)
+    working_dir = collect_working_dir(space=space, include=include or (), max_megabytes=max_size)
     cluster = _connect(address)
-    job = cluster.submit(submission, shipment)
+    job = cluster.submit(submission, working_dir)
     if not no_wait:
         _follow(cluster, job, json=json)
     elif json:
@@ -101,7 +101,7 @@ def logs(
 ) -> None:
     """Show what the newest driver of a submitted search has printed."""
     cluster = _connect(address)
-    job = cluster.newest(name)
+    job = cluster.newest_job(name)
     if follow:
         _follow(cluster, job, json=False)
     else:
@@ -110,23 +110,23 @@ def logs(
 
 def ask_cluster(address: str, name: str, *arguments: str) -> NoReturn:
     """Run a command on a search's cluster, print what it prints there, and end with its exit code."""
-    from lkca_search.search.jobs.client import Cluster
+    from lkca_search.search.jobs.client import JobsClient
 
-    answer = Cluster(address).ask(name, *arguments)
-    typer.echo(answer.out, nl=False)
-    typer.echo(answer.err, nl=False, err=True)
-    raise typer.Exit(answer.code)
+    result = JobsClient(address).run_remote_command(name, *arguments)
+    typer.echo(result.stdout, nl=False)
+    typer.echo(result.stderr, nl=False, err=True)
+    raise typer.Exit(result.exit_code)
 
 
-def _connect(address: str | None) -> "Cluster":
-    from lkca_search.search.jobs.client import Cluster
+def _connect(address: str | None) -> "JobsClient":
+    from lkca_search.search.jobs.client import JobsClient
 
     if not address:
         raise UserError("which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
-    return Cluster(address)
+    return JobsClient(address)
 
 
-def _follow(cluster: "Cluster", job: "SearchJob", *, json: bool) -> None:
+def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:
     """Show a job's log until it ends, on standard error if standard output is for JSON; end as it ends."""
     _introduce(job, err=json)
     try:

@@ -1,6 +1,8 @@
-"""Runs a command as a job, and prints its answer on one line of the job's log, apart from what else is written there.
+"""Command that runs as a Ray job and prints its result on one line of the job's log.
 
-python -m lkca_search.search.jobs.remote_command status NAME --json
+    python -m lkca_search.search.jobs.remote_command status NAME --json
+
+Only the standard library is imported here, so that a start takes little time.
 """
 
 import json
@@ -8,27 +10,28 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-_MARK = "LKCA-ANSWER "
+_MARK = "LKCA-RESULT "
+"""Prefix of the line with the result; other lines of the log are output of Ray."""
 
 
-class Answer(NamedTuple):
-    """What a command left: exit code, standard output, standard error."""
+class CommandResult(NamedTuple):
+    """Result of a command that ran on a cluster."""
 
-    code: int
-    out: str
-    err: str
+    exit_code: int
+    stdout: str
+    stderr: str
 
 
-def find_answer(log: str) -> Answer | None:
-    """Return the answer that a job's log holds, or None."""
+def find_result(log: str) -> CommandResult | None:
+    """Return the result in a job's log; None if the command never ended."""
     lines = [line for line in log.splitlines() if line.startswith(_MARK)]
-    return Answer(*json.loads(lines[-1].removeprefix(_MARK))) if lines else None
+    return CommandResult(*json.loads(lines[-1].removeprefix(_MARK))) if lines else None
 
 
 def main() -> None:
-    """Run the command that the arguments are, and print its answer."""
+    """Run `lkca-search` with this process's arguments and print the result."""
     done = subprocess.run([sys.executable, "-m", "lkca_search", *sys.argv[1:]], capture_output=True, text=True)
-    print(f"\n{_MARK}{json.dumps(Answer(done.returncode, done.stdout, done.stderr))}")
+    print(f"\n{_MARK}{json.dumps(CommandResult(done.returncode, done.stdout, done.stderr))}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a search was submitted with, and what the cluster has: compared before anything is touched.
+"""Package versions of the submitter and of the cluster, compared before the job changes anything.
 
-Only the standard library is imported here: the cluster may lack anything else.
+Only the standard library is imported here: the cluster may lack any other package.
 """
 
 import json
@@ -12,55 +12,59 @@ from typing import NamedTuple
 from lkca_search.errors import SearchError
 
 SUBMITTED_WITH = "LKCA_SUBMITTED_WITH"
-"""The variable by which the submitter's versions travel, as JSON."""
+"""Environment variable of a job with the submitter's versions, as JSON."""
 MISSING = "not installed"
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "mlflow", "pyarrow", "numpy")
-"""What is compared besides Python: what trains, what stores, and what talks to the cluster."""
+"""Packages that are compared, besides Python: those for training, storage and the cluster."""
+_NUM_SIGNIFICANT = {"ray": None}
+"""Number of version parts that must be equal; None for all. Other packages: major and minor."""
 
-_SIGNIFICANT = {"ray": None}
-"""How many numbers of a version must be the same: all of Ray's; of the others two, which is the minor release."""
 
-
-class Difference(NamedTuple):
-    """A version that differs by too much."""
+class VersionDifference(NamedTuple):
+    """Package whose versions are incompatible."""
 
     package: str
     submitted: str
-    here: str
+    installed: str
 
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of Python and of PACKAGES in this environment."""
-    return {"python": platform.python_version(), **{package: _installed(package) for package in PACKAGES}}
+    return {"python": platform.python_version(), **{package: _installed_version(package) for package in PACKAGES}}
 
 
-def differences(submitted: Mapping[str, str], here: Mapping[str, str]) -> list[Difference]:
-    """Return what differs by too much; a package that one side lacks does, too."""
-    pairs = [Difference(package, text, here.get(package, MISSING)) for package, text in submitted.items()]
+def find_differences(submitted: Mapping[str, str], installed: Mapping[str, str]) -> list[VersionDifference]:
+    """Return the packages whose versions are incompatible, or that one side lacks."""
+    pairs = [VersionDifference(name, text, installed.get(name, MISSING)) for name, text in submitted.items()]
     return [
-        pair for pair in pairs if _significant(pair.package, pair.submitted) != _significant(pair.package, pair.here)
+        pair
+        for pair in pairs
+        if _significant_parts(pair.package, pair.submitted) != _significant_parts(pair.package, pair.installed)
     ]
 
 
 def check_versions(environment: Mapping[str, str]) -> None:
-    """Compare with what the search was submitted with, if it was; SearchError, with a table, where versions differ."""
+    """Compare the installed versions with the submitter's; do nothing if `environment` has none of a submitter.
+
+    Raises SearchError, with a table of the differences, if versions are incompatible.
+    """
     if SUBMITTED_WITH not in environment:
         return
-    found = differences(json.loads(environment[SUBMITTED_WITH]), installed_versions())
+    found = find_differences(json.loads(environment[SUBMITTED_WITH]), installed_versions())
     if found:
         rows = [("", "submitted with", "the cluster has"), *found]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        rule = "Ray must be the same on both sides, and all else up to the minor release"
+        rule = "Ray must have the same version on both sides, and other packages the same minor release"
         raise SearchError("\n".join([f"{rule}; nothing was started:", *table]))
 
 
-def _installed(package: str) -> str:
+def _installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return MISSING
 
 
-def _significant(package: str, text: str) -> tuple[str, ...]:
-    return tuple(text.split("+")[0].split(".")[: _SIGNIFICANT.get(package, 2)])
+def _significant_parts(package: str, text: str) -> tuple[str, ...]:
+    return tuple(text.split("+")[0].split(".")[: _NUM_SIGNIFICANT.get(package, 2)])

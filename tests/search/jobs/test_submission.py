@@ -1,4 +1,4 @@
-"""What a job may be told; and that every mistake is told before the cluster is spoken to."""
+"""Environment and command of a job, and mistakes that are reported before the first request to the cluster."""
 
 import json
 import shlex
@@ -13,48 +13,53 @@ import pytest
 
 from cluster.local.ports import free_port
 from lkca_search.errors import SearchError
-from lkca_search.search.jobs.submission import Submission, plan_submission
+from lkca_search.search.jobs.submission import Submission, build_submission
 from tests.support.cluster.submitter import Submitter
 
 
-def plan(
+def build(
     *variables: str,
     home: str | None = "/shared/runs",
     overrides: Sequence[str] = (),
     ledger: str | None = None,
     data_dir: str | None = None,
-    **outside: str,
+    **local: str,
 ) -> Submission:
     options = {"LKCA_SEARCH_HOME": home, "LKCA_SEARCH_LEDGER": ledger, "LKCA_DATA_DIR": data_dir}
-    return plan_submission(
-        name="toy", space="toy space.yaml", overrides=overrides, options=options, variables=variables, outside=outside
+    return build_submission(
+        name="toy",
+        space="toy space.yaml",
+        overrides=overrides,
+        options=options,
+        variables=variables,
+        local_environment=local,
     )
 
 
-def test_the_entry_point_runs_the_clusters_python_and_every_argument_arrives_as_typed() -> None:
+def test_the_entry_point_runs_the_clusters_python_and_passes_arguments_unchanged() -> None:
     overrides = ["parameters.depth={int: [1, 3]}", "~limits", "a.b='$HOME'"]
-    words = shlex.split(plan(overrides=overrides).entry_point)
+    words = shlex.split(build(overrides=overrides).entry_point)
     assert words[:5] == ["exec", "${LKCA_PYTHON:-python}", "-m", "lkca_search", "run"]
     assert words[5:] == ["./toy space.yaml", *overrides, "--name", "toy", "--address", "auto"]
 
 
 @pytest.mark.parametrize("home", ["/shared/runs", "s3://bucket/runs", "gs://bucket", "file:///shared/runs"])
 def test_a_home_is_an_absolute_path_or_a_url(home: str) -> None:
-    assert plan(home=home).home == home
-    assert plan(home=None, LKCA_SEARCH_HOME=home).home == home
-    assert plan(f"LKCA_SEARCH_HOME={home}", home=None, LKCA_SEARCH_HOME="/another").home == home
+    assert build(home=home).home == home
+    assert build(home=None, LKCA_SEARCH_HOME=home).home == home
+    assert build(f"LKCA_SEARCH_HOME={home}", home=None, LKCA_SEARCH_HOME="/another").home == home
 
 
 @pytest.mark.parametrize(
     "home", [None, "", "runs", "./runs", "~/runs", "http://host/runs", "s3:///runs", "file://runs"]
 )
-def test_another_home_and_none_are_refused(home: str | None) -> None:
-    with pytest.raises(SearchError, match="a home that outlives its job and that every node sees"):
-        plan(home=home)
+def test_any_other_home_is_an_error(home: str | None) -> None:
+    with pytest.raises(SearchError, match="the home must be an absolute path"):
+        build(home=home)
 
 
-def test_only_what_is_meant_for_the_cluster_goes_along() -> None:
-    outside = {
+def test_a_job_inherits_only_variables_that_concern_the_cluster() -> None:
+    local = {
         "LKCA_DATA_DIR": "/mine",
         "LKCA_SEARCH_CACHE": "/mine",
         "AWS_SECRET_ACCESS_KEY": "x",
@@ -62,11 +67,11 @@ def test_only_what_is_meant_for_the_cluster_goes_along() -> None:
         "MLFLOW_EXPERIMENT_NAME": "scarcity",
         "LKCA_SEARCH_LEDGER": "postgresql://me@db.example.org/lkca",
     }
-    submission = plan("LKCA_SEARCH_CACHE=/scratch", data_dir="/data", **outside)
-    told = dict(submission.environment)
-    assert json.loads(told.pop("LKCA_SUBMITTED_WITH"))["python"]
-    told.pop("LKCA_GIT_COMMIT", None)
-    assert told == {
+    submission = build("LKCA_SEARCH_CACHE=/scratch", data_dir="/data", **local)
+    variables = dict(submission.environment)
+    assert json.loads(variables.pop("LKCA_SUBMITTED_WITH"))["python"]
+    variables.pop("LKCA_GIT_COMMIT", None)
+    assert variables == {
         "LKCA_DATA_DIR": "/data",
         "LKCA_SEARCH_CACHE": "/scratch",
         "LKCA_SEARCH_HOME": "/shared/runs",
@@ -86,17 +91,17 @@ UNREACHABLE = [
 
 
 @pytest.mark.parametrize("uri", UNREACHABLE)
-def test_a_tracking_server_that_only_the_submitter_can_reach_is_refused_unless_it_is_meant(uri: str) -> None:
+def test_a_tracking_server_that_only_the_submitter_can_reach_must_be_given_explicitly(uri: str) -> None:
     with pytest.raises(SearchError, match=r"give --env MLFLOW_TRACKING_URI=\.\.\., as the cluster's nodes see it"):
-        plan(MLFLOW_TRACKING_URI=uri)
-    meant = plan(f"MLFLOW_TRACKING_URI={uri}", MLFLOW_TRACKING_URI=uri)
-    assert meant.environment["MLFLOW_TRACKING_URI"] == uri
+        build(MLFLOW_TRACKING_URI=uri)
+    explicit = build(f"MLFLOW_TRACKING_URI={uri}", MLFLOW_TRACKING_URI=uri)
+    assert explicit.environment["MLFLOW_TRACKING_URI"] == uri
 
 
-def test_a_ledger_of_the_submitters_machine_is_refused_unless_it_is_meant() -> None:
-    with pytest.raises(SearchError, match="which on the cluster is another machine"):
-        plan(LKCA_SEARCH_LEDGER="postgresql://me@localhost/lkca")
-    assert plan(ledger="postgresql://me@localhost/lkca").ledger == "postgresql://me@localhost/lkca"
+def test_a_ledger_on_the_submitters_machine_must_be_given_explicitly() -> None:
+    with pytest.raises(SearchError, match="must be reachable from the cluster, got host localhost"):
+        build(LKCA_SEARCH_LEDGER="postgresql://me@localhost/lkca")
+    assert build(ledger="postgresql://me@localhost/lkca").ledger == "postgresql://me@localhost/lkca"
 
 
 @pytest.mark.parametrize(
@@ -112,49 +117,49 @@ def test_a_ledger_of_the_submitters_machine_is_refused_unless_it_is_meant() -> N
         ["MLFLOW_TRACKING_URI=https://me:hunter2@mlflow.example.org"],
     ],
 )
-def test_a_secret_is_refused_without_being_repeated(variables: list[str]) -> None:
+def test_a_secret_is_an_error_that_does_not_repeat_it(variables: list[str]) -> None:
     with pytest.raises(SearchError, match="put the secret into the environment of the cluster's nodes") as caught:
-        plan(*variables)
+        build(*variables)
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_password_is_refused_wherever_it_stands() -> None:
+def test_a_password_in_any_url_is_an_error() -> None:
     url = "postgresql://me:hunter2@db.example.org/lkca"
-    for refused in (
+    for arguments in (
         {"ledger": url},
         {"LKCA_SEARCH_LEDGER": url},
         {"overrides": [f"storage={url}"]},
         {"home": "s3://a:hunter2@b"},
     ):
-        with pytest.raises(SearchError, match="no secret may travel with a job") as caught:
-            plan(**refused)  # type: ignore[arg-type]
+        with pytest.raises(SearchError, match="a job must not carry a secret") as caught:
+            build(**arguments)  # type: ignore[arg-type]
         assert "hunter2" not in str(caught.value)
 
 
-def test_the_name_of_a_file_that_holds_a_secret_is_none() -> None:
+def test_a_variable_that_names_a_file_with_a_secret_is_allowed() -> None:
     variables = ["PGPASSFILE=/etc/pgpass", "AWS_SHARED_CREDENTIALS_FILE=/etc/aws", "TOKENIZERS_PARALLELISM=1"]
-    assert plan(*variables).environment["AWS_SHARED_CREDENTIALS_FILE"] == "/etc/aws"
+    assert build(*variables).environment["AWS_SHARED_CREDENTIALS_FILE"] == "/etc/aws"
 
 
-def test_a_setting_given_twice_or_not_as_a_pair_is_refused() -> None:
-    for variables, complaint in (
-        (["LKCA_SEARCH_HOME=/other"], "given twice"),
-        (["A=1", "A=2"], "given twice"),
-        (["A"], "--env is NAME=VALUE"),
-        (["1A=2"], "--env is NAME=VALUE"),
+def test_a_variable_that_is_given_twice_or_is_no_pair_is_an_error() -> None:
+    for variables, message in (
+        (["LKCA_SEARCH_HOME=/other"], "must be given once"),
+        (["A=1", "A=2"], "must be given once"),
+        (["A"], "--env must be NAME=VALUE"),
+        (["1A=2"], "--env must be NAME=VALUE"),
         (["LKCA_DATA_DIR=data"], "must be an absolute path"),
     ):
-        with pytest.raises(SearchError, match=complaint):
-            plan(*variables)
+        with pytest.raises(SearchError, match=message):
+            build(*variables)
 
 
 MISTAKES = [
     (["toy.yaml", "search.trials_per_cell=0"], "search.trials_per_cell"),
     (["toy.yaml", "--name", "a name"], "a search's name"),
     (["missing.yaml"], "cannot read the space file"),
-    (["toy.yaml", "--home", "runs"], "a home that outlives its job"),
+    (["toy.yaml", "--home", "runs"], "the home must be an absolute path"),
     (["toy.yaml", "--env", "MY_TOKEN=x"], "MY_TOKEN looks like"),
-    (["toy.yaml", "--include", "missing"], "there is no"),
+    (["toy.yaml", "--include", "missing"], "must exist, got"),
     (["toy.yaml", "--max-size", "0.1"], "must not exceed 0.1 MB"),
     (["toy.yaml", "--follow", "toy"], "a space file, or --follow"),
     ([], "a space file, or --follow"),
@@ -162,24 +167,24 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), MISTAKES, ids=[complaint for _, complaint in MISTAKES])
-def test_a_mistake_is_told_before_the_cluster_is_spoken_to(
-    submitter: Submitter, arguments: list[str], complaint: str
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_a_mistake_is_reported_before_the_first_request_to_the_cluster(
+    submitter: Submitter, arguments: list[str], message: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         answer = submitter.call("submit", *arguments, "--address", address, LKCA_SEARCH_HOME="/shared")
         assert (answer.code, answer.out) == (2, "")
-        assert complaint in answer.err
+        assert message in answer.err
         assert "Traceback" not in answer.err
         with pytest.raises(BlockingIOError):
             listener.accept()
 
 
 @contextmanager
-def answering(status: int, body: str) -> Iterator[str]:
-    """The address of a server that says the same to every request."""
+def serving(status: int, body: str) -> Iterator[str]:
+    """Yield the address of a server that sends the same response to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -200,28 +205,29 @@ def answering(status: int, body: str) -> Iterator[str]:
             thread.join()
 
 
-def refused(submitter: Submitter, address: str) -> str:
+def submit_error(submitter: Submitter, address: str) -> str:
     answer = submitter.call("submit", "toy.yaml", "--home", "/shared", "--address", address)
     assert (answer.code, answer.out) == (2, "")
     assert "Traceback" not in answer.err
     return answer.err
 
 
-def test_an_address_that_is_none_or_where_nobody_answers_is_told(submitter: Submitter) -> None:
+def test_an_invalid_address_and_one_without_a_server_are_errors(submitter: Submitter) -> None:
     port = free_port()
-    assert f"no cluster answers at http://127.0.0.1:{port}" in refused(submitter, f"http://127.0.0.1:{port}")
+    assert f"no cluster responds at http://127.0.0.1:{port}" in submit_error(submitter, f"http://127.0.0.1:{port}")
     for address in ("head:8265", "ray://head:10001", "http://", "http://head:port", "auto"):
-        assert f"http://HEAD:8265 as a rule, got {address!r}" in refused(submitter, address)
+        assert f"usually http://HEAD:8265, got {address!r}" in submit_error(submitter, address)
     answer = submitter.call("submit", "toy.yaml", "--home", "/shared")
     assert answer.code == 2
     assert "which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS" in answer.err
 
 
-def test_a_server_that_is_no_ray_or_another_ray_is_told(submitter: Submitter) -> None:
-    with answering(200, "<html>hello</html>") as address:
-        assert f"{address} answers, but not as Ray's dashboard does" in refused(submitter, address)
-    with answering(404, "nothing here") as address:
-        assert f"{address} does not do what Ray's Jobs API does" in refused(submitter, address)
-    with answering(200, json.dumps({"version": "4", "ray_version": "2.59.0", "ray_commit": "x"})) as address:
-        assert "Ray must be the same on both sides: " in (said := refused(submitter, address))
-        assert f"2.59.0 on the cluster at {address}" in said
+def test_a_server_that_is_not_ray_or_has_another_version_of_ray_is_an_error(submitter: Submitter) -> None:
+    with serving(200, "<html>hello</html>") as address:
+        assert f"the server at {address} is not the dashboard of a Ray cluster" in submit_error(submitter, address)
+    with serving(404, "nothing here") as address:
+        assert f"a request to Ray's Jobs API at {address} failed" in submit_error(submitter, address)
+    with serving(200, json.dumps({"version": "4", "ray_version": "2.59.0", "ray_commit": "x"})) as address:
+        message = submit_error(submitter, address)
+        assert "Ray must have the same version here and on the cluster: " in message
+        assert f"2.59.0 on the cluster at {address}" in message

@@ -1,4 +1,4 @@
-"""Searches on a real cluster of two nodes, submitted from outside by the command line."""
+"""Searches submitted to a real cluster of two nodes by the command line."""
 
 import json
 import re
@@ -15,7 +15,7 @@ import pytest
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from cluster.local.local_cluster import LocalCluster
-from lkca_search.search.jobs.client import Cluster
+from lkca_search.search.jobs.client import JobsClient
 from lkca_search.search.jobs.versions import PACKAGES
 from tests.support.cluster.dropping_proxy import DroppingProxy
 from tests.support.cluster.submitter import MARK, Submitted, Submitter
@@ -38,7 +38,7 @@ def trial_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if re.match(r"\[\d+/\d+\]", line)]
 
 
-def test_a_submitted_search_is_done_by_the_code_that_was_shipped_on_the_driver_and_on_its_workers(
+def test_driver_and_workers_of_a_submitted_search_run_the_uploaded_code(
     submitter: Submitter, submitted: Submitted
 ) -> None:
     folder = submitted.probed["folder"]
@@ -49,11 +49,11 @@ def test_a_submitted_search_is_done_by_the_code_that_was_shipped_on_the_driver_a
     assert {record.facts.provenance.package_version for record in records if record.facts} == {MARK}
 
 
-def test_only_the_package_the_space_file_and_what_is_included_are_shipped(submitted: Submitted) -> None:
+def test_only_the_package_the_space_file_and_included_files_are_uploaded(submitted: Submitted) -> None:
     assert submitted.probed["files"] == ["lkca_search", "probe.py", "toy.yaml"]
 
 
-def test_submit_says_the_job_first_shows_the_log_and_prints_one_object_with_json(submitted: Submitted) -> None:
+def test_submit_prints_the_job_then_the_log_and_with_json_one_object(submitted: Submitted) -> None:
     lines = submitted.answer.err.splitlines()
     assert lines[0].startswith(f"search toy is job {submitted.job['job_id']} at http://")
     assert len(trial_lines(submitted.answer.err)) == 4
@@ -61,7 +61,7 @@ def test_submit_says_the_job_first_shows_the_log_and_prints_one_object_with_json
     assert (submitted.job["status"], submitted.job["exit_code"]) == ("SUCCEEDED", 0)
 
 
-def test_a_job_is_told_its_home_and_nothing_of_the_submitters_machine(
+def test_a_job_has_its_home_and_no_variable_of_the_submitters_machine(
     cluster: LocalCluster, submitter: Submitter, submitted: Submitted
 ) -> None:
     job = details(cluster, submitted.job["job_id"])
@@ -75,7 +75,7 @@ def test_a_job_is_told_its_home_and_nothing_of_the_submitters_machine(
     assert json.loads(variables["LKCA_SUBMITTED_WITH"]).keys() == {"python", *PACKAGES}
 
 
-def test_status_and_logs_on_the_cluster_are_what_a_look_into_its_home_shows(
+def test_status_and_logs_on_the_cluster_equal_those_read_from_its_home(
     cluster: LocalCluster, submitter: Submitter, submitted: Submitted
 ) -> None:
     for options in ([], ["--json"]):
@@ -90,7 +90,7 @@ def test_status_and_logs_on_the_cluster_are_what_a_look_into_its_home_shows(
     assert trial_lines(logs.out) == trial_lines(submitted.answer.err)
 
 
-def test_the_exit_code_and_the_complaint_of_a_command_on_the_cluster_come_through(
+def test_the_exit_code_and_error_of_a_command_on_the_cluster_are_passed_on(
     cluster: LocalCluster, submitter: Submitter, submitted: Submitted
 ) -> None:
     answer = submitter.call("stop", "toy", "--address", cluster.dashboard)
@@ -98,10 +98,10 @@ def test_the_exit_code_and_the_complaint_of_a_command_on_the_cluster_come_throug
     assert answer.err == "error: search 'toy' is not running\n"
     answer = submitter.call("status", "other", "--address", cluster.dashboard)
     assert answer.code == 2
-    assert "knows no job of search 'other'" in answer.err
+    assert "has no job of search 'other'" in answer.err
 
 
-def test_the_same_name_again_continues_and_a_log_comes_whole_and_once_over_a_link_that_breaks(
+def test_the_same_name_resumes_a_search_and_its_log_is_complete_after_lost_connections(
     cluster: LocalCluster, submitter: Submitter, submitted: Submitted
 ) -> None:
     overrides = ["search.trials_per_cell=6", "search.sampler=probe.Probe"]
@@ -114,7 +114,7 @@ def test_the_same_name_again_continues_and_a_log_comes_whole_and_once_over_a_lin
         num_seen = 0
         while following.process.poll() is None:
             time.sleep(0.5)
-            if len(trial_lines(following.printed())) >= num_seen + 3:  # in the middle of the log, again and again
+            if len(trial_lines(following.printed())) >= num_seen + 3:  # repeatedly, in the middle of the log
                 num_seen = len(trial_lines(following.printed()))
                 proxy.drop()
         code, printed = following.wait()
@@ -126,15 +126,15 @@ def test_the_same_name_again_continues_and_a_log_comes_whole_and_once_over_a_lin
     assert len(submitter.records()) == 24
 
 
-def test_of_two_submissions_of_one_name_at_once_one_drives_and_the_other_is_told(
+def test_one_of_two_simultaneous_submissions_of_a_search_drives_it_and_the_other_is_an_error(
     cluster: LocalCluster, submitter: Submitter
 ) -> None:
     with ThreadPoolExecutor() as pool:
         submitting = [pool.submit(submit, submitter, cluster, "--name", "twice") for _ in range(2)]
         answers = sorted((each.result() for each in submitting), key=lambda answer: answer.code)
     assert [answer.code for answer in answers] == [0, 2], "\n".join(answer.out + answer.err for answer in answers)
-    told = answers[1].out + answers[1].err
-    assert "is already driven by job raysubmit_" in told or "is being driven by another driver" in told
+    output = answers[1].out + answers[1].err
+    assert "is already driven by job raysubmit_" in output or "is being driven by another driver" in output
     records = submitter.records("twice")
     assert Counter(record.trial_id for record in records) == {
         f"{cell}/{number}": 1 for cell in CELLS for number in (0, 1)
@@ -142,12 +142,12 @@ def test_of_two_submissions_of_one_name_at_once_one_drives_and_the_other_is_told
     assert {record.driver for record in records} == {1}
 
 
-def test_versions_that_differ_end_the_job_with_a_table_before_anything_is_touched(
+def test_incompatible_versions_end_the_job_with_a_table_before_the_search_starts(
     cluster: LocalCluster, submitter: Submitter, tmp_path: Path
 ) -> None:
-    claimed = tmp_path / "numpy-1.26.4.dist-info"
-    claimed.mkdir()
-    (claimed / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
+    metadata = tmp_path / "numpy-1.26.4.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
     answer = submit(submitter, cluster, "--name", "mixed", PYTHONPATH=f"{tmp_path}:{submitter.root}")
     assert answer.code == 2
     table = answer.out.split("nothing was started:", 1)[1]
@@ -156,7 +156,7 @@ def test_versions_that_differ_end_the_job_with_a_table_before_anything_is_touche
     assert not (submitter.home / "searches" / "mixed").exists()
 
 
-def test_the_exit_code_is_the_jobs_and_lkca_python_names_the_clusters_python(
+def test_submit_has_the_exit_code_of_the_job_and_lkca_python_selects_the_clusters_python(
     cluster: LocalCluster, submitter: Submitter
 ) -> None:
     answer = submit(submitter, cluster, "--name", "unstarted", "--env", "LKCA_PYTHON=/not/there/python")
@@ -166,7 +166,7 @@ def test_the_exit_code_is_the_jobs_and_lkca_python_names_the_clusters_python(
 
 
 def submit_long(submitter: Submitter, cluster: LocalCluster) -> dict[str, Any]:
-    """Submit a search named `long` that would train for minutes, and wait until it trains."""
+    """Submit a search named `long` that would train for minutes; wait until it trains."""
     began = time.time()
     answer = submit(submitter, cluster, "training.steps=40000", "--name", "long", "--no-wait", "--json")
     assert answer.code == 0, answer.err
@@ -185,7 +185,7 @@ def long_job(cluster: LocalCluster, submitter: Submitter) -> Iterator[dict[str, 
     JobSubmissionClient(cluster.dashboard).stop_job(job["job_id"])
 
 
-def test_a_search_that_a_job_drives_is_not_submitted_again(
+def test_a_search_with_a_running_job_is_not_submitted_again(
     cluster: LocalCluster, submitter: Submitter, long_job: dict[str, Any]
 ) -> None:
     answer = submit(submitter, cluster, "--name", "long")
@@ -196,7 +196,7 @@ def test_a_search_that_a_job_drives_is_not_submitted_again(
     assert status["is_driven"]
 
 
-def test_ctrl_c_leaves_the_job_alone_and_stop_ends_it(
+def test_ctrl_c_does_not_end_the_job_and_stop_does(
     cluster: LocalCluster, submitter: Submitter, long_job: dict[str, Any]
 ) -> None:
     following = submitter.start("logs", "long", "--follow", "--address", cluster.dashboard)
@@ -213,11 +213,11 @@ def test_ctrl_c_leaves_the_job_alone_and_stop_ends_it(
     assert stopped.code == 0, stopped.err
     assert stopped.out.startswith("search long has ended: 0 of 8 trials are finished")
     ended = submitter.call("submit", "--follow", "long", "--address", cluster.dashboard, "--json")
-    assert ended.code == 1  # as of `run` that is stopped: trials are left
+    assert ended.code == 1  # like a stopped `run`: trials are left
     assert json.loads(ended.out)["exit_code"] == 1
 
 
-def test_a_job_that_ray_stops_abandons_its_trials_in_good_order(cluster: LocalCluster, submitter: Submitter) -> None:
+def test_a_job_that_ray_stops_writes_its_tables_before_it_ends(cluster: LocalCluster, submitter: Submitter) -> None:
     job = submit_long(submitter, cluster)
     tables = submitter.home / "searches" / "long" / "trials.parquet"
     tables.unlink(missing_ok=True)
@@ -226,14 +226,15 @@ def test_a_job_that_ray_stops_abandons_its_trials_in_good_order(cluster: LocalCl
     assert ended.code == 1
     assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in ended.out
     assert f"job {job['job_id']} ended as STOPPED" in ended.err
-    assert tables.exists()  # which a driver writes last
+    assert tables.exists()  # a driver writes these last
 
 
-@pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")  # Ray, as it opens a web socket
-def test_a_cluster_that_is_lost_is_told_and_the_same_submit_on_a_new_one_goes_on(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings(
+    "ignore:ssl=None is deprecated:DeprecationWarning"
+)  # raised by Ray when it opens a web socket
+def test_a_lost_cluster_is_an_error_and_submit_on_a_new_one_resumes_the_search(
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    monkeypatch.setattr("lkca_search.search.jobs.client._LOST_SECONDS", 4)
     submitter = Submitter(tmp_path_factory.mktemp("lost"))
     with LocalCluster() as cluster:
         first = submit(submitter, cluster, "training.steps=800", "--no-wait", "--json")
@@ -245,8 +246,8 @@ def test_a_cluster_that_is_lost_is_told_and_the_same_submit_on_a_new_one_goes_on
             if trial_lines("".join(written)) and cluster.nodes:
                 cluster.kill_head()
 
-        with pytest.raises(ConnectionError, match="no longer answers"):
-            Cluster(cluster.dashboard).follow(json.loads(first.out)["job_id"], write)
+        with pytest.raises(ConnectionError, match="no longer responds"):
+            JobsClient(cluster.dashboard).follow(json.loads(first.out)["job_id"], write, reconnect_seconds=4)
         finished = {record.trial_id: record for record in submitter.records()}
         assert 0 < len(finished) < 8
         cluster.start_head()
@@ -257,7 +258,7 @@ def test_a_cluster_that_is_lost_is_told_and_the_same_submit_on_a_new_one_goes_on
         assert finished.items() <= records.items()
 
 
-def test_a_cluster_with_a_token_takes_searches_from_who_has_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_cluster_with_a_token_accepts_only_requests_with_that_token(tmp_path_factory: pytest.TempPathFactory) -> None:
     submitter = Submitter(tmp_path_factory.mktemp("token"))
     wrong = submitter.root / "wrong"
     wrong.write_text("0" * 64)
@@ -270,11 +271,11 @@ def test_a_cluster_with_a_token_takes_searches_from_who_has_it(tmp_path_factory:
         ):
             answer = submit(submitter, cluster, **variables)
             assert answer.code == 2, answer.out + answer.err
-            assert "asks for its token" in answer.err
+            assert "requires its token" in answer.err
             assert "RAY_AUTH_TOKEN" in answer.err
             assert "Traceback" not in answer.err
-        given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(cluster.token_path)}
-        answer = submit(submitter, cluster, "search.trials_per_cell=1", **given)
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(cluster.token_path)}
+        answer = submit(submitter, cluster, "search.trials_per_cell=1", **token)
         assert answer.code == 0, answer.out + answer.err
         assert len(submitter.records()) == 4
         assert "5" * 64 not in answer.out + answer.err

@@ -1,4 +1,4 @@
-"""Versions of two sides: which differences matter, and how they are told."""
+"""Differences between the submitter's versions and the cluster's, and the error that lists them."""
 
 import json
 
@@ -10,11 +10,11 @@ from lkca_search.search.jobs.versions import (
     PACKAGES,
     SUBMITTED_WITH,
     check_versions,
-    differences,
+    find_differences,
     installed_versions,
 )
 
-HERE = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.14.1+cu128", "numpy": "2.4.1"}
+INSTALLED = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.14.1+cu128", "numpy": "2.4.1"}
 
 
 @pytest.mark.parametrize(
@@ -31,28 +31,33 @@ HERE = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.14.1+cu128", "numpy": "
         ("numpy", MISSING, True),
     ],
 )
-def test_ray_must_be_equal_and_the_rest_up_to_the_minor_release(package: str, submitted: str, differs: bool) -> None:
-    found = differences({**HERE, package: submitted}, HERE)
-    assert found == ([(package, submitted, HERE[package])] if differs else [])
+def test_ray_must_have_an_equal_version_and_other_packages_an_equal_minor_release(
+    package: str, submitted: str, differs: bool
+) -> None:
+    found = find_differences({**INSTALLED, package: submitted}, INSTALLED)
+    assert found == ([(package, submitted, INSTALLED[package])] if differs else [])
 
 
-def test_what_one_side_lacks_differs() -> None:
-    assert differences({"mlflow": "3.17.2"}, HERE) == [("mlflow", "3.17.2", MISSING)]
+def test_a_package_that_one_side_lacks_is_a_difference() -> None:
+    assert find_differences({"mlflow": "3.17.2"}, INSTALLED) == [("mlflow", "3.17.2", MISSING)]
 
 
-def test_this_environment_agrees_with_itself_and_has_all_that_is_compared() -> None:
-    here = installed_versions()
-    assert here.keys() == {"python", *PACKAGES}
-    assert MISSING not in here.values()
-    check_versions({SUBMITTED_WITH: json.dumps(here)})
+def test_this_environment_has_every_compared_package_and_no_difference_from_itself() -> None:
+    installed = installed_versions()
+    assert installed.keys() == {"python", *PACKAGES}
+    assert MISSING not in installed.values()
+    check_versions({SUBMITTED_WITH: json.dumps(installed)})
     check_versions({})
 
 
-def test_a_difference_is_told_in_a_table_of_what_differs_alone() -> None:
-    here = installed_versions()
+def test_the_error_is_a_table_of_the_differences_alone() -> None:
+    installed = installed_versions()
     with pytest.raises(SearchError) as caught:
-        check_versions({SUBMITTED_WITH: json.dumps({**here, "ray": "2.9.3", "python": "3.99.0"})})
+        check_versions({SUBMITTED_WITH: json.dumps({**installed, "ray": "2.9.3", "python": "3.99.0"})})
     rule, header, *rows = str(caught.value).splitlines()
     assert rule.endswith("nothing was started:")
     assert header.split() == ["submitted", "with", "the", "cluster", "has"]
-    assert [row.split() for row in rows] == [["python", "3.99.0", here["python"]], ["ray", "2.9.3", here["ray"]]]
+    assert [row.split() for row in rows] == [
+        ["python", "3.99.0", installed["python"]],
+        ["ray", "2.9.3", installed["ray"]],
+    ]

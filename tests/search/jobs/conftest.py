@@ -1,4 +1,4 @@
-"""One cluster of two nodes for all tests, a submitter, and one search that it has submitted."""
+"""Cluster of two nodes, shared by all tests; a submitter; and a search that it has submitted."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def submitter(tmp_path_factory: pytest.TempPathFactory) -> Submitter:
 
 @pytest.fixture(scope="session")
 def submitted(cluster: LocalCluster, submitter: Submitter) -> Submitted:
-    """The search `toy`, one trial a cell, sampled by the user's own sampler."""
+    """Submit the search `toy`: one trial per cell, with a sampler from an included file."""
     probe = submitter.root / "probe.json"
     options = ["--address", cluster.dashboard, "--home", str(submitter.home), "--json"]
     options += ["--include", str(submitter.probe), "--env", f"PROBE={probe}"]

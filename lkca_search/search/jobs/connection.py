@@ -1,0 +1,85 @@
+"""Connection to the dashboard of a Ray cluster, with errors that name the cluster."""
+
+import json
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
+
+from lkca_search.errors import SearchError, UserError
+
+_API_ADDRESS = "RAY_API_SERVER_ADDRESS"
+_CONNECT_SECONDS = 10.0
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """Return Ray's client for a cluster.
+
+    Raises SearchError if the address is invalid, nothing responds there, or the cluster requires a token.
+    """
+    _check_address(address)
+    address = address.rstrip("/")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for part in ("modules.job.sdk", "modules.dashboard_sdk"):
+        logging.getLogger(f"ray.dashboard.{part}").setLevel(logging.ERROR)  # these loggers ignore the level of `ray`
+    with name_cluster_in_errors(address), _override_api_address(address):
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        return JobSubmissionClient(address)
+
+
+@contextmanager
+def name_cluster_in_errors(address: str) -> Iterator[None]:
+    """Turn the errors of Ray's client into SearchErrors that name the cluster."""
+    try:
+        yield
+    except UserError:
+        raise
+    except AuthenticationError as error:
+        hint = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on the cluster"
+        reason = str(error).splitlines()[0]
+        raise SearchError(f"the cluster at {address} requires its token ({reason}): {hint}") from error
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise SearchError(f"a request to Ray's Jobs API at {address} failed: {error}") from error
+
+
+def _check_address(address: str) -> None:
+    try:
+        url = urlsplit(address)
+        is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise SearchError(
+            f"address must be the URL of the cluster's dashboard, usually http://HEAD:8265, got {address!r}"
+        )
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/api/version", timeout=_CONNECT_SECONDS) as response:
+            json.load(response)
+    except urllib.error.HTTPError:
+        pass  # a server is running; the error of Ray's client is more precise
+    except OSError as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise SearchError(f"no cluster responds at {address}: {reason}") from error
+    except ValueError as error:
+        raise SearchError(f"the server at {address} is not the dashboard of a Ray cluster") from error
+
+
+@contextmanager
+def _override_api_address(address: str) -> Iterator[None]:
+    """Set RAY_API_SERVER_ADDRESS for a while, since Ray's client prefers it to its argument."""
+    earlier = os.environ.get(_API_ADDRESS)
+    os.environ[_API_ADDRESS] = address
+    try:
+        yield
+    finally:
+        if earlier is None:
+            del os.environ[_API_ADDRESS]
+        else:
+            os.environ[_API_ADDRESS] = earlier

@@ -1,0 +1,76 @@
+"""Live log of a Ray job, written once and in order even if the connection is lost."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.job_submission import JobSubmissionClient
+
+RECONNECT_SECONDS = 120.0
+"""Time during which a lost connection is retried."""
+_SILENCE_SECONDS = 30.0
+"""Silence after which the job's status is checked: a connection may be lost without an error."""
+_RETRY_SECONDS = 1.0
+
+
+def follow_log(
+    client: JobSubmissionClient,
+    job_id: str,
+    write: Callable[[str], None],
+    *,
+    address: str,
+    reconnect_seconds: float = RECONNECT_SECONDS,
+) -> Any:
+    """Write a job's log as it grows, until the job ends; return Ray's final `JobDetails`.
+
+    Raises ConnectionError, which names `address`, if the cluster does not respond for `reconnect_seconds`.
+    """
+    writer = _LogWriter(write)
+    lost_since: float | None = None
+    while True:
+        try:
+            details = client.get_job_info(job_id)
+            # The whole log first: proxies may block the web socket of the stream.
+            writer.write_new(client.get_job_logs(job_id), start=0)
+            lost_since = None
+            if details.status.is_terminal():
+                return details
+            asyncio.run(_stream(client, job_id, writer))
+        except Exception as error:  # Ray, requests and aiohttp have different errors for a lost connection
+            lost_since = lost_since or time.monotonic()
+            if time.monotonic() - lost_since > reconnect_seconds:
+                raise ConnectionError(f"the cluster at {address} no longer responds: {error}") from error
+        time.sleep(_RETRY_SECONDS)
+
+
+async def _stream(client: JobSubmissionClient, job_id: str, writer: "_LogWriter") -> None:
+    """Write a job's log from its first character until the connection or the job ends."""
+    position = 0
+    stream = client.tail_job_logs(job_id)
+    while True:
+        reading = asyncio.ensure_future(anext(stream, None))
+        while not (await asyncio.wait({reading}, timeout=_SILENCE_SECONDS))[0]:
+            details = await asyncio.to_thread(client.get_job_info, job_id)
+            if details.status.is_terminal():
+                return
+        text = reading.result()
+        if text is None:
+            return
+        writer.write_new(text, start=position)
+        position += len(text)
+
+
+class _LogWriter:
+    """Writer of text that arrives in overlapping pieces; writes each character once."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._length = 0
+
+    def write_new(self, piece: str, *, start: int) -> None:
+        """Write the part of a piece that is new; `start` is the position of its first character."""
+        new = piece[max(0, self._length - start) :]
+        if new:
+            self._write(new)
+            self._length += len(new)
