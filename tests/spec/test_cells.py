@@ -304,12 +304,12 @@ def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> 
         ),
         ("search.sampler={name: tpe, gamma: 3}", ("sampler", "gamma"), "must be Callable"),
         ("search.sampler={name: tpe, seed: 3}", ("sampler", "seed"), "is set by the search, got 3"),
-        ("search.sampler={name: tpe, multivariate: false}", ("sampler",), "made from multivariate=False: ``group``"),
-        ("search.sampler={name: random, bias: 3}", ("sampler", "bias"), "got 3; it takes none"),
+        ("search.sampler={name: tpe, multivariate: false}", ("sampler",), "built from multivariate=False: ``group``"),
+        ("search.sampler={name: random, bias: 3}", ("sampler", "bias"), "got 3; its arguments: none"),
         ("search.sampler={name: nsga2, population_size: 1}", ("sampler",), "greater than or equal to 2"),
         ("search.sampler=no.such.Sampler", ("sampler",), "cannot be loaded: ModuleNotFoundError: No module named 'no'"),
         ("search.sampler=json.Nothing", ("sampler",), "cannot be loaded: AttributeError"),
-        ("search.sampler=json.JSONDecoder", ("sampler",), "must be a class made from optuna.samplers.BaseSampler"),
+        ("search.sampler=json.JSONDecoder", ("sampler",), "must be a subclass of optuna.samplers.BaseSampler"),
         ("search.sampler=optuna.samplers.BruteForceSampler", ("sampler",), "cannot suggest: ValueError: FloatDist"),
         ("search.pruner=percentile", ("pruner",), "pruner percentile needs the argument percentile"),
         ("search.pruner=threshold", ("pruner",), "Either lower or upper must be specified"),
@@ -340,7 +340,7 @@ def test_a_sampler_or_pruner_that_cannot_be_made_is_named_where_it_is_written(
 def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
     space: Space, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
 ) -> None:
-    monkeypatch.setattr("lkca_search.search.studies.samplers.find_spec", lambda name: None)
+    monkeypatch.setattr("lkca_search.search.studies.registry.find_spec", lambda name: None)
     (problem,) = design_problems(space(f"search.sampler={sampler}").spec, DIGITS, 10)
     rule = f"sampler {sampler} needs the package {package}, which is not installed: pip install {package}"
     assert problem == Problem(("search", "sampler"), rule)
@@ -349,7 +349,7 @@ def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
 def test_a_grid_too_large_is_refused(space: Space) -> None:
     ranges = [f"parameters.{name}={{int: [1, 999]}}" for name in ("draw", "depth")]
     spec = space("search.sampler=grid", "parameters.learning_rate={value: 0.1}", *ranges).spec
-    assert "at most 100000 points a cell" in next(iter(design_problems(spec, DIGITS, 10))).rule
+    assert "at most 100000 points per cell" in next(iter(design_problems(spec, DIGITS, 10))).rule
 
 
 # Cells that do not differ

@@ -20,7 +20,7 @@ from lkca_search.search.simulation.recorded_curves import CUT_SHORT, RecordedCur
 from lkca_search.search.simulation.simulator import simulate
 from lkca_search.search.state.resume import read_spec
 from lkca_search.search.state.status import best_record
-from lkca_search.search.studies.samplers import named_problems
+from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import Study, open_memory_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
@@ -224,7 +224,7 @@ def _simulated_spec(spec: SearchSpec, pruner: str, sampler: str | None, *, most:
     }
     search = spec.search.model_copy(update=named)
     simulated = spec.model_copy(update={"search": search, "limits": LimitsSection()})
-    if problems := list(named_problems(simulated)):
+    if problems := list(find_sampler_problems(simulated)):
         raise UserError("\n".join(problem.rule for problem in problems))
     return simulated
 

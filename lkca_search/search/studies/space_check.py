@@ -10,7 +10,7 @@ from lkca_search.models.difference import SHAPING, gives_same_model
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.models.registry import resolve
-from lkca_search.search.studies.samplers import named_problems
+from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import suggestion_problems
 from lkca_search.spec.cells import Cell, cells, exists
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
@@ -31,7 +31,7 @@ def design_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> It
     shape the model or decide where another exists, up to 20,000 a cell, or 64 spread over them where widths are to be
     found for `match_parameters`. Where no rule is broken, two cells that give the same model break one.
     """
-    yield from list(named_problems(spec)) or suggestion_problems(spec)
+    yield from list(find_sampler_problems(spec)) or suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
     for cell in cells(spec):

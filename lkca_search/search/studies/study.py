@@ -4,12 +4,9 @@ Nothing else imports Optuna, but for `samplers.py`, which loads classes by their
 """
 
 import logging
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from lkca_search.errors import Problem
 from lkca_search.records.record import State
 from lkca_search.search.state.database import Database
-from lkca_search.search.studies.samplers import description, make_pruner, make_sampler
+from lkca_search.search.studies.grid_sampler import GridSampler
+from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import Cell, cells, exists, points
 from lkca_search.spec.configuration import Scalar
@@ -149,8 +147,8 @@ class Study:
         search, num_reports, noted = self._spec.search, self._spec.training.num_reports, self._study.user_attrs
         versions = [version for version in noted.get("optuna_version", "").split(", ") if version]
         used = {
-            "sampler": description("sampler", search.sampler, num_reports=num_reports),
-            "pruner": description("pruner", search.pruner, num_reports=num_reports),
+            "sampler": describe("sampler", search.sampler, num_reports=num_reports),
+            "pruner": describe("pruner", search.pruner, num_reports=num_reports),
             "optuna_version": ", ".join(dict.fromkeys([*versions, optuna.__version__])),
         }
         for name, value in used.items():
@@ -165,33 +163,6 @@ def suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
     except Exception as error:
         name = spec.search.sampler.name
         yield Problem(("search", "sampler"), f"sampler {name} cannot suggest: {type(error).__name__}: {error}")
-
-
-class GridSampler(BaseSampler):
-    """Every point once, in an order drawn from the seed: a trial's number says which.
-
-    As Optuna's sampler of that name, which takes every combination of values and knows no conditions.
-    """
-
-    def __init__(self, *, points: Sequence[dict[str, Scalar]], seed: int) -> None:
-        self._points = list(points)
-        random.Random(seed).shuffle(self._points)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: each name is sampled by itself."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing: each name is sampled by itself."""
-        return {}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """The name's value at the trial's point; the points begin again after the last."""
-        return self._points[trial.number % len(self._points)][param_name]
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> Scalar:

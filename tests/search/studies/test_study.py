@@ -12,8 +12,10 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import State
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.state.database import Database, find_database
-from lkca_search.search.studies.samplers import KNOWN, named_problems
-from lkca_search.search.studies.study import GridSampler, Study, open_storage
+from lkca_search.search.studies.grid_sampler import GridSampler
+from lkca_search.search.studies.registry import REGISTRY
+from lkca_search.search.studies.sampler_check import find_sampler_problems
+from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.spec.cells import Cell, cells, points
 from lkca_search.spec.components import PRUNERS, SAMPLERS
 from lkca_search.spec.configuration import Scalar
@@ -77,8 +79,8 @@ def told(spec: SearchSpec, ledger: Path, *, count: int, reopened: bool) -> list[
 
 
 def test_every_name_has_a_class_and_every_class_a_name() -> None:
-    assert tuple(KNOWN["sampler"]) == SAMPLERS
-    assert tuple(KNOWN["pruner"]) == PRUNERS
+    assert tuple(REGISTRY["sampler"]) == SAMPLERS
+    assert tuple(REGISTRY["pruner"]) == PRUNERS
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_the_same_seed_suggests_the_same_whether_or_not_the_driver_dies_and_anot
     tmp_path: Path, sampler: Any, num_goals: int
 ) -> None:
     spec = spec_of(sampler, CHOICES if sampler == "grid" else RANGES, num_goals)
-    assert list(named_problems(spec)) == []
+    assert list(find_sampler_problems(spec)) == []
     first = told(spec, tmp_path / "first.db", count=9, reopened=False)
     assert told(spec, tmp_path / "second.db", count=9, reopened=True) == first
     other = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": 1})})
@@ -176,7 +178,7 @@ def test_a_package_of_optunahub_is_loaded_where_there_is_optunahub(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "optunahub", raising=False)
     spec = spec_of(sampler)
-    problems = list(named_problems(spec))
+    problems = list(find_sampler_problems(spec))
     if rule is None:
         assert problems == []
         first = told(spec, tmp_path / "first.db", count=3, reopened=False)
@@ -193,7 +195,7 @@ def test_a_sampler_is_shown_as_it_would_be_called() -> None:
 @pytest.mark.parametrize("pruner", PRUNERS_WRITTEN, ids=str)
 def test_every_pruner_can_be_made_and_judges_reports(tmp_path: Path, pruner: Any) -> None:
     spec = spec_of("random", pruner=pruner)
-    assert list(named_problems(spec)) == []
+    assert list(find_sampler_problems(spec)) == []
     storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
     study = Study(storage, spec, cell)
     pruned = []
