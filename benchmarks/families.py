@@ -24,7 +24,7 @@ from lkca_search.records.record import Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.search_spec import DataSection, TrainingSection
+from lkca_search.spec.sections import DataSection, TrainingSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.images import DataDirs

@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.records.objectives import values
+from lkca_search.records.objectives import trial_values
 from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
@@ -65,11 +65,11 @@ def _searched(results: SearchResults, trials: Sequence[Record]) -> list[str]:
 def _study(results: SearchResults, trials: Sequence[Record], names: Sequence[str]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = results.spec.search
-    study = optuna.create_study(direction=search.goals[0], storage=optuna.storages.InMemoryStorage())
+    study = optuna.create_study(direction=search.directions[0], storage=optuna.storages.InMemoryStorage())
     distributions = {name: _distribution(results.spec.parameters[name]) for name in names}
     for record in trials:
         params = {name: getattr(record.spec.configuration, name) for name in names}
-        value = values(record, search)[0]
+        value = trial_values(record, search)[0]
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
     return study
 

@@ -9,7 +9,7 @@ from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Scalar
-from lkca_search.spec.repeats import DRAW, repeats_of
+from lkca_search.spec.factors import DRAW, repeats_of
 from lkca_search.spec.search_spec import SearchSpec
 
 SIZE_NAMES = ("data_fraction", "images_per_class")

@@ -15,6 +15,7 @@ from rich.text import Text
 from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import METRICS
 
 if TYPE_CHECKING:
     from lkca_search.records.rounds import RoundStatus
@@ -48,9 +49,8 @@ def status_view(status: "SearchStatus") -> RenderableType:
     if status.is_driven and status.seconds_left:
         state += f", about {format_duration(status.seconds_left)} left"
     title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
-    better = "highest" if status.goal == "maximize" else "lowest"
     return Group(
-        Text(f"{title}; best by the {better} {status.metric}"),
+        Text(f"{title}; best by the {METRICS[status.metric].best} {status.metric}"),
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
         *(Text(_round_line(found)) for found in status.rounds),
     )

@@ -48,7 +48,7 @@ class _Tally:
             return
         self.done[record.cell] = self.done.get(record.cell, 0) + 1
         if record.state is State.COMPLETE and record.value is not None:
-            better = max if self.search.goals[0] == "maximize" else min
+            better = max if self.search.signs[0] > 0 else min
             self.best[record.cell] = better(record.value, self.best.get(record.cell, record.value))
 
     def num_finished(self, record: Record) -> str:

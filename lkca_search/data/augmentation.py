@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.search_spec import Augmentation, augment_rule
+from lkca_search.spec.sections import Augmentation, augment_rule
 
 POLICY_GROUP = 4
 """Images of a batch that share one draw of a policy: torchvision applies one draw to all that it is given."""

@@ -14,7 +14,7 @@ from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.search_spec import Augmentation
+from lkca_search.spec.sections import Augmentation
 
 MIN_STD = 1e-3
 """Floor of a channel's standard deviation, so that a channel that never varies is not divided by zero."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.search_spec import DataSection
+from lkca_search.spec.sections import DataSection
 
 Indices = NDArray[np.int64]
 """Positions of images in their split, (n,), ascending."""

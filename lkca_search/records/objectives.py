@@ -1,57 +1,66 @@
-"""The numbers by which a search compares trials: read from records, and set against each other."""
+"""Metric values of trials, read from records; best trials, Pareto front and plateau by these values."""
 
 import math
 from collections.abc import Sequence
 
 from lkca_search.records.record import Record, Result, State, TrialMetadata
-from lkca_search.spec.search_spec import Goal, Metric, SearchSection
+from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.spec.sections import SearchSection
 
 
-def measured(metric: Metric, result: Result, facts: TrialMetadata) -> float:
-    """The value of a metric after a result."""
-    return float(getattr(result if metric in Result.model_fields else facts, metric))
+def measure(metric: MetricName, result: Result, facts: TrialMetadata) -> float:
+    """Return the value of a metric after a result."""
+    return float(getattr(result if METRICS[metric].source == "result" else facts, metric))
 
 
-def values(record: Record, search: SearchSection) -> tuple[float, ...]:
-    """A complete trial's value of each metric; none of any other trial."""
+def trial_value(record: Record, metric: MetricName) -> float | None:
+    """Return a complete trial's value of a metric after its last result; None for any other trial."""
     if record.state is not State.COMPLETE or record.facts is None:
-        return ()
-    return tuple(measured(metric, record.curve[-1], record.facts) for metric in search.metrics)
+        return None
+    return measure(metric, record.curve[-1], record.facts)
+
+
+def trial_values(record: Record, search: SearchSection) -> tuple[float, ...]:
+    """Return a complete trial's value of each metric; an empty tuple for any other trial."""
+    found = [trial_value(record, metric) for metric in search.metrics]
+    return tuple(value for value in found if value is not None)
 
 
 def pareto_front(records: Sequence[Record], search: SearchSection) -> list[Record]:
-    """The complete trials that no other beats in one metric and equals in the rest, best of the first metric first."""
-    signs = [1 if goal == "maximize" else -1 for goal in search.goals]
+    """Return the complete trials that no other trial dominates, best of the leading metric first.
+
+    A trial dominates another if it is better in one metric and at least equal in the others.
+    """
     scores = [
-        (tuple(sign * value for sign, value in zip(signs, found, strict=True)), record)
+        (tuple(sign * value for sign, value in zip(search.signs, found, strict=True)), record)
         for record in records
-        if (found := values(record, search))
+        if (found := trial_values(record, search))
     ]
     scores.sort(key=lambda pair: pair[0], reverse=True)
     front: list[tuple[tuple[float, ...], Record]] = []
     for score, record in scores:
-        # Sorted so, what beats a trial stands before it.
+        # In this order, a trial comes after every trial that dominates it.
         if not any(other != score and all(a >= b for a, b in zip(other, score, strict=True)) for other, _ in front):
             front.append((score, record))
     return [record for _, record in front]
 
 
 class Plateau:
-    """Whether a cell has stopped getting better."""
+    """Detector of a cell that no longer improves."""
 
-    def __init__(self, limit: int | None, goal: Goal) -> None:
+    def __init__(self, limit: int | None, metric: MetricName) -> None:
         self._limit = limit
-        self._sign = 1 if goal == "maximize" else -1
+        self._sign = METRICS[metric].sign
         self._best = -math.inf
         self._since = 0
 
     @property
     def is_reached(self) -> bool:
-        """Whether as many trials as the limit, in a row, were no better than one before them."""
+        """True if the last `limit` complete trials were all no better than an earlier one."""
         return self._limit is not None and self._since >= self._limit
 
     def add(self, value: float) -> None:
-        """Take the value of one more complete trial."""
+        """Count one more complete trial with this value of the metric."""
         better = self._sign * value > self._best
         self._since = 0 if better else self._since + 1
         self._best = max(self._best, self._sign * value)

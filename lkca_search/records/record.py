@@ -14,7 +14,7 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.search_spec import DataSection
+from lkca_search.spec.sections import DataSection
 
 _READERS = 16
 """Files that are read at once."""

@@ -10,7 +10,7 @@ from lkca_search.records.record import Record, State, read_replicates
 from lkca_search.records.trial import Replication
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.search_spec import Goal
+from lkca_search.spec.metrics import Direction
 
 
 class Pick(FrozenModel):
@@ -36,7 +36,7 @@ class Round(FrozenModel):
     opened: float
     """When it was sealed, in seconds since 1970."""
     metric: str
-    goal: Goal
+    goal: Direction
     """The leading metric, by which configurations were picked, and which direction of it is better."""
     repeats: tuple[int, ...] = ()
     """The draws that the search was repeated on, if it was: the best of each repeat is trained on one of `draws`."""

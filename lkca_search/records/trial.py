@@ -7,7 +7,7 @@ from pydantic import Field
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.search_spec import DataSection, TrainingSection
+from lkca_search.spec.sections import DataSection, TrainingSection
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

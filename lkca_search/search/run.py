@@ -28,9 +28,9 @@ from lkca_search.search.state.status import SearchStatus, best_record, search_st
 from lkca_search.search.studies.space_check import data_problems, design_problems
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
-from lkca_search.spec.confirm_section import ConfirmSection
-from lkca_search.spec.repeats import draws_rule, repeats_of, with_draws
-from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.factors import draws_rule, repeats_of
+from lkca_search.spec.search_spec import SearchSpec, with_draws
+from lkca_search.spec.sections import ConfirmSection
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Tracker, Trackers

@@ -1,13 +1,13 @@
 """The cells of a search: the combinations of factor levels that its design is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from lkca_search.spec.configuration import NAMES, Configuration, Scalar
-from lkca_search.spec.domains import Domain, Fixed, FloatRange, holds
+from lkca_search.spec.domains import Domain, Fixed, FloatRange
 from lkca_search.spec.factors import combinations, is_excluded
-from lkca_search.spec.search_spec import SearchSpec, parameter_order
+from lkca_search.spec.search_spec import SearchSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +33,16 @@ def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:
     return tuple(result)
 
 
-def exists(domain: Domain, chosen: Mapping[str, Scalar]) -> bool:
-    """Whether a parameter's condition holds among the values chosen before it."""
-    return holds(domain.when, chosen)
+def grid_points(spec: SearchSpec, cell: Cell, *, limit: int | None = None) -> list[dict[str, Scalar]]:
+    """Return every distinct suggestion for a cell, or the first `limit` of them.
 
-
-def points(spec: SearchSpec, cell: Cell, *, most: int | None = None) -> list[dict[str, Scalar]]:
-    """Every distinct suggestion of a cell, or the first of them; only where no parameter is a range of floats.
-
-    A fixed value is set, not suggested, and stands in none of them.
+    A fixed value is set, not suggested, so no point has it. No parameter may be a range of floats.
     """
 
-    def extend(chosen: dict[str, Scalar], rest: tuple[str, ...]) -> Iterator[dict[str, Scalar]]:
-        if not rest:
-            yield chosen
-            return
-        domain = spec.parameters[rest[0]]
+    def values(_name: str, domain: Domain) -> Iterable[Scalar]:
         assert not isinstance(domain, FloatRange)
-        values = domain.values() if exists(domain, chosen) else ()
-        for value in values:
-            yield from extend({**chosen, rest[0]: value}, rest[1:])
-        if not values:
-            yield from extend(chosen, rest[1:])
+        return domain.values()
 
+    found = islice(spec.space.branch(values, cell.levels), limit)
     suggested = {name for name, domain in spec.parameters.items() if not isinstance(domain, Fixed)}
-    found = islice(extend(dict(cell.levels), parameter_order(spec.parameters)), most)
     return [{name: value for name, value in chosen.items() if name in suggested} for chosen in found]

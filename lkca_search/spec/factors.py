@@ -1,7 +1,7 @@
 """Factors: their levels, where they apply, and which combinations of levels a design is made of."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
+from graphlib import CycleError
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -11,11 +11,14 @@ from lkca_search.errors import Problem
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
 from lkca_search.spec.domains import Condition, Levels, holds
+from lkca_search.spec.space import Space
 
 Design = Literal["crossed", "one_at_a_time"]
 Combination = dict[str, Scalar]
 """Factor name to level, of the factors that apply, in the order of the space file."""
 
+DRAW = "draw"
+"""Factor that repeats a search: every cell is searched once per level, each time on a subset draw of its own."""
 _ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
 _FIRST: Mapping[str, Scalar] = {}
 
@@ -48,12 +51,6 @@ Exclusion = Mapping[
 """Cells that are left out: those where every name has one of its listed levels."""
 
 
-def factor_order(factors: Mapping[str, Factor]) -> tuple[str, ...]:
-    """Names of the factors, each after those its condition names; graphlib.CycleError if there is no order."""
-    graph = {name: [other for other in factor.when if other in factors] for name, factor in factors.items()}
-    return tuple(TopologicalSorter(graph).static_order())
-
-
 def is_excluded(combination: Mapping[str, Scalar], exclude: Sequence[Exclusion]) -> bool:
     """Whether one of the exclusions covers a combination."""
     return any(holds(entry, combination) for entry in exclude)
@@ -68,29 +65,27 @@ def combinations(
     factor, each other level with the rest at base; and each of these with every level of the names that decide the
     subset, since an ablation is made at each size of data.
     """
-    order = factor_order(factors)
     if design == "crossed":
-        return sorted(_crossed(factors, order), key=lambda found: _position(factors, found))
+        crossed = Space(factors).branch(lambda _, factor: factor.levels, {})
+        in_order = (_in_written_order(factors, found) for found in crossed)
+        return sorted(in_order, key=lambda found: _position(factors, found))
     sizes = {name: factor.levels for name, factor in factors.items() if name in SUBSET_NAMES}
     result: list[Combination] = []
     for varied in _one_at_a_time({name: factor for name, factor in factors.items() if name not in sizes}, base):
         for levels in product(*sizes.values()):
-            found = _applying(factors, order, {**varied, **dict(zip(sizes, levels, strict=True))})
+            found = _applying(factors, {**varied, **dict(zip(sizes, levels, strict=True))})
             if found not in result:
                 result.append(found)
     return result
 
 
-def _crossed(factors: Mapping[str, Factor], order: Sequence[str]) -> Iterator[Combination]:
-    found: list[Combination] = [{}]
-    for name in order:
-        factor = factors[name]
-        found = [
-            {**chosen, **level}
-            for chosen in found
-            for level in ([{name: level} for level in factor.levels] if holds(factor.when, chosen) else [{}])
-        ]
-    return ({name: chosen[name] for name in factors if name in chosen} for chosen in found)
+def _in_written_order(factors: Mapping[str, Factor], levels: Combination) -> Combination:
+    return {name: levels[name] for name in factors if name in levels}
+
+
+def _applying(factors: Mapping[str, Factor], levels: Combination) -> Combination:
+    """Return the levels of the factors that apply among these levels."""
+    return _in_written_order(factors, Space(factors).walk(lambda name, _: levels[name], {}))
 
 
 def _position(factors: Mapping[str, Factor], combination: Combination) -> list[int]:
@@ -107,13 +102,23 @@ def _one_at_a_time(factors: Mapping[str, Factor], base: Mapping[str, Scalar]) ->
                 yield {**start, name: level}
 
 
-def _applying(factors: Mapping[str, Factor], order: Sequence[str], levels: Combination) -> Combination:
-    """The levels of those factors that apply among them."""
-    found: Combination = {}
-    for name in order:
-        if holds(factors[name].when, found):
-            found[name] = levels[name]
-    return {name: found[name] for name in factors if name in found}
+def with_repeats(factors: Mapping[str, Factor], repeats: int) -> Mapping[str, Factor]:
+    """The factors of a spec with the one that a number of repeats is short for, unless it is among them."""
+    return factors if repeats < 2 or DRAW in factors else {**factors, DRAW: Factor(levels=tuple(range(repeats)))}
+
+
+def repeats_of(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> tuple[Scalar, ...]:
+    """The draws on which a search is repeated; none where it is made once, or not every cell on every draw."""
+    draw = factors.get(DRAW)
+    is_everywhere = draw is not None and not draw.when and not any(DRAW in entry for entry in exclude)
+    return draw.levels if draw is not None and is_everywhere and len(draw.levels) > 1 else ()
+
+
+def draws_rule(repeats: int, draws: int) -> str | None:
+    """Which rule a number of draws breaks on which a search with so many repeats is to be confirmed."""
+    if repeats in (0, draws):
+        return None
+    return f"each of the {repeats} repeats is confirmed on a draw of its own, so draws must be {repeats}, got {draws}"
 
 
 def factor_problems(
@@ -123,7 +128,7 @@ def factor_problems(
     problems = [*_level_problems(factors), *_base_problems(factors, design, base), *_name_problems(factors, exclude)]
     yield from problems
     try:
-        factor_order(factors)
+        _ = Space(factors).order
     except CycleError as error:
         circle = error.args[1]
         yield Problem(("factors", circle[0], "when"), f"`when` conditions form a circle: {' -> '.join(circle)}")

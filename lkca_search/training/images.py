@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.store import Images, open_images
-from lkca_search.spec.search_spec import DataSection
+from lkca_search.spec.sections import DataSection
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.search_spec import TrainingSection
+from lkca_search.spec.sections import TrainingSection
 
 _FLOOR = 1e-6
 

@@ -8,7 +8,7 @@ from lkca_search.data.check import check_splits
 from lkca_search.data.datasets.download_cache import Progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.records.record import TestResult
-from lkca_search.spec.search_spec import DataSection
+from lkca_search.spec.sections import DataSection
 from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training

@@ -14,7 +14,7 @@ from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, State, TestResult, read_records
 from lkca_search.search.driver.sealing import open_round
 from lkca_search.search.state.resume import read_spec
-from lkca_search.spec.confirm_section import ConfirmSection
+from lkca_search.spec.sections import ConfirmSection
 from tests.support.processes import Command
 from tests.support.records import CELL, make_record, make_search
 

@@ -14,7 +14,7 @@ from lkca_search.data.augmentation import POLICY_GROUP, Augment, cutmix, mixup
 from lkca_search.data.batches import Batches
 from lkca_search.data.store import Images
 from lkca_search.errors import DataError
-from lkca_search.spec.search_spec import Augmentation, DataSection, augment_rule
+from lkca_search.spec.sections import Augmentation, DataSection, augment_rule
 
 NAMES = get_args(Augmentation)
 EVERYTHING = ("crop_reflect", "flip", "trivial_augment", "erase", "cutmix", "mixup")

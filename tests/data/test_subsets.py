@@ -14,7 +14,7 @@ from lkca_search.data.subsets import (
 )
 from lkca_search.errors import DataError
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.search_spec import DataSection
+from lkca_search.spec.sections import DataSection
 
 Labels = NDArray[np.int64]
 SEEDS = st.integers(0, 2**32 - 1)

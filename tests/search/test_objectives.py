@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.objectives import pareto_front, values
+from lkca_search.records.objectives import pareto_front, trial_values
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import open_storage
-from lkca_search.spec.search_spec import SearchSection
+from lkca_search.spec.sections import SearchSection
 from lkca_search.tracking.tracker import Tracker
 from tests.support.search.toy import DIGITS, make_messages, make_spec, train_all
 
@@ -34,9 +34,9 @@ def made(record: Record, number: int, accuracy: float, images: int) -> Record:
 def test_a_complete_trial_has_a_value_for_each_metric_and_no_other_trial_has_one(folder: SearchFolder) -> None:
     record = record_of(folder)
     assert record.facts is not None
-    assert values(record, TWO) == (record.curve[-1].val_accuracy, record.facts.num_train_images)
+    assert trial_values(record, TWO) == (record.curve[-1].val_accuracy, record.facts.num_train_images)
     for state in (State.PRUNED, State.FAIL):
-        assert values(record.model_copy(update={"state": state}), TWO) == ()
+        assert trial_values(record.model_copy(update={"state": state}), TWO) == ()
 
 
 def test_a_study_is_told_every_value(folder: SearchFolder) -> None:
@@ -45,7 +45,7 @@ def test_a_study_is_told_every_value(folder: SearchFolder) -> None:
     for record in read_records(folder):
         study = storage.get_study_id_from_name(record.cell)
         assert storage.get_study_directions(study) == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
-        assert tuple(storage.get_all_trials(study)[record.number].values) == values(record, TWO)
+        assert tuple(storage.get_all_trials(study)[record.number].values) == trial_values(record, TWO)
         assert record.value == record.curve[-1].val_accuracy
 
 

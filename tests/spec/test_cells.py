@@ -11,9 +11,9 @@ from lkca_search.errors import Problem, SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.search.state.resume import commit_space_file, read_spec
 from lkca_search.search.studies.space_check import data_problems, design_problems
-from lkca_search.spec.cells import Cell, cells, exists
+from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import ImageShape
-from lkca_search.spec.domains import Choice, Fixed
+from lkca_search.spec.domains import Choice, Fixed, holds
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 
@@ -161,7 +161,7 @@ def test_counts_are_numbers_in_keys_and_in_conditions(space: Space) -> None:
         "parameters.kernel_size={choice: [3], when: {match_parameters: [250k]}}",
     ).spec
     assert keys(spec)[0] == "family=lkca,data_fraction=0.1,match_parameters=250000"
-    assert [exists(spec.parameters["kernel_size"], cell.levels) for cell in cells(spec)] == [True, False] * 2
+    assert [holds(spec.parameters["kernel_size"].when, cell.levels) for cell in cells(spec)] == [True, False] * 2
 
 
 def test_what_is_excluded_is_not_held_against_a_design(space: Space) -> None:
@@ -171,15 +171,15 @@ def test_what_is_excluded_is_not_held_against_a_design(space: Space) -> None:
     assert list(design_problems(spec, DIGITS, 10)) == []
 
 
-def test_a_parameter_exists_where_every_name_it_waits_for_has_one_of_the_values() -> None:
+def test_a_condition_holds_if_every_name_has_one_of_its_listed_values() -> None:
     anywhere = Fixed(value=1)
     picky = Choice(choice=(3, 5), when={"family": ("lkca", "resnet"), "depth": (2,)})
-    assert exists(anywhere, {})
-    assert exists(picky, {"family": "lkca", "depth": 2})
-    assert exists(picky, {"family": "resnet", "depth": 2, "width": 3})
-    assert not exists(picky, {"family": "vit", "depth": 2})
-    assert not exists(picky, {"family": "lkca", "depth": 3})
-    assert not exists(picky, {"family": "lkca"})
+    assert holds(anywhere.when, {})
+    assert holds(picky.when, {"family": "lkca", "depth": 2})
+    assert holds(picky.when, {"family": "resnet", "depth": 2, "width": 3})
+    assert not holds(picky.when, {"family": "vit", "depth": 2})
+    assert not holds(picky.when, {"family": "lkca", "depth": 3})
+    assert not holds(picky.when, {"family": "lkca"})
 
 
 # Configurations that cannot be trained

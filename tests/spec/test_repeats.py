@@ -7,7 +7,7 @@ import pytest
 from lkca_search.errors import SpaceFileError
 from lkca_search.records.rounds import Round
 from lkca_search.spec.cells import cells
-from lkca_search.spec.repeats import repeats_of
+from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import read_space_file
 

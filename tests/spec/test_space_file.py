@@ -12,19 +12,14 @@ from hypothesis import strategies as st
 from lkca_search.cli.app import main
 from lkca_search.errors import Problem, SpaceFileError, UserError
 from lkca_search.search.studies.study import Study, open_memory_storage
-from lkca_search.spec.cells import cells, exists
+from lkca_search.spec.cells import cells
 from lkca_search.spec.components import ComponentConfig
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
-from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
+from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, holds
 from lkca_search.spec.factors import Design, Factor, combinations, is_excluded
 from lkca_search.spec.resources import ResourcesSection
-from lkca_search.spec.search_spec import (
-    DataSection,
-    SearchSection,
-    SearchSpec,
-    TrainingSection,
-    parameter_order,
-)
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import DataSection, SearchSection, TrainingSection
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 
 VALID = """\
@@ -294,7 +289,12 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
         ["an entry of exclude must leave out a cell, and this one leaves out none"],
     ),
     ("  seed: 7", "  goal: minimize", "17", ["goal of metric val_accuracy must be maximize", "got minimize"]),
-    ("  seed: 7", "  metric: val_loss", "17", ["goal of metric val_loss must be minimize", "got maximize"]),
+    (
+        "  seed: 7",
+        "  metric: val_loss\n  goal: maximize",
+        "17",
+        ["goal of metric val_loss must be minimize", "got maximize"],
+    ),
     ("  steps: 100\n", "", "14", ["exactly one of epochs, steps, samples", "got none"]),
     ("  steps: 100", "  steps: 100\n  epochs: 2", "14", ["exactly one of", "got ['epochs', 'steps']"]),
     ("  gpu: 0.25", "  gpu: 2", "20", ["gpu must be at most 1, since a trial uses one device", "got 2.0"]),
@@ -633,7 +633,7 @@ def test_a_spec_survives_a_space_file(tmp_path_factory: pytest.TempPathFactory, 
 
 @given(specs())
 def test_parameters_come_after_those_they_wait_for(spec: SearchSpec) -> None:
-    order = parameter_order(spec.parameters)
+    order = spec.space.order
     assert sorted(order) == sorted(spec.parameters)
     assert set(order) <= set(NAMES)
     for name, domain in spec.parameters.items():
@@ -652,7 +652,7 @@ def test_what_is_sampled_lies_in_its_domain_and_exists_where_its_condition_holds
         assert chosen.keys() <= {*cell.levels, *spec.parameters}
         assert cell.levels.items() <= chosen.items()
         for name, domain in spec.parameters.items():
-            assert (name in chosen) == exists(domain, chosen)
+            assert (name in chosen) == holds(domain.when, chosen)
             if name in chosen and isinstance(domain, FloatRange):
                 assert domain.bounds[0] <= float(chosen[name]) <= domain.bounds[1]
             elif name in chosen:

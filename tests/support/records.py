@@ -12,7 +12,7 @@ from lkca_search.search.state.lease import hold
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.search_spec import DataSection, TrainingSection
+from lkca_search.spec.sections import DataSection, TrainingSection
 from lkca_search.spec.space_file import read_space_file
 
 SPACE = """\

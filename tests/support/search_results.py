@@ -11,9 +11,10 @@ from lkca_search.records.rounds import Pick, Round
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.repeats import repeats_of
+from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.search_spec import DataSection, SearchSpec, TrainingSection
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import DataSection, TrainingSection
 from tests.support.records import FACTS, make_result
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5)

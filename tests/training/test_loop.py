@@ -19,7 +19,7 @@ from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.search_spec import Augmentation, DataSection, TrainingSection
+from lkca_search.spec.sections import Augmentation, DataSection, TrainingSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import choose_device, configure_torch

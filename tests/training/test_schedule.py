@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.search_spec import TrainingSection
+from lkca_search.spec.sections import TrainingSection
 from lkca_search.training.schedule import Schedule, planned_steps
 
 LENGTHS = st.integers(1, 200)

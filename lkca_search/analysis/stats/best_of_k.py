@@ -12,7 +12,7 @@ from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check
 from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
 from lkca_search.analysis.stats.student import t_quantile
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.search_spec import Goal
+from lkca_search.spec.metrics import Direction
 
 PART = 4
 """An interval needs this many times as many trials as k."""
@@ -31,7 +31,7 @@ def expected_best(
     values: ArrayLike,
     *,
     ks: Sequence[int],
-    goal: Goal = "maximize",
+    goal: Direction = "maximize",
     generator: np.random.Generator,
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,

@@ -10,7 +10,7 @@ from lkca_search.records.record import Record, State
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
-from lkca_search.spec.repeats import DRAW
+from lkca_search.spec.factors import DRAW
 
 
 def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:
@@ -128,7 +128,7 @@ def _search(results: SearchResults) -> str:
     ended = (
         f"{format_count(states[State.COMPLETE])} complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
     )
-    by = join_words([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
+    by = join_words([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.directions, strict=True)])
     pruned = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
     draws = results.repeats
     times = f"{len(draws)} times, on subset draws {join_words([str(draw) for draw in draws])}"

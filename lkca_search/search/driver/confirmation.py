@@ -15,8 +15,8 @@ from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.driver.sealing import open_round
 from lkca_search.search.state.manifests import Manifest, save_manifests, split_seed
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.confirm_section import ConfirmSection
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import ConfirmSection
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 

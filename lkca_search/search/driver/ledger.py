@@ -11,7 +11,7 @@ from datetime import datetime
 from lkca_search.errors import UserError
 from lkca_search.layout import SearchFolder
 from lkca_search.models.registry import resolve
-from lkca_search.records.objectives import values
+from lkca_search.records.objectives import trial_values
 from lkca_search.records.record import Record, State
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.driver.limits import Budget
@@ -113,7 +113,7 @@ class Ledger(TrialQueue):
         return metric, None if live.error else getattr(live.curve[-1], metric)
 
     def _tell(self, record: Record) -> None:
-        self._studies[record.cell].tell(record.number, record.state, values(record, self.spec.search))
+        self._studies[record.cell].tell(record.number, record.state, trial_values(record, self.spec.search))
         self._budget.finish(record.cell, record.state, record.value)
 
     def _recover(self) -> None:

@@ -7,7 +7,8 @@ from lkca_search.paths import write_atomically
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import State
 from lkca_search.spec.cells import cells
-from lkca_search.spec.search_spec import LimitsSection, SearchSpec
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import LimitsSection
 
 
 class Budget:
@@ -19,7 +20,7 @@ class Budget:
         keys = [cell.key for cell in cells(spec)]
         marked = {path.name for path in folder.exhausted.glob("*")}
         self._exhausted = {cell for cell in keys if cell in marked}
-        self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.goals[0]) for cell in keys}
+        self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.metrics[0]) for cell in keys}
         self._num_started = dict.fromkeys(keys, 0)
 
     @property

@@ -7,14 +7,14 @@ from itertools import count, islice
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
-from lkca_search.records.objectives import values
+from lkca_search.records.objectives import trial_values
 from lkca_search.records.record import Record
 from lkca_search.records.rounds import Pick, Round, read_rounds, round_file
 from lkca_search.spec.cells import cells
-from lkca_search.spec.confirm_section import ConfirmSection
 from lkca_search.spec.domains import FloatRange
-from lkca_search.spec.repeats import repeats_of
+from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import ConfirmSection
 
 
 def open_round(
@@ -35,7 +35,7 @@ def open_round(
         number=len(read_rounds(folder)) + 1,
         opened=time.time(),
         metric=spec.search.metrics[0],
-        goal=spec.search.goals[0],
+        goal=spec.search.directions[0],
         repeats=tuple(int(draw) for draw in repeats_of(spec.factors, spec.exclude)),
         draws=tuple(islice(fresh_draws(spec), section.draws)),
         num_seeds=section.seeds,
@@ -63,12 +63,11 @@ def fresh_draws(spec: SearchSpec) -> Iterator[int]:
 
 
 def _picks(cell: str, records: Sequence[Record], spec: SearchSpec, top: int) -> Iterator[Pick]:
-    signs = [-1 if goal == "maximize" else 1 for goal in spec.search.goals]
-    complete = [(found, record) for record in records if (found := values(record, spec.search))]
+    complete = [(found, record) for record in records if (found := trial_values(record, spec.search))]
 
     def order(pair: tuple[tuple[float, ...], Record]) -> tuple[float, ...]:
         """Of equals in the leading metric the one that is ahead in the others, then the one that comes first."""
-        return (*(sign * value for sign, value in zip(signs, pair[0], strict=True)), pair[1].number)
+        return (*(-sign * value for sign, value in zip(spec.search.signs, pair[0], strict=True)), pair[1].number)
 
     for rank, (found, record) in enumerate(sorted(complete, key=order)[:top], start=1):
         yield Pick(

@@ -14,7 +14,8 @@ from lkca_search.search.planning.workload import Workload
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.search_spec import SearchSpec, TrainingSection
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import TrainingSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.evaluation import evaluate

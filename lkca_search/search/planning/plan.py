@@ -17,7 +17,7 @@ from lkca_search.search.studies.space_check import data_problems, design_problem
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import ImageShape
-from lkca_search.spec.repeats import repeats_of
+from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile

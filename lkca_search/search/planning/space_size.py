@@ -2,42 +2,42 @@
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lkca_search.models.difference import SHAPING
 from lkca_search.search.studies.space_check import edge_configurations, spread
-from lkca_search.spec.cells import Cell, exists
+from lkca_search.spec.cells import Cell
 from lkca_search.spec.configuration import Configuration, Scalar
-from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
-from lkca_search.spec.search_spec import SearchSpec, parameter_order
+from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, holds
+from lkca_search.spec.search_spec import SearchSpec
 
 _MOST_CORNERS = 32
 
 
 def count_configurations(spec: SearchSpec, cell: Cell) -> int | None:
     """Return how many configurations a cell has that its sampler tells apart; None if a range of floats is searched."""
-    waited: dict[str, set[Scalar]] = {name: set() for name in spec.parameters}
+    named: dict[str, set[Scalar]] = {name: set() for name in spec.parameters}
     for domain in spec.parameters.values():
-        for other in domain.when.keys() & waited.keys():
-            waited[other].update(domain.when[other])
+        for other in domain.when.keys() & named.keys():
+            named[other].update(domain.when[other])
+    weights = {name: _weights(domain, named[name]) for name, domain in spec.parameters.items()}
+    total: float = 0
+    for chosen in spec.space.branch(lambda name, _: weights[name], cell.levels):
+        total += math.prod(weights[name][value] for name, value in chosen.items() if name in weights)
+        if math.isinf(total):
+            return None
+    return int(total)
 
-    def count(chosen: dict[str, Scalar], rest: tuple[str, ...]) -> float:
-        if not rest:
-            return 1
-        name, domain = rest[0], spec.parameters[rest[0]]
-        if not exists(domain, chosen):
-            return count(chosen, rest[1:])
-        if isinstance(domain, FloatRange):
-            return math.inf
-        # Values that no condition waits for make no difference to the rest: they are counted as one, so many times.
-        values = domain.values() if isinstance(domain, IntRange) else domain.edges()
-        named = [value for value in waited[name] if value in values]
-        alike = len(values) - len(named)
-        counts = [count({**chosen, name: value}, rest[1:]) for value in named]
-        return sum(counts) + (alike * count(chosen, rest[1:]) if alike else 0)
 
-    total = count(dict(cell.levels), parameter_order(spec.parameters))
-    return None if math.isinf(total) else int(total)
+def _weights(domain: Domain, named: set[Scalar]) -> Mapping[Scalar, float]:
+    """Return the values that conditions name, and one that stands for all others, each with its number of values."""
+    if isinstance(domain, FloatRange):
+        return {domain.bounds[0]: math.inf}
+    values = domain.values()
+    weights: dict[Scalar, float] = {value: 1 for value in named if value in values}
+    if others := len(values) - len(weights):
+        weights[next(value for value in values if value not in weights)] = others
+    return weights
 
 
 def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
@@ -60,7 +60,7 @@ def _with_sizes(spec: SearchSpec, corner: Configuration) -> list[Configuration]:
     result = [corner]
     for name in ("data_fraction", "images_per_class"):
         domain = spec.parameters.get(name)
-        if domain is not None and exists(domain, corner.model_dump()):
+        if domain is not None and holds(domain.when, corner.model_dump()):
             edges = [edge for edge in domain.edges() if not isinstance(edge, str)]
             result = [each.model_copy(update={name: edge}) for each in result for edge in {min(edges), max(edges)}]
     return result
@@ -94,13 +94,13 @@ def sampled_configurations(spec: SearchSpec, cell: Cell, count: int) -> list[Con
         random.Random(name).shuffle(quantiles[name])
     draws = []
     for i in range(count):
-        chosen = dict(cell.levels)
-        for name in parameter_order(spec.parameters):
-            domain = spec.parameters[name]
-            if exists(domain, chosen):
-                chosen[name] = _at(domain, quantiles[name][i])
-        draws.append(Configuration.model_validate(chosen))
+        draws.append(_configuration_at({name: quantiles[name][i] for name in quantiles}, spec, cell))
     return draws
+
+
+def _configuration_at(quantiles: Mapping[str, float], spec: SearchSpec, cell: Cell) -> Configuration:
+    chosen = spec.space.walk(lambda name, domain: _at(domain, quantiles[name]), cell.levels)
+    return Configuration.model_validate(chosen)
 
 
 def _at(domain: Domain, quantile: float) -> Scalar:

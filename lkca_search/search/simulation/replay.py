@@ -27,7 +27,8 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import cells
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.configuration import ImageShape, Scalar
-from lkca_search.spec.search_spec import LimitsSection, SearchSpec
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import LimitsSection
 from lkca_search.tracking.tracker import Tracker
 
 ALL = "all cells"
@@ -191,8 +192,7 @@ class _Recorded:
         was = best_record(self.cells[cell], self.spec.search)
         regret = None
         if best is not None and was is not None and best.value is not None and was.value is not None:
-            sign = 1 if self.spec.search.goals[0] == "maximize" else -1
-            regret = sign * (was.value - best.value)
+            regret = self.spec.search.signs[0] * (was.value - best.value)
         num_steps, was_steps = _num_steps(ours), _num_steps(self.cells[cell])
         fates = {record.state for record in ours if was is not None and answers[record.trial_id] is was}
         return CellReplay(

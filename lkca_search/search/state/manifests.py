@@ -13,7 +13,8 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration, Scalar
-from lkca_search.spec.search_spec import DataSection, SearchSpec
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import DataSection
 
 Size = tuple[float | None, int | None, int]
 """data_fraction, images_per_class, draw: what decides how many images a trial trains on, and which."""

@@ -13,6 +13,7 @@ from lkca_search.spec.space_file import SpaceFile
 
 _FREE = (
     *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
+    "search.goal",  # follows from search.metric
     "confirm",  # asked of what the search has found; rounds that were sealed stay as they are
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # where and when, not what
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.objectives import Plateau, pareto_front, values
+from lkca_search.records.objectives import Plateau, pareto_front, trial_values
 from lkca_search.records.record import Record, State, read_all, read_records
 from lkca_search.records.rounds import RoundStatus, round_statuses
 from lkca_search.search.state.lease import LeaseStatus, look
@@ -15,7 +15,9 @@ from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
-from lkca_search.spec.search_spec import SearchSection, SearchSpec
+from lkca_search.spec.metrics import Direction, MetricName
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import SearchSection
 
 
 class CellStatus(FrozenModel):
@@ -66,9 +68,9 @@ class SearchStatus(FrozenModel):
     """Whether a driver is at work."""
     driver: str | None
     """The process and the machine of the driver that is at work."""
-    metric: str
+    metric: MetricName
     """The metric by which trials are compared; of several, the one that leads."""
-    goal: str
+    goal: Direction
     seconds_left: float | None
     """Roughly how long the driver needs; None where that cannot be said yet, or nothing runs."""
     cells: tuple[CellStatus, ...]
@@ -158,7 +160,7 @@ def search_status(folder: SearchFolder, records: Sequence[Record] | None = None)
         is_driven=sight.is_driven,
         driver=sight.holder,
         metric=spec.search.metrics[0],
-        goal=spec.search.goals[0],
+        goal=spec.search.directions[0],
         seconds_left=sum(known) if len(known) == len(timed) else None,
         cells=tuple(timed),
         is_to_be_confirmed=spec.confirm is not None,
@@ -196,7 +198,9 @@ def find_front(folder: SearchFolder, search: SearchSection, *, cell: str | None 
 def front_trials(front: Sequence[Record], search: SearchSection) -> list[FrontTrial]:
     """The trials of a front, with what they are compared by."""
     return [
-        FrontTrial(trial_id=record.trial_id, values=dict(zip(search.metrics, values(record, search), strict=True)))
+        FrontTrial(
+            trial_id=record.trial_id, values=dict(zip(search.metrics, trial_values(record, search), strict=True))
+        )
         for record in front
     ]
 
@@ -260,7 +264,7 @@ def _cell_standing(
 
 
 def _is_at_plateau(records: Sequence[Record], spec: SearchSpec) -> bool:
-    plateau = Plateau(spec.limits.plateau, spec.search.goals[0])
+    plateau = Plateau(spec.limits.plateau, spec.search.metrics[0])
     for record in sorted(records, key=lambda record: record.finished):
         if record.state is State.COMPLETE and record.value is not None:
             plateau.add(record.value)

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lkca_search.errors import Problem, UserError
 from lkca_search.search.studies.registry import DERIVED_ARGUMENTS, REGISTRY, Kind, load
 from lkca_search.search.studies.samplers import make_pruner, make_sampler
-from lkca_search.spec.cells import cells, points
+from lkca_search.spec.cells import cells, grid_points
 from lkca_search.spec.components import PRUNERS, ComponentConfig, name_rule
 from lkca_search.spec.search_spec import SearchSpec
 
@@ -27,7 +27,7 @@ def find_sampler_problems(spec: SearchSpec) -> Iterator[Problem]:
     yield from _find_problems("sampler", spec.search.sampler, ("search", "sampler"), spec.training.num_reports)
     yield from _find_problems("pruner", spec.search.pruner, ("search", "pruner"), spec.training.num_reports)
     if spec.search.sampler.name == "grid":
-        if any(len(points(spec, cell, most=_MAX_GRID_POINTS + 1)) > _MAX_GRID_POINTS for cell in cells(spec)):
+        if any(len(grid_points(spec, cell, limit=_MAX_GRID_POINTS + 1)) > _MAX_GRID_POINTS for cell in cells(spec)):
             rule = (
                 f"sampler grid must have at most {_MAX_GRID_POINTS} points per cell, got more; "
                 "remove choices, narrow the ranges, or use another sampler"

@@ -12,9 +12,10 @@ from lkca_search.models.registry import problems as model_problems
 from lkca_search.models.registry import resolve
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import suggestion_problems
-from lkca_search.spec.cells import Cell, cells, exists
+from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
-from lkca_search.spec.search_spec import SearchSpec, parameter_order
+from lkca_search.spec.domains import Domain
+from lkca_search.spec.search_spec import SearchSpec
 
 T = TypeVar("T")
 _MOST_COMBINATIONS = 20_000
@@ -94,21 +95,12 @@ def spread(items: list[T], count: int) -> list[T]:
 
 
 def _edge_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, Scalar]]:
-    order = parameter_order(spec.parameters)
     combined = {*SHAPING}.union(*(domain.when for domain in spec.parameters.values()))
 
-    def extend(chosen: dict[str, Scalar], rest: tuple[str, ...]) -> Iterator[dict[str, Scalar]]:
-        if not rest:
-            yield chosen
-            return
-        name, domain = rest[0], spec.parameters[rest[0]]
-        values = domain.edges() if exists(domain, chosen) else ()
-        for value in values if name in combined else values[:1]:
-            yield from extend({**chosen, name: value}, rest[1:])
-        if not values:
-            yield from extend(chosen, rest[1:])
+    def edges(name: str, domain: Domain) -> tuple[Scalar, ...]:
+        return domain.edges() if name in combined else domain.edges()[:1]
 
-    return extend(dict(cell.levels), order)
+    return spec.space.branch(edges, cell.levels)
 
 
 def _written_location(spec: SearchSpec, location: tuple[str | int, ...]) -> tuple[str | int, ...]:

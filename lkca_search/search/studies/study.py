@@ -17,10 +17,10 @@ from lkca_search.search.state.database import Database
 from lkca_search.search.studies.grid_sampler import GridSampler
 from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.cells import Cell, cells, exists, points
+from lkca_search.spec.cells import Cell, cells, grid_points
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
-from lkca_search.spec.search_spec import SearchSpec, parameter_order
+from lkca_search.spec.search_spec import SearchSpec
 
 STORAGE_FAULTS = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What is raised where a disk is full or a database away."""
@@ -52,12 +52,12 @@ class Study:
         self._study = optuna.create_study(
             storage=storage,
             study_name=cell.key,
-            directions=list(spec.search.goals),
+            directions=list(spec.search.directions),
             load_if_exists=True,
             sampler=RandomSampler(),
             pruner=make_pruner(spec.search.pruner, num_reports=spec.training.num_reports),
         )
-        self._points = points(spec, cell) if spec.search.sampler.name == "grid" else None
+        self._points = grid_points(spec, cell) if spec.search.sampler.name == "grid" else None
         self._live: dict[int, Trial] = {}
         self._reported: dict[int, set[int]] = {}
         self._num_trials = len(self.trials())
@@ -124,15 +124,14 @@ class Study:
 
     def _suggest(self, trial: Trial) -> dict[str, Scalar]:
         self._live[trial.number] = trial
-        chosen = dict(self._cell.levels)
         _ = trial.relative_params  # what is sampled together, drawn at the first look
-        for name in parameter_order(self._spec.parameters):
-            domain = self._spec.parameters[name]
-            if exists(domain, chosen):
-                # From the name's own seed: the same where the names before it were stored, and drew nothing.
-                self._study.sampler = self._sampler(trial.number, name)
-                chosen[name] = _suggest(trial, name, domain)
-        return chosen
+
+        def choose(name: str, domain: Domain) -> Scalar:
+            # From the name's own seed: the same where the names before it were stored, and drew nothing.
+            self._study.sampler = self._sampler(trial.number, name)
+            return _suggest(trial, name, domain)
+
+        return self._spec.space.walk(choose, self._cell.levels)
 
     def _sampler(self, number: int, name: str | None = None) -> BaseSampler:
         search = self._spec.search

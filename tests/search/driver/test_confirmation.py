@@ -25,8 +25,8 @@ from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.search.driver.sealing import fresh_draws, open_round
 from lkca_search.search.state.manifests import make_manifest, split_seed
 from lkca_search.spec.configuration import ImageShape
-from lkca_search.spec.confirm_section import ConfirmSection
-from lkca_search.spec.search_spec import LimitsSection, SearchSpec
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import ConfirmSection, LimitsSection
 from lkca_search.tracking.tracker import Tracker
 from tests.support.search.toy import make_messages, make_spec, train_all
 

@@ -16,7 +16,7 @@ from lkca_search.search.studies.grid_sampler import GridSampler
 from lkca_search.search.studies.registry import REGISTRY
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import Study, open_storage
-from lkca_search.spec.cells import Cell, cells, points
+from lkca_search.spec.cells import Cell, cells, grid_points
 from lkca_search.spec.components import PRUNERS, SAMPLERS
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.search_spec import SearchSpec
@@ -107,7 +107,7 @@ def test_the_same_seed_suggests_the_same_whether_or_not_the_driver_dies_and_anot
 def test_a_grid_suggests_every_configuration_once(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
     (cell,) = cells(spec)
-    assert len(points(spec, cell)) == 9
+    assert len(grid_points(spec, cell)) == 9
     found = told(spec, tmp_path / "ledger.db", count=9, reopened=True)
     assert len({tuple(sorted(chosen.items())) for chosen in found}) == 9
     assert all(("kernel_init" in chosen) == (chosen["mlp_ratio"] == 2.0) for chosen in found)

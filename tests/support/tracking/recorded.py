@@ -13,7 +13,7 @@ from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.search_spec import DataSection, TrainingSection
+from lkca_search.spec.sections import DataSection, TrainingSection
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.tracker import TrialStart
 
