@@ -1,4 +1,4 @@
-"""`python -m lkca_search`: the command line where the package was shipped to and not installed, as a Ray job's is."""
+"""Entry point of `python -m lkca_search`, for a Ray job, where the package is shipped but not installed."""
 
 import os
 import sys
@@ -8,12 +8,13 @@ from lkca_search.search.jobs.versions import check_versions
 
 
 def main() -> None:
-    """Compare versions with the submitter's, then run the command line; what differs may break its very imports."""
+    """Compare the installed versions with the submitter's, then run the command line."""
     try:
         check_versions(os.environ)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    # Imported only now: other versions may break the imports themselves.
     from lkca_search.cli import app
 
     app.main()

@@ -1,4 +1,4 @@
-"""Commands that look: status, list, best, export, ui."""
+"""Commands that read searches: status, list, best, export, ui."""
 
 import os
 import sys
@@ -10,38 +10,34 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from lkca_search.cli.output import Json, echo_json, echo_rows, show_best, show_front, show_status, status_view
-from lkca_search.cli.submit import AskedAddress, ask_cluster
+from lkca_search.cli.arguments import Json, Name, RemoteAddress
+from lkca_search.cli.output import echo_json, echo_rows, show_best, show_front, show_status, status_view
+from lkca_search.cli.submit import run_on_cluster
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
     from lkca_search.search.state.status import SearchReader
 
-Name = Annotated[str, typer.Argument(help="Name of the search.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    app.command()(status)
-    app.command("list")(list_searches)
-    app.command()(best)
-    app.command()(export)
-    app.command()(ui)
-
 
 def status(
     name: Name,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until the driver ends.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 2.0,
-    address: AskedAddress = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh until the search ends. Ctrl-C stops watching.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between refreshes of --watch.")
+    ] = 2.0,
+    address: RemoteAddress = None,
     json: Json = False,
 ) -> None:
-    """Show how each cell of a search stands, also while it runs; with --watch until its driver ends, or Ctrl-C."""
+    """Show the progress of each cell of a search, running or not."""
     if address is not None:
         if watch:
-            raise UserError("--watch looks at files that this machine has; with --address, `submit --follow` watches")
-        ask_cluster(address, name, "status", name, *(["--json"] if json else []))
+            raise UserError(
+                "--watch and --address cannot be combined; `lkca-search submit --follow NAME` watches a job"
+            )
+        run_on_cluster(address, name, "status", name, *(["--json"] if json else []))
     from lkca_search.search.state.status import SearchReader
 
     reader = SearchReader(Home.from_environment().started_search(name))
@@ -55,7 +51,7 @@ def status(
 
 
 def _watch(reader: "SearchReader", seconds: float, *, json: bool) -> None:
-    """Show how a search stands while a driver is at work: in place in a terminal, else one below the other."""
+    """Show the status until the driver ends: refreshed in place in a terminal, else one status below the other."""
     status = reader.read()
     if not json and sys.stdout.isatty():
         with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
@@ -70,7 +66,7 @@ def _watch(reader: "SearchReader", seconds: float, *, json: bool) -> None:
 
 
 def list_searches(json: Json = False) -> None:
-    """List the searches in LKCA_SEARCH_HOME."""
+    """List all searches in LKCA_SEARCH_HOME and their progress."""
     from lkca_search.search.state.status import search_status
 
     statuses = [search_status(folder) for folder in Home.from_environment().searches()]
@@ -86,17 +82,17 @@ def list_searches(json: Json = False) -> None:
 
 def best(
     name: Name,
-    cell: Annotated[str | None, typer.Option(help="Only this cell, as `status` names it.")] = None,
-    yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file that `rerun` accepts.")] = False,
+    cell: Annotated[str | None, typer.Option(help="Only this cell, named as in `status`. Default: all cells.")] = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file, which `rerun` accepts.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the best trial of a search, or of one of its cells; where several metrics count, the Pareto front."""
+    """Show the best trial of a search or a cell. With several metrics, show the Pareto front."""
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.state.resume import read_spec
     from lkca_search.search.state.status import find_front, front_trials
 
     if yaml and json:
-        raise UserError("--yaml and --json are two formats; give one of them")
+        raise UserError("--yaml and --json cannot be combined; use one of them")
     folder = Home.from_environment().started_search(name)
     search = read_spec(folder).search
     front = find_front(folder, search, cell=cell)
@@ -111,10 +107,16 @@ def best(
 
 def export(
     name: Name,
-    to: Annotated[Path | None, typer.Option(file_okay=False, help="Folder; by default the search's own.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for the tables. Default: the folder of the search.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write Parquet: trials.parquet and, once confirmed, replicates.parquet; curves.parquet has a row a result."""
+    """Write the records as Parquet tables.
+
+    trials.parquet has one row per trial, and curves.parquet one row per evaluation. After a confirmation,
+    replicates.parquet has one row per replicate.
+    """
     from lkca_search.records.record import read_records, read_replicates, write_tables
 
     folder = Home.from_environment().started_search(name)
@@ -127,10 +129,13 @@ def export(
 
 
 def ui(
-    name: Annotated[str | None, typer.Argument(help="Only this search's runs; by default all.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    name: Annotated[str | None, typer.Argument(help="Show only this search. Default: all searches.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Open MLflow over the searches' runs, on 127.0.0.1; Ctrl-C ends it."""
+    """Start MLflow's web page with all runs, on 127.0.0.1. Ctrl-C ends it.
+
+    If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
+    """
     from lkca_search.tracking.mlflow_store import runs_page, tracking_uri
 
     home = Home.from_environment()
@@ -138,11 +143,12 @@ def ui(
         home.started_search(name)
     uri, page = tracking_uri(home), runs_page(home, name)
     if uri.startswith(("http://", "https://")):
-        typer.echo(f"the runs are on a server: {uri.rstrip('/')}/{page}")
+        typer.echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
         return
     typer.echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--artifacts-destination", str(home.mlflow_artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", *command], environment)  # whoever stops us stops the server
+    # The server replaces this process, so that a signal to this process ends the server.
+    os.execve(sys.executable, [sys.executable, "-m", *command], environment)

@@ -1,4 +1,4 @@
-"""Commands on datasets: data list, data prepare, data check."""
+"""Commands for datasets: data list, data prepare, data check."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from lkca_search.cli.output import Json, echo_json, echo_rows
+from lkca_search.cli.arguments import Json
+from lkca_search.cli.output import echo_json, echo_rows
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
@@ -20,21 +21,18 @@ if TYPE_CHECKING:
 
 _DUPLICATES_SHOWN = 20
 
-Dataset = Annotated[str, typer.Argument(help="A name that `data list` shows, parquet:PATH or folder:PATH.")]
-ImageSize = Annotated[int | None, typer.Option(min=1, help="Make every image a square of this many pixels.")]
+Dataset = Annotated[str, typer.Argument(help="A name from `data list`, parquet:PATH or folder:PATH.")]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Resize images to squares of this many pixels. Default: no resizing."),
+]
+
+app = typer.Typer(no_args_is_help=True, help="List, prepare and check datasets.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    data = typer.Typer(no_args_is_help=True, help="List, prepare and check datasets.")
-    data.command("list")(list_datasets)
-    data.command()(prepare)
-    data.command()(check)
-    app.add_typer(data, name="data")
-
-
+@app.command("list")
 def list_datasets(json: Json = False) -> None:
-    """List the datasets that have a name, and what of them is here."""
+    """List the named datasets, the files found and the splits prepared on this machine."""
     from lkca_search.data.listing import list_datasets
 
     found = list_datasets(cache=_cache(), data_dir=data_dir())
@@ -55,8 +53,9 @@ def list_datasets(json: Json = False) -> None:
     echo_rows(("dataset", "classes", "train", "test", "pixels", "found", "prepared", "cite"), rows)
 
 
+@app.command()
 def prepare(dataset: Dataset, image_size: ImageSize = None, json: Json = False) -> None:
-    """Decode both splits once, downloading official files that are not here."""
+    """Download a dataset if needed and decode both splits. Later runs reuse the decoded copy."""
     from lkca_search.data.store import SPLITS, find_stored, open_images
 
     cache, folder = _cache(), data_dir()
@@ -68,8 +67,12 @@ def prepare(dataset: Dataset, image_size: ImageSize = None, json: Json = False) 
     echo_json(found) if json else _show_splits(found)
 
 
+@app.command()
 def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) -> None:
-    """Look through both splits for what is wrong: exit code 0 if nothing is, warnings aside, else 1."""
+    """Check the content, counts, classes and duplicates of both splits.
+
+    Exit code 1 if there is an error. Duplicates and other warnings do not count.
+    """
     from lkca_search.data.check import check_dataset
 
     with download_bars(quiet=json) as progress:
@@ -80,21 +83,21 @@ def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) ->
 
 
 def data_dir() -> Path | None:
-    """The folder of datasets by name: LKCA_DATA_DIR, as an absolute path."""
+    """Return the absolute path of LKCA_DATA_DIR, the folder of datasets by name; None if it is not set."""
     folder = os.environ.get("LKCA_DATA_DIR")
     return Path(folder).absolute() if folder else None
 
 
 @contextmanager
 def download_bars(*, quiet: bool) -> "Iterator[DownloadProgress]":
-    """What a download is told of, shown on standard error as a bar a file; nothing if `quiet`."""
+    """Yield a callback that shows downloads on standard error, one bar per file. With `quiet`, it shows nothing."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
     bars: dict[str, TaskID] = {}
 
     def show(file: str, received: int, total: int | None) -> None:
         if file not in bars:
-            progress.start()  # only now, since without a bar it would leave an empty line
+            progress.start()  # a display without a bar would leave an empty line
             bars[file] = progress.add_task(file)
         progress.update(bars[file], completed=received, total=total)
 
@@ -124,7 +127,7 @@ def _show_splits(splits: "list[StoredSplit] | tuple[StoredSplit, ...]") -> None:
         )
         for split in splits
     ]
-    echo_rows(("split", "images", "classes", "a class", "shape", "mean", "std", "gray to RGB", "sha256"), rows)
+    echo_rows(("split", "images", "classes", "images per class", "shape", "mean", "std", "gray to RGB", "sha256"), rows)
 
 
 def _show_check(found: "Check") -> None:
@@ -136,17 +139,17 @@ def _show_check(found: "Check") -> None:
             f"{position.split} row {position.row} ({position.class_name})"
             for position in (duplicate.image, duplicate.first)
         )
-        typer.echo(f"warning: {image} has the pixels of {first}")
+        typer.echo(f"warning: {image} has the same pixels as {first}")
     if (more := len(found.duplicates) - _DUPLICATES_SHOWN) > 0:
-        typer.echo(f"warning: {more} more duplicates; --json names all")
+        typer.echo(f"warning: {more} more duplicates; use --json to list all")
     for problem in found.problems:
-        typer.echo(f"wrong: {problem}", err=True)
+        typer.echo(f"error: {problem}", err=True)
     if not found.problems:
-        typer.echo(f"{found.dataset} is fine")
+        typer.echo(f"{found.dataset}: no errors")
 
 
-def _range(least: int, most: int) -> str:
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _number(count: int | None) -> str:

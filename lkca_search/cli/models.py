@@ -1,31 +1,30 @@
-"""The command on models: models."""
+"""The command `models`: model families, presets and their costs."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.output import Json, echo_json, echo_rows
+from lkca_search.cli.arguments import Json
+from lkca_search.cli.output import echo_json, echo_rows
 from lkca_search.spec.configuration import ImageShape, Scalar
 
 if TYPE_CHECKING:
     from lkca_search.models.listing import ListedModel
 
 
-def register(app: typer.Typer) -> None:
-    """Add this file's command."""
-    app.command()(models)
-
-
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="A family, a preset or timm:NAME; by default all but timm's.")
+        str | None, typer.Argument(help="A family, a preset or timm:NAME. Default: list all families and presets.")
     ] = None,
-    size: Annotated[int, typer.Option(min=1, help="Height and width of the images in pixels.")] = 32,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
-    classes: Annotated[int, typer.Option(min=2, help="Classes to tell apart.")] = 10,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the images, in pixels.")] = 32,
+    channels: Annotated[int, typer.Option(min=1, help="Number of image channels.")] = 3,
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     json: Json = False,
 ) -> None:
-    """List families and presets, or describe one: the names it takes, their defaults, and what it costs."""
+    """List the model families and presets, or describe one.
+
+    Costs (parameters and FLOPs) are given for images of the size in the options.
+    """
     from lkca_search.models.listing import describe_model, list_models
 
     shape = ImageShape(size, size, channels)
@@ -41,13 +40,13 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
     from lkca_search.models.registry import PRESETS
 
     costs = ("M parameters", "M FLOPs")
-    typer.echo(f"as built by default for {_images(shape, num_classes)}\n")
+    typer.echo(f"with default hyperparameters, for {_images(shape, num_classes)}\n")
     families = [
         (model.name, *_costs(model), model.label, " ".join(taken.name for taken in model.names))
         for model in listed
         if model.name not in PRESETS
     ]
-    echo_rows(("family", *costs, "what it is", "names it takes"), families)
+    echo_rows(("family", *costs, "description", "hyperparameters"), families)
     presets = [
         (
             model.name,
@@ -59,12 +58,12 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
         if model.name in PRESETS
     ]
     typer.echo()
-    echo_rows(("preset", *costs, "what it is", "values it fixes"), presets)
-    typer.echo("\ntimm:NAME takes any model of timm that can classify such images: timm:resnet18")
+    echo_rows(("preset", *costs, "description", "fixed values"), presets)
+    typer.echo("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18")
     typer.echo(_common())
     for model in listed:
         if model.problem is not None:
-            typer.echo(f"{model.name} does not fit such images: {model.problem}")
+            typer.echo(f"{model.name} does not fit these images: {model.problem}")
 
 
 def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
@@ -75,13 +74,13 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
         (taken.name, _text(taken.default) + (", fixed" if taken.fixed else ""), taken.meaning) for taken in model.names
     ]
     if rows:
-        echo_rows(("name", "default", "what it is"), rows)
+        echo_rows(("hyperparameter", "default", "meaning"), rows)
         typer.echo()
     if model.cost is not None:
         costs = (
             ("parameters", f"{model.cost.num_parameters:,}"),
-            ("FLOPs an image", f"{model.cost.flops:,}"),
-            (f"bytes of activations at batch {BATCH_SIZE}", f"{model.cost.activation_bytes:,}"),
+            ("FLOPs per image", f"{model.cost.flops:,}"),
+            (f"bytes of activations at batch size {BATCH_SIZE}", f"{model.cost.activation_bytes:,}"),
         )
         echo_rows(("cost", f"for {_images(shape, num_classes)}"), costs)
     typer.echo(f"\n{_common()}")
@@ -90,7 +89,7 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
 def _common() -> str:
     from lkca_search.models.listing import COMMON_NAMES
 
-    return f"every model takes {' '.join(COMMON_NAMES)}"
+    return f"hyperparameters of every model: {' '.join(COMMON_NAMES)}"
 
 
 def _images(shape: ImageShape, num_classes: int) -> str:
@@ -98,12 +97,12 @@ def _images(shape: ImageShape, num_classes: int) -> str:
 
 
 def _costs(model: "ListedModel") -> tuple[str, str]:
-    """Millions of parameters and of FLOPs."""
+    """Return the parameters and FLOPs of a model, each in millions; empty strings if it has no cost."""
     if model.cost is None:
         return "", ""
     return f"{model.cost.num_parameters / 1e6:,.2f}", f"{model.cost.flops / 1e6:,.1f}"
 
 
 def _text(value: Scalar | None) -> str:
-    """A value as a space file has it."""
+    """Format a value as in a space file."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

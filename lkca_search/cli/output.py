@@ -1,10 +1,10 @@
-"""What the command line prints: tables and JSON."""
+"""Output of the commands: tables and JSON."""
 
 import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import typer
@@ -21,27 +21,25 @@ if TYPE_CHECKING:
     from lkca_search.records.rounds import RoundStatus
     from lkca_search.search.state.status import CellStatus, FrontTrial, SearchStatus
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-
 
 def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> None:
-    """Print a value, or several, as JSON."""
+    """Print one value or a list of values as JSON."""
     plain = [item.model_dump(mode="json") if isinstance(item, FrozenModel) else item for item in _as_list(value)]
     typer.echo(json.dumps(plain[0] if isinstance(value, FrozenModel) else plain, indent=1))
 
 
 def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; nothing is cut off, and outside a terminal a row is a line."""
+    """Print a table without truncation. Outside a terminal, each row is one line."""
     _print(_table([Column(name, overflow="fold") for name in header], rows))
 
 
 def show_status(status: "SearchStatus") -> None:
-    """Print a search's table of cells."""
+    """Print the status table of a search."""
     _print(status_view(status))
 
 
 def status_view(status: "SearchStatus") -> RenderableType:
-    """A search's table of cells. A column that would be empty in every cell is left out, so that the rest fits."""
+    """Return the status of a search as a table with one row per cell. Empty columns are left out to save width."""
     rows = [_cell_row(cell) for cell in status.cells]
     shown = [i for i in range(len(_COLUMNS)) if i < 3 or any(row[i] for row in rows)]
     columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
@@ -57,16 +55,16 @@ def status_view(status: "SearchStatus") -> RenderableType:
 
 
 def _round_line(found: "RoundStatus") -> str:
-    """How far a round of confirmation has come."""
+    """Return the progress of a confirmation round as one line."""
     done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
     failed = f", {found.failed} failed" if found.failed else ""
-    frozen = f"{pluralize(found.num_picks, 'configuration')} frozen from {pluralize(found.num_trials, 'trial')}"
-    since = f"; {pluralize(found.num_trials_since, 'trial')} since: --new-round freezes anew"
+    frozen = f"{pluralize(found.num_picks, 'configuration')} selected from {pluralize(found.num_trials, 'trial')}"
+    since = f"; {pluralize(found.num_trials_since, 'trial')} finished since then: --new-round selects again"
     return f"confirmation, round {found.number}: {done}{failed}; {frozen}{since if found.num_trials_since else ''}"
 
 
 _COLUMNS = (
-    *("cell", "images", "done", "running", "cut", "pruned", "failed", "best", "trial"),
+    *("cell", "images", "done", "running", "interrupted", "pruned", "failed", "best", "trial"),
     *("steps", "samples", "time", "left"),
 )
 
@@ -88,19 +86,20 @@ def _cell_row(cell: "CellStatus") -> tuple[str, ...]:
 
 
 def _steps(cell: "CellStatus") -> str:
-    """Steps spent, and where trials ended early, those that were planned."""
+    """Return the optimizer steps of the finished trials; if some ended early, also the planned steps."""
     spent, planned = format_compact(cell.steps), format_compact(cell.planned_steps)
     return "" if not cell.planned_steps else spent if spent == planned else f"{spent}/{planned}"
 
 
-def show_what_next(status: "SearchStatus") -> None:
-    """Print what to type once `run` has ended."""
+def show_next_steps(status: "SearchStatus") -> None:
+    """Print the commands that are useful after `run` or `confirm`."""
     replicates_left = status.rounds[-1].num_left if status.rounds else 0
     for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
         if left:
-            typer.echo(f"\n{pluralize(left, noun)} left: the same command continues")
+            typer.echo(f"\n{pluralize(left, noun)} left. Repeat the command to resume.")
     server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    is_server = server.scheme in ("http", "https")  # whoever reads this may have another environment: a job's log
+    # Print a server's address: the reader of a job's log may not have the variable set.
+    is_server = server.scheme in ("http", "https")
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
     typer.echo(f"\nbrowse   {browse}")
     typer.echo(f"best     lkca-search best {status.name}\nrerun    lkca-search rerun {status.name}")
@@ -109,14 +108,14 @@ def show_what_next(status: "SearchStatus") -> None:
 
 
 def show_front(front: Sequence["FrontTrial"], search: str) -> None:
-    """Print the trials of a Pareto front, a row each, and how to train one again."""
+    """Print a Pareto front, one row per trial, and the command that trains the first one again."""
     metrics = list(front[0].values)
     echo_rows(("trial", *metrics), [(trial.trial_id, *map(_number, trial.values.values())) for trial in front])
     typer.echo(f"\nrerun    lkca-search rerun {search} --trial {front[0].trial_id}")
 
 
 def show_best(record: Record) -> None:
-    """Print a trial: its value, its configuration, and how to train it again."""
+    """Print the value and configuration of a trial, and the command that trains it again."""
     typer.echo(f"{record.trial_id}: {record.metric} {record.value}")
     rows = [(name, str(value)) for name, value in record.spec.configuration.model_dump(exclude_none=True).items()]
     if record.facts:
@@ -124,14 +123,14 @@ def show_best(record: Record) -> None:
             ("model", record.facts.model),
             ("train images", str(record.facts.num_train_images)),
             ("parameters", format_compact(record.facts.num_parameters)),
-            ("FLOPs an image", format_compact(record.facts.flops)),
+            ("FLOPs per image", format_compact(record.facts.flops)),
         ]
     echo_rows(("name", "value"), rows)
     typer.echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
 
 
 def show_result(result: Result) -> None:
-    """Print one result of a training in a line."""
+    """Print one evaluation of a trial as one line."""
     typer.echo(
         f"step {result.step:>6}  epoch {result.epoch:7.2f}  train_loss {result.train_loss:.4f}  "
         f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}  {result.seconds:.1f} s"
@@ -139,7 +138,7 @@ def show_result(result: Result) -> None:
 
 
 def _number(value: float) -> str:
-    """A whole number in full, another one in four decimals."""
+    """Format an integer above 1 in full, and any other number with four decimals."""
     return str(int(value)) if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
 
 

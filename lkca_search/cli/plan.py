@@ -1,14 +1,14 @@
-"""The command that starts nothing: plan."""
+"""The command `plan`: size, cost and duration of a search."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lkca_search.cli.arguments import Json, Overrides, Space
 from lkca_search.cli.data import data_dir, download_bars
-from lkca_search.cli.output import Json, echo_json, echo_rows
+from lkca_search.cli.output import echo_json, echo_rows
 from lkca_search.layout import Home
-from lkca_search.report.values.numbers import format_compact
+from lkca_search.report.values.numbers import format_compact, pluralize
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from lkca_search.search.planning.plan import Plan, PlannedCell
 
 
-def register(app: typer.Typer) -> None:
-    """Add this file's command."""
-    app.command()(plan)
-
-
 def plan(
-    space: Annotated[Path, typer.Argument(help="Space file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, or ~key.sub to leave it out.")] = None,
-    num_cpus: Annotated[int | None, typer.Option(min=1, help="Cores; by default this machine's.")] = None,
-    num_gpus: Annotated[int | None, typer.Option(min=0, help="GPUs; by default one if this machine has any.")] = None,
-    pilot: Annotated[bool, typer.Option("--pilot", help="Time a few configurations, for a minute.")] = False,
-    max_hours: Annotated[float | None, typer.Option(min=0, help="Exit code 1 if it would take longer.")] = None,
+    space: Space,
+    overrides: Overrides = None,
+    num_cpus: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPU cores to plan for. Default: all cores of this machine.")
+    ] = None,
+    num_gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Number of GPUs to plan for. Default: 1 if trials use a GPU and this machine has one, else 0."
+        ),
+    ] = None,
+    pilot: Annotated[
+        bool,
+        typer.Option(
+            "--pilot", help="Time a few configurations on this machine (about a minute). Default: estimate from FLOPs."
+        ),
+    ] = False,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0, help="Exit with code 1 if the search would take longer. Default: no limit.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Say what `run` would train, what that takes and how long; nothing is started."""
+    """Show the trials of a search, their cost and the duration. Nothing is trained."""
     space_file = read_space_file(space, overrides or ())
     from lkca_search.search.planning.plan import make_plan
     from lkca_search.training.images import DataDirs, open_train_images
@@ -44,37 +53,39 @@ def plan(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         pilot=pilot,
-        on_measured=_say_nothing if json else _say_measured,
+        on_measured=_ignore_timing if json else _print_timing,
     )
     echo_json(made) if json else _show(made)
     if max_hours is not None and made.hours > max_hours:
-        typer.echo(f"too long: {_duration(made.hours * 3600)} ({made.basis}), --max-hours {max_hours:g}", err=True)
+        typer.echo(
+            f"too long: {_duration(made.hours * 3600)} ({made.basis}) exceeds --max-hours {max_hours:g}", err=True
+        )
         raise typer.Exit(1)
 
 
-def _say_nothing(done: int, of: int) -> None:
+def _ignore_timing(done: int, of: int) -> None:
     pass
 
 
-def _say_measured(done: int, of: int) -> None:
+def _print_timing(done: int, of: int) -> None:
     typer.echo(f"timed {done} of {of} configurations", err=True)
 
 
 def _show(made: "Plan") -> None:
     height, width, channels = made.shape
     typer.echo(f"{made.dataset}: {height}x{width}x{channels} images of {made.num_classes} classes\n")
-    header = ("cell", "images", "trials", "configurations", "steps", "parameters", "FLOPs", "MB a trial", "s a trial")
-    echo_rows((*header, "hours"), [_row(cell) for cell in made.cells])
+    header = ("cell", "images", "trials", "configurations", "steps", "parameters", "FLOPs")
+    echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in made.cells])
     for cell in made.cells:
         if cell.num_trials < cell.budget:
-            repeats = "repeats are not trained again"
-            typer.echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {repeats}")
+            rule = "a configuration is trained only once"
+            typer.echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
     typer.echo()
     disk = made.disk
-    slots = f"{made.num_slots} at once on {made.num_cpus} cores and {made.num_gpus} GPUs"
+    slots = f"{pluralize(made.num_slots, 'trial')} at a time on {made.num_cpus} cores and {made.num_gpus} GPUs"
     rows = [
         ("trials", f"{made.num_trials:,}"),
-        *([("replicates that confirm", f"{made.num_replicates:,}")] if made.num_replicates else []),
+        *([("replicates (confirmation)", f"{made.num_replicates:,}")] if made.num_replicates else []),
         ("training images seen", f"{made.samples:,}"),
         ("FLOPs", f"{made.total_flops / 1e15:,.3f} P"),
         (
@@ -84,7 +95,7 @@ def _show(made: "Plan") -> None:
         ("memory", f"{_bytes(made.num_slots * max(cell.memory_bytes[1] for cell in made.cells))} at most, {slots}"),
         ("time", f"{_duration(made.hours * 3600)} ({made.basis}), {slots}"),
     ]
-    echo_rows(("in all", ""), rows)
+    echo_rows(("total", ""), rows)
     if made.pilot is not None:
         _show_pilot(made.pilot)
     typer.echo()
@@ -109,16 +120,16 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
 
 def _show_pilot(pilot: "CalibrationRun") -> None:
     typer.echo(f"\ntimed on {pilot.device} in {pilot.seconds:.0f} s")
-    header = ("family", "parameters", "FLOPs", "batch", "steps", "ms a step", "ms an evaluated image", "")
-    rows = [_measured(measured, "fitted") for measured in pilot.fitted]
+    header = ("family", "parameters", "FLOPs", "batch", "steps", "ms per step", "ms per evaluated image", "")
+    rows = [_timing_row(measured, "fitted") for measured in pilot.fitted]
     if pilot.held_out is not None:
-        rows.append(_measured(pilot.held_out.measured, "held out"))
+        rows.append(_timing_row(pilot.held_out.measured, "held out"))
     echo_rows(header, rows)
     if pilot.held_out is not None:
-        typer.echo(_error(pilot.held_out))
+        typer.echo(_prediction_error(pilot.held_out))
 
 
-def _measured(measured: "Measured", role: str) -> tuple[str, ...]:
+def _timing_row(measured: "Measured", role: str) -> tuple[str, ...]:
     return (
         measured.family,
         format_compact(measured.num_parameters),
@@ -131,10 +142,10 @@ def _measured(measured: "Measured", role: str) -> tuple[str, ...]:
     )
 
 
-def _error(held_out: "HeldOut") -> str:
+def _prediction_error(held_out: "HeldOut") -> str:
     predicted, measured = held_out.predicted_trial_seconds, held_out.measured_trial_seconds
-    seconds = f"predicted {predicted:,.1f} s, {measured:,.1f} s at what was measured"
-    return f"a trial of the one held out: {seconds}, error {held_out.error:+.0%}"
+    seconds = f"predicted {predicted:,.1f} s, measured {measured:,.1f} s"
+    return f"held-out configuration, seconds per trial: {seconds}, error {held_out.error:+.0%}"
 
 
 def _range(low: str, high: str) -> str:

@@ -1,4 +1,4 @@
-"""How a search is shown while it runs: a live table in a terminal, else a line a finished trial."""
+"""Progress display of a running search: a live table in a terminal, else one line per finished trial."""
 
 import sys
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ from lkca_search.tracking.tracker import Tracker, TrialStart
 
 @contextmanager
 def progress(spec: SearchSpec, folder: SearchFolder, *, quiet: bool) -> Iterator[Tracker]:
-    """A tracker that shows a search from where it stands now; one that shows nothing if `quiet`."""
+    """Yield a tracker that displays progress, counted from the records on disk. With `quiet`, it displays nothing."""
     if quiet:
         yield Tracker()
     elif sys.stdout.isatty():
         with Live(refresh_per_second=4, transient=True) as live:
-            yield _LiveTable(_Tally(spec, folder), live)
+            yield _LiveTable(_ProgressCounts(spec, folder), live)
     else:
-        yield _Lines(_Tally(spec, folder))
+        yield _LinePerTrial(_ProgressCounts(spec, folder))
 
 
-class _Tally:
-    """Counts what is finished, and remembers the best of each cell."""
+class _ProgressCounts:
+    """Number of finished trials and best value of each cell."""
 
     def __init__(self, spec: SearchSpec, folder: SearchFolder) -> None:
         self.name = folder.name
@@ -51,35 +51,35 @@ class _Tally:
             better = max if self.search.signs[0] > 0 else min
             self.best[record.cell] = better(record.value, self.best.get(record.cell, record.value))
 
-    def num_finished(self, record: Record) -> str:
-        """How many of its kind are finished."""
+    def label(self, record: Record) -> str:
+        """Return the count that labels the line of a finished trial or replicate."""
         return self.finished_of_planned() if record.replicate is None else f"replicate {self.num_replicates}"
 
     def finished_of_planned(self) -> str:
         return f"{sum(self.done.values())}/{len(self.done) * self.search.trials_per_cell}"
 
 
-class _Lines(Tracker):
-    """A line a finished trial."""
+class _LinePerTrial(Tracker):
+    """Tracker that prints one line per finished trial."""
 
-    def __init__(self, tally: _Tally) -> None:
-        self._tally = tally
+    def __init__(self, counts: _ProgressCounts) -> None:
+        self._counts = counts
 
     def trial_finished(self, record: Record) -> None:
-        self._tally.add(record)
+        self._counts.add(record)
         value = "" if record.value is None else f"{record.metric} {record.value:.4f}"
         seconds = f"{record.curve[-1].seconds:.1f} s" if record.curve else ""
-        line = f"[{self._tally.num_finished(record)}] {record.trial_id:<40} {record.state:<8} {value}  {seconds}"
+        line = f"[{self._counts.label(record)}] {record.trial_id:<40} {record.state:<8} {value}  {seconds}"
         typer.echo(line.rstrip())
         if record.error:
             typer.echo(f"  {record.error.strip().splitlines()[-1]}")
 
 
 class _LiveTable(Tracker):
-    """A row a cell, and a row a running trial."""
+    """Tracker that shows a table with one row per cell and one per running trial."""
 
-    def __init__(self, tally: _Tally, live: Live) -> None:
-        self._tally = tally
+    def __init__(self, counts: _ProgressCounts, live: Live) -> None:
+        self._counts = counts
         self._live = live
         self._running: dict[str, Result | None] = {}
         self._refresh()
@@ -93,20 +93,20 @@ class _LiveTable(Tracker):
         self._refresh()
 
     def trial_finished(self, record: Record) -> None:
-        self._tally.add(record)
+        self._counts.add(record)
         self._running.pop(record.trial_id, None)
         self._refresh()
 
     def _refresh(self) -> None:
-        tally, metric = self._tally, self._tally.search.metrics[0]
-        title = f"{tally.name}: {tally.finished_of_planned()} trials finished"
-        names = ("cell, and trials that run", "now", metric)
+        counts, metric = self._counts, self._counts.search.metrics[0]
+        title = f"{counts.name}: {counts.finished_of_planned()} trials finished"
+        names = ("cell / running trial", "progress", metric)
         table = Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left", box=None)
-        for cell, done in tally.done.items():
-            best = f"{tally.best[cell]:.4f} best" if cell in tally.best else ""
-            table.add_row(cell, f"{done}/{tally.search.trials_per_cell}", best)
-        if self._tally.num_replicates:
-            table.add_row("replicates", str(self._tally.num_replicates), "")
+        for cell, done in counts.done.items():
+            best = f"{counts.best[cell]:.4f} best" if cell in counts.best else ""
+            table.add_row(cell, f"{done}/{counts.search.trials_per_cell}", best)
+        if self._counts.num_replicates:
+            table.add_row("replicates", str(self._counts.num_replicates), "")
         for trial_id, result in self._running.items():
             now = f"step {result.step}" if result else "starting"
             table.add_row(f"  {trial_id}", now, f"{getattr(result, metric):.4f}" if result else "", style="dim")

@@ -1,4 +1,4 @@
-"""Commands that answer: report, compare."""
+"""Commands that evaluate confirmed searches: report, compare."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.output import Json, echo_rows
+from lkca_search.cli.arguments import Json, Name
+from lkca_search.cli.output import echo_rows
 from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 
@@ -17,26 +18,24 @@ if TYPE_CHECKING:
     from lkca_search.report.values.report import Report
 
 
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    app.command()(report)
-    app.command()(compare)
-
-
 def report(
-    name: Annotated[str, typer.Argument(help="Name of the search.")],
+    name: Name,
     to: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder; by default report/ in the search's.")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the report. Default: report/ in the folder of the search."),
     ] = None,
     round_number: Annotated[
-        int | None, typer.Option("--round", min=1, help="Round of confirmation; the latest.")
+        int | None, typer.Option("--round", min=1, help="Number of the confirmation round. Default: the latest.")
     ] = None,
-    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not attach it to the search's run.")] = False,
+    no_mlflow: Annotated[
+        bool, typer.Option("--no-mlflow", help="Do not attach the report to the search's MLflow run.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Write the report: a page that opens without a network, figures and tables for a paper, and all data as Parquet.
+    """Write the report: an HTML page that works offline, figures and tables for a paper, and the data as Parquet.
 
-    Of a search that is not finished, or not confirmed, it says what is missing.
+    The page is attached to the search's MLflow run. For an unfinished or unconfirmed search, the report lists the
+    missing parts.
     """
     from lkca_search.analysis.search_results import read_search_results
     from lkca_search.report.content import make_report
@@ -56,17 +55,20 @@ def report(
 
 
 def compare(
-    one: Annotated[str, typer.Argument(help="Name of a search.")],
-    other: Annotated[str, typer.Argument(help="Name of the search that it is held against.")],
+    one: Annotated[str, typer.Argument(help="Name of a confirmed search.")],
+    other: Annotated[str, typer.Argument(help="Name of the confirmed search to compare it with.")],
     json: Json = False,
 ) -> None:
-    """Compare two confirmed searches in every cell that both have: replicates paired by images and seed."""
-    from lkca_search.analysis.comparison import compare as hold_against
+    """Compare the test results of two searches in every cell that both have confirmed.
+
+    Replicates are paired by training images and seed.
+    """
+    from lkca_search.analysis.comparison import compare as compare_results
     from lkca_search.analysis.search_results import read_search_results
     from lkca_search.report.sections.contrast_tables import comparison_table
 
     home = Home.from_environment()
-    found = hold_against(*(read_search_results(home.started_search(name)) for name in (one, other)))
+    found = compare_results(*(read_search_results(home.started_search(name)) for name in (one, other)))
     if json:
         _echo({"contrasts": [_contrast(each) for each in found.contrasts], "left_out": found.left_out})
         return
@@ -80,7 +82,7 @@ def compare(
 
 def _own_folder(folder: SearchFolder) -> Path:
     if not isinstance(folder.root, Path):
-        raise UserError(f"a report is written to disk, and the search lies in {folder.root}: give a folder by --to")
+        raise UserError(f"--to is required: the search is stored in {folder.root}, and a report is written to disk")
     return folder.root / "report"
 
 
@@ -89,7 +91,7 @@ def _show(made: "Report", paths: list[Path]) -> None:
         typer.echo(sentence)
     for note in made.caveats:
         typer.echo(f"! {note}")
-    typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files beside it: figures/, tables/, data/")
+    typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
 
 
 def _echo(value: Mapping[str, object]) -> None:
@@ -114,18 +116,20 @@ def _echo_json(made: "Report", paths: list[Path]) -> None:
 
 
 def _attach(made: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
-    """Attach the page to the search's run in MLflow; where that fails the report is there all the same."""
+    """Attach the page to the search's run in MLflow. Exit with code 1 if that fails; the report is already written."""
     from lkca_search.tracking.attachments import attach
     from lkca_search.tracking.redaction import redacted
 
     try:
         run_id = attach(home, folder.uid.read_text(), {page.name: page.read_bytes()}, made.mlflow_metrics())
     except Exception as error:  # whatever a store raises
-        said = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
-        typer.echo(f"not attached in MLflow: {said}; the same command tries again", err=True)
+        shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
+        typer.echo(f"The report is not attached in MLflow: {shown}. Repeat the command to try again.", err=True)
         raise typer.Exit(1) from error
     if run_id is None:
         typer.echo(
-            "not attached: MLflow has no run of this search; `sync` sends it, or --no-mlflow does without", err=True
+            "The report is not attached: MLflow has no run of this search. Run "
+            f"`lkca-search sync {folder.name}` first, or use --no-mlflow.",
+            err=True,
         )
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands that work through a Ray cluster from outside: submit, logs, and `status` and `stop` with an address."""
+"""Commands for a search on a remote Ray cluster: submit, logs, and `status` and `stop` with --address."""
 
 import os
 import sys
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lkca_search.cli.output import Json, echo_json
+from lkca_search.cli.arguments import JobsAddress, Json, Name, Overrides, SearchName
+from lkca_search.cli.output import echo_json
 from lkca_search.errors import UserError
 from lkca_search.layout import check_name
 from lkca_search.spec.space_file import read_space_file
@@ -17,54 +18,53 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 
-Address = Annotated[
-    str | None,
-    typer.Option(envvar="RAY_API_SERVER_ADDRESS", metavar="URL", help="Dashboard of the cluster: http://HEAD:8265."),
-]
-AskedAddress = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Ask on the Ray cluster with this dashboard, http://HEAD:8265; no variable stands for it.",
-    ),
-]
-"""For commands that by default look at this machine: nothing but the flag sends them elsewhere."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
-    app.command()(submit)
-    app.command()(logs)
-
 
 def submit(
-    space: Annotated[Path | None, typer.Argument(help="Space file.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, or ~key.sub to leave it out.")] = None,
-    address: Address = None,
-    name: Annotated[str | None, typer.Option(help="Name of the search; by default that of the file.")] = None,
-    home: Annotated[str | None, typer.Option(help="LKCA_SEARCH_HOME of the cluster: absolute path or URL.")] = None,
-    ledger: Annotated[str | None, typer.Option(help="LKCA_SEARCH_LEDGER of the cluster: a database's URL.")] = None,
-    data_dir: Annotated[str | None, typer.Option(help="LKCA_DATA_DIR of the cluster: a path on every node.")] = None,
-    include: Annotated[
-        list[Path] | None, typer.Option(help="File or folder to ship, as samplers of one's own.")
+    space: Annotated[Path | None, typer.Argument(help="Space file (YAML). Omit it with --follow.")] = None,
+    overrides: Overrides = None,
+    address: JobsAddress = None,
+    name: SearchName = None,
+    home: Annotated[
+        str | None,
+        typer.Option(help="LKCA_SEARCH_HOME on the cluster: absolute path or URL. Default: the value on this machine."),
     ] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Variable of the job.")] = None,
-    max_size: Annotated[float, typer.Option(min=0, metavar="MB", help="Most that is shipped.")] = 20,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, and do not wait for the end.")] = False,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            help="LKCA_SEARCH_LEDGER on the cluster: database URL. Default: the value on this machine, else SQLite."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(help="LKCA_DATA_DIR on the cluster: an absolute path on every node. Default: not set by the job."),
+    ] = None,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option(help="File or folder to upload, for example your own samplers. Repeatable. Default: none."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Environment variable of the job. Repeatable. Default: none."),
+    ] = None,
+    max_size: Annotated[float, typer.Option(min=0, metavar="MB", help="Upload at most this many megabytes.")] = 20,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return after submission. Default: print the log until the job ends.")
+    ] = False,
     follow: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Submit nothing; follow this search's job.")
+        str | None,
+        typer.Option(metavar="NAME", help="Print the log of this submitted search and submit nothing."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Start or continue a search on a Ray cluster, as a job there; show its log, and end as its driver ends.
+    """Start or resume a search as a job on a Ray cluster, and print its log.
 
-    Ctrl-C leaves the job alone.
+    The exit code is the exit code of the job. Ctrl-C stops printing; the job continues.
     """
     if (space is None) == (follow is None):
-        raise UserError("submit takes a space file, or --follow and the name of a search that was submitted")
+        raise UserError("submit needs either a space file, or --follow NAME for a submitted search")
     if follow is not None:
         if any((name, home, ledger, data_dir, include, env, no_wait)):
-            raise UserError("--follow submits nothing, so that no other option goes with it but --address and --json")
+            raise UserError("--follow submits nothing: only --address and --json can be combined with it")
         _follow(cluster := _connect(address), cluster.newest_job(follow), json=json)
         return
     assert space is not None
@@ -90,16 +90,19 @@ def submit(
     elif json:
         echo_json(job)
     else:
-        _introduce(job)
-        typer.echo(_how_to_go_on(job))
+        _print_job(job)
+        typer.echo(_next_commands(job))
 
 
 def logs(
-    name: Annotated[str, typer.Argument(help="Name of the search.")],
-    address: Address = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends, and end as it does.")] = False,
+    name: Name,
+    address: JobsAddress = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Print until the job ends; exit with its code. Default: print the log so far."),
+    ] = False,
 ) -> None:
-    """Show what the newest driver of a submitted search has printed."""
+    """Print the log of the latest job of a submitted search."""
     cluster = _connect(address)
     job = cluster.newest_job(name)
     if follow:
@@ -108,8 +111,8 @@ def logs(
         typer.echo(cluster.log(job.job_id), nl=False)
 
 
-def ask_cluster(address: str, name: str, *arguments: str) -> NoReturn:
-    """Run a command on a search's cluster, print what it prints there, and end with its exit code."""
+def run_on_cluster(address: str, name: str, *arguments: str) -> NoReturn:
+    """Run a command on the cluster of a search, print its output and exit with its code."""
     from lkca_search.search.jobs.client import JobsClient
 
     result = JobsClient(address).run_remote_command(name, *arguments)
@@ -122,20 +125,20 @@ def _connect(address: str | None) -> "JobsClient":
     from lkca_search.search.jobs.client import JobsClient
 
     if not address:
-        raise UserError("which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
+        raise UserError("--address is required: use --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
     return JobsClient(address)
 
 
 def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:
-    """Show a job's log until it ends, on standard error if standard output is for JSON; end as it ends."""
-    _introduce(job, err=json)
+    """Print the log of a job until it ends, and exit with its code. With `json`, the log goes to standard error."""
+    _print_job(job, err=json)
     try:
         ended = cluster.follow(job.job_id, lambda text: typer.echo(text, nl=False, err=json))
     except KeyboardInterrupt:
-        typer.echo(f"\nleft job {job.job_id} alone, it goes on\n{_how_to_go_on(job)}", err=True)
+        typer.echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except ConnectionError as error:
-        typer.echo(f"{error}\nif the cluster is lost, the same `submit` on a new one goes on", err=True)
+        typer.echo(f"{error}\nIf the cluster is lost, repeat `submit` on a new one to resume.", err=True)
         raise typer.Exit(1) from error
     sys.stdout.flush()
     if json:
@@ -147,10 +150,10 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:
     raise typer.Exit(1 if ended.exit_code is None else ended.exit_code)
 
 
-def _introduce(job: "SearchJob", *, err: bool = False) -> None:
+def _print_job(job: "SearchJob", *, err: bool = False) -> None:
     typer.echo(f"search {job.search} is job {job.job_id} at {job.address}", err=err)
 
 
-def _how_to_go_on(job: "SearchJob") -> str:
+def _next_commands(job: "SearchJob") -> str:
     at = f"{job.search} --address {job.address}"
     return f"follow   lkca-search submit --follow {at}\nstop     lkca-search stop {at}"

@@ -8,7 +8,7 @@ from tests.support.processes import Answer, Command
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `lkca-search` with arguments, in this process."""
+    """Return a function that runs `lkca-search` with arguments in this process."""
 
     def run(*arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["lkca-search", *arguments])

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and exit code 2 with rule and value for the user's mistake."""
+"""Tests of the commands: their output, and exit code 2 with rule and value for invalid input."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ VIT_SMALL = "family=vit,data_fraction=0.1"
 
 @pytest.fixture
 def made() -> list[Record]:
-    """A search named `made`: a pruned trial is best, but not complete; of two equal ones the first counts."""
+    """Search `made`: its highest value belongs to a pruned trial, and two complete trials are equal."""
     records = [
         make_record(0, accuracy=0.5),
         make_record(1, accuracy=0.75),
@@ -35,7 +35,7 @@ def made() -> list[Record]:
     return sorted(records, key=lambda record: (record.cell, record.number))
 
 
-# The user's mistakes
+# Invalid input
 
 SPACE_MISTAKES = {
     "syntax.yaml": "data: [0.1\n",
@@ -69,7 +69,7 @@ SPACE_MISTAKES = {
         ("rerun trial.yaml", ["trial.yaml is no trial file: metric: field required"]),
         ("rerun list.yaml", ["list.yaml is no trial file: file: input should be an object"]),
         ("rerun date.yaml", ["cannot read the trial file date.yaml", "month must be in 1..12"]),
-        ("rerun trial.yaml --trial a/0", ["--trial picks a trial of a search", "trial.yaml"]),
+        ("rerun trial.yaml --trial a/0", ["--trial selects a trial of a search", "trial.yaml"]),
         ("run nowhere.yaml", ["cannot read the space file nowhere.yaml"]),
         ("run syntax.yaml", ["not YAML", "(syntax.yaml:2)"]),
         ("run levels.yaml", ["levels must be distinct, got [0.1, 0.1] (levels.yaml:4)"]),
@@ -77,13 +77,16 @@ SPACE_MISTAKES = {
         ("run good.yaml search.seed", ["an override is key.sub=value", "(override 'search.seed')"]),
         ("run good.yaml search.sed=1", ["unknown key search.sed; did you mean seed? (override 'search.sed=1')"]),
         ("run good.yaml search.seed=[0.1]", ["got (0.1,) (override 'search.seed=[0.1]')"]),
-        ("run good.yaml --fail-fast --max-failures 2", ["--fail-fast is --max-failures 0; give one of them"]),
+        (
+            "run good.yaml --fail-fast --max-failures 2",
+            ["--fail-fast is the same as --max-failures 0; use one of them"],
+        ),
         ("run good.yaml --hours 0", ["limits.hours: input should be greater than 0, got 0.0 (override"]),
         ("run good.yaml --max-failures -1", ["limits.max_failures: input should be", "got -1 (override"]),
         ("run good.yaml --name a/b", ["a search's name starts with a letter or digit", "'a/b'"]),
     ],
 )
-def test_a_mistake_ends_with_code_2_and_says_on_standard_error_what_is_wrong(
+def test_invalid_input_ends_with_code_2_and_the_rule_on_standard_error(
     command: Command,
     made: list[Record],
     tmp_path: Path,
@@ -107,7 +110,7 @@ def test_a_mistake_ends_with_code_2_and_says_on_standard_error_what_is_wrong(
     "arguments",
     ["nothing", "status", "status made --yaml", "run", "ui --port 0", "export made --to file", "rerun made --save ."],
 )
-def test_a_command_that_is_not_understood_ends_with_code_2(
+def test_an_invalid_command_line_ends_with_code_2_and_the_usage(
     command: Command, made: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,14 +120,14 @@ def test_a_command_that_is_not_understood_ends_with_code_2(
     assert "Usage: lkca-search" in err
 
 
-# What is printed
+# Output
 
 
 def test_the_version_is_printed(command: Command) -> None:
     assert command("--version") == (0, f"{__version__}\n", "")
 
 
-def test_list_shows_every_search_and_how_far_it_is(command: Command, made: list[Record]) -> None:
+def test_list_shows_every_search_and_its_progress(command: Command, made: list[Record]) -> None:
     make_search("empty")
     code, out, err = command("list")
     assert (code, err) == (0, "")
@@ -137,12 +140,12 @@ def test_list_shows_every_search_and_how_far_it_is(command: Command, made: list[
     assert [(search["name"], search["is_driven"]) for search in found] == [("empty", False), ("made", False)]
 
 
-def test_list_without_searches_is_empty(command: Command) -> None:
+def test_list_without_searches_prints_only_the_header(command: Command) -> None:
     assert parsed(command("list", "--json")) == []
     assert command("list").out.split() == ["search", "finished", "driver"]
 
 
-def test_status_counts_what_each_cell_has(command: Command, made: list[Record]) -> None:
+def test_status_counts_the_trials_of_each_cell(command: Command, made: list[Record]) -> None:
     found = parsed(command("status", "made", "--json"))
     assert (found["name"], found["is_driven"], found["metric"], found["goal"]) == (
         "made",
@@ -162,13 +165,13 @@ def test_status_counts_what_each_cell_has(command: Command, made: list[Record]) 
     assert cells["family=vit,data_fraction=0.1"]["best_trial"] is None
 
 
-def test_status_shows_whole_names_a_cell_a_line(command: Command, made: list[Record]) -> None:
+def test_status_prints_one_line_per_cell_with_its_full_name(command: Command, made: list[Record]) -> None:
     code, out, err = command("status", "made")
     assert (code, err) == (0, "")
     title, header, *rows = out.splitlines()
     assert title == "search made: 5 of 12 trials finished, not running; best by the highest val_accuracy"
     assert header.split() == [
-        *("cell", "images", "done", "cut", "pruned", "failed", "best", "trial", "steps", "samples", "time"),
+        *("cell", "images", "done", "interrupted", "pruned", "failed", "best", "trial", "steps", "samples", "time"),
     ]
     lines = {words[0]: words[1:] for line in rows if (words := line.split())}
     assert lines[CELL] == ["129", "3/3", "1", "0.7500", "1", "60", "1.92k", "6", "s"]
@@ -176,36 +179,36 @@ def test_status_shows_whole_names_a_cell_a_line(command: Command, made: list[Rec
     assert lines["family=vit,data_fraction=0.1"] == ["0/3"]
 
 
-def test_a_table_of_cells_fits_a_hundred_columns(command: Command, made: list[Record]) -> None:
+def test_the_status_table_fits_100_columns(command: Command, made: list[Record]) -> None:
     _, out, _ = command("status", "made")
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 100
 
 
-def test_a_search_that_nobody_drives_is_watched_once(command: Command, made: list[Record]) -> None:
+def test_watching_a_search_that_is_not_running_prints_its_status_once(command: Command, made: list[Record]) -> None:
     assert command("status", "made", "--watch") == command("status", "made")
     assert parsed(command("status", "made", "--watch", "--json")) == parsed(command("status", "made", "--json"))
 
 
-def test_status_says_that_a_search_is_driven(command: Command, made: list[Record]) -> None:
+def test_status_and_list_show_a_running_search_as_running(command: Command, made: list[Record]) -> None:
     with hold(Home.from_environment().search("made")):
         assert parsed(command("status", "made", "--json"))["is_driven"]
         assert "trials finished, running" in command("status", "made").out
         assert "running" in command("list").out
 
 
-def test_best_is_the_first_complete_trial_of_the_best_value(command: Command, made: list[Record]) -> None:
+def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, made: list[Record]) -> None:
     assert Record.model_validate_json(json.dumps(parsed(command("best", "made", "--json")))) == made[1]
     assert parsed(command("best", "made", "--cell", VIT, "--json"))["trial_id"] == f"{VIT}/0"
     code, out, err = command("best", "made")
     assert (code, err) == (0, "")
     assert out.startswith(f"{CELL}/1: val_accuracy 0.75\n")
     rows = [line.split() for line in out.splitlines()]
-    for row in (["kernel_size", "3"], ["parameters", "1.23k"], ["FLOPs", "an", "image", "62.1M"]):
+    for row in (["kernel_size", "3"], ["parameters", "1.23k"], ["FLOPs", "per", "image", "62.1M"]):
         assert row in rows
     assert out.endswith(f"rerun    lkca-search rerun made --trial {CELL}/1\n")
 
 
-def test_best_of_several_metrics_is_their_pareto_front(command: Command) -> None:
+def test_best_with_several_metrics_is_the_pareto_front(command: Command) -> None:
     small = FACTS.model_copy(update={"num_parameters": 600})
     records = [
         make_record(0, accuracy=0.5, facts=small),
@@ -229,7 +232,7 @@ def test_best_of_several_metrics_is_their_pareto_front(command: Command) -> None
     assert TrialFile.from_record(records[2]).to_yaml() == command("best", "several", "--yaml").out
 
 
-def test_what_best_prints_as_yaml_is_a_trial_file(command: Command, made: list[Record], tmp_path: Path) -> None:
+def test_best_yaml_prints_a_trial_file(command: Command, made: list[Record], tmp_path: Path) -> None:
     for cell, record in ((CELL, made[1]), (VIT, made[3])):
         code, out, err = command("best", "made", "--yaml", "--cell", cell)
         assert (code, err) == (0, "")
@@ -239,7 +242,7 @@ def test_what_best_prints_as_yaml_is_a_trial_file(command: Command, made: list[R
         assert file.trial == record.spec
 
 
-def test_export_writes_both_tables_and_prints_where(command: Command, made: list[Record], tmp_path: Path) -> None:
+def test_export_writes_both_tables_and_prints_their_paths(command: Command, made: list[Record], tmp_path: Path) -> None:
     folder = Home.from_environment().search("made")
     for to, arguments in ((folder.root, []), (tmp_path / "new" / "there", ["--to", str(tmp_path / "new" / "there")])):
         paths = [str(to / "trials.parquet"), str(to / "curves.parquet")]
@@ -249,14 +252,14 @@ def test_export_writes_both_tables_and_prints_where(command: Command, made: list
         assert pq.read_table(paths[1]).equals(curves_table(read_records(folder)))
 
 
-def test_a_search_without_trials_can_be_exported_but_has_no_best(command: Command) -> None:
+def test_a_search_without_trials_can_be_exported_and_has_no_best_trial(command: Command) -> None:
     make_search("empty")
     trials, _ = parsed(command("export", "empty", "--json"))
     assert pq.read_table(trials).num_rows == 0
     assert command("best", "empty") == (2, "", "error: search 'empty' has no complete trial yet\n")
 
 
-def test_commands_that_look_import_no_heavy_package(made: list[Record], tmp_path: Path) -> None:
+def test_read_only_commands_import_no_heavy_package(made: list[Record], tmp_path: Path) -> None:
     code = (
         "import sys; from lkca_search.cli.app import main\n"
         "try: main()\n"

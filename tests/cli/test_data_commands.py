@@ -1,4 +1,4 @@
-"""`lkca-search data`: what it prints, its exit codes, and that many may prepare at once and any may be killed."""
+"""Tests of `lkca-search data`: output, exit codes, parallel preparation and killed processes."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def write(folder: Path, train: list[bytes], test: list[bytes]) -> Path:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset that takes a moment to decode."""
+    """Write a dataset large enough to be killed while it is decoded."""
     folder = tmp_path_factory.mktemp("data") / "large"
     return write(folder, [png(i) for i in range(NUM_TRAIN)], [png(NUM_TRAIN + i) for i in range(NUM_TEST)])
 
@@ -59,7 +59,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=-1, stderr=-1, text=True)
 
 
-def test_list_shows_the_catalogue_and_what_of_it_is_here(
+def test_list_shows_the_catalog_and_the_local_files(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = parsed(command("data", "list", "--json"))
@@ -90,7 +90,7 @@ def test_list_shows_the_catalogue_and_what_of_it_is_here(
     assert lines["mine"] == ["mine", "Parquet"]
 
 
-def test_prepare_says_what_it_has_decoded(command: Command) -> None:
+def test_prepare_prints_the_decoded_splits(command: Command) -> None:
     train, test = parsed(command("data", "prepare", "digits", "--json"))
     assert (train["split"], train["num_images"], train["shape"]) == ("train", 1438, [8, 8, 1])
     assert (test["split"], test["num_images"]) == ("test", 359)
@@ -101,7 +101,7 @@ def test_prepare_says_what_it_has_decoded(command: Command) -> None:
     assert all("16x16x1" in line for line in lines)
 
 
-def test_prepare_downloads_official_files_and_shows_it_on_standard_error(
+def test_prepare_downloads_official_files_and_shows_progress_on_standard_error(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "files").mkdir()
@@ -117,7 +117,7 @@ def test_prepare_downloads_official_files_and_shows_it_on_standard_error(
     assert listed["svhn"]["prepared"] == {"train": 30, "test": 20}
 
 
-def test_what_cannot_be_downloaded_is_named_with_its_address_and_place(
+def test_a_failed_download_ends_with_code_2_and_names_address_and_folder(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "files").mkdir()
@@ -128,14 +128,14 @@ def test_what_cannot_be_downloaded_is_named_with_its_address_and_place(
     assert f"place it into LKCA_DATA_DIR/cifar100 or {Home.from_environment().datasets}/downloads/cifar100" in err
 
 
-def test_check_warns_of_duplicates_and_is_fine(command: Command, tmp_path: Path) -> None:
+def test_duplicates_are_warnings_of_check(command: Command, tmp_path: Path) -> None:
     images = [png(i) for i in range(60)]
     folder = write(tmp_path / "mine", images[:40] * 2, [*images[40:], images[3]])
     code, out, err = command("data", "check", f"parquet:{folder}")
     assert (code, err) == (0, "")
-    assert "warning: train row 40 (ant) has the pixels of train row 0 (ant)" in out
-    assert out.count("has the pixels of") == 20
-    assert out.endswith(f"warning: 21 more duplicates; --json names all\nparquet:{folder} is fine\n")
+    assert "warning: train row 40 (ant) has the same pixels as train row 0 (ant)" in out
+    assert out.count("has the same pixels as") == 20
+    assert out.endswith(f"warning: 21 more duplicates; use --json to list all\nparquet:{folder}: no errors\n")
     duplicates = parsed(command("data", "check", f"parquet:{folder}", "--json"))["duplicates"]
     assert len(duplicates) == 41
     assert duplicates[-1] == {
@@ -144,19 +144,19 @@ def test_check_warns_of_duplicates_and_is_fine(command: Command, tmp_path: Path)
     }
 
 
-def test_check_ends_with_code_1_where_something_is_wrong(command: Command, tmp_path: Path) -> None:
+def test_check_ends_with_code_1_if_there_is_an_error(command: Command, tmp_path: Path) -> None:
     folder = write(tmp_path / "mine", [png(0), png(1)], [png(2), b"no image"])
     code, out, err = command("data", "check", f"parquet:{folder}")
     assert code == 1
-    assert "is fine" not in out
-    assert err.startswith("wrong: test: image cannot be decoded: ")
+    assert "no errors" not in out
+    assert err.startswith("error: test: image cannot be decoded: ")
     assert err.endswith("test.parquet, row 1)\n")
     code, out, err = command("data", "check", f"parquet:{folder}", "--json")
     assert (code, err) == (1, "")
     assert len(json.loads(out)["problems"]) == 1
 
 
-@pytest.mark.parametrize("what", ["prepare", "check"])
+@pytest.mark.parametrize("subcommand", ["prepare", "check"])
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
@@ -165,15 +165,13 @@ def test_check_ends_with_code_1_where_something_is_wrong(command: Command, tmp_p
         ("parquet:nowhere", "must be a folder, found none at nowhere"),
     ],
 )
-def test_a_dataset_that_is_not_there_is_the_users_mistake(
-    command: Command, what: str, dataset: str, message: str
-) -> None:
-    code, out, err = command("data", what, dataset)
+def test_an_unknown_dataset_ends_with_code_2(command: Command, subcommand: str, dataset: str, message: str) -> None:
+    code, out, err = command("data", subcommand, dataset)
     assert (code, out) == (2, "")
     assert message in err
 
 
-def test_many_that_prepare_at_once_all_succeed_with_one_copy(large: Path) -> None:
+def test_processes_that_prepare_at_the_same_time_share_one_copy(large: Path) -> None:
     processes = [start("data", "prepare", f"parquet:{large}", "--json") for _ in range(8)]
     answers = [process.communicate(timeout=60) for process in processes]
     assert [(process.returncode, err) for process, (_, err) in zip(processes, answers, strict=True)] == [(0, "")] * 8
@@ -182,7 +180,7 @@ def test_many_that_prepare_at_once_all_succeed_with_one_copy(large: Path) -> Non
     assert len(list(Home.from_environment().datasets.glob("*.arrow"))) == 2
 
 
-def test_a_prepare_that_is_killed_leaves_nothing_that_is_trusted(command: Command, large: Path) -> None:
+def test_a_killed_prepare_leaves_no_usable_copy(command: Command, large: Path) -> None:
     cache = Home.from_environment().datasets
     with start("data", "prepare", f"parquet:{large}") as process:
         deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""`lkca-search models` prints what the registry has, and docs/models.md says the same."""
+"""Tests of `lkca-search models`, and of docs/models.md: both match the registry."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ CIFAR = ImageShape(32, 32, 3)
 DOCS = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
 
 
-def test_every_family_and_preset_is_listed_with_the_names_it_takes_and_its_costs(command: Command) -> None:
+def test_every_family_and_preset_is_listed_with_its_hyperparameters_and_costs(command: Command) -> None:
     code, out, err = command("models")
     assert (code, err) == (0, "")
     lines = {words[0]: line for line in out.splitlines() if (words := line.split())}
@@ -30,8 +30,8 @@ def test_every_family_and_preset_is_listed_with_the_names_it_takes_and_its_costs
     for name, preset in PRESETS.items():
         assert lines[name].split()[-len(preset.fixed) :] == fixed_values(name)
     assert lines["ResNet-20"].split()[1:3] == ["0.27", "81.6"]
-    assert lines["timm:NAME"].startswith("timm:NAME takes any model of timm")
-    assert set(COMMON_NAMES) <= set(lines["every"].split())
+    assert lines["timm:NAME"].startswith("timm:NAME is any timm model")
+    assert set(COMMON_NAMES) <= set(lines["hyperparameters"].split())
 
 
 def fixed_values(preset: str) -> list[str]:
@@ -40,7 +40,7 @@ def fixed_values(preset: str) -> list[str]:
     return [f"{name}={fixed[name]}" for name in order if name in fixed]
 
 
-def test_the_list_is_json_too_for_the_images_asked_for(command: Command) -> None:
+def test_the_json_list_has_costs_for_the_given_images(command: Command) -> None:
     listed = parsed(command("models", "--json", "--size", "4", "--channels", "1", "--classes", "3"))
     assert [model["name"] for model in listed] == [*FAMILIES, *PRESETS]
     assert [model["name"] for model in listed if model["cost"] is None] == ["swin", "convnext"]
@@ -51,14 +51,14 @@ def test_the_list_is_json_too_for_the_images_asked_for(command: Command) -> None
             assert model["problem"] is None
 
 
-def test_a_model_that_does_not_fit_is_listed_with_the_rule(command: Command) -> None:
+def test_a_model_that_does_not_fit_the_images_is_listed_with_the_rule(command: Command) -> None:
     code, out, err = command("models", "--size", "4")
     assert (code, err) == (0, "")
-    assert "swin does not fit such images: swin needs at least 5 tokens" in out
+    assert "swin does not fit these images: swin needs at least 5 tokens" in out
 
 
 @pytest.mark.parametrize("name", ["lkca", "swin", "convmixer", "ViT-Lite", "timm:resnet18"])
-def test_a_model_is_described_by_its_own_defaults_and_costs(command: Command, name: str) -> None:
+def test_a_model_is_described_by_its_defaults_and_costs(command: Command, name: str) -> None:
     shape = ImageShape(16, 16, 1)
     resolved = resolve(Configuration(family=name), shape, 5)
     cost = measure_cost(lambda: build_model(resolved, shape, 5), shape, batch_size=BATCH_SIZE)
@@ -73,7 +73,7 @@ def test_a_model_is_described_by_its_own_defaults_and_costs(command: Command, na
     assert described["cost"] == vars(cost)
 
 
-def test_a_name_means_what_its_family_says_or_else_what_every_model_says(command: Command) -> None:
+def test_a_family_can_redefine_the_meaning_of_a_hyperparameter(command: Command) -> None:
     means = {
         family: {taken["name"]: taken["meaning"] for taken in parsed(command("models", family, "--json"))["names"]}
         for family in ("resnet", "lkca")
@@ -89,7 +89,7 @@ def test_a_preset_takes_no_size_since_its_width_is_fixed() -> None:
     assert not any("match_parameters" in names[preset] for preset in PRESETS)
 
 
-def test_a_described_model_is_printed_a_name_a_line(command: Command) -> None:
+def test_a_described_model_has_one_line_per_hyperparameter(command: Command) -> None:
     code, out, err = command("models", "LKCA-T")
     assert (code, err) == (0, "")
     assert out.startswith("LKCA-T: LKCA-T (arXiv 2401.05738)\n")
@@ -98,8 +98,8 @@ def test_a_described_model_is_printed_a_name_a_line(command: Command) -> None:
         r"kernel_size +15 +side of the kernel that mixes tokens",
         r"position_embedding +true +whether",
         r"parameters +1,027,611",
-        r"FLOPs an image +138,709,664",
-        r"bytes of activations at batch 128 +404,129,792",
+        r"FLOPs per image +138,709,664",
+        r"bytes of activations at batch size 128 +404,129,792",
     ):
         assert re.search(f"^{start}", out, re.MULTILINE), start
 
@@ -113,14 +113,14 @@ def test_a_described_model_is_printed_a_name_a_line(command: Command) -> None:
         ("models swin --size 4", "swin needs at least 5 tokens on the shorter side of its first grid, got 4x4"),
     ],
 )
-def test_a_model_that_cannot_be_had_ends_with_code_2_and_the_rule(command: Command, arguments: str, rule: str) -> None:
+def test_an_invalid_model_ends_with_code_2_and_the_rule(command: Command, arguments: str, rule: str) -> None:
     code, out, err = command(*arguments.split())
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {rule}")
 
 
 @pytest.mark.parametrize("arguments", ["models --classes 1", "models --size 0", "models lkca vit"])
-def test_images_that_there_cannot_be_end_with_code_2(command: Command, arguments: str) -> None:
+def test_invalid_images_end_with_code_2(command: Command, arguments: str) -> None:
     code, out, err = command(*arguments.split())
     assert (code, out) == (2, "")
     assert "Usage: lkca-search models" in err
@@ -139,7 +139,7 @@ def test_help_loads_no_model() -> None:
 
 
 def table(*header: str) -> list[list[str]]:
-    """The cells of the table of docs/models.md that has this header."""
+    """Return the rows of the table of docs/models.md with this header."""
     start = DOCS.index(f"| {' | '.join(header)} |\n")
     rows = DOCS[start:].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
@@ -149,7 +149,7 @@ def quoted(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def test_the_page_has_every_family_and_a_kernel_size_where_one_is_taken() -> None:
+def test_the_docs_list_every_family_and_its_kernel_size() -> None:
     rows = table("family", "depth", "width", "kernel size")
     assert [quoted(row[0]) for row in rows] == [[family] for family in FAMILIES]
     for family, (_, depth, width, kernel_size) in zip(FAMILIES.values(), rows, strict=True):
@@ -157,7 +157,7 @@ def test_the_page_has_every_family_and_a_kernel_size_where_one_is_taken() -> Non
         assert bool(kernel_size) == ("kernel_size" in family.takes)
 
 
-def test_the_page_has_every_preset_with_its_family_and_values() -> None:
+def test_the_docs_list_every_preset_with_its_family_and_values() -> None:
     rows = table("preset", "family", "fixed", "from")
     assert [quoted(row[0]) for row in rows] == [[preset] for preset in PRESETS]
     for preset, (_, family, fixed, source) in zip(PRESETS, rows, strict=True):
@@ -166,14 +166,14 @@ def test_the_page_has_every_preset_with_its_family_and_values() -> None:
         assert source in PRESETS[preset].label
 
 
-def test_the_page_says_who_takes_the_names_of_the_variants() -> None:
+def test_the_docs_list_the_families_of_each_variant_hyperparameter() -> None:
     for name, _, takers in table("name", "values", "taken by"):
         assert set(quoted(takers)) == {
             family for family, taker in FAMILIES.items() if quoted(name)[0] in taker.takes
         }, name
 
 
-def test_the_page_says_which_view_is_taken() -> None:
+def test_the_docs_name_the_fastest_backend_per_grid_and_kernel_size() -> None:
     for grids, last, beyond in table("grid", "`conv` up to kernel size", "beyond"):
         for grid in grids.split(", "):
             side = int(grid.split("x")[0])

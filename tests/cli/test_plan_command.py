@@ -1,4 +1,4 @@
-"""`lkca-search plan` says what would run, and starts nothing."""
+"""Tests of `lkca-search plan`: its table, its totals, and that nothing is started."""
 
 import json
 from pathlib import Path
@@ -39,22 +39,22 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     rows = {line.split()[0]: line for line in out.splitlines() if line}
     assert rows["family=lkca"].split()[1:5] == ["1,151", "8", "12", "200"]
     assert rows["family=vit"].split()[1:7] == ["1,151", "6", "of", "8", "!", "6"]
-    assert "! family=vit has 6 configurations for 8 trials: repeats are not trained again" in out
+    assert "! family=vit has 6 configurations for 8 trials: a configuration is trained only once" in out
     assert rows["trials"].split() == ["trials", "14"]
-    assert "(rough), 4 at once on 4 cores and 0 GPUs" in rows["time"]
+    assert "(rough), 4 trials at a time on 4 cores and 0 GPUs" in rows["time"]
     assert "rough, at an assumed" in out
     assert "440 MB for a worker with torch, 16 bytes a parameter" in out
     assert_nothing_was_started()
 
 
-def test_json_is_the_plan(command: Command) -> None:
+def test_json_output_is_the_plan(command: Command) -> None:
     found = parsed(command("plan", "space.yaml", "search.trials_per_cell=5", "--num-cpus", "3", "--json"))
     plan = Plan.model_validate_json(json.dumps(found))
     assert (plan.num_trials, plan.num_cpus, plan.num_slots, plan.basis) == (10, 3, 3, "rough")
     assert [cell.num_configurations for cell in plan.cells] == [12, 6]
 
 
-def test_what_cannot_be_trained_ends_with_code_2_and_its_line(command: Command) -> None:
+def test_a_search_that_cannot_be_trained_ends_with_code_2_and_the_line(command: Command) -> None:
     Path("wrong.yaml").write_text(SPACE.replace("[3, 5]", "[3, 9]"))
     code, out, err = command("plan", "wrong.yaml")
     assert (code, out) == (2, "")
@@ -66,13 +66,13 @@ def test_what_cannot_be_trained_ends_with_code_2_and_its_line(command: Command) 
     assert "no trial can be placed: each asks for {cpu: 1, gpu: 0.5}" in err
 
 
-def test_more_hours_than_there_may_be_end_with_code_1(command: Command) -> None:
+def test_a_plan_longer_than_max_hours_ends_with_code_1(command: Command) -> None:
     assert command("plan", "space.yaml", "--max-hours", "10", "--num-cpus", "1").code == 0
     code, out, err = command("plan", "space.yaml", "--max-hours", "0.0001", "--num-cpus", "1")
     assert code == 1
     assert "family=vit" in out
     assert "too long: " in err
-    assert "(rough), --max-hours 0.0001" in err
+    assert "(rough) exceeds --max-hours 0.0001" in err
 
 
 def test_a_pilot_measures_and_predicts_what_it_did_not_fit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +80,10 @@ def test_a_pilot_measures_and_predicts_what_it_did_not_fit(command: Command, mon
     code, out, err = command("plan", "space.yaml", "--pilot", "--num-cpus", "1")
     assert code == 0
     assert "timed 7 of 7 configurations" in err
-    assert "(pilot), 1 at once" in out
+    assert "(pilot), 1 trial at a time" in out
     roles = [line.rstrip().rpartition("  ")[2] for line in out.splitlines()]
     assert (roles.count("fitted"), roles.count("held out")) == (6, 1)
-    assert "a trial of the one held out: predicted" in out
+    assert "held-out configuration, seconds per trial: predicted" in out
     assert_nothing_was_started()
     found = parsed(command("plan", "space.yaml", "--pilot", "--num-cpus", "1", "--json"))
     held_out = found["pilot"]["held_out"]

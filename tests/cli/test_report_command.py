@@ -1,4 +1,4 @@
-"""`report` writes a page and the files of a paper, attaches the page to the search's run, and says what is missing."""
+"""Tests of `report` and `compare`: the files, the attachment in MLflow and the list of missing parts."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.records import CELL, make_record, make_search
 
 
 def confirm(folder: SearchFolder) -> None:
-    """Leave a sealed round and its replicates, of which lkca is ahead by 20 points."""
+    """Write a sealed round and its replicates, in which lkca leads by 20 points."""
     sealed = open_round(
         folder,
         read_spec(folder),
@@ -73,21 +73,21 @@ def test_a_report_is_a_page_figures_tables_and_data(confirmed: SearchFolder, com
     assert pq.read_table(folder / "data" / "replicates.parquet").num_rows == 6
 
 
-def test_every_number_of_the_json_can_be_traced_to_its_cells(confirmed: SearchFolder, command: Command) -> None:
-    told = json.loads(command("report", "made", "--json", "--no-mlflow").out)
-    (contrast,) = told["contrasts"]
+def test_the_json_output_names_the_cells_of_each_contrast(confirmed: SearchFolder, command: Command) -> None:
+    printed = json.loads(command("report", "made", "--json", "--no-mlflow").out)
+    (contrast,) = printed["contrasts"]
     assert (contrast["reference_cell"], contrast["other_cell"]) == (CELL, CELL.replace("lkca", "vit"))
     assert contrast["paired"]["difference"]["value"] == pytest.approx(19.4)
-    assert (told["round"], contrast["verdict"]) == (1, "ahead")
-    assert Path(told["files"][0]).name == "report.html"
+    assert (printed["round"], contrast["verdict"]) == (1, "ahead")
+    assert Path(printed["files"][0]).name == "report.html"
 
 
-def test_the_page_is_attached_to_the_run_of_the_search_with_its_key_figures(
+def test_the_page_and_its_key_figures_are_attached_to_the_mlflow_run_of_the_search(
     confirmed: SearchFolder, command: Command
 ) -> None:
     assert command("sync", "made").code == 0
     assert command("report", "made").code == 0
-    assert command("report", "made").code == 0, "again, as after more replicates"
+    assert command("report", "made").code == 0, "a second report replaces the first"
     client = MlflowClient(tracking_uri=f"sqlite:///{Home.from_environment().mlflow_database}")
     experiment = client.get_experiment_by_name("lkca-search")
     assert experiment is not None
@@ -98,12 +98,12 @@ def test_the_page_is_attached_to_the_run_of_the_search_with_its_key_figures(
     assert run.data.metrics["difference lkca - vit at 129"] == pytest.approx(19.4)
 
 
-def test_a_report_that_cannot_be_attached_is_written_all_the_same(
+def test_a_report_that_cannot_be_attached_is_still_written(
     confirmed: SearchFolder, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = command("report", "made")
     assert code == 1
-    assert "MLflow has no run of this search; `sync` sends it" in err
+    assert "MLflow has no run of this search. Run `lkca-search sync made` first" in err
     assert (Path(str(confirmed.root)) / "report" / "report.html").is_file()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -113,7 +113,7 @@ def test_a_report_that_cannot_be_attached_is_written_all_the_same(
     assert "secret" not in err
 
 
-def test_a_search_that_is_not_finished_has_a_report_of_what_there_is(command: Command) -> None:
+def test_the_report_of_an_unfinished_search_lists_the_missing_parts(command: Command) -> None:
     make_search("made", [make_record(0), make_record(1, state=State.FAIL)])
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
@@ -121,31 +121,33 @@ def test_a_search_that_is_not_finished_has_a_report_of_what_there_is(command: Co
     assert "! Nothing is confirmed yet" in out
 
 
-def test_a_search_without_any_trial_has_a_report(command: Command) -> None:
+def test_a_search_without_trials_has_a_report(command: Command) -> None:
     make_search("made")
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
     assert "! 12 trials of the budgets are not finished" in out
 
 
-def test_a_round_or_a_search_that_is_not_there_is_named(confirmed: SearchFolder, command: Command) -> None:
+def test_an_unknown_round_or_search_ends_with_code_2(confirmed: SearchFolder, command: Command) -> None:
     code, _, err = command("report", "made", "--round", "2")
     assert code == 2
     assert "search 'made' has no round 2 of confirmation; its rounds: 1" in err
     assert command("report", "other").code == 2
 
 
-def test_two_searches_are_compared_in_the_cells_that_both_confirmed(confirmed: SearchFolder, command: Command) -> None:
+def test_two_searches_are_compared_in_the_cells_that_both_have_confirmed(
+    confirmed: SearchFolder, command: Command
+) -> None:
     records = [make_record(number, family=family, search="other") for family in ("lkca", "vit") for number in range(3)]
     confirm(make_search("other", records, "factors.data_fraction=[0.1]"))
     code, out, _ = command("compare", "made", "other")
     assert code == 0
     assert out.splitlines()[0].split() == ["cell", "training", "images", *out.splitlines()[0].split()[3:]]
     assert f"{CELL} " in out
-    told = json.loads(command("compare", "made", "other", "--json").out)
-    assert [each["paired"]["difference"]["value"] for each in told["contrasts"]] == [0, 0]
-    assert {each["verdict"] for each in told["contrasts"]} == {"undecided"}
-    assert told["left_out"] == []
+    printed = json.loads(command("compare", "made", "other", "--json").out)
+    assert [each["paired"]["difference"]["value"] for each in printed["contrasts"]] == [0, 0]
+    assert {each["verdict"] for each in printed["contrasts"]} == {"undecided"}
+    assert printed["left_out"] == []
     make_search("bare")
     code, _, err = command("compare", "made", "bare")
     assert code == 2

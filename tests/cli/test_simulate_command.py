@@ -1,4 +1,4 @@
-"""`lkca-search simulate` says what another pruner would have saved and lost, from recorded curves alone."""
+"""Tests of `lkca-search simulate`: replays of finished searches from their recorded curves."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +33,7 @@ CELLS = ["family=lkca", "family=vit"]
 
 
 def make_finished(name: str, *overrides: str, num_slots: int = 1) -> SearchFolder:
-    """A search that ran, but for its training, which is a toy."""
+    """Run a search with a toy in place of the training."""
     home = Home.from_environment()
     folder, space = home.search(name), home.root / f"{name}.yaml"
     space.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def num_steps(records: Iterable[Record]) -> int:
     return sum(record.curve[-1].step for record in records)
 
 
-def test_no_pruner_replays_the_search_as_it_was(command: Command) -> None:
+def test_a_replay_without_a_pruner_equals_the_search(command: Command) -> None:
     folder = make_finished("done")
     found = parsed(command("simulate", "done", "--pruner", "none", "--slots", "3", "--json"))
     assert [cell["cell"] for cell in found["cells"]] == [*CELLS, "all cells"]
@@ -68,10 +68,8 @@ def test_no_pruner_replays_the_search_as_it_was(command: Command) -> None:
 
 
 @pytest.mark.parametrize("num_slots", [1, 4])
-def test_a_replay_of_a_pruned_search_with_its_own_pruner_prunes_the_same_trials(
-    command: Command, num_slots: int
-) -> None:
-    """Suggestions in their order and numbers, so that brackets are the same; interleaved as the workers were."""
+def test_a_replay_with_the_pruner_of_a_pruned_search_prunes_the_same_trials(command: Command, num_slots: int) -> None:
+    """The replay keeps trial numbers, which decide the brackets, and the interleaving of the workers."""
     overrides = ("search.pruner=hyperband", "search.sampler=random")
     pruned = make_finished("pruned", *overrides, num_slots=num_slots)
     unpruned = make_finished("unpruned", "search.sampler=random", num_slots=num_slots)
@@ -87,7 +85,7 @@ def test_a_replay_of_a_pruned_search_with_its_own_pruner_prunes_the_same_trials(
         assert cell["best_value"] == max(value for value in complete if value is not None)
 
 
-def test_a_replay_leaves_the_search_as_it_was(command: Command) -> None:
+def test_a_replay_does_not_change_the_search(command: Command) -> None:
     folder = make_finished("done")
     before = files(folder)
     parsed(command("simulate", "done", "--pruner", "median", "--seeds", "2", "--json"))
@@ -107,7 +105,7 @@ def test_shuffled_orders_give_a_mean_and_an_interval(command: Command) -> None:
     assert parsed(command(*arguments)) == found
 
 
-def test_another_sampler_is_answered_by_the_nearest_curves(command: Command) -> None:
+def test_another_sampler_gets_the_curves_of_the_nearest_configurations(command: Command) -> None:
     folder = make_finished("done")
     found = parsed(command("simulate", "done", "--pruner", "none", "--sampler", "random", "--seeds", "3", "--json"))
     known = {record.value for record in read_records(folder)}
@@ -116,7 +114,7 @@ def test_another_sampler_is_answered_by_the_nearest_curves(command: Command) -> 
     assert all(cell["regret"] >= 0 for cell in found["cells"])
 
 
-def test_a_trial_that_was_pruned_ends_with_its_curve_and_the_table_says_so(command: Command) -> None:
+def test_a_pruned_trial_ends_with_its_recorded_curve_and_the_output_counts_it(command: Command) -> None:
     folder = make_finished("pruned", "search.pruner=hyperband")
     num_pruned = sum(record.state is State.PRUNED for record in read_records(folder))
     assert num_pruned
@@ -126,10 +124,10 @@ def test_a_trial_that_was_pruned_ends_with_its_curve_and_the_table_says_so(comma
     assert (total["num_steps"], total["share_saved"], total["regret"]) == (num_steps(read_records(folder)), 0, 0)
     code, out, err = command("simulate", "pruned", "--pruner", "none")
     assert (code, err) == (0, "")
-    assert f"{num_pruned} recorded trials were pruned, so that their curves are not whole: {num_pruned} of them" in out
+    assert f"{num_pruned} recorded trials were pruned, so their curves are incomplete. {num_pruned} of them" in out
 
 
-def test_cells_of_unequal_numbers_and_failed_trials_are_replayed_too(command: Command) -> None:
+def test_cells_with_unequal_trial_counts_and_failed_trials_are_replayed(command: Command) -> None:
     records = [make_record(i, accuracy=0.5 + i / 10) for i in range(2)]
     configuration = [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}]
     specs = [
@@ -147,15 +145,16 @@ def test_cells_of_unequal_numbers_and_failed_trials_are_replayed_too(command: Co
     ]
 
 
-def test_the_table_has_a_line_a_cell(command: Command) -> None:
+def test_the_table_has_one_line_per_cell(command: Command) -> None:
     make_finished("done")
     code, out, err = command("simulate", "done", "--pruner", "hyperband", "--seeds", "2")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "search done with pruner hyperband: its trials in their recorded order, 1 at once"
-    assert lines[1].split() == "cell trials pruned steps saved best val_accuracy recorded regret best pruned".split()
+    assert lines[0] == "search done with pruner hyperband: trials in recorded order, 1 at a time"
+    columns = "cell trials pruned steps saved best val_accuracy recorded best regret recorded best pruned"
+    assert lines[1].split() == columns.split()
     assert [line.split("  ")[0] for line in lines[2:5]] == [*CELLS, "all cells"]
-    assert lines[6] == "over 2 shuffled orders: mean, and from where to where 95% of them lie"
+    assert lines[6] == "over 2 shuffled orders: mean (range of the central 95%)"
 
 
 @pytest.mark.parametrize(
@@ -168,14 +167,14 @@ def test_the_table_has_a_line_a_cell(command: Command) -> None:
         ("done --pruner wilcoxn.Pruner", "pruner wilcoxn.Pruner cannot be loaded"),
     ],
 )
-def test_what_cannot_be_tried_ends_with_code_2_and_the_rule(command: Command, arguments: str, rule: str) -> None:
+def test_an_invalid_simulation_ends_with_code_2_and_the_rule(command: Command, arguments: str, rule: str) -> None:
     make_finished("done")
     code, out, err = command("simulate", *arguments.split())
     assert (code, out) == (2, "")
     assert rule in err
 
 
-def test_a_search_without_whole_curves_is_refused(command: Command) -> None:
+def test_a_search_without_complete_trials_is_refused(command: Command) -> None:
     make_search("made", [make_record(0, state=State.FAIL, error="broken"), make_record(1, state=State.PRUNED)])
     code, out, err = command("simulate", "made", "--pruner", "hyperband")
     assert (code, out) == (2, "")

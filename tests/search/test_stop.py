@@ -148,7 +148,7 @@ def stop(searching: Searching, driver: Command) -> None:
 
 
 def stop_without_waiting(searching: Searching, driver: Command) -> None:
-    assert "search toy is asked to end" in searching.call("stop", "toy", "--now", "--no-wait")
+    assert "search toy is stopping" in searching.call("stop", "toy", "--now", "--no-wait")
 
 
 def interrupt(searching: Searching, driver: Command) -> None:
@@ -193,7 +193,7 @@ def test_a_graceful_end_finishes_what_runs_and_the_same_command_goes_on(
     assert code == 1, output
     assert f"{by}: finishing what runs" in output
     assert f"ended early: stopped by {by}" in output
-    assert "left: the same command continues" in output
+    assert "left. Repeat the command to resume." in output
     assert_nothing_is_left_running(family)
     cell = cell_of(searching)
     assert (cell["running"], cell["cut_off"]) == (0, 0)
@@ -246,7 +246,7 @@ def test_a_confirmation_is_ended_as_a_search_is_and_the_same_command_goes_on(tmp
     assert "`stop`: finishing what runs" in output
     finished = read_replicates(searching.folder)
     assert 0 < len(finished) < 12
-    assert f"{12 - len(finished)} replicates left: the same command continues" in output
+    assert f"{12 - len(finished)} replicates left. Repeat the command to resume." in output
     searching.call(*confirm)
     (sealed,) = read_rounds(searching.folder)
     replicates = read_replicates(searching.folder)

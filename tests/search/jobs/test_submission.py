@@ -219,7 +219,7 @@ def test_an_invalid_address_and_one_without_a_server_are_errors(submitter: Submi
         assert f"usually http://HEAD:8265, got {address!r}" in submit_error(submitter, address)
     answer = submitter.call("submit", "toy.yaml", "--home", "/shared")
     assert answer.code == 2
-    assert "which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS" in answer.err
+    assert "--address is required: use --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS" in answer.err
 
 
 def test_a_server_that_is_not_ray_or_has_another_version_of_ray_is_an_error(submitter: Submitter) -> None:

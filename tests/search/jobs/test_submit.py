@@ -211,7 +211,7 @@ def test_ctrl_c_does_not_end_the_job_and_stop_does(
 
     stopped = submitter.call("stop", "long", "--now", "--address", cluster.dashboard)
     assert stopped.code == 0, stopped.err
-    assert stopped.out.startswith("search long has ended: 0 of 8 trials are finished")
+    assert stopped.out.startswith("search long has stopped: 0 of 8 trials finished")
     ended = submitter.call("submit", "--follow", "long", "--address", cluster.dashboard, "--json")
     assert ended.code == 1  # like a stopped `run`: trials are left
     assert json.loads(ended.out)["exit_code"] == 1

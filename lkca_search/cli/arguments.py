@@ -1,0 +1,37 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(help="Name of the search.")]
+Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes to the space file: key.sub=value sets a value, ~key.sub removes one. Default: none."),
+]
+SearchName = Annotated[str | None, typer.Option(help="Name of the search. Default: file name without .yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON. Default: as text.")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster. Default: RAY_ADDRESS, else start Ray on this machine.")
+]
+NumCpus = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of CPU cores, if Ray is started on this machine. Default: all cores."),
+]
+JobsAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_API_SERVER_ADDRESS", metavar="URL", help="URL of the Ray dashboard, for example http://HEAD:8265."
+    ),
+]
+RemoteAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Run this command on the Ray cluster with this dashboard, for example http://HEAD:8265. Default: this "
+        "machine. RAY_API_SERVER_ADDRESS is ignored.",
+    ),
+]
+"""Cluster of a command that runs on this machine by default. No variable sets it, so that the default is stable."""
