@@ -9,7 +9,7 @@ from lkca_search.cli.output import echo_json, echo_rows
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
-    from lkca_search.search.simulation.replay import CellReplay, CellSpread, Replay, Spread
+    from lkca_search.search.simulation.replay_results import CellReplay, CellSpread, Replay, Spread
 
 
 def simulate(

@@ -178,11 +178,11 @@ def test_a_search_without_complete_trials_is_refused(command: Command) -> None:
     make_search("made", [make_record(0, state=State.FAIL, error="broken"), make_record(1, state=State.PRUNED)])
     code, out, err = command("simulate", "made", "--pruner", "hyperband")
     assert (code, out) == (2, "")
-    assert "search 'made' has no complete trial: what a pruner saves and loses is read from whole curves" in err
+    assert "search 'made' has no complete trial and cannot be simulated" in err
 
 
 def test_a_search_with_several_goals_is_refused(command: Command) -> None:
     make_finished("done", "search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]")
     code, out, err = command("simulate", "done", "--pruner", "hyperband")
     assert (code, out) == (2, "")
-    assert "search 'done' has several goals, and a pruner compares one value a step" in err
+    assert "search 'done' has several goals and cannot be simulated: a pruner needs one value" in err

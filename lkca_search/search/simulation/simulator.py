@@ -1,4 +1,4 @@
-"""A search in simulated time: the real ledger, studies, sampler and pruner, and workers that train nothing."""
+"""Simulated search: the real ledger, sampler and pruner in simulated time, with workers that train nothing."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -9,59 +9,60 @@ from lkca_search.records.record import Record
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
 
-Worker = Callable[[Assignment], Iterator[Message]]
-"""Yields all that a worker says of a trial; the last message is `done`, and results carry their `seconds`."""
+SimulatedWorker = Callable[[Assignment], Iterator[Message]]
+"""Function that yields the messages of a trial. The last one is `done`; results carry their `seconds`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedSearch:
-    """What a simulated search gave."""
+    """Result of a simulated search."""
 
     records: tuple[Record, ...]
-    """In the order in which trials ended."""
+    """Records in the order in which the trials ended."""
     seconds: float
-    """How long it would have taken."""
+    """Simulated duration of the search."""
 
 
 @dataclass(kw_only=True)
-class _Running:
-    """A trial in its slot."""
+class _RunningTrial:
+    """Trial that occupies a slot."""
 
     trial_id: str
     messages: Iterator[Message]
-    begun: float
-    message: Message
-    """What is said next."""
+    start_seconds: float
+    next_message: Message
 
 
-def simulate(ledger: Ledger, worker: Worker, *, num_slots: int = 1) -> SimulatedSearch:
-    """Drive a ledger until it assigns nothing more, as so many slots that train at once would.
+def simulate(ledger: Ledger, worker: SimulatedWorker, *, num_slots: int = 1) -> SimulatedSearch:
+    """Run a search with `num_slots` parallel trials until the ledger assigns no more.
 
-    A message is heard when its result's `seconds` have passed since its trial began, one without a result together
-    with the one before it; a slot that becomes free is filled at once. What takes time besides training takes none.
+    A result arrives `seconds` after the start of its trial; any other message arrives together with the one before.
+    A free slot is filled at once. Only training takes simulated time.
     """
     if num_slots < 1:
         raise ValueError(f"num_slots must be at least 1, got {num_slots}")
     now = 0.0
-    order = count()  # of messages due at one time, the one that was foreseen first
-    due: list[tuple[float, int, _Running]] = []
+    order = count()  # the message that was scheduled first wins a tie
+    due: list[tuple[float, int, _RunningTrial]] = []
     records: list[Record] = []
     while True:
         while len(due) < num_slots and (assignment := ledger.assign()) is not None:
             messages = worker(assignment)
-            running = _Running(trial_id=assignment.trial_id, messages=messages, begun=now, message=next(messages))
-            heapq.heappush(due, (_time(running, now), next(order), running))
+            trial = _RunningTrial(
+                trial_id=assignment.trial_id, messages=messages, start_seconds=now, next_message=next(messages)
+            )
+            heapq.heappush(due, (_arrival_seconds(trial, now), next(order), trial))
         if not due:
             return SimulatedSearch(records=tuple(records), seconds=now)
-        now, _, running = heapq.heappop(due)
-        stop = ledger.on_message(running.trial_id, running.message)
-        if stop or running.message.done:
-            records.append(ledger.finish(running.trial_id))
+        now, _, trial = heapq.heappop(due)
+        stop = ledger.on_message(trial.trial_id, trial.next_message)
+        if stop or trial.next_message.done:
+            records.append(ledger.finish(trial.trial_id))
         else:
-            running.message = next(running.messages)
-            heapq.heappush(due, (_time(running, now), next(order), running))
+            trial.next_message = next(trial.messages)
+            heapq.heappush(due, (_arrival_seconds(trial, now), next(order), trial))
 
 
-def _time(running: _Running, now: float) -> float:
-    result = running.message.result
-    return now if result is None else max(now, running.begun + result.seconds)
+def _arrival_seconds(trial: _RunningTrial, now: float) -> float:
+    result = trial.next_message.result
+    return now if result is None else max(now, trial.start_seconds + result.seconds)

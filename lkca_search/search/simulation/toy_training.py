@@ -1,4 +1,4 @@
-"""A training that trains nothing: its accuracy is a known function of the configuration, the seed and the step."""
+"""Simulated worker whose accuracy is a known function of configuration, seed and step."""
 
 import math
 import random
@@ -12,9 +12,9 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 
 OPTIMUM: Mapping[str, float] = {"learning_rate": 3e-3, "weight_decay": 1e-2, "kernel_size": 7, "depth": 6, "width": 128}
-"""Where the accuracy is best, among the names that a configuration has."""
+"""Values with the best accuracy; a configuration may lack some of these parameters."""
 BEST_ACCURACY = 0.9
-"""The accuracy there, without noise."""
+"""Noise-free accuracy at the optimum."""
 _SCALES: Mapping[str, float] = {
     "learning_rate": 2.5,
     "weight_decay": 6.0,
@@ -22,52 +22,52 @@ _SCALES: Mapping[str, float] = {
     "depth": 1.2,
     "width": 1.5,
 }
-"""By how much the logarithm of a name may be off its optimum until the accuracy is half of the best."""
+"""Deviation from the optimum, as a natural logarithm, that halves the accuracy."""
 
 
 def toy_accuracy(configuration: Configuration) -> float:
-    """The accuracy at the end of a training, without noise."""
-    return BEST_ACCURACY / (1 + sum(miss**2 for miss in _misses(configuration).values()))
+    """Return the noise-free accuracy at the end of a training."""
+    return BEST_ACCURACY / (1 + sum(deviation**2 for deviation in _deviations(configuration).values()))
 
 
 class ToyTraining:
-    """A worker of simulated searches.
+    """Simulated worker with a toy learning curve.
 
-    Accuracy rises towards its end at a rate that grows with the learning rate, so that curves cross; noise is drawn
-    from (seed, report). A report takes longer the deeper and wider the model.
+    The accuracy rises to its final value at a rate that grows with the learning rate, so that curves cross. The noise
+    depends on (seed, report). Deeper and wider models take longer per report.
     """
 
     def __init__(self, *, noise: float = 0.005, num_steps: int = 1000) -> None:
-        """`noise` is the standard deviation of an accuracy; a training has `num_steps` steps."""
+        """Take the standard deviation of the accuracy, `noise`, and the number of steps per training."""
         self._noise = noise
         self._num_steps = num_steps
 
     def __call__(self, assignment: Assignment) -> Iterator[Message]:
-        """Yield a message a report, the last one `done`."""
+        """Yield one message per report; the last one is `done`."""
         configuration, seed = assignment.spec.configuration, assignment.spec.seed
         num_reports = assignment.spec.training.num_reports
-        end, rate = toy_accuracy(configuration), _rate(configuration)
+        final, rate = toy_accuracy(configuration), _rate(configuration)
         seconds = (configuration.depth or 6) * (configuration.width or 128) / 768
         for report in range(1, num_reports + 1):
-            share = report / num_reports
-            risen = end * (1 - math.exp(-rate * share)) / (1 - math.exp(-rate))
-            accuracy = risen + random.Random(derive_seed(seed, report)).gauss(0, self._noise)
+            progress = report / num_reports
+            mean = final * (1 - math.exp(-rate * progress)) / (1 - math.exp(-rate))
+            accuracy = mean + random.Random(derive_seed(seed, report)).gauss(0, self._noise)
             result = Result(
-                step=round(share * self._num_steps),
-                epoch=share,
-                samples=round(share * self._num_steps),
+                step=round(progress * self._num_steps),
+                epoch=progress,
+                samples=round(progress * self._num_steps),
                 seconds=seconds * report,
                 learning_rate=configuration.learning_rate,
-                train_loss=1 - risen,
-                val_loss=1 - risen,
+                train_loss=1 - mean,
+                val_loss=1 - mean,
                 val_accuracy=min(1.0, max(0.0, accuracy)),
                 time=seconds * report,
             )
-            facts = _facts(self._num_steps) if report == 1 else None
-            yield Message(facts=facts, result=result, done=report == num_reports)
+            metadata = _metadata(self._num_steps) if report == 1 else None
+            yield Message(facts=metadata, result=result, done=report == num_reports)
 
 
-def _misses(configuration: Configuration) -> dict[str, float]:
+def _deviations(configuration: Configuration) -> dict[str, float]:
     values = {name: getattr(configuration, name) for name in OPTIMUM}
     return {
         name: math.log(value / OPTIMUM[name]) / _SCALES[name] for name, value in values.items() if value is not None
@@ -75,12 +75,12 @@ def _misses(configuration: Configuration) -> dict[str, float]:
 
 
 def _rate(configuration: Configuration) -> float:
-    """How fast the accuracy rises: from 1.5, almost evenly, to 8, almost at once."""
+    """Return the rate at which the accuracy rises, from 1.5 (almost linear) to 8 (almost a step)."""
     return min(8.0, max(1.5, 4 + 2 * math.log10(configuration.learning_rate / OPTIMUM["learning_rate"])))
 
 
 @cache
-def _facts(num_steps: int) -> TrialMetadata:
+def _metadata(num_steps: int) -> TrialMetadata:
     return TrialMetadata(
         model="toy",
         num_parameters=1,

@@ -1,4 +1,4 @@
-"""A simulated search is a search, but for the training: the ledger hears what slots would say, in their order."""
+"""A simulated search differs from a real one only in its training; messages arrive in the order of simulated time."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, Result, State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
-from lkca_search.search.simulation.simulator import Worker, simulate
+from lkca_search.search.simulation.simulator import SimulatedWorker, simulate
 from lkca_search.search.simulation.toy_training import BEST_ACCURACY, OPTIMUM, ToyTraining, toy_accuracy
 from lkca_search.search.studies.study import open_memory_storage
 from lkca_search.spec.configuration import Configuration
@@ -19,20 +19,20 @@ from lkca_search.tracking.tracker import Tracker, TrialStart
 from tests.support.search.toy import DIGITS, make_messages, make_metadata, make_spec
 
 
-class Listener(Tracker):
-    """Writes down what happens, in order."""
+class EventLog(Tracker):
+    """Tracker that stores all events in order."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, str, float]] = []
+        self.events: list[tuple[str, str, float]] = []
 
     def trial_started(self, start: TrialStart) -> None:
-        self.heard.append(("start", start.trial_id, 0.0))
+        self.events.append(("start", start.trial_id, 0.0))
 
     def trial_reported(self, trial_id: str, result: Result) -> None:
-        self.heard.append(("report", trial_id, result.seconds))
+        self.events.append(("report", trial_id, result.seconds))
 
     def trial_finished(self, record: Record) -> None:
-        self.heard.append(("finish", record.trial_id, 0.0))
+        self.events.append(("finish", record.trial_id, 0.0))
 
 
 def open_ledger(folder: SearchFolder, tracker: Tracker | None = None, **search: Any) -> Ledger:
@@ -46,20 +46,20 @@ def in_folder(name: str) -> SearchFolder:
     return folder
 
 
-def lasting(seconds: dict[str, float]) -> Worker:
-    """A worker of two reports a trial, each after so many seconds, by family."""
+def worker_with(seconds_per_report: dict[str, float]) -> SimulatedWorker:
+    """Return a worker that sends two reports per trial, spaced by the seconds of the trial's family."""
 
     def worker(assignment: Assignment) -> Iterator[Message]:
-        each = seconds[assignment.spec.configuration.family]
+        seconds = seconds_per_report[assignment.spec.configuration.family]
         for report, message in enumerate(make_messages(assignment), start=1):
             assert message.result is not None
-            result = message.result.model_copy(update={"seconds": each * report})
+            result = message.result.model_copy(update={"seconds": seconds * report})
             yield message.model_copy(update={"result": result})
 
     return worker
 
 
-def test_every_cell_gets_its_budget_and_every_trial_a_record(folder: SearchFolder) -> None:
+def test_every_cell_has_all_its_trials_and_every_trial_a_record(folder: SearchFolder) -> None:
     ledger = open_ledger(folder)
     records = simulate(ledger, make_messages, num_slots=2).records
     assert ledger.num_due == 0
@@ -67,12 +67,12 @@ def test_every_cell_gets_its_budget_and_every_trial_a_record(folder: SearchFolde
     assert sorted(record.trial_id for record in records) == [record.trial_id for record in read_records(folder)]
 
 
-def test_slots_speak_in_the_order_of_simulated_time(folder: SearchFolder) -> None:
-    listener = Listener()
-    ledger = open_ledger(folder, listener, trials_per_cell=2)
-    took = simulate(ledger, lasting({"lkca": 1.0, "vit": 3.0}), num_slots=2).seconds
+def test_messages_arrive_in_the_order_of_simulated_time(folder: SearchFolder) -> None:
+    log = EventLog()
+    ledger = open_ledger(folder, log, trials_per_cell=2)
+    seconds = simulate(ledger, worker_with({"lkca": 1.0, "vit": 3.0}), num_slots=2).seconds
     one, two, slow, slower = "family=lkca/0", "family=lkca/1", "family=vit/0", "family=vit/1"
-    assert listener.heard == [
+    assert log.events == [
         ("start", one, 0.0),
         ("start", slow, 0.0),
         ("report", one, 1.0),
@@ -80,7 +80,7 @@ def test_slots_speak_in_the_order_of_simulated_time(folder: SearchFolder) -> Non
         ("finish", one, 0.0),
         ("start", two, 0.0),  # at 2
         ("report", slow, 3.0),
-        ("report", two, 1.0),  # at 3, foreseen later
+        ("report", two, 1.0),  # at 3, scheduled later
         ("report", two, 2.0),
         ("finish", two, 0.0),
         ("start", slower, 0.0),  # at 4
@@ -90,16 +90,16 @@ def test_slots_speak_in_the_order_of_simulated_time(folder: SearchFolder) -> Non
         ("report", slower, 6.0),
         ("finish", slower, 0.0),
     ]
-    assert took == 10.0
+    assert seconds == 10.0
 
 
 @pytest.mark.parametrize(("num_slots", "seconds"), [(1, 12.0), (2, 6.0), (3, 4.0), (6, 2.0), (60, 2.0)])
-def test_slots_share_the_time(folder: SearchFolder, num_slots: int, seconds: float) -> None:
-    found = simulate(open_ledger(folder), lasting({"lkca": 1.0, "vit": 1.0}), num_slots=num_slots)
+def test_slots_run_trials_in_parallel(folder: SearchFolder, num_slots: int, seconds: float) -> None:
+    found = simulate(open_ledger(folder), worker_with({"lkca": 1.0, "vit": 1.0}), num_slots=num_slots)
     assert (len(found.records), found.seconds) == (6, seconds)
 
 
-def test_a_trial_that_fails_is_over_and_the_slot_goes_on(folder: SearchFolder) -> None:
+def test_a_failed_trial_frees_its_slot(folder: SearchFolder) -> None:
     def failing(assignment: Assignment) -> Iterator[Message]:
         first, _ = make_messages(assignment)
         yield first
@@ -111,21 +111,21 @@ def test_a_trial_that_fails_is_over_and_the_slot_goes_on(folder: SearchFolder) -
 
 def test_a_pruned_trial_frees_its_slot_at_once(folder: SearchFolder) -> None:
     search = {"pruner": "median", "trials_per_cell": 20, "seed": 1}
-    found = simulate(open_ledger(folder, **search), lasting({"lkca": 1.0, "vit": 1.0}))
+    found = simulate(open_ledger(folder, **search), worker_with({"lkca": 1.0, "vit": 1.0}))
     num_pruned = sum(record.state is State.PRUNED for record in found.records)
     assert num_pruned > 0
     assert found.seconds == 2 * len(found.records) - num_pruned
 
 
-def test_a_message_without_facts_or_result_is_heard_at_once(folder: SearchFolder) -> None:
-    def talkative(assignment: Assignment) -> Iterator[Message]:
+def test_a_message_without_a_result_takes_no_simulated_time(folder: SearchFolder) -> None:
+    def with_extra_message(assignment: Assignment) -> Iterator[Message]:
         yield Message(facts=make_metadata())
         yield from make_messages(assignment)
 
-    assert len(simulate(open_ledger(folder), talkative).records) == 6
+    assert len(simulate(open_ledger(folder), with_extra_message).records) == 6
 
 
-def test_there_is_at_least_one_slot(folder: SearchFolder) -> None:
+def test_num_slots_below_1_is_an_error(folder: SearchFolder) -> None:
     with pytest.raises(ValueError, match=re.escape("num_slots must be at least 1, got 0")):
         simulate(open_ledger(folder), make_messages, num_slots=0)
 
@@ -139,7 +139,7 @@ def outcome(name: str, **search: Any) -> list[tuple[str, Configuration, list[flo
     ]
 
 
-def test_one_seed_gives_one_search_and_another_seed_another() -> None:
+def test_equal_seeds_give_equal_searches_and_other_seeds_others() -> None:
     once, again, other = outcome("once", seed=3), outcome("again", seed=3), outcome("other", seed=4)
     assert once == again
     assert {configuration for _, configuration, *_ in once}.isdisjoint(configuration for _, configuration, *_ in other)
@@ -148,7 +148,7 @@ def test_one_seed_gives_one_search_and_another_seed_another() -> None:
 # The toy training
 
 
-def test_the_toy_is_best_at_its_optimum() -> None:
+def test_toy_accuracy_is_highest_at_the_optimum() -> None:
     best = Configuration.model_validate(dict(OPTIMUM))
     assert toy_accuracy(best) == BEST_ACCURACY
     for name, value in OPTIMUM.items():
@@ -157,7 +157,7 @@ def test_the_toy_is_best_at_its_optimum() -> None:
             assert toy_accuracy(moved) < BEST_ACCURACY
 
 
-def test_a_toy_curve_ends_at_its_accuracy_and_curves_cross(folder: SearchFolder) -> None:
+def test_a_toy_curve_ends_at_its_toy_accuracy_and_curves_cross(folder: SearchFolder) -> None:
     assignment = open_ledger(folder).assign()
     assert assignment is not None
     curves = {}

@@ -1,4 +1,4 @@
-"""Recorded curves as a training: simulated trials say what recorded ones said."""
+"""Simulated worker that repeats the learning curves of recorded trials."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,37 +9,37 @@ from lkca_search.spec.configuration import Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed
 from lkca_search.spec.search_spec import SearchSpec
 
-CUT_SHORT = "the recorded curve ends here: the trial was pruned, and what came next is not known"
-"""The fault of a simulated trial that goes on for longer than the recorded one did."""
+CUT_SHORT = "the recorded curve ends here: the recorded trial was pruned"
+"""Error of a simulated trial that would run longer than the recorded one."""
 
 
-class RecordedCurves:
-    """A worker of simulated searches that says what recorded trials said.
+class RecordedTraining:
+    """Simulated worker that repeats the curve of the nearest recorded trial.
 
-    A trial is answered by the record of its cell whose sampled values are nearest, the first of equals: its own where
-    recorded suggestions are asked for again. A trial that was pruned when recorded fails where its curve ends, so that
-    no study takes its last value for that of a whole training. A cell gets as many trials as it was recorded to have.
+    The nearest trial is the one of the same cell with the nearest sampled values; the first one wins a tie. A trial
+    whose recorded curve was pruned fails at its end, so that no study takes its last value for a final value. Each
+    cell gets as many trials as were recorded.
     """
 
     def __init__(
         self, spec: SearchSpec, records: Mapping[str, Sequence[Record]], exhaust: Callable[[str], None]
     ) -> None:
-        """`exhaust` gives a cell of the simulated search no new trial."""
+        """Take the records of each cell; `exhaust` is called with a cell when it needs no more trials."""
         self._spec = spec
         self._records = records
         self._exhaust = exhaust
         self._num_left = {cell: len(found) for cell, found in records.items()}
-        self.answers: dict[str, Record] = {}
-        """Trial id to the record that answered it."""
+        self.used: dict[str, Record] = {}
+        """Trial id -> the record whose curve it repeats."""
 
     def __call__(self, assignment: Assignment) -> Iterator[Message]:
-        """Yield a message a recorded result, and the fault, if there was one."""
+        """Yield one message per recorded result, and the error of a trial without a complete curve."""
         cell = assignment.trial_id.rpartition("/")[0]
         self._num_left[cell] -= 1
         if not self._num_left[cell]:
             self._exhaust(cell)
         record = min(self._records[cell], key=lambda record: self._distance(assignment.spec.configuration, record))
-        self.answers[assignment.trial_id] = record
+        self.used[assignment.trial_id] = record
         return _messages(record)
 
     def _distance(self, configuration: Configuration, record: Record) -> float:
@@ -49,17 +49,28 @@ class RecordedCurves:
         )
 
 
+def sampled_values(configuration: Configuration, spec: SearchSpec) -> dict[str, Scalar]:
+    """Return the values that a sampler chose: those of all parameters that are present and not fixed."""
+    values = {
+        name: getattr(configuration, name) for name, domain in spec.parameters.items() if not isinstance(domain, Fixed)
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _messages(record: Record) -> Iterator[Message]:
-    is_whole = record.state is State.COMPLETE
+    is_complete = record.state is State.COMPLETE
     last = len(record.curve) - 1
     for i, result in enumerate(record.curve):
-        yield Message(facts=record.facts if i == 0 else None, result=result, done=is_whole and i == last)
-    if not is_whole:
+        yield Message(facts=record.facts if i == 0 else None, result=result, done=is_complete and i == last)
+    if not is_complete:
         yield Message(facts=record.facts, error=record.error or CUT_SHORT, done=True)
 
 
 def _distance(domain: Domain, one: Scalar | None, other: Scalar | None) -> float:
-    """0 for equal values, 1 for opposite ends of a range, for two choices, and where only one has a value."""
+    """Return the distance of two values, from 0 (equal) to 1.
+
+    The distance is 1 for opposite ends of a range, for two different choices, and if only one value is present.
+    """
     if one == other or isinstance(domain, Fixed):
         return 0.0
     if one is None or other is None or isinstance(domain, Choice):
@@ -67,11 +78,3 @@ def _distance(domain: Domain, one: Scalar | None, other: Scalar | None) -> float
     scale = math.log if domain.log else float
     low, high = domain.bounds
     return abs(scale(float(one)) - scale(float(other))) / (scale(high) - scale(low))
-
-
-def sampled(configuration: Configuration, spec: SearchSpec) -> dict[str, Scalar]:
-    """What a sampler chose of a configuration: values of the parameters that are not fixed and that it has."""
-    values = {
-        name: getattr(configuration, name) for name, domain in spec.parameters.items() if not isinstance(domain, Fixed)
-    }
-    return {name: value for name, value in values.items() if value is not None}
