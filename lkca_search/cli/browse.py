@@ -117,7 +117,8 @@ def export(
     trials.parquet has one row per trial, and curves.parquet one row per evaluation. After a confirmation,
     replicates.parquet has one row per replicate.
     """
-    from lkca_search.records.record import read_records, read_replicates, write_tables
+    from lkca_search.records.record import read_records, read_replicates
+    from lkca_search.records.tables import write_tables
 
     folder = Home.from_environment().started_search(name)
     paths = write_tables(read_records(folder), read_replicates(folder), to or folder.root)

@@ -1,20 +1,14 @@
 """Records: what a trial left behind, the tables made of them, and the names of their numbers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from typing import Annotated, Any, get_args, get_origin
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import AnyPath, write_atomically
+from lkca_search.paths import AnyPath
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.sections import DataSection
 
 _READERS = 16
 """Files that are read at once."""
@@ -126,131 +120,54 @@ class Record(FrozenModel):
     """A replicate's result on the test images; None for a trial, and for a replicate that failed."""
 
 
-def trials_table(records: Sequence[Record]) -> pa.Table:
-    """One row a trial: identity, outcome, last result, configuration, facts and provenance, a column each."""
-    return pa.Table.from_pylist([_trial_row(record) for record in records], schema=_TRIALS)
-
-
-def curves_table(records: Sequence[Record]) -> pa.Table:
-    """One row a trial and result."""
-    rows = [{**_identity(record), **result.model_dump()} for record in records for result in record.curve]
-    return pa.Table.from_pylist(rows, schema=_CURVES)
-
-
-def replicates_table(replicates: Sequence[Record]) -> pa.Table:
-    """One row a replicate: a trial's columns, then what it repeats and its result on the test images."""
-    rows = []
-    for record in replicates:
-        assert record.replicate is not None
-        tested = record.test.model_dump() if record.test else {}
-        named = {"replicate_id": record.trial_id, "trial_id": record.replicate.of, "seed_number": record.replicate.seed}
-        rows.append({**_trial_row(record), **named, **{f"test_{name}": tested.get(name) for name in _TEST}})
-    return pa.Table.from_pylist(rows, schema=_REPLICATES)
-
-
-def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath) -> list[AnyPath]:
-    """Write `trials.parquet`, `curves.parquet` and, where there are any, `replicates.parquet` into a folder.
-
-    Each is written atomically, with the curves of replicates among those of trials; the paths are returned.
-    """
-    tables = {"trials": trials_table(records), "curves": curves_table([*records, *replicates])}
-    if replicates:
-        tables["replicates"] = replicates_table(replicates)
-    for name, table in tables.items():
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer)
-        write_atomically(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
-    return [folder / f"{name}.parquet" for name in tables]
-
-
 def read_record(folder: SearchFolder, trial_id: str) -> Record | None:
-    """The record of a trial, or None while it is unfinished."""
+    """Return the record of a trial or replicate; None while it is unfinished."""
     path = folder.trial(trial_id).record
     return Record.model_validate_json(path.read_bytes()) if path else None
 
 
 def read_records(folder: SearchFolder) -> list[Record]:
-    """The records of every finished trial of a search, by cell and number."""
+    """Return the records of every finished trial of a search, by cell and number."""
     return read_all(folder.records().values())
 
 
 def read_replicates(folder: SearchFolder) -> list[Record]:
-    """The records of every finished replicate of a search, by cell, trial, draw and seed."""
+    """Return the records of every finished replicate of a search, by cell, trial, draw and seed."""
     return read_all(folder.replicates().values())
 
 
 def read_all(paths: Collection[AnyPath]) -> list[Record]:
-    """The records in these files, by cell and number; several at once, where each takes a moment to come."""
+    """Return the records in these files, by cell and number; several are read at once, since each read may be slow."""
+    return sorted(_read_each(paths), key=_order)
+
+
+class RecordReader:
+    """Reader of a search's records. It reads each file once, since records never change and a read may be a request."""
+
+    def __init__(self, folder: SearchFolder) -> None:
+        self._folder = folder
+        self._records: dict[AnyPath, Record] = {}
+
+    def trials(self) -> list[Record]:
+        """Return the records of the trials that are finished by now, by cell and number."""
+        return self._read(self._folder.records().values())
+
+    def replicates(self) -> list[Record]:
+        """Return the records of the replicates that are finished by now, by cell, trial, draw and seed."""
+        return self._read(self._folder.replicates().values())
+
+    def _read(self, paths: Collection[AnyPath]) -> list[Record]:
+        new = [path for path in paths if path not in self._records]
+        self._records.update(zip(new, _read_each(new), strict=True))
+        return sorted((self._records[path] for path in paths), key=_order)
+
+
+def _read_each(paths: Collection[AnyPath]) -> list[Record]:
     with ThreadPoolExecutor(_READERS) as pool:
         contents = pool.map(lambda path: path.read_bytes(), paths)
-        records = [Record.model_validate_json(content) for content in contents]
-    return sorted(records, key=_order)
+        return [Record.model_validate_json(content) for content in contents]
 
 
 def _order(record: Record) -> tuple[str, int, int, int]:
     draw, seed = (record.replicate.draw, record.replicate.seed) if record.replicate else (-1, -1)
     return record.cell, record.number, draw, seed
-
-
-def _identity(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in _IDENTITY}
-
-
-def _trial_row(record: Record) -> dict[str, Any]:
-    facts = record.facts.model_dump() if record.facts else {}
-    provenance = facts.pop("provenance", {})
-    return {
-        **_identity(record),
-        **record.model_dump(include=set(_OUTCOME)),
-        "dataset": record.spec.data.dataset,
-        "seed": record.spec.seed,
-        "split_seed": record.spec.split_seed,
-        **record.spec.configuration.model_dump(),
-        **(record.curve[-1].model_dump(include=set(_LAST_RESULT)) if record.curve else {}),
-        **facts,
-        **provenance,
-    }
-
-
-def _fields(model: type[FrozenModel], names: Sequence[str] | None = None) -> list[pa.Field]:
-    return [pa.field(name, _arrow_type(model.model_fields[name].annotation)) for name in names or model.model_fields]
-
-
-def _arrow_type(annotation: Any) -> pa.DataType:
-    """The column type of a field: that of the first type its annotation allows, None aside."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    for option in get_args(annotation):
-        if option is not type(None):
-            return _arrow_type(option)
-    kind = annotation if isinstance(annotation, type) else type(annotation)
-    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), State: pa.string()}
-    return types[kind]
-
-
-_TEST = ("num_images", "data_hash", "loss", "accuracy")
-_OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
-_LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
-_IDENTITY = ("trial_id", "search", "cell", "number")
-_IDENTITY_FIELDS = _fields(Record, _IDENTITY)
-_CURVES = pa.schema([*_IDENTITY_FIELDS, *_fields(Result)])
-_TRIALS = pa.schema(
-    [
-        *_IDENTITY_FIELDS,
-        *_fields(Record, _OUTCOME),
-        *_fields(DataSection, ("dataset",)),
-        *_fields(TrialSpec, ("seed", "split_seed")),
-        *_fields(Configuration),
-        *_fields(Result, _LAST_RESULT),
-        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name != "provenance"]),
-        *_fields(Provenance),
-    ]
-)
-_REPLICATES = pa.schema(
-    [
-        pa.field("replicate_id", pa.string()),
-        *_TRIALS,
-        pa.field("seed_number", pa.int64()),
-        *(field.with_name(f"test_{field.name}") for field in _fields(TestResult, _TEST)),
-    ]
-)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import list_paths
-from lkca_search.records.record import Record, State, read_replicates
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.trial import Replication
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
@@ -106,14 +106,14 @@ def read_rounds(folder: SearchFolder) -> list[Round]:
     return rounds
 
 
-def round_statuses(folder: SearchFolder, *, num_trials: int) -> list[RoundStatus]:
-    """How far each round of a search has come, where so many trials are finished."""
+def round_statuses(folder: SearchFolder, *, num_trials: int, reader: RecordReader | None = None) -> list[RoundStatus]:
+    """Return the status of each round of a search that has `num_trials` finished trials."""
     rounds = read_rounds(folder)
-    replicates = read_replicates(folder) if rounds else []
-    return [_standing(found, replicates, num_trials=num_trials) for found in rounds]
+    replicates = (reader or RecordReader(folder)).replicates() if rounds else []
+    return [_round_status(found, replicates, num_trials=num_trials) for found in rounds]
 
 
-def _standing(found: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStatus:
+def _round_status(found: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStatus:
     states = {record.trial_id: record.state for record in replicates}
     own = [states.get(replication.replicate_id) for _, replication in found.replications()]
     return RoundStatus(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.paths import write_atomically
-from lkca_search.records.record import write_tables
+from lkca_search.records.tables import write_tables
 from lkca_search.report.rendering.html import to_html
 from lkca_search.report.rendering.paper import draw
 from lkca_search.report.values.report import Report

@@ -1,15 +1,16 @@
 """From a space file to a finished search, and on to its confirmation: what `run` and `confirm` do."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.record import Record, read_records, read_replicates, write_tables
+from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
+from lkca_search.records.tables import write_tables
 from lkca_search.search.driver.confirmation import (
     Confirmation,
     design_conflict,
@@ -102,8 +103,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
         if spec.confirm is not None and not queue.num_due:
             driver.is_complete, driver.halt_reason = False, queue.halt_reason
             if queue.halt_reason is None:
-                records = read_records(driver.folder)
-                sealed = driver.confirm(spec, spec.confirm, images, records, num_trials_left=0, new_round=False)
+                sealed = driver.confirm(spec, spec.confirm, images, num_trials_left=0, new_round=False)
                 if other := design_conflict(sealed, spec.confirm.model_dump()):
                     context.notify(other)
     return driver.outcome()
@@ -125,15 +125,14 @@ def confirm(
         raise SearchError(rule)
     images = open_train_images(spec.data, context.data_dirs)
     with _drive(folder, context) as driver:
-        records = read_records(folder)
-        status = search_status(folder, records)
+        status = search_status(folder, driver.reader)
         goes_on = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
         if goes_on and (other := design_conflict(read_rounds(folder)[-1], asked)):
             raise SearchError(other)
         if status.num_left and not unfinished and not goes_on:
             rule = f"search {folder.name!r} has {status.num_left} trials left, so cells have not had equal budgets"
             raise SearchError(f"{rule}: finish it, or confirm what there is by --unfinished, which reports disclose")
-        driver.confirm(spec, section, images, records, num_trials_left=status.num_left, new_round=new_round)
+        driver.confirm(spec, section, images, num_trials_left=status.num_left, new_round=new_round)
         driver.is_complete = driver.is_complete and not status.num_left
     return driver.outcome()
 
@@ -143,6 +142,8 @@ class _Driver:
 
     def __init__(self, folder: SearchFolder, lease: Lease, context: RunContext) -> None:
         self.folder = folder
+        self.reader = RecordReader(folder)
+        """Reads each record once, however often the driver needs all of them."""
         self.lease = lease
         self.opened = time.monotonic()
         self.mlflow = MLflowTracker(lambda: open_store(folder, context.home), folder)
@@ -155,7 +156,6 @@ class _Driver:
         self.patience_seconds = _HURRIED_SECONDS
         self.num_untracked = 0
         self._around = context
-        self._records: list[Record] = []
         self._is_hurried = False
 
     def train(self, queue: TrialQueue) -> None:
@@ -180,7 +180,6 @@ class _Driver:
         spec: SearchSpec,
         section: ConfirmSection,
         images: Images,
-        records: Sequence[Record],
         *,
         num_trials_left: int,
         new_round: bool,
@@ -190,7 +189,7 @@ class _Driver:
             self.folder,
             spec,
             section,
-            records,
+            self.reader,
             test_hash=open_test_images(spec.data, self._around.data_dirs).content_hash,
             num_trials_left=num_trials_left,
             new_round=new_round,
@@ -204,6 +203,7 @@ class _Driver:
             driver=self.lease.driver,
             ensure_lease=self.lease.ensure,
             opened=self.opened,
+            reader=self.reader,
         )
         if queue.num_due:
             num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
@@ -214,15 +214,15 @@ class _Driver:
 
     def close(self) -> None:
         """Write the tables, and note what MLflow is to be told at the end."""
-        self._records = read_records(self.folder)
-        write_tables(self._records, read_replicates(self.folder), self.folder.root)
-        self.best = best_record(self._records, read_spec(self.folder).search)
+        trials = self.reader.trials()
+        write_tables(trials, self.reader.replicates(), self.folder.root)
+        self.best = best_record(trials, read_spec(self.folder).search)
         self.patience_seconds = _HURRIED_SECONDS if self._is_hurried else _PATIENCE_SECONDS
 
     def outcome(self) -> RunOutcome:
         """What it left."""
         return RunOutcome(
-            status=search_status(self.folder, self._records),
+            status=search_status(self.folder, self.reader),
             halt_reason=self.halt_reason,
             num_untracked=self.num_untracked,
             tracking_error=self.mlflow.last_error,

@@ -1,7 +1,7 @@
 """Bringing MLflow up to date with what a search has on record, without training anything: what `sync` does."""
 
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.record import read_records
+from lkca_search.records.record import RecordReader
 from lkca_search.search.state.lease import hold
 from lkca_search.search.state.resume import read_spec
 from lkca_search.search.state.status import best_record, search_status
@@ -14,12 +14,12 @@ _PATIENCE_SECONDS = 3600.0
 def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENCE_SECONDS) -> Delivery:
     """Send MLflow what it lacks of a search; SearchError if a driver is at work, which does so by itself."""
     with hold(folder):
-        records = read_records(folder)
+        reader = RecordReader(folder)
         return send_missing(
             lambda: open_store(folder, home),
             folder,
-            complete=not search_status(folder, records).num_left,
-            best=best_record(records, read_spec(folder).search),
+            complete=not search_status(folder, reader).num_left,
+            best=best_record(reader.trials(), read_spec(folder).search),
             patience_seconds=patience_seconds,
         )
 

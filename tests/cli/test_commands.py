@@ -10,7 +10,8 @@ import pytest
 
 from lkca_search import __version__
 from lkca_search.layout import Home
-from lkca_search.records.record import Record, State, curves_table, read_records, trials_table
+from lkca_search.records.record import Record, State, read_records
+from lkca_search.records.tables import curves_table, trials_table
 from lkca_search.search.rerun import TrialFile
 from lkca_search.search.state.lease import hold
 from tests.support.processes import Command, parsed

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, read_records, write_tables
+from lkca_search.records.record import Record, read_records
+from lkca_search.records.tables import write_tables
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.state.database import find_database
 from lkca_search.tracking.tracker import Tracker

@@ -22,15 +22,8 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import Home, TrialFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.provenance import gather_provenance, git_commit
-from lkca_search.records.record import (
-    Record,
-    State,
-    curves_table,
-    read_record,
-    read_records,
-    trials_table,
-    write_tables,
-)
+from lkca_search.records.record import Record, State, read_record, read_records
+from lkca_search.records.tables import curves_table, trials_table, write_tables
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import NAMES, Configuration, broken_rule
 from lkca_search.spec.domains import Choice, Fixed, FloatRange, IntRange

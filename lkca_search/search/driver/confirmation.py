@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, read_replicates
+from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Pick, Round, read_rounds, round_statuses
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.search.driver.messages import Assignment
@@ -34,12 +34,13 @@ class Confirmation(TrialQueue):
         driver: int = 1,
         ensure_lease: Callable[[], None] = lambda: None,
         opened: float | None = None,
+        reader: RecordReader | None = None,
     ) -> None:
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
         self.test_hash = sealed.test_hash
-        finished = {record.trial_id: record.state for record in read_replicates(folder)}
+        finished = {record.trial_id: record.state for record in (reader or RecordReader(folder)).replicates()}
         self._unstarted: deque[tuple[Pick, Replication]] = deque()
         for pick, replication in sealed.replications():
             if replication.replicate_id in finished:
@@ -94,7 +95,7 @@ def find_or_open_round(
     folder: SearchFolder,
     spec: SearchSpec,
     section: ConfirmSection,
-    records: Sequence[Record],
+    reader: RecordReader,
     *,
     test_hash: str,
     num_trials_left: int,
@@ -104,12 +105,12 @@ def find_or_open_round(
 
     SearchError where the test images are others than those of earlier rounds, or nothing can be frozen.
     """
-    rounds = read_rounds(folder)
+    rounds, records = read_rounds(folder), reader.trials()
     for earlier in rounds:
         if earlier.test_hash != test_hash:
             rule = f"round {earlier.number} was tested on other images"
             raise SearchError(f"{rule}: their hash is {earlier.test_hash}, that of these is {test_hash}")
-    if rounds and (not new_round or round_statuses(folder, num_trials=len(records))[-1].num_left):
+    if rounds and (not new_round or round_statuses(folder, num_trials=len(records), reader=reader)[-1].num_left):
         return rounds[-1]
     return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.objectives import Plateau, pareto_front, trial_values
-from lkca_search.records.record import Record, State, read_all, read_records
+from lkca_search.records.record import Record, RecordReader, State, read_records
 from lkca_search.records.rounds import RoundStatus, round_statuses
 from lkca_search.search.state.lease import LeaseStatus, look
 from lkca_search.search.state.manifests import Size, subset_sizes
@@ -116,18 +116,17 @@ class SearchReader:
 
     def __init__(self, folder: SearchFolder) -> None:
         self._folder = folder
-        self._records: dict[str, Record] = {}
+        self._records = RecordReader(folder)
 
     def read(self) -> SearchStatus:
         """How the search stands now."""
-        new = [path for trial_id, path in self._folder.records().items() if trial_id not in self._records]
-        self._records.update({record.trial_id: record for record in read_all(new)})
-        return search_status(self._folder, list(self._records.values()))
+        return search_status(self._folder, self._records)
 
 
-def search_status(folder: SearchFolder, records: Sequence[Record] | None = None) -> SearchStatus:
-    """How a search stands, by all of its records, which are read where they are not given."""
-    records = read_records(folder) if records is None else records
+def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> SearchStatus:
+    """Return the status of a search by all of its records; a `reader` that has read some of them saves requests."""
+    reader = reader or RecordReader(folder)
+    records = reader.trials()
     spec = read_spec(folder)
     sizes = subset_sizes(folder)
     exhausted = {path.name for path in folder.exhausted.glob("*")}
@@ -164,7 +163,7 @@ def search_status(folder: SearchFolder, records: Sequence[Record] | None = None)
         seconds_left=sum(known) if len(known) == len(timed) else None,
         cells=tuple(timed),
         is_to_be_confirmed=spec.confirm is not None,
-        rounds=tuple(round_statuses(folder, num_trials=len(records))),
+        rounds=tuple(round_statuses(folder, num_trials=len(records), reader=reader)),
     )
 
 

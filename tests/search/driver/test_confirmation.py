@@ -12,7 +12,7 @@ import pytest
 from lkca_search.data.store import open_images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, State, TestResult, read_records, read_replicates
+from lkca_search.records.record import Record, RecordReader, State, TestResult, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds, round_statuses
 from lkca_search.search.driver.confirmation import (
     Confirmation,
@@ -40,7 +40,7 @@ def freeze(folder: SearchFolder, *, trials_left: int = 0, spec: SearchSpec | Non
         folder,
         spec or make_spec(),
         ConfirmSection(**{"draws": 2, "seeds": 2, **section}),
-        read_records(folder),
+        RecordReader(folder),
         test_hash="test",
         num_trials_left=trials_left,
     )
@@ -263,7 +263,7 @@ def take(folder: SearchFolder, *, new_round: bool = False, test_hash: str = "tes
         folder,
         make_spec(),
         ConfirmSection(**{"draws": 2, "seeds": 2, **section}),
-        read_records(folder),
+        RecordReader(folder),
         test_hash=test_hash,
         num_trials_left=0,
         new_round=new_round,

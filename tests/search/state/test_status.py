@@ -6,7 +6,7 @@ import pytest
 
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
-from lkca_search.records.record import Record, State
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.search.state.lease import hold
 from lkca_search.search.state.status import CellStatus, SearchReader, SearchStatus, search_status
 from tests.support.records import CELL, make_record, make_search
@@ -125,7 +125,9 @@ def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
     assert (cell.complete, cell.best_value, cell.best_trial) == (2, 0.75, f"{CELL}/1")
 
 
-def test_records_that_are_given_are_not_read_again() -> None:
+def test_a_status_reads_no_record_that_its_reader_has_read() -> None:
     folder = make_search("made", [make_record(0)])
+    reader = RecordReader(folder)
+    reader.trials()
     folder.trial(f"{CELL}/0").attempt(driver=1, attempt=1).joinpath("record.json").write_bytes(b"unreadable")
-    assert cell_of(search_status(folder, [make_record(0)])).complete == 1
+    assert cell_of(search_status(folder, reader)).complete == 1

@@ -1,0 +1,116 @@
+"""Parquet tables of a search: one row per trial, per replicate, and per result of either."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lkca_search.paths import AnyPath, write_atomically
+from lkca_search.records.provenance import Provenance
+from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
+from lkca_search.records.trial import TrialSpec
+from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.sections import DataSection
+
+
+def trials_table(records: Sequence[Record]) -> pa.Table:
+    """Return one row per trial: identity, outcome, last result, configuration, metadata and provenance."""
+    return pa.Table.from_pylist([_trial_row(record) for record in records], schema=_TRIALS)
+
+
+def curves_table(records: Sequence[Record]) -> pa.Table:
+    """Return one row per result of each trial or replicate."""
+    rows = [{**_identity(record), **result.model_dump()} for record in records for result in record.curve]
+    return pa.Table.from_pylist(rows, schema=_CURVES)
+
+
+def replicates_table(replicates: Sequence[Record]) -> pa.Table:
+    """Return one row per replicate: the columns of a trial, its trial and seed number, and its test result."""
+    rows = []
+    for record in replicates:
+        assert record.replicate is not None
+        tested = record.test.model_dump() if record.test else {}
+        named = {"replicate_id": record.trial_id, "trial_id": record.replicate.of, "seed_number": record.replicate.seed}
+        rows.append({**_trial_row(record), **named, **{f"test_{name}": tested.get(name) for name in _TEST}})
+    return pa.Table.from_pylist(rows, schema=_REPLICATES)
+
+
+def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath) -> list[AnyPath]:
+    """Write `trials.parquet`, `curves.parquet` and, if there are replicates, `replicates.parquet`; return their paths.
+
+    Each file is written atomically. The curves of replicates are in `curves.parquet` too.
+    """
+    tables = {"trials": trials_table(records), "curves": curves_table([*records, *replicates])}
+    if replicates:
+        tables["replicates"] = replicates_table(replicates)
+    for name, table in tables.items():
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        write_atomically(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+    return [folder / f"{name}.parquet" for name in tables]
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _IDENTITY}
+
+
+def _trial_row(record: Record) -> dict[str, Any]:
+    facts = record.facts.model_dump() if record.facts else {}
+    provenance = facts.pop("provenance", {})
+    return {
+        **_identity(record),
+        **record.model_dump(include=set(_OUTCOME)),
+        "dataset": record.spec.data.dataset,
+        "seed": record.spec.seed,
+        "split_seed": record.spec.split_seed,
+        **record.spec.configuration.model_dump(),
+        **(record.curve[-1].model_dump(include=set(_LAST_RESULT)) if record.curve else {}),
+        **facts,
+        **provenance,
+    }
+
+
+def _fields(model: type[FrozenModel], names: Sequence[str] | None = None) -> list[pa.Field]:
+    return [pa.field(name, _arrow_type(model.model_fields[name].annotation)) for name in names or model.model_fields]
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """Return the column type of a field: the first type that its annotation allows besides None."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    for option in get_args(annotation):
+        if option is not type(None):
+            return _arrow_type(option)
+    kind = annotation if isinstance(annotation, type) else type(annotation)
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), State: pa.string()}
+    return types[kind]
+
+
+_TEST = ("num_images", "data_hash", "loss", "accuracy")
+_OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
+_LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
+_IDENTITY = ("trial_id", "search", "cell", "number")
+_IDENTITY_FIELDS = _fields(Record, _IDENTITY)
+_CURVES = pa.schema([*_IDENTITY_FIELDS, *_fields(Result)])
+_TRIALS = pa.schema(
+    [
+        *_IDENTITY_FIELDS,
+        *_fields(Record, _OUTCOME),
+        *_fields(DataSection, ("dataset",)),
+        *_fields(TrialSpec, ("seed", "split_seed")),
+        *_fields(Configuration),
+        *_fields(Result, _LAST_RESULT),
+        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name != "provenance"]),
+        *_fields(Provenance),
+    ]
+)
+_REPLICATES = pa.schema(
+    [
+        pa.field("replicate_id", pa.string()),
+        *_TRIALS,
+        pa.field("seed_number", pa.int64()),
+        *(field.with_name(f"test_{field.name}") for field in _fields(TestResult, _TEST)),
+    ]
+)
