@@ -1,4 +1,4 @@
-"""What every test runs under: a private Ray, no telemetry, no home of the user's."""
+"""Settings of every test: a private Ray, no telemetry, a home of its own, and the order of test files."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,42 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Read when Ray is first imported: the clusters of tests are private, and leave no token in the user's home.
+# Ray reads these when it is first imported. Clusters of tests are private and leave no token in the user's home.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-settings.register_profile("tests", deadline=None, derandomize=True)  # a run says the same again
-settings.register_profile("explore", deadline=None)  # pytest --hypothesis-profile explore: other examples each time
+settings.register_profile("tests", deadline=None, derandomize=True)  # the same examples in every run
+settings.register_profile("explore", deadline=None)  # new examples in every run: pytest --hypothesis-profile explore
 settings.load_profile("tests")
+
+LONGEST_FIRST = (
+    "tests/cluster/test_faults.py",
+    "tests/search/test_stop.py",
+    "tests/search/jobs/test_submit.py",
+    "tests/cluster/test_slurm.py",
+    "tests/search/test_run.py",
+    "tests/search/test_confirm.py",
+    "tests/search/test_chaos.py",
+    "tests/tracking/test_mlflow_load.py",
+    "tests/search/ray_backend/test_capacity.py",
+    "tests/cluster/test_kuberay_page.py",
+    "tests/cluster/test_mlflow_login.py",
+    "tests/search/test_object_store.py",
+    "tests/search/ray_backend/test_scaling.py",
+    "tests/cluster/test_nodes.py",
+)
+"""Files that start with a cluster or server; begun first, so that no worker ends alone with a long one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first. `--dist loadfile --no-loadscope-reorder` assigns files in this order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests away from the user's searches, MLflow and Ray."""
     monkeypatch.setenv("LKCA_SEARCH_HOME", str(tmp_path / "home"))
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)

@@ -21,7 +21,7 @@ from cluster.local.ports import free_port
 from tests.support.cluster.guarded_postgres import guarded_postgres
 from tests.support.object_store import BUCKET, running_object_store
 from tests.support.postgres import Postgres
-from tests.support.search.searching import Searching
+from tests.support.search.command_line import SearchCommands
 
 START = Path(__file__).parents[2] / "cluster" / "mlflow" / "start.sh"
 ADMIN = ("ada", "admin-s3cret-pass")
@@ -192,7 +192,7 @@ def test_a_search_that_logs_in_has_its_runs_in_the_server_and_its_artifacts_in_t
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", DRIVER[0])
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", DRIVER[1])
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     running = searching.start_run(*ONE_CELL)
     while running.process.poll() is None:
         assert_no_secret("".join(command_lines()))

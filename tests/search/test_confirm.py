@@ -20,7 +20,7 @@ from lkca_search.records.rounds import read_rounds
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
-from tests.support.search.searching import CELLS, COMMAND, SPACE, WAIT_SECONDS, Searching
+from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECONDS, SearchCommands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
@@ -39,7 +39,7 @@ def write_split(path: Path, rows: slice) -> None:
     pq.write_table(pa.table({"image": images, "label": labels.tolist(), "label_name": names}), path)
 
 
-class ClosedTest(Searching):
+class ClosedTest(SearchCommands):
     """A search of images whose test split cannot be read until it is opened."""
 
     def __init__(self, root: Path) -> None:
@@ -63,7 +63,7 @@ class ClosedTest(Searching):
 
     def fail(self, *arguments: str) -> tuple[int, str]:
         done = subprocess.run(
-            [*COMMAND, *arguments], env=self._environment, capture_output=True, text=True, timeout=WAIT_SECONDS
+            [*COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=WAIT_SECONDS
         )
         return done.returncode, done.stderr
 

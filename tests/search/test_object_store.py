@@ -9,7 +9,7 @@ import pytest
 from lkca_search.records.record import read_replicates
 from lkca_search.records.rounds import read_rounds
 from tests.support.object_store import running_object_store
-from tests.support.search.searching import Searching
+from tests.support.search.command_line import SearchCommands
 
 LONGER = ("search.trials_per_cell=2", "training.steps=200", "training.reports=10")
 
@@ -20,7 +20,7 @@ def test_a_search_in_an_object_store_that_is_killed_goes_on_from_checkpoints_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_object_store(monkeypatch) as bucket:
-        searching = Searching(tmp_path / "home")
+        searching = SearchCommands(tmp_path / "home")
         storage = bucket.replace("?", "/runs?")
         process = searching.start_run(*LONGER, f"storage={storage}")
         process.wait_until(lambda: len(searching.folder.records()) >= 2)

@@ -13,15 +13,15 @@ from mlflow import MlflowClient
 
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import open_storage
-from tests.support.search.searching import CELLS, SPACE, Searching
+from tests.support.search.command_line import CELLS, SPACE, SearchCommands
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Searching:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
     """A search that was run to its end without a fault."""
-    searching = Searching(tmp_path_factory.mktemp("finished") / "home")
+    searching = SearchCommands(tmp_path_factory.mktemp("finished") / "home")
     searching.run()
     return searching
 
@@ -34,12 +34,12 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_every_trial_is_recorded_and_logged(finished: Searching) -> None:
+def test_every_trial_is_recorded_and_logged(finished: SearchCommands) -> None:
     finished.assert_exact(trials_per_cell=2)
     assert {record.state for record in finished.records()} == {"COMPLETE"}
 
 
-def test_every_child_has_its_parameters_tags_and_a_value_a_report(finished: Searching) -> None:
+def test_every_child_has_its_parameters_tags_and_a_value_a_report(finished: SearchCommands) -> None:
     (parent,), children = finished.runs()
     client = finished.client()
     records = {record.trial_id: record for record in finished.records()}
@@ -62,7 +62,7 @@ def test_every_child_has_its_parameters_tags_and_a_value_a_report(finished: Sear
     assert {"space.yaml", "spec.json"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
-def test_families_of_a_fraction_train_on_the_same_images(finished: Searching) -> None:
+def test_families_of_a_fraction_train_on_the_same_images(finished: SearchCommands) -> None:
     subsets: dict[float, set[str]] = {}
     for record in finished.records():
         assert record.facts is not None
@@ -70,7 +70,7 @@ def test_families_of_a_fraction_train_on_the_same_images(finished: Searching) ->
     assert [len(hashes) for hashes in subsets.values()] == [1, 1]
 
 
-def test_rerun_of_the_best_trial_gives_its_metric_bit_for_bit(finished: Searching, tmp_path: Path) -> None:
+def test_rerun_of_the_best_trial_gives_its_metric_bit_for_bit(finished: SearchCommands, tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text(finished.call("best", "toy", "--yaml"))
     for what in ("toy", str(file)):
@@ -79,20 +79,20 @@ def test_rerun_of_the_best_trial_gives_its_metric_bit_for_bit(finished: Searchin
         assert outcome["changes"] == []
 
 
-def test_a_trial_on_a_reused_actor_equals_its_rerun_in_a_fresh_process(finished: Searching) -> None:
+def test_a_trial_on_a_reused_actor_equals_its_rerun_in_a_fresh_process(finished: SearchCommands) -> None:
     last = max(finished.records(), key=lambda record: record.finished)
     outcome = json.loads(finished.call("rerun", "toy", "--trial", last.trial_id, "--json"))
     assert outcome["value"] == last.value
 
 
-def test_a_finished_search_run_again_does_nothing(finished: Searching) -> None:
+def test_a_finished_search_run_again_does_nothing(finished: SearchCommands) -> None:
     before = {path: path.read_bytes() for path in finished.folder.trials.glob("*/*/*/record.json")}
     output = finished.run()
     assert "COMPLETE" not in output
     assert {path: path.read_bytes() for path in finished.folder.trials.glob("*/*/*/record.json")} == before
 
 
-def test_status_and_best_speak_of_the_records(finished: Searching) -> None:
+def test_status_and_best_speak_of_the_records(finished: SearchCommands) -> None:
     status = json.loads(finished.call("status", "toy", "--json"))
     assert [cell["cell"] for cell in status["cells"]] == CELLS
     best = json.loads(finished.call("best", "toy", "--json"))
@@ -100,14 +100,14 @@ def test_status_and_best_speak_of_the_records(finished: Searching) -> None:
     assert status["is_driven"] is False
 
 
-def test_another_space_file_under_the_same_name_is_refused_with_the_differences(finished: Searching) -> None:
+def test_another_space_file_under_the_same_name_is_refused_with_the_differences(finished: SearchCommands) -> None:
     process = finished.start("run", str(finished.space), "training.steps=50")
     code, output = process.wait()
     assert code == 2
     assert "training.steps: 40 -> 50" in output
 
 
-def test_the_ui_shows_the_runs_on_this_machine_alone(finished: Searching) -> None:
+def test_the_ui_shows_the_runs_on_this_machine_alone(finished: SearchCommands) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -135,7 +135,7 @@ def test_the_ui_shows_the_runs_on_this_machine_alone(finished: Searching) -> Non
     assert not alive, "the server outlived the command"
 
 
-def test_sync_sends_another_store_what_it_lacks_and_nothing_twice(finished: Searching, tmp_path: Path) -> None:
+def test_sync_sends_another_store_what_it_lacks_and_nothing_twice(finished: SearchCommands, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'other.db'}"
     for num_sent in (8, 0):
         said = finished.call("sync", "toy", MLFLOW_TRACKING_URI=store)
@@ -148,7 +148,7 @@ def test_sync_sends_another_store_what_it_lacks_and_nothing_twice(finished: Sear
 
 @pytest.mark.slow
 def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     searching.run(
         *("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads"),
         *("search.sampler=random", "search.pruner=median", "search.trials_per_cell=12", "training.reports=5"),
@@ -178,7 +178,7 @@ def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(
 @pytest.mark.slow
 def test_two_runs_with_one_seed_and_one_worker_are_identical(tmp_path: Path) -> None:
     def outcome(home: str) -> list[tuple[str, object, float | None, list[float]]]:
-        searching = Searching(tmp_path / home)
+        searching = SearchCommands(tmp_path / home)
         searching.run(
             *("factors.family=[lkca]", "~parameters.num_heads", "search.sampler={name: tpe, n_startup_trials: 2}"),
             *("search.trials_per_cell=4", "search.pruner=median", "--num-cpus=1"),
@@ -195,7 +195,7 @@ def test_two_runs_with_one_seed_and_one_worker_are_identical(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_driver_killed_again_and_again_leaves_an_exact_search(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     durable: dict[Path, bytes] = {}
     for records_so_far in (1, 4, 7):
         process = searching.start_run("search.trials_per_cell=3", "training.steps=200", "training.reports=10")
@@ -217,7 +217,7 @@ def test_a_driver_killed_again_and_again_leaves_an_exact_search(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_no_trial(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     process = searching.start_run("training.steps=400", "training.reports=20")
 
     def workers() -> list[psutil.Process]:
@@ -235,7 +235,7 @@ def test_a_killed_worker_costs_no_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     first = searching.start_run()
     first.wait_until(find_database(searching.folder).exists)
     status = json.loads(searching.call("status", "toy", "--json"))

@@ -20,7 +20,7 @@ from lkca_search.search.driver.stopping import StopController, request_stop, res
 from lkca_search.search.state.lease import BEAT_SECONDS, Lease, hold
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.space_file import read_space_file
-from tests.support.search.searching import Command, Searching
+from tests.support.search.command_line import BackgroundCommand, SearchCommands
 
 CELL = "family=lkca,data_fraction=0.2"
 ONE_CELL = ("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads")
@@ -141,31 +141,31 @@ def test_who_waits_for_the_end_waits_while_the_driver_is_alive(folder: SearchFol
 # The whole search
 
 
-def stop(searching: Searching, driver: Command) -> None:
+def stop(searching: SearchCommands, driver: BackgroundCommand) -> None:
     del driver
     status = json.loads(searching.call("stop", "toy", "--json"))
     assert status["is_driven"] is False
 
 
-def stop_without_waiting(searching: Searching, driver: Command) -> None:
+def stop_without_waiting(searching: SearchCommands, driver: BackgroundCommand) -> None:
     assert "search toy is stopping" in searching.call("stop", "toy", "--now", "--no-wait")
 
 
-def interrupt(searching: Searching, driver: Command) -> None:
+def interrupt(searching: SearchCommands, driver: BackgroundCommand) -> None:
     driver.interrupt()
 
 
-def interrupt_twice(searching: Searching, driver: Command) -> None:
+def interrupt_twice(searching: SearchCommands, driver: BackgroundCommand) -> None:
     driver.interrupt()
     driver.wait_until(lambda: "finishing what runs; Ctrl-C again stops at once" in driver.printed())
     driver.interrupt()
 
 
-def terminate(searching: Searching, driver: Command) -> None:
+def terminate(searching: SearchCommands, driver: BackgroundCommand) -> None:
     driver.process.send_signal(signal.SIGTERM)
 
 
-def cell_of(searching: Searching) -> dict[str, Any]:
+def cell_of(searching: SearchCommands) -> dict[str, Any]:
     status = json.loads(searching.call("status", "toy", "--json"))
     assert status["is_driven"] is False
     (cell,) = status["cells"]
@@ -181,9 +181,9 @@ def assert_nothing_is_left_running(family: list[psutil.Process]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "by"), [(stop, "`stop`"), (interrupt, "Ctrl-C")])
 def test_a_graceful_end_finishes_what_runs_and_the_same_command_goes_on(
-    tmp_path: Path, end: Callable[[Searching, Command], None], by: str
+    tmp_path: Path, end: Callable[[SearchCommands, BackgroundCommand], None], by: str
 ) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     arguments = (*ONE_CELL, "training.steps=300", "training.reports=10", "search.trials_per_cell=6")
     driver = searching.start_run(*arguments)
     driver.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*/checkpoint-*")))
@@ -209,9 +209,9 @@ def test_a_graceful_end_finishes_what_runs_and_the_same_command_goes_on(
     ("end", "by"), [(stop_without_waiting, "`stop`"), (interrupt_twice, "Ctrl-C"), (terminate, "SIGTERM")]
 )
 def test_an_end_at_once_abandons_what_runs_and_the_same_command_goes_on_from_its_checkpoints(
-    tmp_path: Path, end: Callable[[Searching, Command], None], by: str
+    tmp_path: Path, end: Callable[[SearchCommands, BackgroundCommand], None], by: str
 ) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     arguments = (*ONE_CELL, "training.steps=1500", "training.reports=150", "search.trials_per_cell=2")
     driver = searching.start_run(*arguments)
     driver.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*/checkpoint-*")))
@@ -235,7 +235,7 @@ def test_an_end_at_once_abandons_what_runs_and_the_same_command_goes_on_from_its
 
 @pytest.mark.slow
 def test_a_confirmation_is_ended_as_a_search_is_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     searching.run(*ONE_CELL, "search.trials_per_cell=1", "training.steps=300", "training.reports=10")
     confirm = ("confirm", "toy", "--draws", "6", "--seeds", "2", "--num-cpus", "2")
     driver = searching.start(*confirm)
@@ -257,7 +257,7 @@ def test_a_confirmation_is_ended_as_a_search_is_and_the_same_command_goes_on(tmp
 
 @pytest.mark.slow
 def test_the_first_failure_ends_a_fail_fast_run_and_the_next_one_does_not_even_start(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     arguments = (*ONE_CELL, "parameters.learning_rate={value: 1.0e+30}", "search.trials_per_cell=8")
     code, output = searching.start_run(*arguments, "--fail-fast").wait()
     assert code == 1
@@ -272,7 +272,7 @@ def test_the_first_failure_ends_a_fail_fast_run_and_the_next_one_does_not_even_s
 
 @pytest.mark.slow
 def test_status_can_be_watched_until_the_driver_ends(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     driver = searching.start_run(*ONE_CELL, "search.trials_per_cell=3", "training.steps=200", "training.reports=10")
     driver.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*")))
     watching = searching.start("status", "toy", "--watch", "--every", "0.2")
@@ -284,7 +284,7 @@ def test_status_can_be_watched_until_the_driver_ends(tmp_path: Path) -> None:
 
 
 def test_a_watch_ends_by_ctrl_c_with_code_0_and_disturbs_no_driver(tmp_path: Path) -> None:
-    searching = Searching(tmp_path / "home")
+    searching = SearchCommands(tmp_path / "home")
     folder = searching.folder
     commit_space_file(folder, read_space_file(searching.space))
     with hold(folder):

@@ -19,7 +19,7 @@ from lkca_search.search.jobs.client import JobsClient
 from lkca_search.search.jobs.versions import PACKAGES
 from tests.support.cluster.dropping_proxy import DroppingProxy
 from tests.support.cluster.submitter import MARK, Submitted, Submitter
-from tests.support.search.searching import CELLS
+from tests.support.search.command_line import CELLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PACKAGE_FOLDER = re.compile(r"/working_dir_files/_ray_pkg_[0-9a-f]+/")

@@ -14,7 +14,7 @@ from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import read_rounds
 from tests.support.chaos.invariants import Event, broken_promises, left_behind, read_events
-from tests.support.search.searching import CELLS, COMMAND, SPACE, WAIT_SECONDS
+from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECONDS
 
 POINTS = (
     *("before:ask:3", "inside:ask:3", "before:suggestion:3", "after:ask:3"),

@@ -17,7 +17,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, read_records
 from lkca_search.records.rounds import read_rounds
 from tests.support.chaos.invariants import Event, broken_promises, read_events
-from tests.support.search.searching import CELLS, SPACE
+from tests.support.search.command_line import CELLS, SPACE
 
 TOKEN = "5" * 64
 WAIT_SECONDS = 300

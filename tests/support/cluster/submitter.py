@@ -12,7 +12,7 @@ import lkca_search
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records
 from tests.support.processes import Answer
-from tests.support.search.searching import SPACE, Command
+from tests.support.search.command_line import SPACE, BackgroundCommand
 
 WAIT_SECONDS = 240
 MARK = f"{lkca_search.__version__}+shipped"
@@ -58,9 +58,9 @@ class Submitter:
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str, **variables: str) -> Command:
+    def start(self, *arguments: str, **variables: str) -> BackgroundCommand:
         """Run a command beside the test; its output is merged."""
-        return Command(self.command(*arguments), self.environment(variables), self.root / "beside.log")
+        return BackgroundCommand(self.command(*arguments), self.environment(variables), self.root / "beside.log")
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "lkca_search", *arguments]

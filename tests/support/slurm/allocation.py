@@ -17,7 +17,7 @@ import psutil
 
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records
-from tests.support.search.searching import SPACE, Command
+from tests.support.search.command_line import SPACE, BackgroundCommand
 from tests.support.slurm.fake_slurm import FOLDER, NODE, PROGRAMS, STEP, processes_with, tell
 
 SCRIPT = Path(__file__).parents[3] / "cluster" / "slurm" / "search.sbatch"
@@ -49,7 +49,7 @@ class Allocation:
             path.chmod(0o755)
         nodes = {name: {"gpus": 2, "fault": faults.get(name)} for name in ("n1", "n2")}
         (self.root / "nodes.json").write_text(json.dumps(nodes))
-        self._jobs: list[Command] = []
+        self._jobs: list[BackgroundCommand] = []
         self.slow_down(0)
 
     def __enter__(self) -> "Allocation":
@@ -62,12 +62,12 @@ class Allocation:
         psutil.wait_procs(self.processes(), timeout=30)
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def start(self, job_id: int, *overrides: str, nodes: str = "n[1-2]", **variables: str) -> Command:
+    def start(self, job_id: int, *overrides: str, nodes: str = "n[1-2]", **variables: str) -> BackgroundCommand:
         """Run the script as Slurm runs a job's batch shell: the first time, or again after a requeue."""
         arguments = (str(self.space), *overrides)
         return self.start_with(arguments, job_id=job_id, variables={"SLURM_JOB_NODELIST": nodes, **variables})
 
-    def start_with(self, arguments: Sequence[str], *, job_id: int, variables: Mapping[str, str]) -> Command:
+    def start_with(self, arguments: Sequence[str], *, job_id: int, variables: Mapping[str, str]) -> BackgroundCommand:
         """Run the script with any arguments, and variables on top of those that a job has."""
         ours = {name: value for name, value in os.environ.items() if _may_pass(name)}
         environment = {
@@ -86,7 +86,7 @@ class Allocation:
             **variables,
         }
         log = self.root / f"{time.monotonic_ns()}.log"
-        self._jobs.append(Command(["bash", str(SCRIPT), *arguments], environment, log))
+        self._jobs.append(BackgroundCommand(["bash", str(SCRIPT), *arguments], environment, log))
         return self._jobs[-1]
 
     def slow_down(self, seconds: float) -> None:
@@ -133,12 +133,12 @@ class Allocation:
         assert list(self.home.glob("slurm/*/*")) == []
 
 
-def ended(job: Command) -> tuple[int, str]:
+def ended(job: BackgroundCommand) -> tuple[int, str]:
     """A job's exit code and output, once it has ended."""
     return job.process.wait(timeout=_END_SECONDS), job.printed()
 
 
-def wait_for(job: Command, condition: Callable[[], Any]) -> None:
+def wait_for(job: BackgroundCommand, condition: Callable[[], Any]) -> None:
     """Wait for what must come true while a job runs."""
     deadline = time.monotonic() + _END_SECONDS
     while not condition():
@@ -147,7 +147,7 @@ def wait_for(job: Command, condition: Callable[[], Any]) -> None:
         time.sleep(0.1)
 
 
-def near_limit(job: Command) -> None:
+def near_limit(job: BackgroundCommand) -> None:
     """Tell the batch shell, and nothing else, that the time limit is near."""
     job.process.send_signal(signal.SIGUSR1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.processes import Answer
-from tests.support.search.searching import Command
+from tests.support.search.command_line import BackgroundCommand
 from tests.support.slurm.allocation import Allocation, address, ended
 
 _ASK_FOR_NODES = """
@@ -34,7 +34,7 @@ class Round:
     """Of each trial that was begun, the node it was begun on, by Ray's id."""
 
 
-def finish(search: Allocation, job: Command, *, since: int) -> Round:
+def finish(search: Allocation, job: BackgroundCommand, *, since: int) -> Round:
     """Wait for a job's end; `since` is how many trials had been begun before it."""
     code, printed = ended(job)
     return Round(
@@ -60,7 +60,7 @@ class Looks:
     """What asking the cluster for its nodes gave, with which token."""
 
 
-def look(search: Allocation, job: Command, *, job_id: int) -> Looks:
+def look(search: Allocation, job: BackgroundCommand, *, job_id: int) -> Looks:
     """Look at a job that trains, as its user and as others."""
     path = search.home / "slurm" / str(job_id) / "token"
     token = path.read_text()

@@ -1,4 +1,4 @@
-"""A search on a real Ray cluster of this machine, with a real MLflow store, by the command line."""
+"""Searches run by the command line, with a real Ray cluster and a real MLflow store on this machine."""
 
 import os
 import signal
@@ -16,6 +16,7 @@ from mlflow.entities import Run
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, read_records
+from tests.support.tracking.database import copy_fresh_database
 
 COMMAND = [sys.executable, "-c", "from lkca_search.cli.app import main; main()"]
 SPACE = """
@@ -34,11 +35,13 @@ training: {steps: 40, reports: 4, batch_size: 64}
 search:   {sampler: tpe, trials_per_cell: 2, checkpoint_seconds: 0}
 """
 CELLS = [f"family={family},data_fraction={fraction}" for family in ("lkca", "vit") for fraction in (0.2, 1.0)]
+ONE_CELL = ("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads")
+"""Overrides that leave the first cell only."""
 WAIT_SECONDS = 240
 
 
-class Command:
-    """A command line that runs beside the test."""
+class BackgroundCommand:
+    """A process that runs beside the test, with its output in a log file."""
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self._log = log
@@ -48,24 +51,24 @@ class Command:
             )
 
     def wait(self) -> tuple[int, str]:
-        """Its exit code and what it printed."""
+        """Wait for the end of the process and return its exit code and output."""
         return self.process.wait(timeout=WAIT_SECONDS), self._log.read_text()
 
     def printed(self) -> str:
-        """What it printed so far."""
+        """Return the output so far."""
         return self._log.read_text()
 
     def interrupt(self) -> None:
-        """Interrupt it and all that it started, as Ctrl-C in a terminal does."""
+        """Send SIGINT to the whole process group, as Ctrl-C in a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> None:
-        """Interrupt it, and wait for its end."""
+        """Send SIGINT to the process alone and wait for its end."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=WAIT_SECONDS)
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
-        """Wait for a condition that must come true while it runs."""
+        """Wait until a condition holds. Fail if the process ends before."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert self.process.poll() is None, self._log.read_text()
@@ -73,29 +76,33 @@ class Command:
             time.sleep(0.02)
 
 
-class Searching:
-    """A home with one space file, and the command line over it."""
+class SearchCommands:
+    """The command line over a home with one space file; its search is named `toy`."""
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root=root)
         self.space = root / "toy.yaml"
-        self._environment = {**os.environ, "LKCA_SEARCH_HOME": str(root)}
+        self.environment = {**os.environ, "LKCA_SEARCH_HOME": str(root)}
         root.mkdir(parents=True, exist_ok=True)
         self.space.write_text(SPACE)
+        copy_fresh_database(self.home.mlflow_database)
 
     @property
     def folder(self) -> SearchFolder:
-        """The search's folder, with the storage that its spec names by now."""
+        """Folder of the search, with the storage of its current spec."""
         return self.home.search("toy")
 
-    def start(self, *arguments: str) -> Command:
-        return Command([*COMMAND, *arguments], self._environment, self.home.root / f"{time.monotonic_ns()}.log")
+    def start(self, *arguments: str) -> BackgroundCommand:
+        return BackgroundCommand(
+            [*COMMAND, *arguments], self.environment, self.home.root / f"{time.monotonic_ns()}.log"
+        )
 
     def call(self, *arguments: str, **variables: str) -> str:
+        """Run a command to its end and return its output. Fail unless it succeeds."""
         done = subprocess.run(
             [*COMMAND, *arguments],
-            env={**self._environment, **variables},
-            cwd=self.home.root,  # where MLflow puts the artifacts of a store that names no place for them
+            env={**self.environment, **variables},
+            cwd=self.home.root,  # MLflow puts artifacts here if a store names no other place
             capture_output=True,
             text=True,
             timeout=WAIT_SECONDS,
@@ -106,14 +113,14 @@ class Searching:
     def run(self, *overrides: str) -> str:
         return self.call("run", str(self.space), "--num-cpus", "2", *overrides)
 
-    def start_run(self, *overrides: str) -> Command:
+    def start_run(self, *overrides: str) -> BackgroundCommand:
         return self.start("run", str(self.space), "--num-cpus", "2", *overrides)
 
     def records(self) -> list[Record]:
         return read_records(self.folder)
 
     def runs(self) -> tuple[list[Run], list[Run]]:
-        """The parent runs and the child runs in MLflow."""
+        """Return the parent runs and the child runs in MLflow."""
         client = self.client()
         experiment = client.get_experiment_by_name("lkca-search")
         assert experiment is not None
@@ -125,7 +132,7 @@ class Searching:
         return MlflowClient(tracking_uri=f"sqlite:///{self.home.mlflow_database}")
 
     def assert_exact(self, *, trials_per_cell: int, cells: Sequence[str] = CELLS) -> None:
-        """Every cell has its budget; MLflow and Parquet have the same trials, each once."""
+        """Assert that records, MLflow and Parquet hold every trial of the budget exactly once."""
         records = self.records()
         ids = sorted(record.trial_id for record in records)
         assert ids == sorted(f"{cell}/{number}" for cell in cells for number in range(trials_per_cell))
