@@ -14,49 +14,49 @@ import numpy as np
 from lkca_search.analysis.scores import PERCENT
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate
-from lkca_search.analysis.stats.replicates import ROUND_OFF
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
 from lkca_search.analysis.stats.student import standard_error, student_mean, t_quantile
 from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
 
-MOST_LEVELS = 8
+MAX_LEVELS = 8
 """Distinct values of a name beyond which they are put into bins."""
-BINS = 3
-FEWEST_BLOCKS = 2
+NUM_BINS = 3
+MIN_BLOCKS = 2
 
-Block = tuple[tuple[str, Scalar], ...]
+BlockKey = tuple[tuple[str, Scalar], ...]
 
 
-class Level(FrozenModel):
+class ParameterLevel(FrozenModel):
     """A value of a name, or a bin of them."""
 
     label: str
-    place: int
+    index: int
     """Its place among the levels, from the smallest."""
 
 
-class Effect(FrozenModel):
+class MarginalEffect(FrozenModel):
     """What one level of a name does in one family, in points of validation accuracy."""
 
     family: str
-    name: str
-    level: Level
-    centred: Estimate
+    hyperparameter: str
+    level: ParameterLevel
+    effect: Estimate
     """Mean over blocks of the level's mean less that of all levels in the block, each level weighing the same."""
-    against_reference: Estimate | None
+    difference_from_reference: Estimate | None
     """The same against the reference level, in blocks that have both: matched pairs. None for that level itself."""
     num_blocks: int
     num_trials: int
 
 
-class Field(FrozenModel):
+class HeatMapEntry(FrozenModel):
     """One field of a name x images heat map, in percent of validation accuracy."""
 
     family: str
-    name: str
-    level: Level
+    hyperparameter: str
+    level: ParameterLevel
     num_train_images: int
     best: float
     mean: float
@@ -65,15 +65,15 @@ class Field(FrozenModel):
     num_trials: int
 
 
-class Optimum(FrozenModel):
+class BestLevel(FrozenModel):
     """Where the best value of a name lies at one size of the data."""
 
     family: str
-    name: str
+    hyperparameter: str
     num_train_images: int
-    best: Level
+    observed: ParameterLevel
     """Of the best trial."""
-    shares: tuple[float, ...]
+    bootstrap_shares: tuple[float, ...]
     """Of the bootstrap samples of trials, the share in which each level holds the best; by the levels' places."""
     num_trials: int
 
@@ -83,16 +83,16 @@ class Ablation:
     """All views of one name in one family."""
 
     family: str
-    name: str
-    levels: tuple[Level, ...]
-    reference: Level
+    hyperparameter: str
+    levels: tuple[ParameterLevel, ...]
+    reference: ParameterLevel
     """What the others are held against: a factor's base level, else the smallest that was tried."""
-    effects: tuple[Effect, ...]
-    fields: tuple[Field, ...]
-    optima: tuple[Optimum, ...]
+    effects: tuple[MarginalEffect, ...]
+    heat_map: tuple[HeatMapEntry, ...]
+    best_levels: tuple[BestLevel, ...]
 
 
-def ablations(results: SearchResults, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
+def compute_ablations(results: SearchResults, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
     """Every name that takes at least two values in a family's complete trials, family by family."""
     names = [name for name in (*results.spec.factors, *results.spec.parameters) if name not in SUBSET_NAMES]
     complete = [record for record in results.trials if record.state is State.COMPLETE and record.facts]
@@ -122,31 +122,31 @@ def _ablation(
     if len(set(values)) < 2:
         return None
     placed = _levels(values)
-    levels = tuple(sorted({level.place: level for level in placed}.values(), key=lambda level: level.place))
+    levels = tuple(sorted({level.index: level for level in placed}.values(), key=lambda level: level.index))
     pairs = list(zip(given, placed, strict=True))
     base = _label(results.base[name]) if name in results.base else None
     reference = next((level for level in levels if level.label == base), levels[0])
     return Ablation(
         family=family,
-        name=name,
+        hyperparameter=name,
         levels=levels,
         reference=reference,
         effects=tuple(_effects(results, family, name, levels, reference, pairs)),
-        fields=tuple(_fields(family, name, pairs)),
-        optima=tuple(_optima(family, name, levels, pairs, generator)),
+        heat_map=tuple(_heat_map(family, name, pairs)),
+        best_levels=tuple(_best_levels(family, name, levels, pairs, generator)),
     )
 
 
-def _levels(values: Sequence[Scalar]) -> list[Level]:
+def _levels(values: Sequence[Scalar]) -> list[ParameterLevel]:
     """The level of each value: the value itself, or where there are many distinct numbers a bin of as many each."""
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-    if len(distinct) <= MOST_LEVELS:
-        return [Level(label=_label(value), place=distinct.index(value)) for value in values]
+    if len(distinct) <= MAX_LEVELS:
+        return [ParameterLevel(label=_label(value), index=distinct.index(value)) for value in values]
     numbers = np.array([float(value) for value in values])
-    edges = np.quantile(numbers, np.linspace(0, 1, BINS + 1))
-    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, BINS - 1)
-    labels = [f"{edges[place]:.2g} to {edges[place + 1]:.2g}" for place in range(BINS)]
-    return [Level(label=labels[place], place=int(place)) for place in places]
+    edges = np.quantile(numbers, np.linspace(0, 1, NUM_BINS + 1))
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, NUM_BINS - 1)
+    labels = [f"{edges[place]:.2g} to {edges[place + 1]:.2g}" for place in range(NUM_BINS)]
+    return [ParameterLevel(label=labels[place], index=int(place)) for place in places]
 
 
 def _label(value: Scalar) -> str:
@@ -158,53 +158,53 @@ def _label(value: Scalar) -> str:
 def _effects(
     results: SearchResults,
     family: str,
-    name: str,
-    levels: Sequence[Level],
-    reference: Level,
-    pairs: Sequence[tuple[Record, Level]],
-) -> Iterator[Effect]:
-    means = _block_means(results, name, pairs)
+    hyperparameter: str,
+    levels: Sequence[ParameterLevel],
+    reference: ParameterLevel,
+    pairs: Sequence[tuple[Record, ParameterLevel]],
+) -> Iterator[MarginalEffect]:
+    means = _block_means(results, hyperparameter, pairs)
     compared = [found for found in means.values() if len(found) > 1]
     for level in levels:
-        own = [found for found in compared if level.place in found]
-        centred = [found[level.place] - float(np.mean([*found.values()])) for found in own]
-        matched = [found[level.place] - found[reference.place] for found in own if reference.place in found]
-        if centred:
-            yield Effect(
+        own = [found for found in compared if level.index in found]
+        centered = [found[level.index] - float(np.mean([*found.values()])) for found in own]
+        matched = [found[level.index] - found[reference.index] for found in own if reference.index in found]
+        if centered:
+            yield MarginalEffect(
                 family=family,
-                name=name,
+                hyperparameter=hyperparameter,
                 level=level,
-                centred=_mean(centred),
-                against_reference=_mean(matched) if matched and level != reference else None,
-                num_blocks=len(centred),
-                num_trials=sum(other.place == level.place for _, other in pairs),
+                effect=_mean(centered),
+                difference_from_reference=_mean(matched) if matched and level != reference else None,
+                num_blocks=len(centered),
+                num_trials=sum(other.index == level.index for _, other in pairs),
             )
 
 
 def _block_means(
-    results: SearchResults, name: str, pairs: Sequence[tuple[Record, Level]]
-) -> Mapping[Block, dict[int, float]]:
+    results: SearchResults, name: str, pairs: Sequence[tuple[Record, ParameterLevel]]
+) -> Mapping[BlockKey, dict[int, float]]:
     """Mean accuracy of each level in each block."""
     cells = {
         cell.key: tuple((key, value) for key, value in cell.levels.items() if key != name) for cell in results.cells
     }
-    found: dict[Block, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[BlockKey, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record, level in pairs:
-        found[cells[record.cell]][level.place].append(_accuracy(record))
+        found[cells[record.cell]][level.index].append(_accuracy(record))
     return {block: {place: float(np.mean(values)) for place, values in inner.items()} for block, inner in found.items()}
 
 
-def _fields(family: str, name: str, pairs: Sequence[tuple[Record, Level]]) -> Iterator[Field]:
-    grouped: dict[tuple[int, int], list[tuple[Record, Level]]] = defaultdict(list)
+def _heat_map(family: str, name: str, pairs: Sequence[tuple[Record, ParameterLevel]]) -> Iterator[HeatMapEntry]:
+    grouped: dict[tuple[int, int], list[tuple[Record, ParameterLevel]]] = defaultdict(list)
     for record, level in pairs:
         assert record.facts is not None
-        grouped[level.place, record.facts.num_train_images].append((record, level))
+        grouped[level.index, record.facts.num_train_images].append((record, level))
     for (_, images), inner in sorted(grouped.items()):
         values = np.array([_accuracy(record) for record, _ in inner])
-        half = t_quantile(len(values), LEVEL) * standard_error(values) if len(values) > 1 else None
-        yield Field(
+        half = t_quantile(len(values), CONFIDENCE_LEVEL) * standard_error(values) if len(values) > 1 else None
+        yield HeatMapEntry(
             family=family,
-            name=name,
+            hyperparameter=name,
             level=inner[0][1],
             num_train_images=images,
             best=float(values.max()),
@@ -214,28 +214,28 @@ def _fields(family: str, name: str, pairs: Sequence[tuple[Record, Level]]) -> It
         )
 
 
-def _optima(
+def _best_levels(
     family: str,
-    name: str,
-    levels: Sequence[Level],
-    pairs: Sequence[tuple[Record, Level]],
+    hyperparameter: str,
+    levels: Sequence[ParameterLevel],
+    pairs: Sequence[tuple[Record, ParameterLevel]],
     generator: np.random.Generator,
-) -> Iterator[Optimum]:
-    by_size: dict[int, list[tuple[Record, Level]]] = defaultdict(list)
+) -> Iterator[BestLevel]:
+    by_size: dict[int, list[tuple[Record, ParameterLevel]]] = defaultdict(list)
     for record, level in pairs:
         assert record.facts is not None
         by_size[record.facts.num_train_images].append((record, level))
     for images, inner in sorted(by_size.items()):
         accuracies = np.array([_accuracy(record) for record, _ in inner])
-        places = np.array([level.place for _, level in inner])
+        places = np.array([level.index for _, level in inner])
         picks = generator.integers(len(inner), size=(NUM_RESAMPLES, len(inner)))
         best = places[picks[np.arange(NUM_RESAMPLES), accuracies[picks].argmax(axis=1)]]
-        yield Optimum(
+        yield BestLevel(
             family=family,
-            name=name,
+            hyperparameter=hyperparameter,
             num_train_images=images,
-            best=inner[int(accuracies.argmax())][1],
-            shares=tuple(float((best == level.place).mean()) for level in levels),
+            observed=inner[int(accuracies.argmax())][1],
+            bootstrap_shares=tuple(float((best == level.index).mean()) for level in levels),
             num_trials=len(inner),
         )
 
@@ -246,6 +246,6 @@ def _accuracy(record: Record) -> float:
 
 def _mean(values: Sequence[float]) -> Estimate:
     array = np.array(values)
-    if len(array) < FEWEST_BLOCKS:
+    if len(array) < MIN_BLOCKS:
         return Estimate(value=float(array.mean()), reason="a single block has no spread to make an interval of")
-    return student_mean(array, round_off=ROUND_OFF * PERCENT)
+    return student_mean(array, tolerance=RELATIVE_TOLERANCE * PERCENT)

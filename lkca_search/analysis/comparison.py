@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lkca_search.analysis.contrasts import Contrast, contrast, has_a_pair
+from lkca_search.analysis.contrasts import Contrast, contrast_pairs, have_pairs
 from lkca_search.analysis.scores import CellScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 
-_Place = tuple[str, int, int]
+_ReplicateKey = tuple[str, int, int]
 """Cell, draw and seed."""
 
 
@@ -42,14 +42,14 @@ def compare(a: SearchResults, b: SearchResults) -> Comparison:
             left_out.append(f"{ours.cell}: only {a.name} has confirmed it")
             continue
         aligned = _align(ours, other, sealed, trained)
-        if has_a_pair(*aligned):
+        if have_pairs(*aligned):
             pairs.append(aligned)
         else:
             left_out.append(
                 f"{ours.cell}: no replicate of one trained on the same images with the same seed as the other"
             )
     left_out += [f"{cell}: only {b.name} has confirmed it" for cell in theirs]
-    found = contrast(pairs, names=[(a.name, b.name)] * len(pairs))
+    found = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs))
     return Comparison(contrasts=found, left_out=tuple(left_out))
 
 
@@ -59,7 +59,7 @@ def _latest(results: SearchResults) -> Round:
     return results.rounds[-1]
 
 
-def _trained_on(results: SearchResults) -> dict[_Place, tuple[str, int]]:
+def _trained_on(results: SearchResults) -> dict[_ReplicateKey, tuple[str, int]]:
     """Images and seed of each replicate."""
     names = results.compared_cells
     return {
@@ -76,7 +76,7 @@ def _align(
     ours: CellScores,
     theirs: CellScores,
     sealed: tuple[Round, Round],
-    trained: tuple[dict[_Place, tuple[str, int]], dict[_Place, tuple[str, int]]],
+    trained: tuple[dict[_ReplicateKey, tuple[str, int]], dict[_ReplicateKey, tuple[str, int]]],
 ) -> tuple[CellScores, CellScores]:
     """Both cells on the draws and seeds of either, with scores where both trained on the same images alone."""
     draws = sorted({*sealed[0].draws, *sealed[1].draws})
@@ -88,7 +88,7 @@ def _align(
             key = ours.cell, draw, seed
             if trained[0].get(key) is not None and trained[0].get(key) == trained[1].get(key):
                 accuracies[:, place, seed] = _score(ours, sealed[0], draw, seed), _score(theirs, sealed[1], draw, seed)
-    return ours.on(accuracies[0]), theirs.on(accuracies[1])
+    return ours.with_accuracies(accuracies[0]), theirs.with_accuracies(accuracies[1])
 
 
 def _score(cell: CellScores, sealed: Round, draw: int, seed: int) -> float:

@@ -7,17 +7,17 @@ import numpy as np
 
 from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import Variant
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, NotEstimable
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable
 from lkca_search.analysis.stats.holm import holm
 from lkca_search.analysis.stats.improvement import Improvement, probability_of_improvement
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
-from lkca_search.analysis.stats.power import Advice, advise
+from lkca_search.analysis.stats.power import PowerAnalysis, analyze_power
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 
 Verdict = Literal["ahead", "behind", "undecided", "untested"]
 """Of the reference: its mean is higher or lower and the corrected p is at most 0.05; neither; or too few draws."""
-RESOLVED = 0.5
+TARGET_DIFFERENCE = 0.5
 """The difference, in points of accuracy, that advice on more draws is about."""
 
 
@@ -39,25 +39,25 @@ class Contrast(FrozenModel):
     """By Holm, over all contrasts of the round that were tested; None for a single draw."""
     improvement: Improvement
     """Probability that a training of the reference beats one of the other."""
-    advice: Advice | None
+    power_analysis: PowerAnalysis | None
     """What would resolve 0.5 points, in a test corrected for all contrasts; None for a single draw."""
 
     @property
     def verdict(self) -> Verdict:
         if self.adjusted_p is None:
             return "untested"
-        if self.adjusted_p > 1 - LEVEL:
+        if self.adjusted_p > 1 - CONFIDENCE_LEVEL:
             return "undecided"
         return "ahead" if self.paired.difference.value > 0 else "behind"
 
 
-def contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
+def compute_contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
     """Every contrast for which a pair of replicates is there, variant by variant, from few images to many."""
     pairs = list(_pairs(scores, reference))
-    return contrast(pairs, names=[(ours.variant.label, theirs.variant.label) for ours, theirs in pairs])
+    return contrast_pairs(pairs, names=[(ours.variant.label, theirs.variant.label) for ours, theirs in pairs])
 
 
-def contrast(
+def contrast_pairs(
     pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]]
 ) -> tuple[Contrast, ...]:
     """The contrast of each pair of cells, corrected for all of them; `names` are what the two sides are called."""
@@ -79,7 +79,7 @@ def contrast(
             ),
             adjusted_p=p,
             improvement=probability_of_improvement(ours.accuracies, theirs.accuracies),
-            advice=_advice(ours, theirs, num_tested),
+            power_analysis=_power_analysis(ours, theirs, num_tested),
         )
         for (ours, theirs), (reference, other), paired, p in zip(pairs, names, found, adjusted, strict=True)
     )
@@ -89,21 +89,21 @@ def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores
     for variant in scores.variants:
         if variant == reference:
             continue
-        for theirs in scores.of_variant(variant):
-            ours = scores.at(reference, theirs.num_train_images)
-            if ours is not None and has_a_pair(ours, theirs):
+        for theirs in scores.cells_of_variant(variant):
+            ours = scores.find_cell(reference, theirs.num_train_images)
+            if ours is not None and have_pairs(ours, theirs):
                 yield ours, theirs
 
 
-def has_a_pair(ours: CellScores, theirs: CellScores) -> bool:
+def have_pairs(ours: CellScores, theirs: CellScores) -> bool:
     """Whether any replicate of one has a partner in the other."""
     difference = ours.accuracies - theirs.accuracies
     return bool((difference == difference).any())  # not NaN
 
 
-def _advice(ours: CellScores, theirs: CellScores, num_tested: int) -> Advice | None:
+def _power_analysis(ours: CellScores, theirs: CellScores, num_tested: int) -> PowerAnalysis | None:
     try:
-        level = 1 - (1 - LEVEL) / max(num_tested, 1)
-        return advise(ours.accuracies, theirs.accuracies, difference=RESOLVED, level=level)
+        level = 1 - (1 - CONFIDENCE_LEVEL) / max(num_tested, 1)
+        return analyze_power(ours.accuracies, theirs.accuracies, difference=TARGET_DIFFERENCE, level=level)
     except NotEstimable:
         return None

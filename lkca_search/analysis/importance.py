@@ -16,7 +16,7 @@ from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 EVALUATOR = "fANOVA"
 """Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance; set, since Optuna's default "
 "moves."""
-FEWEST_TRIALS = 10
+MIN_TRIALS = 10
 """Complete trials of a cell below which nothing is said of importances."""
 
 
@@ -31,16 +31,16 @@ class Importance(FrozenModel):
     reason: str | None = None
 
 
-def importances(results: SearchResults, *, seed: int) -> tuple[Importance, ...]:
+def compute_importances(results: SearchResults, *, seed: int) -> tuple[Importance, ...]:
     """The importance of every searched name in every cell, on the leading metric."""
     return tuple(_importance(results, cell.key, seed) for cell in results.cells)
 
 
 def _importance(results: SearchResults, cell: str, seed: int) -> Importance:
-    trials = [record for record in results.trials_of[cell] if record.state is State.COMPLETE]
+    trials = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
     names = _searched(results, trials)
-    if len(trials) < FEWEST_TRIALS:
-        reason = f"{len(trials)} complete trials, {FEWEST_TRIALS} are needed"
+    if len(trials) < MIN_TRIALS:
+        reason = f"{len(trials)} complete trials, {MIN_TRIALS} are needed"
         return Importance(cell=cell, num_trials=len(trials), shares=(), reason=reason)
     if len(names) < 2:
         return Importance(cell=cell, num_trials=len(trials), shares=(), reason="fewer than two names were searched")

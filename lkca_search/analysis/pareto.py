@@ -8,10 +8,10 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 
-Price = Literal["num_parameters", "flops", "num_train_images"]
+CostName = Literal["num_parameters", "flops", "num_train_images"]
 
 
-class Offer(FrozenModel):
+class CostPoint(FrozenModel):
     """One complete trial: an accuracy, and what it costs."""
 
     family: str
@@ -24,10 +24,10 @@ class Offer(FrozenModel):
     """Of one image's forward pass."""
 
 
-def offers(results: SearchResults) -> tuple[Offer, ...]:
+def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
     """Every complete trial, by size and family."""
     found = [
-        Offer(
+        CostPoint(
             family=record.spec.configuration.family,
             trial_id=record.trial_id,
             num_train_images=record.facts.num_train_images,
@@ -41,9 +41,9 @@ def offers(results: SearchResults) -> tuple[Offer, ...]:
     return tuple(sorted(found, key=lambda offer: (offer.num_train_images, offer.family, offer.trial_id)))
 
 
-def front(found: Sequence[Offer], price: Price) -> list[Offer]:
+def front(found: Sequence[CostPoint], price: CostName) -> list[CostPoint]:
     """The offers that no other beats in accuracy or price and equals in the other, cheapest first."""
-    best: list[Offer] = []
+    best: list[CostPoint] = []
     for offer in sorted(found, key=lambda offer: (getattr(offer, price), -offer.accuracy)):
         if not best or offer.accuracy > best[-1].accuracy:
             best.append(offer)

@@ -35,7 +35,7 @@ class CellScores:
         """Test error in percent, (draws, seeds)."""
         return PERCENT - self.accuracies
 
-    def on(self, accuracies: Floats) -> "CellScores":
+    def with_accuracies(self, accuracies: Floats) -> "CellScores":
         """The same cell with other test accuracies, (draws, seeds)."""
         return replace(self, accuracies=accuracies)
 
@@ -57,11 +57,11 @@ class RoundScores:
         """The variants that have scores, in the order of the space file."""
         return tuple(dict.fromkeys(scores.variant for scores in self.cells))
 
-    def of_variant(self, variant: Variant) -> list[CellScores]:
+    def cells_of_variant(self, variant: Variant) -> list[CellScores]:
         """A variant's cells, from few images to many."""
         return sorted((cell for cell in self.cells if cell.variant == variant), key=lambda cell: cell.num_train_images)
 
-    def at(self, variant: Variant, num_train_images: int) -> CellScores | None:
+    def find_cell(self, variant: Variant, num_train_images: int) -> CellScores | None:
         """A variant's cell of one size, if it has scores."""
         found = (cell for cell in self.cells if (cell.variant, cell.num_train_images) == (variant, num_train_images))
         return next(found, None)

@@ -44,7 +44,7 @@ class SearchResults:
         return cells(self.spec)
 
     @cached_property
-    def trials_of(self) -> dict[str, list[Record]]:
+    def trials_by_cell(self) -> dict[str, list[Record]]:
         """Finished trials by cell."""
         found: dict[str, list[Record]] = {cell.key: [] for cell in self.cells}
         for record in self.trials:
@@ -92,7 +92,7 @@ class SearchResults:
 
     def num_train_images(self, cell: str) -> int | None:
         """Training images of a cell's trials and replicates; None where they differ, or none is finished."""
-        sizes = {record.facts.num_train_images for record in self.trials_of[cell] if record.facts}
+        sizes = {record.facts.num_train_images for record in self.trials_by_cell[cell] if record.facts}
         return sizes.pop() if len(sizes) == 1 else None
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
-from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.spec.base import FrozenModel
 
 
-class Selection(FrozenModel):
+class SelectionEffect(FrozenModel):
     """One cell: the trial that was picked, and what its configuration is worth when trained again. All in percent."""
 
     cell: str
@@ -30,21 +30,21 @@ class Selection(FrozenModel):
     """Test accuracy of its replicates, over draws."""
 
     @property
-    def luck(self) -> float:
+    def selection_bias(self) -> float:
         """How far the pick was above what its configuration reaches on the same validation images, in points."""
         return self.picked - self.validation.value
 
     @property
-    def drop(self) -> float:
+    def test_gap(self) -> float:
         """From the validation accuracy that picked it to test, in points."""
         return self.picked - self.test.value
 
 
-def selections(results: SearchResults, scores: RoundScores) -> tuple[Selection, ...]:
+def compute_selection_effects(results: SearchResults, scores: RoundScores) -> tuple[SelectionEffect, ...]:
     """The selection effect of every cell that has scores."""
     picked = {record.trial_id: record for record in results.trials}
     return tuple(
-        Selection(
+        SelectionEffect(
             cell=cell.cell,
             variant=cell.variant.label,
             num_train_images=cell.num_train_images,
@@ -61,9 +61,9 @@ def selections(results: SearchResults, scores: RoundScores) -> tuple[Selection, 
 def mean_over_draws(scores: Floats) -> Estimate:
     """The mean over draws of scores (draws, seeds), with its t interval; NaN is a replicate that is missing."""
     means = np.nanmean(scores[np.isfinite(scores).any(axis=1)], axis=1)
-    return student_mean(means, round_off=ROUND_OFF * float(np.abs(means).max()))
+    return student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
 
 
-def accuracy(cell: CellScores) -> Estimate:
+def mean_accuracy(cell: CellScores) -> Estimate:
     """A cell's test accuracy in percent."""
     return mean_over_draws(cell.accuracies)

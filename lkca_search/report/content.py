@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from lkca_search.analysis.contrasts import Contrast, contrasts
-from lkca_search.analysis.scarcity import scarcity
+from lkca_search.analysis.compute_spent import compute_spent
+from lkca_search.analysis.contrasts import Contrast, compute_contrasts
+from lkca_search.analysis.curve_analysis import analyze_curves
 from lkca_search.analysis.scores import RoundScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import selections
-from lkca_search.analysis.spending import spendings
+from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 from lkca_search.report.sections import figures, tables
@@ -24,9 +24,9 @@ def make_report(results: SearchResults, *, round_number: int | None = None) -> R
     SearchError for a round that there is not.
     """
     sealed = _find_round(results, round_number)
-    spent = spendings(results)
+    spent = compute_spent(results)
     scores = round_scores(results, sealed) if sealed else None
-    found = contrasts(scores, results.reference) if scores else ()
+    found = compute_contrasts(scores, results.reference) if scores else ()
     summary, confirmed = _confirmed(results, scores, found) if scores and scores.cells else ([], [])
     views = ablation_sections(results)
     budgets = Section(name="budgets", title="What was spent", tables=(tables.spending_table(spent),))
@@ -46,8 +46,8 @@ def _confirmed(
     results: SearchResults, scores: RoundScores, found: Sequence[Contrast]
 ) -> tuple[list[str], list[Section]]:
     """The summary, and the sections that rest on test accuracies."""
-    curves = scarcity(scores, results.reference, seed=results.spec.search.seed)
-    selected = selections(results, scores)
+    curves = analyze_curves(scores, results.reference, seed=results.spec.search.seed)
+    selected = compute_selection_effects(results, scores)
     name = results.reference.label
     sections = [
         Section(

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lkca_search.analysis.ablation import Ablation, ablations
-from lkca_search.analysis.importance import EVALUATOR, importances
-from lkca_search.analysis.pareto import front, offers
+from lkca_search.analysis.ablation import Ablation, compute_ablations
+from lkca_search.analysis.importance import EVALUATOR, compute_importances
+from lkca_search.analysis.pareto import cost_points, front
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from tests.support.records import make_result
@@ -54,23 +54,21 @@ def base(images: int) -> float:
 
 
 def find(found: tuple[Ablation, ...], family: str, name: str) -> Ablation:
-    (ablation,) = (each for each in found if (each.family, each.name) == (family, name))
+    (ablation,) = (each for each in found if (each.family, each.hyperparameter) == (family, name))
     return ablation
 
 
 def views(results: SearchResults) -> tuple[Ablation, ...]:
-    return ablations(results, generator=np.random.default_rng(1))
+    return compute_ablations(results, generator=np.random.default_rng(1))
 
 
 def test_an_effect_is_found_whatever_the_size_of_the_data_does() -> None:
     results = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3))
     effects = {effect.level.label: effect for effect in find(views(results), "lkca", "depth").effects}
-    assert {label: effect.centred.value for label, effect in effects.items()} == pytest.approx(
-        {"2": -5, "3": 0, "4": 5}
-    )
-    assert effects["4"].against_reference is not None
-    assert effects["4"].against_reference.value == pytest.approx(10)
-    assert effects["2"].against_reference is None
+    assert {label: effect.effect.value for label, effect in effects.items()} == pytest.approx({"2": -5, "3": 0, "4": 5})
+    assert effects["4"].difference_from_reference is not None
+    assert effects["4"].difference_from_reference.value == pytest.approx(10)
+    assert effects["2"].difference_from_reference is None
     assert {effect.num_blocks for effect in effects.values()} == {len(SIZES)}
     assert {effect.num_trials for effect in effects.values()} == {12}
 
@@ -80,9 +78,9 @@ def test_effects_are_of_one_family_alone() -> None:
         lambda chosen, images, _: base(images) + (0.05 if chosen["family"] == "lkca" else -0.05) * (chosen["depth"] - 3)
     )
     found = views(results)
-    assert find(found, "lkca", "depth").effects[-1].centred.value == pytest.approx(5)
-    assert find(found, "vit", "depth").effects[-1].centred.value == pytest.approx(-5)
-    assert ("vit", "kernel_size") not in {(each.family, each.name) for each in found}
+    assert find(found, "lkca", "depth").effects[-1].effect.value == pytest.approx(5)
+    assert find(found, "vit", "depth").effects[-1].effect.value == pytest.approx(-5)
+    assert ("vit", "kernel_size") not in {(each.family, each.hyperparameter) for each in found}
 
 
 def test_an_interval_of_an_effect_covers_it_as_often_as_it_says() -> None:
@@ -93,7 +91,7 @@ def test_an_interval_of_an_effect_covers_it_as_often_as_it_says() -> None:
             trials=6,
             seed=seed,
         )
-        interval = find(views_of_depth(noisy), "lkca", "depth").effects[-1].centred.interval
+        interval = find(views_of_depth(noisy), "lkca", "depth").effects[-1].effect.interval
         assert interval is not None
         covered += interval.contains(2.0)
     assert 0.90 <= covered / count <= 0.99
@@ -111,14 +109,14 @@ def test_numbers_of_many_values_are_put_into_bins_of_as_many_trials() -> None:
     results = searched(lambda chosen, images, _: base(images) + 0.01 * np.log10(chosen["learning_rate"]))
     effects = find(views(results), "lkca", "learning_rate").effects
     assert [effect.num_trials for effect in effects] == [12, 12, 12]
-    values = [effect.centred.value for effect in effects]
+    values = [effect.effect.value for effect in effects]
     assert values == sorted(values)
     assert " to " in effects[0].level.label
 
 
 def test_fields_hold_best_mean_spread_and_number_of_their_trials() -> None:
     results = searched(lambda chosen, images, generator: base(images) + generator.normal(0, 0.02))
-    fields = find(views(results), "lkca", "depth").fields
+    fields = find(views(results), "lkca", "depth").heat_map
     assert len(fields) == 3 * len(SIZES)
     for field in fields:
         own = [
@@ -137,13 +135,15 @@ def test_where_the_best_value_lies_moves_with_the_images_as_it_does() -> None:
         target = {360: 2, 1800: 3, 9000: 4}[images]
         return base(images) - 0.05 * abs(chosen["depth"] - target)
 
-    optima = find(views(searched(truth)), "vit", "depth").optima
-    assert [optimum.best.label for optimum in optima] == ["2", "3", "4"]
-    for place, optimum in enumerate(optima):
-        assert sum(optimum.shares) == pytest.approx(1)
-        assert optimum.shares[place] > 0.95
-    flat = find(views(searched(lambda chosen, images, generator: generator.uniform(0.4, 0.6))), "vit", "depth").optima
-    assert max(max(optimum.shares) for optimum in flat) < 0.95
+    best_levels = find(views(searched(truth)), "vit", "depth").best_levels
+    assert [best_level.observed.label for best_level in best_levels] == ["2", "3", "4"]
+    for place, best_level in enumerate(best_levels):
+        assert sum(best_level.bootstrap_shares) == pytest.approx(1)
+        assert best_level.bootstrap_shares[place] > 0.95
+    flat = find(
+        views(searched(lambda chosen, images, generator: generator.uniform(0.4, 0.6))), "vit", "depth"
+    ).best_levels
+    assert max(max(best_level.bootstrap_shares) for best_level in flat) < 0.95
 
 
 def test_trials_that_failed_or_were_pruned_count_for_nothing() -> None:
@@ -160,11 +160,11 @@ def test_trials_that_failed_or_were_pruned_count_for_nothing() -> None:
 
 def test_importances_name_what_matters_and_refuse_few_trials() -> None:
     results = searched(lambda chosen, images, _: base(images) + 0.05 * (chosen["depth"] - 3), trials=30)
-    for each in importances(results, seed=0):
+    for each in compute_importances(results, seed=0):
         assert dict(each.shares)["depth"] > 0.9
         assert sum(share for _, share in each.shares) == pytest.approx(1)
     assert EVALUATOR == "fANOVA"
-    few = importances(searched(lambda chosen, images, _: 0.5, trials=6), seed=0)
+    few = compute_importances(searched(lambda chosen, images, _: 0.5, trials=6), seed=0)
     assert {each.reason for each in few} == {"6 complete trials, 10 are needed"}
 
 
@@ -173,7 +173,7 @@ def test_a_front_has_what_no_other_beats() -> None:
     offered = [
         offer.model_copy(update={"num_parameters": size, "accuracy": accuracy})
         for offer, (size, accuracy) in zip(
-            offers(results),
+            cost_points(results),
             [(10, 50.0), (20, 49.0), (20, 60.0), (30, 60.0), (40, 70.0), (40, 65.0)],
             strict=False,
         )
@@ -199,6 +199,6 @@ def test_levels_of_a_design_with_a_base_are_held_against_it() -> None:
         "kernel_size",
     )
     assert found.reference.label == "5"
-    against = {effect.level.label: effect.against_reference for effect in found.effects}
+    against = {effect.level.label: effect.difference_from_reference for effect in found.effects}
     assert against["5"] is None
     assert {label: each.value for label, each in against.items() if each} == pytest.approx({"3": -10, "7": 20})

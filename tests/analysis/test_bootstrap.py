@@ -12,7 +12,7 @@ from lkca_search.analysis.curves.crossover import crossover
 from lkca_search.analysis.curves.data_efficiency import data_efficiency
 from lkca_search.analysis.curves.power_law import compare_exponents, fit_power_law
 from lkca_search.analysis.stats.best_of_k import expected_best
-from lkca_search.analysis.stats.bootstrap import resample_draws, widened_bounds, widened_interval, widening
+from lkca_search.analysis.stats.bootstrap import resample_draws, widened_bounds, widened_interval, widening_factor
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.analysis.stats.paired import bootstrap_difference
 from lkca_search.analysis.stats.student import t_quantile
@@ -57,7 +57,7 @@ def test_percentiles_before_they_are_widened_are_those_of_scipy() -> None:
     truth = stats.bootstrap(
         (values,), np.mean, n_resamples=100_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    moved = [values.mean() + (float(bound) - values.mean()) / widening(5, 0.95) for bound in bounds]
+    moved = [values.mean() + (float(bound) - values.mean()) / widening_factor(5, 0.95) for bound in bounds]
     assert moved == pytest.approx([truth.low, truth.high], abs=0.02)
 
 
@@ -74,12 +74,12 @@ def test_the_mean_of_normal_draws_is_covered_as_the_level_says(num_draws: int, l
 
 
 def test_the_more_draws_the_less_percentiles_are_widened() -> None:
-    factors = [widening(num_draws, 0.95) for num_draws in (2, 3, 4, 5, 8, 20, 21, 100, 10_000)]
+    factors = [widening_factor(num_draws, 0.95) for num_draws in (2, 3, 4, 5, 8, 20, 21, 100, 10_000)]
     assert factors == sorted(factors, reverse=True)
     assert factors[-1] == pytest.approx(1.0, abs=1e-3)
     assert factors[3] == pytest.approx(1.65, abs=0.02)
     with pytest.raises(ValueError, match="above 0 and below 1, got 95"):
-        widening(5, 95)
+        widening_factor(5, 95)
 
 
 @given(st.sampled_from([2, 5, 30]), st.floats(-10, 10), st.floats(0.01, 10))

@@ -12,16 +12,16 @@ from sklearn.isotonic import IsotonicRegression
 
 from lkca_search.analysis.curves.learning_curve import (
     LearningCurve,
-    check_that_it_falls,
-    draws_in_common,
-    falling,
+    check_error_decreases,
+    errors_on_common_draws,
     interpolate,
+    isotonic_means,
     learning_curve,
     resampled_means,
 )
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.replicates import Floats
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 from tests.support.statistics.given_scores import NAN
 from tests.support.statistics.simulated import SIZES, Law, simulate_curves
 
@@ -49,14 +49,14 @@ def test_a_point_is_the_mean_over_draws_with_its_t_interval() -> None:
 
 def test_a_single_draw_has_points_without_intervals() -> None:
     (point,) = learning_curve([50], [[[0.2, 0.4]]]).points()
-    assert (point.error.value, point.error.reason) == (pytest.approx(0.3), SINGLE)
+    assert (point.error.value, point.error.reason) == (pytest.approx(0.3), SINGLE_DRAW)
 
 
 def test_a_draw_that_misses_a_size_is_left_out_of_curves_and_counted_but_not_of_points() -> None:
     holed = curve()
     assert holed.complete.tolist() == [True, False, True]
     assert holed.num_draws_left_out == 1
-    (errors,) = draws_in_common(holed)
+    (errors,) = errors_on_common_draws(holed)
     assert errors.shape == (3, 2)
     assert len(holed.points()[0].draw_errors) == 3
 
@@ -64,9 +64,9 @@ def test_a_draw_that_misses_a_size_is_left_out_of_curves_and_counted_but_not_of_
 def test_curves_are_compared_on_the_draws_that_both_have_at_every_size() -> None:
     other = learning_curve([100], [[[0.1], [0.2], [NAN]]])
     with pytest.raises(NotEstimable, match=re.escape("at least 2 draws must have an error at every size, 1 of 3 have")):
-        draws_in_common(curve(), other)
+        errors_on_common_draws(curve(), other)
     with pytest.raises(ValueError, match=re.escape("must have the same draws, got [1, 3] of them")):
-        draws_in_common(curve(), learning_curve([100], [[[0.1]]]))
+        errors_on_common_draws(curve(), learning_curve([100], [[[0.1]]]))
 
 
 def test_a_size_without_replicates_has_no_point() -> None:
@@ -96,7 +96,7 @@ def test_what_is_no_curve_is_an_error_with_rule_and_value(sizes: list[int], erro
 
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 7)), elements=st.floats(0, 1)))
 def test_means_are_made_to_fall_by_isotonic_regression(means: Floats) -> None:
-    found = falling(means)
+    found = isotonic_means(means)
     sizes = np.arange(means.shape[1])
     for row, expected in zip(found, means, strict=True):
         assert row == pytest.approx(IsotonicRegression(increasing=False).fit_transform(sizes, expected), abs=1e-9)
@@ -129,10 +129,10 @@ def test_a_family_without_errors_can_be_read_as_well() -> None:
 def test_an_error_that_falls_in_every_draw_is_said_to_fall_and_one_that_only_jumps_about_is_not() -> None:
     generator = np.random.default_rng(0)
     (clear,) = simulate_curves(Law(), ratio=1.0, generator=generator)
-    check_that_it_falls(clear.log_images, clear.draw_errors)
+    check_error_decreases(clear.log_images, clear.draw_errors)
     (flat,) = simulate_curves(Law(0.5, 0.0, -0.3), ratio=1.0, generator=generator)
     with pytest.raises(NotEstimable, match="does not fall significantly with more images: p is 0"):
-        check_that_it_falls(flat.log_images, flat.draw_errors)
+        check_error_decreases(flat.log_images, flat.draw_errors)
 
 
 def test_an_error_that_does_not_fall_is_said_to_in_one_of_twenty() -> None:
@@ -141,7 +141,7 @@ def test_an_error_that_does_not_fall_is_said_to_in_one_of_twenty() -> None:
     for _ in range(2000):
         (flat,) = simulate_curves(Law(0.5, 0.0, -0.3), ratio=1.0, generator=generator)
         try:
-            check_that_it_falls(flat.log_images, flat.draw_errors)
+            check_error_decreases(flat.log_images, flat.draw_errors)
             said += 1
         except NotEstimable:
             continue
@@ -150,6 +150,6 @@ def test_an_error_that_does_not_fall_is_said_to_in_one_of_twenty() -> None:
 
 def test_draws_that_are_all_alike_fall_if_their_mean_does() -> None:
     logs, errors = np.log(SIZES), np.repeat(Law().errors(SIZES)[:, None], 3, axis=1)
-    check_that_it_falls(logs, errors)
+    check_error_decreases(logs, errors)
     with pytest.raises(NotEstimable, match="p is 1"):
-        check_that_it_falls(logs, errors[::-1])
+        check_error_decreases(logs, errors[::-1])

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkca_search.analysis.curves.crossover import Crossover, crossover
-from lkca_search.analysis.curves.data_efficiency import DataEfficiency, Reading, data_efficiency
+from lkca_search.analysis.curves.data_efficiency import CurveMethod, DataEfficiency, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
 from lkca_search.analysis.stats.estimate import Interval, NotEstimable
 from lkca_search.analysis.stats.student import NO_SPREAD
 from tests.support.statistics.simulated import CROSSING_IMAGES, CROSSING_LAWS, SIZES, Law, simulate_curves
 
-READINGS: tuple[Reading, ...] = ("interpolated", "fitted")
+METHODS: tuple[CurveMethod, ...] = ("interpolated", "fitted")
 
 
 def exact(law: Law, sizes: tuple[int, ...] = SIZES) -> LearningCurve:
@@ -41,19 +41,19 @@ def closed(interval: Interval | None) -> tuple[float, float]:
 # The ratio
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("method", METHODS)
 @given(shift=st.floats(0.15, 7))
-def test_the_ratio_of_a_shifted_curve_is_the_shift(reading: Reading, shift: float) -> None:
-    found = ratio(exact(Law()), exact(Law().shifted(shift)), reading=reading)
-    assert found.ratio.value == pytest.approx(shift, rel=0.01 if reading == "interpolated" else 1e-3)
-    assert found.reading == reading
+def test_the_ratio_of_a_shifted_curve_is_the_shift(method: CurveMethod, shift: float) -> None:
+    found = ratio(exact(Law()), exact(Law().shifted(shift)), method=method)
+    assert found.ratio.value == pytest.approx(shift, rel=0.01 if method == "interpolated" else 1e-3)
+    assert found.method == method
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("at_error", [None, 0.4])
-def test_swapping_the_families_inverts_the_ratio_and_its_interval(reading: Reading, at_error: float | None) -> None:
+def test_swapping_the_families_inverts_the_ratio_and_its_interval(method: CurveMethod, at_error: float | None) -> None:
     a, b = simulate_curves(Law(), Law().shifted(2), ratio=1.0, generator=np.random.default_rng(0))
-    ours, theirs = (ratio(*pair, reading=reading, at_error=at_error) for pair in ((a, b), (b, a)))
+    ours, theirs = (ratio(*pair, method=method, at_error=at_error) for pair in ((a, b), (b, a)))
     assert ours.ratio.value == pytest.approx(1 / theirs.ratio.value)
     assert ours.errors == theirs.errors
     lower, upper = closed(ours.ratio.interval)
@@ -124,7 +124,7 @@ REFUSED = [
         {"at_error": 0.25},
         "family B has errors from 0.2844 to 0.8081 as measured",
     ),
-    (exact(Law()), exact(Law(), sizes=(500, 9000)), {"reading": "fitted"}, "needs at least 5 numbers"),
+    (exact(Law()), exact(Law(), sizes=(500, 9000)), {"method": "fitted"}, "needs at least 5 numbers"),
     (exact(Law()), learning_curve([100, 9000], [[[0.4], [0.4]]] * 2), {}, "the error of a family is 0.4 at every size"),
     (exact(Law()), exact(Law(), sizes=(500,)), {}, "a common range of training images, which these lack"),
 ]
@@ -141,32 +141,36 @@ def test_a_ratio_that_the_curves_do_not_show_is_refused_with_the_reason(
 # The crossover
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_the_crossover_is_where_the_curves_cross(reading: Reading) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_crossover_is_where_the_curves_cross(method: CurveMethod) -> None:
     a, b = (exact(law) for law in CROSSING_LAWS)
-    found = crossing(a, b, reading=reading)
+    found = crossing(a, b, method=method)
     assert found.num_train_images is not None
     assert found.num_train_images.value == pytest.approx(
-        CROSSING_IMAGES, rel=0.02 if reading == "interpolated" else 1e-3
+        CROSSING_IMAGES, rel=0.02 if method == "interpolated" else 1e-3
     )
-    assert (found.first_leader, found.last_leader, found.share) == ("b", "a", 1.0)
+    assert (found.better_at_smallest, found.better_at_largest, found.bootstrap_share) == ("b", "a", 1.0)
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_swapping_the_families_swaps_the_leaders_and_leaves_the_crossover(reading: Reading) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_swapping_the_families_swaps_the_leaders_and_leaves_the_crossover(method: CurveMethod) -> None:
     a, b = simulate_curves(*CROSSING_LAWS, ratio=1.0, noise=0.03, generator=np.random.default_rng(0))
-    ours, theirs = crossing(a, b, reading=reading), crossing(b, a, reading=reading)
-    assert (ours.first_leader, ours.last_leader) == (theirs.last_leader, theirs.first_leader) == ("b", "a")
+    ours, theirs = crossing(a, b, method=method), crossing(b, a, method=method)
+    assert (
+        (ours.better_at_smallest, ours.better_at_largest)
+        == (theirs.better_at_largest, theirs.better_at_smallest)
+        == ("b", "a")
+    )
     assert ours.num_train_images is not None
     assert theirs.num_train_images is not None
     assert ours.num_train_images.value == pytest.approx(theirs.num_train_images.value)
-    assert ours.share == theirs.share
+    assert ours.bootstrap_share == theirs.bootstrap_share
 
 
 def test_a_leader_throughout_has_no_crossover() -> None:
     found = crossing(exact(Law()), exact(Law().shifted(2)))
     assert found.num_train_images is None
-    assert (found.first_leader, found.last_leader, found.share) == ("a", "a", 0.0)
+    assert (found.better_at_smallest, found.better_at_largest, found.bootstrap_share) == ("a", "a", 0.0)
 
 
 def test_a_crossover_that_resamples_doubt_has_an_open_end_and_a_share_below_1() -> None:
@@ -178,7 +182,7 @@ def test_a_crossover_that_resamples_doubt_has_an_open_end_and_a_share_below_1() 
     assert found.num_train_images.interval is not None
     assert found.num_train_images.interval.upper is None
     assert found.num_train_images.interval.lower is not None
-    assert 0.5 < found.share < 1
+    assert 0.5 < found.bootstrap_share < 1
 
 
 def test_of_several_crossings_the_one_between_the_larger_leads_counts() -> None:
@@ -194,6 +198,6 @@ def test_a_crossover_lies_within_the_sizes_that_both_span() -> None:
     a, b = exact(CROSSING_LAWS[0]), exact(CROSSING_LAWS[1], sizes=(9000, 18_000))
     found = crossing(a, b)
     assert found.num_train_images is None
-    assert found.first_leader == found.last_leader == "a"
+    assert found.better_at_smallest == found.better_at_largest == "a"
     with pytest.raises(NotEstimable, match="a common range of training images"):
         crossing(exact(Law(), sizes=(10, 20)), exact(Law(), sizes=(30, 40)))

@@ -11,7 +11,7 @@ from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.improvement import probability_of_improvement
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.analysis.stats.replicates import Floats
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 from tests.support.statistics.given_scores import NAN, A, B, has_pair, scores
 
 # From rliable 1.2.0, metrics.probability_of_improvement(x.T, y.T): its runs are our seeds, its tasks our draws.
@@ -64,7 +64,7 @@ def test_draws_that_agree_count_as_their_pairs_and_draws_of_all_or_nothing_once_
 def test_a_single_draw_has_a_probability_and_no_interval() -> None:
     found = probability_of_improvement([[1.0, 3.0]], [[2.0, 0.0]])
     assert found.probability.value == 0.75
-    assert (found.probability.interval, found.probability.reason) == (None, SINGLE)
+    assert (found.probability.interval, found.probability.reason) == (None, SINGLE_DRAW)
 
 
 def test_replicates_without_a_partner_do_not_play() -> None:
@@ -107,7 +107,7 @@ def test_one_strange_replicate_does_not_decide() -> None:
 
 def test_an_interquartile_mean_without_spread_has_a_reason_and_no_interval() -> None:
     generator = np.random.default_rng(0)
-    assert interquartile_mean([[1.0, 2.0, 6.0]], generator=generator).reason == SINGLE
+    assert interquartile_mean([[1.0, 2.0, 6.0]], generator=generator).reason == SINGLE_DRAW
     assert interquartile_mean([[3.0], [3.0]], generator=generator).reason == NO_SPREAD
     with pytest.raises(NotEstimable, match="there is no score"):
         interquartile_mean([[NAN]], generator=generator)

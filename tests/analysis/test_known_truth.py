@@ -6,7 +6,7 @@ The plain percentile interval, which covers 82-88% at 5 draws x 2 seeds, fails e
 import numpy as np
 import pytest
 
-from lkca_search.analysis.curves.data_efficiency import Reading
+from lkca_search.analysis.curves.data_efficiency import CurveMethod
 from tests.support.statistics.coverage_studies import (
     RATIOS,
     best_of_k_study,
@@ -94,12 +94,12 @@ def test_the_difference_of_exponents_is_covered() -> None:
     assert 0.9 <= exponents_study(ratio=1.0, noise=0.02, repetitions=200).rate <= 0.99
 
 
-@pytest.mark.parametrize(("reading", "repetitions"), [("interpolated", 300), ("fitted", 100)])
+@pytest.mark.parametrize(("method", "repetitions"), [("interpolated", 300), ("fitted", 100)])
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_the_data_efficiency_ratio_of_a_known_shift_is_covered(
-    reading: Reading, repetitions: int, shift: float
+    method: CurveMethod, repetitions: int, shift: float
 ) -> None:
-    found = efficiency_study(ratio=1.0, shift=shift, repetitions=repetitions, reading=reading)
+    found = efficiency_study(ratio=1.0, shift=shift, repetitions=repetitions, method=method)
     assert 0.9 <= found.rate <= 0.99
     assert found.missing <= 0.02
 

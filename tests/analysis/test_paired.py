@@ -12,7 +12,7 @@ from scipy import stats
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.replicates import Floats, pair
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 from tests.support.statistics.given_scores import NAN, A, B, has_pair, scores
 
 
@@ -131,7 +131,7 @@ def test_a_level_outside_0_to_1_is_an_error() -> None:
 # Few draws, and no spread
 
 SMALL = [
-    ([[3.0, 5.0]], [[1.0, 1.0]], 3.0, None, SINGLE),
+    ([[3.0, 5.0]], [[1.0, 1.0]], 3.0, None, SINGLE_DRAW),
     ([[1.0], [2.0]], [[1.0], [2.0]], 0.0, 1.0, NO_SPREAD),
     ([[0.3], [0.2], [0.7]], [[0.2], [0.1], [0.6]], 0.1, 0.25, NO_SPREAD),
     ([[1.0], [3.0], [5.0], [7.0], [9.0]], [[0.0], [2.0], [4.0], [6.0], [8.0]], 1.0, 0.0625, NO_SPREAD),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.power import (
     achieved_power,
-    advise,
+    analyze_power,
     draws_needed,
     minimum_detectable_difference,
     seeds_needed,
@@ -19,8 +19,8 @@ from lkca_search.analysis.stats.power import (
 from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
 from tests.support.statistics.given_scores import NAN, A, B
 
-UNIT = VarianceComponents(draw_means=1.0, seed=None, num_draws=5, seeds_per_draw=1.0)
-EVEN = VarianceComponents(draw_means=1.5, seed=1.0, num_draws=5, seeds_per_draw=2.0)
+UNIT = VarianceComponents(draw_mean_variance=1.0, seed_variance=None, num_draws=5, seeds_per_draw=1.0)
+EVEN = VarianceComponents(draw_mean_variance=1.5, seed_variance=1.0, num_draws=5, seeds_per_draw=2.0)
 
 # From statsmodels 0.15.0, TTestPower().power and .solve_power: the difference is in standard deviations of a draw.
 STATSMODELS_POWER = [(0.5, 5, 0.05, 0.14051669), (1.2, 5, 0.05, 0.53022125), (0.3, 60, 0.01, 0.37555479)]
@@ -52,7 +52,9 @@ def test_the_detectable_difference_is_that_of_statsmodels(num_draws: int, differ
 def test_the_detectable_difference_is_found_with_just_the_power_asked_for(
     scale: float, num_draws: int, num_seeds: int, level: float
 ) -> None:
-    components = VarianceComponents(draw_means=scale * (1 + 1 / 2), seed=scale, num_draws=num_draws, seeds_per_draw=2.0)
+    components = VarianceComponents(
+        draw_mean_variance=scale * (1 + 1 / 2), seed_variance=scale, num_draws=num_draws, seeds_per_draw=2.0
+    )
     design = {"num_draws": num_draws, "num_seeds": num_seeds, "level": level}
     detectable = minimum_detectable_difference(components, **design)
     assert achieved_power(components, difference=detectable, **design) == pytest.approx(0.8)
@@ -87,7 +89,7 @@ def test_more_seeds_help_only_as_far_as_the_draws_spread() -> None:
 
 def test_what_no_number_resolves_is_none() -> None:
     assert draws_needed(UNIT, difference=0.001, num_seeds=1) is None
-    certain = VarianceComponents(draw_means=0.0, seed=0.0, num_draws=5, seeds_per_draw=2.0)
+    certain = VarianceComponents(draw_mean_variance=0.0, seed_variance=0.0, num_draws=5, seeds_per_draw=2.0)
     assert draws_needed(certain, difference=0.1, num_seeds=1) == 2
     assert seeds_needed(certain, difference=0.1, num_draws=5) == 1
 
@@ -100,7 +102,7 @@ WRONG = [
     (lambda: seeds_needed(UNIT, difference=1, num_draws=5), "one seed a draw does not show what more seeds"),
     (lambda: seeds_needed(EVEN, difference=1, num_draws=1), "needs at least 2, got 1"),
     (lambda: minimum_detectable_difference(EVEN, num_draws=1, num_seeds=2), "needs at least 2, got 1"),
-    (lambda: EVEN.of_mean(num_draws=0, num_seeds=2), "at least 1 draw and 1 seed, got 0 and 2"),
+    (lambda: EVEN.variance_of_mean(num_draws=0, num_seeds=2), "at least 1 draw and 1 seed, got 0 and 2"),
 ]
 
 
@@ -119,9 +121,9 @@ def test_components_are_those_of_a_balanced_analysis_of_variance() -> None:
     found = variance_components(moved, B)
     differences = moved - B
     within = differences.var(axis=1, ddof=1).mean()
-    assert found.seed == pytest.approx(within)
-    assert found.draw == pytest.approx(differences.mean(axis=1).var(ddof=1) - within / 2)
-    assert found.of_mean(num_draws=5, num_seeds=2) == pytest.approx(differences.mean(axis=1).var(ddof=1) / 5)
+    assert found.seed_variance == pytest.approx(within)
+    assert found.draw_variance == pytest.approx(differences.mean(axis=1).var(ddof=1) - within / 2)
+    assert found.variance_of_mean(num_draws=5, num_seeds=2) == pytest.approx(differences.mean(axis=1).var(ddof=1) / 5)
 
 
 def test_components_are_right_on_average_where_seeds_are_missing() -> None:
@@ -133,17 +135,20 @@ def test_components_are_right_on_average_where_seeds_are_missing() -> None:
         )
         for _ in range(4000)
     ]
-    draws = [components.draw_means - (components.seed or 0) / components.seeds_per_draw for components in found]
-    assert np.mean([components.seed for components in found]) == pytest.approx(1.0, rel=0.05)
+    draws = [
+        components.draw_mean_variance - (components.seed_variance or 0) / components.seeds_per_draw
+        for components in found
+    ]
+    assert np.mean([components.seed_variance for components in found]) == pytest.approx(1.0, rel=0.05)
     assert np.mean(draws) == pytest.approx(4.0, rel=0.05)
 
 
 def test_draws_that_spread_less_than_their_seeds_have_no_variance_of_their_own() -> None:
-    assert variance_components([[1.0, -1.0], [1.1, -1.1]], np.zeros((2, 2))).draw == 0
+    assert variance_components([[1.0, -1.0], [1.1, -1.1]], np.zeros((2, 2))).draw_variance == 0
 
 
 def test_one_seed_a_draw_is_not_split_and_one_draw_is_refused() -> None:
-    assert variance_components(A[:, :1], B[:, :1]).seed is None
+    assert variance_components(A[:, :1], B[:, :1]).seed_variance is None
     with pytest.raises(NotEstimable, match="a single draw does not show"):
         variance_components(A[:1], B[:1])
 
@@ -152,31 +157,31 @@ def test_one_seed_a_draw_is_not_split_and_one_draw_is_refused() -> None:
 
 
 def test_advice_names_what_resolves_a_difference_and_how_unsure_it_is() -> None:
-    advice = advise(A, B, difference=0.25)
-    low, high = advice.more_draws_range
+    advice = analyze_power(A, B, difference=0.25)
+    low, high = advice.additional_draws_interval
     assert (advice.num_draws, advice.num_seeds) == (5, 2)
-    assert advice.more_draws is not None
+    assert advice.additional_draws is not None
     assert low is not None
     assert high is not None
-    assert 0 < low < advice.more_draws < high
+    assert 0 < low < advice.additional_draws < high
     assert high + 5 > 15 * (low + 5)
-    assert advice.detectable > 0.25
+    assert advice.detectable_difference > 0.25
 
 
 def test_what_the_design_can_detect_needs_nothing_more() -> None:
-    detectable = advise(A, B, difference=1.0).detectable
-    assert advise(A, B, difference=1.001 * detectable).more_draws == 0
-    assert (advise(A, B, difference=0.999 * detectable).more_draws or 0) == 1
+    detectable = analyze_power(A, B, difference=1.0).detectable_difference
+    assert analyze_power(A, B, difference=1.001 * detectable).additional_draws == 0
+    assert (analyze_power(A, B, difference=0.999 * detectable).additional_draws or 0) == 1
 
 
 def test_advice_at_one_seed_a_draw_is_on_draws_alone() -> None:
-    advice = advise(A[:, :1], B[:, :1], difference=0.5)
-    assert advice.more_draws is not None
-    assert advice.more_seeds is None
+    advice = analyze_power(A[:, :1], B[:, :1], difference=0.5)
+    assert advice.additional_draws is not None
+    assert advice.additional_seeds is None
 
 
 def test_advice_on_seeds_is_given_where_the_draws_leave_room_for_it() -> None:
     noisy = np.array([[3.0, -3.0], [3.1, -3.1], [2.9, -2.9], [3.0, -3.1], [3.1, -3.0]])
-    advice = advise(noisy + 1, np.zeros((5, 2)), difference=1.0)
-    assert advice.more_seeds is not None
-    assert advice.more_seeds > 0
+    advice = analyze_power(noisy + 1, np.zeros((5, 2)), difference=1.0)
+    assert advice.additional_seeds is not None
+    assert advice.additional_seeds > 0

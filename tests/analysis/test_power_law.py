@@ -35,7 +35,7 @@ def test_points_on_a_law_give_the_law(alpha: float, reach: float, gamma: float) 
     found = fit(LOGS, law.errors(SIZES)[None], np.ones(len(SIZES)), alpha_is_bounded=True)
     assert found.gamma[0] == pytest.approx(gamma, abs=1e-4)
     assert found.alpha[0] == pytest.approx(alpha, abs=1e-3)
-    assert found.at(LOGS)[0] == pytest.approx(law.errors(SIZES), abs=1e-6)
+    assert found.evaluate(LOGS)[0] == pytest.approx(law.errors(SIZES), abs=1e-6)
     assert np.exp(found.log_eta[0]) == pytest.approx(law.eta, rel=1e-2)
 
 

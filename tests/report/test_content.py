@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lkca_search.analysis.contrasts import contrasts
+from lkca_search.analysis.compute_spent import compute_spent
+from lkca_search.analysis.contrasts import compute_contrasts
 from lkca_search.analysis.scores import round_scores
-from lkca_search.analysis.selection import selections
-from lkca_search.analysis.spending import spendings
+from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.errors import SearchError
 from lkca_search.records.record import State
 from lkca_search.report.content import make_report
@@ -53,7 +53,7 @@ def test_what_cannot_be_told_apart_is_said_to_be_so_with_what_would_have_been_fo
 def test_every_number_of_a_contrast_comes_from_its_replicates() -> None:
     results = make_search_results(law(lead=0.02))
     scores = round_scores(results, results.rounds[-1])
-    found = contrasts(scores, results.reference)
+    found = compute_contrasts(scores, results.reference)
     assert [each.num_train_images for each in found] == SIZES
     for each in found:
         values = {
@@ -89,7 +89,7 @@ def test_where_the_search_was_repeated_a_repeat_is_the_unit_and_the_report_says_
     ]
     assert all(cell.num_missing == 0 for cell in scores.cells)
     assert {pick.configuration.draw for pick in scores.cells[0].picks} == {0, 1, 2, 3, 4}
-    found = contrasts(scores, repeated.reference)
+    found = compute_contrasts(scores, repeated.reference)
     assert [each.num_train_images for each in found] == SIZES
     for each in found:
         values = {
@@ -251,7 +251,7 @@ def test_variants_of_a_design_with_a_base_are_named_by_what_they_change() -> Non
 
 def test_the_selection_effect_is_what_the_pick_was_above_its_replicates() -> None:
     results = make_search_results(law())
-    found = selections(results, round_scores(results, results.rounds[-1]))
+    found = compute_selection_effects(results, round_scores(results, results.rounds[-1]))
     for each in found:
         assert each.picked == pytest.approx(60)
         assert each.drop == pytest.approx(60 - each.test.value)
@@ -262,7 +262,7 @@ def test_cells_that_had_another_budget_stand_out() -> None:
     results = make_search_results(law())
     lacking = [record for record in results.trials if record.trial_id != "family=vit,data_fraction=0.1/2"]
     short = type(results)(**{**vars_of(results), "trials": lacking})
-    marked = [each.cell for each in spendings(short) if each.deviations]
+    marked = [each.cell for each in compute_spent(short) if each.deviations]
     assert marked == ["family=vit,data_fraction=0.1"]
     report = make_report(short)
     assert "1 trial of the budgets is not finished: cells were not searched equally." in report.caveats

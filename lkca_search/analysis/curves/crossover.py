@@ -11,15 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-from lkca_search.analysis.curves.data_efficiency import LEAST_LOG, Reading, measured_range, read_curve
-from lkca_search.analysis.curves.learning_curve import LearningCurve, draws_in_common
+from lkca_search.analysis.curves.data_efficiency import LOG_TOLERANCE, CurveMethod, evaluate_curve, log_grid
+from lkca_search.analysis.curves.learning_curve import LearningCurve, errors_on_common_draws
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check_level
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, check_level
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD
 from lkca_search.spec.base import FrozenModel
 
-Leader = Literal["a", "b"]
+Side = Literal["a", "b"]
 
 
 class Crossover(FrozenModel):
@@ -28,13 +28,13 @@ class Crossover(FrozenModel):
     num_train_images: Estimate | None
     """n*; None where the leader at the smallest common size leads at the largest, too. An open end of the interval: too
     many resamples have the same leader throughout for that side to be told."""
-    first_leader: Leader
+    better_at_smallest: Side
     """The family with the smaller error at the smallest common size."""
-    last_leader: Leader
+    better_at_largest: Side
     """The same at the largest."""
-    share: float
+    bootstrap_share: float
     """Share of the bootstrap samples in which the lead passes, in this direction if there is a crossover."""
-    reading: Reading
+    method: CurveMethod
     num_draws: int
 
 
@@ -43,8 +43,8 @@ def crossover(
     curve_b: LearningCurve,
     *,
     generator: np.random.Generator,
-    reading: Reading = "interpolated",
-    level: float = LEVEL,
+    method: CurveMethod = "interpolated",
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Crossover:
     """The crossover of two curves, with a paired bootstrap interval over draws, widened in its logarithm.
@@ -54,12 +54,12 @@ def crossover(
     than 2 common draws, for curves without a common range of images, and as `power_law` for the fitted ones.
     """
     check_level(level)
-    errors_a, errors_b = draws_in_common(curve_a, curve_b)
+    errors_a, errors_b = errors_on_common_draws(curve_a, curve_b)
     num_draws = errors_a.shape[1]
     draws = resample_draws(num_draws, num_resamples=num_resamples, generator=generator)
-    grid = measured_range(curve_a, curve_b)
-    lead = read_curve(curve_b, errors_b, draws, grid, reading=reading)
-    lead -= read_curve(curve_a, errors_a, draws, grid, reading=reading)  # above 0 where A leads
+    grid = log_grid(curve_a, curve_b)
+    lead = evaluate_curve(curve_b, errors_b, draws, grid, method=method)
+    lead -= evaluate_curve(curve_a, errors_a, draws, grid, method=method)  # above 0 where A leads
     first, last = lead[:, 0] >= 0, lead[:, -1] > 0
     passes = first != last
     direction = passes & (first == first[0])
@@ -71,10 +71,10 @@ def crossover(
         found = _estimate(float(logs[0]), resamples, grid, num_draws=num_draws, level=level)
     return Crossover(
         num_train_images=found,
-        first_leader="a" if first[0] else "b",
-        last_leader="a" if last[0] else "b",
-        share=float((direction if passes[0] else passes)[1:].mean()),
-        reading=reading,
+        better_at_smallest="a" if first[0] else "b",
+        better_at_largest="a" if last[0] else "b",
+        bootstrap_share=float((direction if passes[0] else passes)[1:].mean()),
+        method=method,
         num_draws=num_draws,
     )
 
@@ -93,7 +93,7 @@ def _log_crossings(lead: Floats, grid: Floats) -> Floats:
 
 def _estimate(value: float, resamples: Floats, grid: Floats, *, num_draws: int, level: float) -> Estimate:
     """n* from its logarithm, with the ends of its interval open where they leave the sizes measured."""
-    if float(np.abs(resamples - value).max()) <= LEAST_LOG:
+    if float(np.abs(resamples - value).max()) <= LOG_TOLERANCE:
         return Estimate(value=math.exp(value), reason=NO_SPREAD)
     ends = widened_interval(value, resamples, num_draws=num_draws, level=level)
     lower = None if ends.lower is None or ends.lower < grid[0] else math.exp(ends.lower)

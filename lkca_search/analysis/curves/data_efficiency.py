@@ -15,24 +15,24 @@ from numpy.typing import NDArray
 
 from lkca_search.analysis.curves.learning_curve import (
     LearningCurve,
-    draws_in_common,
-    falling,
+    errors_on_common_draws,
     interpolate,
+    isotonic_means,
     resampled_means,
 )
-from lkca_search.analysis.curves.power_law import supported_law
+from lkca_search.analysis.curves.power_law import fit_supported_law
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, NotEstimable, check_level
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD
 from lkca_search.spec.base import FrozenModel
 
-Reading = Literal["interpolated", "fitted"]
+CurveMethod = Literal["interpolated", "fitted"]
 """How a curve is read between its sizes: by power laws between neighbouring means, which were made to fall before, or
 off the one law fitted to all. The first needs 2 sizes and assumes little; the second needs what `power_law` needs."""
-STEPS = 400
+NUM_STEPS = 400
 """Points at which a curve is read."""
-LEAST_LOG = 1e-9
+LOG_TOLERANCE = 1e-9
 """Logarithms of images that differ by less are the same."""
 
 
@@ -43,7 +43,7 @@ class DataEfficiency(FrozenModel):
     """Above 1 where A needs fewer images. An open end: too many resamples have no error that both curves take."""
     errors: tuple[float, float]
     """The smallest and the largest error that both curves take, between which it is averaged; the one error twice."""
-    reading: Reading
+    method: CurveMethod
     num_draws: int
 
 
@@ -53,8 +53,8 @@ def data_efficiency(
     *,
     generator: np.random.Generator,
     at_error: float | None = None,
-    reading: Reading = "interpolated",
-    level: float = LEVEL,
+    method: CurveMethod = "interpolated",
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> DataEfficiency:
     """The ratio of B against A, with a paired bootstrap interval over draws, widened in its logarithm.
@@ -65,12 +65,12 @@ def data_efficiency(
     the fitted ones.
     """
     check_level(level)
-    errors_a, errors_b = draws_in_common(curve_a, curve_b)
+    errors_a, errors_b = errors_on_common_draws(curve_a, curve_b)
     num_draws = errors_a.shape[1]
     draws = resample_draws(num_draws, num_resamples=num_resamples, generator=generator)
-    grid_a, grid_b = measured_range(curve_a), measured_range(curve_b)
-    a = read_curve(curve_a, errors_a, draws, grid_a, reading=reading)
-    b = read_curve(curve_b, errors_b, draws, grid_b, reading=reading)
+    grid_a, grid_b = log_grid(curve_a), log_grid(curve_b)
+    a = evaluate_curve(curve_a, errors_a, draws, grid_a, method=method)
+    b = evaluate_curve(curve_b, errors_b, draws, grid_b, method=method)
     if at_error is None:
         least, most = np.maximum(a[:, -1], b[:, -1]), np.minimum(a[:, 0], b[:, 0])
         _check_overlap(a[0], b[0], images=(math.exp(grid_a[0]), math.exp(grid_b[-1])), names=("A", "B"))
@@ -90,28 +90,28 @@ def data_efficiency(
     return DataEfficiency(
         ratio=_ratio(logs, num_draws=num_draws, level=level),
         errors=(float(least[0]), float(most[0])),
-        reading=reading,
+        method=method,
         num_draws=num_draws,
     )
 
 
-def measured_range(*curves: LearningCurve) -> Floats:
+def log_grid(*curves: LearningCurve) -> Floats:
     """Logarithms of numbers of images at which curves are read, (401,), over the sizes that all of them span."""
     first = max(float(curve.log_images[0]) for curve in curves)
     last = min(float(curve.log_images[-1]) for curve in curves)
     if first >= last:
         sizes = [curve.num_train_images.tolist() for curve in curves]
         raise NotEstimable(f"curves are compared over a common range of training images, which these lack: {sizes}")
-    return np.linspace(first, last, STEPS + 1)
+    return np.linspace(first, last, NUM_STEPS + 1)
 
 
-def read_curve(
-    curve: LearningCurve, errors: Floats, draws: NDArray[np.int64], at: Floats, *, reading: Reading
+def evaluate_curve(
+    curve: LearningCurve, errors: Floats, draws: NDArray[np.int64], log_images: Floats, *, method: CurveMethod
 ) -> Floats:
     """Errors at logarithms `at`, (n,), of all draws and of resampled ones: (1 + resamples, n), none of them rising."""
-    if reading == "fitted":
-        return supported_law(curve, errors).refit(errors, draws, alpha_is_bounded=True).at(at)
-    return interpolate(falling(resampled_means(errors, draws)), curve.log_images, at)
+    if method == "fitted":
+        return fit_supported_law(curve, errors).refit(errors, draws, alpha_is_bounded=True).evaluate(log_images)
+    return interpolate(isotonic_means(resampled_means(errors, draws)), curve.log_images, log_images)
 
 
 def _beyond(a: Floats, b: Floats) -> Floats:
@@ -164,7 +164,7 @@ def _check_error(errors: Floats, level: float, *, name: str) -> None:
 def _ratio(logs: Floats, *, num_draws: int, level: float) -> Estimate:
     """From logarithms of the ratio, of all draws and of resamples, (1 + resamples,)."""
     value, resamples = float(logs[0]), logs[~np.isnan(logs)]
-    if float(np.abs(resamples - value).max()) <= LEAST_LOG:
+    if float(np.abs(resamples - value).max()) <= LOG_TOLERANCE:
         return Estimate(value=math.exp(value), reason=NO_SPREAD)
     ends = widened_interval(value, resamples, num_draws=num_draws, level=level)
     lower, upper = (None if end is None else math.exp(end) for end in (ends.lower, ends.upper))

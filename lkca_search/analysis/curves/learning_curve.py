@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, NotEstimable
-from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats, check_scores
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats, check_scores
 from lkca_search.analysis.stats.student import has_spread, standard_error, student_mean
 from lkca_search.spec.base import FrozenModel
 
-LEAST_ERROR = 1e-6
+MIN_RELATIVE_ERROR = 1e-6
 """An error smaller than this share of the largest is taken for it: a test set of any size cannot tell."""
-SIGNIFICANT = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 """An error that falls as much as this one by chance alone, more often than this share, is not said to fall."""
 
 
@@ -51,7 +51,7 @@ class LearningCurve:
     def num_draws_left_out(self) -> int:
         return int((~self.complete).sum())
 
-    def points(self, *, level: float = LEVEL) -> tuple[Point, ...]:
+    def points(self, *, level: float = CONFIDENCE_LEVEL) -> tuple[Point, ...]:
         """Each size with all of its draws; Refusal for a size without any."""
         return tuple(
             _point(int(images), errors[np.isfinite(errors)], level=level)
@@ -77,7 +77,7 @@ def learning_curve(num_train_images: Sequence[int], errors: Sequence[ArrayLike])
     return LearningCurve(num_train_images=sizes, draw_errors=np.stack([_mean_over_seeds(scores) for scores in arrays]))
 
 
-def draws_in_common(*curves: LearningCurve) -> list[Floats]:
+def errors_on_common_draws(*curves: LearningCurve) -> list[Floats]:
     """The errors of each curve, (sizes, draws), on the draws that all have at every size of theirs.
 
     ValueError unless the curves have as many draws; Refusal for fewer than 2 in common.
@@ -98,7 +98,7 @@ def resampled_means(errors: Floats, draws: NDArray[np.int64]) -> Floats:
     return np.concatenate([errors.mean(axis=1)[None], errors[:, draws].mean(axis=2).T])
 
 
-def falling(means: Floats) -> Floats:
+def isotonic_means(means: Floats) -> Floats:
     """Mean errors, (..., sizes), made to fall or stay, by the least change in squares.
 
     Neighbours that rise are replaced by their mean: isotonic regression by its min-max formula (Barlow et al. 1972,
@@ -124,21 +124,21 @@ def interpolate(means: Floats, log_images: Floats, at: Floats) -> Floats:
     """
     left = np.clip(np.searchsorted(log_images, at, side="right") - 1, 0, len(log_images) - 2)
     share = (at - log_images[left]) / (log_images[left + 1] - log_images[left])
-    logs = np.log(np.maximum(means, LEAST_ERROR * (means.max() or 1.0)))  # 0 has no logarithm
+    logs = np.log(np.maximum(means, MIN_RELATIVE_ERROR * (means.max() or 1.0)))  # 0 has no logarithm
     errors: Floats = np.exp(logs[:, left] * (1 - share) + logs[:, left + 1] * share)
     return errors
 
 
-def check_that_it_falls(log_images: Floats, errors: Floats) -> None:
+def check_error_decreases(log_images: Floats, errors: Floats) -> None:
     """Refusal unless errors, (sizes, draws), fall with more images: a one-sided t test of draws' slopes on log n."""
-    centred = log_images - log_images.mean()
-    slopes = centred @ errors / (centred @ centred)
+    centered = log_images - log_images.mean()
+    slopes = centered @ errors / (centered @ centered)
     slope = float(slopes.mean())
-    if has_spread(slopes, round_off=ROUND_OFF * float(np.abs(errors).max())):
+    if has_spread(slopes, tolerance=RELATIVE_TOLERANCE * float(np.abs(errors).max())):
         p = float(special.stdtr(len(slopes) - 1, slope / standard_error(slopes)))
     else:
         p = 0.0 if slope < 0 else 1.0
-    if p > SIGNIFICANT:
+    if p > SIGNIFICANCE_LEVEL:
         raise NotEstimable(
             f"the error does not fall significantly with more images: p is {p:.2g}, at most 0.05 is asked for"
         )
@@ -147,7 +147,7 @@ def check_that_it_falls(log_images: Floats, errors: Floats) -> None:
 def _point(images: int, errors: Floats, *, level: float) -> Point:
     if not len(errors):
         raise NotEstimable(f"there is no replicate at {images} training images")
-    error = student_mean(errors, level=level, round_off=ROUND_OFF * float(errors.max()))
+    error = student_mean(errors, level=level, tolerance=RELATIVE_TOLERANCE * float(errors.max()))
     return Point(num_train_images=images, error=error, draw_errors=tuple(errors.tolist()))
 
 

@@ -12,13 +12,13 @@ from scipy import optimize
 
 from lkca_search.analysis.stats.replicates import Floats
 
-STEEPEST, FLATTEST = -1.0, -0.01
+MIN_GAMMA, MAX_GAMMA = -1.0, -0.01
 """Bounds of gamma. At 0 the form is constant, so the search ends at -0.01, as that of Hoiem et al. 2021 does."""
-GRID = np.linspace(STEEPEST, FLATTEST, 100)
+GAMMA_GRID = np.linspace(MIN_GAMMA, MAX_GAMMA, 100)
 GOLDEN = (math.sqrt(5) - 1) / 2
-ROUNDS = 24
+NUM_GOLDEN_STEPS = 24
 """Of golden section: gamma is found within 2e-7."""
-LEAST_VARIANCE = 0.1
+MIN_VARIANCE_SHARE = 0.1
 """No size is given less than this share of the mean variance: 5 draws may agree by luck."""
 
 
@@ -44,7 +44,7 @@ class Fits:
             logs: Floats = np.log(self.scale) - self.gamma * self.log_reference
         return logs
 
-    def at(self, log_images: Floats) -> Floats:
+    def evaluate(self, log_images: Floats) -> Floats:
         """Errors at logarithms of numbers of images, (n,): (fits, n)."""
         powers = np.exp(self.gamma[:, None] * (log_images - self.log_reference))
         errors: Floats = self.alpha[:, None] + self.scale[:, None] * powers
@@ -63,9 +63,9 @@ def fit(log_images: Floats, means: Floats, weights: Floats, *, alpha_is_bounded:
         powers = np.exp(gamma[..., None] * logs)
         return _solve(points, powers, weights, alpha_is_bounded=alpha_is_bounded)
 
-    best = np.argmin(solve(means[:, None], GRID[None])[2], axis=1)
-    low, high = GRID[np.maximum(best - 1, 0)], GRID[np.minimum(best + 1, len(GRID) - 1)]
-    for _ in range(ROUNDS):
+    best = np.argmin(solve(means[:, None], GAMMA_GRID[None])[2], axis=1)
+    low, high = GAMMA_GRID[np.maximum(best - 1, 0)], GAMMA_GRID[np.minimum(best + 1, len(GAMMA_GRID) - 1)]
+    for _ in range(NUM_GOLDEN_STEPS):
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         is_left = solve(means, left)[2] <= solve(means, right)[2]
         low, high = np.where(is_left, low, left), np.where(is_left, right, high)
@@ -87,7 +87,7 @@ def smooth_variances(images: Floats, variances: Floats) -> Floats:
     fitted = np.full_like(variances, mean)
     for _ in range(10):
         coefficients, _ = optimize.nnls(parts / fitted[:, None], variances / fitted)
-        fitted = np.maximum(parts @ coefficients, LEAST_VARIANCE * mean)
+        fitted = np.maximum(parts @ coefficients, MIN_VARIANCE_SHARE * mean)
     smooth: Floats = (fitted + fitted.mean()) / 2
     return smooth
 
@@ -97,9 +97,9 @@ def _solve(points: Floats, powers: Floats, weights: Floats, *, alpha_is_bounded:
     total = weights.sum()
     mean_power = (powers @ weights) / total
     mean_point = (points @ weights) / total
-    centred = powers - mean_power[..., None]
+    centered = powers - mean_power[..., None]
     away = points - mean_point[..., None]
-    scale = np.maximum(((centred * away) @ weights) / ((centred**2) @ weights), 0.0)
+    scale = np.maximum(((centered * away) @ weights) / ((centered**2) @ weights), 0.0)
     alpha = mean_point - scale * mean_power
     if alpha_is_bounded:
         # Below the bound of one the best lies on it: the problem is convex, and eta = 0 has a positive alpha.

@@ -18,21 +18,21 @@ from scipy import special
 
 from lkca_search.analysis.curves.learning_curve import (
     LearningCurve,
-    check_that_it_falls,
-    draws_in_common,
+    check_error_decreases,
+    errors_on_common_draws,
     resampled_means,
 )
-from lkca_search.analysis.curves.least_squares import FLATTEST, STEEPEST, Fits, fit, smooth_variances
+from lkca_search.analysis.curves.least_squares import MAX_GAMMA, MIN_GAMMA, Fits, fit, smooth_variances
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_bounds
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, NotEstimable, check_level
-from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, NotEstimable, check_level
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 
-FEWEST_SIZES = 5
-FARTHEST = 4
+MIN_SIZES = 5
+MAX_EXTRAPOLATION = 4
 """A law is not asked beyond this many times the largest number of training images."""
-MISFIT = 0.001
+MIN_MISFIT_P = 0.001
 """Points that lie off the law as far as this more rarely, by chance alone, do not follow it."""
-AT_BOUND = 1e-4
+BOUND_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +60,7 @@ class PowerLaw:
 
     def predict(self, num_train_images: ArrayLike) -> Floats:
         """Errors at numbers of images, (n,). ValueError below the smallest size, and beyond 4 times the largest."""
-        errors: Floats = self.fitted.at(self._log_images(num_train_images))[0]
+        errors: Floats = self.fitted.evaluate(self._log_images(num_train_images))[0]
         return errors
 
     def band(self, num_train_images: ArrayLike) -> tuple[Floats, Floats]:
@@ -69,19 +69,19 @@ class PowerLaw:
         Each bound holds for its own number; the whole curve lies between them less often: in 75-80% where each is 95%.
         """
         log_images = self._log_images(num_train_images)
-        errors = self.resampled.at(log_images)
+        errors = self.resampled.evaluate(log_images)
         lower, upper = widened_bounds(errors[0], errors[1:], num_draws=self.num_draws, level=self.level, least=0.0)
-        predicted = self.fitted.at(log_images)[0]
+        predicted = self.fitted.evaluate(log_images)[0]
         return np.minimum(lower, predicted), np.maximum(upper, predicted)
 
     def _log_images(self, num_train_images: ArrayLike) -> Floats:
         images = np.atleast_1d(np.asarray(num_train_images, dtype=np.float64))
         smallest, largest = self.num_train_images
-        outside = images[~((images >= smallest) & (images <= FARTHEST * largest))]
+        outside = images[~((images >= smallest) & (images <= MAX_EXTRAPOLATION * largest))]
         if len(outside):
             raise ValueError(
-                f"a fitted curve holds from the fewest training images, {smallest}, to {FARTHEST} times the most, "
-                f"{FARTHEST * largest}, got {outside[0]:g}"
+                f"a fitted curve holds from the fewest training images, {smallest}, to {MAX_EXTRAPOLATION} times the most, "
+                f"{MAX_EXTRAPOLATION * largest}, got {outside[0]:g}"
             )
         return np.log(images)
 
@@ -90,7 +90,7 @@ def fit_power_law(
     curve: LearningCurve,
     *,
     generator: np.random.Generator,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> PowerLaw:
     """Fit the law by weighted least squares to a curve of at least 5 sizes and 2 draws that have them all.
@@ -101,12 +101,12 @@ def fit_power_law(
     lie off the law. At 5 draws x 2 seeds `benchmarks/known_truth.py` finds that intervals and band cover 93-96%.
     """
     check_level(level)
-    (errors,) = draws_in_common(curve)
-    law = supported_law(curve, errors)
+    (errors,) = errors_on_common_draws(curve)
+    law = fit_supported_law(curve, errors)
     draws = resample_draws(errors.shape[1], num_resamples=num_resamples, generator=generator)
     resampled = law.refit(errors, draws)
     num_draws = errors.shape[1]
-    gamma = _estimate(law.fitted.gamma, resampled.gamma, num_draws, level, least=STEEPEST, most=FLATTEST)
+    gamma = _estimate(law.fitted.gamma, resampled.gamma, num_draws, level, least=MIN_GAMMA, most=MAX_GAMMA)
     return PowerLaw(
         alpha=_estimate(law.fitted.alpha, resampled.alpha, num_draws, level, least=0.0),
         eta=_exponential(_estimate(law.fitted.log_eta, resampled.log_eta, num_draws, level)),
@@ -126,7 +126,7 @@ def compare_exponents(
     curve_b: LearningCurve,
     *,
     generator: np.random.Generator,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
     """Gamma of A minus gamma of B: below 0 where the error of A falls faster. Resampled draws are the same for both.
@@ -134,12 +134,12 @@ def compare_exponents(
     Only draws that both families have at every size of theirs count. Refusal where either law is refused.
     """
     check_level(level)
-    errors_a, errors_b = draws_in_common(curve_a, curve_b)
-    law_a, law_b = supported_law(curve_a, errors_a), supported_law(curve_b, errors_b)
+    errors_a, errors_b = errors_on_common_draws(curve_a, curve_b)
+    law_a, law_b = fit_supported_law(curve_a, errors_a), fit_supported_law(curve_b, errors_b)
     num_draws = errors_a.shape[1]
     draws = resample_draws(num_draws, num_resamples=num_resamples, generator=generator)
     resampled = law_a.refit(errors_a, draws).gamma - law_b.refit(errors_b, draws).gamma
-    most = FLATTEST - STEEPEST
+    most = MAX_GAMMA - MIN_GAMMA
     return _estimate(law_a.fitted.gamma - law_b.fitted.gamma, resampled, num_draws, level, least=-most, most=most)
 
 
@@ -159,14 +159,14 @@ class SupportedLaw:
         return fit(self.log_images, means, self.weights, alpha_is_bounded=alpha_is_bounded)
 
 
-def supported_law(curve: LearningCurve, errors: Floats) -> SupportedLaw:
+def fit_supported_law(curve: LearningCurve, errors: Floats) -> SupportedLaw:
     """Fit the law to errors, (sizes, draws); Refusal with the reason where they do not support it."""
-    if len(errors) < FEWEST_SIZES:
+    if len(errors) < MIN_SIZES:
         raise NotEstimable(
-            f"a fitted curve needs at least {FEWEST_SIZES} numbers of training images, there are {len(errors)}"
+            f"a fitted curve needs at least {MIN_SIZES} numbers of training images, there are {len(errors)}"
         )
-    check_that_it_falls(curve.log_images, errors)
-    if float(np.ptp(errors, axis=1).max()) <= ROUND_OFF * float(errors.max()):
+    check_error_decreases(curve.log_images, errors)
+    if float(np.ptp(errors, axis=1).max()) <= RELATIVE_TOLERANCE * float(errors.max()):
         raise NotEstimable(
             "every draw has the same errors, so there is no spread to weigh them by or to make intervals of"
         )
@@ -175,23 +175,23 @@ def supported_law(curve: LearningCurve, errors: Floats) -> SupportedLaw:
     fitted = fit(curve.log_images, errors.mean(axis=1)[None], weights, alpha_is_bounded=True)
     _check_bounds(float(fitted.gamma[0]))
     misfit_p = _misfit(float(fitted.residual[0]), num_sizes=len(errors), num_draws=errors.shape[1])
-    if misfit_p < MISFIT:
+    if misfit_p < MIN_MISFIT_P:
         raise NotEstimable(
             "the points do not follow alpha + eta n^gamma: they lie off it by more than the spread between draws "
-            f"explains (p is {misfit_p:.2g}, at least {MISFIT} is asked for)"
+            f"explains (p is {misfit_p:.2g}, at least {MIN_MISFIT_P} is asked for)"
         )
     return SupportedLaw(fitted=fitted, log_images=curve.log_images, weights=weights, misfit_p=misfit_p)
 
 
 def _check_bounds(gamma: float) -> None:
-    if gamma < STEEPEST + AT_BOUND:
+    if gamma < MIN_GAMMA + BOUND_TOLERANCE:
         raise NotEstimable(
-            f"gamma is at its bound {STEEPEST:g}: the error falls faster than 1 / n and then stays, which "
+            f"gamma is at its bound {MIN_GAMMA:g}: the error falls faster than 1 / n and then stays, which "
             "alpha + eta n^gamma does not describe"
         )
-    if gamma > FLATTEST - AT_BOUND:
+    if gamma > MAX_GAMMA - BOUND_TOLERANCE:
         raise NotEstimable(
-            f"gamma is at its bound {FLATTEST:g}: the error falls as slowly as a logarithm, and alpha "
+            f"gamma is at its bound {MAX_GAMMA:g}: the error falls as slowly as a logarithm, and alpha "
             "cannot be told from eta n^gamma"
         )
 

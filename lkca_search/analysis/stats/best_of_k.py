@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check_level
-from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, check_level
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import t_quantile
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.metrics import Direction
 
-PART = 4
+TRIALS_PER_K = 4
 """An interval needs this many times as many trials as k."""
 
 
@@ -33,7 +33,7 @@ def expected_best(
     ks: Sequence[int],
     goal: Direction = "maximize",
     generator: np.random.Generator,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[BestOfK, ...]:
     """Expected best of each k in `ks`, from the values of n independent trials of one distribution, (n,).
@@ -79,11 +79,11 @@ def _log_choose(n: np.ndarray, k: int) -> Floats:
 
 def _estimate(sign: float, best: float, resampled: Floats, k: int, num_trials: int, level: float) -> Estimate:
     value = sign * best
-    if num_trials < 2 or PART * k > num_trials:
-        reason = f"an interval for the best of {k} needs {max(PART * k, 2)} trials, there are {num_trials}"
+    if num_trials < 2 or TRIALS_PER_K * k > num_trials:
+        reason = f"an interval for the best of {k} needs {max(TRIALS_PER_K * k, 2)} trials, there are {num_trials}"
         return Estimate(value=value, reason=reason)
     error = float(resampled.std(ddof=1)) * math.sqrt(num_trials / (num_trials - 1))
-    if error <= ROUND_OFF * abs(value):
+    if error <= RELATIVE_TOLERANCE * abs(value):
         return Estimate(
             value=value, reason="all trials have the same value, so there is no spread to make an interval of"
         )

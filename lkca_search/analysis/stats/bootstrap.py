@@ -25,10 +25,10 @@ from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import t_quantile
 
 NUM_RESAMPLES = 2000
-FEW = 20
+MAX_CALIBRATED_DRAWS = 20
 """Up to so many draws the factor is calibrated; beyond it is sqrt(n / (n - 1)) t / z, which is the same within 2%."""
 CALIBRATION_SAMPLES = 10_000
-CALIBRATION_PART = 1000
+CALIBRATION_CHUNK = 1000
 """Samples that are held in memory at once."""
 CALIBRATION_SEED = 20
 
@@ -39,18 +39,18 @@ def resample_draws(num_draws: int, *, num_resamples: int, generator: np.random.G
 
 
 @lru_cache(maxsize=256)
-def widening(num_draws: int, level: float) -> float:
+def widening_factor(num_draws: int, level: float) -> float:
     """How far percentiles are moved away from the estimate, as a factor: one number for each pair of arguments."""
     check_level(level)
-    if num_draws > FEW:
+    if num_draws > MAX_CALIBRATED_DRAWS:
         normal = float(special.ndtri((1 + level) / 2))
         return math.sqrt(num_draws / (num_draws - 1)) * t_quantile(num_draws, level) / normal
     generator = np.random.default_rng(CALIBRATION_SEED)
     draws = resample_draws(num_draws, num_resamples=NUM_RESAMPLES, generator=generator)
     shares = (draws[:, :, None] == np.arange(num_draws)).mean(axis=1)  # (resamples, draws)
     needed = [
-        _factors_needed(generator.standard_normal((CALIBRATION_PART, num_draws)), shares, level)
-        for _ in range(CALIBRATION_SAMPLES // CALIBRATION_PART)
+        _factors_needed(generator.standard_normal((CALIBRATION_CHUNK, num_draws)), shares, level)
+        for _ in range(CALIBRATION_SAMPLES // CALIBRATION_CHUNK)
     ]
     return float(np.quantile(np.concatenate(needed), level))
 
@@ -63,7 +63,7 @@ def widened_bounds(
     A resample may be infinite, where it sets no bound; then so may a bound be.
     """
     ends = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
-    bounds = np.clip(values + widening(num_draws, level) * (ends - values), least, most)
+    bounds = np.clip(values + widening_factor(num_draws, level) * (ends - values), least, most)
     return bounds[0], bounds[1]
 
 

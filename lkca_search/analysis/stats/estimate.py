@@ -3,7 +3,7 @@
 from lkca_search.errors import UserError
 from lkca_search.spec.base import FrozenModel
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 """Confidence of an interval, unless another is asked for."""
 
 

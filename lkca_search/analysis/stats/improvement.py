@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval, check_level
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, check_level
 from lkca_search.analysis.stats.replicates import Floats, Pairs, pair
-from lkca_search.analysis.stats.student import SINGLE
+from lkca_search.analysis.stats.student import SINGLE_DRAW
 from lkca_search.spec.base import FrozenModel
 
 
@@ -22,7 +22,7 @@ class Improvement(FrozenModel):
     """Draws on which no replicate has a partner."""
 
 
-def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = LEVEL) -> Improvement:
+def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = CONFIDENCE_LEVEL) -> Improvement:
     """P(A > B) for scores (draws, seeds), larger ones better, NaN where one is missing.
 
     As in Agarwal et al. 2021 (Deep Reinforcement Learning at the Edge of the Statistical Precipice, section 4.3) with
@@ -45,7 +45,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = LEV
 def _shares(pairs: Pairs) -> Floats:
     """Share of A's wins on each draw, (draws,), over all pairs of its seeds."""
     ours, theirs = pairs.a[:, :, None], pairs.b[:, None, :]
-    wins = np.where(np.abs(ours - theirs) <= pairs.round_off, 0.5, ours > theirs)
+    wins = np.where(np.abs(ours - theirs) <= pairs.tolerance, 0.5, ours > theirs)
     wins[~(np.isfinite(ours) & np.isfinite(theirs))] = np.nan
     shares: Floats = np.nanmean(wins, axis=(1, 2))
     return shares
@@ -54,7 +54,7 @@ def _shares(pairs: Pairs) -> Floats:
 def _estimate(shares: Floats, pairs: Pairs, *, level: float) -> Estimate:
     mean = float(shares.mean())
     if len(shares) < 2:
-        return Estimate(value=mean, reason=SINGLE)
+        return Estimate(value=mean, reason=SINGLE_DRAW)
     variance, most = float(shares.var(ddof=1)), mean * (1 - mean)
     # Where all is won, or all is lost, nothing shows how draws spread: they count as one trial each.
     ratio = variance / most if most > 0 else 1.0

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, NotEstimable, check_level
-from lkca_search.analysis.stats.replicates import ROUND_OFF, Floats, check_scores
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable, check_level
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats, check_scores
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 
-TRIMMED = 0.25
+TRIMMED_SHARE = 0.25
 """Share of the values that is dropped at each end."""
 
 
@@ -16,7 +16,7 @@ def interquartile_mean(
     scores: ArrayLike,
     *,
     generator: np.random.Generator,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
     """The 25% trimmed mean of one family's scores, (draws, seeds), with a bootstrap interval over draws.
@@ -32,10 +32,10 @@ def interquartile_mean(
         raise NotEstimable("there is no score to take the interquartile mean of")
     value = float(_trimmed_mean(array.reshape(1, -1))[0])
     if len(array) < 2:
-        return Estimate(value=value, reason=SINGLE)
+        return Estimate(value=value, reason=SINGLE_DRAW)
     draws = resample_draws(len(array), num_resamples=num_resamples, generator=generator)
     resamples = _trimmed_mean(array[draws].reshape(num_resamples, -1))
-    if np.ptp(resamples) <= ROUND_OFF * float(np.nanmax(np.abs(array))):
+    if np.ptp(resamples) <= RELATIVE_TOLERANCE * float(np.nanmax(np.abs(array))):
         return Estimate(value=value, reason=NO_SPREAD)
     return Estimate(value=value, interval=widened_interval(value, resamples, num_draws=len(array), level=level))
 
@@ -44,7 +44,7 @@ def _trimmed_mean(values: Floats) -> Floats:
     """Of each row, (rows, values), without its NaNs and without int(0.25 * n) of its n values at either end."""
     ordered = np.sort(values, axis=1)  # NaN is last
     counts = np.isfinite(ordered).sum(axis=1, keepdims=True)
-    trimmed = (TRIMMED * counts).astype(np.int64)
+    trimmed = (TRIMMED_SHARE * counts).astype(np.int64)
     places = np.arange(ordered.shape[1])
     kept = (places >= trimmed) & (places < counts - trimmed)
     means: Floats = np.where(kept, ordered, 0.0).sum(axis=1) / kept.sum(axis=1)

@@ -4,9 +4,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws
-from lkca_search.analysis.stats.estimate import LEVEL, Estimate, Interval
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval
 from lkca_search.analysis.stats.replicates import Floats, Pairs, pair
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE, has_spread, standard_error, student_mean, two_sided_p
+from lkca_search.analysis.stats.student import (
+    NO_SPREAD,
+    SINGLE_DRAW,
+    has_spread,
+    standard_error,
+    student_mean,
+    two_sided_p,
+)
 from lkca_search.spec.base import FrozenModel
 
 
@@ -30,7 +37,7 @@ class PairedDifference(FrozenModel):
         return len(self.draw_differences)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = LEVEL) -> PairedDifference:
+def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = CONFIDENCE_LEVEL) -> PairedDifference:
     """Mean of A - B over draws, each the mean of its pairs; scores are (draws, seeds), NaN where one is missing.
 
     The interval is exact where draws' differences are normal, however draws and seeds share the variance: at 5 draws x
@@ -39,8 +46,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = LEVEL) -> Pa
     pairs = pair(a, b)
     values = pairs.draw_differences
     return PairedDifference(
-        difference=student_mean(values, level=level, round_off=pairs.round_off),
-        p_value=two_sided_p(values, round_off=pairs.round_off),
+        difference=student_mean(values, level=level, tolerance=pairs.tolerance),
+        p_value=two_sided_p(values, tolerance=pairs.tolerance),
         draw_differences=tuple(values.tolist()),
         num_pairs=int(pairs.counts.sum()),
         num_draws_left_out=pairs.num_draws_left_out,
@@ -53,7 +60,7 @@ def bootstrap_difference(
     b: ArrayLike,
     *,
     generator: np.random.Generator,
-    level: float = LEVEL,
+    level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
     """Mean of A - B over draws with a hierarchical bootstrap interval: draws, then seeds within each.
@@ -67,13 +74,13 @@ def bootstrap_difference(
     values = pairs.draw_differences
     mean = float(values.mean())
     if pairs.num_draws < 2:
-        return Estimate(value=mean, reason=SINGLE)
-    if not has_spread(values, round_off=pairs.round_off):
+        return Estimate(value=mean, reason=SINGLE_DRAW)
+    if not has_spread(values, tolerance=pairs.tolerance):
         return Estimate(value=mean, reason=NO_SPREAD)
     means = _resampled_draw_means(pairs, num_resamples=num_resamples, generator=generator)
     errors = means.std(axis=1, ddof=1) / np.sqrt(pairs.num_draws)
     shifts = means.mean(axis=1) - mean
-    errors[errors <= pairs.round_off] = 0.0
+    errors[errors <= pairs.tolerance] = 0.0
     with np.errstate(divide="ignore"):
         studentized = np.divide(shifts, errors, where=(errors > 0) | (shifts != 0), out=np.zeros_like(shifts))
     low, high = np.quantile(studentized, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from lkca_search.analysis.stats.estimate import LEVEL, check_level
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, check_level
 from lkca_search.analysis.stats.student import t_quantile
 from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
 from lkca_search.spec.base import FrozenModel
 
-POWER = 0.8
-MOST = 10_000
+DEFAULT_POWER = 0.8
+MAX_REPLICATES = 10_000
 """Most draws or seeds that are advised."""
 
 
-class Advice(FrozenModel):
+class PowerAnalysis(FrozenModel):
     """How many more draws, or else more seeds, would resolve a difference, from the replicates at hand."""
 
     difference: float
@@ -31,37 +31,52 @@ class Advice(FrozenModel):
     num_draws: int
     num_seeds: int
     """Of each draw, as it is."""
-    detectable: float
+    detectable_difference: float
     """Minimum detectable difference of the design as it is."""
-    more_draws: int | None
+    additional_draws: int | None
     """With as many seeds each; 0 if there are enough; None if 10,000 are not enough."""
-    more_draws_range: tuple[int | None, int | None]
+    additional_draws_interval: tuple[int | None, int | None]
     """The same at both ends of the chi-square interval of the variance: wide for few draws."""
-    more_seeds: int | None
+    additional_seeds: int | None
     """Of each draw, with as many draws; None if no number is enough, or if one seed a draw does not show it."""
 
 
 def achieved_power(
-    components: VarianceComponents, *, difference: float, num_draws: int, num_seeds: int, level: float = LEVEL
+    components: VarianceComponents,
+    *,
+    difference: float,
+    num_draws: int,
+    num_seeds: int,
+    level: float = CONFIDENCE_LEVEL,
 ) -> float:
     """Probability that a design finds a true difference; 0 for a single draw, which tests nothing."""
     check_level(level)
-    return _power(difference, components.of_mean(num_draws=num_draws, num_seeds=num_seeds), num_draws, level)
+    return _power(difference, components.variance_of_mean(num_draws=num_draws, num_seeds=num_seeds), num_draws, level)
 
 
 def minimum_detectable_difference(
-    components: VarianceComponents, *, num_draws: int, num_seeds: int, level: float = LEVEL, power: float = POWER
+    components: VarianceComponents,
+    *,
+    num_draws: int,
+    num_seeds: int,
+    level: float = CONFIDENCE_LEVEL,
+    power: float = DEFAULT_POWER,
 ) -> float:
     """The smallest true difference that a design finds with the given power. ValueError for a single draw."""
     _check(level, power)
     if num_draws < 2:
         raise ValueError(f"a test over draws needs at least 2, got {num_draws}")
-    variance = components.of_mean(num_draws=num_draws, num_seeds=num_seeds)
+    variance = components.variance_of_mean(num_draws=num_draws, num_seeds=num_seeds)
     return math.sqrt(variance) * _noncentrality(num_draws, level, power)
 
 
 def draws_needed(
-    components: VarianceComponents, *, difference: float, num_seeds: int, level: float = LEVEL, power: float = POWER
+    components: VarianceComponents,
+    *,
+    difference: float,
+    num_seeds: int,
+    level: float = CONFIDENCE_LEVEL,
+    power: float = DEFAULT_POWER,
 ) -> int | None:
     """The fewest draws, at least 2, that find a true difference with the given power; None if 10,000 do not."""
     _check(level, power)
@@ -69,12 +84,12 @@ def draws_needed(
         raise ValueError("no number of draws resolves a difference of 0")
 
     def is_enough(num_draws: int) -> bool:
-        variance = components.of_mean(num_draws=num_draws, num_seeds=num_seeds)
+        variance = components.variance_of_mean(num_draws=num_draws, num_seeds=num_seeds)
         return _power(difference, variance, num_draws, level) >= power
 
-    if not is_enough(MOST):
+    if not is_enough(MAX_REPLICATES):
         return None
-    few, enough = 1, MOST
+    few, enough = 1, MAX_REPLICATES
     while enough - few > 1:
         middle = (few + enough) // 2
         few, enough = (few, middle) if is_enough(middle) else (middle, enough)
@@ -82,7 +97,12 @@ def draws_needed(
 
 
 def seeds_needed(
-    components: VarianceComponents, *, difference: float, num_draws: int, level: float = LEVEL, power: float = POWER
+    components: VarianceComponents,
+    *,
+    difference: float,
+    num_draws: int,
+    level: float = CONFIDENCE_LEVEL,
+    power: float = DEFAULT_POWER,
 ) -> int | None:
     """The fewest seeds a draw that find a true difference with the given power; None if no number does.
 
@@ -90,20 +110,22 @@ def seeds_needed(
     draw, and where the seeds' variance is not known.
     """
     _check(level, power)
-    if components.seed is None:
+    if components.seed_variance is None:
         raise ValueError("one seed a draw does not show what more seeds would change")
     if num_draws < 2:
         raise ValueError(f"a test over draws needs at least 2, got {num_draws}")
     wanted = (abs(difference) / _noncentrality(num_draws, level, power)) ** 2  # variance of the mean
-    left = num_draws * wanted - components.draw
-    if components.seed == 0:
+    left = num_draws * wanted - components.draw_variance
+    if components.seed_variance == 0:
         return 1 if left >= 0 else None
-    if left <= 0 or components.seed / left > MOST:
+    if left <= 0 or components.seed_variance / left > MAX_REPLICATES:
         return None
-    return max(1, math.ceil(components.seed / left - 1e-9))
+    return max(1, math.ceil(components.seed_variance / left - 1e-9))
 
 
-def advise(a: ArrayLike, b: ArrayLike, *, difference: float, level: float = LEVEL, power: float = POWER) -> Advice:
+def analyze_power(
+    a: ArrayLike, b: ArrayLike, *, difference: float, level: float = CONFIDENCE_LEVEL, power: float = DEFAULT_POWER
+) -> PowerAnalysis:
     """Advice from the scores of two families, (draws, seeds), NaN where one is missing.
 
     The variance is known as badly as draws are few: at 5 draws the number of draws needed is known within a factor of
@@ -118,26 +140,28 @@ def advise(a: ArrayLike, b: ArrayLike, *, difference: float, level: float = LEVE
     num_draws, num_seeds = components.num_draws, max(1, round(components.seeds_per_draw))
     wanted = {"difference": difference, "level": level, "power": power}
     low, middle, high = (
-        components.with_draw_means((num_draws - 1) / float(special.chdtri(num_draws - 1, tail)))
+        components.scale_draw_mean_variance((num_draws - 1) / float(special.chdtri(num_draws - 1, tail)))
         for tail in ((1 - level) / 2, 0.5, (1 + level) / 2)
     )
     # As long as the number of seeds stays, what a draw's mean varies by need not be split.
     least, more, most = (
         None if number is None else max(0, number - num_draws)
-        for number in (draws_needed(likely.unsplit(), num_seeds=1, **wanted) for likely in (low, middle, high))
+        for number in (
+            draws_needed(likely.without_seed_variance(), num_seeds=1, **wanted) for likely in (low, middle, high)
+        )
     )
-    seeds = None if middle.seed is None else seeds_needed(middle, num_draws=num_draws, **wanted)
+    seeds = None if middle.seed_variance is None else seeds_needed(middle, num_draws=num_draws, **wanted)
     detectable = minimum_detectable_difference(
-        middle.unsplit(), num_draws=num_draws, num_seeds=1, level=level, power=power
+        middle.without_seed_variance(), num_draws=num_draws, num_seeds=1, level=level, power=power
     )
-    return Advice(
+    return PowerAnalysis(
         **wanted,
         num_draws=num_draws,
         num_seeds=num_seeds,
-        detectable=detectable,
-        more_draws=more,
-        more_draws_range=(least, most),
-        more_seeds=None if seeds is None else max(0, seeds - num_seeds),
+        detectable_difference=detectable,
+        additional_draws=more,
+        additional_draws_interval=(least, most),
+        additional_seeds=None if seeds is None else max(0, seeds - num_seeds),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lkca_search.analysis.stats.estimate import NotEstimable
 
 Floats = NDArray[np.float64]
-ROUND_OFF = 1e-12
+RELATIVE_TOLERANCE = 1e-12
 """Differences below this share of the largest score are round-off: 0.3 - 0.2 and 0.2 - 0.1 are the same."""
 
 
@@ -51,9 +51,9 @@ class Pairs:
         return means
 
     @property
-    def round_off(self) -> float:
+    def tolerance(self) -> float:
         """Largest difference that may be an effect of rounding."""
-        return ROUND_OFF * float(max(np.nanmax(np.abs(self.a)), np.nanmax(np.abs(self.b))))
+        return RELATIVE_TOLERANCE * float(max(np.nanmax(np.abs(self.a)), np.nanmax(np.abs(self.b))))
 
 
 def pair(a: ArrayLike, b: ArrayLike) -> Pairs:

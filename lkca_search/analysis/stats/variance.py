@@ -11,34 +11,38 @@ from lkca_search.spec.base import FrozenModel
 class VarianceComponents(FrozenModel):
     """Variances of the difference A - B of a pair, in squared units of the scores."""
 
-    draw_means: float
+    draw_mean_variance: float
     """Between the means of draws: that of the draw, and that of the seeds over their number."""
-    seed: float | None
+    seed_variance: float | None
     """Between seeds of one draw; None at one seed a draw, where it cannot be told from the draw's."""
     num_draws: int
     seeds_per_draw: float
     """Pairs of a draw; where draws have unequal numbers, the one that counts for the variance."""
 
     @property
-    def draw(self) -> float:
+    def draw_variance(self) -> float:
         """Between draws, what more seeds cannot reduce; at one seed a draw it holds the seed's variance too."""
-        return self.draw_means if self.seed is None else max(0.0, self.draw_means - self.seed / self.seeds_per_draw)
+        return (
+            self.draw_mean_variance
+            if self.seed_variance is None
+            else max(0.0, self.draw_mean_variance - self.seed_variance / self.seeds_per_draw)
+        )
 
-    def of_mean(self, *, num_draws: int, num_seeds: int) -> float:
+    def variance_of_mean(self, *, num_draws: int, num_seeds: int) -> float:
         """Variance of the mean difference of a design; ValueError for several seeds if theirs is not known."""
         if num_draws < 1 or num_seeds < 1:
             raise ValueError(f"a design must have at least 1 draw and 1 seed, got {num_draws} and {num_seeds}")
-        if self.seed is None and num_seeds != 1:
+        if self.seed_variance is None and num_seeds != 1:
             raise ValueError(f"one seed a draw does not show what {num_seeds} seeds would change")
-        return (self.draw + (self.seed or 0.0) / num_seeds) / num_draws
+        return (self.draw_variance + (self.seed_variance or 0.0) / num_seeds) / num_draws
 
-    def with_draw_means(self, factor: float) -> "VarianceComponents":
+    def scale_draw_mean_variance(self, factor: float) -> "VarianceComponents":
         """The same with another variance between the means of draws, `factor` times this one."""
-        return self.model_copy(update={"draw_means": factor * self.draw_means})
+        return self.model_copy(update={"draw_mean_variance": factor * self.draw_mean_variance})
 
-    def unsplit(self) -> "VarianceComponents":
+    def without_seed_variance(self) -> "VarianceComponents":
         """The same as if a draw's mean were one replicate."""
-        return self.model_copy(update={"seed": None, "seeds_per_draw": 1.0})
+        return self.model_copy(update={"seed_variance": None, "seeds_per_draw": 1.0})
 
 
 def variance_components(a: ArrayLike, b: ArrayLike) -> VarianceComponents:
@@ -55,9 +59,12 @@ def variance_components(a: ArrayLike, b: ArrayLike) -> VarianceComponents:
     grand = float((counts * means).sum()) / total
     between = float((counts * (means - grand) ** 2).sum()) / (num_draws - 1)
     seeds_per_draw = (total - float((counts**2).sum()) / total) / (num_draws - 1)
-    seed = None
+    seed_variance = None
     if total > num_draws:
-        seed = float(np.nansum((values - means[:, None]) ** 2)) / (total - num_draws)
+        seed_variance = float(np.nansum((values - means[:, None]) ** 2)) / (total - num_draws)
     return VarianceComponents(
-        draw_means=between / seeds_per_draw, seed=seed, num_draws=num_draws, seeds_per_draw=seeds_per_draw
+        draw_mean_variance=between / seeds_per_draw,
+        seed_variance=seed_variance,
+        num_draws=num_draws,
+        seeds_per_draw=seeds_per_draw,
     )

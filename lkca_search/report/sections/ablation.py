@@ -4,8 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from lkca_search.analysis.ablation import Ablation, Effect, Level, Optimum, ablations
-from lkca_search.analysis.ablation import Field as MapField
+from lkca_search.analysis.ablation import (
+    Ablation,
+    BestLevel,
+    HeatMapEntry,
+    MarginalEffect,
+    ParameterLevel,
+    compute_ablations,
+)
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.values.figure import HeatMap
@@ -34,8 +40,8 @@ _VALIDATION = (
 def ablation_sections(results: SearchResults) -> list[Section]:
     """The sections for which there are complete trials."""
     seed = derive_seed(results.spec.search.seed, "views")
-    found = ablations(results, generator=np.random.default_rng(seed))
-    mapped = [each for each in found if each.name in (*_MAPPED, *results.spec.factors)]
+    found = compute_ablations(results, generator=np.random.default_rng(seed))
+    mapped = [each for each in found if each.hyperparameter in (*_MAPPED, *results.spec.factors)]
     sections = []
     if found:
         sections.append(
@@ -71,14 +77,14 @@ def effect_table(found: Sequence[Ablation]) -> Table:
     )
 
 
-def _effect(found: Effect) -> tuple[Field, ...]:
-    matched = found.against_reference
+def _effect(found: MarginalEffect) -> tuple[Field, ...]:
+    matched = found.difference_from_reference
     return (
         text(found.family),
-        text(found.name),
+        text(found.hyperparameter),
         text(found.level.label),
-        number(found.centred.value, format_points(found.centred.value)),
-        text(format_interval(found.centred.interval, signed=True)),
+        number(found.effect.value, format_points(found.effect.value)),
+        text(format_interval(found.effect.interval, signed=True)),
         number(matched.value, format_points(matched.value)) if matched else text(NO_VALUE),
         text(format_interval(matched.interval, signed=True) if matched else ""),
         number(found.num_blocks, f"{found.num_blocks}"),
@@ -99,7 +105,7 @@ def field_table(found: Sequence[Ablation]) -> Table:
         rows=tuple(
             (
                 text(field.family),
-                text(field.name),
+                text(field.hyperparameter),
                 text(field.level.label),
                 number(field.num_train_images, format_count(field.num_train_images)),
                 number(field.best, format_percent(field.best)),
@@ -110,44 +116,44 @@ def field_table(found: Sequence[Ablation]) -> Table:
                 number(field.num_trials, f"{field.num_trials}"),
             )
             for each in found
-            for field in each.fields
+            for field in each.heat_map
         ),
     )
 
 
 def _maps(found: Ablation) -> Iterator[HeatMap]:
     """How a name and the size of the data go together, and where the best value lies."""
-    fields = {(field.level.place, field.num_train_images): field for field in found.fields}
-    optima = {optimum.num_train_images: optimum for optimum in found.optima}
+    fields = {(field.level.index, field.num_train_images): field for field in found.heat_map}
+    best_levels = {best_level.num_train_images: best_level for best_level in found.best_levels}
     yield _heat_map(
         found,
         name="map",
-        title=f"{found.family}: {found.name} and training images",
+        title=f"{found.family}: {found.hyperparameter} and training images",
         caption="Best validation accuracy in percent, and of how many trials; more on pointing at it.",
         unit="best, %",
-        entry=lambda level, images: _field_entry(fields.get((level.place, images))),
+        entry=lambda level, images: _field_entry(fields.get((level.index, images))),
     )
     yield _heat_map(
         found,
         name="optimum",
-        title=f"{found.family}: where the best {found.name} lies",
+        title=f"{found.family}: where the best {found.hyperparameter} lies",
         caption="Share of bootstrap samples of the trials in which the best trial has this value.",
         unit="share, %",
-        entry=lambda level, images: _share_entry(optima[images], level),
+        entry=lambda level, images: _share_entry(best_levels[images], level),
     )
 
 
 def _heat_map(
-    found: Ablation, *, name: str, title: str, caption: str, unit: str, entry: Callable[[Level, int], _Entry]
+    found: Ablation, *, name: str, title: str, caption: str, unit: str, entry: Callable[[ParameterLevel, int], _Entry]
 ) -> HeatMap:
-    sizes = sorted({field.num_train_images for field in found.fields})
+    sizes = sorted({field.num_train_images for field in found.heat_map})
     entries = [[entry(level, size) for size in sizes] for level in found.levels]
     return HeatMap(
-        name=f"{name}_{_plain(found.family)}_{found.name}",
+        name=f"{name}_{_plain(found.family)}_{found.hyperparameter}",
         title=title,
         caption=caption,
         x_label="training images",
-        y_label=found.name,
+        y_label=found.hyperparameter,
         columns=tuple(map(format_count, sizes)),
         rows=tuple(level.label for level in found.levels),
         values=tuple(tuple(value for value, _, _ in row) for row in entries),
@@ -157,21 +163,21 @@ def _heat_map(
     )
 
 
-def _field_entry(found: MapField | None) -> _Entry:
+def _field_entry(found: HeatMapEntry | None) -> _Entry:
     if found is None:
         return None, "", "no trial"
     spread = "" if found.half_width is None else f" ± {format_percent(found.half_width)}"
     note = (
-        f"{found.name} {found.level.label}, {format_count(found.num_train_images)} images: best {format_percent(found.best)}%, mean "
+        f"{found.hyperparameter} {found.level.label}, {format_count(found.num_train_images)} images: best {format_percent(found.best)}%, mean "
         f"{format_percent(found.mean)}%{spread}, {pluralize(found.num_trials, 'trial')}"
     )
     return found.best, f"{format_percent(found.best)}<br>of {found.num_trials}", note
 
 
-def _share_entry(found: Optimum, level: Level) -> _Entry:
-    share = 100 * found.shares[level.place]
+def _share_entry(found: BestLevel, level: ParameterLevel) -> _Entry:
+    share = 100 * found.bootstrap_shares[level.index]
     note = (
-        f"{format_count(found.num_train_images)} images: {found.name} {level.label} holds the best in {share:.0f}% of the "
+        f"{format_count(found.num_train_images)} images: {found.hyperparameter} {level.label} holds the best in {share:.0f}% of the "
         f"bootstrap samples of {pluralize(found.num_trials, 'trial')}"
     )
     return share, f"{share:.0f}%", note

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lkca_search.analysis.contrasts import RESOLVED, Contrast, Verdict
+from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.report.values.numbers import (
     NO_VALUE,
@@ -32,7 +32,7 @@ def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
             "intervals over draws, each of its own contrast; the bootstrap over draws and seeds is a check on these. "
             "p: two-sided, by t over draws; corrected by Holm over all contrasts of this table that were tested, and "
             f"ahead or behind where that is at most 0.05. P(better): probability that a training of {reference} beats "
-            f"one of the other on the same draw. More draws: how many would resolve {RESOLVED:g} points with a power "
+            f"one of the other on the same draw. More draws: how many would resolve {TARGET_DIFFERENCE:g} points with a power "
             "of 80% in a test corrected for all contrasts; with few draws at hand this number is known badly."
         ),
         columns=(
@@ -46,7 +46,7 @@ def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
                 "p",
                 "p, Holm",
             ),
-            *("P(better), %", "95% interval of P", f"more draws for {RESOLVED:g} points"),
+            *("P(better), %", "95% interval of P", f"more draws for {TARGET_DIFFERENCE:g} points"),
         ),
         rows=tuple(_contrast(each) for each in contrasts),
         marked=tuple(place for place, each in enumerate(contrasts) if each.verdict in ("ahead", "behind")),
@@ -68,7 +68,7 @@ def comparison_table(found: Sequence[Contrast], a: str, b: str) -> Table:
 
 def _contrast(found: Contrast) -> tuple[Field, ...]:
     difference, better = found.paired.difference, found.improvement.probability
-    advice = found.advice
+    advice = found.power_analysis
     return (
         text(found.other),
         number(found.num_train_images, format_count(found.num_train_images)),
@@ -80,7 +80,7 @@ def _contrast(found: Contrast) -> tuple[Field, ...]:
         number(found.adjusted_p, format_p_value(found.adjusted_p)),
         number(100 * better.value, format_percent(100 * better.value)),
         text(_share_interval(better)),
-        _more_draws(advice.more_draws) if advice else text(NO_VALUE),
+        _more_draws(advice.additional_draws) if advice else text(NO_VALUE),
     )
 
 

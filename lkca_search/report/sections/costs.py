@@ -4,8 +4,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from lkca_search.analysis.importance import EVALUATOR, Importance, importances
-from lkca_search.analysis.pareto import Offer, front, offers
+from lkca_search.analysis.importance import EVALUATOR, Importance, compute_importances
+from lkca_search.analysis.pareto import CostPoint, cost_points, front
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
@@ -16,7 +16,7 @@ from lkca_search.report.values.table import Field, Table, number, text
 
 def cost_section(results: SearchResults, *, seed: int) -> Section | None:
     """The section; None where no trial is complete."""
-    offered = offers(results)
+    offered = cost_points(results)
     if not offered:
         return None
     length = best_of_k_table(results)
@@ -26,7 +26,7 @@ def cost_section(results: SearchResults, *, seed: int) -> Section | None:
         figures=(pareto_figure(offered),),
         tables=(
             pareto_table(offered),
-            importance_table(importances(results, seed=seed)),
+            importance_table(compute_importances(results, seed=seed)),
             *([length] if length else []),
         ),
     )
@@ -59,7 +59,7 @@ def _share(share: float | None) -> Field:
     return text(NO_VALUE) if share is None else number(100 * share, format_percent(100 * share))
 
 
-def pareto_table(found: Sequence[Offer]) -> Table:
+def pareto_table(found: Sequence[CostPoint]) -> Table:
     """The fronts of every size, over families, and that of images over all sizes."""
     rows = [_offer("training images", offer) for offer in front(found, "num_train_images")]
     for size in sorted({offer.num_train_images for offer in found}):
@@ -78,7 +78,7 @@ def pareto_table(found: Sequence[Offer]) -> Table:
     )
 
 
-def _offer(price: str, offer: Offer) -> tuple[Field, ...]:
+def _offer(price: str, offer: CostPoint) -> tuple[Field, ...]:
     return (
         text(price),
         number(offer.num_train_images, format_count(offer.num_train_images)),
@@ -90,7 +90,7 @@ def _offer(price: str, offer: Offer) -> tuple[Field, ...]:
     )
 
 
-def pareto_figure(found: Sequence[Offer]) -> Figure:
+def pareto_figure(found: Sequence[CostPoint]) -> Figure:
     """Accuracy against operations at the largest size, and the front of each family."""
     size = max(offer.num_train_images for offer in found)
     own = [offer for offer in found if offer.num_train_images == size]
@@ -113,7 +113,7 @@ def pareto_figure(found: Sequence[Offer]) -> Figure:
     )
 
 
-def _family(place: int, family: str, own: Sequence[Offer]) -> Iterator[Series]:
+def _family(place: int, family: str, own: Sequence[CostPoint]) -> Iterator[Series]:
     if not own:
         return
     best = front(own, "flops")

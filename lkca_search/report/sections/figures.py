@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lkca_search.analysis.contrasts import Contrast
-from lkca_search.analysis.scarcity import Scarcity, VariantCurve
+from lkca_search.analysis.curve_analysis import CurveAnalysis, VariantCurve
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.values.figure import Figure, Series
@@ -31,7 +31,7 @@ _SPREAD = 0.012
 """How far series stand apart, as a share of the axis, so that bars at one size can be told apart."""
 
 
-def learning_curves(scarcity: Scarcity, scores: RoundScores) -> Figure:
+def learning_curves(scarcity: CurveAnalysis, scores: RoundScores) -> Figure:
     """Test error against training images: a point with its interval a size, a dot a draw, the law if there is one."""
     sizes = sorted({cell.num_train_images for cell in scores.cells})
     return Figure(

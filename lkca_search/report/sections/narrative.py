@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from lkca_search.analysis.contrasts import RESOLVED, Contrast
-from lkca_search.analysis.scarcity import CurveContrast, Scarcity
+from lkca_search.analysis.compute_spent import ComputeSpent
+from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast
+from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import Selection
-from lkca_search.analysis.spending import Spending
+from lkca_search.analysis.selection import SelectionEffect
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.values.numbers import (
     format_count,
@@ -26,8 +26,8 @@ def summary(
     results: SearchResults,
     scores: RoundScores,
     contrasts: Sequence[Contrast],
-    scarcity: Scarcity,
-    selections: Sequence[Selection],
+    scarcity: CurveAnalysis,
+    selections: Sequence[SelectionEffect],
 ) -> list[str]:
     """The answer, a sentence or two each."""
     repeats, draws = len(scores.round.repeats), pluralize(len(scores.round.draws), "draw")
@@ -36,7 +36,7 @@ def summary(
     for found in scarcity.contrasts:
         sentences += _efficiency(found, results.reference.label)
     if selections:
-        mean = sum(each.drop for each in selections) / len(selections)
+        mean = sum(each.test_gap for each in selections) / len(selections)
         best = f"The best validation accuracy of a cell was on average {format_percent(abs(mean))} points"
         than = "above" if mean > 0 else "below"
         sentences.append(f"{best} {than} what its configuration reaches on test images when it is trained again.")
@@ -82,44 +82,44 @@ def _images(results: SearchResults, found: Contrast) -> str:
 
 def _resolving(contrasts: Sequence[Contrast]) -> Iterator[str]:
     """What would tell apart what cannot be."""
-    advised = [each for each in contrasts if each.verdict == "undecided" and each.advice is not None]
+    advised = [each for each in contrasts if each.verdict == "undecided" and each.power_analysis is not None]
     if not advised:
         return
-    detectable = [each.advice.detectable for each in advised if each.advice]
+    detectable = [each.power_analysis.detectable_difference for each in advised if each.power_analysis]
     low, high = format_percent(min(detectable)), format_percent(max(detectable))
     span = f"{low} points" if low == high else f"{low} to {high} points"
     yield (
         f"Where they cannot be told apart, this design would have found a true difference of {span} four times out of "
-        f"five; the table of contrasts has how many more draws would find {RESOLVED:g} points."
+        f"five; the table of contrasts has how many more draws would find {TARGET_DIFFERENCE:g} points."
     )
 
 
 def _efficiency(found: CurveContrast, reference: str) -> Iterator[str]:
     other = found.other.label
-    if not isinstance(found.ratio, NotEstimable):
-        ratio = found.ratio.ratio
+    if not isinstance(found.data_efficiency, NotEstimable):
+        ratio = found.data_efficiency.ratio
         yield (
             f"For the same test error {other} needs {format_ratio(ratio.value)} times {format_ratio_interval(ratio.interval)} the "
             f"training images of {reference}."
         )
-    passing = None if isinstance(found.passing, NotEstimable) else found.passing
+    passing = None if isinstance(found.crossover, NotEstimable) else found.crossover
     if passing and passing.num_train_images:
         crossing = passing.num_train_images
-        first, last = (reference, other) if passing.first_leader == "a" else (other, reference)
+        first, last = (reference, other) if passing.better_at_smallest == "a" else (other, reference)
         near = f"{format_count(crossing.value)} training images {format_count_interval(crossing.interval)}"
-        sure = f"in {format_percent(100 * passing.share)}% of the bootstrap samples"
+        sure = f"in {format_percent(100 * passing.bootstrap_share)}% of the bootstrap samples"
         yield f"The lead passes from {first} to {last} near {near}; it does so {sure}."
 
 
-def missing(results: SearchResults, scores: RoundScores | None, spendings: Sequence[Spending]) -> list[str]:
+def missing(results: SearchResults, scores: RoundScores | None, compute_spent: Sequence[ComputeSpent]) -> list[str]:
     """What a reader must know before he trusts the numbers."""
     notes: list[str] = []
-    left = sum(each.budget - each.num_finished for each in spendings if each.num_finished < each.budget)
+    left = sum(each.budget - each.num_finished for each in compute_spent if each.num_finished < each.budget)
     if left:
         notes.append(
             f"{pluralize(left, 'trial')} of the budgets {_are(left)} not finished: cells were not searched equally."
         )
-    if deviating := [each.cell for each in spendings if each.deviations and each.num_finished >= each.budget]:
+    if deviating := [each.cell for each in compute_spent if each.deviations and each.num_finished >= each.budget]:
         notes.append(f"Budgets were not equal within sizes: see {join_words(deviating)} in the table of budgets.")
     if scores is None:
         notes.append(

@@ -34,7 +34,7 @@ def best_of_k_table(results: SearchResults) -> Table | None:
 
 
 def _row(results: SearchResults, cell: str, ks: list[int]) -> tuple[Field, ...]:
-    complete = [record for record in results.trials_of[cell] if record.state is State.COMPLETE]
+    complete = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
     values = [PERCENT * record.curve[-1].val_accuracy for record in complete]
     reached = [k for k in ks if k <= len(values)]
     generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lkca_search.analysis.scarcity import CurveContrast, Scarcity, VariantCurve
+from lkca_search.analysis.compute_spent import ComputeSpent
+from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast, VariantCurve
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import Selection, accuracy
-from lkca_search.analysis.spending import Spending
+from lkca_search.analysis.selection import SelectionEffect, mean_accuracy
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.report.values.numbers import (
@@ -34,7 +34,7 @@ def accuracies(scores: RoundScores) -> Table:
     """What each cell is worth on the test images."""
     rows = []
     for cell in scores.cells:
-        found = accuracy(cell)
+        found = mean_accuracy(cell)
         generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
         middle = interquartile_mean(cell.accuracies, generator=generator)
         rows.append(
@@ -63,7 +63,7 @@ def accuracies(scores: RoundScores) -> Table:
     )
 
 
-def curves(scarcity: Scarcity) -> Table:
+def curves(scarcity: CurveAnalysis) -> Table:
     """The laws through the points of every variant, or why there is none."""
     return Table(
         name="curves",
@@ -92,7 +92,7 @@ def _curve(found: VariantCurve) -> tuple[Field, ...]:
     )
 
 
-def efficiencies(scarcity: Scarcity, reference: str) -> Table:
+def efficiencies(scarcity: CurveAnalysis, reference: str) -> Table:
     """How many times the images the others need, and where the lead passes."""
     return Table(
         name="efficiencies",
@@ -114,13 +114,17 @@ def efficiencies(scarcity: Scarcity, reference: str) -> Table:
 
 
 def _efficiency(found: CurveContrast, reference: str) -> tuple[Field, ...]:
-    refused = [str(each) for each in (found.ratio, found.passing, found.exponents) if isinstance(each, NotEstimable)]
+    refused = [
+        str(each)
+        for each in (found.data_efficiency, found.crossover, found.exponent_difference)
+        if isinstance(each, NotEstimable)
+    ]
     sides = {"A": reference, "B": found.other.label}
     reasons = {re.sub(r"\b[AB]\b", lambda side: sides[side[0]], reason) for reason in refused}
-    ratio = None if isinstance(found.ratio, NotEstimable) else found.ratio.ratio
-    passing = None if isinstance(found.passing, NotEstimable) else found.passing
+    ratio = None if isinstance(found.data_efficiency, NotEstimable) else found.data_efficiency.ratio
+    passing = None if isinstance(found.crossover, NotEstimable) else found.crossover
     crossing = passing.num_train_images if passing else None
-    exponents = None if isinstance(found.exponents, NotEstimable) else found.exponents
+    exponents = None if isinstance(found.exponent_difference, NotEstimable) else found.exponent_difference
     return (
         text(found.other.label),
         number(ratio.value, format_ratio(ratio.value)) if ratio else text(NO_VALUE),
@@ -133,7 +137,7 @@ def _efficiency(found: CurveContrast, reference: str) -> tuple[Field, ...]:
     )
 
 
-def selection_table(selections: Sequence[Selection]) -> Table:
+def selection_table(selections: Sequence[SelectionEffect]) -> Table:
     """From the best validation accuracy to test."""
     return Table(
         name="selection",
@@ -155,15 +159,15 @@ def selection_table(selections: Sequence[Selection]) -> Table:
                 number(each.picked, format_percent(each.picked)),
                 number(each.validation.value, format_estimate(each.validation)),
                 number(each.test.value, format_estimate(each.test)),
-                number(each.luck, format_points(each.luck)),
-                number(each.drop, format_points(each.drop)),
+                number(each.selection_bias, format_points(each.selection_bias)),
+                number(each.test_gap, format_points(each.test_gap)),
             )
             for each in selections
         ),
     )
 
 
-def spending_table(spendings: Sequence[Spending]) -> Table:
+def spending_table(compute_spent: Sequence[ComputeSpent]) -> Table:
     """What each cell spent."""
     return Table(
         name="budgets",
@@ -177,12 +181,12 @@ def spending_table(spendings: Sequence[Spending]) -> Table:
             *("cell", "training images", "trials", "pruned", "failed", "planned steps", "steps", "saved, %"),
             *("images seen", "time", "FLOPs", "parameters", "out of tolerance"),
         ),
-        rows=tuple(_spending(each) for each in spendings),
-        marked=tuple(place for place, each in enumerate(spendings) if each.deviations),
+        rows=tuple(_spending(each) for each in compute_spent),
+        marked=tuple(place for place, each in enumerate(compute_spent) if each.deviations),
     )
 
 
-def _spending(found: Spending) -> tuple[Field, ...]:
+def _spending(found: ComputeSpent) -> tuple[Field, ...]:
     images, sizes = found.num_train_images, found.num_parameters
     return (
         text(found.cell),
@@ -192,7 +196,7 @@ def _spending(found: Spending) -> tuple[Field, ...]:
         number(found.failed, f"{found.failed}"),
         number(found.planned_steps, format_count(found.planned_steps)),
         number(found.steps, format_count(found.steps)),
-        number(100 * found.saved, format_percent(100 * found.saved)),
+        number(100 * found.share_saved, format_percent(100 * found.share_saved)),
         number(found.samples, format_compact(found.samples)),
         number(found.seconds, format_duration(found.seconds)),
         number(found.flops, format_compact(found.flops)),

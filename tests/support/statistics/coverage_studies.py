@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from lkca_search.analysis.curves.crossover import crossover
-from lkca_search.analysis.curves.data_efficiency import Reading, data_efficiency
+from lkca_search.analysis.curves.data_efficiency import CurveMethod, data_efficiency
 from lkca_search.analysis.curves.power_law import compare_exponents, fit_power_law
 from lkca_search.analysis.stats.best_of_k import expected_best
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
@@ -18,7 +18,7 @@ from lkca_search.analysis.stats.holm import holm
 from lkca_search.analysis.stats.improvement import probability_of_improvement
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.analysis.stats.paired import bootstrap_difference, paired_difference
-from lkca_search.analysis.stats.power import achieved_power, advise, draws_needed
+from lkca_search.analysis.stats.power import achieved_power, analyze_power, draws_needed
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.variance import VarianceComponents
 from tests.support.statistics.simulated import (
@@ -145,7 +145,7 @@ class KnownVariances(NamedTuple):
 
 def known_variances_study(*, ratio: float, difference: float, repetitions: int, seed: int = 0) -> KnownVariances:
     """Draws of 2 seeds that find a difference with a power of 0.8, advised and by trying every number of them."""
-    components = VarianceComponents(draw_means=ratio + 0.5, seed=1.0, num_draws=5, seeds_per_draw=2.0)
+    components = VarianceComponents(draw_mean_variance=ratio + 0.5, seed_variance=1.0, num_draws=5, seeds_per_draw=2.0)
     advised = draws_needed(components, difference=difference, num_seeds=2)
     assert advised is not None
     powers = simulated_powers(ratio, difference, 2 * advised, repetitions, np.random.default_rng(seed))
@@ -183,17 +183,17 @@ def estimated_variances_study(
     *, ratio: float, difference: float, repetitions: int, seed: int = 0
 ) -> EstimatedVariances:
     generator = np.random.default_rng(seed)
-    truth = VarianceComponents(draw_means=ratio + 0.5, seed=1.0, num_draws=5, seeds_per_draw=2.0)
+    truth = VarianceComponents(draw_mean_variance=ratio + 0.5, seed_variance=1.0, num_draws=5, seeds_per_draw=2.0)
     needed = draws_needed(truth, difference=difference, num_seeds=2)
     assert needed is not None
     totals, held, powers = [], [], []
     for _ in range(repetitions):
         a, b = simulate_scores(difference=difference, ratio=ratio, generator=generator)
-        advice = advise(a, b, difference=difference)
-        assert advice.more_draws is not None
-        low, high = advice.more_draws_range
+        advice = analyze_power(a, b, difference=difference)
+        assert advice.additional_draws is not None
+        low, high = advice.additional_draws_interval
         assert low is not None
-        total = 5 + advice.more_draws
+        total = 5 + advice.additional_draws
         totals.append(total / needed)
         held.append(low <= max(0, needed - 5) and (high is None or needed - 5 <= high))
         powers.append(achieved_power(truth, difference=difference, num_draws=total, num_seeds=2))
@@ -295,7 +295,7 @@ def efficiency_study(
     shift: float,
     repetitions: int,
     noise: float = 0.012,
-    reading: Reading = "interpolated",
+    method: CurveMethod = "interpolated",
     at_error: float | None = None,
     seed: int = 0,
 ) -> Coverage:
@@ -306,7 +306,7 @@ def efficiency_study(
         a, b = simulate_curves(*laws, ratio=ratio, noise=noise, generator=generator)
         try:
             found = data_efficiency(
-                a, b, generator=generator, reading=reading, at_error=at_error, num_resamples=NUM_RESAMPLES
+                a, b, generator=generator, method=method, at_error=at_error, num_resamples=NUM_RESAMPLES
             ).ratio
         except NotEstimable:
             found = None
@@ -324,19 +324,19 @@ class CrossoverStudy(NamedTuple):
 
 
 def crossover_study(
-    *, ratio: float, noise: float, repetitions: int, reading: Reading = "interpolated", seed: int = 0
+    *, ratio: float, noise: float, repetitions: int, method: CurveMethod = "interpolated", seed: int = 0
 ) -> CrossoverStudy:
     generator, tally = np.random.default_rng(seed), Tally()
     shares = []
     for _ in range(repetitions):
         a, b = simulate_curves(*CROSSING_LAWS, ratio=ratio, noise=noise, generator=generator)
         try:
-            found = crossover(a, b, generator=generator, reading=reading, num_resamples=NUM_RESAMPLES)
+            found = crossover(a, b, generator=generator, method=method, num_resamples=NUM_RESAMPLES)
         except NotEstimable:
             tally.add("", None, CROSSING_IMAGES)
             continue
-        is_right = (found.first_leader, found.last_leader) == ("b", "a")
+        is_right = (found.better_at_smallest, found.better_at_largest) == ("b", "a")
         tally.add("", found.num_train_images if is_right else None, CROSSING_IMAGES)
-        shares.append(found.share)
+        shares.append(found.bootstrap_share)
     coverage = tally.coverages()[""]
     return CrossoverStudy(found=1 - coverage.missing, coverage=coverage, share=float(np.mean(shares)))

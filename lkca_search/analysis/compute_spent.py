@@ -8,11 +8,11 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 
-TOLERANCE = 0.02
+STEP_TOLERANCE = 0.02
 """Share by which the planned steps of cells of one size may differ."""
 
 
-class Spending(FrozenModel):
+class ComputeSpent(FrozenModel):
     """The trials of one cell."""
 
     cell: str
@@ -41,12 +41,12 @@ class Spending(FrozenModel):
         return self.complete + self.pruned + self.failed
 
     @property
-    def saved(self) -> float:
+    def share_saved(self) -> float:
         """Share of the planned steps that pruning and patience saved."""
         return 1 - self.steps / self.planned_steps if self.planned_steps else 0.0
 
 
-def spendings(results: SearchResults) -> tuple[Spending, ...]:
+def compute_spent(results: SearchResults) -> tuple[ComputeSpent, ...]:
     """What each cell spent, in the order of the space file."""
     found = [_spending(results, cell.key) for cell in results.cells]
     typical = {
@@ -59,12 +59,12 @@ def spendings(results: SearchResults) -> tuple[Spending, ...]:
     )
 
 
-def _spending(results: SearchResults, cell: str) -> Spending:
-    records = results.trials_of[cell]
+def _spending(results: SearchResults, cell: str) -> ComputeSpent:
+    records = results.trials_by_cell[cell]
     states = Counter(record.state for record in records)
     last = [record.curve[-1] for record in records if record.curve]
     sizes = [record.facts.num_parameters for record in records if record.facts]
-    return Spending(
+    return ComputeSpent(
         cell=cell,
         variant=results.variants[cell].label,
         num_train_images=results.num_train_images(cell),
@@ -87,15 +87,15 @@ def _flops(records: Sequence[Record]) -> float:
     )
 
 
-def _planned_a_trial(spending: Spending) -> float:
+def _planned_a_trial(spending: ComputeSpent) -> float:
     return spending.planned_steps / spending.num_finished if spending.num_finished else 0.0
 
 
-def _deviations(spending: Spending, typical: float) -> Iterator[str]:
+def _deviations(spending: ComputeSpent, typical: float) -> Iterator[str]:
     if spending.num_finished < spending.budget:
         yield f"{spending.num_finished} of {spending.budget} trials"
     if spending.failed:
         yield f"{spending.failed} failed"
     planned = _planned_a_trial(spending)
-    if spending.num_finished and abs(planned - typical) > TOLERANCE * typical:
+    if spending.num_finished and abs(planned - typical) > STEP_TOLERANCE * typical:
         yield f"{planned:,.0f} planned steps a trial, others of its size {typical:,.0f}"

@@ -1,6 +1,8 @@
 """How variants behave as images get scarce: their curves, the laws through them, and how two curves compare."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.seeds import derive_seed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,32 +33,32 @@ class CurveContrast:
     """The reference's curve against another's; each number, or why it cannot be had."""
 
     other: Variant
-    ratio: DataEfficiency | NotEstimable
+    data_efficiency: DataEfficiency | NotEstimable
     """How many times the images of the reference the other needs for the same error."""
-    passing: Crossover | NotEstimable
+    crossover: Crossover | NotEstimable
     """Where the lead passes from one to the other."""
-    exponents: Estimate | NotEstimable
+    exponent_difference: Estimate | NotEstimable
     """gamma of the reference less that of the other."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scarcity:
+class CurveAnalysis:
     """All curves of a round, and the reference's against each other one."""
 
     curves: tuple[VariantCurve, ...]
     contrasts: tuple[CurveContrast, ...]
 
 
-def scarcity(scores: RoundScores, reference: Variant, *, seed: int) -> Scarcity:
+def analyze_curves(scores: RoundScores, reference: Variant, *, seed: int) -> CurveAnalysis:
     """Curves of every variant with scores; resamples depend on the seed and the variants alone."""
     curves = {
         variant: learning_curve(
-            [cell.num_train_images for cell in scores.of_variant(variant)],
-            [cell.errors for cell in scores.of_variant(variant)],
+            [cell.num_train_images for cell in scores.cells_of_variant(variant)],
+            [cell.errors for cell in scores.cells_of_variant(variant)],
         )
         for variant in scores.variants
     }
-    return Scarcity(
+    return CurveAnalysis(
         curves=tuple(_curve(variant, curve, seed) for variant, curve in curves.items()),
         contrasts=tuple(
             _contrast(curves[reference], variant, curve, seed)
@@ -65,31 +69,27 @@ def scarcity(scores: RoundScores, reference: Variant, *, seed: int) -> Scarcity:
 
 
 def _curve(variant: Variant, curve: LearningCurve, seed: int) -> VariantCurve:
-    law: PowerLaw | NotEstimable
-    try:
-        law = fit_power_law(curve, generator=_generator(seed, variant))
-    except NotEstimable as refusal:
-        law = refusal
+    law = _value_or_reason(lambda: fit_power_law(curve, generator=_generator(seed, variant)))
     return VariantCurve(variant=variant, points=curve.points(), law=law)
 
 
-def _contrast(ours: LearningCurve, other: Variant, theirs: LearningCurve, seed: int) -> CurveContrast:
-    ratio: DataEfficiency | NotEstimable
-    passing: Crossover | NotEstimable
-    exponents: Estimate | NotEstimable
+def _contrast(curve: LearningCurve, other: Variant, other_curve: LearningCurve, seed: int) -> CurveContrast:
+    def estimate(statistic: Callable[..., T]) -> T | NotEstimable:
+        return _value_or_reason(lambda: statistic(curve, other_curve, generator=_generator(seed, other)))
+
+    return CurveContrast(
+        other=other,
+        data_efficiency=estimate(data_efficiency),
+        crossover=estimate(crossover),
+        exponent_difference=estimate(compare_exponents),
+    )
+
+
+def _value_or_reason(statistic: Callable[[], T]) -> T | NotEstimable:
     try:
-        ratio = data_efficiency(ours, theirs, generator=_generator(seed, other))
-    except NotEstimable as refusal:
-        ratio = refusal
-    try:
-        passing = crossover(ours, theirs, generator=_generator(seed, other))
-    except NotEstimable as refusal:
-        passing = refusal
-    try:
-        exponents = compare_exponents(ours, theirs, generator=_generator(seed, other))
-    except NotEstimable as refusal:
-        exponents = refusal
-    return CurveContrast(other=other, ratio=ratio, passing=passing, exponents=exponents)
+        return statistic()
+    except NotEstimable as reason:
+        return reason
 
 
 def _generator(seed: int, variant: Variant) -> np.random.Generator:
