@@ -222,8 +222,8 @@ def _fit(timed: list[tuple[Workload, Measured]]) -> Speed:
         evaluations[measured.family].append((measured.flops, measured.evaluation_seconds))
     return Speed(
         start_seconds=min(measured.start_seconds for _, measured in timed),
-        step=Lines.through(steps),
-        evaluation=Lines.through(evaluations),
+        step=Lines.fit(steps),
+        evaluation=Lines.fit(evaluations),
     )
 
 

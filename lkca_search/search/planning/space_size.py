@@ -1,8 +1,9 @@
 """How far a cell reaches: how many configurations it has, the outermost of them, and a few spread evenly."""
 
 import math
-import random
 from collections.abc import Iterable, Mapping
+
+from scipy.stats import qmc
 
 from lkca_search.models.difference import SHAPING
 from lkca_search.search.studies.space_check import edge_configurations, spread
@@ -88,14 +89,9 @@ def sampled_configurations(spec: SearchSpec, cell: Cell, count: int) -> list[Con
 
     Each parameter takes `count` values evenly spread over its domain, in an order of its own: the same for all cells.
     """
-    quantiles = {}
-    for name in spec.parameters:
-        quantiles[name] = [(i + 0.5) / count for i in range(count)]
-        random.Random(name).shuffle(quantiles[name])
-    draws = []
-    for i in range(count):
-        draws.append(_configuration_at({name: quantiles[name][i] for name in quantiles}, spec, cell))
-    return draws
+    hypercube = qmc.LatinHypercube(d=len(spec.parameters), scramble=False, rng=0)
+    points = (dict(zip(spec.parameters, point, strict=True)) for point in hypercube.random(count).tolist())
+    return [_configuration_at(quantiles, spec, cell) for quantiles in points]
 
 
 def _configuration_at(quantiles: Mapping[str, float], spec: SearchSpec, cell: Cell) -> Configuration:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from scipy.optimize import nnls
+
 from lkca_search.search.planning.workload import Workload
 from lkca_search.spec.resources import TrialResources
 
@@ -29,23 +31,15 @@ class Line:
         return self.base + self.slope * flops
 
     @classmethod
-    def through(cls, points: Sequence[tuple[float, float]]) -> Self:
-        """The line that is nearest, by relative error, to at least one (operations, seconds); it starts at 0 or above
-        and does not fall.
-        """
-        weights = [1 / seconds**2 for _, seconds in points]
-        total = sum(weights)
-        mean_x = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
-        mean_y = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
-        spread = sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points, strict=True))
-        if len({x for x, _ in points}) > 1:
-            slope = sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points, strict=True)) / spread
-            if slope < 0:
-                return cls(base=mean_y, slope=0.0)
-            if mean_y >= slope * mean_x:
-                return cls(base=mean_y - slope * mean_x, slope=slope)
-        squares = sum(w * x * x for w, (x, _) in zip(weights, points, strict=True))
-        return cls(base=0.0, slope=sum(w * x * y for w, (x, y) in zip(weights, points, strict=True)) / squares)
+    def fit(cls, points: Sequence[tuple[float, float]]) -> Self:
+        """Fit a line to at least one (operations, seconds) by non-negative least squares on relative errors."""
+        flops, seconds = zip(*points, strict=True)
+        scale = max(flops)  # operations are about 1e9: unscaled, the solver would round `base` to 0
+        columns = [[1 / y, x / scale / y] for x, y in points]
+        if len(set(flops)) == 1:
+            columns = [[0.0, slope] for _, slope in columns]
+        (base, slope), _ = nnls(columns, [1.0] * len(seconds))
+        return cls(base=float(base), slope=float(slope) / scale)
 
     def scaled_to(self, flops: float, seconds: float) -> "Line":
         """The same line, stretched to go through one point."""
@@ -61,11 +55,11 @@ class Lines:
     families: Mapping[str, Line] = field(default_factory=dict)
 
     @classmethod
-    def through(cls, points: Mapping[str, Sequence[tuple[float, float]]]) -> Self:
+    def fit(cls, points: Mapping[str, Sequence[tuple[float, float]]]) -> Self:
         """A family's own line where it has two points; where it has one, the line through all, stretched to it."""
-        overall = Line.through([point for own in points.values() for point in own])
+        overall = Line.fit([point for own in points.values() for point in own])
         families = {
-            family: Line.through(own) if len(own) > 1 else overall.scaled_to(*own[0]) for family, own in points.items()
+            family: Line.fit(own) if len(own) > 1 else overall.scaled_to(*own[0]) for family, own in points.items()
         }
         return cls(overall=overall, families=families)
 

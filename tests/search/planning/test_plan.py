@@ -233,7 +233,7 @@ def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, data_dirs
 def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
     points: list[tuple[float, float]], base: float | None, slope: float | None
 ) -> None:
-    line = Line.through(points)
+    line = Line.fit(points)
     assert line.base >= 0
     assert line.slope >= 0
     assert base is None or line.base == pytest.approx(base)
@@ -241,7 +241,7 @@ def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
 
 
 def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() -> None:
-    lines = Lines.through({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
+    lines = Lines.fit({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
     assert lines.at("lkca", 30) == pytest.approx(7.0)
     assert lines.at("vit", 20) == pytest.approx(50.0)
     assert lines.at("resnet", 20) == lines.overall.at(20)
