@@ -22,7 +22,7 @@ from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.database import first_line
-from lkca_search.search.state.lease import Lease, hold
+from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.resume import commit_space_file, read_spec
 from lkca_search.search.state.status import SearchStatus, best_record, search_status
@@ -233,7 +233,7 @@ class _Driver:
 def _drive(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
     """Hold a search, with its space file committed if one is given; at the end write tables, and tell MLflow."""
     try:
-        with hold(folder, context.ledger) as lease:
+        with hold_lease(folder, context.ledger) as lease:
             if space_file is not None:
                 commit_space_file(folder, space_file)
             driver = _Driver(folder, lease, context)

@@ -2,7 +2,7 @@
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
-from lkca_search.search.state.lease import hold
+from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import read_spec
 from lkca_search.search.state.status import best_record, search_status
 from lkca_search.tracking.mlflow_store import MLflowStore
@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 3600.0
 
 def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENCE_SECONDS) -> Delivery:
     """Send MLflow what it lacks of a search; SearchError if a driver is at work, which does so by itself."""
-    with hold(folder):
+    with hold_lease(folder):
         reader = RecordReader(folder)
         return send_missing(
             lambda: open_store(folder, home),

@@ -13,7 +13,7 @@ from lkca_search.layout import Home
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.records.tables import curves_table, trials_table
 from lkca_search.search.rerun import TrialFile
-from lkca_search.search.state.lease import hold
+from lkca_search.search.state.lease import hold_lease
 from tests.support.processes import Command, parsed
 from tests.support.records import CELL, FACTS, SPACE, make_record, make_search
 
@@ -191,7 +191,7 @@ def test_watching_a_search_that_is_not_running_prints_its_status_once(command: C
 
 
 def test_status_and_list_show_a_running_search_as_running(command: Command, made: list[Record]) -> None:
-    with hold(Home.from_environment().search("made")):
+    with hold_lease(Home.from_environment().search("made")):
         assert parsed(command("status", "made", "--json"))["is_driven"]
         assert "trials finished, running" in command("status", "made").out
         assert "running" in command("list").out

@@ -17,7 +17,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import read_replicates
 from lkca_search.records.rounds import read_rounds
 from lkca_search.search.driver.stopping import StopController, request_stop, restored_signals, wait_until_stopped
-from lkca_search.search.state.lease import BEAT_SECONDS, Lease, hold
+from lkca_search.search.state.lease import DEFAULT_TIMING, Lease, hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.space_file import read_space_file
 from tests.support.search.command_line import BackgroundCommand, SearchCommands
@@ -52,7 +52,7 @@ class Braking:
 
 @pytest.fixture
 def braking(folder: SearchFolder) -> Iterator[Braking]:
-    with hold(folder) as lease:
+    with hold_lease(folder) as lease:
         yield Braking(lease)
 
 
@@ -87,7 +87,7 @@ def test_ctrl_c_finishes_what_runs_and_a_second_one_or_sigterm_abandons_it(
 def test_a_request_is_said_once_and_may_become_more_urgent(braking: Braking, folder: SearchFolder) -> None:
     for now, heard in ((False, "later"), (True, "now"), (False, "later")):
         request_stop(folder, now=now)
-        wait_for(lambda heard=heard: braking.lease.stop == heard)
+        wait_for(lambda heard=heard: braking.lease.stop_request == heard)
         assert [braking.stop_controller.check() for _ in range(3)] == [now or braking.stop_controller.stops_now] * 3
     assert braking.stop_controller.stops_now
     assert set(braking.halted) == {"stopped by `stop`"}
@@ -113,12 +113,12 @@ def test_a_brake_in_another_thread_leaves_the_signals_alone(braking: Braking) ->
 
 
 def test_a_request_stops_no_driver_but_the_one_it_was_made_of(folder: SearchFolder) -> None:
-    with hold(folder) as first:
+    with hold_lease(folder) as first:
         request_stop(folder, now=True)
-        wait_for(lambda: first.stop == "now")
-    with hold(folder) as second:
-        time.sleep(2.5 * BEAT_SECONDS)
-        assert second.stop is None
+        wait_for(lambda: first.stop_request == "now")
+    with hold_lease(folder) as second:
+        time.sleep(2.5 * DEFAULT_TIMING.heartbeat_seconds)
+        assert second.stop_request is None
 
 
 def test_only_a_driver_can_be_asked_to_end(folder: SearchFolder) -> None:
@@ -128,7 +128,7 @@ def test_only_a_driver_can_be_asked_to_end(folder: SearchFolder) -> None:
 
 
 def test_who_waits_for_the_end_waits_while_the_driver_is_alive(folder: SearchFolder) -> None:
-    with hold(folder):
+    with hold_lease(folder):
         driver = request_stop(folder, now=False)
         waiting = threading.Thread(target=wait_until_stopped, args=(folder, driver))
         waiting.start()
@@ -287,7 +287,7 @@ def test_a_watch_ends_by_ctrl_c_with_code_0_and_disturbs_no_driver(tmp_path: Pat
     searching = SearchCommands(tmp_path / "home")
     folder = searching.folder
     commit_space_file(folder, read_space_file(searching.space))
-    with hold(folder):
+    with hold_lease(folder):
         watching = searching.start("status", "toy", "--watch", "--every", "0.2")
         watching.wait_until(lambda: watching.printed().count("0 of 8 trials finished, running") > 1)
         watching.interrupt()

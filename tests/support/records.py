@@ -8,7 +8,7 @@ from lkca_search.paths import write_atomically
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.state.lease import hold
+from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
@@ -120,7 +120,7 @@ def make_search(name: str, records: Iterable[Record] = (), *overrides: str) -> S
     folder = Home.from_environment().search(name)
     space = Home.from_environment().root / f"{name}.yaml"
     write_atomically(space, SPACE.encode())
-    with hold(folder):  # its first driver: the ledger knows the search
+    with hold_lease(folder):  # its first driver: the ledger knows the search
         commit_space_file(folder, read_space_file(space, overrides))
     for record in records:
         path = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt) / "record.json"

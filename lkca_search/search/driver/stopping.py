@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lkca_search.layout import SearchFolder
-from lkca_search.search.state.lease import Lease, look, write_stop_request
+from lkca_search.search.state.lease import Lease
+from lkca_search.search.state.lease_status import read_lease, write_stop_request
 
 _NOW = "now"
 _LATER = "later"
@@ -26,7 +27,7 @@ def request_stop(folder: SearchFolder, *, now: bool) -> int:
 
 def wait_until_stopped(folder: SearchFolder, driver: int) -> None:
     """Wait until the driver with this number has ended."""
-    while (sight := look(folder)).is_driven and sight.driver == driver:
+    while (status := read_lease(folder)).is_held and status.driver == driver:
         time.sleep(_LOOK_SECONDS)
 
 
@@ -82,8 +83,8 @@ class StopController:
             is_interrupt = self._signals.pop(0) == signal.SIGINT
             again = "; Ctrl-C again stops at once"
             self._stop("Ctrl-C" if is_interrupt else "SIGTERM", now=self._is_stopping or not is_interrupt, hint=again)
-        if self._lease.stop is not None:
-            self._stop("`stop`", now=self._lease.stop == _NOW, hint="")
+        if self._lease.stop_request is not None:
+            self._stop("`stop`", now=self._lease.stop_request == _NOW, hint="")
         return self.stops_now
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

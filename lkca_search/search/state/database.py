@@ -1,8 +1,9 @@
-"""The ledger's database: SQLite in the search's folder, or PostgreSQL, where it outlives the machine of its driver."""
+"""Database of a search's ledger: SQLite in the search's folder, or a PostgreSQL server, which survives the machine."""
 
 import hashlib
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +17,48 @@ from lkca_search.paths import write_atomically
 from lkca_search.spec.base import FrozenModel
 
 LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"
-_SQLITE = "ledger.db"
+_SQLITE_FILE = "ledger.db"
 _SQLITE_TIMEOUT_SECONDS = 60
-_CONNECT_SECONDS = 10
+_CONNECT_TIMEOUT_SECONDS = 10
 
 
 class Database(FrozenModel):
-    """Where one search's ledger is. On PostgreSQL every search has a schema of its own in the database."""
+    """Address of one search's ledger. On PostgreSQL, each search has its own schema in the database."""
 
     url: str
-    """As SQLAlchemy takes it; without a password, which the database's own means supply (PGPASSWORD, PGPASSFILE)."""
+    """URL in SQLAlchemy's form, without a password. PostgreSQL reads the password from PGPASSWORD or PGPASSFILE."""
     schema_name: str | None
-    """The search's own schema, on PostgreSQL."""
+    """Schema of the search on PostgreSQL; None on SQLite."""
     file: Path | None
-    """The database file, on SQLite."""
+    """Database file on SQLite; None on PostgreSQL."""
 
     @classmethod
     def sqlite(cls, file: Path) -> "Database":
-        """A database in a file."""
+        """Return the SQLite database in a file."""
         return cls(url=f"sqlite:///{file}", schema_name=None, file=file)
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """What each connection is made with."""
+    def connect_args(self) -> dict[str, Any]:
+        """Arguments of each connection."""
         if self.file is not None:
             return {"timeout": _SQLITE_TIMEOUT_SECONDS}
-        return {"options": f"-csearch_path={self.schema_name}", "connect_timeout": _CONNECT_SECONDS}
+        return {"options": f"-csearch_path={self.schema_name}", "connect_timeout": _CONNECT_TIMEOUT_SECONDS}
 
     def engine(self) -> Engine:
-        """Make an engine, whose tables are this search's alone."""
-        return create_engine(self.url, connect_args=self.arguments, pool_pre_ping=True)
+        """Create an engine that sees only the tables of this search."""
+        return create_engine(self.url, connect_args=self.connect_args, pool_pre_ping=True)
 
     def create(self, tables: MetaData) -> None:
-        """Make the search's schema, and tables in it, where they are not; SearchError for a database out of reach."""
+        """Create the search's schema and its tables if they do not exist.
+
+        Raises:
+            SearchError: The database cannot be opened.
+        """
         engine = self.engine()
         try:
             with engine.begin() as connection:
                 if self.schema_name is not None:
-                    # Where there is none yet, two at once would both make it; the lock lasts to the end of this block.
+                    # Two processes could create the schema at the same time. The lock ends with this transaction.
                     connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(self.schema_name))))
                     connection.execute(CreateSchema(self.schema_name, if_not_exists=True))
                 tables.create_all(connection)
@@ -63,44 +68,47 @@ class Database(FrozenModel):
             engine.dispose()
 
     def exists(self) -> bool:
-        """Whether there may be a ledger: on SQLite, whether there is a file."""
+        """Return False if there is surely no ledger: on SQLite, if the file does not exist."""
         return self.file is None or self.file.exists()
 
 
 def find_database(folder: SearchFolder) -> Database:
-    """Where a search's ledger is, as its latest driver noted; SQLite in its folder where none noted anything."""
-    return _database(folder, folder.ledger_url.read_text() if folder.ledger_url.exists() else None)
+    """Return the ledger's database that the latest driver used; by default SQLite in the search's folder."""
+    return _parse_database(folder, folder.ledger_url.read_text() if folder.ledger_url.exists() else None)
 
 
 def choose_database(folder: SearchFolder, url: str | None) -> Database:
-    """Where a driver keeps the ledger: at a URL, else where it is; noted in the folder for all who look.
+    """Return the ledger's database for a new driver, and store its URL in the search's folder.
 
-    The URL is LKCA_SEARCH_LEDGER where none is given.
+    Args:
+        folder: Folder of the search.
+        url: URL of the database; by default that in LKCA_SEARCH_LEDGER, otherwise that of the latest driver.
 
-    SearchError for a URL that names no PostgreSQL, or that holds a password, and for a folder that SQLite cannot use.
+    Raises:
+        SearchError: The URL is not one of PostgreSQL, it has a password, or SQLite is chosen in an object store.
     """
     given = url or os.environ.get(LEDGER_VARIABLE)
     if not given:
         return find_database(folder)
-    database = _database(folder, given)
+    database = _parse_database(folder, given)
     if not folder.ledger_url.exists() or folder.ledger_url.read_text() != given:
         write_atomically(folder.ledger_url, given.encode())
     return database
 
 
-def _database(folder: SearchFolder, given: str | None) -> Database:
+def _parse_database(folder: SearchFolder, given: str | None) -> Database:
     if given is None:
         if not isinstance(folder.root, Path):
-            place = f"an object store, {folder.root}, has no place for SQLite"
-            raise SearchError(f"{place}: set {LEDGER_VARIABLE} to postgresql://USER@HOST/DATABASE")
-        return Database.sqlite(folder.root / _SQLITE)
-    url = _postgresql(given)
+            rule = f"SQLite must be on a disk, and the search is in an object store, {folder.root}"
+            raise SearchError(f"{rule}; set {LEDGER_VARIABLE} to postgresql://USER@HOST/DATABASE")
+        return Database.sqlite(folder.root / _SQLITE_FILE)
+    url = _parse_postgresql_url(given)
     slug = re.sub(r"[^a-z0-9]+", "_", folder.name.lower())[:40]
     digest = hashlib.sha256(folder.name.encode()).hexdigest()[:8]
     return Database(url=url.render_as_string(), schema_name=f"lkca_{slug}_{digest}", file=None)
 
 
-def _postgresql(given: str) -> URL:
+def _parse_postgresql_url(given: str) -> URL:
     rule = f"{LEDGER_VARIABLE} must be postgresql://USER@HOST/DATABASE"
     try:
         url = make_url(given)
@@ -108,16 +116,14 @@ def _postgresql(given: str) -> URL:
         raise SearchError(f"{rule}, got {given!r}") from error
     if url.password is not None or "password" in url.query:
         hidden = url.render_as_string().split("?")[0]
-        raise SearchError(f"{rule} without a password, which PGPASSWORD or PGPASSFILE supply; got one in {hidden}")
+        raise SearchError(f"{rule} without a password, got one in {hidden}; set PGPASSWORD or PGPASSFILE instead")
     if url.get_backend_name() != "postgresql":
-        raise SearchError(f"{rule}, got {given!r}; without it the ledger is SQLite in the search's folder")
-    try:
-        import psycopg  # noqa: F401
-    except ImportError as error:
-        raise SearchError("a ledger on PostgreSQL needs psycopg: pip install 'lkca-search[cluster]'") from error
+        raise SearchError(f"{rule}, got {given!r}; unset it to keep the ledger as SQLite in the search's folder")
+    if find_spec("psycopg") is None:
+        raise SearchError("a ledger on PostgreSQL needs psycopg: pip install 'lkca-search[cluster]'")
     return url.set(drivername="postgresql+psycopg")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of the database says, without the statement that it came from."""
+    """Return the first line of a database error, which leaves out the SQL statement."""
     return str(error).strip().splitlines()[0]

@@ -9,7 +9,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.objectives import Plateau, pareto_front, trial_values
 from lkca_search.records.record import Record, RecordReader, State, read_records
 from lkca_search.records.rounds import RoundStatus, round_statuses
-from lkca_search.search.state.lease import LeaseStatus, look
+from lkca_search.search.state.lease_status import LeaseStatus, read_lease
 from lkca_search.search.state.manifests import Size, subset_sizes
 from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.base import FrozenModel
@@ -130,12 +130,12 @@ def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> S
     spec = read_spec(folder)
     sizes = subset_sizes(folder)
     exhausted = {path.name for path in folder.exhausted.glob("*")}
-    sight = look(folder)
+    lease = read_lease(folder)
     all_cells = cells(spec)
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
     for record in sorted(records, key=lambda record: (record.cell, record.number)):
         by_cell[record.cell].append(record)
-    running, cut_off = _unfinished(folder, {record.trial_id for record in records}, sight)
+    running, cut_off = _unfinished(folder, {record.trial_id for record in records}, lease)
     statuses = [
         _cell_standing(
             cell.key,
@@ -156,8 +156,8 @@ def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> S
     known = [cell.seconds_left for cell in timed if cell.seconds_left is not None]
     return SearchStatus(
         name=folder.name,
-        is_driven=sight.is_driven,
-        driver=sight.holder,
+        is_driven=lease.is_held,
+        driver=lease.holder,
         metric=spec.search.metrics[0],
         goal=spec.search.directions[0],
         seconds_left=sum(known) if len(known) == len(timed) else None,
@@ -204,13 +204,13 @@ def front_trials(front: Sequence[Record], search: SearchSection) -> list[FrontTr
     ]
 
 
-def _unfinished(folder: SearchFolder, finished: set[str], sight: LeaseStatus) -> tuple[Counter[str], Counter[str]]:
+def _unfinished(folder: SearchFolder, finished: set[str], lease: LeaseStatus) -> tuple[Counter[str], Counter[str]]:
     """How many trials of each cell run, and how many were cut off."""
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
     for trial_id, driver in folder.drivers().items():
         if trial_id not in finished:
-            runs = sight.is_driven and driver == sight.driver
+            runs = lease.is_held and driver == lease.driver
             (running if runs else cut_off)[trial_id.rpartition("/")[0]] += 1
     return running, cut_off
 

@@ -33,7 +33,7 @@ _REPEATS = "repeats"
 def open_storage(database: Database) -> optuna.storages.RDBStorage:
     """Open a ledger's database, with Optuna's tables made if they are not there."""
     optuna.logging.set_verbosity(logging.WARNING)
-    arguments = {"connect_args": database.arguments, "pool_pre_ping": True}
+    arguments = {"connect_args": database.connect_args, "pool_pre_ping": True}
     return optuna.storages.RDBStorage(database.url, engine_kwargs=arguments)
 
 

@@ -19,7 +19,7 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.stopping import StopController, request_stop
 from lkca_search.search.ray_backend import node_checks as checks
 from lkca_search.search.ray_backend.runner import run_trials
-from lkca_search.search.state.lease import hold
+from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.training.images import DataDirs
@@ -94,7 +94,7 @@ class Placed:
         spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(asked)})
         watch, said, begun = watch or Watch(), list[str](), time.time()
         data_dirs = DataDirs(cache=self._events / "datasets", data_dir=None)
-        with hold(folder) as lease:
+        with hold_lease(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, watch, driver=lease.driver, ensure_lease=lease.ensure)
             stop_controller = StopController(lease, halt=ledger.halt, notify=said.append)
             patience = threading.Timer(PATIENCE, request_stop, (folder,), {"now": True})

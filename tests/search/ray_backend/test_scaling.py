@@ -12,7 +12,7 @@ from lkca_search.records.record import State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.runner import run_trials
-from lkca_search.search.state.lease import hold
+from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs
@@ -41,7 +41,7 @@ def search(cluster: ScalingCluster, folder: SearchFolder) -> Search:
         spec = make_spec().model_copy(update={"resources": ResourcesSection.model_validate(asked)})
         said: list[str] = []
         data_dirs = DataDirs(cache=folder.root / "datasets", data_dir=None)
-        with hold(folder) as lease:
+        with hold_lease(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
             stop_controller = StopController(lease, halt=ledger.halt, notify=said.append)
             run_trials(ledger, data_dirs, stop_controller, notify=said.append, address=cluster.address)

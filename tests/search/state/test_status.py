@@ -7,7 +7,7 @@ import pytest
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
-from lkca_search.search.state.lease import hold
+from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import CellStatus, SearchReader, SearchStatus, search_status
 from tests.support.records import CELL, make_record, make_search
 
@@ -42,7 +42,7 @@ def test_what_the_driver_trains_runs_and_what_an_earlier_one_began_was_cut_off()
     folder = make_search("made", [make_record(0)])
     start_trials(folder, f"{CELL}/1", driver=1)
     start_trials(folder, f"{CELL}/2", driver=2)
-    with hold(folder):
+    with hold_lease(folder):
         cell = cell_of(search_status(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 1, 1, 2)
         start_trials(folder, f"{CELL}/1", driver=2)
@@ -100,7 +100,7 @@ def test_time_left_is_shared_by_the_trials_that_run_and_unknown_where_none_does(
     folder = make_search("made", [make_record(0)])  # of two seconds
     assert search_status(folder).seconds_left is None
     start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
-    with hold(folder):
+    with hold_lease(folder):
         status = search_status(folder)
     assert [cell.seconds_left for cell in status.cells] == [1.5, 2.5, 3.0, 3.0]
     assert status.seconds_left == 10.0
@@ -110,7 +110,7 @@ def test_time_left_is_shared_by_the_trials_that_run_and_unknown_where_none_does(
 def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
     folder = make_search("made")
     start_trials(folder, f"{CELL}/0", driver=1)
-    with hold(folder):
+    with hold_lease(folder):
         assert search_status(folder).seconds_left is None
 
 
