@@ -58,7 +58,13 @@ LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
     "PIL": ["data/datasets"],
-    "filelock": ["data/store.py", "data/datasets/download_cache.py", "search/state/driver_lock.py", "search/state/lease.py", "tracking"],
+    "filelock": [
+        "data/store.py",
+        "data/datasets/download_cache.py",
+        "search/state/driver_lock.py",
+        "search/state/lease.py",
+        "tracking",
+    ],
     "jinja2": ["report/rendering"],
     "markupsafe": ["report/rendering"],
     "matplotlib": ["report/rendering"],

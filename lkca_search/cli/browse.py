@@ -88,18 +88,18 @@ def best(
 ) -> None:
     """Show the best trial of a search or a cell. With several metrics, show the Pareto front."""
     from lkca_search.search.rerun import TrialFile
+    from lkca_search.search.state.best_trials import find_best_records, list_best_trials
     from lkca_search.search.state.resume import read_spec
-    from lkca_search.search.state.status import find_front, front_trials
 
     if yaml and json:
         raise UserError("--yaml and --json cannot be combined; use one of them")
     folder = Home.from_environment().started_search(name)
     search = read_spec(folder).search
-    front = find_front(folder, search, cell=cell)
+    front = find_best_records(folder, search, cell=cell)
     if yaml:
         typer.echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
     elif len(search.metrics) > 1:
-        trials = front_trials(front, search)
+        trials = list_best_trials(front, search)
         echo_json(trials) if json else show_front(trials, name)
     else:
         echo_json(front[0]) if json else show_best(front[0])

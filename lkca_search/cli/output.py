@@ -19,7 +19,8 @@ from lkca_search.spec.metrics import METRICS
 
 if TYPE_CHECKING:
     from lkca_search.records.rounds import RoundStatus
-    from lkca_search.search.state.status import CellStatus, FrontTrial, SearchStatus
+    from lkca_search.search.state.best_trials import BestTrial
+    from lkca_search.search.state.status import CellStatus, SearchStatus
 
 
 def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> None:
@@ -107,7 +108,7 @@ def show_next_steps(status: "SearchStatus") -> None:
         typer.echo(f"confirm  lkca-search confirm {status.name}")
 
 
-def show_front(front: Sequence["FrontTrial"], search: str) -> None:
+def show_front(front: Sequence["BestTrial"], search: str) -> None:
     """Print a Pareto front, one row per trial, and the command that trains the first one again."""
     metrics = list(front[0].values)
     echo_rows(("trial", *metrics), [(trial.trial_id, *map(_number, trial.values.values())) for trial in front])

@@ -212,7 +212,7 @@ def rerun(
     from lkca_search.cli.output import show_result
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.rerun import rerun as train_again
-    from lkca_search.search.state.status import find_record
+    from lkca_search.search.state.best_trials import find_record
 
     home = Home.from_environment()
     if Path(source).suffix in (".yaml", ".yml"):

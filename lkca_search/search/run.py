@@ -21,11 +21,12 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.runner import run_trials
+from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.database import first_line
 from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.resume import commit_space_file, read_spec
-from lkca_search.search.state.status import SearchStatus, best_record, search_status
+from lkca_search.search.state.status import SearchStatus, search_status
 from lkca_search.search.studies.space_check import data_problems, design_problems
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store

@@ -2,9 +2,10 @@
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
+from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import read_spec
-from lkca_search.search.state.status import best_record, search_status
+from lkca_search.search.state.status import search_status
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import Delivery, send_missing
 

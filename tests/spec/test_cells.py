@@ -502,7 +502,7 @@ def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: S
         "exclude=[{family: vit, data_fraction: 1}]",  # of what has not started
     ],
 )
-def test_a_continuation_may_add_trials_and_levels_and_change_how_it_is_driven(
+def test_a_resumed_search_may_add_trials_and_levels_and_change_how_it_is_driven(
     space: Space, started: SearchFolder, override: str
 ) -> None:
     file = space(*override.split("; "))
@@ -511,7 +511,7 @@ def test_a_continuation_may_add_trials_and_levels_and_change_how_it_is_driven(
     assert set(keys(space().spec)) <= {cell.key for cell in cells(file.spec, with_excluded=True)}
 
 
-def test_a_continuation_may_share_gpus_otherwise_and_not_leave_them(space: Space, tmp_path: Path) -> None:
+def test_a_resumed_search_may_share_gpus_otherwise_and_not_leave_them(space: Space, tmp_path: Path) -> None:
     folder = SearchFolder(root=tmp_path / "searches" / "mine")
     for gpu in ("0.25", "0.5", "auto"):
         commit_space_file(folder, space(f"resources.gpu={gpu}"))
@@ -520,7 +520,7 @@ def test_a_continuation_may_share_gpus_otherwise_and_not_leave_them(space: Space
         commit_space_file(folder, space())
 
 
-def test_a_continuation_may_take_back_what_was_excluded_and_not_exclude_what_started(
+def test_a_resumed_search_may_take_back_what_was_excluded_and_not_exclude_what_started(
     space: Space, started: SearchFolder
 ) -> None:
     exclude = "exclude=[{family: vit, data_fraction: 1}]"
@@ -531,7 +531,7 @@ def test_a_continuation_may_take_back_what_was_excluded_and_not_exclude_what_sta
         commit_space_file(started, space(exclude))
 
 
-def test_a_continuation_keeps_the_design_and_its_base(mixers: Space, tmp_path: Path) -> None:
+def test_a_resumed_search_keeps_the_design_and_its_base(mixers: Space, tmp_path: Path) -> None:
     folder = SearchFolder(root=tmp_path / "searches" / "mine")
     commit_space_file(folder, mixers())
     with pytest.raises(SearchError, match=r"\n  base\.kernel_size: 7 -> 3"):
@@ -584,14 +584,14 @@ def test_a_continuation_keeps_the_design_and_its_base(mixers: Space, tmp_path: P
         ("~parameters.learning_rate.log", "parameters.learning_rate.log: True -> False"),
     ],
 )
-def test_a_continuation_that_changes_the_question_is_refused_with_the_differences(
+def test_a_resumed_search_that_changes_the_question_is_refused_with_the_differences(
     space: Space, started: SearchFolder, override: str, difference: str
 ) -> None:
     with pytest.raises(SearchError) as caught:
         commit_space_file(started, space(override, "search.max_retries=9"))
     assert str(caught.value) == (
-        "search 'mine' was started with another space file; continue it as it was, "
-        f"or give the new one another --name:\n  {difference}"
+        "search 'mine' was started with another space file; undo these changes to resume it, "
+        f"or start a new search with another --name:\n  {difference}"
     )
     assert read_spec(started) == space().spec
 

@@ -16,7 +16,7 @@ from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
 from lkca_search.search.driver.messages import Assignment, Message
-from lkca_search.search.state.manifests import Manifest, size_of
+from lkca_search.search.state.manifests import Manifest, subset_size
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
@@ -178,7 +178,7 @@ class TrialQueue(ABC):
         folder.mkdir(parents=True)
         self._live[start.trial_id] = RunningTrial(start=start, folder=folder)
         self._tracker.trial_started(start)
-        manifest = self._manifests.get(size_of(start.spec.configuration))
+        manifest = self._manifests.get(subset_size(start.spec.configuration))
         return Assignment(
             trial_id=start.trial_id,
             spec=start.spec,

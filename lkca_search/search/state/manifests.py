@@ -1,4 +1,4 @@
-"""Manifests: which images the trials of a search train on, saved with it, so that a hash can be held against them."""
+"""Manifests of a search: the images that its trials train on, with a hash by which each record refers to them."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,44 +17,48 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
 
 Size = tuple[float | None, int | None, int]
-"""data_fraction, images_per_class, draw: what decides how many images a trial trains on, and which."""
+"""data_fraction, images_per_class and draw. They determine the images that a trial trains on."""
 
 
 class Part(FrozenModel):
-    """Some images of a training split."""
+    """Subset of the images of a training split."""
 
     num_images: int
     hash: str
-    """SHA-256 of the indices: `subset_hash` or `validation_hash` of a trial's facts."""
+    """SHA-256 of the indices: `subset_hash` or `validation_hash` in a trial's record."""
     class_counts: tuple[int, ...]
-    """Images of each class, by label."""
+    """Number of images per class, in order of labels."""
     indices: tuple[int, ...]
-    """Positions in the training split, ascending."""
+    """Positions in the training split, in ascending order."""
 
 
 class Manifest(FrozenModel):
-    """The images of every trial with one size of subset and one draw, whatever its family."""
+    """Images of all trials with the same subset size and the same draw."""
 
     dataset: str
     data_hash: str
-    """SHA-256 of the training split's pixels and labels."""
+    """SHA-256 of the pixels and labels of the training split."""
     data_fraction: float | None
-    """Fraction of the images left after validation; None where the size is given in images a class."""
+    """Fraction of the images that are not in validation; None if the size is given as images per class."""
     images_per_class: int | None
     draw: int
     train: Part
-    """Images trained on."""
+    """Images to train on."""
     validation: Part
-    """Images held out and validated on; none of them is in `train`."""
+    """Images held out for validation; none of them is in `train`."""
 
     @property
     def size(self) -> Size:
-        """What decides the images."""
+        """Values that determine the images."""
         return self.data_fraction, self.images_per_class, self.draw
 
 
 def make_manifest(images: Images, data: DataSection, configuration: Configuration, *, split_seed: int) -> Manifest:
-    """The manifest of what a trial with this configuration trains on; DataError if it cannot be drawn."""
+    """Return the manifest of the images that a trial with this configuration trains on.
+
+    Raises:
+        DataError: The subset cannot be drawn.
+    """
     assigned = assign_images(images.labels, data, configuration, split_seed=split_seed)
     return Manifest(
         dataset=data.dataset,
@@ -68,10 +72,10 @@ def make_manifest(images: Images, data: DataSection, configuration: Configuratio
 
 
 def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> tuple[Manifest, ...]:
-    """Save a manifest for every size and draw of a search as `subsets/HASH.json`, and return them in their order.
+    """Save a manifest for each subset size and draw of a search as `subsets/HASH.json`, and return all in order.
 
-    Of a parameter that is a range, these are its edges (see `Domain`); any other value can be made again from the
-    record of its trial by `make_manifest`. Two sizes with the same images share the file of the first.
+    For a parameter that is a range, only its edges are saved (see `Domain`). For any other value, `make_manifest`
+    returns the manifest from the trial's record. Two sizes with the same images share the file of the first.
     """
     return tuple(save_manifests(_subset_configurations(spec), spec, images, folder))
 
@@ -79,8 +83,8 @@ def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> t
 def save_manifests(
     configurations: Iterable[Configuration], spec: SearchSpec, images: Images, folder: SearchFolder
 ) -> list[Manifest]:
-    """Save a manifest for each distinct size and draw of some configurations, and return them in their order."""
-    by_size = {size_of(configuration): configuration for configuration in configurations}
+    """Save a manifest for each distinct subset size and draw of the configurations, and return all in order."""
+    by_size = {subset_size(configuration): configuration for configuration in configurations}
     manifests = [
         make_manifest(images, spec.data, configuration, split_seed=split_seed(spec))
         for configuration in by_size.values()
@@ -93,49 +97,55 @@ def save_manifests(
 
 
 def read_manifest(folder: SearchFolder, subset_hash: str) -> Manifest:
-    """The manifest of a trial's `subset_hash`; SearchError if there is none, or if it is not what its hash says."""
+    """Read the manifest with a trial's `subset_hash`.
+
+    Raises:
+        SearchError: The manifest is missing, or its content does not match its hash.
+    """
     path = folder.root / "subsets" / f"{subset_hash}.json"
     if not path.exists():
-        raise SearchError(f"search {folder.name!r} has no manifest of the subset {subset_hash} ({path})")
+        raise SearchError(
+            f"search {folder.name!r} has no manifest of the subset {subset_hash} ({path}); restore the file"
+        )
     manifest = Manifest.model_validate_json(path.read_bytes())
     for part in (manifest.train, manifest.validation):
         if indices_hash(part.indices) != part.hash or part.num_images != len(part.indices):
-            raise SearchError(f"a manifest must hold the indices that its hash was taken of; this was changed ({path})")
+            raise SearchError(f"a manifest must match its hash, got other indices ({path}); restore the file")
     if manifest.train.hash != subset_hash:
-        raise SearchError(f"a manifest must bear the name of its hash, got {manifest.train.hash} ({path})")
+        raise SearchError(f"a manifest's file must be named by its hash, got {manifest.train.hash} ({path}); rename it")
     return manifest
 
 
 def subset_sizes(folder: SearchFolder) -> dict[Size, int]:
-    """Training images of each size and draw that a search has a manifest of."""
+    """Return the number of training images per subset size and draw, from the manifests of a search."""
     manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
-    return {found.size: found.train.num_images for found in manifests}
+    return {manifest.size: manifest.train.num_images for manifest in manifests}
 
 
-def size_of(configuration: Configuration) -> Size:
-    """What decides the images of a trial with this configuration."""
+def subset_size(configuration: Configuration) -> Size:
+    """Return the values of a configuration that determine its images."""
     return configuration.data_fraction, configuration.images_per_class, configuration.draw
 
 
 def split_seed(spec: SearchSpec) -> int:
-    """The number from which the validation images and every draw of a search are derived."""
+    """Return the seed of the validation images and of all draws of a search."""
     return derive_seed(spec.search.seed, "split")
 
 
 def _subset_configurations(spec: SearchSpec) -> Iterator[Configuration]:
-    """Every distinct size and draw that the search can ask for; of a range its edges."""
+    """Yield each distinct subset size and draw that the search can suggest; for a range, its edges."""
     seen: set[Configuration] = set()
     for cell in cells(spec):
         for values in product(*(_values(spec, cell, name) for name in SUBSET_NAMES)):
-            given = {name: value for name, value in zip(SUBSET_NAMES, values, strict=True) if value is not None}
-            configuration = Configuration.model_validate(given)
+            present = {name: value for name, value in zip(SUBSET_NAMES, values, strict=True) if value is not None}
+            configuration = Configuration.model_validate(present)
             if configuration not in seen:
                 seen.add(configuration)
                 yield configuration
 
 
 def _values(spec: SearchSpec, cell: Cell, name: str) -> tuple[Scalar | None, ...]:
-    """What a name can be in a cell, None for where it is not given."""
+    """Return the values that a name can have in a cell, with None if it can be absent."""
     if name in cell.levels:
         return (cell.levels[name],)
     if name not in spec.parameters:

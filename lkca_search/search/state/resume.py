@@ -1,4 +1,4 @@
-"""Starting or continuing a search under a name: what may differ from the last time, and what may not."""
+"""Start or resume of a search under its name: changes that a space file may have, and changes that are refused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,31 +11,34 @@ from lkca_search.spec.domains import Domain, holds
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 
-_FREE = (
+_CHANGEABLE = (
     *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
     "search.goal",  # follows from search.metric
-    "confirm",  # asked of what the search has found; rounds that were sealed stay as they are
-    *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # where and when, not what
+    "confirm",  # a new round reads it; sealed rounds do not change
+    *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
-
-_WHOLE = ("search.sampler", "search.pruner")
-"""Mappings that are shown in one piece."""
+"""Keys that any resume may change."""
+_NOT_FLATTENED = ("search.sampler", "search.pruner")
+"""Mappings that are compared and shown as one value."""
 
 
 def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
-    """Write a space file into a search's folder; SearchError, with the differences, if it does not continue the search.
+    """Write a space file into a search's folder, if it starts the search or may resume it.
 
-    A continuation may add trials to each cell, and cells: levels, families with what applies to them alone, entries of
-    `exclude` taken out. No cell that has started may be left out, and within the cells that there were nothing changes.
+    A resumed search may have more trials per cell and more cells: new levels, new families with their parameters,
+    removed entries of `exclude`. Cells that exist do not change, and no cell that has started may be excluded.
+
+    Raises:
+        SearchError: The space file differs in any other way. The message lists the differences.
     """
-    earlier = next((path for path in folder.specs if path.exists()), None)
-    if earlier is not None:
-        differences = _differences(_read(earlier), space_file.spec, folder)
+    existing = next((path for path in folder.specs if path.exists()), None)
+    if existing is not None:
+        differences = _find_differences(_read(existing), space_file.spec, folder)
         if differences:
-            listing = "\n".join(f"  {name}: {was!r} -> {now!r}" for name, was, now in differences)
+            listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
             raise SearchError(
-                f"search {folder.name!r} was started with another space file; continue it as it was, "
-                f"or give the new one another --name:\n{listing}"
+                f"search {folder.name!r} was started with another space file; undo these changes to resume it, "
+                f"or start a new search with another --name:\n{listing}"
             )
     write_atomically(folder.space_file, space_file.text.encode())
     for path in reversed(folder.specs):
@@ -43,7 +46,7 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
 
 
 def read_spec(folder: SearchFolder) -> SearchSpec:
-    """The spec of a search that was started."""
+    """Read the spec of a search that was started."""
     return _read(folder.spec)
 
 
@@ -51,24 +54,25 @@ def _read(path: AnyPath) -> SearchSpec:
     return SearchSpec.model_validate_json(path.read_bytes())
 
 
-def _differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[tuple[str, Any, Any]]:
-    was, now = (dict(_flatten(spec.model_dump(by_alias=True))) for spec in (old, new))
-    grown = {name: getattr(new.search, name) - getattr(old.search, name) for name in ("trials_per_cell", "repeats")}
-    extended = {f"search.{name}" for name, more in grown.items() if more > 0}
+def _find_differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[tuple[str, Any, Any]]:
+    """Return each key that differs and may not, with the old and the new value."""
+    old_values, new_values = (dict(_flatten(spec.model_dump(by_alias=True))) for spec in (old, new))
+    counts = ("trials_per_cell", "repeats")
+    allowed = {f"search.{name}" for name in counts if getattr(new.search, name) > getattr(old.search, name)}
     if _keys(old, with_excluded=True) <= _keys(new, with_excluded=True):
-        extended.add("factors")
+        allowed.add("factors")
     started = {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}
     if not started & (_keys(old) - _keys(new)):
-        extended.add("exclude")
+        allowed.add("exclude")
     if old.resources.wants_gpu == new.resources.wants_gpu:
-        extended.add("resources.gpu")  # the share decides the speed alone, and the device the result
+        allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results
     names = old.parameters.keys() | new.parameters.keys()
-    extended |= {f"parameters.{name}" for name in names if _is_same_in_each_cell(name, old, new)}
+    allowed |= {f"parameters.{name}" for name in names if _is_same_in_old_cells(name, old, new)}
     return [
-        (name, was.get(name), now.get(name))
-        for name in sorted(was.keys() | now.keys())
-        if was.get(name) != now.get(name)
-        and not any(f"{name}.".startswith(f"{section}.") for section in (*_FREE, *extended))
+        (name, old_values.get(name), new_values.get(name))
+        for name in sorted(old_values.keys() | new_values.keys())
+        if old_values.get(name) != new_values.get(name)
+        and not any(f"{name}.".startswith(f"{section}.") for section in (*_CHANGEABLE, *allowed))
     ]
 
 
@@ -76,24 +80,24 @@ def _keys(spec: SearchSpec, *, with_excluded: bool = False) -> set[str]:
     return {cell.key for cell in cells(spec, with_excluded=with_excluded)}
 
 
-def _is_same_in_each_cell(name: str, old: SearchSpec, new: SearchSpec) -> bool:
-    """Whether a parameter is in each cell that there was what it was; what is new may concern new cells alone."""
+def _is_same_in_old_cells(name: str, old: SearchSpec, new: SearchSpec) -> bool:
+    """Return True if a parameter is unchanged in all cells of the old spec. It may differ in new cells."""
     return all(_domain_in(cell, name, old) == _domain_in(cell, name, new) for cell in cells(old))
 
 
 def _domain_in(cell: Cell, name: str, spec: SearchSpec) -> Domain | None:
-    """A parameter's domain in a cell, with what is left of its condition; None if it never exists there."""
+    """Return a parameter's domain in a cell, with its conditions on other parameters; None if it does not exist."""
     domain = spec.parameters.get(name)
     if domain is None:
         return None
-    of_factors = {other: values for other, values in domain.when.items() if other in spec.factors}
-    rest = {other: values for other, values in domain.when.items() if other not in spec.factors}
-    return domain.model_copy(update={"when": rest}) if holds(of_factors, cell.levels) else None
+    on_factors = {other: values for other, values in domain.when.items() if other in spec.factors}
+    on_parameters = {other: values for other, values in domain.when.items() if other not in spec.factors}
+    return domain.model_copy(update={"when": on_parameters}) if holds(on_factors, cell.levels) else None
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for name, inner in value.items():
-        is_section = isinstance(inner, Mapping) and f"{prefix}{name}" not in _WHOLE
+        is_section = isinstance(inner, Mapping) and f"{prefix}{name}" not in _NOT_FLATTENED
         flat += _flatten(inner, f"{prefix}{name}.") if is_section else [(f"{prefix}{name}", inner)]
     return flat

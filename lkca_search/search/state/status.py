@@ -1,125 +1,116 @@
-"""How a search stands, read from its trial folders and its lease: any process may look, and no driver is disturbed."""
+"""Status of a search, read from its trial folders and its lease without any effect on its driver."""
 
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.objectives import Plateau, pareto_front, trial_values
-from lkca_search.records.record import Record, RecordReader, State, read_records
+from lkca_search.records.objectives import Plateau
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import RoundStatus, round_statuses
+from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.lease_status import LeaseStatus, read_lease
-from lkca_search.search.state.manifests import Size, subset_sizes
+from lkca_search.search.state.manifests import Size, subset_size, subset_sizes
 from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
 from lkca_search.spec.metrics import Direction, MetricName
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.spec.sections import SearchSection
 
 
 class CellStatus(FrozenModel):
-    """How one cell stands."""
+    """Status of one cell."""
 
     cell: str
     num_train_images: int | None
-    """Images that the cell's trials train on; None where the size of the subset is searched."""
+    """Training images of each trial; None if the subset size is searched."""
     budget: int
-    """Trials planned."""
+    """Planned trials."""
     complete: int
     pruned: int
     failed: int
     running: int
-    """Trials that the driver has started, and that are not finished."""
+    """Unfinished trials of the running driver."""
     cut_off: int
-    """Trials that an earlier driver has started, and that go on another time."""
+    """Unfinished trials of earlier drivers. The next driver resumes them."""
     left: int
-    """Trials that are due: those that run, those that were cut off, and those that have not started."""
+    """Trials to be finished: running, cut off, or not started."""
     exhausted: bool
-    """Whether the sampler has nothing new to suggest, so that no trial is due beyond those that were started."""
+    """True if the sampler has no new suggestion, so that no further trial will start."""
     at_plateau: bool
-    """Whether trials have stopped getting better, as `limits.plateau` has it; none is then due either."""
+    """True if trials no longer improve, as defined by `limits.plateau`, so that no further trial will start."""
     planned_steps: int
-    """Optimiser steps that the finished trials had to spend: the cap, pruned or not."""
+    """Optimizer steps planned for the finished trials, including the steps that pruning saved."""
     steps: int
-    """Optimiser steps that they spent."""
+    """Optimizer steps that the finished trials made."""
     samples: int
-    """Training images that they saw."""
+    """Training images that the finished trials saw."""
     seconds: float
-    """Seconds that they trained and evaluated."""
+    """Seconds that the finished trials spent on training and evaluation."""
     seconds_left: float | None
-    """Roughly how long the cell's share of what is left takes; None while no trial runs or none has finished."""
+    """Estimated time to finish the cell; None if no trial is running or none has finished."""
     best_value: float | None
     best_trial: str | None
 
     @property
     def num_finished(self) -> int:
-        """Trials with a record."""
+        """Number of trials with a record."""
         return self.complete + self.pruned + self.failed
 
 
 class SearchStatus(FrozenModel):
-    """How a search stands."""
+    """Status of a search."""
 
     name: str
     is_driven: bool
-    """Whether a driver is at work."""
+    """True if a driver is running."""
     driver: str | None
-    """The process and the machine of the driver that is at work."""
+    """Process and machine of the running driver."""
     metric: MetricName
-    """The metric by which trials are compared; of several, the one that leads."""
+    """Metric by which trials are compared; the first of several."""
     goal: Direction
     seconds_left: float | None
-    """Roughly how long the driver needs; None where that cannot be said yet, or nothing runs."""
+    """Estimated time until the driver ends; None if nothing is running or a cell has no estimate yet."""
     cells: tuple[CellStatus, ...]
     is_to_be_confirmed: bool
-    """Whether the space file asks for a confirmation."""
+    """True if the space file has a section `confirm`."""
     rounds: tuple[RoundStatus, ...]
-    """The rounds of confirmation so far."""
+    """Rounds of confirmation so far."""
 
     @property
     def num_finished(self) -> int:
-        """Trials with a record."""
+        """Number of trials with a record."""
         return sum(cell.num_finished for cell in self.cells)
 
     @property
     def num_planned(self) -> int:
-        """Trials of all cells."""
+        """Number of planned trials of all cells."""
         return sum(cell.budget for cell in self.cells)
 
     @property
     def num_left(self) -> int:
-        """Trials that are due."""
+        """Number of trials to be finished."""
         return sum(cell.left for cell in self.cells)
 
     @property
     def is_answered(self) -> bool:
-        """Whether no trial is due, every cell has a complete one, and what was asked to be confirmed is."""
+        """True if no trial is left, every cell has a complete one, and a required confirmation is finished."""
         is_confirmed = bool(self.rounds) and not self.rounds[-1].num_left
-        return (
-            not self.num_left and all(cell.complete for cell in self.cells) and self.is_to_be_confirmed <= is_confirmed
-        )
-
-
-class FrontTrial(FrozenModel):
-    """A complete trial that no other beats in one metric and equals in the rest."""
-
-    trial_id: str
-    values: Mapping[str, float]
-    """Its value of each metric."""
+        has_complete_cells = all(cell.complete for cell in self.cells)
+        return not self.num_left and has_complete_cells and (is_confirmed or not self.is_to_be_confirmed)
 
 
 class SearchReader:
-    """Reads how a search stands, again and again; a record is read once, since it never changes."""
+    """Reader of a search's status. Repeated calls read each record once, because records never change."""
 
     def __init__(self, folder: SearchFolder) -> None:
+        """Create a reader without reading anything yet."""
         self._folder = folder
         self._records = RecordReader(folder)
 
     def read(self) -> SearchStatus:
-        """How the search stands now."""
+        """Return the current status."""
         return search_status(self._folder, self._records)
 
 
@@ -137,7 +128,7 @@ def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> S
         by_cell[record.cell].append(record)
     running, cut_off = _unfinished(folder, {record.trial_id for record in records}, lease)
     statuses = [
-        _cell_standing(
+        _cell_status(
             cell.key,
             by_cell[cell.key],
             spec,
@@ -167,45 +158,8 @@ def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> S
     )
 
 
-def best_record(records: Sequence[Record], search: SearchSection) -> Record | None:
-    """The complete trial with the best value of the leading metric; of equals, the one that comes first."""
-    front = pareto_front(records, search)
-    return front[0] if front else None
-
-
-def find_record(folder: SearchFolder, *, trial_id: str | None = None, cell: str | None = None) -> Record:
-    """The record of a trial, or of the best trial of a search or of one of its cells; SearchError if there is none."""
-    if trial_id is not None:
-        path = (folder.replicates() if trial_id.count("/") > 1 else folder.records()).get(trial_id)
-        if path is None:
-            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
-        return Record.model_validate_json(path.read_bytes())
-    return find_front(folder, read_spec(folder).search, cell=cell)[0]
-
-
-def find_front(folder: SearchFolder, search: SearchSection, *, cell: str | None = None) -> list[Record]:
-    """The Pareto front of a search or of one of its cells, best of the leading metric first; SearchError if none."""
-    keys = [known.key for known in cells(read_spec(folder))]
-    if cell is not None and cell not in keys:
-        raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
-    front = pareto_front([record for record in read_records(folder) if cell in (None, record.cell)], search)
-    if not front:
-        raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
-    return front
-
-
-def front_trials(front: Sequence[Record], search: SearchSection) -> list[FrontTrial]:
-    """The trials of a front, with what they are compared by."""
-    return [
-        FrontTrial(
-            trial_id=record.trial_id, values=dict(zip(search.metrics, trial_values(record, search), strict=True))
-        )
-        for record in front
-    ]
-
-
 def _unfinished(folder: SearchFolder, finished: set[str], lease: LeaseStatus) -> tuple[Counter[str], Counter[str]]:
-    """How many trials of each cell run, and how many were cut off."""
+    """Return the number of running and of cut-off trials per cell."""
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
     for trial_id, driver in folder.drivers().items():
@@ -216,14 +170,14 @@ def _unfinished(folder: SearchFolder, finished: set[str], lease: LeaseStatus) ->
 
 
 def _planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int]) -> int | None:
-    """Training images of a cell whose levels alone decide them, as its manifest says."""
+    """Return the number of training images of a cell from its manifest; None if its parameters change the number."""
     if any(name in spec.parameters for name in SUBSET_NAMES):
         return None
-    given = Configuration.model_validate(dict(cell.levels))
-    return sizes.get((given.data_fraction, given.images_per_class, given.draw))
+    configuration = Configuration.model_validate(dict(cell.levels))
+    return sizes.get(subset_size(configuration))
 
 
-def _cell_standing(
+def _cell_status(
     cell: str,
     records: Sequence[Record],
     spec: SearchSpec,
@@ -276,7 +230,7 @@ def _mean_seconds(records: Sequence[Record]) -> float | None:
 
 
 def _seconds_left(cell: CellStatus, records: Sequence[Record], overall: float | None, num_slots: int) -> float | None:
-    """A cell's share of the time left if trials go on taking as long as they did; one that runs counts half."""
+    """Estimate the time left of a cell from the mean time per trial. A running trial counts half."""
     mean = _mean_seconds(records)
     mean = overall if mean is None else mean
     return None if mean is None or not num_slots else mean * (cell.left - cell.running / 2) / num_slots

@@ -1,3 +1,5 @@
+"""Laws of manifests: they name exactly the images that trials train on."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def files(folder: SearchFolder) -> list[str]:
 SPECS = [
     (make_spec({"family": ("lkca",), "data_fraction": (0.1, 0.5), "draw": (0, 1, 2)}), 6),
     (make_spec({"images_per_class": (5, 10)}, scale_validation=True), 2),
-    (make_spec({"draw": (0, 1)}), 1),  # all images: every draw is the same
+    (make_spec({"draw": (0, 1)}), 1),  # all images, so every draw is the same
     (make_spec({}, {"data_fraction": {"float": (0.1, 0.5)}, "draw": {"choice": (4, 7)}}), 4),
     (make_spec({}, {"images_per_class": {"int": (3, 6)}}), 4),
     (make_spec({"draw": (0, 1)}, {"images_per_class": {"value": 5, "when": {"draw": (1,)}}}), 3),
@@ -57,7 +59,7 @@ SPECS = [
 
 
 @pytest.mark.parametrize(("spec", "count"), SPECS)
-def test_every_size_and_draw_has_a_manifest_that_its_hash_and_counts_fit(
+def test_every_subset_size_and_draw_has_a_manifest_with_its_hash_and_counts(
     spec: SearchSpec, count: int, images: Images, folder: SearchFolder
 ) -> None:
     manifests = write_manifests(spec, images, folder)
@@ -77,7 +79,7 @@ def test_every_size_and_draw_has_a_manifest_that_its_hash_and_counts_fit(
         assert not set(saved.train.indices) & set(saved.validation.indices)
 
 
-def test_a_manifest_says_its_size_as_it_was_asked_for(images: Images, folder: SearchFolder) -> None:
+def test_a_manifest_stores_its_size_as_the_space_file_gives_it(images: Images, folder: SearchFolder) -> None:
     spec = make_spec({"images_per_class": (5,), "draw": (2,)})
     (manifest,) = write_manifests(spec, images, folder)
     assert (manifest.data_fraction, manifest.images_per_class, manifest.draw) == (None, 5, 2)
@@ -86,7 +88,7 @@ def test_a_manifest_says_its_size_as_it_was_asked_for(images: Images, folder: Se
     assert (manifest.data_fraction, manifest.images_per_class, manifest.train.num_images) == (0.25, None, 40)
 
 
-def test_writing_again_changes_no_file_and_adds_what_is_new(images: Images, folder: SearchFolder) -> None:
+def test_a_second_write_adds_new_manifests_and_keeps_existing_files(images: Images, folder: SearchFolder) -> None:
     write_manifests(make_spec({"data_fraction": (0.1,)}), images, folder)
     (path,) = (folder.root / "subsets").iterdir()
     before = path.read_bytes(), path.stat().st_mtime_ns
@@ -111,17 +113,17 @@ def test_a_trial_of_the_ledger_trains_on_the_images_of_a_manifest(
         assert (again.train, again.validation) == (manifest.train, manifest.validation)
 
 
-def test_a_manifest_that_was_changed_or_is_missing_is_refused(images: Images, folder: SearchFolder) -> None:
+def test_a_missing_or_changed_manifest_is_refused(images: Images, folder: SearchFolder) -> None:
     (manifest,) = write_manifests(make_spec({"data_fraction": (0.1,)}), images, folder)
     path = folder.root / "subsets" / f"{manifest.train.hash}.json"
     content = json.loads(path.read_text())
     content["train"]["indices"][0] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(SearchError, match="must hold the indices that its hash was taken of"):
+    with pytest.raises(SearchError, match="a manifest must match its hash, got other indices"):
         read_manifest(folder, manifest.train.hash)
     path.rename(path.with_name("abc.json"))
     with pytest.raises(SearchError, match="has no manifest of the subset"):
         read_manifest(folder, manifest.train.hash)
     path.with_name("abc.json").write_text(manifest.model_dump_json())
-    with pytest.raises(SearchError, match="must bear the name of its hash"):
+    with pytest.raises(SearchError, match="must be named by its hash"):
         read_manifest(folder, "abc")

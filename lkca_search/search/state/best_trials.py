@@ -1,0 +1,63 @@
+"""Lookup of finished trials: one by its id, the best one, or the Pareto front."""
+
+from collections.abc import Mapping, Sequence
+
+from lkca_search.errors import SearchError
+from lkca_search.layout import SearchFolder
+from lkca_search.records.objectives import pareto_front, trial_values
+from lkca_search.records.record import Record, read_records
+from lkca_search.search.state.resume import read_spec
+from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.cells import cells
+from lkca_search.spec.sections import SearchSection
+
+
+class BestTrial(FrozenModel):
+    """Complete trial that no other trial dominates."""
+
+    trial_id: str
+    values: Mapping[str, float]
+    """Value per metric."""
+
+
+def best_record(records: Sequence[Record], search: SearchSection) -> Record | None:
+    """Return the complete trial with the best value of the first metric; the first of several equal ones."""
+    front = pareto_front(records, search)
+    return front[0] if front else None
+
+
+def find_record(folder: SearchFolder, *, trial_id: str | None = None, cell: str | None = None) -> Record:
+    """Read the record of a trial or replicate; without an id, of the best trial of the search or of a cell.
+
+    Raises:
+        SearchError: There is no such record.
+    """
+    if trial_id is not None:
+        path = (folder.replicates() if trial_id.count("/") > 1 else folder.records()).get(trial_id)
+        if path is None:
+            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
+        return Record.model_validate_json(path.read_bytes())
+    return find_best_records(folder, read_spec(folder).search, cell=cell)[0]
+
+
+def find_best_records(folder: SearchFolder, search: SearchSection, *, cell: str | None = None) -> list[Record]:
+    """Read the Pareto front of a search or of one of its cells, best value of the first metric first.
+
+    Raises:
+        SearchError: The cell does not exist, or no trial is complete.
+    """
+    keys = [known.key for known in cells(read_spec(folder))]
+    if cell is not None and cell not in keys:
+        raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
+    front = pareto_front([record for record in read_records(folder) if cell in (None, record.cell)], search)
+    if not front:
+        raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
+    return front
+
+
+def list_best_trials(front: Sequence[Record], search: SearchSection) -> list[BestTrial]:
+    """Return the trials of a Pareto front with the value of each metric."""
+    return [
+        BestTrial(trial_id=record.trial_id, values=dict(zip(search.metrics, trial_values(record, search), strict=True)))
+        for record in front
+    ]
