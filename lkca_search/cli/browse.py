@@ -17,7 +17,7 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
-    from lkca_search.search.state.status import SearchReader
+    from lkca_search.search.state.status import StatusReader
 
 
 def status(
@@ -38,9 +38,9 @@ def status(
                 "--watch and --address cannot be combined; `lkca-search submit --follow NAME` watches a job"
             )
         run_on_cluster(address, name, "status", name, *(["--json"] if json else []))
-    from lkca_search.search.state.status import SearchReader
+    from lkca_search.search.state.status import StatusReader
 
-    reader = SearchReader(Home.from_environment().started_search(name))
+    reader = StatusReader(Home.from_environment().started_search(name))
     if watch:
         try:
             _watch(reader, every, json=json)
@@ -50,7 +50,7 @@ def status(
     echo_json(status) if json else show_status(status)
 
 
-def _watch(reader: "SearchReader", seconds: float, *, json: bool) -> None:
+def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
     """Show the status until the driver ends: refreshed in place in a terminal, else one status below the other."""
     status = reader.read()
     if not json and sys.stdout.isatty():

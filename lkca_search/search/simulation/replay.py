@@ -23,7 +23,6 @@ from lkca_search.search.simulation.replay_results import (
     summarize_cell,
 )
 from lkca_search.search.simulation.simulator import simulate
-from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.resume import read_spec
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import Study, open_memory_storage

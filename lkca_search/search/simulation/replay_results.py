@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from lkca_search.records.record import Record, State
 from lkca_search.search.simulation.recorded_training import CUT_SHORT
-from lkca_search.search.state.status import best_record
+from lkca_search.search.state.best_trials import best_record
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.sections import SearchSection
 

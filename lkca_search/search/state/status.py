@@ -101,7 +101,7 @@ class SearchStatus(FrozenModel):
         return not self.num_left and has_complete_cells and (is_confirmed or not self.is_to_be_confirmed)
 
 
-class SearchReader:
+class StatusReader:
     """Reader of a search's status. Repeated calls read each record once, because records never change."""
 
     def __init__(self, folder: SearchFolder) -> None:

@@ -8,7 +8,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.search.state.lease import hold_lease
-from lkca_search.search.state.status import CellStatus, SearchReader, SearchStatus, search_status
+from lkca_search.search.state.status import CellStatus, StatusReader, SearchStatus, search_status
 from tests.support.records import CELL, make_record, make_search
 
 CELLS = [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
@@ -117,7 +117,7 @@ def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
 def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
     folder = make_search("made")
     first = leave(folder, make_record(0))
-    reader = SearchReader(folder)
+    reader = StatusReader(folder)
     assert reader.read() == search_status(folder)
     first.write_bytes(b"no record any more")
     leave(folder, make_record(1, accuracy=0.75))
