@@ -12,7 +12,7 @@ from lkca_search.report.values.numbers import format_compact, pluralize
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
-    from lkca_search.search.planning.calibration import CalibrationRun, HeldOut, Measured
+    from lkca_search.search.planning.calibration import CalibrationRun, HoldoutResult, Measurement
     from lkca_search.search.planning.plan import Plan, PlannedCell
 
 
@@ -129,7 +129,7 @@ def _show_pilot(pilot: "CalibrationRun") -> None:
         typer.echo(_prediction_error(pilot.held_out))
 
 
-def _timing_row(measured: "Measured", role: str) -> tuple[str, ...]:
+def _timing_row(measured: "Measurement", role: str) -> tuple[str, ...]:
     return (
         measured.family,
         format_compact(measured.num_parameters),
@@ -142,7 +142,7 @@ def _timing_row(measured: "Measured", role: str) -> tuple[str, ...]:
     )
 
 
-def _prediction_error(held_out: "HeldOut") -> str:
+def _prediction_error(held_out: "HoldoutResult") -> str:
     predicted, measured = held_out.predicted_trial_seconds, held_out.measured_trial_seconds
     seconds = f"predicted {predicted:,.1f} s, measured {measured:,.1f} s"
     return f"held-out configuration, seconds per trial: {seconds}, error {held_out.error:+.0%}"

@@ -27,7 +27,7 @@ from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.resume import commit_space_file, read_spec
 from lkca_search.search.state.status import SearchStatus, search_status
-from lkca_search.search.studies.space_check import data_problems, design_problems
+from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
 from lkca_search.spec.factors import draws_rule, repeats_of
@@ -84,7 +84,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
     spec = space_file.spec
     images = open_train_images(spec.data, context.data_dirs)
     num_classes = len(images.class_names)
-    problems = [*design_problems(spec, images.shape, num_classes), *data_problems(spec, images.labels)]
+    problems = [*find_space_problems(spec, images.shape, num_classes), *find_subset_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
     with _drive(folder.stored_at(spec.storage), context, space_file=space_file) as driver:

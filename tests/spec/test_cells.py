@@ -10,7 +10,7 @@ import pytest
 from lkca_search.errors import Problem, SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.search.state.resume import commit_space_file, read_spec
-from lkca_search.search.studies.space_check import data_problems, design_problems
+from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.domains import Choice, Fixed, holds
@@ -134,7 +134,7 @@ def test_where_a_factor_does_not_apply_it_is_absent_and_makes_no_cells(mixers: S
         for position in (True, False)
         for fraction in (0.1, 1.0)
     ]
-    assert list(design_problems(spec, DIGITS, 10)) == []
+    assert list(find_space_problems(spec, DIGITS, 10)) == []
 
 
 def test_a_factor_may_wait_for_one_that_waits(mixers: Space) -> None:
@@ -166,9 +166,9 @@ def test_counts_are_numbers_in_keys_and_in_conditions(space: Space) -> None:
 
 def test_what_is_excluded_is_not_held_against_a_design(space: Space) -> None:
     spec = space("factors.family=[lkca, cnn]").spec
-    assert [problem.rule[:20] for problem in design_problems(spec, DIGITS, 10)] == ["unknown family 'cnn'"]
+    assert [problem.rule[:20] for problem in find_space_problems(spec, DIGITS, 10)] == ["unknown family 'cnn'"]
     spec = space("factors.family=[lkca, cnn]", "exclude=[{family: cnn}]").spec
-    assert list(design_problems(spec, DIGITS, 10)) == []
+    assert list(find_space_problems(spec, DIGITS, 10)) == []
 
 
 def test_a_condition_holds_if_every_name_has_one_of_its_listed_values() -> None:
@@ -186,7 +186,7 @@ def test_a_condition_holds_if_every_name_has_one_of_its_listed_values() -> None:
 
 
 def test_a_design_that_can_be_trained_has_no_problems(space: Space) -> None:
-    assert list(design_problems(space().spec, DIGITS, 10)) == []
+    assert list(find_space_problems(space().spec, DIGITS, 10)) == []
 
 
 DESIGNS = [
@@ -253,7 +253,7 @@ DESIGNS = [
 def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_stands(
     space: Space, overrides: list[str], expected: list[tuple[tuple[str, ...], str]]
 ) -> None:
-    found = list(design_problems(space(*overrides).spec, DIGITS, 10))
+    found = list(find_space_problems(space(*overrides).spec, DIGITS, 10))
     assert [problem.location for problem in found] == [location for location, *_ in expected]
     for problem, (_, *words) in zip(found, expected, strict=True):
         assert all(word in problem.rule for word in words)
@@ -261,20 +261,20 @@ def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_
 
 def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_family(space: Space) -> None:
     file = space("factors.family=[pool]", "~parameters.kernel_size")
-    problems = list(design_problems(file.spec, ImageShape(2, 2, 3), 10))
+    problems = list(find_space_problems(file.spec, ImageShape(2, 2, 3), 10))
     rule = "kernel_size must be odd and at most 1 on a 1x1 grid, got 3"
     assert problems == [Problem(("factors", "family"), rule)]
     assert str(space().error(problems)).endswith("(space.yaml:3)")
 
 
 def test_a_problem_is_shown_at_its_line(space: Space) -> None:
-    problems = design_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
+    problems = find_space_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
     assert str(space().error(problems)).endswith("got 8 heads on width 37 (space.yaml:9)")
 
 
 def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -> None:
     ranges = [f"parameters.{name}={{int: [1, 64]}}" for name in ("depth", "width", "patch_size")]
-    rules = [problem.rule for problem in design_problems(space(*ranges).spec, DIGITS, 10)]
+    rules = [problem.rule for problem in find_space_problems(space(*ranges).spec, DIGITS, 10)]
     assert any("got 3 on 8x8" in rule for rule in rules)
     assert len(set(rules)) == len(rules)
 
@@ -282,9 +282,9 @@ def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -
 def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> None:
     ranges = ["parameters.depth={int: [1, 32]}", "parameters.mlp_ratio={choice: [1.0, 2.0, 3.0]}"]
     spec = space("~parameters.width", "factors.match_parameters=[2.0M]", "factors.family=[lkca]", *ranges).spec
-    assert list(design_problems(spec, DIGITS, 10)) == []
+    assert list(find_space_problems(spec, DIGITS, 10)) == []
     spec = space("~parameters.width", "parameters.match_parameters={value: 300}").spec
-    locations = {problem.location for problem in design_problems(spec, DIGITS, 10)}
+    locations = {problem.location for problem in find_space_problems(spec, DIGITS, 10)}
     assert locations == {("parameters", "match_parameters")}
 
 
@@ -328,7 +328,7 @@ def test_a_sampler_or_pruner_that_cannot_be_made_is_named_where_it_is_written(
     space: Space, override: str, location: tuple[str, ...], words: str
 ) -> None:
     file = space(override)
-    (problem,) = design_problems(file.spec, DIGITS, 10)
+    (problem,) = find_space_problems(file.spec, DIGITS, 10)
     assert problem.location == ("search", *location)
     assert words in problem.rule
     assert str(file.error([problem])).endswith(f"(override {override!r})")
@@ -341,7 +341,7 @@ def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
     space: Space, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
 ) -> None:
     monkeypatch.setattr("lkca_search.search.studies.registry.find_spec", lambda name: None)
-    (problem,) = design_problems(space(f"search.sampler={sampler}").spec, DIGITS, 10)
+    (problem,) = find_space_problems(space(f"search.sampler={sampler}").spec, DIGITS, 10)
     rule = f"sampler {sampler} needs the package {package}, which is not installed: pip install {package}"
     assert problem == Problem(("search", "sampler"), rule)
 
@@ -349,7 +349,7 @@ def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
 def test_a_grid_too_large_is_refused(space: Space) -> None:
     ranges = [f"parameters.{name}={{int: [1, 999]}}" for name in ("draw", "depth")]
     spec = space("search.sampler=grid", "parameters.learning_rate={value: 0.1}", *ranges).spec
-    assert "at most 100000 points per cell" in next(iter(design_problems(spec, DIGITS, 10))).rule
+    assert "at most 100000 points per cell" in next(iter(find_space_problems(spec, DIGITS, 10))).rule
 
 
 # Cells that do not differ
@@ -397,7 +397,7 @@ def test_a_level_that_changes_nothing_is_named_once(
     space: Space, overrides: list[str], factor: str, words: str
 ) -> None:
     family = [] if any("family=" in override for override in overrides) else ["factors.family=[lkca]"]
-    problems = list(design_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10))
+    problems = list(find_space_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10))
     assert {problem.location for problem in problems} == {("factors", factor)}
     rules = [problem.rule for problem in problems]
     assert len(set(rules)) == len(rules)
@@ -408,7 +408,7 @@ def test_a_level_that_changes_nothing_is_named_once(
 @pytest.mark.parametrize("overrides", OTHER, ids=" ".join)
 def test_levels_that_change_a_model_or_its_training_are_not_named(space: Space, overrides: list[str]) -> None:
     family = [] if any("factors.family=" in override for override in overrides) else ["factors.family=[lkca]"]
-    assert list(design_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10)) == []
+    assert list(find_space_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10)) == []
 
 
 # Data that cannot be drawn
@@ -417,22 +417,28 @@ LABELS = np.repeat(np.arange(10), 100)
 
 
 def test_data_that_can_be_drawn_have_no_problems(space: Space) -> None:
-    assert list(data_problems(space().spec, LABELS)) == []
-    assert list(data_problems(space("~factors.data_fraction").spec, LABELS)) == []
+    assert list(find_subset_problems(space().spec, LABELS)) == []
+    assert list(find_subset_problems(space("~factors.data_fraction").spec, LABELS)) == []
 
 
 def test_more_images_a_class_than_there_are_is_named_with_the_largest_that_works(space: Space) -> None:
     for section, values in (("factors", "[10, 91]"), ("parameters", "{choice: [10, 91]}")):
-        (problem,) = data_problems(space("~factors.data_fraction", f"{section}.images_per_class={values}").spec, LABELS)
+        (problem,) = find_subset_problems(
+            space("~factors.data_fraction", f"{section}.images_per_class={values}").spec, LABELS
+        )
         assert problem.location == (section, "images_per_class")
         assert problem.rule.endswith("91 of the 90 images of class 0 cannot be had; the largest that works is 90")
-    assert list(data_problems(space("~factors.data_fraction", "factors.images_per_class=[90]").spec, LABELS)) == []
+    assert (
+        list(find_subset_problems(space("~factors.data_fraction", "factors.images_per_class=[90]").spec, LABELS)) == []
+    )
 
 
 def test_a_size_that_is_in_no_cell_is_not_held_against_a_design(space: Space) -> None:
     small = "factors.data_fraction=[0.002, 1]"
-    assert len(list(data_problems(space(small, "exclude=[{data_fraction: 0.002, family: vit}]").spec, LABELS))) == 1
-    assert list(data_problems(space(small, "exclude=[{data_fraction: 0.002}]").spec, LABELS)) == []
+    assert (
+        len(list(find_subset_problems(space(small, "exclude=[{data_fraction: 0.002, family: vit}]").spec, LABELS))) == 1
+    )
+    assert list(find_subset_problems(space(small, "exclude=[{data_fraction: 0.002}]").spec, LABELS)) == []
 
 
 def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
@@ -440,7 +446,7 @@ def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
     assert keys(spec) == [
         f"family={family},images_per_class={count}" for family in ("lkca", "vit") for count in (10, 20)
     ]
-    assert list(design_problems(spec, DIGITS, 10)) == []
+    assert list(find_space_problems(spec, DIGITS, 10)) == []
 
 
 @pytest.mark.parametrize(
@@ -460,12 +466,12 @@ def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
 def test_a_fraction_too_small_is_named_with_the_smallest_that_works(
     space: Space, overrides: list[str], location: tuple[str, str]
 ) -> None:
-    (problem,) = data_problems(space(*overrides).spec, LABELS)
+    (problem,) = find_subset_problems(space(*overrides).spec, LABELS)
     assert problem.location == location
     assert "0.002 of the 90 images of class 0 is none" in problem.rule
     smallest = re.search(r"the smallest that works is ([0-9.]+)$", problem.rule)
     assert smallest is not None
-    assert list(data_problems(space(f"factors.data_fraction=[{smallest[1]}]").spec, LABELS)) == []
+    assert list(find_subset_problems(space(f"factors.data_fraction=[{smallest[1]}]").spec, LABELS)) == []
 
 
 # Continuation

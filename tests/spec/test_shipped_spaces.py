@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lkca_search.data.datasets.catalog import CATALOG
-from lkca_search.search.studies.space_check import data_problems, design_problems
+from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.search_spec import SearchSpec
@@ -59,8 +59,8 @@ def test_every_configuration_of_a_file_can_be_trained_on_its_images(path: str) -
     spec = spec_of(path)
     entry = CATALOG[spec.data.dataset]
     shape = ImageShape(entry.image_size, entry.image_size, 1 if spec.data.dataset in NO_COLOUR else 3)
-    assert list(design_problems(spec, shape, entry.num_classes)) == []
-    assert list(data_problems(spec, np.arange(entry.num_train) % entry.num_classes)) == []
+    assert list(find_space_problems(spec, shape, entry.num_classes)) == []
+    assert list(find_subset_problems(spec, np.arange(entry.num_train) % entry.num_classes)) == []
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "Small" in header(path)])

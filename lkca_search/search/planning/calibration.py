@@ -9,7 +9,7 @@ from lkca_search.data.batches import Batches, Evaluation
 from lkca_search.data.subsets import assign_images
 from lkca_search.models.family import without_common
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.planning.speed import Lines, Speed, rough_speed
+from lkca_search.search.planning.speed import FamilyLines, Speed, assumed_speed
 from lkca_search.search.planning.workload import Workload
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
@@ -43,7 +43,7 @@ _STEPS_AFFORDED = 4
 """Steps, by the rough figure, that a configuration's share of the time is to suffice for."""
 
 
-class Measured(FrozenModel):
+class Measurement(FrozenModel):
     """One configuration that was timed."""
 
     family: str
@@ -63,10 +63,10 @@ class Measured(FrozenModel):
     """Seconds a validation image."""
 
 
-class HeldOut(FrozenModel):
+class HoldoutResult(FrozenModel):
     """The configuration that was timed and not fitted: what the others say of it, beside what was measured."""
 
-    measured: Measured
+    measured: Measurement
     predicted_trial_seconds: float
     """Of its whole trial, by the lines through the other configurations."""
     measured_trial_seconds: float
@@ -80,9 +80,9 @@ class CalibrationRun(FrozenModel):
 
     device: str
     """`cpu` or `cuda`."""
-    fitted: tuple[Measured, ...]
+    fitted: tuple[Measurement, ...]
     """The configurations that the lines go through."""
-    held_out: HeldOut | None
+    held_out: HoldoutResult | None
     """One more, to hold against the lines; None where there is only one configuration."""
     seconds: float
     """How long the pilot took."""
@@ -110,7 +110,7 @@ def calibrate(
     picked = _pick(list(workloads))
     # From small to large, so that the large ones have what the small ones leave of the time; the one held out is sure.
     order = [*([picked.held_out] if picked.held_out else []), *sorted(picked.fitted, key=lambda each: each.step_flops)]
-    timed: list[tuple[Workload, Measured]] = []
+    timed: list[tuple[Workload, Measurement]] = []
     for i, workload in enumerate(order):
         left = begun + CALIBRATION_SECONDS - time.perf_counter()
         if left <= 0 and len(timed) > 1:
@@ -148,7 +148,7 @@ def _nearest(workloads: list[Workload], step_flops: float) -> Workload | None:
     return min(workloads, key=lambda each: abs(each.step_flops - step_flops), default=None)
 
 
-def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budget_seconds: float) -> Measured:
+def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budget_seconds: float) -> Measurement:
     device = choose_device(spec.resources.gpu)
     images = open_train_images(spec.data, data_dirs)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)
@@ -170,7 +170,7 @@ def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budge
         images=images, indices=held, mean=own.mean, std=own.std, batch_size=len(held), device=device
     )
     evaluation_seconds = _seconds(lambda: evaluate(training.model, evaluation))
-    return Measured(
+    return Measurement(
         family=workload.configuration.family,
         num_parameters=workload.cost.num_parameters,
         flops=workload.cost.flops,
@@ -186,7 +186,7 @@ def _short_trial(
     spec: SearchSpec, workload: Workload, *, num_images: int, budget_seconds: float
 ) -> tuple[TrialSpec, int]:
     """A trial that is like the workload, but has few validation images, and the number of steps between its reports."""
-    rough = rough_speed(spec.resources.of_trial(), on_gpu=choose_device(spec.resources.gpu).type != "cpu")
+    rough = assumed_speed(spec.resources.of_trial(), on_gpu=choose_device(spec.resources.gpu).type != "cpu")
     image_seconds = 3 * workload.cost.flops * rough.step.overall.slope
     # Where a step would take too long it is timed with fewer images: the lines go over operations.
     affordable = max(_FEWEST_IMAGES, int(budget_seconds / _STEPS_AFFORDED / image_seconds))
@@ -214,7 +214,7 @@ def _seconds(act: Callable[[], object]) -> float:
     return (time.perf_counter() - begun) / 3
 
 
-def _fit(timed: list[tuple[Workload, Measured]]) -> Speed:
+def _fit(timed: list[tuple[Workload, Measurement]]) -> Speed:
     steps: dict[str, list[tuple[float, float]]] = defaultdict(list)
     evaluations: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for _, measured in timed:
@@ -222,17 +222,17 @@ def _fit(timed: list[tuple[Workload, Measured]]) -> Speed:
         evaluations[measured.family].append((measured.flops, measured.evaluation_seconds))
     return Speed(
         start_seconds=min(measured.start_seconds for _, measured in timed),
-        step=Lines.fit(steps),
-        evaluation=Lines.fit(evaluations),
+        step=FamilyLines.fit(steps),
+        evaluation=FamilyLines.fit(evaluations),
     )
 
 
-def _hold(workload: Workload, measured: Measured, speed: Speed) -> HeldOut:
+def _hold(workload: Workload, measured: Measurement, speed: Speed) -> HoldoutResult:
     predicted = speed.trial_seconds(workload)
     share = workload.samples / workload.steps / measured.batch_size
     steps = workload.steps * measured.step_seconds * share
     found = speed.start_seconds + steps + workload.num_evaluated * measured.evaluation_seconds
-    return HeldOut(
+    return HoldoutResult(
         measured=measured,
         predicted_trial_seconds=predicted,
         measured_trial_seconds=found,

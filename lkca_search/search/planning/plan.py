@@ -9,11 +9,17 @@ from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import SHAPING
 from lkca_search.search.planning.calibration import CalibrationRun, calibrate
-from lkca_search.search.planning.packing import Amounts, GpuSharing, check_room, count_slots, demand
+from lkca_search.search.planning.packing import (
+    GpuSharing,
+    Resources,
+    check_capacity,
+    count_concurrent_trials,
+    resource_request,
+)
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
-from lkca_search.search.planning.speed import ROUGH_CORE_FLOPS, ROUGH_GPU_FLOPS, Speed, rough_speed
-from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloads
-from lkca_search.search.studies.space_check import data_problems, design_problems
+from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
+from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory
+from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import ImageShape
@@ -143,7 +149,10 @@ def make_plan(
     """
     spec = space_file.spec
     images = open_train_images(spec.data, data_dirs)
-    problems = [*design_problems(spec, images.shape, len(images.class_names)), *data_problems(spec, images.labels)]
+    problems = [
+        *find_space_problems(spec, images.shape, len(images.class_names)),
+        *find_subset_problems(spec, images.labels),
+    ]
     if problems:
         raise space_file.error(problems)
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
@@ -154,7 +163,7 @@ def make_plan(
     sharing = _share_gpu(spec, sampled, images, node) if spec.resources.gpu == "auto" else None
     held = spec.resources.of_trial(gpu=sharing.share if sharing else None)
     num_slots = _count_slots(spec.resources, held, node)
-    flown, speed = None, rough_speed(held, on_gpu=spec.resources.wants_gpu)
+    flown, speed = None, assumed_speed(held, on_gpu=spec.resources.wants_gpu)
     if pilot:
         workloads = [workload for cell in sampled for workload in cell.all]
         flown, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
@@ -180,7 +189,7 @@ def make_plan(
     )
 
 
-def _share_gpu(spec: SearchSpec, sampled: Sequence[_Sampled], images: Images, node: Amounts) -> GpuSharing:
+def _share_gpu(spec: SearchSpec, sampled: Sequence[_Sampled], images: Images, node: Resources) -> GpuSharing:
     """How many trials share a GPU here, or on the machine that is planned for."""
     given = spec.resources.gpu_memory
     gpu_bytes = gpu_memory_bytes() if given is None else given * 1e9
@@ -192,16 +201,16 @@ def _share_gpu(spec: SearchSpec, sampled: Sequence[_Sampled], images: Images, no
     return GpuSharing(trial_bytes=trial_bytes, gpu_bytes=gpu_bytes, cpu=spec.resources.cpu, nodes=[node])
 
 
-def _count_slots(resources: ResourcesSection, held: TrialResources, node: Amounts) -> int:
+def _count_slots(resources: ResourcesSection, held: TrialResources, node: Resources) -> int:
     """How many trials run at once on one machine; custom resources are taken as given."""
-    asked = demand(resources.model_copy(update={"custom": {}}), held)
-    check_room(asked, [node], hint=_ELSEWHERE)
-    slots = count_slots(asked, [node])
+    asked = resource_request(resources.model_copy(update={"custom": {}}), held)
+    check_capacity(asked, [node], hint=_ELSEWHERE)
+    slots = count_concurrent_trials(asked, [node])
     return slots if resources.max_concurrent is None else min(slots, resources.max_concurrent)
 
 
 def _sample(spec: SearchSpec, images: Images) -> list[_Sampled]:
-    workloads, found = Workloads(spec, images), cells(spec)
+    workloads, found = WorkloadFactory(spec, images), cells(spec)
     num_kinds = len({tuple(level for name, level in cell.levels.items() if name in SHAPING) for cell in found})
     count = max(_DRAWS[0], min(_DRAWS[1], _DRAWS_IN_ALL // num_kinds))
     return [
@@ -261,9 +270,9 @@ def _notes(spec: SearchSpec, pilot: CalibrationRun | None, *, on_gpu: bool) -> l
     ]
     if pilot is None:
         rate = (
-            f"{ROUGH_GPU_FLOPS / 1e12:g} TFLOP/s a GPU"
+            f"{ASSUMED_GPU_FLOPS / 1e12:g} TFLOP/s a GPU"
             if spec.resources.wants_gpu
-            else (f"{ROUGH_CORE_FLOPS / 1e9:g} GFLOP/s a core")
+            else (f"{ASSUMED_CORE_FLOPS / 1e9:g} GFLOP/s a core")
         )
         notes.append(f"seconds: rough, at an assumed {rate}; --pilot measures")
     else:

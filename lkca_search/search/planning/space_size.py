@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from scipy.stats import qmc
 
 from lkca_search.models.difference import SHAPING
-from lkca_search.search.studies.space_check import edge_configurations, spread
+from lkca_search.search.studies.space_check import boundary_configurations, spread
 from lkca_search.spec.cells import Cell
 from lkca_search.spec.configuration import Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, holds
@@ -49,7 +49,7 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     the smallest and the largest subset where the size of a subset is searched.
     """
     groups: dict[tuple[object, ...], list[Configuration]] = {}
-    for configuration in edge_configurations(spec, cell):
+    for configuration in boundary_configurations(spec, cell):
         values = [getattr(configuration, name) for name in SHAPING]
         kind = tuple("number" if _is_number(value) else value for value in values)
         groups.setdefault(kind, []).append(configuration)

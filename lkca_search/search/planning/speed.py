@@ -9,9 +9,9 @@ from scipy.optimize import nnls
 from lkca_search.search.planning.workload import Workload
 from lkca_search.spec.resources import TrialResources
 
-ROUGH_CORE_FLOPS = 80e9
+ASSUMED_CORE_FLOPS = 80e9
 """Operations a second of one core where nothing was measured; a server's with AVX-512 did 70 to 110 GFLOP/s."""
-ROUGH_GPU_FLOPS = 4e12
+ASSUMED_GPU_FLOPS = 4e12
 """Operations a second of one whole GPU where nothing was measured: a guess."""
 _ROUGH_STEP_SECONDS = 0.002
 _ROUGH_START_SECONDS = 0.1
@@ -48,7 +48,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class FamilyLines:
     """A line for each family that has one, and one for all others."""
 
     overall: Line
@@ -74,9 +74,9 @@ class Speed:
 
     start_seconds: float
     """From a trial's assignment to its first step."""
-    step: Lines
+    step: FamilyLines
     """Seconds a step, over its operations."""
-    evaluation: Lines
+    evaluation: FamilyLines
     """Seconds a validation image, over the operations of its forward pass."""
 
     def trial_seconds(self, workload: Workload) -> float:
@@ -86,11 +86,11 @@ class Speed:
         return self.start_seconds + steps + workload.num_evaluated * self.evaluation.at(family, workload.cost.flops)
 
 
-def rough_speed(resources: TrialResources, *, on_gpu: bool) -> Speed:
+def assumed_speed(resources: TrialResources, *, on_gpu: bool) -> Speed:
     """A guess from the resources of a trial, with nothing measured."""
-    rate = resources.gpu * ROUGH_GPU_FLOPS if on_gpu else resources.cpu * ROUGH_CORE_FLOPS
+    rate = resources.gpu * ASSUMED_GPU_FLOPS if on_gpu else resources.cpu * ASSUMED_CORE_FLOPS
     return Speed(
         start_seconds=_ROUGH_START_SECONDS,
-        step=Lines(overall=Line(base=_ROUGH_STEP_SECONDS, slope=1 / rate)),
-        evaluation=Lines(overall=Line(base=0.0, slope=1 / rate)),
+        step=FamilyLines(overall=Line(base=_ROUGH_STEP_SECONDS, slope=1 / rate)),
+        evaluation=FamilyLines(overall=Line(base=0.0, slope=1 / rate)),
     )

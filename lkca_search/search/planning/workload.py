@@ -74,7 +74,7 @@ class Workload:
 
 def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
     """What the largest trial of a search takes of a GPU."""
-    workloads = Workloads(spec, images)
+    workloads = WorkloadFactory(spec, images)
     return max(
         (
             made.gpu_bytes(images)
@@ -85,7 +85,7 @@ def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
     )
 
 
-class Workloads:
+class WorkloadFactory:
     """Makes workloads of a search's configurations; what was counted once is remembered."""
 
     def __init__(self, spec: SearchSpec, images: Images) -> None:

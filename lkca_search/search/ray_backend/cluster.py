@@ -14,7 +14,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lkca_search.errors import SearchError
-from lkca_search.search.planning.packing import Amounts, check_room, count_slots
+from lkca_search.search.planning.packing import Resources, check_capacity, count_concurrent_trials
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 from lkca_search.training.device import gpu_memory_bytes
 
@@ -27,34 +27,34 @@ _ANONYMOUS = "node_"
 """How a type of nodes is called, by an autoscaler that has none and only watches."""
 
 
-def read_nodes() -> list[Amounts]:
+def read_nodes() -> list[Resources]:
     """What each node has that is alive, whatever of it is in use."""
     return [node["Resources"] for node in _alive()]
 
 
-def find_capacity(asked: Amounts, notify: Callable[[str], None]) -> bool:
+def find_capacity(asked: Resources, notify: Callable[[str], None]) -> bool:
     """Return whether an autoscaler starts nodes where trials wait; SearchError where none could ever be placed.
 
     An autoscaler of today's Ray does not say which types of nodes it has. Where no node has room it is shown a trial
     that waits, and must say that it starts a node for it, or be seen to.
     """
     nodes = read_nodes()
-    if count_slots(asked, nodes):
+    if count_concurrent_trials(asked, nodes):
         return _scales()
     groups = _groups_to_come()
     if groups is not None:
-        check_room(asked, [*nodes, *groups], hint=", and the cluster starts none that is larger")
+        check_capacity(asked, [*nodes, *groups], hint=", and the cluster starts none that is larger")
         return True
     if _has_verdicts() or _scales():
         notify("no node has room for a trial: asking the cluster's autoscaler for one")
         if _starts_a_node_for(asked):
             return True
-        check_room(asked, read_nodes(), hint=", and the cluster's autoscaler starts none that is larger")
-    check_room(asked, read_nodes())
+        check_capacity(asked, read_nodes(), hint=", and the cluster's autoscaler starts none that is larger")
+    check_capacity(asked, read_nodes())
     return False
 
 
-def ask_gpu_bytes(asked: Amounts) -> int:
+def ask_gpu_bytes(asked: Resources) -> int:
     """Return the memory of the smallest GPU among the nodes that trials could be placed on; SearchError if none says.
 
     `asked` is what a trial asks at the smallest share of a GPU.
@@ -69,7 +69,7 @@ def ask_gpu_bytes(asked: Amounts) -> int:
         )
         .remote()
         for node, has in nodes.items()
-        if count_slots(asked, [has])
+        if count_concurrent_trials(asked, [has])
     ]
     needs = "gpu: auto needs to know the memory of a GPU; give it as resources.gpu_memory, in GB:"
     if not asking:
@@ -87,7 +87,7 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _groups_to_come() -> list[Amounts] | None:
+def _groups_to_come() -> list[Resources] | None:
     """The types of nodes that may be started, where the platform tells Ray: Ray's own autoscalers do not."""
     config = state.get_cluster_config()
     if config is None:
@@ -104,13 +104,13 @@ def _scales() -> bool:
     return bool(_groups_to_come()) or any(name and not name.startswith(_ANONYMOUS) for name in types)
 
 
-def _starts_a_node_for(asked: Amounts) -> bool:
+def _starts_a_node_for(asked: Resources) -> bool:
     """Let a placement group wait, as a trial would, and see what the autoscaler makes of it."""
     waiting = placement_group([dict(asked)])
     deadline = time.monotonic() + _VERDICT_SECONDS
     try:
         while time.monotonic() < deadline:
-            if count_slots(asked, read_nodes()):
+            if count_concurrent_trials(asked, read_nodes()):
                 return True
             verdict = _verdict(asked) if _has_verdicts() else _is_starting(asked) or None
             if verdict is not None:
@@ -121,7 +121,7 @@ def _starts_a_node_for(asked: Amounts) -> bool:
         remove_placement_group(waiting)
 
 
-def _verdict(asked: Amounts) -> bool | None:
+def _verdict(asked: Resources) -> bool | None:
     """What Ray's second autoscaler says of such a trial that waits; None as long as it has not seen one."""
     status = _status()
     bundles = [
@@ -138,11 +138,11 @@ def _verdict(asked: Amounts) -> bool | None:
     return True if is_current and starts else None
 
 
-def _are_alike(bundle: Amounts, asked: Amounts) -> bool:
+def _are_alike(bundle: Resources, asked: Resources) -> bool:
     return bundle.keys() == asked.keys() and all(abs(bundle[name] - asked[name]) < SMALLEST_AMOUNT for name in asked)
 
 
-def _is_starting(asked: Amounts) -> bool:
+def _is_starting(asked: Resources) -> bool:
     """Whether Ray's first autoscaler starts nodes that together have what such a trial asks for."""
     pending = _report().get("pending_resources", {})
     return all(pending.get(name, 0) >= amount for name, amount in asked.items())

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from lkca_search.search.driver.messages import Message
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
-from lkca_search.search.planning.packing import GpuSharing, demand, show_sharing
+from lkca_search.search.planning.packing import GpuSharing, describe_sharing, resource_request
 from lkca_search.search.ray_backend.capacity import Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.failures import is_gpu_out_of_memory
@@ -38,14 +38,14 @@ class Placement:
     @property
     def asked(self) -> dict[str, float]:
         """What it asks of a node."""
-        return demand(self._resources, self.held)
+        return resource_request(self._resources, self.held)
 
     @property
     def trials_per_gpu(self) -> int | None:
         """How many share a GPU, where that is decided here."""
         return self._sharing.trials_per_gpu if self._sharing else None
 
-    def count_slots(self) -> int:
+    def count_concurrent_trials(self) -> int:
         """Return how many trials may be in flight, those that run included."""
         return self._room.count(self.asked)
 
@@ -58,7 +58,7 @@ class Placement:
             return False
         shares_less = self._sharing.shrink(trials_per_gpu)
         if shares_less:
-            now = show_sharing(self._sharing.trials_per_gpu)
+            now = describe_sharing(self._sharing.trials_per_gpu)
             self._notify(f"{trial_id} ran out of GPU memory, {trials_per_gpu} to a GPU: from now on {now}")
         return shares_less
 
@@ -90,7 +90,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._stop_controller.check()
-        if self._queue.may_assign and len(self._ids) >= self._placement.count_slots():
+        if self._queue.may_assign and len(self._ids) >= self._placement.count_concurrent_trials():
             return None
         self._queue.held = self._placement.held
         assignment = self._queue.assign()

@@ -13,7 +13,7 @@ from ray.tune.stopper import Stopper
 from lkca_search.paths import AnyPath, RemotePath, remove_tree
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController, restored_signals
-from lkca_search.search.planning.packing import GpuSharing, demand
+from lkca_search.search.planning.packing import GpuSharing, resource_request
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.ray_backend.capacity import Capacity
 from lkca_search.search.ray_backend.cluster import ask_gpu_bytes, find_capacity, read_nodes
@@ -66,7 +66,7 @@ def run_trials(
 
 def _find_placement(queue: TrialQueue, data_dirs: DataDirs, *, notify: Callable[[str], None]) -> Placement:
     resources = queue.spec.resources
-    scales = find_capacity(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), notify)
+    scales = find_capacity(resource_request(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), notify)
     sharing = None
     if resources.gpu == "auto":
         sharing = GpuSharing(
@@ -84,7 +84,7 @@ def _gpu_bytes(queue: TrialQueue) -> float:
     resources = queue.spec.resources
     if resources.gpu_memory is not None:
         return resources.gpu_memory * 1e9
-    return ask_gpu_bytes(demand(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
+    return ask_gpu_bytes(resource_request(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
 
 
 def _make_tuner(

@@ -11,7 +11,7 @@ from lkca_search.models.family import without_common
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.models.registry import resolve
 from lkca_search.search.studies.sampler_check import find_sampler_problems
-from lkca_search.search.studies.study import suggestion_problems
+from lkca_search.search.studies.study import find_suggestion_problems
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
 from lkca_search.spec.domains import Domain
@@ -25,18 +25,18 @@ _COMPARED = 4
 """Combinations at which two cells are compared."""
 
 
-def design_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
+def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Every rule that the sampler, the pruner or a configuration breaks on images of this shape, each once.
 
     Parameters are tried at their edges (all values of a choice or a short range), in every combination of those that
     shape the model or decide where another exists, up to 20,000 a cell, or 64 spread over them where widths are to be
     found for `match_parameters`. Where no rule is broken, two cells that give the same model break one.
     """
-    yield from list(find_sampler_problems(spec)) or suggestion_problems(spec)
+    yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
     for cell in cells(spec):
-        for configuration in map(without_common, edge_configurations(spec, cell)):
+        for configuration in map(without_common, boundary_configurations(spec, cell)):
             if configuration in checked:
                 continue
             checked.add(configuration)
@@ -53,7 +53,7 @@ def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Itera
     seen: set[str] = set()
     earlier: dict[tuple[tuple[str, Scalar], ...], list[tuple[Cell, list[Configuration]]]] = {}
     for cell in cells(spec):
-        configurations = list(edge_configurations(spec, cell))
+        configurations = list(boundary_configurations(spec, cell))
         alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in SHAPING), [])
         for other, others in alike:
             pairs = list(zip(spread(configurations, _COMPARED), spread(others, _COMPARED), strict=False))
@@ -79,7 +79,7 @@ def _differences(one: Configuration, other: Configuration) -> str:
     return " and ".join(",".join(f"{name}={value}" for name, value in side if value is not None) for side in sides)
 
 
-def edge_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
+def boundary_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """The configurations at which a cell is tried."""
     combinations = list(islice(_edge_combinations(spec, cell), _MOST_COMBINATIONS))
     matched = "match_parameters" in cell.levels or "match_parameters" in spec.parameters
@@ -111,7 +111,7 @@ def _written_location(spec: SearchSpec, location: tuple[str | int, ...]) -> tupl
     return (section,)
 
 
-def data_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]:
+def find_subset_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]:
     """Every size of a subset, as a level or at a parameter's edge, that cannot be drawn from these labels."""
     found = cells(spec)
     for name in ("data_fraction", "images_per_class"):

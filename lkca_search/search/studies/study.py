@@ -155,7 +155,7 @@ class Study:
                 self._study.set_user_attr(name, value)
 
 
-def suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
+def find_suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
     """Why a sampler that can be made cannot suggest: other people's refuse some domains when they first see them."""
     try:
         Study(open_memory_storage(), spec, cells(spec)[0]).ask()

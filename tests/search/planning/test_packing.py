@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from lkca_search.errors import SearchError
 from lkca_search.search.planning.packing import (
-    MOST_A_GPU,
-    Amounts,
+    MAX_TRIALS_PER_GPU,
     GpuSharing,
-    check_room,
-    count_slots,
-    demand,
-    share_of,
+    Resources,
+    check_capacity,
+    count_concurrent_trials,
+    gpu_share,
+    resource_request,
 )
 from lkca_search.search.ray_backend.capacity import LOOK_SECONDS, SAY_SECONDS, Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
@@ -55,9 +55,9 @@ def test_resources_that_no_trial_can_have_are_refused(asked: dict[str, Any], rul
 
 def test_a_trial_asks_for_what_it_holds_and_for_custom_resources() -> None:
     section = ResourcesSection(cpu=2, gpu=0.25, custom={"a100": 0.25, "accelerator_type:A100": 0.001})
-    asked = demand(section, section.of_trial())
+    asked = resource_request(section, section.of_trial())
     assert asked == {"CPU": 2.0, "GPU": 0.25, "a100": 0.25, "accelerator_type:A100": 0.001}
-    assert demand(ResourcesSection(), TrialResources()) == {"CPU": 1.0}
+    assert resource_request(ResourcesSection(), TrialResources()) == {"CPU": 1.0}
 
 
 def test_a_share_that_was_left_open_is_the_one_decided_and_a_fixed_one_stays() -> None:
@@ -92,26 +92,28 @@ def test_a_share_that_was_left_open_is_the_one_decided_and_a_fixed_one_stays() -
         (node(1), [node(0.5), node(2.5)], 2),
     ],
 )
-def test_a_trial_fits_whole_on_one_node_and_on_one_gpu(asked: Amounts, nodes: Sequence[Amounts], slots: int) -> None:
-    assert count_slots(asked, nodes) == slots
+def test_a_trial_fits_whole_on_one_node_and_on_one_gpu(
+    asked: Resources, nodes: Sequence[Resources], slots: int
+) -> None:
+    assert count_concurrent_trials(asked, nodes) == slots
 
 
 @given(st.integers(1, 64), st.floats(1e-4, 1), st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=4))
 def test_no_node_is_given_more_than_it_has(cpu: int, gpu: float, has: list[tuple[int, int]]) -> None:
     for cores, gpus in has:
-        slots = count_slots(node(cpu, gpu), [node(cores, gpus)])
+        slots = count_concurrent_trials(node(cpu, gpu), [node(cores, gpus)])
         assert slots * cpu <= cores
         a_gpu = -(-slots // gpus) if gpus else 0
         assert a_gpu * round(gpu * 10_000) <= 10_000
-    assert count_slots(node(cpu, gpu), [node(*one) for one in has]) == sum(
-        count_slots(node(cpu, gpu), [node(*one)]) for one in has
+    assert count_concurrent_trials(node(cpu, gpu), [node(*one) for one in has]) == sum(
+        count_concurrent_trials(node(cpu, gpu), [node(*one)]) for one in has
     )
 
 
 @given(st.integers(1, 100))
 def test_so_many_shares_fit_on_a_gpu_as_it_was_divided_into(trials: int) -> None:
-    assert count_slots({"GPU": share_of(trials)}, [{"GPU": 1.0}]) >= trials
-    assert round(share_of(trials) * 10_000) * trials <= 10_000
+    assert count_concurrent_trials({"GPU": gpu_share(trials)}, [{"GPU": 1.0}]) >= trials
+    assert round(gpu_share(trials) * 10_000) * trials <= 10_000
 
 
 @pytest.mark.parametrize(
@@ -127,11 +129,11 @@ def test_so_many_shares_fit_on_a_gpu_as_it_was_divided_into(trials: int) -> None
     ],
 )
 def test_what_fits_nowhere_is_refused_with_what_is_asked_and_what_the_largest_nodes_have(
-    nodes: Sequence[Amounts], has: str
+    nodes: Sequence[Resources], has: str
 ) -> None:
     asks = r"no trial can be placed: each asks for {cpu: 1, gpu: 0.5, a100: 0.5} of one node, and "
     with pytest.raises(SearchError, match=asks + has):
-        check_room(node(1, 0.5, a100=0.5), nodes)
+        check_capacity(node(1, 0.5, a100=0.5), nodes)
 
 
 # Room as nodes come and go
@@ -140,7 +142,7 @@ def test_what_fits_nowhere_is_refused_with_what_is_asked_and_what_the_largest_no
 class Cluster:
     """Nodes that come and go, on a clock that is set by hand."""
 
-    def __init__(self, nodes: list[Amounts], *, max_concurrent: int | None = None, scales: bool = False) -> None:
+    def __init__(self, nodes: list[Resources], *, max_concurrent: int | None = None, scales: bool = False) -> None:
         self.now = 0.0
         self.nodes = nodes
         self.said: list[str] = []
@@ -204,7 +206,7 @@ def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_a
 @pytest.mark.parametrize(
     ("trial_gb", "gpu_gb", "cpu", "nodes", "trials"),
     [
-        (2.0, 24, 1, [node(32, 1)], MOST_A_GPU),
+        (2.0, 24, 1, [node(32, 1)], MAX_TRIALS_PER_GPU),
         (3.0, 24, 1, [node(32, 1)], 7),
         (5.0, 24, 1, [node(32, 1)], 4),
         (12.0, 24, 1, [node(32, 1)], 1),  # 90% of 24 is too little for two
@@ -216,11 +218,11 @@ def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_a
     ],
 )
 def test_as_many_share_a_gpu_as_its_memory_and_the_cores_have_room_for(
-    trial_gb: float, gpu_gb: float, cpu: int, nodes: Sequence[Amounts], trials: int
+    trial_gb: float, gpu_gb: float, cpu: int, nodes: Sequence[Resources], trials: int
 ) -> None:
     sharing = GpuSharing(trial_bytes=int(trial_gb * GB), gpu_bytes=gpu_gb * GB, cpu=cpu, nodes=nodes)
     assert sharing.trials_per_gpu == trials
-    assert count_slots({"GPU": sharing.share}, [{"GPU": 1.0}]) == trials
+    assert count_concurrent_trials({"GPU": sharing.share}, [{"GPU": 1.0}]) == trials
 
 
 def test_what_was_decided_is_said_with_the_reason() -> None:

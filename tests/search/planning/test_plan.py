@@ -14,8 +14,8 @@ from lkca_search.records.trial import TrialSpec
 from lkca_search.search.planning.calibration import calibrate
 from lkca_search.search.planning.plan import Plan, make_plan
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
-from lkca_search.search.planning.speed import Line, Lines, Speed, rough_speed
-from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloads, largest_gpu_bytes
+from lkca_search.search.planning.speed import FamilyLines, Line, Speed, assumed_speed
+from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory, largest_gpu_bytes
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration
@@ -101,7 +101,7 @@ def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, data_
 def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, data_dirs: DataDirs, images: Images) -> None:
     spec = read().spec
     planned = {cell.cell: cell for cell in plan_of(read(), data_dirs).cells}
-    workloads = Workloads(spec, images)
+    workloads = WorkloadFactory(spec, images)
     for cell in cells(spec):
         for configuration in sampled_configurations(spec, cell, 2):
             workload = workloads.make(configuration)
@@ -125,7 +125,7 @@ def test_images_seen_are_those_of_the_loop_for_every_unit_of_length(
 ) -> None:
     spec = read(f"training={{{length}, batch_size: 100}}", "parameters.depth={int: [1, 3]}").spec
     configuration = sampled_configurations(spec, cells(spec)[0], 1)[0]
-    workload = Workloads(spec, images).make(configuration)
+    workload = WorkloadFactory(spec, images).make(configuration)
     _, training = open_training(trial(spec, configuration), data_dirs, device=choose_device(0))
     *_, last = training.results()
     assert (workload.steps, workload.samples) == (last.step, last.samples)
@@ -241,7 +241,7 @@ def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
 
 
 def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() -> None:
-    lines = Lines.fit({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
+    lines = FamilyLines.fit({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
     assert lines.at("lkca", 30) == pytest.approx(7.0)
     assert lines.at("vit", 20) == pytest.approx(50.0)
     assert lines.at("resnet", 20) == lines.overall.at(20)
@@ -249,15 +249,15 @@ def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() ->
 
 def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any, images: Images) -> None:
     spec = read().spec
-    workload = Workloads(spec, images).make(extreme_configurations(spec, cells(spec)[0])[0])
+    workload = WorkloadFactory(spec, images).make(extreme_configurations(spec, cells(spec)[0])[0])
     speed = Speed(
         start_seconds=1.0,
-        step=Lines(overall=Line(base=2.0, slope=0.0)),
-        evaluation=Lines(overall=Line(base=0.5, slope=0.0)),
+        step=FamilyLines(overall=Line(base=2.0, slope=0.0)),
+        evaluation=FamilyLines(overall=Line(base=0.5, slope=0.0)),
     )
     num_evaluated = workload.num_reports * workload.num_validation_images
     assert speed.trial_seconds(workload) == 1.0 + 2.0 * workload.steps + 0.5 * num_evaluated
-    cores = [rough_speed(TrialResources(cpu=cpu), on_gpu=False).trial_seconds(workload) for cpu in (1, 4)]
+    cores = [assumed_speed(TrialResources(cpu=cpu), on_gpu=False).trial_seconds(workload) for cpu in (1, 4)]
     assert cores[0] > cores[1]
 
 
@@ -268,10 +268,12 @@ def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
     diverging = "parameters.learning_rate={value: 1.0e+30}"
     spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
     workloads = [
-        Workloads(spec, images).make(each) for cell in cells(spec) for each in extreme_configurations(spec, cell)
+        WorkloadFactory(spec, images).make(each) for cell in cells(spec) for each in extreme_configurations(spec, cell)
     ]
     workloads += [
-        Workloads(spec, images).make(each) for cell in cells(spec) for each in sampled_configurations(spec, cell, 6)
+        WorkloadFactory(spec, images).make(each)
+        for cell in cells(spec)
+        for each in sampled_configurations(spec, cell, 6)
     ]
     told: list[tuple[int, int]] = []
     pilot, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: told.append((done, of)))
@@ -339,7 +341,7 @@ def test_a_range_of_floats_has_no_end_of_configurations_where_it_exists() -> Non
 
 def test_the_corners_hold_the_smallest_and_the_largest_model(read: Any, images: Images) -> None:
     spec = read("parameters.depth={int: [1, 3]}", "parameters.width={choice: [48, 16, 32]}").spec
-    workloads = Workloads(spec, images)
+    workloads = WorkloadFactory(spec, images)
     for cell in cells(spec)[::2]:
         found = [workloads.make(each) for each in extreme_configurations(spec, cell)]
         kernels = (3, 5, 7) if cell.levels["family"] == "lkca" else (None,)

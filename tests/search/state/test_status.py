@@ -8,7 +8,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.search.state.lease import hold_lease
-from lkca_search.search.state.status import CellStatus, StatusReader, SearchStatus, search_status
+from lkca_search.search.state.status import CellStatus, SearchStatus, StatusReader, search_status
 from tests.support.records import CELL, make_record, make_search
 
 CELLS = [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
