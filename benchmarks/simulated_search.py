@@ -25,7 +25,7 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.search.simulation.simulator import simulate
 from lkca_search.search.simulation.toy_training import ToyTraining
-from lkca_search.search.studies.study import open_memory_storage
+from lkca_search.search.studies.study import open_in_memory_storage
 from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, *, trials_per_cell: int) -> list[float]:
             ImageShape(32, 32, 3),
             10,
             Tracker(),
-            storage=open_memory_storage(),
+            storage=open_in_memory_storage(),
         )
         simulate(ledger, timed, num_slots=options.slots)
         times.append(time.perf_counter())

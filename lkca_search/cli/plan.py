@@ -28,10 +28,11 @@ def plan(
             min=0, help="Number of GPUs to plan for. Default: 1 if trials use a GPU and this machine has one, else 0."
         ),
     ] = None,
-    pilot: Annotated[
+    calibrate: Annotated[
         bool,
         typer.Option(
-            "--pilot", help="Time a few configurations on this machine (about a minute). Default: estimate from FLOPs."
+            "--calibrate",
+            help="Time a few configurations on this machine (about a minute). Default: estimate from FLOPs.",
         ),
     ] = False,
     max_hours: Annotated[
@@ -52,7 +53,7 @@ def plan(
         data_dirs,
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        pilot=pilot,
+        calibrate_speed=calibrate,
         on_measured=_ignore_timing if json else _print_timing,
     )
     echo_json(made) if json else _show(made)
@@ -96,8 +97,8 @@ def _show(made: "Plan") -> None:
         ("time", f"{_duration(made.hours * 3600)} ({made.basis}), {slots}"),
     ]
     echo_rows(("total", ""), rows)
-    if made.pilot is not None:
-        _show_pilot(made.pilot)
+    if made.calibration is not None:
+        _show_calibration(made.calibration)
     typer.echo()
     for note in made.notes:
         typer.echo(note)
@@ -118,15 +119,15 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
     )
 
 
-def _show_pilot(pilot: "CalibrationRun") -> None:
-    typer.echo(f"\ntimed on {pilot.device} in {pilot.seconds:.0f} s")
+def _show_calibration(calibration: "CalibrationRun") -> None:
+    typer.echo(f"\ntimed on {calibration.device} in {calibration.seconds:.0f} s")
     header = ("family", "parameters", "FLOPs", "batch", "steps", "ms per step", "ms per evaluated image", "")
-    rows = [_timing_row(measured, "fitted") for measured in pilot.fitted]
-    if pilot.held_out is not None:
-        rows.append(_timing_row(pilot.held_out.measured, "held out"))
+    rows = [_timing_row(measured, "fitted") for measured in calibration.fitted]
+    if calibration.held_out is not None:
+        rows.append(_timing_row(calibration.held_out.measured, "held out"))
     echo_rows(header, rows)
-    if pilot.held_out is not None:
-        typer.echo(_prediction_error(pilot.held_out))
+    if calibration.held_out is not None:
+        typer.echo(_prediction_error(calibration.held_out))
 
 
 def _timing_row(measured: "Measurement", role: str) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     assert rows["family=vit"].split()[1:7] == ["1,151", "6", "of", "8", "!", "6"]
     assert "! family=vit has 6 configurations for 8 trials: a configuration is trained only once" in out
     assert rows["trials"].split() == ["trials", "14"]
-    assert "(rough), 4 trials at a time on 4 cores and 0 GPUs" in rows["time"]
-    assert "rough, at an assumed" in out
+    assert "(assumed), 4 trials at a time on 4 cores and 0 GPUs" in rows["time"]
+    assert "estimated from FLOPs at an assumed" in out
     assert "440 MB for a worker with torch, 16 bytes a parameter" in out
     assert_nothing_was_started()
 
@@ -50,7 +50,7 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
 def test_json_output_is_the_plan(command: Command) -> None:
     found = parsed(command("plan", "space.yaml", "search.trials_per_cell=5", "--num-cpus", "3", "--json"))
     plan = Plan.model_validate_json(json.dumps(found))
-    assert (plan.num_trials, plan.num_cpus, plan.num_slots, plan.basis) == (10, 3, 3, "rough")
+    assert (plan.num_trials, plan.num_cpus, plan.num_slots, plan.basis) == (10, 3, 3, "assumed")
     assert [cell.num_configurations for cell in plan.cells] == [12, 6]
 
 
@@ -72,21 +72,23 @@ def test_a_plan_longer_than_max_hours_ends_with_code_1(command: Command) -> None
     assert code == 1
     assert "family=vit" in out
     assert "too long: " in err
-    assert "(rough) exceeds --max-hours 0.0001" in err
+    assert "(assumed) exceeds --max-hours 0.0001" in err
 
 
-def test_a_pilot_measures_and_predicts_what_it_did_not_fit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_calibration_measures_and_predicts_what_it_did_not_fit(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.3)
-    code, out, err = command("plan", "space.yaml", "--pilot", "--num-cpus", "1")
+    code, out, err = command("plan", "space.yaml", "--calibrate", "--num-cpus", "1")
     assert code == 0
     assert "timed 7 of 7 configurations" in err
-    assert "(pilot), 1 trial at a time" in out
+    assert "(calibrated), 1 trial at a time" in out
     roles = [line.rstrip().rpartition("  ")[2] for line in out.splitlines()]
     assert (roles.count("fitted"), roles.count("held out")) == (6, 1)
     assert "held-out configuration, seconds per trial: predicted" in out
     assert_nothing_was_started()
-    found = parsed(command("plan", "space.yaml", "--pilot", "--num-cpus", "1", "--json"))
-    held_out = found["pilot"]["held_out"]
+    found = parsed(command("plan", "space.yaml", "--calibrate", "--num-cpus", "1", "--json"))
+    held_out = found["calibration"]["held_out"]
     measured, predicted = held_out["measured_trial_seconds"], held_out["predicted_trial_seconds"]
     assert min(measured, predicted) > 0
     assert held_out["error"] == pytest.approx(predicted / measured - 1)

@@ -11,7 +11,7 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.simulation.simulator import simulate
 from lkca_search.search.simulation.toy_training import ToyTraining
 from lkca_search.search.state.resume import commit_space_file
-from lkca_search.search.studies.study import open_memory_storage
+from lkca_search.search.studies.study import open_in_memory_storage
 from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.space_file import read_space_file
 from lkca_search.tracking.tracker import Tracker
@@ -40,7 +40,7 @@ def make_finished(name: str, *overrides: str, num_slots: int = 1) -> SearchFolde
     space.write_text(SPACE)
     space_file = read_space_file(space, overrides)
     commit_space_file(folder, space_file)
-    storage = open_memory_storage()
+    storage = open_in_memory_storage()
     ledger = Ledger(folder, space_file.spec, ImageShape(8, 8, 1), 10, Tracker(), storage=storage)
     simulate(ledger, ToyTraining(), num_slots=num_slots)
     return folder

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lkca_search.cli.app import main
 from lkca_search.errors import Problem, SpaceFileError, UserError
-from lkca_search.search.studies.study import Study, open_memory_storage
+from lkca_search.search.studies.study import Study, open_in_memory_storage
 from lkca_search.spec.cells import cells
 from lkca_search.spec.components import ComponentConfig
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration, Scalar
@@ -646,7 +646,7 @@ def test_what_is_sampled_lies_in_its_domain_and_exists_where_its_condition_holds
     spec = spec.model_copy(
         update={"search": spec.search.model_copy(update={"sampler": ComponentConfig(name="random")})}
     )
-    storage = open_memory_storage()
+    storage = open_in_memory_storage()
     for cell in cells(spec)[:2]:
         _, chosen = Study(storage, spec, cell).ask()
         assert chosen.keys() <= {*cell.levels, *spec.parameters}

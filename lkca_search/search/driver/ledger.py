@@ -19,7 +19,7 @@ from lkca_search.search.driver.messages import Assignment
 from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.manifests import Manifest, split_seed
-from lkca_search.search.studies.study import Storage, Study, Suggestion, open_storage
+from lkca_search.search.studies.study import Params, Storage, Study, open_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
@@ -56,7 +56,7 @@ class Ledger(TrialQueue):
         storage = storage or open_storage(find_database(folder))
         self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
         self._budget = Budget(folder, spec)
-        self._first_of: dict[str, dict[Suggestion, int]] = {cell: {} for cell in self._studies}
+        self._first_of: dict[str, dict[Params, int]] = {cell: {} for cell in self._studies}
         self._recover()
 
     @property
@@ -98,9 +98,9 @@ class Ledger(TrialQueue):
     def _repeats(self, cell: str, number: int) -> bool:
         """Whether a trial has the suggestion of an earlier one of its cell; it is then ended, and never trained."""
         study = self._studies[cell]
-        first = self._first_of[cell].setdefault(study.suggestion(number), number)
+        first = self._first_of[cell].setdefault(study.params(number), number)
         if first != number:
-            study.repeat(number, of=first)
+            study.tell_duplicate(number, of=first)
         return first != number
 
     def _prunes(self, live: RunningTrial) -> bool:
@@ -120,7 +120,9 @@ class Ledger(TrialQueue):
         """Tell what was recorded but not told, end repeats that were cut off, and line up what was running."""
         records = self.folder.records()
         for cell, study in self._studies.items():
-            trials = [trial for trial in study.trials() if not (study.is_repeat(trial) and trial.state.is_finished())]
+            trials = [
+                trial for trial in study.trials() if not (study.is_duplicate(trial) and trial.state.is_finished())
+            ]
             finished = [trial for trial in trials if trial.state.is_finished()]
             for frozen in sorted(finished, key=lambda trial: trial.datetime_complete or datetime.max):
                 state = State[frozen.state.name]
@@ -130,7 +132,7 @@ class Ledger(TrialQueue):
                 number = frozen.number
                 path = records.get(f"{cell}/{number}")
                 if frozen.state.is_finished() or path is not None:
-                    self._first_of[cell].setdefault(study.suggestion(number), number)
+                    self._first_of[cell].setdefault(study.params(number), number)
                 if not frozen.state.is_finished() and path is not None:
                     self._commit(Record.model_validate_json(path.read_bytes()))
                 elif not frozen.state.is_finished():

@@ -1,4 +1,4 @@
-"""The pilot: a few steps of a few configurations, timed with the loop that trains them, and what follows for all."""
+"""The calibration: a few steps of a few configurations, timed with the loop that trains them, and what follows for all."""
 
 import time
 from collections import defaultdict
@@ -22,7 +22,7 @@ from lkca_search.training.evaluation import evaluate
 from lkca_search.training.images import DataDirs, open_train_images
 
 CALIBRATION_SECONDS = 60.0
-"""What a pilot takes at most, about: no step is cut short."""
+"""What a calibration takes at most, about: no step is cut short."""
 _MOST_FITTED = 8
 """Configurations that lines are fitted through."""
 _MEASURED_SECONDS = 1.5
@@ -85,7 +85,7 @@ class CalibrationRun(FrozenModel):
     held_out: HoldoutResult | None
     """One more, to hold against the lines; None where there is only one configuration."""
     seconds: float
-    """How long the pilot took."""
+    """How long the calibration took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +120,13 @@ def calibrate(
     fitted = timed[1:] if picked.held_out else timed
     speed = _fit(fitted)
     held_out = _hold(*timed[0], speed) if picked.held_out else None
-    pilot = CalibrationRun(
+    calibration = CalibrationRun(
         device=choose_device(spec.resources.gpu).type,
         fitted=tuple(measured for _, measured in fitted),
         held_out=held_out,
         seconds=time.perf_counter() - begun,
     )
-    return pilot, speed
+    return calibration, speed
 
 
 def _pick(workloads: list[Workload]) -> _Picked:
@@ -200,7 +200,7 @@ def _short_trial(
         training=TrainingSection(steps=interval * _MOST_INTERVALS, batch_size=batch_size, reports=_MOST_INTERVALS),
         resources=spec.resources.of_trial(),
         configuration=workload.configuration.model_copy(update={"learning_rate": _LEARNING_RATE}),
-        seed=derive_seed(spec.search.seed, "pilot"),
+        seed=derive_seed(spec.search.seed, "calibration"),
         split_seed=split_seed(spec),
     )
     return trial, interval

@@ -103,7 +103,7 @@ class GpuSharing:
         """The share of a GPU of trials that start from now on."""
         return gpu_share(self.trials_per_gpu)
 
-    def shrink(self, trials_per_gpu: int) -> bool:
+    def reduce_sharing(self, trials_per_gpu: int) -> bool:
         """A trial that shared its GPU among so many had too little memory: one fewer from now on.
 
         Return whether there can be fewer; several trials that failed at the same share count once.

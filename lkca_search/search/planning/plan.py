@@ -108,9 +108,9 @@ class Plan(FrozenModel):
     """GPUs that were reckoned with."""
     num_slots: int
     """Trials that run at once on these."""
-    basis: Literal["rough", "pilot"]
+    basis: Literal["assumed", "calibrated"]
     """Where seconds come from: a guess, or steps that were timed."""
-    pilot: CalibrationRun | None
+    calibration: CalibrationRun | None
     """What was timed."""
     hours: float
     """Seconds of all trials and replicates by slots, and no less than the longest trial."""
@@ -139,10 +139,10 @@ def make_plan(
     *,
     num_cpus: int | None = None,
     num_gpus: int | None = None,
-    pilot: bool = False,
+    calibrate_speed: bool = False,
     on_measured: Callable[[int, int], None] = lambda done, of: None,
 ) -> Plan:
-    """Work out what a search would run; with `pilot`, time some of its configurations for a minute.
+    """Work out what a search would run; with `calibrate_speed`, time some of its configurations for a minute.
 
     Cores and GPUs are by default those of this machine. Raises, as `run` does, SpaceFileError for a configuration that
     cannot be trained, DataError for data that cannot be had, and SearchError where no trial could be placed.
@@ -163,10 +163,10 @@ def make_plan(
     sharing = _share_gpu(spec, sampled, images, node) if spec.resources.gpu == "auto" else None
     held = spec.resources.of_trial(gpu=sharing.share if sharing else None)
     num_slots = _count_slots(spec.resources, held, node)
-    flown, speed = None, assumed_speed(held, on_gpu=spec.resources.wants_gpu)
-    if pilot:
+    run, speed = None, assumed_speed(held, on_gpu=spec.resources.wants_gpu)
+    if calibrate_speed:
         workloads = [workload for cell in sampled for workload in cell.all]
-        flown, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
+        run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
     seconds = sum(cell.seconds for cell in planned)
     return Plan(
@@ -182,10 +182,10 @@ def make_plan(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         num_slots=num_slots,
-        basis="pilot" if pilot else "rough",
-        pilot=flown,
+        basis="calibrated" if calibrate_speed else "assumed",
+        calibration=run,
         hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
-        notes=(*([sharing.reason] if sharing else []), *_notes(spec, flown, on_gpu=on_gpu)),
+        notes=(*([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
 
 
@@ -261,24 +261,24 @@ def _disk_use(images: Images, sampled: Sequence[_Sampled], planned: Sequence[Pla
     )
 
 
-def _notes(spec: SearchSpec, pilot: CalibrationRun | None, *, on_gpu: bool) -> list[str]:
+def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:
     notes = [
         f"memory of a trial: {WORKER_BYTES // 10**6} MB for a worker with torch, 16 bytes a parameter (weight, "
         "gradient, AdamW's two moments), and the activations of a step",
         "FLOPs: three forward passes a training image, one a validation image",
         "totals: means over configurations spread evenly over each cell's domains, times its trials",
     ]
-    if pilot is None:
+    if calibration is None:
         rate = (
             f"{ASSUMED_GPU_FLOPS / 1e12:g} TFLOP/s a GPU"
             if spec.resources.wants_gpu
             else (f"{ASSUMED_CORE_FLOPS / 1e9:g} GFLOP/s a core")
         )
-        notes.append(f"seconds: rough, at an assumed {rate}; --pilot measures")
+        notes.append(f"seconds: estimated from FLOPs at an assumed {rate}; --calibrate measures them")
     else:
         notes.append("seconds: as timed on this machine, one trial at a time; trials beside each other may be slower")
         if spec.resources.wants_gpu and not on_gpu:
-            notes.append("the pilot ran on the CPU, since there is no GPU here: the hours are not those of a GPU")
+            notes.append("the calibration ran on the CPU, since there is no GPU here: the hours are not those of a GPU")
     if spec.confirm is not None:
         notes.append("replicates that confirm: reckoned as trials of mean size; their tests are not counted")
     if spec.resources.custom:

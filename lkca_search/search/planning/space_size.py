@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from scipy.stats import qmc
 
 from lkca_search.models.difference import SHAPING
-from lkca_search.search.studies.space_check import boundary_configurations, spread
+from lkca_search.search.studies.space_check import boundary_configurations, evenly_spaced
 from lkca_search.spec.cells import Cell
 from lkca_search.spec.configuration import Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, holds
@@ -54,7 +54,7 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
         kind = tuple("number" if _is_number(value) else value for value in values)
         groups.setdefault(kind, []).append(configuration)
     found = [corner for group in groups.values() for corner in _outermost(group)]
-    return [sized for corner in spread(found, _MOST_CORNERS) for sized in _with_sizes(spec, corner)]
+    return [sized for corner in evenly_spaced(found, _MOST_CORNERS) for sized in _with_sizes(spec, corner)]
 
 
 def _with_sizes(spec: SearchSpec, corner: Configuration) -> list[Configuration]:

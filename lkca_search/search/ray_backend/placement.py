@@ -56,7 +56,7 @@ class Placement:
         """
         if self._sharing is None or trials_per_gpu is None or not is_gpu_out_of_memory(cause):
             return False
-        shares_less = self._sharing.shrink(trials_per_gpu)
+        shares_less = self._sharing.reduce_sharing(trials_per_gpu)
         if shares_less:
             now = describe_sharing(self._sharing.trials_per_gpu)
             self._notify(f"{trial_id} ran out of GPU memory, {trials_per_gpu} to a GPU: from now on {now}")

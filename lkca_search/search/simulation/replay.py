@@ -25,7 +25,7 @@ from lkca_search.search.simulation.replay_results import (
 from lkca_search.search.simulation.simulator import simulate
 from lkca_search.search.state.resume import read_spec
 from lkca_search.search.studies.sampler_check import find_sampler_problems
-from lkca_search.search.studies.study import Study, open_memory_storage
+from lkca_search.search.studies.study import Study, open_in_memory_storage
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import cells
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
@@ -110,7 +110,7 @@ class _RecordedSearch:
             }
         with tempfile.TemporaryDirectory() as temporary:
             folder = SearchFolder(root=Path(temporary) / self.name)
-            storage = open_memory_storage()
+            storage = open_in_memory_storage()
             # No model is built, so the shape of the images and the number of classes do not matter.
             ledger = Ledger(folder, spec, ImageShape(1, 1, 1), 2, Tracker(), storage=storage)
             for key, records in order.items():
@@ -120,7 +120,7 @@ class _RecordedSearch:
                 for cell in cells(spec):
                     study = Study(storage, spec, cell)
                     for record in order[cell.key]:
-                        study.enqueue(sampled_values(record.spec.configuration, spec))
+                        study.enqueue_trial(sampled_values(record.spec.configuration, spec))
             training = RecordedTraining(spec, self.cells, ledger.exhaust)
             simulated = simulate(ledger, training, num_slots=num_slots).records
         compared = [

@@ -56,7 +56,7 @@ def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Itera
         configurations = list(boundary_configurations(spec, cell))
         alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in SHAPING), [])
         for other, others in alike:
-            pairs = list(zip(spread(configurations, _COMPARED), spread(others, _COMPARED), strict=False))
+            pairs = list(zip(evenly_spaced(configurations, _COMPARED), evenly_spaced(others, _COMPARED), strict=False))
             if len(configurations) == len(others) and all(
                 gives_same_model(one, two, shape, num_classes) for one, two in pairs
             ):
@@ -83,11 +83,11 @@ def boundary_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]
     """The configurations at which a cell is tried."""
     combinations = list(islice(_edge_combinations(spec, cell), _MOST_COMBINATIONS))
     matched = "match_parameters" in cell.levels or "match_parameters" in spec.parameters
-    tried = spread(combinations, _MOST_MATCHED) if matched else combinations
+    tried = evenly_spaced(combinations, _MOST_MATCHED) if matched else combinations
     return [Configuration.model_validate(chosen) for chosen in tried]
 
 
-def spread(items: list[T], count: int) -> list[T]:
+def evenly_spaced(items: list[T], count: int) -> list[T]:
     """So many of the items, evenly spaced, the first and the last among them; all if there are no more."""
     if len(items) <= count:
         return items

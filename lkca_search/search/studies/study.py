@@ -25,7 +25,7 @@ from lkca_search.spec.search_spec import SearchSpec
 STORAGE_FAULTS = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What is raised where a disk is full or a database away."""
 Storage = optuna.storages.BaseStorage
-Suggestion = tuple[tuple[str, Scalar], ...]
+Params = tuple[tuple[str, Scalar], ...]
 """Sampled names and values, by name."""
 _REPEATS = "repeats"
 
@@ -37,7 +37,7 @@ def open_storage(database: Database) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(database.url, engine_kwargs=arguments)
 
 
-def open_memory_storage() -> Storage:
+def open_in_memory_storage() -> Storage:
     """Make a storage that ends with the process: for a search that is tried out, not kept."""
     optuna.logging.set_verbosity(logging.WARNING)
     return optuna.storages.InMemoryStorage()
@@ -72,11 +72,11 @@ class Study:
         """Every trial of the cell, those that repeat an earlier one included, in order of number."""
         return self._study.get_trials(deepcopy=False)
 
-    def is_repeat(self, frozen: FrozenTrial) -> bool:
+    def is_duplicate(self, frozen: FrozenTrial) -> bool:
         """Whether a trial was found to repeat an earlier one, and so was never trained."""
         return _REPEATS in frozen.user_attrs
 
-    def enqueue(self, suggestion: Mapping[str, Scalar]) -> None:
+    def enqueue_trial(self, suggestion: Mapping[str, Scalar]) -> None:
         """Have one of the next trials take these values, after those enqueued before."""
         self._study.enqueue_trial(dict(suggestion))
 
@@ -94,12 +94,12 @@ class Study:
         self._reported[frozen.number] = set(frozen.intermediate_values)
         return self._suggest(Trial(self._study, frozen._trial_id))
 
-    def suggestion(self, number: int) -> Suggestion:
+    def params(self, number: int) -> Params:
         """What the sampler chose for a trial; equal for two trials of one configuration."""
         trial = self._live.get(number) or self.trials()[number]
         return tuple(sorted(trial.params.items()))
 
-    def repeat(self, number: int, of: int) -> None:
+    def tell_duplicate(self, number: int, of: int) -> None:
         """End a trial that repeats an earlier one: it takes that one's outcome, if there is one yet, and is marked."""
         earlier = self.trials()[of]
         self._live[number].set_user_attr(_REPEATS, of)
@@ -158,7 +158,7 @@ class Study:
 def find_suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
     """Why a sampler that can be made cannot suggest: other people's refuse some domains when they first see them."""
     try:
-        Study(open_memory_storage(), spec, cells(spec)[0]).ask()
+        Study(open_in_memory_storage(), spec, cells(spec)[0]).ask()
     except Exception as error:
         name = spec.search.sampler.name
         yield Problem(("search", "sampler"), f"sampler {name} cannot suggest: {type(error).__name__}: {error}")

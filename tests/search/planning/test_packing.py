@@ -233,14 +233,14 @@ def test_what_was_decided_is_said_with_the_reason() -> None:
 
 def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fewer() -> None:
     sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
-    assert [sharing.shrink(4) for _ in range(3)] == [True] * 3
+    assert [sharing.reduce_sharing(4) for _ in range(3)] == [True] * 3
     assert sharing.trials_per_gpu == 3
-    assert sharing.shrink(3)
-    assert sharing.shrink(4), "one that started before"
+    assert sharing.reduce_sharing(3)
+    assert sharing.reduce_sharing(4), "one that started before"
     assert sharing.trials_per_gpu == 2
-    assert sharing.shrink(2)
+    assert sharing.reduce_sharing(2)
     assert sharing.share == 1.0
-    assert not sharing.shrink(1)
+    assert not sharing.reduce_sharing(1)
     assert sharing.trials_per_gpu == 1
 
 

@@ -183,7 +183,7 @@ def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any
         assert plan.hours * 3600 == pytest.approx(seconds / plan.num_slots)
     crowd = make_plan(read(), data_dirs, num_cpus=1000)
     assert crowd.hours * 3600 == pytest.approx(max(cell.trial_seconds[1] for cell in crowd.cells))
-    assert (four.basis, four.pilot) == ("rough", None)
+    assert (four.basis, four.calibration) == ("assumed", None)
 
 
 def test_what_the_machine_has_no_room_for_is_refused(read: Any, data_dirs: DataDirs) -> None:
@@ -261,7 +261,7 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
     assert cores[0] > cores[1]
 
 
-def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
+def test_a_calibration_times_the_edges_of_each_family_and_holds_one_configuration_out(
     read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.5)
@@ -276,17 +276,17 @@ def test_a_pilot_times_the_edges_of_each_family_and_holds_one_configuration_out(
         for each in sampled_configurations(spec, cell, 6)
     ]
     told: list[tuple[int, int]] = []
-    pilot, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: told.append((done, of)))
+    calibration, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: told.append((done, of)))
     assert told == [(i, 7) for i in range(1, 8)]
     for family in ("lkca", "vit"):
         of_family = [each.cost.flops for each in workloads if each.configuration.family == family]
-        fitted = [each.flops for each in pilot.fitted if each.family == family]
+        fitted = [each.flops for each in calibration.fitted if each.family == family]
         assert (min(fitted), max(fitted), len(fitted)) == (min(of_family), max(of_family), 3)
-    assert pilot.held_out is not None
-    assert pilot.held_out.measured not in pilot.fitted
-    predicted, measured = pilot.held_out.predicted_trial_seconds, pilot.held_out.measured_trial_seconds
+    assert calibration.held_out is not None
+    assert calibration.held_out.measured not in calibration.fitted
+    predicted, measured = calibration.held_out.predicted_trial_seconds, calibration.held_out.measured_trial_seconds
     assert min(predicted, measured) > 0
-    assert pilot.held_out.error == pytest.approx(predicted / measured - 1)
+    assert calibration.held_out.error == pytest.approx(predicted / measured - 1)
     assert all(speed.trial_seconds(each) > 0 for each in workloads)
 
 

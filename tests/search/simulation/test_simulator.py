@@ -13,7 +13,7 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment, Message
 from lkca_search.search.simulation.simulator import SimulatedWorker, simulate
 from lkca_search.search.simulation.toy_training import BEST_ACCURACY, OPTIMUM, ToyTraining, toy_accuracy
-from lkca_search.search.studies.study import open_memory_storage
+from lkca_search.search.studies.study import open_in_memory_storage
 from lkca_search.spec.configuration import Configuration
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from tests.support.search.toy import DIGITS, make_messages, make_metadata, make_spec
@@ -36,7 +36,7 @@ class EventLog(Tracker):
 
 
 def open_ledger(folder: SearchFolder, tracker: Tracker | None = None, **search: Any) -> Ledger:
-    storage = open_memory_storage()
+    storage = open_in_memory_storage()
     return Ledger(folder, make_spec(**search), DIGITS, 10, tracker or Tracker(), storage=storage)
 
 

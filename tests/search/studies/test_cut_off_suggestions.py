@@ -10,7 +10,7 @@ import pytest
 
 from lkca_search.records.record import State
 from lkca_search.search.studies import study as studies
-from lkca_search.search.studies.study import Study, open_memory_storage
+from lkca_search.search.studies.study import Study, open_in_memory_storage
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
 from tests.support.search.toy import make_spec
@@ -38,7 +38,7 @@ def spec_of(sampler: str) -> SearchSpec:
 
 def advanced(spec: SearchSpec, *, num_trials: int) -> tuple[Any, Study]:
     """A study that so many trials were told to."""
-    storage = open_memory_storage()
+    storage = open_in_memory_storage()
     study = Study(storage, spec, cells(spec)[0])
     for _ in range(num_trials):
         number, chosen = study.ask()

@@ -15,7 +15,7 @@ from lkca_search.records.record import Record, State
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.simulation.simulator import simulate
 from lkca_search.search.simulation.toy_training import BEST_ACCURACY, ToyTraining, toy_accuracy
-from lkca_search.search.studies.study import open_memory_storage
+from lkca_search.search.studies.study import open_in_memory_storage
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker
 from tests.support.search.toy import DIGITS
@@ -63,7 +63,7 @@ def run(sampler: str, pruner: str, seed: int, num_trials: int = NUM_TRIALS) -> S
             "search": {"trials_per_cell": num_trials, "sampler": sampler, "pruner": pruner, "seed": seed},
         }
     )
-    storage = open_memory_storage()
+    storage = open_in_memory_storage()
     with TemporaryDirectory() as folder:
         ledger = Ledger(SearchFolder(root=Path(folder)), spec, DIGITS, 10, Tracker(), storage=storage)
         records = simulate(ledger, ToyTraining()).records
