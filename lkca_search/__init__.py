@@ -1,8 +1,8 @@
-"""LKCA Search: how image classifiers behave as training data gets scarce, and whether LKCA helps."""
+"""LKCA Search: hyperparameter search and ablations of image classifiers at several training set sizes."""
 
 import os
 
-# What we build on is to send nothing home. Read when mlflow and ray are imported, hence here.
+# MLflow and Ray send no telemetry. Both read these variables when they are imported, so they are set here.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

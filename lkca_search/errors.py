@@ -1,42 +1,43 @@
-"""The user's mistakes. Each names the rule, the value and the place; the command line ends with exit code 2."""
+"""Errors. The command line reports a UserError without a traceback and exits with code 2."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 Location = tuple[str | int, ...]
-"""Where a value stands in a space file: ("parameters", "depth", "int", 0)."""
+"""Path of keys and indices to a value in a space file: ("parameters", "depth", "int", 0)."""
 
 
 class Problem(NamedTuple):
-    """One broken rule, and the location of the value that breaks it."""
+    """Broken rule, and the location of the value that breaks it."""
 
     location: Location
     rule: str
 
 
 class UserError(ValueError):
-    """Something the user asked for cannot be done as asked; the message says why and what would work."""
+    """Request that cannot be fulfilled; the message states the rule, the value, and what to do instead."""
 
 
 class SpaceFileError(UserError):
-    """A space file or an override breaks rules; one line a problem, each with its place."""
+    """Space file or override that breaks rules; the message has one line per problem, each with file and line."""
 
     def __init__(self, lines: Sequence[str]) -> None:
+        """Make an error of one line per problem."""
         super().__init__("\n".join(lines))
         self.lines = tuple(lines)
 
 
 class DataError(UserError):
-    """A dataset is missing, malformed or too small for what is asked of it."""
+    """Dataset that is missing, malformed or too small for the request."""
 
 
 class Interrupted(Exception):
-    """A disk, a database or a network failed a driver. Nothing finished is lost, and the same command goes on."""
+    """Failure of a disk, database or network under a driver. No finished trial is lost; the same command resumes."""
 
 
 class NodeError(OSError):
-    """A node of a cluster lacks what others have: its images, or the storage that all share."""
+    """Cluster node that lacks the images or the shared storage of the other nodes."""
 
 
 class SearchError(UserError):
-    """A search cannot be started, continued or found."""
+    """Search that cannot be started, resumed or found."""

@@ -1,4 +1,4 @@
-"""Where things lie, on disk or in an object store, and how a file is written so that it is whole or not there."""
+"""Folders and files of searches, on disk or in an object store."""
 
 import json
 import os
@@ -17,28 +17,28 @@ _REPLICATE = "draw=*,seed=*"
 
 
 def check_name(name: str) -> None:
-    """Raise SearchError for a search's name that cannot be a folder's."""
+    """Raise SearchError if the name of a search is not valid as a folder name."""
     if not _NAME.fullmatch(name):
-        rule = "a search's name starts with a letter or digit and has only letters, digits, '.', '_' and '-'"
-        raise SearchError(f"{rule}, at most 100 in all; got {name!r}")
+        rule = "the name of a search must start with a letter or digit and have only letters, digits, '.', '_' and '-'"
+        raise SearchError(f"{rule}, at most 100 characters, got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """The folder that holds every search of a user: LKCA_SEARCH_HOME, a path or a URL, by default ./lkca_runs."""
+    """Folder with every search of a user: LKCA_SEARCH_HOME, a path or a URL; by default ./lkca_runs."""
 
     root: AnyPath
-    """An absolute path, or a place in an object store."""
+    """Absolute path, or a folder in an object store."""
 
     @classmethod
     def from_environment(cls) -> "Home":
-        """The home that LKCA_SEARCH_HOME names."""
+        """Return the home that LKCA_SEARCH_HOME names."""
         root = parse_path(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
         return cls(root=root.absolute() if isinstance(root, Path) else root)
 
     @property
     def datasets(self) -> Path:
-        """Decoded datasets, one copy on each machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
+        """Decoded datasets, one copy per machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
         if cache := os.environ.get("LKCA_SEARCH_CACHE"):
             return Path(cache).absolute()
         if isinstance(self.root, Path):
@@ -47,146 +47,146 @@ class Home:
 
     @property
     def mlflow_database(self) -> Path:
-        """MLflow's own store, where MLFLOW_TRACKING_URI names no other; SearchError in an object store."""
-        return self._on_disk("MLflow's own store is a database on disk") / "mlflow.db"
+        """Database of MLflow runs unless MLFLOW_TRACKING_URI is set; SearchError if the home is in an object store."""
+        return self._on_disk("the default MLflow store must be a database on disk") / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:
-        """Artifacts of MLflow's own store."""
-        return self._on_disk("MLflow's own store is a folder on disk") / "mlflow_artifacts"
+        """Folder of MLflow artifacts that belongs to that database."""
+        return self._on_disk("the default MLflow artifacts must be a folder on disk") / "mlflow_artifacts"
 
     def search(self, name: str) -> "SearchFolder":
-        """The folder of a search, whether it exists or not; SearchError for a name that cannot be a folder's."""
+        """Return the folder of a search, which may not exist yet; SearchError for an invalid name."""
         check_name(name)
         folder = SearchFolder(root=self.root / "searches" / name)
         return folder.stored_at(json.loads(folder.spec.read_text()).get("storage")) if folder.spec.exists() else folder
 
     def searches(self) -> Iterator["SearchFolder"]:
-        """The folders of all searches that were started, by name."""
+        """Yield the folders of all searches that have been started, by name."""
         for spec in list_paths(self.root, "searches/*/spec.json"):
             yield self.search(spec.parent.name)
 
     def started_search(self, name: str) -> "SearchFolder":
-        """The folder of a search that was started; SearchError, with the names that exist, if there is none."""
+        """Return the folder of a started search; SearchError, with the existing names, if there is none."""
         folder = self.search(name)
         if not folder.spec.exists():
             known = ", ".join(other.name for other in self.searches()) or "none"
             raise SearchError(f"there is no search {name!r} in {self.root}; searches there: {known}")
         return folder
 
-    def _on_disk(self, why: str) -> Path:
+    def _on_disk(self, rule: str) -> Path:
         if isinstance(self.root, Path):
             return self.root
-        raise SearchError(f"{why}, and the home is {self.root}: set MLFLOW_TRACKING_URI to a server")
+        raise SearchError(f"{rule}, got the home {self.root}: set MLFLOW_TRACKING_URI to a server")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFolder:
-    """The folder of one search: its spec, its ledger, its trials and its tables."""
+    """Folder of one search: its spec, ledger, trials and tables."""
 
     root: AnyPath
-    """A place that ends in the search's name."""
+    """Folder named after the search."""
     storage: AnyPath | None = None
-    """Where the trials lie, if not in `root`: a place that ends in the search's name, too."""
+    """Folder of the trials, also named after the search; None if they are in `root`."""
 
     def stored_at(self, storage: str | None) -> "SearchFolder":
-        """The same folder with its trials in a storage, a path or URL that holds those of many searches."""
+        """Return this folder with its trials in a storage: a path or URL with the trials of many searches."""
         return SearchFolder(root=self.root, storage=None if storage is None else parse_path(storage) / self.name)
 
     @property
     def name(self) -> str:
-        """The search's name."""
+        """Name of the search."""
         return self.root.name
 
     @property
     def space_file(self) -> AnyPath:
-        """The space file as given by the latest driver."""
+        """Space file as the latest driver read it."""
         return self.root / "space.yaml"
 
     @property
     def spec(self) -> AnyPath:
-        """The search spec, overrides applied, as JSON."""
+        """Search spec as JSON, with overrides applied."""
         return self.root / "spec.json"
 
     @property
     def specs(self) -> list[AnyPath]:
-        """Every copy of the spec: where the trials lie elsewhere, one is with them, and outlives this folder."""
+        """Every copy of the spec. Trials in a storage have one beside them, which survives the loss of this folder."""
         return [self.spec, *([self.storage / self.spec.name] if self.storage else [])]
 
     @property
     def uid(self) -> AnyPath:
-        """The search's unique id, by which its ledger and its MLflow runs are known to be its own."""
+        """Unique id of the search, which its ledger and its MLflow runs also have."""
         return self.root / "uid"
 
     @property
     def ledger_url(self) -> AnyPath:
-        """The URL of the ledger's database, without a password, where that is not SQLite in this folder."""
+        """URL of the ledger's database, without a password; absent if the ledger is SQLite in this folder."""
         return self.root / "ledger.url"
 
     @property
     def trials(self) -> AnyPath:
-        """The trial folders: trials/CELL/NUMBER."""
+        """Trial folders: trials/CELL/NUMBER."""
         return (self.storage or self.root) / "trials"
 
     @property
     def rounds(self) -> AnyPath:
-        """The sealed rounds of confirmation: rounds/0001.json."""
+        """Sealed rounds of confirmation: rounds/0001.json."""
         return (self.storage or self.root) / "rounds"
 
     @property
     def exhausted(self) -> AnyPath:
-        """A file for each cell whose sampler has nothing new to suggest: exhausted/CELL."""
+        """One file per cell whose sampler has nothing new to suggest: exhausted/CELL."""
         return (self.storage or self.root) / "exhausted"
 
     @property
     def ray(self) -> AnyPath:
-        """Ray's own state: disposable."""
+        """State that Ray keeps, which can be deleted."""
         return (self.storage or self.root) / "ray"
 
     def trial(self, trial_id: str) -> "TrialFolder":
-        """The folder of a trial or of a replicate, which lies in its trial's; the id is the path below `trials`."""
+        """Return the folder of a trial or replicate. Its id is the path below `trials`; a replicate is in its trial."""
         return TrialFolder(trial_id=trial_id, root=self.trials / trial_id)
 
     def records(self) -> dict[str, AnyPath]:
-        """The record of every finished trial, by its id, in one look however many there are."""
+        """Return the path of every finished trial's record by trial id, found with one listing."""
         found = list_paths(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
         return {_trial_id(path.parent.parent): path for path in found}
 
     def replicates(self) -> dict[str, AnyPath]:
-        """The record of every finished replicate, by its id."""
+        """Return the path of every finished replicate's record by replicate id, found with one listing."""
         found = list_paths(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
         return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in found}
 
     def drivers(self) -> dict[str, int]:
-        """The number of the driver that made the latest attempt at each trial that was started, by its id."""
+        """Return the number of the driver of the latest attempt, by id of every trial that has been started."""
         found = list_paths(self.trials, f"*/*/{_ATTEMPT}")
         return {_trial_id(path.parent): int(path.name.split("-")[1]) for path in found}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFolder:
-    """The folder of one trial or replicate. Each attempt writes in its own: a late writer overwrites nothing."""
+    """Folder of one trial or replicate. Each attempt has a folder of its own, so a late writer overwrites nothing."""
 
     trial_id: str
-    """The trial's id, CELL/NUMBER, or the replicate's."""
+    """Id of the trial, CELL/NUMBER, or of the replicate."""
     root: AnyPath
-    """A place that ends in the id."""
+    """Folder whose path ends in the id."""
 
     @property
     def record(self) -> AnyPath | None:
-        """The trial's record, in the folder of the attempt that finished it; None while the trial is unfinished.
+        """Record of the trial, in the folder of the attempt that finished it; None while the trial is unfinished.
 
-        Of two, the later attempt's: a driver that was replaced, and did not know yet, may have left the other.
+        If there are two, the record of the later attempt: a driver that was just replaced may have written the other.
         """
         found = list_paths(self.root, f"{_ATTEMPT}/{_RECORD}")
         return found[-1] if found else None
 
     def attempt(self, *, driver: int, attempt: int) -> AnyPath:
-        """The folder that one attempt under one driver writes its checkpoints to."""
+        """Return the folder in which one attempt under one driver writes its checkpoints and record."""
         return self.root / f"attempt-{driver:04d}-{attempt:04d}"
 
     def attempts(self) -> list[AnyPath]:
-        """The folders of all attempts so far, in order."""
+        """Return the folders of all attempts so far, in order."""
         return list_paths(self.root, _ATTEMPT)
 
 

@@ -1,4 +1,4 @@
-"""A file or folder in an object store, with as much of pathlib's interface as searches use."""
+"""Paths on disk and in object stores behind one interface, and atomic writes to both."""
 
 import os
 import shutil
@@ -20,76 +20,81 @@ SCHEMES = ("s3", "gs")
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """A path below a bucket. What is written is there whole when it is closed, so that no reader sees half of it."""
+    """Path below a bucket, with the part of the pathlib interface that searches use.
+
+    A file becomes visible when its stream is closed, so no reader sees a partial file.
+    """
 
     store: str
-    """A URL of pyarrow's without its path: `s3://`, `gs://anonymous@`, `s3://?endpoint_override=HOST:PORT`."""
+    """URL for pyarrow without its path: `s3://`, `gs://anonymous@`, `s3://?endpoint_override=HOST:PORT`."""
     path: str
     """Bucket and key, without a slash at either end."""
 
     @classmethod
     def parse(cls, url: str) -> "RemotePath":
-        """Read s3://BUCKET/PATH or gs://BUCKET/PATH, options of pyarrow's behind a `?`; SearchError for another."""
+        """Parse s3://BUCKET/PATH or gs://BUCKET/PATH, with pyarrow options after a `?`; SearchError for another URL."""
         parts = urlsplit(url)
-        rule = "a place is a path, file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH"
+        rule = "a location must be a path, file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH"
         if parts.scheme not in SCHEMES or not parts.netloc:
-            raise SearchError(f"{rule}; got {url!r}")
+            raise SearchError(f"{rule}, got {url!r}")
         user, at, bucket = parts.netloc.rpartition("@")
         if at and user != "anonymous":
-            raise SearchError(f"{rule}, and a secret has its place in the environment; got one before the @")
+            raise SearchError(f"{rule}, got credentials before the @: set them as environment variables")
         store = f"{parts.scheme}://{user}{at}{f'?{parts.query}' if parts.query else ''}"
         found = cls(store, f"{bucket}{parts.path}".rstrip("/"))
         try:
             _filesystem(store, bucket)
         except (ValueError, OSError) as error:
-            raise SearchError(f"{rule}; got {url!r}: {error}") from error
+            raise SearchError(f"{rule}, got {url!r}: {error}") from error
         return found
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """The object store."""
+        """Filesystem of the object store."""
         return _filesystem(self.store, self.path.partition("/")[0])
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """Last part of the path."""
         return PurePosixPath(self.path).name
 
     @property
     def parent(self) -> "RemotePath":
-        """The folder it lies in."""
+        """Folder that contains this path."""
         return RemotePath(self.store, str(PurePosixPath(self.path).parent))
 
     def __truediv__(self, other: str) -> "RemotePath":
+        """Return the path below this one."""
         return RemotePath(self.store, f"{self.path}/{other}")
 
     def __str__(self) -> str:
+        """Return the URL of the path."""
         return _url(self.store, self.path)
 
     def exists(self) -> bool:
-        """Whether there is such a file, or a folder with something in it."""
+        """Return True if this is a file, or a folder that is not empty."""
         return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
 
     def read_bytes(self) -> bytes:
-        """The file's content; FileNotFoundError if there is none."""
+        """Return the content of the file; FileNotFoundError if there is none."""
         with self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())
 
     def read_text(self) -> str:
-        """The file's content as text; FileNotFoundError if there is none."""
+        """Return the content of the file as text; FileNotFoundError if there is none."""
         return self.read_bytes().decode()
 
     def write_bytes(self, content: bytes) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         with self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
 
     def mkdir(self, *, parents: bool = True, exist_ok: bool = True) -> None:
-        """Make a folder, which is listed though nothing is in it."""
+        """Make a folder; it is listed even if it is empty."""
         self.filesystem.create_dir(self.path, recursive=parents)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
-        """Remove the file; FileNotFoundError if there is none, unless that is fine."""
+        """Remove the file; FileNotFoundError if there is none, unless `missing_ok`."""
         try:
             self.filesystem.delete_file(self.path)
         except FileNotFoundError:
@@ -97,38 +102,41 @@ class RemotePath:
                 raise
 
     def glob(self, pattern: str) -> Iterator["RemotePath"]:
-        """Files and folders that match a pattern of names, `*` within a part; one listing, however many there are."""
+        """Yield the files and folders that match a pattern, in which `*` stays within one part.
+
+        One listing of the folder finds all of them.
+        """
         parts = pattern.split("/")
         selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
         below = (
             info.path[len(self.path) + 1 :].rstrip("/").split("/") for info in self.filesystem.get_file_info(selector)
         )
-        # Not every store lists the folders that a file lies in.
+        # Some stores list files only, not the folders that contain them.
         for names in {tuple(names[: len(parts)]) for names in below}:
             if len(names) == len(parts) and all(map(fnmatchcase, names, parts)):
                 yield self / "/".join(names)
 
 
 AnyPath = Path | RemotePath
-"""A file or folder, on disk or in an object store."""
+"""File or folder, on disk or in an object store."""
 
 
 def parse_path(text: str) -> AnyPath:
-    """The place that a path or URL names; SearchError for a URL that names none."""
+    """Return the path that a text or URL names; SearchError for a URL of an unknown kind."""
     if text.startswith("file://"):
         return Path(text.removeprefix("file://").removeprefix("localhost"))
     return RemotePath.parse(text) if "://" in text else Path(text)
 
 
 def list_paths(folder: AnyPath, pattern: str) -> list[AnyPath]:
-    """What a folder has that matches a pattern of names, in order."""
+    """Return the files and folders below `folder` that match a pattern, sorted by name."""
     return sorted(cast(Iterator[AnyPath], folder.glob(pattern)), key=str)
 
 
 def write_atomically(path: AnyPath, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none, and so that it is durable on return.
+    """Write a file atomically and durably: a reader sees the whole new content or none of it.
 
-    On disk that is under another name, flushed and moved into place; an object store has no half of a file.
+    On disk the content is written under another name, flushed and renamed. Object stores write atomically themselves.
     """
     if isinstance(path, RemotePath):
         path.write_bytes(content)
@@ -152,7 +160,7 @@ def write_atomically(path: AnyPath, content: bytes) -> None:
 
 
 def remove_tree(folder: AnyPath) -> None:
-    """Remove a folder and all in it, as far as that can be done."""
+    """Remove a folder and its content; on disk, skip the parts that cannot be removed."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists():

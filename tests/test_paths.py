@@ -1,4 +1,4 @@
-"""Places: the same laws for a folder on disk and for one in an object store."""
+"""Paths on disk and in an object store: one set of laws for both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
     return parse_path(request.getfixturevalue("bucket")) / request.node.name.replace("[", "-").replace("]", "")
 
 
-def test_what_is_written_is_read_and_found(place: AnyPath) -> None:
+def test_a_written_file_can_be_read_and_listed(place: AnyPath) -> None:
     file = place / "a" / "b.json"
     assert not file.exists()
     with pytest.raises(FileNotFoundError):
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_and_found(place: AnyPath) -> None:
         file.unlink()
 
 
-def test_a_pattern_matches_part_by_part_and_in_order(place: AnyPath) -> None:
+def test_patterns_match_part_by_part_and_results_are_sorted(place: AnyPath) -> None:
     for path in ("b/1/x.json", "a/2/x.json", "a/1/y.json", "a/x.json", "a/1/z/x.json"):
         write_atomically(place / path, b"")
     assert list_paths(place, "*/*/x.json") == [place / "a/2/x.json", place / "b/1/x.json"]
@@ -53,7 +53,7 @@ def test_a_pattern_matches_part_by_part_and_in_order(place: AnyPath) -> None:
     assert list_paths(place / "nowhere", "*") == list_paths(place / "nowhere", "*/*") == []
 
 
-def test_a_folder_is_found_though_nothing_is_in_it(place: AnyPath) -> None:
+def test_an_empty_folder_is_listed(place: AnyPath) -> None:
     (place / "trials" / "cell" / "0").mkdir(parents=True)
     assert list_paths(place, "*/*/*") == [place / "trials/cell/0"]
     remove_tree(place / "trials")
@@ -61,11 +61,11 @@ def test_a_folder_is_found_though_nothing_is_in_it(place: AnyPath) -> None:
     assert list_paths(place, "*/*/*") == []
 
 
-def test_a_place_is_opened_again_by_what_it_prints(place: AnyPath) -> None:
+def test_parsing_a_printed_path_gives_the_same_path(place: AnyPath) -> None:
     assert parse_path(str(place / "a")) == place / "a"
 
 
-def test_a_search_finds_its_records_and_attempts(place: AnyPath) -> None:
+def test_a_search_folder_lists_its_records_and_attempts(place: AnyPath) -> None:
     folder = Home(root=place).search("made")
     records = [make_record(number, attempt=number + 1) for number in range(3)]
     for record in records:
@@ -78,7 +78,7 @@ def test_a_search_finds_its_records_and_attempts(place: AnyPath) -> None:
     assert attempt.name == "attempt-0004-0002"
 
 
-def test_trials_lie_in_the_storage_that_the_spec_names(place: AnyPath, tmp_path: Path) -> None:
+def test_trials_are_in_the_storage_that_the_spec_names(place: AnyPath, tmp_path: Path) -> None:
     folder = Home(root=tmp_path / "home").search("made")
     write_atomically(folder.spec, f'{{"storage": "{place}"}}'.encode())
     stored = Home(root=tmp_path / "home").search("made")
@@ -97,19 +97,22 @@ def test_a_path_may_be_written_as_a_url(text: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
-        ("http://host/path", "a place is a path, file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; got 'http:"),
+        (
+            "http://host/path",
+            "a location must be a path, file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH, got 'http:",
+        ),
         ("s3:///path", "got 's3:///path'"),
-        ("s3://key:secret@bucket/path", "a secret has its place in the environment"),
+        ("s3://key:secret@bucket/path", "got credentials before the @: set them as environment variables"),
         ("s3://bucket/path?no_such_option=1", "got 's3://bucket/path.no_such_option=1': "),
     ],
 )
-def test_a_url_that_names_no_place_is_refused(url: str, rule: str) -> None:
+def test_an_unknown_url_is_refused(url: str, rule: str) -> None:
     with pytest.raises(SearchError, match=rule) as caught:
         parse_path(url)
     assert "key:" not in str(caught.value)
 
 
-def test_a_home_in_an_object_store_has_its_images_on_the_machine_and_its_mlflow_on_a_server(
+def test_a_home_in_an_object_store_has_its_datasets_on_disk_and_needs_an_mlflow_server(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bucket: str
 ) -> None:
     path, _, options = bucket.partition("?")
@@ -120,12 +123,12 @@ def test_a_home_in_an_object_store_has_its_images_on_the_machine_and_its_mlflow_
     assert str(home.search("x").root) == f"{path}/lkca/searches/x?{options}"
     assert home.datasets == tmp_path / "lkca-search" / "datasets"
     with pytest.raises(
-        SearchError, match="MLflow's own store is a database on disk, and the home is s3://searches/lkca"
+        SearchError, match="the default MLflow store must be a database on disk, got the home s3://searches/lkca"
     ):
         _ = home.mlflow_database
     monkeypatch.setenv("LKCA_SEARCH_CACHE", str(tmp_path / "nvme"))
     assert home.datasets == tmp_path / "nvme"
 
 
-def test_folders_are_equal_where_their_places_are(place: AnyPath) -> None:
+def test_folders_are_equal_if_their_paths_are(place: AnyPath) -> None:
     assert SearchFolder(root=place / "x") == SearchFolder(root=parse_path(str(place / "x")))

@@ -49,6 +49,7 @@ class Plateau:
     """Detector of a cell that no longer improves."""
 
     def __init__(self, limit: int | None, metric: MetricName) -> None:
+        """Detect a plateau after `limit` trials without a better value; never if it is None."""
         self._limit = limit
         self._sign = METRICS[metric].sign
         self._best = -math.inf

@@ -1,4 +1,4 @@
-"""Where a number comes from: code, versions, machine."""
+"""Provenance of a result: code, versions and machine."""
 
 import os
 import platform
@@ -13,25 +13,25 @@ from lkca_search.spec.base import FrozenModel
 
 
 class Provenance(FrozenModel):
-    """What ran, and where."""
+    """Code, versions and machine of one training."""
 
     git_commit: str
-    """Commit of this package's checkout, `-dirty` behind it where files differ; `unknown` outside a checkout."""
+    """Commit of the checkout, with `-dirty` appended if files differ; `unknown` outside a checkout."""
     package_version: str
     python_version: str
     torch_version: str
     ray_version: str
     optuna_version: str
     node: str
-    """The machine that trained: LKCA_NODE where that is set, else its host name."""
+    """Machine of the training: LKCA_NODE if set, else the host name."""
     device: str
     """`cpu`, or the name of the GPU."""
     num_threads: int
-    """Threads that torch computed with."""
+    """Number of CPU threads of PyTorch."""
 
 
 def gather_provenance(*, device: str, num_threads: int) -> Provenance:
-    """Describe this process."""
+    """Return the provenance of this process."""
     return Provenance(
         git_commit=git_commit(),
         package_version=__version__,
@@ -46,17 +46,17 @@ def gather_provenance(*, device: str, num_threads: int) -> Provenance:
 
 
 def node_name() -> str:
-    """Return what this machine is called: LKCA_NODE where several nodes share a host name, else the host name."""
+    """Return the name of this machine: LKCA_NODE if set (nodes may share a host name), else the host name."""
     return os.environ.get("LKCA_NODE") or socket.gethostname()
 
 
 @cache
 def git_commit() -> str:
-    """Return the commit of this package's checkout; LKCA_GIT_COMMIT where the code travels without its history."""
+    """Return the commit of this package's checkout; LKCA_GIT_COMMIT, if set, for code shipped without its history."""
     if given := os.environ.get("LKCA_GIT_COMMIT"):
         return given
     try:
-        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails inside a checkout of something else
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a checkout of another project
         return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""Records: what a trial left behind, the tables made of them, and the names of their numbers."""
+"""Records: results of finished trials and replicates, and their readers."""
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +11,14 @@ from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
 
 _READERS = 16
-"""Files that are read at once."""
+"""Number of files that are read at once."""
 
 
 class Result(FrozenModel):
-    """One evaluation of a trial; the field names are the metrics' names everywhere."""
+    """One evaluation of a trial; its field names are the metric names in every table, chart and run."""
 
     step: int
-    """Optimiser steps so far."""
+    """Optimizer steps so far."""
     epoch: float
     """Passes over the training subset so far."""
     samples: int
@@ -28,56 +28,56 @@ class Result(FrozenModel):
     learning_rate: float
     """Learning rate of the last step."""
     train_loss: float
-    """Mean loss of the steps since the last evaluation, with augmentation and label smoothing."""
+    """Mean loss per step since the last evaluation, with augmentation and label smoothing."""
     val_loss: float
     """Mean cross-entropy over the validation images, without smoothing."""
     val_accuracy: float
-    """Share of the validation images that are classified correctly."""
+    """Fraction of the validation images that are classified correctly."""
     time: float
-    """When it was measured, in seconds since 1970."""
+    """Time of the evaluation, in seconds since 1970."""
 
 
 class TrialMetadata(FrozenModel):
-    """What is known of a trial once its data and model stand, before its first step."""
+    """Properties of a trial's data and model, known before its first step."""
 
     model: str
-    """What the model is, in words."""
+    """Description of the model."""
     num_parameters: int
     """Learnable parameters of the model."""
     flops: int
-    """Floating-point operations of one image's forward pass, as models/cost.py counts them."""
+    """Floating-point operations of the forward pass of one image, as models/cost.py counts them."""
     activation_bytes: int
     """Bytes that a training step keeps for its backward pass, as models/cost.py counts them."""
     planned_steps: int
-    """Optimiser steps of a whole training."""
+    """Optimizer steps of a complete training."""
     num_train_images: int
-    """Images trained on."""
+    """Number of training images."""
     num_validation_images: int
-    """Images held out and validated on."""
+    """Number of validation images."""
     data_hash: str
     """SHA-256 of the training split's pixels and labels."""
     subset_hash: str
-    """SHA-256 of the indices trained on: equal for every family of a cell's fraction and draw."""
+    """SHA-256 of the indices of the training images; equal for all cells with the same subset size and draw."""
     validation_hash: str
-    """SHA-256 of the indices held out."""
+    """SHA-256 of the indices of the validation images."""
     provenance: Provenance
 
 
 class TestResult(FrozenModel):
-    """What a replicate is worth on the test images, once its training is over."""
+    """Evaluation of a trained replicate on the test images."""
 
     num_images: int
-    """Images of the test split, all of them."""
+    """Number of images in the test split."""
     data_hash: str
     """SHA-256 of the test split's pixels and labels."""
     loss: float
     """Mean cross-entropy, without smoothing."""
     accuracy: float
-    """Share of the images that are classified correctly."""
+    """Fraction of the images that are classified correctly."""
 
 
 class State(StrEnum):
-    """How a trial ended, in Optuna's words."""
+    """Final state of a trial, in Optuna's words."""
 
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
@@ -85,39 +85,39 @@ class State(StrEnum):
 
 
 class Record(FrozenModel):
-    """What a finished trial or replicate left behind. Written once, atomically, then never changed."""
+    """Result of a finished trial or replicate. It is written once, atomically, and never changed."""
 
     trial_id: str
-    """`cell/number`: the id of the Tune trial, the Optuna trial, the MLflow run and the row; of a replicate its id."""
+    """CELL/NUMBER, or the id of the replicate: the id in Ray Tune, MLflow and the tables."""
     search: str
     cell: str
     """Key of the cell, and name of its Optuna study."""
     number: int
-    """Number of the trial, or of the trial that is replicated, in its cell, from 0."""
+    """Number of the trial (or replicated trial) in its cell, from 0."""
     attempt: int
-    """Which attempt finished it, from 1."""
+    """Number of the attempt that finished, from 1."""
     driver: int
-    """Which driver of the search wrote it, from 1."""
+    """Number of the driver that wrote the record, from 1."""
     state: State
     metric: str
-    """Name of the metric by which trials are compared; test_accuracy for a replicate."""
+    """Leading metric of the search; test_accuracy for a replicate."""
     value: float | None
-    """The metric as reported last; none for a trial that failed."""
+    """Last reported value of the metric; None for a failed trial."""
     spec: TrialSpec
     facts: TrialMetadata | None
-    """None where the trial failed before its model stood."""
+    """Properties of data and model; None if the trial failed before its model was built."""
     curve: tuple[Result, ...]
     """Every result, in order of steps."""
     error: str | None
-    """The trial's own fault, if it failed."""
+    """Error of a failed trial; None otherwise."""
     started: float
-    """Start of the first attempt, of a replicate the first of its driver, in seconds since 1970."""
+    """Start of the first attempt (for a replicate: the first under its driver), in seconds since 1970."""
     finished: float
-    """When the record was made, in seconds since 1970."""
+    """Time of the record, in seconds since 1970."""
     replicate: Replication | None = None
-    """What makes this a replicate; None for a trial."""
+    """Trial, draw and seed of a replicate; None for a trial."""
     test: TestResult | None = None
-    """A replicate's result on the test images; None for a trial, and for a replicate that failed."""
+    """Test result of a replicate; None for a trial, and for a failed replicate."""
 
 
 def read_record(folder: SearchFolder, trial_id: str) -> Record | None:
@@ -142,9 +142,10 @@ def read_all(paths: Collection[AnyPath]) -> list[Record]:
 
 
 class RecordReader:
-    """Reader of a search's records. It reads each file once, since records never change and a read may be a request."""
+    """Reader of the records of a search. It reads each file once: records never change, and a read can be a request."""
 
     def __init__(self, folder: SearchFolder) -> None:
+        """Read nothing yet."""
         self._folder = folder
         self._records: dict[AnyPath, Record] = {}
 

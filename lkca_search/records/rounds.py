@@ -1,4 +1,4 @@
-"""Rounds of confirmation: what was frozen, when and from what. A round is sealed: written once, and never changed."""
+"""Rounds of confirmation. A round freezes configurations, is sealed by a hash, and never changes."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,70 +14,70 @@ from lkca_search.spec.metrics import Direction
 
 
 class Pick(FrozenModel):
-    """A configuration that was frozen."""
+    """Frozen configuration."""
 
     cell: str
     rank: int
-    """1 for the best of its cell."""
+    """Rank in its cell; 1 is the best."""
     trial_id: str
-    """The trial that it is of."""
+    """Id of the trial with this configuration."""
     value: float
-    """What it was picked by: the leading metric, on validation images."""
+    """Value of the leading metric, by which it was picked."""
     configuration: Configuration
     num_trials: int
-    """Finished trials of the cell that it was picked from."""
+    """Finished trials of the cell when it was picked."""
 
 
 class Round(FrozenModel):
     """One round of confirmation."""
 
     number: int
-    """From 1."""
+    """Number of the round, from 1."""
     opened: float
-    """When it was sealed, in seconds since 1970."""
+    """Time of the seal, in seconds since 1970."""
     metric: str
     goal: Direction
-    """The leading metric, by which configurations were picked, and which direction of it is better."""
+    """Better direction of `metric`, the leading metric, by which configurations were picked."""
     repeats: tuple[int, ...] = ()
-    """The draws that the search was repeated on, if it was: the best of each repeat is trained on one of `draws`."""
+    """Draws of a repeated search. The best configuration of each repeat is trained on the draw at the same index."""
     draws: tuple[int, ...]
-    """Numbers of its subset draws, none of which the search trains on."""
+    """Numbers of the subset draws. The search trains on none of them."""
     num_seeds: int
-    """Trainings on each draw."""
+    """Trainings per draw, each with another seed."""
     top: int
-    """Configurations of each cell, as far as it has so many complete trials."""
+    """Configurations per cell, or fewer if a cell has fewer complete trials."""
     test_hash: str
     """SHA-256 of the test split's pixels and labels."""
     num_trials: int
-    """Finished trials of the search that it was frozen from."""
+    """Finished trials of the search when the round was sealed."""
     num_trials_left: int
-    """Trials that were still due: above 0, cells were compared that had not spent their budgets."""
+    """Trials that were still due; if above 0, some cells had not spent their budgets."""
     picks: tuple[Pick, ...]
     cells_without: tuple[str, ...]
-    """Cells without a complete trial, of which nothing could be picked."""
+    """Cells without a complete trial, so without a pick."""
     seal: str = ""
-    """SHA-256 of all of the above."""
+    """SHA-256 of all other fields."""
 
     def replications(self) -> Iterator[tuple[Pick, Replication]]:
-        """All that is to be trained, in the order in which it is: every pick on one draw with one seed, and so on.
+        """Yield each pick with each of its replications, in the order of training: by draw, then seed, then pick.
 
-        Of a search that was repeated, the picks of the first repeat on the first draw, and so on.
+        In a repeated search, the picks of the first repeat have the first draw, and so on.
         """
-        for place, draw in enumerate(self.draws):
+        for i, draw in enumerate(self.draws):
             for seed in range(self.num_seeds):
                 for pick in self.picks:
-                    if not self.repeats or self.repeats[place] == pick.configuration.draw:
+                    if not self.repeats or self.repeats[i] == pick.configuration.draw:
                         yield pick, Replication(of=pick.trial_id, draw=draw, seed=seed)
 
     def sealed(self) -> "Round":
-        """The same with its seal."""
+        """Return the round with its seal."""
         unsealed = self.model_copy(update={"seal": ""})
         content = unsealed.model_dump_json(exclude=None if self.repeats else {"repeats"}).encode()
         return self.model_copy(update={"seal": hashlib.sha256(content).hexdigest()})
 
 
 class RoundStatus(FrozenModel):
-    """How far a round has come."""
+    """Progress of a round."""
 
     number: int
     num_replicates: int
@@ -85,23 +85,23 @@ class RoundStatus(FrozenModel):
     failed: int
     num_picks: int
     num_trials: int
-    """Finished trials that it was frozen from."""
+    """Finished trials of the search when the round was sealed."""
     num_trials_since: int
-    """Trials that finished after it was frozen: the best of a cell may be another by now."""
+    """Trials that finished after the seal; the best trial of a cell may have changed since."""
 
     @property
     def num_left(self) -> int:
-        """Replicates without a record."""
+        """Number of replicates without a record."""
         return self.num_replicates - self.complete - self.failed
 
 
 def read_rounds(folder: SearchFolder) -> list[Round]:
-    """The rounds of a search, in order; SearchError for one that is not what its seal says."""
+    """Return the rounds of a search, in order; SearchError for a round that does not match its seal."""
     rounds = []
     for path in list_paths(folder.rounds, "*.json"):
         found = Round.model_validate_json(path.read_bytes())
         if found.seal != found.sealed().seal or path.name != round_file(found.number):
-            raise SearchError(f"a round of confirmation must be as it was sealed; this was changed ({path})")
+            raise SearchError(f"a round of confirmation must match its seal, and this file was changed ({path})")
         rounds.append(found)
     return rounds
 
@@ -128,5 +128,5 @@ def _round_status(found: Round, replicates: Sequence[Record], *, num_trials: int
 
 
 def round_file(number: int) -> str:
-    """The name of a round's file."""
+    """Return the file name of a round."""
     return f"{number:04d}.json"

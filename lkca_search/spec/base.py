@@ -1,10 +1,10 @@
-"""The base of every value: frozen, complete, and checked where it is made."""
+"""Base class of every value."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class FrozenModel(BaseModel):
-    """A frozen value whose unknown keys, silent conversions and non-finite numbers are errors."""
+    """Frozen pydantic model that refuses unknown keys, silent conversions and non-finite numbers."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -1,4 +1,4 @@
-"""The cells of a search: the combinations of factor levels that its design is made of."""
+"""Cells of a search: the combinations of factor levels in its design."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from lkca_search.spec.search_spec import SearchSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One combination of factor levels. It owns one study and the same trial budget as every other cell."""
+    """Combination of factor levels, with a study of its own and the same trial budget as every other cell."""
 
     levels: Mapping[str, Scalar]
-    """Factor name to level, in canonical order; a factor that does not apply here is absent."""
+    """Factor name to level, in canonical order, without the factors that do not apply."""
 
     @property
     def key(self) -> str:
-        """Stable name of the cell and its study: family=lkca,data_fraction=0.1."""
+        """Name of the cell and its study: family=lkca,data_fraction=0.1."""
         return ",".join(f"{name}={level}" for name, level in self.levels.items()) or "all"
 
 
 def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:
-    """Every cell, in the order of the space file. The order of the factors does not change a key."""
+    """Return every cell, in the order of the space file. The order of factors does not change a key."""
     result = []
     for levels in combinations(spec.factors, spec.design, spec.base):
         if with_excluded or not is_excluded(levels, spec.exclude):

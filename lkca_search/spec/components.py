@@ -1,4 +1,4 @@
-"""A sampler or pruner as a space file writes it: a name, or a mapping of a name and arguments."""
+"""Samplers and pruners as a space file gives them: a name, or a mapping with a name and arguments."""
 
 import math
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_serializer, model
 from lkca_search.spec.base import FrozenModel
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
-"""Samplers that have a name."""
+"""Short names of samplers."""
 PRUNERS = (
     "none", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
 )  # fmt: skip
-"""Pruners that have a name."""
+"""Short names of pruners."""
 OPTUNAHUB = "optunahub:"
-"""What the name of a package of OptunaHub begins with."""
+"""Prefix of the name of an OptunaHub package."""
 
 
 def _check_argument(value: Any) -> Any:
@@ -29,20 +29,21 @@ def _check_argument(value: Any) -> Any:
 
 
 class ComponentConfig(FrozenModel):
-    """A class by name, with arguments of its constructor; `tpe` is short for `{name: tpe}`."""
+    """Name of a class, with arguments of its constructor; `tpe` is short for `{name: tpe}`."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_check_argument)]] = Field(init=False)
 
     name: Annotated[str, Field(min_length=1)]
-    """A short name, `optunahub:PACKAGE`, or the dotted path of a class."""
+    """Short name, `optunahub:PACKAGE`, or dotted path of a class."""
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """The arguments that were given."""
+        """Arguments given in the space file."""
         return self.__pydantic_extra__
 
     def __str__(self) -> str:
+        """Return the name, followed by the arguments in parentheses if there are any."""
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return f"{self.name}({arguments})" if arguments else self.name
 
@@ -57,12 +58,12 @@ class ComponentConfig(FrozenModel):
 
 
 def name_rule(kind: str, name: str, known: tuple[str, ...]) -> str | None:
-    """Return the rule that the name of a sampler or pruner breaks, or None."""
+    """Return the rule that the name of a sampler or pruner breaks; None if it breaks none."""
     package = name.removeprefix(OPTUNAHUB)
     parts = package.split("/") if package != name else name.split(".")
     if name in known or (len(parts) > 1 and all(part.isidentifier() for part in parts)):
         return None
     return (
-        f"unknown {kind} {name!r}; known are {', '.join(known)}, {OPTUNAHUB}PACKAGE "
-        "and the dotted path of a class, package.module.Class"
+        f"{kind} must be one of {', '.join(known)}, {OPTUNAHUB}PACKAGE "
+        f"or the dotted path of a class (package.module.Class), got {name!r}"
     )

@@ -1,4 +1,4 @@
-"""A configuration: the value of every name that a space file may cross (factor) or search (parameter)."""
+"""Configuration: the value of every name that may be a factor or a parameter in a space file."""
 
 import math
 import re
@@ -11,20 +11,20 @@ from lkca_search.spec.base import FrozenModel
 
 
 def _check_scalar(value: object) -> object:
-    """One sentence, where the union would complain once for each of its members."""
+    """Raise one error; the union would raise one per member."""
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"must be a finite number, text, true or false, got {value!r}")
 
 
 def _parse_count(value: object) -> object:
-    """Read 1.0M and 250k as people write them."""
+    """Parse 1.0M and 250k."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM])", value) if isinstance(value, str) else None
     return round(float(match[1]) * {"k": 1e3, "M": 1e6}[match[2]]) if match else value
 
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
-"""What one name of a configuration can hold."""
+"""Value of one name of a configuration."""
 
 
 class ImageShape(NamedTuple):
@@ -36,36 +36,36 @@ class ImageShape(NamedTuple):
 
 
 class Configuration(FrozenModel):
-    """What distinguishes one training from another. A name that its family does not take stays None."""
+    """Hyperparameters of one training. A name that does not apply to the family stays None."""
 
     family: str = "lkca"
-    """Model family, a preset, or `timm:NAME`; models/registry.py has them all."""
+    """Model family, preset, or `timm:NAME`; `models list` shows all."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    """Fraction of the training split after validation was held out; None where `images_per_class` is given."""
+    """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
     images_per_class: Annotated[int, Field(ge=1)] | None = None
-    """Training images of every class, in place of a fraction."""
+    """Training images per class, instead of `data_fraction`."""
     draw: Annotated[int, Field(ge=0)] = 0
-    """Which of the seeded subset draws to train on; for one draw, smaller subsets are inside larger ones."""
+    """Number of the seeded subset draw. Within one draw, larger subsets contain the smaller ones."""
     patch_size: Annotated[int, Field(ge=1)] | None = None
-    """Side of a square patch in pixels; the token grid has image side / patch size tokens a side."""
+    """Side of a square patch in pixels; the token grid has image side / patch size tokens per side."""
     depth: Annotated[int, Field(ge=1)] | None = None
-    """Number of blocks; of blocks a stage in a family with stages."""
+    """Number of blocks; blocks per stage in a family with stages."""
     width: Annotated[int, Field(ge=1)] | None = None
-    """Embedding dimension of a token: the channels that the classifier sees."""
+    """Embedding dimension of a token, and input channels of the classifier."""
     match_parameters: Annotated[int, BeforeValidator(_parse_count), Field(ge=1)] | None = None
-    """Learnable parameters that the model is to have, within 3%, in place of a width: 250000, "250k" or "1.0M"."""
+    """Target number of learnable parameters, met within 3% by the choice of width: 250000, "250k" or "1.0M"."""
     mlp_ratio: Annotated[float, Field(gt=0)] | None = None
     """Hidden width of a block's MLP as a multiple of the width."""
     kernel_size: Annotated[int, Field(ge=1)] | None = None
-    """Side of the kernel that mixes tokens, in tokens; odd, at most 2 s - 1 on an s x s grid."""
+    """Side of the token-mixing kernel, in tokens; odd, at most 2 s - 1 on an s x s grid."""
     kernel_init: Literal["zero", "delta", "normal"] | None = None
-    """How LKCA kernels start: all zero, as the identity, or drawn from a normal distribution."""
+    """Initial LKCA kernels: all zero, the identity, or drawn from a normal distribution."""
     num_heads: Annotated[int, Field(ge=1)] | None = None
-    """Attention heads, or groups of channels that share an LKCA kernel; must divide the width."""
+    """Attention heads, or channel groups that share an LKCA kernel; must divide the width."""
     pooling: Literal["mean", "class_token"] | None = None
-    """How attention tokens become one vector: their mean, or a learned class token."""
+    """Reduction of attention tokens to one vector: their mean, or a learned class token."""
     position_embedding: bool | None = None
-    """Whether a learned embedding of its position is added to each token."""
+    """True if a learned position embedding is added to each token."""
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Probability that a residual branch is dropped for an image."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -75,7 +75,7 @@ class Configuration(FrozenModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing of the cross-entropy."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the planned steps over which the learning rate rises linearly."""
+    """Fraction of the planned steps over which the learning rate rises linearly."""
 
     @model_validator(mode="before")
     @classmethod
@@ -88,19 +88,19 @@ class Configuration(FrozenModel):
     def _one_size(self) -> Self:
         if (self.data_fraction is None) == (self.images_per_class is None):
             size = f"{self.data_fraction} and {self.images_per_class}"
-            raise ValueError(f"a subset has either a data_fraction or images_per_class, got {size}")
+            raise ValueError(f"a subset must have either data_fraction or images_per_class, got {size}")
         return self
 
 
 NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
-"""Every name that may stand in `factors` or `parameters`, in canonical order."""
+"""Every name that `factors` or `parameters` may have, in canonical order."""
 
 SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
-"""The names that decide which images are trained on, whatever the family."""
+"""Names that decide which images are trained on, for every family."""
 
 
 def broken_rule(name: str, value: object) -> str | None:
-    """Return the rule that `value` breaks as a value of `name`, or None if it is a legal one."""
+    """Return the rule that `value` breaks as a value of `name`; None if it is valid."""
     try:
         Configuration.model_validate({name: value})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The domains a parameter is searched over: a choice, a range of integers, a range of floats, or one fixed value."""
+"""Domains of parameters: a choice, a range of integers, a range of floats, or one fixed value."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -10,7 +10,7 @@ from lkca_search.spec.configuration import Configuration, Scalar, broken_rule
 
 
 def _read_count(value: Scalar) -> Scalar:
-    """A text that `match_parameters` takes is a number: 250k and 250000 are one level."""
+    """Convert a text that `match_parameters` accepts to a number, so that 250k and 250000 are one level."""
     if isinstance(value, str) and broken_rule("match_parameters", value) is None:
         count = Configuration.model_validate({"match_parameters": value}).match_parameters
         assert count is not None
@@ -19,17 +19,17 @@ def _read_count(value: Scalar) -> Scalar:
 
 
 Level = Annotated[Scalar, AfterValidator(_read_count)]
-"""One value that a space file gives to a name; 250k and 1.0M are read as numbers."""
-Levels = Annotated[tuple[Level, ...], Field(min_length=1, strict=False)]  # not strict, so that JSON's lists will do
-"""Values that a space file lists for a name."""
+"""Value of a name in a space file; 250k and 1.0M become numbers."""
+Levels = Annotated[tuple[Level, ...], Field(min_length=1, strict=False)]  # not strict: JSON has lists, not tuples
+"""Values of a name that a space file lists."""
 Condition = Mapping[str, Levels]
-"""`when: {family: [lkca]}`: the parameter exists only where each name has one of the listed values."""
+"""`when: {family: [lkca]}`: the parameter exists only if each name has one of its listed values."""
 
 _ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
 
 
 def holds(when: Condition, chosen: Mapping[str, Scalar]) -> bool:
-    """Whether every name of a condition has one of its values among those chosen."""
+    """Return True if every name of a condition has one of its listed values in `chosen`."""
     return all(chosen.get(name) in values for name, values in when.items())
 
 
@@ -37,64 +37,64 @@ class Choice(FrozenModel):
     """One of the listed values."""
 
     choice: Levels
-    """The values, without an order."""
+    """Values, without an order."""
     when: Condition = _ANYWHERE
-    """Where the parameter exists."""
+    """Condition under which the parameter exists."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if len(set(self.choice)) < len(self.choice):
-            raise ValueError(f"choices must be distinct, got {list(self.choice)}")
+            raise ValueError(f"choice must have distinct values, got {list(self.choice)}")
         return self
 
     def values(self) -> tuple[Scalar, ...]:
-        """Every value."""
+        """Return every value."""
         return self.choice
 
     def edges(self) -> tuple[Scalar, ...]:
-        """The values at which a rule about the parameter can first break: all of them."""
+        """Return the values at which a rule about the parameter can first break: all values."""
         return self.choice
 
 
 class IntRange(FrozenModel):
-    """An integer between two bounds, both included."""
+    """Integer between two bounds, both included."""
 
     bounds: Annotated[tuple[int, int], Field(alias="int")]
     """Smallest and largest value."""
     step: Annotated[int, Field(ge=1)] = 1
-    """Distance between neighbouring values, counted from the smallest."""
+    """Distance between neighboring values, counted from the smallest."""
     log: bool = False
-    """Whether the logarithm is searched."""
+    """True if the search is uniform in the logarithm."""
     when: Condition = _ANYWHERE
-    """Where the parameter exists."""
+    """Condition under which the parameter exists."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         _check_bounds(*self.bounds, log=self.log)
         if self.log and self.step > 1:
-            raise ValueError(f"a logarithmic range takes no step, got step {self.step}")
+            raise ValueError(f"step must be 1 in a logarithmic range, got {self.step}")
         return self
 
     def values(self) -> range:
-        """Every value."""
+        """Return every value."""
         low, high = self.bounds
         return range(low, high + 1, self.step)
 
     def edges(self) -> tuple[Scalar, ...]:
-        """Every value of a range of at most 64, else the smallest and the largest."""
+        """Return every value of a range of at most 64 values, else the smallest and the largest value."""
         values = self.values()
         return tuple(values) if len(values) <= 64 else (values[0], values[-1])
 
 
 class FloatRange(FrozenModel):
-    """A number between two bounds, both included."""
+    """Real number between two bounds, both included."""
 
     bounds: Annotated[tuple[float, float], Field(alias="float")]
     """Smallest and largest value."""
     log: bool = False
-    """Whether the logarithm is searched."""
+    """True if the search is uniform in the logarithm."""
     when: Condition = _ANYWHERE
-    """Where the parameter exists."""
+    """Condition under which the parameter exists."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -102,32 +102,32 @@ class FloatRange(FrozenModel):
         return self
 
     def edges(self) -> tuple[Scalar, ...]:
-        """The bounds."""
+        """Return the bounds."""
         return self.bounds
 
 
 class Fixed(FrozenModel):
-    """One value: a parameter that is set, not searched."""
+    """Single value of a parameter that is set, not searched."""
 
     value: Level
-    """The value."""
+    """Value of the parameter."""
     when: Condition = _ANYWHERE
-    """Where the parameter exists."""
+    """Condition under which the parameter exists."""
 
     def values(self) -> tuple[Scalar, ...]:
-        """The value."""
+        """Return the value."""
         return (self.value,)
 
     def edges(self) -> tuple[Scalar, ...]:
-        """The value."""
+        """Return the value."""
         return (self.value,)
 
 
 def _check_bounds(low: float, high: float, *, log: bool) -> None:
     if low >= high:
-        raise ValueError(f"a range needs its smallest value before its largest, got [{low}, {high}]")
+        raise ValueError(f"the first bound must be below the second, got [{low}, {high}]")
     if log and low <= 0:
-        raise ValueError(f"a logarithmic range must start above 0, got {low}")
+        raise ValueError(f"the first bound of a logarithmic range must be above 0, got {low}")
 
 
 def _kind(value: Any) -> str | None:
@@ -146,7 +146,7 @@ Domain = Annotated[
     Discriminator(
         _kind,
         custom_error_type="domain",
-        custom_error_message="a parameter is a mapping with exactly one of the keys choice, int, float, value",
+        custom_error_message="a parameter must be a mapping with exactly one of the keys choice, int, float, value",
     ),
 ]
-"""A parameter's domain as written in a space file."""
+"""Domain of a parameter in a space file."""

@@ -1,6 +1,11 @@
-"""Factors: their levels, where they apply, and which combinations of levels a design is made of."""
+"""Factors, the combinations of their levels in a design, and repeats of a search (the factor `draw`).
 
-from collections.abc import Iterator, Mapping, Sequence
+`search: {repeats: 5}` is short for the levels 0 to 4 of `draw`. Each repeat has training images, a sampler seed and
+training seeds of its own, and its best configuration is confirmed on a fresh draw of its own. The draws of a round then
+differ in everything in which two searches differ, and are independent, as the statistics assume.
+"""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError
 from itertools import product
 from typing import Annotated, Any, Literal
@@ -15,21 +20,21 @@ from lkca_search.spec.space import Space
 
 Design = Literal["crossed", "one_at_a_time"]
 Combination = dict[str, Scalar]
-"""Factor name to level, of the factors that apply, in the order of the space file."""
+"""Factor name to level, without the factors that do not apply, in the order of the space file."""
 
 DRAW = "draw"
-"""Factor that repeats a search: every cell is searched once per level, each time on a subset draw of its own."""
+"""Factor that repeats a search: every cell is searched once per level, on the subset draw of that number."""
 _ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
 _FIRST: Mapping[str, Scalar] = {}
 
 
 class Factor(FrozenModel):
-    """A name whose levels make cells; a list of levels is short for a mapping with the key `levels`."""
+    """Name whose levels make cells; a list of levels is short for a mapping with the key `levels`."""
 
     levels: Levels
-    """The levels; the first one is the base of a design that has one."""
+    """Levels; by default the first one is the base of a one-at-a-time design."""
     when: Condition = _ANYWHERE
-    """Where the factor applies; in other cells it is absent."""
+    """Condition under which the factor applies; other cells do not have it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,22 +53,22 @@ class Factor(FrozenModel):
 Exclusion = Mapping[
     str, Annotated[Levels, BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))]
 ]
-"""Cells that are left out: those where every name has one of its listed levels."""
+"""Cells to leave out: those in which every name has one of its listed levels."""
 
 
 def is_excluded(combination: Mapping[str, Scalar], exclude: Sequence[Exclusion]) -> bool:
-    """Whether one of the exclusions covers a combination."""
+    """Return True if an exclusion covers a combination."""
     return any(holds(entry, combination) for entry in exclude)
 
 
 def combinations(
     factors: Mapping[str, Factor], design: Design = "crossed", base: Mapping[str, Scalar] = _FIRST
 ) -> list[Combination]:
-    """Every distinct combination of levels of a design, exclusions aside.
+    """Return every distinct combination of levels of a design, including excluded ones.
 
-    Crossed, these are all of them, in the order of the space file. One at a time, they are the base and, factor by
-    factor, each other level with the rest at base; and each of these with every level of the names that decide the
-    subset, since an ablation is made at each size of data.
+    `crossed`: all combinations, in the order of the space file. `one_at_a_time`: the base, and per factor each other
+    level with all other factors at their base. The names that decide the subset are crossed in both designs, since an
+    ablation is repeated at each training set size.
     """
     if design == "crossed":
         crossed = Space(factors).branch(lambda _, factor: factor.levels, {})
@@ -89,7 +94,7 @@ def _applying(factors: Mapping[str, Factor], levels: Combination) -> Combination
 
 
 def _position(factors: Mapping[str, Factor], combination: Combination) -> list[int]:
-    """Where a combination stands when the last factor of the space file changes fastest."""
+    """Return the sort key of a combination; the last factor of the space file changes fastest."""
     return [factor.levels.index(combination[name]) if name in combination else -1 for name, factor in factors.items()]
 
 
@@ -103,35 +108,46 @@ def _one_at_a_time(factors: Mapping[str, Factor], base: Mapping[str, Scalar]) ->
 
 
 def with_repeats(factors: Mapping[str, Factor], repeats: int) -> Mapping[str, Factor]:
-    """The factors of a spec with the one that a number of repeats is short for, unless it is among them."""
+    """Return the factors with `draw` added for a number of repeats, unless they have it already."""
     return factors if repeats < 2 or DRAW in factors else {**factors, DRAW: Factor(levels=tuple(range(repeats)))}
 
 
 def repeats_of(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> tuple[Scalar, ...]:
-    """The draws on which a search is repeated; none where it is made once, or not every cell on every draw."""
+    """Return the draws on which a search is repeated; none if it is not, or if a cell lacks one of the draws."""
     draw = factors.get(DRAW)
     is_everywhere = draw is not None and not draw.when and not any(DRAW in entry for entry in exclude)
     return draw.levels if draw is not None and is_everywhere and len(draw.levels) > 1 else ()
 
 
 def draws_rule(repeats: int, draws: int) -> str | None:
-    """Which rule a number of draws breaks on which a search with so many repeats is to be confirmed."""
+    """Return the rule that the number of draws of a confirmation breaks in a search with `repeats`; None if none."""
     if repeats in (0, draws):
         return None
-    return f"each of the {repeats} repeats is confirmed on a draw of its own, so draws must be {repeats}, got {draws}"
+    return f"draws must be {repeats}, one per repeat of the search, got {draws}"
+
+
+def condition_rule(listed: Sequence[Scalar], possible: Container[Scalar], kind: str) -> str | None:
+    """Return the rule that the values listed by a `when` break, where `kind` is such as "level of factor `family`"."""
+    unknown = [value for value in listed if value not in possible]
+    if not unknown:
+        return None
+    rule = "`when` can never hold" if len(unknown) == len(listed) else "every value of `when` must be possible"
+    return f"{rule}: {' or '.join(map(repr, unknown))} is not a {kind}"
 
 
 def factor_problems(
     factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar], exclude: Sequence[Exclusion]
 ) -> Iterator[Problem]:
-    """Every rule of the design that the factors, the base or an exclusion break."""
+    """Yield every rule of the design that the factors, the base or an exclusion break."""
     problems = [*_level_problems(factors), *_base_problems(factors, design, base), *_name_problems(factors, exclude)]
     yield from problems
     try:
         _ = Space(factors).order
     except CycleError as error:
-        circle = error.args[1]
-        yield Problem(("factors", circle[0], "when"), f"`when` conditions form a circle: {' -> '.join(circle)}")
+        cycle = error.args[1]
+        yield Problem(
+            ("factors", cycle[0], "when"), f"`when` conditions must not form a cycle, got {' -> '.join(cycle)}"
+        )
         return
     if not problems:
         yield from _cell_problems(factors, combinations(factors, design, base), exclude)
@@ -144,20 +160,20 @@ def _level_problems(factors: Mapping[str, Factor]) -> Iterator[Problem]:
         for other, levels in factor.when.items():
             location = ("factors", name, "when", other)
             if other not in factors:
-                yield Problem(location, f"`when` of a factor names factors, and {other!r} is none")
-            elif unknown := [level for level in levels if level not in factors[other].levels]:
-                yield Problem(location, f"`when` waits for {other} in {unknown}, which it never is")
+                yield Problem(location, f"`when` of a factor must name factors, got {other!r}")
+            elif rule := condition_rule(levels, factors[other].levels, f"level of factor `{other}`"):
+                yield Problem(location, rule)
 
 
 def _base_problems(factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar]) -> Iterator[Problem]:
     if base and design == "crossed":
-        yield Problem(("base",), "base belongs to design one_at_a_time; in a crossed one no level is the base")
+        yield Problem(("base",), "base must be left out of a crossed design: only design one_at_a_time has a base")
         return
     for name, level in base.items():
         if name not in factors:
-            yield Problem(("base", name), f"base names {name!r}, which is no factor")
+            yield Problem(("base", name), f"base must name factors, got {name!r}")
         elif name in SUBSET_NAMES:
-            rule = f"{name} has no base level: what decides the subset is crossed, an ablation at each size of data"
+            rule = f"base must not name {name}: an ablation is repeated at each training set size, so {name} is crossed"
             yield Problem(("base", name), rule)
         elif level not in factors[name].levels:
             levels = list(factors[name].levels)
@@ -167,12 +183,12 @@ def _base_problems(factors: Mapping[str, Factor], design: Design, base: Mapping[
 def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> Iterator[Problem]:
     for i, entry in enumerate(exclude):
         if not entry:
-            yield Problem(("exclude", i), "an entry of exclude names at least one factor and its levels")
+            yield Problem(("exclude", i), "an entry of exclude must name at least one factor and its levels")
         for name, levels in entry.items():
             if name not in factors:
-                yield Problem(("exclude", i, name), f"exclude names {name!r}, which is no factor")
+                yield Problem(("exclude", i, name), f"exclude must name factors, got {name!r}")
             elif unknown := [level for level in levels if level not in factors[name].levels]:
-                yield Problem(("exclude", i, name), f"exclude names {name} in {unknown}, which it never is")
+                yield Problem(("exclude", i, name), f"exclude must list levels of factor `{name}`, got {unknown}")
 
 
 def _cell_problems(
@@ -181,10 +197,10 @@ def _cell_problems(
     for name, factor in factors.items():
         seen = {levels[name] for levels in found if name in levels}
         if unseen := [level for level in factor.levels if level not in seen]:
-            rule = f"every level must stand in a cell, and in this design {name} is never {unseen}"
+            rule = f"every level must be in a cell, and no cell of this design has {name} in {unseen}"
             yield Problem(("factors", name), rule)
     for i, entry in enumerate(exclude):
         if not any(is_excluded(levels, [entry]) for levels in found):
-            yield Problem(("exclude", i), "an entry of exclude must leave out a cell, and this one leaves out none")
+            yield Problem(("exclude", i), "an entry of exclude must cover at least one cell, and this one covers none")
     if all(is_excluded(levels, exclude) for levels in found):
-        yield Problem(("exclude",), f"exclude must leave a cell, and it leaves out all {len(found)}")
+        yield Problem(("exclude",), f"exclude must leave at least one cell, and it covers all {len(found)}")

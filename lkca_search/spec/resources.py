@@ -1,4 +1,4 @@
-"""Resources: what a space file asks for each trial, and what a trial holds while it trains."""
+"""Resources that a space file requests per trial, and resources of one trial while it trains."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -8,45 +8,45 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from lkca_search.spec.base import FrozenModel
 
 SMALLEST_AMOUNT = 1e-4
-"""Ray counts in ten-thousandths."""
+"""Smallest amount of a resource in Ray, which counts in ten-thousandths."""
 
 GpuShare = Annotated[
     Annotated[float, Field(ge=0), Tag("share")] | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda given: "auto" if isinstance(given, str) else "share"),
 ]
-"""A share of one GPU, or `auto`: as many trials on each as its memory has room for."""
+"""Share of one GPU, or `auto`: as many trials per GPU as fit in its memory."""
 
 
 class TrialResources(FrozenModel):
-    """What one trial holds while it trains: what of the resources can make a difference to its result, or its speed."""
+    """Resources of one trial while it trains, as far as they can affect its result or speed."""
 
     cpu: Annotated[int, Field(ge=1)] = 1
-    """CPU cores, and threads: their number decides the order of floating-point sums."""
+    """CPU cores, and threads; their number decides the order of floating-point sums."""
     gpu: Annotated[float, Field(ge=0)] = 0.0
-    """Share of one GPU; 0 is training on the CPU."""
+    """Share of one GPU; 0 trains on the CPU."""
 
 
 class ResourcesSection(FrozenModel):
-    """What is asked for each trial, and how many may train at once."""
+    """Resources requested per trial, and the number of trials that may train at once."""
 
     cpu: Annotated[int, Field(ge=1)] = 1
-    """CPU cores, and threads, of a trial."""
+    """CPU cores, and threads, per trial."""
     gpu: GpuShare = 0.0
-    """Share of one GPU: 0.25 packs four trials on each; `auto` packs as many as their memory has room for."""
+    """Share of one GPU: 0.25 packs four trials per GPU; `auto` packs as many as fit in its memory."""
     gpu_memory: Annotated[float, Field(gt=0)] | None = None
-    """GB of one GPU, for `gpu: auto` where the GPUs cannot be asked, as before an autoscaler has started any."""
+    """Memory of one GPU in GB, for `gpu: auto` when no GPU can be queried: an autoscaler may have started none yet."""
     custom: Mapping[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=SMALLEST_AMOUNT)]] = {}
-    """Amounts of Ray's custom resources, by name: {a100: 0.25} keeps to nodes that were started with some a100."""
+    """Amounts of Ray's custom resources by name: {a100: 0.25} places trials on nodes that were started with `a100`."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
-    """Trials at once, at most; where the cluster scales by itself, so many are asked of it."""
+    """Maximum number of trials at once; an autoscaling cluster receives requests for this many."""
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether trials train on a GPU."""
+        """True if trials train on a GPU."""
         return self.gpu != 0
 
     def of_trial(self, *, gpu: float | None = None) -> TrialResources:
-        """What one trial holds, at a share of a GPU where that was left open; by default a whole one then."""
+        """Return the resources of one trial. `gpu` is its share if the section has `auto`; by default a whole GPU."""
         if isinstance(self.gpu, float):
             return TrialResources(cpu=self.cpu, gpu=self.gpu)
         return TrialResources(cpu=self.cpu, gpu=1.0 if gpu is None else gpu)
@@ -58,10 +58,12 @@ class ResourcesSection(FrozenModel):
         if self.gpu != "auto" and 0 < self.gpu < SMALLEST_AMOUNT:
             raise ValueError(f"gpu must be 0 or at least {SMALLEST_AMOUNT:g}, got {self.gpu}")
         if self.gpu_memory is not None and self.gpu != "auto":
-            raise ValueError(f"gpu_memory decides the share of gpu: auto, and gpu is {self.gpu}; leave one of them out")
+            raise ValueError(f"gpu_memory must be left out unless gpu is auto, got gpu {self.gpu}")
         for name, amount in self.custom.items():
             if name.lower() in ("cpu", "gpu"):
-                raise ValueError(f"custom names resources beside cpu and gpu, which have keys of their own, got {name}")
+                raise ValueError(f"custom must not name cpu or gpu, which have keys of their own, got {name}")
             if amount > 1 and not amount.is_integer():
-                raise ValueError(f"custom.{name} must be whole above 1, since Ray takes no other amounts, got {amount}")
+                raise ValueError(
+                    f"custom.{name} must be a whole number if it is above 1, as Ray requires, got {amount}"
+                )
         return self

@@ -1,4 +1,4 @@
-"""A search as a value: what a space file says, section by section, once it has passed every rule."""
+"""Search spec: the content of a space file that has passed every rule."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError
@@ -18,6 +18,7 @@ from lkca_search.spec.factors import (
     Design,
     Exclusion,
     Factor,
+    condition_rule,
     draws_rule,
     factor_problems,
     repeats_of,
@@ -31,34 +32,34 @@ _SHOW_DIGITS = ("digits", "svhn")
 
 
 class SearchSpec(FrozenModel):
-    """Everything that decides what a search does. Equal specs give equal searches."""
+    """Complete description of a search. Equal specs give equal searches."""
 
     data: DataSection
     factors: Mapping[str, Factor]
-    """Name to levels; combinations of levels are cells."""
+    """Name to levels; each combination of levels is a cell."""
     design: Design = "crossed"
-    """Which combinations: all, or a base and, factor by factor, each other level with the rest at base.
+    """`crossed`: all combinations of levels. `one_at_a_time`: the base, and each other level alone.
 
-    The names that decide the subset (data_fraction, images_per_class, draw) are crossed with either.
+    The names that decide the subset (data_fraction, images_per_class, draw) are crossed in both designs.
     """
     base: Mapping[str, Level] = {}
-    """The base level of a factor, one at a time; by default its first."""
+    """Base level per factor of a one-at-a-time design; by default its first level."""
     exclude: tuple[Exclusion, ...] = ()
-    """Combinations of levels that are no cells."""
+    """Combinations of levels to leave out."""
     parameters: Mapping[str, Domain]
-    """Name to domain; searched inside every cell where the condition holds."""
+    """Name to domain; searched in every cell in which the condition holds."""
     training: TrainingSection
     search: SearchSection
     resources: ResourcesSection = ResourcesSection()
     limits: LimitsSection = LimitsSection()
     confirm: ConfirmSection | None = None
-    """The confirmation that `run` ends with; None where it is left to the command `confirm`."""
+    """Confirmation at the end of `run`; None leaves it to the command `confirm`."""
     storage: str | None = None
-    """Where trials leave records and checkpoints: file:///PATH, s3://BUCKET/PATH, gs://...; by default the home."""
+    """Storage of records and checkpoints: file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; by default the home."""
 
     @property
     def space(self) -> Space[Domain]:
-        """The parameters, to be walked in dependency order."""
+        """Conditional space of the parameters."""
         return Space(self.parameters)
 
     @model_validator(mode="after")
@@ -71,7 +72,7 @@ class SearchSpec(FrozenModel):
     @field_validator("storage")
     @classmethod
     def _absolute_storage(cls, storage: str | None) -> str | None:
-        if storage is not None and isinstance(place := parse_path(storage), Path) and not place.is_absolute():
+        if storage is not None and isinstance(path := parse_path(storage), Path) and not path.is_absolute():
             raise ValueError(f"storage must be an absolute path or a URL, got {storage!r}")
         return storage
 
@@ -84,7 +85,7 @@ class SearchSpec(FrozenModel):
 
 
 def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
-    """The section `confirm` with one draw a repeat, unless it says how many draws itself."""
+    """Return the section `confirm` with one draw per repeat, unless its number of draws is given."""
     if not repeats or "draws" in confirm.model_fields_set:
         return confirm
     return confirm.model_copy(update={"draws": repeats})
@@ -92,7 +93,7 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 def _problems(spec: SearchSpec) -> Iterator[Problem]:
     if "flip" in spec.data.augment and spec.data.dataset in _SHOW_DIGITS:
-        rule = f"flip makes other signs of digits, or none, so {spec.data.dataset} cannot be augmented by it"
+        rule = f"augment must not have flip for {spec.data.dataset}: a mirrored digit is no digit, or another one"
         yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
     yield from _name_problems(spec)
     yield from factor_problems(spec.factors, spec.design, spec.base, spec.exclude)
@@ -107,8 +108,9 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
     try:
         _ = spec.space.order
     except CycleError as error:
-        circle = error.args[1]
-        yield Problem(("parameters", circle[0], "when"), f"`when` conditions form a circle: {' -> '.join(circle)}")
+        cycle = error.args[1]
+        rule = f"`when` conditions must not form a cycle, got {' -> '.join(cycle)}"
+        yield Problem(("parameters", cycle[0], "when"), rule)
     yield from _search_problems(spec)
 
 
@@ -119,50 +121,52 @@ def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
                 yield Problem((section, name), f"unknown name {name!r}; known names: {', '.join(NAMES)}")
     for name in spec.parameters:
         if name in spec.factors:
-            yield Problem(("parameters", name), f"{name} stands in factors and in parameters; it can be in one")
+            yield Problem(("parameters", name), f"{name} must be either a factor or a parameter, got both")
     if {"data_fraction", "images_per_class"} <= {*spec.factors, *spec.parameters}:
         section = "factors" if "images_per_class" in spec.factors else "parameters"
-        rule = "images_per_class takes the place of data_fraction; only one of them can be given"
+        rule = "a space file must have at most one of data_fraction and images_per_class, got both"
         yield Problem((section, "images_per_class"), rule)
 
 
 def _condition_problems(spec: SearchSpec, name: str, domain: Domain) -> Iterator[Problem]:
     for other, values in domain.when.items():
         if other not in spec.factors and other not in spec.parameters:
-            rule = f"`when` names {other!r}, which is neither a factor nor a parameter"
+            rule = f"`when` must name a factor or a parameter, got {other!r}"
             yield Problem(("parameters", name, "when", other), rule)
-        elif unknown := [value for value in values if value not in _possible_values(spec, other)]:
-            rule = f"`when` waits for {other} in {unknown}, which it never is"
-            yield Problem(("parameters", name, "when", other), rule)
+            continue
+        kind = "level of factor" if other in spec.factors else "value of parameter"
+        if broken := condition_rule(values, _possible_values(spec, other), f"{kind} `{other}`"):
+            yield Problem(("parameters", name, "when", other), broken)
 
 
 def _search_problems(spec: SearchSpec) -> Iterator[Problem]:
-    """Samplers and pruners that cannot do what the rest of the space file asks for."""
+    """Yield every rule that the sampler or pruner breaks together with the rest of the space file."""
     sampler, pruner, several = spec.search.sampler.name, spec.search.pruner.name, len(spec.search.metrics) > 1
     if several and pruner != "none":
-        rule = f"pruning with several goals is refused, since Optuna compares one value a step, got pruner {pruner}"
+        rule = f"pruner must be none with several metrics, since Optuna compares one value per step, got {pruner}"
         yield Problem(("search", "pruner"), rule)
     if several and sampler == "cmaes":
-        yield Problem(("search", "sampler"), "sampler cmaes takes one goal, since it ranks trials by one value")
+        yield Problem(("search", "sampler"), "sampler cmaes must have one metric, since it ranks trials by one value")
     if sampler == "cmaes" and not any(isinstance(domain, IntRange | FloatRange) for domain in spec.parameters.values()):
-        rule = "sampler cmaes searches ranges (int, float) and draws the rest at random, and no parameter is a range"
+        rule = "parameters must have at least one range (int or float) for sampler cmaes, got none"
         yield Problem(("search", "sampler"), rule)
     for name, domain in spec.parameters.items():
         if sampler == "grid" and isinstance(domain, FloatRange):
-            rule = f"sampler grid tries every value, and a range of floats has no end of them: make {name} a choice"
+            rule = f"{name} must not be a range of floats with sampler grid, which tries every value: make it a choice"
             yield Problem(("parameters", name), rule)
 
 
 def _repeats_problems(
-    factors: Mapping[str, Factor], exclude: Sequence[Exclusion], asked: int, confirm: ConfirmSection | None
+    factors: Mapping[str, Factor], exclude: Sequence[Exclusion], repeats: int, confirm: ConfirmSection | None
 ) -> Iterator[Problem]:
-    """Every rule of repeats that is broken, where so many are `asked` for."""
-    if asked > 1 and factors[DRAW] != Factor(levels=tuple(range(asked))):
-        rule = f"repeats are the levels 0 to {asked - 1} of the factor draw, which the space file gives as well"
-        yield Problem(("search", "repeats"), f"{rule}: leave one out")
+    """Yield every rule about repeats that is broken, where `repeats` is the number given in the section `search`."""
+    if repeats > 1 and factors[DRAW] != Factor(levels=tuple(range(repeats))):
+        rule = f"repeats must be left out if factor draw is given, unless its levels are 0 to {repeats - 1}"
+        yield Problem(("search", "repeats"), rule)
     for i, entry in enumerate(exclude):
-        if asked > 1 and DRAW in entry:
-            yield Problem(("exclude", i, DRAW), "every cell is repeated on each draw, so exclude names none")
+        if repeats > 1 and DRAW in entry:
+            rule = "exclude must not name draw with search.repeats: every cell is repeated on each draw"
+            yield Problem(("exclude", i, DRAW), rule)
     draws = repeats_of(factors, exclude)
     if confirm is not None and (broken := draws_rule(len(draws), confirm.draws)):
         yield Problem(("confirm", "draws"), broken)

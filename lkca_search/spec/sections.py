@@ -12,43 +12,43 @@ from lkca_search.spec.metrics import METRICS, Direction, MetricName
 Augmentation = Literal[
     "crop", "crop_reflect", "flip", "trivial_augment", "rand_augment", "erase", "cutmix", "mixup"
 ]  # fmt: skip
-"""What may be done to training images, in the order in which it is done; `data/augment.py` has the strengths.
+"""Augmentation of training images, in the order in which they are applied; data/augmentation.py has the strengths.
 
-`crop`: a random window after padding by an eighth of each side, in black; `crop_reflect`: the same, padded by the
-image's own reflection; `flip`: left to right, every other image; `trivial_augment`, `rand_augment`: distortions drawn
-by these policies; `erase`: a random box made grey in every other image; `cutmix`, `mixup`: images and labels mixed in
-pairs, with both named by one of them at each step.
+`crop`: a random window after padding with black by an eighth of each side; `crop_reflect`: the same, padded by
+reflection; `flip`: left to right, with probability 1/2; `trivial_augment`, `rand_augment`: the policies of these names;
+`erase`: a random gray box, with probability 1/2; `cutmix`, `mixup`: images and labels mixed in pairs. If both are
+given, each step draws one of them.
 """
 
 _EXCLUSIVE = (("crop", "crop_reflect"), ("trivial_augment", "rand_augment"))
 
 
 def augment_rule(names: Sequence[str]) -> str | None:
-    """Return the rule that a list of augmentations breaks, or None."""
+    """Return the rule that a list of augmentations breaks; None if it breaks none."""
     known = get_args(Augmentation)
     if unknown := sorted(set(names) - set(known)):
-        return f"augment must be among {', '.join(known)}, got {unknown}"
+        return f"augment must have names among {', '.join(known)}, got {unknown}"
     if len(set(names)) < len(names):
         return f"augment must name each augmentation once, got {list(names)}"
     for pair in _EXCLUSIVE:
         if set(pair) <= set(names):
-            return f"augment takes one of {' and '.join(pair)}, got both"
+            return f"augment must have at most one of {' and '.join(pair)}, got both"
     return None
 
 
 class DataSection(FrozenModel):
-    """Which images, how many are held out, and how they are augmented."""
+    """Dataset, validation split and augmentation."""
 
     dataset: Annotated[str, Field(min_length=1)]
-    """A name of the catalogue (`data list`), `parquet:PATH` or `folder:PATH`."""
+    """Name in the catalog (`data list`), `parquet:PATH` or `folder:PATH`."""
     image_size: Annotated[int, Field(ge=1)] | None = None
-    """Side in pixels to which every image is brought, middle kept; by default images keep their size, one for all."""
+    """Side in pixels to which images are resized and center-cropped; by default images keep their size."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Fraction of the training images held out, class by class; never trained on."""
+    """Fraction of the training images held out per class, and never trained on."""
     scale_validation: bool = False
-    """Whether a trial is validated on as small a share of those held out, nested too, as it trains on of the rest."""
+    """True if a trial uses the same (nested) fraction of the validation images as of the training images."""
     augment: tuple[Augmentation, ...] = ()
-    """What is done to training images; the order of the names does not matter."""
+    """Augmentations of training images; the order of the names does not matter."""
 
     @field_validator("augment")
     @classmethod
@@ -59,55 +59,55 @@ class DataSection(FrozenModel):
 
 
 class TrainingSection(FrozenModel):
-    """How long every trial trains, in exactly one unit."""
+    """Length of every trial, in exactly one unit."""
 
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the training subset."""
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Optimiser steps."""
+    """Optimizer steps."""
     samples: Annotated[int, Field(ge=1)] | None = None
-    """Training images seen, rounded up to whole batches."""
+    """Training images seen, rounded up to full batches."""
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Images in a step; a smaller subset trains in batches of its own size."""
+    """Images per step; a subset with fewer images is one batch."""
     reports: Annotated[int, Field(ge=1)] | None = None
-    """Evaluations in a trial, evenly spaced; by default one an epoch where epochs are the unit, else 20."""
+    """Evaluations per trial, evenly spaced; by default one per epoch if the unit is epochs, else 20."""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """Evaluations in a row without a higher val_accuracy after which a trial ends, complete, before its length."""
+    """Evaluations in a row without a higher val_accuracy after which a trial ends early, as complete."""
 
     @property
     def num_reports(self) -> int:
-        """Evaluations of every trial that has at least as many steps."""
+        """Evaluations per trial; a trial with fewer steps has one per step."""
         return self.reports or self.epochs or 20
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         given = [unit for unit in ("epochs", "steps", "samples") if getattr(self, unit) is not None]
         if len(given) != 1:
-            raise ValueError(f"training needs exactly one of epochs, steps, samples, got {given or 'none'}")
+            raise ValueError(f"training must have exactly one of epochs, steps, samples, got {given or 'none'}")
         return self
 
 
 class SearchSection(FrozenModel):
-    """How each cell is searched, and by which number trials are compared."""
+    """Search of each cell, and the metric by which trials are compared."""
 
     sampler: ComponentConfig = ComponentConfig(name="tpe")
-    """Optuna sampler of every cell's study, with arguments of its constructor: {name: tpe, n_startup_trials: 20}."""
+    """Optuna sampler of every cell's study, with constructor arguments: {name: tpe, n_startup_trials: 20}."""
     pruner: ComponentConfig = ComponentConfig(name="none")
-    """Optuna pruner of every cell's study; it compares trials of one cell only, and counts in reports."""
+    """Optuna pruner of every cell's study; it compares trials of one cell only, and its steps are reports."""
     trials_per_cell: Annotated[int, Field(ge=1)]
-    """Trials of every cell: equal budgets."""
+    """Trials per cell, the same for every cell."""
     repeats: Annotated[int, Field(ge=1)] = 1
-    """How often every cell is searched, each time on a subset draw of its own; short for the factor draw."""
+    """Number of searches per cell, each on another subset draw; short for the factor `draw`."""
     metric: MetricName | Annotated[tuple[MetricName, ...], Field(min_length=1)] = "val_accuracy"
     """Number by which trials are compared, as last reported. Several make a Pareto front; the first one leads."""
     goal: Direction | Annotated[tuple[Direction, ...], Field(min_length=1)] | None = None
     """Better direction of the metric, or of each. It follows from the metric and need not be given."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """The number from which every seed of the search is derived."""
+    """Seed from which every other seed of the search is derived."""
     max_retries: Annotated[int, Field(ge=0)] = 3
-    """How often a trial that died of an outside cause (node, memory) goes on from its checkpoint."""
+    """Maximum number of times that a trial whose worker was lost (node failure, out of memory) is resumed."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
-    """Seconds of training after which a report is followed by a checkpoint; 0 means after every report."""
+    """Minimum seconds of training between checkpoints, which follow a report; 0 saves one at every report."""
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
@@ -156,22 +156,22 @@ class SearchSection(FrozenModel):
 
 
 class ConfirmSection(FrozenModel):
-    """How the best configurations are confirmed once a search is done: retrained with fresh draws and seeds, tested."""
+    """Confirmation: the best configurations are retrained on fresh draws with fresh seeds, and tested."""
 
     draws: Annotated[int, Field(ge=1)] = 5
-    """Subset draws, none of which the search has trained on; where the search is repeated, one for each repeat."""
+    """Subset draws that the search has not trained on; one per repeat if the search is repeated."""
     seeds: Annotated[int, Field(ge=1)] = 2
-    """Trainings on each draw."""
+    """Trainings per draw, each with another seed."""
     top: Annotated[int, Field(ge=1)] = 1
-    """Configurations of every cell, best first."""
+    """Configurations per cell, best first."""
 
 
 class LimitsSection(FrozenModel):
-    """When a search ends before its budget is spent; what is finished stays, and the same command goes on."""
+    """Limits at which a search stops before its budget is spent. The same command resumes it."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
-    """Hours of a driver after which no trial or replicate is started; those that run are finished."""
+    """Hours of one driver after which no trial or replicate starts; running ones finish."""
     max_failures: Annotated[int, Field(ge=0)] | None = None
-    """Failed trials of the search, or replicates of a round, beyond which none is started; 0 stops at the first."""
+    """Failed trials of the search, or replicates of a round, that are allowed; after more, none starts."""
     plateau: Annotated[int, Field(ge=1)] | None = None
-    """Complete trials in a row without a better value after which a cell is given no new one."""
+    """Complete trials in a row without a better value after which a cell starts no new trial."""

@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Conditional)
 
 @dataclass(frozen=True)
 class Space(Generic[T]):
-    """Names of a space file with their domains (parameters) or factors, some of which exist under a condition only."""
+    """Names of a space file with their domains (parameters) or factors. A name may exist under a condition only."""
 
     entries: Mapping[str, T]
     """Name to domain or factor."""

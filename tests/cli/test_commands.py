@@ -56,7 +56,7 @@ SPACE_MISTAKES = {
         ("best nowhere", ["there is no search 'nowhere'"]),
         ("export nowhere", ["there is no search 'nowhere'"]),
         ("rerun nowhere", ["there is no search 'nowhere'"]),
-        ("status ../made", ["a search's name starts with a letter or digit", "'../made'"]),
+        ("status ../made", ["the name of a search must start with a letter or digit", "'../made'"]),
         ("status nowhere --watch", ["there is no search 'nowhere'"]),
         ("stop nowhere", ["there is no search 'nowhere'"]),
         ("stop made", ["search 'made' is not running"]),
@@ -75,7 +75,7 @@ SPACE_MISTAKES = {
         ("run syntax.yaml", ["not YAML", "(syntax.yaml:2)"]),
         ("run levels.yaml", ["levels must be distinct, got [0.1, 0.1] (levels.yaml:4)"]),
         ("run markup.yaml", ["got '[red]' (markup.yaml:4)", "got ':smile:' (markup.yaml:4)"]),
-        ("run good.yaml search.seed", ["an override is key.sub=value", "(override 'search.seed')"]),
+        ("run good.yaml search.seed", ["an override must be key.sub=value", "(override 'search.seed')"]),
         ("run good.yaml search.sed=1", ["unknown key search.sed; did you mean seed? (override 'search.sed=1')"]),
         ("run good.yaml search.seed=[0.1]", ["got (0.1,) (override 'search.seed=[0.1]')"]),
         (
@@ -84,7 +84,7 @@ SPACE_MISTAKES = {
         ),
         ("run good.yaml --hours 0", ["limits.hours: input should be greater than 0, got 0.0 (override"]),
         ("run good.yaml --max-failures -1", ["limits.max_failures: input should be", "got -1 (override"]),
-        ("run good.yaml --name a/b", ["a search's name starts with a letter or digit", "'a/b'"]),
+        ("run good.yaml --name a/b", ["the name of a search must start with a letter or digit", "'a/b'"]),
     ],
 )
 def test_invalid_input_ends_with_code_2_and_the_rule_on_standard_error(

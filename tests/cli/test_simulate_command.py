@@ -161,8 +161,8 @@ def test_the_table_has_one_line_per_cell(command: Command) -> None:
     ("arguments", "rule"),
     [
         ("nothing --pruner hyperband", "there is no search 'nothing'"),
-        ("done --pruner asha", "unknown pruner 'asha'; known are none, median, hyperband"),
-        ("done --pruner none --sampler best", "unknown sampler 'best'; known are tpe"),
+        ("done --pruner asha", "pruner must be one of none, median, hyperband"),
+        ("done --pruner none --sampler best", "sampler must be one of tpe"),
         ("done --pruner none --sampler grid", "sampler grid cannot be simulated"),
         ("done --pruner wilcoxn.Pruner", "pruner wilcoxn.Pruner cannot be loaded"),
     ],

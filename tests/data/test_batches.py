@@ -232,7 +232,7 @@ def test_training_and_evaluation_normalise_alike(digits: Images) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment": ("crop", "flop")}, r"augment must be among crop, .*, mixup, got \['flop'\]"),
+        ({"augment": ("crop", "flop")}, r"augment must have names among crop, .*, mixup, got \['flop'\]"),
         ({"batch_size": 0}, "must have an image, got batch_size 0 and 100 images"),
         ({"indices": np.arange(0)}, "must have an image, got batch_size 32 and 0 images"),
     ],

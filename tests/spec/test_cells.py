@@ -315,7 +315,7 @@ def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> 
         ("search.pruner=threshold", ("pruner",), "Either lower or upper must be specified"),
         ("search.pruner={name: median, n_startup_trials: '3'}", ("pruner", "n_startup_trials"), "must be int, got '3'"),
         ("search.pruner={name: patient, wraps: median}", ("pruner",), "needs the argument patience"),
-        ("search.pruner={name: patient, patience: 1, wraps: medium}", ("pruner", "wraps"), "unknown pruner 'medium'"),
+        ("search.pruner={name: patient, patience: 1, wraps: medium}", ("pruner", "wraps"), "got 'medium'"),
         ("search.pruner={name: patient, patience: 1, wraps: 3}", ("pruner", "wraps"), "a pruner's name, or a mapping"),
         (
             "search.pruner={name: patient, patience: 1, wraps: {name: median, x: 1}}",

@@ -72,10 +72,10 @@ def test_draws_that_not_every_cell_has_repeat_nothing(space: Path, overrides: li
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [
-        (["factors.draw=[0, 1]"], "repeats are the levels 0 to 2 of the factor draw, which the space file gives as"),
-        (["parameters.draw={choice: [0, 1]}"], "draw stands in factors and in parameters; it can be in one"),
-        (["confirm.draws=5"], "each of the 3 repeats is confirmed on a draw of its own, so draws must be 3, got 5"),
-        (["exclude=[{family: vit, draw: 1}]"], "every cell is repeated on each draw, so exclude names none"),
+        (["factors.draw=[0, 1]"], "repeats must be left out if factor draw is given, unless its levels are 0 to 2"),
+        (["parameters.draw={choice: [0, 1]}"], "draw must be either a factor or a parameter, got both"),
+        (["confirm.draws=5"], "draws must be 3, one per repeat of the search, got 5"),
+        (["exclude=[{family: vit, draw: 1}]"], "exclude must not name draw with search.repeats"),
         (["search.repeats=0"], "greater than or equal to 1"),
     ],
 )

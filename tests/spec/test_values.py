@@ -343,7 +343,7 @@ def test_a_search_lies_in_the_folder_of_its_name(name: str, tmp_path: Path) -> N
     ["", ".", "..", "../a", "a/b", "/a", "a\\b", ".hidden", "-option", "a b", "a\n", "ä", "a\0", "x" * 101, "~", "a:b"],
 )
 def test_a_name_that_is_no_plain_folder_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match="a search's name starts with a letter or digit") as caught:
+    with pytest.raises(SearchError, match="the name of a search must start with a letter or digit") as caught:
         Home(root=tmp_path).search(name)
     assert repr(name) in str(caught.value)
 
@@ -420,7 +420,7 @@ def test_the_commit_is_that_of_the_packages_checkout_with_a_mark_where_files_dif
     git("tag", "v1")
     commit = git("rev-parse", "HEAD")
     assert commit_of_copy() == commit
-    with (tmp_path / "copy" / "lkca_search" / "value.py").open("a") as file:
+    with (tmp_path / "copy" / "lkca_search" / "spec" / "base.py").open("a") as file:
         file.write("# changed\n")
     assert commit_of_copy() == f"{commit}-dirty"
 

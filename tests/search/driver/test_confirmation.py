@@ -244,7 +244,7 @@ def test_a_round_is_sealed(folder: SearchFolder, searched: list[Record]) -> None
     changed = json.loads(path.read_text())
     changed["picks"][0]["value"] = 1.0
     path.write_text(json.dumps(changed))
-    with pytest.raises(SearchError, match=r"must be as it was sealed; this was changed .*0001.json"):
+    with pytest.raises(SearchError, match=r"must match its seal, and this file was changed .*0001.json"):
         read_rounds(folder)
 
 

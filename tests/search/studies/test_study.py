@@ -210,7 +210,7 @@ def test_every_pruner_can_be_made_and_judges_reports(tmp_path: Path, pruner: Any
 
 
 def test_a_pruner_is_none_where_there_are_several_goals(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="pruning with several goals is refused"):
+    with pytest.raises(ValueError, match="pruner must be none with several metrics"):
         spec_of("random", num_goals=2, pruner="median")
 
 
