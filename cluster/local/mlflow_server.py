@@ -27,6 +27,8 @@ class MLflowServer:
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         """Address of the server, running or not."""
+        self.database = f"sqlite:///{folder / 'server.db'}"
+        """URI of the store behind the server."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -35,7 +37,7 @@ class MLflowServer:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         options = {
-            "backend-store-uri": f"sqlite:///{self._folder / 'server.db'}",
+            "backend-store-uri": self.database,
             "artifacts-destination": str(self._folder / "artifacts"),
             "host": "127.0.0.1",
             "port": str(self._port),

@@ -1,4 +1,4 @@
-"""The script for Slurm, as it stands: real raylets and a real search, on nodes that are all this machine."""
+"""The Slurm script with real raylets and a real search; every node is this machine."""
 
 import shutil
 import socket
@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster.submitter import SPACE  # puts the tests of searches on the path
+from tests.support.cluster.submitter import SPACE
 from tests.support.slurm.allocation import SCRIPT, Allocation, address, ended, near_limit, wait_for
-from tests.support.slurm.rounds import Looks, Round, finish, look
+from tests.support.slurm.rounds import Observation, Round, finish, observe
 
 FIRST_PORT = 11000 + 72 * 10
-"""Where job 72 begins to look for ports."""
+"""First port that job 72 tries."""
 
 BOTH_NODES_BEGIN_SECONDS = 15
-"""For so long no trial ends, so that the next ones go to the other node and not to the first worker that is free."""
+"""Delay of each trial, so that the next trials go to the other node and not to the first free worker."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_the_script_has_no_fault_that_bash_or_shellcheck_can_see() -> None:
+def test_bash_and_shellcheck_find_no_fault_in_the_script() -> None:
     for checker in (["bash", "-n"], [str(Path(sys.executable).parent / "shellcheck"), "--shell=bash"]):
         done = subprocess.run([*checker, str(SCRIPT)], capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# What is refused before anything is started
+# Refusals before anything is started
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def idle() -> Iterator[Allocation]:
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "expected"),
     [
         ({"LKCA_SEARCH_HOME": "runs"}, "LKCA_SEARCH_HOME must be an absolute path that every node shares, got 'runs'"),
         ({"LKCA_SEARCH_HOME": ""}, "LKCA_SEARCH_HOME must be an absolute path that every node shares, got ''"),
@@ -54,15 +54,15 @@ def idle() -> Iterator[Allocation]:
         ({"SLURM_JOB_ID": ""}, "this is for sbatch: sbatch cluster/slurm/search.sbatch SPACE"),
     ],
 )
-def test_a_setting_that_is_wrong_is_refused_with_its_rule_and_value_before_a_step_is_run(
-    idle: Allocation, variables: dict[str, str], said: str
+def test_an_invalid_setting_is_refused_with_its_rule_and_value_before_any_step(
+    idle: Allocation, variables: dict[str, str], expected: str
 ) -> None:
     bare = {"PATH": f"{idle.root / 'bin'}:/usr/bin:/bin"} if "LKCA_SLURM_VENV" in variables else {}
-    assert_refused(idle, [str(idle.space)], variables | bare, said)
+    assert_refused(idle, [str(idle.space)], variables | bare, expected)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ([], "the first argument must be a space file, got ''"),
         (["--name", "toy"], "the first argument must be a space file, got '--name'"),
@@ -71,21 +71,21 @@ def test_a_setting_that_is_wrong_is_refused_with_its_rule_and_value_before_a_ste
         (["SPACE", "--name", "toy", "--address=auto"], "leave out '--address=auto'"),
     ],
 )
-def test_an_argument_that_is_wrong_is_refused_with_its_rule_and_value_before_a_step_is_run(
-    idle: Allocation, arguments: list[str], said: str
+def test_an_invalid_argument_is_refused_with_its_rule_and_value_before_any_step(
+    idle: Allocation, arguments: list[str], expected: str
 ) -> None:
-    assert_refused(idle, [str(idle.space) if one == "SPACE" else one for one in arguments], {}, said)
+    assert_refused(idle, [str(idle.space) if one == "SPACE" else one for one in arguments], {}, expected)
 
 
-def assert_refused(idle: Allocation, arguments: list[str], variables: dict[str, str], said: str) -> None:
+def assert_refused(idle: Allocation, arguments: list[str], variables: dict[str, str], expected: str) -> None:
     code, printed = ended(idle.start_with(arguments, job_id=60, variables=variables))
     assert code == 2
-    assert said in printed
+    assert expected in printed
     assert idle.written("steps") == idle.written("requeued") == []
     assert list(idle.home.iterdir()) == []
 
 
-def test_a_network_that_no_node_is_on_is_an_error_before_ray_is_started() -> None:
+def test_a_network_without_a_node_is_an_error_before_ray_is_started() -> None:
     with Allocation() as allocation:
         code, printed = ended(allocation.start(61, LKCA_SLURM_NETWORK="10.1."))
         assert code == 1
@@ -94,7 +94,7 @@ def test_a_network_that_no_node_is_on_is_an_error_before_ray_is_started() -> Non
         allocation.assert_nothing_is_left()
 
 
-# One search, in a job that its time limit ends and that runs again
+# One search in a job that reaches its time limit and runs again
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def search() -> Iterator[Allocation]:
 
 @pytest.fixture(scope="module")
 def cut_off(search: Allocation) -> Round:
-    """Job 72, told of its time limit when some trials were finished; a port it would take is taken."""
+    """Return the first run of job 72: its time limit is near after some trials, and its first port is in use."""
     search.slow_down(2)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -118,31 +118,31 @@ def cut_off(search: Allocation) -> Round:
 
 
 @pytest.fixture(scope="module")
-def looks() -> list[Looks]:
-    """What was seen of job 72 in its second run."""
+def observations() -> list[Observation]:
+    """Return a list for the observation of job 72 in its second run."""
     return []
 
 
 @pytest.fixture(scope="module")
-def requeued(search: Allocation, cut_off: Round, looks: list[Looks]) -> Round:
-    """Job 72 again, to the end of the search."""
+def requeued(search: Allocation, cut_off: Round, observations: list[Observation]) -> Round:
+    """Return the second run of job 72, which completes the search."""
     since = len(search.events())
     search.slow_down(BOTH_NODES_BEGIN_SECONDS)
     job = search.start(72, "search.trials_per_cell=3")
     wait_for(job, lambda: len({event["node"] for event in search.events()[since:]}) == 2)
     search.slow_down(0)
-    looks.append(look(search, job, job_id=72))
+    observations.append(observe(search, job, job_id=72))
     return finish(search, job, since=since)
 
 
-def test_a_job_that_its_limit_cut_off_ends_in_good_order_and_goes_back_into_the_queue_once(cut_off: Round) -> None:
+def test_a_job_at_its_time_limit_stops_cleanly_and_is_requeued_once(cut_off: Round) -> None:
     assert cut_off.requeued == ["72"]
     assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in cut_off.printed
     assert 0 < len(cut_off.records) < 12
     assert f"{len(cut_off.records)} trials are finished, {12 - len(cut_off.records)} are left" in cut_off.printed
 
 
-def test_a_requeued_job_finishes_the_search_on_all_nodes_and_trains_no_finished_trial_again(
+def test_a_requeued_job_completes_the_search_on_all_nodes_and_repeats_no_finished_trial(
     search: Allocation, cut_off: Round, requeued: Round
 ) -> None:
     assert requeued.code == 0, requeued.printed
@@ -156,13 +156,11 @@ def test_a_requeued_job_finishes_the_search_on_all_nodes_and_trains_no_finished_
     assert search.written("submitted") == []
 
 
-def test_a_job_that_has_ended_leaves_no_process_no_token_and_nothing_on_the_nodes(
-    search: Allocation, requeued: Round
-) -> None:
+def test_an_ended_job_leaves_no_process_no_token_and_no_file_on_the_nodes(search: Allocation, requeued: Round) -> None:
     search.assert_nothing_is_left()
 
 
-def test_a_port_that_is_taken_is_passed_over(cut_off: Round) -> None:
+def test_a_port_in_use_is_skipped(cut_off: Round) -> None:
     assert FIRST_PORT < int(address(cut_off.printed).rpartition(":")[2]) < FIRST_PORT + 10
 
 
@@ -170,18 +168,18 @@ def test_modules_are_loaded(search: Allocation, cut_off: Round) -> None:
     assert search.written("modules") == ["load python/3.11 cuda"]
 
 
-def test_a_cluster_answers_to_its_token_alone(requeued: Round, looks: list[Looks]) -> None:
-    asked = looks[0].asked
-    assert (asked["right"].code, asked["right"].out) == (0, "n1 n2\n"), asked["right"].err
+def test_a_cluster_answers_only_to_its_token(requeued: Round, observations: list[Observation]) -> None:
+    answers = observations[0].answers
+    assert (answers["right"].code, answers["right"].out) == (0, "n1 n2\n"), answers["right"].err
     for name in ("wrong", "none"):
-        assert (asked[name].code, asked[name].out) == (1, "")
-        assert "InvalidAuthToken" in asked[name].err, asked[name].err
+        assert (answers[name].code, answers[name].out) == (1, "")
+        assert "InvalidAuthToken" in answers[name].err, answers[name].err
 
 
-def test_the_token_stands_in_no_command_line_and_in_no_file_but_its_own_which_others_cannot_read(
-    cut_off: Round, requeued: Round, looks: list[Looks]
+def test_the_token_is_in_no_command_line_and_only_in_a_file_that_other_users_cannot_read(
+    cut_off: Round, requeued: Round, observations: list[Observation]
 ) -> None:
-    seen = looks[0]
+    seen = observations[0]
     assert len(seen.token) == 64
     assert seen.modes == [0o600, 0o700]
     assert len([line for line in seen.command_lines if "raylet" in line]) >= 2
@@ -190,7 +188,7 @@ def test_the_token_stands_in_no_command_line_and_in_no_file_but_its_own_which_ot
     assert seen.token not in cut_off.printed + requeued.printed
 
 
-def test_a_node_that_is_lost_takes_no_trial_with_it_and_a_cancelled_job_is_gone_for_good() -> None:
+def test_a_lost_node_loses_no_trial_and_a_cancelled_job_is_not_requeued() -> None:
     with Allocation() as allocation:
         allocation.slow_down(BOTH_NODES_BEGIN_SECONDS)
         job = allocation.start(73, "search.trials_per_cell=30")
@@ -206,15 +204,15 @@ def test_a_node_that_is_lost_takes_no_trial_with_it_and_a_cancelled_job_is_gone_
         assert code != 0
         assert "TERM: the job is to end" in printed
         assert allocation.written("requeued") == []
-        shutil.rmtree(allocation.temporary / "lk-73" / "1")  # the disk of the node that was lost
+        shutil.rmtree(allocation.temporary / "lk-73" / "1")  # the disk of the lost node
         (allocation.temporary / "lk-73").rmdir()
         allocation.assert_nothing_is_left()
 
 
-# Jobs that come to nothing
+# Jobs that fail
 
 
-def test_a_job_that_its_limit_ended_is_not_requeued_after_two_rounds_without_a_finished_trial() -> None:
+def test_a_job_is_not_requeued_after_two_rounds_without_a_finished_trial() -> None:
     with Allocation() as allocation:
         job = allocation.start(71)
         wait_for(job, lambda: "Ray starts at" in job.printed())  # its nodes have not joined
@@ -235,7 +233,7 @@ def test_a_job_that_its_limit_ended_is_not_requeued_after_two_rounds_without_a_f
         allocation.assert_nothing_is_left()
 
 
-def test_a_mistake_in_the_space_file_ends_the_job_with_code_2_and_the_line_even_on_one_node() -> None:
+def test_an_error_in_the_space_file_ends_the_job_with_code_2_and_the_line_even_on_one_node() -> None:
     with Allocation() as allocation:
         allocation.space.write_text(SPACE.replace("sampler: tpe", "sampler: tea"))
         code, printed = ended(allocation.start(81, nodes="n1"))
@@ -248,25 +246,25 @@ def test_a_mistake_in_the_space_file_ends_the_job_with_code_2_and_the_line_even_
 
 
 @pytest.mark.parametrize(
-    ("fault", "variables", "said"),
+    ("fault", "variables", "expected"),
     [
         ("silent", {"LKCA_SLURM_JOIN_SECONDS": "45"}, ["not joined in 45 s (LKCA_SLURM_JOIN_SECONDS): n2\n"]),
         ("refuses", {}, ["srun: error: Unable to create step: n2 is drained", "Ray ended on node n2 before all nodes"]),
     ],
 )
-def test_a_node_that_does_not_join_is_named_and_everything_is_cleaned_up(
-    fault: str, variables: dict[str, str], said: list[str]
+def test_a_node_that_does_not_join_is_reported_and_everything_is_cleaned_up(
+    fault: str, variables: dict[str, str], expected: list[str]
 ) -> None:
     with Allocation(n2=fault) as allocation:
         code, printed = ended(allocation.start(82, **variables))
         assert code == 1
-        for line in said:
+        for line in expected:
             assert line in printed
         assert allocation.written("requeued") == []
         allocation.assert_nothing_is_left()
 
 
-def test_a_site_that_forbids_requeues_is_told_what_goes_on() -> None:
+def test_a_site_that_forbids_requeues_gets_a_hint_how_to_continue() -> None:
     with Allocation() as allocation:
         job = allocation.start(83, nodes="n1", FAKE_SLURM_NO_REQUEUE="1")
         wait_for(job, lambda: "Ray starts at" in job.printed())

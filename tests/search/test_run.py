@@ -1,7 +1,6 @@
-"""The main job, on a real Ray cluster of this machine, with a real MLflow store: run, kill, continue, browse, rerun."""
+"""A whole search on a real Ray cluster and a real MLflow store: its records, its runs, and every command over it."""
 
 import json
-import signal
 import socket
 import urllib.request
 from collections import Counter
@@ -12,18 +11,21 @@ import pytest
 from mlflow import MlflowClient
 
 from lkca_search.search.state.database import find_database
+from lkca_search.search.state.lease import hold_lease
+from lkca_search.search.state.resume import commit_space_file
 from lkca_search.search.studies.study import open_storage
-from tests.support.search.command_line import CELLS, SPACE, SearchCommands
+from lkca_search.spec.space_file import read_space_file
+from tests.support.search.command_line import CELLS, ONE_CELL, SPACE, SearchCommands
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
-    """A search that was run to its end without a fault."""
-    searching = SearchCommands(tmp_path_factory.mktemp("finished") / "home")
-    searching.run()
-    return searching
+    """Return a search that ran to its end without a fault."""
+    search = SearchCommands(tmp_path_factory.mktemp("finished") / "home")
+    search.run()
+    return search
 
 
 def answers(address: str) -> bool:
@@ -39,7 +41,7 @@ def test_every_trial_is_recorded_and_logged(finished: SearchCommands) -> None:
     assert {record.state for record in finished.records()} == {"COMPLETE"}
 
 
-def test_every_child_has_its_parameters_tags_and_a_value_a_report(finished: SearchCommands) -> None:
+def test_every_child_run_has_its_parameters_its_tags_and_one_value_per_report(finished: SearchCommands) -> None:
     (parent,), children = finished.runs()
     client = finished.client()
     records = {record.trial_id: record for record in finished.records()}
@@ -62,7 +64,7 @@ def test_every_child_has_its_parameters_tags_and_a_value_a_report(finished: Sear
     assert {"space.yaml", "spec.json"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
-def test_families_of_a_fraction_train_on_the_same_images(finished: SearchCommands) -> None:
+def test_all_families_of_one_data_fraction_train_on_the_same_images(finished: SearchCommands) -> None:
     subsets: dict[float, set[str]] = {}
     for record in finished.records():
         assert record.facts is not None
@@ -70,11 +72,11 @@ def test_families_of_a_fraction_train_on_the_same_images(finished: SearchCommand
     assert [len(hashes) for hashes in subsets.values()] == [1, 1]
 
 
-def test_rerun_of_the_best_trial_gives_its_metric_bit_for_bit(finished: SearchCommands, tmp_path: Path) -> None:
+def test_a_rerun_of_the_best_trial_reproduces_its_metric_exactly(finished: SearchCommands, tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text(finished.call("best", "toy", "--yaml"))
-    for what in ("toy", str(file)):
-        outcome = json.loads(finished.call("rerun", what, "--json"))
+    for trial in ("toy", str(file)):
+        outcome = json.loads(finished.call("rerun", trial, "--json"))
         assert outcome["difference"] == 0.0
         assert outcome["changes"] == []
 
@@ -92,22 +94,23 @@ def test_a_finished_search_run_again_does_nothing(finished: SearchCommands) -> N
     assert {path: path.read_bytes() for path in finished.folder.trials.glob("*/*/*/record.json")} == before
 
 
-def test_status_and_best_speak_of_the_records(finished: SearchCommands) -> None:
+def test_status_and_best_agree_with_the_records(finished: SearchCommands) -> None:
     status = json.loads(finished.call("status", "toy", "--json"))
     assert [cell["cell"] for cell in status["cells"]] == CELLS
+    assert [cell["num_train_images"] for cell in status["cells"]] == [231, 1151, 231, 1151]
     best = json.loads(finished.call("best", "toy", "--json"))
     assert best["value"] == max(cell["best_value"] for cell in status["cells"])
     assert status["is_driven"] is False
 
 
-def test_another_space_file_under_the_same_name_is_refused_with_the_differences(finished: SearchCommands) -> None:
+def test_a_different_space_file_under_the_same_name_is_refused_with_the_differences(finished: SearchCommands) -> None:
     process = finished.start("run", str(finished.space), "training.steps=50")
     code, output = process.wait()
     assert code == 2
     assert "training.steps: 40 -> 50" in output
 
 
-def test_the_ui_shows_the_runs_on_this_machine_alone(finished: SearchCommands) -> None:
+def test_the_ui_serves_the_runs_on_127_0_0_1_only(finished: SearchCommands) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -135,40 +138,49 @@ def test_the_ui_shows_the_runs_on_this_machine_alone(finished: SearchCommands) -
     assert not alive, "the server outlived the command"
 
 
-def test_sync_sends_another_store_what_it_lacks_and_nothing_twice(finished: SearchCommands, tmp_path: Path) -> None:
+def test_sync_sends_missing_trials_to_another_store_and_nothing_twice(finished: SearchCommands, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'other.db'}"
     for num_sent in (8, 0):
-        said = finished.call("sync", "toy", MLFLOW_TRACKING_URI=store)
-        assert said == f"search toy: {num_sent} trials sent, 0 missing\n"
+        printed = finished.call("sync", "toy", MLFLOW_TRACKING_URI=store)
+        assert printed == f"search toy: {num_sent} trials sent, 0 missing\n"
     (experiment,) = MlflowClient(store).search_experiments(filter_string="name = 'lkca-search'")
     runs = MlflowClient(store).search_runs([experiment.experiment_id])
     assert Counter(run.data.tags["kind"] for run in runs) == {"search": 1, "trial": 8}
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-@pytest.mark.slow
-def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(tmp_path: Path) -> None:
-    searching = SearchCommands(tmp_path / "home")
-    searching.run(
-        *("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads"),
-        *("search.sampler=random", "search.pruner=median", "search.trials_per_cell=12", "training.reports=5"),
+def run_with_one_worker(root: Path) -> SearchCommands:
+    """Run one cell with a sampler that learns, a pruner, and a learning rate that fails, one trial after another."""
+    search = SearchCommands(root)
+    search.run(
+        *(*ONE_CELL, "search.sampler={name: tpe, n_startup_trials: 6}", "search.pruner=median"),
+        *("search.trials_per_cell=12", "training.reports=5", "--num-cpus=1"),
         "parameters.learning_rate={choice: [1.0e-3, 1.0e-2, 1.0e+30]}",
-        "--num-cpus=1",  # one after another, so that the pruner sees the same each time
     )
-    records = {record.trial_id: record for record in searching.records()}
+    return search
+
+
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
+    return run_with_one_worker(tmp_path_factory.mktemp("one-worker") / "home")
+
+
+@pytest.mark.slow
+def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(one_worker: SearchCommands) -> None:
+    records = {record.trial_id: record for record in one_worker.records()}
     states = Counter(record.state for record in records.values())
     assert set(states) == {"COMPLETE", "PRUNED", "FAIL"}
     for record in records.values():
-        is_absurd = record.spec.configuration.learning_rate > 1
-        assert (record.state == "FAIL") == is_absurd
-        assert ("is not finite" in (record.error or "")) == is_absurd
+        diverges = record.spec.configuration.learning_rate > 1
+        assert (record.state == "FAIL") == diverges
+        assert ("is not finite" in (record.error or "")) == diverges
         assert record.facts is not None
         assert (len(record.curve) == 5) == (record.state == "COMPLETE")
-    storage = open_storage(find_database(searching.folder))
+    storage = open_storage(find_database(one_worker.folder))
     study = storage.get_study_id_from_name("family=lkca,data_fraction=0.2")
     trained = [trial for trial in storage.get_all_trials(study) if "repeats" not in trial.user_attrs]
     assert Counter(trial.state.name for trial in trained) == states
-    _, children = searching.runs()
+    _, children = one_worker.runs()
     for child in children:
         record = records[child.data.tags["lkca.trial_id"]]
         assert child.data.tags["state"] == record.state
@@ -176,72 +188,47 @@ def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(
 
 
 @pytest.mark.slow
-def test_two_runs_with_one_seed_and_one_worker_are_identical(tmp_path: Path) -> None:
-    def outcome(home: str) -> list[tuple[str, object, float | None, list[float]]]:
-        searching = SearchCommands(tmp_path / home)
-        searching.run(
-            *("factors.family=[lkca]", "~parameters.num_heads", "search.sampler={name: tpe, n_startup_trials: 2}"),
-            *("search.trials_per_cell=4", "search.pruner=median", "--num-cpus=1"),
-        )
+def test_two_runs_with_one_seed_and_one_worker_are_identical(one_worker: SearchCommands, tmp_path: Path) -> None:
+    def outcome(search: SearchCommands) -> list[tuple[str, object, str, float | None, list[float]]]:
         return [
-            (record.trial_id, record.spec.configuration, record.value, [result.val_loss for result in record.curve])
-            for record in searching.records()
+            (
+                record.trial_id,
+                record.spec.configuration,
+                record.state,
+                record.value,
+                [result.val_loss for result in record.curve],
+            )
+            for record in search.records()
         ]
 
-    once = outcome("once")
-    assert len(once) == 8
-    assert outcome("twice") == once
+    once = outcome(one_worker)
+    assert len(once) == 12
+    assert outcome(run_with_one_worker(tmp_path / "home")) == once
 
 
 @pytest.mark.slow
-def test_a_driver_killed_again_and_again_leaves_an_exact_search(tmp_path: Path) -> None:
-    searching = SearchCommands(tmp_path / "home")
-    durable: dict[Path, bytes] = {}
-    for records_so_far in (1, 4, 7):
-        process = searching.start_run("search.trials_per_cell=3", "training.steps=200", "training.reports=10")
-        process.wait_until(lambda n=records_so_far: len(searching.records()) >= n)
-        process.process.send_signal(signal.SIGKILL)
-        process.wait()
-        durable |= {path: path.read_bytes() for path in searching.folder.trials.glob("*/*/*/record.json")}
-    searching.run("search.trials_per_cell=3", "training.steps=200", "training.reports=10")
-    searching.assert_exact(trials_per_cell=3)
-    for path, content in durable.items():
-        assert path.read_bytes() == content
-        assert path.parent == max(path.parents[1].glob("attempt-*")), "a finished trial was tried again"
-    continued = [record for record in searching.records() if record.attempt > 1]
-    assert continued
-    for record in continued:
-        outcome = json.loads(searching.call("rerun", "toy", "--trial", record.trial_id, "--json"))
-        assert outcome["difference"] == 0.0
-
-
-@pytest.mark.slow
-def test_a_killed_worker_costs_no_trial(tmp_path: Path) -> None:
-    searching = SearchCommands(tmp_path / "home")
-    process = searching.start_run("training.steps=400", "training.reports=20")
+def test_a_trial_whose_worker_is_killed_is_resumed(tmp_path: Path) -> None:
+    search = SearchCommands(tmp_path / "home")
+    process = search.start_run(*ONE_CELL, "training.steps=400", "training.reports=20")
 
     def workers() -> list[psutil.Process]:
         children = psutil.Process(process.process.pid).children(recursive=True)
         return [child for child in children if "Trainable.train" in " ".join(child.cmdline())]
 
-    process.wait_until(lambda: list(searching.folder.trials.glob("*/*/attempt-*/checkpoint-*")) and workers())
+    process.wait_until(lambda: list(search.folder.trials.glob("*/*/attempt-*/checkpoint-*")) and workers())
     for worker in workers():
         worker.kill()
     code, output = process.wait()
     assert code == 0, output
-    searching.assert_exact(trials_per_cell=2)
-    assert max(record.attempt for record in searching.records()) == 2
+    search.assert_exact(trials_per_cell=2, cells=CELLS[:1])
+    assert max(record.attempt for record in search.records()) == 2
 
 
-@pytest.mark.slow
 def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> None:
-    searching = SearchCommands(tmp_path / "home")
-    first = searching.start_run()
-    first.wait_until(find_database(searching.folder).exists)
-    status = json.loads(searching.call("status", "toy", "--json"))
-    assert status["is_driven"] is True
-    assert [cell["num_train_images"] for cell in status["cells"]] == [231, 1151, 231, 1151]
-    code, output = searching.start_run().wait()
+    search = SearchCommands(tmp_path / "home")
+    commit_space_file(search.folder, read_space_file(search.space))
+    with hold_lease(search.folder):
+        assert json.loads(search.call("status", "toy", "--json"))["is_driven"] is True
+        code, output = search.start_run().wait()
     assert code == 2
     assert "is being driven by another driver (process " in output
-    assert first.wait()[0] == 0

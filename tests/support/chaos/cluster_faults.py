@@ -1,4 +1,4 @@
-"""What may happen to a search on a cluster: each fault is done to it while it runs, and then it is finished."""
+"""Faults of a cluster. Each is injected while a search runs; then the search is brought to its end."""
 
 import os
 import shutil
@@ -12,15 +12,15 @@ from pathlib import Path
 from tests.support.chaos.submitted_search import NODE, WAIT_SECONDS, Rehearsal, SubmittedSearch
 
 Fault = Callable[[Rehearsal, SubmittedSearch], str]
-"""Does something to a search that is not yet submitted, brings it to its end, and says what was done."""
+"""Function that submits a search, injects a fault, completes the search, and returns a description."""
 
 LONGER = "training.steps=1200"
-"""For a search whose second node is to be lost: it must train, and its workers start slowly on a busy machine."""
+"""Override for a search that loses its second node: trials must still run there on a busy machine."""
 _SMALL_DISK_BYTES = 16_000_000
 
 
 def lose_a_worker_node(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
-    """Kill the second node in the middle of its trainings; another joins."""
+    """Kill the second node while it trains, and add another."""
     following = search.submit()
     lost = rehearsal.cluster.nodes[-1]
     search.wait_for(lambda: search.num_finished > 1 and _trains_on(search, lost.name), following)
@@ -33,7 +33,7 @@ def lose_a_worker_node(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
 
 
 def lose_the_driver(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
-    """Kill the driver in the middle, and submit again."""
+    """Kill the driver after a third of the trials, and submit again."""
     following = search.submit()
     search.wait_for_records(1 / 3, following)
     search.driver().kill()
@@ -56,10 +56,27 @@ def lose_mlflow_for_a_while(rehearsal: Rehearsal, search: SubmittedSearch) -> st
     return f"away from trial {gone} to {back}"
 
 
-def lose_the_head(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
-    """Kill the head and delete its disk, the search's home on it included; go on by a cluster elsewhere.
+def lose_mlflow_then_the_driver(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
+    """Kill the MLflow server for the second quarter of the trials, later kill the driver, and submit again."""
+    following = search.submit()
+    search.wait_for_records(1 / 4, following)
+    rehearsal.server.kill()
+    gone = search.num_finished
+    search.wait_for_records(1 / 2, following)
+    back = search.num_finished
+    rehearsal.server.start()
+    search.wait_for_records(3 / 4, following)
+    search.driver().kill()
+    search.remember()
+    assert following.wait(WAIT_SECONDS) != 0
+    search.finish()
+    return f"MLflow away from trial {gone} to {back}; driver killed after {len(search.durable)}"
 
-    The ledger must be on PostgreSQL, and the trials in a storage that is not the home.
+
+def lose_the_head(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
+    """Kill the head, delete its disk with the home of the search, and resume on another cluster.
+
+    The ledger must be on PostgreSQL, and the storage of the trials outside the home.
     """
     following = search.submit()
     search.wait_for_records(1 / 2, following)
@@ -75,7 +92,7 @@ def lose_the_head(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
 
 
 def fill_the_storage_once(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
-    """Leave no byte free where the search lives; when its driver has ended of that, free it and submit again."""
+    """Fill the disk of the search until its driver fails, then free the disk and submit again."""
     following = search.submit()
     search.wait_for_records(1 / 3, following)
     filler = search.home.root.parent / "filler"
@@ -91,7 +108,7 @@ def fill_the_storage_once(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """A file system of 16 MB in memory; only root may make one."""
+    """Mount a file system of 16 MB in memory; this needs root."""
     folder = Path(tempfile.mkdtemp(prefix="lkca-small-"))
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={_SMALL_DISK_BYTES}", "tmpfs", str(folder)],

@@ -1,4 +1,4 @@
-"""A small search on a real cluster of this machine that is killed where or when one likes, and then gone on with."""
+"""A small search on a real local Ray cluster that can be killed at any point or time, and then resumed."""
 
 import os
 import random
@@ -13,7 +13,7 @@ import psutil
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import read_rounds
-from tests.support.chaos.invariants import Event, broken_promises, left_behind, read_events
+from tests.support.chaos.invariants import Event, broken_invariants, left_behind, read_events
 from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECONDS
 
 POINTS = (
@@ -25,19 +25,30 @@ POINTS = (
     *("before:projection:2", "after:projection:2"),
     *("before:sending:2", "inside:sending:2", "after:sending:2"),
 )
-"""Where to die, and which time there; `sending` is MLflow's thread, `checkpoint` a worker, all else the driver."""
+"""Points of a kill, each with the number of the visit.
+
+`sending` is in the MLflow thread, `checkpoint` in a worker, all others in the driver.
+"""
+
+INJECTION = Path(__file__).parent / "inject"
+"""Folder of the `sitecustomize` that logs events and kills processes."""
 
 _TRIALS_PER_CELL = 2
-_INJECT = Path(__file__).parent / "inject"
-_MOST_DRIVERS = 4
+_MAX_DRIVERS = 4
 _MARK = "CHAOS_FOLDER"
 
 
 class ChaosSearch:
-    """One search, in a folder of its own; leaving it ends every process that it started."""
+    """One search in its own folder. On exit, the context manager kills every process of the search."""
 
     def __init__(self, root: Path, *, undisturbed: Mapping[str, Record] | None = None, **overrides: str) -> None:
-        """`undisturbed` are the records of the same search left alone; overrides are given with `__` for a dot."""
+        """Write the space file.
+
+        Args:
+            root: Home of the search.
+            undisturbed: Records of the same search without kills.
+            overrides: Overrides of the space file, with `__` for a dot.
+        """
         self.home = Home(root=root)
         self.folder = self.home.search("toy")
         self.num_drivers = 0
@@ -60,7 +71,7 @@ class ChaosSearch:
         psutil.wait_procs(left, timeout=10)
 
     def start(self, *, crash: str = "", victim: str = "") -> subprocess.Popen[bytes]:
-        """Start a driver, to be killed at a point or not."""
+        """Start a driver, with a point of a kill if one is given."""
         self.num_drivers += 1
         (self.home.root / "crashed").unlink(missing_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "CHAOS_"))}
@@ -69,7 +80,7 @@ class ChaosSearch:
             "LKCA_SEARCH_HOME": str(self.home.root),
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(_INJECT), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(INJECTION), os.environ.get("PYTHONPATH")))),
             _MARK: str(self.home.root),
             "CHAOS_CRASH": crash,
             "CHAOS_VICTIM": victim,
@@ -79,7 +90,7 @@ class ChaosSearch:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def crash(self, point: str, *, victim: str = "") -> None:
-        """Run until a process has come to a point and died there, and the driver has ended."""
+        """Run until a process was killed at a point and the driver has ended."""
         driver = self.start(crash=point, victim=victim)
         code = driver.wait(WAIT_SECONDS)
         self._remember()
@@ -90,7 +101,7 @@ class ChaosSearch:
         assert code == (-signal.SIGKILL if dies else 0), self.printed()
 
     def kill_at(self, seconds: float, *, of_training: bool) -> bool:
-        """Run a driver and kill it so many seconds after its start, or its first trial's; False if it ended before."""
+        """Kill a driver some seconds after its start or its first trial; return False if it ended before."""
         driver = self.start()
         while of_training and driver.poll() is None and not self.folder.trials.exists():
             time.sleep(0.01)
@@ -103,13 +114,15 @@ class ChaosSearch:
         return code == -signal.SIGKILL
 
     def kill_workers(self, count: int, generator: random.Random) -> list[float]:
-        """Run a driver to its end and kill so many of its workers meanwhile; return when, in seconds."""
+        """Run a driver to its end and kill `count` of its workers; return the time of each kill, in seconds."""
         driver, begun, moments = self.start(), time.monotonic(), []
         deadline = begun + WAIT_SECONDS
         while driver.poll() is None and time.monotonic() < deadline:
             time.sleep(generator.uniform(0.0, 2.0))
             workers = [process for process in self.processes() if "Trainable" in _title(process)]
-            if len(moments) % 2:  # every other one where it trains; starting up takes longer than all training
+            if (
+                len(moments) % 2
+            ):  # every second kill hits a worker that trains: workers spend most of their time starting up
                 trained = {event.pid for event in self.events() if event.event in ("start", "resume")}
                 workers = [process for process in workers if process.pid in trained]
             if workers and len(moments) < count:
@@ -119,19 +132,19 @@ class ChaosSearch:
         return moments
 
     def finish(self) -> None:
-        """Run the same command until it says that all is done."""
-        while self.num_drivers < _MOST_DRIVERS:
+        """Run the same command until the search is complete."""
+        for _ in range(_MAX_DRIVERS):
             if self.start().wait(WAIT_SECONDS) == 0:
                 return
         raise AssertionError(f"not finished after {self.num_drivers} drivers:\n{self.printed()}")
 
     def broken(self) -> list[str]:
-        """Every invariant that the finished search breaks."""
+        """Return every invariant that the finished search breaks."""
         trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(_TRIALS_PER_CELL)}
         trial_ids |= {
             replicate.replicate_id for sealed in read_rounds(self.folder) for _, replicate in sealed.replications()
         }
-        return broken_promises(
+        return broken_invariants(
             self.home,
             self.folder,
             self.events(),
@@ -141,31 +154,31 @@ class ChaosSearch:
         )
 
     def events(self) -> list[Event]:
-        """What workers did so far."""
+        """Return the events of workers so far."""
         return read_events(self.home.root / "events")
 
     def records(self) -> dict[str, Record]:
-        """The records so far, of trials and replicates, by their ids."""
+        """Return the records of trials and replicates so far, by id."""
         return {record.trial_id: record for record in (*read_records(self.folder), *read_replicates(self.folder))}
 
     def resumed_steps(self) -> list[int]:
-        """The steps at which trials were gone on with."""
+        """Return the steps at which trials were resumed."""
         return [event.step for event in self.events() if event.event == "resume"]
 
     def num_durable(self) -> int:
-        """Records that were there when the driver was killed."""
+        """Return the number of records that were durable at a kill."""
         return len(self._durable)
 
     def num_left_behind(self) -> int:
-        """Files of no more use."""
+        """Return the number of files without further use."""
         return left_behind(self.folder)
 
     def printed(self) -> str:
-        """What the latest driver printed."""
+        """Return the output of the latest driver."""
         return self._log(self.num_drivers).read_text()
 
     def processes(self) -> Iterator[psutil.Process]:
-        """Every process of this search: the drivers, and what they started, whoever its parent is now."""
+        """Yield every process of this search: drivers and their descendants, also orphaned ones."""
         for process in psutil.process_iter():
             try:
                 if process.environ().get(_MARK) == str(self.home.root):

@@ -1,4 +1,4 @@
-"""What must hold of a search that was killed, checked against what its workers said they trained."""
+"""Invariants of a killed search, checked against the events that its workers wrote."""
 
 import json
 from collections import Counter
@@ -19,29 +19,29 @@ _MEASURED = {name for name in Result.model_fields if name not in ("seconds", "ti
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A line of the oracle: what a worker did, whoever heard of it."""
+    """One line of the event log, written by a worker independently of its driver."""
 
     event: str
-    """`open` before data and model are made; then `start` at step 0 or `resume` behind it; `finish`."""
+    """`open` before data and model are built; then `start` at step 0 or `resume` at a later one; then `finish`."""
     trial_id: str
     attempt: str
-    """Name of the attempt's folder."""
+    """Name of the folder of the attempt."""
     pid: int
     step: int
     newest_step: int
-    """Step of the newest checkpoint that earlier attempts had left by then; 0 if there was none."""
+    """Step of the newest checkpoint of earlier attempts at this time; 0 if there is none."""
     time: float
     node: str
     gpus: str
-    """Which GPUs of the node Ray gave to the worker; empty if none."""
+    """GPUs of the node that Ray assigned to the worker; empty if none."""
 
 
 def read_events(path: Path) -> list[Event]:
-    """The oracle's log, in the order in which it was written."""
+    """Return the event log in the order of writing."""
     return [Event(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def broken_promises(
+def broken_invariants(
     home: Home,
     folder: SearchFolder,
     events: list[Event],
@@ -51,10 +51,16 @@ def broken_promises(
     undisturbed: Mapping[str, Record],
     tracking_uri: str | None = None,
 ) -> list[str]:
-    """Every invariant that a finished search breaks.
+    """Return every invariant that a finished search breaks.
 
-    `trial_ids` are those of its replicates too; `durable` are the records that were there when it was killed.
-    MLflow's store is the home's own, unless it is given; of searches by this name it has this one alone.
+    Args:
+        home: Home of the search.
+        folder: Folder of the search.
+        events: Events of its workers.
+        trial_ids: Expected ids of trials and replicates.
+        durable: Content of the records that were durable at a kill.
+        undisturbed: Records of the same search without faults, for a comparison of curves.
+        tracking_uri: MLflow store, by default that of the home. It must hold no other search of this name.
     """
     trials, replicates = read_records(folder), read_replicates(folder)
     records = [*trials, *replicates]
@@ -68,7 +74,7 @@ def broken_promises(
 
 
 def left_behind(folder: SearchFolder) -> int:
-    """Files of no more use: checkpoints of finished trials, and what was being written."""
+    """Return the number of files without further use: checkpoints of finished trials and temporary files."""
     return sum(1 for path in folder.trials.rglob("*") if path.name.startswith(("checkpoint-", ".")))
 
 
@@ -78,7 +84,7 @@ def _records(
     found = Counter(path.parents[1].relative_to(folder.trials).as_posix() for path in _record_paths(folder))
     if found != Counter(trial_ids):
         lost, more = sorted(trial_ids - found.keys()), sorted(id_ for id_ in found if found[id_] > (id_ in trial_ids))
-        yield f"records lost: {lost}; surplus or doubled: {more}"
+        yield f"records lost: {lost}; surplus or duplicate: {more}"
     for path, content in durable.items():
         if not path.exists() or path.read_bytes() != content:
             yield f"record of {path.parent} was lost or rewritten"
@@ -115,10 +121,10 @@ def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
     trials = {
         f"{study.study_name}/{trial.number}": trial
         for study in storage.get_all_studies()
-        for trial in storage.get_all_trials(study._study_id)
+        for trial in storage.get_all_trials(storage.get_study_id_from_name(study.study_name))
     }
     storage.remove_session()
-    storage.engine.dispose()  # connections that are left open are complained of, to another test
+    storage.engine.dispose()  # an open connection would raise a warning in a later test
     if trials.keys() != {record.trial_id for record in records}:
         yield f"the studies have the trials {sorted(trials)}"
     for record in records:

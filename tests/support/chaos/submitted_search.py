@@ -1,4 +1,4 @@
-"""A small search submitted to a cluster of two nodes on this machine, whose parts are killed, filled or taken away."""
+"""A small search submitted to a cluster of two nodes on this machine, for tests that inject faults."""
 
 import os
 import subprocess
@@ -16,22 +16,24 @@ from cluster.local.mlflow_server import MLflowServer
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, read_records
 from lkca_search.records.rounds import read_rounds
-from tests.support.chaos.invariants import Event, broken_promises, read_events
+from tests.support.chaos.harness import INJECTION
+from tests.support.chaos.invariants import Event, broken_invariants, read_events
 from tests.support.search.command_line import CELLS, SPACE
 
 TOKEN = "5" * 64
 WAIT_SECONDS = 300
 NODE = {"num_cpus": 4, "num_gpus": 2}
-"""What each node declares: four trials at half a GPU."""
-_INJECT = Path(__file__).parent / "inject"
+"""Declared resources of each node: room for four trials at half a GPU."""
 _OVERRIDES = ("search.sampler=random", "training.steps=200", "training.reports=10", "resources.gpu=0.5")
-"""Suggestions that do not depend on which results are in, and trainings long enough to be hit."""
+"""Suggestions that do not depend on earlier results, and trials long enough to be hit by a fault."""
 
 
 class Rehearsal:
-    """The cluster and the MLflow server, and where workers tell what they train."""
+    """A cluster, an MLflow server, and the folder where workers write events."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, node: Mapping[str, int] = NODE) -> None:
+        """Start everything; `node` is what each of the two nodes declares."""
+        self._node = node
         self.events = root / "events"
         self.events.mkdir(parents=True)
         self.server = MLflowServer(root / "mlflow")
@@ -39,26 +41,30 @@ class Rehearsal:
         self.cluster = self._start()
 
     def replace_cluster(self) -> None:
-        """Lose the cluster with all its disks, and start another at other addresses."""
+        """Remove the cluster with all its disks and start another at other addresses."""
         self.cluster.close()
         self.cluster = self._start()
 
     def close(self) -> None:
-        """Take all of it down."""
+        """Stop the cluster and the server."""
         self.cluster.close()
         self.server.kill()
 
     def _start(self) -> LocalCluster:
-        told = {"PYTHONPATH": str(_INJECT), "CHAOS_FOLDER": str(self.events), "MLFLOW_TRACKING_URI": self.server.uri}
-        cluster = LocalCluster(**NODE, token=TOKEN, environment=told)
-        cluster.add_node(**NODE)
+        variables = {
+            "PYTHONPATH": str(INJECTION),
+            "CHAOS_FOLDER": str(self.events),
+            "MLFLOW_TRACKING_URI": self.server.uri,
+        }
+        cluster = LocalCluster(**self._node, token=TOKEN, environment=variables)
+        cluster.add_node(**self._node)
         return cluster
 
 
 @contextmanager
-def rehearsal(root: Path) -> Iterator[Rehearsal]:
-    """A cluster of two nodes and an MLflow server, gone at the end."""
-    running = Rehearsal(root)
+def rehearsal(root: Path, *, node: Mapping[str, int] = NODE) -> Iterator[Rehearsal]:
+    """Run a cluster of two nodes and an MLflow server."""
+    running = Rehearsal(root, node=node)
     try:
         yield running
     finally:
@@ -66,7 +72,7 @@ def rehearsal(root: Path) -> Iterator[Rehearsal]:
 
 
 class SubmittedSearch:
-    """One search under a name of its own, and the submitter's commands for it."""
+    """One search under its own name, and the commands of its submitter."""
 
     def __init__(
         self,
@@ -80,16 +86,24 @@ class SubmittedSearch:
         options: Sequence[str] = (),
         undisturbed: Mapping[str, Record] | None = None,
     ) -> None:
-        """`root` is the submitter's folder, and its home lies there unless it is given.
+        """Write the space file.
 
-        `options` are those of `submit`; `undisturbed` are the records of the same search left alone.
+        Args:
+            rehearsal: Cluster and MLflow server.
+            root: Folder of the submitter.
+            name: Name of the search.
+            home: Home of the search; by default below `root`.
+            trials_per_cell: Budget of each cell.
+            overrides: Overrides of the space file.
+            options: Options of `submit`.
+            undisturbed: Records of the same search without faults.
         """
         self.name = name
         self.home = Home(root=home or root / "home")
         self.num_submissions = 0
         self.trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(trials_per_cell)}
         self.durable: dict[Path, bytes] = {}
-        """The records that were there when something was killed."""
+        """Records that were durable when a fault was injected."""
         self._rehearsal = rehearsal
         self._space = root / "toy.yaml"
         self._overrides = [*_OVERRIDES, f"search.trials_per_cell={trials_per_cell}", *overrides]
@@ -100,7 +114,7 @@ class SubmittedSearch:
         self._space.write_text(SPACE)
 
     def submit(self) -> subprocess.Popen[bytes]:
-        """Submit it, or go on with it; the process follows the job."""
+        """Submit or resume the search, and return the process that follows the job."""
         self.num_submissions += 1
         command = [sys.executable, "-m", "lkca_search", "submit", str(self._space), *self._overrides]
         command += ["--name", self.name, "--home", str(self.home.root), *self._options]
@@ -111,14 +125,14 @@ class SubmittedSearch:
             return subprocess.Popen(command, env={**kept, **own}, stdout=log, stderr=subprocess.STDOUT)
 
     def finish(self) -> None:
-        """Submit it until it says that all is done."""
+        """Submit the search until it is complete."""
         while self.num_submissions < 4:
             if self.submit().wait(WAIT_SECONDS) == 0:
                 return
         raise AssertionError(f"not finished after {self.num_submissions} submissions:\n{self.printed()}")
 
     def wait_for(self, condition: Callable[[], bool], following: subprocess.Popen[bytes]) -> None:
-        """Wait for what must come true while the job runs."""
+        """Wait until a condition holds. Fail if the job ends before."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert following.poll() is None, self.printed()
@@ -126,19 +140,19 @@ class SubmittedSearch:
             time.sleep(0.1)
 
     def wait_for_records(self, share: float, following: subprocess.Popen[bytes]) -> None:
-        """Wait until so large a share of the trials is finished."""
+        """Wait until this share of the trials is finished."""
         self.wait_for(lambda: self.num_finished >= share * len(self.trial_ids), following)
 
     def move(self, root: Path) -> None:
-        """Let it live elsewhere from now on."""
+        """Use another home from now on."""
         self.home = Home(root=root)
 
     def remember(self) -> None:
-        """Note which records are durable now."""
+        """Store the records that are durable now."""
         self.durable |= {path: path.read_bytes() for path in self._record_paths()}
 
     def driver(self) -> psutil.Process:
-        """The process that drives it."""
+        """Return the driver's process."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 line = process.cmdline()
@@ -147,8 +161,8 @@ class SubmittedSearch:
         raise AssertionError(f"no process drives {self.name}")
 
     def broken(self) -> list[str]:
-        """Every invariant that the finished search breaks."""
-        return broken_promises(
+        """Return every invariant that the finished search breaks."""
+        return broken_invariants(
             self.home,
             self.folder,
             self.events(),
@@ -159,30 +173,30 @@ class SubmittedSearch:
         )
 
     def events(self) -> list[Event]:
-        """What workers did for it so far."""
+        """Return the events of its workers so far."""
         return self._all_events()[self._first_event :]
 
     def records(self) -> dict[str, Record]:
-        """The records so far, by trial."""
+        """Return the records so far, by trial id."""
         return {record.trial_id: record for record in read_records(self.folder)}
 
     @property
     def folder(self) -> SearchFolder:
-        """The search's folder, as its home knows it now."""
+        """Folder of the search in its current home."""
         return self.home.search(self.name)
 
     @property
     def num_finished(self) -> int:
-        """Trials with a record."""
+        """Number of trials with a record."""
         return len(self._record_paths())
 
     @property
     def log(self) -> Path:
-        """What the latest submission printed."""
+        """Output of the latest submission."""
         return self._space.with_name(f"submission-{self.num_submissions}.log")
 
     def printed(self) -> str:
-        """The text of it."""
+        """Return the text of the log."""
         return self.log.read_text()
 
     def _replicate_ids(self) -> set[str]:
@@ -197,7 +211,7 @@ class SubmittedSearch:
 
 
 def most_at_once(events: Sequence[Event]) -> tuple[int, Counter[tuple[str, str]]]:
-    """The most trials that trained at once, in all and on each GPU of each node, by what their workers told."""
+    """Return the highest number of trials that trained at once: overall, and per GPU of each node."""
     ends = {(event.trial_id, event.attempt): event.time for event in events if event.event == "finish"}
     changes: list[tuple[float, int, tuple[str, str]]] = []
     for event in events:

@@ -1,4 +1,4 @@
-"""An allocation of Slurm on this machine: the real script in it, on fake nodes with real raylets and a real search."""
+"""A simulated Slurm allocation on this machine that runs the real script with real raylets and a real search."""
 
 import json
 import os
@@ -18,22 +18,22 @@ import psutil
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records
 from tests.support.search.command_line import SPACE, BackgroundCommand
-from tests.support.slurm.fake_slurm import FOLDER, NODE, PROGRAMS, STEP, processes_with, tell
+from tests.support.slurm.fake_slurm import FOLDER, NODE, PROGRAMS, STEP, processes_with, send_signal
 
 SCRIPT = Path(__file__).parents[3] / "cluster" / "slurm" / "search.sbatch"
 _PLACED = Path(__file__).parents[1] / "search" / "placed"
-_NOT_OURS = ("PYTHONPATH", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_REMOVED_VARIABLES = ("PYTHONPATH", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _END_SECONDS = 200
 
 
 class Allocation:
-    """Two nodes of 2 cores and 2 declared GPUs, a home that they share, and the jobs that ran there.
+    """Two nodes of 2 cores and 2 declared GPUs, their shared home, and the jobs that ran on them.
 
-    Left as a context, every process of every job is gone, and every file.
+    On exit, the context manager kills every process of every job and removes all files.
     """
 
     def __init__(self, **faults: str) -> None:
-        """`faults` says of a node, by its name, whether a raylet's step on it is `silent` or `refuses`."""
+        """Create the files; `faults` maps a node to the fault of its raylet's step, `silent` or `refuses`."""
         self.root = Path(tempfile.mkdtemp(prefix="lk", dir="/tmp"))  # short: it holds sockets
         self.home = self.root / "home"
         self.temporary = self.root / "tmp"
@@ -56,20 +56,20 @@ class Allocation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        tell(iter(self.processes()), signal.SIGKILL)
+        send_signal(iter(self.processes()), signal.SIGKILL)
         for job in self._jobs:
             job.process.wait()
         psutil.wait_procs(self.processes(), timeout=30)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def start(self, job_id: int, *overrides: str, nodes: str = "n[1-2]", **variables: str) -> BackgroundCommand:
-        """Run the script as Slurm runs a job's batch shell: the first time, or again after a requeue."""
+        """Start the script as Slurm starts the batch shell of a job, for the first time or after a requeue."""
         arguments = (str(self.space), *overrides)
         return self.start_with(arguments, job_id=job_id, variables={"SLURM_JOB_NODELIST": nodes, **variables})
 
     def start_with(self, arguments: Sequence[str], *, job_id: int, variables: Mapping[str, str]) -> BackgroundCommand:
-        """Run the script with any arguments, and variables on top of those that a job has."""
-        ours = {name: value for name, value in os.environ.items() if _may_pass(name)}
+        """Start the script with any arguments and with variables added to those of a job."""
+        ours = {name: value for name, value in os.environ.items() if _is_inherited(name)}
         environment = {
             **ours,
             "PATH": os.pathsep.join([str(self._programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -90,16 +90,16 @@ class Allocation:
         return self._jobs[-1]
 
     def slow_down(self, seconds: float) -> None:
-        """Make each trial that begins from now on take so much longer."""
+        """Delay each trial that begins from now on."""
         (self.root / "rules.json").write_text(json.dumps({"seconds": seconds}))
 
     def events(self) -> list[dict[str, Any]]:
-        """What workers told of the trials they began, in order."""
+        """Return the events of workers: one per trial begun, in order."""
         path = self.root / "events"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def written(self, name: str) -> list[str]:
-        """What was asked of Slurm: the lines of `requeued`, `submitted`, `steps` or `modules`."""
+        """Return the logged requests to Slurm of one kind: `requeued`, `submitted`, `steps` or `modules`."""
         path = self.root / name
         return path.read_text().splitlines() if path.exists() else []
 
@@ -107,26 +107,26 @@ class Allocation:
         return read_records(Home(root=self.home).search("toy"))
 
     def record_bytes(self) -> dict[str, bytes]:
-        """Every record, as it lies on disk."""
+        """Return the content of every record file, by trial id."""
         records = Home(root=self.home).search("toy").records()
         return {trial_id: Path(str(path)).read_bytes() for trial_id, path in records.items()}
 
     def processes(self) -> list[psutil.Process]:
-        """The processes of all jobs: batch shells, steps, Ray and drivers."""
+        """Return the processes of all jobs: batch shells, steps, Ray and drivers."""
         return list(processes_with(FOLDER, str(self.root)))
 
     def kill_node(self, name: str) -> None:
-        """Lose a node that runs no batch shell: each process of its steps."""
+        """Kill each process of the steps on a node, which must not run the batch shell."""
         doomed = [process for process in self.processes() if _is_step_of(process, name)]
-        tell(iter(doomed), signal.SIGKILL)
+        send_signal(iter(doomed), signal.SIGKILL)
 
     def cancel(self) -> None:
-        """Tell every process of the job to end, batch shell, driver and steps, as `scancel JOB` does."""
+        """Send SIGTERM to every process of the job, as `scancel JOB` does."""
         (self.root / "cancelled").touch()
-        tell(iter(self.processes()), signal.SIGTERM)
+        send_signal(iter(self.processes()), signal.SIGTERM)
 
     def assert_nothing_is_left(self) -> None:
-        """No process of a job, nothing on the nodes, no token and nothing else of a job in the home."""
+        """Assert that jobs left no process, no file on the nodes, and no token in the home."""
         psutil.wait_procs(self.processes(), timeout=10)
         assert [process.cmdline() for process in self.processes()] == []
         assert list(self.temporary.iterdir()) == []
@@ -134,12 +134,12 @@ class Allocation:
 
 
 def ended(job: BackgroundCommand) -> tuple[int, str]:
-    """A job's exit code and output, once it has ended."""
+    """Wait for the end of a job and return its exit code and output."""
     return job.process.wait(timeout=_END_SECONDS), job.printed()
 
 
 def wait_for(job: BackgroundCommand, condition: Callable[[], Any]) -> None:
-    """Wait for what must come true while a job runs."""
+    """Wait until a condition holds. Fail if the job ends before."""
     deadline = time.monotonic() + _END_SECONDS
     while not condition():
         assert job.process.poll() is None, job.printed()
@@ -148,12 +148,12 @@ def wait_for(job: BackgroundCommand, condition: Callable[[], Any]) -> None:
 
 
 def near_limit(job: BackgroundCommand) -> None:
-    """Tell the batch shell, and nothing else, that the time limit is near."""
+    """Send the signal of a near time limit to the batch shell alone."""
     job.process.send_signal(signal.SIGUSR1)
 
 
 def address(printed: str) -> str:
-    """Where a job's cluster answers, by the job's output."""
+    """Return the address of the cluster of a job, from the output of the job."""
     found = re.search(r"Ray starts at (\S+);", printed)
     assert found is not None, printed
     return found[1]
@@ -166,5 +166,5 @@ def _is_step_of(process: psutil.Process, node: str) -> bool:
     return False
 
 
-def _may_pass(name: str) -> bool:
-    return name not in _NOT_OURS and not name.startswith(("LKCA_", "MLFLOW_", "SLURM_"))
+def _is_inherited(name: str) -> bool:
+    return name not in _REMOVED_VARIABLES and not name.startswith(("LKCA_", "MLFLOW_", "SLURM_"))

@@ -1,10 +1,10 @@
-"""Slurm's programs, as far as `search.sbatch` uses them: every node of the allocation is this machine.
+"""Fakes of the Slurm programs that `search.sbatch` uses; every node of the allocation is this machine.
 
     python fake_slurm.py PROGRAM [ARGUMENT ...]
 
-FAKE_SLURM names a folder: `nodes.json` says what each node has, and what is asked of Slurm is written down there. The
-programs do what Slurm 22.05 was seen to do: an srun that is told to end kills its step, though not in a job that is
-cancelled; `scancel --signal` tells every process of every step and not the batch shell; what a step leaves is killed.
+FAKE_SLURM names a folder. Its `nodes.json` describes the nodes, and requests to Slurm are logged in it. The programs
+behave like Slurm 22.05: an srun that receives SIGTERM kills its step, but not in a cancelled job. `scancel --signal`
+signals every process of every step, but not the batch shell. Processes that a step leaves behind are killed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ NODE = "SLURMD_NODENAME"
 
 
 def processes_with(name: str, value: str | None) -> Iterator[psutil.Process]:
-    """The processes of this machine whose environment has a variable, with this value or any."""
+    """Yield the processes of this machine that have a variable in their environment, with this value or with any."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             found = process.environ().get(name)
@@ -36,15 +36,15 @@ def processes_with(name: str, value: str | None) -> Iterator[psutil.Process]:
                 yield process
 
 
-def tell(processes: Iterator[psutil.Process], number: signal.Signals) -> None:
-    """Send a signal to processes, of which some may be gone."""
+def send_signal(processes: Iterator[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to processes; skip those that have ended."""
     for process in list(processes):
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
 
 
-def write_down(name: str, line: str) -> None:
-    """Add a line to a file of the fake's folder."""
+def log_request(name: str, line: str) -> None:
+    """Append a line to a file in the folder of the fake."""
     with (Path(os.environ[FOLDER]) / name).open("a") as file:
         file.write(line + "\n")
 
@@ -66,7 +66,7 @@ def srun(arguments: Sequence[str]) -> int:
         print(f"srun: error: Unable to create step: {given.w} is drained", file=sys.stderr)
         return 1
     step = uuid.uuid4().hex
-    told = {STEP: step, NODE: given.w, "SLURM_CPUS_PER_TASK": given.cpus_per_task}
+    added = {STEP: step, NODE: given.w, "SLURM_CPUS_PER_TASK": given.cpus_per_task}
     gpus = {"SLURM_GPUS_ON_NODE": str(node["gpus"])} if node["gpus"] else {}
     inherited = {name: value for name, value in os.environ.items() if name != "SLURM_GPUS_ON_NODE"}
     command = given.command
@@ -76,27 +76,27 @@ def srun(arguments: Sequence[str]) -> int:
     def abort(number: int, _: object) -> None:
         print("srun: forcing job termination", file=sys.stderr)
         if not (Path(os.environ[FOLDER]) / "cancelled").exists():
-            tell(processes_with(STEP, step), signal.SIGKILL)
+            send_signal(processes_with(STEP, step), signal.SIGKILL)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, abort)
-    write_down("steps", f"{given.w} {' '.join(command[:2])}")
-    task = subprocess.Popen(command, env={**inherited, **told, **gpus}, start_new_session=True)
+    log_request("steps", f"{given.w} {' '.join(command[:2])}")
+    task = subprocess.Popen(command, env={**inherited, **added, **gpus}, start_new_session=True)
     try:
         return abs(task.wait())
     finally:
-        tell(processes_with(STEP, step), signal.SIGKILL)
+        send_signal(processes_with(STEP, step), signal.SIGKILL)
 
 
 def scontrol(arguments: Sequence[str]) -> int:
-    """Expand a list of hosts, or take a job back into the queue."""
+    """Expand a list of hosts, or requeue a job."""
     match arguments:
         case ["show", "hostnames", hosts]:
             found = re.fullmatch(r"(\w+)\[(\d+)-(\d+)\]", hosts)
             names = [f"{found[1]}{i}" for i in range(int(found[2]), int(found[3]) + 1)] if found else hosts.split(",")
             print(*names, sep="\n")
         case ["requeue", job] if job == os.environ["SLURM_JOB_ID"] and not os.environ.get("FAKE_SLURM_NO_REQUEUE"):
-            write_down("requeued", job)
+            log_request("requeued", job)
         case ["requeue", job]:
             print(f"Requested operation is presently disabled for job {job}", file=sys.stderr)
             return 1
@@ -111,26 +111,26 @@ def scancel(arguments: Sequence[str]) -> int:
         raise SystemExit(f"scancel: {arguments}")
     folder = os.environ[FOLDER]
     steps = (process for process in processes_with(STEP, None) if process.environ().get(FOLDER) == folder)
-    tell(steps, signal.SIGTERM)
+    send_signal(steps, signal.SIGTERM)
     return 0
 
 
 def sbatch(arguments: Sequence[str]) -> int:
-    """Take a job."""
-    write_down("submitted", json.dumps(list(arguments)))
+    """Accept a job."""
+    log_request("submitted", json.dumps(list(arguments)))
     print(f"Submitted batch job {int(time.time())}")
     return 0
 
 
 def hostname(arguments: Sequence[str]) -> int:
-    """The addresses of a node."""
+    """Print the addresses or the name of a node."""
     print("127.0.0.1 ::1" if list(arguments) == ["-I"] else os.environ.get(NODE, "n0"))
     return 0
 
 
 def module(arguments: Sequence[str]) -> int:
-    """Load modules, of which there is one that cannot be loaded."""
-    write_down("modules", " ".join(arguments))
+    """Load modules; only `missing` cannot be loaded."""
+    log_request("modules", " ".join(arguments))
     return int("missing" in arguments)
 
 

@@ -1,4 +1,4 @@
-"""What a run of the script left, and what can be seen of it from outside while it trains."""
+"""Results of one run of the Slurm script, and observations of it from outside while it trains."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.processes import Answer
 from tests.support.search.command_line import BackgroundCommand
 from tests.support.slurm.allocation import Allocation, address, ended
 
-_ASK_FOR_NODES = """
+_LIST_NODES = """
 import sys
 from ray._raylet import GcsClient
 print(*sorted(node.node_name for node in GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10).values()))
@@ -22,20 +22,20 @@ print(*sorted(node.node_name for node in GcsClient(address=sys.argv[1]).get_all_
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one run of the script left."""
+    """Results of one run of the script."""
 
     code: int
     printed: str
     requeued: list[str]
-    """The jobs that were taken back into the queue, up to here."""
+    """Jobs that were requeued so far."""
     records: dict[str, bytes]
-    """Every record of the search, as it lies on disk afterwards."""
+    """Content of every record file after the run, by trial id."""
     nodes: list[str]
-    """Of each trial that was begun, the node it was begun on, by Ray's id."""
+    """Ray's id of the node of each trial that was begun."""
 
 
 def finish(search: Allocation, job: BackgroundCommand, *, since: int) -> Round:
-    """Wait for a job's end; `since` is how many trials had been begun before it."""
+    """Wait for the end of a job; `since` is the number of trials that were begun before the job."""
     code, printed = ended(job)
     return Round(
         code=code,
@@ -47,21 +47,21 @@ def finish(search: Allocation, job: BackgroundCommand, *, since: int) -> Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
-    """What was seen of a job while it trained."""
+class Observation:
+    """State of a job while it trains."""
 
     token: str
     modes: list[int]
-    """Of the token's file and its folder."""
+    """Permissions of the token file and of its folder."""
     command_lines: list[str]
-    """Each process of the job, as other users see it."""
+    """Command line of each process, which other users can read."""
     files_with_token: list[Path]
-    asked: dict[str, Answer]
-    """What asking the cluster for its nodes gave, with which token."""
+    answers: dict[str, Answer]
+    """Answer of the cluster to a request for its nodes, by the token of the request."""
 
 
-def look(search: Allocation, job: BackgroundCommand, *, job_id: int) -> Looks:
-    """Look at a job that trains, as its user and as others."""
+def observe(search: Allocation, job: BackgroundCommand, *, job_id: int) -> Observation:
+    """Observe a job while it trains, as its user and as another user."""
     path = search.home / "slurm" / str(job_id) / "token"
     token = path.read_text()
     command_lines = []
@@ -73,22 +73,22 @@ def look(search: Allocation, job: BackgroundCommand, *, job_id: int) -> Looks:
         "wrong": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
         "none": {"RAY_AUTH_MODE": "disabled"},
     }
-    return Looks(
+    return Observation(
         token=token,
-        modes=[place.stat().st_mode & 0o777 for place in (path, path.parent)],
+        modes=[each.stat().st_mode & 0o777 for each in (path, path.parent)],
         command_lines=command_lines,
         files_with_token=[file for file in search.root.rglob("*") if _holds(file, token.encode())],
-        asked={name: _ask(address(job.printed()), variables) for name, variables in tokens.items()},
+        answers={name: _list_nodes(address(job.printed()), variables) for name, variables in tokens.items()},
     )
 
 
 def _holds(path: Path, token: bytes) -> bool:
-    with suppress(FileNotFoundError):  # files come and go
+    with suppress(FileNotFoundError):  # a file may be removed at any time
         return path.is_file() and token in path.read_bytes()
     return False
 
 
-def _ask(where: str, variables: dict[str, str]) -> Answer:
-    command = [sys.executable, "-c", _ASK_FOR_NODES, where]
+def _list_nodes(cluster_address: str, variables: dict[str, str]) -> Answer:
+    command = [sys.executable, "-c", _LIST_NODES, cluster_address]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""A proxy before an MLflow server, that is slow, hangs or loses answers."""
+"""A proxy in front of an MLflow server that delays calls, hangs or loses answers."""
 
 import threading
 import time
@@ -11,29 +11,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Proxy:
-    """What stands before a server, and what it does to the calls that come by. All may be changed at any time."""
+    """Faults of a proxy; each may be changed while it runs."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.uri = ""
         self.seconds = 0.0
-        """How long every call is held up."""
-        self.hold: Callable[[str, int], float] = lambda path, number: 0.0
-        """How long a certain call is held up besides: path, and which call of that path it is, from 1."""
+        """Delay of every call."""
+        self.delay: Callable[[str, int], float] = lambda path, number: 0.0
+        """Additional delay of a call, from its path and its number among the calls of this path, from 1."""
         self.loses: Callable[[str, int], bool] = lambda path, number: False
-        """Whether the answer to a call is lost, after it was carried out."""
+        """True if the answer to a call is lost after the server has executed it; arguments as for `delay`."""
         self.is_open = threading.Event()
-        """Cleared, it takes calls and neither passes them on nor answers."""
+        """While this is cleared, calls are accepted, but neither forwarded nor answered."""
         self.is_open.set()
         self.authorization: str | None = None
-        """The header without which a call is refused."""
+        """Authorization header that every call must carry, or None."""
         self.calls: Counter[str] = Counter()
-        """How many calls of each path came."""
+        """Number of calls per path."""
 
 
 @contextmanager
 def proxy_of(target: str) -> Iterator[Proxy]:
-    """Stand before a server."""
+    """Run a proxy in front of a server."""
     proxy = Proxy(target)
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,9 +45,9 @@ def proxy_of(target: str) -> Iterator[Proxy]:
             proxy.calls[path] += 1
             number = proxy.calls[path]
             if proxy.authorization not in (None, self.headers.get("Authorization")):
-                self.answer(401, b"who are you?")
+                self.answer(401, b"unauthorized")
                 return
-            time.sleep(proxy.seconds + proxy.hold(path, number))
+            time.sleep(proxy.seconds + proxy.delay(path, number))
             proxy.is_open.wait()
             headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Authorization")}
             request = urllib.request.Request(f"{proxy.target}{self.path}", body, headers, method=self.command)
@@ -57,7 +57,7 @@ def proxy_of(target: str) -> Iterator[Proxy]:
             except urllib.error.HTTPError as error:
                 with error:
                     status, content = error.code, error.read()
-            except OSError:  # the server is not there
+            except OSError:  # the server is down
                 self.close_connection = True
                 return
             if proxy.loses(path, number):
@@ -71,20 +71,20 @@ def proxy_of(target: str) -> Iterator[Proxy]:
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
-            except OSError:  # the client waits no longer
+            except OSError:  # the client timed out
                 self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     class Listener(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Say nothing of clients that went away."""
+            """Ignore clients that disconnected."""
 
     with Listener(("127.0.0.1", 0), Handler) as listener:
         threading.Thread(target=listener.serve_forever).start()

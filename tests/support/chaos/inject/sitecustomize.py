@@ -1,8 +1,8 @@
-"""Faults from outside: Python imports this by itself wherever its folder is on PYTHONPATH and CHAOS_FOLDER is set.
+"""Injection of kills and event logs. Python imports this module at start-up if its folder is on PYTHONPATH.
 
-Every process of a search then writes what it trains into CHAOS_FOLDER/events, a line each, and the one that comes to
-the point that CHAOS_CRASH names, `before:tell:3` for the third `tell` of a process, is killed there, once a folder.
-With CHAOS_VICTIM=driver the driver is killed, whichever process came to the point.
+Nothing happens unless CHAOS_FOLDER is set. Workers then append one line per event to CHAOS_FOLDER/events. A process is
+killed at the point in CHAOS_CRASH, once per folder; `before:tell:3` is the third `tell` of a process. With
+CHAOS_VICTIM=driver the driver is killed, whichever process reached the point.
 """
 
 import functools
@@ -27,7 +27,7 @@ _ASSIGNMENT = "CHAOS_ASSIGNMENT"
 
 
 def reach(point: str) -> None:
-    """Come to a point: the process dies here if this is where it is to."""
+    """Count a visit of a point, and kill the process if CHAOS_CRASH names this visit."""
     _reached[point] += 1
     if os.environ.get("CHAOS_CRASH") != f"{point}:{_reached[point]}":
         return
@@ -42,7 +42,7 @@ def reach(point: str) -> None:
 
 
 def context(owner: Any, attribute: str, name: str, applies: Callable[..., bool] = lambda *args: True) -> None:
-    """Make the points before:NAME and after:NAME of a function."""
+    """Add the points before:NAME and after:NAME to a function."""
     original = getattr(owner, attribute)
 
     @functools.wraps(original)
@@ -62,7 +62,7 @@ def context(owner: Any, attribute: str, name: str, applies: Callable[..., bool] 
 
 
 def inside(owner: Any, attribute: str, name: str, *, behind: bool = False) -> None:
-    """Make the point inside:NAME of what such a function calls: before that is called, or behind it."""
+    """Add the point inside:NAME to a callee of the function NAME: before its call, or `behind` it."""
     original = getattr(owner, attribute)
 
     @functools.wraps(original)
@@ -78,8 +78,8 @@ def inside(owner: Any, attribute: str, name: str, *, behind: bool = False) -> No
     setattr(owner, attribute, wrapper)
 
 
-def tell_oracle(event: str, step: int) -> None:
-    """Append a line to the log of what is trained: one write, so that lines of several processes do not mix."""
+def log_event(event: str, step: int) -> None:
+    """Append a line to the event log, with a single write: lines of several processes must not mix."""
     assignment = json.loads(os.environ[_ASSIGNMENT])
     attempt = Path(assignment["attempt_folder"])
     line = {
@@ -99,7 +99,7 @@ def tell_oracle(event: str, step: int) -> None:
 
 
 def _newest_step(folders: Iterable[Path]) -> int:
-    """The step of the newest checkpoint in attempts' folders."""
+    """Return the step of the newest checkpoint in the folders of attempts."""
     paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
     return max((int(path.stem.removeprefix("checkpoint-")) for path in paths), default=0)
 
@@ -108,16 +108,16 @@ def patch_worker(module: Any) -> None:
     set_up, open_training = module.TrialActor.setup, module.open_training
 
     def setup(self: Any, config: dict[str, Any]) -> None:
-        os.environ[_ASSIGNMENT] = config["assignment"]  # Ray sends this function by value: no global is shared
+        os.environ[_ASSIGNMENT] = config["assignment"]  # a global would not do: Ray sends this function by value
         set_up(self, config)
 
-    def opening(*args: Any, **kwargs: Any) -> Any:
-        tell_oracle("open", 0)
+    def logged_open_training(*args: Any, **kwargs: Any) -> Any:
+        log_event("open", 0)
         facts, training = open_training(*args, **kwargs)
-        tell_oracle("resume" if training.step else "start", training.step)
+        log_event("resume" if training.step else "start", training.step)
         return facts, training
 
-    module.TrialActor.setup, module.open_training = setup, opening
+    module.TrialActor.setup, module.open_training = setup, logged_open_training
     context(module, "save_checkpoint", "checkpoint")
     inside(Path, "replace", "checkpoint")
 
@@ -125,23 +125,23 @@ def patch_worker(module: Any) -> None:
 def patch_loop(module: Any) -> None:
     results = module.Training.results
 
-    def telling_results(self: Any) -> Iterator[Any]:
+    def logged_results(self: Any) -> Iterator[Any]:
         for result in results(self):
             if result.step == self.last_step and _ASSIGNMENT in os.environ:
-                tell_oracle("finish", result.step)
+                log_event("finish", result.step)
             yield result
 
-    module.Training.results = telling_results
+    module.Training.results = logged_results
 
 
 def patch_studies(module: Any) -> None:
     for name in ("ask", "report", "tell"):
         context(module.Study, name, name)
-    inside(module.optuna.study.Study, "ask", "ask", behind=True)  # a trial that has no parameters yet
-    context(module.optuna.trial.Trial, "suggest_float", "suggestion")  # one that has some
+    inside(module.optuna.study.Study, "ask", "ask", behind=True)  # the trial has no parameters yet
+    context(module.optuna.trial.Trial, "suggest_float", "suggestion")  # the trial has some parameters
 
 
-def patch_book(module: Any) -> None:
+def patch_queue(module: Any) -> None:
     context(module, "write_atomically", "record", applies=lambda path, content: path.name == "record.json")
     inside(Path, "replace", "record")
 
@@ -165,7 +165,7 @@ def patch_runner(module: Any) -> None:
 
 
 PATCHES: dict[str, Patch] = {
-    "lkca_search.search.driver.queue": patch_book,
+    "lkca_search.search.driver.queue": patch_queue,
     "lkca_search.search.driver.sealing": patch_rounds,
     "lkca_search.search.ray_backend.runner": patch_runner,
     "lkca_search.search.studies.study": patch_studies,
@@ -177,7 +177,7 @@ PATCHES: dict[str, Patch] = {
 
 
 class Patcher(importlib.abc.MetaPathFinder):
-    """Patches each module as soon as it is imported."""
+    """Import hook that patches each module right after its import."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,8 +1,8 @@
-"""What workers tell of where they train, and GPUs that are declared and have no memory: for tests, from outside.
+"""Event log of placements and declared GPUs without memory. Python imports this module at start-up from PYTHONPATH.
 
-Python imports this by itself wherever its folder is on PYTHONPATH and PLACED_FOLDER is set. A worker then writes a line
-into PLACED_FOLDER/events as it begins a trial. The file PLACED_FOLDER/rules.json may say how many `seconds` it takes
-longer, and what share of a GPU a trial `needs`: with less it runs out of a memory that is not there.
+Nothing happens unless PLACED_FOLDER is set. A worker then appends a line to PLACED_FOLDER/events when a trial begins.
+PLACED_FOLDER/rules.json may delay each trial by `seconds`. A trial with a smaller share of a GPU than the rule `needs`
+fails with an out-of-memory error.
 """
 
 import importlib.abc
@@ -22,7 +22,7 @@ WORKER = "lkca_search.search.ray_backend.worker"
 def patch_worker(module: Any) -> None:
     open_training = module.open_training
 
-    def opening(spec: Any, *args: Any, **kwargs: Any) -> Any:
+    def logged_open_training(spec: Any, *args: Any, **kwargs: Any) -> Any:
         import ray
         import torch
 
@@ -43,11 +43,11 @@ def patch_worker(module: Any) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return open_training(spec, *args, **kwargs)
 
-    module.open_training = opening
+    module.open_training = logged_open_training
 
 
 class Patcher(importlib.abc.MetaPathFinder):
-    """Patches the worker's module as soon as it is imported."""
+    """Import hook that patches the module of the worker right after its import."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

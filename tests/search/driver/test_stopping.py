@@ -1,0 +1,119 @@
+"""Stop requests and signals, as the controller of one driver handles them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lkca_search.errors import SearchError
+from lkca_search.layout import SearchFolder
+from lkca_search.search.driver.stopping import StopController, request_stop, restored_signals, wait_until_stopped
+from lkca_search.search.state.lease import DEFAULT_TIMING, Lease, hold_lease
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class Stopping:
+    """A stop controller and what it caused."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.halt_reasons: list[str] = []
+        self.notices: list[str] = []
+        self.stop_controller = StopController(lease, halt=self.halt_reasons.append, notify=self.notices.append)
+
+
+@pytest.fixture
+def stopping(folder: SearchFolder) -> Iterator[Stopping]:
+    with hold_lease(folder) as lease:
+        yield Stopping(lease)
+
+
+def test_without_a_request_or_signal_nothing_happens(stopping: Stopping) -> None:
+    assert not stopping.stop_controller.check()
+    assert stopping.halt_reasons == stopping.notices == []
+
+
+@pytest.mark.parametrize(
+    ("signals", "stops_now", "by"),
+    [
+        ([signal.SIGINT], [False], "Ctrl-C"),
+        ([signal.SIGINT, signal.SIGINT], [False, True], "Ctrl-C"),
+        ([signal.SIGTERM], [True], "SIGTERM"),
+        ([signal.SIGINT, signal.SIGTERM], [False, True], "Ctrl-C"),
+    ],
+)
+def test_ctrl_c_lets_running_trials_finish_and_a_second_one_or_sigterm_cuts_them_off(
+    stopping: Stopping, signals: list[signal.Signals], stops_now: list[bool], by: str
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with restored_signals():
+        stopping.stop_controller.install_signal_handlers()
+        for number, expected in zip(signals, stops_now, strict=True):
+            os.kill(os.getpid(), number)
+            assert [stopping.stop_controller.check(), stopping.stop_controller.check()] == [expected, expected]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert stopping.halt_reasons[0] == f"stopped by {by}"
+    assert len(stopping.notices) == len(signals)
+
+
+def test_a_request_is_announced_once_and_can_become_more_urgent(stopping: Stopping, folder: SearchFolder) -> None:
+    for now, request in ((False, "later"), (True, "now"), (False, "later")):
+        request_stop(folder, now=now)
+        wait_for(lambda request=request: stopping.lease.stop_request == request)
+        assert [stopping.stop_controller.check() for _ in range(3)] == [now or stopping.stop_controller.stops_now] * 3
+    assert stopping.stop_controller.stops_now
+    assert set(stopping.halt_reasons) == {"stopped by `stop`"}
+    assert len(stopping.notices) == 2
+
+
+def test_outside_the_main_thread_signal_handlers_stay_unchanged(stopping: Stopping) -> None:
+    failures: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            with restored_signals():
+                stopping.stop_controller.install_signal_handlers()
+        except BaseException as error:
+            failures.append(error)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=drive)
+    thread.start()
+    thread.join()
+    assert not failures
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_request_stops_only_the_driver_that_was_running_when_it_was_made(folder: SearchFolder) -> None:
+    with hold_lease(folder) as first:
+        request_stop(folder, now=True)
+        wait_for(lambda: first.stop_request == "now")
+    with hold_lease(folder) as second:
+        time.sleep(2.5 * DEFAULT_TIMING.heartbeat_seconds)
+        assert second.stop_request is None
+
+
+def test_a_stop_request_without_a_driver_is_refused(folder: SearchFolder) -> None:
+    with pytest.raises(SearchError, match="search 'toy' is not running"):
+        request_stop(folder, now=True)
+    assert not list(folder.root.iterdir())
+
+
+def test_waiting_for_the_end_lasts_until_the_driver_has_ended(folder: SearchFolder) -> None:
+    with hold_lease(folder):
+        driver = request_stop(folder, now=False)
+        waiting = threading.Thread(target=wait_until_stopped, args=(folder, driver))
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()
