@@ -1,1 +1,1 @@
-"""What the records say: statistics with the subset draw as the unit, and learning curves."""
+"""Statistics of the records of a search, with the subset draw as the unit; imports spec and records, no search code."""

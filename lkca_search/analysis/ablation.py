@@ -1,8 +1,8 @@
-"""Ablation views of one family's trials, on validation images: what each name does, and where its best value lies.
+"""Effects of each hyperparameter on the leading metric, per family, from trials on validation images.
 
-Kernel size, depth and width do not mean the same in two families, so nothing is pooled over families. A *block* is a
-combination of the levels of all other factors, the size of the data among them: what a name does is looked at within
-blocks, and the blocks are the units of its intervals.
+Kernel size, depth and width mean different things in different families, so nothing is pooled over families. A *block*
+is a combination of levels of all other factors, the number of training images included. Effects are differences within
+blocks, and their intervals are over blocks.
 """
 
 from collections import defaultdict
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lkca_search.analysis.scores import PERCENT
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate
@@ -20,9 +19,10 @@ from lkca_search.analysis.stats.student import standard_error, student_mean, t_q
 from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
+from lkca_search.spec.metrics import MetricName
 
 MAX_LEVELS = 8
-"""Distinct values of a name beyond which they are put into bins."""
+"""Distinct values of a hyperparameter; more are grouped into bins."""
 NUM_BINS = 3
 MIN_BLOCKS = 2
 
@@ -30,29 +30,29 @@ BlockKey = tuple[tuple[str, Scalar], ...]
 
 
 class ParameterLevel(FrozenModel):
-    """A value of a name, or a bin of them."""
+    """One value of a hyperparameter, or one bin of values."""
 
     label: str
     index: int
-    """Its place among the levels, from the smallest."""
+    """Index among the levels, from the smallest."""
 
 
 class MarginalEffect(FrozenModel):
-    """What one level of a name does in one family, in points of validation accuracy."""
+    """Effect of one level of a hyperparameter in one family, in the unit of the metric (points for an accuracy)."""
 
     family: str
     hyperparameter: str
     level: ParameterLevel
     effect: Estimate
-    """Mean over blocks of the level's mean less that of all levels in the block, each level weighing the same."""
+    """Mean over blocks of: mean of this level minus the unweighted mean of all levels in the block."""
     difference_from_reference: Estimate | None
-    """The same against the reference level, in blocks that have both: matched pairs. None for that level itself."""
+    """Mean difference from the reference level over the blocks that have both; None for the reference itself."""
     num_blocks: int
     num_trials: int
 
 
 class HeatMapEntry(FrozenModel):
-    """One field of a name x images heat map, in percent of validation accuracy."""
+    """Trials with one level and one number of training images; values in the unit of the metric."""
 
     family: str
     hyperparameter: str
@@ -61,39 +61,53 @@ class HeatMapEntry(FrozenModel):
     best: float
     mean: float
     half_width: float | None
-    """Of the 95% t interval of the mean, over trials; None for a single trial."""
+    """Half width of the 95% t interval of the mean over trials; None for a single trial."""
     num_trials: int
 
 
 class BestLevel(FrozenModel):
-    """Where the best value of a name lies at one size of the data."""
+    """Best level of a hyperparameter at one number of training images."""
 
     family: str
     hyperparameter: str
     num_train_images: int
     observed: ParameterLevel
-    """Of the best trial."""
+    """Level of the best trial."""
     bootstrap_shares: tuple[float, ...]
-    """Of the bootstrap samples of trials, the share in which each level holds the best; by the levels' places."""
+    """Share of bootstrap samples of the trials in which each level has the best trial, by level index."""
     num_trials: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """All views of one name in one family."""
+    """All results on one hyperparameter in one family."""
 
     family: str
     hyperparameter: str
+    metric: MetricName
+    """Leading metric of the search; its direction decides which trial is best."""
     levels: tuple[ParameterLevel, ...]
     reference: ParameterLevel
-    """What the others are held against: a factor's base level, else the smallest that was tried."""
+    """Level that the others are compared with: the base level of a factor, else the smallest level that was tried."""
     effects: tuple[MarginalEffect, ...]
     heat_map: tuple[HeatMapEntry, ...]
     best_levels: tuple[BestLevel, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Observation:
+    """One complete trial of a family."""
+
+    level: ParameterLevel
+    """Its level of the hyperparameter."""
+    block: BlockKey
+    num_train_images: int
+    value: float
+    """Leading metric, in its unit."""
+
+
 def compute_ablations(results: SearchResults, *, generator: np.random.Generator) -> tuple[Ablation, ...]:
-    """Every name that takes at least two values in a family's complete trials, family by family."""
+    """Return one ablation per family and hyperparameter with at least two values among the family's complete trials."""
     names = [name for name in (*results.spec.factors, *results.spec.parameters) if name not in SUBSET_NAMES]
     complete = [record for record in results.trials if record.state is State.COMPLETE and record.facts]
     families = dict.fromkeys(record.spec.configuration.family for record in complete)
@@ -117,36 +131,55 @@ def compute_ablations(results: SearchResults, *, generator: np.random.Generator)
 def _ablation(
     results: SearchResults, family: str, name: str, trials: Sequence[Record], generator: np.random.Generator
 ) -> Ablation | None:
-    given = [record for record in trials if getattr(record.spec.configuration, name) is not None]
-    values = [getattr(record.spec.configuration, name) for record in given]
-    if len(set(values)) < 2:
+    having = [record for record in trials if getattr(record.spec.configuration, name) is not None]
+    if len({getattr(record.spec.configuration, name) for record in having}) < 2:
         return None
-    placed = _levels(values)
-    levels = tuple(sorted({level.index: level for level in placed}.values(), key=lambda level: level.index))
-    pairs = list(zip(given, placed, strict=True))
-    base = _label(results.base[name]) if name in results.base else None
+    observations = _observations(results, name, having)
+    by_index = {each.level.index: each.level for each in observations}
+    levels = tuple(by_index[index] for index in sorted(by_index))
+    base = _label(results.base_levels[name]) if name in results.base_levels else None
     reference = next((level for level in levels if level.label == base), levels[0])
+    tolerance, sign = RELATIVE_TOLERANCE * results.metric.scale, results.metric.sign
     return Ablation(
         family=family,
         hyperparameter=name,
+        metric=results.metric_name,
         levels=levels,
         reference=reference,
-        effects=tuple(_effects(results, family, name, levels, reference, pairs)),
-        heat_map=tuple(_heat_map(family, name, pairs)),
-        best_levels=tuple(_best_levels(family, name, levels, pairs, generator)),
+        effects=tuple(_effects(family, name, levels, reference, observations, tolerance)),
+        heat_map=tuple(_heat_map(family, name, observations, sign)),
+        best_levels=tuple(_best_levels(family, name, levels, observations, sign, generator)),
     )
 
 
+def _observations(results: SearchResults, name: str, trials: Sequence[Record]) -> list[_Observation]:
+    """Return one observation per trial; all trials have the hyperparameter."""
+    blocks = {
+        cell.key: tuple((key, value) for key, value in cell.levels.items() if key != name) for cell in results.cells
+    }
+    levels = _levels([getattr(record.spec.configuration, name) for record in trials])
+    return [
+        _Observation(
+            level=level,
+            block=blocks[record.cell],
+            num_train_images=record.facts.num_train_images,
+            value=results.metric_value(record),
+        )
+        for record, level in zip(trials, levels, strict=True)
+        if record.facts
+    ]
+
+
 def _levels(values: Sequence[Scalar]) -> list[ParameterLevel]:
-    """The level of each value: the value itself, or where there are many distinct numbers a bin of as many each."""
+    """Return the level of each value: the value itself, or its bin of equal counts if there are over 8 numbers."""
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     if len(distinct) <= MAX_LEVELS:
         return [ParameterLevel(label=_label(value), index=distinct.index(value)) for value in values]
     numbers = np.array([float(value) for value in values])
     edges = np.quantile(numbers, np.linspace(0, 1, NUM_BINS + 1))
-    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, NUM_BINS - 1)
-    labels = [f"{edges[place]:.2g} to {edges[place + 1]:.2g}" for place in range(NUM_BINS)]
-    return [ParameterLevel(label=labels[place], index=int(place)) for place in places]
+    bins = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, NUM_BINS - 1).tolist()
+    labels = [f"{edges[index]:.2g} to {edges[index + 1]:.2g}" for index in range(NUM_BINS)]
+    return [ParameterLevel(label=labels[index], index=index) for index in bins]
 
 
 def _label(value: Scalar) -> str:
@@ -156,58 +189,55 @@ def _label(value: Scalar) -> str:
 
 
 def _effects(
-    results: SearchResults,
     family: str,
-    hyperparameter: str,
+    name: str,
     levels: Sequence[ParameterLevel],
     reference: ParameterLevel,
-    pairs: Sequence[tuple[Record, ParameterLevel]],
+    observations: Sequence[_Observation],
+    tolerance: float,
 ) -> Iterator[MarginalEffect]:
-    means = _block_means(results, hyperparameter, pairs)
-    compared = [found for found in means.values() if len(found) > 1]
+    compared = [means for means in _block_means(observations).values() if len(means) > 1]
     for level in levels:
-        own = [found for found in compared if level.index in found]
-        centered = [found[level.index] - float(np.mean([*found.values()])) for found in own]
-        matched = [found[level.index] - found[reference.index] for found in own if reference.index in found]
+        blocks = [means for means in compared if level.index in means]
+        centered = [means[level.index] - float(np.mean([*means.values()])) for means in blocks]
+        matched = [means[level.index] - means[reference.index] for means in blocks if reference.index in means]
         if centered:
+            has_difference = matched and level != reference
             yield MarginalEffect(
                 family=family,
-                hyperparameter=hyperparameter,
+                hyperparameter=name,
                 level=level,
-                effect=_mean(centered),
-                difference_from_reference=_mean(matched) if matched and level != reference else None,
+                effect=_mean_over_blocks(centered, tolerance),
+                difference_from_reference=_mean_over_blocks(matched, tolerance) if has_difference else None,
                 num_blocks=len(centered),
-                num_trials=sum(other.index == level.index for _, other in pairs),
+                num_trials=sum(each.level.index == level.index for each in observations),
             )
 
 
-def _block_means(
-    results: SearchResults, name: str, pairs: Sequence[tuple[Record, ParameterLevel]]
-) -> Mapping[BlockKey, dict[int, float]]:
-    """Mean accuracy of each level in each block."""
-    cells = {
-        cell.key: tuple((key, value) for key, value in cell.levels.items() if key != name) for cell in results.cells
-    }
+def _block_means(observations: Sequence[_Observation]) -> Mapping[BlockKey, dict[int, float]]:
+    """Return the mean value per block and level index."""
     found: dict[BlockKey, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record, level in pairs:
-        found[cells[record.cell]][level.index].append(_accuracy(record))
-    return {block: {place: float(np.mean(values)) for place, values in inner.items()} for block, inner in found.items()}
+    for each in observations:
+        found[each.block][each.level.index].append(each.value)
+    return {
+        block: {index: float(np.mean(values)) for index, values in by_level.items()}
+        for block, by_level in found.items()
+    }
 
 
-def _heat_map(family: str, name: str, pairs: Sequence[tuple[Record, ParameterLevel]]) -> Iterator[HeatMapEntry]:
-    grouped: dict[tuple[int, int], list[tuple[Record, ParameterLevel]]] = defaultdict(list)
-    for record, level in pairs:
-        assert record.facts is not None
-        grouped[level.index, record.facts.num_train_images].append((record, level))
-    for (_, images), inner in sorted(grouped.items()):
-        values = np.array([_accuracy(record) for record, _ in inner])
+def _heat_map(family: str, name: str, observations: Sequence[_Observation], sign: int) -> Iterator[HeatMapEntry]:
+    groups: dict[tuple[int, int], list[_Observation]] = defaultdict(list)
+    for each in observations:
+        groups[each.level.index, each.num_train_images].append(each)
+    for (_, num_train_images), group in sorted(groups.items()):
+        values = np.array([each.value for each in group])
         half = t_quantile(len(values), CONFIDENCE_LEVEL) * standard_error(values) if len(values) > 1 else None
         yield HeatMapEntry(
             family=family,
             hyperparameter=name,
-            level=inner[0][1],
-            num_train_images=images,
-            best=float(values.max()),
+            level=group[0].level,
+            num_train_images=num_train_images,
+            best=float(values[(sign * values).argmax()]),
             mean=float(values.mean()),
             half_width=half,
             num_trials=len(values),
@@ -216,36 +246,32 @@ def _heat_map(family: str, name: str, pairs: Sequence[tuple[Record, ParameterLev
 
 def _best_levels(
     family: str,
-    hyperparameter: str,
+    name: str,
     levels: Sequence[ParameterLevel],
-    pairs: Sequence[tuple[Record, ParameterLevel]],
+    observations: Sequence[_Observation],
+    sign: int,
     generator: np.random.Generator,
 ) -> Iterator[BestLevel]:
-    by_size: dict[int, list[tuple[Record, ParameterLevel]]] = defaultdict(list)
-    for record, level in pairs:
-        assert record.facts is not None
-        by_size[record.facts.num_train_images].append((record, level))
-    for images, inner in sorted(by_size.items()):
-        accuracies = np.array([_accuracy(record) for record, _ in inner])
-        places = np.array([level.index for _, level in inner])
-        picks = generator.integers(len(inner), size=(NUM_RESAMPLES, len(inner)))
-        best = places[picks[np.arange(NUM_RESAMPLES), accuracies[picks].argmax(axis=1)]]
+    by_size: dict[int, list[_Observation]] = defaultdict(list)
+    for each in observations:
+        by_size[each.num_train_images].append(each)
+    for num_train_images, group in sorted(by_size.items()):
+        scores = sign * np.array([each.value for each in group])
+        indices = np.array([each.level.index for each in group])
+        samples = generator.integers(len(group), size=(NUM_RESAMPLES, len(group)))
+        best = indices[samples[np.arange(NUM_RESAMPLES), scores[samples].argmax(axis=1)]]
         yield BestLevel(
             family=family,
-            hyperparameter=hyperparameter,
-            num_train_images=images,
-            observed=inner[int(accuracies.argmax())][1],
+            hyperparameter=name,
+            num_train_images=num_train_images,
+            observed=group[int(scores.argmax())].level,
             bootstrap_shares=tuple(float((best == level.index).mean()) for level in levels),
-            num_trials=len(inner),
+            num_trials=len(group),
         )
 
 
-def _accuracy(record: Record) -> float:
-    return PERCENT * record.curve[-1].val_accuracy
-
-
-def _mean(values: Sequence[float]) -> Estimate:
+def _mean_over_blocks(values: Sequence[float], tolerance: float) -> Estimate:
     array = np.array(values)
     if len(array) < MIN_BLOCKS:
         return Estimate(value=float(array.mean()), reason="a single block has no spread to make an interval of")
-    return student_mean(array, tolerance=RELATIVE_TOLERANCE * PERCENT)
+    return student_mean(array, tolerance=tolerance)

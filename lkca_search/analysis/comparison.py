@@ -1,4 +1,4 @@
-"""Two searches held against each other: the cells that both have, by the same statistics as two variants of one."""
+"""Comparison of two searches cell by cell, with the statistics that compare two variants of one search."""
 
 from dataclasses import dataclass
 
@@ -11,56 +11,56 @@ from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 
 _ReplicateKey = tuple[str, int, int]
-"""Cell, draw and seed."""
+"""Key of the cell, draw, and seed within the draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The first search less the second, in every cell that both confirmed on the same images."""
+    """First search minus second search, in every cell that both confirmed on the same images."""
 
     contrasts: tuple[Contrast, ...]
     left_out: tuple[str, ...]
-    """Cells of either that were not compared, and why."""
+    """Cells of either search that were not compared, each with the reason."""
 
 
 def compare(a: SearchResults, b: SearchResults) -> Comparison:
     """Compare the latest rounds of two searches, replicates paired by draw and seed.
 
-    A pair must have trained on the same images with the same seed, as searches of one seed do, and both must have been
-    tested on the same images. SearchError where one is not confirmed, or their test images differ.
+    Two replicates are a pair if they trained on the same images with the same seed; searches with equal seeds do.
+
+    Raises:
+        SearchError: A search is not confirmed, or the two searches have different test images.
     """
-    sealed = _latest(a), _latest(b)
-    if sealed[0].test_hash != sealed[1].test_hash:
-        raise SearchError(f"searches {a.name!r} and {b.name!r} were tested on other images, so they cannot be compared")
-    scores = round_scores(a, sealed[0]), round_scores(b, sealed[1])
+    rounds = _latest_round(a), _latest_round(b)
+    if rounds[0].test_hash != rounds[1].test_hash:
+        raise SearchError(f"test images of searches {a.name!r} and {b.name!r} differ, so they cannot be compared")
+    scores_a, scores_b = round_scores(a, rounds[0]), round_scores(b, rounds[1])
+    trained = _training_keys(a), _training_keys(b)
     pairs, left_out = [], []
-    theirs = {cell.cell: cell for cell in scores[1].cells}
-    trained = _trained_on(a), _trained_on(b)
-    for ours in scores[0].cells:
-        other = theirs.pop(ours.cell, None)
-        if other is None:
-            left_out.append(f"{ours.cell}: only {a.name} has confirmed it")
+    cells_b = {cell.cell: cell for cell in scores_b.cells}
+    for cell_a in scores_a.cells:
+        cell_b = cells_b.pop(cell_a.cell, None)
+        if cell_b is None:
+            left_out.append(f"{cell_a.cell}: confirmed only by {a.name}")
             continue
-        aligned = _align(ours, other, sealed, trained)
+        aligned = _align(cell_a, cell_b, rounds, trained)
         if have_pairs(*aligned):
             pairs.append(aligned)
         else:
-            left_out.append(
-                f"{ours.cell}: no replicate of one trained on the same images with the same seed as the other"
-            )
-    left_out += [f"{cell}: only {b.name} has confirmed it" for cell in theirs]
+            left_out.append(f"{cell_a.cell}: no two replicates trained on the same images with the same seed")
+    left_out += [f"{cell}: confirmed only by {b.name}" for cell in cells_b]
     found = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs))
     return Comparison(contrasts=found, left_out=tuple(left_out))
 
 
-def _latest(results: SearchResults) -> Round:
+def _latest_round(results: SearchResults) -> Round:
     if not results.rounds:
-        raise SearchError(f"search {results.name!r} is not confirmed: there is no test accuracy to compare")
+        raise SearchError(f"search {results.name!r} is not confirmed, so it has no test accuracy to compare")
     return results.rounds[-1]
 
 
-def _trained_on(results: SearchResults) -> dict[_ReplicateKey, tuple[str, int]]:
-    """Images and seed of each replicate."""
+def _training_keys(results: SearchResults) -> dict[_ReplicateKey, tuple[str, int]]:
+    """Return the hash of the training images and the seed of each replicate."""
     names = results.compared_cells
     return {
         (names[record.cell].key, record.replicate.draw, record.replicate.seed): (
@@ -73,22 +73,24 @@ def _trained_on(results: SearchResults) -> dict[_ReplicateKey, tuple[str, int]]:
 
 
 def _align(
-    ours: CellScores,
-    theirs: CellScores,
-    sealed: tuple[Round, Round],
+    cell_a: CellScores,
+    cell_b: CellScores,
+    rounds: tuple[Round, Round],
     trained: tuple[dict[_ReplicateKey, tuple[str, int]], dict[_ReplicateKey, tuple[str, int]]],
 ) -> tuple[CellScores, CellScores]:
-    """Both cells on the draws and seeds of either, with scores where both trained on the same images alone."""
-    draws = sorted({*sealed[0].draws, *sealed[1].draws})
-    num_seeds = max(each.num_seeds for each in sealed)
-    shape = len(draws), num_seeds
-    accuracies = np.full((2, *shape), np.nan)
-    for place, draw in enumerate(draws):
+    """Return both cells with scores over the union of their draws and seeds; NaN unless both have the same training."""
+    draws = sorted({*rounds[0].draws, *rounds[1].draws})
+    num_seeds = max(each.num_seeds for each in rounds)
+    accuracies = np.full((2, len(draws), num_seeds), np.nan)
+    for index, draw in enumerate(draws):
         for seed in range(num_seeds):
-            key = ours.cell, draw, seed
+            key = cell_a.cell, draw, seed
             if trained[0].get(key) is not None and trained[0].get(key) == trained[1].get(key):
-                accuracies[:, place, seed] = _score(ours, sealed[0], draw, seed), _score(theirs, sealed[1], draw, seed)
-    return ours.with_accuracies(accuracies[0]), theirs.with_accuracies(accuracies[1])
+                accuracies[:, index, seed] = (
+                    _score(cell_a, rounds[0], draw, seed),
+                    _score(cell_b, rounds[1], draw, seed),
+                )
+    return cell_a.with_accuracies(accuracies[0]), cell_b.with_accuracies(accuracies[1])
 
 
 def _score(cell: CellScores, sealed: Round, draw: int, seed: int) -> float:

@@ -1,4 +1,4 @@
-"""What each cell really spent, and where cells that are compared were not given the same."""
+"""Compute spent per cell, and deviations from an equal budget among compared cells."""
 
 import statistics
 from collections import Counter
@@ -9,48 +9,52 @@ from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 
 STEP_TOLERANCE = 0.02
-"""Share by which the planned steps of cells of one size may differ."""
+"""Relative difference in planned steps per trial that is allowed between cells with equal training images."""
 
 
 class ComputeSpent(FrozenModel):
-    """The trials of one cell."""
+    """Compute spent by the trials of one cell."""
 
     cell: str
     variant: str
     num_train_images: int | None
-    """None where trials differ in it, or none is finished."""
+    """None if its trials differ in it or none is finished."""
     budget: int
+    """Trials per cell that the space file sets."""
     complete: int
     pruned: int
     failed: int
     planned_steps: int
-    """Optimiser steps that its trials had to spend: the cap, pruned or not."""
+    """Optimizer steps that its trials were allowed, pruned or not."""
     steps: int
-    """Steps that they spent."""
+    """Optimizer steps that its trials took."""
     samples: int
+    """Images seen in training."""
     seconds: float
+    """Training time."""
     flops: float
-    """Of training: three forward passes an image, as models/cost.py counts one."""
+    """FLOPs of training: three forward passes per image, counted as in models/cost.py."""
     num_parameters: tuple[int, int] | None
-    """The smallest and the largest model."""
+    """Parameters of the smallest and the largest model."""
     deviations: tuple[str, ...] = ()
-    """In what its budget was not that of the cells it is compared with."""
+    """Differences from the budget of the cells that it is compared with, as phrases."""
 
     @property
     def num_finished(self) -> int:
+        """Trials with a record, whatever their state."""
         return self.complete + self.pruned + self.failed
 
     @property
     def share_saved(self) -> float:
-        """Share of the planned steps that pruning and patience saved."""
+        """Share of the planned steps that pruning and patience saved, 0 to 1."""
         return 1 - self.steps / self.planned_steps if self.planned_steps else 0.0
 
 
 def compute_spent(results: SearchResults) -> tuple[ComputeSpent, ...]:
-    """What each cell spent, in the order of the space file."""
-    found = [_spending(results, cell.key) for cell in results.cells]
+    """Return the compute spent per cell, in the order of the space file."""
+    found = [_cell_compute(results, cell.key) for cell in results.cells]
     typical = {
-        size: statistics.median(_planned_a_trial(each) for each in found if each.num_train_images == size)
+        size: statistics.median(_planned_steps_per_trial(each) for each in found if each.num_train_images == size)
         for size in {each.num_train_images for each in found}
     }
     return tuple(
@@ -59,7 +63,7 @@ def compute_spent(results: SearchResults) -> tuple[ComputeSpent, ...]:
     )
 
 
-def _spending(results: SearchResults, cell: str) -> ComputeSpent:
+def _cell_compute(results: SearchResults, cell: str) -> ComputeSpent:
     records = results.trials_by_cell[cell]
     states = Counter(record.state for record in records)
     last = [record.curve[-1] for record in records if record.curve]
@@ -87,15 +91,15 @@ def _flops(records: Sequence[Record]) -> float:
     )
 
 
-def _planned_a_trial(spending: ComputeSpent) -> float:
-    return spending.planned_steps / spending.num_finished if spending.num_finished else 0.0
+def _planned_steps_per_trial(spent: ComputeSpent) -> float:
+    return spent.planned_steps / spent.num_finished if spent.num_finished else 0.0
 
 
-def _deviations(spending: ComputeSpent, typical: float) -> Iterator[str]:
-    if spending.num_finished < spending.budget:
-        yield f"{spending.num_finished} of {spending.budget} trials"
-    if spending.failed:
-        yield f"{spending.failed} failed"
-    planned = _planned_a_trial(spending)
-    if spending.num_finished and abs(planned - typical) > STEP_TOLERANCE * typical:
-        yield f"{planned:,.0f} planned steps a trial, others of its size {typical:,.0f}"
+def _deviations(spent: ComputeSpent, typical: float) -> Iterator[str]:
+    if spent.num_finished < spent.budget:
+        yield f"{spent.num_finished} of {spent.budget} trials"
+    if spent.failed:
+        yield f"{spent.failed} failed"
+    planned = _planned_steps_per_trial(spent)
+    if spent.num_finished and abs(planned - typical) > STEP_TOLERANCE * typical:
+        yield f"{planned:,.0f} planned steps per trial, others of its size {typical:,.0f}"

@@ -1,4 +1,4 @@
-"""Contrasts: the reference against every other variant at each size of the data, corrected for how many there are."""
+"""Contrasts of test accuracy: reference variant minus each other variant, corrected for multiple testing."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -16,34 +16,40 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 
 Verdict = Literal["ahead", "behind", "undecided", "untested"]
-"""Of the reference: its mean is higher or lower and the corrected p is at most 0.05; neither; or too few draws."""
+"""Result of a contrast for the reference.
+
+`ahead` or `behind` if the corrected p is at most 0.05, `undecided` if it is larger, `untested` for a single draw.
+"""
 TARGET_DIFFERENCE = 0.5
-"""The difference, in points of accuracy, that advice on more draws is about."""
+"""Difference, in points of accuracy, that the power analysis of a contrast is for."""
 
 
 class Contrast(FrozenModel):
-    """The reference and another variant on the same images with the same seeds, in points of test accuracy."""
+    """Reference minus another variant on the same images with the same seeds, in points of test accuracy."""
 
     reference: str
+    """Label of the reference variant."""
     other: str
-    """Labels of the variants."""
+    """Label of the other variant."""
     reference_cell: str
+    """Key of the reference's cell."""
     other_cell: str
-    """Keys of the cells whose replicates were compared."""
+    """Key of the other variant's cell."""
     num_train_images: int
     paired: PairedDifference
-    """Reference - other; its interval is of this contrast alone."""
+    """Mean of reference minus other; the interval is not corrected for multiple testing."""
     bootstrap: Estimate
-    """The same difference with the interval of a hierarchical bootstrap, which assumes no normality."""
+    """Same difference with the interval of a hierarchical bootstrap, which does not assume a normal distribution."""
     adjusted_p: float | None
-    """By Holm, over all contrasts of the round that were tested; None for a single draw."""
+    """p-value after Holm's correction over all tested contrasts of the round; None for a single draw."""
     improvement: Improvement
-    """Probability that a training of the reference beats one of the other."""
+    """Probability that a training of the reference scores above a training of the other variant."""
     power_analysis: PowerAnalysis | None
-    """What would resolve 0.5 points, in a test corrected for all contrasts; None for a single draw."""
+    """Draws and seeds needed to detect 0.5 points in a test corrected for all contrasts; None for a single draw."""
 
     @property
     def verdict(self) -> Verdict:
+        """Result for the reference, at a corrected p of at most 0.05."""
         if self.adjusted_p is None:
             return "untested"
         if self.adjusted_p > 1 - CONFIDENCE_LEVEL:
@@ -52,36 +58,36 @@ class Contrast(FrozenModel):
 
 
 def compute_contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
-    """Every contrast for which a pair of replicates is there, variant by variant, from few images to many."""
+    """Return all contrasts with at least one pair of replicates, by variant, from few training images to many."""
     pairs = list(_pairs(scores, reference))
-    return contrast_pairs(pairs, names=[(ours.variant.label, theirs.variant.label) for ours, theirs in pairs])
+    return contrast_pairs(pairs, names=[(a.variant.label, b.variant.label) for a, b in pairs])
 
 
 def contrast_pairs(
     pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]]
 ) -> tuple[Contrast, ...]:
-    """The contrast of each pair of cells, corrected for all of them; `names` are what the two sides are called."""
-    found = [paired_difference(ours.accuracies, theirs.accuracies) for ours, theirs in pairs]
+    """Return the contrast of each pair of cells, corrected for their number; `names` label the two sides of each."""
+    found = [paired_difference(a.accuracies, b.accuracies) for a, b in pairs]
     adjusted = holm([each.p_value for each in found])
     num_tested = sum(p is not None for p in adjusted)
     return tuple(
         Contrast(
             reference=reference,
             other=other,
-            reference_cell=ours.cell,
-            other_cell=theirs.cell,
-            num_train_images=ours.num_train_images,
+            reference_cell=a.cell,
+            other_cell=b.cell,
+            num_train_images=a.num_train_images,
             paired=paired,
             bootstrap=bootstrap_difference(
-                ours.accuracies,
-                theirs.accuracies,
-                generator=np.random.default_rng(derive_seed("bootstrap", ours.cell, theirs.cell)),
+                a.accuracies,
+                b.accuracies,
+                generator=np.random.default_rng(derive_seed("bootstrap", a.cell, b.cell)),
             ),
             adjusted_p=p,
-            improvement=probability_of_improvement(ours.accuracies, theirs.accuracies),
-            power_analysis=_power_analysis(ours, theirs, num_tested),
+            improvement=probability_of_improvement(a.accuracies, b.accuracies),
+            power_analysis=_power_analysis(a, b, num_tested),
         )
-        for (ours, theirs), (reference, other), paired, p in zip(pairs, names, found, adjusted, strict=True)
+        for (a, b), (reference, other), paired, p in zip(pairs, names, found, adjusted, strict=True)
     )
 
 
@@ -89,21 +95,21 @@ def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores
     for variant in scores.variants:
         if variant == reference:
             continue
-        for theirs in scores.cells_of_variant(variant):
-            ours = scores.find_cell(reference, theirs.num_train_images)
-            if ours is not None and have_pairs(ours, theirs):
-                yield ours, theirs
+        for b in scores.cells_of_variant(variant):
+            a = scores.find_cell(reference, b.num_train_images)
+            if a is not None and have_pairs(a, b):
+                yield a, b
 
 
-def have_pairs(ours: CellScores, theirs: CellScores) -> bool:
-    """Whether any replicate of one has a partner in the other."""
-    difference = ours.accuracies - theirs.accuracies
+def have_pairs(a: CellScores, b: CellScores) -> bool:
+    """Return True if any replicate of one cell has a partner in the other."""
+    difference = a.accuracies - b.accuracies
     return bool((difference == difference).any())  # not NaN
 
 
-def _power_analysis(ours: CellScores, theirs: CellScores, num_tested: int) -> PowerAnalysis | None:
+def _power_analysis(a: CellScores, b: CellScores, num_tested: int) -> PowerAnalysis | None:
     try:
         level = 1 - (1 - CONFIDENCE_LEVEL) / max(num_tested, 1)
-        return analyze_power(ours.accuracies, theirs.accuracies, difference=TARGET_DIFFERENCE, level=level)
+        return analyze_power(a.accuracies, b.accuracies, difference=TARGET_DIFFERENCE, level=level)
     except NotEstimable:
         return None

@@ -1,4 +1,4 @@
-"""How variants behave as images get scarce: their curves, the laws through them, and how two curves compare."""
+"""Learning curves of all variants of a round, their power laws, and comparisons with the curve of the reference."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,37 +20,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VariantCurve:
-    """One variant's test error, in percent, against training images."""
+    """Test error of one variant, in percent, against training images."""
 
     variant: Variant
     points: tuple[Point, ...]
     law: PowerLaw | NotEstimable
-    """The law through the points, or why there is none."""
+    """Power law fitted to the points, or the reason why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurveContrast:
-    """The reference's curve against another's; each number, or why it cannot be had."""
+    """Comparison of the reference's curve with another one; each field is a result or the reason why there is none."""
 
     other: Variant
     data_efficiency: DataEfficiency | NotEstimable
-    """How many times the images of the reference the other needs for the same error."""
+    """Training images of the other variant per image of the reference, for equal error."""
     crossover: Crossover | NotEstimable
-    """Where the lead passes from one to the other."""
+    """Number of training images at which the better variant changes."""
     exponent_difference: Estimate | NotEstimable
-    """gamma of the reference less that of the other."""
+    """gamma of the reference minus gamma of the other variant."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurveAnalysis:
-    """All curves of a round, and the reference's against each other one."""
+    """Learning curves of a round, and their comparisons with the reference."""
 
     curves: tuple[VariantCurve, ...]
     contrasts: tuple[CurveContrast, ...]
 
 
 def analyze_curves(scores: RoundScores, reference: Variant, *, seed: int) -> CurveAnalysis:
-    """Curves of every variant with scores; resamples depend on the seed and the variants alone."""
+    """Return the curves of all variants with scores. Resamples depend only on the seed and the variant."""
     curves = {
         variant: learning_curve(
             [cell.num_train_images for cell in scores.cells_of_variant(variant)],

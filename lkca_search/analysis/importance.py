@@ -1,4 +1,4 @@
-"""How much each searched name matters within a cell, by an evaluator of Optuna that is named."""
+"""Importance of each searched hyperparameter within a cell, by Optuna's fANOVA evaluator."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,36 +14,39 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 
 EVALUATOR = "fANOVA"
-"""Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance; set, since Optuna's default "
-"moves."""
+"""Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance.
+
+It is set explicitly because Optuna's default differs between versions.
+"""
 MIN_TRIALS = 10
-"""Complete trials of a cell below which nothing is said of importances."""
+"""Complete trials that a cell needs for importances."""
 
 
 class Importance(FrozenModel):
-    """The importances of one cell, or why there are none."""
+    """Importances of one cell, or the reason why there are none."""
 
     cell: str
     num_trials: int
-    """Complete trials; what was pruned does not count, which is a bias where a pruner was used."""
+    """Complete trials. Pruned trials do not count, so a pruner biases the importances."""
     shares: tuple[tuple[str, float], ...]
-    """Names and shares of the variance that they explain, most first."""
+    """Hyperparameters and the share of the variance that each explains, largest first."""
     reason: str | None = None
 
 
 def compute_importances(results: SearchResults, *, seed: int) -> tuple[Importance, ...]:
-    """The importance of every searched name in every cell, on the leading metric."""
+    """Return the importance of every searched hyperparameter for the leading metric, per cell."""
     return tuple(_importance(results, cell.key, seed) for cell in results.cells)
 
 
 def _importance(results: SearchResults, cell: str, seed: int) -> Importance:
     trials = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
-    names = _searched(results, trials)
+    names = _varied_names(results, trials)
     if len(trials) < MIN_TRIALS:
         reason = f"{len(trials)} complete trials, {MIN_TRIALS} are needed"
         return Importance(cell=cell, num_trials=len(trials), shares=(), reason=reason)
     if len(names) < 2:
-        return Importance(cell=cell, num_trials=len(trials), shares=(), reason="fewer than two names were searched")
+        reason = "fewer than two hyperparameters were searched"
+        return Importance(cell=cell, num_trials=len(trials), shares=(), reason=reason)
     study = _study(results, trials, names)
     evaluator = FanovaImportanceEvaluator(seed=seed)
     with warnings.catch_warnings():
@@ -52,8 +55,8 @@ def _importance(results: SearchResults, cell: str, seed: int) -> Importance:
     return Importance(cell=cell, num_trials=len(trials), shares=tuple(shares.items()))
 
 
-def _searched(results: SearchResults, trials: Sequence[Record]) -> list[str]:
-    """Names that every trial of a cell has, and not all with the same value."""
+def _varied_names(results: SearchResults, trials: Sequence[Record]) -> list[str]:
+    """Return the hyperparameters that all trials of a cell have, with at least two values among them."""
     found = []
     for name, domain in results.spec.parameters.items():
         chosen = [getattr(record.spec.configuration, name) for record in trials]
@@ -65,7 +68,7 @@ def _searched(results: SearchResults, trials: Sequence[Record]) -> list[str]:
 def _study(results: SearchResults, trials: Sequence[Record], names: Sequence[str]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = results.spec.search
-    study = optuna.create_study(direction=search.directions[0], storage=optuna.storages.InMemoryStorage())
+    study = optuna.create_study(direction=results.metric.direction, storage=optuna.storages.InMemoryStorage())
     distributions = {name: _distribution(results.spec.parameters[name]) for name in names}
     for record in trials:
         params = {name: getattr(record.spec.configuration, name) for name in names}

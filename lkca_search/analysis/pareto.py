@@ -1,54 +1,60 @@
-"""Pareto fronts: what accuracy is bought with how many parameters, operations or training images."""
+"""Pareto fronts of the leading metric against parameters, FLOPs or training images."""
 
 from collections.abc import Sequence
 from typing import Literal
 
-from lkca_search.analysis.scores import PERCENT
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.records.record import Record, State
+from lkca_search.records.record import State
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import METRICS, MetricName
 
 CostName = Literal["num_parameters", "flops", "num_train_images"]
 
 
 class CostPoint(FrozenModel):
-    """One complete trial: an accuracy, and what it costs."""
+    """Leading metric and costs of one complete trial."""
 
     family: str
     trial_id: str
     num_train_images: int
-    accuracy: float
-    """On validation images, in percent."""
+    metric: MetricName
+    """Leading metric of the search."""
+    metric_value: float
+    """On validation images, in the unit of the metric: percent for `val_accuracy`."""
     num_parameters: int
     flops: int
-    """Of one image's forward pass."""
+    """FLOPs of the forward pass of one image."""
 
 
 def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
-    """Every complete trial, by size and family."""
-    found = [
+    """Return one point per complete trial, ordered by training images, family and trial id."""
+    points = [
         CostPoint(
             family=record.spec.configuration.family,
             trial_id=record.trial_id,
             num_train_images=record.facts.num_train_images,
-            accuracy=PERCENT * record.curve[-1].val_accuracy,
+            metric=results.metric_name,
+            metric_value=results.metric_value(record),
             num_parameters=record.facts.num_parameters,
             flops=record.facts.flops,
         )
-        for record in _complete(results.trials)
-        if record.facts
+        for record in results.trials
+        if record.state is State.COMPLETE and record.curve and record.facts
     ]
-    return tuple(sorted(found, key=lambda offer: (offer.num_train_images, offer.family, offer.trial_id)))
+    return tuple(sorted(points, key=lambda point: (point.num_train_images, point.family, point.trial_id)))
 
 
-def front(found: Sequence[CostPoint], price: CostName) -> list[CostPoint]:
-    """The offers that no other beats in accuracy or price and equals in the other, cheapest first."""
-    best: list[CostPoint] = []
-    for offer in sorted(found, key=lambda offer: (getattr(offer, price), -offer.accuracy)):
-        if not best or offer.accuracy > best[-1].accuracy:
-            best.append(offer)
-    return best
+def pareto_front(points: Sequence[CostPoint], cost: CostName) -> list[CostPoint]:
+    """Return the points that no other point dominates in metric and cost, cheapest first.
 
+    A point dominates another if it is better in one of the two and at least equal in the other.
+    """
 
-def _complete(trials: Sequence[Record]) -> list[Record]:
-    return [record for record in trials if record.state is State.COMPLETE and record.curve]
+    def score(point: CostPoint) -> float:
+        return METRICS[point.metric].sign * point.metric_value
+
+    front: list[CostPoint] = []
+    for point in sorted(points, key=lambda point: (getattr(point, cost), -score(point))):
+        if not front or score(point) > score(front[-1]):
+            front.append(point)
+    return front

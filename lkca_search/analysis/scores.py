@@ -1,4 +1,9 @@
-"""The scores of a round: test accuracies of replicates by cell, draw and seed."""
+"""Scores of a round by cell, draw and seed.
+
+The score of a replicate is its test accuracy, whatever metric the search used. Differences, learning curves, data
+efficiency and crossover are defined for accuracy. Validation values and their test counterparts follow the leading
+metric: a search by `val_loss` compares the validation loss with the test loss.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,7 +12,7 @@ import numpy as np
 
 from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.replicates import Floats
-from lkca_search.records.record import State
+from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import Pick, Round
 
 PERCENT = 100.0
@@ -15,20 +20,22 @@ PERCENT = 100.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellScores:
-    """What one cell's best configuration is worth on the test images, or the best of each repeat on a draw."""
+    """Scores of the best configuration of one cell; for a repeated search, of the best configuration per repeat."""
 
     cell: str
-    """Its key, without the draw where the search was repeated."""
+    """Key of the cell, without the draw if the search was repeated."""
     variant: Variant
     num_train_images: int
     picks: tuple[Pick, ...]
-    """What was retrained: the best configuration, or where the search was repeated, that of each repeat."""
+    """The best configuration, or one per repeat."""
     accuracies: Floats
-    """Test accuracy in percent, (draws, seeds); NaN where a replicate is missing or failed."""
-    val_accuracies: Floats
-    """Validation accuracy in percent at the end of the same trainings."""
+    """Test accuracy in percent, (draws, seeds); NaN for a missing or failed replicate."""
+    val_values: Floats
+    """Leading metric on validation images, in its unit, (draws, seeds), at the end of the same trainings."""
+    test_values: Floats
+    """Leading metric on test images, in its unit, (draws, seeds): accuracy or loss."""
     num_failed: int
-    """Replicates that failed by their own fault."""
+    """Replicates that failed with an error of their own."""
 
     @property
     def errors(self) -> Floats:
@@ -36,7 +43,7 @@ class CellScores:
         return PERCENT - self.accuracies
 
     def with_accuracies(self, accuracies: Floats) -> "CellScores":
-        """The same cell with other test accuracies, (draws, seeds)."""
+        """Return a copy with other test accuracies, (draws, seeds)."""
         return replace(self, accuracies=accuracies)
 
     @property
@@ -47,45 +54,43 @@ class CellScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RoundScores:
-    """The scores of a round's best configurations, those of cells that have any."""
+    """Scores of the best configurations of a round, for all cells with at least one score."""
 
     round: Round
     cells: tuple[CellScores, ...]
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """The variants that have scores, in the order of the space file."""
+        """Variants with scores, in the order of the space file."""
         return tuple(dict.fromkeys(scores.variant for scores in self.cells))
 
     def cells_of_variant(self, variant: Variant) -> list[CellScores]:
-        """A variant's cells, from few images to many."""
+        """Return the cells of a variant, from few training images to many."""
         return sorted((cell for cell in self.cells if cell.variant == variant), key=lambda cell: cell.num_train_images)
 
     def find_cell(self, variant: Variant, num_train_images: int) -> CellScores | None:
-        """A variant's cell of one size, if it has scores."""
+        """Return the cell of a variant with this number of training images; None if it has no scores."""
         found = (cell for cell in self.cells if (cell.variant, cell.num_train_images) == (variant, num_train_images))
         return next(found, None)
 
 
 def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
-    """Gather the scores of a round; of the configurations of a cell those of the best."""
+    """Return the scores of a round. Only the best configuration of each cell (rank 1) counts."""
     replicates = {record.trial_id: record for record in results.replicates}
     names = {key: cell.key for key, cell in results.compared_cells.items()}
     best: dict[str, list[Pick]] = {}
     for pick in sealed.picks:
         if pick.rank == 1:
             best.setdefault(names[pick.cell], []).append(pick)
-    places = {draw: place for place, draw in enumerate(sealed.draws)}
-    scores = {name: np.full((2, len(sealed.draws), sealed.num_seeds), np.nan) for name in best}  # test, validation
+    draw_indices = {draw: index for index, draw in enumerate(sealed.draws)}
+    scores = {name: np.full((3, len(sealed.draws), sealed.num_seeds), np.nan) for name in best}
     failed = dict.fromkeys(best, 0)
     for pick, replication in sealed.replications():
         record = replicates.get(replication.replicate_id)
         if pick.rank == 1 and record is not None:
             failed[names[pick.cell]] += record.state is State.FAIL
             if record.test is not None:
-                place = places[replication.draw], replication.seed
-                found = record.test.accuracy, record.curve[-1].val_accuracy
-                scores[names[pick.cell]][:, *place] = [PERCENT * accuracy for accuracy in found]
+                scores[names[pick.cell]][:, draw_indices[replication.draw], replication.seed] = _scores(results, record)
     sizes = {names[record.cell]: record.facts.num_train_images for record in results.replicates if record.facts}
     return RoundScores(
         round=sealed,
@@ -96,10 +101,18 @@ def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
                 num_train_images=sizes[name],
                 picks=tuple(picks),
                 accuracies=scores[name][0],
-                val_accuracies=scores[name][1],
+                val_values=scores[name][1],
+                test_values=scores[name][2],
                 num_failed=failed[name],
             )
             for name, picks in best.items()
             if np.isfinite(scores[name]).any()
         ),
     )
+
+
+def _scores(results: SearchResults, replicate: Record) -> tuple[float, float, float]:
+    """Return test accuracy in percent, then the leading metric on validation and on test images, in its unit."""
+    assert replicate.test is not None
+    test_value = float(getattr(replicate.test, results.metric_name.removeprefix("val_")))
+    return PERCENT * replicate.test.accuracy, results.metric_value(replicate), results.metric.scale * test_value

@@ -1,6 +1,7 @@
-"""Two searches are compared where, and only where, their replicates trained on the same images with the same seeds."""
+"""Comparison of two searches: replicates are pairs only if they trained on the same images with the same seed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,16 +13,18 @@ from tests.support.search_results import Accuracy, law, make_search_results
 
 
 def better(points: float) -> Accuracy:
-    """The same trainings, so many points above."""
+    """Return accuracies that are `points` above those of `law()` in every training."""
     return lambda *where: law()(*where) + points / 100  # type: ignore[operator]
 
 
 def changed(results: SearchResults, **changes: Any) -> SearchResults:
-    fields = ("name", "spec", "trials", "replicates", "rounds")
-    return SearchResults(**{**{name: getattr(results, name) for name in fields}, **changes})
+    return replace(results, **changes)
 
 
-def on_other_images(results: SearchResults, facts: Mapping[str, Any] | None = None, seed: int = 0) -> SearchResults:
+def with_other_replicates(
+    results: SearchResults, facts: Mapping[str, Any] | None = None, seed: int = 0
+) -> SearchResults:
+    """Return a copy whose replicates have other metadata or other seeds."""
     replicates = [
         record.model_copy(
             update={
@@ -34,7 +37,7 @@ def on_other_images(results: SearchResults, facts: Mapping[str, Any] | None = No
     return changed(results, replicates=replicates)
 
 
-def test_the_difference_is_that_of_the_replicates_in_every_cell() -> None:
+def test_two_searches_differ_by_the_difference_of_their_replicates_in_every_cell() -> None:
     one, other = (
         changed(make_search_results(better(3.0)), name="one"),
         changed(make_search_results(law()), name="other"),
@@ -49,12 +52,12 @@ def test_the_difference_is_that_of_the_replicates_in_every_cell() -> None:
         assert each.paired.num_pairs == 10
 
 
-def test_further_draws_and_seeds_of_one_search_are_left_out() -> None:
+def test_draws_and_seeds_that_only_one_search_has_are_left_out() -> None:
     found = compare(make_search_results(better(3.0), draws=7, seeds=1), make_search_results(law(), draws=5, seeds=3))
     assert {each.paired.num_pairs for each in found.contrasts} == {5}
 
 
-def test_searches_that_were_repeated_are_compared_repeat_by_repeat() -> None:
+def test_repeated_searches_are_compared_repeat_by_repeat() -> None:
     repeats = {"trials_per_cell": 3, "repeats": 5}
     found = compare(make_search_results(better(3.0), search=repeats), make_search_results(law(), search=repeats))
     assert len(found.contrasts) == 10
@@ -64,26 +67,28 @@ def test_searches_that_were_repeated_are_compared_repeat_by_repeat() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"facts": {"subset_hash": "x" * 64}}, {"seed": 1}])
-def test_other_images_or_seeds_are_no_pairs(changes: dict[str, Any]) -> None:
-    found = compare(make_search_results(law()), on_other_images(make_search_results(law()), **changes))
+def test_replicates_with_other_images_or_seeds_are_not_paired(changes: dict[str, Any]) -> None:
+    found = compare(make_search_results(law()), with_other_replicates(make_search_results(law()), **changes))
     assert found.contrasts == ()
     assert len(found.left_out) == 10
-    assert "no replicate of one trained on the same images with the same seed" in found.left_out[0]
+    assert "no two replicates trained on the same images with the same seed" in found.left_out[0]
 
 
-def test_cells_of_one_search_alone_are_named() -> None:
+def test_cells_that_only_one_search_confirmed_are_listed() -> None:
     one = changed(make_search_results(law(), families=("lkca", "vit")), name="one")
     other = changed(make_search_results(law(), families=("vit", "resnet")), name="other")
     found = compare(one, other)
     assert {each.reference_cell.split(",")[0] for each in found.contrasts} == {"family=vit"}
-    assert sum("only one has confirmed it" in reason for reason in found.left_out) == 5
-    assert sum("only other has confirmed it" in reason for reason in found.left_out) == 5
+    assert sum("confirmed only by one" in reason for reason in found.left_out) == 5
+    assert sum("confirmed only by other" in reason for reason in found.left_out) == 5
 
 
-def test_what_is_not_confirmed_or_tested_on_other_images_is_refused() -> None:
+def test_a_search_without_confirmation_or_with_other_test_images_cannot_be_compared() -> None:
     with pytest.raises(SearchError, match="search 'made' is not confirmed"):
         compare(make_search_results(law()), make_search_results(None))
     results = make_search_results(law())
     other = changed(results, rounds=[results.rounds[0].model_copy(update={"test_hash": "x" * 64})])
-    with pytest.raises(SearchError, match="were tested on other images, so they cannot be compared"):
+    with pytest.raises(
+        SearchError, match="test images of searches 'made' and 'made' differ, so they cannot be compared"
+    ):
         compare(results, other)

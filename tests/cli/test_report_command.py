@@ -151,4 +151,4 @@ def test_two_searches_are_compared_in_the_cells_that_both_have_confirmed(
     make_search("bare")
     code, _, err = command("compare", "made", "bare")
     assert code == 2
-    assert "search 'bare' is not confirmed: there is no test accuracy to compare" in err
+    assert "search 'bare' is not confirmed, so it has no test accuracy to compare" in err

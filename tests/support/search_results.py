@@ -1,4 +1,4 @@
-"""Material that no search left: trials, a sealed round and replicates with accuracies of a test's choosing."""
+"""Made-up search results: trials, a sealed round, and replicates with accuracies that a test chooses."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,11 +20,14 @@ from tests.support.records import FACTS, make_result
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5)
 NUM_IMAGES = 18_000
 Accuracy = Callable[[str, int, int, int], float | None]
-"""Of family, training images, draw and seed: a share of 1; None for a replicate that is missing."""
+"""Test accuracy, 0 to 1, by family, training images, draw and seed; None for a missing replicate."""
 
 
 def law(*, lead: float = 0.0, draw_spread: float = 0.01, seed_spread: float = 0.005, noise: int = 0) -> Accuracy:
-    """Errors 0.1 + 3 n^-0.4, `lead` less for lkca; draws spread all families alike, seeds each apart."""
+    """Return accuracies with error 0.1 + 3 n^-0.4, lower by `lead` for lkca.
+
+    The noise of a draw is the same for all families; the noise of a seed is independent for each of them.
+    """
 
     def accuracy(family: str, images: int, draw: int, seed: int) -> float:
         shared = np.random.default_rng([noise, images, draw]).normal(0, draw_spread)
@@ -57,10 +60,10 @@ def make_search_results(
     draws: int = 5,
     seeds: int = 2,
     trials: int = 3,
-    fails: Callable[[str, int, int, int], bool] = lambda *where: False,
+    fails: Callable[[str, int, int, int], bool] = lambda *key: False,
     **changes: Any,
 ) -> SearchResults:
-    """A search of three trials a cell, of which the second is the best; without accuracies it is not confirmed."""
+    """Return a search whose second trial is the best of each cell; without `accuracy` it is not confirmed."""
     spec = make_spec(families, fractions, **changes)
     made = [_trial(cell, number) for cell in cells(spec) for number in range(trials)]
     sealed = _seal(spec, made, draws, seeds)
@@ -115,8 +118,8 @@ def _seal(spec: SearchSpec, trials: Sequence[Record], draws: int, seeds: int) ->
     return Round(
         number=1,
         opened=1_700_000_000.0,
-        metric="val_accuracy",
-        goal="maximize",
+        metric=spec.search.metrics[0],
+        goal=spec.search.directions[0],
         repeats=tuple(int(draw) for draw in repeats),
         draws=tuple(range(first, first + draws)),
         num_seeds=seeds,
@@ -132,8 +135,8 @@ def _seal(spec: SearchSpec, trials: Sequence[Record], draws: int, seeds: int) ->
 def _replicates(sealed: Round, accuracy: Accuracy, fails: Callable[[str, int, int, int], bool]) -> Iterator[Record]:
     for pick, replication in sealed.replications():
         images = images_of(pick.configuration)
-        where = pick.configuration.family, images, replication.draw, replication.seed
-        found, failed = accuracy(*where), fails(*where)
+        key = pick.configuration.family, images, replication.draw, replication.seed
+        found, failed = accuracy(*key), fails(*key)
         if found is not None or failed:
             yield _replicate(pick, replication, images, None if failed else found)
 

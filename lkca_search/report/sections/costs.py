@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.importance import EVALUATOR, Importance, compute_importances
-from lkca_search.analysis.pareto import CostPoint, cost_points, front
+from lkca_search.analysis.pareto import CostPoint, cost_points, pareto_front
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
@@ -61,11 +61,11 @@ def _share(share: float | None) -> Field:
 
 def pareto_table(found: Sequence[CostPoint]) -> Table:
     """The fronts of every size, over families, and that of images over all sizes."""
-    rows = [_offer("training images", offer) for offer in front(found, "num_train_images")]
+    rows = [_offer("training images", offer) for offer in pareto_front(found, "num_train_images")]
     for size in sorted({offer.num_train_images for offer in found}):
         own = [offer for offer in found if offer.num_train_images == size]
-        rows += [_offer("parameters", offer) for offer in front(own, "num_parameters")]
-        rows += [_offer("FLOPs", offer) for offer in front(own, "flops")]
+        rows += [_offer("parameters", offer) for offer in pareto_front(own, "num_parameters")]
+        rows += [_offer("FLOPs", offer) for offer in pareto_front(own, "flops")]
     return Table(
         name="pareto",
         title="Pareto fronts",
@@ -86,7 +86,7 @@ def _offer(price: str, offer: CostPoint) -> tuple[Field, ...]:
         text(offer.trial_id),
         number(offer.num_parameters, format_compact(offer.num_parameters)),
         number(offer.flops, format_compact(offer.flops)),
-        number(offer.accuracy, format_percent(offer.accuracy)),
+        number(offer.metric_value, format_percent(offer.metric_value)),
     )
 
 
@@ -116,21 +116,21 @@ def pareto_figure(found: Sequence[CostPoint]) -> Figure:
 def _family(place: int, family: str, own: Sequence[CostPoint]) -> Iterator[Series]:
     if not own:
         return
-    best = front(own, "flops")
+    best = pareto_front(own, "flops")
     yield Series(
         name=f"{family}, front",
         x=tuple(float(offer.flops) for offer in best),
-        y=tuple(offer.accuracy for offer in best),
+        y=tuple(offer.metric_value for offer in best),
         kind="line",
         colour=place,
     )
     yield Series(
         name=family,
         x=tuple(float(offer.flops) for offer in own),
-        y=tuple(offer.accuracy for offer in own),
+        y=tuple(offer.metric_value for offer in own),
         colour=place,
         notes=tuple(
-            f"{offer.trial_id}: {format_percent(offer.accuracy)}%, {format_compact(offer.flops)} FLOPs, {format_compact(offer.num_parameters)} "
+            f"{offer.trial_id}: {format_percent(offer.metric_value)}%, {format_compact(offer.flops)} FLOPs, {format_compact(offer.num_parameters)} "
             "parameters"
             for offer in own
         ),

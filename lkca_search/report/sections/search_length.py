@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from lkca_search.analysis.scores import PERCENT
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
 from lkca_search.records.record import State
@@ -35,10 +34,12 @@ def best_of_k_table(results: SearchResults) -> Table | None:
 
 def _row(results: SearchResults, cell: str, ks: list[int]) -> tuple[Field, ...]:
     complete = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
-    values = [PERCENT * record.curve[-1].val_accuracy for record in complete]
+    values = [results.metric_value(record) for record in complete]
     reached = [k for k in ks if k <= len(values)]
     generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
-    found = {each.k: each for each in expected_best(values, ks=reached, generator=generator)} if reached else {}
+    goal = results.metric.direction
+    best = expected_best(values, ks=reached, goal=goal, generator=generator) if reached else ()
+    found = {each.k: each for each in best}
     return (text(cell), number(len(values), f"{len(values)}"), *(_field(found.get(k)) for k in ks))
 
 
