@@ -7,12 +7,12 @@ READY  := $(VENV)/.ready
 .PHONY: help quickstart test test-quick check bench clean
 
 help:
-	@echo "make quickstart   set up, run and confirm a small search on digits, write its report"
-	@echo "make test         set up, check style and types, run every test"
-	@echo "make test-quick   the same without the slow tests"
-	@echo "make check        style and types only"
-	@echo "make bench        print the benchmarks' tables"
-	@echo "make clean        remove the environment; searches stay"
+	@echo "make quickstart   install, run and confirm a small search on digits, write its report"
+	@echo "make test         install, check style and types, run every test"
+	@echo "make test-quick   same as make test, without the slow tests"
+	@echo "make check        install, check style and types"
+	@echo "make bench        install, run the main benchmarks and print their tables"
+	@echo "make clean        remove the virtual environment; searches are kept"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python")'
@@ -27,9 +27,9 @@ quickstart: $(READY)
 	@echo
 	$(BIN)/lkca-search report quickstart
 	@echo
-	@echo "read     the page above, in any browser"
-	@echo "browse   $(BIN)/lkca-search ui                  every trial in MLflow, on http://127.0.0.1:5000"
-	@echo "rerun    $(BIN)/lkca-search rerun quickstart    the best trial again, to the same number"
+	@echo "read     open the report above in a browser"
+	@echo "browse   $(BIN)/lkca-search ui                  all trials in MLflow, on http://127.0.0.1:5000"
+	@echo "rerun    $(BIN)/lkca-search rerun quickstart    train the best trial again, to the same result"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -137,7 +137,7 @@ def ui(
 
     If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
     """
-    from lkca_search.tracking.mlflow_store import runs_page, tracking_uri
+    from lkca_search.tracking.connection import runs_page, tracking_uri
 
     home = Home.from_environment()
     if name is not None:

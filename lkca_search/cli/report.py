@@ -117,12 +117,13 @@ def _echo_json(made: "Report", paths: list[Path]) -> None:
 
 def _attach(made: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
     """Attach the page to the search's run in MLflow. Exit with code 1 if that fails; the report is already written."""
-    from lkca_search.tracking.attachments import attach
-    from lkca_search.tracking.redaction import redacted
+    from lkca_search.tracking.connection import redacted
+    from lkca_search.tracking.mlflow_store import attach_to_search_run
 
     try:
-        run_id = attach(home, folder.uid.read_text(), {page.name: page.read_bytes()}, made.mlflow_metrics())
-    except Exception as error:  # whatever a store raises
+        files = {page.name: page.read_bytes()}
+        run_id = attach_to_search_run(home, folder.uid.read_text(), files, made.mlflow_metrics())
+    except Exception as error:  # any error of a store
         shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
         typer.echo(f"The report is not attached in MLflow: {shown}. Repeat the command to try again.", err=True)
         raise typer.Exit(1) from error

@@ -236,10 +236,10 @@ def sync(name: Name) -> None:
     from lkca_search.search.sync import sync as send
 
     home = Home.from_environment()
-    delivery = send(home.started_search(name), home)
-    typer.echo(f"search {name}: {delivery.num_sent} trials sent, {delivery.num_missing} missing")
-    if delivery.error is not None:
-        typer.echo(f"MLflow: {delivery.error}. Repeat the command to send the rest.", err=True)
+    result = send(home.started_search(name), home)
+    typer.echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
+    if result.error is not None:
+        typer.echo(f"MLflow: {result.error}. Repeat the command to send the rest.", err=True)
         raise typer.Exit(1)
 
 

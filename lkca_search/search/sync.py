@@ -7,12 +7,12 @@ from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import read_spec
 from lkca_search.search.state.status import search_status
 from lkca_search.tracking.mlflow_store import MLflowStore
-from lkca_search.tracking.mlflow_tracker import Delivery, send_missing
+from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
 
 _PATIENCE_SECONDS = 3600.0
 
 
-def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENCE_SECONDS) -> Delivery:
+def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENCE_SECONDS) -> SyncResult:
     """Send MLflow what it lacks of a search; SearchError if a driver is at work, which does so by itself."""
     with hold_lease(folder):
         reader = RecordReader(folder)

@@ -1,0 +1,1 @@
+"""Tracking of trials, in MLflow and elsewhere. May import the root, `spec` and `records`."""

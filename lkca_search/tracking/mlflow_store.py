@@ -1,15 +1,19 @@
-"""A search in an MLflow store: a parent run, a child run a trial. Whatever is written twice is there once."""
+"""Runs of one search in an MLflow store: a parent run, and one child run per trial.
+
+Every write can be repeated: the store then contains the values once.
+"""
 
 import getpass
 import hashlib
 import logging
 import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -18,6 +22,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from lkca_search.layout import Home
 from lkca_search.records.provenance import git_commit
 from lkca_search.records.record import Record, Result, State
+from lkca_search.tracking.connection import experiment_name, tracking_uri
 from lkca_search.tracking.run_fields import (
     CURVE,
     final_metrics,
@@ -30,77 +35,58 @@ from lkca_search.tracking.run_fields import (
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
-SEARCH_UID = "lkca.search_uid"
-"""The tag by which runs are known to be of one search."""
+_SEARCH_UID = "lkca.search_uid"
+"""Tag with the unique id of the search."""
 _TRIAL_ID = "lkca.trial_id"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _PAGE = 1000
-"""Runs that are asked for at once."""
+"""Runs per search request."""
 _BATCH = 120
-"""Results that are written at once: with parameters and tags few enough for one call, 1000 items; so a step is there
-whole or not."""
+"""Results per `log_batch` call. With parameters and tags they stay below MLflow's limit of 1000 items, so that a
+step is written completely or not at all."""
 _CLIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a run created twice is two runs
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, each after one more call
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and one more call per trial
 }
-
-
-def tracking_uri(home: Home) -> str:
-    """MLFLOW_TRACKING_URI, or the SQLite database of a home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
-
-
-def runs_page(home: Home, search: str | None = None) -> str:
-    """Where MLflow's UI shows the runs, of one search or all, best first: the part of the address behind the host."""
-    uri = tracking_uri(home)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return ""
-    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(experiment_name())
-    if experiment is None:
-        return ""
-    query = {"workflowType": "machine_learning", "orderByKey": "metrics.`best_val_accuracy`", "orderByAsc": "false"}
-    if search is not None:
-        query["searchFilter"] = f"tags.search = '{search}'"
-    return f"#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 @dataclass
 class _Run:
-    """A run as far as this client knows."""
+    """Cached state of one run."""
 
     run_id: str
     status: str
     has_params: bool = False
-    """Whether it came as far as its parameters, which are written once."""
+    """True if the parameters are written. They are written once."""
     steps: set[int] | None = None
-    """Steps whose results it has; None where they are to be asked for."""
+    """Steps whose results are written; None if they have to be read from the store."""
 
 
 class MLflowStore:
-    """One search's runs. Every method may raise whatever the store does, and may be called again."""
+    """Runs of one search. Every method may raise an error of the store, and can then be called again."""
 
     def __init__(self, home: Home, *, uid: str, name: str, texts: dict[str, str]) -> None:
-        """Open the store, and the search's parent run in it, made if it is not there; `texts` become its artifacts."""
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+        """Open the store and the search's parent run, which is created if needed. `texts` become its artifacts."""
+        for logger in ("mlflow", "alembic"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
         for variable, value in _CLIENT.items():
             os.environ.setdefault(variable, value)
         self._uid = uid
         self._name = name
-        self._doubtful: set[str] = set()
-        """Trials whose run was asked for without an answer: it may have been made."""
+        self._uncertain: set[str] = set()
+        """Trials whose `create_run` call had no response: the run may exist."""
         uri = tracking_uri(home)
-        is_ours = not os.environ.get("MLFLOW_TRACKING_URI")
-        if is_ours:
+        is_default_store = not os.environ.get("MLFLOW_TRACKING_URI")
+        if is_default_store:
             home.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes that create one database's tables at once both fail.
+        # Two processes that create the tables of a database at the same time would both fail.
         database = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:") else None
         with FileLock(f"{database}.lock") if database else nullcontext():
             self._client = MlflowClient(tracking_uri=uri)
-            self._experiment = self._open_experiment(home if is_ours else None)
-        runs = self._find_runs(f"tags.`{SEARCH_UID}` = '{uid}'")
+            self._experiment = self._open_experiment(home if is_default_store else None)
+        runs = self._find_runs(f"tags.`{_SEARCH_UID}` = '{uid}'")
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
@@ -109,27 +95,27 @@ class MLflowStore:
         self._log_texts(texts, parent.data.tags.get(_TEXTS))
 
     def is_sent(self, trial_id: str) -> bool:
-        """Whether a trial's run shows its end."""
+        """Return True if the run of a trial has ended with its record."""
         return trial_id in self._runs and self._runs[trial_id].status in _STATUS.values()
 
     @property
-    def running(self) -> list[str]:
-        """The trials whose runs are shown as running."""
+    def running_trials(self) -> list[str]:
+        """Ids of the trials whose runs have the status RUNNING."""
         return [trial_id for trial_id, run in self._runs.items() if run.status == "RUNNING"]
 
-    def start(self, start: TrialStart, results: Iterable[Result] = ()) -> None:
-        """Show a trial that runs: make its run, or let it go on, and write what it lacks of some results."""
+    def update_running(self, start: TrialStart, results: Iterable[Result] = ()) -> None:
+        """Create or resume the run of a running trial, and write the results that it lacks."""
         if self._parent.status != "RUNNING":
             self._client.update_run(self._parent.run_id, status="RUNNING")
             self._parent.status = "RUNNING"
-        run = self._run(start)
+        run = self._open_run(start)
         if run.status == "KILLED":
             self._client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
         self._write(run, results, params=start_params(start))
 
     def finish(self, record: Record) -> None:
-        """Write what is still missing of a finished trial, and end its run."""
+        """Write the missing values of a finished trial, and end its run."""
         start = TrialStart(
             trial_id=record.trial_id,
             cell=record.cell,
@@ -139,18 +125,18 @@ class MLflowStore:
             started=record.started,
             replicate=record.replicate,
         )
-        run = self._run(start)
+        run = self._open_run(start)
         metrics, tags = final_metrics(record), final_tags(record)
         self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
         self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
 
-    def leave(self, trial_id: str, results: Iterable[Result] = ()) -> None:
-        """Write what the run of an unfinished trial lacks of some results, and show it as killed until it goes on."""
+    def mark_killed(self, trial_id: str, results: Iterable[Result] = ()) -> None:
+        """Write the missing results of an unfinished trial, and end its run as KILLED until the trial is resumed."""
         self._write(self._runs[trial_id], results)
         self._end_run(self._runs[trial_id], "KILLED")
 
-    def end(self, *, complete: bool, best: Record | None) -> None:
-        """End the parent run: FINISHED where nothing is left to do, else KILLED. Runs of trials stay as they are."""
+    def end_search(self, *, complete: bool, best: Record | None) -> None:
+        """End the parent run as FINISHED if `complete`, else as KILLED. Child runs are not changed."""
         if best is not None and best.value is not None and best.trial_id != self._best:
             metric = Metric(f"best_{best.metric}", best.value, round(best.finished * 1000), 0)
             self._client.log_batch(self._parent.run_id, metrics=[metric], tags=[RunTag("best_trial", best.trial_id)])
@@ -168,11 +154,14 @@ class MLflowStore:
         return str(self._client.create_experiment(name, artifacts))
 
     def _open_parent(self, found: Sequence[Run], children: Sequence[Run]) -> Run:
-        """The search's own run: that of most children, should a call that was given up have made a second one."""
+        """Return the parent run, created if needed.
+
+        A timed-out call may have created a second one: keep the run with most children and delete the others.
+        """
         sizes = Counter(child.data.tags.get(_PARENT) for child in children)
         by_size = sorted(found, key=lambda run: (-sizes[run.info.run_id], run.info.start_time))
-        for double in by_size[1:]:
-            self._client.delete_run(double.info.run_id)
+        for duplicate in by_size[1:]:
+            self._client.delete_run(duplicate.info.run_id)
         if by_size:
             return by_size[0]
         tags = {**self._common_tags(), "kind": "search"}
@@ -181,7 +170,7 @@ class MLflowStore:
     def _open_children(self, found: Sequence[Run]) -> dict[str, _Run]:
         runs: dict[str, _Run] = {}
         for run in sorted(found, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
-            if run.data.tags[_TRIAL_ID] in runs:  # made by a call that was given up, and carried out late
+            if run.data.tags[_TRIAL_ID] in runs:  # duplicate from a timed-out call
                 self._client.delete_run(run.info.run_id)
                 continue
             if run.data.tags.get(_PARENT) != self._parent.run_id:
@@ -197,7 +186,7 @@ class MLflowStore:
             self._client.set_tag(self._parent.run_id, _TEXTS, digest)
 
     def _find_runs(self, condition: str) -> list[Run]:
-        runs: dict[str, Run] = {}  # pages overlap where a run is made meanwhile
+        runs: dict[str, Run] = {}  # pages overlap if a run is created between two requests
         token: str | None = ""
         while token is not None:
             page = self._client.search_runs([self._experiment], condition, max_results=_PAGE, page_token=token or None)
@@ -205,13 +194,13 @@ class MLflowStore:
             token = page.token or None
         return list(runs.values())
 
-    def _run(self, start: TrialStart) -> _Run:
+    def _open_run(self, start: TrialStart) -> _Run:
         trial_id = start.trial_id
-        if trial_id in self._doubtful:
+        if trial_id in self._uncertain:
             found = self._find_runs(f"tags.`{_TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'")
             self._runs |= self._open_children(found)
         if trial_id not in self._runs:
-            self._doubtful.add(trial_id)
+            self._uncertain.add(trial_id)
             tags = {
                 **self._common_tags(),
                 **start_tags(start),
@@ -223,7 +212,7 @@ class MLflowStore:
                 self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=run_name(start)
             )
             self._runs[trial_id] = _Run(created.info.run_id, "RUNNING", steps=set())
-        self._doubtful.discard(trial_id)
+        self._uncertain.discard(trial_id)
         return self._runs[trial_id]
 
     def _write(
@@ -235,9 +224,9 @@ class MLflowStore:
         metrics: Sequence[Metric] = (),
         tags: Sequence[RunTag] = (),
     ) -> None:
-        """Write what a run lacks, in as few calls as that takes; a step that a later attempt repeats stays as it is."""
+        """Write the values that a run lacks, in few calls. A step that a later attempt repeats is not overwritten."""
         by_step = {result.step: result for result in results}
-        steps, run.steps = run.steps, None  # asked for again where a call fails: it may have got through
+        steps, run.steps = run.steps, None  # after an error, the steps are read again: the call may have succeeded
         if steps is None and by_step:
             steps = {metric.step for metric in self._client.get_metric_history(run.run_id, CURVE[0])}
         missing = [result for step, result in by_step.items() if step not in (steps or ())]
@@ -259,7 +248,7 @@ class MLflowStore:
 
     def _common_tags(self) -> dict[str, str]:
         return {
-            SEARCH_UID: self._uid,
+            _SEARCH_UID: self._uid,
             "search": self._name,
             "git_commit": git_commit(),
             "mlflow.source.name": "lkca-search",
@@ -268,13 +257,30 @@ class MLflowStore:
         }
 
 
-def experiment_name() -> str:
-    """MLFLOW_EXPERIMENT_NAME, or lkca-search."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
+def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> str | None:
+    """Attach files and metrics to a search's parent run, also while the search is running.
+
+    Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
+    """
+    client = MlflowClient(tracking_uri=tracking_uri(home))
+    experiment = client.get_experiment_by_name(experiment_name())
+    condition = f"tags.`{_SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
+    found = client.search_runs([experiment.experiment_id], condition) if experiment else []
+    if not found:
+        return None
+    run_id = str(found[0].info.run_id)
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.write_bytes(content)
+            client.log_artifact(run_id, str(path))
+    timestamp = round(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(name, value, timestamp, 0) for name, value in metrics.items()])
+    return run_id
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # the user of a container may have no name
+    except (KeyError, OSError):  # in a container, the user may have no name
         return "unknown"

@@ -1,7 +1,7 @@
-"""A tracker that sends to MLflow from a thread of its own: a store that is slow or gone stops no trial.
+"""Tracker that sends to MLflow from its own thread, so that a slow store blocks no trial.
 
-The spool is the ledger: whatever was not sent is read again from the trials' records, as soon as the store answers,
-when the search ends, and when it is opened again.
+Unsent trials are read from their records later: when the store is reachable again, at the end of the search, and the
+next time the search is opened.
 """
 
 import math
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, Result, read_record
+from lkca_search.tracking.connection import redacted
 from lkca_search.tracking.mlflow_store import MLflowStore
-from lkca_search.tracking.redaction import redacted
 from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
-_MOST_PAUSES = 12
-"""How many times its pause a store that keeps failing is left alone at most."""
+_MAX_BACKOFF = 12
+"""Longest pause after repeated failures, as a multiple of `pause_seconds`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What came of sending MLflow what it lacked."""
+class SyncResult:
+    """Outcome of sending the missing trials to MLflow."""
 
     num_sent: int
-    """Finished trials that were sent now."""
+    """Finished trials that were sent."""
     num_missing: int
-    """Finished trials that MLflow is not known to have."""
+    """Finished trials that MLflow may lack."""
     error: Exception | None
-    """What stood in the way last, without passwords; none where all was sent and the search's run ended."""
+    """Last error, without passwords. None if everything was sent and the search's run was ended."""
 
 
 def send_missing(
@@ -42,128 +42,136 @@ def send_missing(
     best: Record | None,
     patience_seconds: float,
     pause_seconds: float = 5.0,
-) -> Delivery:
-    """Send what MLflow lacks of a search that nobody drives now, and end its runs; never raises what a store does.
+) -> SyncResult:
+    """Send the trials that MLflow lacks of a search that is not running, and end its runs.
 
-    Under the search's lock: the run of a search that is driven elsewhere would be shown as killed.
+    Errors of the store are returned, not raised. The caller must hold the search's lease: otherwise a running search
+    would be shown as killed.
     """
     tracker = MLflowTracker(open_store, folder, pause_seconds=pause_seconds)
     num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds)
-    return Delivery(num_sent=tracker.num_sent, num_missing=num_missing, error=tracker.last_error)
+    return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, error=tracker.last_error)
 
 
 class MLflowTracker(Tracker):
-    """Sends what it hears, and keeps what it could not send: of a trial that runs its results, else its id."""
+    """Tracker that queues all updates and sends them to MLflow in a thread. Unsent updates stay in the queue."""
 
     def __init__(
         self, open_store: Callable[[], MLflowStore], folder: SearchFolder, *, pause_seconds: float = 5.0
     ) -> None:
-        """Start to open the store; one that fails is left alone for `pause_seconds`, or longer, then opened anew."""
+        """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer."""
         self._open_store = open_store
         self._folder = folder
         self._pause_seconds = pause_seconds
         self._store: MLflowStore | None = None
-        self._outbox = SendQueue()
+        self._queue = SendQueue()
         self._is_folder_read = False
         self._complete = False
         self._best: Record | None = None
         self._deadline = math.inf
         self.num_sent = 0
         self.last_error: Exception | None = None
-        self._thread = threading.Thread(target=self._serve, name="mlflow-tracker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="mlflow-tracker", daemon=True)
         self._thread.start()
 
     def trial_started(self, start: TrialStart) -> None:
-        self._outbox.start(start)
+        """Queue the start of an attempt."""
+        self._queue.add_start(start)
 
     def trial_reported(self, trial_id: str, result: Result) -> None:
-        self._outbox.report(trial_id, result)
+        """Queue an evaluation."""
+        self._queue.add_result(trial_id, result)
 
     def trial_finished(self, record: Record) -> None:
-        self._outbox.finish([record.trial_id])
+        """Queue a finished trial. Its record is read when it is sent."""
+        self._queue.add_finished([record.trial_id])
 
     def close(self, *, complete: bool, best: Record | None, patience_seconds: float = 60.0) -> int:
-        """Send what is missing and end the runs; return how many finished trials MLflow is not known to have.
+        """Send the missing updates, end the runs and return the number of finished trials that MLflow may lack.
 
-        The search's run ends as FINISHED where it is complete, and like the runs of trials without a record as KILLED
-        where not. Returns after `patience_seconds` at the latest, whatever the store does; `last_error` says what.
+        The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED.
+        Returns after at most `patience_seconds`; `last_error` is then the reason.
         """
         self._complete, self._best = complete, best
         self._deadline = time.monotonic() + patience_seconds
-        self._outbox.close()
+        self._queue.close()
         self._thread.join(patience_seconds)
         if self._thread.is_alive() and self.last_error is None:
             self.last_error = TimeoutError(f"MLflow took longer than {patience_seconds:g} s")
-        return len(self._outbox.unsent)
+        return len(self._queue.unsent_trials)
 
-    def _serve(self) -> None:
-        pauses = 1
-        is_open = self._try(lambda store: None)
+    def _run(self) -> None:
+        backoff = 1
+        is_reachable = self._try(lambda store: None)
         while True:
-            if not is_open:
-                self._outbox.pause(self._pause_seconds * pauses)
-                pauses = min(2 * pauses, _MOST_PAUSES)
-            taken = self._outbox.take()
+            if not is_reachable:
+                self._queue.pause(self._pause_seconds * backoff)
+                backoff = min(2 * backoff, _MAX_BACKOFF)
+            taken = self._queue.take()
             if taken is None:
                 break
-            is_open = self._try(lambda store, taken=taken: self._send(store, taken))  # type: ignore[misc]
-            if is_open:
-                pauses = 1
+            is_reachable = self._try(lambda store, taken=taken: self._send(store, taken))  # type: ignore[misc]
+            if is_reachable:
+                backoff = 1
             else:
-                self._outbox.put_back(taken)
-        while not self._send_rest() and time.monotonic() + self._pause_seconds < self._deadline:
+                self._queue.requeue(taken)
+        while not self._send_remaining() and time.monotonic() + self._pause_seconds < self._deadline:
             time.sleep(self._pause_seconds)
 
-    def _send_rest(self) -> bool:
-        """Try everything that is due at the end once: the search's end first, which nothing else should delay."""
-        if not self._try(lambda store: store.end(complete=self._complete, best=self._best)):
+    def _send_remaining(self) -> bool:
+        """Send everything once at the end. Return True if nothing is left to send.
+
+        The end of the search's run goes first, so that nothing else delays it.
+        """
+        if not self._try(lambda store: store.end_search(complete=self._complete, best=self._best)):
             return False
-        if not self._try_each(self._outbox.unsent, self._send):
+        if not self._try_each(self._queue.unsent_trials, self._send):
             return False
-        unfinished = self._store.running if self._store else ()
-        return self._try_each(unfinished, self._leave) and not self._outbox.unsent
+        unfinished = self._store.running_trials if self._store else ()
+        return self._try_each(unfinished, self._mark_killed) and not self._queue.unsent_trials
 
     def _try_each(self, trial_ids: Sequence[str], action: Callable[[MLflowStore, str], None]) -> bool:
-        """Whether the store was there for all; one that refuses one trial is asked to take the others."""
+        """Apply an action to each trial, skipping trials that fail. Return False if the store becomes unreachable."""
         for trial_id in trial_ids:
-            tried = self._try(lambda store, trial_id=trial_id: action(store, trial_id))  # type: ignore[misc]
-            if not tried and not self._try(lambda store: None):
+            succeeded = self._try(lambda store, trial_id=trial_id: action(store, trial_id))  # type: ignore[misc]
+            if not succeeded and not self._try(lambda store: None):
                 return False
         return True
 
     def _try(self, action: Callable[[MLflowStore], None]) -> bool:
+        """Apply an action to the store, opening it first if needed. Return False after an error."""
         try:
             if time.monotonic() > self._deadline:
-                lacking = f"{len(self._outbox.unsent)} finished trials"
-                raise TimeoutError(f"MLflow was too slow for all that it lacked at the end, {lacking} of it")
+                missing = f"{len(self._queue.unsent_trials)} finished trials are not sent"
+                raise TimeoutError(f"MLflow was too slow at the end of the search: {missing}")
             if self._store is None:
                 self._store = self._open()
             action(self._store)
-        except Exception as error:  # whatever a store raises, a search goes on
+        except Exception as error:  # any error of a store: the search continues
             self.last_error = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
-            self._store = None  # it may come back as another one, or without a run that was deleted
+            self._store = None  # reopened next time: the database may be another one, or runs may have been deleted
             return False
-        if not self._outbox.unsent:
+        if not self._queue.unsent_trials:
             self.last_error = None
         return True
 
     def _open(self) -> MLflowStore:
         if not self._is_folder_read:
-            self._outbox.finish([*self._folder.records(), *self._folder.replicates()])
+            self._queue.add_finished([*self._folder.records(), *self._folder.replicates()])
             self._is_folder_read = True
         store = self._open_store()
-        self._outbox.check(store.is_sent)
+        self._queue.recheck_sent(store.is_sent)
         return store
 
     def _send(self, store: MLflowStore, taken: PendingUpdate | str) -> None:
         if isinstance(taken, PendingUpdate):
-            store.start(taken.start, taken.results.values())
+            store.update_running(taken.start, taken.results.values())
         else:
             record = read_record(self._folder, taken)
             if record is not None:
                 store.finish(record)
                 self.num_sent += 1
-            self._outbox.mark_sent(taken)
+            self._queue.mark_sent(taken)
 
-    def _leave(self, store: MLflowStore, trial_id: str) -> None:
-        store.leave(trial_id, self._outbox.results(trial_id))
+    def _mark_killed(self, store: MLflowStore, trial_id: str) -> None:
+        store.mark_killed(trial_id, self._queue.take_results(trial_id))

@@ -1,4 +1,4 @@
-"""What a run shows of a trial: its name, parameters, metrics and tags."""
+"""Name, parameters, metrics and tags of the MLflow run of a trial."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,25 +9,28 @@ from lkca_search.records.record import Record, Result
 from lkca_search.tracking.tracker import TrialStart
 
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
-"""The metrics of which every result has a point."""
+"""Metrics logged for every result."""
 _TAGS = ("family", "data_fraction", "images_per_class", "draw")
 
 
 def run_name(start: TrialStart) -> str:
-    """A name that fits a column: the cell's levels and the trial's number, `lkca 0.1 #3`, of a replicate its own."""
+    """Return a short name, the cell's levels and the trial's number: `lkca 0.1 #3`.
+
+    The name of a replicate ends in its draw and seed.
+    """
     levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
     replicate = f" draw {start.replicate.draw} seed {start.replicate.seed}" if start.replicate else ""
     return f"{' '.join(levels)} #{start.number}{replicate}"
 
 
 def start_params(start: TrialStart) -> list[Param]:
-    """The configuration and the seed."""
+    """Return the configuration and the seed as parameters."""
     values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
     return [Param(name, str(value)) for name, value in values.items()]
 
 
 def start_tags(start: TrialStart) -> dict[str, str]:
-    """The cell, and the levels one looks for."""
+    """Return the cell, and its levels that are useful as search filters."""
     configuration = start.spec.configuration
     levels = {name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None}
     replicated = {"of_trial": start.replicate.of, "seed_number": str(start.replicate.seed)} if start.replicate else {}
@@ -35,7 +38,7 @@ def start_tags(start: TrialStart) -> dict[str, str]:
 
 
 def points(results: Iterable[Result]) -> list[Metric]:
-    """A point of every curve for each result."""
+    """Return one point per result and metric."""
     return [
         Metric(name, getattr(result, name), round(result.time * 1000), result.step)
         for result in results
@@ -44,7 +47,7 @@ def points(results: Iterable[Result]) -> list[Metric]:
 
 
 def final_metrics(record: Record) -> list[Metric]:
-    """What is best of a finished trial's curve, and what its model costs."""
+    """Return the best values of a finished trial's curve, the costs of its model and the test result."""
     timestamp = round(record.finished * 1000)
     values: dict[str, float] = {}
     if record.curve:
@@ -56,12 +59,12 @@ def final_metrics(record: Record) -> list[Metric]:
         values["num_train_images"] = record.facts.num_train_images
     if record.test:
         values |= {"test_accuracy": record.test.accuracy, "test_loss": record.test.loss}
-    # At step 0, where the UI draws a bar a run and not a curve of one point.
+    # Step 0: the UI then draws one bar per run in place of a curve with one point.
     return [Metric(name, value, timestamp, 0) for name, value in values.items()]
 
 
 def final_tags(record: Record) -> list[RunTag]:
-    """How a trial ended, on what data, and where."""
+    """Return the state of a finished trial, the hashes of its data, its node and its device."""
     tags = {"state": record.state.value, "attempt": str(record.attempt)}
     if record.error:
         tags["error"] = record.error[-4000:]

@@ -1,4 +1,4 @@
-"""What was heard of a search and is yet to be sent, by trial."""
+"""Queue of updates that are not yet in MLflow, grouped by trial."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -11,91 +11,95 @@ from lkca_search.tracking.tracker import TrialStart
 
 @dataclass(frozen=True, kw_only=True)
 class PendingUpdate:
-    """All there is to send of a trial that runs."""
+    """Unsent data of one running trial."""
 
     start: TrialStart
     results: dict[int, Result] = field(default_factory=dict)
-    """By step, in the order they were heard: at most the trial's own curve."""
+    """Result by step, in order of arrival. At most the curve of the trial."""
 
 
 class SendQueue:
-    """Gathers by trial while a sender is busy, so that a slower one takes more at once. Only the sender ever waits.
+    """Thread-safe queue with one entry per trial; only the sender blocks.
 
-    Live news and finished trials take turns, one trial each, so that runs appear and curves grow while a backlog of
-    finished ones is closed; of live news a trial that is new goes first, then whichever has waited longest.
+    Updates of a trial are merged while the sender is busy, so that a slow sender sends more per call. Running and
+    finished trials take turns: new runs appear and curves grow while finished trials are sent. Among the running
+    trials, new ones go first, then the one that has waited longest.
     """
 
     def __init__(self) -> None:
+        """Create an empty queue."""
         self._changed = threading.Condition()
         self._starts: dict[str, TrialStart] = {}
-        """Every trial that runs."""
-        self._new: dict[str, PendingUpdate] = {}
-        self._grown: dict[str, PendingUpdate] = {}
+        """Start of every running trial."""
+        self._new_trials: dict[str, PendingUpdate] = {}
+        self._updated_trials: dict[str, PendingUpdate] = {}
         self._unsent: dict[str, None] = {}
-        """Finished trials, whose records are to be sent; a dict, for its order."""
+        """Ids of the finished trials to send. A dict keeps their order."""
         self._sent: set[str] = set()
-        self._is_live_turn = True
+        self._is_turn_of_running = True
         self._is_closed = False
 
-    def start(self, start: TrialStart) -> None:
-        """A trial runs."""
+    def add_start(self, start: TrialStart) -> None:
+        """Add the start of a trial."""
         with self._changed:
             if start.trial_id not in self._unsent:
                 self._starts[start.trial_id] = start
-                self._put(PendingUpdate(start=start), self._new)
+                self._merge(PendingUpdate(start=start), self._new_trials)
 
-    def report(self, trial_id: str, result: Result) -> None:
-        """A trial that runs has a result; of one that does not, its record will tell."""
+    def add_result(self, trial_id: str, result: Result) -> None:
+        """Add a result of a running trial. Otherwise ignore it: the trial's record contains the curve."""
         with self._changed:
             if trial_id in self._starts:
-                self._put(PendingUpdate(start=self._starts[trial_id], results={result.step: result}), self._grown)
+                update = PendingUpdate(start=self._starts[trial_id], results={result.step: result})
+                self._merge(update, self._updated_trials)
 
-    def finish(self, trial_ids: Iterable[str]) -> None:
-        """Trials have records: nothing else is due of them."""
-        for trial_id in trial_ids:  # each may be read from a slow disk, for which nobody else should wait
+    def add_finished(self, trial_ids: Iterable[str]) -> None:
+        """Add finished trials. Their records replace all pending updates."""
+        for trial_id in trial_ids:  # the iterable may read a slow disk, so the lock is not held between two ids
             with self._changed:
                 self._starts.pop(trial_id, None)
-                self._drop_news(trial_id)
+                self._pop_update(trial_id)
                 self._sent.discard(trial_id)
                 self._unsent[trial_id] = None
                 self._changed.notify_all()
 
     def take(self) -> PendingUpdate | str | None:
-        """What to send next, once there is something: news, or the id of a finished trial; None once closed.
+        """Wait for the next update, or the id of a finished trial, and return it. Return None once closed.
 
-        News that could not be sent are given back by `put_back`; a finished trial is due until `mark_sent`.
+        If an update cannot be sent, return it with `requeue`. A finished trial stays in the queue until `mark_sent`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._new or self._grown or self._unsent)
+            self._changed.wait_for(lambda: self._is_closed or self._new_trials or self._updated_trials or self._unsent)
             if self._is_closed:
                 return None
-            news = self._new or self._grown
-            if news and (self._is_live_turn or not self._unsent):
-                self._is_live_turn = False
-                return news.pop(next(iter(news)))
-            self._is_live_turn = True
+            updates = self._new_trials or self._updated_trials
+            if updates and (self._is_turn_of_running or not self._unsent):
+                self._is_turn_of_running = False
+                return updates.pop(next(iter(updates)))
+            self._is_turn_of_running = True
             return next(iter(self._unsent))
 
-    def put_back(self, taken: PendingUpdate | str) -> None:
-        """What was taken could not be sent: it waits behind everything else."""
+    def requeue(self, taken: PendingUpdate | str) -> None:
+        """Put a taken item that could not be sent at the end of its queue."""
         with self._changed:
             if isinstance(taken, str):
                 if taken in self._unsent:
                     del self._unsent[taken]
                     self._unsent[taken] = None
             elif taken.start.trial_id in self._starts:
-                newer = self._drop_news(taken.start.trial_id)
+                newer = self._pop_update(taken.start.trial_id)
                 results = {**taken.results, **newer.results} if newer else taken.results
-                self._put(PendingUpdate(start=newer.start if newer else taken.start, results=results), self._grown)
+                update = PendingUpdate(start=newer.start if newer else taken.start, results=results)
+                self._merge(update, self._updated_trials)
 
     def mark_sent(self, trial_id: str) -> None:
-        """A finished trial was sent."""
+        """Remove a finished trial that was sent."""
         with self._changed:
             self._unsent.pop(trial_id, None)
             self._sent.add(trial_id)
 
-    def check(self, is_sent: Callable[[str], bool]) -> None:
-        """Sort finished trials by whether they were sent, as a store that was just opened has it."""
+    def recheck_sent(self, is_sent: Callable[[str], bool]) -> None:
+        """Queue every finished trial for which `is_sent` is False, for example in a newly opened store."""
         with self._changed:
             num_unsent, finished = len(self._unsent), [*self._unsent, *self._sent]
         unsent = {trial_id: None for trial_id in finished if not is_sent(trial_id)}
@@ -106,35 +110,35 @@ class SendQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End every `take`, and every pause."""
+        """Close the queue: `take` and `pause` return at once."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def pause(self, seconds: float) -> None:
-        """Wait, unless closed."""
+        """Wait for some seconds, or until the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed, seconds)
 
     @property
-    def unsent(self) -> tuple[str, ...]:
-        """The finished trials that are due, the one that waits longest first."""
+    def unsent_trials(self) -> tuple[str, ...]:
+        """Ids of the finished trials to send, longest waiting first."""
         with self._changed:
             return tuple(self._unsent)
 
-    def results(self, trial_id: str) -> list[Result]:
-        """What is still to be sent of a trial that runs; it is taken by this."""
+    def take_results(self, trial_id: str) -> list[Result]:
+        """Remove and return the pending results of a running trial."""
         with self._changed:
-            news = self._drop_news(trial_id)
-            return [*news.results.values()] if news else []
+            update = self._pop_update(trial_id)
+            return [*update.results.values()] if update else []
 
-    def _put(self, news: PendingUpdate, queue: dict[str, PendingUpdate]) -> None:
-        trial_id = news.start.trial_id
-        queue = next((other for other in (self._new, self._grown) if trial_id in other), queue)
+    def _merge(self, update: PendingUpdate, queue: dict[str, PendingUpdate]) -> None:
+        trial_id = update.start.trial_id
+        queue = next((other for other in (self._new_trials, self._updated_trials) if trial_id in other), queue)
         earlier = queue.get(trial_id)
-        results = {**earlier.results, **news.results} if earlier else news.results
-        queue[trial_id] = PendingUpdate(start=news.start, results=results)
+        results = {**earlier.results, **update.results} if earlier else update.results
+        queue[trial_id] = PendingUpdate(start=update.start, results=results)
         self._changed.notify_all()
 
-    def _drop_news(self, trial_id: str) -> PendingUpdate | None:
-        return self._new.pop(trial_id, None) or self._grown.pop(trial_id, None)
+    def _pop_update(self, trial_id: str) -> PendingUpdate | None:
+        return self._new_trials.pop(trial_id, None) or self._updated_trials.pop(trial_id, None)

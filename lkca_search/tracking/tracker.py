@@ -1,4 +1,4 @@
-"""What is told of a search while it runs. The base does nothing; a member shows or sends what it is told."""
+"""Interface for trackers: callbacks for the trials of a running search."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from lkca_search.spec.base import FrozenModel
 
 
 class TrialStart(FrozenModel):
-    """A trial or a replicate as it starts, or goes on."""
+    """Start of one attempt at a trial or replicate."""
 
     trial_id: str
     cell: str
@@ -18,36 +18,43 @@ class TrialStart(FrozenModel):
     started: float
     """Start of the first attempt, in seconds since 1970."""
     replicate: Replication | None = None
-    """What makes this a replicate; None for a trial."""
+    """Draw and seed of a replicate; None for a trial."""
 
 
 class Tracker:
-    """Hears of every trial; may be told the same thing twice, after a continuation. Must never block or raise."""
+    """Tracker that does nothing, and base of the others.
+
+    A resumed search may repeat calls. Callbacks must not block or raise.
+    """
 
     def trial_started(self, start: TrialStart) -> None:
-        """A trial starts, or goes on as its next attempt."""
+        """Handle the start of an attempt."""
 
     def trial_reported(self, trial_id: str, result: Result) -> None:
-        """A trial was evaluated."""
+        """Handle an evaluation of a running trial."""
 
     def trial_finished(self, record: Record) -> None:
-        """A trial's record is durable, and its study was told."""
+        """Handle a finished trial. Its record is durable, and its Optuna study has the outcome."""
 
 
 class Trackers(Tracker):
-    """Several trackers that hear the same."""
+    """Group of trackers that receive the same calls in order."""
 
     def __init__(self, members: Sequence[Tracker]) -> None:
+        """Group trackers; each call goes to them in this order."""
         self._members = tuple(members)
 
     def trial_started(self, start: TrialStart) -> None:
+        """Forward the start of an attempt to all members."""
         for member in self._members:
             member.trial_started(start)
 
     def trial_reported(self, trial_id: str, result: Result) -> None:
+        """Forward an evaluation to all members."""
         for member in self._members:
             member.trial_reported(trial_id, result)
 
     def trial_finished(self, record: Record) -> None:
+        """Forward a finished trial to all members."""
         for member in self._members:
             member.trial_finished(record)

@@ -13,7 +13,15 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker
-from tests.support.tracking.recorded import BEGIN, assert_shows, make_record, open_store, see, start_of, write_record
+from tests.support.tracking.recorded import (
+    BEGIN,
+    assert_stored,
+    make_record,
+    open_store,
+    read_stored,
+    start_of,
+    write_record,
+)
 from tests.support.tracking.servers import Proxy, proxy_of
 
 pytestmark = pytest.mark.slow
@@ -114,14 +122,14 @@ def test_a_failing_server_delays_no_trial_and_receives_everything_after_it_recov
         thread.name == "mlflow-tracker" for thread in threading.enumerate()
     ):  # in real life, the process of the driver has ended
         time.sleep(0.05)
-    delivery = send_missing(
+    outcome = send_missing(
         lambda: open_store(folder.root, uid=uid), folder, complete=True, best=FLEET[0], patience_seconds=60
     )
-    assert (delivery.num_missing, delivery.error) == (0, None)
-    seen = see(server.database, uid=uid)
-    assert_shows(seen, *FLEET)
-    assert seen is not None
-    assert seen.parent.info.status == "FINISHED"
+    assert (outcome.num_missing, outcome.error) == (0, None)
+    stored = read_stored(server.database, uid=uid)
+    assert_stored(stored, *FLEET)
+    assert stored is not None
+    assert stored.parent.info.status == "FINISHED"
 
 
 def test_a_server_that_is_killed_and_restarted_has_every_record_at_the_end(
@@ -142,7 +150,7 @@ def test_a_server_that_is_killed_and_restarted_has_every_record_at_the_end(
     assert_never_blocks(drive(tracker, FLEET, seconds=6))
     trouble.join()
     assert tracker.close(complete=True, best=FLEET[0]) == 0
-    assert_shows(see(server.database, uid=uid), *FLEET)
+    assert_stored(read_stored(server.database, uid=uid), *FLEET)
 
 
 def test_ten_thousand_calls_do_not_wait_for_a_hanging_server(
@@ -178,7 +186,7 @@ def test_a_slower_server_gets_larger_batches(
             tracker.trial_finished(write_record(folder, record))
         assert tracker.close(complete=True, best=None) == 0
         counts.append(proxy.calls["runs/log-batch"])
-        assert_shows(see(server.database, uid=f"{uid}-{seconds}"), *records)
+        assert_stored(read_stored(server.database, uid=f"{uid}-{seconds}"), *records)
     fast, slow = counts
     assert slow < fast  # the count of the fast one, 168 at most, depends on the load of the machine
     assert slow < 48
@@ -188,12 +196,12 @@ def test_a_finished_trial_costs_three_calls(proxy: Proxy, folder: SearchFolder, 
     for record in FLEET:
         write_record(folder, record)
     deliver = {"complete": True, "best": None, "patience_seconds": 60.0}
-    delivery = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
-    assert (delivery.num_sent, delivery.num_missing) == (len(FLEET), 0)
+    outcome = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
+    assert (outcome.num_sent, outcome.num_missing) == (len(FLEET), 0)
     assert proxy.calls.total() < 3 * len(FLEET) + 20
     proxy.calls.clear()
-    delivery = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
-    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (0, 0, None)
+    outcome = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
+    assert (outcome.num_sent, outcome.num_missing, outcome.error) == (0, 0, None)
     assert proxy.calls.total() <= 3
 
 
@@ -212,7 +220,7 @@ def test_a_server_that_dies_before_it_answers_holds_no_duplicates(
         restarts[-1].start()
         return True
 
-    proxy.loses = dies
+    proxy.drops_response = dies
     for record in records:
         write_record(folder, record)
     tracker = make_tracker(folder, uid)
@@ -220,7 +228,7 @@ def test_a_server_that_dies_before_it_answers_holds_no_duplicates(
     assert tracker.close(complete=True, best=records[0]) == 0
     (restart,) = restarts
     restart.join()
-    assert_shows(see(server.database, uid=uid), *records)
+    assert_stored(read_stored(server.database, uid=uid), *records)
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["of the search", "of a trial"])
@@ -237,9 +245,9 @@ def test_a_run_that_is_created_long_after_its_time_out_is_no_duplicate(
     assert tracker.close(complete=True, best=records[0]) == 0
     time.sleep(4)
     with pytest.raises(AssertionError):  # the duplicate exists now
-        assert_shows(see(server.database, uid=uid), *records)
+        assert_stored(read_stored(server.database, uid=uid), *records)
     assert make_tracker(folder, uid).close(complete=True, best=records[0]) == 0
-    assert_shows(see(server.database, uid=uid), *records)
+    assert_stored(read_stored(server.database, uid=uid), *records)
 
 
 def test_a_record_that_cannot_be_written_delays_no_other(
@@ -248,7 +256,11 @@ def test_a_record_that_cannot_be_written_delays_no_other(
     tracker = make_tracker(folder, uid)
     tracker.trial_started(start_of(FLEET[0]))
     deadline = time.monotonic() + 20
-    while (seen := see(server.database, uid=uid)) is None or not seen.trials or not seen.trials["lkca/0"].data.params:
+    while (
+        (stored := read_stored(server.database, uid=uid)) is None
+        or not stored.trials
+        or not stored.trials["lkca/0"].data.params
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     # No store can represent this time.
@@ -257,10 +269,10 @@ def test_a_record_that_cannot_be_written_delays_no_other(
         tracker.trial_finished(write_record(folder, record))
     assert tracker.close(complete=True, best=None, patience_seconds=8) == 1
     assert tracker.last_error is not None
-    seen = see(server.database, uid=uid)
-    assert seen is not None
-    assert [seen.trials[f"lkca/{number}"].info.status for number in range(4)] == ["KILLED", *["FINISHED"] * 3]
-    assert seen.parent.info.status == "FINISHED"
+    stored = read_stored(server.database, uid=uid)
+    assert stored is not None
+    assert [stored.trials[f"lkca/{number}"].info.status for number in range(4)] == ["KILLED", *["FINISHED"] * 3]
+    assert stored.parent.info.status == "FINISHED"
 
 
 CREDENTIALS = {
@@ -291,7 +303,7 @@ def test_credentials_are_read_from_the_environment_and_never_printed(
     deliver["patience_seconds"] = 20.0
     sent = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
     assert (sent.num_sent, sent.num_missing, sent.error) == (1, 0, None)
-    assert_shows(see(server.database, uid=uid), FLEET[0])
+    assert_stored(read_stored(server.database, uid=uid), FLEET[0])
     assert capfd.readouterr() == ("", "")
 
 
@@ -308,16 +320,16 @@ def test_a_password_in_the_address_works_and_is_never_printed(
     proxy.authorization = HEADERS["basic"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri.replace("//", f"//ada:{password}@"))
     write_record(folder, FLEET[0])
-    delivery = send_missing(
+    outcome = send_missing(
         lambda: open_store(folder.root, uid=uid), folder, complete=True, best=None, patience_seconds=5
     )
     if password == "s3cret":
-        assert (delivery.num_sent, delivery.num_missing, delivery.error) == (1, 0, None)
+        assert (outcome.num_sent, outcome.num_missing, outcome.error) == (1, 0, None)
         server.kill()
         write_record(folder, FLEET[1])
-        delivery = send_missing(
+        outcome = send_missing(
             lambda: open_store(folder.root, uid=uid), folder, complete=True, best=None, patience_seconds=1
         )
-    assert delivery.error is not None
-    assert "s3cret" not in f"{delivery.error} {delivery.error!r}"
+    assert outcome.error is not None
+    assert "s3cret" not in f"{outcome.error} {outcome.error!r}"
     assert "s3cret" not in "".join(capfd.readouterr())

@@ -1,4 +1,4 @@
-"""A tracker and a real MLflow server that comes late, dies, and comes back."""
+"""Tests of the tracker with a real MLflow server that is killed, restarted or started late."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from cluster.local.mlflow_server import MLflowServer
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, State
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
-from tests.support.tracking.recorded import assert_shows, make_record, open_store, see, start_of, write_record
+from tests.support.tracking.recorded import assert_stored, make_record, open_store, read_stored, start_of, write_record
 from tests.support.tracking.servers import proxy_of
 
 pytestmark = pytest.mark.slow
@@ -48,8 +48,8 @@ def make_tracker(folder: SearchFolder, uid: str) -> MLflowTracker:
     return MLflowTracker(lambda: open_store(folder.root, uid=uid), folder, pause_seconds=0.2)
 
 
-def tell(tracker: MLflowTracker, folder: SearchFolder, *records: Record, seconds: float = 0.0) -> None:
-    """Tell of trials that run side by side, their results `seconds` apart."""
+def track(tracker: MLflowTracker, folder: SearchFolder, *records: Record, seconds: float = 0.0) -> None:
+    """Track trials that run at the same time, with `seconds` between two calls."""
     for record in records:
         tracker.trial_started(start_of(record))
     for results in zip(*(record.curve for record in records), strict=True):
@@ -61,68 +61,66 @@ def tell(tracker: MLflowTracker, folder: SearchFolder, *records: Record, seconds
         time.sleep(seconds)
 
 
-def test_a_server_shows_what_a_database_does(server: MLflowServer, folder: SearchFolder, uid: str) -> None:
+def test_a_server_stores_the_same_as_a_database(server: MLflowServer, folder: SearchFolder, uid: str) -> None:
     server.start()
     for _ in range(2):
         tracker = make_tracker(folder, uid)
-        tell(tracker, folder, *RECORDS)
+        track(tracker, folder, *RECORDS)
         assert tracker.close(complete=True, best=RECORDS[0]) == 0
-    seen = see(server.uri, uid=uid)
-    assert_shows(seen, *RECORDS)
-    assert seen is not None
-    assert (seen.parent.info.status, seen.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/0")
+    stored = read_stored(server.uri, uid=uid)
+    assert_stored(stored, *RECORDS)
+    assert stored is not None
+    assert (stored.parent.info.status, stored.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/0")
 
 
-def test_a_server_that_is_killed_and_started_again_lacks_nothing_and_has_nothing_twice(
-    server: MLflowServer, folder: SearchFolder, uid: str
-) -> None:
+def test_a_restarted_server_has_every_record_once(server: MLflowServer, folder: SearchFolder, uid: str) -> None:
     server.start()
     tracker = make_tracker(folder, uid)
-    tell(tracker, folder, *RECORDS[:2], seconds=0.01)
+    track(tracker, folder, *RECORDS[:2], seconds=0.01)
     for i in (2, 4):
         tracker.trial_started(start_of(RECORDS[i]))
         for result in RECORDS[i].curve[:10]:
             tracker.trial_reported(RECORDS[i].trial_id, result)
         server.kill()
         begun = time.monotonic()
-        tell(tracker, folder, RECORDS[i], seconds=0.01)
+        track(tracker, folder, RECORDS[i], seconds=0.01)
         assert time.monotonic() - begun < 2
         server.start()
-        tell(tracker, folder, RECORDS[i + 1], seconds=0.05)
-    tell(tracker, folder, *RECORDS[6:])
+        track(tracker, folder, RECORDS[i + 1], seconds=0.05)
+    track(tracker, folder, *RECORDS[6:])
     assert tracker.close(complete=True, best=RECORDS[0]) == 0
-    assert_shows(see(server.uri, uid=uid), *RECORDS)
+    assert_stored(read_stored(server.uri, uid=uid), *RECORDS)
 
 
-def test_a_server_that_is_away_at_the_start_and_at_the_end_gets_it_all_the_next_time(
+def test_a_server_that_was_down_gets_all_records_the_next_time(
     server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     server.kill()
     tracker = make_tracker(folder, uid)
-    tell(tracker, folder, *RECORDS[:4])
+    track(tracker, folder, *RECORDS[:4])
     begun = time.monotonic()
     assert tracker.close(complete=False, best=None, patience_seconds=2) == 4
     assert time.monotonic() - begun < 3
     assert tracker.last_error is not None
 
     tracker = make_tracker(folder, uid)
-    tell(tracker, folder, *RECORDS[4:6])
+    track(tracker, folder, *RECORDS[4:6])
     server.start()
     time.sleep(0.5)
-    tell(tracker, folder, *RECORDS[6:], seconds=0.01)
+    track(tracker, folder, *RECORDS[6:], seconds=0.01)
     assert tracker.close(complete=True, best=RECORDS[0]) == 0
-    assert_shows(see(server.uri, uid=uid), *RECORDS)
+    assert_stored(read_stored(server.uri, uid=uid), *RECORDS)
 
 
 @pytest.mark.parametrize("path", ["runs/create", "runs/log-batch", "runs/update"])
-def test_a_call_whose_answer_is_lost_is_not_made_twice(
+def test_a_call_with_a_dropped_response_is_not_stored_twice(
     path: str, server: MLflowServer, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
     with proxy_of(server.uri) as proxy:
-        proxy.loses = lambda called, number: called == path and number % 3 == 1
+        proxy.drops_response = lambda called, number: called == path and number % 3 == 1
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
         tracker = make_tracker(folder, uid)
-        tell(tracker, folder, *RECORDS[:2])
+        track(tracker, folder, *RECORDS[:2])
         assert tracker.close(complete=True, best=RECORDS[0]) == 0
-    assert_shows(see(server.uri, uid=uid), *RECORDS[:2])
+    assert_stored(read_stored(server.uri, uid=uid), *RECORDS[:2])

@@ -16,11 +16,11 @@ from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker, Trackers, TrialStart
 from tests.support.tracking.recorded import (
     BEGIN,
-    assert_shows,
+    assert_stored,
     make_record,
     make_result,
     open_store,
-    see,
+    read_stored,
     start_of,
     write_record,
 )
@@ -44,7 +44,7 @@ print(tracker.close(complete=True, best=None, patience_seconds=1))
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that the tests of this file share, each with a search of its own: making a database takes a second."""
+    """Return a home shared by all tests of this file, each with its own uid: creating a database takes a second."""
     return tmp_path_factory.mktemp("home")
 
 
@@ -70,7 +70,7 @@ def opener(root: Path, uid: str) -> Callable[[], MLflowStore]:
 
 @pytest.fixture
 def dead_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens where the environment says MLflow is."""
+    """Set MLFLOW_TRACKING_URI to a port without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -78,13 +78,13 @@ def dead_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hanging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever connects to what the environment says is MLflow gets no answer."""
+    """Set MLFLOW_TRACKING_URI to a server that accepts connections and sends no response."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         yield
 
 
-def tell(tracker: Tracker, folder: SearchFolder, *records: Record) -> None:
+def track(tracker: Tracker, folder: SearchFolder, *records: Record) -> None:
     for record in records:
         tracker.trial_started(start_of(record))
         for result in record.curve:
@@ -103,21 +103,21 @@ def tracker_threads() -> int:
     return sum(thread.name == "mlflow-tracker" for thread in threading.enumerate())
 
 
-def test_what_a_tracker_hears_is_in_the_store_when_it_closes(
+def test_all_updates_are_in_the_store_after_close(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     tracker = MLflowTracker(opener, folder)
-    tell(tracker, folder, *RECORDS)
+    track(tracker, folder, *RECORDS)
     assert tracker.close(complete=True, best=RECORDS[1]) == 0
-    seen = see(uri, uid=uid)
-    assert_shows(seen, *RECORDS)
-    assert seen is not None
-    assert (seen.parent.info.status, seen.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/1")
+    stored = read_stored(uri, uid=uid)
+    assert_stored(stored, *RECORDS)
+    assert stored is not None
+    assert (stored.parent.info.status, stored.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/1")
     assert tracker.last_error is None
     assert tracker_threads() == 0
 
 
-def test_results_are_in_the_store_while_the_trial_goes_on(
+def test_results_are_in_the_store_while_the_trial_runs(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     tracker = MLflowTracker(opener, folder)
@@ -125,55 +125,55 @@ def test_results_are_in_the_store_while_the_trial_goes_on(
     tracker.trial_reported("lkca/0", make_result(1))
 
     def shown() -> bool:
-        seen = see(uri, uid=uid)
-        return seen is not None and seen.curves.get("lkca/0", {}).get("val_loss") == [(1, 1.0)]
+        stored = read_stored(uri, uid=uid)
+        return stored is not None and stored.curves.get("lkca/0", {}).get("val_loss") == [(1, 1.0)]
 
     wait_for(shown)
     tracker.close(complete=False, best=None)
 
 
-def test_a_search_that_was_stopped_goes_on_in_the_same_runs(
+def test_a_resumed_search_uses_the_same_runs(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     tracker = MLflowTracker(opener, folder)
-    tell(tracker, folder, RECORDS[0])
+    track(tracker, folder, RECORDS[0])
     tracker.trial_started(start_of(RECORDS[1]))
     for step in (1, 2, 3):
         tracker.trial_reported("lkca/1", make_result(step))
 
-    def all_heard() -> bool:
-        seen = see(uri, uid=uid)
-        return seen is not None and len(seen.curves.get("lkca/1", {}).get("val_loss", ())) == 3
+    def all_stored() -> bool:
+        stored = read_stored(uri, uid=uid)
+        return stored is not None and len(stored.curves.get("lkca/1", {}).get("val_loss", ())) == 3
 
-    wait_for(all_heard)
+    wait_for(all_stored)
     assert tracker.close(complete=False, best=None) == 0
-    seen = see(uri, uid=uid)
-    assert seen is not None
-    assert (seen.parent.info.status, seen.trials["lkca/1"].info.status) == ("KILLED", "KILLED")
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    assert (stored.parent.info.status, stored.trials["lkca/1"].info.status) == ("KILLED", "KILLED")
 
     tracker = MLflowTracker(opener, folder)
-    # The next attempt goes on from a checkpoint at step 2, and comes by step 3 a minute later than the first did.
+    # The next attempt resumes from a checkpoint at step 2 and reaches step 3 a minute later than the first attempt.
     curve = tuple(make_result(step, time=BEGIN + 60 * (step > 2)) for step in (1, 2, 3, 4))
     record = RECORDS[1].model_copy(update={"attempt": 2, "curve": curve})
-    tell(tracker, folder, record)
+    track(tracker, folder, record)
     assert tracker.close(complete=True, best=None) == 0
-    again = see(uri, uid=uid)
+    again = read_stored(uri, uid=uid)
     assert again is not None
-    assert again.trials["lkca/1"].info.run_id == seen.trials["lkca/1"].info.run_id
+    assert again.trials["lkca/1"].info.run_id == stored.trials["lkca/1"].info.run_id
     assert [step for step, _ in again.curves["lkca/1"]["seconds"]] == [1, 2, 3, 4]
     assert (again.parent.info.status, again.trials["lkca/1"].info.status) == ("FINISHED", "FINISHED")
 
 
-def test_what_an_earlier_driver_could_not_send_is_sent_when_the_store_is_opened(
+def test_unsent_records_are_sent_when_the_store_is_opened(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     for record in RECORDS:
         write_record(folder, record)
     assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
-    assert_shows(see(uri, uid=uid), *RECORDS)
+    assert_stored(read_stored(uri, uid=uid), *RECORDS)
 
 
-def test_a_store_that_comes_late_gets_everything_that_is_finished(
+def test_a_store_that_opens_late_gets_all_finished_trials(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     there = threading.Event()
@@ -184,20 +184,20 @@ def test_a_store_that_comes_late_gets_everything_that_is_finished(
         return opener()
 
     tracker = MLflowTracker(open_late, folder, pause_seconds=0.01)
-    tell(tracker, folder, *RECORDS[:3])
+    track(tracker, folder, *RECORDS[:3])
     wait_for(lambda: tracker.last_error is not None)
-    assert see(uri, uid=uid) is None
+    assert read_stored(uri, uid=uid) is None
     there.set()
     time.sleep(0.05)
-    tell(tracker, folder, RECORDS[3])
+    track(tracker, folder, RECORDS[3])
     wait_for(lambda: tracker.last_error is None)
     assert tracker.close(complete=True, best=None) == 0
-    assert_shows(see(uri, uid=uid), *RECORDS)
+    assert_stored(read_stored(uri, uid=uid), *RECORDS)
 
 
 @pytest.mark.parametrize("failing", range(1, 30, 5))
 @pytest.mark.parametrize("executed", [False, True], ids=["refused", "answer lost"])
-def test_a_call_that_fails_loses_nothing_and_doubles_nothing(
+def test_failed_calls_lose_and_duplicate_nothing(
     failing: int,
     executed: bool,
     opener: Callable[[], MLflowStore],
@@ -206,7 +206,7 @@ def test_a_call_that_fails_loses_nothing_and_doubles_nothing(
     uid: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every third call of a client, of whichever method, fails from a certain one on, five times in all."""
+    """From call `failing` on, every third call of the client fails, five times in total."""
     count, lock = 0, threading.Lock()
 
     def fails() -> bool:
@@ -228,33 +228,35 @@ def test_a_call_that_fails_loses_nothing_and_doubles_nothing(
     for method in ("create_run", "update_run", "log_text", "log_batch", "set_terminated", "search_runs"):
         monkeypatch.setattr(MlflowClient, method, fragile(getattr(MlflowClient, method)))
     tracker = MLflowTracker(opener, folder, pause_seconds=0.01)
-    tell(tracker, folder, *RECORDS[:2])
+    track(tracker, folder, *RECORDS[:2])
     assert tracker.close(complete=True, best=RECORDS[0]) == 0
-    assert_shows(see(uri, uid=uid), *RECORDS[:2])
+    assert_stored(read_stored(uri, uid=uid), *RECORDS[:2])
 
 
-def test_a_run_that_was_deleted_meanwhile_is_made_again(
+def test_a_deleted_run_is_created_again(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     tracker = MLflowTracker(opener, folder, pause_seconds=0.01)
     tracker.trial_started(start_of(RECORDS[0]))
-    wait_for(lambda: bool((seen := see(uri, uid=uid)) and seen.trials))
-    seen = see(uri, uid=uid)
-    assert seen is not None
-    MlflowClient(tracking_uri=uri).delete_run(seen.trials["lkca/0"].info.run_id)
-    tell(tracker, folder, *RECORDS[:2])
+    wait_for(lambda: bool((stored := read_stored(uri, uid=uid)) and stored.trials))
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    MlflowClient(tracking_uri=uri).delete_run(stored.trials["lkca/0"].info.run_id)
+    track(tracker, folder, *RECORDS[:2])
     assert tracker.close(complete=True, best=None) == 0
-    assert_shows(see(uri, uid=uid), *RECORDS[:2])
+    assert_stored(read_stored(uri, uid=uid), *RECORDS[:2])
 
 
 @pytest.mark.usefixtures("dead_port")
-def test_a_dead_store_blocks_nothing_and_close_says_what_it_lacks(root: Path, folder: SearchFolder) -> None:
+def test_an_unreachable_store_blocks_nothing_and_close_counts_the_missing_trials(
+    root: Path, folder: SearchFolder
+) -> None:
     tracker = MLflowTracker(lambda: open_store(root), folder, pause_seconds=0.1)
     begun = time.monotonic()
     for record in RECORDS:
         write_record(folder, record)
     for _ in range(500):
-        tell_only(tracker, *RECORDS)
+        track_recorded(tracker, *RECORDS)
     assert time.monotonic() - begun < 1
     assert tracker.close(complete=True, best=None, patience_seconds=1) == len(RECORDS)
     assert time.monotonic() - begun < 3
@@ -263,13 +265,13 @@ def test_a_dead_store_blocks_nothing_and_close_says_what_it_lacks(root: Path, fo
 
 
 @pytest.mark.usefixtures("hanging_server")
-def test_a_store_that_hangs_blocks_nothing_and_close_has_its_patience(
+def test_a_hanging_store_blocks_nothing_and_close_times_out(
     root: Path, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     tracker = MLflowTracker(lambda: open_store(root), folder)
     begun = time.monotonic()
-    tell(tracker, folder, *RECORDS)
+    track(tracker, folder, *RECORDS)
     assert time.monotonic() - begun < 1
     assert tracker.close(complete=True, best=None, patience_seconds=0.5) == len(RECORDS)
     assert time.monotonic() - begun < 2
@@ -278,124 +280,124 @@ def test_a_store_that_hangs_blocks_nothing_and_close_has_its_patience(
 
 
 @pytest.mark.usefixtures("hanging_server")
-def test_a_process_can_end_while_its_store_hangs(tmp_path: Path) -> None:
+def test_a_process_can_exit_while_its_store_hangs(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLOSE_AND_EXIT, str(tmp_path)]
     ended = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1\n", "")
 
 
-def test_a_store_that_is_slow_gets_what_is_finished_before_what_it_missed_live(
+def test_a_slow_store_gets_records_of_finished_trials_in_few_calls(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_down(monkeypatch, seconds=0.05)
     tracker = MLflowTracker(opener, folder)
-    tell(tracker, folder, *(make_record(f"lkca/{number}", num_results=100) for number in range(4)))
+    track(tracker, folder, *(make_record(f"lkca/{number}", num_results=100) for number in range(4)))
     begun = time.monotonic()
     assert tracker.close(complete=True, best=None) == 0
     assert time.monotonic() - begun < 5  # 400 results, one by one, would take 20 s
     monkeypatch.undo()
-    assert_shows(see(uri, uid=uid), *(make_record(f"lkca/{number}", num_results=100) for number in range(4)))
+    assert_stored(read_stored(uri, uid=uid), *(make_record(f"lkca/{number}", num_results=100) for number in range(4)))
 
 
-def test_a_store_that_is_too_slow_is_left_when_patience_ends(
+def test_close_returns_after_its_patience_and_the_rest_is_sent_next_time(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_down(monkeypatch, seconds=0.1)
     records = [make_record(f"lkca/{number}") for number in range(20)]
     tracker = MLflowTracker(opener, folder)
-    tell(tracker, folder, *records)
+    track(tracker, folder, *records)
     begun = time.monotonic()
     missing = tracker.close(complete=True, best=None, patience_seconds=1)
     assert time.monotonic() - begun < 1.5
     assert 0 < missing < 20
     assert tracker.last_error is not None
     wait_for(lambda: tracker_threads() == 0)
-    assert time.monotonic() - begun < 2.5  # what it was at, and no more
+    assert time.monotonic() - begun < 2.5  # the call in progress, and no further one
     monkeypatch.undo()
     assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
-    assert_shows(see(uri, uid=uid), *records)
+    assert_stored(read_stored(uri, uid=uid), *records)
 
 
-def test_a_tracker_that_is_told_nothing_closes_at_once(
+def test_a_tracker_without_updates_closes_at_once(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
     assert MLflowTracker(opener, folder).close(complete=True, best=None) == 0
-    assert_shows(see(uri, uid=uid))
+    assert_stored(read_stored(uri, uid=uid))
 
 
-def test_what_a_driver_left_unfinished_is_shown_as_killed_with_all_it_said(
+def test_unfinished_trials_end_as_killed_with_all_their_results(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = MLflowTracker(opener, folder)
-    tell(tracker, folder, RECORDS[0])
+    track(tracker, folder, RECORDS[0])
     for record in RECORDS[1:3]:
         tracker.trial_started(start_of(record))
-    wait_for(lambda: (seen := see(uri, uid=uid)) is not None and len(seen.trials) == 3)
+    wait_for(lambda: (stored := read_stored(uri, uid=uid)) is not None and len(stored.trials) == 3)
     slow_down(monkeypatch, seconds=0.2)
     for result in RECORDS[1].curve[:3]:
         tracker.trial_reported("lkca/1", result)
     assert tracker.close(complete=False, best=None) == 0
-    seen = see(uri, uid=uid)
-    assert seen is not None
-    status = {trial_id: run.info.status for trial_id, run in seen.trials.items()}
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    status = {trial_id: run.info.status for trial_id, run in stored.trials.items()}
     assert status == {"lkca/0": "FINISHED", "lkca/1": "KILLED", "lkca/2": "KILLED"}
-    assert [step for step, _ in seen.curves["lkca/1"]["val_loss"]] == [1, 2, 3]
+    assert [step for step, _ in stored.curves["lkca/1"]["val_loss"]] == [1, 2, 3]
 
 
-def test_what_a_driver_that_was_killed_left_is_put_right_by_sending_what_is_missing(
+def test_send_missing_corrects_the_runs_of_a_killed_driver(
     opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
 ) -> None:
-    """It left two trials running in MLflow; one of them has a record that it could not send."""
+    """Two trials are RUNNING in MLflow, and one of them has a record."""
     dead = opener()
     for record in RECORDS[:2]:
-        dead.start(start_of(record), record.curve[:2])
+        dead.update_running(start_of(record), record.curve[:2])
     for record in (RECORDS[0], RECORDS[2]):
         write_record(folder, record)
-    deliver = {"complete": False, "best": None, "patience_seconds": 60.0}
-    delivery = send_missing(opener, folder, **deliver)  # type: ignore[arg-type]
-    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (2, 0, None)
-    seen = see(uri, uid=uid)
-    assert seen is not None
-    status = {trial_id: run.info.status for trial_id, run in seen.trials.items()}
+    options = {"complete": False, "best": None, "patience_seconds": 60.0}
+    outcome = send_missing(opener, folder, **options)  # type: ignore[arg-type]
+    assert (outcome.num_sent, outcome.num_missing, outcome.error) == (2, 0, None)
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    status = {trial_id: run.info.status for trial_id, run in stored.trials.items()}
     assert status == {"lkca/0": "FINISHED", "lkca/1": "KILLED", "lkca/2": "FINISHED"}
-    assert seen.parent.info.status == "KILLED"
-    delivery = send_missing(opener, folder, **deliver)  # type: ignore[arg-type]
-    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (0, 0, None)
+    assert stored.parent.info.status == "KILLED"
+    outcome = send_missing(opener, folder, **options)  # type: ignore[arg-type]
+    assert (outcome.num_sent, outcome.num_missing, outcome.error) == (0, 0, None)
 
 
 @pytest.mark.usefixtures("dead_port")
-def test_sending_to_a_dead_store_says_how_many_it_is_not_known_to_have(root: Path, folder: SearchFolder) -> None:
+def test_send_missing_counts_the_records_that_an_unreachable_store_lacks(root: Path, folder: SearchFolder) -> None:
     for record in RECORDS:
         write_record(folder, record)
     begun = time.monotonic()
-    delivery = send_missing(lambda: open_store(root), folder, complete=True, best=None, patience_seconds=1)
+    outcome = send_missing(lambda: open_store(root), folder, complete=True, best=None, patience_seconds=1)
     assert time.monotonic() - begun < 2
-    assert (delivery.num_sent, delivery.num_missing) == (0, len(RECORDS))
-    assert "Connection" in str(delivery.error)
+    assert (outcome.num_sent, outcome.num_missing) == (0, len(RECORDS))
+    assert "Connection" in str(outcome.error)
 
 
-def test_several_trackers_hear_the_same_in_the_same_order(folder: SearchFolder) -> None:
-    class Listener(Tracker):
+def test_grouped_trackers_receive_the_same_calls_in_order(folder: SearchFolder) -> None:
+    class CallRecorder(Tracker):
         def __init__(self) -> None:
-            self.heard: list[object] = []
+            self.calls: list[object] = []
 
         def trial_started(self, start: TrialStart) -> None:
-            self.heard.append(start)
+            self.calls.append(start)
 
         def trial_reported(self, trial_id: str, result: Result) -> None:
-            self.heard.append((trial_id, result))
+            self.calls.append((trial_id, result))
 
         def trial_finished(self, record: Record) -> None:
-            self.heard.append(record)
+            self.calls.append(record)
 
-    one, other = Listener(), Listener()
-    tell(Trackers([one, Tracker(), other]), folder, RECORDS[0])
+    one, other = CallRecorder(), CallRecorder()
+    track(Trackers([one, Tracker(), other]), folder, RECORDS[0])
     results = [("lkca/0", result) for result in RECORDS[0].curve]
-    assert one.heard == other.heard == [start_of(RECORDS[0]), *results, RECORDS[0]]
+    assert one.calls == other.calls == [start_of(RECORDS[0]), *results, RECORDS[0]]
 
 
-def tell_only(tracker: Tracker, *records: Record) -> None:
-    """Tell of records that are durable already."""
+def track_recorded(tracker: Tracker, *records: Record) -> None:
+    """Track records that are already on disk."""
     for record in records:
         tracker.trial_started(start_of(record))
         tracker.trial_reported(record.trial_id, record.curve[0])
@@ -403,7 +405,7 @@ def tell_only(tracker: Tracker, *records: Record) -> None:
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
-    """Every batch that is written takes its time."""
+    """Delay every `log_batch` call."""
     real = MlflowClient.log_batch
 
     def slowly(*arguments: object, **options: object) -> object:

@@ -1,4 +1,4 @@
-"""Records to track, and an MLflow store as its reader sees it."""
+"""Records to track, and the content of an MLflow store."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +95,7 @@ def start_of(record: Record) -> TrialStart:
 
 
 def write_record(folder: SearchFolder, record: Record) -> Record:
-    """Make a record durable, as the ledger does before it tells the trackers."""
+    """Write a record to disk, as the ledger does before it notifies the trackers."""
     attempt = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt)
     write_atomically(attempt / "record.json", record.model_dump_json().encode())
     return record
@@ -109,16 +109,16 @@ Points = list[tuple[int, float]]
 
 
 @dataclass
-class Seen:
-    """A search as an MLflow store shows it. Finding it checks that no run is there twice."""
+class StoredSearch:
+    """Runs of one search in an MLflow store."""
 
     parent: Run
     trials: dict[str, Run] = field(default_factory=dict)
     curves: dict[str, dict[str, Points]] = field(default_factory=dict)
-    """Trial id to metric to (step, value), in order of steps."""
+    """Trial id to metric to (step, value), ordered by step."""
 
 
-def see(uri: str, *, uid: str = "uid") -> Seen | None:
+def read_stored(uri: str, *, uid: str = "uid") -> StoredSearch | None:
     client = MlflowClient(tracking_uri=uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`lkca.search_uid` = '{uid}'")
@@ -128,26 +128,26 @@ def see(uri: str, *, uid: str = "uid") -> Seen | None:
         return None
     assert len(parents) == 1
     parent = parents[0]
-    seen = Seen(parent)
+    stored = StoredSearch(parent)
     for run in runs:
         if run.data.tags["kind"] == "trial":
             trial_id = run.data.tags["lkca.trial_id"]
-            assert trial_id not in seen.trials
+            assert trial_id not in stored.trials
             assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-            seen.trials[trial_id] = run
+            stored.trials[trial_id] = run
             histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-            seen.curves[trial_id] = {
+            stored.curves[trial_id] = {
                 name: sorted((point.step, point.value) for point in points) for name, points in histories.items()
             }
-    return seen
+    return stored
 
 
-def assert_shows(seen: Seen | None, *records: Record) -> None:
-    """The store has every record whole, and nothing twice."""
-    assert seen is not None
-    assert seen.trials.keys() == {record.trial_id for record in records}
+def assert_stored(stored: StoredSearch | None, *records: Record) -> None:
+    """Assert that the store has every record completely, and nothing twice."""
+    assert stored is not None
+    assert stored.trials.keys() == {record.trial_id for record in records}
     for record in records:
-        run, curves = seen.trials[record.trial_id], seen.curves[record.trial_id]
+        run, curves = stored.trials[record.trial_id], stored.curves[record.trial_id]
         assert run.info.status == ("FAILED" if record.state is State.FAIL else "FINISHED")
         assert run.data.tags["state"] == record.state
         assert run.data.params["seed"] == "17"

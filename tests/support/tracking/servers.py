@@ -20,7 +20,7 @@ class Proxy:
         """Delay of every call."""
         self.delay: Callable[[str, int], float] = lambda path, number: 0.0
         """Additional delay of a call, from its path and its number among the calls of this path, from 1."""
-        self.loses: Callable[[str, int], bool] = lambda path, number: False
+        self.drops_response: Callable[[str, int], bool] = lambda path, number: False
         """True if the answer to a call is lost after the server has executed it; arguments as for `delay`."""
         self.is_open = threading.Event()
         """While this is cleared, calls are accepted, but neither forwarded nor answered."""
@@ -60,7 +60,7 @@ def proxy_of(target: str) -> Iterator[Proxy]:
             except OSError:  # the server is down
                 self.close_connection = True
                 return
-            if proxy.loses(path, number):
+            if proxy.drops_response(path, number):
                 self.close_connection = True
                 return
             self.answer(status, content)

@@ -1,7 +1,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from lkca_search.tracking.redaction import redacted
+from lkca_search.tracking.connection import redacted
 
 
 @pytest.mark.parametrize(
@@ -16,13 +16,13 @@ from lkca_search.tracking.redaction import redacted
         "ftp://user:s3cret-word@127.0.0.1:1/db",
     ],
 )
-def test_what_mlflow_says_of_an_address_shows_no_password(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_about_an_address_does_not_show_its_password(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     shown: BaseException | None = None
     try:
         MlflowClient(tracking_uri=address).search_experiments()
-    except Exception as error:  # whatever it is
+    except Exception as error:  # any error of MLflow
         shown = redacted(error, address)
     assert shown is not None
     assert str(shown)
@@ -32,11 +32,11 @@ def test_what_mlflow_says_of_an_address_shows_no_password(address: str, monkeypa
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"])
-def test_secrets_of_the_environment_are_hidden_too(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_from_the_environment_are_hidden(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "s3cret")
     assert str(redacted(ValueError("got s3cret"), "")) == "ValueError: got ***"
 
 
-def test_an_error_without_secrets_stays_as_it_is() -> None:
+def test_an_error_without_secrets_is_returned_unchanged() -> None:
     error = TimeoutError("http://127.0.0.1:5000/api took longer than 5 s")
     assert redacted(error, "http://127.0.0.1:5000") is error
