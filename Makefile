@@ -46,7 +46,7 @@ test-quick: check
 	$(PYTEST) -m 'not slow'
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.lkca_views
+	$(BIN)/python -m benchmarks.lkca_backends
 	$(BIN)/python -m benchmarks.data_loading
 	$(BIN)/python -m benchmarks.data_memory
 	$(BIN)/python -m benchmarks.simulated_search

@@ -1,1 +1,1 @@
-"""Image classifiers that differ in one thing, how tokens are mixed, and the registry that builds them."""
+"""Families of image classifiers and the registry that builds them. May import `spec` and the root modules."""

@@ -1,4 +1,4 @@
-"""What a model costs, counted without training it."""
+"""Cost of a model, counted without training it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,27 +16,28 @@ from lkca_search.spec.configuration import ImageShape
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a model takes on any machine."""
+    """Parameters, operations and activation memory of a model, the same on every machine."""
 
     num_parameters: int
     """Learnable parameters."""
     flops: int
-    """Floating-point operations of one image's forward pass, two a multiply-add; a training step takes three times as
-    many an image. Counted are convolutions and products of matrices, token mixing included, and nothing elementwise;
-    LKCA counts as the cheaper of its convolution and its attention, whichever of its views a machine is given."""
+    """Floating-point operations of one image's forward pass; a multiply-add counts as two.
+
+    A training step takes three times as many per image. Convolutions and matrix products count, elementwise operations
+    do not. LKCA counts as the cheaper of its `conv` and `attention` backends, for every backend that computes it.
+    """
     activation_bytes: int
-    """Bytes that the forward pass of a training step keeps for the backward pass, on the CPU in float32; parameters
-    and buffers are not among them."""
+    """Bytes that a training step keeps for the backward pass, on the CPU in float32, without parameters and buffers."""
 
 
 def measure_cost(build: Callable[[], nn.Module], shape: ImageShape, *, batch_size: int) -> Cost:
-    """Count what the model that `build` returns costs at a training step of `batch_size` images.
+    """Count the cost of the model that `build` returns, for training steps of `batch_size` images.
 
-    Tensors are made without memory and random numbers are not drawn, so that this takes a tenth of a second.
+    It takes about 0.1 s: tensors have no memory, and no random numbers are drawn.
     """
     with torch.device("meta"):
         model = build()
-    # On `meta` itself attention would keep its whole matrix, which it does not on the CPU.
+    # Attention keeps its whole matrix on `meta`, but not on the CPU.
     with FakeTensorMode():
         _move_to_cpu(model)
         images = torch.empty(batch_size, shape.channels, shape.height, shape.width)
@@ -48,7 +49,7 @@ def measure_cost(build: Callable[[], nn.Module], shape: ImageShape, *, batch_siz
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers training adjusts."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -58,16 +59,16 @@ def count_flops(model: nn.Module, image: Tensor) -> int:
     layers = [module for module in model.modules() if isinstance(module, LKCA)]
     if not layers:
         return _forward_flops(model, image)
-    views: tuple[Backend, ...] = ("conv", "attention")  # of transforms torch counts nothing
-    chosen = [layer.view for layer in layers]
+    backends: tuple[Backend, ...] = ("conv", "attention")  # torch does not count FFTs
+    chosen = [layer.backend for layer in layers]
     counts = []
-    for view in views:
+    for backend in backends:
         for layer in layers:
-            layer.view = view
+            layer.backend = backend
         counts.append(_forward_flops(model, image))
     for layer, own in zip(layers, chosen, strict=True):
-        layer.view = own
-    # All layers of a model have one grid and one size of kernel, so one view is the cheaper for all of them.
+        layer.backend = own
+    # All layers of a model share one grid and kernel size, so one backend is the cheaper for all of them.
     return min(counts)
 
 
@@ -81,7 +82,7 @@ def count_activation_bytes(model: nn.Module, images: Tensor) -> int:
         kept[storage._cdata] = storage
         return tensor
 
-    # The output holds the graph; a storage that was let go could lend its address to the next.
+    # The output holds the graph: the address of a freed storage could be reused and counted once.
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = model(images)
     for own in (*model.parameters(), *model.buffers()):
@@ -91,7 +92,7 @@ def count_activation_bytes(model: nn.Module, images: Tensor) -> int:
 
 
 def _move_to_cpu(model: nn.Module) -> None:
-    """Move a model off `meta`, to the CPU as the mode at hand has it."""
+    """Replace the tensors on `meta` by fake tensors on the CPU."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(_empty_like(parameter), requires_grad=parameter.requires_grad))
@@ -105,7 +106,7 @@ def _empty_like(tensor: Tensor) -> Tensor:
 
 def _forward_flops(model: nn.Module, image: Tensor) -> int:
     counter = FlopCounterMode(display=False)
-    # Of attention's kernels, torch counts those of GPUs and its plain products, but not the fused one of the CPU.
+    # torch does not count the fused attention kernel of the CPU; SDPBackend.MATH uses plain matrix products.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         model(image)
     return int(counter.get_total_flops())

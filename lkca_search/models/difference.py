@@ -1,4 +1,4 @@
-"""Whether two configurations train the same model: a variant must differ from what it is compared with."""
+"""Comparison of the models of two configurations: levels of a factor must give different models."""
 
 from functools import lru_cache
 
@@ -9,18 +9,21 @@ from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import build_model, resolve
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
-SHAPING = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, "drop_path_rate"})
-"""The names that decide what a model computes; the others decide how it is trained, and on what."""
+ARCHITECTURE_NAMES = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, "drop_path_rate"})
+"""Hyperparameters that decide what a model computes. All others decide how, and on which images, it is trained."""
 _TOLERANCE = 1e-4
-"""Difference of two outputs, as a share of the largest, that is put down to rounding."""
+"""Largest relative difference of two outputs that counts as rounding."""
 
 
-def gives_same_model(first: Configuration, second: Configuration, shape: ImageShape, num_classes: int) -> bool:
-    """Whether two configurations are trained alike and give one model, which is known by what it does.
+def trains_same_model(first: Configuration, second: Configuration, shape: ImageShape, num_classes: int) -> bool:
+    """Return True if two configurations are trained the same way and their models compute the same function.
 
-    Both must have equal values of every name outside SHAPING, and models with parameters of the same shapes, whose
-    outputs are equal twice: as initialised from one seed, and with the same random numbers for parameters, since what
-    is zero at first hides what it is multiplied by. UserError if a configuration has problems on such images.
+    Two models are equal if their parameters have the same shapes and their outputs agree twice: after initialization
+    from one seed, and with the same random parameters. The second test is needed because a kernel that starts at zero
+    hides the layers that it multiplies.
+
+    Raises:
+        UserError: A configuration breaks rules on images of this shape.
     """
     if any(getattr(first, name) != getattr(second, name) for name in COMMON - {"family"}):
         return False
@@ -37,13 +40,13 @@ def gives_same_model(first: Configuration, second: Configuration, shape: ImageSh
 
 @lru_cache(maxsize=10_000)
 def _resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -> Configuration:
-    # The width found stands for the number of parameters that it was found for.
+    # The width now stands for match_parameters.
     return resolve(configuration, shape, num_classes).model_copy(update={"match_parameters": None})
 
 
 @lru_cache(maxsize=10_000)
 def _tensor_shapes(configuration: Configuration, shape: ImageShape, num_classes: int) -> tuple[tuple[int, ...], ...]:
-    """The shapes of a model's parameters and buffers whatever their names, sides of length 1 left out."""
+    """Return the sorted shapes of a model's parameters and buffers, without sides of length 1."""
     with torch.device("meta"):
         model = build_model(configuration, shape, num_classes)
     tensors = (*model.parameters(), *model.buffers())
@@ -52,9 +55,9 @@ def _tensor_shapes(configuration: Configuration, shape: ImageShape, num_classes:
 
 @lru_cache(maxsize=1_000)
 def _outputs(configuration: Configuration, shape: ImageShape, num_classes: int) -> tuple[Tensor, Tensor]:
-    """What a model makes of two random images: as initialised, and with random parameters."""
+    """Return a model's outputs for two random images: after initialization, and with random parameters."""
     num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for so little work, threads that wait for each other cost more than they save
+    torch.set_num_threads(1)  # several threads are slower for so small a model
     try:
         return _seeded_outputs(configuration, shape, num_classes)
     finally:
@@ -66,15 +69,15 @@ def _seeded_outputs(configuration: Configuration, shape: ImageShape, num_classes
         torch.manual_seed(0)
         images = torch.randn(2, shape.channels, shape.height, shape.width)
         model = build_model(configuration, shape, num_classes).eval()
-        as_initialised: Tensor = model(images)
-        _randomise(model)
-        return as_initialised, model(images)
+        as_initialized: Tensor = model(images)
+        _randomize(model)
+        return as_initialized, model(images)
 
 
-def _randomise(model: nn.Module) -> None:
+def _randomize(model: nn.Module) -> None:
     torch.manual_seed(1)
     for parameter in model.parameters():
-        # Drawn flat, so that a side of length 1 or a layout in memory changes nothing; scaled to keep sums near 1.
+        # Drawn flat: sides of length 1 and memory layout have no effect. Scaled to keep sums near 1.
         inputs = max(1, parameter[:1].numel()) if parameter.dim() else 1
         parameter.copy_(torch.randn(parameter.numel()).view(parameter.shape) / inputs**0.5)
 

@@ -1,53 +1,57 @@
-"""Which models there are, what each takes, and what it costs on given images."""
+"""List of all models: hyperparameters, defaults, and cost on images of one shape."""
 
 from lkca_search.errors import UserError
 from lkca_search.models.cost import Cost
-from lkca_search.models.family import COMMON, Family, known
+from lkca_search.models.family import COMMON, Family, require
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, model_cost, resolve
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
 BATCH_SIZE = 128
-"""Images of the training step whose activations are listed."""
+"""Images per training step for the listed activation memory."""
 COMMON_NAMES = tuple(name for name in NAMES if name in COMMON and name != "family")
-"""The names that every model takes, in canonical order."""
+"""Hyperparameters of every model, in canonical order."""
 
 
 class ListedName(FrozenModel):
-    """A name that a model takes."""
+    """Hyperparameter of a model."""
 
     name: str
-    """The name in a space file."""
+    """Name in a space file."""
     default: Scalar | None
-    """The value used where none is given; None where there is none."""
+    """Value used if a space file gives none; None if there is no default."""
     fixed: bool
-    """Whether a preset decides it: the default is then the only value."""
+    """True if a preset fixes it to the default."""
     meaning: str
-    """What it is in this model."""
+    """Meaning in this model."""
 
 
 class ListedModel(FrozenModel):
-    """A family, a preset or a model of timm, with its defaults for images of one shape."""
+    """Family, preset or timm model, with its defaults for images of one shape."""
 
     name: str
-    """What a space file calls it, among the levels of `family`."""
+    """Name in a space file: a level of `family`."""
     label: str
-    """What it is, in the words of a report."""
+    """Description for reports."""
     names: tuple[ListedName, ...]
-    """The names that it takes and not every model does."""
+    """Hyperparameters that not every model has."""
     problem: str | None
-    """The rules that its defaults break on such images, or None if it can be built."""
+    """Rules that its defaults break on images of this shape; None if it can be built."""
     cost: Cost | None
-    """What it costs with its defaults, activations at a batch of BATCH_SIZE images; None if it cannot be built."""
+    """Cost with its defaults and batches of BATCH_SIZE images; None if it cannot be built."""
 
 
 def list_models(shape: ImageShape, num_classes: int) -> list[ListedModel]:
-    """Describe every family, then every preset; a `problem` is no error here."""
+    """Describe every family, then every preset. Models that cannot be built have a `problem`."""
     return [_listed_or_problem(name, shape, num_classes) for name in (*FAMILIES, *PRESETS)]
 
 
 def describe_model(name: str, shape: ImageShape, num_classes: int) -> ListedModel:
-    """Describe one model. UserError if there is none of this name, or if its defaults do not fit such images."""
+    """Describe one model.
+
+    Raises:
+        UserError: No model has this name, or its defaults do not fit images of this shape.
+    """
     resolved = resolve(Configuration(family=name), shape, num_classes)
     cost = model_cost(resolved, shape, num_classes, batch_size=BATCH_SIZE)
     return _listed(name, shape, cost=cost)
@@ -61,7 +65,7 @@ def _listed_or_problem(name: str, shape: ImageShape, num_classes: int) -> Listed
 
 
 def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: str | None = None) -> ListedModel:
-    family = known(find_family(name))
+    family = require(find_family(name))
     filled = family.fill(Configuration(family=name), shape)
     return ListedModel(
         name=name,
@@ -71,7 +75,7 @@ def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: 
                 name=taken, default=getattr(filled, taken), fixed=taken in family.fixed, meaning=_meaning(family, taken)
             )
             for taken in NAMES
-            if taken in family.takes and not (taken == "match_parameters" and "width" in family.fixed)
+            if taken in family.hyperparameters and not (taken == "match_parameters" and "width" in family.fixed)
         ),
         problem=problem,
         cost=cost,
@@ -79,6 +83,6 @@ def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: 
 
 
 def _meaning(family: Family, name: str) -> str:
-    """What a name is in a family: in its own words, else in those of Configuration."""
-    sentence = known(Configuration.model_fields[name].description).removesuffix(".")
-    return family.means.get(name) or sentence[0].lower() + sentence[1:]
+    """Return the meaning of a hyperparameter: the family's own, or else the description in Configuration."""
+    sentence = require(Configuration.model_fields[name].description).removesuffix(".")
+    return family.meanings.get(name) or sentence[0].lower() + sentence[1:]

@@ -1,32 +1,33 @@
-"""The width at which a family has a given number of parameters, so that families are compared at equal size."""
+"""Search for the width that gives a family a target number of parameters, to compare families at equal size."""
 
 from functools import lru_cache
 
 import torch
 
 from lkca_search.models.cost import count_parameters
-from lkca_search.models.family import Family, known, without_common
+from lkca_search.models.family import Family, require, without_common
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 TOLERANCE = 0.03
-"""How far the number of parameters may be from the one asked for, as a share of it."""
+"""Largest relative difference from the target number of parameters."""
 _FIRST_GUESS = 128
 _NEAR = 32
-"""How many steps of width to look for one that can be built."""
+"""Steps of width to try until one can be built."""
 
 
 def matched_width(family: Family, configuration: Configuration, shape: ImageShape, num_classes: int) -> int:
-    """Return the width that brings a configuration nearest to its `match_parameters`.
+    """Return the width whose number of parameters is nearest to the configuration's `match_parameters`.
 
-    ValueError, with the sizes next to it, if none is within TOLERANCE.
+    Raises:
+        ValueError: No width is within TOLERANCE; the message has the nearest sizes.
     """
-    target, step = known(configuration.match_parameters), family.width_step(configuration)
+    target, step = require(configuration.match_parameters), family.width_step(configuration)
 
     def size(width: int) -> int:
         return parameters_at(family, configuration, width, shape, num_classes)
 
     def next_width(start: int, step: int) -> int | None:
-        """The first width from `start` on that can be built, if there is one near."""
+        """Return the first width from `start` on that can be built, or None if none of the next ones can."""
         widths = range(start, max(0, start + _NEAR * step), step)
         return next((width for width in widths if size(width)), None)
 
@@ -37,7 +38,7 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
             below = width or guess
         else:
             above = guess
-        # The number of parameters grows about as the square of the width.
+        # The number of parameters grows roughly with the square of the width.
         nearer = round(width * (target / size(width)) ** 0.5 / step) * step if width else 2 * guess
         guess = max(below + step, nearer if above is None else min(above - step, nearer))
     context = {width: size(width) for width in (next_width(below, -step), next_width(above, step)) if width}
@@ -45,19 +46,19 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
     if not matches(context[width], target):
         nearest = " and ".join(f"{size} at width {width}" for width, size in context.items())
         raise ValueError(
-            f"match_parameters must be within {TOLERANCE:.0%} of a size that {configuration.family} can have, "
+            f"match_parameters must be within {TOLERANCE:.0%} of a possible size of {configuration.family}, "
             f"got {target}; nearest: {nearest}"
         )
     return width
 
 
 def matches(size: int, target: int) -> bool:
-    """Whether a number of parameters is as good as the one asked for."""
+    """Return True if a number of parameters is within TOLERANCE of the target."""
     return abs(size - target) <= TOLERANCE * target
 
 
 def parameters_at(family: Family, configuration: Configuration, width: int, shape: ImageShape, num_classes: int) -> int:
-    """Return how many parameters the configuration has at this width; 0 if it cannot be built."""
+    """Return the number of parameters at this width, or 0 if the model cannot be built."""
     return _count(family, without_common(configuration).model_copy(update={"width": width}), shape, num_classes)
 
 

@@ -1,4 +1,4 @@
-"""Model families and presets by name: which configurations they take, and how a model is built from one."""
+"""Registry of model families and presets: checks a configuration and builds its model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -8,14 +8,16 @@ from torch import nn
 
 from lkca_search.errors import Problem, UserError
 from lkca_search.models.backbone_families import BACKBONE_FAMILIES
-from lkca_search.models.baselines import BASELINES, TIMM, close_timm_names, timm_family
+from lkca_search.models.convolutional_baselines import CONVOLUTIONAL_BASELINES
 from lkca_search.models.cost import Cost, measure_cost
-from lkca_search.models.family import COMMON, Family, known, without_common
+from lkca_search.models.family import COMMON, Family, require, without_common
 from lkca_search.models.matching import matched_width, matches, parameters_at
+from lkca_search.models.timm_models import TIMM, close_timm_names, timm_family
+from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
 
-FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **BASELINES}
-"""Every family by the name that a space file gives it; `timm:NAME` is one more for every model of timm."""
+FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **TRANSFORMER_BASELINES, **CONVOLUTIONAL_BASELINES}
+"""Families by their name in a space file. Every model of timm is one more family, `timm:NAME`."""
 
 
 def _preset(family: str, label: str, **fixed: Scalar) -> Family:
@@ -36,7 +38,7 @@ PRESETS: Mapping[str, Family] = {
     "ResNet-20": _preset("resnet", "ResNet-20 (arXiv 1512.03385)", width=64, depth=3),
     "ResNet-56": _preset("resnet", "ResNet-56 (arXiv 1512.03385)", width=64, depth=9),
 }
-"""Published models: families some of whose names have one value. Their default patch is what their authors take."""
+"""Published models: families with fixed hyperparameters. Their default patch size is that of their authors."""
 
 
 def find_family(name: str) -> Family | None:
@@ -45,7 +47,7 @@ def find_family(name: str) -> Family | None:
 
 
 def problems(configuration: Configuration, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
-    """Yield every rule that the configuration breaks on such images, located at the name that breaks it."""
+    """Yield every rule that the configuration breaks on images of this shape, located at the name to change."""
     name = configuration.family
     family = find_family(name)
     if family is None:
@@ -53,23 +55,23 @@ def problems(configuration: Configuration, shape: ImageShape, num_classes: int) 
         return
     given = {name for name in NAMES if getattr(configuration, name) is not None}
     for other in NAMES:
-        if other in given and other not in COMMON and other not in family.takes:
-            takers = ", ".join(key for key, taker in FAMILIES.items() if other in taker.takes)
-            yield Problem((other,), f"{other} does not apply to family {name}; give it when: {{family: [{takers}]}}")
+        if other in given and other not in COMMON and other not in family.hyperparameters:
+            owners = ", ".join(key for key, owner in FAMILIES.items() if other in owner.hyperparameters)
+            yield Problem((other,), f"{other} does not apply to family {name}; give it when: {{family: [{owners}]}}")
         elif other in given and other in family.fixed and getattr(configuration, other) != family.fixed[other]:
             rule = f"{other} of preset {name} is {family.fixed[other]!r}, got {getattr(configuration, other)!r}"
             yield Problem((other,), rule)
     if configuration.match_parameters is not None and "width" in family.fixed:
         yield Problem(("match_parameters",), f"match_parameters does not apply to preset {name}, whose width is fixed")
         return
-    matching = configuration.match_parameters is not None and "match_parameters" in family.takes
-    # A width still to be found is put in as a very wide one, which breaks only the rules that any width would.
+    matching = configuration.match_parameters is not None and "match_parameters" in family.hyperparameters
+    # The width is not known yet. A very large one breaks only the rules that every width breaks.
     searched = matching and configuration.width is None
     width = 4096 * family.width_step(configuration) if searched else configuration.width
     filled = family.fill(configuration.model_copy(update={"width": width}), shape)
     broken = list(family.rules(filled, shape))
     for names, rule in broken:
-        # A default is not what the user wrote: of the names that a rule is about, blame the first that was.
+        # Point to a name that the user gave, not to one with its default value.
         yield Problem((next((other for other in names if other in given), "family"),), rule)
     if matching and not broken:
         yield from _matching_problems(family, configuration, shape, num_classes)
@@ -78,7 +80,8 @@ def problems(configuration: Configuration, shape: ImageShape, num_classes: int) 
 def resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -> Configuration:
     """Return the configuration with its family's defaults, and the matched width, in place of None.
 
-    UserError, one line a broken rule, if the configuration has problems on such images.
+    Raises:
+        UserError: The configuration breaks rules; one line per rule.
     """
     if rules := [problem.rule for problem in problems(configuration, shape, num_classes)]:
         raise UserError("\n".join(rules))
@@ -93,7 +96,10 @@ def resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -
 def build_model(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
     """Return a new model: (B, channels, height, width) float -> logits (B, num_classes).
 
-    Its weights come from torch's default generator: seed that first. UserError if the configuration has problems.
+    The weights come from torch's default generator: seed it first.
+
+    Raises:
+        UserError: The configuration breaks rules; one line per rule.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
@@ -104,10 +110,12 @@ def build_model(configuration: Configuration, shape: ImageShape, num_classes: in
 
 
 def model_cost(configuration: Configuration, shape: ImageShape, num_classes: int, *, batch_size: int) -> Cost:
-    """Return the cost of a configuration's model at a training step of `batch_size` images.
+    """Return the cost of a configuration's model for training steps of `batch_size` images.
 
-    Measured once per process for each model: learning rates and data fractions do not change it.
-    UserError if the configuration has problems.
+    It is measured once per process and architecture: learning rates and data fractions do not change it.
+
+    Raises:
+        UserError: The configuration breaks rules; one line per rule.
     """
     return _model_cost(without_common(configuration), shape, num_classes, batch_size)
 
@@ -120,20 +128,21 @@ def _model_cost(configuration: Configuration, shape: ImageShape, num_classes: in
 def _unknown_family(name: str) -> str:
     if name.startswith(TIMM):
         close = ", ".join(close_timm_names(name))
-        return f"unknown family {name!r}; timm has {close or 'no model'} spelled much like it"
-    return f"unknown family {name!r}; known are {', '.join((*FAMILIES, *PRESETS))} and timm:NAME for a model of timm"
+        return f"unknown family {name!r}; similar models of timm: {close or 'none'}"
+    known = ", ".join((*FAMILIES, *PRESETS))
+    return f"unknown family {name!r}; known families: {known}, and timm:NAME for a model of timm"
 
 
 def _matching_problems(
     family: Family, configuration: Configuration, shape: ImageShape, num_classes: int
 ) -> Iterator[Problem]:
-    """Yield the rule about `match_parameters` that a configuration breaks."""
-    target, width = known(configuration.match_parameters), configuration.width
+    """Yield the rule on `match_parameters` that a configuration breaks."""
+    target, width = require(configuration.match_parameters), configuration.width
     if width is None:
         try:
             matched_width(family, configuration, shape, num_classes)
         except ValueError as error:
             yield Problem(("match_parameters",), str(error))
     elif not matches(size := parameters_at(family, configuration, width, shape, num_classes), target):
-        rule = f"a width beside match_parameters must have as many, got width {width} with {size} and {target}"
+        rule = f"width must match match_parameters ({target}), got width {width} with {size} parameters"
         yield Problem(("width",), rule)

@@ -1,0 +1,1 @@
+"""Training of one configuration: assembly, loop, evaluation, checkpoints. May import `records`, `data`, `models`."""

@@ -1,4 +1,4 @@
-"""Checkpoints: a training's state in a file that is whole or not there."""
+"""Checkpoints: the state of a training, written atomically."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from lkca_search.paths import AnyPath, write_atomically
 
 
 def save_checkpoint(state: Mapping[str, Any], folder: AnyPath, *, step: int) -> AnyPath:
-    """Write a state into an attempt's folder, then remove the attempt's earlier checkpoint; return its path."""
+    """Write a state into an attempt's folder, remove the attempt's earlier checkpoints, and return the new path."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     path = folder / f"checkpoint-{step:08d}.pt"
@@ -22,7 +22,7 @@ def save_checkpoint(state: Mapping[str, Any], folder: AnyPath, *, step: int) -> 
 
 
 def load_newest_checkpoint(folders: Iterable[AnyPath]) -> dict[str, Any] | None:
-    """Return, on the CPU, the readable checkpoint of the largest step among attempts' folders, or None."""
+    """Return the readable checkpoint with the largest step among attempts' folders, on the CPU, or None."""
     paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
     for path in sorted(paths, key=lambda path: path.name, reverse=True):
         try:

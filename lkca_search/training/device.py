@@ -1,4 +1,4 @@
-"""The device of a training, and the settings of torch that hold for a whole process."""
+"""Device of a training, and torch settings of the process."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The training loop: a generator of results that can be cut at any of them and continued to the same numbers."""
+"""Training loop: a generator of results that can stop at any result and resume to the same numbers."""
 
 import math
 import time
@@ -18,11 +18,11 @@ from lkca_search.training.schedule import Schedule
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss, of a step or of the validation images, was not finite: the trial's own fault."""
+    """Training or validation loss that is not finite: a fault of the trial itself."""
 
 
 class Training:
-    """One training. Everything random is a function of (seed, step), so a state is weights, optimiser and curve."""
+    """One training. All randomness is a function of (seed, step), so the state is weights, optimizer and curve."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Training:
         seed: int,
         patience: int | None = None,
     ) -> None:
-        """`patience`: results without a higher val_accuracy after which the training ends before its last step."""
+        """Make a training; it ends early after `patience` results without a higher val_accuracy."""
         self.model = model
         self.batches = batches
-        """What is trained on, and by whose mean and deviation every image is normalised."""
+        """Training batches. Their mean and standard deviation normalize every image."""
         self._validation = validation
         self._schedule = schedule
         self._label_smoothing = configuration.label_smoothing
@@ -53,20 +53,20 @@ class Training:
 
     @property
     def step(self) -> int:
-        """Optimiser steps so far, as of the last result."""
+        """Optimizer steps at the last result; 0 before the first."""
         return self._curve[-1].step if self._curve else 0
 
     @property
     def last_step(self) -> int:
-        """The step of the last result of a training that is not ended by its patience."""
+        """Step of the last result, unless patience ends the training earlier."""
         return self._schedule.steps
 
     def is_last(self, result: Result) -> bool:
-        """Whether a result, the training's own, is the one it ends with."""
+        """Return True if the training ends with this result, one of its own results."""
         return result.step == self.last_step or self._out_of_patience(result.step)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold; to be taken between two results."""
+        """Return the content of a checkpoint. Call it between two results."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -74,13 +74,17 @@ class Training:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from a state: the results it holds are yielded again, then the training goes on."""
+        """Resume from a state. `results` yields the results in it again, then trains on."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._curve = [Result.model_validate(result) for result in state["curve"]]
 
     def results(self) -> Iterator[Result]:
-        """Train to the end, yielding a result at each report; TrainingDiverged at a loss that is not finite."""
+        """Train to the end and yield a result per report.
+
+        Raises:
+            TrainingDiverged: A loss is not finite.
+        """
         yield from tuple(self._curve)
         for stop in self._schedule.reports[len(self._curve) :]:
             if self._out_of_patience(self.step):
@@ -89,7 +93,7 @@ class Training:
             yield self._curve[-1]
 
     def _out_of_patience(self, step: int) -> bool:
-        """Whether as many results as the patience, up to that of a step, were no better than one before them."""
+        """Return True if the last `patience` results up to a step are no better than an earlier one."""
         accuracies = [result.val_accuracy for result in self._curve if result.step <= step]
         if self._patience is None or not accuracies:
             return False

@@ -1,4 +1,4 @@
-"""How long a trial trains, when it is evaluated, and what its learning rate is at each step."""
+"""Schedule of a trial: number of steps, evaluations, and the learning rate of each step."""
 
 import math
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ _FLOOR = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A trial's steps, laid out before the first of them."""
+    """Steps, reports and learning rates of a training."""
 
     steps: int
-    """Optimiser steps of the whole training."""
+    """Optimizer steps of the whole training."""
     reports: tuple[int, ...]
-    """Step numbers after which the trial is evaluated; the last one is `steps`."""
+    """Steps after which the trial is evaluated; the last one is `steps`."""
     warmup_steps: int
-    """Steps over which the learning rate rises linearly."""
+    """Steps of linear warm-up."""
     peak: float
-    """Largest learning rate."""
+    """Peak learning rate."""
 
     @classmethod
     def plan(cls, training: TrainingSection, configuration: Configuration, *, num_images: int) -> Self:
-        """Lay out the training of one configuration on a subset of `num_images`."""
+        """Return the schedule of one configuration on a subset of `num_images`."""
         steps = planned_steps(training, num_images=num_images)
         count = min(training.num_reports, steps)
         return cls(
@@ -36,7 +36,7 @@ class Schedule:
         )
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of a step counted from 0: a linear rise, then half a cosine down to 1e-6."""
+        """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay to 1e-6."""
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
@@ -45,7 +45,7 @@ class Schedule:
 
 
 def planned_steps(training: TrainingSection, *, num_images: int) -> int:
-    """Optimiser steps that a length in epochs, steps or samples comes to; an epoch's last batch may be smaller."""
+    """Return the optimizer steps of a length in epochs, steps or samples; an epoch's last batch may be smaller."""
     batch_size = min(training.batch_size, num_images)
     steps_per_epoch = math.ceil(num_images / batch_size)
     if training.steps is not None:

@@ -1,4 +1,4 @@
-"""The test images: opened here for confirmation, and otherwise only by commands that look at data."""
+"""Test images. Only the confirmation opens them, besides the commands that prepare and check data."""
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from lkca_search.training.loop import Training
 def open_test_images(
     data: DataSection, data_dirs: DataDirs, *, progress: Progress = lambda file, received, total: None
 ) -> Images:
-    """Open the test split of a space file's dataset, downloaded and decoded first where it is not.
+    """Open the test split of a space file's dataset; download and decode it first if needed.
 
-    DataError if it cannot be had, or has other classes or images of another shape than the training split.
+    Raises:
+        DataError: The split cannot be read, or its classes or image shape differ from the training split's.
     """
     images = open_images(
         data.dataset,
@@ -34,7 +35,7 @@ def open_test_images(
 
 
 def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> TestResult:
-    """What a training that is over is worth on all test images, normalised as its training images were."""
+    """Return loss and accuracy of a finished training on all test images, normalized as its training images."""
     loss, accuracy = evaluate(
         training.model,
         Evaluation(

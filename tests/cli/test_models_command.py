@@ -26,7 +26,7 @@ def test_every_family_and_preset_is_listed_with_its_hyperparameters_and_costs(co
     assert [name for name in lines if find_family(name)] == [*FAMILIES, *PRESETS]
     for name, family in FAMILIES.items():
         assert family.label in lines[name]
-        assert set(family.takes) <= set(lines[name].split())
+        assert set(family.hyperparameters) <= set(lines[name].split())
     for name, preset in PRESETS.items():
         assert lines[name].split()[-len(preset.fixed) :] == fixed_values(name)
     assert lines["ResNet-20"].split()[1:3] == ["0.27", "81.6"]
@@ -54,7 +54,7 @@ def test_the_json_list_has_costs_for_the_given_images(command: Command) -> None:
 def test_a_model_that_does_not_fit_the_images_is_listed_with_the_rule(command: Command) -> None:
     code, out, err = command("models", "--size", "4")
     assert (code, err) == (0, "")
-    assert "swin does not fit these images: swin needs at least 5 tokens" in out
+    assert "swin does not fit these images: patch_size of swin must leave at least 5 tokens" in out
 
 
 @pytest.mark.parametrize("name", ["lkca", "swin", "convmixer", "ViT-Lite", "timm:resnet18"])
@@ -67,20 +67,20 @@ def test_a_model_is_described_by_its_defaults_and_costs(command: Command, name: 
     assert defaults == {taken: getattr(resolved, taken) for taken in defaults}
     family = find_family(name)
     assert family is not None
-    assert defaults.keys() | {"match_parameters"} == family.takes.keys() | {"match_parameters"}
+    assert defaults.keys() | {"match_parameters"} == family.hyperparameters.keys() | {"match_parameters"}
     assert {taken["name"] for taken in described["names"] if taken["fixed"]} == set(family.fixed)
     assert described["label"] == family.label
     assert described["cost"] == vars(cost)
 
 
 def test_a_family_can_redefine_the_meaning_of_a_hyperparameter(command: Command) -> None:
-    means = {
+    meanings = {
         family: {taken["name"]: taken["meaning"] for taken in parsed(command("models", family, "--json"))["names"]}
         for family in ("resnet", "lkca")
     }
-    assert means["resnet"]["depth"] == FAMILIES["resnet"].means["depth"]
-    assert means["lkca"]["depth"] == "number of blocks; of blocks a stage in a family with stages"
-    assert all(meaning for family in means.values() for meaning in family.values())
+    assert meanings["resnet"]["depth"] == FAMILIES["resnet"].meanings["depth"]
+    assert meanings["lkca"]["depth"] == "number of blocks; of blocks a stage in a family with stages"
+    assert all(meaning for family in meanings.values() for meaning in family.values())
 
 
 def test_a_preset_takes_no_size_since_its_width_is_fixed() -> None:
@@ -107,10 +107,10 @@ def test_a_described_model_has_one_line_per_hyperparameter(command: Command) -> 
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        ("models mamba", "unknown family 'mamba'; known are lkca, "),
-        ("models timm:resnt18", "unknown family 'timm:resnt18'; timm has timm:resnet18, "),
+        ("models mamba", "unknown family 'mamba'; known families: lkca, "),
+        ("models timm:resnt18", "unknown family 'timm:resnt18'; similar models of timm: timm:resnet18, "),
         ("models timm:inception_v3", "timm:inception_v3 cannot classify 32x32 images with 3 channels: "),
-        ("models swin --size 4", "swin needs at least 5 tokens on the shorter side of its first grid, got 4x4"),
+        ("models swin --size 4", "patch_size of swin must leave at least 5 tokens on the shorter side, got 4x4 tokens"),
     ],
 )
 def test_an_invalid_model_ends_with_code_2_and_the_rule(command: Command, arguments: str, rule: str) -> None:
@@ -153,8 +153,8 @@ def test_the_docs_list_every_family_and_its_kernel_size() -> None:
     rows = table("family", "depth", "width", "kernel size")
     assert [quoted(row[0]) for row in rows] == [[family] for family in FAMILIES]
     for family, (_, depth, width, kernel_size) in zip(FAMILIES.values(), rows, strict=True):
-        assert [bool(depth), bool(width)] == ["depth" in family.takes, "width" in family.takes]
-        assert bool(kernel_size) == ("kernel_size" in family.takes)
+        assert [bool(depth), bool(width)] == ["depth" in family.hyperparameters, "width" in family.hyperparameters]
+        assert bool(kernel_size) == ("kernel_size" in family.hyperparameters)
 
 
 def test_the_docs_list_every_preset_with_its_family_and_values() -> None:
@@ -167,9 +167,9 @@ def test_the_docs_list_every_preset_with_its_family_and_values() -> None:
 
 
 def test_the_docs_list_the_families_of_each_variant_hyperparameter() -> None:
-    for name, _, takers in table("name", "values", "taken by"):
-        assert set(quoted(takers)) == {
-            family for family, taker in FAMILIES.items() if quoted(name)[0] in taker.takes
+    for name, _, owners in table("hyperparameter", "values", "families"):
+        assert set(quoted(owners)) == {
+            family for family, owner in FAMILIES.items() if quoted(name)[0] in owner.hyperparameters
         }, name
 
 
@@ -179,5 +179,5 @@ def test_the_docs_name_the_fastest_backend_per_grid_and_kernel_size() -> None:
             side = int(grid.split("x")[0])
             tokens = torch.zeros(1, side**2, 1, device="meta")
             for size in range(1, 2 * side, 2):
-                view = fastest_backend(torch.zeros(1, size, size, device="meta"), (side, side), tokens)
-                assert view == ("conv" if size <= int(last) else quoted(beyond)[0]), (grid, size)
+                backend = fastest_backend(torch.zeros(1, size, size, device="meta"), (side, side), tokens)
+                assert backend == ("conv" if size <= int(last) else quoted(beyond)[0]), (grid, size)

@@ -129,5 +129,5 @@ def test_attention_is_the_softmax_formula_head_by_head() -> None:
 def test_a_backbone_that_cannot_be_built_names_the_rule_and_the_values() -> None:
     with pytest.raises(ValueError, match=r"^patch_size must divide height and width of the image, got 4 on 6x4$"):
         small_backbone(nn.Identity(), patch_size=4)
-    with pytest.raises(ValueError, match=r"^num_heads must divide the width, got 3 heads on width 8$"):
+    with pytest.raises(ValueError, match=r"^num_heads must divide the width, got 3 heads for width 8$"):
         Attention(8, 3)

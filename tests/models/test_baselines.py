@@ -1,14 +1,15 @@
-"""Baselines: golden sizes, what depth, width and kernel size become, and what timm's models are refused for."""
+"""Baselines: golden sizes, the meaning of depth, width and kernel size, and the refusals of timm models."""
 
 import pytest
 import torch
 from torch import nn
 
 from lkca_search.errors import Problem
-from lkca_search.models.baselines import close_timm_names, timm_family
 from lkca_search.models.cost import count_parameters
-from lkca_search.models.networks.cct import CCT, CCT_FAMILY, Tokenizer, num_layers
+from lkca_search.models.networks.cct import CCT, Tokenizer, num_layers
 from lkca_search.models.registry import build_model, problems, resolve
+from lkca_search.models.timm_models import close_timm_names, timm_family
+from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 CIFAR = ImageShape(32, 32, 3)
@@ -118,7 +119,7 @@ def test_kernels_of_convnext_have_no_column_of_taps_that_touches_no_token(shape:
         (ImageShape(10, 10, 3), 2),
     ],
 )
-def test_swin_takes_any_grid_of_five_tokens_or_more(shape: ImageShape, patch_size: int) -> None:
+def test_swin_accepts_any_grid_of_five_tokens_or_more(shape: ImageShape, patch_size: int) -> None:
     model = built("swin", shape, width=48, patch_size=patch_size)
     images = torch.zeros(2, shape.channels, shape.height, shape.width)
     assert model(images).shape == (2, 10)
@@ -154,7 +155,12 @@ def test_cct_halves_an_image_until_its_shorter_side_has_16_tokens(
     assert num_layers(shape) == layers
     assert Tokenizer(1, layers, 3, 8)(torch.rand(2, 1, height, width)).shape == (2, tokens, 8)
     assert (
-        len(CCT_FAMILY.build(resolve(Configuration(family="cct"), shape, 2), shape, 2).tokenizer.convolutions) == layers
+        len(
+            TRANSFORMER_BASELINES["cct"]
+            .build(resolve(Configuration(family="cct"), shape, 2), shape, 2)
+            .tokenizer.convolutions
+        )
+        == layers
     )
     assert built("cct", shape, width=8, depth=1)(torch.rand(2, 1, height, width)).shape == (2, 10)
 
@@ -173,18 +179,18 @@ def test_cct_pools_tokens_by_the_softmax_of_their_scores() -> None:
 @pytest.mark.parametrize(
     ("values", "location", "rule"),
     [
-        ({"family": "convnext", "patch_size": 8}, "patch_size", "needs at least 8 tokens on the shorter side"),
+        ({"family": "convnext", "patch_size": 8}, "patch_size", "must leave at least 8 tokens on the shorter side"),
         ({"family": "convnext", "width": 16}, "width", "width of convnext must be at least 17, three channels"),
         ({"family": "convnext", "kernel_size": 33}, "kernel_size", "odd and at most 31 on a 16x16 grid, got 33"),
-        ({"family": "swin", "patch_size": 8}, "patch_size", "swin needs at least 5 tokens on the shorter side"),
+        ({"family": "swin", "patch_size": 8}, "patch_size", "must leave at least 5 tokens on the shorter side"),
         ({"family": "swin", "patch_size": 64}, "patch_size", "must divide height and width of the image, got 64"),
         ({"family": "swin", "width": 11}, "width", "must be at least 12, three channels in the first stage, got 11"),
-        ({"family": "swin", "width": 12, "num_heads": 16}, "num_heads", "got (4, 8, 16) heads on (3, 6, 12) channels"),
+        ({"family": "swin", "width": 12, "num_heads": 16}, "num_heads", "got (4, 8, 16) heads for (3, 6, 12) channels"),
         ({"family": "swin", "mlp_ratio": 0.01}, "mlp_ratio", "at least one hidden unit, got 0.01 of width 48"),
-        ({"family": "timm_vit", "num_heads": 5}, "num_heads", "must divide the width, got 5 heads on width 136"),
+        ({"family": "timm_vit", "num_heads": 5}, "num_heads", "must divide the width, got 5 heads for width 136"),
         ({"family": "convmixer", "kernel_size": 4}, "kernel_size", "must be odd and at most 31 on a 16x16 grid, got 4"),
         ({"family": "cct", "kernel_size": 2}, "kernel_size", "must be odd and at most 63 on a 32x32 grid, got 2"),
-        ({"family": "cct", "width": 41}, "width", "num_heads must divide the width, got 4 heads on width 41"),
+        ({"family": "cct", "width": 41}, "width", "num_heads must divide the width, got 4 heads for width 41"),
     ],
 )
 def test_a_baseline_that_cannot_be_built_is_refused_with_rule_and_values(
@@ -222,14 +228,13 @@ def test_one_channel_is_a_channel() -> None:
     "name",
     ["resnet18", "timm:", "timm:resnet", "timm:hf_hub:timm/resnet18", "timm:hf-hub:a/b", "timm:resnet18.a1"],
 )
-def test_what_is_no_architecture_of_timm_is_no_family(name: str) -> None:
+def test_a_name_that_is_no_timm_architecture_is_no_family(name: str) -> None:
     assert timm_family(name) is None
 
 
-def test_a_misspelt_timm_model_is_answered_with_those_spelled_like_it() -> None:
+def test_the_error_for_a_misspelled_timm_model_has_similar_names() -> None:
     assert close_timm_names("timm:resnet18.a1_in1k")[0] == "timm:resnet18"
     (problem,) = rules("timm:resnt18")
-    assert problem.rule.startswith("unknown family 'timm:resnt18'; timm has timm:resnet18, ")
-    assert problem.rule.endswith(" spelled much like it")
+    assert problem.rule.startswith("unknown family 'timm:resnt18'; similar models of timm: timm:resnet18, ")
     (problem,) = rules("timm:hf_hub:somebody/something")
-    assert problem.rule == "unknown family 'timm:hf_hub:somebody/something'; timm has no model spelled much like it"
+    assert problem.rule == "unknown family 'timm:hf_hub:somebody/something'; similar models of timm: none"

@@ -1,4 +1,4 @@
-"""What a model costs is what its layers' formulas say, and what a real forward pass shows."""
+"""Costs equal the formulas of the layers and the counts of a real forward pass."""
 
 import pytest
 import torch
@@ -76,25 +76,25 @@ def test_flops_are_linear_in_the_depth(family: str) -> None:
     assert four - three == three - two > 0
 
 
-def test_flops_of_lkca_do_not_depend_on_its_view() -> None:
+def test_flops_of_lkca_do_not_depend_on_its_backend() -> None:
     model, image = build(family="lkca", depth=2), torch.zeros(1, SHAPE.channels, *SHAPE[:2])
     layers = [module for module in model.modules() if isinstance(module, LKCA)]
     counts = set()
-    for view in ("auto", "conv", "attention", "fft"):
+    for backend in ("auto", "conv", "attention", "fft"):
         for layer in layers:
-            layer.view = view
+            layer.backend = backend
         counts.add(count_flops(model, image))
-        assert [layer.view for layer in layers] == [view, view]
+        assert [layer.backend for layer in layers] == [backend, backend]
     assert len(counts) == 1
 
 
 @families
-def test_each_image_more_keeps_as_much_as_another(family: str) -> None:
+def test_activation_bytes_are_linear_in_the_batch_size(family: str) -> None:
     few, more, most = (cost(size, family=family).activation_bytes for size in (8, 16, 24))
     assert most - more == more - few > 0
 
 
-def test_parameters_and_buffers_are_not_among_activations() -> None:
+def test_activation_bytes_exclude_parameters_and_buffers() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7), nn.BatchNorm1d(7), nn.Linear(7, 2))
     floats = 4 * 3 * 32 * 32 + 2 * (4 * 7) + 2 * 7  # the images, in and out of the norm, its mean and deviation
     assert count_activation_bytes(model, torch.zeros(4, 3, 32, 32)) == 4 * floats

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from lkca_search.models.difference import SHAPING, gives_same_model
+from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
 from lkca_search.models.registry import FAMILIES
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
@@ -45,21 +45,23 @@ def configuration(values: dict[str, Any]) -> Configuration:
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_one_model_by_two_names_is_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert gives_same_model(configuration(one), configuration(other), SHAPE, 10)
-    assert gives_same_model(configuration(other), configuration(one), SHAPE, 10)
+    assert trains_same_model(configuration(one), configuration(other), SHAPE, 10)
+    assert trains_same_model(configuration(other), configuration(one), SHAPE, 10)
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER)
 def test_models_or_trainings_that_differ_are_not_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert not gives_same_model(configuration(one), configuration(other), SHAPE, 10)
-    assert not gives_same_model(configuration(other), configuration(one), SHAPE, 10)
+    assert not trains_same_model(configuration(one), configuration(other), SHAPE, 10)
+    assert not trains_same_model(configuration(other), configuration(one), SHAPE, 10)
 
 
 def test_no_two_families_are_the_same() -> None:
     shape = ImageShape(32, 32, 3)
     for one in FAMILIES:
         alike = [
-            other for other in FAMILIES if gives_same_model(*(Configuration(family=f) for f in (one, other)), shape, 10)
+            other
+            for other in FAMILIES
+            if trains_same_model(*(Configuration(family=f) for f in (one, other)), shape, 10)
         ]
         assert alike == [one]
 
@@ -68,7 +70,7 @@ def test_comparing_leaves_generator_and_threads_alone() -> None:
     torch.manual_seed(5)
     before, num_threads = torch.get_rng_state(), torch.get_num_threads()
     small = {"family": "pool", **SMALL, "depth": 3}
-    assert not gives_same_model(configuration(small), configuration({**small, "kernel_size": 5}), SHAPE, 10)
+    assert not trains_same_model(configuration(small), configuration({**small, "kernel_size": 5}), SHAPE, 10)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == num_threads
 
@@ -76,4 +78,4 @@ def test_comparing_leaves_generator_and_threads_alone() -> None:
 def test_the_names_that_shape_a_model_are_those_of_some_family_alone() -> None:
     training = ("data_fraction", "images_per_class", "draw", "drop_path_rate")
     training += ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction")
-    assert tuple(name for name in NAMES if name not in SHAPING) == training
+    assert tuple(name for name in NAMES if name not in ARCHITECTURE_NAMES) == training

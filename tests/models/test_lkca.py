@@ -1,4 +1,4 @@
-"""The operator: every view is the formula of the paper, forward and backward, and a kernel holds no dead weights."""
+"""LKCA: every backend equals the formula of the paper, forward and backward, and every tap of a kernel is used."""
 
 from itertools import product
 
@@ -8,32 +8,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lkca_search.models.networks import backends as views
+from lkca_search.models.networks import backends
 from lkca_search.models.networks.backends import Backend, attention_matrix, fastest_backend
 from lkca_search.models.networks.grid import Grid, full_kernel_size
 from lkca_search.models.networks.lkca import LKCA, KernelInit
 
-VIEWS: tuple[Backend, ...] = ("conv", "attention", "fft")
+BACKENDS: tuple[Backend, ...] = ("conv", "attention", "fft")
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (4, 4), (5, 5), (3, 5), (6, 4), (2, 7))
 CASES = [(grid, size) for grid in GRIDS for size in range(1, full_kernel_size(grid) + 1, 2)] + [((8, 8), 15)]
-every_view = pytest.mark.parametrize("view", VIEWS)
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def matrices_by_loop(kernel: Tensor, grid: Grid) -> Tensor:
     """A[(i,j),(k,m)] = K[c+k-i, c+m-j] of every kernel, 0 outside K, written as the paper writes it."""
     height, width = grid
-    size, centre = kernel.shape[-1], kernel.shape[-1] // 2
+    size, center = kernel.shape[-1], kernel.shape[-1] // 2
     tokens = list(product(range(height), range(width)))
     taps = []
     for (i, j), (k, m) in product(tokens, tokens):
-        row, column = centre + k - i, centre + m - j
+        row, column = center + k - i, center + m - j
         taps.append(row * size + column if 0 <= row < size and 0 <= column < size else size**2)
     with_zero = torch.nn.functional.pad(kernel.flatten(1), (0, 1))
     return with_zero[:, taps].view(-1, height * width, height * width)
 
 
 def layer_by_loop(layer: LKCA, tokens: Tensor) -> Tensor:
-    """The whole layer: each kernel's matrix times the value tokens of its channels."""
+    """Compute the layer: each kernel's matrix times the value tokens of its channels."""
     values = (tokens @ layer.value.weight.T).chunk(len(layer.kernel), dim=2)
     matrices = matrices_by_loop(layer.kernel, layer.grid)
     mixed = torch.cat([matrix @ value for matrix, value in zip(matrices, values, strict=True)], dim=2)
@@ -41,10 +41,10 @@ def layer_by_loop(layer: LKCA, tokens: Tensor) -> Tensor:
 
 
 def random_layer(
-    grid: Grid, kernel_size: int, view: Backend | None = None, *, embed_dim: int = 3, num_kernels: int = 1
+    grid: Grid, kernel_size: int, backend: Backend | None = None, *, embed_dim: int = 3, num_kernels: int = 1
 ) -> LKCA:
     generator = torch.Generator().manual_seed(kernel_size)
-    layer = LKCA(embed_dim, grid, kernel_size, num_kernels=num_kernels, view=view or "auto").double()
+    layer = LKCA(embed_dim, grid, kernel_size, num_kernels=num_kernels, backend=backend or "auto").double()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.normal_(generator=generator)
@@ -60,7 +60,9 @@ def largest(tensor: Tensor) -> float:
     return tensor.detach().abs().max().item()
 
 
-def assert_every_view_is_the_formula(grid: Grid, kernel_size: int, *, embed_dim: int = 3, num_kernels: int = 1) -> None:
+def assert_every_backend_is_the_formula(
+    grid: Grid, kernel_size: int, *, embed_dim: int = 3, num_kernels: int = 1
+) -> None:
     """Values to 1e-12 and gradients of everything to 1e-11, relative to the largest."""
     layer = random_layer(grid, kernel_size, embed_dim=embed_dim, num_kernels=num_kernels)
     tokens = random_tokens(grid, 0, embed_dim=embed_dim).requires_grad_()
@@ -69,8 +71,8 @@ def assert_every_view_is_the_formula(grid: Grid, kernel_size: int, *, embed_dim:
 
     expected = layer_by_loop(layer, tokens)
     expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
-    for view in VIEWS:
-        layer.view = view
+    for backend in BACKENDS:
+        layer.backend = backend
         actual = layer(tokens)
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12 * largest(expected))
         actual_gradients = torch.autograd.grad((actual * weights).sum(), inputs)
@@ -79,34 +81,37 @@ def assert_every_view_is_the_formula(grid: Grid, kernel_size: int, *, embed_dim:
 
 
 @pytest.mark.parametrize("side", range(1, 17))
-def test_every_view_and_its_gradients_equal_the_formula_for_every_kernel_of_a_square_grid(side: int) -> None:
+def test_every_backend_and_its_gradients_equal_the_formula_for_every_kernel_of_a_square_grid(side: int) -> None:
     for kernel_size in range(1, 2 * side, 2):
-        assert_every_view_is_the_formula((side, side), kernel_size)
+        assert_every_backend_is_the_formula((side, side), kernel_size)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
-def test_every_view_and_its_gradients_equal_the_formula_on_any_grid_with_any_kernels(data: st.DataObject) -> None:
+def test_every_backend_and_its_gradients_equal_the_formula_on_any_grid_with_any_kernels(data: st.DataObject) -> None:
     grid = data.draw(st.tuples(st.integers(1, 16), st.integers(1, 16)))
-    centre = data.draw(st.integers(0, min(grid) - 1))
+    center = data.draw(st.integers(0, min(grid) - 1))
     num_kernels, channels = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 3)))
-    assert_every_view_is_the_formula(grid, 2 * centre + 1, embed_dim=num_kernels * channels, num_kernels=num_kernels)
+    assert_every_backend_is_the_formula(grid, 2 * center + 1, embed_dim=num_kernels * channels, num_kernels=num_kernels)
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 6])
-def test_the_full_kernel_on_a_square_grid_is_read_from_its_centre_s_minus_1(side: int) -> None:
+def test_the_full_kernel_on_a_square_grid_is_read_from_its_center_s_minus_1(side: int) -> None:
     kernel = torch.randn(1, 2 * side - 1, 2 * side - 1, generator=torch.Generator().manual_seed(0))
     matrix = attention_matrix(kernel, (side, side)).view(side, side, side, side)
     for i, j, k, m in product(range(side), repeat=4):
         assert matrix[i, j, k, m] == kernel[0, side - 1 + k - i, side - 1 + m - j]
 
 
-@every_view
+@every_backend
 @pytest.mark.parametrize(("grid", "kernel_size"), CASES)
-def test_a_smaller_kernel_is_the_full_one_with_zeros_outside_its_centre(
-    grid: Grid, kernel_size: int, view: Backend
+def test_a_smaller_kernel_is_the_full_one_with_zeros_outside_its_center(
+    grid: Grid, kernel_size: int, backend: Backend
 ) -> None:
-    small, full = random_layer(grid, kernel_size, view), LKCA(3, grid, full_kernel_size(grid), view=view).double()
+    small, full = (
+        random_layer(grid, kernel_size, backend),
+        LKCA(3, grid, full_kernel_size(grid), backend=backend).double(),
+    )
     margin = (full_kernel_size(grid) - kernel_size) // 2
     padded = torch.nn.functional.pad(small.kernel, [margin] * 4)
     full.load_state_dict({**small.state_dict(), "kernel": padded})
@@ -123,11 +128,11 @@ def test_every_tap_of_the_largest_kernel_touches_a_token(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("num_kernels", [1, 3])
-def test_weights_interchange_between_views(num_kernels: int) -> None:
+def test_weights_interchange_between_backends(num_kernels: int) -> None:
     tokens = random_tokens((3, 5), 0)
     source = random_layer((3, 5), 3, "conv", num_kernels=num_kernels)
-    for view in VIEWS:
-        other = LKCA(3, (3, 5), 3, num_kernels=num_kernels, view=view).double()
+    for backend in BACKENDS:
+        other = LKCA(3, (3, 5), 3, num_kernels=num_kernels, backend=backend).double()
         other.load_state_dict(source.state_dict())
         torch.testing.assert_close(other(tokens), source(tokens), rtol=1e-12, atol=1e-12)
 
@@ -139,15 +144,15 @@ def test_equal_kernels_for_every_channel_are_the_one_kernel_of_the_paper() -> No
     torch.testing.assert_close(one(tokens), many(tokens), rtol=1e-12, atol=1e-12)
 
 
-@every_view
-def test_a_new_layer_outputs_its_bias(view: Backend) -> None:
-    layer = LKCA(3, (4, 4), 7, view=view).double()
+@every_backend
+def test_a_new_layer_outputs_its_bias(backend: Backend) -> None:
+    layer = LKCA(3, (4, 4), 7, backend=backend).double()
     assert torch.equal(layer(random_tokens((4, 4), 0)), layer.out.bias.expand(2, 16, 3))
 
 
-@every_view
-def test_a_kernel_that_starts_as_delta_leaves_tokens_where_they_are(view: Backend) -> None:
-    layer = LKCA(4, (3, 4), 5, num_kernels=2, init="delta", view=view).double()
+@every_backend
+def test_a_kernel_that_starts_as_delta_leaves_tokens_where_they_are(backend: Backend) -> None:
+    layer = LKCA(4, (3, 4), 5, num_kernels=2, init="delta", backend=backend).double()
     tokens = random_tokens((3, 4), 0, embed_dim=4)
     torch.testing.assert_close(layer(tokens), layer.out(layer.value(tokens)), rtol=1e-12, atol=1e-12)
 
@@ -171,10 +176,10 @@ def test_a_layer_has_two_maps_one_bias_and_its_kernels(
     assert layer.kernel.shape == (num_kernels, kernel_size, kernel_size)
 
 
-@every_view
+@every_backend
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_second_derivatives_are_right(view: Backend, num_kernels: int) -> None:
-    layer = random_layer((3, 2), 3, view, embed_dim=2, num_kernels=num_kernels)
+def test_second_derivatives_are_right(backend: Backend, num_kernels: int) -> None:
+    layer = random_layer((3, 2), 3, backend, embed_dim=2, num_kernels=num_kernels)
 
     def output(tokens: Tensor, kernel: Tensor) -> Tensor:
         result: Tensor = torch.func.functional_call(layer, {"kernel": kernel}, (tokens,))
@@ -185,10 +190,12 @@ def test_second_derivatives_are_right(view: Backend, num_kernels: int) -> None:
     assert torch.autograd.gradgradcheck(output, inputs)
 
 
-@every_view
+@every_backend
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(view: Backend, num_kernels: int) -> None:
-    layer = random_layer((8, 8), 7, view, embed_dim=4, num_kernels=num_kernels).float()
+def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(
+    backend: Backend, num_kernels: int
+) -> None:
+    layer = random_layer((8, 8), 7, backend, embed_dim=4, num_kernels=num_kernels).float()
     tokens = random_tokens((8, 8), 0, embed_dim=4).float()
     exact = layer(tokens)
     exact.square().mean().backward()
@@ -205,10 +212,10 @@ def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(v
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=0.03 * largest(gradient))
 
 
-@every_view
+@every_backend
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_a_compiled_layer_is_one_graph_and_equals_the_layer(view: Backend, num_kernels: int) -> None:
-    layer = random_layer((4, 3), 5, view, embed_dim=4, num_kernels=num_kernels)
+def test_a_compiled_layer_is_one_graph_and_equals_the_layer(backend: Backend, num_kernels: int) -> None:
+    layer = random_layer((4, 3), 5, backend, embed_dim=4, num_kernels=num_kernels)
     tokens, weights = (random_tokens((4, 3), seed, embed_dim=4) for seed in (0, 1))
     expected = torch.autograd.grad((layer(tokens) * weights).sum(), tuple(layer.parameters()))
     torch.compiler.reset()
@@ -219,16 +226,16 @@ def test_a_compiled_layer_is_one_graph_and_equals_the_layer(view: Backend, num_k
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4000, 10**9])
-def test_frequencies_a_few_images_at_a_time_give_the_same(chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_CHUNK_BYTES", chunk_bytes)
+def test_chunks_of_the_fft_backend_give_the_same_result(chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_CHUNK_BYTES", chunk_bytes)
     layer, tokens = random_layer((4, 5), 7, "fft"), random_tokens((4, 5), 0, batch=5)
     torch.testing.assert_close(layer(tokens), layer_by_loop(layer, tokens), rtol=1e-12, atol=1e-12)
 
 
-def test_where_tokens_outnumber_channels_no_matrix_of_each_image_is_held() -> None:
-    """The attention view's gradient is summed image by image: (N, N) is allocated, (B, N, N) is not."""
+def test_the_attention_backend_holds_no_matrix_per_image_if_tokens_outnumber_channels() -> None:
+    """The gradient of the attention backend is summed image by image: (N, N) is allocated, (B, N, N) is not."""
     batch, grid = 64, (12, 12)
-    layer = LKCA(4, grid, 23, view="attention")
+    layer = LKCA(4, grid, 23, backend="attention")
     tokens = torch.randn(batch, 144, 4, generator=torch.Generator().manual_seed(0))
     output = layer(tokens).square().mean()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
@@ -243,7 +250,7 @@ def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num
 
 
 @pytest.mark.parametrize(
-    ("grid", "kernel_size", "view"),
+    ("grid", "kernel_size", "backend"),
     [
         ((4, 4), 3, "attention"),
         ((7, 7), 3, "conv"),
@@ -261,8 +268,8 @@ def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num
         ((32, 32), 63, "fft"),
     ],
 )
-def test_auto_takes_the_view_that_was_measured_fastest(grid: Grid, kernel_size: int, view: Backend) -> None:
-    assert chosen(grid, kernel_size) == view
+def test_auto_chooses_the_backend_that_was_measured_fastest(grid: Grid, kernel_size: int, backend: Backend) -> None:
+    assert chosen(grid, kernel_size) == backend
 
 
 def test_auto_depends_on_the_dtype_and_on_the_number_of_kernels() -> None:
@@ -274,9 +281,9 @@ def test_auto_depends_on_the_dtype_and_on_the_number_of_kernels() -> None:
 
 @pytest.mark.parametrize(("grid", "num_kernels"), [((96, 96), 1), ((24, 24), 256)])
 def test_auto_builds_no_matrix_that_does_not_fit(grid: Grid, num_kernels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_least_time", views._least_time.__wrapped__)
-    cheap = {dtype: costs._replace(pair=0.0) for dtype, costs in views._COSTS.items()}
-    monkeypatch.setattr(views, "_COSTS", cheap)
+    monkeypatch.setattr(backends, "_least_time", backends._least_time.__wrapped__)
+    cheap = {dtype: costs._replace(pair=0.0) for dtype, costs in backends._COSTS.items()}
+    monkeypatch.setattr(backends, "_COSTS", cheap)
     assert chosen((24, 24), 47) == "attention"
     assert chosen(grid, 47, num_kernels=num_kernels) != "attention"
 

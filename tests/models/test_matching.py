@@ -1,4 +1,4 @@
-"""The width at which a family has as many parameters as were asked for."""
+"""The width that gives a family its target number of parameters."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def size(configuration: Configuration, shape: ImageShape = SHAPE, num_classes: i
 @pytest.mark.parametrize(
     ("family", "target"), [(key, target) for key in FAMILIES for target in TARGETS if (key, target) not in UNMATCHED]
 )
-def test_every_family_is_matched_within_three_per_cent_and_stays_so(family: str, target: object) -> None:
+def test_every_family_is_matched_within_three_percent_and_stays_so(family: str, target: object) -> None:
     configuration = matching(family, target)
     resolved = resolve(configuration, SHAPE, 10)
     assert size(resolved) == pytest.approx(configuration.match_parameters, rel=0.03)
@@ -36,7 +36,7 @@ def test_every_family_is_matched_within_three_per_cent_and_stays_so(family: str,
 
 
 @pytest.mark.parametrize(("family", "target", "nearest"), [(*key, nearest) for key, nearest in UNMATCHED.items()])
-def test_a_size_that_a_family_cannot_have_is_refused_with_those_next_to_it(
+def test_a_size_that_a_family_cannot_have_is_refused_with_the_nearest_sizes(
     family: str, target: int, nearest: str
 ) -> None:
     rule = f"match_parameters must be within 3% of a size that {family} can have, got {target}; {nearest}"
@@ -51,12 +51,12 @@ def test_a_size_below_the_smallest_model_is_refused(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_width_beside_the_size_must_agree_with_it(family: str) -> None:
+def test_a_given_width_must_match_the_target(family: str) -> None:
     width = 64
     has = size(Configuration(family=family, width=width))
     agreed = matching(family, has + 1, width=width)
     assert resolve(agreed, SHAPE, 10).width == width
-    rule = f"a width beside match_parameters must have as many, got width {width} with {has} and {2 * has}"
+    rule = f"width must match match_parameters ({2 * has}), got width {width} with {has} parameters"
     assert list(problems(matching(family, 2 * has, width=width), SHAPE, 10)) == [Problem(("width",), rule)]
 
 

@@ -38,7 +38,7 @@ def small(family: str, **values: object) -> Configuration:
 
 
 class Case(NamedTuple):
-    """A small model and the images that the laws are tried on."""
+    """A small model and images to test the laws on."""
 
     configuration: Configuration
     shape: ImageShape
@@ -68,7 +68,7 @@ def random_images(shape: ImageShape, count: int = 4) -> Tensor:
 def without_drop_path(case: Case) -> nn.Module:
     family = find_family(case.configuration.family)
     assert family is not None
-    return case.build(**({"drop_path_rate": 0.0} if "drop_path_rate" in family.takes else {}))
+    return case.build(**({"drop_path_rate": 0.0} if "drop_path_rate" in family.hyperparameters else {}))
 
 
 def trained(case: Case, *, steps: int) -> nn.Module:
@@ -143,8 +143,10 @@ OTHER_VALUES = {
 }
 
 
-@pytest.mark.parametrize(("family", "name"), [(family, name) for family in FAMILIES for name in FAMILIES[family].takes])
-def test_no_name_that_a_family_takes_is_ignored(family: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family in FAMILIES for name in FAMILIES[family].hyperparameters]
+)
+def test_no_hyperparameter_of_a_family_is_ignored(family: str, name: str) -> None:
     base, shape = small(family), ImageShape(16, 16, 3)
     if name == "match_parameters":
         other = base.model_copy(update={"width": None, name: 400_000})
@@ -165,36 +167,36 @@ def test_no_name_that_a_family_takes_is_ignored(family: str, name: str) -> None:
 
 
 @every_name
-def test_a_name_that_is_not_taken_is_refused_at_its_place(name: str) -> None:
+def test_a_hyperparameter_of_another_family_is_refused_at_its_place(name: str) -> None:
     values = {**OTHER_VALUES, "patch_size": 2, "kernel_size": 3, "match_parameters": 60_000}
     family = find_family(name)
     assert family is not None
-    for other in values.keys() - family.takes.keys():
+    for other in values.keys() - family.hyperparameters.keys():
         configuration = Configuration.model_validate({"family": name, other: values[other]})
-        takers = ", ".join(key for key, taker in FAMILIES.items() if other in taker.takes)
+        takers = ", ".join(key for key, taker in FAMILIES.items() if other in taker.hyperparameters)
         rule = f"{other} does not apply to family {name}; give it when: {{family: [{takers}]}}"
         assert list(problems(configuration, ImageShape(32, 32, 3), 5)) == [Problem((other,), rule)]
 
 
-def test_every_name_is_common_or_taken_by_a_family_and_none_is_both() -> None:
-    specific = {name for family in FAMILIES.values() for name in family.takes}
+def test_every_hyperparameter_is_common_or_of_some_family_and_none_is_both() -> None:
+    specific = {name for family in FAMILIES.values() for name in family.hyperparameters}
     assert COMMON | specific == set(NAMES)
     assert not COMMON & specific
 
 
 @every_name
 @pytest.mark.parametrize("shape", [ImageShape(32, 32, 3), ImageShape(64, 64, 1)], ids=str)
-def test_resolving_fills_what_the_family_takes_and_nothing_else(name: str, shape: ImageShape) -> None:
+def test_resolving_fills_the_hyperparameters_of_the_family_and_no_others(name: str, shape: ImageShape) -> None:
     given, family = Configuration(family=name), find_family(name)
     assert family is not None
     resolved = resolve(given, shape, 10)
     filled = {name for name in NAMES if getattr(resolved, name) != getattr(given, name)}
-    assert filled == family.takes.keys() - {"match_parameters"}
+    assert filled == family.hyperparameters.keys() - {"match_parameters"}
     assert resolve(resolved, shape, 10) == resolved
     assert Configuration.model_validate(resolved.model_dump()) == resolved
 
 
-def test_resolving_keeps_what_was_given() -> None:
+def test_resolving_keeps_given_values() -> None:
     given = small("vit", patch_size=4, num_heads=2, pooling="class_token", mlp_ratio=3.0, drop_path_rate=0.0)
     resolved = resolve(given, SMALL, 10)
     assert resolved == given.model_copy(update={"position_embedding": True})
@@ -245,7 +247,7 @@ def test_presets_have_the_published_parameter_counts(preset: str, exact: int, un
 
 
 @every_preset
-def test_what_a_preset_fixes_can_be_repeated_and_not_changed(preset: str) -> None:
+def test_a_fixed_value_of_a_preset_can_be_repeated_and_not_changed(preset: str) -> None:
     fixed = PRESETS[preset].fixed
     assert not list(problems(Configuration.model_validate({"family": preset, **fixed}), SMALL, 10))
     changed = Configuration.model_validate({"family": preset, "depth": 1})
@@ -253,8 +255,8 @@ def test_what_a_preset_fixes_can_be_repeated_and_not_changed(preset: str) -> Non
     assert list(problems(changed, SMALL, 10)) == [Problem(("depth",), rule)]
 
 
-def takers(name: str) -> str:
-    return ", ".join(family for family in FAMILIES if name in FAMILIES[family].takes)
+def owners(name: str) -> str:
+    return ", ".join(family for family in FAMILIES if name in FAMILIES[family].hyperparameters)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def takers(name: str) -> str:
             [
                 Problem(
                     ("family",),
-                    f"unknown family 'mamba'; known are {', '.join([*FAMILIES, *PRESETS])} "
+                    f"unknown family 'mamba'; known families: {', '.join([*FAMILIES, *PRESETS])}, "
                     "and timm:NAME for a model of timm",
                 )
             ],
@@ -275,7 +277,7 @@ def takers(name: str) -> str:
             [
                 Problem(
                     ("kernel_size",),
-                    f"kernel_size does not apply to family vit; give it when: {{family: [{takers('kernel_size')}]}}",
+                    f"kernel_size does not apply to family vit; give it when: {{family: [{owners('kernel_size')}]}}",
                 )
             ],
         ),
@@ -289,11 +291,11 @@ def takers(name: str) -> str:
         ),
         (
             small("vit", num_heads=5),
-            [Problem(("num_heads",), "num_heads must divide the width, got 5 heads on width 32")],
+            [Problem(("num_heads",), "num_heads must divide the width, got 5 heads for width 32")],
         ),
         (
             small("vit", width=58),
-            [Problem(("width",), "num_heads must divide the width, got 8 heads on width 58")],
+            [Problem(("width",), "num_heads must divide the width, got 8 heads for width 58")],
         ),
         (
             small("vit", mlp_ratio=0.01, patch_size=3),

@@ -85,13 +85,13 @@ def opened(spec: TrialSpec, data_dirs: DataDirs, *checkpoints: Path) -> tuple[Tr
 
 
 def outcome(spec: TrialSpec, data_dirs: DataDirs) -> tuple[list[dict[str, Any]], str]:
-    """Curve and weights of a whole training."""
+    """Train to the end and return curve and weights."""
     _, training = opened(spec, data_dirs)
     return [measured(result) for result in training.results()], weights_hash(training)
 
 
 def measured(result: Result) -> dict[str, Any]:
-    """A result without what the clock says."""
+    """Return a result without its times."""
     return result.model_dump(exclude={"seconds", "time"})
 
 
@@ -101,7 +101,7 @@ def weights_hash(training: Training) -> str:
 
 
 def changed(spec: TrialSpec, **changes: object) -> TrialSpec:
-    """The spec with other values in its configuration, its sections or itself, wherever the names stand."""
+    """Return the spec with other values, in whichever section their names are."""
     values = spec.model_dump()
     for section in (values, values["data"], values["training"], values["resources"], values["configuration"]):
         section.update({name: changes[name] for name in changes.keys() & section.keys()})
@@ -109,7 +109,7 @@ def changed(spec: TrialSpec, **changes: object) -> TrialSpec:
 
 
 def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.dtype[np.int64]]]:
-    """What is held out, and the subset that is trained on."""
+    """Return the holdout and the training subset."""
     configuration = spec.configuration
     seed = derive_seed(spec.split_seed, "validation")
     holdout = hold_out(images.labels, fraction=spec.data.validation, seed=seed)
@@ -119,7 +119,7 @@ def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.
 
 
 @families
-def test_a_training_interrupted_at_every_report_equals_one_that_never_was(
+def test_a_training_interrupted_at_every_report_equals_an_uninterrupted_one(
     spec: TrialSpec, data_dirs: DataDirs, tmp_path: Path
 ) -> None:
     attempts: list[Path] = []
@@ -193,7 +193,7 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
 @pytest.mark.parametrize(
     ("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value)
 )
-def test_whatever_a_spec_says_has_its_effect(family: str, change: dict[str, object], data_dirs: DataDirs) -> None:
+def test_every_value_of_a_spec_has_an_effect(family: str, change: dict[str, object], data_dirs: DataDirs) -> None:
     short = changed(FAMILIES[family], steps=6, reports=1, data_fraction=0.5)
     assert outcome(changed(short, **change), data_dirs) != outcome(short, data_dirs)
 
@@ -257,7 +257,7 @@ def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, 
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_trial_computes_with_the_threads_it_asked_for(num_threads: int, data_dirs: DataDirs) -> None:
+def test_a_trial_computes_with_the_threads_of_its_spec(num_threads: int, data_dirs: DataDirs) -> None:
     facts, _ = opened(changed(SPEC, cpu=num_threads), data_dirs)
     assert torch.get_num_threads() == facts.provenance.num_threads == num_threads
 
@@ -334,7 +334,7 @@ def test_it_learns_from_mixed_labels(data_dirs: DataDirs) -> None:
     assert curve[-1]["val_accuracy"] > 0.8
 
 
-def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(data_dirs: DataDirs, tmp_path: Path) -> None:
+def test_a_training_with_every_augmentation_resumes_to_the_same_numbers(data_dirs: DataDirs, tmp_path: Path) -> None:
     spec = changed(SPEC, augment=("crop_reflect", "flip", "trivial_augment", "erase", "cutmix", "mixup"), reports=2)
     _, training = opened(spec, data_dirs)
     first = next(training.results())
@@ -343,7 +343,7 @@ def test_a_training_with_every_augmentation_goes_on_to_the_same_numbers(data_dir
     assert ([measured(result) for result in training.results()], weights_hash(training)) == outcome(spec, data_dirs)
 
 
-def test_facts_are_those_of_the_data_and_the_model(data_dirs: DataDirs, digits: Images) -> None:
+def test_the_metadata_describe_the_data_and_the_model(data_dirs: DataDirs, digits: Images) -> None:
     facts, training = opened(SPEC, data_dirs)
     assert facts.data_hash == digits.content_hash
     assert facts.num_parameters == sum(weight.numel() for weight in training.model.parameters())
@@ -377,7 +377,7 @@ def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(data_dirs: DataDirs
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_the_whole(
+def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_a_full_training(
     patience: int, data_dirs: DataDirs, tmp_path: Path
 ) -> None:
     still = changed(SPEC, learning_rate=1e-12, steps=10, reports=10)

@@ -26,7 +26,7 @@ def rates(schedule: Schedule) -> list[float]:
 
 
 def batch_sizes(num_images: int, batch_size: int) -> list[int]:
-    """The batches of an epoch, by counting."""
+    """Count the batch sizes of an epoch."""
     sizes, left = [], num_images
     while left > 0:
         sizes.append(min(batch_size, left))
@@ -58,7 +58,7 @@ def test_a_length_in_samples_ends_with_the_batch_that_reaches_it(
 
 
 @given(steps=st.integers(1, 3000), reports=st.integers(1, 300))
-def test_reports_are_as_many_as_asked_evenly_spaced_and_end_with_the_last_step(steps: int, reports: int) -> None:
+def test_reports_have_the_requested_number_evenly_spaced_and_end_with_the_last_step(steps: int, reports: int) -> None:
     training = TrainingSection(steps=steps, reports=reports)
     found = Schedule.plan(training, Configuration(), num_images=10).reports
     assert len(found) == min(reports, steps)
@@ -78,14 +78,14 @@ def test_reports_are_as_many_as_asked_evenly_spaced_and_end_with_the_last_step(s
         (TrainingSection(samples=1000, batch_size=4), 20),
         (TrainingSection(steps=3), 3),
     ],
-    ids=["one an epoch", "as asked", "20 of steps", "20 of samples", "at most one a step"],
+    ids=["one per epoch", "as requested", "20 of steps", "20 of samples", "at most one per step"],
 )
 def test_the_number_of_reports_has_a_default(training: TrainingSection, expected: int) -> None:
     assert len(Schedule.plan(training, Configuration(), num_images=10).reports) == expected
 
 
 @pytest.mark.parametrize("num_images", [1, 9, 10, 11, 101])
-def test_a_report_an_epoch_falls_on_the_epochs_last_step(num_images: int) -> None:
+def test_one_report_per_epoch_falls_on_the_epochs_last_step(num_images: int) -> None:
     training = TrainingSection(epochs=5, batch_size=10)
     steps_per_epoch = math.ceil(num_images / 10)
     found = Schedule.plan(training, Configuration(), num_images=num_images).reports

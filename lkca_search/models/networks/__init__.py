@@ -1,0 +1,1 @@
+"""Networks in plain torch: LKCA, its backbone, other mixers and baselines. May import `spec` alone."""

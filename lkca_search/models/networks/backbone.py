@@ -1,4 +1,4 @@
-"""The pre-norm transformer around a token mixer: two families that share it differ in the mixer and nothing else."""
+"""Pre-norm vision transformer around a token mixer. Families that share it differ in the mixer alone."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,14 +10,14 @@ from lkca_search.models.networks.grid import patch_size_rule, token_grid
 from lkca_search.spec.configuration import ImageShape
 
 Pooling = Literal["mean", "class_token"]
-"""How tokens become one vector for the classifier."""
+"""Pooling of the tokens before the classifier."""
 
 
 class Backbone(nn.Module):
-    """A vision transformer for any mixer: patches, positions, blocks, pooling, LayerNorm, Linear.
+    """Vision transformer with any mixer: patches, positions, blocks, pooling, LayerNorm, Linear.
 
-    Block and head as in arXiv 2401.05738: no norm between the last block and the pooling, DropPath at one rate in all
-    blocks. Weights are drawn from torch's default generator, as are the dropped paths while training: seed it.
+    Block and head follow arXiv 2401.05738: no norm between the last block and the pooling, one DropPath rate for all
+    blocks. Weights and dropped paths come from torch's default generator: seed it first.
 
     Usage: `Backbone(ImageShape(32, 32, 3), 10, make_mixer=lambda: LKCA(136, (8, 8), 15), patch_size=4, embed_dim=136,
     depth=9, mlp_ratio=2.0, drop_path_rate=0.1)(images)`; (B, channels, height, width) float -> logits (B, num_classes).
@@ -37,7 +37,11 @@ class Backbone(nn.Module):
         pooling: Pooling = "mean",
         position_embedding: bool = True,
     ) -> None:
-        """`make_mixer` is called once a block. ValueError if the patches do not tile the image or the MLP is empty."""
+        """Make a network; `make_mixer` is called once per block.
+
+        Raises:
+            ValueError: The patches do not tile the image, or the MLP has no hidden unit.
+        """
         super().__init__()
         if rule := patch_size_rule(patch_size, shape) or mlp_ratio_rule(mlp_ratio, embed_dim):
             raise ValueError(rule)
@@ -50,7 +54,7 @@ class Backbone(nn.Module):
         self.blocks = nn.Sequential(*(Block(make_mixer(), embed_dim, hidden_dim, drop_path_rate) for _ in range(depth)))
         self.norm = nn.LayerNorm(embed_dim)
         self.head = nn.Linear(embed_dim, num_classes)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify: (B, channels, height, width) -> logits (B, num_classes)."""
@@ -66,9 +70,10 @@ class Backbone(nn.Module):
 
 
 class Block(nn.Module):
-    """Mix tokens, then channels, each on a normed copy added to its input: (B, N, C) -> (B, N, C)."""
+    """Transformer block: x + mixer(norm(x)), then x + MLP(norm(x))."""
 
     def __init__(self, mixer: nn.Module, embed_dim: int, hidden_dim: int, drop_path_rate: float) -> None:
+        """Make a block around a mixer."""
         super().__init__()
         self.mixer_norm = nn.LayerNorm(embed_dim)
         self.mixer = mixer
@@ -77,22 +82,23 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+        """Apply the block: (B, N, C) -> (B, N, C)."""
         x = x + self.drop_path(self.mixer(self.mixer_norm(x)))
         x = x + self.drop_path(self.mlp(self.mlp_norm(x)))
         return x
 
 
 class PatchEmbedding(nn.Module):
-    """One linear map of every non-overlapping square patch: (B, channels, height, width) -> (B, N, C)."""
+    """Linear map of every square patch of an image to a token; patches do not overlap."""
 
     def __init__(self, channels: int, patch_size: int, embed_dim: int) -> None:
+        """Make the projection of patches of patch_size x patch_size pixels."""
         super().__init__()
         self.patch_size = patch_size
         self.projection = nn.Linear(channels * patch_size**2, embed_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, channels, height, width) -> (B, N, C), patches row by row."""
+        """Embed patches, row by row: (B, channels, height, width) -> (B, N, C)."""
         side = self.patch_size
         # (B, channels, H p, W p) -> (B, channels, H, W, p, p) -> (B, N, channels p p)
         windows = images.unfold(2, side, side).unfold(3, side, side)
@@ -102,35 +108,37 @@ class PatchEmbedding(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): while training, zero the branch of an image with probability `rate`.
+    """Stochastic depth (arXiv 1603.09382): in training, zero an image's branch with probability `rate`.
 
-    What is kept is scaled by 1 / (1 - rate), so the expectation is the branch itself. Each call draws afresh.
+    Branches that are kept are scaled by 1 / (1 - rate), so that the expected value does not change.
     """
 
     def __init__(self, rate: float) -> None:
+        """Set the probability that a branch is dropped."""
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+        """Drop branches: (B, N, C) -> (B, N, C)."""
         if self.rate == 0 or not self.training:
             return x
         keep = 1 - self.rate
         return x * x.new_empty(len(x), 1, 1).bernoulli_(keep).div_(keep)
 
     def extra_repr(self) -> str:
+        """Return the arguments that `print(model)` shows."""
         return f"rate={self.rate}"
 
 
 def mlp_ratio_rule(mlp_ratio: float, width: int) -> str | None:
-    """Return the rule that the MLP breaks, or None."""
+    """Return the rule that an MLP ratio breaks, or None."""
     if round(mlp_ratio * width) >= 1:
         return None
     return f"mlp_ratio must leave at least one hidden unit, got {mlp_ratio} of width {width}"
 
 
-def _initialise(module: nn.Module) -> None:
-    """Give a Linear the initial values of the authors' trainer; mixers set what else they hold themselves."""
+def _initialize(module: nn.Module) -> None:
+    """Initialize a Linear as the authors' trainer does; mixers initialize their other parameters themselves."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_normal_(module.weight)
         if module.bias is not None:

@@ -1,8 +1,9 @@
-"""One map of tokens, computed three ways: as a convolution, as attention, and in the frequency domain.
+"""Three backends of LKCA: a convolution, a matrix product (attention), and a product of spectra (FFT).
 
-All take value tokens (B, N, C) and kernels (G, k, k), each for C / G neighbouring channels, and give (B, N, C): every
-token becomes the sum of the tokens around it, weighted by its channel's kernel, where the grid has such tokens. Any odd
-k up to 2 s - 1 and rectangular grids; autocast, torch.compile and double backward work.
+Each maps value tokens (B, N, C) and kernels (G, k, k) to mixed tokens (B, N, C). Kernel g belongs to the g-th group of
+C / G neighboring channels. An output token is the sum of the tokens around it, weighted by the kernel; positions
+outside the grid count as zero. Every odd k up to 2 s - 1 and every rectangular grid work, under autocast,
+torch.compile and double backward. The search for a fast FFT length is ours: torch.compile cannot trace scipy's.
 """
 
 from functools import lru_cache
@@ -15,26 +16,26 @@ from torch import Tensor
 from lkca_search.models.networks.grid import Grid
 
 Backend = Literal["conv", "attention", "fft"]
-"""How the map is computed; parameters and result do not depend on it."""
+"""Name of a backend. Parameters and results are the same for all of them."""
 
-_MOST_MATRIX_BYTES = 256 * 2**20
-"""The attention view holds a matrix of N x N a kernel and layer; `auto` does not choose it beyond this."""
+_MAX_MATRIX_BYTES = 256 * 2**20
+"""Largest attention matrix, G x N x N, for which `auto` chooses the attention backend."""
 _CHUNK_BYTES = 16 * 2**20
-"""Frequencies held at once: what is freed and taken again stays in the cache and with the allocator."""
+"""Bytes of spectra per chunk of images. Small chunks stay in the CPU cache, and the allocator reuses them."""
 
 
-def mix_tokens(value: Tensor, kernel: Tensor, grid: Grid, view: Backend) -> Tensor:
-    """Mix value tokens by kernels in the given view: (B, N, C), (G, k, k) -> (B, N, C)."""
-    return {"conv": convolve, "attention": attend, "fft": correlate}[view](value, kernel, grid)
+def mix_tokens(value: Tensor, kernel: Tensor, grid: Grid, backend: Backend) -> Tensor:
+    """Mix value tokens with the given backend: (B, N, C), (G, k, k) -> (B, N, C)."""
+    return {"conv": convolve, "attention": attend, "fft": correlate}[backend](value, kernel, grid)
 
 
 def convolve(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
-    """Convolve every channel with its kernel, depthwise and channels_last."""
+    """Convolve every channel with its kernel (depthwise, channels_last)."""
     batch, _, channels = value.shape
     groups, size, _ = kernel.shape
-    # (B, N, C) -> (B, C, H, W), whose memory already is channels_last
+    # (B, N, C) -> (B, C, H, W), already channels_last in memory
     images = value.reshape(batch, *grid, channels).permute(0, 3, 1, 2)
-    # (G, k, k) -> (C, 1, k, k); of one kernel a view, whose gradient is summed over channels
+    # (G, k, k) -> (C, 1, k, k); a single kernel is expanded: its gradient is summed over channels
     one = groups == 1
     kernels = (
         kernel.expand(channels, 1, size, size) if one else kernel.repeat_interleave(channels // groups, 0)[:, None]
@@ -45,7 +46,7 @@ def convolve(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
 
 
 def attend(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
-    """Multiply the tokens of every channel by its kernel's attention matrix."""
+    """Multiply the tokens of every channel by the attention matrix of its kernel."""
     matrices = attention_matrix(kernel, grid).to(value.dtype)
     batch, num_tokens, channels = value.shape
     if len(matrices) > 1:
@@ -57,37 +58,39 @@ def attend(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     if num_tokens > channels:
         product: Tensor = _MatrixTimesTokens.apply(matrices[0], value)
         return product
-    # Expanded, since a matrix times a batch copies the tokens to fold the batch into the channels.
+    # Expanded: the product of one matrix and a batch would copy the tokens.
     return matrices.expand(batch, -1, -1) @ value
 
 
 def attention_matrix(kernel: Tensor, grid: Grid) -> Tensor:
-    """Lay kernels out as A[(i,j),(k,l)] = K[c+k-i, c+l-j], 0 where K has no such tap: (G, k, k) -> (G, N, N)."""
+    """Return A[(i,j),(k,l)] = K[c+k-i, c+l-j], zero outside the kernel: (G, k, k) -> (G, N, N)."""
     height, width = grid
-    centre = kernel.shape[-1] // 2
-    rows, columns = height - 1 - centre, width - 1 - centre
-    # (G, k, k) -> (G, 2H-1, 2W-1), the tap of every displacement between two tokens
+    center = kernel.shape[-1] // 2
+    rows, columns = height - 1 - center, width - 1 - center
+    # (G, k, k) -> (G, 2H-1, 2W-1), one tap per displacement between two tokens
     taps = F.pad(kernel, (columns, columns, rows, rows))
-    # (G, 2H-1, 2W-1) -> (G, H, W, H, W); the window starting at H-1-i, W-1-j is what token (i, j) attends to
+    # (G, 2H-1, 2W-1) -> (G, H, W, H, W); token (i, j) attends to the window that starts at H-1-i, W-1-j
     windows = taps.unfold(1, height, 1).unfold(2, width, 1).flip(1, 2)
     # (G, H, W, H, W) -> (G, N, N)
     return windows.reshape(-1, height * width, height * width)
 
 
 class _MatrixTimesTokens(torch.autograd.Function):
-    """One matrix times the tokens of each image: (N, N), (B, N, C) -> (B, N, C).
+    """Product of one matrix and the tokens of each image: (N, N), (B, N, C) -> (B, N, C).
 
-    Left to autograd, the gradient of the matrix is first made for each image: (B, N, N), half a gigabyte for 128 images
-    on a 32x32 grid. Here it is summed up image by image.
+    Autograd would allocate the gradient of the matrix per image, (B, N, N): half a gigabyte for 128 images on a 32x32
+    grid. This function sums it image by image.
     """
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, value: Tensor) -> Tensor:
+        """Multiply, and keep both factors for the backward pass."""
         ctx.save_for_backward(matrix, value)
         return matrix.expand(len(value), -1, -1) @ value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of the matrix (N, N) and the tokens (B, N, C)."""
         matrix, value = ctx.saved_tensors
         (gradient,) = gradients
         for_matrix, for_value = None, None
@@ -99,15 +102,15 @@ class _MatrixTimesTokens(torch.autograd.Function):
 
 
 def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
-    """Correlate in the frequency domain, a few images at a time, in float32 at least."""
+    """Correlate in the frequency domain, in chunks of images, in float32 or a wider type."""
     height, width = grid
-    centre = kernel.shape[-1] // 2
+    center = kernel.shape[-1] // 2
     channels = value.shape[2]
     exact = torch.promote_types(value.dtype, torch.float32)
     rows, columns = _padded(grid, kernel.shape[-1])
     taps = F.pad(kernel.to(exact), (0, columns - kernel.shape[-1], 0, rows - kernel.shape[-1]))
-    # (G, k, k) -> (G, R, F), conjugate for a correlation, the centre at the origin
-    spectrum = torch.fft.rfft2(taps.roll((-centre, -centre), (1, 2))).conj()
+    # (G, k, k) -> (G, R, F), conjugate for a correlation, the center at the origin
+    spectrum = torch.fft.rfft2(taps.roll((-center, -center), (1, 2))).conj()
     # (G, R, F) -> (C, R, F)
     spectrum = spectrum[:, None].expand(-1, channels // len(kernel), -1, -1).flatten(0, 1)
     num_chunks = 1 + len(value) * channels * rows * columns * exact.itemsize // _CHUNK_BYTES
@@ -122,14 +125,14 @@ def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
 
 
 class _Costs(NamedTuple):
-    """Nanoseconds of forward and backward on two CPU threads, for each image and channel."""
+    """Nanoseconds of forward and backward on two CPU threads, per image and channel."""
 
     tap: float
-    """Of the convolution, for each token and tap of the kernel."""
+    """Convolution, per token and tap of the kernel."""
     pair: float
-    """Of the matrix product, for each pair of tokens."""
+    """Matrix product, per pair of tokens."""
     frequency: float
-    """Of the transforms, for each row and column of the padded grid."""
+    """Transforms, per cell of the padded grid."""
 
 
 _COSTS = {
@@ -140,10 +143,10 @@ _COSTS = {
 
 
 def fastest_backend(kernel: Tensor, grid: Grid, value: Tensor) -> Backend:
-    """Return the view with the least estimated time for kernels (G, k, k) and value tokens (B, N, C) of its dtype.
+    """Return the backend with the smallest estimated time for kernels (G, k, k) and value tokens (B, N, C).
 
-    The estimate is a product of a size and a measured constant (benchmarks/lkca_views.py, on an AVX-512 CPU). GPUs
-    have not been measured and are taken to be alike. Of several kernels each needs a matrix, and copies of the tokens.
+    An estimate is a size times a constant that benchmarks/lkca_backends.py measured on an AVX-512 CPU. GPUs have not
+    been measured; the same constants are used for them.
     """
     num_kernels, size, _ = kernel.shape
     return _least_time(num_kernels, size, grid, value.dtype)
@@ -154,26 +157,27 @@ def _least_time(num_kernels: int, size: int, grid: Grid, dtype: torch.dtype) -> 
     costs = _COSTS.get(dtype, _COSTS[torch.float32])
     num_tokens = grid[0] * grid[1]
     rows, columns = _padded(grid, size)
-    # A 3x3 convolution has code of its own; beyond 13x13 the libraries turn to slower code.
+    # Libraries have special code for 3x3, and slower code beyond 13x13.
     taps = size**2 * (0.75 if size == 3 else 1 if size <= 13 else 4)
+    # With several kernels, each needs its own matrix and a copy of the tokens.
     pairs = num_tokens**2 * (1 if num_kernels == 1 else 2 + num_kernels / 20)
     nanoseconds: dict[Backend, float] = {
         "conv": costs.tap * num_tokens * taps,
         "attention": costs.pair * pairs,
         "fft": costs.frequency * rows * columns,
     }
-    if num_kernels * num_tokens**2 * dtype.itemsize > _MOST_MATRIX_BYTES:
+    if num_kernels * num_tokens**2 * dtype.itemsize > _MAX_MATRIX_BYTES:
         del nanoseconds["attention"]
-    return min(nanoseconds, key=lambda view: nanoseconds[view])
+    return min(nanoseconds, key=lambda backend: nanoseconds[backend])
 
 
 def _padded(grid: Grid, kernel_size: int) -> Grid:
-    """The period to correlate with: what wraps around is zero, or falls on rows and columns that are cut off."""
+    """Return the size to pad to: values that wrap around are zero, or land on rows and columns that are cut off."""
     return _fast_length(grid[0] + kernel_size // 2), _fast_length(grid[1] + kernel_size // 2)
 
 
 def _fast_length(length: int) -> int:
-    """The next length whose only prime factors are 2, 3 and 5, which transforms are fast at."""
+    """Return the smallest length from `length` on whose prime factors are 2, 3 and 5: FFTs are fast there."""
     while True:
         rest = length
         for prime in (2, 3, 5):

@@ -1,29 +1,27 @@
-"""Compact Convolutional Transformer (Hassani et al., arXiv 2104.05704): a ViT that convolves pixels into tokens."""
+"""Compact Convolutional Transformer (CCT, Hassani et al., arXiv 2104.05704)."""
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lkca_search.models.family import Broken, Family, heads_for, known
 from lkca_search.models.networks.backbone import Block, mlp_ratio_rule
 from lkca_search.models.networks.grid import Grid, kernel_size_rule
-from lkca_search.models.networks.mixers import Attention, num_heads_rule
-from lkca_search.spec.configuration import Configuration, ImageShape
+from lkca_search.models.networks.mixers import Attention
+from lkca_search.spec.configuration import ImageShape
 
 _INNER_CHANNELS = 64
-_MOST_TOKENS = 16
+_MAX_TOKENS = 16
 
 
 class CCT(nn.Module):
-    """CCT: convolutions down to 16x16 tokens, positions, blocks, LayerNorm, pooling by attention, Linear.
+    """CCT: convolutional tokenizer, positions, blocks, LayerNorm, attention pooling, Linear.
 
-    As the paper's sections 3.2 and 3.3: DropPath rises linearly with depth, weights are truncated normal. Two things of
-    the authors' code are left out: the LayerNorm on the residual path, and the bias of the pooling's scores, which
-    cancels in their softmax. CCT-7/3x1 is depth 7, embed_dim 256, 4 heads, kernel 3, MLP ratio 2.
+    Follows sections 3.2 and 3.3 of the paper: the DropPath rate rises linearly with depth, weights are truncated
+    normal. Two parts of the authors' code are left out: the LayerNorm on the residual path, and the bias of the
+    pooling's scores, which softmax cancels. CCT-7/3x1: depth 7, embed_dim 256, 4 heads, kernel 3, MLP ratio 2.
 
     Usage: `CCT(ImageShape(32, 32, 3), 10, kernel_size=3, embed_dim=256, depth=7, num_heads=4, mlp_ratio=2.0,
     drop_path_rate=0.1)(images)`; (B, channels, height, width) float -> logits (B, num_classes).
@@ -42,7 +40,11 @@ class CCT(nn.Module):
         drop_path_rate: float,
         position_embedding: bool = True,
     ) -> None:
-        """ValueError if the kernel does not fit the image, the heads do not divide embed_dim or the MLP is empty."""
+        """Make a network.
+
+        Raises:
+            ValueError: The kernel is too large, the heads do not divide embed_dim, or the MLP has no hidden unit.
+        """
         super().__init__()
         if rule := kernel_size_rule(kernel_size, shape[:2]) or mlp_ratio_rule(mlp_ratio, embed_dim):
             raise ValueError(rule)
@@ -57,7 +59,7 @@ class CCT(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.scores = nn.Linear(embed_dim, 1, bias=False)
         self.head = nn.Linear(embed_dim, num_classes)
-        self.apply(_initialise)
+        self.apply(_initialize)
         if self.positions is not None:
             nn.init.trunc_normal_(self.positions, std=0.2)
 
@@ -65,19 +67,20 @@ class CCT(nn.Module):
         """Classify: (B, channels, height, width) -> logits (B, num_classes)."""
         x = self.tokenizer(images)
         x = self.norm(self.blocks(x if self.positions is None else x + self.positions))
-        # (B, 1, N) @ (B, N, C) -> (B, C): a mean of the tokens, weighted by what they hold
+        # (B, 1, N) @ (B, N, C) -> (B, C): mean of the tokens, weighted by their scores
         x = (self.scores(x).softmax(dim=1).transpose(1, 2) @ x).squeeze(1)
         logits: Tensor = self.head(x)
         return logits
 
 
 class Tokenizer(nn.Module):
-    """Layers of convolution, ReLU and max pooling, 3x3 with stride 2: (B, channels, height, width) -> (B, N, C).
+    """Layers of convolution, ReLU and 3x3 max pooling with stride 2.
 
-    As in the authors' code, each layer but the last has 64 channels, whatever the width.
+    Each layer but the last has 64 channels, as in the authors' code, for every embed_dim.
     """
 
     def __init__(self, channels: int, num_layers: int, kernel_size: int, embed_dim: int) -> None:
+        """Make the layers; the last one has `embed_dim` channels."""
         super().__init__()
         sizes = [channels, *[_INNER_CHANNELS] * (num_layers - 1), embed_dim]
         self.convolutions = nn.ModuleList(
@@ -86,7 +89,7 @@ class Tokenizer(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, channels, height, width) -> (B, N, C), tokens row by row."""
+        """Make tokens, row by row: (B, channels, height, width) -> (B, N, C)."""
         # (B, channels, height, width) -> (B, C, H, W)
         for convolution in self.convolutions:
             images = F.max_pool2d(convolution(images).relu(), 3, stride=2, padding=1)
@@ -95,67 +98,21 @@ class Tokenizer(nn.Module):
 
 
 def num_layers(shape: ImageShape) -> int:
-    """Return the layers of the tokenizer: as few as bring the image's shorter side to 16 tokens, and one at least."""
-    return max(1, math.ceil(math.log2(min(shape.height, shape.width) / _MOST_TOKENS)))
+    """Return the smallest number of layers, at least 1, that leaves at most 16 tokens on the shorter side."""
+    return max(1, math.ceil(math.log2(min(shape.height, shape.width) / _MAX_TOKENS)))
 
 
 def token_grid(shape: ImageShape) -> Grid:
-    """Return height and width, in tokens, of an image: halved by each layer, rounded up."""
+    """Return height and width of the token grid: each layer halves the image, rounded up."""
     halvings = 2 ** num_layers(shape)
     return math.ceil(shape.height / halvings), math.ceil(shape.width / halvings)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Give the initial values of the authors' code."""
+def _initialize(module: nn.Module) -> None:
+    """Initialize a module as the authors' code does."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
-
-
-def _rules(configuration: Configuration, shape: ImageShape) -> Iterator[Broken]:
-    width = known(configuration.width)
-    if rule := kernel_size_rule(known(configuration.kernel_size), shape[:2]):
-        yield ("kernel_size",), rule
-    if rule := mlp_ratio_rule(known(configuration.mlp_ratio), width):
-        yield ("mlp_ratio", "width"), rule
-    if rule := num_heads_rule(known(configuration.num_heads), width):
-        yield ("num_heads", "width"), rule
-
-
-def _build(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
-    return CCT(
-        shape,
-        num_classes,
-        kernel_size=known(configuration.kernel_size),
-        embed_dim=known(configuration.width),
-        depth=known(configuration.depth),
-        num_heads=known(configuration.num_heads),
-        mlp_ratio=known(configuration.mlp_ratio),
-        drop_path_rate=known(configuration.drop_path_rate),
-        position_embedding=known(configuration.position_embedding),
-    )
-
-
-CCT_FAMILY = Family(
-    label="CCT: attention over tokens made by convolution and max pooling (arXiv 2104.05704)",
-    takes={
-        "depth": 7,
-        "width": 256,
-        "match_parameters": None,
-        "mlp_ratio": 2.0,
-        "kernel_size": 3,
-        "num_heads": heads_for(4),
-        "position_embedding": True,
-        "drop_path_rate": 0.1,
-    },
-    means={
-        "kernel_size": "side, in pixels, of the convolutions that make the tokens; odd, at most 2 s - 1 for s pixels"
-    },
-    rules=_rules,
-    build=_build,
-    width_step=lambda configuration: configuration.num_heads or 1,
-)
-"""The family `cct`; at 32 pixels its default is CCT-7/3x1. Larger images take more layers to come to 16x16 tokens."""

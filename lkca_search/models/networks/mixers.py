@@ -1,4 +1,4 @@
-"""Token mixers that LKCA is compared with. Every mixer maps (B, N, C) -> (B, N, C) and differs in nothing else."""
+"""Token mixers to compare LKCA with. Every mixer maps (B, N, C) -> (B, N, C)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,13 +7,13 @@ from lkca_search.models.networks.grid import Grid, kernel_size_rule
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: softmax of scaled dot products (arXiv 1706.03762, section 3.2), no bias on q, k, v.
+    """Multi-head self-attention (arXiv 1706.03762, section 3.2) without bias on q, k and v.
 
-    Parameters: 4 embed_dim^2 + embed_dim, for any number of heads. (B, N, C) -> (B, N, C).
+    Parameters: 4 embed_dim^2 + embed_dim, for any number of heads.
     """
 
     def __init__(self, embed_dim: int, num_heads: int) -> None:
-        """ValueError if num_heads does not divide embed_dim."""
+        """Make a layer; ValueError if num_heads does not divide embed_dim."""
         super().__init__()
         if rule := num_heads_rule(num_heads, embed_dim):
             raise ValueError(rule)
@@ -32,13 +32,13 @@ class Attention(nn.Module):
 
 
 class Pool(nn.Module):
-    """The average of each token's neighbours less the token itself (PoolFormer, arXiv 2111.11418); no parameters.
+    """Average of each token's neighbors minus the token itself (PoolFormer, arXiv 2111.11418); no parameters.
 
-    (B, N, C) -> (B, N, C); at the border of the grid the average is over the neighbours that there are.
+    At the border of the grid the average is over the neighbors that exist.
     """
 
     def __init__(self, grid: Grid, kernel_size: int) -> None:
-        """ValueError if the kernel does not fit the grid."""
+        """Make a layer; ValueError if the kernel does not fit the grid."""
         super().__init__()
         if rule := kernel_size_rule(kernel_size, grid):
             raise ValueError(rule)
@@ -47,7 +47,7 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens: (B, N, C) -> (B, N, C)."""
-        # (B, N, C) -> (B, C, H, W), whose memory already is channels_last
+        # (B, N, C) -> (B, C, H, W), already channels_last in memory
         images = x.reshape(len(x), *self.grid, -1).permute(0, 3, 1, 2)
         side = self.kernel_size
         averages = F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
@@ -55,11 +55,12 @@ class Pool(nn.Module):
         return averages.permute(0, 2, 3, 1).flatten(1, 2) - x
 
     def extra_repr(self) -> str:
+        """Return the arguments that `print(model)` shows."""
         return f"grid={self.grid}, kernel_size={self.kernel_size}"
 
 
 def num_heads_rule(num_heads: int, width: int) -> str | None:
-    """Return the rule that the heads break, or None."""
+    """Return the rule that a number of heads breaks, or None."""
     if num_heads >= 1 and width % num_heads == 0:
         return None
-    return f"num_heads must divide the width, got {num_heads} heads on width {width}"
+    return f"num_heads must divide the width, got {num_heads} heads for width {width}"

@@ -1,4 +1,4 @@
-"""The ResNet for small images (He et al., arXiv 1512.03385, section 4.2), at any width, around any residual block."""
+"""ResNet for small images (He et al., arXiv 1512.03385, section 4.2), for any width and residual block."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from torch import nn
 from lkca_search.spec.configuration import ImageShape
 
 MakeBlock = Callable[[int, int, int, float], nn.Module]
-"""Makes a residual block from its channels in and out, its stride and its drop-path rate."""
+"""Function (in channels, out channels, stride, drop-path rate) -> residual block."""
 
 
 def resnet(
     shape: ImageShape, num_classes: int, *, make_block: MakeBlock, width: int, depth: int, drop_path_rate: float
 ) -> nn.Module:
-    """Return a 3x3 stem at full resolution, three stages of `depth` blocks, the mean over space, and Linear.
+    """Return a network: 3x3 stem at full resolution, three stages of `depth` blocks, mean over space, Linear.
 
-    The stages have width / 4, width / 2 (both rounded up) and width channels; the second and the third halve the
-    resolution. Drop-path rises linearly from 0 to `drop_path_rate` over the blocks; convolutions start as in
-    arXiv 1502.01852, by fan-out. (B, channels, height, width) -> logits (B, num_classes).
+    The stages have width / 4, width / 2 (both rounded up) and width channels. The second and third stage halve the
+    resolution. The drop-path rate rises linearly from 0 to `drop_path_rate`. Convolutions are initialized by fan-out
+    (arXiv 1502.01852). The network maps (B, channels, height, width) -> logits (B, num_classes).
     """
     channels = (ceil(width / 4), ceil(width / 2), width)
     layers: list[tuple[str, nn.Module]] = [

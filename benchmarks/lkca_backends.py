@@ -1,7 +1,7 @@
-"""How long LKCA takes in the view that `auto` chooses, beside every other way to compute the same map.
+"""How long LKCA takes with the backend that `auto` chooses, compared with all other ways to compute it.
 
 Question:  is `auto` ever much slower than the best formulation known, and how far ahead of the published one is it?
-Command:   python -m benchmarks.lkca_views [--threads 2] [--channels 192] [--batches 16 128] [--dtype float32]
+Command:   python -m benchmarks.lkca_backends [--threads 2] [--channels 192] [--batches 16 128] [--dtype float32]
 Expected:  on 2 CPU threads `auto` within 1.15 of the best everywhere; at batch 128 at least 25 times as fast as
            published for 15x15 on 8x8 and 31x31 on 16x16, 20 times for 3x3 on 8x8; a training step of LKCA-T at least
            6 times as fast as published, and faster than the same backbone with scaled_dot_product_attention.
@@ -137,10 +137,10 @@ def map_table(options: argparse.Namespace) -> Table:
                 times, guessed = map_times(batch, side, size, options)
                 best = min(taken for name, taken in times.items() if name != "auto")
                 value = torch.empty(1, side * side, options.channels, dtype=getattr(torch, options.dtype))
-                view = fastest_backend(torch.empty(1, size, size), (side, side), value)
+                backend = fastest_backend(torch.empty(1, size, size), (side, side), value)
                 figures = [("~" if name in guessed else "") + f"{times[name]:.3g}" for name in MAPS]
                 ratios = [f"{times['auto'] / best:.2f}", f"{times['published'] / times['auto']:.1f}"]
-                table.add_row(str(batch), f"{side}x{side}", str(size), *figures, view, *ratios)
+                table.add_row(str(batch), f"{side}x{side}", str(size), *figures, backend, *ratios)
     return table
 
 
@@ -165,7 +165,7 @@ def training_step(model: nn.Module) -> Callable[[], object]:
 
 
 def model_table(seconds: float) -> Table:
-    """A training step of LKCA-T, forward, backward and AdamW, and of its backbone with other mixers."""
+    """Time a training step of LKCA-T (forward, backward, AdamW), and of its backbone with other mixers."""
     shape = ImageShape(32, 32, 3)
     ours = build_model(Configuration(family="LKCA-T"), shape, 10)
     theirs = build_model(Configuration(family="LKCA-T"), shape, 10)
