@@ -46,7 +46,7 @@ def test_the_json_list_has_costs_for_the_given_images(command: Command) -> None:
     assert [model["name"] for model in listed if model["cost"] is None] == ["swin", "convnext"]
     for model in listed:
         if model["name"] in ("swin", "convnext"):
-            assert "tokens on the shorter side of its first grid, got 4x4" in model["problem"]
+            assert "tokens on the shorter side, got 4x4 tokens" in model["problem"]
         else:
             assert model["problem"] is None
 
