@@ -210,11 +210,11 @@ DESIGNS = [
     (
         ["parameters.num_heads={choice: [4, 5], when: {family: [vit]}}"],
         [
-            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 32"),
-            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 64"),
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads for width 32"),
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads for width 64"),
         ],
     ),
-    (["parameters.width.choice=[32, 37]"], [(("parameters", "width"), "got 8 heads on width 37")]),
+    (["parameters.width.choice=[32, 37]"], [(("parameters", "width"), "got 8 heads for width 37")]),
     (
         ["parameters.patch_size.value=3"],
         [(("parameters", "patch_size"), "must divide height and width of the image, got 3 on 8x8")],
@@ -227,7 +227,7 @@ DESIGNS = [
         ["~parameters.patch_size", "parameters.kernel_size.choice=[17]"],
         [(("parameters", "kernel_size"), "at most 15 on an 8x8 grid", "got 17")],
     ),
-    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known are lkca, ")]),
+    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known families: lkca, ")]),
     (
         ["parameters.mlp_ratio={choice: [2.0, 0.001]}"],
         [
@@ -244,7 +244,7 @@ DESIGNS = [
     ),
     (
         ["parameters.draw={int: [0, 60]}", "parameters.width={choice: [32, 37]}"],
-        [(("parameters", "width"), "got 8 heads on width 37")],
+        [(("parameters", "width"), "got 8 heads for width 37")],
     ),
 ]
 
@@ -269,7 +269,7 @@ def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_family(spa
 
 def test_a_problem_is_shown_at_its_line(space: Space) -> None:
     problems = find_space_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
-    assert str(space().error(problems)).endswith("got 8 heads on width 37 (space.yaml:9)")
+    assert str(space().error(problems)).endswith("got 8 heads for width 37 (space.yaml:9)")
 
 
 def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
-from lkca_search.models.difference import SHAPING
+from lkca_search.models.difference import ARCHITECTURE_NAMES
 from lkca_search.search.planning.calibration import CalibrationRun, calibrate
 from lkca_search.search.planning.packing import (
     GpuSharing,
@@ -211,7 +211,9 @@ def _count_slots(resources: ResourcesSection, held: TrialResources, node: Resour
 
 def _sample(spec: SearchSpec, images: Images) -> list[_Sampled]:
     workloads, found = WorkloadFactory(spec, images), cells(spec)
-    num_kinds = len({tuple(level for name, level in cell.levels.items() if name in SHAPING) for cell in found})
+    num_kinds = len(
+        {tuple(level for name, level in cell.levels.items() if name in ARCHITECTURE_NAMES) for cell in found}
+    )
     count = max(_DRAWS[0], min(_DRAWS[1], _DRAWS_IN_ALL // num_kinds))
     return [
         _Sampled(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from scipy.stats import qmc
 
-from lkca_search.models.difference import SHAPING
+from lkca_search.models.difference import ARCHITECTURE_NAMES
 from lkca_search.search.studies.space_check import boundary_configurations, evenly_spaced
 from lkca_search.spec.cells import Cell
 from lkca_search.spec.configuration import Configuration, Scalar
@@ -50,7 +50,7 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """
     groups: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in boundary_configurations(spec, cell):
-        values = [getattr(configuration, name) for name in SHAPING]
+        values = [getattr(configuration, name) for name in ARCHITECTURE_NAMES]
         kind = tuple("number" if _is_number(value) else value for value in values)
         groups.setdefault(kind, []).append(configuration)
     found = [corner for group in groups.values() for corner in _outermost(group)]
@@ -70,7 +70,7 @@ def _with_sizes(spec: SearchSpec, corner: Configuration) -> list[Configuration]:
 def _outermost(configurations: list[Configuration]) -> Iterable[Configuration]:
     """Those of which every number that shapes the model is the smallest or the largest among them."""
     edges: dict[str, tuple[float, float]] = {}
-    for name in SHAPING:
+    for name in ARCHITECTURE_NAMES:
         numbers = [value for each in configurations if _is_number(value := getattr(each, name))]
         if numbers:
             edges[name] = (min(numbers), max(numbers))

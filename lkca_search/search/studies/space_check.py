@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
-from lkca_search.models.difference import SHAPING, gives_same_model
+from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.models.registry import resolve
@@ -54,11 +54,11 @@ def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Itera
     earlier: dict[tuple[tuple[str, Scalar], ...], list[tuple[Cell, list[Configuration]]]] = {}
     for cell in cells(spec):
         configurations = list(boundary_configurations(spec, cell))
-        alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in SHAPING), [])
+        alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in ARCHITECTURE_NAMES), [])
         for other, others in alike:
             pairs = list(zip(evenly_spaced(configurations, _COMPARED), evenly_spaced(others, _COMPARED), strict=False))
             if len(configurations) == len(others) and all(
-                gives_same_model(one, two, shape, num_classes) for one, two in pairs
+                trains_same_model(one, two, shape, num_classes) for one, two in pairs
             ):
                 one, two = (resolve(configuration, shape, num_classes) for configuration in pairs[0])
                 rule = f"a factor level must change the model: {_differences(one, two)} give the same one"
@@ -74,7 +74,7 @@ def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Itera
 
 def _differences(one: Configuration, other: Configuration) -> str:
     """What two configurations differ in: family=lkca_grouped,num_heads=1 and family=lkca."""
-    names = [name for name in SHAPING if getattr(one, name) != getattr(other, name)]
+    names = [name for name in ARCHITECTURE_NAMES if getattr(one, name) != getattr(other, name)]
     sides = ([(name, getattr(side, name)) for name in names] for side in (one, other))
     return " and ".join(",".join(f"{name}={value}" for name, value in side if value is not None) for side in sides)
 
@@ -95,7 +95,7 @@ def evenly_spaced(items: list[T], count: int) -> list[T]:
 
 
 def _edge_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, Scalar]]:
-    combined = {*SHAPING}.union(*(domain.when for domain in spec.parameters.values()))
+    combined = {*ARCHITECTURE_NAMES}.union(*(domain.when for domain in spec.parameters.values()))
 
     def edges(name: str, domain: Domain) -> tuple[Scalar, ...]:
         return domain.edges() if name in combined else domain.edges()[:1]
