@@ -1,15 +1,15 @@
-# Two commands on a fresh machine: `make quickstart` and `make test`. Each does all the set-up.
+# Two commands on a new machine: `make quickstart` and `make test`. Both install everything first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help quickstart test test-quick check bench clean
+.PHONY: help quickstart test test-slow check bench clean
 
 help:
 	@echo "make quickstart   install, run and confirm a small search on digits, write its report"
-	@echo "make test         install, check style and types, run every test"
-	@echo "make test-quick   same as make test, without the slow tests"
+	@echo "make test         install, check style and types, run the fast tests (minutes)"
+	@echo "make test-slow    run the slow tests: kills, cluster faults, Slurm, load (more minutes)"
 	@echo "make check        install, check style and types"
 	@echo "make bench        install, run the main benchmarks and print their tables"
 	@echo "make clean        remove the virtual environment; searches are kept"
@@ -36,14 +36,14 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two files of tests at once: most of the time a test waits, for a cluster to start or a process to end.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
+# Files of tests run in parallel, in the order of tests/conftest.py. Slow tests wait for processes most of the time.
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 test: check
-	$(PYTEST)
+	$(PYTEST) --numprocesses 2 -m 'not slow'
 
-test-quick: check
-	$(PYTEST) -m 'not slow'
+test-slow: $(READY)
+	$(PYTEST) --numprocesses 3 -m slow
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.lkca_backends
