@@ -1,4 +1,4 @@
-"""Bring the logins that the environment names into the users' database of an MLflow server: made, or up to date."""
+"""Create or update the logins of an MLflow server from environment variables."""
 
 import os
 
@@ -8,8 +8,8 @@ ADMIN = "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD"
 DRIVER = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
 
-def bring(name: str, password: str, *, is_admin: bool) -> None:
-    """Make a user with a password, or give that password to the one who is there."""
+def save_login(name: str, password: str, *, is_admin: bool) -> None:
+    """Create a user, or set the password of an existing one."""
     if not auth.store.has_user(name):
         auth.store.create_user(name, password, is_admin=is_admin)
     elif not auth.store.authenticate_user(name, password):
@@ -17,11 +17,11 @@ def bring(name: str, password: str, *, is_admin: bool) -> None:
 
 
 def main() -> None:
-    """Bring the administrator's login and, if one is named, the drivers'."""
+    """Save the login of the administrator and, if given, the one of the drivers."""
     auth.store.init_db(auth.auth_config.database_uri)
     for (name, password), is_admin in ((ADMIN, True), (DRIVER, False)):
         if os.environ.get(name):
-            bring(os.environ[name], os.environ[password], is_admin=is_admin)
+            save_login(os.environ[name], os.environ[password], is_admin=is_admin)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The image: what its steps are, what they copy, and what `check_dockerfile.py` makes of them."""
+"""Steps of the Dockerfile, files that they copy, and the check that runs them without Docker."""
 
 import fnmatch
 import json
@@ -11,37 +11,43 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster.autoscaler_files import CLUSTER, ROOT
-
-sys.path.insert(0, str(CLUSTER))
-from check_dockerfile import DOCKERFILE, SEARCH, Image, Step, copied, read_steps, runs_pip, variables
-
+from cluster.check_dockerfile import (
+    DOCKERFILE,
+    SEARCH,
+    Image,
+    Step,
+    copy_arguments,
+    read_steps,
+    runs_pip,
+    variables,
+)
 from lkca_search.spec.space_file import read_space_file
+from tests.support.cluster.autoscaler_files import ROOT
 
 STEPS = list(read_steps(DOCKERFILE.read_text()))
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 
 
-def words(word: str) -> list[str]:
-    return [step.text for step in STEPS if step.word == word]
+def arguments(instruction: str) -> list[str]:
+    return [step.arguments for step in STEPS if step.instruction == instruction]
 
 
 def is_ignored(path: str) -> bool:
-    """Whether `.dockerignore` keeps a path out: the last pattern counts that it, or a folder above it, matches."""
+    """Return True if `.dockerignore` excludes a path: the last pattern that matches it or a parent folder decides."""
     lines = [line.strip() for line in (ROOT / ".dockerignore").read_text().splitlines()]
     parts = path.split("/")
-    above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    parents = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     ignored = False
     for line in lines:
         if line and not line.startswith("#"):
             pattern = line.removeprefix("!").removeprefix("**/")
-            names = above if not line.removeprefix("!").startswith("**/") else parts
+            names = parents if not line.removeprefix("!").startswith("**/") else parts
             if any(fnmatch.fnmatchcase(name, pattern) for name in names):
                 ignored = not line.startswith("!")
     return ignored
 
 
-def test_a_dockerfile_is_read_with_its_comments_left_out_and_its_lines_joined() -> None:
+def test_comments_of_a_dockerfile_are_skipped_and_continued_lines_joined() -> None:
     text = "# why\nFROM a:1\nRUN one \\\n    # and why\n    && two\n\nENV A=1 \\\n    B='2 3'\ncopy x y /z/\n"
     steps = list(read_steps(text))
     assert steps == [
@@ -51,18 +57,18 @@ def test_a_dockerfile_is_read_with_its_comments_left_out_and_its_lines_joined() 
         Step("COPY", "x y /z/"),
     ]
     assert variables(steps, "ENV") == {"A": "1", "B": "2 3"}
-    assert copied(steps[3]) == (["x", "y"], "/z/")
+    assert copy_arguments(steps[3]) == (["x", "y"], "/z/")
 
 
-def test_every_step_is_one_that_docker_knows() -> None:
-    assert {step.word for step in STEPS} == {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "ENV", "USER", "CMD"}
-    assert words("FROM") == ["python:${PYTHON_VERSION}-slim"]
+def test_the_dockerfile_has_only_the_expected_instructions() -> None:
+    assert {step.instruction for step in STEPS} == {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "ENV", "USER", "CMD"}
+    assert arguments("FROM") == ["python:${PYTHON_VERSION}-slim"]
     assert STEPS[0] == Step("ARG", f"PYTHON_VERSION={variables(STEPS, 'ARG')['PYTHON_VERSION']}")
-    assert json.loads(words("CMD")[0])[0] == "lkca-search"
+    assert json.loads(arguments("CMD")[0])[0] == "lkca-search"
 
 
-def test_every_source_is_there_and_is_sent_to_the_build() -> None:
-    sources = [source for step in STEPS if step.word == "COPY" for source in copied(step)[0]]
+def test_every_copied_file_exists_and_is_in_the_build_context() -> None:
+    sources = [source for step in STEPS if step.instruction == "COPY" for source in copy_arguments(step)[0]]
     assert len(sources) >= 7
     for source in sources:
         assert (ROOT / source).exists(), source
@@ -73,23 +79,23 @@ def test_every_source_is_there_and_is_sent_to_the_build() -> None:
     "path",
     [".git/config", ".venv/bin/python", "lkca_runs/mlflow.db", "lkca_search/__pycache__/a.pyc", "pgpass", "aws.yaml"],
 )
-def test_nothing_else_of_a_checkout_is_sent_to_the_build(path: str) -> None:
+def test_other_files_of_a_checkout_are_not_in_the_build_context(path: str) -> None:
     assert is_ignored(path)
 
 
-def test_dependencies_come_from_the_lock_in_a_layer_that_the_code_does_not_change() -> None:
+def test_locked_dependencies_are_in_a_layer_that_does_not_depend_on_the_code() -> None:
     pip = [number for number, step in enumerate(STEPS) if runs_pip(step)]
     assert len(pip) == 2
-    dependencies, package = (STEPS[number].text for number in pip)
+    dependencies, package = (STEPS[number].arguments for number in pip)
     assert '--constraint constraints.txt ".[${EXTRAS}]"' in dependencies
     assert dependencies.endswith('".[${EXTRAS}]"')
     assert "--no-deps" in package
-    before = [copied(step) for step in STEPS[: pip[0]] if step.word == "COPY"]
+    before = [copy_arguments(step) for step in STEPS[: pip[0]] if step.instruction == "COPY"]
     assert before == [(["pyproject.toml", "constraints.txt"], "./")]
-    assert all("--no-cache-dir" in STEPS[number].text for number in pip)
+    assert all("--no-cache-dir" in STEPS[number].arguments for number in pip)
 
 
-def test_the_extras_are_of_this_project_and_the_lock_has_what_they_name() -> None:
+def test_the_extras_exist_and_their_packages_are_in_the_lock() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     for extra in variables(STEPS, "ARG")["EXTRAS"].split(","):
@@ -99,17 +105,17 @@ def test_the_extras_are_of_this_project_and_the_lock_has_what_they_name() -> Non
             assert name[0].lower() in pinned, requirement
 
 
-def test_everything_runs_as_an_unprivileged_user_whose_home_rays_launcher_finds() -> None:
-    user = words("USER")
-    assert user == ["1000:1000"]  # a number: Kubernetes does not know names
-    last = max(number for number, step in enumerate(STEPS) if step.word == "RUN")
+def test_the_image_runs_as_an_unprivileged_user_with_home_set_for_rays_launcher() -> None:
+    user = arguments("USER")
+    assert user == ["1000:1000"]  # a number, since Kubernetes cannot check names
+    last = max(number for number, step in enumerate(STEPS) if step.instruction == "RUN")
     assert STEPS.index(Step("USER", user[0])) > last
-    (made,) = [text for text in words("RUN") if text.startswith("useradd")]
+    (made,) = [text for text in arguments("RUN") if text.startswith("useradd")]
     assert "--create-home --uid 1000" in made
     assert variables(STEPS, "ENV")["HOME"] == f"/home/{made.split()[-1]}"
 
 
-def test_a_token_is_asked_for_and_no_secret_and_no_index_is_named() -> None:
+def test_ray_requires_a_token_and_the_dockerfile_has_no_secret_and_no_package_index() -> None:
     environment = variables(STEPS, "ENV")
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
@@ -117,15 +123,15 @@ def test_a_token_is_asked_for_and_no_secret_and_no_index_is_named() -> None:
     assert not re.search(r"(?i)index|https?://", DOCKERFILE.read_text())
 
 
-def test_the_launcher_finds_what_it_copies_files_and_logs_in_with() -> None:
-    (installed,) = [text for text in words("RUN") if text.startswith("apt-get")]
+def test_the_image_has_the_ssh_and_rsync_that_rays_launcher_needs() -> None:
+    (installed,) = [text for text in arguments("RUN") if text.startswith("apt-get")]
     assert {"openssh-client", "rsync"} <= set(shlex.split(installed))
     assert installed.endswith("rm -rf /var/lib/apt/lists/*")
-    assert "ENTRYPOINT" not in {step.word for step in STEPS}
+    assert "ENTRYPOINT" not in {step.instruction for step in STEPS}
 
 
-@pytest.mark.parametrize("step", [text for text in words("RUN")], ids=lambda text: text.split()[0])
-def test_every_step_is_shell_that_shellcheck_finds_nothing_in(step: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [text for text in arguments("RUN")], ids=lambda text: text.split()[0])
+def test_shellcheck_finds_no_fault_in_a_run_step(step: str, tmp_path: Path) -> None:
     script = tmp_path / "step.sh"
     script.write_text(f"EXTRAS=cluster\n{step}\n" if "EXTRAS" in step else f"{step}\n")
     for command in (["bash", "-n"], [str(SHELLCHECK), "--shell=sh"]):
@@ -133,8 +139,8 @@ def test_every_step_is_shell_that_shellcheck_finds_nothing_in(step: str, tmp_pat
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_check_has_everything_where_the_image_has_it_and_ends_where_a_step_fails(tmp_path: Path) -> None:
-    steps = [step for step in STEPS if step.word in ("WORKDIR", "COPY", "ARG", "ENV")]
+def test_the_check_copies_files_to_the_images_paths_and_exits_if_a_command_fails(tmp_path: Path) -> None:
+    steps = [step for step in STEPS if step.instruction in ("WORKDIR", "COPY", "ARG", "ENV")]
     image = Image(tmp_path, sys.executable, steps)
     image.build()
     root = tmp_path / "root"
@@ -142,13 +148,13 @@ def test_the_check_has_everything_where_the_image_has_it_and_ends_where_a_step_f
     assert (root / "opt/lkca-search/constraints.txt").is_file()
     assert (root / "usr/local/bin/fetch-secret").stat().st_mode & 0o111
     assert not list(root.rglob("__pycache__"))
-    assert image.place(SEARCH[2]) == root / "home/lkca/search_spaces/quickstart.yaml"
+    assert image.local_path(SEARCH[2]) == root / "home/lkca/search_spaces/quickstart.yaml"
     assert image.run(["python", "-c", "import sys; print(sys.prefix)"], {}).strip() == str(tmp_path / "environment")
     with pytest.raises(SystemExit, match="exit code 3"):
         image.run(["bash", "-c", "exit 3"], {})
 
 
-def test_the_checks_search_is_two_trials() -> None:
+def test_the_search_of_the_check_has_two_trials() -> None:
     overrides = [word for word in SEARCH[3:] if "=" in word]
     spec = read_space_file(ROOT / SEARCH[2], overrides).spec
     assert spec.search.trials_per_cell == 1

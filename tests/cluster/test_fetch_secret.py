@@ -1,4 +1,4 @@
-"""cluster/fetch_secret.py: from a secret store into a private file, and nothing on the way."""
+"""fetch_secret.py copies a secret from a cloud's store into a private file."""
 
 import base64
 import json
@@ -13,12 +13,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from cluster.fetch_secret import read_gcp, write_private
 from cluster.local.ports import free_port
 from tests.support.cluster.autoscaler_files import CLUSTER, commands
 from tests.support.processes import Answer
-
-sys.path.insert(0, str(CLUSTER))
-from fetch_secret import read_gcp, write_private
 
 SCRIPT = CLUSTER / "fetch_secret.py"
 CONTENT = b"line one\nline two without an end"
@@ -50,9 +48,11 @@ def secrets_manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         server.stop()
 
 
-def test_a_secret_of_aws_comes_into_a_file_that_only_its_owner_reads(secrets_manager: None, tmp_path: Path) -> None:
+def test_a_secret_of_aws_is_written_to_a_file_that_only_its_owner_can_read(
+    secrets_manager: None, tmp_path: Path
+) -> None:
     file = tmp_path / "new" / "secret"
-    for _ in range(2):  # the second takes the place of the first
+    for _ in range(2):  # the second replaces the first
         assert fetch("aws://eu-west-1/lkca-search/a-secret", str(file)) == (0, "", "")
         assert file.read_bytes() == CONTENT
         assert file.stat().st_mode & 0o777 == 0o600
@@ -60,18 +60,18 @@ def test_a_secret_of_aws_comes_into_a_file_that_only_its_owner_reads(secrets_man
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_secret_that_is_not_there_is_an_error_and_leaves_no_file(secrets_manager: None, tmp_path: Path) -> None:
+def test_a_missing_secret_is_an_error_and_leaves_no_file(secrets_manager: None, tmp_path: Path) -> None:
     answer = fetch("aws://eu-west-1/lkca-search/another", str(tmp_path / "file"))
     assert answer.code == 1
-    assert answer.err.startswith("no secret aws://eu-west-1/lkca-search/another: ResourceNotFoundException")
+    assert answer.err.startswith("cannot read secret aws://eu-west-1/lkca-search/another: ResourceNotFoundException")
     assert list(tmp_path.glob("file*")) == []
 
 
 class Google(BaseHTTPRequestHandler):
-    """What a machine of Google's asks: who it is, of its metadata server, and then for a secret."""
+    """Metadata server and Secret Manager, as a machine of Google Cloud sees them."""
 
     def do_GET(self) -> None:
-        asked = {
+        responses = {
             "/computeMetadata/v1/instance/service-accounts/default/token": (
                 self.headers.get("Metadata-Flavor") == "Google",
                 {"access_token": "of-the-machine"},
@@ -81,16 +81,16 @@ class Google(BaseHTTPRequestHandler):
                 {"payload": {"data": base64.b64encode(CONTENT).decode()}},
             ),
         }
-        is_allowed, answer = asked[self.path]
+        is_allowed, body = responses[self.path]
         self.send_response(200 if is_allowed else 403)
         self.end_headers()
-        self.wfile.write(json.dumps(answer if is_allowed else {}).encode())
+        self.wfile.write(json.dumps(body if is_allowed else {}).encode())
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
-def test_a_secret_of_google_is_opened_by_who_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_of_google_is_read_with_the_machines_service_account(monkeypatch: pytest.MonkeyPatch) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Google)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -105,13 +105,13 @@ def test_a_secret_of_google_is_opened_by_who_the_machine_is(monkeypatch: pytest.
 @pytest.mark.parametrize(
     "arguments", [(), ("aws://eu-west-1/a",), ("azure://a/b", "file"), ("aws://eu-west-1", "file")]
 )
-def test_a_mistake_is_answered_by_the_rule(arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_an_error_that_states_the_form(arguments: tuple[str, ...]) -> None:
     answer = fetch(*arguments)
     assert answer.code == 1
     assert "aws://REGION/NAME" in answer.err
 
 
-def test_a_file_that_others_could_read_is_never_written(tmp_path: Path) -> None:
+def test_a_readable_file_is_replaced_by_a_private_one(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(b"old")
     file.chmod(0o644)
@@ -119,7 +119,7 @@ def test_a_file_that_others_could_read_is_never_written(tmp_path: Path) -> None:
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (CONTENT, 0o600)
 
 
-def test_the_image_has_the_script_as_the_files_call_it() -> None:
+def test_the_image_has_the_script_under_the_name_that_the_cluster_files_call() -> None:
     copied = f"COPY cluster/{SCRIPT.name} /usr/local/bin/fetch-secret\n"
     assert copied in (CLUSTER / "Dockerfile").read_text()
     assert SCRIPT.stat().st_mode & 0o111 == 0o111
