@@ -16,7 +16,7 @@ from lkca_search.layout import Home
 
 if TYPE_CHECKING:
     from lkca_search.data.check import Check
-    from lkca_search.data.datasets.download_cache import Progress as DownloadProgress
+    from lkca_search.data.readers.download_cache import Progress as DownloadProgress
     from lkca_search.data.store import StoredSplit
 
 _DUPLICATES_SHOWN = 20

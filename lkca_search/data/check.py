@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from lkca_search.data.datasets.catalog import CATALOG
-from lkca_search.data.datasets.decoded import Split
-from lkca_search.data.datasets.download_cache import Progress
-from lkca_search.data.datasets.sources import find_source
+from lkca_search.data.catalog import CATALOG
+from lkca_search.data.readers.decoded import Split
+from lkca_search.data.readers.download_cache import Progress
+from lkca_search.data.sources import find_source
 from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
 from lkca_search.spec.base import FrozenModel

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lkca_search.data.datasets.catalog import CATALOG
-from lkca_search.data.datasets.decoded import Split
-from lkca_search.data.datasets.sources import parquet_names
+from lkca_search.data.catalog import CATALOG
+from lkca_search.data.readers.decoded import Split
+from lkca_search.data.sources import parquet_names
 from lkca_search.data.store import SPLITS, find_stored
 from lkca_search.errors import DataError
 from lkca_search.spec.base import FrozenModel

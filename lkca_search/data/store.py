@@ -14,9 +14,9 @@ import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import Progress
-from lkca_search.data.datasets.sources import Source, find_source
+from lkca_search.data.readers.decoded import DecodedImages, Split
+from lkca_search.data.readers.download_cache import Progress
+from lkca_search.data.sources import Source, find_source
 from lkca_search.errors import DataError
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lkca_search.data.datasets.download_cache import Progress
+from lkca_search.data.readers.download_cache import Progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.spec.sections import DataSection
 

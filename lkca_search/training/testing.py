@@ -5,7 +5,7 @@ import torch
 
 from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
-from lkca_search.data.datasets.download_cache import Progress
+from lkca_search.data.readers.download_cache import Progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.records.record import TestResult
 from lkca_search.spec.sections import DataSection

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lkca_search.data.datasets.catalog import CATALOG
+from lkca_search.data.catalog import CATALOG
 from lkca_search.layout import Home
 from tests.support.official_files import WRITERS, serving
 from tests.support.processes import Command, parsed

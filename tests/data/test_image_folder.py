@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lkca_search.data.datasets.decoded import DecodedImages
-from lkca_search.data.datasets.sources import find_source
+from lkca_search.data.readers.decoded import DecodedImages
+from lkca_search.data.sources import find_source
 from lkca_search.data.store import open_images
 from lkca_search.errors import DataError
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torchvision
 
-from lkca_search.data.datasets.catalog import CATALOG
-from lkca_search.data.datasets.download_cache import DownloadCache, OfficialFile
-from lkca_search.data.datasets.sources import find_source
+from lkca_search.data.catalog import CATALOG
+from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile
+from lkca_search.data.sources import find_source
 from lkca_search.data.store import open_images
 from lkca_search.errors import DataError
 from tests.support.official_files import WRITERS, Splits, serving
@@ -23,7 +23,7 @@ from tests.support.official_files import WRITERS, Splits, serving
 DOWNLOAD_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from lkca_search.data.datasets.download_cache import OfficialFile, Shelf
+from lkca_search.data.readers.download_cache import OfficialFile, Shelf
 
 def progress(file, received, total):
     if received:

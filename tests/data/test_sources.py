@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lkca_search.data.datasets.decoded import DecodedImages
-from lkca_search.data.datasets.sources import Source, find_source, parquet_names
+from lkca_search.data.readers.decoded import DecodedImages
+from lkca_search.data.sources import Source, find_source, parquet_names
 from lkca_search.errors import DataError
 
 DATA_DIR = Path(os.environ["LKCA_DATA_DIR"]) if "LKCA_DATA_DIR" in os.environ else None

@@ -11,14 +11,14 @@ import pytest
 import sklearn
 
 from lkca_search.data import store
-from lkca_search.data.datasets.catalog import CatalogSource, read_digits
+from lkca_search.data.catalog import CatalogSource, read_digits
 from lkca_search.data.store import Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
 
 OPEN_ON_SIGNAL = """
 import logging, os, sys, time
 from pathlib import Path
-from lkca_search.data.datasets.catalog import CatalogueSource
+from lkca_search.data.catalog import CatalogueSource
 from lkca_search.data.store import open_images
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")

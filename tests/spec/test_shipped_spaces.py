@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lkca_search.data.datasets.catalog import CATALOG
+from lkca_search.data.catalog import CATALOG
 from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import ImageShape

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN, FashionMNIST
 
-from lkca_search.data.datasets import tiny_imagenet
+from lkca_search.data.readers import tiny_imagenet
 
 WORDNET = {"n02": "sea slug, nudibranch", "n01": "goldfish, Carassius auratus", "n03": "teapot"}
 

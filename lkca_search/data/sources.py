@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Protocol
 
-from lkca_search.data.datasets.catalog import CATALOG, CatalogSource
-from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import DownloadCache, Progress
-from lkca_search.data.datasets.image_folder import ImageFolder
-from lkca_search.data.datasets.parquet_folder import ParquetFolder
+from lkca_search.data.catalog import CATALOG, CatalogSource
+from lkca_search.data.readers.decoded import DecodedImages, Split
+from lkca_search.data.readers.download_cache import DownloadCache, Progress
+from lkca_search.data.readers.image_folder import ImageFolder
+from lkca_search.data.readers.parquet_folder import ParquetFolder
 from lkca_search.errors import DataError
 
 

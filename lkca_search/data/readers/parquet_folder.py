@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images, name_classes
+from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images, name_classes
 from lkca_search.errors import DataError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images
+from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images
 from lkca_search.errors import DataError
 
 

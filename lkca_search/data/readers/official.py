@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import DownloadCache, OfficialFile, check_md5
+from lkca_search.data.readers.decoded import DecodedImages, Split
+from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile, check_md5
 from lkca_search.errors import DataError
 
 

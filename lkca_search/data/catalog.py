@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import numpy as np
 
-from lkca_search.data.datasets.decoded import DecodedImages, Split
-from lkca_search.data.datasets.download_cache import DownloadCache
-from lkca_search.data.datasets.official import read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
-from lkca_search.data.datasets.tiny_imagenet import identify_tiny_imagenet, read_tiny_imagenet
+from lkca_search.data.readers.decoded import DecodedImages, Split
+from lkca_search.data.readers.download_cache import DownloadCache
+from lkca_search.data.readers.official import read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
+from lkca_search.data.readers.tiny_imagenet import identify_tiny_imagenet, read_tiny_imagenet
 from lkca_search.data.subsets import hold_out
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lkca_search.data.datasets.decoded import DecodedImages, Split, decode_images
-from lkca_search.data.datasets.download_cache import DownloadCache, OfficialFile
-from lkca_search.data.datasets.image_folder import fingerprint_tree
+from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images
+from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile
+from lkca_search.data.readers.image_folder import fingerprint_tree
 from lkca_search.errors import DataError
 
 ARCHIVE = OfficialFile(
