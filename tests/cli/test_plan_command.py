@@ -63,7 +63,7 @@ def test_a_search_that_cannot_be_trained_ends_with_code_2_and_the_line(command: 
     assert "(wrong.yaml:5)" in err
     code, out, err = command("plan", "space.yaml", "resources.gpu=0.5", "--num-gpus", "0")
     assert (code, out) == (2, "")
-    assert "no trial can be placed: each asks for {cpu: 1, gpu: 0.5}" in err
+    assert "resources must fit on one node, got {cpu: 1, gpu: 0.5} per trial" in err
 
 
 def test_a_plan_longer_than_max_hours_ends_with_code_1(command: Command) -> None:
@@ -78,7 +78,7 @@ def test_a_plan_longer_than_max_hours_ends_with_code_1(command: Command) -> None
 def test_a_calibration_measures_and_predicts_what_it_did_not_fit(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.3)
+    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.3)
     code, out, err = command("plan", "space.yaml", "--calibrate", "--num-cpus", "1")
     assert code == 0
     assert "timed 7 of 7 configurations" in err

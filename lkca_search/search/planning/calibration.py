@@ -1,4 +1,4 @@
-"""The calibration: a few steps of a few configurations, timed with the loop that trains them, and what follows for all."""
+"""Calibration of the speed: short trainings of a few configurations, timed with the loop that trains all trials."""
 
 import time
 from collections import defaultdict
@@ -22,74 +22,71 @@ from lkca_search.training.evaluation import evaluate
 from lkca_search.training.images import DataDirs, open_train_images
 
 CALIBRATION_SECONDS = 60.0
-"""What a calibration takes at most, about: no step is cut short."""
-_MOST_FITTED = 8
-"""Configurations that lines are fitted through."""
-_MEASURED_SECONDS = 1.5
-"""Seconds of steps, after the warm-up, that are enough of one configuration."""
-_MOST_INTERVALS = 20
-"""Looks at the clock, the warm-up included, at most."""
+"""Approximate time limit of a calibration. A step that has started is finished."""
+MEASURED_SECONDS = 1.5
+"""Seconds of steps per configuration, after the warm-up, at which its measurement ends."""
+_MAX_FITTED = 8
+"""Maximum number of configurations to which lines are fitted."""
+_MAX_INTERVALS = 20
+"""Maximum number of timed intervals per configuration, including the warm-up."""
 _INTERVAL_SECONDS = 0.1
-"""Between two looks, about."""
-_MOST_STEPS = 50
-"""Steps between two looks at the clock, at most."""
-_EVALUATED = 128
-"""Validation images whose evaluation is timed."""
+"""Approximate length of an interval."""
+_MAX_INTERVAL_STEPS = 50
+_MAX_EVALUATED_IMAGES = 128
 _LEARNING_RATE = 1e-6
-"""At which no training diverges; the time does not depend on it."""
-_FEWEST_IMAGES = 8
-"""Of a step that is timed."""
-_STEPS_AFFORDED = 4
-"""Steps, by the rough figure, that a configuration's share of the time is to suffice for."""
+"""Learning rate at which no training diverges. The time per step does not depend on it."""
+_MIN_BATCH_SIZE = 8
+_MIN_STEPS = 4
+"""Steps that must fit in a configuration's time limit, by the assumed speed. Otherwise its batch is reduced."""
 
 
 class Measurement(FrozenModel):
-    """One configuration that was timed."""
+    """Times of one configuration."""
 
     family: str
     num_parameters: int
-    """Learnable parameters of the model."""
+    """Trainable parameters of the model."""
     flops: int
-    """Floating-point operations of one image's forward pass."""
+    """Floating-point operations of the forward pass of one image."""
     batch_size: int
-    """Images of the steps that were timed."""
+    """Images per timed step."""
     num_steps: int
-    """Steps that were timed, after the warm-up."""
+    """Timed steps, without the warm-up."""
     start_seconds: float
     """Seconds before the first step."""
     step_seconds: float
-    """Seconds a step."""
+    """Seconds per step."""
     evaluation_seconds: float
-    """Seconds a validation image."""
+    """Seconds per validation image."""
 
 
 class HoldoutResult(FrozenModel):
-    """The configuration that was timed and not fitted: what the others say of it, beside what was measured."""
+    """Prediction for one configuration that was measured and not fitted, and its error."""
 
     measured: Measurement
     predicted_trial_seconds: float
-    """Of its whole trial, by the lines through the other configurations."""
+    """Seconds of its trial, predicted by lines through the other configurations."""
     measured_trial_seconds: float
-    """Of its whole trial, by its own seconds a step and a validation image."""
+    """Seconds of its trial, from its own seconds per step and per validation image."""
     error: float
-    """Predicted by measured, less 1: 0.1 is 10% too long."""
+    """Relative error of the prediction: 0.1 is 10% too long."""
 
 
 class CalibrationRun(FrozenModel):
-    """What was timed."""
+    """Measurements of a calibration."""
 
     device: str
     """`cpu` or `cuda`."""
     fitted: tuple[Measurement, ...]
-    """The configurations that the lines go through."""
+    """Configurations to which the lines are fitted."""
     held_out: HoldoutResult | None
-    """One more, to hold against the lines; None where there is only one configuration."""
+    """Configuration that tests the fit; None if there is only one configuration."""
     seconds: float
-    """How long the calibration took."""
+    """Duration of the calibration."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Picked:
+class _Selection:
     fitted: list[Workload]
     held_out: Workload | None
 
@@ -101,36 +98,49 @@ def calibrate(
     *,
     on_measured: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[CalibrationRun, Speed]:
-    """Time a few of the workloads, the smallest and the largest of each family among them, and fit lines through them.
+    """Measure a few workloads, including the smallest and the largest of each family, and fit their speed.
 
-    As with a trial, the number of threads and deterministic algorithms are set for the whole process.
-    `on_measured` is told how many are done, of how many.
+    As before a trial, the number of threads and deterministic algorithms are set for the whole process.
+
+    Args:
+        spec: Spec of the search.
+        workloads: Workloads from which a few are selected.
+        data_dirs: Folders of the datasets.
+        on_measured: Called after each measurement with the number of finished measurements and of all.
+
+    Returns:
+        The measurements, and the speed fitted to them.
     """
-    begun = time.perf_counter()
-    picked = _pick(list(workloads))
-    # From small to large, so that the large ones have what the small ones leave of the time; the one held out is sure.
-    order = [*([picked.held_out] if picked.held_out else []), *sorted(picked.fitted, key=lambda each: each.step_flops)]
-    timed: list[tuple[Workload, Measurement]] = []
+    started = time.perf_counter()
+    selection = _select(list(workloads))
+    # From small to large, so that large models get the time that small ones leave. The held-out one is always measured.
+    order = [
+        *([selection.held_out] if selection.held_out else []),
+        *sorted(selection.fitted, key=lambda each: each.step_flops),
+    ]
+    measured: list[tuple[Workload, Measurement]] = []
     for i, workload in enumerate(order):
-        left = begun + CALIBRATION_SECONDS - time.perf_counter()
-        if left <= 0 and len(timed) > 1:
+        remaining = started + CALIBRATION_SECONDS - time.perf_counter()
+        if remaining <= 0 and len(measured) > 1:
             break
-        timed.append((workload, _measure(spec, workload, data_dirs, budget_seconds=max(0.0, left) / (len(order) - i))))
+        measured.append(
+            (workload, _measure(spec, workload, data_dirs, budget_seconds=max(0.0, remaining) / (len(order) - i)))
+        )
         on_measured(i + 1, len(order))
-    fitted = timed[1:] if picked.held_out else timed
+    fitted = measured[1:] if selection.held_out else measured
     speed = _fit(fitted)
-    held_out = _hold(*timed[0], speed) if picked.held_out else None
-    calibration = CalibrationRun(
+    held_out = _compare_holdout(*measured[0], speed) if selection.held_out else None
+    run = CalibrationRun(
         device=choose_device(spec.resources.gpu).type,
-        fitted=tuple(measured for _, measured in fitted),
+        fitted=tuple(measurement for _, measurement in fitted),
         held_out=held_out,
-        seconds=time.perf_counter() - begun,
+        seconds=time.perf_counter() - started,
     )
-    return calibration, speed
+    return run, speed
 
 
-def _pick(workloads: list[Workload]) -> _Picked:
-    """Of each family the largest, then the smallest, then one half as large, eight in all; and one to hold out."""
+def _select(workloads: list[Workload]) -> _Selection:
+    """Select one workload to hold out, and up to eight to fit: per family the largest, the smallest, one in between."""
     families: dict[str, dict[object, Workload]] = defaultdict(dict)
     for workload in sorted(workloads, key=lambda each: each.step_flops):
         model = without_common(workload.configuration), workload.batch_size
@@ -141,7 +151,7 @@ def _pick(workloads: list[Workload]) -> _Picked:
     rest = [own for own in ([each for each in own if each is not held_out] for own in by_size) if own]
     halves = [_nearest(own[1:-1], own[-1].step_flops / 2) for own in rest]
     ordered = [*(own[-1] for own in rest), *(own[0] for own in rest if len(own) > 1), *halves]
-    return _Picked(fitted=[each for each in ordered if each is not None][:_MOST_FITTED], held_out=held_out)
+    return _Selection(fitted=[each for each in ordered if each is not None][:_MAX_FITTED], held_out=held_out)
 
 
 def _nearest(workloads: list[Workload], step_flops: float) -> Workload | None:
@@ -152,24 +162,24 @@ def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budge
     device = choose_device(spec.resources.gpu)
     images = open_train_images(spec.data, data_dirs)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     configure_torch(num_threads=trial.resources.cpu)
     _, training = open_training(trial, data_dirs, device=device)
     clock = [time.perf_counter()]
-    start_seconds = clock[0] - begun
-    for _ in training.results():  # each is an interval and an evaluation; the first is the warm-up
+    start_seconds = clock[0] - started
+    for _ in training.results():  # one per interval, which ends with an evaluation; the first interval is the warm-up
         clock.append(time.perf_counter())
-        enough = len(clock) >= 5 and clock[-1] - clock[1] >= _MEASURED_SECONDS
-        if enough or (len(clock) > 2 and clock[-1] - begun >= budget_seconds):
+        is_enough = len(clock) >= 5 and clock[-1] - clock[1] >= MEASURED_SECONDS
+        if is_enough or (len(clock) > 2 and clock[-1] - started >= budget_seconds):
             break
     interval_seconds = (clock[-1] - clock[1]) / (len(clock) - 2)
-    held = assign_images(images.labels, trial.data, trial.configuration, split_seed=trial.split_seed).validation
-    # Statistics of their own: cheaper than those of the training images, and the time does not depend on them.
-    own = Batches(images=images, indices=held, batch_size=1, augment=(), seed=0, device=device)
+    validation = assign_images(images.labels, trial.data, trial.configuration, split_seed=trial.split_seed).validation
+    # Normalized by their own statistics: these are faster to compute, and the time does not depend on them.
+    batches = Batches(images=images, indices=validation, batch_size=1, augment=(), seed=0, device=device)
     evaluation = Evaluation(
-        images=images, indices=held, mean=own.mean, std=own.std, batch_size=len(held), device=device
+        images=images, indices=validation, mean=batches.mean, std=batches.std, batch_size=len(validation), device=device
     )
-    evaluation_seconds = _seconds(lambda: evaluate(training.model, evaluation))
+    evaluation_seconds = _mean_seconds(lambda: evaluate(training.model, evaluation))
     return Measurement(
         family=workload.configuration.family,
         num_parameters=workload.cost.num_parameters,
@@ -178,26 +188,27 @@ def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budge
         num_steps=interval * (len(clock) - 2),
         start_seconds=start_seconds,
         step_seconds=max(interval_seconds - evaluation_seconds, interval_seconds / 3) / interval,
-        evaluation_seconds=evaluation_seconds / len(held),
+        evaluation_seconds=evaluation_seconds / len(validation),
     )
 
 
 def _short_trial(
     spec: SearchSpec, workload: Workload, *, num_images: int, budget_seconds: float
 ) -> tuple[TrialSpec, int]:
-    """A trial that is like the workload, but has few validation images, and the number of steps between its reports."""
-    rough = assumed_speed(spec.resources.of_trial(), on_gpu=choose_device(spec.resources.gpu).type != "cpu")
-    image_seconds = 3 * workload.cost.flops * rough.step.overall.slope
-    # Where a step would take too long it is timed with fewer images: the lines go over operations.
-    affordable = max(_FEWEST_IMAGES, int(budget_seconds / _STEPS_AFFORDED / image_seconds))
+    """Return a trial like the workload, with few validation images and many reports, and its steps per report."""
+    assumed = assumed_speed(spec.resources.of_trial(), on_gpu=choose_device(spec.resources.gpu).type != "cpu")
+    image_seconds = 3 * workload.cost.flops * assumed.step.overall.slope
+    # A slow step is measured with fewer images: the lines are functions of operations, not of images.
+    affordable = max(_MIN_BATCH_SIZE, int(budget_seconds / _MIN_STEPS / image_seconds))
     batch_size = min(workload.batch_size, affordable)
     interval = min(
-        _MOST_STEPS, max(1, round(_INTERVAL_SECONDS / (rough.step.overall.base + batch_size * image_seconds)))
+        _MAX_INTERVAL_STEPS,
+        max(1, round(_INTERVAL_SECONDS / (assumed.step.overall.intercept + batch_size * image_seconds))),
     )
-    validation = min(spec.data.validation, _EVALUATED / num_images)
+    validation = min(spec.data.validation, _MAX_EVALUATED_IMAGES / num_images)
     trial = TrialSpec(
         data=spec.data.model_copy(update={"validation": validation, "scale_validation": False}),
-        training=TrainingSection(steps=interval * _MOST_INTERVALS, batch_size=batch_size, reports=_MOST_INTERVALS),
+        training=TrainingSection(steps=interval * _MAX_INTERVALS, batch_size=batch_size, reports=_MAX_INTERVALS),
         resources=spec.resources.of_trial(),
         configuration=workload.configuration.model_copy(update={"learning_rate": _LEARNING_RATE}),
         seed=derive_seed(spec.search.seed, "calibration"),
@@ -206,12 +217,12 @@ def _short_trial(
     return trial, interval
 
 
-def _seconds(act: Callable[[], object]) -> float:
-    """Mean seconds of three times."""
-    begun = time.perf_counter()
+def _mean_seconds(action: Callable[[], object]) -> float:
+    """Return the mean time of three calls."""
+    started = time.perf_counter()
     for _ in range(3):
-        act()
-    return (time.perf_counter() - begun) / 3
+        action()
+    return (time.perf_counter() - started) / 3
 
 
 def _fit(timed: list[tuple[Workload, Measurement]]) -> Speed:
@@ -227,14 +238,14 @@ def _fit(timed: list[tuple[Workload, Measurement]]) -> Speed:
     )
 
 
-def _hold(workload: Workload, measured: Measurement, speed: Speed) -> HoldoutResult:
+def _compare_holdout(workload: Workload, measured: Measurement, speed: Speed) -> HoldoutResult:
     predicted = speed.trial_seconds(workload)
     share = workload.samples / workload.steps / measured.batch_size
     steps = workload.steps * measured.step_seconds * share
-    found = speed.start_seconds + steps + workload.num_evaluated * measured.evaluation_seconds
+    measured_seconds = speed.start_seconds + steps + workload.num_evaluated * measured.evaluation_seconds
     return HoldoutResult(
         measured=measured,
         predicted_trial_seconds=predicted,
-        measured_trial_seconds=found,
-        error=predicted / found - 1,
+        measured_trial_seconds=measured_seconds,
+        error=predicted / measured_seconds - 1,
     )

@@ -1,4 +1,4 @@
-"""Packing: how many trials fit on nodes at once, each whole on one node, and how many share a GPU."""
+"""Packing of trials on nodes and GPUs. A trial runs on one node and on at most one GPU."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,106 +7,114 @@ from lkca_search.errors import SearchError
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 
 Resources = Mapping[str, float]
-"""Amounts by Ray's names of resources: what a trial asks, or what a node has."""
+"""Amount per name of a resource in Ray: those that a trial requests, or those of a node."""
 
 MEMORY_MARGIN = 0.1
-"""Share of a GPU's memory that is left free for fragments, and for what the estimate does not know of."""
+"""Fraction of a GPU's memory that stays free, for fragmentation and for errors of the estimate."""
 MAX_TRIALS_PER_GPU = 8
-"""Trials that `gpu: auto` packs on a GPU, at most."""
-_PARTS = 10_000
-"""Ray counts in ten-thousandths, rounded: of 0.16667 there are five in a whole, and of 0.1666 six."""
-_MOST_SHOWN = 4
+"""Maximum number of trials per GPU for `gpu: auto`."""
+_UNITS = 10_000
+"""Units per resource: Ray rounds resources to 1/10,000. Five shares of 0.16667 fit in one GPU, and six of 0.1666."""
+_MAX_SHOWN_NODES = 4
 
 
-def resource_request(resources: ResourcesSection, held: TrialResources) -> dict[str, float]:
-    """Return what one trial asks of a node, by Ray's names of resources."""
-    asked = {"CPU": float(held.cpu), "GPU": float(held.gpu), **resources.custom}
-    return {name: amount for name, amount in asked.items() if amount > 0}
+def resource_request(section: ResourcesSection, trial: TrialResources) -> dict[str, float]:
+    """Return the resources that one trial requests from a node."""
+    request = {"CPU": float(trial.cpu), "GPU": float(trial.gpu), **section.custom}
+    return {name: amount for name, amount in request.items() if amount > 0}
 
 
-def count_concurrent_trials(asked: Resources, nodes: Sequence[Resources]) -> int:
-    """Return how many trials run at once on these nodes, each whole on one of them, and on one GPU of it."""
-    return sum(_count_on(asked, node) for node in nodes)
+def count_concurrent_trials(request: Resources, nodes: Sequence[Resources]) -> int:
+    """Return the number of trials that these nodes run at the same time."""
+    return sum(_count_on_node(request, node) for node in nodes)
 
 
-def _count_on(asked: Resources, node: Resources) -> int:
+def _count_on_node(request: Resources, node: Resources) -> int:
     counts = []
-    for name, amount in asked.items():
-        has = node.get(name, 0.0)
+    for name, amount in request.items():
+        available = node.get(name, 0.0)
         if name == "GPU" and amount <= 1:
-            counts.append(int(has) * (_PARTS // _parts(amount)))  # a share lies on one GPU
+            # A fraction is on one GPU, never on parts of two.
+            counts.append(int(available) * (_UNITS // _units(amount)))
         else:
-            counts.append(_parts(has) // _parts(amount))
+            counts.append(_units(available) // _units(amount))
     return min(counts)
 
 
-def _parts(amount: float) -> int:
-    return round(amount * _PARTS)
+def _units(amount: float) -> int:
+    return round(amount * _UNITS)
 
 
-def check_capacity(asked: Resources, nodes: Sequence[Resources], *, hint: str = "") -> None:
-    """Raise SearchError, which ends with the hint, if no node has room for a trial."""
-    if count_concurrent_trials(asked, nodes) < 1:
+def check_capacity(request: Resources, nodes: Sequence[Resources], *, hint: str = "") -> None:
+    """Raise SearchError if no node can run a trial. The message ends with the hint."""
+    if count_concurrent_trials(request, nodes) < 1:
         raise SearchError(
-            f"no trial can be placed: each asks for {format_resources(asked)} of one node, "
-            f"and {_show_largest(asked, nodes)}{hint}"
+            f"resources must fit on one node, got {format_resources(request)} per trial, "
+            f"and {_describe_largest(request, nodes)}{hint}"
         )
 
 
-def format_resources(amounts: Resources) -> str:
-    """Amounts as a space file writes them: {cpu: 1, gpu: 0.25}."""
+def format_resources(resources: Resources) -> str:
+    """Format resources as in a space file: {cpu: 1, gpu: 0.25}."""
     names = {"CPU": "cpu", "GPU": "gpu"}
-    return "{" + ", ".join(f"{names.get(name, name)}: {amount:g}" for name, amount in amounts.items()) + "}"
+    return "{" + ", ".join(f"{names.get(name, name)}: {amount:g}" for name, amount in resources.items()) + "}"
 
 
-def _show_largest(asked: Resources, nodes: Sequence[Resources]) -> str:
-    """The nodes that no other has more than in every resource that counts here, those that are alike as one."""
-    names = tuple(dict.fromkeys(("CPU", "GPU", *asked)))
-    found = Counter(tuple(node.get(name, 0.0) for name in names) for node in nodes)
+def _describe_largest(request: Resources, nodes: Sequence[Resources]) -> str:
+    """Describe the nodes that no other node exceeds in every requested resource. Equal nodes are listed once."""
+    names = tuple(dict.fromkeys(("CPU", "GPU", *request)))
+    counts = Counter(tuple(node.get(name, 0.0) for name in names) for node in nodes)
     largest = [
         one
-        for one in found
-        if not any(other != one and all(a >= b for a, b in zip(other, one, strict=True)) for other in found)
+        for one in counts
+        if not any(other != one and all(a >= b for a, b in zip(other, one, strict=True)) for other in counts)
     ]
     if not largest:
         return "there is no node"
     shown = [
-        format_resources(dict(zip(names, one, strict=True))) + (f" ({found[one]} of these)" if found[one] > 1 else "")
-        for one in sorted(largest, reverse=True)[:_MOST_SHOWN]
+        format_resources(dict(zip(names, one, strict=True))) + (f" ({counts[one]} of these)" if counts[one] > 1 else "")
+        for one in sorted(largest, reverse=True)[:_MAX_SHOWN_NODES]
     ]
     return f"the largest nodes have {', '.join(shown)}" if len(shown) > 1 else f"the largest node has {shown[0]}"
 
 
 def gpu_share(trials_per_gpu: int) -> float:
-    """Return the share of a GPU of which there are so many in one, rounded down to what Ray counts in."""
-    return _PARTS // trials_per_gpu / _PARTS
+    """Return the fraction of a GPU per trial, rounded down to Ray's units."""
+    return _UNITS // trials_per_gpu / _UNITS
 
 
 class GpuSharing:
-    """How many trials share a GPU where that is left open (`gpu: auto`): fewer after one had too little memory."""
+    """Number of trials per GPU for `gpu: auto`. It decreases when a trial runs out of memory."""
 
     def __init__(self, *, trial_bytes: int, gpu_bytes: float, cpu: int, nodes: Sequence[Resources]) -> None:
-        """`trial_bytes` is what the largest trial takes of a GPU, `gpu_bytes` what the smallest GPU has.
+        """Compute the number of trials per GPU.
 
-        `cpu` is a trial's cores: no more trials share a GPU than the node with the most cores a GPU has cores for.
+        Args:
+            trial_bytes: GPU memory of the largest trial.
+            gpu_bytes: Memory of the smallest GPU.
+            cpu: Cores per trial. The node with the most cores per GPU limits the number.
+            nodes: Resources per node.
         """
         fit = int(gpu_bytes * (1 - MEMORY_MARGIN) // trial_bytes)
         by_cores = [int(node.get("CPU", 0) / node["GPU"] // cpu) for node in nodes if node.get("GPU", 0) >= 1]
         self.trials_per_gpu = max(1, min([fit, MAX_TRIALS_PER_GPU, *([max(by_cores)] if by_cores else [])]))
-        """For trials that start from now on."""
-        needs = f"the largest trial takes about {trial_bytes / 1e9:.2g} GB of {gpu_bytes / 1e9:.3g} GB"
-        self.reason = f"gpu: auto: {describe_sharing(self.trials_per_gpu)}; {needs}"
-        """What was decided, and why."""
+        """Number for trials that start from now on."""
+        memory = f"the largest trial needs about {trial_bytes / 1e9:.2g} GB of {gpu_bytes / 1e9:.3g} GB"
+        self.reason = f"gpu: auto: {describe_sharing(self.trials_per_gpu)}; {memory}"
+        """Decision and its reason, for the log."""
 
     @property
     def share(self) -> float:
-        """The share of a GPU of trials that start from now on."""
+        """Fraction of a GPU per trial that starts from now on."""
         return gpu_share(self.trials_per_gpu)
 
     def reduce_sharing(self, trials_per_gpu: int) -> bool:
-        """A trial that shared its GPU among so many had too little memory: one fewer from now on.
+        """Reduce the number after a trial ran out of memory on a GPU with `trials_per_gpu` trials.
 
-        Return whether there can be fewer; several trials that failed at the same share count once.
+        Several trials that fail at the same number count once.
+
+        Returns:
+            False if that trial already had the GPU to itself.
         """
         if trials_per_gpu <= 1:
             return False
@@ -115,7 +123,7 @@ class GpuSharing:
 
 
 def describe_sharing(trials_per_gpu: int) -> str:
-    """How many trials share a GPU, in words."""
+    """Describe the number of trials per GPU in words."""
     if trials_per_gpu == 1:
-        return "each trial has a GPU to itself"
-    return f"{trials_per_gpu} trials share a GPU, each has {gpu_share(trials_per_gpu):g} of one"
+        return "one trial per GPU"
+    return f"{trials_per_gpu} trials per GPU (gpu: {gpu_share(trials_per_gpu):g} each)"

@@ -1,4 +1,4 @@
-"""How many seconds a workload takes: lines through what was measured, or a rough figure where nothing was."""
+"""Speed of trials: seconds as a function of operations, fitted to measurements or assumed without any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,87 +10,88 @@ from lkca_search.search.planning.workload import Workload
 from lkca_search.spec.resources import TrialResources
 
 ASSUMED_CORE_FLOPS = 80e9
-"""Operations a second of one core where nothing was measured; a server's with AVX-512 did 70 to 110 GFLOP/s."""
+"""Operations per second of one core. Server CPUs with AVX-512 reached 70 to 110 GFLOP/s."""
 ASSUMED_GPU_FLOPS = 4e12
-"""Operations a second of one whole GPU where nothing was measured: a guess."""
-_ROUGH_STEP_SECONDS = 0.002
-_ROUGH_START_SECONDS = 0.1
+"""Operations per second of one GPU: a guess, not measured."""
+_ASSUMED_STEP_SECONDS = 0.002
+_ASSUMED_START_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Seconds as a line over operations."""
+    """Seconds as a linear function of operations."""
 
-    base: float
-    """Seconds that no operation takes."""
+    intercept: float
+    """Seconds that do not depend on the number of operations."""
     slope: float
-    """Seconds of each operation."""
+    """Seconds per operation."""
 
-    def at(self, flops: float) -> float:
-        """Seconds of so many operations."""
-        return self.base + self.slope * flops
+    def predict(self, flops: float) -> float:
+        """Return the seconds of `flops` operations."""
+        return self.intercept + self.slope * flops
 
     @classmethod
     def fit(cls, points: Sequence[tuple[float, float]]) -> Self:
         """Fit a line to at least one (operations, seconds) by non-negative least squares on relative errors."""
         flops, seconds = zip(*points, strict=True)
-        scale = max(flops)  # operations are about 1e9: unscaled, the solver would round `base` to 0
+        scale = max(flops)  # operations are about 1e9: without scaling, the solver rounds the intercept to 0
         columns = [[1 / y, x / scale / y] for x, y in points]
         if len(set(flops)) == 1:
             columns = [[0.0, slope] for _, slope in columns]
-        (base, slope), _ = nnls(columns, [1.0] * len(seconds))
-        return cls(base=float(base), slope=float(slope) / scale)
+        (intercept, slope), _ = nnls(columns, [1.0] * len(seconds))
+        return cls(intercept=float(intercept), slope=float(slope) / scale)
 
     def scaled_to(self, flops: float, seconds: float) -> "Line":
-        """The same line, stretched to go through one point."""
-        stretch = seconds / self.at(flops)
-        return Line(base=self.base * stretch, slope=self.slope * stretch)
+        """Return the line multiplied by a factor so that it passes through one point."""
+        factor = seconds / self.predict(flops)
+        return Line(intercept=self.intercept * factor, slope=self.slope * factor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyLines:
-    """A line for each family that has one, and one for all others."""
+    """One line per measured family, and one line for all others."""
 
     overall: Line
     families: Mapping[str, Line] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, points: Mapping[str, Sequence[tuple[float, float]]]) -> Self:
-        """A family's own line where it has two points; where it has one, the line through all, stretched to it."""
+        """Fit a line per family with several points. A family with one point gets the overall line, scaled to it."""
         overall = Line.fit([point for own in points.values() for point in own])
         families = {
             family: Line.fit(own) if len(own) > 1 else overall.scaled_to(*own[0]) for family, own in points.items()
         }
         return cls(overall=overall, families=families)
 
-    def at(self, family: str, flops: float) -> float:
-        """Seconds of so many operations of a family's model."""
-        return self.families.get(family, self.overall).at(flops)
+    def predict(self, family: str, flops: float) -> float:
+        """Return the seconds of `flops` operations of a family's model."""
+        return self.families.get(family, self.overall).predict(flops)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast workloads are."""
+    """Speed of the trials of a search on one machine."""
 
     start_seconds: float
-    """From a trial's assignment to its first step."""
+    """Seconds from a trial's assignment to its first step."""
     step: FamilyLines
-    """Seconds a step, over its operations."""
+    """Seconds per step, by its operations."""
     evaluation: FamilyLines
-    """Seconds a validation image, over the operations of its forward pass."""
+    """Seconds per validation image, by the operations of its forward pass."""
 
     def trial_seconds(self, workload: Workload) -> float:
-        """Seconds of a whole trial: its start, its steps, its evaluations."""
+        """Return the seconds of a trial: start, steps and evaluations."""
         family = workload.configuration.family
-        steps = workload.steps * self.step.at(family, workload.step_flops)
-        return self.start_seconds + steps + workload.num_evaluated * self.evaluation.at(family, workload.cost.flops)
+        steps = workload.steps * self.step.predict(family, workload.step_flops)
+        evaluations = workload.num_evaluated * self.evaluation.predict(family, workload.cost.flops)
+        return self.start_seconds + steps + evaluations
 
 
 def assumed_speed(resources: TrialResources, *, on_gpu: bool) -> Speed:
-    """A guess from the resources of a trial, with nothing measured."""
+    """Return a speed guessed from the resources of a trial, without measurements."""
     rate = resources.gpu * ASSUMED_GPU_FLOPS if on_gpu else resources.cpu * ASSUMED_CORE_FLOPS
     return Speed(
-        start_seconds=_ROUGH_START_SECONDS,
-        step=FamilyLines(overall=Line(base=_ROUGH_STEP_SECONDS, slope=1 / rate)),
-        evaluation=FamilyLines(overall=Line(base=0.0, slope=1 / rate)),
+        start_seconds=_ASSUMED_START_SECONDS,
+        step=FamilyLines(overall=Line(intercept=_ASSUMED_STEP_SECONDS, slope=1 / rate)),
+        evaluation=FamilyLines(overall=Line(intercept=0.0, slope=1 / rate)),
     )

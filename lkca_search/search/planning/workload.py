@@ -1,4 +1,4 @@
-"""A workload: what training one configuration takes, counted in steps, images, operations and bytes."""
+"""Workload of a trial: its steps, images, operations and bytes, independent of the machine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,85 +16,90 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.schedule import Schedule
 
 WORKER_BYTES = 440_000_000
-"""Memory of a worker that has loaded torch and trains nothing."""
+"""Memory of a worker process that has imported torch and does not train."""
 CUDA_CONTEXT_BYTES = 600_000_000
-"""Memory of a GPU that a process takes before any tensor: context, kernels, workspaces. A guess, not measured yet."""
+"""GPU memory of a process without any tensor: context, kernels, workspaces. A guess, not measured."""
 _FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What one trial takes, wherever it runs."""
+    """Work of one trial."""
 
     configuration: Configuration
-    """What is trained."""
+    """Configuration to train."""
     num_train_images: int
     num_validation_images: int
     batch_size: int
-    """Images in a step: those that were asked for, or the whole of a smaller subset."""
+    """Images per step: as in the space file, or all images of a smaller subset."""
     steps: int
-    """Optimiser steps."""
+    """Number of optimizer steps."""
     samples: int
-    """Training images seen."""
+    """Training images seen in all steps."""
     num_reports: int
-    """Evaluations, each of all validation images."""
+    """Number of evaluations, each on all validation images."""
     cost: Cost
-    """What the model takes."""
+    """Parameters, operations and memory of the model."""
 
     @property
     def step_flops(self) -> float:
-        """Operations of a step: three forward passes an image."""
+        """Operations per step: three forward passes per image."""
         return 3 * self.cost.flops * self.samples / self.steps
 
     @property
     def num_evaluated(self) -> int:
-        """Validation images seen."""
+        """Validation images seen in all evaluations."""
         return self.num_reports * self.num_validation_images
 
     @property
     def total_flops(self) -> int:
-        """Operations of the whole trial: three forward passes a training image, one a validation image."""
+        """Operations of the trial: three forward passes per training image, one per validation image."""
         return self.cost.flops * (3 * self.samples + self.num_evaluated)
 
     @property
     def memory_bytes(self) -> int:
-        """A worker, four numbers a parameter (weight, gradient, AdamW's two moments), and the activations of a step."""
+        """Memory of a worker: four numbers per parameter (weight, gradient, two moments of AdamW), and activations."""
         return WORKER_BYTES + 4 * _FLOAT_BYTES * self.cost.num_parameters + self.cost.activation_bytes
 
     def gpu_bytes(self, images: Images) -> int:
-        """Memory of a GPU: a context, the model and a step as in `memory_bytes`, and the trial's images, kept there."""
-        of_images = (self.num_train_images + self.num_validation_images) * images.pixels.nbytes // len(images)
-        return CUDA_CONTEXT_BYTES + self.memory_bytes - WORKER_BYTES + of_images
+        """Return the GPU memory: the context, model and activations as in `memory_bytes`, and the images."""
+        image_bytes = (self.num_train_images + self.num_validation_images) * images.pixels.nbytes // len(images)
+        return CUDA_CONTEXT_BYTES + self.memory_bytes - WORKER_BYTES + image_bytes
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Three numbers a parameter: weight and AdamW's two moments."""
+        """Size of a checkpoint: three numbers per parameter (weight, two moments of AdamW)."""
         return 3 * _FLOAT_BYTES * self.cost.num_parameters
 
 
 def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
-    """What the largest trial of a search takes of a GPU."""
-    workloads = WorkloadFactory(spec, images)
+    """Return the GPU memory of the largest trial of a search."""
+    factory = WorkloadFactory(spec, images)
     return max(
         (
-            made.gpu_bytes(images)
+            workload.gpu_bytes(images)
             for cell in cells(spec)
-            for made in workloads.make_all(extreme_configurations(spec, cell))
+            for workload in factory.make_all(extreme_configurations(spec, cell))
         ),
         default=CUDA_CONTEXT_BYTES,
     )
 
 
 class WorkloadFactory:
-    """Makes workloads of a search's configurations; what was counted once is remembered."""
+    """Factory of the workloads of a search. It draws each subset size once."""
 
     def __init__(self, spec: SearchSpec, images: Images) -> None:
+        """Create a factory for the training images of a search."""
         self._spec = spec
         self._images = images
         self._sizes: dict[tuple[object, ...], tuple[int, int]] = {}
 
     def make(self, configuration: Configuration) -> Workload:
-        """The workload of one configuration; UserError if it cannot be trained."""
+        """Return the workload of a configuration.
+
+        Raises:
+            UserError: The configuration cannot be trained.
+        """
         training = self._spec.training
         num_train, num_validation = self._size(configuration)
         batch_size = min(training.batch_size, num_train)
@@ -112,21 +117,21 @@ class WorkloadFactory:
         )
 
     def make_all(self, configurations: list[Configuration]) -> Iterator[Workload]:
-        """The workloads of those configurations that can be trained."""
+        """Yield the workloads of all configurations that can be trained."""
         for configuration in configurations:
             try:
                 yield self.make(configuration)
             except UserError:
-                continue  # inside a long range, where a design is not tried: such a trial fails at once
+                continue  # only the edges of a long range were checked; such a trial fails at its start
 
     def _cost(self, configuration: Configuration, batch_size: int) -> Cost:
         return model_cost(configuration, self._images.shape, len(self._images.class_names), batch_size=batch_size)
 
     def _size(self, configuration: Configuration) -> tuple[int, int]:
-        """Images trained on and validated on."""
+        """Return the numbers of training and validation images."""
         key = tuple(getattr(configuration, name) for name in SUBSET_NAMES)
         if key not in self._sizes:
             seed = split_seed(self._spec)
-            assigned = assign_images(self._images.labels, self._spec.data, configuration, split_seed=seed)
-            self._sizes[key] = len(assigned.train), len(assigned.validation)
+            holdout = assign_images(self._images.labels, self._spec.data, configuration, split_seed=seed)
+            self._sizes[key] = len(holdout.train), len(holdout.validation)
         return self._sizes[key]

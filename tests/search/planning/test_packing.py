@@ -131,7 +131,7 @@ def test_so_many_shares_fit_on_a_gpu_as_it_was_divided_into(trials: int) -> None
 def test_what_fits_nowhere_is_refused_with_what_is_asked_and_what_the_largest_nodes_have(
     nodes: Sequence[Resources], has: str
 ) -> None:
-    asks = r"no trial can be placed: each asks for {cpu: 1, gpu: 0.5, a100: 0.5} of one node, and "
+    asks = r"resources must fit on one node, got {cpu: 1, gpu: 0.5, a100: 0.5} per trial, and "
     with pytest.raises(SearchError, match=asks + has):
         check_capacity(node(1, 0.5, a100=0.5), nodes)
 
@@ -227,8 +227,8 @@ def test_as_many_share_a_gpu_as_its_memory_and_the_cores_have_room_for(
 
 def test_what_was_decided_is_said_with_the_reason() -> None:
     sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
-    decided = "gpu: auto: 4 trials share a GPU, each has 0.25 of one"
-    assert sharing.reason == f"{decided}; the largest trial takes about 5 GB of 24 GB"
+    decided = "gpu: auto: 4 trials per GPU (gpu: 0.25 each)"
+    assert sharing.reason == f"{decided}; the largest trial needs about 5 GB of 24 GB"
 
 
 def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fewer() -> None:

@@ -187,7 +187,7 @@ def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any
 
 
 def test_what_the_machine_has_no_room_for_is_refused(read: Any, data_dirs: DataDirs) -> None:
-    refused = r"each asks for {cpu: 1, gpu: 0.5} of one node, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
+    refused = r"got {cpu: 1, gpu: 0.5} per trial, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
     with pytest.raises(SearchError, match=refused):
         plan_of(read("resources.gpu=0.5"), data_dirs)
 
@@ -211,7 +211,7 @@ def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
     trial_bytes = largest_gpu_bytes(read().spec, images)
     assert int(2e9 * 0.9 // trial_bytes) == 2
     assert plan.num_slots == 4
-    assert plan.notes[0].startswith("gpu: auto: 2 trials share a GPU, each has 0.5 of one; the largest trial takes")
+    assert plan.notes[0].startswith("gpu: auto: 2 trials per GPU (gpu: 0.5 each); the largest trial needs")
 
 
 def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, data_dirs: DataDirs) -> None:
@@ -234,17 +234,17 @@ def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
     points: list[tuple[float, float]], base: float | None, slope: float | None
 ) -> None:
     line = Line.fit(points)
-    assert line.base >= 0
+    assert line.intercept >= 0
     assert line.slope >= 0
-    assert base is None or line.base == pytest.approx(base)
+    assert base is None or line.intercept == pytest.approx(base)
     assert slope is None or line.slope == pytest.approx(slope)
 
 
 def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() -> None:
     lines = FamilyLines.fit({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
-    assert lines.at("lkca", 30) == pytest.approx(7.0)
-    assert lines.at("vit", 20) == pytest.approx(50.0)
-    assert lines.at("resnet", 20) == lines.overall.at(20)
+    assert lines.predict("lkca", 30) == pytest.approx(7.0)
+    assert lines.predict("vit", 20) == pytest.approx(50.0)
+    assert lines.predict("resnet", 20) == lines.overall.predict(20)
 
 
 def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any, images: Images) -> None:
@@ -252,8 +252,8 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
     workload = WorkloadFactory(spec, images).make(extreme_configurations(spec, cells(spec)[0])[0])
     speed = Speed(
         start_seconds=1.0,
-        step=FamilyLines(overall=Line(base=2.0, slope=0.0)),
-        evaluation=FamilyLines(overall=Line(base=0.5, slope=0.0)),
+        step=FamilyLines(overall=Line(intercept=2.0, slope=0.0)),
+        evaluation=FamilyLines(overall=Line(intercept=0.5, slope=0.0)),
     )
     num_evaluated = workload.num_reports * workload.num_validation_images
     assert speed.trial_seconds(workload) == 1.0 + 2.0 * workload.steps + 0.5 * num_evaluated
@@ -264,7 +264,7 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
 def test_a_calibration_times_the_edges_of_each_family_and_holds_one_configuration_out(
     read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lkca_search.search.planning.calibration._MEASURED_SECONDS", 0.5)
+    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.5)
     diverging = "parameters.learning_rate={value: 1.0e+30}"
     spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
     workloads = [

@@ -186,7 +186,7 @@ def test_what_no_node_could_ever_run_is_refused_at_once(
         nodes.search(folder, **asked)
     assert "{cpu: 2, gpu: 1" in str(error.value)
     assert time.monotonic() - begun < 30
-    assert f"each asks for {asks} of one node, and the largest node" in str(error.value)
+    assert f"got {asks} per trial, and the largest node" in str(error.value)
 
 
 @pytest.mark.slow
@@ -252,11 +252,9 @@ def test_trials_share_a_gpu_among_fewer_after_one_ran_out_of_memory_and_none_is_
     )
     assert_all_complete(watch, 6)
     assert {record.spec.resources.gpu for record in watch.records} == {0.5}
-    assert said[0].startswith("gpu: auto: 4 trials share a GPU, each has 0.25 of one; the largest trial takes about 0.")
-    assert said[1].endswith(
-        "ran out of GPU memory, 4 to a GPU: from now on 3 trials share a GPU, each has 0.3333 of one"
-    )
-    assert said[-1].endswith("3 to a GPU: from now on 2 trials share a GPU, each has 0.5 of one")
+    assert said[0].startswith("gpu: auto: 4 trials per GPU (gpu: 0.25 each); the largest trial needs about 0.")
+    assert said[1].endswith("ran out of GPU memory, 4 to a GPU: from now on 3 trials per GPU (gpu: 0.3333 each)")
+    assert said[-1].endswith("3 to a GPU: from now on 2 trials per GPU (gpu: 0.5 each)")
     shares = [event["share"] for event in nodes.events()]
     assert shares == sorted(shares)
     assert set(shares) == {0.25, 0.3333, 0.5}

@@ -53,7 +53,7 @@ def search(cluster: ScalingCluster, folder: SearchFolder) -> Search:
 def test_what_no_node_that_may_come_could_run_is_refused(search: Search, folder: SearchFolder) -> None:
     begun = time.monotonic()
     with pytest.raises(
-        SearchError, match=r"asks for {cpu: 8} .* and the cluster's autoscaler starts none that is larger$"
+        SearchError, match=r"got {cpu: 8} per trial, .* and the cluster's autoscaler starts none that is larger$"
     ):
         search(cpu=8)
     assert time.monotonic() - begun < 60
