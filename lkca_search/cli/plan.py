@@ -42,7 +42,7 @@ def plan(
 ) -> None:
     """Show the trials of a search, their cost and the duration. Nothing is trained."""
     space_file = read_space_file(space, overrides or ())
-    from lkca_search.search.planning.plan import make_plan
+    from lkca_search.search.planning.planner import make_plan
     from lkca_search.training.images import DataDirs, open_train_images
 
     data_dirs = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())

@@ -43,7 +43,7 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     assert rows["trials"].split() == ["trials", "14"]
     assert "(assumed), 4 trials at a time on 4 cores and 0 GPUs" in rows["time"]
     assert "estimated from FLOPs at an assumed" in out
-    assert "440 MB for a worker with torch, 16 bytes a parameter" in out
+    assert "440 MB for a worker with torch, 16 bytes per parameter" in out
     assert_nothing_was_started()
 
 

@@ -12,7 +12,8 @@ from lkca_search.data.store import Images
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.planning.calibration import calibrate
-from lkca_search.search.planning.plan import Plan, make_plan
+from lkca_search.search.planning.plan import Plan
+from lkca_search.search.planning.planner import make_plan
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import FamilyLines, Line, Speed, assumed_speed
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory, largest_gpu_bytes
@@ -172,7 +173,7 @@ def test_replicates_that_confirm_are_in_the_totals(read: Any, data_dirs: DataDir
     assert confirmed.samples == sum(cell.samples for cell in confirmed.cells)
     repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), data_dirs)
     assert (len(repeated.cells), repeated.num_replicates) == (12, confirmed.num_replicates)
-    assert any("replicates that confirm" in note for note in confirmed.notes)
+    assert any("replicates: planned as trials" in note for note in confirmed.notes)
 
 
 def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, data_dirs: DataDirs) -> None:
@@ -187,7 +188,7 @@ def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any
 
 
 def test_what_the_machine_has_no_room_for_is_refused(read: Any, data_dirs: DataDirs) -> None:
-    refused = r"got {cpu: 1, gpu: 0.5} per trial, and the largest node has {cpu: 4, gpu: 0}; --num-cpus"
+    refused = r"got {cpu: 1, gpu: 0.5} per trial, and the largest node has {cpu: 4, gpu: 0}; to plan for another"
     with pytest.raises(SearchError, match=refused):
         plan_of(read("resources.gpu=0.5"), data_dirs)
 
@@ -200,7 +201,7 @@ def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, data_dirs: Da
 def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, data_dirs: DataDirs) -> None:
     plan = plan_of(read("resources.custom={a100: 0.25}"), data_dirs)
     assert plan.num_slots == 4
-    assert "custom resources (a100) are taken as given" in plan.notes
+    assert "custom resources (a100) are assumed to be available" in plan.notes
 
 
 def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
@@ -216,7 +217,7 @@ def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
 
 def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, data_dirs: DataDirs) -> None:
     if choose_device("auto").type == "cpu":
-        with pytest.raises(SearchError, match=r"here is none: give it as resources\.gpu_memory, in GB"):
+        with pytest.raises(SearchError, match=r"this machine has none; give it as resources\.gpu_memory, in GB"):
             make_plan(read("resources.gpu=auto"), data_dirs, num_cpus=4, num_gpus=1)
 
 

@@ -1,0 +1,236 @@
+"""Planner: computes the plan of a search without starting it."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lkca_search.data.store import Images
+from lkca_search.errors import SearchError
+from lkca_search.models.difference import ARCHITECTURE_NAMES
+from lkca_search.search.planning.calibration import CalibrationRun, calibrate
+from lkca_search.search.planning.packing import (
+    GpuSharing,
+    Resources,
+    check_capacity,
+    count_concurrent_trials,
+    resource_request,
+)
+from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell
+from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
+from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
+from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory
+from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
+from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.factors import repeats_of
+from lkca_search.spec.resources import ResourcesSection, TrialResources
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import SpaceFile
+from lkca_search.training.device import choose_device, gpu_memory_bytes
+from lkca_search.training.images import DataDirs, open_train_images
+
+T = TypeVar("T", int, float)
+_CAPACITY_HINT = "; to plan for another machine or cluster, give --num-cpus and --num-gpus"
+_MAX_SAMPLES = 48
+"""Approximate number of sampled configurations of all cells with different models, because each model is built."""
+_SAMPLES_PER_CELL = (6, 16)
+"""Minimum and maximum number of sampled configurations per cell."""
+_TRIAL_BYTES = 10_000
+"""Measured size of a trial in records, tables, the ledger and the local MLflow store."""
+_REPORT_BYTES = 2_500
+"""Measured size of one report of a trial there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SampledCell:
+    """Cell with the workloads of some of its configurations."""
+
+    cell: Cell
+    extremes: list[Workload]
+    """Workloads that include the smallest and the largest one."""
+    samples: list[Workload]
+    """Workloads of evenly sampled configurations. Their mean estimates that of the cell."""
+
+    @property
+    def all(self) -> list[Workload]:
+        return [*self.extremes, *self.samples]
+
+
+def make_plan(
+    space_file: SpaceFile,
+    data_dirs: DataDirs,
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    calibrate_speed: bool = False,
+    on_measured: Callable[[int, int], None] = lambda done, of: None,
+) -> Plan:
+    """Compute the plan of a search.
+
+    Args:
+        space_file: Space file of the search.
+        data_dirs: Folders of the datasets.
+        num_cpus: Cores for which to plan; by default those of this machine.
+        num_gpus: GPUs for which to plan; by default 1 if this machine has any.
+        calibrate_speed: True to time some configurations for about a minute.
+        on_measured: Called after each timed configuration with the number of finished ones and of all.
+
+    Raises:
+        SpaceFileError: A configuration cannot be trained.
+        DataError: The data cannot be read.
+        SearchError: No trial fits on the machine.
+    """
+    spec = space_file.spec
+    images = open_train_images(spec.data, data_dirs)
+    problems = [
+        *find_space_problems(spec, images.shape, len(images.class_names)),
+        *find_subset_problems(spec, images.labels),
+    ]
+    if problems:
+        raise space_file.error(problems)
+    on_gpu = choose_device(spec.resources.gpu).type != "cpu"
+    num_cpus = os.cpu_count() or 1 if num_cpus is None else num_cpus
+    num_gpus = int(on_gpu) if num_gpus is None else num_gpus
+    sampled = _sample_cells(spec, images)
+    node = {"CPU": float(num_cpus), "GPU": float(num_gpus)}
+    sharing = _plan_gpu_sharing(spec, sampled, images, node) if spec.resources.gpu == "auto" else None
+    trial = spec.resources.of_trial(gpu=sharing.share if sharing else None)
+    num_slots = _count_slots(spec.resources, trial, node)
+    run, speed = None, assumed_speed(trial, on_gpu=spec.resources.wants_gpu)
+    if calibrate_speed:
+        workloads = [workload for cell in sampled for workload in cell.all]
+        run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
+    planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
+    seconds = sum(cell.seconds for cell in planned)
+    return Plan(
+        dataset=spec.data.dataset,
+        shape=images.shape,
+        num_classes=len(images.class_names),
+        cells=planned,
+        num_trials=sum(cell.num_trials for cell in planned),
+        num_replicates=sum(cell.num_replicates for cell in planned),
+        samples=sum(cell.samples for cell in planned),
+        total_flops=sum(cell.total_flops for cell in planned),
+        disk=_disk_use(images, sampled, planned, num_slots),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        num_slots=num_slots,
+        basis="calibrated" if calibrate_speed else "assumed",
+        calibration=run,
+        hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
+        notes=(*([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
+    )
+
+
+def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images: Images, node: Resources) -> GpuSharing:
+    """Compute the number of trials per GPU from `resources.gpu_memory` or the GPU of this machine."""
+    given = spec.resources.gpu_memory
+    gpu_bytes = gpu_memory_bytes() if given is None else given * 1e9
+    if gpu_bytes is None:
+        raise SearchError(
+            "gpu: auto needs the memory of a GPU, and this machine has none; give it as resources.gpu_memory, in GB"
+        )
+    trial_bytes = max(each.gpu_bytes(images) for cell in sampled for each in cell.all)
+    return GpuSharing(trial_bytes=trial_bytes, gpu_bytes=gpu_bytes, cpu=spec.resources.cpu, nodes=[node])
+
+
+def _count_slots(resources: ResourcesSection, trial: TrialResources, node: Resources) -> int:
+    """Return the number of trials that run at the same time on one machine. Custom resources are ignored."""
+    request = resource_request(resources.model_copy(update={"custom": {}}), trial)
+    check_capacity(request, [node], hint=_CAPACITY_HINT)
+    slots = count_concurrent_trials(request, [node])
+    return slots if resources.max_concurrent is None else min(slots, resources.max_concurrent)
+
+
+def _sample_cells(spec: SearchSpec, images: Images) -> list[_SampledCell]:
+    factory, all_cells = WorkloadFactory(spec, images), cells(spec)
+    num_models = len({tuple(level for name, level in cell.levels.items() if name in ARCHITECTURE_NAMES) for cell in all_cells})
+    count = max(_SAMPLES_PER_CELL[0], min(_SAMPLES_PER_CELL[1], _MAX_SAMPLES // num_models))
+    return [
+        _SampledCell(
+            cell=cell,
+            extremes=list(factory.make_all(extreme_configurations(spec, cell))),
+            samples=list(factory.make_all(sampled_configurations(spec, cell, count))),
+        )
+        for cell in all_cells
+    ]
+
+
+def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> PlannedCell:
+    budget = spec.search.trials_per_cell
+    num_configurations = count_configurations(spec, sampled.cell)
+    num_trials = budget if num_configurations is None else min(budget, num_configurations)
+    confirm = spec.confirm
+    draws = confirm.draws // max(len(repeats_of(spec.factors, spec.exclude)), 1) if confirm else 0
+    num_replicates = min(confirm.top, num_trials) * draws * confirm.seeds if confirm else 0
+    every, typical = sampled.all, sampled.samples or sampled.extremes
+    seconds = [speed.trial_seconds(each) for each in typical]
+    return PlannedCell(
+        cell=sampled.cell.key,
+        num_trials=num_trials,
+        budget=budget,
+        num_replicates=num_replicates,
+        num_configurations=num_configurations,
+        num_train_images=_min_max([each.num_train_images for each in every]),
+        steps=_min_max([each.steps for each in every]),
+        num_parameters=_min_max([each.cost.num_parameters for each in every]),
+        flops=_min_max([each.cost.flops for each in every]),
+        memory_bytes=_min_max([each.memory_bytes for each in every]),
+        trial_seconds=_min_max([speed.trial_seconds(each) for each in every]),
+        seconds=(num_trials + num_replicates) * sum(seconds) / len(seconds),
+        samples=_times_mean(num_trials + num_replicates, [each.samples for each in typical]),
+        total_flops=_times_mean(num_trials + num_replicates, [each.total_flops for each in typical]),
+    )
+
+
+def _disk_use(
+    images: Images, sampled: Sequence[_SampledCell], planned: Sequence[PlannedCell], num_slots: int
+) -> DiskUse:
+    num_trials = sum(cell.num_trials + cell.num_replicates for cell in planned)
+    num_reports = max(each.num_reports for cell in sampled for each in cell.all)
+    largest = max(each.checkpoint_bytes for cell in sampled for each in cell.all)
+    return DiskUse(
+        images=images.pixels.nbytes + images.labels.nbytes,
+        records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
+        checkpoints=min(num_slots, num_trials) * largest,
+    )
+
+
+def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:
+    notes = [
+        f"memory per trial: {WORKER_BYTES // 10**6} MB for a worker with torch, 16 bytes per parameter (weight, "
+        "gradient, two moments of AdamW), and the activations of a step",
+        "FLOPs: three forward passes per training image, one per validation image",
+        "totals: mean over evenly sampled configurations of each cell, times its number of trials",
+    ]
+    if calibration is None:
+        rate = (
+            f"{ASSUMED_GPU_FLOPS / 1e12:g} TFLOP/s per GPU"
+            if spec.resources.wants_gpu
+            else (f"{ASSUMED_CORE_FLOPS / 1e9:g} GFLOP/s per core")
+        )
+        notes.append(f"seconds: estimated from FLOPs at an assumed {rate}; --calibrate measures them")
+    else:
+        notes.append("seconds: measured on this machine with one trial at a time; several trials at once may be slower")
+        if spec.resources.wants_gpu and not on_gpu:
+            notes.append(
+                "the calibration ran on the CPU, because this machine has no GPU: the hours are not those of a GPU"
+            )
+    if spec.confirm is not None:
+        notes.append("replicates: planned as trials of mean size; their evaluations on test images are not counted")
+    if spec.resources.custom:
+        notes.append(f"custom resources ({', '.join(spec.resources.custom)}) are assumed to be available")
+    if spec.search.pruner.name != "none" or spec.limits != type(spec.limits)():
+        notes.append(
+            "the pruner and the limits can end trials, cells or the search early: all numbers are upper bounds"
+        )
+    return notes
+
+
+def _min_max(numbers: Sequence[T]) -> tuple[T, T]:
+    return min(numbers), max(numbers)
+
+
+def _times_mean(count: int, numbers: Sequence[int]) -> int:
+    """Return `count` times the mean of the numbers, rounded down; exact if all are equal."""
+    return count * sum(numbers) // len(numbers)
