@@ -1,4 +1,4 @@
-"""Training a recorded trial again, in this process, and holding its result against the recorded one."""
+"""Rerun of a recorded trial in this process, and comparison with the recorded result."""
 
 import io
 import json
@@ -20,22 +20,22 @@ from lkca_search.training.images import DataDirs
 
 
 class TrialFile(FrozenModel):
-    """A trial to be trained again, and what it gave the first time. `best --yaml` writes it, `rerun` reads it."""
+    """Trial to rerun, and its recorded result. `best --yaml` writes this file, and `rerun` reads it."""
 
     trial_id: str
     search: str
     metric: str
     value: float | None = None
-    """The metric as recorded; None for a trial that failed."""
+    """Recorded value of the metric; None for a failed trial."""
     num_reports: int
-    """Results recorded: a pruned trial is trained as far as it came."""
+    """Number of recorded results. The rerun ends after as many."""
     facts: TrialMetadata | None = None
-    """Data, code and machine of the first time; what differs now may explain a difference of the metric."""
+    """Data, code and machine of the recorded training. A change may explain a different value."""
     trial: TrialSpec
 
     @classmethod
     def from_record(cls, record: Record) -> "TrialFile":
-        """The trial file of a record; a replicate is compared on validation images, and not tested a second time."""
+        """Return the trial file of a record. A replicate is compared on validation images, not on test images."""
         is_replicate = record.replicate is not None and bool(record.curve)
         return cls(
             trial_id=record.trial_id,
@@ -49,42 +49,54 @@ class TrialFile(FrozenModel):
 
     @classmethod
     def read(cls, path: Path) -> "TrialFile":
-        """Read a trial file; UserError if it is none."""
+        """Read a trial file.
+
+        Raises:
+            UserError: The file cannot be read, or it is not a trial file.
+        """
         try:
-            # Through JSON, where a list is the only way to write a tuple.
+            # Through JSON, because strict validation accepts a list as a tuple only there.
             return cls.model_validate_json(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8"))))
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "file"
-            raise UserError(f"{path} is no trial file: {place}: {first['msg'].lower()}") from error
+            key = ".".join(map(str, first["loc"])) or "file"
+            raise UserError(f"{path} is not a trial file: {key}: {first['msg'].lower()}") from error
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"cannot read the trial file {path}: {error}") from error
 
     def to_yaml(self) -> str:
-        """The file's text."""
+        """Return the text of the file."""
         text: str = yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
         return text
 
 
 class RerunOutcome(FrozenModel):
-    """What training a trial again gave."""
+    """Result of a rerun."""
 
     trial_id: str
     metric: str
     recorded: float | None
     value: float
     difference: float | None
-    """Value less recorded: 0 on the same machine with the same number of threads."""
+    """Value minus recorded value: 0 on the same machine with the same number of threads."""
     changes: tuple[str, ...]
-    """Which facts differ from the recorded ones."""
+    """Differences of data, code and machine from the recorded training."""
 
 
 def rerun(
     file: TrialFile, data_dirs: DataDirs, *, on_result: Callable[[Result], None], weights: Path | None = None
 ) -> RerunOutcome:
-    """Train a trial again with the seeds it had, as far as it came; save its weights as a state dict if asked.
+    """Train a trial again with its seeds, up to its last recorded result.
 
-    Raises UserError where the data or the configuration cannot be had, TrainingDiverged as the training does.
+    Args:
+        file: Trial and its recorded result.
+        data_dirs: Folders of the datasets.
+        on_result: Called with each result.
+        weights: File to which the final weights are saved as a state dict.
+
+    Raises:
+        UserError: The data cannot be read, or the configuration breaks a rule.
+        TrainingDiverged: The loss is not finite.
     """
     configure_torch(num_threads=file.trial.resources.cpu)
     facts, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
@@ -104,12 +116,12 @@ def rerun(
         recorded=file.value,
         value=value,
         difference=None if file.value is None else value - file.value,
-        changes=tuple(_changes(file.facts, facts)) if file.facts else (),
+        changes=tuple(_list_changes(file.facts, facts)) if file.facts else (),
     )
 
 
-def _changes(was: TrialMetadata, now: TrialMetadata) -> Iterator[str]:
-    for old, new in ((was, now), (was.provenance, now.provenance)):
+def _list_changes(recorded: TrialMetadata, current: TrialMetadata) -> Iterator[str]:
+    for old, new in ((recorded, current), (recorded.provenance, current.provenance)):
         for name, value in old:
             if name != "provenance" and value != getattr(new, name):
                 yield f"{name} was {value}, is {getattr(new, name)}"

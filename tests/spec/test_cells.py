@@ -402,7 +402,7 @@ def test_a_level_that_changes_nothing_is_named_once(
     rules = [problem.rule for problem in problems]
     assert len(set(rules)) == len(rules)
     if words:
-        assert rules == [f"a factor level must change the model: {words} give the same one"]
+        assert rules == [f"a factor level must change the model, got equal models for {words}"]
 
 
 @pytest.mark.parametrize("overrides", OTHER, ids=" ".join)

@@ -144,8 +144,8 @@ def _count_slots(resources: ResourcesSection, trial: TrialResources, node: Resou
 
 def _sample_cells(spec: SearchSpec, images: Images) -> list[_SampledCell]:
     factory, all_cells = WorkloadFactory(spec, images), cells(spec)
-    num_models = len({tuple(level for name, level in cell.levels.items() if name in ARCHITECTURE_NAMES) for cell in all_cells})
-    count = max(_SAMPLES_PER_CELL[0], min(_SAMPLES_PER_CELL[1], _MAX_SAMPLES // num_models))
+    models = [tuple(level for name, level in cell.levels.items() if name in ARCHITECTURE_NAMES) for cell in all_cells]
+    count = max(_SAMPLES_PER_CELL[0], min(_SAMPLES_PER_CELL[1], _MAX_SAMPLES // len(set(models))))
     return [
         _SampledCell(
             cell=cell,

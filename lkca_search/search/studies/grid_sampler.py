@@ -21,8 +21,9 @@ class GridSampler(BaseSampler):
 
     def __init__(self, *, points: Sequence[dict[str, Scalar]], seed: int) -> None:
         """Shuffle the points."""
-        self._points = list(points)
-        random.Random(seed).shuffle(self._points)
+        self.points = list(points)
+        """Points in the order in which trials take them."""
+        random.Random(seed).shuffle(self.points)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return an empty search space: each parameter is sampled independently."""
@@ -38,4 +39,4 @@ class GridSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return the parameter's value at the trial's point. After the last point the first one follows."""
-        return self._points[trial.number % len(self._points)][param_name]
+        return self.points[trial.number % len(self.points)][param_name]

@@ -1,4 +1,4 @@
-"""Whether every configuration that a search can draw can be trained on its images."""
+"""Checks of a space file against its images: all configurations can be trained, and all cells differ."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -18,19 +18,20 @@ from lkca_search.spec.domains import Domain
 from lkca_search.spec.search_spec import SearchSpec
 
 T = TypeVar("T")
-_MOST_COMBINATIONS = 20_000
-_MOST_MATCHED = 64
-"""Of combinations whose width is to be found: a hundred times the work."""
-_COMPARED = 4
-"""Combinations at which two cells are compared."""
+_MAX_COMBINATIONS = 20_000
+_MAX_MATCHED = 64
+"""Maximum with `match_parameters`: the search for a width takes a hundred times as long."""
+_NUM_COMPARED = 4
+"""Configurations at which two cells are compared."""
 
 
 def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
-    """Every rule that the sampler, the pruner or a configuration breaks on images of this shape, each once.
+    """Yield each rule that the sampler, the pruner or a configuration breaks on images of this shape, once.
 
-    Parameters are tried at their edges (all values of a choice or a short range), in every combination of those that
-    shape the model or decide where another exists, up to 20,000 a cell, or 64 spread over them where widths are to be
-    found for `match_parameters`. Where no rule is broken, two cells that give the same model break one.
+    Configurations are checked at the edges of their parameters, which are all values of a choice or a short range.
+    All combinations of parameters that shape the model or occur in a condition are checked, up to 20,000 per cell.
+    With `match_parameters`, 64 evenly spaced ones are checked. If no rule is broken, two cells with equal models break
+    one.
     """
     yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
@@ -45,23 +46,25 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
                     seen.add(problem.rule)
                     yield Problem(_written_location(spec, problem.location), problem.rule)
     if not seen:
-        yield from _same_models(spec, shape, num_classes)
+        yield from _find_equal_models(spec, shape, num_classes)
 
 
-def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
-    """Every cell that gives the same model as an earlier one, for all that their parameters can be."""
+def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
+    """Yield a problem per pair of cells whose models are equal for all values of their parameters."""
     seen: set[str] = set()
     earlier: dict[tuple[tuple[str, Scalar], ...], list[tuple[Cell, list[Configuration]]]] = {}
     for cell in cells(spec):
         configurations = list(boundary_configurations(spec, cell))
         alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in ARCHITECTURE_NAMES), [])
         for other, others in alike:
-            pairs = list(zip(evenly_spaced(configurations, _COMPARED), evenly_spaced(others, _COMPARED), strict=False))
+            pairs = list(
+                zip(evenly_spaced(configurations, _NUM_COMPARED), evenly_spaced(others, _NUM_COMPARED), strict=False)
+            )
             if len(configurations) == len(others) and all(
                 trains_same_model(one, two, shape, num_classes) for one, two in pairs
             ):
                 one, two = (resolve(configuration, shape, num_classes) for configuration in pairs[0])
-                rule = f"a factor level must change the model: {_differences(one, two)} give the same one"
+                rule = f"a factor level must change the model, got equal models for {_show_differences(one, two)}"
                 if rule not in seen:
                     seen.add(rule)
                     names = {**cell.levels, **other.levels}
@@ -72,29 +75,29 @@ def _same_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Itera
             alike.append((cell, configurations))
 
 
-def _differences(one: Configuration, other: Configuration) -> str:
-    """What two configurations differ in: family=lkca_grouped,num_heads=1 and family=lkca."""
+def _show_differences(one: Configuration, other: Configuration) -> str:
+    """Return the values in which two configurations differ: family=lkca_grouped,num_heads=1 and family=lkca."""
     names = [name for name in ARCHITECTURE_NAMES if getattr(one, name) != getattr(other, name)]
     sides = ([(name, getattr(side, name)) for name in names] for side in (one, other))
     return " and ".join(",".join(f"{name}={value}" for name, value in side if value is not None) for side in sides)
 
 
 def boundary_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
-    """The configurations at which a cell is tried."""
-    combinations = list(islice(_edge_combinations(spec, cell), _MOST_COMBINATIONS))
-    matched = "match_parameters" in cell.levels or "match_parameters" in spec.parameters
-    tried = evenly_spaced(combinations, _MOST_MATCHED) if matched else combinations
-    return [Configuration.model_validate(chosen) for chosen in tried]
+    """Return the configurations of a cell at the edges of its parameters."""
+    combinations = list(islice(_boundary_combinations(spec, cell), _MAX_COMBINATIONS))
+    is_matched = "match_parameters" in cell.levels or "match_parameters" in spec.parameters
+    checked = evenly_spaced(combinations, _MAX_MATCHED) if is_matched else combinations
+    return [Configuration.model_validate(chosen) for chosen in checked]
 
 
 def evenly_spaced(items: list[T], count: int) -> list[T]:
-    """So many of the items, evenly spaced, the first and the last among them; all if there are no more."""
+    """Return `count` evenly spaced items, including the first and the last; all items if there are fewer."""
     if len(items) <= count:
         return items
     return [items[i * (len(items) - 1) // (count - 1)] for i in range(count)]
 
 
-def _edge_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, Scalar]]:
+def _boundary_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, Scalar]]:
     combined = {*ARCHITECTURE_NAMES}.union(*(domain.when for domain in spec.parameters.values()))
 
     def edges(name: str, domain: Domain) -> tuple[Scalar, ...]:
@@ -112,17 +115,17 @@ def _written_location(spec: SearchSpec, location: tuple[str | int, ...]) -> tupl
 
 
 def find_subset_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]:
-    """Every size of a subset, as a level or at a parameter's edge, that cannot be drawn from these labels."""
-    found = cells(spec)
+    """Yield each subset size, as a level or at the edge of a parameter, that cannot be drawn from these labels."""
+    all_cells = cells(spec)
     for name in ("data_fraction", "images_per_class"):
         for section, values in (
-            ("factors", tuple(dict.fromkeys(cell.levels[name] for cell in found if name in cell.levels))),
+            ("factors", tuple(dict.fromkeys(cell.levels[name] for cell in all_cells if name in cell.levels))),
             ("parameters", spec.parameters[name].edges() if name in spec.parameters else ()),
         ):
             for value in values:
                 configuration = Configuration.model_validate({name: value})
                 try:
-                    # Which images does not matter, how many does: any seed will do.
+                    # The seed does not matter: only the numbers of images are checked.
                     assign_images(labels, spec.data, configuration, split_seed=0)
                 except DataError as error:
                     yield Problem((section, name), str(error))

@@ -1,4 +1,4 @@
-"""How many trials fit where: on each node by itself, on each GPU by itself, in shares that Ray can count in."""
+"""Laws of packing: trials fit on single nodes and single GPUs, in amounts that Ray supports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def node(cpu: float = 0, gpu: float = 0, **custom: float) -> dict[str, float]:
     return {name: float(amount) for name, amount in {"CPU": cpu, "GPU": gpu, **custom}.items() if amount}
 
 
-# What a space file may ask
+# Resources of a space file
 
 
 @pytest.mark.parametrize(
@@ -48,26 +48,26 @@ def node(cpu: float = 0, gpu: float = 0, **custom: float) -> dict[str, float]:
         ({"max_concurrent": 0}, "greater than or equal to 1"),
     ],
 )
-def test_resources_that_no_trial_can_have_are_refused(asked: dict[str, Any], rule: str) -> None:
+def test_impossible_resources_are_refused(asked: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         ResourcesSection.model_validate(asked)
 
 
-def test_a_trial_asks_for_what_it_holds_and_for_custom_resources() -> None:
+def test_a_request_has_cpu_gpu_and_custom_resources() -> None:
     section = ResourcesSection(cpu=2, gpu=0.25, custom={"a100": 0.25, "accelerator_type:A100": 0.001})
     asked = resource_request(section, section.of_trial())
     assert asked == {"CPU": 2.0, "GPU": 0.25, "a100": 0.25, "accelerator_type:A100": 0.001}
     assert resource_request(ResourcesSection(), TrialResources()) == {"CPU": 1.0}
 
 
-def test_a_share_that_was_left_open_is_the_one_decided_and_a_fixed_one_stays() -> None:
+def test_only_gpu_auto_takes_the_computed_share() -> None:
     assert ResourcesSection(gpu="auto").of_trial(gpu=0.5).gpu == 0.5
     assert ResourcesSection(gpu="auto").of_trial().gpu == 1.0
     assert ResourcesSection(gpu=0.25).of_trial(gpu=0.5).gpu == 0.25
     assert ResourcesSection(gpu=1).of_trial(gpu=0.5).gpu == 1.0
 
 
-# Room on nodes
+# Capacity of nodes
 
 
 @pytest.mark.parametrize(
@@ -92,26 +92,24 @@ def test_a_share_that_was_left_open_is_the_one_decided_and_a_fixed_one_stays() -
         (node(1), [node(0.5), node(2.5)], 2),
     ],
 )
-def test_a_trial_fits_whole_on_one_node_and_on_one_gpu(
-    asked: Resources, nodes: Sequence[Resources], slots: int
-) -> None:
+def test_a_trial_runs_on_one_node_and_one_gpu(asked: Resources, nodes: Sequence[Resources], slots: int) -> None:
     assert count_concurrent_trials(asked, nodes) == slots
 
 
 @given(st.integers(1, 64), st.floats(1e-4, 1), st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=4))
-def test_no_node_is_given_more_than_it_has(cpu: int, gpu: float, has: list[tuple[int, int]]) -> None:
+def test_the_trials_of_a_node_never_exceed_its_resources(cpu: int, gpu: float, has: list[tuple[int, int]]) -> None:
     for cores, gpus in has:
         slots = count_concurrent_trials(node(cpu, gpu), [node(cores, gpus)])
         assert slots * cpu <= cores
-        a_gpu = -(-slots // gpus) if gpus else 0
-        assert a_gpu * round(gpu * 10_000) <= 10_000
+        per_gpu = -(-slots // gpus) if gpus else 0
+        assert per_gpu * round(gpu * 10_000) <= 10_000
     assert count_concurrent_trials(node(cpu, gpu), [node(*one) for one in has]) == sum(
         count_concurrent_trials(node(cpu, gpu), [node(*one)]) for one in has
     )
 
 
 @given(st.integers(1, 100))
-def test_so_many_shares_fit_on_a_gpu_as_it_was_divided_into(trials: int) -> None:
+def test_n_shares_of_1_by_n_fit_on_one_gpu(trials: int) -> None:
     assert count_concurrent_trials({"GPU": gpu_share(trials)}, [{"GPU": 1.0}]) >= trials
     assert round(gpu_share(trials) * 10_000) * trials <= 10_000
 
@@ -128,7 +126,7 @@ def test_so_many_shares_fit_on_a_gpu_as_it_was_divided_into(trials: int) -> None
         ([node(4, 2, h100=2), node(2)], r"the largest node has {cpu: 4, gpu: 2, a100: 0}"),
     ],
 )
-def test_what_fits_nowhere_is_refused_with_what_is_asked_and_what_the_largest_nodes_have(
+def test_a_request_that_no_node_satisfies_is_refused_with_the_largest_nodes(
     nodes: Sequence[Resources], has: str
 ) -> None:
     asks = r"resources must fit on one node, got {cpu: 1, gpu: 0.5, a100: 0.5} per trial, and "
@@ -209,7 +207,7 @@ def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_a
         (2.0, 24, 1, [node(32, 1)], MAX_TRIALS_PER_GPU),
         (3.0, 24, 1, [node(32, 1)], 7),
         (5.0, 24, 1, [node(32, 1)], 4),
-        (12.0, 24, 1, [node(32, 1)], 1),  # 90% of 24 is too little for two
+        (12.0, 24, 1, [node(32, 1)], 1),  # two need 24 GB, and 90% of it is available
         (40.0, 24, 1, [node(32, 1)], 1),
         (2.0, 24, 4, [node(12, 1)], 3),
         (2.0, 24, 1, [node(4, 2), node(6, 1)], 6),
@@ -217,7 +215,7 @@ def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_a
         (5.0, 24, 1, [], 4),
     ],
 )
-def test_as_many_share_a_gpu_as_its_memory_and_the_cores_have_room_for(
+def test_trials_per_gpu_are_limited_by_its_memory_and_the_cores(
     trial_gb: float, gpu_gb: float, cpu: int, nodes: Sequence[Resources], trials: int
 ) -> None:
     sharing = GpuSharing(trial_bytes=int(trial_gb * GB), gpu_bytes=gpu_gb * GB, cpu=cpu, nodes=nodes)
@@ -225,18 +223,18 @@ def test_as_many_share_a_gpu_as_its_memory_and_the_cores_have_room_for(
     assert count_concurrent_trials({"GPU": sharing.share}, [{"GPU": 1.0}]) == trials
 
 
-def test_what_was_decided_is_said_with_the_reason() -> None:
+def test_the_number_of_trials_per_gpu_is_printed_with_its_reason() -> None:
     sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
     decided = "gpu: auto: 4 trials per GPU (gpu: 0.25 each)"
     assert sharing.reason == f"{decided}; the largest trial needs about 5 GB of 24 GB"
 
 
-def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fewer() -> None:
+def test_trials_that_run_out_of_memory_together_reduce_the_number_once() -> None:
     sharing = GpuSharing(trial_bytes=5 * GB, gpu_bytes=24.0 * GB, cpu=1, nodes=[node(8, 1)])
     assert [sharing.reduce_sharing(4) for _ in range(3)] == [True] * 3
     assert sharing.trials_per_gpu == 3
     assert sharing.reduce_sharing(3)
-    assert sharing.reduce_sharing(4), "one that started before"
+    assert sharing.reduce_sharing(4), "a trial that started before the reduction"
     assert sharing.trials_per_gpu == 2
     assert sharing.reduce_sharing(2)
     assert sharing.share == 1.0
@@ -245,7 +243,7 @@ def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fe
 
 
 @pytest.mark.parametrize(
-    ("cause", "is_lack"),
+    ("cause", "is_gpu_memory"),
     [
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", True),
         ("RuntimeError: CUDA error: out of memory", True),
@@ -256,8 +254,8 @@ def test_trials_that_ran_out_of_memory_together_are_one_reason_to_share_among_fe
         ("the worker died", False),
     ],
 )
-def test_a_lack_of_gpu_memory_is_told_from_others(cause: str, is_lack: bool) -> None:
-    assert is_gpu_out_of_memory(cause) == is_lack
+def test_only_errors_of_gpu_memory_count_as_such(cause: str, is_gpu_memory: bool) -> None:
+    assert is_gpu_out_of_memory(cause) == is_gpu_memory
     kind, _, text = cause.partition(": ")
     if kind == "RuntimeError":
         assert is_machine_fault(RuntimeError(text))

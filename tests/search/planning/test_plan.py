@@ -1,4 +1,4 @@
-"""What a plan says is what a run does: cells, trials, images, steps, sizes; and seconds that were measured."""
+"""Laws of a plan: its cells, trials, images, steps and sizes equal those of the run; its seconds are fitted."""
 
 import math
 from collections import Counter
@@ -78,7 +78,7 @@ def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
     )
 
 
-# What is planned
+# Cells and trials
 
 
 def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, data_dirs: DataDirs) -> None:
@@ -99,7 +99,7 @@ def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, data_
     assert plan.total_flops == sum(cell.total_flops for cell in plan.cells)
 
 
-def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, data_dirs: DataDirs, images: Images) -> None:
+def test_a_planned_trial_equals_its_training(read: Any, data_dirs: DataDirs, images: Images) -> None:
     spec = read().spec
     planned = {cell.cell: cell for cell in plan_of(read(), data_dirs).cells}
     workloads = WorkloadFactory(spec, images)
@@ -121,7 +121,7 @@ def test_what_is_planned_of_a_trial_is_what_its_training_does(read: Any, data_di
 
 
 @pytest.mark.parametrize("length", ["steps: 7", "samples: 1000", "epochs: 2"])
-def test_images_seen_are_those_of_the_loop_for_every_unit_of_length(
+def test_planned_steps_and_images_equal_those_of_the_loop_for_every_unit_of_length(
     read: Any, data_dirs: DataDirs, images: Images, length: str
 ) -> None:
     spec = read(f"training={{{length}, batch_size: 100}}", "parameters.depth={int: [1, 3]}").spec
@@ -142,14 +142,14 @@ def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, data_d
     assert 3 * 8 * 116 < cell.samples < 3 * 8 * 1151
 
 
-def test_a_configuration_that_cannot_be_trained_is_found_with_its_line(read: Any, data_dirs: DataDirs) -> None:
+def test_a_configuration_that_cannot_be_trained_is_refused_with_its_line(read: Any, data_dirs: DataDirs) -> None:
     with pytest.raises(SpaceFileError, match=r"kernel_size .* got 9 .*space.yaml:7|kernel_size .*override"):
         plan_of(read("parameters.kernel_size.choice=[3, 9]"), data_dirs)
     with pytest.raises(SpaceFileError, match="a data fraction must leave every class an image"):
         plan_of(read("factors.data_fraction=[0.001]"), data_dirs)
 
 
-def test_several_goals_and_a_pruner_change_no_trial(read: Any, data_dirs: DataDirs) -> None:
+def test_several_metrics_and_a_pruner_do_not_change_the_planned_trials(read: Any, data_dirs: DataDirs) -> None:
     plain = plan_of(read(), data_dirs)
     goals = plan_of(read("search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]"), data_dirs)
     pruned = plan_of(read("search.pruner=median"), data_dirs)
@@ -161,7 +161,7 @@ def test_several_goals_and_a_pruner_change_no_trial(read: Any, data_dirs: DataDi
 # Seconds, slots, hours
 
 
-def test_replicates_that_confirm_are_in_the_totals(read: Any, data_dirs: DataDirs) -> None:
+def test_the_totals_include_replicates(read: Any, data_dirs: DataDirs) -> None:
     alone = plan_of(read(), data_dirs)
     confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), data_dirs)
     assert (alone.num_replicates, confirmed.num_replicates) == (0, 4 * 3 * 2 * 2)
@@ -176,7 +176,7 @@ def test_replicates_that_confirm_are_in_the_totals(read: Any, data_dirs: DataDir
     assert any("replicates: planned as trials" in note for note in confirmed.notes)
 
 
-def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any, data_dirs: DataDirs) -> None:
+def test_hours_are_seconds_divided_by_slots_and_at_least_the_longest_trial(read: Any, data_dirs: DataDirs) -> None:
     one, four = plan_of(read("resources.cpu=4"), data_dirs), plan_of(read(), data_dirs)
     assert (one.num_slots, four.num_slots) == (1, 4)
     for plan in (one, four):
@@ -187,26 +187,24 @@ def test_hours_are_seconds_by_slots_and_no_less_than_the_longest_trial(read: Any
     assert (four.basis, four.calibration) == ("assumed", None)
 
 
-def test_what_the_machine_has_no_room_for_is_refused(read: Any, data_dirs: DataDirs) -> None:
+def test_a_trial_that_exceeds_the_machine_is_refused(read: Any, data_dirs: DataDirs) -> None:
     refused = r"got {cpu: 1, gpu: 0.5} per trial, and the largest node has {cpu: 4, gpu: 0}; to plan for another"
     with pytest.raises(SearchError, match=refused):
         plan_of(read("resources.gpu=0.5"), data_dirs)
 
 
-def test_trials_at_once_are_no_more_than_max_concurrent(read: Any, data_dirs: DataDirs) -> None:
+def test_concurrent_trials_are_limited_by_max_concurrent(read: Any, data_dirs: DataDirs) -> None:
     assert plan_of(read("resources.max_concurrent=3"), data_dirs).num_slots == 3
     assert plan_of(read("resources.max_concurrent=30"), data_dirs).num_slots == 4
 
 
-def test_custom_resources_are_taken_as_given_and_the_plan_says_so(read: Any, data_dirs: DataDirs) -> None:
+def test_custom_resources_are_assumed_to_be_available_with_a_note(read: Any, data_dirs: DataDirs) -> None:
     plan = plan_of(read("resources.custom={a100: 0.25}"), data_dirs)
     assert plan.num_slots == 4
     assert "custom resources (a100) are assumed to be available" in plan.notes
 
 
-def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
-    read: Any, data_dirs: DataDirs, images: Images
-) -> None:
+def test_gpu_auto_is_planned_as_it_runs(read: Any, data_dirs: DataDirs, images: Images) -> None:
     auto = ("resources.gpu=auto", "resources.gpu_memory=2")
     plan = make_plan(read(*auto), data_dirs, num_cpus=12, num_gpus=2)
     trial_bytes = largest_gpu_bytes(read().spec, images)
@@ -215,7 +213,7 @@ def test_trials_that_share_a_gpu_by_its_memory_are_planned_as_they_run(
     assert plan.notes[0].startswith("gpu: auto: 2 trials per GPU (gpu: 0.5 each); the largest trial needs")
 
 
-def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, data_dirs: DataDirs) -> None:
+def test_gpu_auto_without_a_known_gpu_memory_is_refused(read: Any, data_dirs: DataDirs) -> None:
     if choose_device("auto").type == "cpu":
         with pytest.raises(SearchError, match=r"this machine has none; give it as resources\.gpu_memory, in GB"):
             make_plan(read("resources.gpu=auto"), data_dirs, num_cpus=4, num_gpus=1)
@@ -231,7 +229,7 @@ def test_a_gpu_of_unknown_memory_is_not_shared_by_guesswork(read: Any, data_dirs
         ([(10, 3.0), (20, 5.0), (40, 9.0)], 1.0, 0.2),
     ],
 )
-def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
+def test_a_line_fits_its_points_with_an_intercept_and_a_slope_of_at_least_0(
     points: list[tuple[float, float]], base: float | None, slope: float | None
 ) -> None:
     line = Line.fit(points)
@@ -241,14 +239,14 @@ def test_a_line_goes_through_its_points_starts_at_0_or_above_and_never_falls(
     assert slope is None or line.slope == pytest.approx(slope)
 
 
-def test_a_family_has_its_own_line_or_the_common_one_stretched_to_its_point() -> None:
+def test_a_family_has_its_own_line_or_the_overall_line_scaled_to_its_point() -> None:
     lines = FamilyLines.fit({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
     assert lines.predict("lkca", 30) == pytest.approx(7.0)
     assert lines.predict("vit", 20) == pytest.approx(50.0)
     assert lines.predict("resnet", 20) == lines.overall.predict(20)
 
 
-def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any, images: Images) -> None:
+def test_the_seconds_of_a_trial_are_start_steps_and_evaluations(read: Any, images: Images) -> None:
     spec = read().spec
     workload = WorkloadFactory(spec, images).make(extreme_configurations(spec, cells(spec)[0])[0])
     speed = Speed(
@@ -262,7 +260,7 @@ def test_a_trials_seconds_are_its_start_its_steps_and_its_evaluations(read: Any,
     assert cores[0] > cores[1]
 
 
-def test_a_calibration_times_the_edges_of_each_family_and_holds_one_configuration_out(
+def test_a_calibration_measures_the_extremes_of_each_family_and_holds_out_one_configuration(
     read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.5)
@@ -276,9 +274,9 @@ def test_a_calibration_times_the_edges_of_each_family_and_holds_one_configuratio
         for cell in cells(spec)
         for each in sampled_configurations(spec, cell, 6)
     ]
-    told: list[tuple[int, int]] = []
-    calibration, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: told.append((done, of)))
-    assert told == [(i, 7) for i in range(1, 8)]
+    calls: list[tuple[int, int]] = []
+    calibration, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: calls.append((done, of)))
+    assert calls == [(i, 7) for i in range(1, 8)]
     for family in ("lkca", "vit"):
         of_family = [each.cost.flops for each in workloads if each.configuration.family == family]
         fitted = [each.flops for each in calibration.fitted if each.family == family]
@@ -291,7 +289,7 @@ def test_a_calibration_times_the_edges_of_each_family_and_holds_one_configuratio
     assert all(speed.trial_seconds(each) > 0 for each in workloads)
 
 
-# How far a cell reaches
+# Size of a cell's space
 
 
 CONDITIONAL = {
@@ -315,7 +313,7 @@ def conditional(**more: Any) -> SearchSpec:
     )
 
 
-def test_distinct_configurations_are_counted_as_they_would_be_listed() -> None:
+def test_the_number_of_distinct_configurations_equals_that_of_their_list() -> None:
     spec = conditional()
     listed = set()
     for family, kernel, depth, ratio in product(("lkca", "vit", "convmixer"), (3, 5), (1, 3, 5, 7, 9), (1, 2, 4)):
@@ -331,7 +329,7 @@ def test_distinct_configurations_are_counted_as_they_would_be_listed() -> None:
     assert count_configurations(spec, cell) == len(listed)
 
 
-def test_a_range_of_floats_has_no_end_of_configurations_where_it_exists() -> None:
+def test_a_range_of_floats_has_infinitely_many_configurations() -> None:
     spec = conditional(weight_decay={"float": (0.1, 0.2), "when": {"family": ("vit",)}})
     (cell,) = cells(spec)
     assert count_configurations(spec, cell) is None
@@ -340,7 +338,7 @@ def test_a_range_of_floats_has_no_end_of_configurations_where_it_exists() -> Non
     assert count_configurations(wide, cell) == 5 * (10**9 - 2) + 2 * (2 * 3 + 3 + 2)
 
 
-def test_the_corners_hold_the_smallest_and_the_largest_model(read: Any, images: Images) -> None:
+def test_extreme_configurations_include_the_smallest_and_the_largest_model(read: Any, images: Images) -> None:
     spec = read("parameters.depth={int: [1, 3]}", "parameters.width={choice: [48, 16, 32]}").spec
     workloads = WorkloadFactory(spec, images)
     for cell in cells(spec)[::2]:
@@ -370,7 +368,7 @@ def memory(workload: Workload) -> int:
     return workload.memory_bytes
 
 
-def test_draws_are_spread_evenly_over_every_domain_and_keep_to_conditions() -> None:
+def test_sampled_configurations_are_even_over_every_domain_and_satisfy_conditions() -> None:
     spec = conditional(learning_rate={"float": (1e-4, 1e-2), "log": True}, num_heads={"int": (1, 16), "log": True})
     draws = sampled_configurations(spec, Cell(levels={"data_fraction": 1.0}), 30)
     assert Counter(draw.family for draw in draws) == dict.fromkeys(("lkca", "vit", "convmixer"), 10)

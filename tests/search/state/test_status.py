@@ -1,4 +1,4 @@
-"""How a search stands: counted from its folder alone, while it runs and when it has ended."""
+"""Laws of a search's status, which is computed from its folder during and after the search."""
 
 from pathlib import Path
 
@@ -27,18 +27,18 @@ def every_cell(number: int, **rest: object) -> list[Record]:
 
 
 def start_trials(folder: SearchFolder, *trial_ids: str, driver: int) -> None:
-    """Let a driver start trials and finish none."""
+    """Create trial folders as a driver does that has finished none."""
     for trial_id in trial_ids:
         folder.trial(trial_id).attempt(driver=driver, attempt=driver).mkdir(parents=True)
 
 
-def leave(folder: SearchFolder, record: Record) -> Path:
+def write_record(folder: SearchFolder, record: Record) -> Path:
     path = folder.trial(record.trial_id).attempt(driver=9, attempt=9) / "record.json"
     write_atomically(path, record.model_dump_json().encode())
     return path
 
 
-def test_what_the_driver_trains_runs_and_what_an_earlier_one_began_was_cut_off() -> None:
+def test_unfinished_trials_of_the_driver_are_running_and_those_of_earlier_drivers_are_cut_off() -> None:
     folder = make_search("made", [make_record(0)])
     start_trials(folder, f"{CELL}/1", driver=1)
     start_trials(folder, f"{CELL}/2", driver=2)
@@ -52,7 +52,7 @@ def test_what_the_driver_trains_runs_and_what_an_earlier_one_began_was_cut_off()
     assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 0, 2, 2)
 
 
-def test_a_cell_spends_what_its_records_say_against_a_cap_that_pruning_does_not_lower() -> None:
+def test_pruning_reduces_the_steps_of_a_cell_and_not_its_planned_steps() -> None:
     pruned = make_record(1, state=State.PRUNED)
     pruned = pruned.model_copy(update={"curve": pruned.curve[:1]})
     folder = make_search("made", [make_record(0), pruned, make_record(2, state=State.FAIL)])
@@ -69,13 +69,13 @@ def test_a_cell_spends_what_its_records_say_against_a_cap_that_pruning_does_not_
         ([make_record(number, state=State.FAIL) for number in range(3)] + every_cell(0)[1:], False),
     ],
 )
-def test_a_search_is_answered_when_nothing_is_due_and_each_cell_has_a_complete_trial(
+def test_a_search_is_answered_if_no_trial_is_left_and_each_cell_has_a_complete_one(
     records: list[Record], answered: bool
 ) -> None:
     assert search_status(make_search("made", records)).is_answered == answered
 
 
-def test_an_exhausted_cell_has_its_budget_once_what_it_began_is_finished() -> None:
+def test_an_exhausted_cell_is_finished_after_its_started_trials() -> None:
     folder = make_search("made", every_cell(0))
     for cell in CELLS:
         write_atomically(folder.exhausted / cell, b"")
@@ -87,7 +87,7 @@ def test_an_exhausted_cell_has_its_budget_once_what_it_began_is_finished() -> No
     assert status.num_left == 1
 
 
-def test_a_cell_at_its_plateau_has_its_budget_in_the_order_in_which_trials_finished() -> None:
+def test_a_plateau_depends_on_the_order_in_which_trials_finished() -> None:
     better_last = [make_record(0, accuracy=0.5, finished=2000.0), make_record(1, accuracy=0.6, finished=3000.0)]
     better_first = [make_record(0, accuracy=0.5, finished=3000.0), make_record(1, accuracy=0.6, finished=2000.0)]
     for records, is_reached in ((better_last, False), (better_first, True)):
@@ -96,8 +96,8 @@ def test_a_cell_at_its_plateau_has_its_budget_in_the_order_in_which_trials_finis
         assert (cell.at_plateau, cell.left) == (is_reached, 0 if is_reached else 1)
 
 
-def test_time_left_is_shared_by_the_trials_that_run_and_unknown_where_none_does() -> None:
-    folder = make_search("made", [make_record(0)])  # of two seconds
+def test_time_left_is_divided_by_the_running_trials_and_unknown_without_any() -> None:
+    folder = make_search("made", [make_record(0)])  # takes two seconds
     assert search_status(folder).seconds_left is None
     start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
     with hold_lease(folder):
@@ -116,11 +116,11 @@ def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
 
 def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
     folder = make_search("made")
-    first = leave(folder, make_record(0))
+    first = write_record(folder, make_record(0))
     reader = StatusReader(folder)
     assert reader.read() == search_status(folder)
     first.write_bytes(b"no record any more")
-    leave(folder, make_record(1, accuracy=0.75))
+    write_record(folder, make_record(1, accuracy=0.75))
     cell = cell_of(reader.read())
     assert (cell.complete, cell.best_value, cell.best_trial) == (2, 0.75, f"{CELL}/1")
 

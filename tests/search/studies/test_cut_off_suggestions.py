@@ -1,7 +1,7 @@
-"""A driver that dies in the middle of suggesting leaves a trial that the next driver completes.
+"""Law of a driver that dies during a suggestion: the next driver completes the trial's parameters.
 
-With most samplers it gets the values it would have had. QMC has moved on in its sequence, and GP takes a running trial
-into account, this one too: with these what was stored is kept, and the rest is drawn anew.
+With most samplers, they equal those without the interruption. QMC has advanced in its sequence, and GP includes the
+running trial itself in its model. With these two, stored parameters are kept and the others are sampled again.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ SPEC = {
 
 
 class DriverDied(BaseException):
-    """Stands for the end of the process at that point."""
+    """Simulated end of the process."""
 
 
 def spec_of(sampler: str) -> SearchSpec:
@@ -36,8 +36,8 @@ def spec_of(sampler: str) -> SearchSpec:
     return SearchSpec.model_validate({**values, **SPEC, "search": {**values["search"], "sampler": sampler}})
 
 
-def advanced(spec: SearchSpec, *, num_trials: int) -> tuple[Any, Study]:
-    """A study that so many trials were told to."""
+def make_study(spec: SearchSpec, *, num_trials: int) -> tuple[Any, Study]:
+    """Return a study with `num_trials` complete trials, and its storage."""
     storage = open_in_memory_storage()
     study = Study(storage, spec, cells(spec)[0])
     for _ in range(num_trials):
@@ -48,15 +48,15 @@ def advanced(spec: SearchSpec, *, num_trials: int) -> tuple[Any, Study]:
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "cmaes", "qmc", "gp"])
 @pytest.mark.parametrize("num_trials", [0, 14])
-def test_what_was_suggested_is_kept_and_what_was_not_is_as_it_would_have_been(
+def test_a_resumed_trial_keeps_stored_parameters_and_gets_the_others_as_without_the_interruption(
     sampler: str, num_trials: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(sampler)
-    _, undisturbed = advanced(spec, num_trials=num_trials)
+    _, undisturbed = make_study(spec, num_trials=num_trials)
     number, expected = undisturbed.ask()
-    suggest = studies._suggest
+    suggest = studies.suggest_value
     for survived in range(len(SPEC["parameters"]) + 1):
-        storage, dying = advanced(spec, num_trials=num_trials)
+        storage, dying = make_study(spec, num_trials=num_trials)
         calls = iter(range(100))
 
         def suggest_or_die(*arguments: Any, calls: Any = calls, survived: int = survived) -> Any:
@@ -65,7 +65,7 @@ def test_what_was_suggested_is_kept_and_what_was_not_is_as_it_would_have_been(
             return suggest(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(studies, "_suggest", suggest_or_die)
+            patch.setattr(studies, "suggest_value", suggest_or_die)
             if survived < len(SPEC["parameters"]):
                 with pytest.raises(DriverDied):
                     dying.ask()
@@ -73,8 +73,8 @@ def test_what_was_suggested_is_kept_and_what_was_not_is_as_it_would_have_been(
                 dying.ask()
         following = Study(storage, spec, cells(spec)[0])
         stored = dict(following.trials()[number].params)
-        adopted = following.resume(following.trials()[number])
-        assert adopted.keys() == expected.keys()
-        assert stored.items() <= adopted.items()
+        resumed = following.resume(following.trials()[number])
+        assert resumed.keys() == expected.keys()
+        assert stored.items() <= resumed.items()
         if sampler not in ("qmc", "gp"):
-            assert adopted == expected
+            assert resumed == expected

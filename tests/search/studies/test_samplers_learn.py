@@ -1,4 +1,4 @@
-"""Samplers learn and pruners save, on a toy whose best is known: 20 seeds, paired, the same every time."""
+"""Laws of samplers and pruners on a toy problem with a known optimum, over 20 paired seeds."""
 
 from functools import cache
 from pathlib import Path
@@ -25,18 +25,18 @@ SEEDS = range(20)
 REPORTS = 27
 NUM_TRIALS = 40
 MARGIN = 0.03
-"""By how much pruning may lower the accuracy that is found with as many trials, in the mean."""
+"""Maximum loss of mean accuracy that pruning may cause with the same number of trials."""
 
 
 class Search(NamedTuple):
-    """What a simulated search of one cell left."""
+    """Records and Optuna trials of a simulated search with one cell."""
 
     records: tuple[Record, ...]
     trials: list[FrozenTrial]
 
     @property
     def found(self) -> float:
-        """Accuracy, without noise, of the configuration that the search would hand over."""
+        """Accuracy, without noise, of the best configuration that the search found."""
         complete = [record for record in self.records if record.state is State.COMPLETE]
         best = max(complete, key=lambda record: record.value or 0.0)
         return toy_accuracy(best.spec.configuration)

@@ -1,4 +1,4 @@
-"""A cell's study, whatever samples and prunes it: suggestions that can be repeated, grids that end, what was used."""
+"""Laws of a cell's study for every sampler and pruner: reproducible suggestions, finite grids, user attributes."""
 
 import sys
 from importlib.util import find_spec
@@ -29,9 +29,9 @@ CHOICES: dict[str, Any] = {
     "kernel_init": {"choice": ("zero", "delta"), "when": {"mlp_ratio": (2.0,)}},
     "patch_size": {"value": 2},
 }
-"""Nine suggestions: three with one ratio, six with the other."""
+"""Nine configurations: three with one `mlp_ratio`, six with the other."""
 RANGES = {**CHOICES, "depth": {"int": (1, 9)}, "learning_rate": {"float": (1e-4, 1e-1), "log": True}}
-SAMPLERS_WRITTEN: list[Any] = [
+SAMPLER_CONFIGS: list[Any] = [
     *("tpe", "random", "qmc", "grid"),
     *(["cmaes"] if find_spec("cmaes") else []),
     {"name": "gp", "n_startup_trials": 4},
@@ -39,7 +39,7 @@ SAMPLERS_WRITTEN: list[Any] = [
     {"name": "tpe", "n_startup_trials": 3},
     "optuna.samplers.NSGAIIISampler",
 ]
-PRUNERS_WRITTEN: list[Any] = [
+PRUNER_CONFIGS: list[Any] = [
     *(name for name in PRUNERS if name not in ("percentile", "patient", "threshold")),
     {"name": "percentile", "percentile": 25.0},
     {"name": "patient", "patience": 1, "wraps": {"name": "median", "n_startup_trials": 1}},
@@ -49,9 +49,9 @@ PRUNERS_WRITTEN: list[Any] = [
 ]
 
 
-def spec_of(sampler: Any, parameters: dict[str, Any] = RANGES, num_goals: int = 1, **search: Any) -> SearchSpec:
-    """One cell of LKCA, or one with two goals."""
-    several = {"metric": ("val_accuracy", "flops"), "goal": ("maximize", "minimize")} if num_goals > 1 else {}
+def spec_of(sampler: Any, parameters: dict[str, Any] = RANGES, num_metrics: int = 1, **search: Any) -> SearchSpec:
+    """Return the spec of a search with one cell, and with one or two metrics."""
+    several = {"metric": ("val_accuracy", "flops"), "goal": ("maximize", "minimize")} if num_metrics > 1 else {}
     return SearchSpec.model_validate(
         {
             "data": {"dataset": "digits"},
@@ -63,57 +63,57 @@ def spec_of(sampler: Any, parameters: dict[str, Any] = RANGES, num_goals: int = 
     )
 
 
-def told(spec: SearchSpec, ledger: Path, *, count: int, reopened: bool) -> list[dict[str, Scalar]]:
-    """What a study suggests, one trial after another; reopened, every third is followed by a new driver's study."""
+def suggest_all(spec: SearchSpec, ledger: Path, *, count: int, reopened: bool) -> list[dict[str, Scalar]]:
+    """Return the suggestions of a study, trial after trial. If `reopened`, a new driver follows every third trial."""
     storage, (cell,) = open_storage(Database.sqlite(ledger)), cells(spec)
     study = Study(storage, spec, cell)
-    found = []
+    suggestions = []
     for _ in range(count):
         number, chosen = study.ask()
-        found.append(chosen)
+        suggestions.append(chosen)
         depth, ratio = float(chosen.get("depth", 1)), float(chosen["mlp_ratio"])
         study.tell(number, State.COMPLETE, [depth * ratio, depth][: len(spec.search.metrics)])
         if reopened and number % 3 == 2:
             study = Study(open_storage(Database.sqlite(ledger)), spec, cell)
-    return found
+    return suggestions
 
 
-def test_every_name_has_a_class_and_every_class_a_name() -> None:
+def test_the_registry_has_exactly_the_names_of_the_space_file() -> None:
     assert tuple(REGISTRY["sampler"]) == SAMPLERS
     assert tuple(REGISTRY["pruner"]) == PRUNERS
 
 
 @pytest.mark.parametrize(
-    ("sampler", "num_goals"),
+    ("sampler", "num_metrics"),
     [
-        (sampler, num_goals)
-        for sampler in SAMPLERS_WRITTEN
-        for num_goals in (1, 2)
-        if (sampler, num_goals) != ("cmaes", 2)
+        (sampler, num_metrics)
+        for sampler in SAMPLER_CONFIGS
+        for num_metrics in (1, 2)
+        if (sampler, num_metrics) != ("cmaes", 2)
     ],
     ids=str,
 )
-def test_the_same_seed_suggests_the_same_whether_or_not_the_driver_dies_and_another_seed_other(
-    tmp_path: Path, sampler: Any, num_goals: int
+def test_suggestions_depend_on_the_seed_and_not_on_restarts_of_the_driver(
+    tmp_path: Path, sampler: Any, num_metrics: int
 ) -> None:
-    spec = spec_of(sampler, CHOICES if sampler == "grid" else RANGES, num_goals)
+    spec = spec_of(sampler, CHOICES if sampler == "grid" else RANGES, num_metrics)
     assert list(find_sampler_problems(spec)) == []
-    first = told(spec, tmp_path / "first.db", count=9, reopened=False)
-    assert told(spec, tmp_path / "second.db", count=9, reopened=True) == first
+    first = suggest_all(spec, tmp_path / "first.db", count=9, reopened=False)
+    assert suggest_all(spec, tmp_path / "second.db", count=9, reopened=True) == first
     other = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": 1})})
-    assert told(other, tmp_path / "third.db", count=4, reopened=False) != first[:4]
+    assert suggest_all(other, tmp_path / "third.db", count=4, reopened=False) != first[:4]
 
 
 def test_a_grid_suggests_every_configuration_once(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
     (cell,) = cells(spec)
     assert len(grid_points(spec, cell)) == 9
-    found = told(spec, tmp_path / "ledger.db", count=9, reopened=True)
+    found = suggest_all(spec, tmp_path / "ledger.db", count=9, reopened=True)
     assert len({tuple(sorted(chosen.items())) for chosen in found}) == 9
     assert all(("kernel_init" in chosen) == (chosen["mlp_ratio"] == 2.0) for chosen in found)
 
 
-def test_a_grid_that_is_done_exhausts_its_cell(folder: SearchFolder) -> None:
+def test_a_finished_grid_exhausts_its_cell(folder: SearchFolder) -> None:
     spec = spec_of("grid", CHOICES, trials_per_cell=20)
     ledger = Ledger(folder, spec, DIGITS, 10, Tracker())
     assert len(train_all(ledger)) == 9
@@ -121,7 +121,7 @@ def test_a_grid_that_is_done_exhausts_its_cell(folder: SearchFolder) -> None:
     assert Study(open_storage(find_database(folder)), spec, cells(spec)[0]).is_exhausted
 
 
-def test_a_grid_knows_before_it_repeats_itself_that_it_is_done(tmp_path: Path) -> None:
+def test_a_grid_is_exhausted_before_its_first_duplicate(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
     storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
     study = Study(storage, spec, cell)
@@ -131,11 +131,11 @@ def test_a_grid_knows_before_it_repeats_itself_that_it_is_done(tmp_path: Path) -
     assert study.is_exhausted
 
 
-def test_a_grids_order_is_a_function_of_its_seed() -> None:
-    written = [{"depth": depth} for depth in range(20)]
-    orders = [GridSampler(points=written, seed=seed)._points for seed in (0, 0, 1)]
+def test_the_order_of_a_grid_depends_on_its_seed_alone() -> None:
+    points = [{"depth": depth} for depth in range(20)]
+    orders = [GridSampler(points=points, seed=seed).points for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
-    assert written == [{"depth": depth} for depth in range(20)]
+    assert points == [{"depth": depth} for depth in range(20)]
 
 
 HUB = """\
@@ -171,7 +171,7 @@ def load_module(package):
     ],
     ids=str,
 )
-def test_a_package_of_optunahub_is_loaded_where_there_is_optunahub(
+def test_a_package_of_optunahub_is_loaded_if_optunahub_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: Any, rule: str | None
 ) -> None:
     (tmp_path / "optunahub.py").write_text(HUB)
@@ -181,19 +181,19 @@ def test_a_package_of_optunahub_is_loaded_where_there_is_optunahub(
     problems = list(find_sampler_problems(spec))
     if rule is None:
         assert problems == []
-        first = told(spec, tmp_path / "first.db", count=3, reopened=False)
-        assert told(spec, tmp_path / "second.db", count=3, reopened=True) == first
+        first = suggest_all(spec, tmp_path / "first.db", count=3, reopened=False)
+        assert suggest_all(spec, tmp_path / "second.db", count=3, reopened=True) == first
     else:
         assert [rule in problem.rule for problem in problems] == [True]
 
 
-def test_a_sampler_is_shown_as_it_would_be_called() -> None:
+def test_a_sampler_is_printed_as_a_call() -> None:
     assert str(spec_of("tpe").search.sampler) == "tpe"
     assert str(spec_of({"name": "tpe", "n_startup_trials": 3}).search.sampler) == "tpe(n_startup_trials=3)"
 
 
-@pytest.mark.parametrize("pruner", PRUNERS_WRITTEN, ids=str)
-def test_every_pruner_can_be_made_and_judges_reports(tmp_path: Path, pruner: Any) -> None:
+@pytest.mark.parametrize("pruner", PRUNER_CONFIGS, ids=str)
+def test_every_pruner_can_be_built_and_prunes_bad_trials(tmp_path: Path, pruner: Any) -> None:
     spec = spec_of("random", pruner=pruner)
     assert list(find_sampler_problems(spec)) == []
     storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
@@ -209,12 +209,12 @@ def test_every_pruner_can_be_made_and_judges_reports(tmp_path: Path, pruner: Any
     assert any(pruned) == (pruner not in ("none", "optuna.pruners.NopPruner"))
 
 
-def test_a_pruner_is_none_where_there_are_several_goals(tmp_path: Path) -> None:
+def test_a_pruner_with_several_metrics_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pruner must be none with several metrics"):
-        spec_of("random", num_goals=2, pruner="median")
+        spec_of("random", num_metrics=2, pruner="median")
 
 
-def test_a_study_says_what_sampled_and_pruned_it_with_every_argument(tmp_path: Path) -> None:
+def test_a_study_stores_its_sampler_and_pruner_with_every_argument(tmp_path: Path) -> None:
     spec = spec_of(
         {"name": "tpe", "n_startup_trials": 3},
         pruner={"name": "patient", "patience": 2, "wraps": {"name": "hyperband", "reduction_factor": 2}},
@@ -246,7 +246,7 @@ def test_a_study_says_what_sampled_and_pruned_it_with_every_argument(tmp_path: P
     }
 
 
-def test_a_study_names_every_version_of_optuna_that_drove_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_stores_every_version_of_optuna_that_ran_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of("random")
     for version in ("5.0.0", "5.1.0", "5.1.0"):
         monkeypatch.setattr(optuna, "__version__", version)
@@ -255,16 +255,16 @@ def test_a_study_names_every_version_of_optuna_that_drove_it(tmp_path: Path, mon
     assert study.user_attrs["optuna_version"] == "5.0.0, 5.1.0"
 
 
-def test_a_step_that_does_not_lead_to_the_upper_bound_stops_short_of_it(tmp_path: Path) -> None:
+def test_a_range_whose_step_misses_the_upper_bound_ends_below_it(tmp_path: Path) -> None:
     spec = spec_of("random", {"depth": {"int": (1, 4), "step": 2}, "mlp_ratio": {"value": 1.0}})
-    found = told(spec, tmp_path / "ledger.db", count=14, reopened=False)
+    found = suggest_all(spec, tmp_path / "ledger.db", count=14, reopened=False)
     assert {chosen["depth"] for chosen in found} == {1, 3}
 
 
-def test_an_orphan_of_a_grid_keeps_its_point(tmp_path: Path) -> None:
+def test_a_resumed_trial_of_a_grid_keeps_its_point(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
     storage, (cell,) = open_storage(Database.sqlite(tmp_path / "ledger.db")), cells(spec)
     study = Study(storage, spec, cell)
-    asked = [study.ask()[1] for _ in range(3)]
+    suggested = [study.ask()[1] for _ in range(3)]
     reopened = Study(open_storage(Database.sqlite(tmp_path / "ledger.db")), spec, cell)
-    assert [reopened.resume(frozen) for frozen in reopened.trials()] == asked
+    assert [reopened.resume(frozen) for frozen in reopened.trials()] == suggested
