@@ -1,4 +1,4 @@
-"""The folder and the ledger of a toy search."""
+"""Folder and ledger of a toy search."""
 
 from collections.abc import Callable
 from pathlib import Path

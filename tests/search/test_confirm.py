@@ -1,4 +1,4 @@
-"""A search never opens its test images; `confirm` does, once a replicate, and what it finds can be found again."""
+"""Only `confirm` opens the test images, once per replicate, and its results can be reproduced."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def write_split(path: Path, rows: slice) -> None:
 
 
 class ClosedTest(SearchCommands):
-    """A search of images whose test split cannot be read until it is opened."""
+    """Search over a dataset whose test split is unreadable until `open_test` is called."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -51,12 +51,13 @@ class ClosedTest(SearchCommands):
         self.close_test()
 
     def close_test(self) -> None:
-        """Let whoever opens the test images fail."""
+        """Make the test split unreadable."""
         (self.data / "test.parquet").write_bytes(GARBAGE)
         for path in (self.home.root / "datasets").glob("*-test-*"):
             path.write_bytes(GARBAGE)
 
     def open_test(self) -> None:
+        """Make the test split readable."""
         for path in (self.home.root / "datasets").glob("*-test-*"):
             path.unlink()
         write_split(self.data / "test.parquet", slice(-NUM_TEST, None))
@@ -73,7 +74,7 @@ class ClosedTest(SearchCommands):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> ClosedTest:
-    """A search that is done, though its test images could not have been read."""
+    """Return a search that ended while its test images were unreadable."""
     searching = ClosedTest(tmp_path_factory.mktemp("closed") / "home")
     searching.run()
     return searching
@@ -81,7 +82,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> ClosedTest:
 
 @pytest.fixture(scope="module")
 def refused(searched: ClosedTest) -> tuple[int, str]:
-    """What `confirm` says while they cannot."""
+    """Return exit code and error output of `confirm` while the test images are unreadable."""
     return searched.fail("confirm", "toy")
 
 
@@ -92,20 +93,18 @@ def confirmed(searched: ClosedTest, refused: tuple[int, str]) -> ClosedTest:
     return searched
 
 
-def test_a_search_whose_test_images_cannot_be_read_is_none_the_worse(searched: ClosedTest) -> None:
+def test_a_search_does_not_need_readable_test_images(searched: ClosedTest) -> None:
     searched.assert_exact(trials_per_cell=2)
     assert {record.state for record in searched.records()} == {"COMPLETE"}
     assert (searched.data / "test.parquet").read_bytes() == GARBAGE
-    assert not list((searched.home.root / "datasets").glob("*-test-*")), "nobody has decoded them"
+    assert not list((searched.home.root / "datasets").glob("*-test-*")), "no process has decoded them"
 
 
-def test_a_confirmation_without_test_images_is_refused_and_seals_nothing(
-    searched: ClosedTest, refused: tuple[int, str]
-) -> None:
-    code, said = refused
+def test_a_confirmation_without_test_images_is_refused(searched: ClosedTest, refused: tuple[int, str]) -> None:
+    code, error = refused
     assert code == 2
-    assert "test.parquet" in said
-    assert "Traceback" not in said
+    assert "test.parquet" in error
+    assert "Traceback" not in error
 
 
 def test_each_replicate_is_tested_once_on_all_test_images(confirmed: ClosedTest) -> None:
@@ -119,10 +118,10 @@ def test_each_replicate_is_tested_once_on_all_test_images(confirmed: ClosedTest)
         assert record.test is not None
         assert (record.test.num_images, record.test.data_hash) == (NUM_TEST, sealed.test_hash)
         assert 0 <= record.test.accuracy <= 1
-    assert len({record.test.loss for record in replicates if record.test}) == len(replicates), "all trained apart"
+    assert len({record.test.loss for record in replicates if record.test}) == len(replicates), "each trained on its own"
 
 
-def test_families_are_paired_by_the_images_they_train_on(confirmed: ClosedTest) -> None:
+def test_families_train_on_the_same_images_per_draw(confirmed: ClosedTest) -> None:
     sizes = {record.cell: record.facts.num_train_images for record in confirmed.records() if record.facts}
     subsets: dict[tuple[float | None, int], set[str]] = {}
     for record in confirmed.replicates():
@@ -137,7 +136,7 @@ def test_families_are_paired_by_the_images_they_train_on(confirmed: ClosedTest) 
     assert not trained & (subsets[0.2, 1] | subsets[0.2, 2]), "no trial has trained on them"
 
 
-def test_a_test_accuracy_is_what_the_trained_model_has_on_the_raw_images(confirmed: ClosedTest) -> None:
+def test_the_test_accuracy_equals_that_of_the_trained_model_on_the_raw_images(confirmed: ClosedTest) -> None:
     record = confirmed.replicates()[-1]
     data_dirs = DataDirs(cache=confirmed.home.datasets, data_dir=None)
     configure_torch(num_threads=1)
@@ -145,16 +144,16 @@ def test_a_test_accuracy_is_what_the_trained_model_has_on_the_raw_images(confirm
     *_, last = training.results()
     pixels = np.round(load_digits().images[-NUM_TEST:] * 255 / 16).astype(np.uint8)
     images = torch.from_numpy(pixels).float().div(255)[:, None]  # (B, H, W) -> (B, C, H, W)
-    normalised = (images - training.batches.mean[:, None, None]) / training.batches.std[:, None, None]
+    normalized = (images - training.batches.mean[:, None, None]) / training.batches.std[:, None, None]
     training.model.eval()
     with torch.inference_mode():
-        guesses = training.model(normalised).argmax(dim=1).numpy()
+        guesses = training.model(normalized).argmax(dim=1).numpy()
     assert record.test is not None
     assert last.val_accuracy == record.curve[-1].val_accuracy
     assert float((guesses == load_digits().target[-NUM_TEST:]).mean()) == pytest.approx(record.test.accuracy, abs=1e-9)
 
 
-def test_mlflow_shows_replicates_below_the_search(confirmed: ClosedTest) -> None:
+def test_replicates_are_child_runs_of_the_search_in_mlflow(confirmed: ClosedTest) -> None:
     client = confirmed.client()
     experiment = client.get_experiment_by_name("lkca-search")
     assert experiment is not None
@@ -174,7 +173,7 @@ def test_mlflow_shows_replicates_below_the_search(confirmed: ClosedTest) -> None
             assert "test_accuracy" not in run.data.metrics
 
 
-def test_the_same_command_again_trains_nothing_and_status_tells_of_the_round(confirmed: ClosedTest) -> None:
+def test_the_same_command_trains_nothing_again_and_status_shows_the_round(confirmed: ClosedTest) -> None:
     before = {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")}
     confirmed.call("confirm", "toy")
     code, said = confirmed.fail("confirm", "toy", "--draws", "3")
@@ -189,7 +188,7 @@ def test_the_same_command_again_trains_nothing_and_status_tells_of_the_round(con
     assert (found["complete"], found["num_trials_since"]) == (16, 0)
 
 
-def test_tables_have_a_row_a_replicate(confirmed: ClosedTest) -> None:
+def test_tables_have_one_row_per_replicate(confirmed: ClosedTest) -> None:
     confirmed.call("export", "toy")
     rows = {row["replicate_id"]: row for row in pq.read_table(confirmed.folder.root / "replicates.parquet").to_pylist()}
     assert rows.keys() == {record.trial_id for record in confirmed.replicates()}
@@ -197,11 +196,11 @@ def test_tables_have_a_row_a_replicate(confirmed: ClosedTest) -> None:
         row = rows[record.trial_id]
         assert record.replicate is not None
         assert record.test is not None
-        told = (row["trial_id"], row["draw"], row["seed_number"], row["test_accuracy"], row["test_num_images"])
-        assert told == (*record.replicate.model_dump().values(), record.test.accuracy, NUM_TEST)
+        values = (row["trial_id"], row["draw"], row["seed_number"], row["test_accuracy"], row["test_num_images"])
+        assert values == (*record.replicate.model_dump().values(), record.test.accuracy, NUM_TEST)
 
 
-def test_a_replicate_can_be_trained_again_without_the_test_images(confirmed: ClosedTest) -> None:
+def test_a_replicate_can_be_rerun_without_the_test_images(confirmed: ClosedTest) -> None:
     confirmed.close_test()
     record = confirmed.replicates()[0]
     outcome = json.loads(confirmed.call("rerun", "toy", "--trial", record.trial_id, "--json"))
@@ -210,7 +209,7 @@ def test_a_replicate_can_be_trained_again_without_the_test_images(confirmed: Clo
     confirmed.open_test()
 
 
-def test_a_space_file_may_ask_for_the_confirmation(confirmed: ClosedTest) -> None:
+def test_a_space_file_can_request_the_confirmation(confirmed: ClosedTest) -> None:
     confirmed.open_test()
     said = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=2")
     assert "round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials; 4 trials finished" in said

@@ -1,4 +1,4 @@
-"""One goal or several: what a trial is worth, and which trials no other beats."""
+"""Values of trials with one or several goals, and the Pareto front."""
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ def made(record: Record, number: int, accuracy: float, images: int) -> Record:
     return record.model_copy(update={"number": number, "value": accuracy, "curve": (result,), "facts": facts})
 
 
-def test_a_complete_trial_has_a_value_for_each_metric_and_no_other_trial_has_one(folder: SearchFolder) -> None:
+def test_only_complete_trials_have_values_one_per_metric(folder: SearchFolder) -> None:
     record = record_of(folder)
     assert record.facts is not None
     assert trial_values(record, TWO) == (record.curve[-1].val_accuracy, record.facts.num_train_images)
@@ -39,7 +39,7 @@ def test_a_complete_trial_has_a_value_for_each_metric_and_no_other_trial_has_one
         assert trial_values(record.model_copy(update={"state": state}), TWO) == ()
 
 
-def test_a_study_is_told_every_value(folder: SearchFolder) -> None:
+def test_a_study_receives_every_value(folder: SearchFolder) -> None:
     train_all(Ledger(folder, make_spec(trials_per_cell=2, **TWO_GOALS), DIGITS, 10, Tracker()))
     storage = open_storage(find_database(folder))
     for record in read_records(folder):
@@ -49,7 +49,7 @@ def test_a_study_is_told_every_value(folder: SearchFolder) -> None:
         assert record.value == record.curve[-1].val_accuracy
 
 
-def test_a_search_with_several_goals_that_was_cut_off_tells_the_same(folder: SearchFolder) -> None:
+def test_a_search_with_several_goals_can_be_resumed(folder: SearchFolder) -> None:
     spec = make_spec(trials_per_cell=2, **TWO_GOALS)
     dying = Ledger(folder, spec, DIGITS, 10, Tracker())
     assignment = dying.assign()
@@ -64,16 +64,16 @@ points = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, m
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(points)
-def test_a_trial_is_on_the_front_if_and_only_if_none_is_better_in_one_goal_and_as_good_in_the_other(
+def test_a_trial_is_on_the_front_if_and_only_if_no_other_dominates_it(
     front_record: Record, trials: list[tuple[int, int]]
 ) -> None:
     records = [made(front_record, number, accuracy, images) for number, (accuracy, images) in enumerate(trials)]
     front = [record.number for record in pareto_front(records, TWO)]
     for number, (accuracy, images) in enumerate(trials):
-        beaten = any(a >= accuracy and i <= images and (a, i) != (accuracy, images) for a, i in trials)
-        assert (number not in front) == beaten
-    leads = [trials[number] for number in front]
-    assert leads == sorted(leads, key=lambda pair: (-pair[0], pair[1]))
+        dominated = any(a >= accuracy and i <= images and (a, i) != (accuracy, images) for a, i in trials)
+        assert (number not in front) == dominated
+    points_on_front = [trials[number] for number in front]
+    assert points_on_front == sorted(points_on_front, key=lambda pair: (-pair[0], pair[1]))
 
 
 @pytest.fixture(scope="module")

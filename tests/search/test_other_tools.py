@@ -1,4 +1,4 @@
-"""What a search leaves is read by other tools: the ledger by Optuna's dashboard, the tables by pandas."""
+"""Other tools read the results of a search: Optuna's dashboard its ledger, pandas its tables."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def records(folder: SearchFolder) -> list[Record]:
 
 @contextmanager
 def dashboard(folder: SearchFolder) -> Iterator[str]:
-    """Optuna's dashboard over a ledger; its address."""
+    """Run Optuna's dashboard over a ledger and yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,7 +48,7 @@ def dashboard(folder: SearchFolder) -> Iterator[str]:
 
 
 def get(url: str) -> Any:
-    """The JSON at an address, waited for until its server is up."""
+    """Return the JSON at a URL; retry until the server is up."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""An object store on this machine, that speaks S3 over HTTP."""
+"""A local object store with the S3 API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ BUCKET = "searches"
 
 @contextmanager
 def running_object_store(patch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A store with one bucket, and the keys to it in the environment; the URL of the bucket, options behind it."""
+    """Run a store with one bucket, put its keys into the environment, and yield the URL of the bucket with options."""
     port = free_port()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()

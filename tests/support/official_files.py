@@ -1,4 +1,4 @@
-"""Small official files in their real formats, and a server that hands them out."""
+"""Small copies of official dataset files in their real formats, and a server for them."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ WORDNET = {"n02": "sea slug, nudibranch", "n01": "goldfish, Carassius auratus", 
 
 
 class Made(NamedTuple):
-    """One split as it was written."""
+    """Images and labels of one split."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -35,11 +35,11 @@ class Made(NamedTuple):
 
 Splits = dict[str, Made]
 Serve = Callable[[str], str]
-"""From a file's name to its address."""
+"""Function from the name of a file to its URL."""
 
 
 def make(num_classes: int, shape: tuple[int, ...], *, a_class: int, seed: int) -> Made:
-    """Noise, with every class `a_class` times."""
+    """Return random images, `a_class` of each class."""
     pixels = np.random.default_rng(seed).integers(0, 256, (num_classes * a_class, *shape), dtype=np.uint8)
     return Made(pixels, np.tile(np.arange(num_classes), a_class))
 
@@ -49,7 +49,7 @@ def md5(content: bytes) -> str:
 
 
 class _OldDtype:
-    """As the numpy of Python 2 pickled uint8: integers for booleans."""
+    """Array that pickles like uint8 in the NumPy of Python 2: integers in place of booleans."""
 
     def __reduce__(self) -> Any:
         return np.dtype, ("u1", 0, 1), (3, "|", None, None, None, -1, -1, 0)
@@ -66,7 +66,7 @@ class _OldArray:
 
 
 def write_cifar(folder: Path, serve: Serve, patch: pytest.MonkeyPatch, official: Any, num_classes: int) -> Splits:
-    """The archive of pickles: five batches of CIFAR-10 or one of CIFAR-100, a test batch, the names."""
+    """Write the archive of pickles: five batches of CIFAR-10 or one of CIFAR-100, a test batch, and the names."""
     splits = {
         "train": make(num_classes, (32, 32, 3), a_class=5, seed=0),
         "test": make(num_classes, (32, 32, 3), a_class=2, seed=1),
@@ -97,7 +97,7 @@ def write_cifar(folder: Path, serve: Serve, patch: pytest.MonkeyPatch, official:
 
 
 def write_svhn(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -> Splits:
-    """Two MATLAB files: X (H, W, C, N), y (N, 1) with 10 for the digit 0."""
+    """Write two MATLAB files: X (H, W, C, N), and y (N, 1) with 10 for the digit 0."""
     splits = {"train": make(10, (32, 32, 3), a_class=3, seed=0), "test": make(10, (32, 32, 3), a_class=2, seed=1)}
     listed = dict(SVHN.split_list)
     for split, (pixels, labels) in splits.items():
@@ -110,7 +110,7 @@ def write_svhn(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -> Splits:
 
 
 def write_fashion_mnist(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -> Splits:
-    """Four gzipped IDX files: big-endian lengths, then bytes."""
+    """Write four gzipped IDX files: big-endian lengths, then bytes."""
     splits = {"train": make(10, (28, 28, 1), a_class=3, seed=0), "test": make(10, (28, 28, 1), a_class=2, seed=1)}
     resources = []
     for prefix, (pixels, labels) in (("train", splits["train"]), ("t10k", splits["test"])):
@@ -125,7 +125,7 @@ def write_fashion_mnist(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -
 
 
 def write_tiny_imagenet(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -> Splits:
-    """The zip of JPEGs; the last training image is gray. What it returns is what Pillow makes of the JPEGs."""
+    """Write the zip of JPEGs, the last training image in gray; return the images as Pillow decodes them."""
     made: dict[str, tuple[list[NDArray[np.uint8]], list[int]]] = {"train": ([], []), "test": ([], [])}
     annotations = []
     with zipfile.ZipFile(folder / "tiny-imagenet-200.zip", "w") as archive:
@@ -165,12 +165,12 @@ WRITERS: dict[str, Callable[[Path, Serve, pytest.MonkeyPatch], Splits]] = {
     "tiny_imagenet": write_tiny_imagenet,
     "fashion_mnist": write_fashion_mnist,
 }
-"""Writes a dataset's official files into a folder and makes their addresses and checksums the official ones."""
+"""Function that writes the files of a dataset into a folder and patches the official URLs and checksums."""
 
 
 @contextmanager
 def serving(folder: Path, *, behave: Literal["well", "cut off"] = "well") -> Iterator[tuple[str, list[str]]]:
-    """A server on this machine: its address, and the paths that were asked for."""
+    """Run a local file server; yield its address and the list of requested paths."""
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: the system's where one is installed, else the one that comes as a wheel."""
+"""A PostgreSQL server for tests, from the system if it is installed there, else from a wheel."""
 
 import os
 import pwd
@@ -13,14 +13,14 @@ _DEBIAN = Path("/usr/lib/postgresql")
 
 
 class Postgres:
-    """A server in a folder, on a port of the loopback, without a password; it can be stopped and started again."""
+    """Server with its data in a folder, on a port of 127.0.0.1, without a password; it can be stopped and restarted."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
         self.user = _user()
         self._folder = folder
         folder.mkdir(parents=True)
-        if self.user != _who_am_i():
+        if self.user != _current_user():
             shutil.chown(folder, self.user)
         self._call("initdb", "-D", str(folder / "data"), "-A", "trust", "-N", "-U", "tests")
         self.start()
@@ -28,22 +28,22 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The URL of its one database."""
+        """URL of its only database."""
         return f"postgresql://tests@127.0.0.1:{self.port}/ledgers"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         self._call(
             "pg_ctl", "start", "-w", "-D", str(self._folder / "data"), "-l", str(self._folder / "log"), "-o", options
         )
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it: `immediate` is a crash."""
+        """Stop the server; mode `immediate` is a crash."""
         self._call("pg_ctl", "stop", "-D", str(self._folder / "data"), "-m", mode)
 
     def _call(self, program: str, *arguments: str) -> None:
-        other = {"user": self.user} if self.user != _who_am_i() else {}
+        other = {"user": self.user} if self.user != _current_user() else {}
         command = [str(_binaries() / program), *arguments]
         done = subprocess.run(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=self._folder, timeout=60, **other
@@ -53,7 +53,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(folder: Path, port: int) -> Iterator[Postgres]:
-    """A server, stopped at the end."""
+    """Run a server and stop it on exit."""
     server = Postgres(folder, port)
     try:
         yield server
@@ -72,12 +72,12 @@ def _binaries() -> Path:
 
 
 def _user() -> str:
-    """Who it runs as: PostgreSQL refuses to be root."""
+    """Return the user of the server process: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
-        return _who_am_i()
+        return _current_user()
     names = [entry.pw_name for entry in pwd.getpwall()]
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _who_am_i() -> str:
+def _current_user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name

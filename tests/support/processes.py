@@ -1,4 +1,4 @@
-"""What a command of `lkca-search` leaves, for tests that run it."""
+"""Results of `lkca-search` commands, for tests that run them."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """What a command left: exit code, standard output, standard error."""
+    """Exit code, standard output and standard error of a command."""
 
     code: int
     out: str
@@ -17,5 +17,6 @@ Command = Callable[..., Answer]
 
 
 def parsed(answer: Answer) -> Any:
+    """Return the JSON that a successful command printed."""
     assert (answer.code, answer.err) == (0, "")
     return json.loads(answer.out)

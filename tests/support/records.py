@@ -1,4 +1,4 @@
-"""Records that no training made, and a search's folder that holds them."""
+"""Made-up records, and a folder of a search that holds them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -79,7 +79,7 @@ def make_record(
     state: State = State.COMPLETE,
     **rest: Any,
 ) -> Record:
-    """A trial of two results, `accuracy` the last; one that failed has neither results nor facts."""
+    """Return a trial with two results, `accuracy` in the last; a failed trial has no results."""
     cell = f"family={family},data_fraction={data_fraction}"
     failed = state is State.FAIL
     values: dict[str, Any] = {
@@ -116,11 +116,11 @@ def make_record(
 
 
 def make_search(name: str, records: Iterable[Record] = (), *overrides: str) -> SearchFolder:
-    """Start a search in the home of the environment, without a driver, and leave records in it."""
+    """Create a search with records in the home of the environment, without a driver."""
     folder = Home.from_environment().search(name)
     space = Home.from_environment().root / f"{name}.yaml"
     write_atomically(space, SPACE.encode())
-    with hold_lease(folder):  # its first driver: the ledger knows the search
+    with hold_lease(folder):  # the first driver adds the search to the ledger
         commit_space_file(folder, read_space_file(space, overrides))
     for record in records:
         path = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt) / "record.json"

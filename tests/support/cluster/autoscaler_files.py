@@ -1,4 +1,4 @@
-"""The files for `ray up`, with every placeholder filled in, as Ray completes them."""
+"""Files for `ray up`, with every placeholder filled in, as Ray completes them."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ ON_PREM = {
     "SHARED_FOLDER": "/shared",
 }
 FILLED = {"aws": AWS, "gcp": GCP, "on_prem": ON_PREM}
-"""What a user could put for each placeholder, by file."""
+"""Example value of each placeholder, by file."""
 CLOUDS = ("aws", "gcp")
 
 Config = dict[str, Any]
@@ -48,10 +48,10 @@ _COMMANDS = (
 
 
 class Command(NamedTuple):
-    """A shell command that Ray runs on a node."""
+    """Shell command that Ray runs on a node."""
 
     stage: str
-    """The key that it stands under."""
+    """Key of the command in the file."""
     text: str
 
     @property
@@ -60,49 +60,49 @@ class Command(NamedTuple):
 
 
 def read(name: str) -> str:
-    """A file as it is shipped."""
+    """Return the text of a file as it is shipped."""
     return (CLUSTER / f"{name}.yaml").read_text()
 
 
 def listed(name: str) -> list[str]:
-    """The placeholders that a file's header lists."""
+    """Return the placeholders that the header of a file lists."""
     (found,) = _HEADER.findall(read(name))
     lines = [line.removeprefix("#").strip() for line in found.splitlines()]
     return [word for line in lines for word in re.findall(r"[A-Z][A-Z0-9_]+", line.split("  ")[0])]
 
 
 def fill(text: str, values: dict[str, str]) -> str:
-    """A file's text with its placeholders filled in."""
+    """Return a text with its placeholders filled in."""
     for name, value in values.items():
         text = re.sub(rf"\b{name}\b", value, text)
     return text
 
 
 def filled(name: str) -> Config:
-    """A file as a user fills it in."""
+    """Return a file with its placeholders filled in."""
     config: Config = yaml.safe_load(fill(read(name), FILLED[name]))
     return config
 
 
 def prepared(name: str) -> Config:
-    """A filled file as Ray completes it: with defaults for what it leaves out."""
+    """Return a filled file with Ray's defaults for missing keys."""
     config: Config = prepare_config(filled(name))
     return config
 
 
 def commands(name: str) -> Iterator[Command]:
-    """Every command that Ray would run, Ray's defaults included."""
+    """Yield every command that Ray runs, including its defaults."""
     config = prepared(name)
     for stage in _COMMANDS:
         yield from (Command(stage, text) for text in config[stage])
 
 
 def start(name: str, kind: str) -> str:
-    """The command that starts Ray on the `head`, or on a `worker`."""
+    """Return the command that starts Ray on the `head` or on a `worker`."""
     (found,) = [command.text for command in commands(name) if command.stage.startswith(kind) and command.starts_ray]
     return found
 
 
 def options(command: str) -> dict[str, str]:
-    """The options of `ray start`."""
+    """Return the options of a `ray start` command."""
     return dict(re.findall(r"--([a-z-]+)=(\S+)", command))

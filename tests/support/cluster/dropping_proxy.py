@@ -1,4 +1,4 @@
-"""A TCP proxy that drops every connection when told to, as a network between a user and a cluster does."""
+"""A TCP proxy that can drop all its connections, as an unreliable network does."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class DroppingProxy:
-    """Listens on a port of 127.0.0.1 and passes on to another; left as a context, it is gone."""
+    """Proxy from a free port of 127.0.0.1 to another port; the context manager closes it on exit."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -20,11 +20,11 @@ class DroppingProxy:
 
     @property
     def address(self) -> str:
-        """What to connect to, http://HOST:PORT."""
+        """Address of the proxy, http://HOST:PORT."""
         return f"http://127.0.0.1:{self._server.getsockname()[1]}"
 
     def drop(self) -> None:
-        """Cut every connection off, in the middle of whatever it carries."""
+        """Drop every open connection."""
         with self._lock:
             doomed, self._open = self._open, []
         for one in doomed:
@@ -50,10 +50,10 @@ class DroppingProxy:
                     self._open += [here, there]
                     self.num_connections += 1
                 for source, target in ((here, there), (there, here)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+                    threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
 
     @staticmethod
-    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    def _forward(source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while piece := source.recv(65536):
                 target.sendall(piece)

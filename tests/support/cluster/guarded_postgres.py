@@ -1,4 +1,4 @@
-"""A PostgreSQL that asks everybody for a password but the tests' own user."""
+"""A PostgreSQL server that requires a password from every user except `tests`."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _RULES = "host all tests 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha
 
 @contextmanager
 def guarded_postgres() -> Iterator[Postgres]:
-    """A server in a folder that its own user can reach, as it cannot what pytest makes."""
+    """Run a server below /tmp: its own user cannot read the folders of pytest."""
     with tempfile.TemporaryDirectory(prefix="lkca-pg-", dir="/tmp") as root:
         Path(root).chmod(0o755)
         folder = Path(root) / "server"

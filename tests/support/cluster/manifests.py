@@ -1,4 +1,4 @@
-"""The manifests of cluster/kuberay as `kubectl apply` would send them, and what its page makes by hand."""
+"""Manifests of cluster/kuberay as `kubectl apply` sends them, and those that commands of its page create."""
 
 import os
 import re
@@ -15,19 +15,19 @@ FOLDER = ROOT / "cluster" / "kuberay"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 _BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _DRY = f'#!/bin/sh\ncase "$*" in *" create "*) echo ---; exec "{KUBECTL}" "$@" --dry-run=client -o yaml;; esac\n'
-"""kubectl without a cluster: it says what it would create, and does nothing else."""
+"""Script that replaces kubectl: it prints the manifest that `create` would send, and does nothing else."""
 
 Manifest = dict[str, Any]
 
 
 class Pod(NamedTuple):
-    """A template of pods."""
+    """Pod template."""
 
     name: str
-    """Of what makes them."""
+    """Name of the resource that creates the pods."""
     template: Manifest
     claims: tuple[str, ...] = ()
-    """Volumes that a claim of its own stands for."""
+    """Volumes with a claim template."""
 
     @property
     def spec(self) -> Manifest:
@@ -47,17 +47,17 @@ class Pod(NamedTuple):
 
 
 def render(folder: Path) -> list[Manifest]:
-    """What a kustomization makes."""
+    """Return the manifests of a kustomization."""
     return _load(_run([str(KUBECTL), "kustomize", str(folder)]))
 
 
 def blocks(page: Path) -> list[str]:
-    """The commands of a page that may be pasted into a shell."""
+    """Return the shell commands of a page, one string per code block."""
     return _BLOCK.findall(page.read_text())
 
 
 def made_by_hand(folder: Path) -> list[Manifest]:
-    """What the commands of the page create, as kubectl would send it."""
+    """Return the manifests that the commands of the page create."""
     (folder / "kubectl").write_text(_DRY)
     (folder / "kubectl").chmod(0o755)
     made = [_run(["bash", "-ec", block], path=folder) for block in blocks(FOLDER / "README.md") if " create " in block]
@@ -65,7 +65,7 @@ def made_by_hand(folder: Path) -> list[Manifest]:
 
 
 def pods(manifests: list[Manifest]) -> Iterator[Pod]:
-    """Every template of pods in some manifests."""
+    """Yield every pod template in the manifests."""
     for manifest in manifests:
         name, spec = f"{manifest['kind']} {manifest['metadata']['name']}", manifest.get("spec", {})
         if manifest["kind"] in ("Deployment", "StatefulSet"):
@@ -81,7 +81,7 @@ def pods(manifests: list[Manifest]) -> Iterator[Pod]:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every string of a manifest."""
+    """Yield every string in a manifest."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -92,7 +92,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def _with_autoscaler(ray: Manifest) -> Manifest:
-    """The head's template with the container that KubeRay adds, made of the options for it."""
+    """Return the pod template of the head with the autoscaler container that KubeRay adds."""
     template, options = ray["headGroupSpec"]["template"], ray["autoscalerOptions"]
     fields = {name: options[name] for name in ("env", "resources", "securityContext")}
     added = {"name": "autoscaler", "image": template["spec"]["containers"][0]["image"], **fields}

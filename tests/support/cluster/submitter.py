@@ -1,4 +1,4 @@
-"""A user of a cluster: a machine that has the command line, a space file, and a checkout that differs."""
+"""The machine of a user who submits searches: the command line, a space file, and a modified checkout."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ import lkca_search
 from optuna.samplers import RandomSampler
 
 class Probe(RandomSampler):
-    """Samples, and writes down where the driver found its code."""
+    """Random sampler that writes the location of the driver's code to a file."""
 
     def __init__(self, seed=None):
         super().__init__(seed)
@@ -34,7 +34,7 @@ class Probe(RandomSampler):
 
 
 class Submitter:
-    """A user's machine: a copy of the package that differs from what is installed, a space file, a sampler."""
+    """User's machine with a modified copy of the package, a space file, and a custom sampler."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,7 +59,7 @@ class Submitter:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, **variables: str) -> BackgroundCommand:
-        """Run a command beside the test; its output is merged."""
+        """Start a command in the background, with its output merged."""
         return BackgroundCommand(self.command(*arguments), self.environment(variables), self.root / "beside.log")
 
     def command(self, *arguments: str) -> list[str]:
@@ -74,10 +74,10 @@ class Submitter:
 
 
 class Submitted(NamedTuple):
-    """A search that was submitted and has ended."""
+    """Result of a submitted search that has ended."""
 
     answer: Answer
     job: dict[str, Any]
-    """What `submit --json` printed."""
+    """Output of `submit --json`."""
     probed: dict[str, Any]
-    """What the driver saw."""
+    """Location of the code and files of the driver."""

@@ -1,4 +1,4 @@
-"""A cluster of this machine that scales by itself, by Ray's own autoscaler over nodes that are only pretended."""
+"""A local cluster with Ray's own autoscaler and fake nodes."""
 
 import json
 import os
@@ -13,21 +13,21 @@ import psutil
 from cluster.local.ports import free_port
 
 _HEAD = "f" * 51 + "00000"
-"""The pretending provider's own name of the head."""
+"""Name of the head in the fake provider."""
 _PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 
 
 class ScalingCluster:
-    """A head without a core, and an autoscaler that starts up to two nodes of four cores and a declared GPU."""
+    """A head without CPUs, and an autoscaler that starts up to two nodes with four CPUs and a declared GPU each."""
 
     def __init__(self, folder: Path, *, second: bool) -> None:
-        """`second` takes Ray's second autoscaler, that of today's clouds and of Kubernetes."""
+        """Start the head; `second` uses Ray's autoscaler v2, as on current clouds and Kubernetes."""
         self.address = f"{_own_ip()}:{free_port()}"
         self._folder = folder
         node = {"resources": {"CPU": 4, "GPU": 1, "object_store_memory": 80_000_000}, "node_config": {}}
         provider: dict[str, Any] = {"gcs_address": self.address, "head_node_id": _HEAD, "launch_multiple": True}
-        provider["disable_node_updaters"] = True  # which would log in to nodes, fail, and end them
-        # The second one reads its defaults from a file that Ray's wheel lacks, but not for an external provider.
+        provider["disable_node_updaters"] = True  # they would fail to log in to the nodes, and terminate them
+        # Autoscaler v2 reads defaults from a file that is missing in Ray's wheel, except for an external provider.
         provider |= {"type": "external", "module": _PROVIDER} if second else {"type": "fake_multinode"}
         config = {
             "cluster_name": "fake",
@@ -48,7 +48,9 @@ class ScalingCluster:
             "file_mounts_sync_continuously": False,
             **{name: [] for name in ("setup_commands", "initialization_commands")},
             **{
-                f"{kind}_{what}": [] for kind in ("head", "worker") for what in ("setup_commands", "start_ray_commands")
+                f"{kind}_{commands}": []
+                for kind in ("head", "worker")
+                for commands in ("setup_commands", "start_ray_commands")
             },
             "file_mounts": {},
         }
@@ -69,13 +71,13 @@ class ScalingCluster:
             ],
             env={**os.environ, **own},
             check=True,
-            stdout=subprocess.DEVNULL,  # what it starts would hold a pipe open
+            stdout=subprocess.DEVNULL,  # child processes would keep a pipe open
             stderr=subprocess.DEVNULL,
             timeout=60,
         )
 
     def stop(self) -> None:
-        """End every process of this cluster, and of no other."""
+        """Kill every process of this cluster and of no other."""
         mine = []
         for process in psutil.process_iter(["cmdline"]):
             if any(str(self._folder) in part for part in process.info["cmdline"] or ()):
@@ -85,7 +87,7 @@ class ScalingCluster:
 
 
 def _own_ip() -> str:
-    """The address that Ray takes for this machine's own."""
+    """Return the address that Ray uses for this machine."""
     import ray
 
     address: str = ray.util.get_node_ip_address()

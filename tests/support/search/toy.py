@@ -1,4 +1,4 @@
-"""A small search, and a worker that trains nothing: its result is a known function of the configuration."""
+"""A small search with a toy worker: the result of a trial is a known function of its configuration."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ DIGITS = ImageShape(8, 8, 1)
 
 
 def make_spec(**search: Any) -> SearchSpec:
-    """Two cells of tiny models; learning rate and kernel size are searched; two reports a trial."""
+    """Return a search of two cells of tiny models over learning rate and kernel size, with two reports per trial."""
     return SearchSpec.model_validate(
         {
             "data": {"dataset": "digits"},
@@ -34,7 +34,7 @@ def make_spec(**search: Any) -> SearchSpec:
 
 
 def toy_accuracy(assignment: Assignment) -> float:
-    """Best, 1.0, at a learning rate of 1e-2."""
+    """Return an accuracy whose maximum, 1.0, is at a learning rate of 1e-2."""
     return 1 / (1 + (math.log10(assignment.spec.configuration.learning_rate) + 2) ** 2)
 
 
@@ -55,7 +55,7 @@ def make_metadata() -> TrialMetadata:
 
 
 def make_messages(assignment: Assignment) -> Iterator[Message]:
-    """What a worker says of a trial that goes well."""
+    """Yield the messages of a worker whose trial succeeds."""
     for report in (1, 2):
         result = Result(
             step=10 * report,
@@ -72,7 +72,7 @@ def make_messages(assignment: Assignment) -> Iterator[Message]:
 
 
 def train(ledger: Ledger, assignment: Assignment) -> Record:
-    """Train a trial to its end, or until the pruner stops it."""
+    """Train a trial until its end or until it is pruned."""
     for message in make_messages(assignment):
         if ledger.on_message(assignment.trial_id, message):
             break
@@ -80,7 +80,7 @@ def train(ledger: Ledger, assignment: Assignment) -> Record:
 
 
 def train_all(ledger: Ledger) -> list[Record]:
-    """Train every trial that is due, one after another."""
+    """Train every due trial, one after another."""
     records = []
     while (assignment := ledger.assign()) is not None:
         records.append(train(ledger, assignment))

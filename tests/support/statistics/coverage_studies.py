@@ -1,6 +1,6 @@
-"""How often intervals hold a known truth, errors are kept and advice is right: simulated many times over.
+"""Simulations with a known truth: coverage of intervals, error rates, and quality of the advice on draws.
 
-Each study is seeded, so that it gives the same rates again. `benchmarks/known_truth.py` prints them all.
+Each study is seeded and returns the same rates in every run. `benchmarks.known_truth` prints all of them.
 """
 
 from collections import defaultdict
@@ -31,31 +31,31 @@ from tests.support.statistics.simulated import (
 )
 
 RATIOS = (0.25, 1.0, 4.0)
-"""Variance between draws, as a multiple of that between seeds."""
+"""Ratios of the variance between draws to the variance between seeds."""
 NUM_RESAMPLES = 400
 
 
 class Coverage(NamedTuple):
-    """Of intervals meant to hold the truth in 95%."""
+    """Coverage of nominal 95% intervals."""
 
     rate: float
-    """Share that did."""
+    """Share of intervals that contain the truth."""
     width: float
-    """Median, of those that are closed."""
+    """Median width of the intervals with two finite limits."""
     missing: float = 0.0
-    """Share of repetitions in which the statistic was refused, or had no interval; they are not in the rate."""
+    """Share of repetitions without an estimate or an interval; they do not count in `rate`."""
 
 
 class Tally:
-    """Counts of what intervals held."""
+    """Counter of intervals that contain the truth, by name."""
 
     def __init__(self) -> None:
-        self._held: dict[str, list[bool]] = defaultdict(list)
+        self._is_covered: dict[str, list[bool]] = defaultdict(list)
         self._widths: dict[str, list[float]] = defaultdict(list)
         self._missing: dict[str, int] = defaultdict(int)
 
     def add(self, name: str, estimate: Estimate | None, truth: float) -> bool | None:
-        """Whether the interval holds the truth; None, and counted as missing, if there is none."""
+        """Return True if the interval contains the truth, None if there is no interval; count either."""
         if estimate is None or estimate.interval is None:
             self._missing[name] += 1
             return None
@@ -65,7 +65,7 @@ class Tally:
         return self.count(name, interval.contains(truth))
 
     def count(self, name: str, held: bool) -> bool:
-        self._held[name].append(held)
+        self._is_covered[name].append(held)
         return held
 
     def coverages(self) -> dict[str, Coverage]:
@@ -75,12 +75,12 @@ class Tally:
                 width=float(np.median(self._widths[name])) if self._widths[name] else float("nan"),
                 missing=self._missing[name] / (len(held) + self._missing[name]),
             )
-            for name, held in self._held.items()
+            for name, held in self._is_covered.items()
         }
 
 
 def difference_study(*, ratio: float, difference: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
-    """The t interval and the hierarchical bootstrap of a paired difference."""
+    """Return coverages of the t interval and of the hierarchical bootstrap for a paired difference."""
     generator, tally = np.random.default_rng(seed), Tally()
     for _ in range(repetitions):
         a, b = simulate_scores(difference=difference, ratio=ratio, generator=generator)
@@ -91,10 +91,10 @@ def difference_study(*, ratio: float, difference: float, repetitions: int, seed:
 
 
 def luck_study(*, luck: float, ratio: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
-    """The t interval of the difference that two families have in the mean over searches, which vary by `luck`.
+    """Return coverages of the t interval for the mean difference of two families over many searches.
 
-    The standard deviation, in points, of what the configurations are worth that searches of one family find: once, the
-    same configuration is trained on every draw; repeated, each draw has that of a search of its own.
+    `luck` is the standard deviation, in points, between the configurations that searches of one family find. With one
+    search, all draws share a configuration. With repeats, each draw has the configuration of its own search.
     """
     generator, tally = np.random.default_rng(seed), Tally()
     for _ in range(repetitions):
@@ -106,16 +106,19 @@ def luck_study(*, luck: float, ratio: float, repetitions: int, seed: int = 0) ->
 
 
 class Errors(NamedTuple):
-    """Shares of repetitions in which some cell without a difference was said to have one."""
+    """Rates of false positives: shares of repetitions in which a test rejects in some cell without a difference."""
 
     holm: float
     uncorrected: float
     power: float
-    """Share of the cells with a difference in which Holm's correction finds it; NaN if there are none."""
+    """Share of cells with a difference in which the test with Holm's correction rejects; NaN without such cells."""
 
 
 def holm_study(*, differences: Floats, ratio: float, is_shared: bool, repetitions: int, seed: int = 0) -> Errors:
-    """Cells with these differences; where `is_shared`, a draw moves all of them by as much, as nested subsets may."""
+    """Return error rates over cells with these differences.
+
+    With `is_shared`, the effect of a draw is equal in all cells, as it may be for nested subsets.
+    """
     generator = np.random.default_rng(seed)
     null = differences == 0
     rejected = np.zeros((2, repetitions, len(differences)), dtype=bool)
@@ -134,17 +137,17 @@ def holm_study(*, differences: Floats, ratio: float, is_shared: bool, repetition
 
 
 class KnownVariances(NamedTuple):
-    """Advice from variances that are known."""
+    """Advice on draws from known variances."""
 
     advised: int
     needed: int
-    """The fewest draws whose simulated power is at least 0.8."""
+    """Smallest number of draws with a simulated power of at least 0.8."""
     power: float
-    """Simulated, with as many draws as advised."""
+    """Simulated power with the advised number of draws."""
 
 
 def known_variances_study(*, ratio: float, difference: float, repetitions: int, seed: int = 0) -> KnownVariances:
-    """Draws of 2 seeds that find a difference with a power of 0.8, advised and by trying every number of them."""
+    """Return the advised and the needed number of draws of 2 seeds for a power of 0.8."""
     components = VarianceComponents(draw_mean_variance=ratio + 0.5, seed_variance=1.0, num_draws=5, seeds_per_draw=2.0)
     advised = draws_needed(components, difference=difference, num_seeds=2)
     assert advised is not None
@@ -155,7 +158,7 @@ def known_variances_study(*, ratio: float, difference: float, repetitions: int, 
 def simulated_powers(
     ratio: float, difference: float, num_draws: int, repetitions: int, generator: np.random.Generator
 ) -> Floats:
-    """Share of searches whose t test over 1, 2, ... draws of 2 seeds finds the difference, by numpy alone."""
+    """Return the power of a t test over 1, 2, ... draws of 2 seeds, simulated with NumPy alone."""
     numbers = np.arange(1, num_draws + 1)
     draws = np.sqrt(ratio) * generator.standard_normal((repetitions, num_draws))
     means = difference + draws + np.sqrt(0.5) * generator.standard_normal((repetitions, num_draws))
@@ -167,16 +170,16 @@ def simulated_powers(
 
 
 class EstimatedVariances(NamedTuple):
-    """Advice from the variances that 5 draws x 2 seeds show, over many searches."""
+    """Advice on draws from variances estimated with 5 draws x 2 seeds, over many searches."""
 
     needed: int
-    """From the true variances."""
+    """Needed number of draws, from the true variances."""
     quartiles: tuple[float, float, float]
-    """Of the number of draws advised, as a multiple of the number needed."""
+    """Quartiles of the ratio of advised to needed draws."""
     held: float
-    """Share of the ranges that hold the number needed."""
+    """Share of the advised ranges that contain the needed number."""
     power: float
-    """Mean power of following the advice to the letter."""
+    """Mean power with the advised number of draws."""
 
 
 def estimated_variances_study(
@@ -211,7 +214,7 @@ def improvement_study(*, ratio: float, probability: float, repetitions: int, see
 
 
 def interquartile_mean_study(*, ratio: float, repetitions: int, seed: int = 0) -> Coverage:
-    """Of one family, whose scores have variance 4 + ratio / 2 between draws and 1 / 2 between seeds."""
+    """Return the coverage for one family with variance 4 + ratio / 2 between draws and 1 / 2 between seeds."""
     generator, tally = np.random.default_rng(seed), Tally()
     for _ in range(repetitions):
         a, _ = simulate_scores(difference=0.0, ratio=ratio, generator=generator)
@@ -220,12 +223,12 @@ def interquartile_mean_study(*, ratio: float, repetitions: int, seed: int = 0) -
 
 
 class BestOfKStudy(NamedTuple):
-    """Of skewed values, as validation accuracies of random configurations are."""
+    """Quality of the best-of-k estimate for skewed values, such as accuracies of random configurations."""
 
     bias: float
-    """Mean of the estimates minus the truth, in standard errors of that mean."""
+    """Mean error of the estimates, in standard errors of this mean."""
     bias_with_replacement: float
-    """The same for the estimate with replacement."""
+    """Mean error of the estimates with replacement, in the same unit."""
     coverage: Coverage
 
 
@@ -233,25 +236,25 @@ def best_of_k_study(*, num_trials: int, k: int, repetitions: int, seed: int = 0)
     generator, tally = np.random.default_rng(seed), Tally()
     truth = _mean_best(k)
     estimates, replaced = [], []
-    places = np.arange(num_trials + 1) / num_trials
+    positions = np.arange(num_trials + 1) / num_trials
     for _ in range(repetitions):
         values = generator.beta(8, 2, size=num_trials)
         (best,) = expected_best(values, ks=[k], generator=generator, num_resamples=NUM_RESAMPLES)
         tally.add("", best.expected, truth)
         estimates.append(best.expected.value)
-        replaced.append(float(np.sort(values) @ np.diff(places**k)))
+        replaced.append(float(np.sort(values) @ np.diff(positions**k)))
     biases = [(np.mean(found) - truth) / (np.std(found) / np.sqrt(repetitions)) for found in (estimates, replaced)]
     return BestOfKStudy(float(biases[0]), float(biases[1]), tally.coverages()[""])
 
 
 def _mean_best(k: int) -> float:
-    """Of the largest of k Beta(8, 2) values: the integral of 1 - F^k."""
+    """Return the expected maximum of k Beta(8, 2) values: the integral of 1 - F^k."""
     grid = np.linspace(0, 1, 100_001)
     return float(np.trapezoid(1 - special.betainc(8, 2, grid) ** k, grid))
 
 
 def fit_study(*, ratio: float, noise: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
-    """Each parameter, all three at once, the band at each size, between two of them and at 4 times the largest."""
+    """Return coverages of each parameter, of all three at once, and of the band at, between and beyond the sizes."""
     generator, tally = np.random.default_rng(seed), Tally()
     law = Law()
     images = np.array([*SIZES, 700, 6000, 4 * SIZES[-1]], dtype=np.float64)
@@ -299,7 +302,7 @@ def efficiency_study(
     at_error: float | None = None,
     seed: int = 0,
 ) -> Coverage:
-    """Two curves, the second of a family that needs `shift` times the images."""
+    """Return the coverage of the data efficiency for two curves, the second of which needs `shift` times the images."""
     generator, tally = np.random.default_rng(seed), Tally()
     laws = Law(), Law().shifted(shift)
     for _ in range(repetitions):
@@ -316,11 +319,11 @@ def efficiency_study(
 
 class CrossoverStudy(NamedTuple):
     found: float
-    """Share of the repetitions that find a crossover in the right direction."""
+    """Share of repetitions that find a crossover in the right direction."""
     coverage: Coverage
-    """Of n*, where one was found in that direction."""
+    """Coverage of the interval of the crossover, where it was found in the right direction."""
     share: float
-    """Mean share of bootstrap samples that has one."""
+    """Mean share of bootstrap samples with a crossover."""
 
 
 def crossover_study(

@@ -1,4 +1,4 @@
-"""Scores that several tests look at."""
+"""Scores that several tests share."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ B = np.array([[70.3, 70.4], [69.5, 68.2], [71.0, 72.5], [70.8, 69.9], [66.1, 68.
 
 
 def scores(num_draws: int = 5, num_seeds: int = 2) -> st.SearchStrategy[Floats]:
-    """Percentages with two decimals, as a report has them; some are missing."""
+    """Return percentages with two decimals, as in a report; some are missing."""
     values = st.one_of(st.integers(0, 10_000).map(lambda value: value / 100), st.just(NAN))
     return hnp.arrays(np.float64, (num_draws, num_seeds), elements=values)
 

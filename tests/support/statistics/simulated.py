@@ -1,4 +1,4 @@
-"""Replicates whose truth is known: scores of two families in a cell, and learning curves."""
+"""Simulated replicates with a known truth: scores of two families in a cell, and learning curves."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from lkca_search.analysis.stats.replicates import Floats
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 SIZES = tuple(round(18_000 * fraction) for fraction in FRACTIONS)
-"""Numbers of training images of the shipped search over data fractions."""
+"""Training images per fraction, as in the shipped search over data fractions."""
 NUM_DRAWS, NUM_SEEDS = 5, 2
-"""The shipped confirmation."""
+"""Design of the shipped confirmation."""
 
 
 class Law(NamedTuple):
-    """The error that a family has on average: alpha + eta n^gamma."""
+    """Expected error of a family for n training images: alpha + eta n^gamma."""
 
     alpha: float = 0.05
     eta: float = 3.6
@@ -26,12 +26,12 @@ class Law(NamedTuple):
         return self.alpha + self.eta * np.asarray(images, dtype=np.float64) ** self.gamma
 
     def shifted(self, times: float) -> "Law":
-        """The law of a family that needs so many times the images for the same error."""
+        """Return the law of a family that needs `times` the images for the same error."""
         return self._replace(eta=self.eta * times**-self.gamma)
 
 
 CROSSING_LAWS = Law(), Law(0.0, 2.0, -0.21)
-"""The second leads below 3,673 images, the first above."""
+"""Two laws; the second is better below 3,673 images, the first above."""
 CROSSING_IMAGES = 3672.7
 
 
@@ -44,10 +44,10 @@ def simulate_scores(
     num_seeds: int = NUM_SEEDS,
     draw_effects: Floats | None = None,
 ) -> tuple[Floats, Floats]:
-    """Scores of two families, (draws, seeds) each, in points.
+    """Return scores of two families in points, each of shape (draws, seeds).
 
-    A pair's difference has variance 1 between seeds and `ratio` between draws. A draw moves both families by as much
-    besides: by `draw_effects`, (draws,), if they are given.
+    The difference of a pair has variance 1 between seeds and `ratio` between draws. In addition, each draw shifts both
+    families equally. `draw_effects` of shape (draws,) replace the random effects of draws on the difference.
     """
     shared = 2 * generator.standard_normal((num_draws, 1))
     own = np.sqrt(ratio / 2) * generator.standard_normal((2, num_draws, 1))
@@ -68,11 +68,11 @@ def simulate_curves(
     num_draws: int = NUM_DRAWS,
     num_seeds: int = NUM_SEEDS,
 ) -> list[LearningCurve]:
-    """A learning curve of each law.
+    """Return one learning curve per law.
 
-    Seeds spread by `noise` at the smallest size and by less at larger ones, as the fourth root of the images; draws by
-    sqrt(ratio) times that. Half of a draw's variance is shared by the families, and half of the rest by the sizes, as
-    subsets of one draw are nested.
+    The standard deviation between seeds is `noise` at the smallest size and falls with the fourth root of the images.
+    Between draws it is sqrt(ratio) times as large. Families share half of the variance of a draw, and sizes share half
+    of the rest, because subsets of one draw are nested.
     """
     spread = noise * (sizes[0] / np.asarray(sizes, dtype=np.float64)) ** 0.25
     by_draw = np.sqrt(ratio) * spread[:, None]
