@@ -67,9 +67,9 @@ def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
 
 def list_searches(json: Json = False) -> None:
     """List all searches in LKCA_SEARCH_HOME and their progress."""
-    from lkca_search.search.state.status import search_status
+    from lkca_search.search.state.status import read_status
 
-    statuses = [search_status(folder) for folder in Home.from_environment().searches()]
+    statuses = [read_status(folder) for folder in Home.from_environment().searches()]
     if json:
         echo_json(statuses)
         return

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, Result, State
-from lkca_search.search.state.status import search_status
+from lkca_search.search.state.status import read_status
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
@@ -37,7 +37,7 @@ class _ProgressCounts:
         self.done = {cell.key: 0 for cell in cells(spec)}
         self.best: dict[str, float] = {}
         self.num_replicates = len(folder.replicates())
-        for cell in search_status(folder).cells if folder.spec.exists() else ():
+        for cell in read_status(folder).cells if folder.spec.exists() else ():
             self.done[cell.cell] = cell.complete + cell.pruned + cell.failed
             if cell.best_value is not None:
                 self.best[cell.cell] = cell.best_value

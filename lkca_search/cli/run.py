@@ -182,13 +182,13 @@ def stop(
         flags = {"--now": now, "--no-wait": no_wait, "--json": json}
         run_on_cluster(address, name, "stop", name, *(flag for flag, given in flags.items() if given))
     from lkca_search.search.driver.stopping import request_stop, wait_until_stopped
-    from lkca_search.search.state.status import search_status
+    from lkca_search.search.state.status import read_status
 
     folder = Home.from_environment().started_search(name)
     driver = request_stop(folder, now=now)
     if not no_wait:
         wait_until_stopped(folder, driver)
-    status = search_status(folder)
+    status = read_status(folder)
     if json:
         echo_json(status)
         return

@@ -26,7 +26,7 @@ from lkca_search.search.state.database import first_line
 from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.resume import commit_space_file, read_spec
-from lkca_search.search.state.status import SearchStatus, search_status
+from lkca_search.search.state.status import SearchStatus, read_status
 from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
@@ -126,7 +126,7 @@ def confirm(
         raise SearchError(rule)
     images = open_train_images(spec.data, context.data_dirs)
     with _drive(folder, context) as driver:
-        status = search_status(folder, driver.reader)
+        status = read_status(folder, driver.reader)
         goes_on = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
         if goes_on and (other := design_conflict(read_rounds(folder)[-1], asked)):
             raise SearchError(other)
@@ -223,7 +223,7 @@ class _Driver:
     def outcome(self) -> RunOutcome:
         """What it left."""
         return RunOutcome(
-            status=search_status(self.folder, self.reader),
+            status=read_status(self.folder, self.reader),
             halt_reason=self.halt_reason,
             num_untracked=self.num_untracked,
             tracking_error=self.mlflow.last_error,

@@ -5,7 +5,7 @@ from lkca_search.records.record import RecordReader
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import read_spec
-from lkca_search.search.state.status import search_status
+from lkca_search.search.state.status import read_status
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
 
@@ -19,7 +19,7 @@ def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENC
         return send_missing(
             lambda: open_store(folder, home),
             folder,
-            complete=not search_status(folder, reader).num_left,
+            complete=not read_status(folder, reader).num_left,
             best=best_record(reader.trials(), read_spec(folder).search),
             patience_seconds=patience_seconds,
         )

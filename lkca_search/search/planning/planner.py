@@ -82,12 +82,7 @@ def make_plan(
     """
     spec = space_file.spec
     images = open_train_images(spec.data, data_dirs)
-    problems = [
-        *find_space_problems(spec, images.shape, len(images.class_names)),
-        *find_subset_problems(spec, images.labels),
-    ]
-    if problems:
-        raise space_file.error(problems)
+    _check_space(space_file, images)
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
     num_cpus = os.cpu_count() or 1 if num_cpus is None else num_cpus
     num_gpus = int(on_gpu) if num_gpus is None else num_gpus
@@ -120,6 +115,16 @@ def make_plan(
         hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
         notes=(*([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
+
+
+def _check_space(space_file: SpaceFile, images: Images) -> None:
+    spec = space_file.spec
+    problems = [
+        *find_space_problems(spec, images.shape, len(images.class_names)),
+        *find_subset_problems(spec, images.labels),
+    ]
+    if problems:
+        raise space_file.error(problems)
 
 
 def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images: Images, node: Resources) -> GpuSharing:

@@ -1,4 +1,4 @@
-"""File lock of a search's driver, beside the lease: the kernel releases it as soon as the driver's process dies."""
+"""Lock file of a search's driver, in addition to the lease. The kernel releases it when the driver's process dies."""
 
 import fcntl
 import platform

@@ -116,7 +116,7 @@ def read_manifest(folder: SearchFolder, subset_hash: str) -> Manifest:
     return manifest
 
 
-def subset_sizes(folder: SearchFolder) -> dict[Size, int]:
+def read_subset_sizes(folder: SearchFolder) -> dict[Size, int]:
     """Return the number of training images per subset size and draw, from the manifests of a search."""
     manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
     return {manifest.size: manifest.train.num_images for manifest in manifests}

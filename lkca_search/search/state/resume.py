@@ -59,10 +59,10 @@ def _find_differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) ->
     old_values, new_values = (dict(_flatten(spec.model_dump(by_alias=True))) for spec in (old, new))
     counts = ("trials_per_cell", "repeats")
     allowed = {f"search.{name}" for name in counts if getattr(new.search, name) > getattr(old.search, name)}
-    if _keys(old, with_excluded=True) <= _keys(new, with_excluded=True):
+    if _cell_keys(old, with_excluded=True) <= _cell_keys(new, with_excluded=True):
         allowed.add("factors")
     started = {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}
-    if not started & (_keys(old) - _keys(new)):
+    if not started & (_cell_keys(old) - _cell_keys(new)):
         allowed.add("exclude")
     if old.resources.wants_gpu == new.resources.wants_gpu:
         allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results
@@ -76,7 +76,7 @@ def _find_differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) ->
     ]
 
 
-def _keys(spec: SearchSpec, *, with_excluded: bool = False) -> set[str]:
+def _cell_keys(spec: SearchSpec, *, with_excluded: bool = False) -> set[str]:
     return {cell.key for cell in cells(spec, with_excluded=with_excluded)}
 
 

@@ -10,7 +10,7 @@ from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import RoundStatus, round_statuses
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.lease_status import LeaseStatus, read_lease
-from lkca_search.search.state.manifests import Size, subset_size, subset_sizes
+from lkca_search.search.state.manifests import Size, read_subset_sizes, subset_size
 from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
@@ -111,22 +111,22 @@ class StatusReader:
 
     def read(self) -> SearchStatus:
         """Return the current status."""
-        return search_status(self._folder, self._records)
+        return read_status(self._folder, self._records)
 
 
-def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> SearchStatus:
+def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> SearchStatus:
     """Return the status of a search by all of its records; a `reader` that has read some of them saves requests."""
     reader = reader or RecordReader(folder)
     records = reader.trials()
     spec = read_spec(folder)
-    sizes = subset_sizes(folder)
+    sizes = read_subset_sizes(folder)
     exhausted = {path.name for path in folder.exhausted.glob("*")}
     lease = read_lease(folder)
     all_cells = cells(spec)
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
     for record in sorted(records, key=lambda record: (record.cell, record.number)):
         by_cell[record.cell].append(record)
-    running, cut_off = _unfinished(folder, {record.trial_id for record in records}, lease)
+    running, cut_off = _count_unfinished(folder, {record.trial_id for record in records}, lease)
     statuses = [
         _cell_status(
             cell.key,
@@ -135,13 +135,15 @@ def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> S
             running=running[cell.key],
             cut_off=cut_off[cell.key],
             exhausted=cell.key in exhausted,
-            num_planned_images=_planned_images(spec, cell, sizes),
+            num_planned_images=_count_planned_images(spec, cell, sizes),
         )
         for cell in all_cells
     ]
     overall = _mean_seconds(records)
     timed = [
-        cell.model_copy(update={"seconds_left": _seconds_left(cell, by_cell[cell.cell], overall, running.total())})
+        cell.model_copy(
+            update={"seconds_left": _estimate_seconds_left(cell, by_cell[cell.cell], overall, running.total())}
+        )
         for cell in statuses
     ]
     known = [cell.seconds_left for cell in timed if cell.seconds_left is not None]
@@ -158,7 +160,9 @@ def search_status(folder: SearchFolder, reader: RecordReader | None = None) -> S
     )
 
 
-def _unfinished(folder: SearchFolder, finished: set[str], lease: LeaseStatus) -> tuple[Counter[str], Counter[str]]:
+def _count_unfinished(
+    folder: SearchFolder, finished: set[str], lease: LeaseStatus
+) -> tuple[Counter[str], Counter[str]]:
     """Return the number of running and of cut-off trials per cell."""
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
@@ -169,7 +173,7 @@ def _unfinished(folder: SearchFolder, finished: set[str], lease: LeaseStatus) ->
     return running, cut_off
 
 
-def _planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int]) -> int | None:
+def _count_planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int]) -> int | None:
     """Return the number of training images of a cell from its manifest; None if its parameters change the number."""
     if any(name in spec.parameters for name in SUBSET_NAMES):
         return None
@@ -229,7 +233,9 @@ def _mean_seconds(records: Sequence[Record]) -> float | None:
     return statistics.fmean(seconds) if seconds else None
 
 
-def _seconds_left(cell: CellStatus, records: Sequence[Record], overall: float | None, num_slots: int) -> float | None:
+def _estimate_seconds_left(
+    cell: CellStatus, records: Sequence[Record], overall: float | None, num_slots: int
+) -> float | None:
     """Estimate the time left of a cell from the mean time per trial. A running trial counts half."""
     mean = _mean_seconds(records)
     mean = overall if mean is None else mean

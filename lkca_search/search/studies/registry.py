@@ -94,7 +94,7 @@ def load(kind: Kind, name: str) -> Any:
     """Return the class of a sampler or pruner.
 
     Raises:
-        UserError: A package is missing, the import fails, or the name does not lead to such a class.
+        UserError: A package is missing, the import fails, or the name is not one of a sampler or pruner.
     """
     entry = REGISTRY[kind].get(name)
     for package in entry.needs if entry else ():

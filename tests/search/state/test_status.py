@@ -8,7 +8,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.search.state.lease import hold_lease
-from lkca_search.search.state.status import CellStatus, SearchStatus, StatusReader, search_status
+from lkca_search.search.state.status import CellStatus, SearchStatus, StatusReader, read_status
 from tests.support.records import CELL, make_record, make_search
 
 CELLS = [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
@@ -43,12 +43,12 @@ def test_unfinished_trials_of_the_driver_are_running_and_those_of_earlier_driver
     start_trials(folder, f"{CELL}/1", driver=1)
     start_trials(folder, f"{CELL}/2", driver=2)
     with hold_lease(folder):
-        cell = cell_of(search_status(folder))
+        cell = cell_of(read_status(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 1, 1, 2)
         start_trials(folder, f"{CELL}/1", driver=2)
-        cell = cell_of(search_status(folder))
+        cell = cell_of(read_status(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 2, 0, 2)
-    cell = cell_of(search_status(folder))
+    cell = cell_of(read_status(folder))
     assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 0, 2, 2)
 
 
@@ -56,7 +56,7 @@ def test_pruning_reduces_the_steps_of_a_cell_and_not_its_planned_steps() -> None
     pruned = make_record(1, state=State.PRUNED)
     pruned = pruned.model_copy(update={"curve": pruned.curve[:1]})
     folder = make_search("made", [make_record(0), pruned, make_record(2, state=State.FAIL)])
-    cell = cell_of(search_status(folder))
+    cell = cell_of(read_status(folder))
     assert (cell.planned_steps, cell.steps, cell.samples, cell.seconds) == (40, 30, 960, 3.0)
 
 
@@ -72,17 +72,17 @@ def test_pruning_reduces_the_steps_of_a_cell_and_not_its_planned_steps() -> None
 def test_a_search_is_answered_if_no_trial_is_left_and_each_cell_has_a_complete_one(
     records: list[Record], answered: bool
 ) -> None:
-    assert search_status(make_search("made", records)).is_answered == answered
+    assert read_status(make_search("made", records)).is_answered == answered
 
 
 def test_an_exhausted_cell_is_finished_after_its_started_trials() -> None:
     folder = make_search("made", every_cell(0))
     for cell in CELLS:
         write_atomically(folder.exhausted / cell, b"")
-    assert search_status(folder).is_answered
-    assert all(cell.exhausted and not cell.at_plateau for cell in search_status(folder).cells)
+    assert read_status(folder).is_answered
+    assert all(cell.exhausted and not cell.at_plateau for cell in read_status(folder).cells)
     folder.trial(f"{CELL}/1").attempt(driver=1, attempt=1).mkdir(parents=True)
-    status = search_status(folder)
+    status = read_status(folder)
     assert not status.is_answered
     assert status.num_left == 1
 
@@ -92,33 +92,33 @@ def test_a_plateau_depends_on_the_order_in_which_trials_finished() -> None:
     better_first = [make_record(0, accuracy=0.5, finished=3000.0), make_record(1, accuracy=0.6, finished=2000.0)]
     for records, is_reached in ((better_last, False), (better_first, True)):
         folder = make_search(f"reached-{is_reached}", records, "limits.plateau=1")
-        cell = cell_of(search_status(folder))
+        cell = cell_of(read_status(folder))
         assert (cell.at_plateau, cell.left) == (is_reached, 0 if is_reached else 1)
 
 
 def test_time_left_is_divided_by_the_running_trials_and_unknown_without_any() -> None:
     folder = make_search("made", [make_record(0)])  # takes two seconds
-    assert search_status(folder).seconds_left is None
+    assert read_status(folder).seconds_left is None
     start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
     with hold_lease(folder):
-        status = search_status(folder)
+        status = read_status(folder)
     assert [cell.seconds_left for cell in status.cells] == [1.5, 2.5, 3.0, 3.0]
     assert status.seconds_left == 10.0
-    assert search_status(folder).seconds_left is None
+    assert read_status(folder).seconds_left is None
 
 
 def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
     folder = make_search("made")
     start_trials(folder, f"{CELL}/0", driver=1)
     with hold_lease(folder):
-        assert search_status(folder).seconds_left is None
+        assert read_status(folder).seconds_left is None
 
 
 def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
     folder = make_search("made")
     first = write_record(folder, make_record(0))
     reader = StatusReader(folder)
-    assert reader.read() == search_status(folder)
+    assert reader.read() == read_status(folder)
     first.write_bytes(b"no record any more")
     write_record(folder, make_record(1, accuracy=0.75))
     cell = cell_of(reader.read())
@@ -130,4 +130,4 @@ def test_a_status_reads_no_record_that_its_reader_has_read() -> None:
     reader = RecordReader(folder)
     reader.trials()
     folder.trial(f"{CELL}/0").attempt(driver=1, attempt=1).joinpath("record.json").write_bytes(b"unreadable")
-    assert cell_of(search_status(folder, reader)).complete == 1
+    assert cell_of(read_status(folder, reader)).complete == 1

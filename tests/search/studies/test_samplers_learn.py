@@ -6,6 +6,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import wilcoxon
@@ -67,8 +68,8 @@ def run(sampler: str, pruner: str, seed: int, num_trials: int = NUM_TRIALS) -> S
     with TemporaryDirectory() as folder:
         ledger = Ledger(SearchFolder(root=Path(folder)), spec, DIGITS, 10, Tracker(), storage=storage)
         records = simulate(ledger, ToyTraining()).records
-    (study,) = storage.get_all_studies()
-    return Search(records, storage.get_all_trials(study._study_id))
+    (name,) = optuna.get_all_study_names(storage)
+    return Search(records, optuna.load_study(study_name=name, storage=storage).trials)
 
 
 def mean_found(sampler: str, pruner: str, num_trials: int = NUM_TRIALS) -> float:
