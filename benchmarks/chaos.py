@@ -1,14 +1,14 @@
-"""Does a search stay exact when its processes are killed, wherever and whenever that is?
+"""Exactness of a search whose processes are killed at every point and at random times.
 
-Question:  after kill -9, does the same command end with every trial done once, none trained again, none lost?
+Question:  after kill -9, does the same command complete every trial exactly once, without a lost or repeated trial?
 Command:   python -m benchmarks.chaos [--points NAME ...] [--random 25] [--workers 10] [--seed 0] [--jobs 1]
-Expected:  no invariant is broken in any row; exit code 1 if one is.
+Expected:  no broken invariant in any row; otherwise exit code 1.
 
-Each row is a search of 4 cells with 2 trials each on a real cluster of this machine, killed once (or its workers ten
-times) and then continued by the same command. The driver is killed at each point of a trial's way, a worker around its
-checkpoint, with `+driver` the driver at that moment; then the driver at moments drawn from how long the search takes
-left alone, every other one from how long its trials take. The invariants stand in tests/chaos/invariants.py; what was
-trained is known from a log that workers write of their own.
+Each row is a search of 4 cells with 2 trials each on a real local cluster. It is killed once (or its workers ten times)
+and then resumed by the same command. Named points: the driver is killed at each commit of a trial, a worker around its
+checkpoint; `+driver` kills the driver at a point of a worker. Random times: the driver is killed within the duration of
+an undisturbed search, every second time within the duration of its trials. tests/support/chaos/invariants.py has the
+invariants. Workers log events on their own, so that repeated training is noticed.
 """
 
 import argparse
@@ -30,17 +30,17 @@ from lkca_search.records.record import Record
 from tests.support.chaos.harness import POINTS, ChaosSearch
 
 LONGER = {"training__steps": "200", "training__reports": "10"}
-"""Of searches that are killed at a moment: training is to take as long as starting up."""
+"""Overrides of searches that are killed at a random time: training should take as long as start-up."""
 DRIVER_POINTS = tuple(f"{point}+driver" for point in POINTS if "checkpoint" in point)
 _checking = threading.Lock()
 
 Attack = Callable[[ChaosSearch], str]
-"""Kills something of a search and says what."""
+"""Function that kills processes of a search and returns a description."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A row of the table."""
+    """One row of the table."""
 
     name: str
     hit: str = ""
@@ -48,20 +48,20 @@ class Outcome:
     num_durable: int = 0
     """Records that were durable when the driver died."""
     attempts: int = 0
-    """Most attempts of a trial."""
+    """Largest number of attempts of a trial."""
     resumed: tuple[int, ...] = ()
-    """Steps at which trials went on."""
+    """Steps at which trials were resumed."""
     left_behind: int = 0
     seconds: float
     broken: tuple[str, ...]
 
 
 class TooLate(Exception):
-    """The search had ended when it was to be killed."""
+    """The search ended before the kill."""
 
 
 def suffer(name: str, attack: Attack, root: Path, undisturbed: Mapping[str, Record], **overrides: str) -> Outcome:
-    """Run a search under an attack to its end, and check it."""
+    """Run a search with an attack to its end and check its invariants."""
     begun = time.perf_counter()
     with ChaosSearch(root, undisturbed=undisturbed, **overrides) as search:
         try:
@@ -89,7 +89,7 @@ def suffer(name: str, attack: Attack, root: Path, undisturbed: Mapping[str, Reco
 def suffer_at_moment(
     name: str, seconds: float, root: Path, undisturbed: Mapping[str, Record], *, of_training: bool, **overrides: str
 ) -> Outcome:
-    """Kill the driver at a moment; if the search had ended by then, another one at half of it."""
+    """Kill the driver after some seconds; if the search ends before, try again with half the time."""
     try:
         label = f"{name}: {seconds:.2f} s{' of training' if of_training else ''}"
         return suffer(label, at_moment(seconds, of_training=of_training), root, undisturbed, **overrides)
@@ -99,7 +99,7 @@ def suffer_at_moment(
 
 
 def at_point(name: str) -> Attack:
-    """Kill at a named point."""
+    """Return an attack at a named point."""
 
     def attack(search: ChaosSearch) -> str:
         point, _, victim = name.partition("+")
@@ -110,7 +110,7 @@ def at_point(name: str) -> Attack:
 
 
 def at_moment(seconds: float, *, of_training: bool) -> Attack:
-    """Kill the driver at a moment."""
+    """Return an attack on the driver after some seconds."""
 
     def attack(search: ChaosSearch) -> str:
         if not search.kill_at(seconds, of_training=of_training):
@@ -121,7 +121,7 @@ def at_moment(seconds: float, *, of_training: bool) -> Attack:
 
 
 def at_workers(count: int, seed: int) -> Attack:
-    """Kill so many workers of one search."""
+    """Return an attack on `count` workers of one search."""
 
     def attack(search: ChaosSearch) -> str:
         moments = search.kill_workers(count, random.Random(seed))
@@ -133,18 +133,18 @@ def at_workers(count: int, seed: int) -> Attack:
 
 
 def scenarios(options: argparse.Namespace, root: Path) -> Iterator[Callable[[], Outcome]]:
-    """Every row that is asked for, in order."""
+    """Yield the function of every requested row, in order."""
     if options.points:
-        alone, _ = leave_alone(root / "alone")
+        alone, _ = run_undisturbed(root / "alone")
         for name in options.points:
             yield partial(suffer, name, at_point(name), root / name.replace(":", "-"), alone)
     if options.random or options.workers:
-        alone, seconds = leave_alone(root / "alone-longer", **LONGER)
-        print(f"left alone, the search of the other rows takes {seconds:.1f} s", file=sys.stderr, flush=True)
+        alone, seconds = run_undisturbed(root / "alone-longer", **LONGER)
+        print(f"without kills, the search of the next rows takes {seconds:.1f} s", file=sys.stderr, flush=True)
         for number in range(options.random):
-            of_training = number % 2 == 1  # most of a short search is starting up
+            of_training = number % 2 == 1  # a short search spends most of its time starting up
             span = training_seconds(alone) if of_training else seconds
-            # Not the last tenth: this search may be the faster one.
+            # The last tenth is left out: the next search may be faster.
             moment = random.Random(f"{options.seed} {number}").uniform(0, 0.9 * span)
             name, folder = f"moment {number} of seed {options.seed}", root / f"moment-{number}"
             yield partial(suffer_at_moment, name, moment, folder, alone, of_training=of_training, **LONGER)
@@ -154,25 +154,25 @@ def scenarios(options: argparse.Namespace, root: Path) -> Iterator[Callable[[], 
         yield partial(suffer, name, attack, root / "workers", alone, **LONGER, search__max_retries="50")
 
 
-def leave_alone(root: Path, **overrides: str) -> tuple[Mapping[str, Record], float]:
-    """Run a search undisturbed; return its records and how many seconds it took."""
+def run_undisturbed(root: Path, **overrides: str) -> tuple[Mapping[str, Record], float]:
+    """Run a search without kills; return its records and its duration in seconds."""
     with ChaosSearch(root, **overrides) as search:
         begun = time.perf_counter()
         search.finish()
         seconds = time.perf_counter() - begun
         if broken := search.broken():
-            raise AssertionError(f"broken though nothing was killed: {broken}")
+            raise AssertionError(f"broken without a kill: {broken}")
         return search.records(), seconds
 
 
 def training_seconds(records: Mapping[str, Record]) -> float:
-    """From the start of the first trial to the end of the last."""
+    """Return the time from the start of the first trial to the end of the last."""
     return max(record.finished for record in records.values()) - min(record.started for record in records.values())
 
 
 def show(outcomes: list[Outcome]) -> None:
-    """Print the table, and what is broken in full."""
-    names = ("killed", "hit", "drivers", "durable", "attempts", "went on at steps", "left", "seconds", "broken")
+    """Print the table and every broken invariant."""
+    names = ("killed", "hit", "drivers", "durable", "attempts", "resumed at steps", "left", "seconds", "broken")
     table = Table(*names, title="4 cells of 2 trials, on 2 slots")
     for outcome in outcomes:
         table.add_row(
@@ -196,10 +196,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     points = (*POINTS, *DRIVER_POINTS)
     parser.add_argument("--points", nargs="*", default=points, metavar="NAME", help=", ".join(points))
-    parser.add_argument("--random", type=int, default=25, help="kills at random moments")
-    parser.add_argument("--workers", type=int, default=10, help="workers to kill in one search")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--jobs", type=int, default=1, help="searches at once")
+    parser.add_argument("--random", type=int, default=25, help="number of kills at random times (default: 25)")
+    parser.add_argument("--workers", type=int, default=10, help="number of workers to kill in one search (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times (default: 0)")
+    parser.add_argument("--jobs", type=int, default=1, help="searches in parallel (default: 1)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

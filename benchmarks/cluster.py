@@ -1,15 +1,14 @@
-"""Does a submitted search pack a cluster's GPUs, and does it stay exact when the cluster loses its parts?
+"""Packing of GPUs on a cluster, and exactness of submitted searches under faults of the cluster.
 
-Question:  do 32 trials at half a GPU run 8 at a time on two nodes of two GPUs, and is each done once under faults?
+Question:  do 32 trials at half a GPU run 8 at a time on two nodes with two GPUs, and exactly once despite faults?
 Command:   python -m benchmarks.cluster [--trials-per-cell 8] [--steps 900] [--only NAME ...]
-Expected:  never more than 8 trials, 2 a GPU, or 4 GPUs in use; both nodes train; no invariant is broken in any row.
-           Exit code 1 if not.
+Expected:  at most 8 trials at once, 2 per GPU, 4 GPUs in use; both nodes train; no broken invariant in any row.
+           Otherwise exit code 1.
 
-Two raylets on this machine declare 4 cores and 2 GPUs each (which are not there: trials train on the CPU, so that the
-wall time says nothing of GPUs), an MLflow server runs beside them, and each search is submitted by a process of its own
-through the Jobs API, with a token. What the cluster has in use is asked of Ray twice a second; what trained when and on
-which GPU is known from a log that workers write of their own; the invariants stand in tests/chaos/invariants.py. The
-storage is filled on a file system of 16 MB in memory, which only root can make.
+Two raylets on this machine declare 4 cores and 2 GPUs each. The GPUs do not exist: trials train on the CPU, so times
+are not those of GPUs. An MLflow server runs too, and each search is submitted by its own process through the Jobs API, with
+a token. The resources in use are read from Ray twice per second. Workers log which trial trains when and on which GPU.
+tests/support/chaos/invariants.py has the invariants. The full disk is a file system of 16 MB in memory; it needs root.
 """
 
 import argparse
@@ -55,28 +54,28 @@ SAMPLE_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A search, what happened to it, and what is broken."""
+    """One search: its fault, and its broken invariants."""
 
     name: str
-    said: str
+    description: str
     num_attempts: int
-    """Attempts of all its trials."""
+    """Sum of the attempts of all trials."""
     seconds: float
     broken: tuple[str, ...]
 
 
 class Sampler:
-    """Asks Ray again and again what the cluster and each node have in use."""
+    """Sampler of the resources in use, in the cluster and per node."""
 
     def __init__(self) -> None:
         self.num_samples = 0
         self.most: dict[str, float] = defaultdict(float)
-        """The most that was in use at once, by resource, in all; and of one node by `node RESOURCE`."""
+        """Maximum in use at once, by resource: in the cluster as `RESOURCE`, on one node as `node RESOURCE`."""
 
     @contextmanager
     def at_work(self, address: str) -> Iterator["Sampler"]:
-        """Sample until left."""
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}  # read when Ray is imported
+        """Sample until the context ends."""
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}  # Ray reads these when it is imported
         import ray
 
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
@@ -105,7 +104,7 @@ class Sampler:
 
 
 def pack(running: Rehearsal, root: Path, trials_per_cell: int, steps: int) -> list[str]:
-    """Let a search of longer trials be, print how it was packed, and return what is wrong."""
+    """Run a search of longer trials without faults, print how it was packed, and return every problem."""
     overrides = [f"training.steps={steps}"]
     search = SubmittedSearch(running, root, name="packing", trials_per_cell=trials_per_cell, overrides=overrides)
     begun = time.time()
@@ -114,45 +113,45 @@ def pack(running: Rehearsal, root: Path, trials_per_cell: int, steps: int) -> li
     wall = time.time() - begun
     broken = search.broken()
     records, events = search.records(), search.events()
-    in_all, on_each = most_at_once(events)
+    overall, on_each = most_at_once(events)
     opened, finished = ([event.time for event in events if event.event == what] for what in ("open", "finish"))
     span = max(finished) - min(opened)
     nodes = Counter(record.facts.provenance.node for record in records.values() if record.facts)
     table = Table(title=f"{len(records)} trials at half a GPU, 2 nodes of 2 declared GPUs and 4 declared cores")
-    for name in ("what", "measured", "allowed"):
+    for name in ("quantity", "measured", "allowed"):
         table.add_column(name)
     for name, measured, allowed in (
         ("submission to end, s", f"{wall:.0f}", ""),
-        ("begin of the first training to end of the last, s", f"{span:.0f}", ""),
-        ("one training, mean s", f"{(sum(finished) - sum(opened)) / len(records):.1f}", ""),
-        ("most trials training at once", f"{in_all}", f"{SLOTS}"),
-        ("trials training at once, mean", f"{(sum(finished) - sum(opened)) / span:.1f}", f"{SLOTS}"),
-        ("most on one GPU", f"{max(on_each.values())}", f"{PER_GPU}"),
-        ("most GPUs in use, by Ray", f"{sampler.most['GPU']:g}", f"{GPUS}"),
-        ("most GPUs of one node in use, by Ray", f"{sampler.most['node GPU']:g}", "2"),
-        ("most cores of one node in use, by Ray", f"{sampler.most['node CPU']:g}", "4"),
+        ("start of the first trial to end of the last, s", f"{span:.0f}", ""),
+        ("mean duration of a trial, s", f"{(sum(finished) - sum(opened)) / len(records):.1f}", ""),
+        ("maximum of trials at once", f"{overall}", f"{SLOTS}"),
+        ("mean of trials at once", f"{(sum(finished) - sum(opened)) / span:.1f}", f"{SLOTS}"),
+        ("maximum on one GPU", f"{max(on_each.values())}", f"{PER_GPU}"),
+        ("maximum of GPUs in use (Ray)", f"{sampler.most['GPU']:g}", f"{GPUS}"),
+        ("maximum of GPUs in use on one node (Ray)", f"{sampler.most['node GPU']:g}", "2"),
+        ("maximum of cores in use on one node (Ray)", f"{sampler.most['node CPU']:g}", "4"),
         ("samples", f"{sampler.num_samples}", ""),
         ("trials by node", ", ".join(f"{node}: {count}" for node, count in sorted(nodes.items())), "both"),
         ("invariants broken", f"{len(broken)}", "0"),
     ):
         table.add_row(name, measured, allowed)
     Console(width=100).print(table)
-    fine = in_all == SLOTS and max(on_each.values()) <= PER_GPU and sampler.most["GPU"] <= GPUS
+    fine = overall == SLOTS and max(on_each.values()) <= PER_GPU and sampler.most["GPU"] <= GPUS
     fine = fine and sampler.most["node GPU"] <= 2 and sampler.most["node CPU"] <= 4 and len(nodes) == 2
-    return [*broken, *([] if fine else ["packing is not as it should be"])]
+    return [*broken, *([] if fine else ["packing is not as expected"])]
 
 
 def suffer(name: str, running: Rehearsal, root: Path, trials_per_cell: int, alone: Mapping[str, Record]) -> Row:
-    """Do a fault to a search."""
+    """Run a search with a fault and check its invariants."""
     begun = time.time()
     with ExitStack() as stack:
         overrides, options, home = [], [], None
-        if name == "worker node":  # its curves are other than those of the search that is left alone
+        if name == "worker node":  # its curves differ from those of the search without faults
             overrides, alone = [LONGER], {}
         if name == "storage full":
             home = stack.enter_context(small_disk()) / "home"
         if name == "head":
-            folder = Path("/tmp") / f"lkca-pg-{os.getpid()}"  # short, and open to a server that is not root
+            folder = Path("/tmp") / f"lkca-pg-{os.getpid()}"  # a short path that a server without root can read
             postgres = stack.enter_context(running_postgres(folder, free_port()))
             overrides, options = [f"storage=file://{root / 'shared'}"], ["--ledger", postgres.url]
         search = SubmittedSearch(
@@ -166,18 +165,20 @@ def suffer(name: str, running: Rehearsal, root: Path, trials_per_cell: int, alon
             undisturbed=alone,
         )
         try:
-            said = FAULTS[name](running, search)
+            description = FAULTS[name](running, search)
             broken = search.broken()
         except AssertionError as error:
-            said, broken = "", [f"{type(error).__name__}: {error}"]
+            description, broken = "", [f"{type(error).__name__}: {error}"]
         attempts = sum(record.attempt for record in search.records().values())
-        return Row(name=name, said=said, num_attempts=attempts, seconds=time.time() - begun, broken=tuple(broken))
+        return Row(
+            name=name, description=description, num_attempts=attempts, seconds=time.time() - begun, broken=tuple(broken)
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials-per-cell", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=900, help="of a trial where packing is looked at")
+    parser.add_argument("--steps", type=int, default=900, help="steps of a trial in the row `packing` (default: 900)")
     names = ["packing", *FAULTS]
     parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
@@ -198,10 +199,10 @@ def main() -> int:
             print(f"{name}: {rows[-1].broken or 'exact'}", file=sys.stderr, flush=True)
     if rows:
         table = Table(
-            "lost", "what happened", "attempts", "seconds", "broken", title=f"{4 * options.trials_per_cell} trials each"
+            "fault", "description", "attempts", "seconds", "broken", title=f"{4 * options.trials_per_cell} trials each"
         )
         for row in rows:
-            table.add_row(row.name, row.said, str(row.num_attempts), f"{row.seconds:.0f}", str(len(row.broken)))
+            table.add_row(row.name, row.description, str(row.num_attempts), f"{row.seconds:.0f}", str(len(row.broken)))
         Console(width=120).print(table)
     problems = [*wrong, *(f"{row.name}: {problem}" for row in rows for problem in row.broken)]
     for problem in problems:

@@ -1,12 +1,12 @@
-"""How many training images a second come out of `Batches`, beside a torchvision-style dataset and DataLoader.
+"""Throughput of `Batches`, compared with a torchvision-style dataset and DataLoader.
 
-Question:  is loading + random crop + flip + normalisation at least 5 times as fast as the usual way?
+Question:  is loading + random crop + flip + normalization at least 5 times as fast as the usual way?
 Command:   LKCA_DATA_DIR=... python -m benchmarks.data_loading [--threads 2] [--workers 2] [--batch 128] [--epochs 5]
 Expected:  5 times or more.
 
-Ours is one process with `--threads` threads that reads the memory-mapped file. The usual way is one process that
-collects what `--workers` processes, started beforehand, make of PIL images: RandomCrop(32, 4), RandomHorizontalFlip,
-ToTensor, Normalize. Both shuffle; whole epochs take turns, and the median counts.
+`Batches` is one process with `--threads` threads that reads the memory-mapped file. The usual way is one process that
+collects batches from `--workers` running processes, which transform PIL images: RandomCrop(32, 4),
+RandomHorizontalFlip, ToTensor, Normalize. Both shuffle. Epochs of both alternate; the median is reported.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from lkca_search.data.store import Images, open_images
 
 
 class Usual(Dataset[tuple[Tensor, int]]):
-    """What torchvision.datasets.CIFAR10 does: an array in memory, a PIL image at a time."""
+    """Dataset like torchvision.datasets.CIFAR10: an array in memory, one PIL image at a time."""
 
     def __init__(self, images: Images, mean: list[float], std: list[float]) -> None:
         self._pixels, self._labels = np.array(images.pixels), images.labels.tolist()
@@ -53,7 +53,7 @@ class Usual(Dataset[tuple[Tensor, int]]):
 
 
 def seconds(work: Callable[[], int], num_images: int) -> float:
-    """Time that `work` takes; it must have seen every image."""
+    """Return the duration of `work`. Fail unless it processed every image."""
     start = time.perf_counter()
     assert work() == num_images
     return time.perf_counter() - start
@@ -101,12 +101,14 @@ def main() -> None:
             for name, work in works.items():
                 times[name].append(seconds(work, len(images)))
     usual, ours = (statistics.median(taken) for taken in times.values())
-    table = Table("", "images / s", "seconds an epoch", "ratio", title=f"CIFAR-10, {len(images):,} images, crop + flip")
+    table = Table(
+        "", "images / s", "seconds per epoch", "ratio", title=f"CIFAR-10, {len(images):,} images, crop + flip"
+    )
     for name, taken in zip(works, (usual, ours), strict=True):
         table.add_row(name, f"{len(images) / taken:,.0f}", f"{taken:.3f}", f"{usual / taken:.1f}")
     console = Console(width=140)
     console.print(table)
-    console.print(f"opening the subset and measuring its mean and deviation, once a trial: {opening:.3f} s")
+    console.print(f"opening the subset and computing its mean and deviation, once per trial: {opening:.3f} s")
 
 
 if __name__ == "__main__":

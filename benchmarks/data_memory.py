@@ -1,13 +1,13 @@
-"""How much memory a dataset takes when several processes of a machine train on it.
+"""Memory of a dataset when several processes of one machine train on it.
 
-Question:  do four processes share one copy, and does none of them make its own?
+Question:  do four processes share one copy of the dataset?
 Command:   LKCA_DATA_DIR=... python -m benchmarks.data_memory [--processes 4] [--dataset cifar10]
-Expected:  each adds under 40% of the dataset's size, all together under 1.3 times one copy.
+Expected:  each process adds less than 40% of the size of the dataset, all together less than 1.3 times one copy.
 
-Each process opens the dataset and goes through an epoch, cropped and flipped; then all stand still and are measured.
-`mapped` is the proportional set size (PSS) of the mapped file, from /proc/PID/smaps: a page that n processes have
-counts 1/n in each. `own` is what the process's private memory has grown by since it went through an epoch of a tenth
-of the images, which would show a copy. Linux with glibc only.
+Each process opens the dataset and iterates over one epoch with crop and flip. Then all pause and are measured. `mapped`
+is the proportional set size (PSS) of the mapped file, from /proc/PID/smaps: a page of n processes counts 1/n in each.
+`own` is the growth of the private memory since an epoch over a tenth of the images; a copy of the dataset would show
+here. Linux with glibc only.
 """
 
 import argparse
@@ -32,14 +32,14 @@ MB = 1e6
 
 
 def mapped_bytes(folder: Path) -> int:
-    """PSS of this process's mappings of files in `folder`."""
+    """Return the PSS of the files in `folder` that this process has mapped."""
     blocks = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
     found = [re.search(r"^Pss: +(\d+) kB", block, re.MULTILINE) for block in blocks if str(folder) in block]
     return sum(1024 * int(match[1]) for match in found if match)
 
 
 def private_bytes() -> int:
-    """Memory that belongs to this process alone and was written to, without what it has freed."""
+    """Return the private dirty memory of this process, without freed memory."""
     ctypes.CDLL(None).malloc_trim(0)
     match = re.search(r"^Private_Dirty: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
     assert match
@@ -47,7 +47,7 @@ def private_bytes() -> int:
 
 
 def iterate(images: Images, count: int) -> Batches:
-    """Go through one epoch of the first `count` images; the batches stay open."""
+    """Iterate over one epoch of the first `count` images and return the open batches."""
     batches = Batches(
         images=images,
         indices=np.arange(count),
@@ -62,7 +62,7 @@ def iterate(images: Images, count: int) -> Batches:
 
 
 def child(dataset: str, cache: Path, data_dir: Path, barrier: Barrier, answer: Connection) -> None:
-    """Send the bytes mapped and the bytes grown by."""
+    """Send the mapped bytes and the growth of private memory."""
     torch.set_num_threads(1)
     images = open_images(dataset, "train", cache=cache, data_dir=data_dir)
     iterate(images, len(images) // 10)
@@ -75,7 +75,7 @@ def child(dataset: str, cache: Path, data_dir: Path, barrier: Barrier, answer: C
 
 
 def measure(dataset: str, cache: Path, data_dir: Path, count: int) -> list[tuple[int, int]]:
-    """Bytes mapped and bytes grown by, of each of `count` processes at work at once."""
+    """Return mapped bytes and growth of private memory for each of `count` parallel processes."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(count)
     pipes = [context.Pipe(duplex=False) for _ in range(count)]

@@ -1,12 +1,12 @@
-"""Every family trained for a few epochs on a part of CIFAR-10, at one size: does it learn, and how fast does it train?
+"""Loss, accuracy and speed of every family after a few epochs on a part of CIFAR-10, at one model size.
 
-Question:  does each family's loss fall and does it beat chance, at what cost in operations and in time?
+Question:  does the loss of each family fall, is its accuracy above chance, and what are its FLOPs and training time?
 Command:   LKCA_DATA_DIR=... python -m benchmarks.families [--epochs 6] [--fraction 0.25] [--parameters 250k]
-Expected:  every loss falls and every accuracy is well above 0.1; exit code 1 if not. One seed and a few epochs: no
-           ranking of families.
+Expected:  every loss falls and every accuracy is well above 0.1; otherwise exit code 1. One seed and a few epochs do
+           not rank the families.
 
-Images a second are those trained on, the time to validate on a ninth as many included; FLOPs are of one image's
-forward pass.
+Images per second are training images per total time, which includes validation on a ninth as many images. FLOPs are
+those of the forward pass of one image.
 """
 
 import argparse
@@ -33,7 +33,7 @@ CHANCE = 0.1
 
 
 def train(family: str, options: argparse.Namespace, cache: Path) -> tuple[TrialMetadata, list[Result]]:
-    """Train one family; return its facts and its results, one an epoch."""
+    """Train one family; return its metadata and one result per epoch."""
     spec = TrialSpec(
         data=DataSection(dataset="cifar10", scale_validation=True, augment=("crop", "flip")),
         training=TrainingSection(epochs=options.epochs, batch_size=128),

@@ -1,12 +1,12 @@
-"""Statistics of the report against a truth that is known: simulated replicates, many times over.
+"""Statistics of the report, checked by simulated replicates with a known truth.
 
-Question:  do 95% intervals hold the truth in 95%, does Holm's correction keep its word, is the advice on draws right?
+Question:  do 95% intervals cover the truth in 95%, does Holm's correction hold its level, is the advice on draws right?
 Command:   python -m benchmarks.known_truth [--repetitions 1000] [--seed 0]
-Expected:  what stands under each table; exit code 1 if anything there fails. About four minutes on one core.
+Expected:  the caption of each table; exit code 1 if a value violates it. About four minutes on one core.
 
-Everything is at the shipped confirmation, 5 draws x 2 seeds, with a variance between draws of 0.25, 1 and 4 times that
-between seeds. Truths and studies stand in tests/analysis/; its test_known_truth.py is the short form of this. A rate of
-1,000 repetitions is itself uncertain by 0.7 points, one standard error.
+All tables use the design of the shipped confirmation, 5 draws x 2 seeds. The variance between draws is 0.25, 1 or 4
+times that between seeds. tests/support/statistics has the truths and studies; tests/analysis/test_known_truth.py is
+the short form. The standard error of a rate over 1,000 repetitions is 0.7 points.
 """
 
 import argparse
@@ -47,7 +47,7 @@ CELLS = {
 
 
 class Findings:
-    """Tables as they are made, and what in them is not as expected."""
+    """Tables, and the values in them that violate expectations."""
 
     def __init__(self) -> None:
         self.failed: list[str] = []
@@ -61,13 +61,13 @@ class Findings:
         self._console.print()
 
     def check(self, name: str, value: float, least: float, most: float) -> bool:
-        """Note a value that is outside what is expected of it."""
+        """Store a value that is outside its expected range."""
         if not least <= value <= most:
             self.failed.append(f"{name}: {value:.4g} is not from {least:g} to {most:g}")
         return least <= value <= most
 
     def share(self, name: str, value: float, least: float, most: float) -> str:
-        """A checked share, in percent; what fails is marked."""
+        """Check a share and return it in percent, with a mark if it fails."""
         return f"{100 * value:.1f}" + ("" if self.check(name, value, least, most) else " !")
 
 
@@ -100,7 +100,7 @@ def show_differences(findings: Findings, repetitions: int, seed: int) -> None:
         f"A known difference of two families, in points; {4 * repetitions} repetitions",
         (*columns, "percentile, draws and seeds %", "percentile, draws %", "BCa, draws %"),
         rows,
-        "t 93-97%, hierarchical bootstrap 92-97%; the last three are why they are not used",
+        "t 93-97%, hierarchical bootstrap 92-97%; the last three methods cover too little and are not used",
     )
 
 
@@ -122,14 +122,14 @@ def show_luck(findings: Findings, repetitions: int, seed: int) -> None:
             )
     findings.show(
         f"The luck of a search: its standard deviation, in points; {4 * repetitions} repetitions",
-        ("draws / seeds", "luck", "a search a draw %", "width", "one search %", "width"),
+        ("draws / seeds", "luck", "one search per draw %", "width", "one search %", "width"),
         rows,
-        "a search a draw (`repeats`) 93-97%; one search is conditional on it, as reports say, and holds less",
+        "one search per draw (`repeats`) 93-97%; with one search, intervals are conditional on it and cover less",
     )
 
 
 def plain_bootstraps(*, ratio: float, difference: float, repetitions: int, seed: int) -> tuple[float, float, float]:
-    """What plain bootstraps cover: percentiles of draws and seeds, of draws, and scipy's BCa over draws."""
+    """Return coverages of plain bootstraps: percentiles over draws and seeds or over draws, and SciPy's BCa."""
     generator = np.random.default_rng(seed)
     pairs = [simulate_scores(difference=difference, ratio=ratio, generator=generator) for _ in range(repetitions)]
     differences = np.stack([a - b for a, b in pairs])  # (repetitions, draws, seeds)
@@ -166,10 +166,10 @@ def show_holm(findings: Findings, repetitions: int, seed: int) -> None:
                 )
             )
     findings.show(
-        f"A difference said to be where there is none, in any cell; {4 * repetitions} repetitions",
+        f"False positives in any cell; {4 * repetitions} repetitions",
         ("cells", "Holm %", "uncorrected %", "differences found by Holm %"),
         rows,
-        "Holm at most 5%, and two standard errors of the simulation",
+        "Holm at most 5% plus two standard errors of the simulation",
     )
 
 
@@ -191,22 +191,22 @@ def show_advice(findings: Findings, repetitions: int, seed: int) -> None:
             estimated.append(row)
     findings.show(
         "Draws of 2 seeds that find a difference with a power of 80%, from known variances",
-        ("draws / seeds", "difference", "advised", "needed, by trying", "power as advised %"),
+        ("draws / seeds", "difference", "advised", "needed, by simulation", "power as advised %"),
         known,
-        "advised within 20% of needed; the power at least 79%, and more only where draws are so few that one is a step",
+        "advised within 20% of needed; power at least 79%, and larger only where one more draw is a large step",
     )
     findings.show(
-        "The same from the variances that 5 draws x 2 seeds show",
+        "The same with variances estimated from 5 draws x 2 seeds",
         (
             "draws / seeds",
             "difference",
             "needed",
             "advised / needed: quartiles",
-            "range holds needed %",
+            "range covers needed %",
             "mean power %",
         ),
         estimated,
-        "median within 20% of needed, range in 93% or more; the mean power of following it to the letter is lower",
+        "median within 20% of needed, range covers in 93% or more; the mean power of the advice is lower",
     )
 
 
@@ -230,7 +230,7 @@ def show_others(findings: Findings, repetitions: int, seed: int) -> None:
         "Probability of improvement, and interquartile mean",
         ("draws / seeds", *(f"P = {probability:g}: %" for probability in probabilities), "interquartile mean %"),
         rows,
-        "P 90-99%, whatever P is; interquartile mean 93-97.5%",
+        "P 90-99% for every P; interquartile mean 93-97.5%",
     )
     rows = []
     for num_trials in (24, 64):
@@ -242,9 +242,9 @@ def show_others(findings: Findings, repetitions: int, seed: int) -> None:
             rows.append((str(num_trials), str(k), f"{found.bias:.1f}", f"{found.bias_with_replacement:.1f}", rate))
     findings.show(
         "Expected best of k trials of skewed values",
-        ("trials", "k", "bias, standard errors", "the same with replacement", "interval %"),
+        ("trials", "k", "bias, standard errors", "bias with replacement", "interval %"),
         rows,
-        "bias within 3.5 standard errors; interval 87-97.5%, the less the larger k",
+        "bias within 3.5 standard errors; interval 87-97.5%, lower for larger k",
     )
 
 
@@ -263,7 +263,7 @@ def show_fits(findings: Findings, repetitions: int, seed: int) -> None:
             rows.append((f"{ratio:g}", f"{noise:g}", *rates, percent(off), f"{100 * found['alpha'].missing:.1f}"))
     findings.show(
         "A law alpha + eta n^gamma fitted to 6 sizes from 360 to 18,000 images",
-        ("draws / seeds", "noise", *(f"{name} %" for name in names), "misfit p < 0.05 %", "refused %"),
+        ("draws / seeds", "noise", *(f"{name} %" for name in names), "misfit p < 0.05 %", "not estimable %"),
         rows,
         "each parameter and the band at each number of images 92.5-97.5%, all three at once 88% or more",
     )
@@ -274,7 +274,7 @@ def show_comparisons(findings: Findings, repetitions: int, seed: int) -> None:
         "ratio of 1": partial(efficiency_study, shift=1.0),
         "ratio of 3": partial(efficiency_study, shift=3.0),
         "ratio of 3 at 0.4": partial(efficiency_study, shift=3.0, at_error=0.4),
-        "ratio of 3, fitted": partial(efficiency_study, shift=3.0, reading="fitted"),
+        "ratio of 3, fitted": partial(efficiency_study, shift=3.0, method="fitted"),
         "n* of 3,673": lambda **options: crossover_study(**options).coverage,
         "exponents": exponents_study,
     }
@@ -298,7 +298,7 @@ def show_comparisons(findings: Findings, repetitions: int, seed: int) -> None:
 
 
 def check_against_scipy(findings: Findings, seed: int) -> None:
-    """The percentile bootstrap of 5 draws' means is the same as scipy's."""
+    """Check that the percentile bootstrap of the means of 5 draws equals SciPy's."""
     generator = np.random.default_rng(seed)
     values: Floats = generator.standard_normal(5)
     ours = np.quantile(values[generator.integers(5, size=(100_000, 5))].mean(axis=1), [0.025, 0.975])

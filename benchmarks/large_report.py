@@ -1,12 +1,11 @@
-"""How long does the report of a large search take, and how large is it?
+"""Duration and size of the report of a large search.
 
-Question:  10,000 trials of 20 results each, in 24 cells, confirmed by 5 draws x 2 seeds: is the report there within
-           60 s and under 15 MB, and how does reading the records compare with pandas reading the same from Parquet?
+Question:  10,000 trials of 20 results each, in 24 cells, confirmed by 5 draws x 2 seeds: is the report written within
+           60 s and smaller than 15 MB, and how long does pandas take to read the same data from Parquet?
 Command:   python -m benchmarks.large_report [--trials 10000]
-Expected:  a table; exit code 1 if it takes longer or is larger.
+Expected:  both limits hold; otherwise exit code 1.
 
-The records are made, not trained, and lie in a search's folder as a search leaves them.
-`report` is a process of its own.
+The records are made up, and stored like those of a real search. `report` runs in its own process.
 """
 
 import argparse
@@ -31,14 +30,14 @@ from tests.support.search_results import law, make_search_results
 FAMILIES = ("lkca", "vit", "convmixer", "resnet")
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 NUM_RESULTS = 20
-MOST_SECONDS, MOST_BYTES = 60.0, 15_000_000
+MAX_SECONDS, MAX_BYTES = 60.0, 15_000_000
 
 
-def leave_search(folder: SearchFolder, num_trials: int) -> None:
-    """Leave the records of a search of so many trials, its round and its replicates."""
-    a_cell = num_trials // (len(FAMILIES) * len(FRACTIONS))
+def write_search(folder: SearchFolder, num_trials: int) -> None:
+    """Write the records of a search with `num_trials` trials, its round and its replicates."""
+    per_cell = num_trials // (len(FAMILIES) * len(FRACTIONS))
     search_results = make_search_results(
-        law(lead=0.01), families=FAMILIES, fractions=FRACTIONS, trials=a_cell, search={"trials_per_cell": a_cell}
+        law(lead=0.01), families=FAMILIES, fractions=FRACTIONS, trials=per_cell, search={"trials_per_cell": per_cell}
     )
     assert isinstance(folder.root, Path)
     (folder.root / "rounds").mkdir(parents=True)
@@ -47,10 +46,10 @@ def leave_search(folder: SearchFolder, num_trials: int) -> None:
         (folder.root / "rounds" / round_file(sealed.number)).write_text(sealed.model_dump_json())
     curve = tuple(make_result(step, 0.5 + step / 1000) for step in range(1, NUM_RESULTS))
     for record in (*search_results.trials, *search_results.replicates):
-        whole = record.model_copy(update={"curve": (*curve, record.curve[-1])})
+        longer = record.model_copy(update={"curve": (*curve, record.curve[-1])})
         attempt = folder.root / "trials" / record.trial_id / "attempt-0001-0001"
         attempt.mkdir(parents=True)
-        (attempt / "record.json").write_text(whole.model_dump_json())
+        (attempt / "record.json").write_text(longer.model_dump_json())
 
 
 def main() -> int:
@@ -59,28 +58,28 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         folder = Home(root=Path(root)).search("large")
-        leave_search(folder, options.trials)
+        write_search(folder, options.trials)
         begun = time.perf_counter()
         num_trials = len(read_records(folder))
         reading = time.perf_counter() - begun
         command = [sys.executable, "-m", "lkca_search", "report", "large", "--no-mlflow"]
         begun = time.perf_counter()
         subprocess.run(command, env={**os.environ, "LKCA_SEARCH_HOME": root}, check=True, stdout=subprocess.DEVNULL)
-        whole = time.perf_counter() - begun
+        duration = time.perf_counter() - begun
         report = Path(str(folder.root)) / "report"
         begun = time.perf_counter()
         for name in ("trials", "curves"):
             pd.read_parquet(report / "data" / f"{name}.parquet")
         pandas = time.perf_counter() - begun
         page = (report / PAGE).stat().st_size
-    table = Table("what", "measured", "allowed", title=f"{num_trials:,} trials of {NUM_RESULTS} results")
-    table.add_row("report, s", f"{whole:.1f}", f"{MOST_SECONDS:g}")
-    table.add_row("of it reading the records, s", f"{reading:.1f}", "")
-    table.add_row("pandas, the same from Parquet, s", f"{pandas:.2f}", "")
-    table.add_row("ratio of the report to pandas", f"{whole / pandas:.0f}", "")
-    table.add_row("page, MB", f"{page / 1e6:.1f}", f"{MOST_BYTES / 1e6:g}")
+    table = Table("quantity", "measured", "allowed", title=f"{num_trials:,} trials of {NUM_RESULTS} results")
+    table.add_row("report, s", f"{duration:.1f}", f"{MAX_SECONDS:g}")
+    table.add_row("reading the records, s", f"{reading:.1f}", "")
+    table.add_row("pandas, same data from Parquet, s", f"{pandas:.2f}", "")
+    table.add_row("ratio of the report to pandas", f"{duration / pandas:.0f}", "")
+    table.add_row("page, MB", f"{page / 1e6:.1f}", f"{MAX_BYTES / 1e6:g}")
     Console(width=100).print(table)
-    return 0 if whole <= MOST_SECONDS and page <= MOST_BYTES else 1
+    return 0 if duration <= MAX_SECONDS and page <= MAX_BYTES else 1
 
 
 if __name__ == "__main__":

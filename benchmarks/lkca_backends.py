@@ -1,16 +1,16 @@
-"""How long LKCA takes with the backend that `auto` chooses, compared with all other ways to compute it.
+"""Time of LKCA with the backend that `auto` chooses, compared with all other ways to compute it.
 
-Question:  is `auto` ever much slower than the best formulation known, and how far ahead of the published one is it?
+Question:  is `auto` ever much slower than the best known formulation, and how much faster is it than the published one?
 Command:   python -m benchmarks.lkca_backends [--threads 2] [--channels 192] [--batches 16 128] [--dtype float32]
 Expected:  on 2 CPU threads `auto` within 1.15 of the best everywhere; at batch 128 at least 25 times as fast as
            published for 15x15 on 8x8 and 31x31 on 16x16, 20 times for 3x3 on 8x8; a training step of LKCA-T at least
            6 times as fast as published, and faster than the same backbone with scaled_dot_product_attention.
 
-The map alone, forward and backward, tokens (B, N, C) in and contiguous tokens out: published (channels folded into the
-batch), depthwise (the kernel expanded over channels, channels_last), attention (one matrix, batched product), fft (one
-transform of all), unfold (patches times the kernel). Milliseconds, best of rounds in which all take turns. A time with
-a tilde is extrapolated from two images: of published where a step takes over four seconds, of others where it takes
-over 0.4, far from the best.
+The first tables time the map alone, forward and backward, from tokens (B, N, C) to contiguous tokens: published
+(channels folded into the batch), depthwise (the kernel expanded over channels, channels_last), attention (one matrix,
+batched product), fft (one transform of all), unfold (patches times the kernel). Times are in milliseconds, the best of
+rounds in which all ways alternate. A tilde marks a time that is extrapolated from two images: of published if a step
+takes more than four seconds, of the others if it takes more than 0.4, far from the best.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Map = Callable[[Tensor, Tensor, Grid], Tensor]
 """(B, N, C), (1, k, k) -> (B, N, C)."""
 SIDES, SIZES = (7, 8, 14, 16, 32), (3, 7, 15)
 MOST_PUBLISHED, MOST_OTHERS = 4000, 400
-"""Milliseconds above which a time is extrapolated."""
+"""Limit in milliseconds above which a time is extrapolated."""
 
 
 def auto(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
@@ -90,10 +90,11 @@ MAPS: dict[str, Map] = {
 
 
 def best_times(steps: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Milliseconds of the quickest run of each step, taking turns so that a busy moment touches all of them.
+    """Return the time of the fastest run of each step, in milliseconds.
 
-    Each turn is two runs, of which the second counts: the first pays for what the step before did to the caches. The
-    order is drawn anew each round, so that none always follows the one that takes the most memory.
+    Steps alternate, so that a busy moment affects all of them. Each turn is two runs, and the second counts: the first
+    refills the caches after another step. The order is random in each round, so that no step always follows the one
+    that takes the most memory.
     """
     order, generator = list(steps), random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -114,7 +115,7 @@ def step_of(mix: Map, value: Tensor, kernel: Tensor, grid: Grid, gradient: Tenso
 
 
 def map_times(batch: int, side: int, size: int, options: argparse.Namespace) -> tuple[dict[str, float], set[str]]:
-    """Milliseconds of every way to compute the map, and which of them are extrapolated."""
+    """Return the time of every way to compute the map in milliseconds, and the extrapolated ones."""
     dtype, grid = getattr(torch, options.dtype), (side, side)
     kernel = torch.randn(1, size, size, dtype=dtype, requires_grad=True)
     value = torch.randn(batch, side * side, options.channels, dtype=dtype, requires_grad=True)
@@ -145,7 +146,7 @@ def map_table(options: argparse.Namespace) -> Table:
 
 
 class PublishedLKCA(LKCA):
-    """The layer with the map as its authors publish it."""
+    """LKCA layer with the map as published by its authors."""
 
     def forward(self, x: Tensor) -> Tensor:
         mixed: Tensor = self.out(published(self.value(x), self.kernel, self.grid))
@@ -191,8 +192,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=(16, 128))
     parser.add_argument("--channels", type=int, default=192)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
-    parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="of the grids")
-    parser.add_argument("--seconds", type=float, default=0.3, help="at least, for each figure")
+    parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="sides of the grids")
+    parser.add_argument("--seconds", type=float, default=0.3, help="minimum seconds per measurement (default: 0.3)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console(width=140)

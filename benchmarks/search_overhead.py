@@ -1,19 +1,19 @@
-"""What a trial costs beside its training: here, and in Ray Tune put together from its own parts.
+"""Overhead of a trial outside its training, compared with searches built from Ray Tune's own parts.
 
-Question:  how many seconds of a slot does a trial take that are not training, and does that grow with the search?
+Question:  how many seconds of a slot does a trial take outside its training, and does this grow with the search?
 Command:   python -m benchmarks.search_overhead [--trials 1000] [--cells 1] [--plain-trials 60] [--only NAME]
-Expected:  at most 0.25 s a trial, the last 100 at most 1.5 times the first 100; at most a quarter of plain Tune, and no
-           more than plain Tune with reused actors. Exit code 1 if not.
+Expected:  at most 0.25 s per trial; the last 100 at most 1.5 times the first 100; at most a quarter of plain Tune, and
+           at most that of plain Tune with reused actors. Otherwise exit code 1.
 
-Every variant trains the same smallest of models on digits for one step, on 2 slots of a cluster of its own, with an
-Optuna TPE sampler and every result in MLflow on SQLite:
+Every variant trains the same smallest model on digits for one step, on 2 slots of its own cluster, with an Optuna TPE
+sampler and every result in MLflow on SQLite:
 
     here          `run`, with its durable studies, records and MLflow thread
-    plain         a function, OptunaSearch and MLflowLoggerCallback, as their tutorials have it
+    plain         a function, OptunaSearch and MLflowLoggerCallback, as in their tutorials
     plain reused  a class, and `reuse_actors=True`
 
-Overhead is the time between trials' ends, times the slots, less the seconds of training, a trial. The first trial of
-each slot is start-up and left out; what comes behind the last trial counts in `all`.
+The overhead per trial is the time between the ends of trials, times the slots, minus the training time. The first
+trial of each slot is left out as start-up. The time after the last trial counts in `all`.
 """
 
 import argparse
@@ -51,24 +51,24 @@ search:   {{sampler: tpe, trials_per_cell: {trials}}}
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """When the trials of a variant ended, and how long each trained."""
+    """End and training time of each trial of a variant."""
 
     begun: float
-    """When the variant began, in seconds since 1970, as all times."""
+    """Start of the variant in Unix time, like all times here."""
     ended: float
     finished: Sequence[float]
-    """Ascending."""
+    """Ends of the trials, ascending."""
     seconds: Sequence[float]
-    """Training of each trial."""
+    """Training time of each trial."""
 
     def overhead(self, first: int, last: int, *, end: float | None = None) -> float:
-        """Seconds a trial beside its training, of the trials numbered `first` to `last` by their ends."""
+        """Return the overhead in seconds per trial, over the trials `first` to `last` by their ends."""
         passed = (end or self.finished[last]) - self.finished[first - 1]
         return passed * SLOTS / (last - first + 1) - sum(self.seconds[first : last + 1]) / (last - first + 1)
 
 
 def run_here(num_trials: int, cells: int, root: Path) -> Timing:
-    """Search with this package."""
+    """Run a search with this package."""
     from lkca_search.layout import Home
     from lkca_search.records.record import read_records
     from lkca_search.search.run import RunContext, run_search
@@ -92,7 +92,7 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
 
 
 def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
-    """Search with Ray Tune's own parts."""
+    """Run a search with Ray Tune's own parts."""
     import torch
     from ray import init, tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -142,7 +142,7 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
             return {**train(self.values), "done": True}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
-            """Nothing: trials are too short to be gone on with."""
+            """Save nothing: trials are too short to be resumed."""
 
     class Clock(tune.Callback):
         def __init__(self) -> None:
@@ -177,8 +177,8 @@ def run_plain(num_trials: int, root: Path, *, reuse: bool) -> Timing:
     return Timing(begun=begun, ended=time.time(), finished=finished, seconds=seconds)
 
 
-def in_process_of_its_own(name: str, options: argparse.Namespace) -> Timing:
-    """Run a variant where no other has left anything."""
+def run_in_subprocess(name: str, options: argparse.Namespace) -> Timing:
+    """Run a variant in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.search_overhead", "--variant", name]
     command += [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in ("trials", "cells", "plain_trials")]
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -188,7 +188,7 @@ def in_process_of_its_own(name: str, options: argparse.Namespace) -> Timing:
 
 
 def run_variant(name: str, options: argparse.Namespace) -> None:
-    """Run a variant here, and print its timing for the process that asked."""
+    """Run a variant in this process and print its timing for the parent process."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if name == "here":
@@ -199,12 +199,12 @@ def run_variant(name: str, options: argparse.Namespace) -> None:
 
 
 def show(timings: Mapping[str, Timing]) -> None:
-    """Print a row a variant."""
+    """Print one row per variant."""
     from rich.console import Console
     from rich.table import Table
 
     names = ("", "trials", "start-up, s", "training, s", "first 100, s", "last 100, s", "all, s", "closing, s")
-    table = Table(*names, title=f"overhead a trial, {SLOTS} slots")
+    table = Table(*names, title=f"overhead per trial, {SLOTS} slots")
     for name, timing in timings.items():
         count = len(timing.finished)
         table.add_row(
@@ -221,7 +221,7 @@ def show(timings: Mapping[str, Timing]) -> None:
 
 
 def shortfalls(timings: Mapping[str, Timing]) -> list[str]:
-    """Every expectation that is not met."""
+    """Return every expectation that is not met."""
     if "here" not in timings:
         return []
     mean = {name: timing.overhead(SLOTS, len(timing.finished) - 1) for name, timing in timings.items()}
@@ -230,7 +230,7 @@ def shortfalls(timings: Mapping[str, Timing]) -> list[str]:
     growth = here.overhead(max(SLOTS, last - 99), last) / here.overhead(SLOTS, min(SLOTS + 99, last))
     found = []
     if total > MOST_SECONDS:
-        found.append(f"a trial costs {total:.3f} s beside its training, at most {MOST_SECONDS}")
+        found.append(f"overhead per trial must be at most {MOST_SECONDS} s, got {total:.3f} s")
     if growth > MOST_GROWTH:
         found.append(f"the last 100 trials cost {growth:.2f} times the first, at most {MOST_GROWTH}")
     if mean["here"] * LEAST_GAIN > mean.get("plain", math.inf):
@@ -245,9 +245,9 @@ def shortfalls(timings: Mapping[str, Timing]) -> list[str]:
 def main() -> int:
     variants = ("here", "plain", "plain reused")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000, help="of this package's search")
-    parser.add_argument("--cells", type=int, default=1, help="that they are spread over")
-    parser.add_argument("--plain-trials", type=int, default=60, help="of the others")
+    parser.add_argument("--trials", type=int, default=1000, help="trials of this package's search (default: 1000)")
+    parser.add_argument("--cells", type=int, default=1, help="cells of this package's search (default: 1)")
+    parser.add_argument("--plain-trials", type=int, default=60, help="trials of the other variants (default: 60)")
     parser.add_argument("--only", choices=variants, nargs="+", default=variants)
     parser.add_argument("--variant", choices=variants, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -256,7 +256,7 @@ def main() -> int:
         return 0
     timings = {}
     for name in options.only:
-        timings[name] = in_process_of_its_own(name, options)
+        timings[name] = run_in_subprocess(name, options)
         print(f"{name}: {timings[name].ended - timings[name].begun:.0f} s", file=sys.stderr, flush=True)
     show(timings)
     problems = shortfalls(timings)

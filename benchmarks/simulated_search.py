@@ -1,11 +1,11 @@
-"""A large search in simulated time: what the ledger, the studies, the sampler and the pruner cost by themselves.
+"""Cost of ledger, studies, sampler and pruner in a large search, measured in simulated time.
 
-Question:  how long does the driver think about a trial, does that grow as a search does, and where does the time go?
+Question:  how long does the driver take per trial, does this grow with the search, and where is the time spent?
 Command:   python -m benchmarks.simulated_search [--trials 10000] [--cells 40] [--sampler tpe] [--pruner hyperband]
-Expected:  10,000 trials in less than 5 minutes on one core; exit code 1 if not.
+Expected:  10,000 trials in less than 5 minutes on one core; otherwise exit code 1.
 
-The studies are in memory and trial folders in a temporary folder, so that SQLite is not measured and flushing is only
-where that folder lies on a disk. The profile is of a second, shorter search: profiling itself takes time.
+Studies are in memory, so SQLite is not measured. Trial folders are in a temporary folder, so flushes count only if that
+folder is on a disk. The profile is that of a second, shorter search, because profiling itself takes time.
 """
 
 import argparse
@@ -32,13 +32,13 @@ from lkca_search.tracking.tracker import Tracker
 
 LIMIT_SECONDS = 300
 PART = 1000
-"""Trials at the beginning and at the end that are timed by themselves."""
+"""Number of trials at the beginning and at the end that are timed separately."""
 MOST_PROFILED = 50
-"""Trials a cell in the search that is profiled."""
+"""Trials per cell in the profiled search."""
 
 
 def make_spec(options: argparse.Namespace, *, trials_per_cell: int) -> SearchSpec:
-    """A search over sizes of the training set, as a space file would ask for it."""
+    """Return the spec of a search over sizes of the training set."""
     return SearchSpec.model_validate(
         {
             "data": {"dataset": "cifar10"},
@@ -58,7 +58,7 @@ def make_spec(options: argparse.Namespace, *, trials_per_cell: int) -> SearchSpe
 
 
 def run(options: argparse.Namespace, *, trials_per_cell: int) -> list[float]:
-    """Simulate a search; return when each of its trials was assigned, and when the last ended, in seconds."""
+    """Simulate a search; return the time at which each trial was assigned, and the end of the last, in seconds."""
     times: list[float] = []
     training = ToyTraining()
 
@@ -88,14 +88,14 @@ def main() -> int:
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--pruner", default="hyperband")
-    parser.add_argument("--folder", help="where the temporary folder is made; by default the system's")
+    parser.add_argument("--folder", help="parent of the temporary folder (default: that of the system)")
     options = parser.parse_args()
     per_cell = options.trials // options.cells
     begun = time.perf_counter()
     times = run(options, trials_per_cell=per_cell)
     seconds = time.perf_counter() - begun
     part = min(PART, len(times) // 2)
-    table = Table("cells", "trials", "seconds", f"ms a trial, first {part}", f"last {part}", title=_title(options))
+    table = Table("cells", "trials", "seconds", f"ms per trial, first {part}", f"last {part}", title=_title(options))
     table.add_row(
         str(options.cells),
         f"{len(times) - 1:,}",

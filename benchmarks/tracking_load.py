@@ -1,13 +1,13 @@
-"""How long MLflow takes to hear of a large search: here, and from a client that makes one call a value.
+"""Time to send a large search to MLflow, compared with a client that makes one call per value.
 
-Question:  what do opening a store, a sync with nothing missing and one of everything cost, on SQLite and on a server?
+Question:  how long do opening a store, a full sync and a sync with nothing missing take, on SQLite and on a server?
 Command:   python -m benchmarks.tracking_load [--trials 2000] [--reports 20] [--naive-trials 20] [--only sqlite server]
 Expected:  a trial is sent at least 5 times as fast as by the naive client on SQLite, and 15 times on a server, in three
-           calls; opening, and a sync with nothing missing, take less than 10 ms a trial. Exit code 1 if not.
+           calls; opening, and a sync with nothing missing, take less than 10 ms per trial. Otherwise exit code 1.
 
-Every trial has its parameters, seven metrics a report and what is written at its end. The naive client does what Ray's
-MLflowLoggerCallback does: a call for every parameter, and for every metric of every report. The server is MLflow's own,
-with one worker, on this machine and over SQLite; a network adds its delay to each call.
+Every trial has its parameters, seven metrics per report, and the values written at its end. The naive client works like
+Ray's MLflowLoggerCallback: one call per parameter, and one per metric of each report. The server is MLflow's own, with
+one worker, on this machine and over SQLite. A network adds its delay to each call.
 """
 
 import argparse
@@ -43,24 +43,24 @@ PATIENCE_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What one kind of store takes."""
+    """Costs of one kind of store."""
 
     naive: float
-    """Seconds a trial of the client that makes one call a value."""
+    """Seconds per trial of the naive client."""
     naive_calls: float
-    """Calls of a server a trial; 0 on SQLite."""
+    """Calls per trial to the server by the naive client; 0 on SQLite."""
     all_missing: float
-    """Seconds a trial when everything is sent."""
+    """Seconds per trial of a full sync."""
     calls: float
-    """Calls of a server a trial then; 0 on SQLite."""
+    """Calls per trial to the server by a full sync; 0 on SQLite."""
     opening: float
-    """Seconds until a store with every trial is open."""
+    """Seconds to open a store that has every trial."""
     nothing_missing: float
-    """Seconds of a sync that has nothing to send."""
+    """Seconds of a sync with nothing missing."""
 
 
 def send_naively(records: Sequence[Record], uri: str) -> None:
-    """A run a trial, a call a value."""
+    """Send trials with one run per trial and one call per value."""
     client = MlflowClient(tracking_uri=uri)
     experiment = client.create_experiment("naive")
     for record in records:
@@ -74,7 +74,7 @@ def send_naively(records: Sequence[Record], uri: str) -> None:
 
 
 def timed(action: Callable[[], Any]) -> float:
-    """Seconds that an action takes."""
+    """Return the duration of an action in seconds."""
     begun = time.perf_counter()
     action()
     return time.perf_counter() - begun
@@ -82,7 +82,7 @@ def timed(action: Callable[[], Any]) -> float:
 
 @contextmanager
 def counted_calls() -> Iterator[Counter[str]]:
-    """Count the calls of servers."""
+    """Count the calls to servers."""
     real, calls = RestStore._call_endpoint, Counter[str]()
 
     def counting(self: RestStore, api: Any, *arguments: Any, **options: Any) -> Any:
@@ -97,7 +97,7 @@ def counted_calls() -> Iterator[Counter[str]]:
 
 
 def measure(kind: str, options: argparse.Namespace) -> Costs:
-    """Send a search to a fresh store of a kind."""
+    """Send a search to a fresh store of one kind and return the costs."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         home = Home(root=root)
@@ -108,7 +108,7 @@ def measure(kind: str, options: argparse.Namespace) -> Costs:
         with MLflowServer(root) if kind == "server" else nullcontext() as server:
             uri = server.uri if server else f"sqlite:///{home.mlflow_database}"
             os.environ["MLFLOW_TRACKING_URI"] = uri
-            open_store(home)  # makes the tables
+            open_store(home)  # creates the tables
             with counted_calls() as naive_calls:
                 naive = timed(lambda: send_naively(records[: options.naive_trials], uri))
             with counted_calls() as calls:
@@ -124,12 +124,12 @@ def measure(kind: str, options: argparse.Namespace) -> Costs:
 
 
 def open_store(home: Home) -> MLflowStore:
-    """The search's store."""
+    """Open the store of the search."""
     return MLflowStore(home, uid="load", name="load", texts={"space.yaml": "a: 1"})
 
 
 def sync(home: Home, folder: SearchFolder, records: Sequence[Record], *, num_due: int) -> None:
-    """Send what is missing, as the command does."""
+    """Send missing trials, like the command `sync`."""
     best = max(records, key=lambda record: record.value or 0.0)
     delivery = send_missing(
         lambda: open_store(home), folder, complete=True, best=best, patience_seconds=PATIENCE_SECONDS
@@ -138,7 +138,7 @@ def sync(home: Home, folder: SearchFolder, records: Sequence[Record], *, num_due
 
 
 def show(costs: dict[str, Costs], options: argparse.Namespace) -> None:
-    """Print a row a kind of store."""
+    """Print one row per kind of store."""
     title = f"{options.trials} trials of {options.reports} reports; the naive client sends {options.naive_trials}"
     names = ("", "naive, ms a trial", "calls", "sync, ms a trial", "calls", "gain", "opening, s", "nothing missing, s")
     table = Table(*names, title=title)
@@ -157,7 +157,7 @@ def show(costs: dict[str, Costs], options: argparse.Namespace) -> None:
 
 
 def shortfalls(costs: dict[str, Costs], *, num_trials: int) -> Iterator[str]:
-    """Every expectation that is not met."""
+    """Return every expectation that is not met."""
     for kind, cost in costs.items():
         gain = cost.naive / cost.all_missing
         if gain < LEAST_GAIN[kind]:
@@ -172,8 +172,8 @@ def shortfalls(costs: dict[str, Costs], *, num_trials: int) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--reports", type=int, default=20, help="a trial")
-    parser.add_argument("--naive-trials", type=int, default=20, help="of the naive client")
+    parser.add_argument("--reports", type=int, default=20, help="reports per trial (default: 20)")
+    parser.add_argument("--naive-trials", type=int, default=20, help="trials of the naive client (default: 20)")
     parser.add_argument("--only", choices=("sqlite", "server"), nargs="+", default=("sqlite", "server"))
     options = parser.parse_args()
     for noisy in ("mlflow", "alembic"):
