@@ -352,8 +352,8 @@ def test_extreme_configurations_include_the_smallest_and_the_largest_model(read:
             )
             for kernel, depth, width in product(kernels, (1, 2, 3), (16, 32, 48))
         ]
-        for of in (num_parameters, flops, memory):
-            assert (min(map(of, found)), max(map(of, found))) == (min(map(of, every)), max(map(of, every)))
+        for size in (num_parameters, flops, memory):
+            assert (min(map(size, found)), max(map(size, found))) == (min(map(size, every)), max(map(size, every)))
 
 
 def num_parameters(workload: Workload) -> int:
