@@ -6,9 +6,10 @@ Expected:  at most 8 trials at once, 2 per GPU, 4 GPUs in use; both nodes train;
            Otherwise exit code 1.
 
 Two raylets on this machine declare 4 cores and 2 GPUs each. The GPUs do not exist: trials train on the CPU, so times
-are not those of GPUs. An MLflow server runs too, and each search is submitted by its own process through the Jobs API, with
-a token. The resources in use are read from Ray twice per second. Workers log which trial trains when and on which GPU.
-tests/support/chaos/invariants.py has the invariants. The full disk is a file system of 16 MB in memory; it needs root.
+are not those of GPUs. An MLflow server runs too, and each search is submitted by its own process through the Jobs API,
+with a token. The resources in use are read from Ray twice per second. Workers log which trial trains when and on which
+GPU. tests/support/chaos/invariants.py has the invariants. The full disk is a file system of 16 MB in memory; it needs
+root.
 """
 
 import argparse
