@@ -1,12 +1,12 @@
-"""Statistics of the report, checked by simulated replicates with a known truth.
+"""Statistics of the report on simulated replicates with a known truth.
 
-Question:  do 95% intervals cover the truth in 95%, does Holm's correction hold its level, is the advice on draws right?
+Question:  do 95% intervals cover the truth in 95%, does Holm's correction keep 5%, are the needed draws right?
 Command:   python -m benchmarks.known_truth [--repetitions 1000] [--seed 0]
-Expected:  the caption of each table; exit code 1 if a value violates it. About four minutes on one core.
+Expected:  the caption under each table; exit code 1 if a value is outside its limits. About four minutes on one core.
 
-All tables use the design of the shipped confirmation, 5 draws x 2 seeds. The variance between draws is 0.25, 1 or 4
-times that between seeds. tests/support/statistics has the truths and studies; tests/analysis/test_known_truth.py is
-the short form. The standard error of a rate over 1,000 repetitions is 0.7 points.
+All studies use the default confirmation, 5 draws x 2 seeds. The variance between draws is 0.25, 1 or 4 times that
+between seeds. The studies are in tests/support/statistics/; tests/analysis/test_known_truth.py is the short form. The
+standard error of a rate from 1,000 repetitions is 0.7 points.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from tests.support.statistics.coverage_studies import (
     improvement_study,
     interquartile_mean_study,
     known_variances_study,
-    luck_study,
+    search_variance_study,
 )
 from tests.support.statistics.simulated import simulate_scores
 
@@ -47,39 +47,42 @@ CELLS = {
 
 
 class Findings:
-    """Tables, and the values in them that violate expectations."""
+    """Printer of result tables and collector of values outside their limits."""
 
     def __init__(self) -> None:
         self.failed: list[str] = []
         self._console = Console(width=140)
 
     def show(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], expected: str) -> None:
+        """Print one table with the expected values as its caption."""
         table = Table(*columns, title=title, caption=f"expected: {expected}", title_justify="left")
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
         self._console.print()
 
-    def check(self, name: str, value: float, least: float, most: float) -> bool:
-        """Store a value that is outside its expected range."""
-        if not least <= value <= most:
-            self.failed.append(f"{name}: {value:.4g} is not from {least:g} to {most:g}")
-        return least <= value <= most
+    def check(self, name: str, value: float, minimum: float, maximum: float) -> bool:
+        """Return True if the value is within its limits; record it otherwise."""
+        passed = minimum <= value <= maximum
+        if not passed:
+            self.failed.append(f"{name} must be from {minimum:g} to {maximum:g}, got {value:.4g}")
+        return passed
 
-    def share(self, name: str, value: float, least: float, most: float) -> str:
-        """Check a share and return it in percent, with a mark if it fails."""
-        return f"{100 * value:.1f}" + ("" if self.check(name, value, least, most) else " !")
+    def share(self, name: str, value: float, minimum: float, maximum: float) -> str:
+        """Check a share and return it in percent, marked with ! if it is outside its limits."""
+        return f"{100 * value:.1f}" + ("" if self.check(name, value, minimum, maximum) else " !")
 
 
 def percent(coverage: Coverage) -> str:
+    """Return the rate of a coverage in percent."""
     return f"{100 * coverage.rate:.1f}"
 
 
 def show_differences(findings: Findings, repetitions: int, seed: int) -> None:
     rows = []
     for ratio in RATIOS:
-        for place, difference in enumerate((0.0, 2.0)):
-            truth = {"ratio": ratio, "difference": difference, "repetitions": 4 * repetitions, "seed": seed + place}
+        for index, difference in enumerate((0.0, 2.0)):
+            truth = {"ratio": ratio, "difference": difference, "repetitions": 4 * repetitions, "seed": seed + index}
             found = difference_study(**truth)
             t, bootstrap = found["t"], found["hierarchical bootstrap"]
             plain = plain_bootstraps(**truth)
@@ -104,46 +107,46 @@ def show_differences(findings: Findings, repetitions: int, seed: int) -> None:
     )
 
 
-def show_luck(findings: Findings, repetitions: int, seed: int) -> None:
+def show_search_variance(findings: Findings, repetitions: int, seed: int) -> None:
     rows = []
     for ratio in RATIOS:
-        for luck in (0.5, 1.0, 2.0):
-            found = luck_study(luck=luck, ratio=ratio, repetitions=4 * repetitions, seed=seed)
+        for spread in (0.5, 1.0, 2.0):
+            found = search_variance_study(spread=spread, ratio=ratio, repetitions=4 * repetitions, seed=seed)
             once, repeats = found["one search"], found["repeats"]
             rows.append(
                 (
                     f"{ratio:g}",
-                    f"{luck:g}",
-                    findings.share(f"repeats, luck of {luck:g} at a ratio of {ratio:g}", repeats.rate, 0.93, 0.97),
+                    f"{spread:g}",
+                    findings.share(f"repeats, spread of {spread:g} at a ratio of {ratio:g}", repeats.rate, 0.93, 0.97),
                     f"{repeats.width:.2f}",
                     percent(once),
                     f"{once.width:.2f}",
                 )
             )
     findings.show(
-        f"The luck of a search: its standard deviation, in points; {4 * repetitions} repetitions",
-        ("draws / seeds", "luck", "one search per draw %", "width", "one search %", "width"),
+        f"Standard deviation between searches, in points; {4 * repetitions} repetitions",
+        ("draws / seeds", "deviation", "one search per draw %", "width", "one search %", "width"),
         rows,
-        "one search per draw (`repeats`) 93-97%; with one search, intervals are conditional on it and cover less",
+        "one search per draw (`repeats`) 93-97%; one search covers less, because its result is conditional on it",
     )
 
 
 def plain_bootstraps(*, ratio: float, difference: float, repetitions: int, seed: int) -> tuple[float, float, float]:
-    """Return coverages of plain bootstraps: percentiles over draws and seeds or over draws, and SciPy's BCa."""
+    """Return the coverage of plain bootstraps: percentiles over draws and seeds, over draws, and scipy's BCa."""
     generator = np.random.default_rng(seed)
     pairs = [simulate_scores(difference=difference, ratio=ratio, generator=generator) for _ in range(repetitions)]
     differences = np.stack([a - b for a, b in pairs])  # (repetitions, draws, seeds)
-    means, held = differences.mean(axis=2), np.zeros(2)
+    means, covered = differences.mean(axis=2), np.zeros(2)
     for replicates, draw_means in zip(differences, means, strict=True):
         draws = generator.integers(5, size=(400, 5))
         seeds = generator.integers(2, size=(400, 5, 2))
-        for place, resampled in enumerate((replicates[draws[..., None], seeds].mean(axis=2), draw_means[draws])):
+        for index, resampled in enumerate((replicates[draws[..., None], seeds].mean(axis=2), draw_means[draws])):
             low, high = np.quantile(resampled.mean(axis=1), [0.025, 0.975])
-            held[place] += low <= difference <= high
+            covered[index] += low <= difference <= high
     bca = stats.bootstrap((means,), np.mean, axis=1, n_resamples=400, method="BCa", rng=generator).confidence_interval
     return (
-        held[0] / repetitions,
-        held[1] / repetitions,
+        covered[0] / repetitions,
+        covered[1] / repetitions,
         float(np.mean((bca.low <= difference) & (difference <= bca.high))),
     )
 
@@ -156,7 +159,7 @@ def show_holm(findings: Findings, repetitions: int, seed: int) -> None:
                 differences=differences, ratio=1.0, is_shared=is_shared, repetitions=4 * repetitions, seed=seed
             )
             allowed = 0.05 + 2 * np.sqrt(0.05 * 0.95 / (4 * repetitions))
-            name = f"{cells}, draws {'shared' if is_shared else 'of their own'}"
+            name = f"{cells}, draws {'shared' if is_shared else 'independent'}"
             rows.append(
                 (
                     name,
@@ -166,47 +169,47 @@ def show_holm(findings: Findings, repetitions: int, seed: int) -> None:
                 )
             )
     findings.show(
-        f"False positives in any cell; {4 * repetitions} repetitions",
+        f"False rejections in any cell; {4 * repetitions} repetitions",
         ("cells", "Holm %", "uncorrected %", "differences found by Holm %"),
         rows,
         "Holm at most 5% plus two standard errors of the simulation",
     )
 
 
-def show_advice(findings: Findings, repetitions: int, seed: int) -> None:
+def show_power_analysis(findings: Findings, repetitions: int, seed: int) -> None:
     known, estimated = [], []
     for ratio in RATIOS:
         for difference in (0.75, 1.5):
             name = f"a difference of {difference:g} at a ratio of {ratio:g}"
             found = known_variances_study(ratio=ratio, difference=difference, repetitions=20 * repetitions, seed=seed)
-            findings.check(f"draws advised for {name}, per draw needed", found.advised / found.needed, 0.8, 1.2)
-            power = findings.share(f"power of the draws advised for {name}", found.power, 0.79, 0.9)
-            known.append((f"{ratio:g}", f"{difference:g}", str(found.advised), str(found.needed), power))
+            findings.check(f"draws computed for {name}, per draw needed", found.computed / found.needed, 0.8, 1.2)
+            power = findings.share(f"power of the draws computed for {name}", found.power, 0.79, 0.9)
+            known.append((f"{ratio:g}", f"{difference:g}", str(found.computed), str(found.needed), power))
             guess = estimated_variances_study(ratio=ratio, difference=difference, repetitions=repetitions, seed=seed)
             first, median, third = guess.quartiles
-            findings.check(f"median of the draws advised for {name}, per draw needed", median, 0.8, 1.2)
-            held = findings.share(f"range of draws for {name}", guess.held, 0.93, 1.0)
+            findings.check(f"median of the draws estimated for {name}, per draw needed", median, 0.8, 1.2)
+            covered = findings.share(f"interval of draws for {name}", guess.coverage, 0.93, 1.0)
             quartiles = f"{first:.2f}  {median:.2f}  {third:.2f}"
-            row = (f"{ratio:g}", f"{difference:g}", str(guess.needed), quartiles, held, f"{100 * guess.power:.0f}")
+            row = (f"{ratio:g}", f"{difference:g}", str(guess.needed), quartiles, covered, f"{100 * guess.power:.0f}")
             estimated.append(row)
     findings.show(
-        "Draws of 2 seeds that find a difference with a power of 80%, from known variances",
-        ("draws / seeds", "difference", "advised", "needed, by simulation", "power as advised %"),
+        "Draws of 2 seeds needed for a power of 80%, from known variances",
+        ("draws / seeds", "difference", "computed", "needed, simulated", "power of computed %"),
         known,
-        "advised within 20% of needed; power at least 79%, and larger only where one more draw is a large step",
+        "computed within 20% of needed; power 79% or more, well above it only if one draw changes it a lot",
     )
     findings.show(
-        "The same with variances estimated from 5 draws x 2 seeds",
+        "Draws of 2 seeds needed for a power of 80%, from variances estimated on 5 draws x 2 seeds",
         (
             "draws / seeds",
             "difference",
             "needed",
-            "advised / needed: quartiles",
-            "range covers needed %",
+            "estimated / needed: quartiles",
+            "interval covers needed %",
             "mean power %",
         ),
         estimated,
-        "median within 20% of needed, range covers in 93% or more; the mean power of the advice is lower",
+        "median within 20% of needed, interval 93% or more; the mean power with the estimated draws is below 80%",
     )
 
 
@@ -251,12 +254,12 @@ def show_others(findings: Findings, repetitions: int, seed: int) -> None:
 def show_fits(findings: Findings, repetitions: int, seed: int) -> None:
     rows = []
     names = ("alpha", "eta", "gamma", "all three", "band at a size", "band between", "band at 4 n", "band at all sizes")
-    least = {"all three": 0.88, "band at all sizes": 0.7}
+    minimum = {"all three": 0.88, "band at all sizes": 0.7}
     for ratio in RATIOS:
         for noise in NOISES:
             found = fit_study(ratio=ratio, noise=noise, repetitions=repetitions, seed=seed)
             rates = [
-                findings.share(f"{name} at {ratio:g}, {noise:g}", found[name].rate, least.get(name, 0.925), 0.975)
+                findings.share(f"{name} at {ratio:g}, {noise:g}", found[name].rate, minimum.get(name, 0.925), 0.975)
                 for name in names
             ]
             off = found["misfit below 0.05"]
@@ -265,7 +268,7 @@ def show_fits(findings: Findings, repetitions: int, seed: int) -> None:
         "A law alpha + eta n^gamma fitted to 6 sizes from 360 to 18,000 images",
         ("draws / seeds", "noise", *(f"{name} %" for name in names), "misfit p < 0.05 %", "not estimable %"),
         rows,
-        "each parameter and the band at each number of images 92.5-97.5%, all three at once 88% or more",
+        "each parameter and the band at each number of images 92.5-97.5%, all three together 88% or more",
     )
 
 
@@ -284,8 +287,8 @@ def show_comparisons(findings: Findings, repetitions: int, seed: int) -> None:
             cells = []
             for name, study in studies.items():
                 found = study(ratio=ratio, noise=noise, repetitions=repetitions, seed=seed)
-                least = 0.91 if name.startswith("n*") else 0.925
-                rate = findings.share(f"{name} at {ratio:g}, {noise:g}", found.rate, least, 0.975)
+                minimum = 0.91 if name.startswith("n*") else 0.925
+                rate = findings.share(f"{name} at {ratio:g}, {noise:g}", found.rate, minimum, 0.975)
                 missing = f" ({100 * found.missing:.1f})" if found.missing else ""
                 cells.append(f"{rate}{missing}")
             rows.append((f"{ratio:g}", f"{noise:g}", *cells))
@@ -293,12 +296,12 @@ def show_comparisons(findings: Findings, repetitions: int, seed: int) -> None:
         "Two curves compared: data-efficiency ratio, crossover, difference of exponents",
         ("draws / seeds", "noise", *(f"{name} %" for name in studies)),
         rows,
-        "92.5-97.5%, n* 91-97.5%; in brackets how often there was nothing to cover: refused, or no crossover found",
+        "92.5-97.5%, n* 91-97.5%; in brackets the share without an estimate: refused, or no crossover found",
     )
 
 
 def check_against_scipy(findings: Findings, seed: int) -> None:
-    """Check that the percentile bootstrap of the means of 5 draws equals SciPy's."""
+    """Check that percentiles of the bootstrap over 5 draws are those of scipy."""
     generator = np.random.default_rng(seed)
     values: Floats = generator.standard_normal(5)
     ours = np.quantile(values[generator.integers(5, size=(100_000, 5))].mean(axis=1), [0.025, 0.975])
@@ -314,11 +317,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     findings = Findings()
-    for show in (show_differences, show_luck, show_holm, show_advice, show_others, show_fits, show_comparisons):
+    for show in (
+        show_differences,
+        show_search_variance,
+        show_holm,
+        show_power_analysis,
+        show_others,
+        show_fits,
+        show_comparisons,
+    ):
         show(findings, options.repetitions, options.seed)
     check_against_scipy(findings, options.seed)
     for line in findings.failed:
-        print(f"not as expected: {line}")
+        print(line)
     return 1 if findings.failed else 0
 
 

@@ -34,12 +34,12 @@ class SelectionEffect(FrozenModel):
 
     @property
     def selection_bias(self) -> float:
-        """How much better the pick was than its replicates on the same validation images; usually above 0."""
+        """Advantage of the pick over its replicates on the same validation images; above 0 if the pick is better."""
         return METRICS[self.metric].sign * (self.picked - self.validation.value)
 
     @property
     def test_gap(self) -> float:
-        """How much better the pick was on validation images than its replicates on test images."""
+        """Advantage of the pick on validation images over its replicates on test images."""
         return METRICS[self.metric].sign * (self.picked - self.test.value)
 
 

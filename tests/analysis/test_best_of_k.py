@@ -1,4 +1,4 @@
-"""The expected best of k trials."""
+"""Expected best of k trials."""
 
 import re
 from itertools import combinations, pairwise
@@ -20,7 +20,9 @@ def generator() -> np.random.Generator:
 
 
 @given(NUMBERS, st.data())
-def test_it_is_the_mean_of_the_best_over_all_subsets_of_k_trials(values: list[float], data: st.DataObject) -> None:
+def test_the_expected_best_is_the_mean_best_over_all_subsets_of_k_trials(
+    values: list[float], data: st.DataObject
+) -> None:
     k = data.draw(st.integers(1, len(values)))
     for goal, best in (("maximize", max), ("minimize", min)):
         (found,) = expected_best(values, ks=[k], goal=goal, generator=generator(), num_resamples=2)
@@ -28,7 +30,7 @@ def test_it_is_the_mean_of_the_best_over_all_subsets_of_k_trials(values: list[fl
 
 
 @given(NUMBERS)
-def test_the_best_of_one_is_the_mean_of_all_the_best_and_more_never_find_less(values: list[float]) -> None:
+def test_the_expected_best_rises_from_the_mean_at_1_trial_to_the_maximum_at_all(values: list[float]) -> None:
     found = expected_best(values, ks=range(1, len(values) + 1), generator=generator(), num_resamples=2)
     expected = [best.expected.value for best in found]
     assert expected[0] == pytest.approx(np.mean(values))
@@ -53,7 +55,7 @@ def test_the_interval_is_that_of_t_with_the_standard_error_of_scipys_bootstrap()
     assert interval.upper == pytest.approx(found.expected.value + 2.201 * error * np.sqrt(12 / 11), rel=0.01)
 
 
-def test_a_k_without_four_times_as_many_trials_has_a_reason_and_no_interval() -> None:
+def test_a_k_above_a_quarter_of_the_trials_has_a_reason_and_no_interval() -> None:
     three, four = expected_best(VALUES, ks=[3, 4], generator=generator())
     assert three.expected.interval is not None
     assert four.expected.interval is None
@@ -72,6 +74,6 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("values", "k", "rule"), WRONG)
-def test_what_cannot_be_asked_is_an_error_with_rule_and_value(values: list[float], k: int, rule: str) -> None:
+def test_invalid_arguments_are_errors_with_rule_and_value(values: list[float], k: int, rule: str) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
         expected_best(values, ks=[k], generator=generator())

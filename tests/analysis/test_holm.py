@@ -23,7 +23,7 @@ def test_adjusted_p_values_are_those_of_statsmodels(given_p: list[float], adjust
 
 
 @given(P_VALUES)
-def test_the_smallest_is_adjusted_as_by_bonferroni_and_none_less_than_it_was(p_values: list[float]) -> None:
+def test_the_smallest_p_is_adjusted_as_by_bonferroni_and_no_p_decreases(p_values: list[float]) -> None:
     adjusted = [p for p in holm(p_values) if p is not None]
     assert min(adjusted) == min(1.0, min(p_values) * len(p_values))
     assert all(before <= after <= 1 for before, after in zip(p_values, adjusted, strict=True))
@@ -31,20 +31,20 @@ def test_the_smallest_is_adjusted_as_by_bonferroni_and_none_less_than_it_was(p_v
 
 
 @given(P_VALUES)
-def test_adjusting_keeps_the_order(p_values: list[float]) -> None:
+def test_adjusted_p_values_keep_their_order(p_values: list[float]) -> None:
     pairs = sorted(zip(p_values, holm(p_values), strict=True), key=lambda pair: pair[0])
     adjusted = [after for _, after in pairs if after is not None]
     assert adjusted == sorted(adjusted)
 
 
 @given(P_VALUES, st.permutations(range(12)))
-def test_the_order_in_which_cells_are_given_does_not_matter(p_values: list[float], order: list[int]) -> None:
-    order = [place for place in order if place < len(p_values)]
-    assert holm([p_values[place] for place in order]) == [holm(p_values)[place] for place in order]
+def test_the_order_of_the_comparisons_does_not_matter(p_values: list[float], order: list[int]) -> None:
+    order = [index for index in order if index < len(p_values)]
+    assert holm([p_values[index] for index in order]) == [holm(p_values)[index] for index in order]
 
 
 @given(P_VALUES)
-def test_a_cell_without_a_test_stays_without_and_costs_the_others_nothing(p_values: list[float]) -> None:
+def test_a_comparison_without_a_test_does_not_count(p_values: list[float]) -> None:
     assert holm([None, *p_values, None]) == [None, *holm(p_values), None]
 
 
@@ -54,6 +54,6 @@ def test_no_tests_need_no_correction() -> None:
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
-def test_what_is_no_probability_is_an_error(p: float) -> None:
+def test_a_p_value_outside_0_to_1_is_an_error(p: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1, got"):
         holm([0.5, p])

@@ -1,4 +1,4 @@
-"""Probability of improvement and interquartile mean, beside rliable's."""
+"""Probability of improvement and interquartile mean, compared with rliable."""
 
 import numpy as np
 import pytest
@@ -27,31 +27,36 @@ def test_the_probability_of_improvement_is_that_of_rliable(a: Floats, b: Floats,
 
 
 @given(scores(), scores())
-def test_one_family_improves_where_the_other_does_not_and_a_tie_is_half(a: Floats, b: Floats) -> None:
+def test_probabilities_of_both_families_add_up_to_1_and_a_tie_counts_half(a: Floats, b: Floats) -> None:
     if not has_pair(a, b):
         return
-    ours, theirs = probability_of_improvement(a, b).probability, probability_of_improvement(b, a).probability
-    assert ours.value + theirs.value == pytest.approx(1)
+    forward, backward = probability_of_improvement(a, b).probability, probability_of_improvement(b, a).probability
+    assert forward.value + backward.value == pytest.approx(1)
     assert probability_of_improvement(a, a).probability.value == 0.5 if np.isfinite(a).any() else True
-    if ours.interval and theirs.interval and ours.interval.lower is not None and theirs.interval.upper is not None:
-        assert ours.interval.lower + theirs.interval.upper == pytest.approx(1)
-        assert 0 <= ours.interval.lower <= ours.value <= (ours.interval.upper or 0) <= 1
+    if (
+        forward.interval
+        and backward.interval
+        and forward.interval.lower is not None
+        and backward.interval.upper is not None
+    ):
+        assert forward.interval.lower + backward.interval.upper == pytest.approx(1)
+        assert 0 <= forward.interval.lower <= forward.value <= (forward.interval.upper or 0) <= 1
 
 
 @given(scores(), scores())
-def test_only_the_order_of_scores_counts(a: Floats, b: Floats) -> None:
+def test_only_the_order_of_scores_matters(a: Floats, b: Floats) -> None:
     if has_pair(a, b):
         assert probability_of_improvement(np.exp(a / 20), np.exp(b / 20)) == probability_of_improvement(a, b)
 
 
-def test_winning_on_every_draw_is_not_certainty() -> None:
+def test_a_win_on_every_draw_has_the_wilson_interval_of_the_draws() -> None:
     interval = probability_of_improvement(A + 9, B).probability.interval
     truth = stats.binomtest(5, 5).proportion_ci(method="wilson")
     assert interval is not None
     assert (interval.lower, interval.upper) == pytest.approx((truth.low, truth.high))
 
 
-def test_draws_that_agree_count_as_their_pairs_and_draws_of_all_or_nothing_once_each() -> None:
+def test_equal_draws_count_as_their_pairs_and_all_or_nothing_draws_count_once() -> None:
     alike = np.array([[2.0, 0.0]] * 5), np.array([[1.0, 1.0]] * 5)
     split = np.array([[2.0, 2.0], [0.0, 0.0]] * 2), np.ones((4, 2))
     for (a, b), num_trials in ((alike, 10), (split, 4)):
@@ -67,7 +72,7 @@ def test_a_single_draw_has_a_probability_and_no_interval() -> None:
     assert (found.probability.interval, found.probability.reason) == (None, SINGLE_DRAW)
 
 
-def test_replicates_without_a_partner_do_not_play() -> None:
+def test_replicates_without_a_partner_do_not_count() -> None:
     found = probability_of_improvement([[1.0, 99.0], [5.0, 5.0], [7.0, NAN]], [[2.0, NAN], [1.0, 9.0], [NAN, 1.0]])
     assert found.probability.value == (0.0 + 0.5) / 2
     assert (found.num_draws, found.num_draws_left_out) == (2, 1)
@@ -90,19 +95,19 @@ def test_the_interquartile_mean_is_the_trimmed_mean_of_all_replicates(values: Fl
     assert found.value == pytest.approx(stats.trim_mean(values, 0.25, axis=None), rel=1e-9, abs=1e-6)
 
 
-def test_missing_replicates_are_trimmed_as_if_they_had_never_been() -> None:
-    holed = np.where(np.eye(5, 2, dtype=bool), NAN, A)
-    found = interquartile_mean(holed, generator=np.random.default_rng(0))
-    assert found.value == pytest.approx(stats.trim_mean(holed[np.isfinite(holed)], 0.25))
-    whole = interquartile_mean(np.vstack([A, [[NAN, NAN]]]), generator=np.random.default_rng(0))
-    assert whole == interquartile_mean(A, generator=np.random.default_rng(0))
+def test_missing_replicates_do_not_count_in_the_interquartile_mean() -> None:
+    incomplete = np.where(np.eye(5, 2, dtype=bool), NAN, A)
+    found = interquartile_mean(incomplete, generator=np.random.default_rng(0))
+    assert found.value == pytest.approx(stats.trim_mean(incomplete[np.isfinite(incomplete)], 0.25))
+    with_empty_draw = interquartile_mean(np.vstack([A, [[NAN, NAN]]]), generator=np.random.default_rng(0))
+    assert with_empty_draw == interquartile_mean(A, generator=np.random.default_rng(0))
 
 
-def test_one_strange_replicate_does_not_decide() -> None:
-    strange = A.copy()
-    strange[0, 0] = 10.0
-    plain, moved = (interquartile_mean(x, generator=np.random.default_rng(0)).value for x in (A, strange))
-    assert abs(plain - moved) < 0.5 < abs(A.mean() - strange.mean())
+def test_one_outlier_hardly_moves_the_interquartile_mean() -> None:
+    outlier = A.copy()
+    outlier[0, 0] = 10.0
+    plain, moved = (interquartile_mean(x, generator=np.random.default_rng(0)).value for x in (A, outlier))
+    assert abs(plain - moved) < 0.5 < abs(A.mean() - outlier.mean())
 
 
 def test_an_interquartile_mean_without_spread_has_a_reason_and_no_interval() -> None:

@@ -1,4 +1,4 @@
-"""Paired differences: the draw is the unit, missing replicates are counted, ties have no interval."""
+"""Paired differences: the draw is the unit, and missing replicates are counted."""
 
 import re
 
@@ -16,7 +16,7 @@ from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 from tests.support.statistics.given_scores import NAN, A, B, has_pair, scores
 
 
-def test_the_unit_is_the_draw_so_interval_and_p_are_those_of_its_mean_differences() -> None:
+def test_interval_and_p_are_those_of_the_t_test_over_draw_means() -> None:
     found = paired_difference(A, B)
     truth = stats.ttest_1samp((A - B).mean(axis=1), 0.0)
     interval = truth.confidence_interval(0.95)
@@ -28,7 +28,7 @@ def test_the_unit_is_the_draw_so_interval_and_p_are_those_of_its_mean_difference
     assert (found.num_draws, found.num_pairs, found.num_draws_left_out, found.num_replicates_left_out) == (5, 10, 0, 0)
 
 
-def test_an_interval_excludes_0_exactly_where_p_is_below_what_its_level_leaves() -> None:
+def test_an_interval_excludes_0_exactly_if_p_is_below_1_minus_its_level() -> None:
     p = paired_difference(A, B).p_value
     assert p is not None
     for level, holds in ((1 - p - 1e-9, False), (1 - p + 1e-9, True)):
@@ -38,7 +38,7 @@ def test_an_interval_excludes_0_exactly_where_p_is_below_what_its_level_leaves()
         assert interval.level == level
 
 
-def test_more_seeds_that_repeat_a_draw_do_not_make_an_interval_narrower() -> None:
+def test_repeated_seeds_do_not_narrow_the_interval() -> None:
     once, thrice = paired_difference(A, B), paired_difference(np.tile(A, 3), np.tile(B, 3))
     assert thrice.num_pairs == 3 * once.num_pairs
     assert thrice.difference.value == pytest.approx(once.difference.value)
@@ -46,19 +46,19 @@ def test_more_seeds_that_repeat_a_draw_do_not_make_an_interval_narrower() -> Non
 
 
 @given(scores(), scores())
-def test_swapping_the_families_turns_the_sign_and_nothing_else(a: Floats, b: Floats) -> None:
+def test_swapping_the_families_changes_only_the_sign(a: Floats, b: Floats) -> None:
     if not has_pair(a, b):
         return
-    ours, theirs = paired_difference(a, b), paired_difference(b, a)
-    assert ours.difference.value == -theirs.difference.value
-    assert ours.p_value == theirs.p_value
-    assert ours.difference.reason == theirs.difference.reason
-    if ours.difference.interval and theirs.difference.interval:
-        assert ours.difference.interval.lower == -(theirs.difference.interval.upper or NAN)
+    forward, backward = paired_difference(a, b), paired_difference(b, a)
+    assert forward.difference.value == -backward.difference.value
+    assert forward.p_value == backward.p_value
+    assert forward.difference.reason == backward.difference.reason
+    if forward.difference.interval and backward.difference.interval:
+        assert forward.difference.interval.lower == -(backward.difference.interval.upper or NAN)
 
 
 @given(scores(), scores(), hnp.arrays(np.float64, (5, 1), elements=st.integers(-50, 50)))
-def test_what_a_draw_adds_to_both_families_changes_nothing(a: Floats, b: Floats, added: Floats) -> None:
+def test_an_offset_of_a_draw_in_both_families_cancels(a: Floats, b: Floats, added: Floats) -> None:
     if not has_pair(a, b):
         return
     plain, moved = paired_difference(a, b), paired_difference(a + added, b + added)
@@ -68,7 +68,7 @@ def test_what_a_draw_adds_to_both_families_changes_nothing(a: Floats, b: Floats,
 
 
 @given(scores(), scores())
-def test_the_seeds_of_a_draw_count_only_through_their_mean(a: Floats, b: Floats) -> None:
+def test_only_the_mean_over_the_seeds_of_a_draw_matters(a: Floats, b: Floats) -> None:
     if np.isnan(a).any() or np.isnan(b).any():
         return
     seeds, means = paired_difference(a, b), paired_difference(*(x.mean(axis=1, keepdims=True) for x in (a, b)))
@@ -85,10 +85,10 @@ def test_the_order_of_draws_does_not_matter(a: Floats, b: Floats, order: list[in
     assert other.p_value == pytest.approx(plain.p_value)
 
 
-# What is missing
+# Missing replicates
 
 
-def test_a_replicate_without_a_partner_is_left_out_and_a_draw_without_a_pair_is_too() -> None:
+def test_replicates_without_a_partner_and_draws_without_a_pair_are_left_out_and_counted() -> None:
     a = [[1.0, 2.0], [3.0, NAN], [5.0, NAN], [NAN, NAN]]
     b = [[0.0, 0.0], [1.0, 9.0], [NAN, 4.0], [NAN, 1.0]]
     found = paired_difference(a, b)
@@ -99,7 +99,7 @@ def test_a_replicate_without_a_partner_is_left_out_and_a_draw_without_a_pair_is_
     assert found.difference == paired_difference([[1.0, 2.0], [3.0, NAN]], [[0.0, 0.0], [1.0, NAN]]).difference
 
 
-def test_every_draw_weighs_the_same_however_many_pairs_it_has() -> None:
+def test_draws_have_equal_weight_for_any_number_of_pairs() -> None:
     found = paired_difference([[1.0, NAN, NAN], [4.0, 4.0, 7.0]], np.zeros((2, 3)))
     assert found.difference.value == (1 + 5) / 2
 
@@ -107,13 +107,13 @@ def test_every_draw_weighs_the_same_however_many_pairs_it_has() -> None:
 WRONG = [
     ([[1.0]], [[1.0, 2.0]], "must have the same shape"),
     ([1.0, 2.0], [1.0, 2.0], "the shape (draws, seeds)"),
-    (np.zeros((0, 2)), np.zeros((0, 2)), "neither of them 0"),
+    (np.zeros((0, 2)), np.zeros((0, 2)), "both at least 1"),
     ([[np.inf]], [[1.0]], "must be finite"),
 ]
 
 
 @pytest.mark.parametrize(("a", "b", "rule"), WRONG)
-def test_scores_of_another_form_are_an_error_with_the_rule(a: object, b: object, rule: str) -> None:
+def test_scores_of_another_shape_are_an_error_with_the_rule(a: object, b: object, rule: str) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
         pair(a, b)  # type: ignore[arg-type]
 
@@ -139,7 +139,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("a", "b", "value", "p_value", "reason"), SMALL)
-def test_without_a_spread_there_is_an_estimate_a_reason_and_no_interval(
+def test_values_without_spread_have_an_estimate_and_a_reason_but_no_interval(
     a: list[list[float]], b: list[list[float]], value: float, p_value: float | None, reason: str
 ) -> None:
     found = paired_difference(a, b)
@@ -151,13 +151,13 @@ def test_without_a_spread_there_is_an_estimate_a_reason_and_no_interval(
         assert estimate.reason == reason
 
 
-def test_two_draws_have_the_wide_interval_of_one_degree_of_freedom() -> None:
+def test_two_draws_have_the_t_interval_of_one_degree_of_freedom() -> None:
     found = paired_difference([[1.0], [3.0]], [[0.0], [0.0]])
     assert found.difference.interval is not None
     assert found.difference.interval.upper == pytest.approx(2 + 12.706, abs=1e-3)
 
 
-def test_a_value_survives_its_way_through_json() -> None:
+def test_a_paired_difference_survives_a_round_trip_through_json() -> None:
     found = paired_difference(A, B)
     assert PairedDifference.model_validate_json(found.model_dump_json()) == found
 
@@ -165,7 +165,7 @@ def test_a_value_survives_its_way_through_json() -> None:
 # The hierarchical bootstrap
 
 
-def test_the_hierarchical_bootstrap_has_the_same_estimate_and_an_interval_near_that_of_t() -> None:
+def test_the_hierarchical_bootstrap_agrees_with_the_t_interval_for_many_draws() -> None:
     generator = np.random.default_rng(0)
     a, b = generator.normal(70, 1, (40, 2)), generator.normal(69, 1, (40, 2))
     plain = paired_difference(a, b).difference
@@ -181,14 +181,14 @@ def test_three_draws_are_too_few_for_the_hierarchical_bootstrap() -> None:
     found = bootstrap_difference(A[:3, :1], B[:3, :1], generator=np.random.default_rng(0))
     assert found.interval is None
     assert found.reason is not None
-    assert "of 3 draws too many resamples have no spread" in found.reason
+    assert "too many resamples of 3 draws have no spread" in found.reason
 
 
 def test_a_missing_replicate_is_never_resampled() -> None:
     a, b = A - B + 50, np.full((5, 2), 50.0)
-    holed = np.where(np.eye(5, 2, dtype=bool), NAN, a)
+    incomplete = np.where(np.eye(5, 2, dtype=bool), NAN, a)
     compact = np.array([[a[0, 1]] * 2, [a[1, 0]] * 2, *a[2:]])
-    ragged = bootstrap_difference(holed, b, generator=np.random.default_rng(3), num_resamples=50_000)
+    ragged = bootstrap_difference(incomplete, b, generator=np.random.default_rng(3), num_resamples=50_000)
     repeated = bootstrap_difference(compact, b, generator=np.random.default_rng(4), num_resamples=50_000)
     assert ragged.interval is not None
     assert repeated.interval is not None

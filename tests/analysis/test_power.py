@@ -1,4 +1,4 @@
-"""What a design can detect, and advice on draws and seeds."""
+"""Power analysis: detectable differences, draws and seeds needed, variance components."""
 
 import math
 import re
@@ -49,7 +49,7 @@ def test_the_detectable_difference_is_that_of_statsmodels(num_draws: int, differ
 
 
 @given(st.floats(0.05, 3), st.integers(2, 60), st.integers(1, 8), st.sampled_from([0.9, 0.95, 0.99]))
-def test_the_detectable_difference_is_found_with_just_the_power_asked_for(
+def test_the_detectable_difference_is_found_with_exactly_the_requested_power(
     scale: float, num_draws: int, num_seeds: int, level: float
 ) -> None:
     components = VarianceComponents(
@@ -64,8 +64,8 @@ def test_the_detectable_difference_is_found_with_just_the_power_asked_for(
     assert draws_needed(components, difference=1.001 * detectable, num_seeds=num_seeds, level=level) == num_draws
 
 
-def test_power_rises_with_the_difference_wherever_scipy_gives_out() -> None:
-    # nctdtr is NaN at places where it underflows, at 5 degrees of freedom as at 9999.
+def test_power_rises_with_the_difference_also_where_scipy_returns_nan() -> None:
+    # nctdtr returns NaN for some arguments at which it underflows, at 5 degrees of freedom and at 9999.
     for num_draws in (5, 6, 7, 20, 100, 1001, 10_000):
         powers = [
             achieved_power(UNIT, difference=value / math.sqrt(num_draws), num_draws=num_draws, num_seeds=1)
@@ -76,18 +76,18 @@ def test_power_rises_with_the_difference_wherever_scipy_gives_out() -> None:
         assert powers[-1] == pytest.approx(1.0)
 
 
-def test_more_seeds_help_only_as_far_as_the_draws_spread() -> None:
-    least = minimum_detectable_difference(UNIT, num_draws=5, num_seeds=1)  # as from EVEN with endless seeds
-    assert seeds_needed(EVEN, difference=1.3 * least, num_draws=5) == 2
-    assert seeds_needed(EVEN, difference=1.05 * least, num_draws=5) == 10
-    assert seeds_needed(EVEN, difference=least, num_draws=5) is None
-    found = seeds_needed(EVEN, difference=1.05 * least, num_draws=5)
+def test_more_seeds_cannot_reduce_the_variance_between_draws() -> None:
+    limit = minimum_detectable_difference(UNIT, num_draws=5, num_seeds=1)  # as for EVEN with infinitely many seeds
+    assert seeds_needed(EVEN, difference=1.3 * limit, num_draws=5) == 2
+    assert seeds_needed(EVEN, difference=1.05 * limit, num_draws=5) == 10
+    assert seeds_needed(EVEN, difference=limit, num_draws=5) is None
+    found = seeds_needed(EVEN, difference=1.05 * limit, num_draws=5)
     assert found is not None
-    powers = [achieved_power(EVEN, difference=1.05 * least, num_draws=5, num_seeds=found - less) for less in (0, 1)]
+    powers = [achieved_power(EVEN, difference=1.05 * limit, num_draws=5, num_seeds=found - fewer) for fewer in (0, 1)]
     assert powers[0] >= 0.8 > powers[1]
 
 
-def test_what_no_number_resolves_is_none() -> None:
+def test_a_difference_that_no_number_of_draws_detects_gives_none() -> None:
     assert draws_needed(UNIT, difference=0.001, num_seeds=1) is None
     certain = VarianceComponents(draw_mean_variance=0.0, seed_variance=0.0, num_draws=5, seeds_per_draw=2.0)
     assert draws_needed(certain, difference=0.1, num_seeds=1) == 2
@@ -95,22 +95,28 @@ def test_what_no_number_resolves_is_none() -> None:
 
 
 WRONG = [
-    (lambda: draws_needed(UNIT, difference=0, num_seeds=1), "a difference of 0"),
+    (lambda: draws_needed(UNIT, difference=0, num_seeds=1), "difference must not be 0"),
     (lambda: draws_needed(UNIT, difference=1, num_seeds=1, power=0.04), "power must be above 0.05"),
     (lambda: draws_needed(UNIT, difference=1, num_seeds=1, level=5), "above 0 and below 1, got 5"),
-    (lambda: draws_needed(UNIT, difference=1, num_seeds=2), "one seed a draw does not show what 2 seeds"),
-    (lambda: seeds_needed(UNIT, difference=1, num_draws=5), "one seed a draw does not show what more seeds"),
-    (lambda: seeds_needed(EVEN, difference=1, num_draws=1), "needs at least 2, got 1"),
-    (lambda: minimum_detectable_difference(EVEN, num_draws=1, num_seeds=2), "needs at least 2, got 1"),
+    (lambda: draws_needed(UNIT, difference=1, num_seeds=2), "one seed per draw does not show the effect of 2 seeds"),
+    (lambda: seeds_needed(UNIT, difference=1, num_draws=5), "one seed per draw does not show the effect of more seeds"),
+    (
+        lambda: seeds_needed(EVEN, difference=1, num_draws=1),
+        "num_draws must be at least 2 for a test over draws, got 1",
+    ),
+    (
+        lambda: minimum_detectable_difference(EVEN, num_draws=1, num_seeds=2),
+        "num_draws must be at least 2 for a test over draws, got 1",
+    ),
     (lambda: EVEN.variance_of_mean(num_draws=0, num_seeds=2), "at least 1 draw and 1 seed, got 0 and 2"),
 ]
 
 
-@pytest.mark.parametrize(("ask", "rule"), WRONG)
-def test_what_cannot_be_asked_is_an_error_with_rule_and_value(ask: object, rule: str) -> None:
-    assert callable(ask)
+@pytest.mark.parametrize(("call", "rule"), WRONG)
+def test_invalid_arguments_are_errors_with_rule_and_value(call: object, rule: str) -> None:
+    assert callable(call)
     with pytest.raises(ValueError, match=re.escape(rule)):
-        ask()
+        call()
 
 
 # Variance components
@@ -126,7 +132,7 @@ def test_components_are_those_of_a_balanced_analysis_of_variance() -> None:
     assert found.variance_of_mean(num_draws=5, num_seeds=2) == pytest.approx(differences.mean(axis=1).var(ddof=1) / 5)
 
 
-def test_components_are_right_on_average_where_seeds_are_missing() -> None:
+def test_components_are_unbiased_with_missing_seeds() -> None:
     generator = np.random.default_rng(0)
     missing = np.where(np.arange(3) < np.array([[3], [3], [2], [1], [1]]), 0.0, NAN)
     found = [
@@ -143,45 +149,45 @@ def test_components_are_right_on_average_where_seeds_are_missing() -> None:
     assert np.mean(draws) == pytest.approx(4.0, rel=0.05)
 
 
-def test_draws_that_spread_less_than_their_seeds_have_no_variance_of_their_own() -> None:
+def test_a_negative_draw_variance_becomes_0() -> None:
     assert variance_components([[1.0, -1.0], [1.1, -1.1]], np.zeros((2, 2))).draw_variance == 0
 
 
-def test_one_seed_a_draw_is_not_split_and_one_draw_is_refused() -> None:
+def test_one_seed_per_draw_is_not_split_and_one_draw_is_refused() -> None:
     assert variance_components(A[:, :1], B[:, :1]).seed_variance is None
-    with pytest.raises(NotEstimable, match="a single draw does not show"):
+    with pytest.raises(NotEstimable, match="a single draw does not show the spread between draws"):
         variance_components(A[:1], B[:1])
 
 
-# Advice
+# Power analysis of scores
 
 
-def test_advice_names_what_resolves_a_difference_and_how_unsure_it_is() -> None:
-    advice = analyze_power(A, B, difference=0.25)
-    low, high = advice.additional_draws_interval
-    assert (advice.num_draws, advice.num_seeds) == (5, 2)
-    assert advice.additional_draws is not None
+def test_the_additional_draws_have_a_wide_interval_at_5_draws() -> None:
+    found = analyze_power(A, B, difference=0.25)
+    low, high = found.additional_draws_interval
+    assert (found.num_draws, found.num_seeds) == (5, 2)
+    assert found.additional_draws is not None
     assert low is not None
     assert high is not None
-    assert 0 < low < advice.additional_draws < high
+    assert 0 < low < found.additional_draws < high
     assert high + 5 > 15 * (low + 5)
-    assert advice.detectable_difference > 0.25
+    assert found.detectable_difference > 0.25
 
 
-def test_what_the_design_can_detect_needs_nothing_more() -> None:
+def test_a_detectable_difference_needs_no_additional_draws() -> None:
     detectable = analyze_power(A, B, difference=1.0).detectable_difference
     assert analyze_power(A, B, difference=1.001 * detectable).additional_draws == 0
     assert (analyze_power(A, B, difference=0.999 * detectable).additional_draws or 0) == 1
 
 
-def test_advice_at_one_seed_a_draw_is_on_draws_alone() -> None:
-    advice = analyze_power(A[:, :1], B[:, :1], difference=0.5)
-    assert advice.additional_draws is not None
-    assert advice.additional_seeds is None
+def test_one_seed_per_draw_gives_additional_draws_only() -> None:
+    found = analyze_power(A[:, :1], B[:, :1], difference=0.5)
+    assert found.additional_draws is not None
+    assert found.additional_seeds is None
 
 
-def test_advice_on_seeds_is_given_where_the_draws_leave_room_for_it() -> None:
+def test_additional_seeds_are_given_if_the_draw_variance_is_small_enough() -> None:
     noisy = np.array([[3.0, -3.0], [3.1, -3.1], [2.9, -2.9], [3.0, -3.1], [3.1, -3.0]])
-    advice = analyze_power(noisy + 1, np.zeros((5, 2)), difference=1.0)
-    assert advice.additional_seeds is not None
-    assert advice.additional_seeds > 0
+    found = analyze_power(noisy + 1, np.zeros((5, 2)), difference=1.0)
+    assert found.additional_seeds is not None
+    assert found.additional_seeds > 0

@@ -1,4 +1,4 @@
-"""The law alpha + eta n^gamma: found where the points support it, refused with the reason where they do not."""
+"""Power law alpha + eta n^gamma: fitted if the points support it, else refused with the reason."""
 
 import re
 
@@ -18,7 +18,7 @@ from tests.support.statistics.simulated import SIZES, Law, simulate_curves
 LOGS = np.log(SIZES)
 
 
-def fitted(curve: LearningCurve, *, seed: int = 0) -> PowerLaw:
+def fit_law(curve: LearningCurve, *, seed: int = 0) -> PowerLaw:
     return fit_power_law(curve, generator=np.random.default_rng(seed), num_resamples=300)
 
 
@@ -30,7 +30,7 @@ def noisy(law: Law, *, noise: float = 0.01, seed: int = 0) -> LearningCurve:
 
 
 @given(st.floats(0, 0.3), st.floats(0.1, 1), st.floats(-0.95, -0.05))
-def test_points_on_a_law_give_the_law(alpha: float, reach: float, gamma: float) -> None:
+def test_points_on_a_law_recover_it(alpha: float, reach: float, gamma: float) -> None:
     law = Law(alpha, reach * SIZES[0] ** -gamma, gamma)
     found = fit(LOGS, law.errors(SIZES)[None], np.ones(len(SIZES)), alpha_is_bounded=True)
     assert found.gamma[0] == pytest.approx(gamma, abs=1e-4)
@@ -41,8 +41,8 @@ def test_points_on_a_law_give_the_law(alpha: float, reach: float, gamma: float) 
 
 @pytest.mark.parametrize("alpha_is_bounded", [True, False])
 @given(seed=st.integers(0, 10_000))
-@example(seed=268)  # its best gamma lies on the bound
-def test_no_optimiser_finds_a_better_fit(alpha_is_bounded: bool, seed: int) -> None:
+@example(seed=268)  # the best gamma is on its bound
+def test_no_optimizer_finds_a_better_fit(alpha_is_bounded: bool, seed: int) -> None:
     generator = np.random.default_rng(seed)
     law = Law(generator.uniform(0, 0.1), generator.uniform(1, 5), generator.uniform(-0.6, -0.1))
     points = law.errors(SIZES) + 0.05 * generator.standard_normal(len(SIZES))
@@ -53,15 +53,15 @@ def test_no_optimiser_finds_a_better_fit(alpha_is_bounded: bool, seed: int) -> N
         alpha, scale, gamma = parameters
         return np.sqrt(weights) * (alpha + scale * np.exp(gamma * (LOGS - LOGS.mean())) - points)
 
-    least = 0.0 if alpha_is_bounded else -np.inf
+    lower = 0.0 if alpha_is_bounded else -np.inf
     for gamma in (-0.9, -0.5, -0.2, -0.05):
         other = optimize.least_squares(
-            residuals, [0.05, 0.3, gamma], bounds=([least, 0.0, -1.0], [np.inf, np.inf, -0.01]), x_scale=0.1
+            residuals, [0.05, 0.3, gamma], bounds=([lower, 0.0, -1.0], [np.inf, np.inf, -0.01]), x_scale=0.1
         )
         assert found.residual[0] <= 2 * other.cost * (1 + 1e-6) + 1e-12
 
 
-def test_many_fits_at_once_are_each_the_same_as_alone() -> None:
+def test_a_batch_of_fits_equals_single_fits() -> None:
     points = np.stack([noisy(Law(), seed=seed).draw_errors.mean(axis=1) for seed in range(20)])
     weights = np.arange(1.0, 7.0)
     together = fit(LOGS, points, weights, alpha_is_bounded=False)
@@ -71,7 +71,7 @@ def test_many_fits_at_once_are_each_the_same_as_alone() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=8), st.floats(0.01, 100))
-def test_smooth_variances_are_positive_fall_with_the_size_and_follow_the_unit(
+def test_smoothed_variances_are_positive_nonincreasing_and_scale_with_the_unit(
     variances: list[float], unit: float
 ) -> None:
     assume(max(variances) > 1e-6)
@@ -85,8 +85,8 @@ def test_smooth_variances_are_positive_fall_with_the_size_and_follow_the_unit(
 # The law
 
 
-def test_the_law_of_noisy_points_is_near_the_truth_and_inside_its_intervals() -> None:
-    found, truth = fitted(noisy(Law())), Law()
+def test_the_law_of_noisy_points_is_near_the_truth_and_its_intervals_contain_it() -> None:
+    found, truth = fit_law(noisy(Law())), Law()
     for name in truth._fields:
         estimate = getattr(found, name)
         assert estimate.value == pytest.approx(getattr(truth, name), rel=0.6)
@@ -96,8 +96,8 @@ def test_the_law_of_noisy_points_is_near_the_truth_and_inside_its_intervals() ->
     assert (found.num_draws, found.num_draws_left_out) == (5, 0)
 
 
-def test_the_band_holds_the_law_and_is_narrower_where_the_points_are() -> None:
-    found = fitted(noisy(Law()))
+def test_the_band_contains_the_law_and_is_narrower_near_the_points() -> None:
+    found = fit_law(noisy(Law()))
     images = [SIZES[0], 5000, SIZES[-1], 4 * SIZES[-1]]
     predicted = found.predict(images)
     lower, upper = found.band(images)
@@ -108,29 +108,29 @@ def test_the_band_holds_the_law_and_is_narrower_where_the_points_are() -> None:
 
 
 @pytest.mark.parametrize("images", [SIZES[0] - 1, 4 * SIZES[-1] + 1, 0, -5, NAN])
-def test_nothing_is_predicted_below_the_smallest_size_or_beyond_four_times_the_largest(images: float) -> None:
-    found = fitted(noisy(Law()))
-    rule = re.escape(f"from the fewest training images, 360, to 4 times the most, 72000, got {images:g}")
+def test_predictions_below_the_smallest_size_or_above_4_times_the_largest_are_an_error(images: float) -> None:
+    found = fit_law(noisy(Law()))
+    rule = re.escape(f"must be from 360, the smallest measured size, to 72000, 4 times the largest, got {images:g}")
     with pytest.raises(ValueError, match=rule):
         found.predict(images)
     with pytest.raises(ValueError, match=rule):
         found.band([SIZES[0], images])
 
 
-def test_the_unit_of_the_error_does_not_matter() -> None:
+def test_errors_as_shares_and_in_percent_give_the_same_law() -> None:
     curve = noisy(Law())
     percent = learning_curve(list(SIZES), [100 * errors[:, None] for errors in curve.draw_errors])
-    ours, theirs = fitted(curve), fitted(percent)
-    assert theirs.gamma.value == pytest.approx(ours.gamma.value, abs=1e-6)
-    assert theirs.alpha.value == pytest.approx(100 * ours.alpha.value, abs=1e-4)
-    assert theirs.misfit_p == pytest.approx(ours.misfit_p)
+    shares, percents = fit_law(curve), fit_law(percent)
+    assert percents.gamma.value == pytest.approx(shares.gamma.value, abs=1e-6)
+    assert percents.alpha.value == pytest.approx(100 * shares.alpha.value, abs=1e-4)
+    assert percents.misfit_p == pytest.approx(shares.misfit_p)
 
 
-def test_a_draw_that_misses_a_size_is_left_out_of_the_law_and_counted() -> None:
+def test_an_incomplete_draw_is_left_out_of_the_law_and_counted() -> None:
     curve = noisy(Law())
     errors = [curve.draw_errors[place][:, None].copy() for place in range(len(SIZES))]
     errors[2][4] = NAN
-    found = fitted(learning_curve(list(SIZES), errors))
+    found = fit_law(learning_curve(list(SIZES), errors))
     assert (found.num_draws, found.num_draws_left_out) == (4, 1)
 
 
@@ -158,35 +158,35 @@ REFUSED = [
 @pytest.mark.parametrize(("curve", "reason"), REFUSED, ids=[reason[:30] for _, reason in REFUSED])
 def test_points_that_do_not_support_a_law_are_refused_with_the_reason(curve: LearningCurve, reason: str) -> None:
     with pytest.raises(NotEstimable, match=re.escape(reason)):
-        fitted(curve)
+        fit_law(curve)
     with pytest.raises(NotEstimable, match=re.escape(reason)):
         compare_exponents(curve, curve, generator=np.random.default_rng(0))
 
 
-def test_points_on_a_law_are_seldom_said_to_lie_off_it() -> None:
+def test_the_lack_of_fit_test_rejects_at_most_5_percent_of_true_laws() -> None:
     generator = np.random.default_rng(0)
-    num_off = num_refused = 0
+    num_rejected = num_refused = 0
     for _ in range(300):
         (curve,) = simulate_curves(Law(), ratio=0.25, generator=generator)
         try:
-            num_off += fit_power_law(curve, generator=generator, num_resamples=2).misfit_p < 0.05
+            num_rejected += fit_power_law(curve, generator=generator, num_resamples=2).misfit_p < 0.05
         except NotEstimable:
             num_refused += 1
-    assert num_off + num_refused < 0.05 * 300
+    assert num_rejected + num_refused < 0.05 * 300
     assert num_refused <= 2
 
 
-# Exponents compared
+# Difference of exponents
 
 
-def test_the_difference_of_exponents_turns_with_the_families_and_is_0_for_one_with_itself() -> None:
+def test_swapping_families_negates_the_exponent_difference_and_equal_families_have_0() -> None:
     a, b = simulate_curves(Law(), Law(0.05, 2.5, -0.25), ratio=1.0, generator=np.random.default_rng(0))
-    ours, theirs = (compare_exponents(*pair, generator=np.random.default_rng(1)) for pair in ((a, b), (b, a)))
-    assert ours.value == -theirs.value
-    assert ours.interval is not None
-    assert theirs.interval is not None
-    assert ours.interval.contains(-0.05)
-    assert ours.interval.lower == pytest.approx(-(theirs.interval.upper or NAN), abs=0.01)
+    forward, backward = (compare_exponents(*pair, generator=np.random.default_rng(1)) for pair in ((a, b), (b, a)))
+    assert forward.value == -backward.value
+    assert forward.interval is not None
+    assert backward.interval is not None
+    assert forward.interval.contains(-0.05)
+    assert forward.interval.lower == pytest.approx(-(backward.interval.upper or NAN), abs=0.01)
     same = compare_exponents(a, a, generator=np.random.default_rng(1))
     assert same.value == 0
     assert same.interval is not None

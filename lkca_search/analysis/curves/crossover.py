@@ -1,9 +1,9 @@
-"""The crossover n*: the number of training images at which the lead passes from one family to the other.
+"""Crossover n*, the number of training images at which the better of two families changes.
 
-There is one if the family with the smaller error at the smallest common size is not the one at the largest. Curves
-that cross several times, as raw means do where they run close, have it where the leads before and after it are largest:
-n* is the crossing at which the area between the curves, images on a logarithmic axis, turns. It lies within the
-measured sizes; the number has no canonical source.
+There is a crossover if the family with the smaller error at the smallest common size is not the one at the largest.
+Mean curves that run close may cross several times. n* is then the crossing that separates the largest leads. There the
+area between the curves, with images on a logarithmic axis, has its extremum. n* is within the measured sizes. The
+definition is our own; there is no canonical source.
 """
 
 import math
@@ -20,20 +20,23 @@ from lkca_search.analysis.stats.student import NO_SPREAD
 from lkca_search.spec.base import FrozenModel
 
 Side = Literal["a", "b"]
+"""One of the two compared families."""
 
 
 class Crossover(FrozenModel):
-    """Where the lead passes from one family to the other, if it does."""
+    """Crossover of two families, if there is one."""
 
     num_train_images: Estimate | None
-    """n*; None where the leader at the smallest common size leads at the largest, too. An open end of the interval: too
-    many resamples have the same leader throughout for that side to be told."""
+    """n*; None if one family is better at the smallest and the largest common size.
+
+    An end of the interval is open if too many resamples have no crossover to bound that side.
+    """
     better_at_smallest: Side
-    """The family with the smaller error at the smallest common size."""
+    """Family with the smaller error at the smallest common size."""
     better_at_largest: Side
-    """The same at the largest."""
+    """Family with the smaller error at the largest common size."""
     bootstrap_share: float
-    """Share of the bootstrap samples in which the lead passes, in this direction if there is a crossover."""
+    """Share of bootstrap samples with a crossover; in the same direction, if the estimate has one."""
     method: CurveMethod
     num_draws: int
 
@@ -47,11 +50,14 @@ def crossover(
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Crossover:
-    """The crossover of two curves, with a paired bootstrap interval over draws, widened in its logarithm.
+    """Estimate the crossover of two curves, with a paired bootstrap interval over draws, widened on the log scale.
 
-    A resample in which one family leads throughout puts n* beyond the sizes measured, on the side where that family
-    would lose its lead. Where a crossover was found the interval covers 92-94% at 5 draws x 2 seeds. Refusal for fewer
-    than 2 common draws, for curves without a common range of images, and as `power_law` for the fitted ones.
+    If one family is better throughout a resample, n* is beyond the measured sizes: on the side on which that family
+    would become the worse one. The interval covers 92-94% at 5 draws x 2 seeds, given that a crossover was found.
+
+    Raises:
+        NotEstimable: There are fewer than 2 common draws or no common range of images. For fitted curves also: the
+            points do not support a power law.
     """
     check_level(level)
     errors_a, errors_b = errors_on_common_draws(curve_a, curve_b)
@@ -59,40 +65,41 @@ def crossover(
     draws = resample_draws(num_draws, num_resamples=num_resamples, generator=generator)
     grid = log_grid(curve_a, curve_b)
     lead = evaluate_curve(curve_b, errors_b, draws, grid, method=method)
-    lead -= evaluate_curve(curve_a, errors_a, draws, grid, method=method)  # above 0 where A leads
-    first, last = lead[:, 0] >= 0, lead[:, -1] > 0
-    passes = first != last
-    direction = passes & (first == first[0])
+    lead -= evaluate_curve(curve_a, errors_a, draws, grid, method=method)  # above 0 if A is better
+    first, last = lead[:, 0] >= 0, lead[:, -1] > 0  # True if A is better at that end
+    crosses = first != last
+    same_direction = crosses & (first == first[0])
     logs = _log_crossings(lead, grid)
-    found = None
-    if passes[0]:
-        ahead = np.where(first == first[0], np.inf, -np.inf)  # the first leader leads throughout, or the last does
-        resamples = np.where(direction, logs, ahead)[direction | ~passes]
-        found = _estimate(float(logs[0]), resamples, grid, num_draws=num_draws, level=level)
+    estimate = None
+    if crosses[0]:
+        # Without a crossing, n* is above the measured sizes if the first leader stays ahead, else below them.
+        beyond = np.where(first == first[0], np.inf, -np.inf)
+        resamples = np.where(same_direction, logs, beyond)[same_direction | ~crosses]
+        estimate = _estimate(float(logs[0]), resamples, grid, num_draws=num_draws, level=level)
     return Crossover(
-        num_train_images=found,
+        num_train_images=estimate,
         better_at_smallest="a" if first[0] else "b",
         better_at_largest="a" if last[0] else "b",
-        bootstrap_share=float((direction if passes[0] else passes)[1:].mean()),
+        bootstrap_share=float((same_direction if crosses[0] else crosses)[1:].mean()),
         method=method,
         num_draws=num_draws,
     )
 
 
 def _log_crossings(lead: Floats, grid: Floats) -> Floats:
-    """Where the lead, (rows, n), passes for good, (rows,): the sign change at which its integral turns."""
+    """Return the log images of the crossing, (rows,): the sign change at which the integral of `lead` peaks."""
     rows = np.arange(len(lead))
     oriented = np.where(lead[:, :1] >= 0, 1.0, -1.0) * lead
-    place = np.minimum(np.argmax(np.cumsum(oriented, axis=1), axis=1), lead.shape[1] - 2)
-    before, after = oriented[rows, place], oriented[rows, place + 1]
+    index = np.minimum(np.argmax(np.cumsum(oriented, axis=1), axis=1), lead.shape[1] - 2)
+    before, after = oriented[rows, index], oriented[rows, index + 1]
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(before > after, before / (before - after), 0.0)
-    crossings: Floats = grid[place] + np.clip(share, 0.0, 1.0) * (grid[place + 1] - grid[place])
+    crossings: Floats = grid[index] + np.clip(share, 0.0, 1.0) * (grid[index + 1] - grid[index])
     return crossings
 
 
 def _estimate(value: float, resamples: Floats, grid: Floats, *, num_draws: int, level: float) -> Estimate:
-    """n* from its logarithm, with the ends of its interval open where they leave the sizes measured."""
+    """Return n* from its logarithm; an end of the interval outside the measured sizes is open."""
     if float(np.abs(resamples - value).max()) <= LOG_TOLERANCE:
         return Estimate(value=math.exp(value), reason=NO_SPREAD)
     ends = widened_interval(value, resamples, num_draws=num_draws, level=level)

@@ -1,4 +1,8 @@
-"""Error against training images: the points, as they are and made to fall, and curves through them."""
+"""Learning curve of one family: error against training images, its points, and interpolation between them.
+
+Isotonic regression is written here because `scipy.optimize.isotonic_regression` takes one curve at a time; the
+bootstrap needs thousands at once.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,46 +17,48 @@ from lkca_search.analysis.stats.student import has_spread, standard_error, stude
 from lkca_search.spec.base import FrozenModel
 
 MIN_RELATIVE_ERROR = 1e-6
-"""An error smaller than this share of the largest is taken for it: a test set of any size cannot tell."""
+"""Smallest error, as a share of the largest one, in interpolation: an error of 0 has no logarithm."""
 SIGNIFICANCE_LEVEL = 0.05
-"""An error that falls as much as this one by chance alone, more often than this share, is not said to fall."""
+"""Largest p at which an error counts as decreasing."""
 
 
 class Point(FrozenModel):
-    """The error at one size of the training set."""
+    """Error at one number of training images."""
 
     num_train_images: int
     error: Estimate
-    """Mean over draws, in the errors' units, with its t interval."""
+    """Mean over draws with its t interval, in the unit of the errors."""
     draw_errors: tuple[float, ...]
-    """Mean over the seeds of each draw that has any."""
+    """Mean over seeds, per draw with at least one replicate."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearningCurve:
-    """The errors of one family at several sizes of the training set; draw i is the same at every size, and nested."""
+    """Errors of one family at several sizes of the training set. Subsets of one draw are nested over the sizes."""
 
     num_train_images: NDArray[np.int64]
-    """Sizes, (sizes,), ascending."""
+    """Training images per size, (sizes,), ascending."""
     draw_errors: Floats
-    """Mean error over the seeds of each draw, (sizes, draws); NaN where a draw has none at that size."""
+    """Mean error over the seeds of each draw, (sizes, draws); NaN for a draw without a replicate at that size."""
 
     @property
     def log_images(self) -> Floats:
+        """Natural logarithms of the training images, (sizes,)."""
         return np.log(self.num_train_images)
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        """Draws with an error at every size, (draws,): those that curves are made of."""
+        """True per draw with an error at every size, (draws,); curves use only these draws."""
         complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(self.draw_errors), axis=0)
         return complete
 
     @property
     def num_draws_left_out(self) -> int:
+        """Draws without an error at some size."""
         return int((~self.complete).sum())
 
     def points(self, *, level: float = CONFIDENCE_LEVEL) -> tuple[Point, ...]:
-        """Each size with all of its draws; Refusal for a size without any."""
+        """Return one point per size from all of its draws; raise NotEstimable for a size without a replicate."""
         return tuple(
             _point(int(images), errors[np.isfinite(errors)], level=level)
             for images, errors in zip(self.num_train_images, self.draw_errors, strict=True)
@@ -60,31 +66,33 @@ class LearningCurve:
 
 
 def learning_curve(num_train_images: Sequence[int], errors: Sequence[ArrayLike]) -> LearningCurve:
-    """The curve of one family: at each size the errors of its replicates, (draws, seeds), NaN where one is missing.
+    """Return the curve of one family from the errors of its replicates per size, (draws, seeds), with NaN if missing.
 
-    ValueError unless sizes are positive and ascend, every size has an array of errors, all with as many draws, and no
-    error is negative.
+    Raises:
+        ValueError: Sizes are not positive and ascending, numbers of draws differ, or an error is negative.
     """
     sizes = np.asarray(num_train_images, dtype=np.int64)
     if sizes.ndim != 1 or not len(sizes) or sizes[0] < 1 or (np.diff(sizes) <= 0).any():
-        raise ValueError(f"numbers of training images must be positive and ascend, got {list(num_train_images)}")
+        raise ValueError(f"num_train_images must be positive and ascending, got {list(num_train_images)}")
     arrays = [check_scores(scores) for scores in errors]
     draws = {len(scores) for scores in arrays}
     if len(arrays) != len(sizes) or len(draws) != 1:
         raise ValueError(f"every size must have errors of the same draws, got {[scores.shape for scores in arrays]}")
     if any((scores < 0).any() for scores in arrays):
-        raise ValueError(f"an error must be at least 0, got {min(float(np.nanmin(scores)) for scores in arrays)}")
+        raise ValueError(f"errors must be at least 0, got {min(float(np.nanmin(scores)) for scores in arrays)}")
     return LearningCurve(num_train_images=sizes, draw_errors=np.stack([_mean_over_seeds(scores) for scores in arrays]))
 
 
 def errors_on_common_draws(*curves: LearningCurve) -> list[Floats]:
-    """The errors of each curve, (sizes, draws), on the draws that all have at every size of theirs.
+    """Return the errors of each curve, (sizes, draws), on the draws that are complete in all curves.
 
-    ValueError unless the curves have as many draws; Refusal for fewer than 2 in common.
+    Raises:
+        ValueError: The curves have different numbers of draws.
+        NotEstimable: Fewer than 2 draws are complete in all curves.
     """
     draws = {curve.draw_errors.shape[1] for curve in curves}
     if len(draws) != 1:
-        raise ValueError(f"curves must have the same draws, got {sorted(draws)} of them")
+        raise ValueError(f"curves must have equal numbers of draws, got {sorted(draws)}")
     common = np.logical_and.reduce([curve.complete for curve in curves])
     if common.sum() < 2:
         raise NotEstimable(
@@ -94,15 +102,15 @@ def errors_on_common_draws(*curves: LearningCurve) -> list[Floats]:
 
 
 def resampled_means(errors: Floats, draws: NDArray[np.int64]) -> Floats:
-    """Mean errors, (1 + resamples, sizes): over all draws, then over resampled ones, the same at every size."""
+    """Return mean errors, (1 + resamples, sizes): row 0 over all draws, then over `draws`, (resamples, draws)."""
     return np.concatenate([errors.mean(axis=1)[None], errors[:, draws].mean(axis=2).T])
 
 
 def isotonic_means(means: Floats) -> Floats:
-    """Mean errors, (..., sizes), made to fall or stay, by the least change in squares.
+    """Return the nonincreasing means closest to `means`, (..., sizes), in least squares.
 
-    Neighbours that rise are replaced by their mean: isotonic regression by its min-max formula (Barlow et al. 1972,
-    Statistical Inference under Order Restrictions, section 1.4).
+    Isotonic regression by its min-max formula (Barlow et al. 1972, Statistical Inference under Order Restrictions,
+    section 1.4).
     """
     sizes = means.shape[-1]
     sums = np.concatenate([np.zeros((*means.shape[:-1], 1)), np.cumsum(means, axis=-1)], axis=-1)
@@ -116,21 +124,21 @@ def isotonic_means(means: Floats) -> Floats:
     return result
 
 
-def interpolate(means: Floats, log_images: Floats, at: Floats) -> Floats:
-    """Errors at the logarithms `at`, (n,), by power laws between neighbouring sizes: (rows, sizes) -> (rows, n).
+def interpolate(means: Floats, log_sizes: Floats, log_images: Floats) -> Floats:
+    """Return errors at `log_images`, (n,), from means, (rows, sizes), at `log_sizes`, (sizes,): (rows, n).
 
-    On axes that are both logarithmic these are straight lines. Straight in the error itself they would lie above what
-    bends, by a quarter of the images where sizes lie a factor of 18 apart.
+    Neighboring sizes are joined by power laws, which are straight lines on two logarithmic axes. Linear interpolation
+    of the error itself would be above a convex curve: by a quarter of the images for sizes a factor of 18 apart.
     """
-    left = np.clip(np.searchsorted(log_images, at, side="right") - 1, 0, len(log_images) - 2)
-    share = (at - log_images[left]) / (log_images[left + 1] - log_images[left])
-    logs = np.log(np.maximum(means, MIN_RELATIVE_ERROR * (means.max() or 1.0)))  # 0 has no logarithm
+    left = np.clip(np.searchsorted(log_sizes, log_images, side="right") - 1, 0, len(log_sizes) - 2)
+    share = (log_images - log_sizes[left]) / (log_sizes[left + 1] - log_sizes[left])
+    logs = np.log(np.maximum(means, MIN_RELATIVE_ERROR * (means.max() or 1.0)))
     errors: Floats = np.exp(logs[:, left] * (1 - share) + logs[:, left + 1] * share)
     return errors
 
 
 def check_error_decreases(log_images: Floats, errors: Floats) -> None:
-    """Refusal unless errors, (sizes, draws), fall with more images: a one-sided t test of draws' slopes on log n."""
+    """Raise NotEstimable unless errors, (sizes, draws), decrease: a one-sided t test of the draws' slopes on log n."""
     centered = log_images - log_images.mean()
     slopes = centered @ errors / (centered @ centered)
     slope = float(slopes.mean())
@@ -140,7 +148,7 @@ def check_error_decreases(log_images: Floats, errors: Floats) -> None:
         p = 0.0 if slope < 0 else 1.0
     if p > SIGNIFICANCE_LEVEL:
         raise NotEstimable(
-            f"the error does not fall significantly with more images: p is {p:.2g}, at most 0.05 is asked for"
+            f"the error does not fall significantly with more images: p is {p:.2g}, above {SIGNIFICANCE_LEVEL}"
         )
 
 

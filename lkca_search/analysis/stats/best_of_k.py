@@ -1,4 +1,4 @@
-"""The expected best of k trials: what a search of another length would have found."""
+"""Expected best value of k trials, an estimate of the result of a shorter search."""
 
 import math
 from collections.abc import Sequence
@@ -15,16 +15,17 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.metrics import Direction
 
 TRIALS_PER_K = 4
-"""An interval needs this many times as many trials as k."""
+"""Trials per k that an interval needs."""
 
 
 class BestOfK(FrozenModel):
-    """The best value that k trials find on average."""
+    """Expected best value of k trials."""
 
     k: int
+    """Number of trials."""
     expected: Estimate
     num_trials: int
-    """Trials that it is estimated from."""
+    """Trials that the estimate uses."""
 
 
 def expected_best(
@@ -36,39 +37,43 @@ def expected_best(
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[BestOfK, ...]:
-    """Expected best of each k in `ks`, from the values of n independent trials of one distribution, (n,).
+    """Return the expected best of k trials per k in `ks`, from the values of n independent trials, (n,).
 
-    For trials of random or quasi-random samplers only: TPE and its like choose a trial by the ones before it. The
-    estimate is the mean over all subsets of k trials, which is unbiased (Tang et al. 2020, Showing Your Work Doesn't
-    Always Work, section 3.2); the one with replacement of Dodge et al. 2019 (Show Your Work, section 3.1) is too low.
+    The estimate holds for random and quasi-random samplers only: TPE and similar samplers learn from earlier trials.
+    It is the mean of the best over all subsets of k trials, which is unbiased (Tang et al. 2020, Showing Your Work
+    Doesn't Always Work, section 3.2). The version with replacement (Dodge et al. 2019, Show Your Work, section 3.1) is
+    biased: too low for a maximum.
 
-    The interval is t times the bootstrap's standard error. A sample's best says little of its own spread, so the
-    interval covers less the larger k: 93-96% at k = 2, but 85-92% at k = n / 4, and there is none beyond that.
-    ValueError unless 1 <= k <= n, and if a value is not finite: a trial that failed has no value, and whether it
-    counts as the worst or not at all is the caller's to say.
+    The interval is t times the bootstrap standard error. Its coverage falls as k grows: 93-96% at k = 2, 85-92% at
+    k = n / 4. There is no interval above n / 4, because the best value of a sample carries little information on its
+    spread.
+
+    Raises:
+        ValueError: k is not in 1 to n, or a value is not finite. A failed trial has no value: the caller decides
+            whether it counts as the worst value or not at all.
     """
     check_level(level)
-    given = np.asarray(values, dtype=np.float64)
-    if given.ndim != 1 or given.size == 0 or not np.isfinite(given).all():
-        raise ValueError(f"values must be finite numbers, one a trial, got shape {given.shape} of {given.tolist()}")
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"values must be finite numbers, one per trial, got shape {array.shape} of {array.tolist()}")
     for k in ks:
-        if not 1 <= k <= len(given):
-            raise ValueError(f"k must be at least 1 and at most the number of trials, {len(given)}, got {k}")
+        if not 1 <= k <= len(array):
+            raise ValueError(f"k must be at least 1 and at most the number of trials, {len(array)}, got {k}")
     sign = 1.0 if goal == "maximize" else -1.0
-    ordered = np.sort(sign * given)
-    weights = np.stack([_weights(len(given), k) for k in ks], axis=1)  # (trials, ks)
-    picks = generator.integers(len(given), size=(num_resamples, len(given)))
+    ordered = np.sort(sign * array)
+    weights = np.stack([_weights(len(array), k) for k in ks], axis=1)  # (trials, ks)
+    picks = generator.integers(len(array), size=(num_resamples, len(array)))
     resamples = np.sort(ordered[picks], axis=1) @ weights  # (resamples, ks)
     return tuple(
-        BestOfK(k=k, expected=_estimate(sign, best, resampled, k, len(given), level), num_trials=len(given))
+        BestOfK(k=k, expected=_estimate(sign, best, resampled, k, len(array), level), num_trials=len(array))
         for k, best, resampled in zip(ks, (ordered @ weights).tolist(), resamples.T, strict=True)
     )
 
 
 def _weights(num_trials: int, k: int) -> Floats:
-    """Share of the subsets of k trials whose best is the i-th smallest: C(i - 1, k - 1) / C(n, k), (trials,)."""
-    places = np.arange(k, num_trials + 1)
-    logs = _log_choose(places - 1, k - 1) - _log_choose(np.array(num_trials), k)
+    """Return the share of subsets of k trials with the i-th smallest as best, C(i - 1, k - 1) / C(n, k), (trials,)."""
+    ranks = np.arange(k, num_trials + 1)
+    logs = _log_choose(ranks - 1, k - 1) - _log_choose(np.array(num_trials), k)
     return np.concatenate([np.zeros(k - 1), np.exp(logs)])
 
 

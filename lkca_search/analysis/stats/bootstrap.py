@@ -1,16 +1,16 @@
-"""The bootstrap over draws, widened for few of them.
+"""Bootstrap over draws, with percentile intervals widened for small numbers of draws.
 
-Draws are resampled with replacement and each takes its seeds along whole. With draws out of an unlimited number the
-spread between draws' means already holds that of the seeds; resampling seeds as well would count it twice (Davison &
-Hinkley 1997, Bootstrap Methods and their Application, section 3.8, the first of its two strategies; Field & Welsh 2007,
-Bootstrapping clustered data).
+Draws are resampled with replacement; each keeps all of its seeds. The spread between draw means already contains the
+spread between seeds, so resampling seeds as well would count it twice (Davison & Hinkley 1997, Bootstrap Methods and
+their Application, section 3.8, the first of two strategies; Field & Welsh 2007, Bootstrapping clustered data).
 
-With 5 draws the plain percentile interval covers 83-84% where 95% is meant: the resampled mean has (n - 1) / n of the
-variance, and 5 draws know their spread badly. Percentiles further out (Hesterberg 2015, What Teachers Should Know About
-the Bootstrap) do not help: between the smallest and the largest of 5 draws lies the mean in 93.8% only. So percentiles
-are moved away from the estimate, by the factor that makes the interval of a mean of normal draws cover what it says
-(calibration, Loh 1987): 1.65 for 5 draws at 95%. What statistics less simple then cover, `benchmarks/known_truth.py`
-prints: 92-97% at 5 draws x 2 seeds.
+At 5 draws a plain 95% percentile interval covers only 83-84%: the resampled mean has (n - 1) / n of the variance, and 5
+draws estimate the variance poorly. Percentiles further out (Hesterberg 2015, What Teachers Should Know About the
+Bootstrap) do not help: even the range of 5 draws contains the mean in only 93.8%. Therefore the distance of each
+percentile from the estimate is multiplied by a factor. The factor is calibrated (Loh 1987) so that the interval of the
+mean of normal draws covers its level: 1.65 for 5 draws at 95%. Other statistics then cover 92-97% at 5 draws x 2 seeds
+(`benchmarks/known_truth.py`). `scipy.stats.bootstrap` has no such correction and cannot share resampled draws between
+families and sizes, so this code is our own.
 """
 
 import math
@@ -26,21 +26,21 @@ from lkca_search.analysis.stats.student import t_quantile
 
 NUM_RESAMPLES = 2000
 MAX_CALIBRATED_DRAWS = 20
-"""Up to so many draws the factor is calibrated; beyond it is sqrt(n / (n - 1)) t / z, which is the same within 2%."""
+"""Largest number of draws with a simulated factor; above it, sqrt(n / (n - 1)) t / z is equal within 2%."""
 CALIBRATION_SAMPLES = 10_000
 CALIBRATION_CHUNK = 1000
-"""Samples that are held in memory at once."""
+"""Samples in memory at once."""
 CALIBRATION_SEED = 20
 
 
 def resample_draws(num_draws: int, *, num_resamples: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Draws taken with replacement, (resamples, draws); the same for all families and sizes keeps them paired."""
+    """Return draw indices with replacement, (resamples, draws). Use the same ones for all families and sizes."""
     return generator.integers(num_draws, size=(num_resamples, num_draws))
 
 
 @lru_cache(maxsize=256)
 def widening_factor(num_draws: int, level: float) -> float:
-    """How far percentiles are moved away from the estimate, as a factor: one number for each pair of arguments."""
+    """Return the factor by which the distances of percentiles from the estimate are multiplied."""
     check_level(level)
     if num_draws > MAX_CALIBRATED_DRAWS:
         normal = float(special.ndtri((1 + level) / 2))
@@ -56,26 +56,35 @@ def widening_factor(num_draws: int, level: float) -> float:
 
 
 def widened_bounds(
-    values: Floats, resamples: Floats, *, num_draws: int, level: float, least: float = -math.inf, most: float = math.inf
+    values: Floats,
+    resamples: Floats,
+    *,
+    num_draws: int,
+    level: float,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
 ) -> tuple[Floats, Floats]:
-    """Lower and upper bounds of `values`, (...), from their `resamples`, (resamples, ...), cut at `least` and `most`.
+    """Return lower and upper bounds of `values`, (...), from their `resamples`, (resamples, ...).
 
-    A resample may be infinite, where it sets no bound; then so may a bound be.
+    Bounds are clipped to [minimum, maximum]. A resample is infinite if it sets no bound; a bound may then be infinite.
     """
     ends = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
-    bounds = np.clip(values + widening_factor(num_draws, level) * (ends - values), least, most)
+    bounds = np.clip(values + widening_factor(num_draws, level) * (ends - values), minimum, maximum)
     return bounds[0], bounds[1]
 
 
 def widened_interval(value: float, resamples: Floats, *, num_draws: int, level: float) -> Interval:
-    """The interval of one value from its resamples, (resamples,); its infinite ends are open."""
+    """Return the interval of one value from its resamples, (resamples,); an infinite end becomes None."""
     bounds = widened_bounds(np.array(value), resamples, num_draws=num_draws, level=level)
     lower, upper = (float(bound) if math.isfinite(bound) else None for bound in bounds)
     return Interval(lower=lower, upper=upper, level=level)
 
 
 def _factors_needed(samples: Floats, shares: Floats, level: float) -> Floats:
-    """Factors at which intervals of the means of samples of mean 0, (samples, draws), just reach 0, (samples,)."""
+    """Return the factor at which the interval of each sample's mean just contains 0, the true mean, (samples,).
+
+    `samples` are (samples, draws). `shares` are (resamples, draws): how often each resample uses each draw.
+    """
     means = samples @ shares.T
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1, method="inverted_cdf")
     mean = samples.mean(axis=1)

@@ -1,4 +1,7 @@
-"""The interquartile mean: of the middle half of all replicates, so that a few strange ones do not decide."""
+"""Interquartile mean: the mean of the middle half of all replicates, robust against outliers.
+
+`scipy.stats.trim_mean` does not handle missing values row by row, as resamples with unequal numbers of seeds need.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +12,7 @@ from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats, ch
 from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 
 TRIMMED_SHARE = 0.25
-"""Share of the values that is dropped at each end."""
+"""Share of the values that is removed at each end."""
 
 
 def interquartile_mean(
@@ -19,17 +22,21 @@ def interquartile_mean(
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
-    """The 25% trimmed mean of one family's scores, (draws, seeds), with a bootstrap interval over draws.
+    """Return the 25% trimmed mean of scores (draws, seeds) of one family, with a bootstrap interval over draws.
 
-    As in Agarwal et al. 2021 (section 4.3) and rliable for a single task; the interval is that of `bootstrap`: seeds
-    stay with their draw, and 5 draws x 2 seeds cover 95-97%. NaN is a replicate that is missing; a draw without any is
-    left out. ValueError as `check_scores`; Refusal if there is no score.
+    The estimate is that of Agarwal et al. 2021 (section 4.3) and of rliable for a single task. The interval is that of
+    `bootstrap`: seeds stay with their draw. It covers 95-97% at 5 draws x 2 seeds. NaN marks a missing replicate, and
+    draws without a score are left out.
+
+    Raises:
+        ValueError: As for `check_scores`.
+        NotEstimable: There is no score.
     """
     check_level(level)
     array = check_scores(scores)
     array = array[np.isfinite(array).any(axis=1)]
     if not len(array):
-        raise NotEstimable("there is no score to take the interquartile mean of")
+        raise NotEstimable("there is no score for an interquartile mean")
     value = float(_trimmed_mean(array.reshape(1, -1))[0])
     if len(array) < 2:
         return Estimate(value=value, reason=SINGLE_DRAW)
@@ -41,11 +48,11 @@ def interquartile_mean(
 
 
 def _trimmed_mean(values: Floats) -> Floats:
-    """Of each row, (rows, values), without its NaNs and without int(0.25 * n) of its n values at either end."""
-    ordered = np.sort(values, axis=1)  # NaN is last
+    """Return the mean of each row of (rows, values) without NaN and without int(0.25 n) values at each end."""
+    ordered = np.sort(values, axis=1)  # NaN sorts last
     counts = np.isfinite(ordered).sum(axis=1, keepdims=True)
     trimmed = (TRIMMED_SHARE * counts).astype(np.int64)
-    places = np.arange(ordered.shape[1])
-    kept = (places >= trimmed) & (places < counts - trimmed)
+    ranks = np.arange(ordered.shape[1])
+    kept = (ranks >= trimmed) & (ranks < counts - trimmed)
     means: Floats = np.where(kept, ordered, 0.0).sum(axis=1) / kept.sum(axis=1)
     return means

@@ -1,4 +1,8 @@
-"""The difference between two families in one cell: replicates paired by draw and seed, the draw as the unit."""
+"""Paired difference between two families: replicates are paired by draw and seed, and the draw is the unit.
+
+The hierarchical bootstrap-t is written here because `scipy.stats.bootstrap` resamples a single axis and has no
+studentized interval. It works on all resamples at once.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,30 +22,37 @@ from lkca_search.spec.base import FrozenModel
 
 
 class PairedDifference(FrozenModel):
-    """How far family A is above family B on the same draws with the same seeds."""
+    """Difference between the scores of families A and B on the same draws with the same seeds."""
 
     difference: Estimate
-    """Mean of A - B, in the scores' units, with its t interval of draws - 1 degrees of freedom."""
+    """Mean of A - B in the unit of the scores, with its t interval of draws - 1 degrees of freedom."""
     p_value: float | None
-    """Two-sided, by t over draws, before any correction for the number of cells; None for a single draw."""
+    """Two-sided p of the t test over draws, before correction for multiple tests; None for a single draw."""
     draw_differences: tuple[float, ...]
-    """Mean of A - B on each draw."""
+    """Mean of A - B per draw."""
     num_pairs: int
+    """Pairs on all draws."""
     num_draws_left_out: int
-    """Draws on which no replicate has a partner."""
+    """Draws without a pair."""
     num_replicates_left_out: int
-    """Replicates, of either family, without a partner."""
+    """Replicates of both families without a partner."""
 
     @property
     def num_draws(self) -> int:
+        """Draws with at least one pair."""
         return len(self.draw_differences)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = CONFIDENCE_LEVEL) -> PairedDifference:
-    """Mean of A - B over draws, each the mean of its pairs; scores are (draws, seeds), NaN where one is missing.
+    """Return the mean of A - B over draws; scores are (draws, seeds), and NaN marks a missing replicate.
 
-    The interval is exact where draws' differences are normal, however draws and seeds share the variance: at 5 draws x
-    2 seeds `benchmarks/known_truth.py` finds 94-95%. It is the one to report. Errors as `pair`.
+    The difference of a draw is the mean over its pairs. This is the interval to report: it is exact for normal draw
+    differences, for any ratio of draw to seed variance. At 5 draws x 2 seeds it covers 94-95%
+    (`benchmarks/known_truth.py`).
+
+    Raises:
+        ValueError: As for `pair`.
+        NotEstimable: As for `pair`.
     """
     pairs = pair(a, b)
     values = pairs.draw_differences
@@ -63,12 +74,12 @@ def bootstrap_difference(
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
-    """Mean of A - B over draws with a hierarchical bootstrap interval: draws, then seeds within each.
+    """Return the mean of A - B over draws with a hierarchical bootstrap interval: draws, then seeds within each.
 
-    The interval is studentized: quantiles of (resampled mean - mean) / resampled standard error over draws (Davison &
-    Hinkley 1997, section 5.2.1). Percentiles of the resampled means cover 85-92% at 5 draws x 2 seeds, these 93-95%,
-    but they are wider than the t interval by a tenth to a fifth. It assumes no normality: it is the check on
-    `paired_difference`, not what is reported. At 3 draws or fewer too many resamples have no spread, so there is none.
+    The interval is studentized: it uses quantiles of (resampled mean - mean) / resampled standard error over draws
+    (Davison & Hinkley 1997, section 5.2.1). At 5 draws x 2 seeds it covers 93-95%; percentiles of the resampled means
+    cover 85-92%. It is a tenth to a fifth wider than the t interval, but does not assume normality, so it checks
+    `paired_difference`. At 3 draws or fewer, too many resamples have no spread and there is no interval.
     """
     pairs = pair(a, b)
     values = pairs.draw_differences
@@ -85,7 +96,7 @@ def bootstrap_difference(
         studentized = np.divide(shifts, errors, where=(errors > 0) | (shifts != 0), out=np.zeros_like(shifts))
     low, high = np.quantile(studentized, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     if not np.isfinite(low) or not np.isfinite(high):
-        reason = f"of {pairs.num_draws} draws too many resamples have no spread for an interval at the level {level}"
+        reason = f"too many resamples of {pairs.num_draws} draws have no spread for an interval at the level {level}"
         return Estimate(value=mean, reason=reason)
     error = standard_error(values)
     interval = Interval(lower=float(mean - high * error), upper=float(mean - low * error), level=level)
@@ -93,14 +104,14 @@ def bootstrap_difference(
 
 
 def _resampled_draw_means(pairs: Pairs, *, num_resamples: int, generator: np.random.Generator) -> Floats:
-    """Means of draws taken with replacement, (resamples, draws), of as many of its pairs, taken with replacement."""
+    """Return draw means, (resamples, draws): draws with replacement, and within each draw pairs with replacement."""
     present = np.isfinite(pairs.differences)
-    order = np.argsort(~present, axis=1, kind="stable")  # the pairs that are there come first
+    order = np.argsort(~present, axis=1, kind="stable")  # moves existing pairs to the front
     packed = np.take_along_axis(np.where(present, pairs.differences, 0.0), order, axis=1)
     draws = resample_draws(pairs.num_draws, num_resamples=num_resamples, generator=generator)
     counts = pairs.counts[draws][..., None]
     seeds = (generator.random((*draws.shape, packed.shape[1])) * counts).astype(np.int64)
     picked = packed[draws[..., None], seeds]  # (resamples, draws, seeds)
-    wanted = np.arange(packed.shape[1]) < counts
-    means: Floats = (picked * wanted).sum(axis=2) / counts[..., 0]
+    used = np.arange(packed.shape[1]) < counts
+    means: Floats = (picked * used).sum(axis=2) / counts[..., 0]
     return means

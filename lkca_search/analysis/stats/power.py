@@ -1,11 +1,12 @@
-"""What a design can detect, and how many more draws or seeds would resolve a difference.
+"""Power analysis of the two-sided paired t test over draws: detectable difference, draws and seeds needed.
 
-All of it is of the two-sided paired t test over draws, with its power from the noncentral t distribution (Cohen 1988,
-Statistical Power Analysis for the Behavioral Sciences, chapter 2). Differences are in the scores' units. `power` is the
-probability of finding a true difference of that size, 0.8 by custom; `level` is that of the confidence interval that is
-to exclude 0, so a test at 5% is a level of 0.95. For several cells ask at 1 - 0.05 / cells: no correction costs more.
+The power comes from the noncentral t distribution (Cohen 1988, Statistical Power Analysis for the Behavioral Sciences,
+chapter 2). Differences are in the unit of the scores. `power` is the probability to find a true difference, 0.8 by
+default. `level` is the confidence level of the interval that must exclude 0: a test at 5% has the level 0.95. For
+several cells, use the level 1 - 0.05 / cells, which corresponds to the first and strictest step of Holm's correction.
 """
 
+import bisect
 import math
 
 import numpy as np
@@ -19,26 +20,28 @@ from lkca_search.spec.base import FrozenModel
 
 DEFAULT_POWER = 0.8
 MAX_REPLICATES = 10_000
-"""Most draws or seeds that are advised."""
+"""Largest number of draws or seeds that is considered."""
 
 
 class PowerAnalysis(FrozenModel):
-    """How many more draws, or else more seeds, would resolve a difference, from the replicates at hand."""
+    """Additional draws, or additional seeds, that a design needs to detect a difference."""
 
     difference: float
+    """Difference to detect, in the unit of the scores."""
     level: float
     power: float
     num_draws: int
+    """Draws of the present design."""
     num_seeds: int
-    """Of each draw, as it is."""
+    """Seeds per draw of the present design, rounded."""
     detectable_difference: float
-    """Minimum detectable difference of the design as it is."""
+    """Minimum detectable difference of the present design."""
     additional_draws: int | None
-    """With as many seeds each; 0 if there are enough; None if 10,000 are not enough."""
+    """Draws to add with the same seeds per draw; 0 if the design is sufficient; None if 10,000 draws are not enough."""
     additional_draws_interval: tuple[int | None, int | None]
-    """The same at both ends of the chi-square interval of the variance: wide for few draws."""
+    """Draws to add at both ends of the chi-square interval of the variance, which is wide for few draws."""
     additional_seeds: int | None
-    """Of each draw, with as many draws; None if no number is enough, or if one seed a draw does not show it."""
+    """Seeds per draw to add with the same draws; None if no number is enough or one seed per draw does not show it."""
 
 
 def achieved_power(
@@ -49,7 +52,7 @@ def achieved_power(
     num_seeds: int,
     level: float = CONFIDENCE_LEVEL,
 ) -> float:
-    """Probability that a design finds a true difference; 0 for a single draw, which tests nothing."""
+    """Return the probability that a design finds a true difference; 0 for a single draw, which allows no test."""
     check_level(level)
     return _power(difference, components.variance_of_mean(num_draws=num_draws, num_seeds=num_seeds), num_draws, level)
 
@@ -62,10 +65,10 @@ def minimum_detectable_difference(
     level: float = CONFIDENCE_LEVEL,
     power: float = DEFAULT_POWER,
 ) -> float:
-    """The smallest true difference that a design finds with the given power. ValueError for a single draw."""
+    """Return the smallest true difference that a design finds with the given power; raise ValueError for one draw."""
     _check(level, power)
     if num_draws < 2:
-        raise ValueError(f"a test over draws needs at least 2, got {num_draws}")
+        raise ValueError(f"num_draws must be at least 2 for a test over draws, got {num_draws}")
     variance = components.variance_of_mean(num_draws=num_draws, num_seeds=num_seeds)
     return math.sqrt(variance) * _noncentrality(num_draws, level, power)
 
@@ -78,22 +81,18 @@ def draws_needed(
     level: float = CONFIDENCE_LEVEL,
     power: float = DEFAULT_POWER,
 ) -> int | None:
-    """The fewest draws, at least 2, that find a true difference with the given power; None if 10,000 do not."""
+    """Return the fewest draws, at least 2, that find a difference with the given power; None if 10,000 do not."""
     _check(level, power)
     if difference == 0:
-        raise ValueError("no number of draws resolves a difference of 0")
+        raise ValueError("difference must not be 0: no number of draws can detect it")
 
     def is_enough(num_draws: int) -> bool:
         variance = components.variance_of_mean(num_draws=num_draws, num_seeds=num_seeds)
         return _power(difference, variance, num_draws, level) >= power
 
-    if not is_enough(MAX_REPLICATES):
-        return None
-    few, enough = 1, MAX_REPLICATES
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        few, enough = (few, middle) if is_enough(middle) else (middle, enough)
-    return enough
+    numbers = range(2, MAX_REPLICATES + 1)
+    found = bisect.bisect_left(numbers, True, key=is_enough)
+    return numbers[found] if found < len(numbers) else None
 
 
 def seeds_needed(
@@ -104,18 +103,20 @@ def seeds_needed(
     level: float = CONFIDENCE_LEVEL,
     power: float = DEFAULT_POWER,
 ) -> int | None:
-    """The fewest seeds a draw that find a true difference with the given power; None if no number does.
+    """Return the fewest seeds per draw that find a difference with the given power; None if no number does.
 
-    More seeds only bring the variance down to that of the draws: then more draws are needed. ValueError for a single
-    draw, and where the seeds' variance is not known.
+    More seeds reduce the variance only down to that of the draws.
+
+    Raises:
+        ValueError: There is a single draw, or the variance between seeds is unknown.
     """
     _check(level, power)
     if components.seed_variance is None:
-        raise ValueError("one seed a draw does not show what more seeds would change")
+        raise ValueError("one seed per draw does not show the effect of more seeds")
     if num_draws < 2:
-        raise ValueError(f"a test over draws needs at least 2, got {num_draws}")
-    wanted = (abs(difference) / _noncentrality(num_draws, level, power)) ** 2  # variance of the mean
-    left = num_draws * wanted - components.draw_variance
+        raise ValueError(f"num_draws must be at least 2 for a test over draws, got {num_draws}")
+    target = (abs(difference) / _noncentrality(num_draws, level, power)) ** 2  # variance of the mean
+    left = num_draws * target - components.draw_variance
     if components.seed_variance == 0:
         return 1 if left >= 0 else None
     if left <= 0 or components.seed_variance / left > MAX_REPLICATES:
@@ -126,41 +127,44 @@ def seeds_needed(
 def analyze_power(
     a: ArrayLike, b: ArrayLike, *, difference: float, level: float = CONFIDENCE_LEVEL, power: float = DEFAULT_POWER
 ) -> PowerAnalysis:
-    """Advice from the scores of two families, (draws, seeds), NaN where one is missing.
+    """Return the power analysis of scores of two families, (draws, seeds); NaN marks a missing replicate.
 
-    The variance is known as badly as draws are few: at 5 draws the number of draws needed is known within a factor of
-    20 or so, hence the range, which holds it as often as `level` says. The advice itself is as likely too high as too
-    low: the variance between draws' means is mostly too low for few of them (chi-square of 4 degrees of freedom has its
-    median at 84% of its mean) and is scaled until it is so half of the time. Searches that follow advice from 5 draws
-    to the letter reach a power of about 0.75 on average, and 0.8 every other time (`benchmarks/known_truth.py`).
-    Errors as `variance_components`, and ValueError for a difference of 0.
+    The variance is uncertain for few draws: at 5 draws the draws needed are uncertain by a factor of about 20. The
+    reported interval contains the true number as often as `level` states. The estimate itself is median-unbiased: the
+    variance between draw means is corrected by the median of its chi-square distribution, which is 84% of the mean for
+    4 degrees of freedom. Searches that follow the estimate from 5 draws reach a mean power of about 0.75, and at least
+    0.8 in half of the cases (`benchmarks/known_truth.py`).
+
+    Raises:
+        ValueError: The difference is 0, or as for `variance_components`.
+        NotEstimable: As for `variance_components`.
     """
     _check(level, power)
     components = variance_components(a, b)
     num_draws, num_seeds = components.num_draws, max(1, round(components.seeds_per_draw))
-    wanted = {"difference": difference, "level": level, "power": power}
+    target = {"difference": difference, "level": level, "power": power}
     low, middle, high = (
         components.scale_draw_mean_variance((num_draws - 1) / float(special.chdtri(num_draws - 1, tail)))
         for tail in ((1 - level) / 2, 0.5, (1 + level) / 2)
     )
-    # As long as the number of seeds stays, what a draw's mean varies by need not be split.
-    least, more, most = (
+    # With a constant number of seeds, the variance of a draw's mean need not be split into components.
+    fewest, estimate, most = (
         None if number is None else max(0, number - num_draws)
         for number in (
-            draws_needed(likely.without_seed_variance(), num_seeds=1, **wanted) for likely in (low, middle, high)
+            draws_needed(likely.without_seed_variance(), num_seeds=1, **target) for likely in (low, middle, high)
         )
     )
-    seeds = None if middle.seed_variance is None else seeds_needed(middle, num_draws=num_draws, **wanted)
+    seeds = None if middle.seed_variance is None else seeds_needed(middle, num_draws=num_draws, **target)
     detectable = minimum_detectable_difference(
         middle.without_seed_variance(), num_draws=num_draws, num_seeds=1, level=level, power=power
     )
     return PowerAnalysis(
-        **wanted,
+        **target,
         num_draws=num_draws,
         num_seeds=num_seeds,
         detectable_difference=detectable,
-        additional_draws=more,
-        additional_draws_interval=(least, most),
+        additional_draws=estimate,
+        additional_draws_interval=(fewest, most),
         additional_seeds=None if seeds is None else max(0, seeds - num_seeds),
     )
 
@@ -169,11 +173,11 @@ def _check(level: float, power: float) -> None:
     check_level(level)
     check_level(power)
     if power <= 1 - level:
-        raise ValueError(f"power must be above {1 - level:.4g}, which no difference at all reaches, got {power}")
+        raise ValueError(f"power must be above {1 - level:.4g}, the power at a difference of 0, got {power}")
 
 
 def _power(difference: float, variance: float, num_draws: int, level: float) -> float:
-    """Of the two-sided t test of a mean with this variance."""
+    """Return the power of the two-sided t test of a mean with this variance."""
     if num_draws < 2:
         return 0.0
     if variance == 0:
@@ -184,17 +188,17 @@ def _power(difference: float, variance: float, num_draws: int, level: float) -> 
 def _power_at(noncentrality: float, num_draws: int, level: float) -> float:
     freedom, limit = num_draws - 1, t_quantile(num_draws, level)
     above, below = (special.nctdtr(freedom, noncentrality, end) for end in (limit, -limit))
-    # Where it underflows scipy's nctdtr is NaN at places.
+    # scipy's nctdtr returns NaN for some arguments at which it underflows.
     return 1 - float(np.nan_to_num(above)) + float(np.nan_to_num(below))
 
 
 def _noncentrality(num_draws: int, level: float, power: float) -> float:
-    """The true difference, in standard errors, that is found with the given power."""
-    most = 2.0
-    while _power_at(most, num_draws, level) < power:
-        most *= 2
+    """Return the true difference, in standard errors, that is found with the given power."""
+    upper = 2.0
+    while _power_at(upper, num_draws, level) < power:
+        upper *= 2
 
     def excess(noncentrality: float) -> float:
         return _power_at(noncentrality, num_draws, level) - power
 
-    return float(optimize.brentq(excess, 0.0, most))
+    return float(optimize.brentq(excess, 0.0, upper))

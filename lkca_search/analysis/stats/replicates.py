@@ -1,7 +1,7 @@
-"""Scores of replicates: subset draws x seeds, paired across families.
+"""Scores of replicates, (draws, seeds), and their pairing across families.
 
-A replicate of one family has a partner in another: the one with the same draw and the same seed. Seeds within a draw
-share its images, so they are not independent of each other: the draw is the unit of every statistic here.
+The partner of a replicate is the replicate of another family with the same draw and the same seed. Seeds of one draw
+share its images and are not independent, so the draw is the unit of every statistic here.
 """
 
 from dataclasses import dataclass
@@ -13,54 +13,58 @@ from lkca_search.analysis.stats.estimate import NotEstimable
 
 Floats = NDArray[np.float64]
 RELATIVE_TOLERANCE = 1e-12
-"""Differences below this share of the largest score are round-off: 0.3 - 0.2 and 0.2 - 0.1 are the same."""
+"""Differences below this share of the largest score are rounding errors: 0.3 - 0.2 equals 0.2 - 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """The replicates of two families, A and B, that have a partner, on the draws that have any."""
+    """Replicates of two families, A and B, that have a partner, on the draws with at least one pair."""
 
     a: Floats
-    """Scores of A, (draws, seeds); NaN where a replicate has no partner."""
+    """Scores of A, (draws, seeds); NaN for a replicate without a partner."""
     b: Floats
-    """Scores of B, (draws, seeds); NaN at the same places."""
+    """Scores of B, (draws, seeds); NaN at the same positions."""
     num_draws_left_out: int
-    """Draws on which no replicate of A has a partner in B."""
+    """Draws without a pair."""
     num_replicates_left_out: int
-    """Replicates, of either family, without a partner."""
+    """Replicates of both families without a partner."""
 
     @property
     def num_draws(self) -> int:
+        """Draws with at least one pair."""
         return len(self.a)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Pairs of each draw, (draws,); at least one."""
+        """Pairs per draw, (draws,); at least one."""
         counts: NDArray[np.int64] = np.isfinite(self.a).sum(axis=1)
         return counts
 
     @property
     def differences(self) -> Floats:
-        """A - B of each pair, (draws, seeds); NaN where there is none."""
+        """A - B per pair, (draws, seeds); NaN without a pair."""
         return self.a - self.b
 
     @property
     def draw_differences(self) -> Floats:
-        """Mean difference of each draw, (draws,), over its pairs; every draw weighs the same, whatever its pairs."""
+        """Mean difference per draw over its pairs, (draws,)."""
         means: Floats = np.nanmean(self.differences, axis=1)
         return means
 
     @property
     def tolerance(self) -> float:
-        """Largest difference that may be an effect of rounding."""
+        """Largest difference that counts as a rounding error."""
         return RELATIVE_TOLERANCE * float(max(np.nanmax(np.abs(self.a)), np.nanmax(np.abs(self.b))))
 
 
 def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
-    """Pair the scores of two families, each (draws, seeds), by draw and seed; NaN is a replicate that is missing.
+    """Pair the scores of two families, each (draws, seeds), by draw and seed. NaN marks a missing replicate.
 
-    A replicate without a partner is left out, and so is a draw without a pair; both are counted. ValueError unless
-    both have the same shape; Refusal if there is no pair at all.
+    Replicates without a partner and draws without a pair are left out and counted.
+
+    Raises:
+        ValueError: The shapes differ, or as for `check_scores`.
+        NotEstimable: There is no pair.
     """
     scores_a, scores_b = check_scores(a), check_scores(b)
     if scores_a.shape != scores_b.shape:
@@ -68,7 +72,7 @@ def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
     both = np.isfinite(scores_a) & np.isfinite(scores_b)
     kept = both.any(axis=1)
     if not kept.any():
-        raise NotEstimable("no replicate of one family has a partner, of the same draw and seed, in the other")
+        raise NotEstimable("no replicate of one family has a partner with the same draw and seed in the other")
     return Pairs(
         a=np.where(both, scores_a, np.nan)[kept],
         b=np.where(both, scores_b, np.nan)[kept],
@@ -78,10 +82,10 @@ def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
 
 
 def check_scores(scores: ArrayLike) -> Floats:
-    """Scores as floats, (draws, seeds); ValueError if they have another number of axes, or if one is infinite."""
+    """Return the scores as floats, (draws, seeds); raise ValueError for other shapes and for infinite scores."""
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"scores must have the shape (draws, seeds), neither of them 0, got {array.shape}")
+        raise ValueError(f"scores must have the shape (draws, seeds), both at least 1, got {array.shape}")
     if np.isinf(array).any():
-        raise ValueError("scores must be finite, or NaN where a replicate is missing, got an infinite one")
+        raise ValueError("scores must be finite, or NaN for a missing replicate, got an infinite score")
     return array

@@ -1,4 +1,4 @@
-"""The mean of independent numbers and Student's t interval: exact for normal numbers, however few."""
+"""Mean of independent values with Student's t interval, which is exact for normal values in any number."""
 
 import math
 
@@ -13,24 +13,24 @@ NO_SPREAD = "every draw gives the same value, so there is no spread to make an i
 
 
 def t_quantile(num_draws: int, level: float) -> float:
-    """The factor of the standard error in a two-sided t interval: 2.776 for 5 draws at 0.95."""
+    """Return the factor of the standard error in a two-sided t interval: 2.776 for 5 draws at 0.95."""
     return float(special.stdtrit(num_draws - 1, (1 + level) / 2))
 
 
 def standard_error(values: Floats) -> float:
-    """Of the mean of independent values, (n,) with n >= 2."""
+    """Return the standard error of the mean of independent values, (n,) with n >= 2."""
     return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def has_spread(values: Floats, *, tolerance: float) -> bool:
-    """Whether values differ by more than rounding makes them differ."""
+    """Return True if the range of the values exceeds `tolerance`, the allowance for rounding errors."""
     return float(np.ptp(values)) > tolerance
 
 
 def student_mean(values: Floats, *, level: float = CONFIDENCE_LEVEL, tolerance: float = 0.0) -> Estimate:
-    """The mean of independent values, (n,), with its t interval of n - 1 degrees of freedom.
+    """Return the mean of independent values, (n,), with its t interval of n - 1 degrees of freedom.
 
-    There is no interval for one value, nor for values that are all the same up to `tolerance`.
+    There is no interval for a single value, nor for values that are equal up to `tolerance`.
     """
     check_level(level)
     mean = float(values.mean())
@@ -43,10 +43,10 @@ def student_mean(values: Floats, *, level: float = CONFIDENCE_LEVEL, tolerance: 
 
 
 def two_sided_p(values: Floats, *, tolerance: float = 0.0) -> float | None:
-    """Probability of a mean as far from 0 as this one, were the true mean 0: by t, n - 1 degrees of freedom.
+    """Return the two-sided p-value of the t test that the true mean is 0; None for a single value.
 
-    None for a single value. Values without spread have no t: p is 1 where they are 0, and otherwise that of the
-    sign-flip test, 2 / 2^n, which is the best that n values of one sign can do without a spread to go by.
+    Values without spread have no t statistic. p is then 1 if they are all 0, else that of the sign-flip test, 2 / 2^n:
+    the smallest p that n values of one sign can reach.
     """
     if len(values) < 2:
         return None

@@ -1,4 +1,4 @@
-"""What the spread of paired differences comes from: the draw of images, or the seed."""
+"""Variance components of paired differences: between draws of images, and between seeds of one draw."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,19 +9,19 @@ from lkca_search.spec.base import FrozenModel
 
 
 class VarianceComponents(FrozenModel):
-    """Variances of the difference A - B of a pair, in squared units of the scores."""
+    """Variance components of the paired difference A - B, in squared units of the scores."""
 
     draw_mean_variance: float
-    """Between the means of draws: that of the draw, and that of the seeds over their number."""
+    """Variance between the means of draws: `draw_variance` plus `seed_variance` divided by the seeds per draw."""
     seed_variance: float | None
-    """Between seeds of one draw; None at one seed a draw, where it cannot be told from the draw's."""
+    """Variance between seeds of one draw; None with one seed per draw, which does not separate the two components."""
     num_draws: int
     seeds_per_draw: float
-    """Pairs of a draw; where draws have unequal numbers, the one that counts for the variance."""
+    """Pairs per draw; for unequal numbers, the effective number in the expected variance between draws."""
 
     @property
     def draw_variance(self) -> float:
-        """Between draws, what more seeds cannot reduce; at one seed a draw it holds the seed's variance too."""
+        """Variance between draws, which more seeds cannot reduce; includes the seed variance with one seed per draw."""
         return (
             self.draw_mean_variance
             if self.seed_variance is None
@@ -29,31 +29,35 @@ class VarianceComponents(FrozenModel):
         )
 
     def variance_of_mean(self, *, num_draws: int, num_seeds: int) -> float:
-        """Variance of the mean difference of a design; ValueError for several seeds if theirs is not known."""
+        """Return the variance of the mean difference; raise ValueError if it needs an unknown seed variance."""
         if num_draws < 1 or num_seeds < 1:
             raise ValueError(f"a design must have at least 1 draw and 1 seed, got {num_draws} and {num_seeds}")
         if self.seed_variance is None and num_seeds != 1:
-            raise ValueError(f"one seed a draw does not show what {num_seeds} seeds would change")
+            raise ValueError(f"one seed per draw does not show the effect of {num_seeds} seeds")
         return (self.draw_variance + (self.seed_variance or 0.0) / num_seeds) / num_draws
 
     def scale_draw_mean_variance(self, factor: float) -> "VarianceComponents":
-        """The same with another variance between the means of draws, `factor` times this one."""
+        """Return a copy with the variance between the means of draws multiplied by `factor`."""
         return self.model_copy(update={"draw_mean_variance": factor * self.draw_mean_variance})
 
     def without_seed_variance(self) -> "VarianceComponents":
-        """The same as if a draw's mean were one replicate."""
+        """Return a copy that treats the mean of a draw as one replicate."""
         return self.model_copy(update={"seed_variance": None, "seeds_per_draw": 1.0})
 
 
 def variance_components(a: ArrayLike, b: ArrayLike) -> VarianceComponents:
-    """Method-of-moments components of the differences of scores (draws, seeds), NaN where one is missing.
+    """Estimate the variance components of the differences of scores (draws, seeds); NaN marks a missing replicate.
 
-    One-way analysis of variance with unequal numbers of seeds (Searle, Casella & McCulloch 1992, Variance Components,
-    section 3.6); a draw's variance that comes out negative is 0. Errors as `pair`, and Refusal for a single draw.
+    Method of moments: one-way analysis of variance with unequal numbers of seeds (Searle, Casella & McCulloch 1992,
+    Variance Components, section 3.6). A negative estimate of the draw variance becomes 0.
+
+    Raises:
+        ValueError: As for `pair`.
+        NotEstimable: There is a single draw, or as for `pair`.
     """
     pairs = pair(a, b)
     if pairs.num_draws < 2:
-        raise NotEstimable("a single draw does not show how much draws differ")
+        raise NotEstimable("a single draw does not show the spread between draws")
     values, counts, means = pairs.differences, pairs.counts, pairs.draw_differences
     total, num_draws = int(counts.sum()), pairs.num_draws
     grand = float((counts * means).sum()) / total

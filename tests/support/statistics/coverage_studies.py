@@ -1,6 +1,6 @@
-"""Simulations with a known truth: coverage of intervals, error rates, and quality of the advice on draws.
+"""Simulation studies with a known truth: coverage of intervals, false rejections, and power analysis.
 
-Each study is seeded and returns the same rates in every run. `benchmarks.known_truth` prints all of them.
+Each study is seeded and reproducible. `benchmarks/known_truth.py` prints all of them.
 """
 
 from collections import defaultdict
@@ -36,26 +36,26 @@ NUM_RESAMPLES = 400
 
 
 class Coverage(NamedTuple):
-    """Coverage of nominal 95% intervals."""
+    """Coverage of 95% intervals."""
 
     rate: float
-    """Share of intervals that contain the truth."""
+    """Share of the intervals that contain the truth."""
     width: float
-    """Median width of the intervals with two finite limits."""
+    """Median width of the intervals without an open end."""
     missing: float = 0.0
-    """Share of repetitions without an estimate or an interval; they do not count in `rate`."""
+    """Share of repetitions without an estimate or without an interval; they do not count in the rate."""
 
 
 class Tally:
-    """Counter of intervals that contain the truth, by name."""
+    """Counts of covering intervals, by name."""
 
     def __init__(self) -> None:
-        self._is_covered: dict[str, list[bool]] = defaultdict(list)
+        self._covered: dict[str, list[bool]] = defaultdict(list)
         self._widths: dict[str, list[float]] = defaultdict(list)
         self._missing: dict[str, int] = defaultdict(int)
 
     def add(self, name: str, estimate: Estimate | None, truth: float) -> bool | None:
-        """Return True if the interval contains the truth, None if there is no interval; count either."""
+        """Count an interval; return True if it contains the truth, None if there is no interval."""
         if estimate is None or estimate.interval is None:
             self._missing[name] += 1
             return None
@@ -64,23 +64,25 @@ class Tally:
             self._widths[name].append(interval.upper - interval.lower)
         return self.count(name, interval.contains(truth))
 
-    def count(self, name: str, held: bool) -> bool:
-        self._is_covered[name].append(held)
-        return held
+    def count(self, name: str, covered: bool) -> bool:
+        """Count one repetition and return `covered`."""
+        self._covered[name].append(covered)
+        return covered
 
     def coverages(self) -> dict[str, Coverage]:
+        """Return the coverage per name."""
         return {
             name: Coverage(
-                rate=float(np.mean(held)),
+                rate=float(np.mean(covered)),
                 width=float(np.median(self._widths[name])) if self._widths[name] else float("nan"),
-                missing=self._missing[name] / (len(held) + self._missing[name]),
+                missing=self._missing[name] / (len(covered) + self._missing[name]),
             )
-            for name, held in self._is_covered.items()
+            for name, covered in self._covered.items()
         }
 
 
 def difference_study(*, ratio: float, difference: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
-    """Return coverages of the t interval and of the hierarchical bootstrap for a paired difference."""
+    """Return the coverage of the t interval and of the hierarchical bootstrap of a paired difference."""
     generator, tally = np.random.default_rng(seed), Tally()
     for _ in range(repetitions):
         a, b = simulate_scores(difference=difference, ratio=ratio, generator=generator)
@@ -90,34 +92,34 @@ def difference_study(*, ratio: float, difference: float, repetitions: int, seed:
     return tally.coverages()
 
 
-def luck_study(*, luck: float, ratio: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
-    """Return coverages of the t interval for the mean difference of two families over many searches.
+def search_variance_study(*, spread: float, ratio: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
+    """Return the coverage of the t interval for the difference between two families in the mean over searches.
 
-    `luck` is the standard deviation, in points, between the configurations that searches of one family find. With one
-    search, all draws share a configuration. With repeats, each draw has the configuration of its own search.
+    The scores of the configurations that searches of one family find have the standard deviation `spread`, in points.
+    With one search, the same configuration is trained on every draw. With repeats, each draw has its own search.
     """
     generator, tally = np.random.default_rng(seed), Tally()
     for _ in range(repetitions):
         a, b = simulate_scores(difference=2.0, ratio=ratio, generator=generator)
         for name, num_searches in (("one search", 1), ("repeats", len(a))):
-            found = luck * generator.standard_normal((2, num_searches, 1))
+            found = spread * generator.standard_normal((2, num_searches, 1))
             tally.add(name, paired_difference(a + found[0], b + found[1]).difference, 2.0)
     return tally.coverages()
 
 
 class Errors(NamedTuple):
-    """Rates of false positives: shares of repetitions in which a test rejects in some cell without a difference."""
+    """Shares of repetitions with at least one false rejection."""
 
     holm: float
     uncorrected: float
     power: float
-    """Share of cells with a difference in which the test with Holm's correction rejects; NaN without such cells."""
+    """Share of true differences that the test with Holm's correction finds; NaN if there are none."""
 
 
 def holm_study(*, differences: Floats, ratio: float, is_shared: bool, repetitions: int, seed: int = 0) -> Errors:
-    """Return error rates over cells with these differences.
+    """Return the error rates over cells with these differences.
 
-    With `is_shared`, the effect of a draw is equal in all cells, as it may be for nested subsets.
+    If `is_shared`, the effect of a draw is equal in all cells, as nested subsets may cause.
     """
     generator = np.random.default_rng(seed)
     null = differences == 0
@@ -137,28 +139,31 @@ def holm_study(*, differences: Floats, ratio: float, is_shared: bool, repetition
 
 
 class KnownVariances(NamedTuple):
-    """Advice on draws from known variances."""
+    """Draws needed, from known variances."""
 
-    advised: int
+    computed: int
+    """Draws needed according to the power analysis."""
     needed: int
-    """Smallest number of draws with a simulated power of at least 0.8."""
+    """Fewest draws with a simulated power of at least 0.8."""
     power: float
-    """Simulated power with the advised number of draws."""
+    """Simulated power with the computed number of draws."""
 
 
 def known_variances_study(*, ratio: float, difference: float, repetitions: int, seed: int = 0) -> KnownVariances:
-    """Return the advised and the needed number of draws of 2 seeds for a power of 0.8."""
+    """Return the draws of 2 seeds needed for a power of 0.8: computed, and by simulation of every number of draws."""
     components = VarianceComponents(draw_mean_variance=ratio + 0.5, seed_variance=1.0, num_draws=5, seeds_per_draw=2.0)
-    advised = draws_needed(components, difference=difference, num_seeds=2)
-    assert advised is not None
-    powers = simulated_powers(ratio, difference, 2 * advised, repetitions, np.random.default_rng(seed))
-    return KnownVariances(advised=advised, needed=int(np.argmax(powers >= 0.8)) + 1, power=float(powers[advised - 1]))
+    computed = draws_needed(components, difference=difference, num_seeds=2)
+    assert computed is not None
+    powers = simulated_powers(ratio, difference, 2 * computed, repetitions, np.random.default_rng(seed))
+    return KnownVariances(
+        computed=computed, needed=int(np.argmax(powers >= 0.8)) + 1, power=float(powers[computed - 1])
+    )
 
 
 def simulated_powers(
     ratio: float, difference: float, num_draws: int, repetitions: int, generator: np.random.Generator
 ) -> Floats:
-    """Return the power of a t test over 1, 2, ... draws of 2 seeds, simulated with NumPy alone."""
+    """Return the share of simulated searches whose t test over 1, 2, ... draws of 2 seeds finds the difference."""
     numbers = np.arange(1, num_draws + 1)
     draws = np.sqrt(ratio) * generator.standard_normal((repetitions, num_draws))
     means = difference + draws + np.sqrt(0.5) * generator.standard_normal((repetitions, num_draws))
@@ -170,41 +175,43 @@ def simulated_powers(
 
 
 class EstimatedVariances(NamedTuple):
-    """Advice on draws from variances estimated with 5 draws x 2 seeds, over many searches."""
+    """Draws needed, from variances estimated on 5 draws x 2 seeds, over many searches."""
 
     needed: int
-    """Needed number of draws, from the true variances."""
+    """Draws needed according to the true variances."""
     quartiles: tuple[float, float, float]
-    """Quartiles of the ratio of advised to needed draws."""
-    held: float
-    """Share of the advised ranges that contain the needed number."""
+    """Quartiles of estimated draws divided by needed draws."""
+    coverage: float
+    """Share of the intervals that contain the needed number."""
     power: float
-    """Mean power with the advised number of draws."""
+    """Mean power of a search with the estimated number of draws."""
 
 
 def estimated_variances_study(
     *, ratio: float, difference: float, repetitions: int, seed: int = 0
 ) -> EstimatedVariances:
+    """Return the draws needed as estimated from simulated scores of 5 draws x 2 seeds."""
     generator = np.random.default_rng(seed)
     truth = VarianceComponents(draw_mean_variance=ratio + 0.5, seed_variance=1.0, num_draws=5, seeds_per_draw=2.0)
     needed = draws_needed(truth, difference=difference, num_seeds=2)
     assert needed is not None
-    totals, held, powers = [], [], []
+    totals, covered, powers = [], [], []
     for _ in range(repetitions):
         a, b = simulate_scores(difference=difference, ratio=ratio, generator=generator)
-        advice = analyze_power(a, b, difference=difference)
-        assert advice.additional_draws is not None
-        low, high = advice.additional_draws_interval
+        found = analyze_power(a, b, difference=difference)
+        assert found.additional_draws is not None
+        low, high = found.additional_draws_interval
         assert low is not None
-        total = 5 + advice.additional_draws
+        total = 5 + found.additional_draws
         totals.append(total / needed)
-        held.append(low <= max(0, needed - 5) and (high is None or needed - 5 <= high))
+        covered.append(low <= max(0, needed - 5) and (high is None or needed - 5 <= high))
         powers.append(achieved_power(truth, difference=difference, num_draws=total, num_seeds=2))
     first, second, third = np.quantile(totals, [0.25, 0.5, 0.75]).tolist()
-    return EstimatedVariances(needed, (first, second, third), float(np.mean(held)), float(np.mean(powers)))
+    return EstimatedVariances(needed, (first, second, third), float(np.mean(covered)), float(np.mean(powers)))
 
 
 def improvement_study(*, ratio: float, probability: float, repetitions: int, seed: int = 0) -> Coverage:
+    """Return the coverage of the interval of the probability of improvement."""
     generator, tally = np.random.default_rng(seed), Tally()
     difference = float(special.ndtri(probability)) * np.sqrt(1 + ratio)
     for _ in range(repetitions):
@@ -223,27 +230,30 @@ def interquartile_mean_study(*, ratio: float, repetitions: int, seed: int = 0) -
 
 
 class BestOfKStudy(NamedTuple):
-    """Quality of the best-of-k estimate for skewed values, such as accuracies of random configurations."""
+    """Expected best of skewed values, like validation accuracies of random configurations."""
 
     bias: float
-    """Mean error of the estimates, in standard errors of this mean."""
+    """Mean of the estimates minus the truth, in standard errors of the mean."""
     bias_with_replacement: float
-    """Mean error of the estimates with replacement, in the same unit."""
+    """Bias of the estimate with replacement, in standard errors of the mean."""
     coverage: Coverage
 
 
 def best_of_k_study(*, num_trials: int, k: int, repetitions: int, seed: int = 0) -> BestOfKStudy:
+    """Return bias and coverage of the expected best of k trials."""
     generator, tally = np.random.default_rng(seed), Tally()
     truth = _mean_best(k)
-    estimates, replaced = [], []
-    positions = np.arange(num_trials + 1) / num_trials
+    estimates, with_replacement = [], []
+    quantiles = np.arange(num_trials + 1) / num_trials
     for _ in range(repetitions):
         values = generator.beta(8, 2, size=num_trials)
         (best,) = expected_best(values, ks=[k], generator=generator, num_resamples=NUM_RESAMPLES)
         tally.add("", best.expected, truth)
         estimates.append(best.expected.value)
-        replaced.append(float(np.sort(values) @ np.diff(positions**k)))
-    biases = [(np.mean(found) - truth) / (np.std(found) / np.sqrt(repetitions)) for found in (estimates, replaced)]
+        with_replacement.append(float(np.sort(values) @ np.diff(quantiles**k)))
+    biases = [
+        (np.mean(found) - truth) / (np.std(found) / np.sqrt(repetitions)) for found in (estimates, with_replacement)
+    ]
     return BestOfKStudy(float(biases[0]), float(biases[1]), tally.coverages()[""])
 
 
@@ -254,7 +264,7 @@ def _mean_best(k: int) -> float:
 
 
 def fit_study(*, ratio: float, noise: float, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
-    """Return coverages of each parameter, of all three at once, and of the band at, between and beyond the sizes."""
+    """Return the coverage of each parameter, of all three, and of the band at, between and beyond the sizes."""
     generator, tally = np.random.default_rng(seed), Tally()
     law = Law()
     images = np.array([*SIZES, 700, 6000, 4 * SIZES[-1]], dtype=np.float64)
@@ -265,12 +275,12 @@ def fit_study(*, ratio: float, noise: float, repetitions: int, seed: int = 0) ->
         except NotEstimable:
             tally.add("alpha", None, 0.0)
             continue
-        held = [tally.add(name, getattr(found, name), getattr(law, name)) for name in law._fields]
-        tally.count("all three", all(held))
+        covered = [tally.add(name, getattr(found, name), getattr(law, name)) for name in law._fields]
+        tally.count("all three", all(covered))
         lower, upper = found.band(images)
         inside = (lower <= law.errors(images)) & (law.errors(images) <= upper)
-        for place in range(len(SIZES)):
-            tally.count("band at a size", bool(inside[place]))
+        for index in range(len(SIZES)):
+            tally.count("band at a size", bool(inside[index]))
         tally.count("band between", bool(inside[-3]))
         tally.count("band between", bool(inside[-2]))
         tally.count("band at 4 n", bool(inside[-1]))
@@ -280,6 +290,7 @@ def fit_study(*, ratio: float, noise: float, repetitions: int, seed: int = 0) ->
 
 
 def exponents_study(*, ratio: float, noise: float, repetitions: int, seed: int = 0) -> Coverage:
+    """Return the coverage of the interval of the exponent difference."""
     generator, tally = np.random.default_rng(seed), Tally()
     laws = Law(), Law(0.05, 2.5, -0.25)
     for _ in range(repetitions):
@@ -302,7 +313,7 @@ def efficiency_study(
     at_error: float | None = None,
     seed: int = 0,
 ) -> Coverage:
-    """Return the coverage of the data efficiency for two curves, the second of which needs `shift` times the images."""
+    """Return the coverage of the data-efficiency ratio; the second family needs `shift` times the images."""
     generator, tally = np.random.default_rng(seed), Tally()
     laws = Law(), Law().shifted(shift)
     for _ in range(repetitions):
@@ -318,10 +329,12 @@ def efficiency_study(
 
 
 class CrossoverStudy(NamedTuple):
+    """Crossovers found and their coverage."""
+
     found: float
     """Share of repetitions that find a crossover in the right direction."""
     coverage: Coverage
-    """Coverage of the interval of the crossover, where it was found in the right direction."""
+    """Coverage of n* among these repetitions."""
     share: float
     """Mean share of bootstrap samples with a crossover."""
 
@@ -329,6 +342,7 @@ class CrossoverStudy(NamedTuple):
 def crossover_study(
     *, ratio: float, noise: float, repetitions: int, method: CurveMethod = "interpolated", seed: int = 0
 ) -> CrossoverStudy:
+    """Return the coverage of the crossover of two laws that cross once."""
     generator, tally = np.random.default_rng(seed), Tally()
     shares = []
     for _ in range(repetitions):
