@@ -20,20 +20,15 @@ from rich.table import Table
 from scipy import stats
 
 from lkca_search.analysis.stats.replicates import Floats
-from tests.support.statistics.coverage_studies import (
-    RATIOS,
-    Coverage,
+from tests.support.statistics.coverage import RATIOS, Coverage
+from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
+from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
+from tests.support.statistics.score_studies import (
     best_of_k_study,
-    crossover_study,
     difference_study,
-    efficiency_study,
-    estimated_variances_study,
-    exponents_study,
-    fit_study,
     holm_study,
     improvement_study,
     interquartile_mean_study,
-    known_variances_study,
     search_variance_study,
 )
 from tests.support.statistics.simulated import simulate_scores

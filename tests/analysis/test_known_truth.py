@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 
 from lkca_search.analysis.curves.data_efficiency import CurveMethod
-from tests.support.statistics.coverage_studies import (
-    RATIOS,
+from tests.support.statistics.coverage import RATIOS
+from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
+from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
+from tests.support.statistics.score_studies import (
     best_of_k_study,
-    crossover_study,
     difference_study,
-    efficiency_study,
-    estimated_variances_study,
-    exponents_study,
-    fit_study,
     holm_study,
     improvement_study,
     interquartile_mean_study,
-    known_variances_study,
     search_variance_study,
 )
 
