@@ -59,9 +59,9 @@ def _round_line(found: "RoundStatus") -> str:
     """Return the progress of a confirmation round as one line."""
     done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
     failed = f", {found.failed} failed" if found.failed else ""
-    frozen = f"{pluralize(found.num_picks, 'configuration')} selected from {pluralize(found.num_trials, 'trial')}"
+    selected = f"{pluralize(found.num_picks, 'configuration')} selected from {pluralize(found.num_trials, 'trial')}"
     since = f"; {pluralize(found.num_trials_since, 'trial')} finished since then: --new-round selects again"
-    return f"confirmation, round {found.number}: {done}{failed}; {frozen}{since if found.num_trials_since else ''}"
+    return f"confirmation, round {found.number}: {done}{failed}; {selected}{since if found.num_trials_since else ''}"
 
 
 _COLUMNS = (

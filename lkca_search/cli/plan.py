@@ -48,7 +48,7 @@ def plan(
     data_dirs = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())
     with download_bars(quiet=json) as bars:
         open_train_images(space_file.spec.data, data_dirs, progress=bars)
-    made = make_plan(
+    result = make_plan(
         space_file,
         data_dirs,
         num_cpus=num_cpus,
@@ -56,10 +56,10 @@ def plan(
         calibrate_speed=calibrate,
         on_measured=_ignore_timing if json else _print_timing,
     )
-    echo_json(made) if json else _show(made)
-    if max_hours is not None and made.hours > max_hours:
+    echo_json(result) if json else _show(result)
+    if max_hours is not None and result.hours > max_hours:
         typer.echo(
-            f"too long: {_duration(made.hours * 3600)} ({made.basis}) exceeds --max-hours {max_hours:g}", err=True
+            f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True
         )
         raise typer.Exit(1)
 
@@ -72,35 +72,35 @@ def _print_timing(done: int, of: int) -> None:
     typer.echo(f"timed {done} of {of} configurations", err=True)
 
 
-def _show(made: "Plan") -> None:
-    height, width, channels = made.shape
-    typer.echo(f"{made.dataset}: {height}x{width}x{channels} images of {made.num_classes} classes\n")
+def _show(result: "Plan") -> None:
+    height, width, channels = result.shape
+    typer.echo(f"{result.dataset}: {height}x{width}x{channels} images of {result.num_classes} classes\n")
     header = ("cell", "images", "trials", "configurations", "steps", "parameters", "FLOPs")
-    echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in made.cells])
-    for cell in made.cells:
+    echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
+    for cell in result.cells:
         if cell.num_trials < cell.budget:
             rule = "a configuration is trained only once"
             typer.echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
     typer.echo()
-    disk = made.disk
-    slots = f"{pluralize(made.num_slots, 'trial')} at a time on {made.num_cpus} cores and {made.num_gpus} GPUs"
+    disk = result.disk
+    slots = f"{pluralize(result.num_slots, 'trial')} at a time on {result.num_cpus} cores and {result.num_gpus} GPUs"
     rows = [
-        ("trials", f"{made.num_trials:,}"),
-        *([("replicates (confirmation)", f"{made.num_replicates:,}")] if made.num_replicates else []),
-        ("training images seen", f"{made.samples:,}"),
-        ("FLOPs", f"{made.total_flops / 1e15:,.3f} P"),
+        ("trials", f"{result.num_trials:,}"),
+        *([("replicates (confirmation)", f"{result.num_replicates:,}")] if result.num_replicates else []),
+        ("training images seen", f"{result.samples:,}"),
+        ("FLOPs", f"{result.total_flops / 1e15:,.3f} P"),
         (
             "disk",
             f"{_bytes(disk.images)} images, {_bytes(disk.records)} records, {_bytes(disk.checkpoints)} checkpoints",
         ),
-        ("memory", f"{_bytes(made.num_slots * max(cell.memory_bytes[1] for cell in made.cells))} at most, {slots}"),
-        ("time", f"{_duration(made.hours * 3600)} ({made.basis}), {slots}"),
+        ("memory", f"{_bytes(result.num_slots * max(cell.memory_bytes[1] for cell in result.cells))} at most, {slots}"),
+        ("time", f"{_duration(result.hours * 3600)} ({result.basis}), {slots}"),
     ]
     echo_rows(("total", ""), rows)
-    if made.calibration is not None:
-        _show_calibration(made.calibration)
+    if result.calibration is not None:
+        _show_calibration(result.calibration)
     typer.echo()
-    for note in made.notes:
+    for note in result.notes:
         typer.echo(note)
 
 

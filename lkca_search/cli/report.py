@@ -43,15 +43,15 @@ def report(
 
     home = Home.from_environment()
     folder = home.started_search(name)
-    made_of = read_search_results(folder)
-    made = make_report(made_of, round_number=round_number)
-    paths = write_report(made, made_of, to or _own_folder(folder))
+    search_results = read_search_results(folder)
+    content = make_report(search_results, round_number=round_number)
+    paths = write_report(content, search_results, to or _own_folder(folder))
     if json:
-        _echo_json(made, paths)
+        _echo_json(content, paths)
     else:
-        _show(made, paths)
+        _show(content, paths)
     if not no_mlflow:
-        _attach(made, folder, home, paths[0])
+        _attach(content, folder, home, paths[0])
 
 
 def compare(
@@ -86,10 +86,10 @@ def _own_folder(folder: SearchFolder) -> Path:
     return folder.root / "report"
 
 
-def _show(made: "Report", paths: list[Path]) -> None:
-    for sentence in (made.headline, "", *made.summary):
+def _show(content: "Report", paths: list[Path]) -> None:
+    for sentence in (content.headline, "", *content.summary):
         typer.echo(sentence)
-    for note in made.caveats:
+    for note in content.caveats:
         typer.echo(f"! {note}")
     typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
 
@@ -102,27 +102,27 @@ def _contrast(found: "Contrast") -> dict[str, object]:
     return {**found.model_dump(mode="json"), "verdict": found.verdict}
 
 
-def _echo_json(made: "Report", paths: list[Path]) -> None:
+def _echo_json(content: "Report", paths: list[Path]) -> None:
     value = {
-        "search": made.search,
-        "round": made.round,
-        "headline": made.headline,
-        "summary": made.summary,
-        "missing": made.caveats,
-        "contrasts": [_contrast(each) for each in made.contrasts],
+        "search": content.search,
+        "round": content.round,
+        "headline": content.headline,
+        "summary": content.summary,
+        "missing": content.caveats,
+        "contrasts": [_contrast(each) for each in content.contrasts],
         "files": [str(path) for path in paths],
     }
     _echo(value)
 
 
-def _attach(made: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
+def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
     """Attach the page to the search's run in MLflow. Exit with code 1 if that fails; the report is already written."""
     from lkca_search.tracking.connection import redacted
     from lkca_search.tracking.mlflow_store import attach_to_search_run
 
     try:
         files = {page.name: page.read_bytes()}
-        run_id = attach_to_search_run(home, folder.uid.read_text(), files, made.mlflow_metrics())
+        run_id = attach_to_search_run(home, folder.uid.read_text(), files, content.mlflow_metrics())
     except Exception as error:  # any error of a store
         shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
         typer.echo(f"The report is not attached in MLflow: {shown}. Repeat the command to try again.", err=True)

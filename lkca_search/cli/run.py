@@ -120,12 +120,12 @@ def confirm(
     home = Home.from_environment()
     folder = home.started_search(name)
     spec, data_dirs = read_spec(folder), _data_dirs(home)
-    asked = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
+    requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
     with download_bars(quiet=json) as bars:
         open_test_images(spec.data, data_dirs, progress=bars)
     with progress(spec, folder, quiet=json) as console:
         context = _run_context(home, console, address, num_cpus)
-        outcome = train_replicates(folder, asked, context, new_round=new_round, unfinished=unfinished)
+        outcome = train_replicates(folder, requested, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
         raise typer.Exit(1)

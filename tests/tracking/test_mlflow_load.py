@@ -4,12 +4,11 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from cluster.local.mlflow_server import MLflowServer
-from lkca_search.layout import Home, SearchFolder
+from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker
@@ -43,16 +42,6 @@ def proxy(server: MLflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pro
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
         yield proxy
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> SearchFolder:
-    return Home(root=tmp_path).search("study")
-
-
-@pytest.fixture
-def uid(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
 
 
 def make_tracker(folder: SearchFolder, uid: str) -> MLflowTracker:

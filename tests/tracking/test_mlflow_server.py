@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from cluster.local.mlflow_server import MLflowServer
-from lkca_search.layout import Home, SearchFolder
+from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from tests.support.tracking.recorded import assert_stored, make_record, open_store, read_stored, start_of, write_record
@@ -32,16 +31,6 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowSe
 def server(shared_server: MLflowServer, monkeypatch: pytest.MonkeyPatch) -> MLflowServer:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", shared_server.uri)
     return shared_server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> SearchFolder:
-    return Home(root=tmp_path).search("study")
-
-
-@pytest.fixture
-def uid(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
 
 
 def make_tracker(folder: SearchFolder, uid: str) -> MLflowTracker:
