@@ -103,8 +103,7 @@ def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores
 
 def have_pairs(a: CellScores, b: CellScores) -> bool:
     """Return True if any replicate of one cell has a partner in the other."""
-    difference = a.accuracies - b.accuracies
-    return bool((difference == difference).any())  # not NaN
+    return bool(np.isfinite(a.accuracies - b.accuracies).any())
 
 
 def _power_analysis(a: CellScores, b: CellScores, num_tested: int) -> PowerAnalysis | None:

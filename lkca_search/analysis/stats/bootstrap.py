@@ -1,16 +1,17 @@
 """Bootstrap over draws, with percentile intervals widened for small numbers of draws.
 
 Draws are resampled with replacement; each keeps all of its seeds. The spread between draw means already contains the
-spread between seeds, so resampling seeds as well would count it twice (Davison & Hinkley 1997, Bootstrap Methods and
-their Application, section 3.8, the first of two strategies; Field & Welsh 2007, Bootstrapping clustered data).
+spread between seeds, so resampling seeds as well would count it twice. Sources: Davison & Hinkley 1997, Bootstrap
+Methods and their Application, section 3.8, the first of two strategies; Field & Welsh 2007, Bootstrapping clustered
+data.
 
 At 5 draws a plain 95% percentile interval covers only 83-84%: the resampled mean has (n - 1) / n of the variance, and 5
 draws estimate the variance poorly. Percentiles further out (Hesterberg 2015, What Teachers Should Know About the
 Bootstrap) do not help: even the range of 5 draws contains the mean in only 93.8%. Therefore the distance of each
 percentile from the estimate is multiplied by a factor. The factor is calibrated (Loh 1987) so that the interval of the
 mean of normal draws covers its level: 1.65 for 5 draws at 95%. Other statistics then cover 92-97% at 5 draws x 2 seeds
-(`benchmarks/known_truth.py`). `scipy.stats.bootstrap` has no such correction and cannot share resampled draws between
-families and sizes, so this code is our own.
+(`benchmarks/known_truth.py`). `scipy.stats.bootstrap` has no such correction, and it cannot share resampled draws
+between families and sizes. Therefore this code is our own.
 """
 
 import math

@@ -30,9 +30,9 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = CON
     section 4.3), with draws as tasks and seeds as runs; rliable gives the same number.
 
     The interval is Wilson's score interval for an effective number of independent draws. This number follows from the
-    spread between draws; it is at least the number of draws and at most the number of pairs (Korn & Graubard 1998,
-    Confidence intervals for proportions with small expected number of positive counts estimated from survey data; Dean
-    & Pagano 2015). It covers 90-98% at 5 draws x 2 seeds. rliable's bootstrap interval is not used: it is [1, 1] if A
+    spread between draws; it is at least the number of draws and at most the number of pairs. Sources: Korn & Graubard
+    1998, Confidence intervals for proportions with small expected number of positive counts estimated from survey data;
+    Dean & Pagano 2015. The interval covers 90-98% at 5 draws x 2 seeds. rliable's bootstrap interval is not used: it is [1, 1] if A
     wins on every draw, and covers only 27-37% at 5 draws if P is 0.97.
 
     Raises:

@@ -131,9 +131,9 @@ def analyze_power(
 
     The variance is uncertain for few draws: at 5 draws the draws needed are uncertain by a factor of about 20. The
     reported interval contains the true number as often as `level` states. The estimate itself is median-unbiased: the
-    variance between draw means is corrected by the median of its chi-square distribution, which is 84% of the mean for
-    4 degrees of freedom. Searches that follow the estimate from 5 draws reach a mean power of about 0.75, and at least
-    0.8 in half of the cases (`benchmarks/known_truth.py`).
+    variance between draw means is corrected by the median of its chi-square distribution. Searches that follow the
+    estimate from 5 draws reach a mean power of about 0.75, and at least 0.8 in half of the cases
+    (`benchmarks/known_truth.py`).
 
     Raises:
         ValueError: The difference is 0, or as for `variance_components`.
