@@ -1,9 +1,9 @@
 """Data-efficiency ratio: training images of family B per image of family A, for equal error.
 
 The ratio is n_B / n_A, if A with n_A images and B with n_B images have the same error. At 2.0, family A needs half of
-the images. The ratio is computed at one given error, or averaged over all errors that both curves reach within their measured
-sizes. The average is the geometric mean of n_B / n_A, with equal weight per step of error. In the figure it is the
-mean horizontal distance between the curves on a logarithmic axis of images. Swapping A and B inverts the ratio.
+the images. The ratio is computed at one given error, or averaged over all errors that both curves reach within their
+measured sizes. The average is the geometric mean of n_B / n_A, with equal weight per step of error. In the figure it is
+the mean horizontal distance between the curves on a logarithmic axis of images. Swapping A and B inverts the ratio.
 Nothing outside the measured sizes is used. The definition is our own; there is no canonical source.
 """
 

@@ -99,8 +99,8 @@ def fit_power_law(
     """Fit the law by weighted least squares to a curve with at least 5 sizes and 2 complete draws.
 
     The weight of a size is the inverse of its variance between draws, smoothed by `least_squares.smooth_variances`.
-    Weights are equal in all resamples. A resample has the same draws at every size, because subsets of one draw are nested. Intervals and
-    band cover 93-96% at 5 draws x 2 seeds (`benchmarks/known_truth.py`).
+    Weights are equal in all resamples. A resample has the same draws at every size, because subsets of one draw are
+    nested. Intervals and band cover 93-96% at 5 draws x 2 seeds (`benchmarks/known_truth.py`).
 
     Raises:
         NotEstimable: There are too few sizes or draws, or the points do not support the law: no significant decrease,

@@ -32,8 +32,8 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = CON
     The interval is Wilson's score interval for an effective number of independent draws. This number follows from the
     spread between draws; it is at least the number of draws and at most the number of pairs. Sources: Korn & Graubard
     1998, Confidence intervals for proportions with small expected number of positive counts estimated from survey data;
-    Dean & Pagano 2015. The interval covers 90-98% at 5 draws x 2 seeds. rliable's bootstrap interval is not used: it is [1, 1] if A
-    wins on every draw, and covers only 27-37% at 5 draws if P is 0.97.
+    Dean & Pagano 2015. The interval covers 90-98% at 5 draws x 2 seeds. rliable's bootstrap interval is not used: it is
+    [1, 1] if A wins on every draw, and covers only 27-37% at 5 draws if P is 0.97.
 
     Raises:
         ValueError: As for `pair`.
