@@ -1,6 +1,8 @@
 """Paths on disk and in an object store: one set of laws for both."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import AnyPath, RemotePath, list_paths, parse_path, remove_tree, write_atomically
 from lkca_search.records.record import read_records
 from tests.support.object_store import running_object_store
+from tests.support.processes import run_python
 from tests.support.records import make_record
 
 
@@ -132,3 +135,51 @@ def test_a_home_in_an_object_store_has_its_datasets_on_disk_and_needs_an_mlflow_
 
 def test_folders_are_equal_if_their_paths_are(place: AnyPath) -> None:
     assert SearchFolder(root=place / "x") == SearchFolder(root=parse_path(str(place / "x")))
+
+
+def test_a_file_is_written_whole_with_its_folders_and_as_readable_as_others(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    before = os.umask(0o027)
+    try:
+        write_atomically(path, b"one")
+        write_atomically(path, b"two")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from lkca_search.paths import write_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_atomically(Path(sys.argv[1]), bytes(10_000))\n"
+        "except OSError: print('full')"
+    )
+    assert run_python(code, str(path)) == "full"
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_moved_into_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(tmp_path / "folder", b"new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_a_reader_sees_one_writers_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, bytes(100_000))
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(write_atomically, path, bytes([i]) * 100_000) for i in range(40)]
+        while not all(write.done() for write in writes):
+            content = path.read_bytes()
+            assert len(content) == 100_000
+            assert len(set(content)) == 1
+        for write in writes:
+            write.result()
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,12 +1,14 @@
-"""Results of `lkca-search` commands, for tests that run them."""
+"""Processes of tests: answers of `lkca-search` commands, and code in a new Python process."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """Exit code, standard output and standard error of a command."""
+    """Outcome of a command: exit code, standard output, standard error."""
 
     code: int
     out: str
@@ -17,6 +19,11 @@ Command = Callable[..., Answer]
 
 
 def parsed(answer: Answer) -> Any:
-    """Return the JSON that a successful command printed."""
     assert (answer.code, answer.err) == (0, "")
     return json.loads(answer.out)
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Run code in a new Python process; return what it prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,63 @@
+"""Provenance of results."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import lkca_search
+from lkca_search.records.provenance import gather_provenance, git_commit
+from tests.support.processes import run_python
+
+
+@pytest.fixture
+def commit_of_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Says which commit a copy of this package, in `tmp_path / "copy"`, is at."""
+    package = tmp_path / "copy" / "lkca_search"
+    for name in ("__init__.py", "records/__init__.py", "records/provenance.py", "spec/__init__.py", "spec/base.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(lkca_search.__file__).parent / name, package / name)
+    monkeypatch.delenv("LKCA_GIT_COMMIT", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.chdir(package.parent)
+    return lambda: run_python("from lkca_search.records.provenance import git_commit; print(git_commit())")
+
+
+def test_the_commit_is_that_of_the_packages_checkout_with_a_mark_where_files_differ(
+    commit_of_copy: Callable[[], str], tmp_path: Path
+) -> None:
+    assert commit_of_copy() == "unknown"
+
+    def git(*arguments: str) -> str:
+        options = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path / "copy"), *options, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "another's")
+    assert commit_of_copy() == "unknown"
+    git("add", "lkca_search")
+    git("commit", "--quiet", "--message", "ours")
+    git("tag", "v1")
+    commit = git("rev-parse", "HEAD")
+    assert commit_of_copy() == commit
+    with (tmp_path / "copy" / "lkca_search" / "spec" / "base.py").open("a") as file:
+        file.write("# changed\n")
+    assert commit_of_copy() == f"{commit}-dirty"
+
+
+def test_code_that_travels_without_its_history_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LKCA_GIT_COMMIT", "1234")
+    assert git_commit.__wrapped__() == "1234"
+    monkeypatch.setenv("LKCA_GIT_COMMIT", "")
+    assert git_commit.__wrapped__() != ""
+
+
+def test_provenance_names_code_versions_and_machine() -> None:
+    found = gather_provenance(device="cpu", num_threads=2)
+    assert all(str(value) for _, value in found)
+    assert (found.device, found.num_threads) == ("cpu", 2)
+    assert (found.torch_version, found.optuna_version) == (version("torch"), version("optuna"))

@@ -1,0 +1,123 @@
+"""Records and their Parquet tables."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lkca_search.records.record import Record, State, read_record, read_records
+from lkca_search.records.tables import curves_table, trials_table, write_tables
+from tests.support.records import CELL, FACTS, PROVENANCE, make_record, make_result, make_search
+
+RECORDS = [
+    make_record(0),
+    make_record(1, family="vit", accuracy=0.75),
+    make_record(2, state=State.PRUNED, curve=(make_result(10, 0.25),), value=0.25),
+    make_record(3, state=State.FAIL),
+]
+
+
+def test_a_record_survives_json() -> None:
+    for record in RECORDS:
+        assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_the_trials_table_has_a_row_a_trial_and_a_column_a_number() -> None:
+    table = trials_table(RECORDS)
+    assert table.num_rows == len(RECORDS)
+    assert len(set(table.column_names)) == table.num_columns
+    first = table.to_pylist()[0]
+    record = RECORDS[0]
+    last = record.curve[-1]
+    assert first == {
+        **{name: getattr(record, name) for name in ("trial_id", "search", "cell", "number", "attempt", "driver")},
+        **{name: getattr(record, name) for name in ("metric", "value", "error", "started", "finished")},
+        "state": "COMPLETE",
+        "dataset": "digits",
+        "seed": 2**32 - 1,
+        "split_seed": 7,
+        **record.spec.configuration.model_dump(),
+        **last.model_dump(exclude={"learning_rate", "time"}),
+        **FACTS.model_dump(exclude={"provenance"}),
+        **PROVENANCE.model_dump(),
+    }
+    assert first["learning_rate"] == record.spec.configuration.learning_rate != last.learning_rate
+
+
+def test_what_is_not_known_is_null_in_the_trials_table() -> None:
+    lkca, vit, pruned, failed = trials_table(RECORDS).to_pylist()
+    assert (lkca["kernel_size"], vit["kernel_size"]) == (3, None)
+    assert lkca["pooling"] is vit["pooling"] is None
+    assert (pruned["state"], pruned["step"], pruned["val_accuracy"]) == ("PRUNED", 10, 0.25)
+    unknown = ["value", "step", "val_accuracy", "model", "flops", "subset_hash", "git_commit", "device", "num_threads"]
+    assert all(failed[name] is None for name in unknown)
+    assert failed["error"] == "Traceback [red]\nRuntimeError: broken"
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("trial_id", pa.string()),
+        ("number", pa.int64()),
+        ("state", pa.string()),
+        ("value", pa.float64()),
+        ("error", pa.string()),
+        ("dataset", pa.string()),
+        ("seed", pa.int64()),
+        ("data_fraction", pa.float64()),
+        ("draw", pa.int64()),
+        ("kernel_size", pa.int64()),
+        ("pooling", pa.string()),
+        ("learning_rate", pa.float64()),
+        ("val_accuracy", pa.float64()),
+        ("match_parameters", pa.int64()),
+        ("kernel_init", pa.string()),
+        ("position_embedding", pa.bool_()),
+        ("model", pa.string()),
+        ("num_parameters", pa.int64()),
+        ("flops", pa.int64()),
+        ("activation_bytes", pa.int64()),
+        ("num_threads", pa.int64()),
+    ],
+)
+def test_a_column_has_its_type_whatever_the_rows_hold(column: str, kind: pa.DataType) -> None:
+    for records in ([], RECORDS[3:], RECORDS):
+        assert trials_table(records).schema.field(column).type == kind
+
+
+def test_the_curves_table_has_a_row_a_trial_and_result() -> None:
+    table = curves_table(RECORDS)
+    assert len(set(table.column_names)) == table.num_columns
+    assert table.to_pylist() == [
+        {
+            **{name: getattr(record, name) for name in ("trial_id", "search", "cell", "number")},
+            **result.model_dump(),
+        }
+        for record in RECORDS
+        for result in record.curve
+    ]
+    assert curves_table([]).schema == table.schema
+
+
+def test_the_tables_survive_parquet_and_leave_nothing_else_behind(tmp_path: Path) -> None:
+    assert write_tables(RECORDS[:1], (), tmp_path / "new") == write_tables(RECORDS, (), tmp_path / "new")
+    trials, curves = write_tables(RECORDS, (), tmp_path / "new")
+    assert pq.read_table(trials).equals(trials_table(RECORDS))
+    assert pq.read_table(curves).equals(curves_table(RECORDS))
+    assert sorted(path.name for path in trials.parent.iterdir()) == ["curves.parquet", "trials.parquet"]
+
+
+def test_records_are_read_by_cell_and_number_and_unfinished_trials_are_not() -> None:
+    records = [make_record(number) for number in (10, 9, 0)] + [make_record(2, family="vit")]
+    folder = make_search("made", records)
+    folder.trial(f"{CELL}/11").attempt(driver=1, attempt=1).mkdir(parents=True)
+    assert [(record.cell, record.number) for record in read_records(folder)] == [
+        (CELL, 0),
+        (CELL, 9),
+        (CELL, 10),
+        ("family=vit,data_fraction=0.1", 2),
+    ]
+    assert read_record(folder, f"{CELL}/9") == records[1]
+    assert read_record(folder, f"{CELL}/11") is None
+    assert read_record(folder, "nowhere/0") is None

@@ -1,0 +1,104 @@
+"""Configurations, and the domains of their names."""
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from lkca_search.spec.configuration import NAMES, Configuration, broken_rule
+from lkca_search.spec.domains import Choice, Fixed, FloatRange, IntRange
+
+LEGAL_AND_NOT: dict[str, tuple[object, object, str]] = {
+    "family": ("vit", 1, "valid string, got 1"),
+    "data_fraction": (1, 0.0, "greater than 0"),
+    "images_per_class": (5, 0, "greater than or equal to 1"),
+    "draw": (0, -1, "greater than or equal to 0"),
+    "patch_size": (1, 0, "greater than or equal to 1"),
+    "depth": (1, 2.0, "valid integer"),
+    "width": (1, "64", "valid integer"),
+    "match_parameters": ("1.0M", "1.0 M", "valid integer"),
+    "mlp_ratio": (0.5, 0, "greater than 0"),
+    "kernel_size": (None, 0, "greater than or equal to 1"),
+    "kernel_init": ("delta", "ones", "'zero', 'delta' or 'normal'"),
+    "num_heads": (8, True, "valid integer"),
+    "pooling": ("class_token", "max", "'mean' or 'class_token'"),
+    "position_embedding": (False, 0, "valid boolean"),
+    "drop_path_rate": (0.0, 1.0, "less than 1"),
+    "learning_rate": (1e-9, math.inf, "finite number"),
+    "weight_decay": (0, -0.1, "greater than or equal to 0"),
+    "label_smoothing": (0.99, math.nan, "finite number"),
+    "warmup_fraction": (0.0, 1, "less than 1"),
+}
+
+
+def test_the_table_of_legal_values_names_everything() -> None:
+    assert tuple(LEGAL_AND_NOT) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_broken_rule_names_the_name_and_the_rule_and_a_legal_value_breaks_none(name: str) -> None:
+    legal, broken, words = LEGAL_AND_NOT[name]
+    assert broken_rule(name, legal) is None
+    rule = broken_rule(name, broken)
+    assert rule is not None
+    assert rule.startswith(f"{name}: ")
+    assert words.partition(", got")[0] in rule
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [("1.0M", 1_000_000), ("250k", 250_000), ("1.073M", 1_073_000), ("0.5k", 500), (1234, 1234)],
+)
+def test_a_number_of_parameters_is_read_as_people_write_it(written: str | int, count: int) -> None:
+    configuration = Configuration.model_validate({"match_parameters": written})
+    assert configuration.match_parameters == count
+    assert Configuration.model_validate_json(configuration.model_dump_json()) == configuration
+
+
+@pytest.mark.parametrize("written", ["1.0 M", "M", "1G", "-1k", "0k", "1e6", 1.0, 0])
+def test_what_is_no_number_of_parameters_is_refused(written: str | float) -> None:
+    assert broken_rule("match_parameters", written) is not None
+
+
+def test_a_configuration_is_frozen_complete_and_has_no_other_names() -> None:
+    configuration = Configuration()
+    with pytest.raises(ValidationError, match="frozen"):
+        configuration.depth = 3
+    with pytest.raises(ValidationError, match="extra"):
+        Configuration.model_validate({"deepth": 3})
+    assert hash(configuration) == hash(Configuration(data_fraction=1))
+    assert all(field.description for field in Configuration.model_fields.values())
+
+
+@pytest.mark.parametrize("values", [{"data_fraction": 0.5, "images_per_class": 5}, {"data_fraction": None}])
+def test_a_configuration_has_a_fraction_or_images_per_class(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="either data_fraction or images_per_class, got "):
+        Configuration.model_validate(values)
+
+
+def test_images_per_class_leave_no_fraction_behind_and_survive_json() -> None:
+    configuration = Configuration(images_per_class=5)
+    assert configuration.data_fraction is None
+    for exclude_none in (False, True):
+        text = configuration.model_dump_json(exclude_none=exclude_none)
+        assert Configuration.model_validate_json(text) == configuration
+
+
+@pytest.mark.parametrize(
+    ("domain", "edges"),
+    [
+        (Choice(choice=(3, "a", 0.5)), (3, "a", 0.5)),
+        (Fixed(value=4), (4,)),
+        (FloatRange(bounds=(0.5, 2.0)), (0.5, 2.0)),
+        (IntRange(bounds=(2, 5)), (2, 3, 4, 5)),
+        (IntRange(bounds=(2, 7), step=2), (2, 4, 6)),
+        (IntRange(bounds=(1, 64)), tuple(range(1, 65))),
+        (IntRange(bounds=(1, 65)), (1, 65)),
+        (IntRange(bounds=(0, 1000), step=3), (0, 999)),
+        (IntRange(bounds=(1, 10**9), log=True), (1, 10**9)),
+    ],
+)
+def test_the_edges_of_a_domain_are_all_values_of_a_short_one_and_the_ends_of_a_long_one(
+    domain: Choice | Fixed | FloatRange | IntRange, edges: tuple[object, ...]
+) -> None:
+    assert domain.edges() == edges

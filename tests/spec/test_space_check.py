@@ -1,0 +1,298 @@
+"""Check of a search space before training: models, samplers, cells and subsets."""
+
+import re
+
+import numpy as np
+import pytest
+
+from lkca_search.errors import Problem
+from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
+from lkca_search.spec.configuration import ImageShape
+from tests.support.space_files import Space, cell_keys
+
+DIGITS = ImageShape(8, 8, 1)
+
+
+def test_a_design_that_can_be_trained_has_no_problems(space: Space) -> None:
+    assert list(find_space_problems(space().spec, DIGITS, 10)) == []
+
+
+DESIGNS = [
+    (
+        ["parameters.kernel_size.choice=[3, 9]"],
+        [(("parameters", "kernel_size"), "odd and at most 7 on a 4x4 grid, got 9")],
+    ),
+    (["parameters.kernel_size.choice=[3, 4]"], [(("parameters", "kernel_size"), "must be odd", "got 4")]),
+    (
+        ["~parameters.kernel_size", "factors.kernel_size=[3, 9]", "factors.family=[lkca]"],
+        [(("factors", "kernel_size"), "at most 7", "got 9")],
+    ),
+    (
+        ["~parameters.kernel_size.when"],
+        [(("parameters", "kernel_size"), "does not apply to family vit", "give it when: {family: [lkca, ")],
+    ),
+    (
+        ["parameters.num_heads={value: 4}"],
+        [(("parameters", "num_heads"), "does not apply to family lkca;", "when: {family: [lkca_grouped, vit, ")],
+    ),
+    (
+        ["parameters.num_heads={choice: [4, 5], when: {family: [vit]}}"],
+        [
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 32"),
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 64"),
+        ],
+    ),
+    (["parameters.width.choice=[32, 37]"], [(("parameters", "width"), "got 8 heads on width 37")]),
+    (
+        ["parameters.patch_size.value=3"],
+        [(("parameters", "patch_size"), "must divide height and width of the image, got 3 on 8x8")],
+    ),
+    (
+        ["parameters.patch_size={int: [1, 4]}", "parameters.kernel_size.choice=[3]"],
+        [(("parameters", "patch_size"), "got 3 on 8x8")],
+    ),
+    (
+        ["~parameters.patch_size", "parameters.kernel_size.choice=[17]"],
+        [(("parameters", "kernel_size"), "at most 15 on an 8x8 grid", "got 17")],
+    ),
+    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known are lkca, ")]),
+    (
+        ["parameters.mlp_ratio={choice: [2.0, 0.001]}"],
+        [
+            (("parameters", "mlp_ratio"), "at least one hidden unit", "got 0.001 of width 32"),
+            (("parameters", "mlp_ratio"), "at least one hidden unit", "got 0.001 of width 64"),
+        ],
+    ),
+    (
+        [
+            "parameters.weight_decay={choice: [0.0, 0.5]}",
+            "parameters.kernel_size={value: 4, when: {family: [lkca], weight_decay: [0.5]}}",
+        ],
+        [(("parameters", "kernel_size"), "must be odd", "got 4")],
+    ),
+    (
+        ["parameters.draw={int: [0, 60]}", "parameters.width={choice: [32, 37]}"],
+        [(("parameters", "width"), "got 8 heads on width 37")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "expected"), DESIGNS, ids=lambda value: " ".join(map(str, value)))
+def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_stands(
+    space: Space, overrides: list[str], expected: list[tuple[tuple[str, ...], str]]
+) -> None:
+    found = list(find_space_problems(space(*overrides).spec, DIGITS, 10))
+    assert [problem.location for problem in found] == [location for location, *_ in expected]
+    for problem, (_, *words) in zip(found, expected, strict=True):
+        assert all(word in problem.rule for word in words)
+
+
+def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_family(space: Space) -> None:
+    file = space("factors.family=[pool]", "~parameters.kernel_size")
+    problems = list(find_space_problems(file.spec, ImageShape(2, 2, 3), 10))
+    rule = "kernel_size must be odd and at most 1 on a 1x1 grid, got 3"
+    assert problems == [Problem(("factors", "family"), rule)]
+    assert str(space().error(problems)).endswith("(space.yaml:3)")
+
+
+def test_a_problem_is_shown_at_its_line(space: Space) -> None:
+    problems = find_space_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
+    assert str(space().error(problems)).endswith("got 8 heads on width 37 (space.yaml:9)")
+
+
+def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -> None:
+    ranges = [f"parameters.{name}={{int: [1, 64]}}" for name in ("depth", "width", "patch_size")]
+    rules = [problem.rule for problem in find_space_problems(space(*ranges).spec, DIGITS, 10)]
+    assert any("got 3 on 8x8" in rule for rule in rules)
+    assert len(set(rules)) == len(rules)
+
+
+def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> None:
+    ranges = ["parameters.depth={int: [1, 32]}", "parameters.mlp_ratio={choice: [1.0, 2.0, 3.0]}"]
+    spec = space("~parameters.width", "factors.match_parameters=[2.0M]", "factors.family=[lkca]", *ranges).spec
+    assert list(find_space_problems(spec, DIGITS, 10)) == []
+    spec = space("~parameters.width", "parameters.match_parameters={value: 300}").spec
+    locations = {problem.location for problem in find_space_problems(spec, DIGITS, 10)}
+    assert locations == {("parameters", "match_parameters")}
+
+
+@pytest.mark.parametrize(
+    ("override", "location", "words"),
+    [
+        ("search.sampler={name: tpe, n_startup: 3}", ("sampler", "n_startup"), "did you mean n_startup_trials?"),
+        (
+            "search.sampler={name: tpe, n_startup_trials: ten}",
+            ("sampler", "n_startup_trials"),
+            "must be int, got 'ten'",
+        ),
+        (
+            "search.sampler={name: tpe, n_startup_trials: true}",
+            ("sampler", "n_startup_trials"),
+            "must be int, got True",
+        ),
+        ("search.sampler={name: tpe, gamma: 3}", ("sampler", "gamma"), "must be Callable"),
+        ("search.sampler={name: tpe, seed: 3}", ("sampler", "seed"), "is set by the search, got 3"),
+        ("search.sampler={name: tpe, multivariate: false}", ("sampler",), "built from multivariate=False: ``group``"),
+        ("search.sampler={name: random, bias: 3}", ("sampler", "bias"), "got 3; its arguments: none"),
+        ("search.sampler={name: nsga2, population_size: 1}", ("sampler",), "greater than or equal to 2"),
+        ("search.sampler=no.such.Sampler", ("sampler",), "cannot be loaded: ModuleNotFoundError: No module named 'no'"),
+        ("search.sampler=json.Nothing", ("sampler",), "cannot be loaded: AttributeError"),
+        ("search.sampler=json.JSONDecoder", ("sampler",), "must be a subclass of optuna.samplers.BaseSampler"),
+        ("search.sampler=optuna.samplers.BruteForceSampler", ("sampler",), "cannot suggest: ValueError: FloatDist"),
+        ("search.pruner=percentile", ("pruner",), "pruner percentile needs the argument percentile"),
+        ("search.pruner=threshold", ("pruner",), "Either lower or upper must be specified"),
+        ("search.pruner={name: median, n_startup_trials: '3'}", ("pruner", "n_startup_trials"), "must be int, got '3'"),
+        ("search.pruner={name: patient, wraps: median}", ("pruner",), "needs the argument patience"),
+        ("search.pruner={name: patient, patience: 1, wraps: medium}", ("pruner", "wraps"), "got 'medium'"),
+        ("search.pruner={name: patient, patience: 1, wraps: 3}", ("pruner", "wraps"), "a pruner's name, or a mapping"),
+        (
+            "search.pruner={name: patient, patience: 1, wraps: {name: median, x: 1}}",
+            ("pruner", "wraps", "x"),
+            "has no argument x, got 1",
+        ),
+    ],
+)
+def test_a_sampler_or_pruner_that_cannot_be_made_is_named_where_it_is_written(
+    space: Space, override: str, location: tuple[str, ...], words: str
+) -> None:
+    file = space(override)
+    (problem,) = find_space_problems(file.spec, DIGITS, 10)
+    assert problem.location == ("search", *location)
+    assert words in problem.rule
+    assert str(file.error([problem])).endswith(f"(override {override!r})")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "package"), [("cmaes", "cmaes"), ("gp", "scipy"), ("optunahub:samplers/auto_sampler", "optunahub")]
+)
+def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
+    space: Space, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
+) -> None:
+    monkeypatch.setattr("lkca_search.search.studies.registry.find_spec", lambda name: None)
+    (problem,) = find_space_problems(space(f"search.sampler={sampler}").spec, DIGITS, 10)
+    rule = f"sampler {sampler} needs the package {package}, which is not installed: pip install {package}"
+    assert problem == Problem(("search", "sampler"), rule)
+
+
+def test_a_grid_too_large_is_refused(space: Space) -> None:
+    ranges = [f"parameters.{name}={{int: [1, 999]}}" for name in ("draw", "depth")]
+    spec = space("search.sampler=grid", "parameters.learning_rate={value: 0.1}", *ranges).spec
+    assert "at most 100000 points per cell" in next(iter(find_space_problems(spec, DIGITS, 10))).rule
+
+
+BARE = [f"~parameters.{name}" for name in ("kernel_size", "patch_size", "width")]
+SAME = [
+    (["factors.family=[lkca, LKCA-T]", "parameters.depth={value: 9}"], "family", "family=LKCA-T and family=lkca"),
+    (
+        ["factors.family=[lkca, lkca_grouped]", "parameters.num_heads={value: 1, when: {family: [lkca_grouped]}}"],
+        "family",
+        "family=lkca_grouped,num_heads=1 and family=lkca",
+    ),
+    (["factors.mlp_ratio=[2.0, 2.001]"], "mlp_ratio", "mlp_ratio=2.001 and mlp_ratio=2.0"),
+    (
+        ["factors.match_parameters=[1.0M, 1.001M]", "parameters.depth={value: 9}"],
+        "match_parameters",
+        "match_parameters=1001000 and match_parameters=1000000",
+    ),
+    (
+        ["factors.kernel_size=[15, 13, 1]", "factors.kernel_init=[zero]", "factors.mlp_ratio=[2, 2.001]"],
+        "mlp_ratio",
+        "",
+    ),
+]
+OTHER = [
+    ["factors.family=[lkca, lkca_grouped, lkca_depthwise, vit, pool, identity]"],
+    ["factors.family=[lkca, lkca_grouped]", "parameters.num_heads={choice: [1, 8], when: {family: [lkca_grouped]}}"],
+    [
+        "factors.family=[lkca, lkca_grouped]",
+        "parameters.num_heads={choice: [1, 8], when: {family: [lkca_grouped]}}",
+        "parameters.kernel_size={choice: [3, 5], when: {family: [lkca]}}",
+    ],
+    ["factors.mlp_ratio=[2.0, 2.001]", "parameters.width={choice: [136, 1360]}", "parameters.depth={value: 1}"],
+    ["factors.kernel_init=[zero, delta, normal]", "factors.position_embedding=[true, false]"],
+    ["factors.family=[vit]", "factors.num_heads=[4, 8]", "factors.pooling=[mean, class_token]"],
+    ["factors.drop_path_rate=[0.0, 0.1]", "factors.weight_decay=[0.0, 0.1]"],
+    ["factors.match_parameters=[250k, 500k]", "factors.family=[lkca, vit]"],
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "factor", "words"), SAME, ids=lambda value: value if isinstance(value, str) else " ".join(value)
+)
+def test_a_level_that_changes_nothing_is_named_once(
+    space: Space, overrides: list[str], factor: str, words: str
+) -> None:
+    family = [] if any("family=" in override for override in overrides) else ["factors.family=[lkca]"]
+    problems = list(find_space_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10))
+    assert {problem.location for problem in problems} == {("factors", factor)}
+    rules = [problem.rule for problem in problems]
+    assert len(set(rules)) == len(rules)
+    if words:
+        assert rules == [f"a factor level must change the model: {words} give the same one"]
+
+
+@pytest.mark.parametrize("overrides", OTHER, ids=" ".join)
+def test_levels_that_change_a_model_or_its_training_are_not_named(space: Space, overrides: list[str]) -> None:
+    family = [] if any("factors.family=" in override for override in overrides) else ["factors.family=[lkca]"]
+    assert list(find_space_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10)) == []
+
+
+LABELS = np.repeat(np.arange(10), 100)
+
+
+def test_data_that_can_be_drawn_have_no_problems(space: Space) -> None:
+    assert list(find_subset_problems(space().spec, LABELS)) == []
+    assert list(find_subset_problems(space("~factors.data_fraction").spec, LABELS)) == []
+
+
+def test_more_images_a_class_than_there_are_is_named_with_the_largest_that_works(space: Space) -> None:
+    for section, values in (("factors", "[10, 91]"), ("parameters", "{choice: [10, 91]}")):
+        (problem,) = find_subset_problems(
+            space("~factors.data_fraction", f"{section}.images_per_class={values}").spec, LABELS
+        )
+        assert problem.location == (section, "images_per_class")
+        assert problem.rule.endswith("91 of the 90 images of class 0 cannot be had; the largest that works is 90")
+    assert (
+        list(find_subset_problems(space("~factors.data_fraction", "factors.images_per_class=[90]").spec, LABELS)) == []
+    )
+
+
+def test_a_size_that_is_in_no_cell_is_not_held_against_a_design(space: Space) -> None:
+    small = "factors.data_fraction=[0.002, 1]"
+    assert (
+        len(list(find_subset_problems(space(small, "exclude=[{data_fraction: 0.002, family: vit}]").spec, LABELS))) == 1
+    )
+    assert list(find_subset_problems(space(small, "exclude=[{data_fraction: 0.002}]").spec, LABELS)) == []
+
+
+def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
+    spec = space("~factors.data_fraction", "factors.images_per_class=[10, 20]").spec
+    assert cell_keys(spec) == [
+        f"family={family},images_per_class={count}" for family in ("lkca", "vit") for count in (10, 20)
+    ]
+    assert list(find_space_problems(spec, DIGITS, 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "location"),
+    [
+        (["factors.data_fraction=[0.002, 1]"], ("factors", "data_fraction")),
+        (
+            ["~factors.data_fraction", "parameters.data_fraction={float: [0.002, 1]}"],
+            ("parameters", "data_fraction"),
+        ),
+        (
+            ["~factors.data_fraction", "parameters.data_fraction={choice: [1, 0.002]}"],
+            ("parameters", "data_fraction"),
+        ),
+    ],
+)
+def test_a_fraction_too_small_is_named_with_the_smallest_that_works(
+    space: Space, overrides: list[str], location: tuple[str, str]
+) -> None:
+    (problem,) = find_subset_problems(space(*overrides).spec, LABELS)
+    assert problem.location == location
+    assert "0.002 of the 90 images of class 0 is none" in problem.rule
+    smallest = re.search(r"the smallest that works is ([0-9.]+)$", problem.rule)
+    assert smallest is not None
+    assert list(find_subset_problems(space(f"factors.data_fraction=[{smallest[1]}]").spec, LABELS)) == []
