@@ -11,7 +11,7 @@ from tests.support.records import CELL, make_search
 
 
 @pytest.mark.parametrize("name", ["a", "2024", "scarcity_cifar10", "a.b-c_D", "x" * 100])
-def test_a_search_lies_in_the_folder_of_its_name(name: str, tmp_path: Path) -> None:
+def test_the_folder_of_a_search_has_its_name(name: str, tmp_path: Path) -> None:
     folder = Home(root=tmp_path).search(name)
     assert folder.root == tmp_path / "searches" / name
     assert folder.name == name
@@ -21,13 +21,13 @@ def test_a_search_lies_in_the_folder_of_its_name(name: str, tmp_path: Path) -> N
     "name",
     ["", ".", "..", "../a", "a/b", "/a", "a\\b", ".hidden", "-option", "a b", "a\n", "ä", "a\0", "x" * 101, "~", "a:b"],
 )
-def test_a_name_that_is_no_plain_folder_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_name_that_is_not_a_valid_folder_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="the name of a search must start with a letter or digit") as caught:
         Home(root=tmp_path).search(name)
     assert repr(name) in str(caught.value)
 
 
-def test_home_is_where_the_environment_says_and_else_beside_the_user(
+def test_the_home_is_set_by_the_environment_and_by_default_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -38,7 +38,7 @@ def test_home_is_where_the_environment_says_and_else_beside_the_user(
     assert Home.from_environment().root == tmp_path / "lkca_runs"
 
 
-def test_a_search_that_was_not_started_is_not_found_and_those_that_were_are_named() -> None:
+def test_an_unknown_search_is_an_error_with_the_existing_names() -> None:
     home = Home.from_environment()
     with pytest.raises(SearchError, match=r"there is no search 'c' in .*; searches there: none"):
         home.started_search("c")
@@ -51,7 +51,7 @@ def test_a_search_that_was_not_started_is_not_found_and_those_that_were_are_name
         home.started_search("c")
 
 
-def test_the_last_attempt_that_finished_a_trial_left_its_record(tmp_path: Path) -> None:
+def test_the_record_of_a_trial_is_that_of_the_last_finished_attempt(tmp_path: Path) -> None:
     folder = TrialFolder(trial_id=f"{CELL}/3", root=tmp_path / CELL / "3")
     assert folder.record is None
     assert folder.attempts() == []

@@ -137,7 +137,7 @@ def test_folders_are_equal_if_their_paths_are(place: AnyPath) -> None:
     assert SearchFolder(root=place / "x") == SearchFolder(root=parse_path(str(place / "x")))
 
 
-def test_a_file_is_written_whole_with_its_folders_and_as_readable_as_others(tmp_path: Path) -> None:
+def test_a_file_is_written_with_its_folders_and_the_usual_permissions(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     before = os.umask(0o027)
     try:
@@ -150,7 +150,7 @@ def test_a_file_is_written_whole_with_its_folders_and_as_readable_as_others(tmp_
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_cannot_be_written_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     code = (
@@ -164,14 +164,14 @@ def test_what_cannot_be_written_leaves_the_old_file_whole_and_nothing_beside_it(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_moved_into_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_failed_rename_leaves_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         write_atomically(tmp_path / "folder", b"new")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
-def test_a_reader_sees_one_writers_file_whole(tmp_path: Path) -> None:
+def test_a_reader_sees_the_complete_file_of_one_writer(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, bytes(100_000))
     with ThreadPoolExecutor(4) as pool:

@@ -9,12 +9,12 @@ PARTS = st.lists(st.integers() | st.floats(allow_nan=False) | st.booleans() | st
 
 
 @given(PARTS)
-def test_a_seed_lies_in_the_range_that_numpy_torch_and_optuna_accept(parts: list[str | float]) -> None:
+def test_a_seed_is_in_the_range_of_numpy_torch_and_optuna(parts: list[str | float]) -> None:
     assert 0 <= derive_seed(*parts) < 2**32
     assert derive_seed(*parts) == derive_seed(*parts)
 
 
-def test_a_seed_depends_on_every_part_its_type_and_its_place() -> None:
+def test_a_seed_depends_on_the_value_type_and_order_of_every_part() -> None:
     uses = [
         (),
         (0,),

@@ -15,7 +15,7 @@ from tests.support.processes import run_python
 
 @pytest.fixture
 def commit_of_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Says which commit a copy of this package, in `tmp_path / "copy"`, is at."""
+    """Return a function that returns the commit of a copy of this package in `tmp_path / "copy"`."""
     package = tmp_path / "copy" / "lkca_search"
     for name in ("__init__.py", "records/__init__.py", "records/provenance.py", "spec/__init__.py", "spec/base.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def commit_of_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return lambda: run_python("from lkca_search.records.provenance import git_commit; print(git_commit())")
 
 
-def test_the_commit_is_that_of_the_packages_checkout_with_a_mark_where_files_differ(
+def test_the_commit_is_that_of_the_checkout_marked_if_files_differ(
     commit_of_copy: Callable[[], str], tmp_path: Path
 ) -> None:
     assert commit_of_copy() == "unknown"
@@ -49,14 +49,14 @@ def test_the_commit_is_that_of_the_packages_checkout_with_a_mark_where_files_dif
     assert commit_of_copy() == f"{commit}-dirty"
 
 
-def test_code_that_travels_without_its_history_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_sets_the_commit_of_shipped_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LKCA_GIT_COMMIT", "1234")
     assert git_commit.__wrapped__() == "1234"
     monkeypatch.setenv("LKCA_GIT_COMMIT", "")
     assert git_commit.__wrapped__() != ""
 
 
-def test_provenance_names_code_versions_and_machine() -> None:
+def test_provenance_has_code_versions_and_machine() -> None:
     found = gather_provenance(device="cpu", num_threads=2)
     assert all(str(value) for _, value in found)
     assert (found.device, found.num_threads) == ("cpu", 2)

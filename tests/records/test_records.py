@@ -18,12 +18,12 @@ RECORDS = [
 ]
 
 
-def test_a_record_survives_json() -> None:
+def test_a_record_is_equal_after_a_round_trip_through_json() -> None:
     for record in RECORDS:
         assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_the_trials_table_has_a_row_a_trial_and_a_column_a_number() -> None:
+def test_the_trials_table_has_one_row_per_trial_and_one_column_per_value() -> None:
     table = trials_table(RECORDS)
     assert table.num_rows == len(RECORDS)
     assert len(set(table.column_names)) == table.num_columns
@@ -45,7 +45,7 @@ def test_the_trials_table_has_a_row_a_trial_and_a_column_a_number() -> None:
     assert first["learning_rate"] == record.spec.configuration.learning_rate != last.learning_rate
 
 
-def test_what_is_not_known_is_null_in_the_trials_table() -> None:
+def test_missing_values_are_null_in_the_trials_table() -> None:
     lkca, vit, pruned, failed = trials_table(RECORDS).to_pylist()
     assert (lkca["kernel_size"], vit["kernel_size"]) == (3, None)
     assert lkca["pooling"] is vit["pooling"] is None
@@ -81,12 +81,12 @@ def test_what_is_not_known_is_null_in_the_trials_table() -> None:
         ("num_threads", pa.int64()),
     ],
 )
-def test_a_column_has_its_type_whatever_the_rows_hold(column: str, kind: pa.DataType) -> None:
+def test_a_column_has_its_type_for_any_rows(column: str, kind: pa.DataType) -> None:
     for records in ([], RECORDS[3:], RECORDS):
         assert trials_table(records).schema.field(column).type == kind
 
 
-def test_the_curves_table_has_a_row_a_trial_and_result() -> None:
+def test_the_curves_table_has_one_row_per_result() -> None:
     table = curves_table(RECORDS)
     assert len(set(table.column_names)) == table.num_columns
     assert table.to_pylist() == [
@@ -100,7 +100,7 @@ def test_the_curves_table_has_a_row_a_trial_and_result() -> None:
     assert curves_table([]).schema == table.schema
 
 
-def test_the_tables_survive_parquet_and_leave_nothing_else_behind(tmp_path: Path) -> None:
+def test_tables_are_equal_after_a_round_trip_through_parquet_and_leave_no_other_file(tmp_path: Path) -> None:
     assert write_tables(RECORDS[:1], (), tmp_path / "new") == write_tables(RECORDS, (), tmp_path / "new")
     trials, curves = write_tables(RECORDS, (), tmp_path / "new")
     assert pq.read_table(trials).equals(trials_table(RECORDS))
@@ -108,7 +108,7 @@ def test_the_tables_survive_parquet_and_leave_nothing_else_behind(tmp_path: Path
     assert sorted(path.name for path in trials.parent.iterdir()) == ["curves.parquet", "trials.parquet"]
 
 
-def test_records_are_read_by_cell_and_number_and_unfinished_trials_are_not() -> None:
+def test_records_of_finished_trials_are_read_by_cell_and_number() -> None:
     records = [make_record(number) for number in (10, 9, 0)] + [make_record(2, family="vit")]
     folder = make_search("made", records)
     folder.trial(f"{CELL}/11").attempt(driver=1, attempt=1).mkdir(parents=True)

@@ -38,11 +38,11 @@ def test_the_number_of_cells_is_the_product_of_the_numbers_of_levels(space: Spac
         "factors={family: [vit, lkca], data_fraction: [1, 1.0e-1]}",
     ],
 )
-def test_a_key_depends_neither_on_the_order_nor_on_the_spelling_of_levels(space: Space, factors: str) -> None:
+def test_a_cell_key_does_not_depend_on_the_order_or_spelling_of_levels(space: Space, factors: str) -> None:
     assert sorted(cell_keys(space(factors).spec)) == sorted(cell_keys(space().spec))
 
 
-def test_one_at_a_time_a_base_is_changed_in_one_factor_at_each_size_of_data(mixers: Space) -> None:
+def test_one_at_a_time_changes_one_factor_of_the_base_per_training_set_size(mixers: Space) -> None:
     whole = [key for key in cell_keys(mixers().spec) if "data_fraction=1.0" in key]
     assert [key.replace(",data_fraction=1.0", "") for key in whole] == [
         "family=lkca,kernel_size=7,position_embedding=True",
@@ -58,7 +58,7 @@ def test_without_a_base_the_first_levels_are_the_base(mixers: Space) -> None:
     assert cell_keys(mixers("~base").spec)[0] == "family=lkca,data_fraction=0.1,kernel_size=3,position_embedding=True"
 
 
-def test_where_a_factor_does_not_apply_it_is_absent_and_makes_no_cells(mixers: Space) -> None:
+def test_a_factor_that_does_not_apply_is_absent_and_makes_no_cells(mixers: Space) -> None:
     spec = mixers("design=crossed", "~base").spec
     found = cell_keys(spec)
     assert len(set(found)) == len(found) == (2 * 2 + 1) * 2 * 2
@@ -70,7 +70,7 @@ def test_where_a_factor_does_not_apply_it_is_absent_and_makes_no_cells(mixers: S
     assert list(find_space_problems(spec, DIGITS, 10)) == []
 
 
-def test_a_factor_may_wait_for_one_that_waits(mixers: Space) -> None:
+def test_a_factor_may_depend_on_a_conditional_factor(mixers: Space) -> None:
     spec = mixers(
         *("design=crossed", "~base", "~factors.position_embedding", "~factors.data_fraction"),
         "factors.kernel_init={levels: [zero, delta], when: {kernel_size: [7]}}",
@@ -82,13 +82,13 @@ def test_a_factor_may_wait_for_one_that_waits(mixers: Space) -> None:
     ] + ["family=vit"]
 
 
-def test_what_is_excluded_is_no_cell(space: Space) -> None:
+def test_excluded_combinations_are_no_cells(space: Space) -> None:
     spec = space("exclude=[{family: vit, data_fraction: [0.1]}]").spec
     assert cell_keys(spec) == [key for key in cell_keys(space().spec) if key != "family=vit,data_fraction=0.1"]
     assert len(cells(spec, with_excluded=True)) == 4
 
 
-def test_counts_are_numbers_in_keys_and_in_conditions(space: Space) -> None:
+def test_parameter_counts_are_numbers_in_keys_and_conditions(space: Space) -> None:
     spec = space(
         *("~parameters.width", "factors.match_parameters=[250k, 0.5M]", "factors.family=[lkca]"),
         "parameters.kernel_size={choice: [3], when: {match_parameters: [250k]}}",
@@ -97,7 +97,7 @@ def test_counts_are_numbers_in_keys_and_in_conditions(space: Space) -> None:
     assert [holds(spec.parameters["kernel_size"].when, cell.levels) for cell in cells(spec)] == [True, False] * 2
 
 
-def test_what_is_excluded_is_not_held_against_a_design(space: Space) -> None:
+def test_excluded_cells_are_not_checked(space: Space) -> None:
     spec = space("factors.family=[lkca, cnn]").spec
     assert [problem.rule[:20] for problem in find_space_problems(spec, DIGITS, 10)] == ["unknown family 'cnn'"]
     spec = space("factors.family=[lkca, cnn]", "exclude=[{family: cnn}]").spec

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from lkca_search.spec.configuration import NAMES, Configuration, broken_rule
 from lkca_search.spec.domains import Choice, Fixed, FloatRange, IntRange
 
-LEGAL_AND_NOT: dict[str, tuple[object, object, str]] = {
+VALID_AND_INVALID: dict[str, tuple[object, object, str]] = {
     "family": ("vit", 1, "valid string, got 1"),
     "data_fraction": (1, 0.0, "greater than 0"),
     "images_per_class": (5, 0, "greater than or equal to 1"),
@@ -31,13 +31,13 @@ LEGAL_AND_NOT: dict[str, tuple[object, object, str]] = {
 }
 
 
-def test_the_table_of_legal_values_names_everything() -> None:
-    assert tuple(LEGAL_AND_NOT) == NAMES
+def test_the_table_of_valid_values_has_every_name() -> None:
+    assert tuple(VALID_AND_INVALID) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_broken_rule_names_the_name_and_the_rule_and_a_legal_value_breaks_none(name: str) -> None:
-    legal, broken, words = LEGAL_AND_NOT[name]
+def test_a_broken_rule_has_the_name_and_the_rule_and_a_valid_value_breaks_none(name: str) -> None:
+    legal, broken, words = VALID_AND_INVALID[name]
     assert broken_rule(name, legal) is None
     rule = broken_rule(name, broken)
     assert rule is not None
@@ -49,18 +49,18 @@ def test_a_broken_rule_names_the_name_and_the_rule_and_a_legal_value_breaks_none
     ("written", "count"),
     [("1.0M", 1_000_000), ("250k", 250_000), ("1.073M", 1_073_000), ("0.5k", 500), (1234, 1234)],
 )
-def test_a_number_of_parameters_is_read_as_people_write_it(written: str | int, count: int) -> None:
+def test_parameter_counts_may_have_a_suffix_k_or_M(written: str | int, count: int) -> None:
     configuration = Configuration.model_validate({"match_parameters": written})
     assert configuration.match_parameters == count
     assert Configuration.model_validate_json(configuration.model_dump_json()) == configuration
 
 
 @pytest.mark.parametrize("written", ["1.0 M", "M", "1G", "-1k", "0k", "1e6", 1.0, 0])
-def test_what_is_no_number_of_parameters_is_refused(written: str | float) -> None:
+def test_invalid_parameter_counts_are_refused(written: str | float) -> None:
     assert broken_rule("match_parameters", written) is not None
 
 
-def test_a_configuration_is_frozen_complete_and_has_no_other_names() -> None:
+def test_a_configuration_is_frozen_and_refuses_unknown_names() -> None:
     configuration = Configuration()
     with pytest.raises(ValidationError, match="frozen"):
         configuration.depth = 3
@@ -71,12 +71,12 @@ def test_a_configuration_is_frozen_complete_and_has_no_other_names() -> None:
 
 
 @pytest.mark.parametrize("values", [{"data_fraction": 0.5, "images_per_class": 5}, {"data_fraction": None}])
-def test_a_configuration_has_a_fraction_or_images_per_class(values: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match="either data_fraction or images_per_class, got "):
+def test_a_configuration_must_have_either_a_fraction_or_images_per_class(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="either a data_fraction or images_per_class, got "):
         Configuration.model_validate(values)
 
 
-def test_images_per_class_leave_no_fraction_behind_and_survive_json() -> None:
+def test_images_per_class_replace_the_fraction_also_in_json() -> None:
     configuration = Configuration(images_per_class=5)
     assert configuration.data_fraction is None
     for exclude_none in (False, True):
@@ -98,7 +98,7 @@ def test_images_per_class_leave_no_fraction_behind_and_survive_json() -> None:
         (IntRange(bounds=(1, 10**9), log=True), (1, 10**9)),
     ],
 )
-def test_the_edges_of_a_domain_are_all_values_of_a_short_one_and_the_ends_of_a_long_one(
+def test_edges_are_all_values_of_a_short_domain_and_the_bounds_of_a_long_one(
     domain: Choice | Fixed | FloatRange | IntRange, edges: tuple[object, ...]
 ) -> None:
     assert domain.edges() == edges

@@ -1,4 +1,4 @@
-"""A search that is repeated: the same cells on draws of their own, by a number in the space file."""
+"""Repeated searches: the same cells on several subset draws."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_cell_is_there_once_a_repeat_each_on_a_draw_of_its_own(space: Path) -> None:
+def test_every_cell_exists_once_per_repeat_on_a_separate_draw(space: Path) -> None:
     keys = [cell.key for cell in cells(read_space_file(space, []).spec)]
     assert keys[:4] == [
         "family=lkca,data_fraction=0.1,draw=0",
@@ -38,7 +38,7 @@ def test_every_cell_is_there_once_a_repeat_each_on_a_draw_of_its_own(space: Path
     assert len(keys) == 2 * 2 * 3
 
 
-def test_the_number_is_short_for_the_factor_and_means_the_same_when_it_is_read_again(space: Path) -> None:
+def test_repeats_are_short_for_the_factor_draw_also_after_a_round_trip(space: Path) -> None:
     spec = read_space_file(space, []).spec
     assert repeats_of(spec.factors, spec.exclude) == (0, 1, 2)
     assert SearchSpec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
@@ -49,7 +49,7 @@ def test_the_number_is_short_for_the_factor_and_means_the_same_when_it_is_read_a
     assert "draw" not in once.factors
 
 
-def test_a_confirmation_has_a_draw_a_repeat_unless_it_says_how_many(space: Path) -> None:
+def test_a_confirmation_has_one_draw_per_repeat_by_default(space: Path) -> None:
     for overrides, draws in ((["confirm={}"], 3), (["confirm={}", "search.repeats=1"], 5), (["confirm.draws=3"], 3)):
         confirm = read_space_file(space, overrides).spec.confirm
         assert confirm is not None
@@ -64,7 +64,7 @@ def test_a_confirmation_has_a_draw_a_repeat_unless_it_says_how_many(space: Path)
         ["factors.draw=[0, 1]", "exclude=[{family: vit, draw: 1}]"],
     ],
 )
-def test_draws_that_not_every_cell_has_repeat_nothing(space: Path, overrides: list[str]) -> None:
+def test_draws_that_a_cell_lacks_are_not_repeats(space: Path, overrides: list[str]) -> None:
     spec = read_space_file(space, ["search.repeats=1", *overrides, "confirm.draws=5"]).spec
     assert repeats_of(spec.factors, spec.exclude) == ()
 
@@ -79,13 +79,13 @@ def test_draws_that_not_every_cell_has_repeat_nothing(space: Path, overrides: li
         (["search.repeats=0"], "greater than or equal to 1"),
     ],
 )
-def test_what_cannot_be_repeated_is_refused(space: Path, overrides: list[str], rule: str) -> None:
+def test_invalid_repeats_are_refused(space: Path, overrides: list[str], rule: str) -> None:
     with pytest.raises(SpaceFileError) as error:
         read_space_file(space, overrides)
     assert rule in str(error.value)
 
 
-def test_the_seal_of_a_round_without_repeats_is_what_it_was_before_there_were_any() -> None:
+def test_the_seal_of_a_round_without_repeats_does_not_cover_that_field() -> None:
     sealed = Round(
         number=1,
         opened=1000.0,

@@ -13,13 +13,13 @@ from tests.support.space_files import SPACE, Space, cell_keys
 
 @pytest.fixture
 def started(space: Space, tmp_path: Path) -> SearchFolder:
-    """A search that was started with the space file above."""
+    """Start a search with SPACE."""
     folder = SearchFolder(root=tmp_path / "searches" / "mine")
     commit_space_file(folder, space())
     return folder
 
 
-def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: SearchFolder) -> None:
+def test_the_spec_of_a_started_search_is_read_unchanged(space: Space, started: SearchFolder) -> None:
     assert read_spec(started) == space().spec
     assert started.space_file.read_text() == SPACE
 
@@ -27,7 +27,7 @@ def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: S
 @pytest.mark.parametrize(
     "override",
     [
-        "search.seed=0",  # as it was
+        "search.seed=0",  # unchanged
         "search.trials_per_cell=5",
         "search.max_retries=0",
         "search.checkpoint_seconds=0.5",
@@ -39,7 +39,7 @@ def test_the_spec_of_a_started_search_is_read_as_it_was(space: Space, started: S
         "parameters.num_heads={value: 4, when: {family: [lkca_grouped]}}; factors.family=[lkca, vit, lkca_grouped]",
         "parameters.kernel_size.when.family=[lkca, pool]; factors.family=[lkca, vit, pool]",
         "factors.num_heads={levels: [1, 2], when: {family: [cct]}}; factors.family=[lkca, vit, cct]",
-        "exclude=[{family: vit, data_fraction: 1}]",  # of what has not started
+        "exclude=[{family: vit, data_fraction: 1}]",  # no trial of this cell has started
     ],
 )
 def test_a_resumed_search_may_add_trials_and_levels_and_change_how_it_is_driven(
@@ -51,7 +51,7 @@ def test_a_resumed_search_may_add_trials_and_levels_and_change_how_it_is_driven(
     assert set(cell_keys(space().spec)) <= {cell.key for cell in cells(file.spec, with_excluded=True)}
 
 
-def test_a_resumed_search_may_share_gpus_otherwise_and_not_leave_them(space: Space, tmp_path: Path) -> None:
+def test_a_resumed_search_may_change_its_gpu_share_but_not_switch_to_the_cpu(space: Space, tmp_path: Path) -> None:
     folder = SearchFolder(root=tmp_path / "searches" / "mine")
     for gpu in ("0.25", "0.5", "auto"):
         commit_space_file(folder, space(f"resources.gpu={gpu}"))
@@ -60,7 +60,7 @@ def test_a_resumed_search_may_share_gpus_otherwise_and_not_leave_them(space: Spa
         commit_space_file(folder, space())
 
 
-def test_a_resumed_search_may_take_back_what_was_excluded_and_not_exclude_what_started(
+def test_a_resumed_search_may_include_excluded_cells_but_not_exclude_started_ones(
     space: Space, started: SearchFolder
 ) -> None:
     exclude = "exclude=[{family: vit, data_fraction: 1}]"
@@ -124,7 +124,7 @@ def test_a_resumed_search_keeps_the_design_and_its_base(mixers: Space, tmp_path:
         ("~parameters.learning_rate.log", "parameters.learning_rate.log: True -> False"),
     ],
 )
-def test_a_resumed_search_that_changes_the_question_is_refused_with_the_differences(
+def test_a_resumed_search_with_another_space_is_refused_with_the_differences(
     space: Space, started: SearchFolder, override: str, difference: str
 ) -> None:
     with pytest.raises(SearchError) as caught:
@@ -136,6 +136,6 @@ def test_a_resumed_search_that_changes_the_question_is_refused_with_the_differen
     assert read_spec(started) == space().spec
 
 
-def test_all_differences_are_named_at_once(space: Space, started: SearchFolder) -> None:
+def test_all_differences_are_listed_at_once(space: Space, started: SearchFolder) -> None:
     with pytest.raises(SearchError, match=r"search\.seed: 0 -> 1\n  training\.steps: 100 -> 200$"):
         commit_space_file(started, space("training.steps=200", "search.seed=1"))

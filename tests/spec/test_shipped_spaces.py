@@ -1,4 +1,4 @@
-"""Every space file that ships can be run as its header says, on the images that it names."""
+"""Shipped space files: headers are true, and every configuration is valid."""
 
 import re
 from pathlib import Path
@@ -23,14 +23,14 @@ def spec_of(path: str, *overrides: str) -> SearchSpec:
 
 
 def header(path: str) -> dict[str, str]:
-    """What the opening comment says, by its first words."""
+    """Return the entries of the opening comment by their keys."""
     lines = (ROOT / path).read_text().split("\ndata:")[0].splitlines()
     assert all(line.startswith("# ") for line in lines)
     text = "\n".join(line.removeprefix("# ") for line in lines)
     return {key: re.sub(r"\s+", " ", value) for key, value in re.findall(r"^(\w+): ([\s\S]+?)(?=\n\w|\Z)", text, re.M)}
 
 
-def test_there_is_a_file_for_each_question() -> None:
+def test_there_is_a_space_file_per_question() -> None:
     assert {Path(path).stem for path in FILES} >= {
         "quickstart",
         "scarcity_cifar10",
@@ -42,7 +42,7 @@ def test_there_is_a_file_for_each_question() -> None:
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_a_header_has_question_command_and_a_cost_that_is_true(path: str) -> None:
+def test_a_header_has_a_question_a_command_and_the_true_cost(path: str) -> None:
     said, spec = header(path), spec_of(path)
     assert "?" in said["Question"]
     assert said["Command"].strip() == f"lkca-search run {path}"
@@ -55,7 +55,7 @@ def test_a_header_has_question_command_and_a_cost_that_is_true(path: str) -> Non
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_every_configuration_of_a_file_can_be_trained_on_its_images(path: str) -> None:
+def test_every_configuration_of_a_shipped_space_is_valid(path: str) -> None:
     spec = spec_of(path)
     entry = CATALOG[spec.data.dataset]
     shape = ImageShape(entry.image_size, entry.image_size, 1 if spec.data.dataset in NO_COLOUR else 3)
@@ -64,12 +64,12 @@ def test_every_configuration_of_a_file_can_be_trained_on_its_images(path: str) -
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "Small" in header(path)])
-def test_the_small_version_of_a_file_reads(path: str) -> None:
+def test_the_small_version_of_a_shipped_space_is_valid(path: str) -> None:
     overrides = header(path)["Small"].replace("...", "").split()
     assert len(cells(spec_of(path, *overrides))) <= len(cells(spec_of(path)))
 
 
-def test_the_components_are_ablated_at_each_size_of_data() -> None:
+def test_components_are_ablated_at_each_training_set_size() -> None:
     spec = spec_of("search_spaces/component_ablation.yaml")
     found = [cell for cell in cells(spec) if cell.levels["data_fraction"] == 0.25]
     base = found[0].levels

@@ -13,7 +13,7 @@ from tests.support.space_files import Space, cell_keys
 DIGITS = ImageShape(8, 8, 1)
 
 
-def test_a_design_that_can_be_trained_has_no_problems(space: Space) -> None:
+def test_a_valid_design_has_no_problems(space: Space) -> None:
     assert list(find_space_problems(space().spec, DIGITS, 10)) == []
 
 
@@ -78,7 +78,7 @@ DESIGNS = [
 
 
 @pytest.mark.parametrize(("overrides", "expected"), DESIGNS, ids=lambda value: " ".join(map(str, value)))
-def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_stands(
+def test_each_broken_rule_is_reported_once_at_the_location_of_its_value(
     space: Space, overrides: list[str], expected: list[tuple[tuple[str, ...], str]]
 ) -> None:
     found = list(find_space_problems(space(*overrides).spec, DIGITS, 10))
@@ -87,7 +87,7 @@ def test_each_rule_that_a_configuration_can_break_is_named_once_where_its_value_
         assert all(word in problem.rule for word in words)
 
 
-def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_family(space: Space) -> None:
+def test_a_rule_broken_by_a_default_value_is_reported_at_the_family(space: Space) -> None:
     file = space("factors.family=[pool]", "~parameters.kernel_size")
     problems = list(find_space_problems(file.spec, ImageShape(2, 2, 3), 10))
     rule = "kernel_size must be odd and at most 1 on a 1x1 grid, got 3"
@@ -95,19 +95,19 @@ def test_a_rule_broken_by_a_value_that_is_not_written_is_shown_at_the_family(spa
     assert str(space().error(problems)).endswith("(space.yaml:3)")
 
 
-def test_a_problem_is_shown_at_its_line(space: Space) -> None:
+def test_a_problem_is_reported_with_its_line(space: Space) -> None:
     problems = find_space_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
     assert str(space().error(problems)).endswith("got 8 heads on width 37 (space.yaml:9)")
 
 
-def test_a_design_with_countless_configurations_is_tried_in_part(space: Space) -> None:
+def test_a_huge_design_is_checked_in_part(space: Space) -> None:
     ranges = [f"parameters.{name}={{int: [1, 64]}}" for name in ("depth", "width", "patch_size")]
     rules = [problem.rule for problem in find_space_problems(space(*ranges).spec, DIGITS, 10)]
     assert any("got 3 on 8x8" in rule for rule in rules)
     assert len(set(rules)) == len(rules)
 
 
-def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> None:
+def test_widths_are_matched_for_a_part_of_a_huge_design(space: Space) -> None:
     ranges = ["parameters.depth={int: [1, 32]}", "parameters.mlp_ratio={choice: [1.0, 2.0, 3.0]}"]
     spec = space("~parameters.width", "factors.match_parameters=[2.0M]", "factors.family=[lkca]", *ranges).spec
     assert list(find_space_problems(spec, DIGITS, 10)) == []
@@ -152,7 +152,7 @@ def test_widths_are_found_for_part_of_countless_configurations(space: Space) -> 
         ),
     ],
 )
-def test_a_sampler_or_pruner_that_cannot_be_made_is_named_where_it_is_written(
+def test_an_invalid_sampler_or_pruner_is_reported_at_its_location(
     space: Space, override: str, location: tuple[str, ...], words: str
 ) -> None:
     file = space(override)
@@ -165,7 +165,7 @@ def test_a_sampler_or_pruner_that_cannot_be_made_is_named_where_it_is_written(
 @pytest.mark.parametrize(
     ("sampler", "package"), [("cmaes", "cmaes"), ("gp", "scipy"), ("optunahub:samplers/auto_sampler", "optunahub")]
 )
-def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
+def test_the_missing_package_of_a_sampler_is_reported(
     space: Space, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
 ) -> None:
     monkeypatch.setattr("lkca_search.search.studies.registry.find_spec", lambda name: None)
@@ -174,7 +174,7 @@ def test_a_package_that_a_sampler_needs_and_that_is_not_there_is_named(
     assert problem == Problem(("search", "sampler"), rule)
 
 
-def test_a_grid_too_large_is_refused(space: Space) -> None:
+def test_a_grid_that_is_too_large_is_refused(space: Space) -> None:
     ranges = [f"parameters.{name}={{int: [1, 999]}}" for name in ("draw", "depth")]
     spec = space("search.sampler=grid", "parameters.learning_rate={value: 0.1}", *ranges).spec
     assert "at most 100000 points per cell" in next(iter(find_space_problems(spec, DIGITS, 10))).rule
@@ -219,7 +219,7 @@ OTHER = [
 @pytest.mark.parametrize(
     ("overrides", "factor", "words"), SAME, ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )
-def test_a_level_that_changes_nothing_is_named_once(
+def test_a_level_that_does_not_change_the_model_is_reported_once(
     space: Space, overrides: list[str], factor: str, words: str
 ) -> None:
     family = [] if any("family=" in override for override in overrides) else ["factors.family=[lkca]"]
@@ -232,7 +232,7 @@ def test_a_level_that_changes_nothing_is_named_once(
 
 
 @pytest.mark.parametrize("overrides", OTHER, ids=" ".join)
-def test_levels_that_change_a_model_or_its_training_are_not_named(space: Space, overrides: list[str]) -> None:
+def test_levels_that_change_the_model_or_its_training_are_not_reported(space: Space, overrides: list[str]) -> None:
     family = [] if any("factors.family=" in override for override in overrides) else ["factors.family=[lkca]"]
     assert list(find_space_problems(space(*BARE, *family, *overrides).spec, DIGITS, 10)) == []
 
@@ -240,12 +240,12 @@ def test_levels_that_change_a_model_or_its_training_are_not_named(space: Space, 
 LABELS = np.repeat(np.arange(10), 100)
 
 
-def test_data_that_can_be_drawn_have_no_problems(space: Space) -> None:
+def test_valid_subset_sizes_have_no_problems(space: Space) -> None:
     assert list(find_subset_problems(space().spec, LABELS)) == []
     assert list(find_subset_problems(space("~factors.data_fraction").spec, LABELS)) == []
 
 
-def test_more_images_a_class_than_there_are_is_named_with_the_largest_that_works(space: Space) -> None:
+def test_too_many_images_per_class_are_reported_with_the_largest_valid_number(space: Space) -> None:
     for section, values in (("factors", "[10, 91]"), ("parameters", "{choice: [10, 91]}")):
         (problem,) = find_subset_problems(
             space("~factors.data_fraction", f"{section}.images_per_class={values}").spec, LABELS
@@ -257,7 +257,7 @@ def test_more_images_a_class_than_there_are_is_named_with_the_largest_that_works
     )
 
 
-def test_a_size_that_is_in_no_cell_is_not_held_against_a_design(space: Space) -> None:
+def test_subset_sizes_of_excluded_cells_are_not_checked(space: Space) -> None:
     small = "factors.data_fraction=[0.002, 1]"
     assert (
         len(list(find_subset_problems(space(small, "exclude=[{data_fraction: 0.002, family: vit}]").spec, LABELS))) == 1
@@ -265,7 +265,7 @@ def test_a_size_that_is_in_no_cell_is_not_held_against_a_design(space: Space) ->
     assert list(find_subset_problems(space(small, "exclude=[{data_fraction: 0.002}]").spec, LABELS)) == []
 
 
-def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
+def test_a_cell_with_images_per_class_has_no_fraction(space: Space) -> None:
     spec = space("~factors.data_fraction", "factors.images_per_class=[10, 20]").spec
     assert cell_keys(spec) == [
         f"family={family},images_per_class={count}" for family in ("lkca", "vit") for count in (10, 20)
@@ -287,7 +287,7 @@ def test_a_cell_of_images_a_class_has_no_fraction(space: Space) -> None:
         ),
     ],
 )
-def test_a_fraction_too_small_is_named_with_the_smallest_that_works(
+def test_a_fraction_that_is_too_small_is_reported_with_the_smallest_valid_one(
     space: Space, overrides: list[str], location: tuple[str, str]
 ) -> None:
     (problem,) = find_subset_problems(space(*overrides).spec, LABELS)

@@ -13,7 +13,7 @@ from lkca_search.spec.sections import DataSection, SearchSection, TrainingSectio
 from tests.support.space_files import DESIGNED, VALID, Read, Run
 
 
-def test_a_file_is_read_as_written(read: Read) -> None:
+def test_a_space_file_is_read_as_written(read: Read) -> None:
     file = read(VALID)
     assert file.text == VALID
     assert file.overrides == ()
@@ -44,7 +44,7 @@ def test_a_design_is_read_as_written_and_counts_become_numbers(read: Read) -> No
     assert spec.search.pruner.arguments == {"patience": 2, "wraps": {"name": "median", "n_warmup_steps": 3}}
 
 
-def test_the_two_spellings_of_a_factor_and_of_a_sampler_are_one(read: Read) -> None:
+def test_short_and_long_forms_of_a_factor_and_a_sampler_are_equal(read: Read) -> None:
     long = read(VALID, "factors.family={levels: [lkca, vit]}", "search.sampler={name: tpe}")
     assert long.spec == read(VALID).spec
     assert long.spec.model_dump_json(by_alias=True) == read(VALID).spec.model_dump_json(by_alias=True)
@@ -71,7 +71,7 @@ def test_the_two_spellings_of_a_factor_and_of_a_sampler_are_one(read: Read) -> N
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_override_sets_adds_or_leaves_out_a_yaml_value_and_the_last_wins(
+def test_an_override_sets_adds_or_removes_a_value_and_the_last_one_wins(
     read: Read, overrides: list[str], expected: dict[str, dict[str, object]]
 ) -> None:
     file = read(VALID, *overrides)
@@ -98,11 +98,11 @@ def test_an_override_sets_adds_or_leaves_out_a_yaml_value_and_the_last_wins(
         ("  seed: 7", "  sampler: grit", "got 'grit' (space.yaml:19)"),
     ],
 )
-def test_the_command_line_ends_with_code_2_and_says_where(run: Run, old: str, new: str, message: str) -> None:
+def test_the_command_line_exits_with_code_2_and_the_position(run: Run, old: str, new: str, message: str) -> None:
     assert run(VALID.replace(old, new)).endswith(message)
 
 
-def test_an_argument_that_a_sampler_has_not_ends_a_search_before_it_starts(run: Run) -> None:
+def test_an_unknown_sampler_argument_is_refused_before_a_search_starts(run: Run) -> None:
     on_digits = ["data={dataset: digits}", "parameters.patch_size={value: 2}"]
     error = run(VALID, *on_digits, "search.sampler={name: tpe, n_startup: 3}")
     assert error == (

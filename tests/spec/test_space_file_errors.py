@@ -8,8 +8,8 @@ from lkca_search.errors import Problem, SpaceFileError, UserError
 from lkca_search.spec.space_file import read_space_file
 from tests.support.space_files import VALID, Read
 
-BROKEN: list[tuple[str, str, str, list[str]]] = [
-    # what is replaced, by what, the line it is found in, words of the message
+ERRORS: list[tuple[str, str, str, list[str]]] = [
+    # text of VALID, its replacement, line of the error, parts of the message
     ("[1.0e-4,", "[1e-4,", "13", ["YAML reads 1e-4 as text", "write 1.0e-4"]),
     ("steps: 100", "steps: 2E3", "15", ["YAML reads 2E3 as text", "write 2.0e+3"]),
     ("steps: 100", "steps: -1.5e5", "15", ["-1.5e5", "write -1.5e+5"]),
@@ -251,8 +251,8 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "line", "words"), BROKEN, ids=[repr(new) for _, new, _, _ in BROKEN])
-def test_a_mistake_is_one_line_with_rule_value_and_place(
+@pytest.mark.parametrize(("old", "new", "line", "words"), ERRORS, ids=[repr(new) for _, new, _, _ in ERRORS])
+def test_an_error_is_one_line_with_rule_value_and_line(
     read: Read, old: str, new: str, line: str, words: list[str]
 ) -> None:
     assert VALID.count(old) == 1
@@ -263,7 +263,7 @@ def test_a_mistake_is_one_line_with_rule_value_and_place(
     assert message.endswith(f"(space.yaml:{line})")
     for word in words:
         assert word in message
-    assert len(caught.value.lines) == (2 if "float: [32.0" in new else 1)  # both of that range's edges are wrong
+    assert len(caught.value.lines) == (2 if "float: [32.0" in new else 1)  # both bounds of that range are invalid
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_mistake_is_one_line_with_rule_value_and_place(
         ("resources.gpu=.inf", ["resources.gpu", "finite number", "got inf"]),
     ],
 )
-def test_a_mistake_in_an_override_is_named_with_the_override(read: Read, override: str, words: list[str]) -> None:
+def test_an_error_in_an_override_has_the_override(read: Read, override: str, words: list[str]) -> None:
     with pytest.raises(SpaceFileError) as caught:
         read(VALID, override)
     (message,) = caught.value.lines
@@ -302,17 +302,17 @@ def test_a_mistake_in_an_override_is_named_with_the_override(read: Read, overrid
         assert word in message
 
 
-def test_what_an_override_left_out_is_missing_at_its_section(read: Read) -> None:
+def test_a_required_key_removed_by_an_override_is_reported_at_its_section(read: Read) -> None:
     with pytest.raises(SpaceFileError, match=r"required key search\.trials_per_cell is missing \(space\.yaml:17\)"):
         read(VALID, "~search.trials_per_cell")
 
 
-def test_there_are_fifty_kinds_of_mistakes_and_more() -> None:
+def test_the_table_of_errors_has_more_than_fifty_kinds() -> None:
     assert issubclass(SpaceFileError, UserError)  # the command line ends with exit code 2
-    assert len({(old, new) for old, new, _, _ in BROKEN}) == len(BROKEN) > 50
+    assert len({(old, new) for old, new, _, _ in ERRORS}) == len(ERRORS) > 50
 
 
-def test_a_sampler_of_ranges_needs_one(read: Read) -> None:
+def test_sampler_cmaes_needs_a_range(read: Read) -> None:
     ranges = ["~parameters.depth", "~parameters.learning_rate"]
     with pytest.raises(
         SpaceFileError,
@@ -330,7 +330,7 @@ def test_an_error_about_a_cycle_of_conditions_has_the_whole_cycle(read: Read) ->
     assert message.endswith(("(space.yaml:11)", "(space.yaml:12)"))
 
 
-def test_a_condition_may_wait_for_any_value_of_a_long_range(read: Read) -> None:
+def test_a_condition_may_list_any_value_of_a_long_range(read: Read) -> None:
     text = VALID.replace("{value: 64}", "{int: [1, 500]}").replace("when: {family: [lkca]}", "when: {width: [77]}")
     assert read(text).spec.parameters["kernel_size"].when == {"width": (77,)}
     with pytest.raises(SpaceFileError, match=r"501 is not a value of parameter `width`"):
@@ -358,7 +358,7 @@ def test_all_problems_of_names_and_levels_are_listed_at_once(read: Read) -> None
     assert sorted(line.rpartition(":")[2] for line in caught.value.lines) == ["10)", "12)", "8)", "8)"]
 
 
-def test_a_file_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_user_error(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00data")
     for path in (tmp_path / "nowhere.yaml", tmp_path, binary):
@@ -366,7 +366,7 @@ def test_a_file_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None
             read_space_file(path)
 
 
-def test_a_problem_found_later_is_shown_where_its_value_is_written(read: Read) -> None:
+def test_a_later_problem_is_reported_at_the_line_of_its_value(read: Read) -> None:
     file = read(VALID, "parameters.width.value=32")
     problems = [
         Problem(("factors", "family", 1), "no such family"),

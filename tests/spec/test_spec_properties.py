@@ -55,7 +55,7 @@ def domains(draw: st.DrawFn, name: str, when: dict[str, tuple[object, ...]]) -> 
 def designs(
     draw: st.DrawFn, factors: dict[str, Factor]
 ) -> tuple[Design, dict[str, Scalar], tuple[dict[str, Scalar], ...]]:
-    """A design that the factors allow, with a base and exclusions where there can be some."""
+    """Draw a valid design of the factors, with a base and exclusions if it can have them."""
     design: Design = draw(st.sampled_from(["crossed", "one_at_a_time"]))
     base: dict[str, Scalar] = {}
     if design == "one_at_a_time":
@@ -120,12 +120,14 @@ def specs(draw: st.DrawFn) -> SearchSpec:
 
 
 @given(specs())
-def test_a_spec_survives_json(spec: SearchSpec) -> None:
+def test_a_spec_is_equal_after_a_round_trip_through_json(spec: SearchSpec) -> None:
     assert SearchSpec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
 
 
 @given(specs())
-def test_a_spec_survives_a_space_file(tmp_path_factory: pytest.TempPathFactory, spec: SearchSpec) -> None:
+def test_a_spec_is_equal_after_a_round_trip_through_a_space_file(
+    tmp_path_factory: pytest.TempPathFactory, spec: SearchSpec
+) -> None:
     path = tmp_path_factory.getbasetemp() / "spec.yaml"
     plain = json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
     path.write_text(yaml.safe_dump(plain, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -133,7 +135,7 @@ def test_a_spec_survives_a_space_file(tmp_path_factory: pytest.TempPathFactory, 
 
 
 @given(specs())
-def test_parameters_come_after_those_they_wait_for(spec: SearchSpec) -> None:
+def test_parameters_come_after_the_parameters_of_their_conditions(spec: SearchSpec) -> None:
     order = spec.space.order
     assert sorted(order) == sorted(spec.parameters)
     assert set(order) <= set(NAMES)
@@ -143,7 +145,7 @@ def test_parameters_come_after_those_they_wait_for(spec: SearchSpec) -> None:
 
 @settings(max_examples=50)
 @given(specs())
-def test_what_is_sampled_lies_in_its_domain_and_exists_where_its_condition_holds(spec: SearchSpec) -> None:
+def test_a_suggestion_is_in_its_domain_and_exists_if_and_only_if_its_condition_holds(spec: SearchSpec) -> None:
     spec = spec.model_copy(
         update={"search": spec.search.model_copy(update={"sampler": ComponentConfig(name="random")})}
     )

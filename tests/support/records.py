@@ -1,4 +1,4 @@
-"""Made-up records, and a folder of a search that holds them."""
+"""Records made without training, and folders of searches with them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -79,7 +79,7 @@ def make_record(
     state: State = State.COMPLETE,
     **rest: Any,
 ) -> Record:
-    """Return a trial with two results, `accuracy` in the last; a failed trial has no results."""
+    """Return the record of a trial with two results, the last one `accuracy`; a failed trial has no results or facts."""
     cell = f"family={family},data_fraction={data_fraction}"
     failed = state is State.FAIL
     values: dict[str, Any] = {
@@ -116,11 +116,11 @@ def make_record(
 
 
 def make_search(name: str, records: Iterable[Record] = (), *overrides: str) -> SearchFolder:
-    """Create a search with records in the home of the environment, without a driver."""
+    """Start a search in the home of the environment, without a driver, and write records into it."""
     folder = Home.from_environment().search(name)
     space = Home.from_environment().root / f"{name}.yaml"
     write_atomically(space, SPACE.encode())
-    with hold_lease(folder):  # the first driver adds the search to the ledger
+    with hold_lease(folder):  # the first driver, which enters the search in the ledger
         commit_space_file(folder, read_space_file(space, overrides))
     for record in records:
         path = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt) / "record.json"
