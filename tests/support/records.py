@@ -79,7 +79,7 @@ def make_record(
     state: State = State.COMPLETE,
     **rest: Any,
 ) -> Record:
-    """Return the record of a trial with two results, the last one `accuracy`; a failed trial has no results or facts."""
+    """Return the record of a trial with two results, the last one `accuracy`; a failed one has none."""
     cell = f"family={family},data_fraction={data_fraction}"
     failed = state is State.FAIL
     values: dict[str, Any] = {
