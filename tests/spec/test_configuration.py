@@ -72,7 +72,7 @@ def test_a_configuration_is_frozen_and_refuses_unknown_names() -> None:
 
 @pytest.mark.parametrize("values", [{"data_fraction": 0.5, "images_per_class": 5}, {"data_fraction": None}])
 def test_a_configuration_must_have_either_a_fraction_or_images_per_class(values: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match="either a data_fraction or images_per_class, got "):
+    with pytest.raises(ValidationError, match="either data_fraction or images_per_class, got "):
         Configuration.model_validate(values)
 
 

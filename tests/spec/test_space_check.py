@@ -38,11 +38,11 @@ DESIGNS = [
     (
         ["parameters.num_heads={choice: [4, 5], when: {family: [vit]}}"],
         [
-            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 32"),
-            (("parameters", "num_heads"), "must divide the width", "got 5 heads on width 64"),
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads for width 32"),
+            (("parameters", "num_heads"), "must divide the width", "got 5 heads for width 64"),
         ],
     ),
-    (["parameters.width.choice=[32, 37]"], [(("parameters", "width"), "got 8 heads on width 37")]),
+    (["parameters.width.choice=[32, 37]"], [(("parameters", "width"), "got 8 heads for width 37")]),
     (
         ["parameters.patch_size.value=3"],
         [(("parameters", "patch_size"), "must divide height and width of the image, got 3 on 8x8")],
@@ -55,7 +55,7 @@ DESIGNS = [
         ["~parameters.patch_size", "parameters.kernel_size.choice=[17]"],
         [(("parameters", "kernel_size"), "at most 15 on an 8x8 grid", "got 17")],
     ),
-    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known are lkca, ")]),
+    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known families: lkca, ")]),
     (
         ["parameters.mlp_ratio={choice: [2.0, 0.001]}"],
         [
@@ -72,7 +72,7 @@ DESIGNS = [
     ),
     (
         ["parameters.draw={int: [0, 60]}", "parameters.width={choice: [32, 37]}"],
-        [(("parameters", "width"), "got 8 heads on width 37")],
+        [(("parameters", "width"), "got 8 heads for width 37")],
     ),
 ]
 
@@ -97,7 +97,7 @@ def test_a_rule_broken_by_a_default_value_is_reported_at_the_family(space: Space
 
 def test_a_problem_is_reported_with_its_line(space: Space) -> None:
     problems = find_space_problems(space("parameters.width.choice=[37]").spec, DIGITS, 10)
-    assert str(space().error(problems)).endswith("got 8 heads on width 37 (space.yaml:9)")
+    assert str(space().error(problems)).endswith("got 8 heads for width 37 (space.yaml:9)")
 
 
 def test_a_huge_design_is_checked_in_part(space: Space) -> None:
@@ -228,7 +228,7 @@ def test_a_level_that_does_not_change_the_model_is_reported_once(
     rules = [problem.rule for problem in problems]
     assert len(set(rules)) == len(rules)
     if words:
-        assert rules == [f"a factor level must change the model: {words} give the same one"]
+        assert rules == [f"a factor level must change the model, got equal models for {words}"]
 
 
 @pytest.mark.parametrize("overrides", OTHER, ids=" ".join)

@@ -212,8 +212,18 @@ ERRORS: list[tuple[str, str, str, list[str]]] = [
     ("[1.0e-4, 1.0e-2]", "[0, 1.0e-2]", "13", ["the first bound of a logarithmic range must be above 0", "got 0.0"]),
     ("[1.0e-4, 1.0e-2]", "[1.0e-4, .inf]", "13", ["parameters.learning_rate.float.1", "finite", "got inf"]),
     ("log: true", "log: 'yes'", "13", ["parameters.learning_rate.log", "valid boolean", "got 'yes'"]),
-    ("when: {family: [lkca]}", "when: {famly: [lkca]}", "10", ["`when` must name a factor or a parameter, got 'famly'", "neither a factor nor"]),
-    ("when: {family: [lkca]}", "when: {pooling: [mean]}", "10", ["`when` must name a factor or a parameter, got 'pooling'", "neither a factor nor"]),
+    (
+        "when: {family: [lkca]}",
+        "when: {famly: [lkca]}",
+        "10",
+        ["`when` must name a factor or a parameter, got 'famly'"],
+    ),
+    (
+        "when: {family: [lkca]}",
+        "when: {pooling: [mean]}",
+        "10",
+        ["`when` must name a factor or a parameter, got 'pooling'"],
+    ),
     (
         "when: {family: [lkca]}",
         "when: {family: [cnn]}",

@@ -19,6 +19,7 @@ Command = Callable[..., Answer]
 
 
 def parsed(answer: Answer) -> Any:
+    """Return the JSON that a successful command printed."""
     assert (answer.code, answer.err) == (0, "")
     return json.loads(answer.out)
 

@@ -40,7 +40,7 @@ def freeze(folder: SearchFolder, *, trials_left: int = 0, spec: SearchSpec | Non
         folder,
         spec or make_spec(),
         ConfirmSection(**{"draws": 2, "seeds": 2, **section}),
-        RecordReader(folder),
+        read_records(folder),
         test_hash="test",
         num_trials_left=trials_left,
     )
