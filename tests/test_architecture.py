@@ -35,7 +35,7 @@ LADDER: dict[str, list[str]] = {
     "search/studies": [*BASE, "data", "models", "search/state"],
     "search/planning": [*BASE, "data", "models", "training", "search/state", "search/studies"],
     "search/driver": [*BASE, "data", "models", "tracking", "search/state", "search/studies"],
-    "search/ray_backend": [*BASE, "training", "search/state", "search/planning", "search/driver"],
+    "search/ray_backend": [*BASE, "data", "training", "search/state", "search/planning", "search/driver"],
     "search/simulation": [*BASE, "tracking", "search/state", "search/studies", "search/driver"],
     "search/jobs": BASE,
     "search": [

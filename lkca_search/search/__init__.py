@@ -1,0 +1,1 @@
+"""Searches: state, studies, planning, driver, backends and jobs, and the commands that join them; never `report`."""

@@ -1,4 +1,4 @@
-"""From a space file to a finished search, and on to its confirmation: what `run` and `confirm` do."""
+"""Commands `run` and `confirm`: drive a search from its space file to its last trial, and to its confirmation."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,14 +11,10 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
 from lkca_search.records.tables import write_tables
-from lkca_search.search.driver.confirmation import (
-    Confirmation,
-    design_conflict,
-    find_or_open_round,
-    write_round_manifests,
-)
+from lkca_search.search.driver.confirmation import Confirmation, write_round_manifests
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.queue import TrialQueue
+from lkca_search.search.driver.rounds import design_conflict, find_or_open_round
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.best_trials import best_record
@@ -39,47 +35,57 @@ from lkca_search.tracking.tracker import Tracker, Trackers
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
-_PATIENCE_SECONDS = 60.0
-_HURRIED_SECONDS = 5.0
-"""How long MLflow is waited for at the end: as a rule, and by a driver that is to end at once."""
+_MLFLOW_SECONDS = 60.0
+"""Time for MLflow to receive the last updates."""
+_MLFLOW_SECONDS_ON_STOP = 5.0
+"""The same for a driver that fails or must stop now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Where a search is driven, and who hears of it."""
+    """Machine, cluster and terminal that a search runs on."""
 
     home: Home
+    """Home of all searches."""
     data_dirs: DataDirs
+    """Folders of images, on every node."""
     console: Tracker
-    """Hears of every training."""
+    """Tracker that shows progress in the terminal."""
     notify: Callable[[str], None] = lambda _: None
-    """Hears of where trainings are placed, of a driver that is told to end, and of the round that is confirmed."""
+    """Prints a line for the user: waiting trials, a stop, the round that is confirmed."""
     address: str | None = None
-    """The Ray cluster; None for one of this machine's own, of `num_cpus` cores."""
+    """Address of the Ray cluster; None for a local one."""
     num_cpus: int | None = None
+    """Cores of the local cluster; None for all."""
     ledger: str | None = None
-    """URL of the ledger's database; None for where it is."""
+    """URL of the ledger's database; None for its present one, or SQLite in a new search."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
-    """What a driver left when it ended by itself."""
+    """State of a search after its driver has ended."""
 
     status: SearchStatus
+    """Status of the search."""
     halt_reason: str | None
-    """Why it started nothing further though something is due."""
+    """Reason for starting nothing further; None if nothing is due."""
     num_untracked: int
-    """Finished trials and replicates that MLflow lacks."""
+    """Number of finished trials and replicates that MLflow lacks."""
     tracking_error: Exception | None
-    """Why it lacks them."""
+    """Latest error of MLflow; None if there was none."""
 
 
 def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext) -> RunOutcome:
-    """Start a search, or continue it, and drive it to its end, or to where a limit, a request or a signal ends it.
+    """Start or resume a search; train until nothing is due, or until a limit, a request or a signal ends it.
 
-    Where the space file asks for it, the end is the confirmation's. Raises SpaceFileError for a configuration that
-    cannot be trained, DataError for data that cannot be had, and SearchError where the search is held by another
-    driver, was started otherwise, or cannot be placed. Interrupted where a disk or a database fails.
+    If the space file has a section `confirm`, its confirmation follows.
+
+    Raises:
+        SpaceFileError: A configuration of the space cannot be trained.
+        DataError: The dataset cannot be read.
+        SearchError: Another driver holds the search, its space file differs from the one it was started with, or no
+            node can run a trial.
+        Interrupted: A disk or a database failed.
     """
     spec = space_file.spec
     images = open_train_images(spec.data, context.data_dirs)
@@ -87,7 +93,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
     problems = [*find_space_problems(spec, images.shape, num_classes), *find_subset_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
-    with _drive(folder.stored_at(spec.storage), context, space_file=space_file) as driver:
+    with _driving(folder.stored_at(spec.storage), context, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
         queue = Ledger(
             driver.folder,
@@ -100,46 +106,55 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
             ensure_lease=driver.lease.ensure,
             opened=driver.opened,
         )
-        driver.train(queue)
+        driver.train(queue, images)
         if spec.confirm is not None and not queue.num_due:
             driver.is_complete, driver.halt_reason = False, queue.halt_reason
             if queue.halt_reason is None:
-                sealed = driver.confirm(spec, spec.confirm, images, num_trials_left=0, new_round=False)
-                if other := design_conflict(sealed, spec.confirm.model_dump()):
-                    context.notify(other)
+                current = driver.confirm(spec, spec.confirm, images, num_trials_left=0, new_round=False)
+                if conflict := design_conflict(current, spec.confirm.model_dump()):
+                    context.notify(conflict)
     return driver.outcome()
 
 
 def confirm(
-    folder: SearchFolder, asked: Mapping[str, int], context: RunContext, *, new_round: bool, unfinished: bool
+    folder: SearchFolder, requested: Mapping[str, int], context: RunContext, *, new_round: bool, unfinished: bool
 ) -> RunOutcome:
-    """Go on with the latest round of a search's confirmation while replicates of it are due, or else open a new one.
+    """Confirm a search: resume its latest round of confirmation, or seal and train a new one.
 
-    `asked` takes the place of values in the space file's section `confirm`. The first round is opened by itself, a
-    further one only as a `new_round`, and of a search with trials that are due only where `unfinished` says so:
-    otherwise SearchError, and so where a round that stands has not what is asked. Other errors as `run_search`.
+    Args:
+        folder: Folder of the search.
+        requested: Values that override the section `confirm` of the space file.
+        context: Machine, cluster and terminal.
+        new_round: Seal a new round if the latest one is finished. The first round is sealed in any case.
+        unfinished: Allow a new round while trials of the search are due.
+
+    Raises:
+        SearchError: The search has due trials, or the round that is resumed differs from what is requested. Other
+            errors as in `run_search`.
     """
     spec = read_spec(folder)
     repeats = len(repeats_of(spec.factors, spec.exclude))
-    section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=asked)
+    section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=requested)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
     images = open_train_images(spec.data, context.data_dirs)
-    with _drive(folder, context) as driver:
+    with _driving(folder, context) as driver:
         status = read_status(folder, driver.reader)
-        goes_on = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
-        if goes_on and (other := design_conflict(read_rounds(folder)[-1], asked)):
-            raise SearchError(other)
-        if status.num_left and not unfinished and not goes_on:
-            rule = f"search {folder.name!r} has {status.num_left} trials left, so cells have not had equal budgets"
-            raise SearchError(f"{rule}: finish it, or confirm what there is by --unfinished, which reports disclose")
+        resumes = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
+        if resumes and (conflict := design_conflict(read_rounds(folder)[-1], requested)):
+            raise SearchError(conflict)
+        if status.num_left and not unfinished and not resumes:
+            rule = (
+                f"search {folder.name!r} must be finished, got {status.num_left} due trials: budgets are not equal yet"
+            )
+            raise SearchError(f"{rule}. Run it to its end, or confirm it now with --unfinished; reports state that")
         driver.confirm(spec, section, images, num_trials_left=status.num_left, new_round=new_round)
         driver.is_complete = driver.is_complete and not status.num_left
     return driver.outcome()
 
 
 class _Driver:
-    """The one driver of a search while it holds its lease."""
+    """Driver of a search while it holds the lease."""
 
     def __init__(self, folder: SearchFolder, lease: Lease, context: RunContext) -> None:
         self.folder = folder
@@ -150,30 +165,31 @@ class _Driver:
         self.mlflow = MLflowTracker(lambda: open_store(folder, context.home), folder)
         self.trackers = Trackers([self.mlflow, context.console])
         self.is_complete = False
-        """Whether nothing is due any more, as far as it has come."""
+        """True if nothing is due in the queues trained so far."""
         self.halt_reason: str | None = None
-        """Why it has started nothing further though something is due."""
+        """Reason for starting nothing further; None if nothing is due."""
         self.best: Record | None = None
-        self.patience_seconds = _HURRIED_SECONDS
+        self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP
         self.num_untracked = 0
-        self._around = context
-        self._is_hurried = False
+        self._context = context
+        self._stopped_now = False
 
-    def train(self, queue: TrialQueue) -> None:
-        """Train all that is due of a book."""
-        context = self._around
+    def train(self, queue: TrialQueue, images: Images) -> None:
+        """Train everything that is due in a queue."""
+        context = self._context
         stop_controller = StopController(self.lease, halt=queue.halt, notify=context.notify)
         if queue.may_assign:
             run_trials(
                 queue,
                 context.data_dirs,
                 stop_controller,
+                images=images,
                 notify=context.notify,
                 address=context.address,
                 num_cpus=context.num_cpus,
             )
         self.is_complete = not queue.num_due
-        self._is_hurried = stop_controller.stops_now
+        self._stopped_now = stop_controller.stops_now
         self.halt_reason = queue.halt_reason if queue.num_due else None
 
     def confirm(
@@ -185,43 +201,43 @@ class _Driver:
         num_trials_left: int,
         new_round: bool,
     ) -> Round:
-        """Train and test the replicates of the round that is due, or stands; return it."""
-        sealed = find_or_open_round(
+        """Train and test the due replicates of the latest round, or of a new one; return the round."""
+        current = find_or_open_round(
             self.folder,
             spec,
             section,
             self.reader,
-            test_hash=open_test_images(spec.data, self._around.data_dirs).content_hash,
+            test_hash=open_test_images(spec.data, self._context.data_dirs, train=images).content_hash,
             num_trials_left=num_trials_left,
             new_round=new_round,
         )
         queue = Confirmation(
             self.folder,
             spec,
-            sealed,
+            current,
             self.trackers,
-            manifests=write_round_manifests(sealed, spec, images, self.folder),
+            manifests=write_round_manifests(current, spec, images, self.folder),
             driver=self.lease.driver,
             ensure_lease=self.lease.ensure,
             opened=self.opened,
             reader=self.reader,
         )
         if queue.num_due:
-            num_draws = len(sealed.draws) // max(len(sealed.repeats), 1)
-            design = f"{len(sealed.picks)} x {num_draws} x {sealed.num_seeds} configurations, draws and seeds"
-            self._around.notify(f"confirmation, round {sealed.number}: {design}, {queue.num_due} replicates to train")
-        self.train(queue)
-        return sealed
+            num_draws = len(current.draws) // max(len(current.repeats), 1)
+            design = f"{len(current.picks)} x {num_draws} x {current.num_seeds} configurations, draws and seeds"
+            self._context.notify(f"confirmation, round {current.number}: {design}, {queue.num_due} replicates to train")
+        self.train(queue, images)
+        return current
 
     def close(self) -> None:
-        """Write the tables, and note what MLflow is to be told at the end."""
+        """Write the tables, and find the best trial, which MLflow receives last."""
         trials = self.reader.trials()
         write_tables(trials, self.reader.replicates(), self.folder.root)
         self.best = best_record(trials, read_spec(self.folder).search)
-        self.patience_seconds = _HURRIED_SECONDS if self._is_hurried else _PATIENCE_SECONDS
+        self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
 
     def outcome(self) -> RunOutcome:
-        """What it left."""
+        """Return the state of the search."""
         return RunOutcome(
             status=read_status(self.folder, self.reader),
             halt_reason=self.halt_reason,
@@ -231,8 +247,8 @@ class _Driver:
 
 
 @contextmanager
-def _drive(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
-    """Hold a search, with its space file committed if one is given; at the end write tables, and tell MLflow."""
+def _driving(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
+    """Hold the lease of a search, with its space file committed if given; then write tables and complete MLflow."""
     try:
         with hold_lease(folder, context.ledger) as lease:
             if space_file is not None:
@@ -245,12 +261,12 @@ def _drive(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile |
                 driver.num_untracked = driver.mlflow.close(
                     complete=driver.is_complete,
                     best=driver.best,
-                    patience_seconds=driver.patience_seconds,
+                    patience_seconds=driver.mlflow_seconds,
                 )
     except STORAGE_FAULTS as error:
         raise Interrupted(f"{type(error).__name__}: {first_line(_origin(error))}") from error
 
 
 def _origin(error: BaseException) -> BaseException:
-    """What an error came from: Optuna says of a full disk that data may be too long."""
+    """Return the first cause of an error. Optuna hides a full disk behind a message about long values."""
     return error if error.__cause__ is None else _origin(error.__cause__)

@@ -1,4 +1,4 @@
-"""Bringing MLflow up to date with what a search has on record, without training anything: what `sync` does."""
+"""Command `sync`: send MLflow the recorded runs that it lacks. Apart from `run`, since it needs no Ray."""
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
@@ -9,11 +9,24 @@ from lkca_search.search.state.status import read_status
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
 
-_PATIENCE_SECONDS = 3600.0
+_MLFLOW_SECONDS = 3600.0
+"""Default time for MLflow to receive everything."""
 
 
-def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENCE_SECONDS) -> SyncResult:
-    """Send MLflow what it lacks of a search; SearchError if a driver is at work, which does so by itself."""
+def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _MLFLOW_SECONDS) -> SyncResult:
+    """Send MLflow the runs of a search that it lacks.
+
+    Args:
+        folder: Folder of the search.
+        home: Home of the search; without MLFLOW_TRACKING_URI, MLflow's database lies there.
+        patience_seconds: Time for MLflow to receive everything.
+
+    Returns:
+        Number of runs sent, and of those that MLflow still lacks.
+
+    Raises:
+        SearchError: A driver holds the search; it sends the runs itself.
+    """
     with hold_lease(folder):
         reader = RecordReader(folder)
         return send_missing(
@@ -26,6 +39,6 @@ def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _PATIENC
 
 
 def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
-    """Open a search's runs in MLflow, made if they are not there."""
+    """Open the runs of a search in MLflow; create the parent run if needed."""
     texts = {path.name: path.read_text() for path in (folder.space_file, folder.spec)}
     return MLflowStore(home, uid=folder.uid.read_text(), name=folder.name, texts=texts)

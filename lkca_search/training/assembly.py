@@ -24,16 +24,23 @@ from lkca_search.training.schedule import Schedule
 
 
 def open_training(
-    spec: TrialSpec, data_dirs: DataDirs, *, device: torch.device, checkpoints: Iterable[AnyPath] = ()
+    spec: TrialSpec,
+    data_dirs: DataDirs,
+    *,
+    device: torch.device,
+    checkpoints: Iterable[AnyPath] = (),
+    images: Images | None = None,
 ) -> tuple[TrialMetadata, Training]:
     """Build a training from its spec, and resume it from the newest checkpoint in the given folders.
 
-    Call `configure_torch` first: the result depends on its settings.
+    Call `configure_torch` first: the result depends on its settings. `images` are the training images if they are
+    open already.
 
     Raises:
         UserError: The data cannot be read, or the configuration breaks a rule.
     """
-    images = open_train_images(spec.data, data_dirs)
+    if images is None:
+        images = open_train_images(spec.data, data_dirs)
     holdout = assign_images(images.labels, spec.data, spec.configuration, split_seed=spec.split_seed)
     batches = Batches(
         images=images,

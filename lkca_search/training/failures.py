@@ -1,21 +1,23 @@
-"""Causes of a failed training: the trial itself, or the machine, where another attempt may succeed."""
+"""Classification of errors: errors of the machine, after which another attempt may succeed, and the trial's own."""
 
 import torch
 
-_OF_THE_MACHINE = (OSError, MemoryError, torch.OutOfMemoryError)
-_NO_GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""Messages of torch's allocator, of CUDA and of cuBLAS when a GPU has no memory left."""
-_NO_MEMORY = ("can't allocate memory", *_NO_GPU_MEMORY)
-"""Messages of a plain RuntimeError when the memory of the CPU or of a GPU is exhausted."""
+_MACHINE_ERRORS = (OSError, MemoryError, torch.OutOfMemoryError)
+_GPU_OUT_OF_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Messages of torch's allocator, of CUDA (before torch has an allocator) and of cuBLAS when GPU memory is exhausted."""
+_OUT_OF_MEMORY = ("can't allocate memory", *_GPU_OUT_OF_MEMORY)
+"""Messages of a plain RuntimeError of torch when the memory of the CPU or of a GPU is exhausted."""
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Return True for an operating-system error or exhausted memory, of the CPU or a GPU."""
-    return isinstance(error, _OF_THE_MACHINE) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    """Return True if disk or memory was exhausted: an OSError, or an allocation that failed on the CPU or a GPU."""
+    return isinstance(error, _MACHINE_ERRORS) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )
 
 
-def is_gpu_out_of_memory(cause: str) -> bool:
-    """Return True if the last line of an error reports exhausted GPU memory: fewer trials per GPU may succeed."""
-    return "torch.OutOfMemoryError" in cause or any(words in cause for words in _NO_GPU_MEMORY)
+def is_gpu_out_of_memory(error: BaseException) -> bool:
+    """Return True if the memory of a GPU was exhausted: fewer trials per GPU may succeed."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _GPU_OUT_OF_MEMORY)
+    )

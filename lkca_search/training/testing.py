@@ -15,9 +15,15 @@ from lkca_search.training.loop import Training
 
 
 def open_test_images(
-    data: DataSection, data_dirs: DataDirs, *, progress: Progress = lambda file, received, total: None
+    data: DataSection,
+    data_dirs: DataDirs,
+    *,
+    train: Images | None = None,
+    progress: Progress = lambda file, received, total: None,
 ) -> Images:
     """Open the test split of a space file's dataset; download and decode it first if needed.
+
+    `train` is the training split if it is open already.
 
     Raises:
         DataError: The split cannot be read, or its classes or image shape differ from the training split's.
@@ -30,7 +36,7 @@ def open_test_images(
         image_size=data.image_size,
         progress=progress,
     )
-    check_splits(open_train_images(data, data_dirs), images)
+    check_splits(open_train_images(data, data_dirs) if train is None else train, images)
     return images
 
 

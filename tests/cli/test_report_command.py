@@ -12,7 +12,7 @@ from PIL import Image
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, State, TestResult, read_records
-from lkca_search.search.driver.sealing import open_round
+from lkca_search.search.driver.rounds import open_round
 from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.sections import ConfirmSection
 from tests.support.processes import Command

@@ -137,7 +137,7 @@ def requeued(search: Allocation, cut_off: Round, observations: list[Observation]
 
 def test_a_job_at_its_time_limit_stops_cleanly_and_is_requeued_once(cut_off: Round) -> None:
     assert cut_off.requeued == ["72"]
-    assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in cut_off.printed
+    assert "SIGTERM: stopping now; running trials resume from their checkpoints in the next run" in cut_off.printed
     assert 0 < len(cut_off.records) < 12
     assert f"{len(cut_off.records)} trials are finished, {12 - len(cut_off.records)} are left" in cut_off.printed
 

@@ -178,7 +178,7 @@ def test_the_same_command_trains_nothing_again_and_status_shows_the_round(confir
     confirmed.call("confirm", "toy")
     code, said = confirmed.fail("confirm", "toy", "--draws", "3")
     assert code == 2
-    assert "round 1 is sealed with draws 2, not 3: --new-round seals another" in said
+    assert "round 1 has draws 2, got draws 3: finish it, then seal another with --new-round" in said
     assert {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")} == before
     assert re.search(
         r"confirmation, round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials$",

@@ -41,7 +41,7 @@ def interrupt(search: SearchCommands, driver: BackgroundCommand) -> None:
 
 def interrupt_twice(search: SearchCommands, driver: BackgroundCommand) -> None:
     driver.interrupt()
-    driver.wait_until(lambda: "Ctrl-C again stops at once" in driver.printed())
+    driver.wait_until(lambda: "Ctrl-C again stops now" in driver.printed())
     driver.interrupt()
 
 
@@ -134,7 +134,7 @@ def test_a_graceful_end_finishes_the_running_trials(
     early_ends: dict[Callable[..., None], EarlyEnd], end: Callable[..., None], by: str
 ) -> None:
     ended = early_ends[end]
-    assert f"{by}: finishing what runs" in ended.output
+    assert f"{by}: finishing running trials" in ended.output
     assert (ended.cell["running"], ended.cell["cut_off"]) == (0, 0)
     assert 0 < ended.cell["complete"] < NUM_TRIALS
     assert ended.attempts == {1}
@@ -146,7 +146,7 @@ def test_an_end_at_once_cuts_the_running_trials_off(
     early_ends: dict[Callable[..., None], EarlyEnd], end: Callable[..., None], by: str
 ) -> None:
     ended = early_ends[end]
-    assert f"{by}: stopping at once" in ended.output
+    assert f"{by}: stopping now" in ended.output
     assert ended.seconds < MAX_SECONDS_AT_ONCE
     assert ended.cell["running"] == 0
     assert ended.cell["cut_off"] > 0
@@ -172,7 +172,7 @@ def test_a_confirmation_can_be_ended_and_resumed_like_a_search(search: SearchCom
     stop(search, driver)
     code, output = driver.wait()
     assert code == 1, output
-    assert "`stop`: finishing what runs" in output
+    assert "`stop`: finishing running trials" in output
     finished = read_replicates(search.folder)
     assert 0 < len(finished) < 12
     assert f"{12 - len(finished)} replicates left: the same command continues" in output

@@ -1,7 +1,7 @@
-"""The ledger: what of a search is done, running and due, exact at whatever moment its driver dies.
+"""Ledger of a search: its finished, running and due trials, exact whenever the driver crashes.
 
-A trial is finished when its record is durable (see `queue`); opening the ledger tells the studies what was recorded but
-not told, and lines up what was running for its next attempt.
+A trial is finished when its record is durable (see `queue`). Opening the ledger tells the studies every recorded trial
+that they lack, and requeues every trial that was running.
 """
 
 import time
@@ -23,15 +23,16 @@ from lkca_search.search.studies.study import Params, Storage, Study, open_storag
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
+from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
-_MOST_REPEATS = 32
-"""Suggestions in a row that repeat earlier ones, after which a cell counts as exhausted."""
+_MAX_REPEATS = 32
+"""Number of repeated suggestions in a row after which a cell counts as exhausted."""
 
 
 class Ledger(TrialQueue):
-    """The book of a search's trials: its studies say what to train."""
+    """Queue of a search's trials. Optuna studies, one per cell, suggest new ones."""
 
     def __init__(
         self,
@@ -47,7 +48,10 @@ class Ledger(TrialQueue):
         opened: float | None = None,
         storage: Storage | None = None,
     ) -> None:
-        """As `TrialQueue`; `storage` is the Optuna storage, by default the one in the ledger's own database."""
+        """Open the ledger and recover the trials of earlier drivers.
+
+        `storage` is the Optuna storage; if None, the ledger's own database. Other arguments as in `TrialQueue`.
+        """
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
@@ -61,32 +65,32 @@ class Ledger(TrialQueue):
 
     @property
     def num_due(self) -> int:
-        """Trials that are not finished yet, those that have not started included."""
-        return self._budget.num_unstarted + len(self._waiting) + len(self._live)
+        """Number of unfinished trials, including those that have not started."""
+        return self._budget.num_unstarted + len(self._pending) + len(self._running)
 
     def exhaust(self, cell: str) -> None:
-        """Give a cell no new trial from now on, whoever drives it."""
+        """Start no new trial in a cell, under this driver and all later ones."""
         self._budget.exhaust(cell)
 
-    def assign(self) -> Assignment | None:
-        """Hand out the next trial: one that was cut off, else a new one of the cell that has started fewest."""
+    def assign(self, resources: TrialResources | None = None) -> Assignment | None:
+        """Start the next attempt: a requeued trial if there is one, else a new trial in the neediest cell."""
         self._ensure_lease()
         self._check_limits()
         while self.halt_reason is None:
-            if self._waiting:
-                return self._assign(self._waiting.popleft())
+            if self._pending:
+                return self._start_attempt(self._pending.popleft(), resources)
             cell = self._budget.neediest_cell
             if cell is None:
                 return None
-            start = self._ask(cell)
+            start = self._suggest(cell)
             if start is not None:
-                return self._assign(start)
+                return self._start_attempt(start, resources)
             self.exhaust(cell)
         return None
 
-    def _ask(self, cell: str) -> TrialStart | None:
-        """A new trial of a cell; None if its sampler keeps to what it has suggested before."""
-        for _ in range(_MOST_REPEATS):
+    def _suggest(self, cell: str) -> TrialStart | None:
+        """Return a new trial of a cell; None if its sampler repeats earlier suggestions only."""
+        for _ in range(_MAX_REPEATS):
             if self._studies[cell].is_exhausted:
                 return None
             number, chosen = self._studies[cell].ask()
@@ -96,28 +100,28 @@ class Ledger(TrialQueue):
         return None
 
     def _repeats(self, cell: str, number: int) -> bool:
-        """Whether a trial has the suggestion of an earlier one of its cell; it is then ended, and never trained."""
+        """Return True if an earlier trial of the cell has the same suggestion; end the trial in that case."""
         study = self._studies[cell]
         first = self._first_of[cell].setdefault(study.params(number), number)
         if first != number:
             study.tell_duplicate(number, of=first)
         return first != number
 
-    def _prunes(self, live: RunningTrial) -> bool:
-        _, value = self._value(live)
+    def _should_prune(self, trial: RunningTrial) -> bool:
+        _, value = self._metric(trial)
         assert value is not None
-        return self._studies[live.start.cell].report(live.start.number, len(live.curve), value)
+        return self._studies[trial.start.cell].report(trial.start.number, len(trial.curve), value)
 
-    def _value(self, live: RunningTrial) -> tuple[str, float | None]:
+    def _metric(self, trial: RunningTrial) -> tuple[str, float | None]:
         metric = self.spec.search.metrics[0]
-        return metric, None if live.error else getattr(live.curve[-1], metric)
+        return metric, None if trial.failure else getattr(trial.curve[-1], metric)
 
-    def _tell(self, record: Record) -> None:
+    def _on_recorded(self, record: Record) -> None:
         self._studies[record.cell].tell(record.number, record.state, trial_values(record, self.spec.search))
         self._budget.finish(record.cell, record.state, record.value)
 
     def _recover(self) -> None:
-        """Tell what was recorded but not told, end repeats that were cut off, and line up what was running."""
+        """Tell the studies every recorded trial they lack, end repeats left open, and requeue what was running."""
         records = self.folder.records()
         for cell, study in self._studies.items():
             trials = [
@@ -140,7 +144,7 @@ class Ledger(TrialQueue):
                     chosen = study.resume(frozen)
                     if self._repeats(cell, number):
                         continue
-                    self._waiting.append(self._start(cell, number, chosen, started))
+                    self._pending.append(self._start(cell, number, chosen, started))
                 self._budget.start(cell)
 
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
@@ -148,11 +152,11 @@ class Ledger(TrialQueue):
         try:
             configuration = resolve(configuration, self._shape, self._num_classes)
         except UserError:
-            pass  # it fails where it is trained, as the trial's own fault
+            pass  # the worker meets the same error and reports it as the trial's own
         spec = TrialSpec(
             data=self.spec.data,
             training=self.spec.training,
-            resources=self.held,
+            resources=self.spec.resources.of_trial(),
             configuration=configuration,
             seed=derive_seed(self.spec.search.seed, "trial", number, *filter(None, (configuration.draw,))),
             split_seed=split_seed(self.spec),

@@ -15,6 +15,7 @@ class Budget:
     """Budget of trials per cell: spent when all have started, the sampler is exhausted, or a plateau is reached."""
 
     def __init__(self, folder: SearchFolder, spec: SearchSpec) -> None:
+        """Open the budgets of all cells, without the trials that have started; exhausted cells are read from disk."""
         self._folder = folder
         self._spec = spec
         keys = [cell.key for cell in cells(spec)]

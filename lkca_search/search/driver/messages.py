@@ -1,4 +1,6 @@
-"""What a driver and a worker say to each other."""
+"""Messages between a driver and its workers: an assignment per attempt, a message per step of training."""
+
+from enum import StrEnum
 
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
@@ -6,32 +8,60 @@ from lkca_search.spec.base import FrozenModel
 
 
 class Assignment(FrozenModel):
-    """What a worker needs to train a trial, or to go on with it."""
+    """One attempt at a trial, complete for a worker on any node."""
 
     trial_id: str
+    """Id of the trial or replicate."""
     spec: TrialSpec
+    """Data, configuration, resources and seed."""
     attempt: int
+    """Number of this attempt, from 1."""
     attempt_folder: str
-    """Where this attempt, and no other, writes its checkpoints."""
+    """Folder of this attempt's checkpoints; no other attempt writes there."""
     earlier_folders: tuple[str, ...]
-    """Where earlier attempts left theirs."""
+    """Folders of earlier attempts; training resumes from the newest checkpoint in them."""
     data_hash: str | None = None
+    """Expected content hash of the training images; None if unknown."""
     subset_hash: str | None = None
-    """What the trial's facts must say of its images, where that is known beforehand."""
+    """Expected hash of the trial's training subset; None if unknown."""
     test_hash: str | None = None
-    """Of the test images that a replicate is tested on at its end; None for a trial, which is not."""
+    """Expected content hash of the test images of a replicate; None for a trial, which is never tested."""
     checkpoint_seconds: float
+    """Minimum time between two checkpoints."""
+
+
+class FailureKind(StrEnum):
+    """Causes of a failure, by what the driver does about them."""
+
+    TRIAL = "trial"
+    """Error of the trial itself: it is recorded as failed, since another attempt would fail again."""
+    MACHINE = "machine"
+    """Disk or memory was exhausted: the trial is requeued and gets a new worker."""
+    GPU_MEMORY = "gpu_memory"
+    """The memory of a GPU was exhausted: as MACHINE, and fewer trials share a GPU under `gpu: auto`."""
+    NODE = "node"
+    """The node's images are missing or differ from the driver's: the driver halts, the trial stays due."""
+
+
+class Failure(FrozenModel):
+    """An error in a worker."""
+
+    kind: FailureKind
+    """Cause of the failure."""
+    message: str
+    """Traceback for an error of the trial; type and text of the exception for any other."""
 
 
 class Message(FrozenModel):
-    """What a worker says of its trial after each step."""
+    """Report of a worker after one step of its trial."""
 
     facts: TrialMetadata | None = None
-    """None until data and model stand."""
+    """Metadata of the trial; None until its data and model are ready."""
     result: Result | None = None
+    """Result of the step; None if it failed."""
     test: TestResult | None = None
-    """With a replicate's last result."""
-    error: str | None = None
-    """The trial's own fault; it is over."""
+    """Test result, with the last result of a replicate."""
+    failure: Failure | None = None
+    """Error that ended the training."""
     done: bool = False
-    """Whether this is the last message."""
+    """True if the trial is over. After a failure that is not the trial's, it is False and the worker dies."""

@@ -1,7 +1,8 @@
-"""A book: what a driver trains. It hands out, hears, and commits what is finished, in an order that survives deaths.
+"""Queue of a driver: which trials are due, running and finished, committed so that no crash loses or repeats one.
 
-Order of commitment: a training's record is durable, then whoever decides on the next is told, then the trackers are. It
-is finished when its record is durable.
+Order of commitment: the record is durable first, then the study is told, then the trackers are notified. A trial is
+finished from the moment its record is durable. A driver that crashes between two of these steps leaves a record, and
+the next driver repeats the later steps from it.
 """
 
 import time
@@ -10,33 +11,39 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lkca_search.errors import NodeError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
-from lkca_search.search.driver.messages import Assignment, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
 from lkca_search.search.state.manifests import Manifest, subset_size
+from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 
 @dataclass(kw_only=True)
 class RunningTrial:
-    """A training that runs."""
+    """State of a running attempt, as reported by its worker."""
 
     start: TrialStart
+    """The attempt as it was assigned."""
     folder: AnyPath
-    """Where this attempt, and no other, writes."""
+    """Folder of this attempt; no other attempt writes there."""
     facts: TrialMetadata | None = None
+    """Metadata of the trial; None until the worker has reported it."""
     curve: list[Result] = field(default_factory=list)
+    """Results so far, in order."""
     test: TestResult | None = None
+    """Test result of a replicate that is over."""
     pruned: bool = False
-    error: str | None = None
+    """True if the pruner has stopped the trial."""
+    failure: Failure | None = None
+    """Error in the worker."""
 
 
 class TrialQueue(ABC):
-    """What is due, what runs and what is done of some trainings, for the one driver that holds their search's lease."""
+    """Queue of trials or replicates of one search, used by the one driver that holds the search's lease."""
 
     def __init__(
         self,
@@ -49,134 +56,151 @@ class TrialQueue(ABC):
         ensure_lease: Callable[[], None],
         opened: float | None,
     ) -> None:
-        """`manifests` are held against what is trained on.
+        """Open the queue of a search.
 
-        `driver` is the driver's number, `ensure_lease` raises where it drives no longer, and `opened` is the time from
-        which `limits.hours` count, by default now.
+        Args:
+            folder: Folder of the search.
+            spec: Spec of the search.
+            tracker: Receives every start, result and record.
+            manifests: Subsets that trials must train on; workers compare their hashes.
+            driver: Number of the driver.
+            ensure_lease: Raises an error if the driver no longer holds the lease.
+            opened: Start of `limits.hours`, a time of `time.monotonic`; now if None.
         """
         self.folder = folder
         self.spec = spec
-        self.held = spec.resources.of_trial()
-        """What is held by trainings that are handed out from now on."""
         self.data_hash = manifests[0].data_hash if manifests else None
-        """What workers must find their images to be."""
+        """Content hash that workers must find for the training images; None if unknown."""
         self.test_hash: str | None = None
-        """What they must find the test images to be, where these are opened at all."""
+        """Content hash that workers must find for the test images; None if nothing is tested."""
         self.halt_reason: str | None = None
-        """Why nothing new is started, though some is due; what runs is finished."""
+        """Reason for starting nothing further; None while trials may start."""
         self._tracker = tracker
         self._manifests = {manifest.size: manifest for manifest in manifests}
         self._driver = driver
         self._ensure_lease = ensure_lease
-        self._waiting: deque[TrialStart] = deque()
-        self._live: dict[str, RunningTrial] = {}
+        self._pending: deque[TrialStart] = deque()
+        self._running: dict[str, RunningTrial] = {}
         self._retries: dict[str, int] = {}
         self._limits = Limits(spec.limits, opened=opened)
 
     @property
     @abstractmethod
     def num_due(self) -> int:
-        """Trainings that are not finished yet, those that have not started included."""
+        """Number of unfinished trials, including those that have not started."""
 
     @abstractmethod
-    def assign(self) -> Assignment | None:
-        """Hand out the next training; None if there is none now."""
+    def assign(self, resources: TrialResources | None = None) -> Assignment | None:
+        """Start the next attempt with these resources; return None if nothing can start now.
+
+        Without `resources`, the attempt gets those of the space file.
+        """
 
     @abstractmethod
-    def _prunes(self, live: RunningTrial) -> bool:
-        """Take the newest result of a training; return whether it ends by it."""
+    def _should_prune(self, trial: RunningTrial) -> bool:
+        """Report the newest result to the pruner; return True if the trial is to stop."""
 
     @abstractmethod
-    def _value(self, live: RunningTrial) -> tuple[str, float | None]:
-        """The metric that counts of a training, and its value; None for one that failed."""
+    def _metric(self, trial: RunningTrial) -> tuple[str, float | None]:
+        """Return the name and value of the trial's metric; the value is None if the trial failed."""
 
     @abstractmethod
-    def _tell(self, record: Record) -> None:
-        """Take a record that is durable now into account."""
+    def _on_recorded(self, record: Record) -> None:
+        """Pass a durable record on to the study that suggests further trials."""
 
     @property
     def may_assign_later(self) -> bool:
-        """Whether `assign`, having returned None, may still return something: what runs may die and go on."""
-        return bool(self._live) and self.halt_reason is None
+        """True if `assign`, having returned None, may still return something: a running trial may be requeued."""
+        return bool(self._running) and self.halt_reason is None
 
     @property
     def may_assign(self) -> bool:
-        """Whether `assign` may return something, as far as can be said without asking a sampler."""
+        """True if `assign` may return something. No sampler is asked, so `assign` may still return None."""
         self._check_limits()
         return self.halt_reason is None and self.num_due > 0
 
     def halt(self, reason: str) -> None:
-        """Start nothing from now on; the first reason stands."""
+        """Start nothing from now on. Running trials finish; the first reason is kept."""
         self.halt_reason = self.halt_reason or reason
 
     def on_message(self, trial_id: str, message: Message) -> bool:
-        """Take a worker's message; return whether the training is to stop."""
-        live = self._live[trial_id]
-        if live.pruned:
+        """Record a worker's message; return True if the trial is to stop."""
+        trial = self._running[trial_id]
+        if trial.pruned:
             return True
-        live.facts = message.facts or live.facts
-        live.error = message.error
-        live.test = message.test
+        trial.facts = message.facts or trial.facts
+        trial.failure = message.failure
+        trial.test = message.test
         if message.result is not None:
-            live.curve.append(message.result)
+            trial.curve.append(message.result)
             self._tracker.trial_reported(trial_id, message.result)
-            live.pruned = self._prunes(live) and not message.done
-        return live.pruned
+            trial.pruned = self._should_prune(trial) and not message.done
+        return trial.pruned
+
+    def failure(self, trial_id: str) -> Failure | None:
+        """Return the failure that a running trial's worker has reported; None if it has reported none."""
+        return self._running[trial_id].failure
 
     def finish(self, trial_id: str) -> Record:
-        """Commit a training that has said its last: the record, then who decides on the next, then the trackers."""
-        live = self._live.pop(trial_id)
-        metric, value = self._value(live)
+        """Commit a trial whose worker has sent its last message: record, then study, then trackers."""
+        trial = self._running.pop(trial_id)
+        metric, value = self._metric(trial)
         record = Record(
             trial_id=trial_id,
             search=self.folder.name,
-            cell=live.start.cell,
-            number=live.start.number,
-            attempt=live.start.attempt,
+            cell=trial.start.cell,
+            number=trial.start.number,
+            attempt=trial.start.attempt,
             driver=self._driver,
-            state=State.FAIL if live.error else State.PRUNED if live.pruned else State.COMPLETE,
+            state=State.FAIL if trial.failure else State.PRUNED if trial.pruned else State.COMPLETE,
             metric=metric,
             value=value,
-            spec=live.start.spec,
-            facts=live.facts,
-            curve=tuple(live.curve),
-            error=live.error,
-            started=live.start.started,
+            spec=trial.start.spec,
+            facts=trial.facts,
+            curve=tuple(trial.curve),
+            error=trial.failure.message if trial.failure else None,
+            started=trial.start.started,
             finished=time.time(),
-            replicate=live.start.replicate,
-            test=live.test,
+            replicate=trial.start.replicate,
+            test=trial.test,
         )
         self._ensure_lease()
-        write_atomically(live.folder / "record.json", record.model_dump_json().encode())
+        write_atomically(trial.folder / "record.json", record.model_dump_json().encode())
         self._commit(record)
         return record
 
     def on_worker_lost(self, trial_id: str, cause: str, *, counts: bool = True) -> None:
-        """A training died of an outside cause, which may count as a retry: line it up again, or fail it after too many.
+        """Requeue a trial whose worker ended before its trial; fail the trial after `search.max_retries` retries.
 
-        None dies of a node that lacks what others have: the driver ends, and the training waits for the next one.
+        If the node lacks the images, halt and keep the trial due: any other trial would fail there too.
+
+        Args:
+            trial_id: Id of the trial.
+            cause: Reason for the worker's end; the failure that the worker has reported takes precedence.
+            counts: True if this counts as a retry.
         """
-        live = self._live[trial_id]
-        if NodeError.__name__ in cause:
+        trial = self._running[trial_id]
+        cause = trial.failure.message if trial.failure else cause
+        if trial.failure and trial.failure.kind is FailureKind.NODE:
             self.halt(cause)
-            self._waiting.append(self._live.pop(trial_id).start)
-            return
-        self._retries[trial_id] = self._retries.get(trial_id, 0) + counts
-        if self._retries[trial_id] > self.spec.search.max_retries:
-            live.error = f"died {self._retries[trial_id]} times of an outside cause, last of: {cause}"
-            self.finish(trial_id)
-            return
-        del self._live[trial_id]
-        self._waiting.append(live.start)
+        else:
+            self._retries[trial_id] = self._retries.get(trial_id, 0) + counts
+            if self._retries[trial_id] > self.spec.search.max_retries:
+                error = f"died {self._retries[trial_id]} times of an outside cause, last of: {cause}"
+                trial.failure = Failure(kind=FailureKind.MACHINE, message=error)
+                self.finish(trial_id)
+                return
+        del self._running[trial_id]
+        self._pending.append(trial.start)
 
-    def _assign(self, start: TrialStart) -> Assignment:
+    def _start_attempt(self, start: TrialStart, resources: TrialResources | None) -> Assignment:
         trial = self.folder.trial(start.trial_id)
         earlier = trial.attempts()
-        spec = start.spec.model_copy(update={"resources": self.held})
+        spec = start.spec.model_copy(update={"resources": resources or self.spec.resources.of_trial()})
         start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
         folder = trial.attempt(driver=self._driver, attempt=start.attempt)
         folder.mkdir(parents=True)
-        self._live[start.trial_id] = RunningTrial(start=start, folder=folder)
+        self._running[start.trial_id] = RunningTrial(start=start, folder=folder)
         self._tracker.trial_started(start)
         manifest = self._manifests.get(subset_size(start.spec.configuration))
         return Assignment(
@@ -196,10 +220,11 @@ class TrialQueue(ABC):
             self.halt(limit)
 
     def _commit(self, record: Record) -> None:
-        # What is no longer needed, and what a death left half written: after `tell` nobody looks here again.
+        # Remove checkpoints and half-written files before the study receives the trial: no later driver visits a trial
+        # that its study has, so files left here would stay for ever.
         for folder in self.folder.trial(record.trial_id).attempts():
             for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
                 left.unlink(missing_ok=True)
         self._limits.count(record.state)
-        self._tell(record)
+        self._on_recorded(record)
         self._tracker.trial_finished(record)

@@ -1,0 +1,1 @@
+"""Backend that trains a driver's trials under Ray Tune; may import all below it. Only `search.run` imports it."""

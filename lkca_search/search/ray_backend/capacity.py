@@ -1,18 +1,18 @@
-"""Room: how many trials may be in flight at this moment, on nodes that come and go."""
+"""Capacity of a Ray cluster whose nodes join and leave: the number of trials that may be in flight."""
 
 import time
 from collections.abc import Callable, Sequence
 
 from lkca_search.search.planning.packing import Resources, count_concurrent_trials, format_resources
 
-LOOK_SECONDS = 2.0
-"""After which nodes are looked at again."""
-SAY_SECONDS = 60.0
-"""After which it is said again that there is no room yet."""
+REFRESH_SECONDS = 2.0
+"""Time between two reads of the cluster's nodes."""
+NOTIFY_SECONDS = 60.0
+"""Time between two notices that no node has capacity."""
 
 
 class Capacity:
-    """Counts what the nodes that are alive have room for, and says where that is nothing."""
+    """Counter of the trials that the live nodes have capacity for; notifies the user while that is none."""
 
     def __init__(
         self,
@@ -23,37 +23,43 @@ class Capacity:
         notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`scales` says whether an autoscaler starts nodes for trials that wait: such trials there must be then."""
+        """Count on the nodes that `read_nodes` returns.
+
+        `scales` is True if an autoscaler adds nodes for pending trials.
+        """
         self._read_nodes = read_nodes
         self._max_concurrent = max_concurrent
         self._scales = scales
         self._notify = notify
         self._clock = clock
         self._nodes: Sequence[Resources] = ()
-        self._next_look = -float("inf")
-        self._next_say = -float("inf")
-        self._has_waited = False
+        self._next_refresh = -float("inf")
+        self._next_notice = -float("inf")
+        self._is_waiting = False
 
-    def count(self, asked: Resources) -> int:
-        """Return how many trials may be in flight, those that run included, if each asks for so much.
+    def count(self, resource_request: Resources) -> int:
+        """Return the number of trials with this request that may be in flight, running ones included.
 
-        As many as there is room for; on a cluster that scales `max_concurrent`, or else one more, so that it grows.
+        That is the number of slots on live nodes, at most `max_concurrent`. An autoscaler adds nodes for pending
+        trials only: with one, it is `max_concurrent`, or one more than the slots.
         """
         now = self._clock()
-        if now >= self._next_look:
+        if now >= self._next_refresh:
             self._nodes = self._read_nodes()
-            self._next_look = now + LOOK_SECONDS
-        slots = count_concurrent_trials(asked, self._nodes)
-        self._tell(slots, asked, now)
+            self._next_refresh = now + REFRESH_SECONDS
+        slots = count_concurrent_trials(resource_request, self._nodes)
+        self._notify_of_waiting(slots, resource_request, now)
         if self._scales:
             return slots + 1 if self._max_concurrent is None else self._max_concurrent
         return slots if self._max_concurrent is None else min(slots, self._max_concurrent)
 
-    def _tell(self, slots: int, asked: Resources, now: float) -> None:
-        if slots and self._has_waited:
-            self._notify(f"there is room again: {slots} trials at once")
-            self._has_waited, self._next_say = False, -float("inf")
-        elif not slots and now >= self._next_say:
-            whom = "waiting for the cluster to scale up" if self._scales else "waiting for a node"
-            self._notify(f"no node has room for a trial, which asks for {format_resources(asked)}: {whom}")
-            self._has_waited, self._next_say = True, now + SAY_SECONDS
+    def _notify_of_waiting(self, slots: int, resource_request: Resources, now: float) -> None:
+        if slots and self._is_waiting:
+            self._notify(f"nodes have capacity again: {slots} trials at once")
+            self._is_waiting, self._next_notice = False, -float("inf")
+        elif not slots and now >= self._next_notice:
+            cause = "waiting for the cluster to scale up" if self._scales else "waiting for a node"
+            self._notify(
+                f"no node has capacity for a trial, which requests {format_resources(resource_request)}: {cause}"
+            )
+            self._is_waiting, self._next_notice = True, now + NOTIFY_SECONDS

@@ -1,4 +1,4 @@
-"""The only place that drives Ray Tune: the book says what to train, Tune where, the pruner when to stop."""
+"""Run of a queue's trials under Ray Tune: starts Ray, places the trials, and drives Tune until nothing is due."""
 
 import logging
 import os
@@ -10,29 +10,31 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
+from lkca_search.data.store import Images
 from lkca_search.paths import AnyPath, RemotePath, remove_tree
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController, restored_signals
 from lkca_search.search.planning.packing import GpuSharing, resource_request
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.ray_backend.capacity import Capacity
-from lkca_search.search.ray_backend.cluster import ask_gpu_bytes, find_capacity, read_nodes
+from lkca_search.search.ray_backend.cluster import ensure_capacity, read_nodes, smallest_gpu_bytes
 from lkca_search.search.ray_backend.node_checks import check_nodes
-from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher
+from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher, read_assignment
 from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 from lkca_search.training.images import DataDirs, open_train_images
 
-_QUIET = {
+_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the brake's
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Ray's experiment state is disposable
-    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # how many may be in flight is for the searcher to say
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the stop controller handles Ctrl-C
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the ledger is durable, Tune's own state is never restored
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher limits the trials in flight
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
+"""Settings of Ray and Tune, unless the user has set them otherwise."""
 
 
 def run_trials(
@@ -40,20 +42,30 @@ def run_trials(
     data_dirs: DataDirs,
     stop_controller: StopController,
     *,
+    images: Images | None = None,
     notify: Callable[[str], None] = lambda _: None,
     address: str | None = None,
     num_cpus: int | None = None,
 ) -> None:
-    """Train every due training of a book on a Ray cluster: the one at `address`, or one of this machine's own.
+    """Train every due trial of a queue on a Ray cluster.
 
-    `notify` hears of where trials wait for room, and of how many share a GPU where that is decided here.
-    Raises SearchError where no trial could ever be placed, or the memory of GPUs is needed and not to be had.
+    Args:
+        queue: Trials or replicates to train.
+        data_dirs: Folders of images, on every node.
+        stop_controller: Ends the run on a request or a signal.
+        images: Training images, if they are open already.
+        notify: Prints a line for the user: trials that wait for capacity, trials per GPU under `gpu: auto`.
+        address: Address of the cluster; None for a local one of this machine.
+        num_cpus: Cores of the local cluster; None for all.
+
+    Raises:
+        SearchError: No node can ever run a trial, a node cannot train, or the memory of GPUs is unknown.
     """
     with restored_signals():
         try:
             _start_ray(address, num_cpus=num_cpus)
-            stop_controller.install_signal_handlers()  # from Ray, too
-            placement = _find_placement(queue, data_dirs, notify=notify)
+            stop_controller.install_signal_handlers()  # after Ray, which installs its own
+            placement = _make_placement(queue, data_dirs, images, notify=notify)
             check_nodes(
                 queue.folder.trials, queue.spec, data_dirs, data_hash=queue.data_hash, test_hash=queue.test_hash
             )
@@ -64,27 +76,25 @@ def run_trials(
             remove_tree(queue.folder.ray)
 
 
-def _find_placement(queue: TrialQueue, data_dirs: DataDirs, *, notify: Callable[[str], None]) -> Placement:
-    resources = queue.spec.resources
-    scales = find_capacity(resource_request(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)), notify)
+def _make_placement(
+    queue: TrialQueue, data_dirs: DataDirs, images: Images | None, *, notify: Callable[[str], None]
+) -> Placement:
+    section = queue.spec.resources
+    smallest_request = resource_request(section, section.of_trial(gpu=SMALLEST_AMOUNT))
+    scales = ensure_capacity(smallest_request, notify)
     sharing = None
-    if resources.gpu == "auto":
+    if section.gpu == "auto":
+        images = open_train_images(queue.spec.data, data_dirs) if images is None else images
+        memory = section.gpu_memory
         sharing = GpuSharing(
-            trial_bytes=largest_gpu_bytes(queue.spec, open_train_images(queue.spec.data, data_dirs)),
-            gpu_bytes=_gpu_bytes(queue),
-            cpu=resources.cpu,
+            trial_bytes=largest_gpu_bytes(queue.spec, images),
+            gpu_bytes=smallest_gpu_bytes(smallest_request) if memory is None else memory * 1e9,
+            cpu=section.cpu,
             nodes=read_nodes(),
         )
         notify(sharing.reason)
-    room = Capacity(read_nodes, max_concurrent=resources.max_concurrent, scales=scales, notify=notify)
-    return Placement(resources, room, sharing, notify=notify)
-
-
-def _gpu_bytes(queue: TrialQueue) -> float:
-    resources = queue.spec.resources
-    if resources.gpu_memory is not None:
-        return resources.gpu_memory * 1e9
-    return ask_gpu_bytes(resource_request(resources, resources.of_trial(gpu=SMALLEST_AMOUNT)))
+    capacity = Capacity(read_nodes, max_concurrent=section.max_concurrent, scales=scales, notify=notify)
+    return Placement(section, capacity, sharing, notify=notify)
 
 
 def _make_tuner(
@@ -92,7 +102,7 @@ def _make_tuner(
 ) -> tune.Tuner:
     remove_tree(queue.folder.ray)
     return tune.Tuner(
-        tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["asked"]])),
+        tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["resource_request"]])),
         tune_config=tune.TuneConfig(
             search_alg=QueueSearcher(queue, data_dirs, stop_controller, placement),
             scheduler=QueueScheduler(queue, stop_controller, placement),
@@ -113,7 +123,7 @@ def _make_tuner(
 
 
 class _TuneStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
-    """Ends all trials when the brake says so. Tune asks at every turn of its loop, ten a second while no news come."""
+    """Stopper that ends all trials on a stop. Tune calls it in every iteration of its loop, at least 10 per second."""
 
     def __init__(self, stop_controller: StopController) -> None:
         self._stop_controller = stop_controller
@@ -122,9 +132,7 @@ class _TuneStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
         return False
 
     def stop_all(self) -> bool:
-        return (
-            self._stop_controller.check()
-        )  # the book hears nothing of the trials that are stopped: they are still due
+        return self._stop_controller.check()  # the queue is not notified: the stopped trials stay due
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -137,14 +145,14 @@ def _storage(path: AnyPath) -> dict[str, Any]:
 
 
 def _trial_name(trial: Trial) -> str:
-    name: str = trial.config["trial_id"].replace("/", "#")
-    return f"{name}@{trial.config['attempt']}"
+    assignment = read_assignment(trial)
+    return f"{assignment.trial_id.replace('/', '#')}@{assignment.attempt}"
 
 
 def _start_ray(address: str | None, *, num_cpus: int | None) -> None:
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is in the book
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the records
     ray.init(
         address=address or "local",
         **({"num_cpus": num_cpus, "include_dashboard": False} if address is None else {}),

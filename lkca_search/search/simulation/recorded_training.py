@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lkca_search.records.record import Record, State
-from lkca_search.search.driver.messages import Assignment, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
 from lkca_search.spec.configuration import Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed
 from lkca_search.spec.search_spec import SearchSpec
@@ -63,7 +63,8 @@ def _messages(record: Record) -> Iterator[Message]:
     for i, result in enumerate(record.curve):
         yield Message(facts=record.facts if i == 0 else None, result=result, done=is_complete and i == last)
     if not is_complete:
-        yield Message(facts=record.facts, error=record.error or CUT_SHORT, done=True)
+        failure = Failure(kind=FailureKind.TRIAL, message=record.error or CUT_SHORT)
+        yield Message(facts=record.facts, failure=failure, done=True)
 
 
 def _distance(domain: Domain, one: Scalar | None, other: Scalar | None) -> float:

@@ -1,4 +1,4 @@
-"""The ledger is exact at whatever moment its driver dies. A driver's death is a ledger that is dropped as it stands."""
+"""The ledger stays exact whenever its driver crashes. A test simulates a crash by dropping the ledger object."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.messages import Assignment, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.tracking.tracker import Tracker, TrialStart
@@ -19,12 +19,12 @@ OpenLedger = Callable[..., Ledger]
 CELLS = ("family=lkca", "family=vit")
 
 
-class DriverDied(BaseException):
-    """Stands for the end of the process at that point."""
+class DriverCrash(BaseException):
+    """Simulated end of the driver's process."""
 
 
 class Recorder(Tracker):
-    """Writes down what it hears."""
+    """Tracker that stores the ids it receives."""
 
     def __init__(self) -> None:
         self.started: list[tuple[str, int]] = []
@@ -44,7 +44,7 @@ def study_states(folder: SearchFolder, cell: str) -> list[TrialState]:
 
 
 def assert_exact(folder: SearchFolder, *, trials_per_cell: int = 3) -> None:
-    """Every cell has its budget, recorded once and told once."""
+    """Check that every trial of every cell is recorded once and told to its study once."""
     records = read_records(folder)
     assert Counter(record.cell for record in records) == dict.fromkeys(CELLS, trials_per_cell)
     assert {record.trial_id for record in records} == {f"{cell}/{i}" for cell in CELLS for i in range(trials_per_cell)}
@@ -54,7 +54,7 @@ def assert_exact(folder: SearchFolder, *, trials_per_cell: int = 3) -> None:
     assert len(list(folder.trials.glob("*/*/attempt-*/record.json"))) == len(records)
 
 
-def test_every_cell_gets_its_budget(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+def test_every_cell_trains_its_budget(open_ledger: OpenLedger, folder: SearchFolder) -> None:
     train_all(open_ledger())
     assert_exact(folder)
 
@@ -68,7 +68,7 @@ def test_no_cell_is_more_than_one_trial_ahead(open_ledger: OpenLedger) -> None:
         train(ledger, assignment)
 
 
-def test_nothing_is_due_when_the_budget_is_spent(open_ledger: OpenLedger) -> None:
+def test_nothing_is_due_once_every_budget_is_spent(open_ledger: OpenLedger) -> None:
     ledger = open_ledger()
     assert ledger.num_due == 6
     train_all(ledger)
@@ -76,7 +76,9 @@ def test_nothing_is_due_when_the_budget_is_spent(open_ledger: OpenLedger) -> Non
     assert open_ledger().assign() is None
 
 
-def test_a_trial_that_was_assigned_goes_on_as_its_next_attempt(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+def test_the_next_driver_resumes_an_assigned_trial_as_a_new_attempt(
+    open_ledger: OpenLedger, folder: SearchFolder
+) -> None:
     first = open_ledger().assign()
     second = open_ledger().assign()
     assert first is not None
@@ -89,11 +91,13 @@ def test_a_trial_that_was_assigned_goes_on_as_its_next_attempt(open_ledger: Open
     assert_exact(folder)
 
 
-def test_a_trial_cut_off_between_two_reports_is_finished_once(open_ledger: OpenLedger, folder: SearchFolder) -> None:
-    dying = open_ledger()
-    assignment = dying.assign()
+def test_a_trial_interrupted_between_two_reports_is_recorded_once(
+    open_ledger: OpenLedger, folder: SearchFolder
+) -> None:
+    crashing = open_ledger()
+    assignment = crashing.assign()
     assert assignment is not None
-    dying.on_message(assignment.trial_id, next(make_messages(assignment)))
+    crashing.on_message(assignment.trial_id, next(make_messages(assignment)))
     train_all(open_ledger())
     assert_exact(folder)
     record = next(record for record in read_records(folder) if record.trial_id == assignment.trial_id)
@@ -101,19 +105,19 @@ def test_a_trial_cut_off_between_two_reports_is_finished_once(open_ledger: OpenL
     assert record.attempt == 2
 
 
-def test_a_driver_that_dies_between_record_and_tell_trains_nothing_again(
+def test_a_crash_between_record_and_tell_repeats_no_trial(
     open_ledger: OpenLedger, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
-        raise DriverDied
+        raise DriverCrash
 
-    dying = open_ledger()
-    assignment = dying.assign()
+    crashing = open_ledger()
+    assignment = crashing.assign()
     assert assignment is not None
     with monkeypatch.context() as patch:
         patch.setattr(Study, "tell", die)
-        with pytest.raises(DriverDied):
-            train(dying, assignment)
+        with pytest.raises(DriverCrash):
+            train(crashing, assignment)
     assert study_states(folder, CELLS[0]) == [TrialState.RUNNING]
     recorder = Recorder()
     train_all(open_ledger(recorder))
@@ -122,18 +126,16 @@ def test_a_driver_that_dies_between_record_and_tell_trains_nothing_again(
     assert_exact(folder)
 
 
-def test_a_driver_that_dies_between_tell_and_trackers_trains_nothing_again(
-    open_ledger: OpenLedger, folder: SearchFolder
-) -> None:
-    class Dying(Tracker):
+def test_a_crash_between_tell_and_trackers_repeats_no_trial(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+    class Crashing(Tracker):
         def trial_finished(self, record: Record) -> None:
-            raise DriverDied
+            raise DriverCrash
 
-    dying = open_ledger(Dying())
-    assignment = dying.assign()
+    crashing = open_ledger(Crashing())
+    assignment = crashing.assign()
     assert assignment is not None
-    with pytest.raises(DriverDied):
-        train(dying, assignment)
+    with pytest.raises(DriverCrash):
+        train(crashing, assignment)
     recorder = Recorder()
     train_all(open_ledger(recorder))
     assert assignment.trial_id not in dict(recorder.started)
@@ -141,24 +143,22 @@ def test_a_driver_that_dies_between_tell_and_trackers_trains_nothing_again(
 
 
 @pytest.mark.parametrize("point", ["suggest_categorical", "suggest_float"])
-def test_a_driver_that_dies_while_it_suggests_leaves_no_hole(
+def test_a_crash_during_a_suggestion_loses_no_trial(
     open_ledger: OpenLedger, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     def die(*_: object, **__: object) -> None:
-        raise DriverDied
+        raise DriverCrash
 
-    dying = open_ledger()
+    crashing = open_ledger()
     with monkeypatch.context() as patch:
         patch.setattr(f"optuna.trial.Trial.{point}", die)
-        with pytest.raises(DriverDied):
-            dying.assign()
+        with pytest.raises(DriverCrash):
+            crashing.assign()
     train_all(open_ledger())
     assert_exact(folder)
 
 
-def test_ten_drivers_in_a_row_that_die_after_each_trial_leave_an_exact_ledger(
-    open_ledger: OpenLedger, folder: SearchFolder
-) -> None:
+def test_ten_crashes_in_a_row_leave_an_exact_ledger(open_ledger: OpenLedger, folder: SearchFolder) -> None:
     for _ in range(10):
         ledger = open_ledger(trials_per_cell=8)
         running = ledger.assign()
@@ -170,7 +170,7 @@ def test_ten_drivers_in_a_row_that_die_after_each_trial_leave_an_exact_ledger(
     assert_exact(folder, trials_per_cell=8)
 
 
-def test_a_trial_that_dies_of_an_outside_cause_is_tried_again_up_to_the_limit(
+def test_a_trial_whose_worker_is_lost_is_retried_up_to_max_retries(
     open_ledger: OpenLedger, folder: SearchFolder
 ) -> None:
     ledger = open_ledger(max_retries=2)
@@ -186,11 +186,14 @@ def test_a_trial_that_dies_of_an_outside_cause_is_tried_again_up_to_the_limit(
     assert_exact(folder)
 
 
-def test_a_trials_own_fault_is_recorded_and_counted(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+def test_an_error_of_the_trial_counts_towards_its_cells_budget(open_ledger: OpenLedger, folder: SearchFolder) -> None:
     ledger = open_ledger()
     assignment = ledger.assign()
     assert assignment is not None
-    ledger.on_message(assignment.trial_id, Message(error="the loss of step 3 is not finite", done=True))
+    ledger.on_message(
+        assignment.trial_id,
+        Message(failure=Failure(kind=FailureKind.TRIAL, message="the loss of step 3 is not finite"), done=True),
+    )
     record = ledger.finish(assignment.trial_id)
     assert (record.state, record.value, record.error) == (State.FAIL, None, "the loss of step 3 is not finite")
     train_all(ledger)
@@ -198,7 +201,7 @@ def test_a_trials_own_fault_is_recorded_and_counted(open_ledger: OpenLedger, fol
     assert study_states(folder, CELLS[0])[0] is TrialState.FAIL
 
 
-def test_a_pruned_trial_is_pruned_everywhere(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+def test_a_pruned_trial_is_pruned_in_its_record_and_in_its_study(open_ledger: OpenLedger, folder: SearchFolder) -> None:
     records = train_all(open_ledger(pruner="median", trials_per_cell=12))
     pruned = [record for record in records if record.state is State.PRUNED]
     assert pruned
@@ -206,21 +209,21 @@ def test_a_pruned_trial_is_pruned_everywhere(open_ledger: OpenLedger, folder: Se
     assert_exact(folder, trials_per_cell=12)
 
 
-def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_twice(open_ledger: OpenLedger) -> None:
+def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_again(open_ledger: OpenLedger) -> None:
     def reports_of(ledger: Ledger, assignment: Assignment) -> dict[int, float]:
         study = ledger._studies["family=lkca"]
         return dict(study.trials()[-1].intermediate_values)
 
-    dying = open_ledger(pruner="median", trials_per_cell=12)
+    crashing = open_ledger(pruner="median", trials_per_cell=12)
     for _ in range(12):
-        assignment = dying.assign()
+        assignment = crashing.assign()
         assert assignment is not None
-        train(dying, assignment)
-    cut = dying.assign()
+        train(crashing, assignment)
+    cut = crashing.assign()
     assert cut is not None
     first = next(make_messages(cut))
-    dying.on_message(cut.trial_id, first)
-    before = reports_of(dying, cut)
+    crashing.on_message(cut.trial_id, first)
+    before = reports_of(crashing, cut)
     ledger = open_ledger(pruner="median", trials_per_cell=12)
     again = ledger.assign()
     assert again is not None
@@ -239,7 +242,7 @@ def test_checkpoints_of_a_finished_trial_are_removed(open_ledger: OpenLedger, fo
     assert not checkpoint.exists()
 
 
-def test_a_larger_budget_touches_nothing_finished(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+def test_a_larger_budget_leaves_finished_records_unchanged(open_ledger: OpenLedger, folder: SearchFolder) -> None:
     train_all(open_ledger())
     before = {path: path.read_bytes() for path in folder.trials.glob("*/*/*/record.json")}
     train_all(open_ledger(trials_per_cell=5))
@@ -248,7 +251,7 @@ def test_a_larger_budget_touches_nothing_finished(open_ledger: OpenLedger, folde
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
-def test_the_seed_decides_every_configuration(
+def test_the_seed_determines_every_configuration(
     sampler: str, tmp_path_factory: pytest.TempPathFactory, open_ledger: OpenLedger, folder: SearchFolder
 ) -> None:
     def suggest(seed: int, name: str) -> list[tuple[str, object]]:
@@ -261,13 +264,13 @@ def test_the_seed_decides_every_configuration(
     assert suggest(0, "one") != suggest(1, "one")
 
 
-def test_suggestions_do_not_repeat_from_trial_to_trial(open_ledger: OpenLedger) -> None:
+def test_no_two_trials_have_the_same_learning_rate(open_ledger: OpenLedger) -> None:
     records = train_all(open_ledger(trials_per_cell=10))
     rates = [record.spec.configuration.learning_rate for record in records]
     assert len(set(rates)) == len(rates)
 
 
-def test_the_trials_of_two_cells_are_paired_by_seed(open_ledger: OpenLedger) -> None:
+def test_trials_with_the_same_number_share_a_seed_across_cells(open_ledger: OpenLedger) -> None:
     seeds: dict[int, set[int]] = {}
     for record in train_all(open_ledger()):
         seeds.setdefault(record.number, set()).add(record.spec.seed)

@@ -1,4 +1,4 @@
-"""What the ledger does not train: repeats of a configuration, and trials beyond a limit."""
+"""Trials that the ledger never starts: repeats of a configuration, and trials beyond a limit."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import State, read_records
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.messages import Message
+from lkca_search.search.driver.messages import Failure, FailureKind, Message
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.spec.search_spec import SearchSpec
@@ -19,14 +19,14 @@ from tests.support.search.toy import DIGITS, make_messages, make_spec, train, tr
 CELL = "family=lkca"
 
 
-class DriverDied(BaseException):
-    """Stands for the end of the process at that point."""
+class DriverCrash(BaseException):
+    """Simulated end of the driver's process."""
 
 
 def spec_of(
     parameters: dict[str, Any] | None = None, limits: dict[str, Any] | None = None, **search: Any
 ) -> SearchSpec:
-    """One cell of LKCA on digits."""
+    """Return the spec of a search with one cell, LKCA on digits."""
     values = {**make_spec(**search).model_dump(by_alias=True), "factors": {"family": ("lkca",)}}
     values["parameters"] = parameters or {**values["parameters"], "kernel_size": {"value": 3}}
     return SearchSpec.model_validate({**values, "limits": limits or {}})
@@ -41,11 +41,11 @@ THREE = {
     "patch_size": {"value": 2},
     "learning_rate": {"value": 1e-3},
 }
-"""A cell with three configurations in all."""
+"""Parameters of a cell with three configurations."""
 
 
 def trained(folder: SearchFolder) -> list[int | None]:
-    """The kernel sizes that were trained, in order."""
+    """Return the kernel size of each recorded trial, in order."""
     return [record.spec.configuration.kernel_size for record in read_records(folder)]
 
 
@@ -65,12 +65,12 @@ def test_no_configuration_is_trained_twice_and_a_cell_without_new_ones_is_exhaus
     assert (folder.exhausted / CELL).exists()
 
 
-def test_a_budget_is_filled_with_distinct_configurations(folder: SearchFolder) -> None:
+def test_a_budget_is_spent_on_distinct_configurations(folder: SearchFolder) -> None:
     train_all(open_ledger(folder, spec_of(THREE, trials_per_cell=3)))
     assert sorted(size for size in trained(folder) if size) == [3, 5, 7]
 
 
-def test_a_repeat_takes_the_outcome_of_the_trial_it_repeats_and_is_marked(folder: SearchFolder) -> None:
+def test_a_repeat_is_marked_and_gets_the_outcome_of_the_trial_it_repeats(folder: SearchFolder) -> None:
     train_all(open_ledger(folder, spec_of(THREE, trials_per_cell=10)))
     trials = study_of(folder)
     repeats = [trial for trial in trials if "repeats" in trial.user_attrs]
@@ -82,7 +82,7 @@ def test_a_repeat_takes_the_outcome_of_the_trial_it_repeats_and_is_marked(folder
         assert not (folder.trials / CELL / str(repeat.number)).exists()
 
 
-def test_a_repeat_of_a_trial_that_is_still_running_is_no_result(folder: SearchFolder) -> None:
+def test_a_repeat_of_a_running_trial_fails_in_the_study_and_leaves_no_record(folder: SearchFolder) -> None:
     ledger = open_ledger(folder, spec_of(THREE, trials_per_cell=10))
     assignments = list(iter(ledger.assign, None))
     assert len(assignments) == 3
@@ -94,32 +94,32 @@ def test_a_repeat_of_a_trial_that_is_still_running_is_no_result(folder: SearchFo
     assert len(read_records(folder)) == 3
 
 
-def test_an_exhausted_cell_stays_so_and_asks_no_more(folder: SearchFolder) -> None:
+def test_an_exhausted_cell_stays_exhausted_under_the_next_driver(folder: SearchFolder) -> None:
     spec = spec_of(THREE, trials_per_cell=10)
     train_all(open_ledger(folder, spec))
-    asked = len(study_of(folder))
+    num_suggested = len(study_of(folder))
     again = open_ledger(folder, spec)
     assert again.num_due == 0
     assert again.assign() is None
-    assert len(study_of(folder)) == asked
+    assert len(study_of(folder)) == num_suggested
 
 
-@pytest.mark.parametrize("dies_in", ["set_user_attr", "tell"])
-def test_a_driver_that_dies_while_it_ends_a_repeat_trains_no_repeat(
-    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, dies_in: str
+@pytest.mark.parametrize("crashes_in", ["set_user_attr", "tell"])
+def test_a_crash_while_a_repeat_is_ended_trains_no_repeat(
+    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, crashes_in: str
 ) -> None:
     def die(*_: object) -> None:
-        raise DriverDied
+        raise DriverCrash
 
     spec = spec_of(THREE, trials_per_cell=10)
-    dying = open_ledger(folder, spec)
+    crashing = open_ledger(folder, spec)
     with monkeypatch.context() as patch:
-        if dies_in == "tell":
+        if crashes_in == "tell":
             patch.setattr(Study, "tell", die)
         else:
             patch.setattr("optuna.trial.Trial.set_user_attr", die)
-        with pytest.raises(DriverDied):
-            list(iter(dying.assign, None))  # the first three are assigned, or fewer, and then one repeats
+        with pytest.raises(DriverCrash):
+            list(iter(crashing.assign, None))  # up to three trials are assigned before the first repeat
     train_all(open_ledger(folder, spec))
     assert sorted(size for size in trained(folder) if size) == [3, 5, 7]
     assert all(trial.state.is_finished() for trial in study_of(folder))
@@ -133,11 +133,14 @@ def test_continuous_parameters_never_repeat(folder: SearchFolder) -> None:
 def fail(ledger: Ledger) -> None:
     assignment = ledger.assign()
     assert assignment is not None
-    ledger.on_message(assignment.trial_id, Message(error="a fault of its own", done=True))
+    ledger.on_message(
+        assignment.trial_id,
+        Message(failure=Failure(kind=FailureKind.TRIAL, message="the loss is not finite"), done=True),
+    )
     assert ledger.finish(assignment.trial_id).state is State.FAIL
 
 
-def test_no_trial_starts_once_more_have_failed_than_may(folder: SearchFolder) -> None:
+def test_no_trial_starts_after_more_than_max_failures(folder: SearchFolder) -> None:
     spec = spec_of(trials_per_cell=5, limits={"max_failures": 1})
     ledger = open_ledger(folder, spec)
     fail(ledger)
@@ -151,24 +154,24 @@ def test_no_trial_starts_once_more_have_failed_than_may(folder: SearchFolder) ->
     assert open_ledger(folder, raised).assign() is not None
 
 
-def test_what_runs_when_a_search_is_halted_is_finished(folder: SearchFolder) -> None:
+def test_running_trials_finish_after_a_halt(folder: SearchFolder) -> None:
     ledger = open_ledger(folder, spec_of(trials_per_cell=5))
     running = ledger.assign()
     assert running is not None
-    ledger.halt("asked to stop")
+    ledger.halt("stopped by the test")
     ledger.halt("another reason")
     assert ledger.assign() is None
-    assert ledger.halt_reason == "asked to stop"
+    assert ledger.halt_reason == "stopped by the test"
     assert train(ledger, running).state is State.COMPLETE
     assert ledger.num_due == 4
 
 
-def test_a_trial_that_dies_after_the_halt_goes_on_under_the_next_driver(folder: SearchFolder) -> None:
+def test_a_worker_lost_after_the_halt_leaves_its_trial_to_the_next_driver(folder: SearchFolder) -> None:
     spec = spec_of(trials_per_cell=2)
     ledger = open_ledger(folder, spec)
     running = ledger.assign()
     assert running is not None
-    ledger.halt("asked to stop")
+    ledger.halt("stopped by the test")
     ledger.on_worker_lost(running.trial_id, "the node died")
     assert ledger.assign() is None
     following = open_ledger(folder, spec).assign()
@@ -176,7 +179,7 @@ def test_a_trial_that_dies_after_the_halt_goes_on_under_the_next_driver(folder: 
     assert (following.trial_id, following.attempt) == (running.trial_id, 2)
 
 
-def test_no_trial_starts_when_the_hours_have_passed(folder: SearchFolder) -> None:
+def test_no_trial_starts_after_limits_hours(folder: SearchFolder) -> None:
     spec = spec_of(trials_per_cell=5, limits={"hours": 1.5})
     assert Ledger(folder, spec, DIGITS, 10, Tracker(), opened=time.monotonic() - 1.4 * 3600).assign() is not None
     late = Ledger(folder, spec, DIGITS, 10, Tracker(), opened=time.monotonic() - 1.5 * 3600)
@@ -184,21 +187,19 @@ def test_no_trial_starts_when_the_hours_have_passed(folder: SearchFolder) -> Non
     assert late.halt_reason == "limits.hours: 1.5 have passed"
 
 
-@pytest.mark.parametrize(("values", "trials"), [((0.5, 0.4, 0.3, 0.6), 3), ((0.1, 0.2, 0.2, 0.3, 0.3, 0.3), 6)])
-def test_a_cell_ends_after_so_many_trials_without_a_better_value(
-    folder: SearchFolder, values: tuple[float, ...], trials: int
-) -> None:
-    scores = iter(values)
+@pytest.mark.parametrize(("accuracies", "num_trials"), [((0.5, 0.4, 0.3, 0.6), 3), ((0.1, 0.2, 0.2, 0.3, 0.3, 0.3), 6)])
+def test_a_cell_ends_at_a_plateau(folder: SearchFolder, accuracies: tuple[float, ...], num_trials: int) -> None:
+    remaining = iter(accuracies)
     spec = spec_of(trials_per_cell=10, limits={"plateau": 2})
     ledger = open_ledger(folder, spec)
     while (assignment := ledger.assign()) is not None:
-        score = next(scores)
+        accuracy = next(remaining)
         for message in make_messages(assignment):
             assert message.result is not None
-            result = message.result.model_copy(update={"val_accuracy": score})
+            result = message.result.model_copy(update={"val_accuracy": accuracy})
             ledger.on_message(assignment.trial_id, message.model_copy(update={"result": result}))
         ledger.finish(assignment.trial_id)
-    assert len(read_records(folder)) == trials
+    assert len(read_records(folder)) == num_trials
     assert ledger.num_due == 0
     assert ledger.halt_reason is None
     assert open_ledger(folder, spec).num_due == 0

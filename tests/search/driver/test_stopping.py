@@ -75,6 +75,15 @@ def test_a_request_is_announced_once_and_can_become_more_urgent(stopping: Stoppi
     assert len(stopping.notices) == 2
 
 
+def test_the_first_error_that_tune_must_not_see_stops_the_driver_and_is_raised_at_the_end(stopping: Stopping) -> None:
+    for text in ("first", "second"):
+        with stopping.stop_controller.capture_errors():
+            raise RuntimeError(text)
+    assert stopping.stop_controller.check()
+    with pytest.raises(RuntimeError, match="first"):
+        stopping.stop_controller.raise_failure()
+
+
 def test_outside_the_main_thread_signal_handlers_stay_unchanged(stopping: Stopping) -> None:
     failures: list[BaseException] = []
 

@@ -224,7 +224,7 @@ def test_a_job_that_ray_stops_writes_its_tables_before_it_ends(cluster: LocalClu
     JobSubmissionClient(cluster.dashboard).stop_job(job["job_id"])
     ended = submitter.call("submit", "--follow", "long", "--address", cluster.dashboard)
     assert ended.code == 1
-    assert "SIGTERM: stopping at once; what runs goes on from its checkpoint another time" in ended.out
+    assert "SIGTERM: stopping now; running trials resume from their checkpoints in the next run" in ended.out
     assert f"job {job['job_id']} ended as STOPPED" in ended.err
     assert tables.exists()  # a driver writes these last
 

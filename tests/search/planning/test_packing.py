@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from lkca_search.search.planning.packing import (
     gpu_share,
     resource_request,
 )
-from lkca_search.search.ray_backend.capacity import LOOK_SECONDS, SAY_SECONDS, Capacity
+from lkca_search.search.ray_backend.capacity import NOTIFY_SECONDS, REFRESH_SECONDS, Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.failures import is_gpu_out_of_memory, is_machine_fault
 
@@ -152,7 +153,7 @@ class Cluster:
             clock=lambda: self.now,
         )
 
-    def count(self, *, after: float = LOOK_SECONDS) -> int:
+    def count(self, *, after: float = REFRESH_SECONDS) -> int:
         self.now += after
         return self.room.count(node(1))
 
@@ -161,7 +162,7 @@ def test_a_node_that_joins_brings_slots_and_one_that_dies_takes_them() -> None:
     cluster = Cluster([node(2)])
     assert cluster.count() == 2
     cluster.nodes = [node(2), node(3)]
-    assert cluster.count(after=LOOK_SECONDS / 4) == 2, "nodes are not asked for at every turn"
+    assert cluster.count(after=REFRESH_SECONDS / 4) == 2, "nodes are not asked for at every turn"
     assert cluster.count() == 5
     cluster.nodes = [node(3)]
     assert cluster.count() == 3
@@ -185,14 +186,14 @@ def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_a
     cluster = Cluster([], scales=scales)
     for _ in range(3):
         cluster.count()
-    waiting = f"no node has room for a trial, which asks for {{cpu: 1}}: waiting for {whom}"
+    waiting = f"no node has capacity for a trial, which requests {{cpu: 1}}: waiting for {whom}"
     assert cluster.said == [waiting]
-    cluster.count(after=SAY_SECONDS)
+    cluster.count(after=NOTIFY_SECONDS)
     assert cluster.said == [waiting] * 2
     cluster.nodes = [node(4)]
     for _ in range(3):
         cluster.count()
-    assert cluster.said == [waiting, waiting, "there is room again: 4 trials at once"]
+    assert cluster.said == [waiting, waiting, "nodes have capacity again: 4 trials at once"]
     cluster.nodes = []
     cluster.count()
     assert cluster.said[-1] == waiting
@@ -243,19 +244,18 @@ def test_trials_that_run_out_of_memory_together_reduce_the_number_once() -> None
 
 
 @pytest.mark.parametrize(
-    ("cause", "is_gpu_memory"),
+    ("error", "gpu", "machine"),
     [
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", True),
-        ("RuntimeError: CUDA error: out of memory", True),
-        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
-        ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory", False),
-        ("MemoryError", False),
-        ("RuntimeError: [enforce fail at alloc_cpu.cpp] can't allocate memory", False),
-        ("the worker died", False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True, True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"), True, True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory"), False, True),
+        (MemoryError(), False, True),
+        (OSError(28, "No space left on device"), False, True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
+        (ValueError("CUDA out of memory"), False, False),
     ],
 )
-def test_only_errors_of_gpu_memory_count_as_such(cause: str, is_gpu_memory: bool) -> None:
-    assert is_gpu_out_of_memory(cause) == is_gpu_memory
-    kind, _, text = cause.partition(": ")
-    if kind == "RuntimeError":
-        assert is_machine_fault(RuntimeError(text))
+def test_gpu_memory_is_told_from_other_faults_of_the_machine(error: Exception, gpu: bool, machine: bool) -> None:
+    assert is_gpu_out_of_memory(error) == gpu
+    assert is_machine_fault(error) == machine

@@ -1,4 +1,4 @@
-"""Trials are placed where there is room, on nodes with declared GPUs that come and go; the GPUs are not there."""
+"""Placement of trials on nodes that join and leave. Their GPUs are declared to Ray and do not exist."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.stopping import StopController, request_stop
-from lkca_search.search.ray_backend import node_checks as checks
+from lkca_search.search.ray_backend import node_checks
 from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.resources import ResourcesSection
@@ -27,16 +27,16 @@ from tests.support.search.toy import DIGITS, make_spec
 
 INJECTION = Path(__file__).parents[2] / "support" / "search" / "placed"
 MEMORY = 80_000_000
-"""Of each node's object store: nothing of a search lies there."""
+"""Bytes of each node's object store, which a search does not use."""
 
-PATIENCE = 240
-"""Seconds after which a search is stopped, so that it can be told how it stood."""
+STOP_SECONDS = 240
+"""Time after which a search is stopped, so that a failed test can report its state."""
 
 pytestmark = pytest.mark.timeout(300)  # whole searches, on machines that may be busy
 
 
-class Watch(Tracker):
-    """Counts what is in flight, and lets a test act on it."""
+class StartObserver(Tracker):
+    """Tracker that counts trials in flight and calls a test's function at each start."""
 
     def __init__(self) -> None:
         self.starts: list[TrialStart] = []
@@ -56,8 +56,8 @@ class Watch(Tracker):
         self.records.append(record)
 
 
-class Placed:
-    """A cluster of this machine, a search on it, and what its workers told."""
+class PlacementCluster:
+    """Ray cluster on this machine, with searches on it and the events of their workers."""
 
     def __init__(self, cluster: Cluster, events: Path) -> None:
         self.cluster = cluster
@@ -76,7 +76,7 @@ class Placed:
         self.cluster.remove_node(node, allow_graceful=not kill)
 
     def clear(self) -> None:
-        """Take every node away but the head, which has no core."""
+        """Remove every node except the head, which has no core."""
         for node in list(self._nodes):
             self.remove(node)
         deadline = time.monotonic() + 60
@@ -85,36 +85,43 @@ class Placed:
             time.sleep(0.1)
 
     def search(
-        self, folder: SearchFolder, *, watch: Watch | None = None, rules: dict[str, float] | None = None, **asked: Any
-    ) -> tuple[Watch, list[str]]:
-        """Run a search whose trials ask for so much; return what was seen of it and what was said."""
-        search = {name: asked.pop(name) for name in ("trials_per_cell", "max_retries") if name in asked}
+        self,
+        folder: SearchFolder,
+        *,
+        observer: StartObserver | None = None,
+        rules: dict[str, float] | None = None,
+        **section: Any,
+    ) -> tuple[StartObserver, list[str]]:
+        """Run a search with this section `resources`; return its observer and the lines printed for the user."""
+        search = {name: section.pop(name) for name in ("trials_per_cell", "max_retries") if name in section}
         (self._events / "rules.json").write_text(json.dumps(rules or {}))
         (self._events / "events").write_text("")
-        spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(asked)})
-        watch, said, begun = watch or Watch(), list[str](), time.time()
+        spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(section)})
+        observer, notices, begun = observer or StartObserver(), list[str](), time.time()
         data_dirs = DataDirs(cache=self._events / "datasets", data_dir=None)
         with hold_lease(folder) as lease:
-            ledger = Ledger(folder, spec, DIGITS, 10, watch, driver=lease.driver, ensure_lease=lease.ensure)
-            stop_controller = StopController(lease, halt=ledger.halt, notify=said.append)
-            patience = threading.Timer(PATIENCE, request_stop, (folder,), {"now": True})
-            patience.start()
+            ledger = Ledger(folder, spec, DIGITS, 10, observer, driver=lease.driver, ensure_lease=lease.ensure)
+            stop_controller = StopController(lease, halt=ledger.halt, notify=notices.append)
+            timer = threading.Timer(STOP_SECONDS, request_stop, (folder,), {"now": True})
+            timer.start()
             try:
-                run_trials(ledger, data_dirs, stop_controller, notify=said.append, address=self.cluster.address)
+                run_trials(ledger, data_dirs, stop_controller, notify=notices.append, address=self.cluster.address)
             finally:
-                patience.cancel()
+                timer.cancel()
         nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]
         starts = [(event["node"][:6], round(event["time"] - begun, 1)) for event in self.events()]
-        assert ledger.num_due == 0, f"it stood still: {said}, {sorted(watch.in_flight)}, nodes {nodes}, began {starts}"
-        return watch, said
+        assert ledger.num_due == 0, (
+            f"stopped: {notices}, in flight {sorted(observer.in_flight)}, nodes {nodes}, starts {starts}"
+        )
+        return observer, notices
 
     def events(self) -> list[dict[str, Any]]:
-        """What workers told, in order."""
+        """Return the events that workers wrote, in order."""
         return [json.loads(line) for line in (self._events / "events").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Placed]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlacementCluster]:
     events = tmp_path_factory.mktemp("placed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PLACED_FOLDER", str(events))
@@ -124,76 +131,76 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Placed]:
             head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
         )
         try:
-            yield Placed(cluster, events)
+            yield PlacementCluster(cluster, events)
         finally:
             cluster.shutdown()
 
 
 @pytest.fixture
-def nodes(cluster: Placed) -> Iterator[Placed]:
-    """The cluster, with no node but its head."""
+def nodes(cluster: PlacementCluster) -> Iterator[PlacementCluster]:
+    """Return the cluster, with its head as the only node."""
     yield cluster
     cluster.clear()
 
 
-def assert_all_complete(watch: Watch, count: int) -> None:
-    ids = Counter(record.trial_id for record in watch.records)
+def assert_all_complete(observer: StartObserver, count: int) -> None:
+    ids = Counter(record.trial_id for record in observer.records)
     assert len(ids) == count
     assert set(ids.values()) == {1}
-    assert {record.state for record in watch.records} == {State.COMPLETE}
+    assert {record.state for record in observer.records} == {State.COMPLETE}
 
 
 @pytest.mark.slow
-def test_shares_are_packed_on_each_gpu_of_the_nodes_that_have_what_is_asked(
-    nodes: Placed, folder: SearchFolder
+def test_trials_share_gpus_of_the_nodes_with_the_requested_custom_resource(
+    nodes: PlacementCluster, folder: SearchFolder
 ) -> None:
     nodes.add_node(num_cpus=4, num_gpus=1, h100=1)
     a100 = nodes.add_node(num_cpus=4, num_gpus=1, a100=1)
-    asked = {"gpu": 0.3, "custom": {"a100": 0.001}}
-    watch, said = nodes.search(folder, rules={"seconds": 0.3}, trials_per_cell=4, **asked)
-    assert_all_complete(watch, 8)
-    assert watch.most_in_flight == 3
+    section = {"gpu": 0.3, "custom": {"a100": 0.001}}
+    observer, notices = nodes.search(folder, rules={"seconds": 0.3}, trials_per_cell=4, **section)
+    assert_all_complete(observer, 8)
+    assert observer.most_in_flight == 3
     events = nodes.events()
     assert {event["node"] for event in events} == {a100.node_id}
     assert [event["gpus"] for event in events] == [[0]] * 8
-    assert said == []
-    assert {record.spec.resources.gpu for record in watch.records} == {0.3}
+    assert notices == []
+    assert {record.spec.resources.gpu for record in observer.records} == {0.3}
 
 
 @pytest.mark.slow
-def test_no_more_trials_are_suggested_than_may_be_at_once(nodes: Placed, folder: SearchFolder) -> None:
+def test_no_more_trials_are_suggested_than_max_concurrent(nodes: PlacementCluster, folder: SearchFolder) -> None:
     nodes.add_node(num_cpus=4)
-    watch, _ = nodes.search(folder, rules={"seconds": 0.2}, max_concurrent=2)
-    assert_all_complete(watch, 6)
-    assert watch.most_in_flight == 2
+    observer, _ = nodes.search(folder, rules={"seconds": 0.2}, max_concurrent=2)
+    assert_all_complete(observer, 6)
+    assert observer.most_in_flight == 2
 
 
 @pytest.mark.parametrize(
-    ("asked", "asks"),
+    ("section", "request"),
     [
         ({"gpu": 0.5, "custom": {"a100": 1.0}}, "{cpu: 1, gpu: 0.5, a100: 1}"),
         ({"cpu": 3}, "{cpu: 3}"),
         ({"custom": {"tpu": 1.0}}, "{cpu: 1, tpu: 1}"),
     ],
 )
-def test_what_no_node_could_ever_run_is_refused_at_once(
-    nodes: Placed, folder: SearchFolder, asked: dict[str, Any], asks: str
+def test_a_request_that_no_node_can_ever_run_is_refused_within_seconds(
+    nodes: PlacementCluster, folder: SearchFolder, section: dict[str, Any], request: str
 ) -> None:
     nodes.add_node(num_cpus=2, num_gpus=1)
     nodes.add_node(num_cpus=2, a100=1)
     begun = time.monotonic()
     with pytest.raises(SearchError) as error:
-        nodes.search(folder, **asked)
+        nodes.search(folder, **section)
     assert "{cpu: 2, gpu: 1" in str(error.value)
     assert time.monotonic() - begun < 30
-    assert f"got {asks} per trial, and the largest node" in str(error.value)
+    assert f"got {request} per trial, and the largest node" in str(error.value)
 
 
 @pytest.mark.slow
-def test_a_node_that_joins_takes_trials_and_one_that_dies_takes_its_slots_away(
-    nodes: Placed, folder: SearchFolder
+def test_a_node_that_joins_adds_slots_and_a_node_that_dies_removes_them(
+    nodes: PlacementCluster, folder: SearchFolder
 ) -> None:
-    first, watch = nodes.add_node(num_cpus=1), Watch()
+    first, observer = nodes.add_node(num_cpus=1), StartObserver()
     joined: list[Any] = []
     killed: list[float] = []
 
@@ -204,71 +211,77 @@ def test_a_node_that_joins_takes_trials_and_one_that_dies_takes_its_slots_away(
             killed.append(time.time())
             nodes.remove(joined[0], kill=True)
 
-    watch.on_start = change
-    nodes.search(folder, watch=watch, rules={"seconds": 2}, trials_per_cell=8)
-    assert_all_complete(watch, 16)
-    assert watch.most_in_flight == 3
+    observer.on_start = change
+    nodes.search(folder, observer=observer, rules={"seconds": 2}, trials_per_cell=8)
+    assert_all_complete(observer, 16)
+    assert observer.most_in_flight == 3
     counts = Counter(event["node"] for event in nodes.events())
     assert set(counts) == {first.node_id, joined[0].node_id}
-    retried = [record for record in watch.records if record.attempt > 1]
-    assert 0 < len(retried) <= 2, "what ran on the node that died went on elsewhere"
-    assert len({record.trial_id for record in watch.records if record.finished > killed[0]}) > 2, "the rest ran on one"
+    retried = [record for record in observer.records if record.attempt > 1]
+    assert 0 < len(retried) <= 2, "trials of the dead node resumed on the other one"
+    assert len({record.trial_id for record in observer.records if record.finished > killed[0]}) > 2, (
+        "later trials ran on the other node"
+    )
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_while_it_is_asked_what_it_lacks_keeps_no_search_from_starting(
-    nodes: Placed, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+def test_a_node_that_dies_during_its_check_is_ignored(
+    nodes: PlacementCluster, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays, dies = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
-    start_look = checks._start_look
-    asked: list[str] = []
+    start_check = node_checks.start_check
+    checked: list[str] = []
 
-    def kill_and_look(node: Mapping[str, Any], *arguments: Any) -> Any:
-        asked.append(node["NodeID"])
+    def kill_and_check(node: Mapping[str, Any], *arguments: Any) -> Any:
+        checked.append(node["NodeID"])
         if node["NodeID"] == dies.node_id:
             nodes.remove(dies, kill=True)
-        return start_look(node, *arguments)
+        return start_check(node, *arguments)
 
-    monkeypatch.setattr(checks, "_start_look", kill_and_look)
-    watch, _ = nodes.search(folder, trials_per_cell=1)
-    assert set(asked) == {stays.node_id, dies.node_id}
-    assert_all_complete(watch, 2)
+    monkeypatch.setattr(node_checks, "start_check", kill_and_check)
+    observer, _ = nodes.search(folder, trials_per_cell=1)
+    assert set(checked) == {stays.node_id, dies.node_id}
+    assert_all_complete(observer, 2)
     assert {event["node"] for event in nodes.events()} == {stays.node_id}
 
 
-def test_gpus_of_unknown_memory_are_not_shared_by_guesswork(nodes: Placed, folder: SearchFolder) -> None:
+def test_gpu_auto_is_refused_if_the_memory_of_gpus_is_unknown(nodes: PlacementCluster, folder: SearchFolder) -> None:
     nodes.add_node(num_cpus=1, num_gpus=1)
-    with pytest.raises(SearchError, match=r"give it as resources\.gpu_memory, in GB: torch sees no GPU on a node"):
+    with pytest.raises(SearchError, match=r"set it as resources\.gpu_memory, in GB: torch sees no GPU on a node"):
         nodes.search(folder, gpu="auto")
 
 
 @pytest.mark.slow
-def test_trials_share_a_gpu_among_fewer_after_one_ran_out_of_memory_and_none_is_blamed(
-    nodes: Placed, folder: SearchFolder
+def test_fewer_trials_share_a_gpu_after_one_ran_out_of_memory_and_no_retry_is_used(
+    nodes: PlacementCluster, folder: SearchFolder
 ) -> None:
     nodes.add_node(num_cpus=4, num_gpus=1)
-    watch, said = nodes.search(
+    observer, notices = nodes.search(
         folder, rules={"seconds": 0.3, "needs": 0.5}, gpu="auto", gpu_memory=80.0, trials_per_cell=3, max_retries=0
     )
-    assert_all_complete(watch, 6)
-    assert {record.spec.resources.gpu for record in watch.records} == {0.5}
-    assert said[0].startswith("gpu: auto: 4 trials per GPU (gpu: 0.25 each); the largest trial needs about 0.")
-    assert said[1].endswith("ran out of GPU memory, 4 to a GPU: from now on 3 trials per GPU (gpu: 0.3333 each)")
-    assert said[-1].endswith("3 to a GPU: from now on 2 trials per GPU (gpu: 0.5 each)")
+    assert_all_complete(observer, 6)
+    assert {record.spec.resources.gpu for record in observer.records} == {0.5}
+    assert notices[0].startswith("gpu: auto: 4 trials per GPU (gpu: 0.25 each); the largest trial needs about 0.")
+    assert notices[1].endswith(
+        "ran out of GPU memory with 4 trials per GPU: from now on 3 trials per GPU (gpu: 0.3333 each)"
+    )
+    assert notices[-1].endswith("with 3 trials per GPU: from now on 2 trials per GPU (gpu: 0.5 each)")
     shares = [event["share"] for event in nodes.events()]
     assert shares == sorted(shares)
     assert set(shares) == {0.25, 0.3333, 0.5}
-    assert max(record.attempt for record in watch.records) > 1
+    assert max(record.attempt for record in observer.records) > 1
 
 
 @pytest.mark.slow
-def test_a_trial_that_has_too_little_memory_with_a_gpu_to_itself_fails_after_its_retries(
-    nodes: Placed, folder: SearchFolder
+def test_a_trial_that_exceeds_a_whole_gpu_fails_after_max_retries(
+    nodes: PlacementCluster, folder: SearchFolder
 ) -> None:
     nodes.add_node(num_cpus=2, num_gpus=1)
-    watch, _ = nodes.search(folder, rules={"needs": 2}, gpu="auto", gpu_memory=80.0, trials_per_cell=1, max_retries=1)
-    assert [record.state for record in watch.records] == [State.FAIL] * 2
-    for record in watch.records:
+    observer, _ = nodes.search(
+        folder, rules={"needs": 2}, gpu="auto", gpu_memory=80.0, trials_per_cell=1, max_retries=1
+    )
+    assert [record.state for record in observer.records] == [State.FAIL] * 2
+    for record in observer.records:
         assert "died 2 times of an outside cause, last of: torch.OutOfMemoryError" in (record.error or "")
         assert record.spec.resources.gpu == 1.0
         assert record.attempt >= 3

@@ -1,4 +1,4 @@
-"""Where a cluster scales by itself, trials wait for the nodes it starts; what none of these could run is refused."""
+"""Searches on clusters with an autoscaler: trials wait for nodes, impossible requests are refused."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -35,22 +35,22 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def search(cluster: ScalingCluster, folder: SearchFolder) -> Search:
-    """Run a search whose trials ask for so much; return what was said."""
+    """Return a function that runs a search with a section `resources` and returns the lines printed for the user."""
 
-    def search(**asked: Any) -> list[str]:
-        spec = make_spec().model_copy(update={"resources": ResourcesSection.model_validate(asked)})
-        said: list[str] = []
+    def search(**section: Any) -> list[str]:
+        spec = make_spec().model_copy(update={"resources": ResourcesSection.model_validate(section)})
+        notices: list[str] = []
         data_dirs = DataDirs(cache=folder.root / "datasets", data_dir=None)
         with hold_lease(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
-            stop_controller = StopController(lease, halt=ledger.halt, notify=said.append)
-            run_trials(ledger, data_dirs, stop_controller, notify=said.append, address=cluster.address)
-        return said
+            stop_controller = StopController(lease, halt=ledger.halt, notify=notices.append)
+            run_trials(ledger, data_dirs, stop_controller, notify=notices.append, address=cluster.address)
+        return notices
 
     return search
 
 
-def test_what_no_node_that_may_come_could_run_is_refused(search: Search, folder: SearchFolder) -> None:
+def test_a_request_that_no_new_node_can_run_is_refused(search: Search, folder: SearchFolder) -> None:
     begun = time.monotonic()
     with pytest.raises(
         SearchError, match=r"got {cpu: 8} per trial, .* and the cluster's autoscaler starts none that is larger$"
@@ -60,11 +60,11 @@ def test_what_no_node_that_may_come_could_run_is_refused(search: Search, folder:
     assert read_records(folder) == []
 
 
-def test_a_search_waits_for_the_node_that_is_started_for_it(search: Search, folder: SearchFolder) -> None:
-    said = search(gpu=0.5, max_concurrent=3)
-    assert said[0] == "no node has room for a trial: asking the cluster's autoscaler for one"
-    assert [line.partition(":")[0] for line in said[1:]] in (
-        ["no node has room for a trial, which asks for {cpu", "there is room again"],
+def test_a_search_waits_for_the_node_that_the_autoscaler_starts(search: Search, folder: SearchFolder) -> None:
+    notices = search(gpu=0.5, max_concurrent=3)
+    assert notices[0] == "no node has capacity for a trial: requesting one from the cluster's autoscaler"
+    assert [line.partition(":")[0] for line in notices[1:]] in (
+        ["no node has capacity for a trial, which requests {cpu", "nodes have capacity again"],
         [],  # the node was there before the first trial
     )
     assert [record.state for record in read_records(folder)] == [State.COMPLETE] * 6

@@ -1,4 +1,4 @@
-"""What a worker says of a fault, and what it leaves to be tried again."""
+"""Messages of a worker: results, failures by kind, and what a failure leaves to the next attempt."""
 
 import socket
 from collections.abc import Mapping
@@ -10,13 +10,14 @@ import torch
 
 from lkca_search.errors import NodeError
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.driver.messages import Assignment, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
 from lkca_search.search.ray_backend import worker
 from lkca_search.search.ray_backend.worker import TrialActor
 from tests.support.search.toy import make_spec
 
 
-def make_actor(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> TrialActor:
+def make_config(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> dict[str, Any]:
+    """Return the config that Tune passes to an actor."""
     spec = make_spec()
     trial = TrialSpec(
         data=spec.data,
@@ -35,74 +36,127 @@ def make_actor(tmp_path: Path, expected: Mapping[str, str] | None = None, **conf
         earlier_folders=(),
         checkpoint_seconds=0,
     )
-    place = {"cache": str(tmp_path / "datasets"), "data_dir": None}
-    return TrialActor(config={"assignment": assignment.model_dump_json(), "place": place})
+    data_dirs = {"cache": str(tmp_path / "datasets"), "data_dir": None}
+    return {"assignment": assignment.model_dump_json(), "data_dirs": data_dirs}
 
 
-def say(actor: TrialActor) -> Message:
+def make_actor(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> TrialActor:
+    return TrialActor(config=make_config(tmp_path, expected, **configuration))
+
+
+def next_message(actor: TrialActor) -> Message:
     return Message.model_validate_json(actor.step()["message"])
 
 
-def test_a_trial_says_its_results_and_then_that_it_is_done(tmp_path: Path) -> None:
+def read_failure(actor: TrialActor, error: type[Exception]) -> Failure:
+    """Return the failure that an actor reports; check that its next step raises the error, so that Tune removes it."""
+    message = next_message(actor)
+    assert not message.done
+    assert message.failure is not None
+    with pytest.raises(error):
+        actor.step()
+    return message.failure
+
+
+def test_a_worker_reports_every_result_and_then_that_its_trial_is_done(tmp_path: Path) -> None:
     actor = make_actor(tmp_path)
-    first, last = say(actor), say(actor)
+    first, last = next_message(actor), next_message(actor)
     assert (first.done, last.done) == (False, True)
+    assert first.failure is None
     assert first.facts is not None
     assert [message.result.step for message in (first, last) if message.result] == [10, 20]
 
 
-def test_a_fault_of_the_trial_is_said(tmp_path: Path) -> None:
-    message = say(make_actor(tmp_path, learning_rate=1e30))
+def test_a_reused_actor_reports_the_same_results_as_a_new_one(tmp_path: Path) -> None:
+    reused = make_actor(tmp_path, learning_rate=1e-2)
+    next_message(reused)
+    assert reused.reset_config(make_config(tmp_path))
+    new = make_actor(tmp_path)
+    for _ in range(2):
+        ours, other = next_message(reused).result, next_message(new).result
+        assert ours is not None
+        assert other is not None
+        assert (ours.step, ours.train_loss, ours.val_loss) == (other.step, other.train_loss, other.val_loss)
+
+
+def test_an_error_of_the_trial_ends_it_with_its_traceback(tmp_path: Path) -> None:
+    message = next_message(make_actor(tmp_path, learning_rate=1e30))
     assert message.done
-    assert "is not finite" in (message.error or "")
+    assert message.failure is not None
+    assert message.failure.kind is FailureKind.TRIAL
+    assert "is not finite" in message.failure.message
+    assert "Traceback" in message.failure.message
     assert message.facts is not None
 
 
 def no_memory() -> Exception:
-    """What torch raises where the machine has no memory left."""
+    """Return the error of torch's CPU allocator."""
     with pytest.raises(RuntimeError) as error:
         torch.empty(10**15)
     return error.value
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [OSError(28, "No space left on device"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), no_memory()],
-    ids=["disk", "memory", "GPU memory", "torch's allocator"],
+    ("error", "kind", "text"),
+    [
+        (OSError(28, "No space left on device"), FailureKind.MACHINE, "OSError: [Errno 28] No space left on device"),
+        (MemoryError(), FailureKind.MACHINE, "MemoryError"),
+        (no_memory(), FailureKind.MACHINE, "RuntimeError: "),
+        (torch.OutOfMemoryError("CUDA out of memory"), FailureKind.GPU_MEMORY, "torch.OutOfMemoryError: CUDA out of"),
+        (RuntimeError("CUDA error: out of memory"), FailureKind.GPU_MEMORY, "RuntimeError: CUDA error: out of memory"),
+    ],
+    ids=["disk", "memory", "torch's allocator", "GPU memory", "CUDA"],
 )
-def test_a_fault_of_the_machine_is_raised_so_that_the_trial_is_tried_again(
-    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_of_the_machine_is_reported_with_its_kind_and_ends_the_actor(
+    error: Exception, kind: FailureKind, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise fault
+        raise error
 
     monkeypatch.setattr(worker, "open_training", fail)
-    with pytest.raises(type(fault)):
-        make_actor(tmp_path).step()
+    failure = read_failure(make_actor(tmp_path), type(error))
+    assert failure.kind is kind
+    assert failure.message.startswith(text)
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_no_trial(
+def test_a_checkpoint_that_cannot_be_written_fails_no_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "attempt").write_text("a file where the attempt's folder should be")
     actor = make_actor(tmp_path)
-    assert [say(actor).done, say(actor).done] == [False, True]
+    assert [next_message(actor).done, next_message(actor).done] == [False, True]
     assert "no checkpoint of toy/0 at step 10" in caplog.text
 
 
-def test_a_node_without_the_images_is_the_nodes_fault_and_not_the_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_images_are_a_fault_of_the_node(tmp_path: Path) -> None:
     actor = make_actor(tmp_path)
     (tmp_path / "datasets").write_text("no folder")
-    with pytest.raises(NodeError, match=rf"node {socket.gethostname()} cannot have the images: decoded images must"):
-        actor.step()
+    failure = read_failure(actor, NodeError)
+    assert failure.kind is FailureKind.NODE
+    assert f"node {socket.gethostname()} cannot have the images: " in failure.message
 
 
 @pytest.mark.parametrize("name", ["data_hash", "subset_hash"])
-def test_a_node_with_other_images_than_the_manifest_trains_nothing(tmp_path: Path, name: str) -> None:
-    facts = say(make_actor(tmp_path)).facts
+def test_images_that_differ_from_the_manifest_are_a_fault_of_the_node(tmp_path: Path, name: str) -> None:
+    facts = next_message(make_actor(tmp_path)).facts
     found = getattr(facts, name)
-    assert say(make_actor(tmp_path, {name: found})).result is not None
-    with pytest.raises(NodeError, match=f"has other images than the driver: {name} {found}, in the manifest 0000"):
-        make_actor(tmp_path, {name: "0000"}).step()
+    assert next_message(make_actor(tmp_path, {name: found})).result is not None
+    failure = read_failure(make_actor(tmp_path, {name: "0000"}), NodeError)
+    assert failure.kind is FailureKind.NODE
+    assert f"has other images than the driver: {name} {found}, in the manifest 0000" in failure.message
+
+
+def test_the_trials_of_a_process_share_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    open_train_images = worker.open_train_images
+
+    def count(data: Any, data_dirs: Any) -> Any:
+        opened.append(data_dirs.cache)
+        return open_train_images(data, data_dirs)
+
+    monkeypatch.setattr(worker, "open_train_images", count)
+    actor = make_actor(tmp_path)
+    next_message(actor)
+    actor.reset_config(make_config(tmp_path, learning_rate=1e-2))
+    next_message(actor)
+    assert opened == [tmp_path / "datasets"]

@@ -10,7 +10,7 @@ import pytest
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, Result, State, read_records
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.messages import Assignment, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
 from lkca_search.search.simulation.simulator import SimulatedWorker, simulate
 from lkca_search.search.simulation.toy_training import BEST_ACCURACY, OPTIMUM, ToyTraining, toy_accuracy
 from lkca_search.search.studies.study import open_in_memory_storage
@@ -103,7 +103,7 @@ def test_a_failed_trial_frees_its_slot(folder: SearchFolder) -> None:
     def failing(assignment: Assignment) -> Iterator[Message]:
         first, _ = make_messages(assignment)
         yield first
-        yield Message(error="broken", done=True)
+        yield Message(failure=Failure(kind=FailureKind.TRIAL, message="broken"), done=True)
 
     found = simulate(open_ledger(folder), failing)
     assert [(record.state, len(record.curve)) for record in found.records] == [(State.FAIL, 1)] * 6

@@ -166,7 +166,7 @@ def patch_runner(module: Any) -> None:
 
 PATCHES: dict[str, Patch] = {
     "lkca_search.search.driver.queue": patch_queue,
-    "lkca_search.search.driver.sealing": patch_rounds,
+    "lkca_search.search.driver.rounds": patch_rounds,
     "lkca_search.search.ray_backend.runner": patch_runner,
     "lkca_search.search.studies.study": patch_studies,
     "lkca_search.search.ray_backend.worker": patch_worker,

@@ -1,0 +1,115 @@
+"""Rounds of confirmation: the latest one, or a new one sealed with the best configurations of each cell."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
+
+from lkca_search.errors import SearchError
+from lkca_search.layout import SearchFolder
+from lkca_search.paths import write_atomically
+from lkca_search.records.objectives import trial_values
+from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.rounds import Pick, Round, read_rounds, round_file, round_statuses
+from lkca_search.spec.cells import cells
+from lkca_search.spec.domains import FloatRange
+from lkca_search.spec.factors import repeats_of
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import ConfirmSection
+
+
+def find_or_open_round(
+    folder: SearchFolder,
+    spec: SearchSpec,
+    section: ConfirmSection,
+    reader: RecordReader,
+    *,
+    test_hash: str,
+    num_trials_left: int,
+    new_round: bool,
+) -> Round:
+    """Return the latest round. Seal a new one if there is none, or if `new_round` and the latest one is finished.
+
+    Raises:
+        SearchError: The test images differ from those of an earlier round, or no cell has a complete trial.
+    """
+    rounds, records = read_rounds(folder), reader.trials()
+    for earlier in rounds:
+        if earlier.test_hash != test_hash:
+            rule = f"test images must be those of round {earlier.number}, with hash {earlier.test_hash}"
+            raise SearchError(f"{rule}, got {test_hash}: restore the dataset, or confirm in a new search")
+    if rounds and (not new_round or round_statuses(folder, num_trials=len(records), reader=reader)[-1].num_left):
+        return rounds[-1]
+    return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
+
+
+def design_conflict(existing: Round, requested: Mapping[str, int]) -> str | None:
+    """Describe how a round differs from the requested draws, seeds and top; return None if it does not."""
+    design = {"draws": len(existing.draws), "seeds": existing.num_seeds, "top": existing.top}
+    differing = [name for name, value in requested.items() if value != design[name]]
+    if not differing:
+        return None
+    has, got = (" and ".join(f"{name} {values[name]}" for name in differing) for values in (design, requested))
+    return f"round {existing.number} has {has}, got {got}: finish it, then seal another with --new-round"
+
+
+def open_round(
+    folder: SearchFolder,
+    spec: SearchSpec,
+    section: ConfirmSection,
+    records: Sequence[Record],
+    *,
+    test_hash: str,
+    num_trials_left: int,
+) -> Round:
+    """Seal a new round with the best configurations of every cell; raise SearchError if no trial is complete."""
+    by_cell = {cell.key: [record for record in records if record.cell == cell.key] for cell in cells(spec)}
+    picks = [pick for key in by_cell for pick in _picks(key, by_cell[key], spec, section.top)]
+    if not picks:
+        raise SearchError(f"search {folder.name!r} has no complete trial yet: run it before you confirm it")
+    new = Round(
+        number=len(read_rounds(folder)) + 1,
+        opened=time.time(),
+        metric=spec.search.metrics[0],
+        goal=spec.search.directions[0],
+        repeats=tuple(int(draw) for draw in repeats_of(spec.factors, spec.exclude)),
+        draws=tuple(islice(unused_draws(spec), section.draws)),
+        num_seeds=section.seeds,
+        top=section.top,
+        test_hash=test_hash,
+        num_trials=len(records),
+        num_trials_left=num_trials_left,
+        picks=tuple(picks),
+        cells_without=tuple(key for key in by_cell if key not in {pick.cell for pick in picks}),
+    ).sealed()
+    write_atomically(folder.rounds / round_file(new.number), new.model_dump_json(indent=1).encode())
+    return new
+
+
+def unused_draws(spec: SearchSpec) -> Iterator[int]:
+    """Yield the numbers of subset draws that no trial of a search trains on, in ascending order."""
+    used: set[object] = {0}
+    if "draw" in spec.factors:
+        used = set(spec.factors["draw"].levels)
+    elif "draw" in spec.parameters:
+        domain = spec.parameters["draw"]
+        assert not isinstance(domain, FloatRange)
+        used = {0, *domain.values()}  # draw is 0 if its condition does not hold
+    return (draw for draw in count() if draw not in used)
+
+
+def _picks(cell: str, records: Sequence[Record], spec: SearchSpec, top: int) -> Iterator[Pick]:
+    complete = [(found, record) for record in records if (found := trial_values(record, spec.search))]
+
+    def order(pair: tuple[tuple[float, ...], Record]) -> tuple[float, ...]:
+        """Order by the metrics in turn, then by trial number."""
+        return (*(-sign * value for sign, value in zip(spec.search.signs, pair[0], strict=True)), pair[1].number)
+
+    for rank, (found, record) in enumerate(sorted(complete, key=order)[:top], start=1):
+        yield Pick(
+            cell=cell,
+            rank=rank,
+            trial_id=record.trial_id,
+            value=found[0],
+            configuration=record.spec.configuration,
+            num_trials=len(records),
+        )

@@ -1,0 +1,129 @@
+"""Autoscaler of a Ray cluster: whether there is one, and whether it starts a node for a trial.
+
+Ray has no public API for this. Private modules are imported when they are needed; a version of Ray that lacks one
+counts as a cluster without an autoscaler.
+"""
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from lkca_search.search.planning.packing import Resources, count_concurrent_trials
+from lkca_search.spec.resources import SMALLEST_AMOUNT
+
+_ANSWER_SECONDS = 30.0
+"""Time for an autoscaler to start a node for a trial, or to report that it cannot."""
+_POLL_SECONDS = 0.5
+_ANONYMOUS = "node_"
+"""Prefix of node types of an autoscaler that has none and only observes."""
+
+
+def node_groups() -> list[Resources] | None:
+    """Return the node types that the cluster may start; None if the platform reports none.
+
+    Managed platforms report them. Ray's own autoscalers do not.
+    """
+    state = _private("ray._private.state", "state")
+    config = state.get_cluster_config() if state is not None else None
+    if config is None:
+        return None
+    return [dict(group.resources) for group in config.node_group_configs if group.max_count != 0]
+
+
+def has_autoscaler() -> bool:
+    """Return True if an autoscaler with node types adds nodes for pending trials."""
+    report = _report()
+    types = [*report.get("node_type_mapping", {}).values(), *report.get("pending_launches", {})]
+    if _is_second():
+        types += [node.ray_node_type_name for node in _status().cluster_resource_state.node_states]
+    return bool(node_groups()) or any(name and not name.startswith(_ANONYMOUS) for name in types)
+
+
+def may_start_nodes() -> bool:
+    """Return True if an autoscaler is active, with or without known node types."""
+    return _is_second() or has_autoscaler()
+
+
+def starts_node_for(resource_request: Resources, read_nodes: Callable[[], Sequence[Resources]]) -> bool:
+    """Return True if the autoscaler starts a node for a trial; block until it answers, or for 30 seconds.
+
+    A pending placement group stands for the trial: it is the only request that both autoscalers of Ray answer.
+    """
+    pending = placement_group([dict(resource_request)])
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            if count_concurrent_trials(resource_request, read_nodes()):
+                return True
+            answer = _second_answer(resource_request) if _is_second() else _first_answer(resource_request)
+            if answer is not None:
+                return answer
+            time.sleep(_POLL_SECONDS)
+        return False
+    finally:
+        remove_placement_group(pending)
+
+
+def _first_answer(resource_request: Resources) -> bool | None:
+    """Return True if Ray's first autoscaler is starting nodes with these resources; None if not, or not yet."""
+    pending = _report().get("pending_resources", {})
+    return all(pending.get(name, 0) >= amount for name, amount in resource_request.items()) or None
+
+
+def _second_answer(resource_request: Resources) -> bool | None:
+    """Return the answer of Ray's second autoscaler to a pending placement group; None if it has not seen it yet."""
+    status = _status()
+    bundles = [
+        dict(request.resources_bundle)
+        for gang in status.autoscaling_state.infeasible_gang_resource_requests
+        for request in (*gang.requests, *(each for some in gang.bundle_selectors for each in some.resource_requests))
+    ]
+    if any(_equals(bundle, resource_request) for bundle in bundles):
+        return False
+    seen = status.autoscaling_state.last_seen_cluster_resource_state_version
+    is_pending = bool(status.cluster_resource_state.pending_gang_resource_requests)
+    is_current = is_pending and seen >= status.cluster_resource_state.cluster_resource_state_version
+    starts = status.autoscaling_state.pending_instance_requests or status.autoscaling_state.pending_instances
+    return True if is_current and starts else None
+
+
+def _equals(bundle: Resources, other: Resources) -> bool:
+    return bundle.keys() == other.keys() and all(abs(bundle[name] - other[name]) < SMALLEST_AMOUNT for name in other)
+
+
+def _is_second() -> bool:
+    """Return True if Ray's second autoscaler is active. It reports the requests that it cannot place."""
+    status = _status()
+    return status is not None and bool(status.autoscaling_state.autoscaler_state_version)
+
+
+def _status() -> Any:
+    """Return the status of Ray's second autoscaler as a protobuf message; None if this Ray has none."""
+    reply_type = _private("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply")
+    client_type = _private("ray._raylet", "GcsClient")
+    if reply_type is None or client_type is None:
+        return None
+    reply = reply_type()
+    reply.ParseFromString(client_type(ray.get_runtime_context().gcs_address).get_cluster_status())
+    return reply
+
+
+def _report() -> dict[str, Any]:
+    """Return the report of Ray's first autoscaler; an empty one if there is none."""
+    key = _private("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS")
+    read = _private("ray.experimental.internal_kv", "_internal_kv_get")
+    status = read(key) if key is not None and read is not None else None
+    return (json.loads(status).get("autoscaler_report") or {}) if status else {}
+
+
+def _private(module: str, name: str) -> Any:
+    """Return a private name of Ray; None if the installed version lacks it."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
