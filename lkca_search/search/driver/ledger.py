@@ -27,8 +27,8 @@ from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
-_MAX_REPEATS = 32
-"""Number of repeated suggestions in a row after which a cell counts as exhausted."""
+_MAX_DUPLICATES = 32
+"""Number of duplicate suggestions in a row after which a cell counts as exhausted."""
 
 
 class Ledger(TrialQueue):
@@ -89,18 +89,18 @@ class Ledger(TrialQueue):
         return None
 
     def _suggest(self, cell: str) -> TrialStart | None:
-        """Return a new trial of a cell; None if its sampler repeats earlier suggestions only."""
-        for _ in range(_MAX_REPEATS):
+        """Return a new trial of a cell; None if its sampler suggests duplicates only."""
+        for _ in range(_MAX_DUPLICATES):
             if self._studies[cell].is_exhausted:
                 return None
             number, chosen = self._studies[cell].ask()
-            if not self._repeats(cell, number):
+            if not self._end_if_duplicate(cell, number):
                 self._budget.start(cell)
                 return self._start(cell, number, chosen, time.time())
         return None
 
-    def _repeats(self, cell: str, number: int) -> bool:
-        """Return True if an earlier trial of the cell has the same suggestion; end the trial in that case."""
+    def _end_if_duplicate(self, cell: str, number: int) -> bool:
+        """Return True if an earlier trial of the cell has the same parameters; end the trial in that case."""
         study = self._studies[cell]
         first = self._first_of[cell].setdefault(study.params(number), number)
         if first != number:
@@ -121,7 +121,7 @@ class Ledger(TrialQueue):
         self._budget.finish(record.cell, record.state, record.value)
 
     def _recover(self) -> None:
-        """Tell the studies every recorded trial they lack, end repeats left open, and requeue what was running."""
+        """Tell the studies every recorded trial they lack, end duplicates left open, and requeue what was running."""
         records = self.folder.records()
         for cell, study in self._studies.items():
             trials = [
@@ -142,7 +142,7 @@ class Ledger(TrialQueue):
                 elif not frozen.state.is_finished():
                     started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
                     chosen = study.resume(frozen)
-                    if self._repeats(cell, number):
+                    if self._end_if_duplicate(cell, number):
                         continue
                     self._pending.append(self._start(cell, number, chosen, started))
                 self._budget.start(cell)

@@ -1,4 +1,4 @@
-"""Trials that the ledger never starts: repeats of a configuration, and trials beyond a limit."""
+"""Trials that the ledger never starts: duplicates of a configuration, and trials beyond a limit."""
 
 import time
 from typing import Any
@@ -70,19 +70,19 @@ def test_a_budget_is_spent_on_distinct_configurations(folder: SearchFolder) -> N
     assert sorted(size for size in trained(folder) if size) == [3, 5, 7]
 
 
-def test_a_repeat_is_marked_and_gets_the_outcome_of_the_trial_it_repeats(folder: SearchFolder) -> None:
+def test_a_duplicate_is_marked_and_gets_the_outcome_of_its_first_trial(folder: SearchFolder) -> None:
     train_all(open_ledger(folder, spec_of(THREE, trials_per_cell=10)))
     trials = study_of(folder)
-    repeats = [trial for trial in trials if "repeats" in trial.user_attrs]
-    assert len(trials) == 3 + len(repeats) > 3
-    for repeat in repeats:
-        first = trials[repeat.user_attrs["repeats"]]
-        assert repeat.params == first.params
-        assert (repeat.state, repeat.values) == (TrialState.COMPLETE, first.values)
-        assert not (folder.trials / CELL / str(repeat.number)).exists()
+    duplicates = [trial for trial in trials if "repeats" in trial.user_attrs]
+    assert len(trials) == 3 + len(duplicates) > 3
+    for duplicate in duplicates:
+        first = trials[duplicate.user_attrs["repeats"]]
+        assert duplicate.params == first.params
+        assert (duplicate.state, duplicate.values) == (TrialState.COMPLETE, first.values)
+        assert not (folder.trials / CELL / str(duplicate.number)).exists()
 
 
-def test_a_repeat_of_a_running_trial_fails_in_the_study_and_leaves_no_record(folder: SearchFolder) -> None:
+def test_a_duplicate_of_a_running_trial_fails_in_the_study_and_leaves_no_record(folder: SearchFolder) -> None:
     ledger = open_ledger(folder, spec_of(THREE, trials_per_cell=10))
     assignments = list(iter(ledger.assign, None))
     assert len(assignments) == 3
@@ -105,7 +105,7 @@ def test_an_exhausted_cell_stays_exhausted_under_the_next_driver(folder: SearchF
 
 
 @pytest.mark.parametrize("crashes_in", ["set_user_attr", "tell"])
-def test_a_crash_while_a_repeat_is_ended_trains_no_repeat(
+def test_a_crash_while_a_duplicate_is_ended_trains_no_duplicate(
     folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, crashes_in: str
 ) -> None:
     def die(*_: object) -> None:
@@ -119,13 +119,13 @@ def test_a_crash_while_a_repeat_is_ended_trains_no_repeat(
         else:
             patch.setattr("optuna.trial.Trial.set_user_attr", die)
         with pytest.raises(DriverCrash):
-            list(iter(crashing.assign, None))  # up to three trials are assigned before the first repeat
+            list(iter(crashing.assign, None))  # up to three trials are assigned before the first duplicate
     train_all(open_ledger(folder, spec))
     assert sorted(size for size in trained(folder) if size) == [3, 5, 7]
     assert all(trial.state.is_finished() for trial in study_of(folder))
 
 
-def test_continuous_parameters_never_repeat(folder: SearchFolder) -> None:
+def test_continuous_parameters_have_no_duplicates(folder: SearchFolder) -> None:
     train_all(open_ledger(folder, spec_of(trials_per_cell=8)))
     assert len(study_of(folder)) == 8 == len(read_records(folder))
 
