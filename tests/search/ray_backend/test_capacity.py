@@ -176,7 +176,7 @@ def test_no_more_trials_are_suggested_than_max_concurrent(nodes: PlacementCluste
 
 
 @pytest.mark.parametrize(
-    ("section", "request"),
+    ("section", "requested"),
     [
         ({"gpu": 0.5, "custom": {"a100": 1.0}}, "{cpu: 1, gpu: 0.5, a100: 1}"),
         ({"cpu": 3}, "{cpu: 3}"),
@@ -184,7 +184,7 @@ def test_no_more_trials_are_suggested_than_max_concurrent(nodes: PlacementCluste
     ],
 )
 def test_a_request_that_no_node_can_ever_run_is_refused_within_seconds(
-    nodes: PlacementCluster, folder: SearchFolder, section: dict[str, Any], request: str
+    nodes: PlacementCluster, folder: SearchFolder, section: dict[str, Any], requested: str
 ) -> None:
     nodes.add_node(num_cpus=2, num_gpus=1)
     nodes.add_node(num_cpus=2, a100=1)
@@ -193,7 +193,7 @@ def test_a_request_that_no_node_can_ever_run_is_refused_within_seconds(
         nodes.search(folder, **section)
     assert "{cpu: 2, gpu: 1" in str(error.value)
     assert time.monotonic() - begun < 30
-    assert f"got {request} per trial, and the largest node" in str(error.value)
+    assert f"got {requested} per trial, and the largest node" in str(error.value)
 
 
 @pytest.mark.slow
