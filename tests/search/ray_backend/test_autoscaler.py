@@ -44,7 +44,7 @@ def test_without_private_modules_there_is_no_autoscaler(local_ray: None, without
     assert not autoscaler.has_autoscaler()
     assert not autoscaler.may_start_nodes()
     assert ensure_capacity({"CPU": 1.0}, notices.append) is False
-    with pytest.raises(SearchError, match=r"asks for {cpu: 8} of one node, and the largest node has {cpu: 1, gpu: 0}$"):
+    with pytest.raises(SearchError, match=r"{cpu: 8} per trial, and the largest node has {cpu: 1, gpu: 0}"):
         ensure_capacity({"CPU": 8.0}, notices.append)
     assert notices == []
 
