@@ -1,1 +1,1 @@
-"""From what a search has left to a report that can be read, checked and printed."""
+"""Report of a search: values, sections, rendering and files; imports `analysis`, `records` and `spec`."""

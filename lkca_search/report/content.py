@@ -1,4 +1,4 @@
-"""What a report says, before anybody has decided how it looks: words, figures and tables in their order."""
+"""Contents of a report: headline, summary, limits, sections and methods of one search."""
 
 from collections.abc import Sequence
 
@@ -11,75 +11,82 @@ from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 from lkca_search.report.sections import figures, tables
-from lkca_search.report.sections import narrative as words
-from lkca_search.report.sections.ablation import ablation_sections
+from lkca_search.report.sections.ablation import ablation_section
 from lkca_search.report.sections.contrast_tables import contrast_table
+from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.sections.methods import methods
+from lkca_search.report.sections.narrative import write_caveats, write_headline, write_summary
 from lkca_search.report.values.report import Report, Section
+from lkca_search.seeds import derive_seed
 
 
 def make_report(results: SearchResults, *, round_number: int | None = None) -> Report:
-    """Work out a report of a search as it stands, of its latest round unless another is asked for.
+    """Return the report of a search in its current state, for one of its rounds; by default the latest.
 
-    SearchError for a round that there is not.
+    Raises:
+        SearchError: The search has no such round.
     """
     sealed = _find_round(results, round_number)
     spent = compute_spent(results)
     scores = round_scores(results, sealed) if sealed else None
-    found = compute_contrasts(scores, results.reference) if scores else ()
-    summary, confirmed = _confirmed(results, scores, found) if scores and scores.cells else ([], [])
-    views = ablation_sections(results)
-    budgets = Section(name="budgets", title="What was spent", tables=(tables.spending_table(spent),))
+    contrasts = compute_contrasts(scores, results.reference) if scores else ()
+    summary, test_sections = _describe_scores(results, scores, contrasts) if scores and scores.cells else ([], [])
+    seed = derive_seed(results.spec.search.seed, "views")
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
-        headline=words.headline(found),
+        headline=write_headline(contrasts),
         summary=tuple(summary),
-        caveats=tuple(words.missing(results, scores, spent)),
-        sections=(*confirmed, *views, budgets),
+        caveats=tuple(write_caveats(results, scores, spent)),
+        sections=(
+            *test_sections,
+            ablation_section(results, seed=seed),
+            cost_section(results, seed=seed),
+            Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent),)),
+        ),
         methods=tuple(methods(results, scores)),
-        contrasts=found,
+        contrasts=contrasts,
     )
 
 
-def _confirmed(
-    results: SearchResults, scores: RoundScores, found: Sequence[Contrast]
+def _describe_scores(
+    results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast]
 ) -> tuple[list[str], list[Section]]:
-    """The summary, and the sections that rest on test accuracies."""
+    """Return the summary and the sections that are computed from test accuracies."""
     curves = analyze_curves(scores, results.reference, seed=results.spec.search.seed)
-    selected = compute_selection_effects(results, scores)
-    name = results.reference.label
+    selections = compute_selection_effects(results, scores)
+    reference = results.reference.label
     sections = [
         Section(
             name="scarcity",
-            title="As training images get scarce",
+            title="Accuracy with fewer training images",
             figures=(figures.learning_curves(curves, scores),),
-            tables=(tables.accuracies(scores),),
-        ),
-        *(
-            [
-                Section(
-                    name="contrasts",
-                    title=f"{name} against the others",
-                    figures=(figures.differences(found, scores, name),),
-                    tables=(contrast_table(found, name),),
-                )
-            ]
-            if found
-            else []
-        ),
+            tables=(tables.accuracy_table(scores),),
+        )
+    ]
+    if contrasts:
+        sections.append(
+            Section(
+                name="contrasts",
+                title=f"{reference} compared with the other variants",
+                figures=(figures.differences(contrasts, scores, reference),),
+                tables=(contrast_table(contrasts, reference),),
+            )
+        )
+    efficiencies = (tables.efficiency_table(curves, reference),) if curves.contrasts else ()
+    sections += [
         Section(
             name="curves",
-            title="Laws, data efficiency and crossover",
-            tables=(tables.curves(curves), *([tables.efficiencies(curves, name)] if curves.contrasts else [])),
+            title="Power laws, data efficiency and crossover",
+            tables=(tables.curve_table(curves), *efficiencies),
         ),
         Section(
             name="selection",
-            title="From validation to test",
-            tables=(tables.selection_table(selected), tables.picks(results, scores)),
+            title="Validation accuracy and test accuracy",
+            tables=(tables.selection_table(selections), tables.pick_table(results, scores)),
         ),
     ]
-    return words.summary(results, scores, found, curves, selected), sections
+    return write_summary(results, scores, contrasts, curves, selections), sections
 
 
 def _find_round(results: SearchResults, number: int | None) -> Round | None:
@@ -88,5 +95,7 @@ def _find_round(results: SearchResults, number: int | None) -> Round | None:
     for sealed in results.rounds:
         if sealed.number == number:
             return sealed
-    known = ", ".join(str(sealed.number) for sealed in results.rounds) or "none"
-    raise SearchError(f"search {results.name!r} has no round {number} of confirmation; its rounds: {known}")
+    if not results.rounds:
+        raise SearchError(f"search {results.name!r} has no round: run `lkca-search confirm {results.name}` first")
+    known = ", ".join(str(sealed.number) for sealed in results.rounds)
+    raise SearchError(f"round of search {results.name!r} must be one of {known}, got {number}")

@@ -1,4 +1,4 @@
-"""A report as files: the page, figures and tables for a paper, and everything as Parquet."""
+"""Files of a report: the page, figures and tables for a paper, and the records as Parquet."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +14,29 @@ PAGE = "report.html"
 
 
 def write_report(report: Report, results: SearchResults, folder: Path) -> list[Path]:
-    """Write everything into a folder, each file atomically; return their paths, the page first."""
+    """Write a report into a folder, each file atomically, and return the paths; the first is the page.
+
+    Layout of the folder:
+        report.html
+        figures/NAME.png, .svg, .pdf
+        tables/NAME.csv, .md, .tex
+        data/trials.parquet, curves.parquet, replicates.parquet
+    """
     paths = []
-    for name, content in _contents(report, results):
+    for name, content in _render(report, results):
         write_atomically(folder / name, content)
         paths.append(folder / name)
-    return [
-        *paths,
-        *map(Path, map(str, write_tables(results.trials, results.replicates, folder / "data"))),
-    ]
+    parquet_files = write_tables(results.trials, results.replicates, folder / "data")
+    return [*paths, *(Path(str(path)) for path in parquet_files)]
 
 
-def _contents(report: Report, results: SearchResults) -> Iterator[tuple[str, bytes]]:
-    trials = f"{len(results.trials)} trials and {len(results.replicates)} replicates"
-    yield PAGE, to_html(report, source=trials).encode()
+def _render(report: Report, results: SearchResults) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of every file except the Parquet files."""
+    source = f"{len(results.trials)} trials and {len(results.replicates)} replicates"
+    yield PAGE, to_html(report, source=source).encode()
     for figure in report.figures:
-        for kind, content in draw(figure).items():
-            yield f"figures/{figure.name}.{kind}", content
+        for extension, content in draw(figure).items():
+            yield f"figures/{figure.name}.{extension}", content
     for table in report.tables:
         yield f"tables/{table.name}.csv", table.to_csv().encode()
         yield f"tables/{table.name}.md", table.to_markdown().encode()

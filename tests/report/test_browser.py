@@ -1,4 +1,4 @@
-"""The page in a real browser, without a network: figures, sorting, theme, hover, download; wide and narrow."""
+"""The page in a real browser, offline, on a wide and a narrow screen: figures, sorting, theme, hover, download."""
 
 import shutil
 from collections.abc import Iterator
@@ -39,18 +39,18 @@ def page(browser: Browser, path: Path, request: pytest.FixtureRequest) -> Iterat
         viewport={"width": request.param, "height": 900}, color_scheme="light", offline=True, accept_downloads=True
     )
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda asked: said.append(asked.url) if asked.url.startswith("http") else None)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda sent: problems.append(sent.url) if sent.url.startswith("http") else None)
     page.goto(path.as_uri())
     page.wait_for_selector("#differences .errorbars")
     yield page
     context.close()
-    assert said == [], "no error, and nothing asked of a network"
+    assert problems == [], "no error and no request to a network"
 
 
-def test_figures_are_drawn_and_nothing_is_wider_than_the_page(page: Page) -> None:
+def test_figures_are_drawn_and_fit_the_width_of_the_page(page: Page) -> None:
     width = page.evaluate("innerWidth")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for figure in ("learning_curves", "differences"):
@@ -65,48 +65,50 @@ def overlaps(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return not (apart or one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"])
 
 
-def test_no_labels_of_an_axis_overlap(page: Page) -> None:
+def test_tick_labels_do_not_overlap(page: Page) -> None:
     for figure in ("learning_curves", "differences"):
         for axis in ("xtick", "ytick"):
             boxes = [label.bounding_box() for label in page.locator(f"#{figure} .{axis} text").all()]
             assert len(boxes) > 2
-            for place, box in enumerate(boxes[1:]):
-                before = boxes[place]
+            for index, box in enumerate(boxes[1:]):
+                before = boxes[index]
                 assert box is not None
                 assert before is not None
                 assert not overlaps(dict(before), dict(box))
 
 
-def test_a_click_on_a_column_sorts_by_its_numbers_and_another_turns_it(page: Page) -> None:
-    head = page.locator("#table-accuracies th", has_text="test accuracy")
+def test_a_click_on_a_header_sorts_by_number_and_a_second_click_reverses_the_order(page: Page) -> None:
+    header = page.locator("#table-accuracies th", has_text="test accuracy")
 
     def column() -> list[float]:
         return [float(text) for text in page.locator("#table-accuracies td:nth-child(3)").all_inner_texts()]
 
     assert column() != sorted(column())
-    head.locator("button").click()
+    header.locator("button").click()
     assert column() == sorted(column())
-    assert head.get_attribute("aria-sort") == "ascending"
-    head.locator("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.locator("button").click()
     assert column() == sorted(column(), reverse=True)
 
 
-def test_the_theme_turns_page_and_figures(page: Page) -> None:
-    def colours() -> tuple[str, str]:
+def test_the_theme_changes_the_colors_of_page_and_figures(page: Page) -> None:
+    def colors() -> tuple[str, str]:
         text = page.locator("#differences .xtick text").first
-        return page.evaluate("getComputedStyle(document.body).backgroundColor"), text.evaluate("it => it.style.fill")
+        return page.evaluate("getComputedStyle(document.body).backgroundColor"), text.evaluate(
+            "element => element.style.fill"
+        )
 
-    light = colours()
+    light = colors()
     page.locator("#theme").click()
-    dark = colours()
+    dark = colors()
     assert light[0] == "rgb(255, 255, 255)"
     assert light[0] != dark[0]
     assert light[1] != dark[1]
     page.locator("#theme").click()
-    assert colours() == light
+    assert colors() == light
 
 
-def test_paper_is_light_whatever_the_screen_is(page: Page) -> None:
+def test_a_printed_page_is_light(page: Page) -> None:
     page.locator("#theme").click()
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -116,16 +118,16 @@ def test_paper_is_light_whatever_the_screen_is(page: Page) -> None:
     assert page.pdf().startswith(b"%PDF")
 
 
-def test_pointing_at_a_point_tells_its_numbers(page: Page) -> None:
+def test_hover_over_a_point_shows_its_numbers(page: Page) -> None:
     point = page.locator("#differences .points path").first
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_selector("#differences .hovertext")
-    told = page.locator("#differences .hovertext").text_content() or ""
-    assert "lkca − vit, 360 images:" in told
-    assert "points [" in told
+    text = page.locator("#differences .hovertext").text_content() or ""
+    assert "lkca − vit, 360 images:" in text
+    assert "points [" in text
 
 
 def test_a_table_is_downloaded_as_csv(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""What a report says follows from its replicates, and where they say nothing it says so."""
+"""The texts and tables of a report follow from its replicates; missing numbers have a reason."""
 
 import math
 import re
@@ -21,33 +21,31 @@ from tests.support.search_results import FRACTIONS, images_of, law, make_search_
 SIZES = [360, 900, 1800, 4500, 9000]
 
 
-def test_a_lead_is_told_with_its_images_points_interval_and_the_design() -> None:
+def test_a_significant_lead_has_its_images_points_interval_and_design() -> None:
     report = make_report(make_search_results(law(lead=0.05)))
     first = report.summary[0]
     assert re.match(
-        r"With 360 training images \(2%\) lkca leads vit by \d\.\d points \[\d\.\d, \d\.\d\]; with 900", first
+        r"With 360 training images \(2%\), lkca is ahead of vit by \d\.\d points \[\d\.\d, \d\.\d\]\. With 900", first
     )
-    assert report.headline.startswith("lkca: ahead in 5 of 5 contrasts; at most +")
+    assert report.headline.startswith("lkca: ahead in 5 of 5 contrasts; largest difference +")
     assert all(each.verdict == "ahead" for each in report.contrasts)
 
 
-def test_a_lag_is_told_by_an_interval_of_its_own_sign() -> None:
+def test_the_interval_of_a_lag_has_the_sign_of_the_lag() -> None:
     report = make_report(make_search_results(law(lead=-0.05)))
     assert re.match(
-        r"With 360 training images \(2%\) lkca trails vit by \d\.\d points \[\d\.\d, \d\.\d\]", report.summary[0]
+        r"With 360 training images \(2%\), lkca is behind vit by \d\.\d points \[\d\.\d, \d\.\d\]", report.summary[0]
     )
     assert report.contrasts[0].paired.difference.value < 0
 
 
-def test_what_cannot_be_told_apart_is_said_to_be_so_with_what_would_have_been_found() -> None:
+def test_without_a_significant_difference_the_summary_has_the_detectable_difference() -> None:
     report = make_report(make_search_results(law()))
     assert (
-        report.summary[0]
-        == "At 360, 900, 1,800, 4,500 and 9,000 images lkca and vit cannot be told apart (5 draws x 2 seeds)."
+        report.summary[0] == "At 360, 900, 1,800, 4,500 and 9,000 images, lkca and vit do not differ significantly. "
+        "These results are from 5 draws x 2 seeds."
     )
-    assert re.search(
-        r"would have found a true difference of \d\.\d to \d\.\d points four times out of five", report.summary[1]
-    )
+    assert re.search(r"detects a true difference of \d\.\d to \d\.\d points with a power of 80%", report.summary[1])
 
 
 def test_every_number_of_a_contrast_comes_from_its_replicates() -> None:
@@ -77,7 +75,7 @@ def test_every_number_of_a_contrast_comes_from_its_replicates() -> None:
     assert adjusted[0] == pytest.approx(5 * p_values[0])
 
 
-def test_where_the_search_was_repeated_a_repeat_is_the_unit_and_the_report_says_so() -> None:
+def test_if_the_search_was_repeated_a_repeat_is_the_unit() -> None:
     repeated = make_search_results(law(lead=0.05), search={"trials_per_cell": 3, "repeats": 5})
     assert len(repeated.trials) == 5 * len(make_search_results(None).trials)
     assert len(repeated.replicates) == len(make_search_results(law()).replicates)
@@ -109,21 +107,21 @@ def test_where_the_search_was_repeated_a_repeat_is_the_unit_and_the_report_says_
         assert each.paired.draw_differences == pytest.approx(of_repeat)
         assert each.paired.p_value == pytest.approx(stats.ttest_1samp(of_repeat, 0).pvalue)
     report = make_report(repeated)
-    assert report.summary[0].endswith("(5 repeats of the search x 2 seeds).")
-    told = dict(report.methods)
+    assert report.summary[0].endswith("These results are from 5 repeats of the search x 2 seeds.")
+    paragraphs = dict(report.methods)
     assert (
-        "Factors, crossed: family: lkca and vit; data_fraction: 0.02, 0.05, 0.1, 0.25 and 0.5. 10 cells."
-        in told["Design"]
+        "Crossed factors: family (lkca and vit); data_fraction (0.02, 0.05, 0.1, 0.25 and 0.5). This gives 10 cells."
+        in paragraphs["Design"]
     )
-    assert "Every cell is searched 5 times, on subset draws 0, 1, 2, 3 and 4" in told["Search"]
-    assert "conditional on" not in told["Search"]
-    assert "The best of each repeat was retrained on one of 5 subset draws" in told["Confirmation"]
+    assert "Every cell is searched 5 times, on subset draws 0, 1, 2, 3 and 4" in paragraphs["Search"]
+    assert "conditional on" not in paragraphs["Search"]
+    assert "The best configuration of each repeat was retrained on one of 5 subset draws" in paragraphs["Confirmation"]
     assert "conditional on this one search" in dict(make_report(make_search_results(law())).methods)["Search"]
     assert {row[2].number for table in report.tables if table.name == "selection" for row in table.rows} == {15}
     to_html(report, source="")
 
 
-def test_the_law_behind_the_errors_is_found() -> None:
+def test_the_fitted_power_law_is_the_true_one() -> None:
     report = make_report(make_search_results(law(draw_spread=0.002, seed_spread=0.001)))
     (table,) = (table for table in report.tables if table.name == "curves")
     for row in table.rows:
@@ -134,27 +132,29 @@ def test_the_law_behind_the_errors_is_found() -> None:
         assert gamma == pytest.approx(-0.4, abs=0.05)
 
 
-def test_a_family_that_needs_half_the_images_is_told_to() -> None:
+def test_the_summary_has_the_data_efficiency_of_a_family_that_needs_half_the_images() -> None:
     def accuracy(family: str, images: int, draw: int, seed: int) -> float:
         return law(draw_spread=0.001, seed_spread=0.001)(family, images if family == "vit" else 2 * images, draw, seed)
 
     report = make_report(make_search_results(accuracy))
-    told = next(sentence for sentence in report.summary if sentence.startswith("For the same test error vit needs"))
-    ratio = re.search(r"needs ([\d.]+) times \[([\d.]+), ([\d.]+)\]", told)
+    sentence = next(
+        sentence for sentence in report.summary if sentence.startswith("For the same test error, vit needs")
+    )
+    ratio = re.search(r"needs ([\d.]+) times \[([\d.]+), ([\d.]+)\]", sentence)
     assert ratio is not None
     assert float(ratio[1]) == pytest.approx(2, abs=0.1)
 
 
-def test_a_search_that_is_not_confirmed_claims_nothing() -> None:
+def test_a_report_without_a_round_has_no_comparison() -> None:
     report = make_report(make_search_results(None))
     assert report.headline == "No comparison yet"
     assert report.summary == report.contrasts == ()
-    assert "Nothing is confirmed yet: there is no test accuracy in this report." in report.caveats[0]
+    assert "Nothing is confirmed yet, so this report has no test accuracy." in report.caveats[0]
     assert {table.name for table in report.tables} == {"effects", "fields", "pareto", "importances", "budgets"}
     assert "test accuracy, %" not in to_html(report, source="")
 
 
-def test_missing_and_failed_replicates_are_counted_and_their_partners_left_out() -> None:
+def test_missing_and_failed_replicates_are_counted_and_their_partners_are_left_out() -> None:
     def accuracy(family: str, images: int, draw: int, seed: int) -> float | None:
         return None if (family, draw, seed) == ("vit", 3, 1) else law()(family, images, draw, seed)
 
@@ -163,7 +163,8 @@ def test_missing_and_failed_replicates_are_counted_and_their_partners_left_out()
     )
     report = make_report(results)
     assert (
-        "10 replicates are missing, 5 of them failed: draws and seeds without a partner are left out." in report.caveats
+        "10 replicates are missing (5 of them failed). Draws and seeds without a partner are left out."
+        in report.caveats
     )
     assert {each.paired.num_pairs for each in report.contrasts} == {8}
     assert {each.paired.num_draws for each in report.contrasts} == {5}
@@ -178,8 +179,10 @@ def test_a_draw_without_any_replicate_is_left_out() -> None:
 def test_one_draw_has_no_interval_and_no_test() -> None:
     report = make_report(make_search_results(law(), draws=1, seeds=3))
     assert {each.verdict for each in report.contrasts} == {"untested"}
-    assert "A single draw has no spread: there are no intervals and no tests." in report.caveats
-    assert "at 360, 900, 1,800, 4,500 and 9,000 images a single draw tests nothing" in report.summary[0].lower()
+    assert "There is a single draw, so there are no intervals and no tests." in report.caveats
+    assert (
+        "At 360, 900, 1,800, 4,500 and 9,000 images, no test is possible: there is a single draw." in report.summary[0]
+    )
     assert not re.search(r"\bnan\b", to_html(report, source="").split("</main>")[0], re.IGNORECASE)
 
 
@@ -188,7 +191,7 @@ def test_one_seed_will_do() -> None:
     assert {each.verdict for each in report.contrasts} == {"ahead"}
 
 
-def test_replicates_without_spread_do_not_become_certain() -> None:
+def test_replicates_without_spread_have_a_reason_in_place_of_an_interval() -> None:
     report = make_report(make_search_results(law(lead=0.05, draw_spread=0, seed_spread=0)))
     assert all(each.paired.difference.interval is None for each in report.contrasts)
     assert all(each.paired.difference.reason for each in report.contrasts)
@@ -196,13 +199,13 @@ def test_replicates_without_spread_do_not_become_certain() -> None:
     assert "every draw gives the same value" in page
 
 
-def test_one_family_is_shown_and_not_compared() -> None:
+def test_a_single_family_has_curves_but_no_contrasts() -> None:
     report = make_report(make_search_results(law(), families=("lkca",)))
-    assert "There is one variant only, so nothing is compared." in report.summary
+    assert "There is only one variant, so nothing is compared." in report.summary
     assert [figure.name for figure in report.figures] == ["learning_curves", "pareto_flops"]
 
 
-def test_one_size_has_no_law_and_says_why() -> None:
+def test_a_single_size_has_a_reason_in_place_of_a_power_law() -> None:
     report = make_report(make_search_results(law(), fractions=(0.1,)))
     (table,) = (table for table in report.tables if table.name == "curves")
     assert {row[-1].text for row in table.rows} == {
@@ -213,22 +216,22 @@ def test_one_size_has_no_law_and_says_why() -> None:
 
 
 @pytest.mark.parametrize("most", [400, 1000])
-def test_a_family_with_fewer_sizes_is_compared_where_it_has_them(most: int) -> None:
+def test_a_family_with_fewer_sizes_is_compared_at_those_sizes(most: int) -> None:
     report = make_report(
         make_search_results(lambda *where: None if where[0] == "vit" and where[1] > most else law()(*where))
     )
     assert [each.num_train_images for each in report.contrasts] == [size for size in SIZES if size <= most]
-    assert any(note.startswith("No replicate of family=vit,data_fraction=0.") for note in report.caveats)
+    assert any(caveat.startswith("No replicate of family=vit,data_fraction=0.") for caveat in report.caveats)
 
 
-def test_the_reference_is_the_first_lkca_else_the_first_else_the_base() -> None:
+def test_the_reference_is_the_base_else_the_first_lkca_else_the_first() -> None:
     assert make_search_results(law(), families=("vit", "lkca")).reference.label == "lkca"
     assert make_search_results(law(), families=("vit", "resnet")).reference.label == "vit"
     changes = {"design": "one_at_a_time", "base": {"family": "vit"}}
     assert dict(make_search_results(law(), families=("lkca", "vit"), **changes).reference.levels) == {"family": "vit"}
 
 
-def test_variants_are_named_by_what_tells_them_apart() -> None:
+def test_the_label_of_a_variant_has_only_the_levels_that_differ() -> None:
     spec = make_spec(("lkca",), FRACTIONS)
     factors = {"family": ("lkca",), "kernel_size": (3, 5), "data_fraction": (0.1, 0.5)}
     results = make_search_results(law(), families=("lkca",), factors=factors)
@@ -236,7 +239,7 @@ def test_variants_are_named_by_what_tells_them_apart() -> None:
     assert spec.factors.keys() == {"family", "data_fraction"}
 
 
-def test_variants_of_a_design_with_a_base_are_named_by_what_they_change() -> None:
+def test_the_label_of_a_variant_has_its_changes_to_the_base() -> None:
     factors = {"family": ("lkca", "vit"), "position_embedding": (True, False), "data_fraction": (0.1, 0.5)}
     results = make_search_results(law(), design="one_at_a_time", base={"family": "lkca"}, factors=factors)
     labels = [variant.label for variant in dict.fromkeys(results.variants.values())]
@@ -249,7 +252,7 @@ def test_variants_of_a_design_with_a_base_are_named_by_what_they_change() -> Non
     }
 
 
-def test_the_selection_effect_is_what_the_pick_was_above_its_replicates() -> None:
+def test_the_test_gap_is_the_selected_accuracy_minus_the_test_accuracy() -> None:
     results = make_search_results(law())
     found = compute_selection_effects(results, round_scores(results, results.rounds[-1]))
     for each in found:
@@ -258,39 +261,41 @@ def test_the_selection_effect_is_what_the_pick_was_above_its_replicates() -> Non
         assert each.num_trials == 3
 
 
-def test_cells_that_had_another_budget_stand_out() -> None:
+def test_cells_with_another_budget_are_highlighted() -> None:
     results = make_search_results(law())
     lacking = [record for record in results.trials if record.trial_id != "family=vit,data_fraction=0.1/2"]
-    short = type(results)(**{**vars_of(results), "trials": lacking})
-    marked = [each.cell for each in compute_spent(short) if each.deviations]
+    short = type(results)(**{**attributes_of(results), "trials": lacking})
+    marked = [each.cell for each in spendings(short) if each.deviations]
     assert marked == ["family=vit,data_fraction=0.1"]
     report = make_report(short)
-    assert "1 trial of the budgets is not finished: cells were not searched equally." in report.caveats
+    assert "1 trial of the budget is not finished, so cells were not searched equally." in report.caveats
     (table,) = (table for table in report.tables if table.name == "budgets")
-    assert [table.rows[place][0].text for place in table.marked] == marked
+    assert [table.rows[place][0].text for place in table.highlighted] == marked
 
 
-def test_rounds_beside_the_one_that_is_reported_are_disclosed() -> None:
+def test_other_rounds_are_a_caveat() -> None:
     results = make_search_results(law())
     second = results.rounds[0].model_copy(update={"number": 2, "num_trials_left": 4}).sealed()
-    both = type(results)(**{**vars_of(results), "rounds": [*results.rounds, second]})
-    notes = make_report(both).caveats
-    assert "This is round 2 of 2: test images were looked at in 1 other round as well (round 1)." in notes
-    assert "The round was frozen while 4 trials were still due: unequal budgets." in notes
+    both = type(results)(**{**attributes_of(results), "rounds": [*results.rounds, second]})
+    caveats = make_report(both).caveats
+    assert "This is round 2 of 2. Test images were also used in 1 other round (round 1)." in caveats
+    assert "Configurations were frozen while 4 trials were still due, so budgets were unequal." in caveats
     assert make_report(both, round_number=1).round == 1
-    with pytest.raises(SearchError, match="search 'made' has no round 3 of confirmation; its rounds: 1, 2"):
+    with pytest.raises(SearchError, match="round of search 'made' must be one of 1, 2, got 3"):
         make_report(both, round_number=3)
+    with pytest.raises(SearchError, match="search 'made' has no round: run `lkca-search confirm made` first"):
+        make_report(make_search_results(None), round_number=1)
 
 
-def test_methods_name_what_an_appendix_asks_for() -> None:
-    told = dict(make_report(make_search_results(law())).methods)
-    assert told.keys() >= {"Data", "Design", "Training", "Search", "Confirmation", "Statistics", "Provenance"}
-    assert "5 subset draws that no trial had used x 2 seeds" in told["Confirmation"]
-    assert "learning_rate in [0.0001, 0.01], logarithmic" in told["Parameters"]
-    assert "a" * 40 in told["Provenance"]
+def test_methods_have_design_hyperparameters_round_and_provenance() -> None:
+    paragraphs = dict(make_report(make_search_results(law())).methods)
+    assert paragraphs.keys() >= {"Data", "Design", "Training", "Search", "Confirmation", "Statistics", "Provenance"}
+    assert "5 subset draws that no trial had used, with 2 seeds per draw" in paragraphs["Confirmation"]
+    assert "learning_rate in [0.0001, 0.01], logarithmic" in paragraphs["Hyperparameters"]
+    assert "a" * 40 in paragraphs["Provenance"]
 
 
-def test_the_same_material_gives_the_same_report() -> None:
+def test_the_same_results_give_the_same_report() -> None:
     one, other = (make_report(make_search_results(law(lead=0.01))) for _ in range(2))
     assert to_html(one, source="") == to_html(other, source="")
     assert draw(one.figures[0]) == draw(other.figures[0])
@@ -304,13 +309,17 @@ def test_mlflow_accepts_the_metric_names_of_a_report() -> None:
         assert math.isfinite(value)
 
 
-def vars_of(results: object) -> dict[str, object]:
+def attributes_of(results: object) -> dict[str, object]:
     return {name: getattr(results, name) for name in ("name", "spec", "trials", "replicates", "rounds")}
 
 
-def test_the_expected_best_of_k_is_for_samplers_that_do_not_learn() -> None:
-    learned = make_report(make_search_results(law()))
-    assert "best_of_k" not in {table.name for table in learned.tables}
+def test_the_expected_best_of_k_requires_independent_trials() -> None:
+    with_tpe = make_report(make_search_results(law()))
+    assert "best_of_k" not in {table.name for table in with_tpe.tables}
+    (costs,) = (section for section in with_tpe.sections if section.name == "costs")
+    assert costs.paragraphs == (
+        "The expected best of k trials is not estimable: sampler tpe chooses a trial by the results of earlier trials.",
+    )
     results = make_search_results(law(), search={"trials_per_cell": 3, "sampler": "random"})
     (table,) = (table for table in make_report(results).tables if table.name == "best_of_k")
     assert table.columns == ("cell", "complete trials", "k = 1", "k = 2", "k = 3")
@@ -318,35 +327,38 @@ def test_the_expected_best_of_k_is_for_samplers_that_do_not_learn() -> None:
         assert [field.number for field in row[1:]] == pytest.approx([3, 50, (60 + 60 + 50) / 3, 60])
 
 
-def test_a_search_whose_trials_all_failed_says_so() -> None:
+def test_a_search_with_only_failed_trials_has_a_report() -> None:
     results = make_search_results(None)
     failed = [
         record.model_copy(update={"state": State.FAIL, "value": None, "facts": None, "curve": (), "error": "broken"})
         for record in results.trials
     ]
-    report = make_report(type(results)(**{**vars_of(results), "trials": failed}))
+    report = make_report(type(results)(**{**attributes_of(results), "trials": failed}))
     (table,) = (table for table in report.tables if table.name == "budgets")
-    assert len(table.marked) == len(table.rows) == 10
+    assert len(table.highlighted) == len(table.rows) == 10
     assert {row[-1].text for row in table.rows} == {"3 failed"}
-    assert any("Budgets were not equal" in note for note in report.caveats)
+    assert any("Cells of the same size had unequal budgets." in caveat for caveat in report.caveats)
     assert "Nothing is confirmed yet" in report.caveats[-1]
+    reasons = {section.name: section.paragraphs for section in report.sections}
+    assert reasons["ablation"][0].startswith("Not estimable: no hyperparameter has two values")
+    assert reasons["costs"] == ("Not estimable: no trial is complete.",)
     assert to_html(report, source="")
 
 
-def test_a_cell_without_any_trial_is_named_and_the_rest_is_compared() -> None:
+def test_a_cell_without_a_trial_is_a_caveat_and_the_rest_is_compared() -> None:
     results = make_search_results(lambda *where: None if where[:2] == ("vit", 360) else law(lead=0.05)(*where))
     empty = "family=vit,data_fraction=0.02"
     sealed = results.rounds[0]
     picks = tuple(pick for pick in sealed.picks if pick.cell != empty)
     sealed = sealed.model_copy(update={"picks": picks, "cells_without": (empty,)}).sealed()
     left = [record for record in results.trials if record.cell != empty]
-    report = make_report(type(results)(**{**vars_of(results), "trials": left, "rounds": [sealed]}))
-    assert f"{empty} had no complete trial, so that nothing of it was confirmed." in report.caveats
+    report = make_report(type(results)(**{**attributes_of(results), "trials": left, "rounds": [sealed]}))
+    assert f"{empty} had no complete trial, so nothing of it was confirmed." in report.caveats
     assert [each.num_train_images for each in report.contrasts] == SIZES[1:]
     assert {each.verdict for each in report.contrasts} == {"ahead"}
 
 
-def test_ties_are_no_lead() -> None:
+def test_equal_accuracies_do_not_differ_significantly() -> None:
     report = make_report(make_search_results(lambda family, images, draw, seed: law()("vit", images, draw, seed)))
     assert {each.verdict for each in report.contrasts} == {"undecided"}
     assert {each.paired.difference.value for each in report.contrasts} == {0}

@@ -1,4 +1,4 @@
-"""The page holds all it needs, and nothing in a search can break out of it."""
+"""The page is one file that works offline, and no text of a search is run as markup."""
 
 import json
 import re
@@ -14,7 +14,7 @@ MARKUP = '</script><script>alert(1)</script>"&<b>'
 
 
 class Page(HTMLParser):
-    """Collects what a page refers to, its ids, and its scripts."""
+    """References, ids and number of scripts of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -36,27 +36,27 @@ def html() -> str:
     return to_html(make_report(make_search_results(law(lead=0.02))), source="a test")
 
 
-def test_a_page_refers_to_nothing_outside(html: str) -> None:
+def test_a_page_loads_nothing(html: str) -> None:
     page = Page(html)
     assert all(reference.startswith(("#", "data:")) for reference in page.references)
     for anchor in (reference for reference in page.references if reference.startswith("#")):
         assert anchor.removeprefix("#") in page.ids
-    ours = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
-    assert "http" not in ours
-    assert "@import" not in ours
-    assert "url(" not in ours
+    without_scripts = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert "http" not in without_scripts
+    assert "@import" not in without_scripts
+    assert "url(" not in without_scripts
 
 
-def test_every_id_is_there_once(html: str) -> None:
+def test_every_id_is_unique(html: str) -> None:
     ids = Page(html).ids
     assert len(ids) == len(set(ids))
 
 
-def test_a_page_is_not_large(html: str) -> None:
+def test_a_page_has_at_most_6_megabytes(html: str) -> None:
     assert len(html.encode()) < 6e6
 
 
-def test_names_of_a_search_are_text_wherever_they_stand() -> None:
+def test_markup_in_the_name_of_a_search_is_escaped() -> None:
     results = make_search_results(law(), families=("lkca", "vit"))
     report = make_report(
         type(results)(

@@ -1,4 +1,4 @@
-"""A report as one page of HTML that holds all it needs: style, script, Plotly and data."""
+"""Report as one HTML page that loads nothing: style, scripts, Plotly and data are in the file."""
 
 import json
 from importlib import resources
@@ -13,26 +13,29 @@ from lkca_search.report.values.report import Report
 
 
 def to_html(report: Report, *, source: str) -> str:
-    """The page; `source` says where the numbers are from."""
+    """Return the page of a report; its footer names `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     figures = {figure.name: json.loads(plotly_json(figure)) for figure in report.figures}
-    page: str = environment.from_string(_file("page.html")).render(
+    page: str = environment.from_string(_read_page_file("page.html")).render(
         report=report,
         source=source,
         version=__version__,
-        style=Markup(_file("style.css")),
-        script=Markup(_file("script.js")),
+        style=Markup(_read_page_file("style.css")),
+        script=Markup(_read_page_file("script.js")),
         plotly=Markup(get_plotlyjs()),
-        figures=_script(figures),
-        tables=_script({table.name: table.to_csv() for table in report.tables}),
+        figures=_to_script(figures),
+        tables=_to_script({table.name: table.to_csv() for table in report.tables}),
     )
     return page
 
 
-def _script(value: object) -> Markup:
-    """A value as it may stand in a script: no text in it can end the script."""
+def _to_script(value: object) -> Markup:
+    """Return a value as JSON for a script element.
+
+    `<` is escaped: otherwise a text that contains `</script>` would end the element.
+    """
     return Markup(json.dumps(value).replace("<", "\\u003c"))
 
 
-def _file(name: str) -> str:
+def _read_page_file(name: str) -> str:
     return resources.files("lkca_search.report.rendering").joinpath("page", name).read_text(encoding="utf-8")

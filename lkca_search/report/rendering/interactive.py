@@ -1,4 +1,4 @@
-"""Figures as Plotly draws them in a page. The page has Plotly's script; a figure is its data alone."""
+"""Figures for the page, drawn by Plotly. The page has Plotly's script; a figure is only its data and layout."""
 
 from typing import Any
 
@@ -16,15 +16,14 @@ from lkca_search.report.values.figure import (
 )
 from lkca_search.report.values.numbers import format_count
 
-_BAND = 0.15
-"""Opacity of a band."""
-_DOTS = 0.45
+_BAND_OPACITY = 0.15
+_DOT_OPACITY = 0.45
 
 
 def plotly_json(figure: Drawing) -> str:
-    """Data and layout of a figure, as JSON; colours of text and grid are the page's to set."""
+    """Return data and layout of a figure as JSON; script.js sets the colors of text and grid by the theme."""
     if isinstance(figure, HeatMap):
-        drawn = go.Figure(data=_fields(figure), layout=_map_layout(figure))
+        drawn = go.Figure(data=_heat_map(figure), layout=_heat_map_layout(figure))
     else:
         drawn = go.Figure(layout=_layout(figure))
         for series in figure.series:
@@ -34,53 +33,44 @@ def plotly_json(figure: Drawing) -> str:
 
 
 def _traces(series: Series) -> list[Any]:
-    colour = color_of(series.colour)
-    group = {"legendgroup": str(series.colour), "name": series.name}
+    color = color_of(series.color_index)
+    group = {"legendgroup": str(series.color_index), "name": series.name}
+    hidden: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False, **group}
     if series.kind == "band":
-        context = [*series.x, *reversed(series.x)], [*series.upper, *reversed(series.lower)]
         edge = go.Scatter(
-            x=context[0],
-            y=context[1],
+            x=[*series.x, *reversed(series.x)],
+            y=[*series.upper, *reversed(series.lower)],
             fill="toself",
-            fillcolor=_faint(colour, _BAND),
+            fillcolor=_with_opacity(color, _BAND_OPACITY),
             line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            **group,
+            **hidden,
         )
-        line = go.Scatter(
-            x=series.x, y=series.y, mode="lines", line={"color": colour}, hoverinfo="skip", showlegend=False, **group
-        )
-        return [edge, line]
+        return [edge, go.Scatter(x=series.x, y=series.y, mode="lines", line={"color": color}, **hidden)]
     if series.kind == "dots":
-        marker = {"color": colour, "size": 5, "opacity": _DOTS}
-        return [
-            go.Scatter(
-                x=series.x, y=series.y, mode="markers", marker=marker, hoverinfo="skip", showlegend=False, **group
-            )
-        ]
-    told = {"text": series.notes, "hovertemplate": "%{text}<extra></extra>"} if series.notes else {}
+        marker = {"color": color, "size": 5, "opacity": _DOT_OPACITY}
+        return [go.Scatter(x=series.x, y=series.y, mode="markers", marker=marker, **hidden)]
+    hover = {"text": series.hover_texts, "hovertemplate": "%{text}<extra></extra>"} if series.hover_texts else {}
     return [
         go.Scatter(
             x=series.x,
             y=series.y,
             mode="lines" if series.kind == "line" else "markers",
-            marker={"color": colour, "size": 9, "symbol": marker_of(series.colour)},
-            line={"color": colour},
-            error_y=_bars(series, colour),
+            marker={"color": color, "size": 9, "symbol": marker_of(series.color_index)},
+            line={"color": color},
+            error_y=_error_bars(series, color),
             showlegend=series.kind == "points",
             **group,
-            **told,
+            **hover,
         )
     ]
 
 
-def _bars(series: Series, colour: str) -> dict[str, Any] | None:
+def _error_bars(series: Series, color: str) -> dict[str, Any] | None:
     if not any(end is not None for end in (*series.lower, *series.upper)):
         return None
     above = [0.0 if end is None else end - y for end, y in zip(series.upper, series.y, strict=True)]
     below = [0.0 if end is None else y - end for end, y in zip(series.lower, series.y, strict=True)]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour, "thickness": 1.5}
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": color, "thickness": 1.5}
 
 
 def _layout(figure: Figure) -> dict[str, Any]:
@@ -103,14 +93,14 @@ def _layout(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _fields(figure: HeatMap) -> Any:
+def _heat_map(figure: HeatMap) -> Any:
     return go.Heatmap(
         x=figure.columns,
         y=figure.rows,
         z=figure.values,
         text=figure.texts,
         texttemplate="%{text}",
-        hovertext=figure.notes,
+        hovertext=figure.hover_texts,
         hovertemplate="%{hovertext}<extra></extra>",
         colorscale=[[0, HEAT_MAP_COLORS[0]], [1, HEAT_MAP_COLORS[1]]],
         textfont={"color": HEAT_MAP_TEXT_COLOR},
@@ -120,7 +110,7 @@ def _fields(figure: HeatMap) -> Any:
     )
 
 
-def _map_layout(figure: HeatMap) -> dict[str, Any]:
+def _heat_map_layout(figure: HeatMap) -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": figure.x_label}, "type": "category"},
         "yaxis": {"title": {"text": figure.y_label}, "type": "category", "autorange": "reversed"},
@@ -129,6 +119,7 @@ def _map_layout(figure: HeatMap) -> dict[str, Any]:
     }
 
 
-def _faint(colour: str, opacity: float) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+def _with_opacity(color: str, opacity: float) -> str:
+    """Return a color `#rrggbb` in the form `rgba(...)`."""
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"

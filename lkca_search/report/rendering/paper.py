@@ -1,4 +1,4 @@
-"""Figures as a paper prints them: PNG, SVG and PDF, one column wide, by matplotlib."""
+"""Figures for a paper, drawn by matplotlib: PNG, SVG and PDF, one column wide."""
 
 import io
 from typing import Any
@@ -24,42 +24,42 @@ from lkca_search.report.values.numbers import format_count
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
 _DPI = 300
-_MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"}
+_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"}
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.3,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "lkca-search",  # text stays text
+    "svg.fonttype": "none",  # text stays text, not paths
+    "pdf.fonttype": 42,  # TrueType; many publishers reject type 3
+    "svg.hashsalt": "lkca-search",  # the same ids in every file
 }
 _NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""The same figure is the same file, whenever it is drawn."""
+"""No date: the same figure gives the same bytes at any time."""
 
 
 def draw(figure: Drawing) -> dict[str, bytes]:
-    """A figure in every format."""
+    """Return a figure as a file in every format: {extension: content}."""
     with rc_context(_STYLE):
         canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot()
         if isinstance(figure, HeatMap):
-            _draw_map(canvas, axes, figure)
+            _draw_heat_map(canvas, axes, figure)
         else:
             for series in figure.series:
                 _draw_series(axes, series)
-            _dress(axes, figure)
-        return {kind: _save(canvas, kind) for kind in FORMATS}
+            _style_axes(axes, figure)
+        return {extension: _save(canvas, extension) for extension in FORMATS}
 
 
-def _save(canvas: Canvas, kind: str) -> bytes:
+def _save(canvas: Canvas, extension: str) -> bytes:
     file = io.BytesIO()
-    canvas.savefig(file, format=kind, dpi=_DPI, metadata=_NO_DATE[kind])
+    canvas.savefig(file, format=extension, dpi=_DPI, metadata=_NO_DATE[extension])
     return file.getvalue()
 
 
-def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
+def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = [[float("nan") if value is None else value for value in row] for row in figure.values]
     image = axes.imshow(values, cmap=LinearSegmentedColormap.from_list("scale", list(HEAT_MAP_COLORS)), aspect="auto")
     for y, row in enumerate(figure.texts):
@@ -74,38 +74,38 @@ def _draw_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
-    colour = color_of(series.colour)
+    color = color_of(series.color_index)
     if series.kind == "band":
         axes.fill_between(
-            series.x, _ends(series.lower, series.y), _ends(series.upper, series.y), color=colour, alpha=0.15, lw=0
+            series.x, _ends(series.lower, series.y), _ends(series.upper, series.y), color=color, alpha=0.15, lw=0
         )
-        axes.plot(series.x, series.y, color=colour, lw=1)
+        axes.plot(series.x, series.y, color=color, lw=1)
     elif series.kind == "dots":
-        axes.plot(series.x, series.y, ls="", marker="o", ms=2, color=colour, alpha=0.4)
+        axes.plot(series.x, series.y, ls="", marker="o", ms=2, color=color, alpha=0.4)
     elif series.kind == "line":
-        axes.plot(series.x, series.y, color=colour)
+        axes.plot(series.x, series.y, color=color)
     else:
-        mark: dict[str, Any] = {
+        style: dict[str, Any] = {
             "ls": "",
-            "marker": _MARKS[marker_of(series.colour)],
+            "marker": _MARKERS[marker_of(series.color_index)],
             "ms": 4,
-            "color": colour,
+            "color": color,
             "label": series.name,
         }
         if any(end is not None for end in (*series.lower, *series.upper)):
             lower, upper = _ends(series.lower, series.y), _ends(series.upper, series.y)
             bars = [[abs(end - y) for end, y in zip(ends, series.y, strict=True)] for ends in (lower, upper)]
-            axes.errorbar(series.x, series.y, yerr=bars, elinewidth=1, capsize=2, **mark)
+            axes.errorbar(series.x, series.y, yerr=bars, elinewidth=1, capsize=2, **style)
         else:
-            axes.plot(series.x, series.y, **mark)
+            axes.plot(series.x, series.y, **style)
 
 
-def _ends(ends: tuple[float | None, ...], middle: tuple[float, ...]) -> list[float]:
-    """Ends of bars, the middle itself where there is none."""
-    return [y if end is None else end for end, y in zip(ends or (None,) * len(middle), middle, strict=True)]
+def _ends(ends: tuple[float | None, ...], centers: tuple[float, ...]) -> list[float]:
+    """Return the ends of error bars; the center itself for a point without an error bar."""
+    return [y if end is None else end for end, y in zip(ends or (None,) * len(centers), centers, strict=True)]
 
 
-def _dress(axes: Axes, figure: Figure) -> None:
+def _style_axes(axes: Axes, figure: Figure) -> None:
     axes.set_xlabel(figure.x_label)
     axes.set_ylabel(figure.y_label)
     if figure.x_is_logarithmic:

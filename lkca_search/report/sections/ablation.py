@@ -1,4 +1,4 @@
-"""The sections that rest on trials, and so on validation images: ablation, and costs."""
+"""Section on the effect of each hyperparameter, from trials on validation images."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,10 +13,9 @@ from lkca_search.analysis.ablation import (
     compute_ablations,
 )
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.report.sections.costs import cost_section
+from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.report.values.figure import HeatMap
 from lkca_search.report.values.numbers import (
-    NO_VALUE,
     format_count,
     format_interval,
     format_percent,
@@ -24,165 +23,174 @@ from lkca_search.report.values.numbers import (
     pluralize,
 )
 from lkca_search.report.values.report import Section
-from lkca_search.report.values.table import Field, Table, number, text
-from lkca_search.seeds import derive_seed
-
-_Entry = tuple[float | None, str, str]
-"""A number, what is written in its field, and what is told of it."""
-_MAPPED = ("kernel_size", "depth", "width")
-"""Names that have heat maps wherever they vary; factors have them, too."""
-_VALIDATION = (
-    "All of this is of trials on validation images: it shows where the search found what, and is no test. What a "
-    "sampler that learns tried less often, it knows less well."
+from lkca_search.report.values.table import (
+    Column,
+    Table,
+    estimate_cell,
+    interval_cell,
+    make_table,
+    number_cell,
+    text_cell,
 )
 
-
-def ablation_sections(results: SearchResults) -> list[Section]:
-    """The sections for which there are complete trials."""
-    seed = derive_seed(results.spec.search.seed, "views")
-    found = compute_ablations(results, generator=np.random.default_rng(seed))
-    mapped = [each for each in found if each.hyperparameter in (*_MAPPED, *results.spec.factors)]
-    sections = []
-    if found:
-        sections.append(
-            Section(
-                name="ablation",
-                title="What each name does",
-                paragraphs=(_VALIDATION,),
-                figures=tuple(figure for each in mapped for figure in _maps(each)),
-                tables=(effect_table(found), field_table(mapped)),
-            )
-        )
-    costs = cost_section(results, seed=seed)
-    return [*sections, costs] if costs else sections
+_Entry = tuple[float | None, str, str]
+"""Number, text and hover text of one cell of a heat map."""
+_WITH_HEAT_MAPS = ("kernel_size", "depth", "width")
+"""Hyperparameters with heat maps; factors have them too."""
+_TITLE = "Effect of each hyperparameter"
+_PARAGRAPHS = (
+    "These results are from trials on validation images. They show where the search found good values; they are not a "
+    "test. A sampler that learns from earlier trials tries some values less often, so their results are less certain.",
+)
+_NOT_ESTIMABLE = ("Not estimable: no hyperparameter has two values among the complete trials of one family.",)
 
 
-def effect_table(found: Sequence[Ablation]) -> Table:
-    """What each level of each name does in each family."""
-    return Table(
+def ablation_section(results: SearchResults, *, seed: int) -> Section:
+    """Return the section; if no hyperparameter varies, it is only the reason."""
+    ablations = compute_ablations(results, generator=np.random.default_rng(seed))
+    if not ablations:
+        return Section(name="ablation", title=_TITLE, paragraphs=_NOT_ESTIMABLE)
+    mapped = [each for each in ablations if each.hyperparameter in (*_WITH_HEAT_MAPS, *results.spec.factors)]
+    return Section(
+        name="ablation",
+        title=_TITLE,
+        paragraphs=_PARAGRAPHS,
+        figures=tuple(figure for each in mapped for figure in _heat_maps(each)),
+        tables=(effect_table(ablations), heat_map_table(mapped)),
+    )
+
+
+def effect_table(ablations: Sequence[Ablation]) -> Table:
+    """Return the effect of each level of each hyperparameter in each family."""
+    columns: list[Column[MarginalEffect]] = [
+        Column("family", lambda each: text_cell(each.family)),
+        Column("hyperparameter", lambda each: text_cell(each.hyperparameter)),
+        Column("level", lambda each: text_cell(each.level.label)),
+        Column("effect, points", lambda each: estimate_cell(each.effect, format_points)),
+        Column("95% interval", lambda each: interval_cell(each.effect, _format_signed)),
+        Column(
+            "difference from reference, points",
+            lambda each: estimate_cell(each.difference_from_reference, format_points),
+        ),
+        Column(
+            "95% interval of difference", lambda each: interval_cell(each.difference_from_reference, _format_signed)
+        ),
+        Column("blocks", lambda each: number_cell(each.num_blocks)),
+        Column("trials", lambda each: number_cell(each.num_trials)),
+    ]
+    return make_table(
         name="effects",
         title="Marginal effects",
         caption=(
-            "In points of validation accuracy. Effect: the mean of a level less that of all levels of the name, "
-            "within blocks (the same levels of all other factors, the size of the data among them), averaged over "
-            "blocks with a 95% t interval over them. Against the reference: the difference to the base level of a "
-            "factor, or to the smallest of what was searched, in matched blocks. Numbers of many values are put into "
-            "three bins."
+            "Effects in points of validation accuracy. A block is one combination of the levels of all other factors, "
+            "including the size of the data. Effect: mean of a level minus the mean of all levels, within blocks, "
+            "averaged over blocks with a 95% t interval. Difference from reference: difference to the base level of a "
+            "factor, or to the smallest searched value, in matched blocks. Hyperparameters with many values are "
+            "divided into three bins."
         ),
-        columns=(
-            *("family", "name", "level", "effect, points", "95% interval", "against the reference"),
-            *("95% interval of it", "blocks", "trials"),
-        ),
-        rows=tuple(_effect(effect) for each in found for effect in each.effects),
+        columns=columns,
+        rows=[effect for each in ablations for effect in each.effects],
     )
 
 
-def _effect(found: MarginalEffect) -> tuple[Field, ...]:
-    matched = found.difference_from_reference
-    return (
-        text(found.family),
-        text(found.hyperparameter),
-        text(found.level.label),
-        number(found.effect.value, format_points(found.effect.value)),
-        text(format_interval(found.effect.interval, signed=True)),
-        number(matched.value, format_points(matched.value)) if matched else text(NO_VALUE),
-        text(format_interval(matched.interval, signed=True) if matched else ""),
-        number(found.num_blocks, f"{found.num_blocks}"),
-        number(found.num_trials, f"{found.num_trials}"),
-    )
-
-
-def field_table(found: Sequence[Ablation]) -> Table:
-    """The fields of all heat maps, in full."""
-    return Table(
+def heat_map_table(ablations: Sequence[Ablation]) -> Table:
+    """Return the numbers of all heat maps of accuracy."""
+    columns: list[Column[HeatMapEntry]] = [
+        Column("family", lambda each: text_cell(each.family)),
+        Column("hyperparameter", lambda each: text_cell(each.hyperparameter)),
+        Column("level", lambda each: text_cell(each.level.label)),
+        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
+        Column("best, %", lambda each: number_cell(each.best, format_percent)),
+        Column("mean, %", lambda each: number_cell(each.mean, format_percent)),
+        Column("± half width", lambda each: number_cell(each.half_width, format_percent)),
+        Column("trials", lambda each: number_cell(each.num_trials)),
+    ]
+    return make_table(
         name="fields",
-        title="Fields of the heat maps",
+        title="Numbers of the heat maps",
         caption=(
-            "Validation accuracy in percent of the trials with a level of a name and so many training images: their "
-            "best, their mean with the half width of its 95% t interval over trials, and how many there are."
+            "Validation accuracy in percent of the trials with one level and one number of training images. The half "
+            "width is that of the 95% t interval of the mean over trials."
         ),
-        columns=("family", "name", "level", "training images", "best, %", "mean, %", "± half width", "trials"),
-        rows=tuple(
-            (
-                text(field.family),
-                text(field.hyperparameter),
-                text(field.level.label),
-                number(field.num_train_images, format_count(field.num_train_images)),
-                number(field.best, format_percent(field.best)),
-                number(field.mean, format_percent(field.mean)),
-                text(NO_VALUE)
-                if field.half_width is None
-                else number(field.half_width, format_percent(field.half_width)),
-                number(field.num_trials, f"{field.num_trials}"),
-            )
-            for each in found
-            for field in each.heat_map
-        ),
+        columns=columns,
+        rows=[entry for each in ablations for entry in each.heat_map],
     )
 
 
-def _maps(found: Ablation) -> Iterator[HeatMap]:
-    """How a name and the size of the data go together, and where the best value lies."""
-    fields = {(field.level.index, field.num_train_images): field for field in found.heat_map}
-    best_levels = {best_level.num_train_images: best_level for best_level in found.best_levels}
+def _format_signed(interval: Interval | None) -> str:
+    return format_interval(interval, signed=True)
+
+
+def _heat_maps(ablation: Ablation) -> Iterator[HeatMap]:
+    """Yield accuracy by level and training images, and the distribution of the best level."""
+    name, family = ablation.hyperparameter, ablation.family
+    entries = {(entry.level.index, entry.num_train_images): entry for entry in ablation.heat_map}
+    best_levels = {best.num_train_images: best for best in ablation.best_levels}
     yield _heat_map(
-        found,
+        ablation,
         name="map",
-        title=f"{found.family}: {found.hyperparameter} and training images",
-        caption="Best validation accuracy in percent, and of how many trials; more on pointing at it.",
+        title=f"{family}: {name} and training images",
+        caption="Best validation accuracy in percent, and the number of trials. Point at a cell for the mean.",
         unit="best, %",
-        entry=lambda level, images: _field_entry(fields.get((level.index, images))),
+        entry=lambda level, images: _accuracy_entry(entries.get((level.index, images))),
     )
     yield _heat_map(
-        found,
+        ablation,
         name="optimum",
-        title=f"{found.family}: where the best {found.hyperparameter} lies",
-        caption="Share of bootstrap samples of the trials in which the best trial has this value.",
+        title=f"{family}: best {name}",
+        caption="Share of the bootstrap samples of trials in which the best trial has this value.",
         unit="share, %",
         entry=lambda level, images: _share_entry(best_levels[images], level),
     )
 
 
 def _heat_map(
-    found: Ablation, *, name: str, title: str, caption: str, unit: str, entry: Callable[[ParameterLevel, int], _Entry]
+    ablation: Ablation,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    unit: str,
+    entry: Callable[[ParameterLevel, int], _Entry],
 ) -> HeatMap:
-    sizes = sorted({field.num_train_images for field in found.heat_map})
-    entries = [[entry(level, size) for size in sizes] for level in found.levels]
+    sizes = sorted({each.num_train_images for each in ablation.heat_map})
+    entries = [[entry(level, size) for size in sizes] for level in ablation.levels]
     return HeatMap(
-        name=f"{name}_{_plain(found.family)}_{found.hyperparameter}",
+        name=f"{name}_{_to_file_name(ablation.family)}_{ablation.hyperparameter}",
         title=title,
         caption=caption,
         x_label="training images",
-        y_label=found.hyperparameter,
+        y_label=ablation.hyperparameter,
         columns=tuple(map(format_count, sizes)),
-        rows=tuple(level.label for level in found.levels),
+        rows=tuple(level.label for level in ablation.levels),
         values=tuple(tuple(value for value, _, _ in row) for row in entries),
-        texts=tuple(tuple(shown for _, shown, _ in row) for row in entries),
-        notes=tuple(tuple(note for _, _, note in row) for row in entries),
+        texts=tuple(tuple(text for _, text, _ in row) for row in entries),
+        hover_texts=tuple(tuple(hover for _, _, hover in row) for row in entries),
         unit=unit,
     )
 
 
-def _field_entry(found: HeatMapEntry | None) -> _Entry:
-    if found is None:
+def _accuracy_entry(entry: HeatMapEntry | None) -> _Entry:
+    if entry is None:
         return None, "", "no trial"
-    spread = "" if found.half_width is None else f" ± {format_percent(found.half_width)}"
-    note = (
-        f"{found.hyperparameter} {found.level.label}, {format_count(found.num_train_images)} images: best {format_percent(found.best)}%, mean "
-        f"{format_percent(found.mean)}%{spread}, {pluralize(found.num_trials, 'trial')}"
+    best = format_percent(entry.best)
+    half_width = "" if entry.half_width is None else f" ± {format_percent(entry.half_width)}"
+    hover = (
+        f"{entry.hyperparameter} {entry.level.label}, {format_count(entry.num_train_images)} images: best {best}%, "
+        f"mean {format_percent(entry.mean)}%{half_width}, {pluralize(entry.num_trials, 'trial')}"
     )
-    return found.best, f"{format_percent(found.best)}<br>of {found.num_trials}", note
+    return entry.best, f"{best}<br>of {entry.num_trials}", hover
 
 
-def _share_entry(found: BestLevel, level: ParameterLevel) -> _Entry:
-    share = 100 * found.bootstrap_shares[level.index]
-    note = (
-        f"{format_count(found.num_train_images)} images: {found.hyperparameter} {level.label} holds the best in {share:.0f}% of the "
-        f"bootstrap samples of {pluralize(found.num_trials, 'trial')}"
+def _share_entry(best: BestLevel, level: ParameterLevel) -> _Entry:
+    share = 100 * best.bootstrap_shares[level.index]
+    hover = (
+        f"{format_count(best.num_train_images)} images: the best trial has {best.hyperparameter} {level.label} in "
+        f"{share:.0f}% of the bootstrap samples of {pluralize(best.num_trials, 'trial')}"
     )
-    return share, f"{share:.0f}%", note
+    return share, f"{share:.0f}%", hover
 
 
-def _plain(name: str) -> str:
-    """A name that a file can have."""
-    return "".join(mark if mark.isalnum() else "_" for mark in name)
+def _to_file_name(text: str) -> str:
+    """Return a text with only characters that a file name may have."""
+    return "".join(char if char.isalnum() else "_" for char in text)

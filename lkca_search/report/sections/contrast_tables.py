@@ -1,94 +1,102 @@
-"""The tables of contrasts: the reference against the others, and one search against another."""
+"""Tables of contrasts: the reference against the other variants, and one search against another."""
 
 from collections.abc import Sequence
 
 from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
-from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.report.values.numbers import (
-    NO_VALUE,
     format_count,
     format_interval,
     format_p_value,
     format_percent,
     format_points,
 )
-from lkca_search.report.values.table import Field, Table, number, text
+from lkca_search.report.values.table import (
+    Column,
+    Table,
+    TableCell,
+    estimate_cell,
+    interval_cell,
+    make_table,
+    number_cell,
+    text_cell,
+)
 
 _VERDICTS: dict[Verdict, str] = {
     "ahead": "ahead",
     "behind": "behind",
-    "undecided": "cannot be told apart",
+    "undecided": "not significant",
     "untested": "not tested",
 }
 
 
 def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
-    """The reference against every other variant at each size."""
-    return Table(
+    """Return the reference against every other variant at each size."""
+    return make_table(
         name="contrasts",
-        title=f"{reference} against the others",
-        caption=(
-            f"Differences in points of test accuracy, {reference} less the other, paired by draw and seed, with 95% t "
-            "intervals over draws, each of its own contrast; the bootstrap over draws and seeds is a check on these. "
-            "p: two-sided, by t over draws; corrected by Holm over all contrasts of this table that were tested, and "
-            f"ahead or behind where that is at most 0.05. P(better): probability that a training of {reference} beats "
-            f"one of the other on the same draw. More draws: how many would resolve {TARGET_DIFFERENCE:g} points with a power "
-            "of 80% in a test corrected for all contrasts; with few draws at hand this number is known badly."
-        ),
-        columns=(
-            *(
-                "other",
-                "training images",
-                "difference, points",
-                "95% interval",
-                "verdict",
-                "95% bootstrap",
-                "p",
-                "p, Holm",
-            ),
-            *("P(better), %", "95% interval of P", f"more draws for {TARGET_DIFFERENCE:g} points"),
-        ),
-        rows=tuple(_contrast(each) for each in contrasts),
-        marked=tuple(place for place, each in enumerate(contrasts) if each.verdict in ("ahead", "behind")),
+        title=f"{reference} compared with the other variants",
+        caption=_caption(reference),
+        columns=[Column[Contrast]("other", lambda each: text_cell(each.other)), *_columns()],
+        rows=contrasts,
+        highlight=_is_decided,
     )
 
 
-def comparison_table(found: Sequence[Contrast], a: str, b: str) -> Table:
-    """Two searches, cell by cell."""
-    whole = contrast_table(found, a)
-    return whole.model_copy(
-        update={
-            "name": "comparison",
-            "title": f"{a} against {b}",
-            "columns": ("cell", *whole.columns[1:]),
-            "rows": tuple((text(each.reference_cell), *row[1:]) for each, row in zip(found, whole.rows, strict=True)),
-        }
+def comparison_table(contrasts: Sequence[Contrast], a: str, b: str) -> Table:
+    """Return search `a` against search `b`, cell by cell."""
+    return make_table(
+        name="comparison",
+        title=f"{a} compared with {b}",
+        caption=_caption(a),
+        columns=[Column[Contrast]("cell", lambda each: text_cell(each.reference_cell)), *_columns()],
+        rows=contrasts,
+        highlight=_is_decided,
     )
 
 
-def _contrast(found: Contrast) -> tuple[Field, ...]:
-    difference, better = found.paired.difference, found.improvement.probability
-    advice = found.power_analysis
+def _caption(reference: str) -> str:
     return (
-        text(found.other),
-        number(found.num_train_images, format_count(found.num_train_images)),
-        number(difference.value, format_points(difference.value)),
-        text(format_interval(difference.interval, signed=True) or difference.reason or ""),
-        text(_VERDICTS[found.verdict]),
-        text(format_interval(found.bootstrap.interval, signed=True)),
-        number(found.paired.p_value, format_p_value(found.paired.p_value)),
-        number(found.adjusted_p, format_p_value(found.adjusted_p)),
-        number(100 * better.value, format_percent(100 * better.value)),
-        text(_share_interval(better)),
-        _more_draws(advice.additional_draws) if advice else text(NO_VALUE),
+        f"Difference in points of test accuracy: {reference} minus the other, paired by draw and seed. Each 95% t "
+        "interval over draws is for its own contrast alone; a bootstrap over draws and seeds checks it. p: two-sided t "
+        "test over draws. p, Holm: corrected for all tested contrasts of this table; the verdict is ahead or behind if "
+        f"it is at most 0.05. P(better): probability that a training of {reference} beats one of the other on the same "
+        f"draw. More draws: number of additional draws that would resolve {TARGET_DIFFERENCE:g} points with a power of "
+        "80%, in a test corrected for all contrasts. This number is imprecise if there are few draws."
     )
 
 
-def _more_draws(more: int | None) -> Field:
-    return text("over 10,000") if more is None else number(more, format_count(more))
+def _columns() -> list[Column[Contrast]]:
+    return [
+        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
+        Column("difference, points", lambda each: estimate_cell(each.paired.difference, format_points)),
+        Column("95% interval", lambda each: interval_cell(each.paired.difference, _format_signed)),
+        Column("verdict", lambda each: text_cell(_VERDICTS[each.verdict])),
+        Column("95% bootstrap", lambda each: interval_cell(each.bootstrap, _format_signed)),
+        Column("p", lambda each: number_cell(each.paired.p_value, format_p_value)),
+        Column("p, Holm", lambda each: number_cell(each.adjusted_p, format_p_value)),
+        Column("P(better), %", lambda each: number_cell(100 * each.improvement.probability.value, format_percent)),
+        Column("95% interval of P", lambda each: interval_cell(each.improvement.probability, _format_share_interval)),
+        Column(f"more draws for {TARGET_DIFFERENCE:g} points", _more_draws),
+    ]
 
 
-def _share_interval(found: Estimate) -> str:
-    if found.interval is None or found.interval.lower is None or found.interval.upper is None:
-        return found.reason or ""
-    return f"[{format_percent(100 * found.interval.lower)}, {format_percent(100 * found.interval.upper)}]"
+def _is_decided(contrast: Contrast) -> bool:
+    return contrast.verdict in ("ahead", "behind")
+
+
+def _more_draws(contrast: Contrast) -> TableCell:
+    if contrast.power_analysis is None:
+        return number_cell(None)
+    more = contrast.power_analysis.additional_draws
+    return text_cell("over 10,000") if more is None else number_cell(more, format_count)
+
+
+def _format_signed(interval: Interval | None) -> str:
+    return format_interval(interval, signed=True)
+
+
+def _format_share_interval(interval: Interval | None) -> str:
+    """Return the interval of a share of 1 in percent."""
+    if interval is None or interval.lower is None or interval.upper is None:
+        return ""
+    return f"[{format_percent(100 * interval.lower)}, {format_percent(100 * interval.upper)}]"

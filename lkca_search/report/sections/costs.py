@@ -1,137 +1,145 @@
-"""The section on what accuracy costs: Pareto fronts, importances, and what a search of another length would have "
-"found.
-"""
+"""Section on accuracy and cost: Pareto fronts, importance of hyperparameters, and shorter searches."""
 
 from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.importance import EVALUATOR, Importance, compute_importances
-from lkca_search.analysis.pareto import CostPoint, cost_points, pareto_front
+from lkca_search.analysis.pareto import CostPoint, cost_points, front
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
-from lkca_search.report.values.numbers import NO_VALUE, format_compact, format_count, format_percent
+from lkca_search.report.values.numbers import format_compact, format_count, format_percent
 from lkca_search.report.values.report import Section
-from lkca_search.report.values.table import Field, Table, number, text
+from lkca_search.report.values.table import (
+    NOT_ESTIMABLE,
+    Column,
+    Table,
+    TableCell,
+    make_table,
+    number_cell,
+    text_cell,
+)
+
+_Row = tuple[str, CostPoint]
+"""Name of a cost, and one point of its Pareto front."""
 
 
-def cost_section(results: SearchResults, *, seed: int) -> Section | None:
-    """The section; None where no trial is complete."""
-    offered = cost_points(results)
-    if not offered:
-        return None
-    length = best_of_k_table(results)
-    return Section(
-        name="costs",
-        title="Accuracy against cost",
-        figures=(pareto_figure(offered),),
-        tables=(
-            pareto_table(offered),
-            importance_table(compute_importances(results, seed=seed)),
-            *([length] if length else []),
-        ),
-    )
+def cost_section(results: SearchResults, *, seed: int) -> Section:
+    """Return the section; without a complete trial it is only the reason."""
+    title = "Accuracy and cost"
+    points = cost_points(results)
+    if not points:
+        return Section(name="costs", title=title, paragraphs=("Not estimable: no trial is complete.",))
+    best_of_k = best_of_k_table(results)
+    importances = importance_table(compute_importances(results, seed=seed))
+    tables = (pareto_table(points), importances)
+    if isinstance(best_of_k, NotEstimable):
+        reason = f"The expected best of k trials is not estimable: {best_of_k}."
+        return Section(name="costs", title=title, figures=(pareto_figure(points),), tables=tables, paragraphs=(reason,))
+    return Section(name="costs", title=title, figures=(pareto_figure(points),), tables=(*tables, best_of_k))
 
 
-def importance_table(found: Sequence[Importance]) -> Table:
-    """How much each searched name matters in each cell."""
-    names = list(dict.fromkeys(name for each in found for name, _ in each.shares))
-    return Table(
+def importance_table(importances: Sequence[Importance]) -> Table:
+    """Return the importance of each searched hyperparameter in each cell."""
+    names = list(dict.fromkeys(name for each in importances for name, _ in each.shares))
+    columns: list[Column[Importance]] = [
+        Column("cell", lambda each: text_cell(each.cell)),
+        Column("trials", lambda each: number_cell(each.num_trials)),
+        *(_share_column(name) for name in names),
+        Column(NOT_ESTIMABLE, lambda each: text_cell(each.reason)),
+    ]
+    return make_table(
         name="importances",
-        title=f"Importances of what was searched ({EVALUATOR})",
+        title=f"Importance of hyperparameters ({EVALUATOR})",
         caption=(
-            "Share of the variance of complete trials that each name explains within a cell, in percent, by "
-            f"{EVALUATOR} (Hutter et al. 2014). Pruned trials do not count, which is a bias where a pruner was used."
+            "Share in percent of the variance between complete trials of a cell that each hyperparameter explains, by "
+            f"{EVALUATOR} (Hutter et al. 2014). Pruned trials are left out, which is a bias if a pruner was used."
         ),
-        columns=("cell", "trials", *names, "why there is none"),
-        rows=tuple(
-            (
-                text(each.cell),
-                number(each.num_trials, f"{each.num_trials}"),
-                *(_share(dict(each.shares).get(name)) for name in names),
-                text(each.reason or ""),
-            )
-            for each in found
-        ),
+        columns=columns,
+        rows=importances,
     )
 
 
-def _share(share: float | None) -> Field:
-    return text(NO_VALUE) if share is None else number(100 * share, format_percent(100 * share))
+def _share_column(name: str) -> Column[Importance]:
+    return Column(name, lambda each: _share_cell(dict(each.shares).get(name)))
 
 
-def pareto_table(found: Sequence[CostPoint]) -> Table:
-    """The fronts of every size, over families, and that of images over all sizes."""
-    rows = [_offer("training images", offer) for offer in pareto_front(found, "num_train_images")]
-    for size in sorted({offer.num_train_images for offer in found}):
-        own = [offer for offer in found if offer.num_train_images == size]
-        rows += [_offer("parameters", offer) for offer in pareto_front(own, "num_parameters")]
-        rows += [_offer("FLOPs", offer) for offer in pareto_front(own, "flops")]
-    return Table(
+def _share_cell(share: float | None) -> TableCell:
+    return number_cell(None if share is None else 100 * share, format_percent)
+
+
+def pareto_table(points: Sequence[CostPoint]) -> Table:
+    """Return the fronts by parameters and FLOPs at each size, and the front by training images over all sizes."""
+    rows: list[_Row] = [("training images", point) for point in front(points, "num_train_images")]
+    for size in sorted({point.num_train_images for point in points}):
+        of_size = [point for point in points if point.num_train_images == size]
+        rows += [("parameters", point) for point in front(of_size, "num_parameters")]
+        rows += [("FLOPs", point) for point in front(of_size, "flops")]
+    columns: list[Column[_Row]] = [
+        Column("cost", lambda row: text_cell(row[0])),
+        Column("training images", lambda row: number_cell(row[1].num_train_images, format_count)),
+        Column("family", lambda row: text_cell(row[1].family)),
+        Column("trial", lambda row: text_cell(row[1].trial_id)),
+        Column("parameters", lambda row: number_cell(row[1].num_parameters, format_compact)),
+        Column("FLOPs", lambda row: number_cell(row[1].flops, format_compact)),
+        Column("validation accuracy, %", lambda row: number_cell(row[1].accuracy, format_percent)),
+    ]
+    return make_table(
         name="pareto",
         title="Pareto fronts",
         caption=(
-            "The trials that no other beats in validation accuracy and in price. By training images: of all trials; "
-            "by parameters and by the FLOPs of one image's forward pass: of those with as many training images."
+            "Trials that no other trial beats in both validation accuracy and cost. The front by training images is "
+            "over all trials. The fronts by parameters and by FLOPs of one image's forward pass are over trials with "
+            "the same number of training images."
         ),
-        columns=("price", "training images", "family", "trial", "parameters", "FLOPs", "validation accuracy, %"),
-        rows=tuple(rows),
+        columns=columns,
+        rows=rows,
     )
 
 
-def _offer(price: str, offer: CostPoint) -> tuple[Field, ...]:
-    return (
-        text(price),
-        number(offer.num_train_images, format_count(offer.num_train_images)),
-        text(offer.family),
-        text(offer.trial_id),
-        number(offer.num_parameters, format_compact(offer.num_parameters)),
-        number(offer.flops, format_compact(offer.flops)),
-        number(offer.metric_value, format_percent(offer.metric_value)),
-    )
-
-
-def pareto_figure(found: Sequence[CostPoint]) -> Figure:
-    """Accuracy against operations at the largest size, and the front of each family."""
-    size = max(offer.num_train_images for offer in found)
-    own = [offer for offer in found if offer.num_train_images == size]
-    families = list(dict.fromkeys(offer.family for offer in found))
+def pareto_figure(points: Sequence[CostPoint]) -> Figure:
+    """Return accuracy against FLOPs at the largest size, with the front of each family."""
+    size = max(point.num_train_images for point in points)
+    families = list(dict.fromkeys(point.family for point in points))
     return Figure(
         name="pareto_flops",
-        title=f"Validation accuracy against operations, {format_count(size)} training images",
+        title=f"Validation accuracy against FLOPs, {format_count(size)} training images",
         caption=(
-            "Every complete trial at the largest size of the data; lines join those of a family that no other of it "
-            "beats in both. Operations are on a logarithmic axis."
+            "All complete trials with the largest number of training images. A line joins the Pareto front of each "
+            "family. The x-axis is logarithmic."
         ),
-        x_label="FLOPs of one image",
+        x_label="FLOPs per image",
         y_label="validation accuracy, %",
         x_is_logarithmic=True,
         series=tuple(
             series
-            for place, family in enumerate(families)
-            for series in _family(place, family, [offer for offer in own if offer.family == family])
+            for index, family in enumerate(families)
+            for series in _family(
+                index, family, [point for point in points if (point.num_train_images, point.family) == (size, family)]
+            )
         ),
     )
 
 
-def _family(place: int, family: str, own: Sequence[CostPoint]) -> Iterator[Series]:
-    if not own:
+def _family(color_index: int, family: str, points: Sequence[CostPoint]) -> Iterator[Series]:
+    if not points:
         return
-    best = pareto_front(own, "flops")
+    best = front(points, "flops")
     yield Series(
         name=f"{family}, front",
-        x=tuple(float(offer.flops) for offer in best),
-        y=tuple(offer.metric_value for offer in best),
+        x=tuple(float(point.flops) for point in best),
+        y=tuple(point.accuracy for point in best),
         kind="line",
-        colour=place,
+        color_index=color_index,
     )
     yield Series(
         name=family,
-        x=tuple(float(offer.flops) for offer in own),
-        y=tuple(offer.metric_value for offer in own),
-        colour=place,
-        notes=tuple(
-            f"{offer.trial_id}: {format_percent(offer.metric_value)}%, {format_compact(offer.flops)} FLOPs, {format_compact(offer.num_parameters)} "
-            "parameters"
-            for offer in own
+        x=tuple(float(point.flops) for point in points),
+        y=tuple(point.accuracy for point in points),
+        color_index=color_index,
+        hover_texts=tuple(
+            f"{point.trial_id}: {format_percent(point.accuracy)}%, {format_compact(point.flops)} FLOPs, "
+            f"{format_compact(point.num_parameters)} parameters"
+            for point in points
         ),
     )

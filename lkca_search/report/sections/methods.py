@@ -1,4 +1,4 @@
-"""The methods section: what a paper's appendix asks for, from the spec, the records and the round."""
+"""Methods of a report, as for the appendix of a paper; computed from the spec, the records and the round."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,29 @@ from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
 
+_STATISTICS = (
+    "Replicates of two variants with the same draw and seed are pairs. The draw is the unit of analysis: seeds are "
+    "averaged within each draw first. Intervals of means and of paired differences are 95% Student's t intervals over "
+    "draws. Contrasts are tested two-sided by t and corrected by Holm's method over all contrasts of the round. The "
+    "probability of improvement (Agarwal et al. 2021) has Wilson's interval; its number of trials is the effective "
+    "number of independent draws. Power laws α + η n^γ (Hoiem et al. 2021) are fitted by weighted least squares. Their "
+    "bootstrap intervals over draws are widened for the number of draws. Data efficiency and crossover are read within "
+    "the measured sizes and have no canonical source. In simulations with a known truth, these intervals covered it in "
+    "90% to 98% of cases at 5 draws x 2 seeds (benchmarks/known_truth.py)."
+)
+_EQUAL_LENGTH = {
+    "epochs": "Epochs are equal at every size, so fewer images mean fewer steps.",
+    "steps": "Optimizer steps are equal at every size, so fewer images are seen more often.",
+    "samples": "The number of images seen is equal at every size.",
+}
+
 
 def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:
-    """Each paragraph of the section."""
+    """Return the paragraphs of the methods."""
     return [
         ("Data", _data(results)),
         ("Design", _design(results)),
-        ("Parameters", _parameters(results)),
+        ("Hyperparameters", _hyperparameters(results)),
         ("Training", _training(results)),
         ("Search", _search(results)),
         *([("Confirmation", _confirmation(scores))] if scores else []),
@@ -27,65 +43,50 @@ def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragrap
     ]
 
 
-_STATISTICS = (
-    "Replicates of two variants with the same draw and seed are pairs; the draw is the unit: seeds within a draw are "
-    "averaged first. Intervals of means and of paired differences are Student's t over draws, at 95%. Contrasts are "
-    "tested two-sided by t and corrected by Holm over all contrasts of the round. The probability of improvement "
-    "(Agarwal et al. 2021) has Wilson's interval for as many trials as the draws amount to. Laws α + η n^γ (Hoiem et "
-    "al. 2021) are fitted by weighted least squares, with bootstrap intervals over draws that are widened for their "
-    "number; data efficiency and crossover are read within the measured sizes and have no canonical source. At 5 "
-    "draws x 2 seeds these intervals were found to cover 90% to 98% where the truth is known "
-    "(benchmarks/known_truth.py)."
-)
-
-
 def _data(results: SearchResults) -> str:
     data = results.spec.data
-    facts = next((record.facts for record in (*results.trials, *results.replicates) if record.facts), None)
-    size = f", brought to {data.image_size} pixels a side" if data.image_size else ""
-    held = (
-        f"{100 * data.validation:g}% of the training split, class by class, is held out for validation, the same images"
+    metadata = next((record.facts for record in (*results.trials, *results.replicates) if record.facts), None)
+    resized = f", resized to {data.image_size} x {data.image_size} pixels" if data.image_size else ""
+    validation = (
+        "The validation images shrink in proportion to the training subset."
+        if data.scale_validation
+        else "The validation images are the same at every size."
     )
-    scaled = " at every size, shrunk with the training subset" if data.scale_validation else " at every size"
     sizes = sorted({record.facts.num_train_images for record in results.trials if record.facts})
-    augment = (
-        f" Training images are augmented by {join_words(data.augment)}."
-        if data.augment
-        else " There is no augmentation."
+    subsets = f"Subsets of {join_words([format_count(each) for each in sizes])} images" if sizes else "Subsets"
+    augmentation = (
+        f"Training images are augmented by {join_words(data.augment)}." if data.augment else "There is no augmentation."
     )
-    hashed = f" The training split has the content hash {facts.data_hash[:16]}…." if facts else ""
-    trained = (
-        f" Subsets of {join_words([format_count(each) for each in sizes])} images are" if sizes else " Subsets are"
-    )
+    content_hash = f" The content hash of the training split is {metadata.data_hash[:16]}…." if metadata else ""
     return (
-        f"Dataset {data.dataset}{size}. {held}{scaled}, and never trained on.{trained} stratified by class, nested for "
-        f"one draw, and equal for all variants.{augment}{hashed}"
+        f"Dataset {data.dataset}{resized}. {100 * data.validation:g}% of the training split, stratified by class, is "
+        f"held out for validation and never trained on. {validation} {subsets} are stratified by class, nested within "
+        f"a draw, and the same for all variants. {augmentation}{content_hash}"
     )
 
 
 def _design(results: SearchResults) -> str:
     spec = results.spec
     factors = "; ".join(
-        f"{name}: {join_words([str(level) for level in each.levels])}"
-        for name, each in spec.factors.items()
+        f"{name} ({join_words([str(level) for level in factor.levels])})"
+        for name, factor in spec.factors.items()
         if name != DRAW or not results.repeats
     )
-    kind = "crossed" if spec.design == "crossed" else "changed one at a time about the base"
-    excluded = f", {pluralize(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
+    design = "Crossed factors" if spec.design == "crossed" else "Factors changed one at a time from the base"
+    num_cells = len({cell.key for cell in results.compared_cells.values()})
+    excluded = f", with {pluralize(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
     searched = [name for name in SIZE_NAMES if name in spec.parameters]
     note = (
-        f" {searched[0]} is searched, not crossed: what is said of sizes rests on where the sampler went."
+        f" {searched[0]} is searched, not crossed, so results per size depend on the sizes that the sampler chose."
         if searched
         else ""
     )
-    num_cells = len({cell.key for cell in results.compared_cells.values()})
-    return f"Factors, {kind}: {factors}. {pluralize(num_cells, 'cell')}{excluded}.{note}"
+    return f"{design}: {factors}. This gives {pluralize(num_cells, 'cell')}{excluded}.{note}"
 
 
-def _parameters(results: SearchResults) -> str:
-    """What was searched in every cell, and what was fixed."""
-    told = [f"{name} {_domain(domain)}" for name, domain in results.spec.parameters.items()]
-    return f"Within every cell: {'; '.join(told)}." if told else "Nothing is searched."
+def _hyperparameters(results: SearchResults) -> str:
+    domains = [f"{name} {_domain(domain)}" for name, domain in results.spec.parameters.items()]
+    return f"In every cell: {'; '.join(domains)}." if domains else "No hyperparameter is searched."
 
 
 def _domain(domain: Domain) -> str:
@@ -98,7 +99,7 @@ def _domain(domain: Domain) -> str:
             scale = ", logarithmic" if domain.log else ""
             text = f"in [{domain.bounds[0]:g}, {domain.bounds[1]:g}]{scale}"
     conditions = [f"{name} is {' or '.join(map(str, values))}" for name, values in domain.when.items()]
-    return f"{text} where {join_words(conditions)}" if conditions else text
+    return f"{text} if {join_words(conditions)}" if conditions else text
 
 
 def _training(results: SearchResults) -> str:
@@ -106,70 +107,67 @@ def _training(results: SearchResults) -> str:
     unit = next(name for name in ("epochs", "steps", "samples") if getattr(training, name) is not None)
     length = f"{format_count(getattr(training, unit))} {'training images seen' if unit == 'samples' else unit}"
     patience = (
-        f" A training ends early after {pluralize(training.patience, 'evaluation')} without a higher validation accuracy."
+        f" A training ends early after {pluralize(training.patience, 'evaluation')} without a higher validation "
+        "accuracy."
         if training.patience
         else ""
     )
-    equal = {
-        "epochs": "Equal epochs: fewer images mean fewer steps.",
-        "steps": "Equal optimiser steps at every size: fewer images are seen more often.",
-        "samples": "Equal images seen at every size.",
-    }[unit]
     return (
-        f"Every training lasts {length}, in batches of {training.batch_size} (or the whole of a smaller subset), by "
-        f"AdamW with linear warm-up and cosine decay, and is evaluated {training.num_reports} times. {equal} The "
-        f"result is that of the last evaluation.{patience}"
+        f"Every training lasts {length}. The batch size is {training.batch_size}, or the size of a smaller subset. The "
+        f"optimizer is AdamW with linear warm-up and cosine decay. {_EQUAL_LENGTH[unit]} The model is evaluated "
+        f"{training.num_reports} times; the last evaluation is the result.{patience}"
     )
 
 
 def _search(results: SearchResults) -> str:
-    search = results.spec.search
+    search, draws = results.spec.search, results.repeats
     states = Counter(record.state for record in results.trials)
-    ended = (
-        f"{format_count(states[State.COMPLETE])} complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
+    metrics = join_words([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
+    pruner = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
+    repeats = (
+        f"Every cell is searched {len(draws)} times, on subset draws {join_words([str(draw) for draw in draws])}. Each "
+        "search has its own sampler and training seeds."
+        if draws
+        else "The result is conditional on this one search per cell."
     )
-    by = join_words([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.directions, strict=True)])
-    pruned = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
-    draws = results.repeats
-    times = f"{len(draws)} times, on subset draws {join_words([str(draw) for draw in draws])}"
-    repeated = f"Every cell is searched {times}, each time with sampler and training seeds of its own."
-    told = repeated if draws else "The result is conditional on this one search of each cell."
     return (
-        f"Each cell is an Optuna study of {pluralize(search.trials_per_cell, 'trial')}, equal budgets, with sampler "
-        f"{search.sampler} and {pruned}; trials are compared by {by} on validation images. Seed {search.seed}. "
-        f"{pluralize(len(results.trials), 'trial')} finished: {ended}. {told}"
+        f"Each cell is an Optuna study with the same budget of {pluralize(search.trials_per_cell, 'trial')}. The "
+        f"sampler is {search.sampler}, with {pruner}. Trials are compared on validation images by {metrics}. The seed "
+        f"is {search.seed}. {pluralize(len(results.trials), 'trial')} finished: {format_count(states[State.COMPLETE])} "
+        f"complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed. {repeats}"
     )
 
 
 def _confirmation(scores: RoundScores) -> str:
     sealed = scores.round
     opened = datetime.fromtimestamp(sealed.opened, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
-    which = "best configuration" if sealed.top == 1 else f"best {sealed.top} configurations"
-    draws = (
-        f"The best of each repeat was retrained on one of {pluralize(len(sealed.draws), 'subset draw')}"
+    best = "best configuration" if sealed.top == 1 else f"best {sealed.top} configurations"
+    draws, seeds = len(sealed.draws), pluralize(sealed.num_seeds, "seed")
+    retrained = (
+        f"The best configuration of each repeat was retrained on one of {pluralize(draws, 'subset draw')} that no "
+        f"trial had used, with {seeds}."
         if sealed.repeats
-        else f"Each was retrained on {pluralize(len(sealed.draws), 'subset draw')}"
+        else f"Each was retrained on {pluralize(draws, 'subset draw')} that no trial had used, with {seeds} per draw."
     )
-    varied = " Draws thus vary by all that a search varies by." if sealed.repeats else ""
+    variation = " The draws therefore include all variation of a search." if sealed.repeats else ""
     return (
-        f"Round {sealed.number}, sealed {opened} (seal {sealed.seal[:16]}…), froze the {which} of each cell from "
-        f"{pluralize(sealed.num_trials, 'trial')}. {draws} that "
-        f"no trial had used x {pluralize(sealed.num_seeds, 'seed')}, on the cell's own number of images, and evaluated "
-        f"once on the test split (content hash {sealed.test_hash[:16]}…). Tables and figures are of the best "
-        f"configuration of each cell.{varied}"
+        f"Round {sealed.number} was sealed on {opened} (seal {sealed.seal[:16]}…). It froze the {best} of each cell, "
+        f"chosen from {pluralize(sealed.num_trials, 'trial')}. {retrained} Each replicate has the number of training "
+        f"images of its cell and was evaluated once on the test split (content hash {sealed.test_hash[:16]}…). Tables "
+        f"and figures show the best configuration of each cell.{variation}"
     )
 
 
 def _provenance(results: SearchResults) -> str:
     records = [record for record in (*results.trials, *results.replicates) if record.facts]
     if not records:
-        return "No record has the facts of its training yet."
-    told = "; ".join(f"{name} {join_words(values)}" for name, values in _versions(records))
-    return f"From {pluralize(len(records), 'record')}: {told}."
+        return "No record has the metadata of its training yet."
+    versions = "; ".join(f"{name} {join_words(values)}" for name, values in _versions(records))
+    return f"From {pluralize(len(records), 'record')}: {versions}."
 
 
 def _versions(records: Iterable[Record]) -> Iterator[tuple[str, list[str]]]:
-    origins = [record.facts.provenance for record in records if record.facts]
+    provenances = [record.facts.provenance for record in records if record.facts]
     for name, field in (
         ("code", "git_commit"),
         ("Python", "python_version"),
@@ -179,4 +177,4 @@ def _versions(records: Iterable[Record]) -> Iterator[tuple[str, list[str]]]:
         ("device", "device"),
         ("nodes", "node"),
     ):
-        yield name, list(dict.fromkeys(str(getattr(origin, field)) for origin in origins))
+        yield name, list(dict.fromkeys(str(getattr(provenance, field)) for provenance in provenances))

@@ -1,9 +1,10 @@
-"""The summary of a report in plain words, computed from its numbers, and what is missing behind them."""
+"""Sentences of a report, computed from its numbers: headline, summary and limits."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.compute_spent import ComputeSpent
-from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast
+from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
 from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
@@ -22,75 +23,98 @@ from lkca_search.report.values.numbers import (
 )
 
 
-def summary(
+def write_headline(contrasts: Sequence[Contrast]) -> str:
+    """Return the answer in one line."""
+    if not contrasts:
+        return "No comparison yet"
+    counts = Counter(each.verdict for each in contrasts)
+    verdicts: dict[Verdict, str] = {
+        "ahead": "ahead in {}",
+        "behind": "behind in {}",
+        "undecided": "no significant difference in {}",
+        "untested": "not tested in {}",
+    }
+    parts = [text.format(counts[verdict]) for verdict, text in verdicts.items() if counts[verdict]]
+    largest = max(contrasts, key=lambda each: abs(each.paired.difference.value))
+    return (
+        f"{contrasts[0].reference}: {', '.join(parts)} of {pluralize(len(contrasts), 'contrast')}; largest difference "
+        f"{format_points(largest.paired.difference.value)} points ({format_count(largest.num_train_images)} images)"
+    )
+
+
+def write_summary(
     results: SearchResults,
     scores: RoundScores,
     contrasts: Sequence[Contrast],
-    scarcity: CurveAnalysis,
+    curves: CurveAnalysis,
     selections: Sequence[SelectionEffect],
 ) -> list[str]:
-    """The answer, a sentence or two each."""
+    """Return the paragraphs of the summary."""
     repeats, draws = len(scores.round.repeats), pluralize(len(scores.round.draws), "draw")
     design = f"{f'{repeats} repeats of the search' if repeats else draws} x {pluralize(scores.round.num_seeds, 'seed')}"
-    sentences = [*_verdicts(results, contrasts, design), *_resolving(contrasts)]
-    for found in scarcity.contrasts:
-        sentences += _efficiency(found, results.reference.label)
+    paragraphs = [*_verdicts(results, contrasts, design), *_detectable(contrasts)]
+    for found in curves.contrasts:
+        paragraphs += _efficiency(found, results.reference.label)
     if selections:
-        mean = sum(each.test_gap for each in selections) / len(selections)
-        best = f"The best validation accuracy of a cell was on average {format_percent(abs(mean))} points"
-        than = "above" if mean > 0 else "below"
-        sentences.append(f"{best} {than} what its configuration reaches on test images when it is trained again.")
+        gap = sum(each.test_gap for each in selections) / len(selections)
+        paragraphs.append(
+            f"On average, the best validation accuracy of a cell was {format_percent(abs(gap))} points "
+            f"{'above' if gap > 0 else 'below'} the test accuracy of its retrained configuration."
+        )
     if not contrasts and scores.cells:
-        sentences.append("There is one variant only, so nothing is compared.")
-    return sentences
+        paragraphs.append("There is only one variant, so nothing is compared.")
+    return paragraphs
 
 
 def _verdicts(results: SearchResults, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
+    """Yield one paragraph per other variant."""
     for other in dict.fromkeys(each.other for each in contrasts):
-        own = [each for each in contrasts if each.other == other]
-        name, decided = own[0].reference, [each for each in own if each.verdict in ("ahead", "behind")]
-        told = [
-            f"with {_images(results, each)} {name} {'leads' if each.verdict == 'ahead' else 'trails'} {other} by "
-            f"{format_percent(abs(each.paired.difference.value))} points {_unsigned(each)}"
-            for each in decided
-        ]
-        undecided = [format_count(each.num_train_images) for each in own if each.verdict == "undecided"]
-        untested = [format_count(each.num_train_images) for each in own if each.verdict == "untested"]
-        if undecided:
-            told.append(f"at {join_words(undecided)} images {name} and {other} cannot be told apart")
-        if untested:
-            told.append(f"at {join_words(untested)} images a single draw tests nothing")
-        sentence = "; ".join(told)
-        yield f"{sentence[0].upper()}{sentence[1:]} ({design})."
+        of_other = [each for each in contrasts if each.other == other]
+        reference = of_other[0].reference
+        sentences = [_decided(results, each) for each in of_other if each.verdict in ("ahead", "behind")]
+        if undecided := [format_count(each.num_train_images) for each in of_other if each.verdict == "undecided"]:
+            sentences.append(f"At {join_words(undecided)} images, {reference} and {other} do not differ significantly.")
+        if untested := [format_count(each.num_train_images) for each in of_other if each.verdict == "untested"]:
+            sentences.append(f"At {join_words(untested)} images, no test is possible: there is a single draw.")
+        yield f"{' '.join(sentences)} These results are from {design}."
 
 
-def _unsigned(found: Contrast) -> str:
-    """The interval of a difference, of whichever is ahead."""
-    ends = found.paired.difference.interval
-    if ends is None or found.verdict == "ahead":
-        return format_interval(ends)
-    lower, upper = (None if end is None else -end for end in (ends.upper, ends.lower))
-    return format_interval(ends.model_copy(update={"lower": lower, "upper": upper}))
+def _decided(results: SearchResults, contrast: Contrast) -> str:
+    verdict = "ahead of" if contrast.verdict == "ahead" else "behind"
+    points = format_percent(abs(contrast.paired.difference.value))
+    return (
+        f"With {_images(results, contrast)}, {contrast.reference} is {verdict} {contrast.other} by {points} points "
+        f"{_absolute_interval(contrast)}."
+    )
 
 
-def _images(results: SearchResults, found: Contrast) -> str:
-    levels = next(cell.levels for cell in results.compared_cells.values() if cell.key == found.reference_cell)
+def _absolute_interval(contrast: Contrast) -> str:
+    """Return the interval of the difference, with its sign reversed if the reference is behind."""
+    interval = contrast.paired.difference.interval
+    if interval is None or contrast.verdict == "ahead":
+        return format_interval(interval)
+    lower, upper = (None if end is None else -end for end in (interval.upper, interval.lower))
+    return format_interval(interval.model_copy(update={"lower": lower, "upper": upper}))
+
+
+def _images(results: SearchResults, contrast: Contrast) -> str:
+    levels = next(cell.levels for cell in results.compared_cells.values() if cell.key == contrast.reference_cell)
     fraction = levels.get("data_fraction")
     share = f" ({100 * float(fraction):g}%)" if isinstance(fraction, float) else ""
-    return f"{format_count(found.num_train_images)} training images{share}"
+    return f"{format_count(contrast.num_train_images)} training images{share}"
 
 
-def _resolving(contrasts: Sequence[Contrast]) -> Iterator[str]:
-    """What would tell apart what cannot be."""
-    advised = [each for each in contrasts if each.verdict == "undecided" and each.power_analysis is not None]
-    if not advised:
+def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """Yield the difference that this design can detect, if a contrast is not significant."""
+    undecided = [each.power_analysis for each in contrasts if each.verdict == "undecided"]
+    detectable = [each.detectable_difference for each in undecided if each is not None]
+    if not detectable:
         return
-    detectable = [each.power_analysis.detectable_difference for each in advised if each.power_analysis]
     low, high = format_percent(min(detectable)), format_percent(max(detectable))
     span = f"{low} points" if low == high else f"{low} to {high} points"
     yield (
-        f"Where they cannot be told apart, this design would have found a true difference of {span} four times out of "
-        f"five; the table of contrasts has how many more draws would find {TARGET_DIFFERENCE:g} points."
+        f"Where the difference is not significant, this design detects a true difference of {span} with a power of "
+        f"80%. The table of contrasts lists the number of additional draws for {TARGET_DIFFERENCE:g} points."
     )
 
 
@@ -99,69 +123,79 @@ def _efficiency(found: CurveContrast, reference: str) -> Iterator[str]:
     if not isinstance(found.data_efficiency, NotEstimable):
         ratio = found.data_efficiency.ratio
         yield (
-            f"For the same test error {other} needs {format_ratio(ratio.value)} times {format_ratio_interval(ratio.interval)} the "
-            f"training images of {reference}."
+            f"For the same test error, {other} needs {format_ratio(ratio.value)} times "
+            f"{format_ratio_interval(ratio.interval)} the training images of {reference}."
         )
-    passing = None if isinstance(found.crossover, NotEstimable) else found.crossover
-    if passing and passing.num_train_images:
-        crossing = passing.num_train_images
-        first, last = (reference, other) if passing.better_at_smallest == "a" else (other, reference)
-        near = f"{format_count(crossing.value)} training images {format_count_interval(crossing.interval)}"
-        sure = f"in {format_percent(100 * passing.bootstrap_share)}% of the bootstrap samples"
-        yield f"The lead passes from {first} to {last} near {near}; it does so {sure}."
+    if isinstance(found.crossover, NotEstimable) or found.crossover.num_train_images is None:
+        return
+    images = found.crossover.num_train_images
+    first, last = (reference, other) if found.crossover.better_at_smallest == "a" else (other, reference)
+    yield (
+        f"The lead changes from {first} to {last} near {format_count(images.value)} training images "
+        f"{format_count_interval(images.interval)}. It does so in "
+        f"{format_percent(100 * found.crossover.bootstrap_share)}% of the bootstrap samples."
+    )
 
 
-def missing(results: SearchResults, scores: RoundScores | None, compute_spent: Sequence[ComputeSpent]) -> list[str]:
-    """What a reader must know before he trusts the numbers."""
-    notes: list[str] = []
-    left = sum(each.budget - each.num_finished for each in compute_spent if each.num_finished < each.budget)
-    if left:
-        notes.append(
-            f"{pluralize(left, 'trial')} of the budgets {_are(left)} not finished: cells were not searched equally."
+def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
+    """Return the limits of the numbers: missing trials and replicates, unequal budgets, other rounds."""
+    caveats: list[str] = []
+    if unfinished := sum(each.budget - each.num_finished for each in spent if each.num_finished < each.budget):
+        caveats.append(
+            f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
+            "searched equally."
         )
-    if deviating := [each.cell for each in compute_spent if each.deviations and each.num_finished >= each.budget]:
-        notes.append(f"Budgets were not equal within sizes: see {join_words(deviating)} in the table of budgets.")
+    if deviating := [each.cell for each in spent if each.deviations and each.num_finished >= each.budget]:
+        caveats.append(
+            f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
+        )
     if scores is None:
-        notes.append(
-            "Nothing is confirmed yet: there is no test accuracy in this report. Validation accuracies of the best of "
-            f"many trials are too good to be true. `lkca-search confirm {results.name}` retrains and tests."
+        caveats.append(
+            "Nothing is confirmed yet, so this report has no test accuracy. The best validation accuracy of many "
+            f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
         )
-        return notes
-    return [*notes, *_of_the_round(results, scores)]
+        return caveats
+    return [*caveats, *_round_caveats(results, scores), *_replicate_caveats(results, scores)]
 
 
-def _of_the_round(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+def _round_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
     sealed = scores.round
     if len(results.rounds) > 1:
-        others = join_words([str(other.number) for other in results.rounds if other.number != sealed.number])
+        others = [str(other.number) for other in results.rounds if other.number != sealed.number]
         yield (
-            f"This is round {sealed.number} of {len(results.rounds)}: test images were looked at in "
-            f"{pluralize(len(results.rounds) - 1, 'other round')} as well (round {others})."
+            f"This is round {sealed.number} of {len(results.rounds)}. Test images were also used in "
+            f"{pluralize(len(others), 'other round')} (round {join_words(others)})."
         )
     if sealed.num_trials_left:
         due = f"{pluralize(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
-        yield f"The round was frozen while {due} still due: unequal budgets."
+        yield f"Configurations were frozen while {due} still due, so budgets were unequal."
     if since := len(results.trials) - sealed.num_trials:
-        yield f"{pluralize(since, 'trial')} finished after the round was frozen, and had no part in it."
+        yield f"{pluralize(since, 'trial')} finished after configurations were frozen and had no part in the round."
     for cell in sealed.cells_without:
-        yield f"{cell} had no complete trial, so that nothing of it was confirmed."
+        yield f"{cell} had no complete trial, so nothing of it was confirmed."
+
+
+def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+    sealed = scores.round
     scored = {pick.cell for cell in scores.cells for pick in cell.picks}
     if unscored := [pick.cell for pick in sealed.picks if pick.rank == 1 and pick.cell not in scored]:
         yield f"No replicate of {join_words(unscored)} has finished."
-    if lacking := sum(cell.num_missing for cell in scores.cells):
-        failed = sum(cell.num_failed for cell in scores.cells)
-        of_these = f", {failed} of them failed" if failed else ""
-        absent = f"{pluralize(lacking, 'replicate')} {_are(lacking)} missing{of_these}"
-        yield f"{absent}: draws and seeds without a partner are left out."
-    if len(sealed.draws) < 2:
-        yield "A single draw has no spread: there are no intervals and no tests."
-    if any(pick.configuration.data_fraction == 1.0 for pick in sealed.picks):
-        alone = "what was found and by seed" if sealed.repeats else "seed alone"
-        yield f"At a data fraction of 100% every draw is all training images, so that replicates differ by {alone}."
-    if scores.cells and (small := _small_training_sets(results)):
+    if num_missing := sum(cell.num_missing for cell in scores.cells):
+        num_failed = sum(cell.num_failed for cell in scores.cells)
+        failed = f" ({num_failed} of them failed)" if num_failed else ""
         yield (
-            f"Validation images outnumber training images in {pluralize(small, 'cell')}: the search had more to choose by "
-            "than to learn from."
+            f"{pluralize(num_missing, 'replicate')} {_are(num_missing)} missing{failed}. Draws and seeds without a "
+            "partner are left out."
+        )
+    if len(sealed.draws) < 2:
+        yield "There is a single draw, so there are no intervals and no tests."
+    if any(pick.configuration.data_fraction == 1.0 for pick in sealed.picks):
+        alone = "by the configuration found and by seed" if sealed.repeats else "by seed"
+        yield f"At a data fraction of 100%, every draw has all training images, so replicates differ only {alone}."
+    if scores.cells and (num_small := _num_small_cells(results)):
+        yield (
+            f"In {pluralize(num_small, 'cell')}, validation images outnumber training images: the search had more "
+            "images to choose by than to train on."
         )
 
 
@@ -169,28 +203,11 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _small_training_sets(results: SearchResults) -> int:
+def _num_small_cells(results: SearchResults) -> int:
+    """Return the number of cells with more validation images than training images."""
     small = {
         results.compared_cells[record.cell].key
         for record in results.trials
         if record.facts and record.facts.num_validation_images > record.facts.num_train_images
     }
     return len(small)
-
-
-def headline(contrasts: Sequence[Contrast]) -> str:
-    """The answer in one line."""
-    if not contrasts:
-        return "No comparison yet"
-    name = contrasts[0].reference
-    ahead = sum(each.verdict == "ahead" for each in contrasts)
-    behind = sum(each.verdict == "behind" for each in contrasts)
-    rest = len(contrasts) - ahead - behind
-    parts = [
-        *([f"ahead in {ahead}"] if ahead else []),
-        *([f"behind in {behind}"] if behind else []),
-        *([f"not told apart in {rest}"] if rest else []),
-    ]
-    largest = max(contrasts, key=lambda each: abs(each.paired.difference.value))
-    most = f"at most {format_points(largest.paired.difference.value)} points ({format_count(largest.num_train_images)} images)"
-    return f"{name}: {', '.join(parts)} of {pluralize(len(contrasts), 'contrast')}; {most}"

@@ -1,47 +1,65 @@
-"""What a search of another length would have found: the expected best of k trials of each cell."""
+"""Expected result of a shorter search: the expected best of k trials of each cell."""
 
 import numpy as np
 
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.record import State
-from lkca_search.report.values.numbers import NO_VALUE, format_estimate
-from lkca_search.report.values.table import Field, Table, number, text
+from lkca_search.report.values.numbers import format_estimate
+from lkca_search.report.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
 from lkca_search.seeds import derive_seed
 
 INDEPENDENT = ("random", "qmc")
-"""Samplers whose trials do not depend on the ones before."""
+"""Samplers whose trials do not depend on earlier trials."""
+
+_Row = tuple[str, int, dict[int, BestOfK]]
+"""Key of a cell, its number of complete trials, and the estimate for each k."""
 
 
-def best_of_k_table(results: SearchResults) -> Table | None:
-    """The expected best validation accuracy of 1, 2, 4, ... trials; None where the sampler learns from trials."""
-    if results.spec.search.sampler.name not in INDEPENDENT or results.spec.search.pruner.name != "none":
-        return None
-    budget = results.spec.search.trials_per_cell
-    ks = sorted({*(2**power for power in range(budget.bit_length()) if 2**power <= budget), budget})
-    return Table(
+def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
+    """Return the expected best validation accuracy of 1, 2, 4, ... trials.
+
+    It requires trials that are independent of each other: NotEstimable for other samplers, and for pruners.
+    """
+    search = results.spec.search
+    if search.sampler.name not in INDEPENDENT:
+        return NotEstimable(f"sampler {search.sampler.name} chooses a trial by the results of earlier trials")
+    if search.pruner.name != "none":
+        return NotEstimable(f"pruner {search.pruner.name} stops a trial by the results of other trials")
+    ks = sorted({*(2**power for power in range(search.trials_per_cell.bit_length())), search.trials_per_cell})
+    columns: list[Column[_Row]] = [
+        Column("cell", lambda row: text_cell(row[0])),
+        Column("complete trials", lambda row: number_cell(row[1])),
+        *(_column(k) for k in ks),
+    ]
+    return make_table(
         name="best_of_k",
         title="Expected best of k trials",
         caption=(
-            "Mean best validation accuracy of k trials of a cell, in percent, over all subsets of its complete trials "
-            "(Tang et al. 2020), with 95% bootstrap intervals where there are four times as many trials as k. It "
-            "rests on trials that do not depend on each other."
+            "Mean of the best validation accuracy in percent over all subsets of k complete trials of a cell (Tang et "
+            "al. 2020). There is a 95% bootstrap interval if a cell has at least 4 k complete trials. The method "
+            "requires trials that are independent of each other."
         ),
-        columns=("cell", "complete trials", *(f"k = {k}" for k in ks)),
-        rows=tuple(_row(results, cell.key, ks) for cell in results.cells),
+        columns=columns,
+        rows=[_row(results, cell.key, ks) for cell in results.cells],
     )
 
 
-def _row(results: SearchResults, cell: str, ks: list[int]) -> tuple[Field, ...]:
+def _column(k: int) -> Column[_Row]:
+    return Column(f"k = {k}", lambda row: _best_cell(row[2].get(k)))
+
+
+def _best_cell(best: BestOfK | None) -> TableCell:
+    if best is None:
+        return number_cell(None)
+    return TableCell(text=format_estimate(best.expected), number=best.expected.value)
+
+
+def _row(results: SearchResults, cell: str, ks: list[int]) -> _Row:
     complete = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
-    values = [results.metric_value(record) for record in complete]
+    values = [PERCENT * record.curve[-1].val_accuracy for record in complete]
     reached = [k for k in ks if k <= len(values)]
     generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
-    goal = results.metric.direction
-    best = expected_best(values, ks=reached, goal=goal, generator=generator) if reached else ()
-    found = {each.k: each for each in best}
-    return (text(cell), number(len(values), f"{len(values)}"), *(_field(found.get(k)) for k in ks))
-
-
-def _field(found: BestOfK | None) -> Field:
-    return text(NO_VALUE) if found is None else number(found.expected.value, format_estimate(found.expected))
+    found = {each.k: each for each in expected_best(values, ks=reached, generator=generator)} if reached else {}
+    return cell, len(values), found

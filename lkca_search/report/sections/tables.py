@@ -1,4 +1,4 @@
-"""The tables of a report, as values."""
+"""Tables of test accuracy, curves, selection and compute."""
 
 import re
 from collections.abc import Sequence
@@ -7,241 +7,68 @@ import numpy as np
 
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast, VariantCurve
-from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import SelectionEffect, mean_accuracy
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
+from lkca_search.records.rounds import Pick
 from lkca_search.report.values.numbers import (
     NO_VALUE,
     format_compact,
     format_count,
     format_count_interval,
     format_decimal,
+    format_decimal_interval,
     format_duration,
     format_estimate,
-    format_interval,
     format_percent,
     format_points,
     format_ratio,
     format_ratio_interval,
 )
-from lkca_search.report.values.table import Field, Table, number, text
+from lkca_search.report.values.table import (
+    NOT_ESTIMABLE,
+    Column,
+    Table,
+    TableCell,
+    estimable,
+    estimate_cell,
+    interval_cell,
+    make_table,
+    number_cell,
+    reason_cell,
+    text_cell,
+)
 from lkca_search.seeds import derive_seed
 
 
-def accuracies(scores: RoundScores) -> Table:
-    """What each cell is worth on the test images."""
-    rows = []
-    for cell in scores.cells:
-        found = mean_accuracy(cell)
-        generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
-        middle = interquartile_mean(cell.accuracies, generator=generator)
-        rows.append(
-            (
-                text(cell.variant.label),
-                number(cell.num_train_images, format_count(cell.num_train_images)),
-                _percent(found),
-                text(format_interval(found.interval) or found.reason or ""),
-                number(middle.value, format_estimate(middle)),
-                number(cell.accuracies.size - cell.num_missing, f"{cell.accuracies.size - cell.num_missing}"),
-                text(_missing(cell.num_missing, cell.num_failed)),
-            )
-        )
-    return Table(
+def accuracy_table(scores: RoundScores) -> Table:
+    """Return the test accuracy of each cell."""
+    columns: list[Column[CellScores]] = [
+        Column("variant", lambda cell: text_cell(cell.variant.label)),
+        Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
+        Column("test accuracy, %", lambda cell: estimate_cell(mean_accuracy(cell), format_percent)),
+        Column("95% interval", lambda cell: interval_cell(mean_accuracy(cell))),
+        Column("interquartile mean, %", lambda cell: _whole_estimate_cell(_interquartile_mean(cell))),
+        Column("replicates", lambda cell: number_cell(cell.accuracies.size - cell.num_missing)),
+        Column("missing", lambda cell: text_cell(_missing(cell.num_missing, cell.num_failed))),
+    ]
+    return make_table(
         name="accuracies",
         title="Test accuracy",
         caption=(
-            "Test accuracy in percent: mean over draws of the mean over seeds, with its 95% t interval over draws; "
-            "and the interquartile mean of all replicates, with its 95% bootstrap interval over draws."
+            "Test accuracy in percent: the mean over draws of the mean over seeds, with its 95% t interval over draws. "
+            "The interquartile mean of all replicates has a 95% bootstrap interval over draws."
         ),
-        columns=(
-            *("variant", "training images", "test accuracy, %", "95% interval", "interquartile mean, %"),
-            *("replicates", "missing"),
-        ),
-        rows=tuple(rows),
+        columns=columns,
+        rows=scores.cells,
     )
 
 
-def curves(scarcity: CurveAnalysis) -> Table:
-    """The laws through the points of every variant, or why there is none."""
-    return Table(
-        name="curves",
-        title="Laws of scarcity",
-        caption=(
-            "The law e(n) = α + η n^γ through the test errors in percent, by weighted least squares, with 95% "
-            "bootstrap intervals over draws: α is what no number of images takes away, γ how fast the error falls."
-        ),
-        columns=("variant", "sizes", "α, %", "interval of α", "γ", "interval of γ", "why there is none"),
-        rows=tuple(_curve(each) for each in scarcity.curves),
-    )
-
-
-def _curve(found: VariantCurve) -> tuple[Field, ...]:
-    head = (text(found.variant.label), number(len(found.points), f"{len(found.points)}"))
-    law = found.law
-    if isinstance(law, NotEstimable):
-        return (*head, text(NO_VALUE), text(""), text(NO_VALUE), text(""), text(str(law)))
-    return (
-        *head,
-        number(law.alpha.value, format_percent(law.alpha.value)),
-        text(format_interval(law.alpha.interval)),
-        number(law.gamma.value, format_decimal(law.gamma.value)),
-        text(_two_digits(law.gamma)),
-        text(""),
-    )
-
-
-def efficiencies(scarcity: CurveAnalysis, reference: str) -> Table:
-    """How many times the images the others need, and where the lead passes."""
-    return Table(
-        name="efficiencies",
-        title="Data efficiency and crossover",
-        caption=(
-            f"Data efficiency: how many times the training images of {reference} the other needs for the same test "
-            "error, a geometric mean over all errors that both curves take within the measured sizes; above 1 "
-            f"{reference} needs fewer. Crossover: the number of images at which the lead passes for good. Both are "
-            "read off the points, joined by power laws, with 95% bootstrap intervals over draws; an end … lies beyond "
-            "the sizes that were measured. Difference of γ: below 0 the error of the reference falls faster. None of "
-            "these numbers has a canonical source."
-        ),
-        columns=(
-            *("other", "data efficiency", "interval", "crossover, images", "interval of it", "difference of γ"),
-            *("interval of γ", "why not"),
-        ),
-        rows=tuple(_efficiency(each, reference) for each in scarcity.contrasts),
-    )
-
-
-def _efficiency(found: CurveContrast, reference: str) -> tuple[Field, ...]:
-    refused = [
-        str(each)
-        for each in (found.data_efficiency, found.crossover, found.exponent_difference)
-        if isinstance(each, NotEstimable)
-    ]
-    sides = {"A": reference, "B": found.other.label}
-    reasons = {re.sub(r"\b[AB]\b", lambda side: sides[side[0]], reason) for reason in refused}
-    ratio = None if isinstance(found.data_efficiency, NotEstimable) else found.data_efficiency.ratio
-    passing = None if isinstance(found.crossover, NotEstimable) else found.crossover
-    crossing = passing.num_train_images if passing else None
-    exponents = None if isinstance(found.exponent_difference, NotEstimable) else found.exponent_difference
-    return (
-        text(found.other.label),
-        number(ratio.value, format_ratio(ratio.value)) if ratio else text(NO_VALUE),
-        text(format_ratio_interval(ratio.interval) if ratio else ""),
-        number(crossing.value, format_count(crossing.value)) if crossing else text("none" if passing else NO_VALUE),
-        text(format_count_interval(crossing.interval) if crossing else ""),
-        number(exponents.value, format_decimal(exponents.value, signed=True)) if exponents else text(NO_VALUE),
-        text(_two_digits(exponents) if exponents else ""),
-        text("; ".join(sorted(reasons))),
-    )
-
-
-def selection_table(selections: Sequence[SelectionEffect]) -> Table:
-    """From the best validation accuracy to test."""
-    return Table(
-        name="selection",
-        title="Selection effect",
-        caption=(
-            "The validation accuracy of the trial that was picked, that of its replicates on the same validation "
-            "images, and their test accuracy, in percent; means over draws with 95% t intervals. Luck is what the "
-            "pick was above its replicates."
-        ),
-        columns=(
-            *("variant", "training images", "picked from", "picked, validation", "replicates, validation"),
-            *("replicates, test", "luck, points", "drop to test, points"),
-        ),
-        rows=tuple(
-            (
-                text(each.variant),
-                number(each.num_train_images, format_count(each.num_train_images)),
-                number(each.num_trials, f"{each.num_trials} trials"),
-                number(each.picked, format_percent(each.picked)),
-                number(each.validation.value, format_estimate(each.validation)),
-                number(each.test.value, format_estimate(each.test)),
-                number(each.selection_bias, format_points(each.selection_bias)),
-                number(each.test_gap, format_points(each.test_gap)),
-            )
-            for each in selections
-        ),
-    )
-
-
-def spending_table(compute_spent: Sequence[ComputeSpent]) -> Table:
-    """What each cell spent."""
-    return Table(
-        name="budgets",
-        title="Realised budgets",
-        caption=(
-            "What the trials of each cell spent. Planned steps are the cap that trials had, pruned or not; saved is "
-            "what pruning and patience left of it. FLOPs are those of training, three forward passes an image. Cells "
-            "that did not have the budget of the others of their size stand out."
-        ),
-        columns=(
-            *("cell", "training images", "trials", "pruned", "failed", "planned steps", "steps", "saved, %"),
-            *("images seen", "time", "FLOPs", "parameters", "out of tolerance"),
-        ),
-        rows=tuple(_spending(each) for each in compute_spent),
-        marked=tuple(place for place, each in enumerate(compute_spent) if each.deviations),
-    )
-
-
-def _spending(found: ComputeSpent) -> tuple[Field, ...]:
-    images, sizes = found.num_train_images, found.num_parameters
-    return (
-        text(found.cell),
-        number(images, format_count(images)) if images is not None else text(NO_VALUE),
-        number(found.num_finished, f"{found.num_finished} of {found.budget}"),
-        number(found.pruned, f"{found.pruned}"),
-        number(found.failed, f"{found.failed}"),
-        number(found.planned_steps, format_count(found.planned_steps)),
-        number(found.steps, format_count(found.steps)),
-        number(100 * found.share_saved, format_percent(100 * found.share_saved)),
-        number(found.samples, format_compact(found.samples)),
-        number(found.seconds, format_duration(found.seconds)),
-        number(found.flops, format_compact(found.flops)),
-        text(" to ".join(dict.fromkeys(map(format_compact, sizes))) if sizes else NO_VALUE),
-        text("; ".join(found.deviations)),
-    )
-
-
-def picks(results: SearchResults, scores: RoundScores) -> Table:
-    """The configurations that were frozen, in what they differ."""
-    found = [pick for pick in scores.round.picks]
-    chosen = [{**pick.configuration.model_dump(exclude={"draw"})} for pick in found]
-    names = [name for name in results.spec.parameters if name != "draw"]
-    return Table(
-        name="picks",
-        title="Frozen configurations",
-        caption=(
-            f"What was frozen in each cell, by {scores.round.metric} on validation images: the values of what was "
-            "searched. Fixed values and levels are in the methods."
-        ),
-        columns=("cell", "rank", "trial", scores.round.metric, *names),
-        rows=tuple(
-            (
-                text(pick.cell),
-                number(pick.rank, f"{pick.rank}"),
-                text(pick.trial_id.rpartition("/")[2]),
-                number(pick.value, f"{pick.value:.4f}"),
-                *(_value(values.get(name)) for name in names),
-            )
-            for pick, values in zip(found, chosen, strict=True)
-        ),
-    )
-
-
-def _value(value: object) -> Field:
-    if value is None:
-        return text(NO_VALUE)
-    if isinstance(value, bool | str):
-        return text(str(value).lower() if isinstance(value, bool) else value)
-    assert isinstance(value, int | float)
-    return number(float(value), f"{value:g}" if isinstance(value, int) else f"{value:.3g}")
-
-
-def _percent(found: Estimate) -> Field:
-    return number(found.value, format_percent(found.value))
+def _interquartile_mean(cell: CellScores) -> Estimate:
+    generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
+    return interquartile_mean(cell.accuracies, generator=generator)
 
 
 def _missing(num_missing: int, num_failed: int) -> str:
@@ -249,8 +76,196 @@ def _missing(num_missing: int, num_failed: int) -> str:
     return f"{num_missing}{failed}" if num_missing else ""
 
 
-def _two_digits(found: Estimate) -> str:
-    if found.interval is None:
-        return found.reason or ""
-    lower, upper = found.interval.lower, found.interval.upper
-    return f"[{'−∞' if lower is None else format_decimal(lower)}, {'∞' if upper is None else format_decimal(upper)}]"
+def curve_table(curves: CurveAnalysis) -> Table:
+    """Return the power law of each variant, or the reason why none is estimable."""
+    columns: list[Column[VariantCurve]] = [
+        Column("variant", lambda curve: text_cell(curve.variant.label)),
+        Column("sizes", lambda curve: number_cell(len(curve.points))),
+        Column("α, %", lambda curve: estimate_cell(_alpha(curve), format_percent)),
+        Column("95% interval of α", lambda curve: interval_cell(_alpha(curve))),
+        Column("γ", lambda curve: estimate_cell(_gamma(curve), format_decimal)),
+        Column("95% interval of γ", lambda curve: interval_cell(_gamma(curve), format_decimal_interval)),
+        Column(NOT_ESTIMABLE, lambda curve: reason_cell(curve.law)),
+    ]
+    return make_table(
+        name="curves",
+        title="Power laws",
+        caption=(
+            "Power law e(n) = α + η n^γ of the test error in percent, fitted by weighted least squares, with 95% "
+            "bootstrap intervals over draws. α is the part of the error that more images do not remove. γ is the rate "
+            "at which the error falls."
+        ),
+        columns=columns,
+        rows=curves.curves,
+    )
+
+
+def _alpha(curve: VariantCurve) -> Estimate | None:
+    return None if isinstance(curve.law, NotEstimable) else curve.law.alpha
+
+
+def _gamma(curve: VariantCurve) -> Estimate | None:
+    return None if isinstance(curve.law, NotEstimable) else curve.law.gamma
+
+
+def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
+    """Return the data efficiency of the reference and its crossover with each other variant."""
+    columns: list[Column[CurveContrast]] = [
+        Column("other", lambda found: text_cell(found.other.label)),
+        Column("data efficiency", lambda found: estimate_cell(_data_efficiency(found), format_ratio)),
+        Column(
+            "95% interval of data efficiency",
+            lambda found: interval_cell(_data_efficiency(found), format_ratio_interval),
+        ),
+        Column("crossover, images", _crossover_cell),
+        Column("95% interval of crossover", lambda found: interval_cell(_crossover(found), format_count_interval)),
+        Column(
+            "difference of γ",
+            lambda found: estimate_cell(
+                estimable(found.exponent_difference), lambda value: format_decimal(value, signed=True)
+            ),
+        ),
+        Column(
+            "95% interval of difference",
+            lambda found: interval_cell(estimable(found.exponent_difference), format_decimal_interval),
+        ),
+        Column(NOT_ESTIMABLE, lambda found: _efficiency_reasons(found, reference)),
+    ]
+    return make_table(
+        name="efficiencies",
+        title="Data efficiency and crossover",
+        caption=(
+            "Data efficiency: number of training images that the other variant needs, divided by the number that "
+            f"{reference} needs, for the same test error. It is a geometric mean over all errors that both curves "
+            f"reach within the measured sizes. Above 1, {reference} needs fewer images. Crossover: number of images at "
+            "which the lead changes for good. Both are read from the points, joined by power laws, with 95% bootstrap "
+            f"intervals over draws. An end … lies beyond the measured sizes. Difference of γ: γ of {reference} minus γ "
+            f"of the other. Below 0, the error of {reference} falls faster. None of these numbers has a canonical "
+            "source."
+        ),
+        columns=columns,
+        rows=curves.contrasts,
+    )
+
+
+def _data_efficiency(found: CurveContrast) -> Estimate | None:
+    return None if isinstance(found.data_efficiency, NotEstimable) else found.data_efficiency.ratio
+
+
+def _crossover(found: CurveContrast) -> Estimate | None:
+    return None if isinstance(found.crossover, NotEstimable) else found.crossover.num_train_images
+
+
+def _crossover_cell(found: CurveContrast) -> TableCell:
+    if not isinstance(found.crossover, NotEstimable) and found.crossover.num_train_images is None:
+        return text_cell("none")
+    return estimate_cell(_crossover(found), format_count)
+
+
+def _efficiency_reasons(found: CurveContrast, reference: str) -> TableCell:
+    """Return the reasons with the labels of the variants in place of the sides A and B."""
+    labels = {"A": reference, "B": found.other.label}
+    reasons = reason_cell(found.data_efficiency, found.crossover, found.exponent_difference)
+    return text_cell(re.sub(r"\b[AB]\b", lambda side: labels[side[0]], reasons.text))
+
+
+def selection_table(selections: Sequence[SelectionEffect]) -> Table:
+    """Return the best validation accuracy of each cell beside the accuracies of its replicates."""
+    columns: list[Column[SelectionEffect]] = [
+        Column("variant", lambda each: text_cell(each.variant)),
+        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
+        Column("selected from", lambda each: TableCell(text=f"{each.num_trials} trials", number=each.num_trials)),
+        Column("selected, validation", lambda each: number_cell(each.picked, format_percent)),
+        Column("replicates, validation", lambda each: _whole_estimate_cell(each.validation)),
+        Column("replicates, test", lambda each: _whole_estimate_cell(each.test)),
+        Column("selection bias, points", lambda each: number_cell(each.selection_bias, format_points)),
+        Column("drop to test, points", lambda each: number_cell(each.test_gap, format_points)),
+    ]
+    return make_table(
+        name="selection",
+        title="Selection effect",
+        caption=(
+            "Validation accuracy of the selected trial, validation accuracy of its replicates on the same images, and "
+            "their test accuracy, in percent. The replicates are means over draws with 95% t intervals. Selection "
+            "bias is the accuracy of the selected trial minus that of its replicates on validation images."
+        ),
+        columns=columns,
+        rows=selections,
+    )
+
+
+def compute_table(spent: Sequence[ComputeSpent]) -> Table:
+    """Return trials, steps, time and FLOPs of each cell."""
+    columns: list[Column[ComputeSpent]] = [
+        Column("cell", lambda each: text_cell(each.cell)),
+        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
+        Column(
+            "trials",
+            lambda each: TableCell(text=f"{each.num_finished} of {each.budget}", number=each.num_finished),
+        ),
+        Column("pruned", lambda each: number_cell(each.pruned)),
+        Column("failed", lambda each: number_cell(each.failed)),
+        Column("planned steps", lambda each: number_cell(each.planned_steps, format_count)),
+        Column("steps", lambda each: number_cell(each.steps, format_count)),
+        Column("saved, %", lambda each: number_cell(100 * each.share_saved, format_percent)),
+        Column("images seen", lambda each: number_cell(each.samples, format_compact)),
+        Column("time", lambda each: number_cell(each.seconds, format_duration)),
+        Column("FLOPs", lambda each: number_cell(each.flops, format_compact)),
+        Column("parameters", lambda each: text_cell(_parameter_range(each))),
+        Column("deviations", lambda each: text_cell("; ".join(each.deviations))),
+    ]
+    return make_table(
+        name="budgets",
+        title="Compute per cell",
+        caption=(
+            "Compute that the trials of each cell used. Planned steps are the maximum that the trials were allowed, "
+            "pruned or not. Saved is the share of them that pruning and patience saved. FLOPs are those of training: "
+            "three forward passes per image. Highlighted cells had another budget than the other cells of their size."
+        ),
+        columns=columns,
+        rows=spent,
+        highlight=lambda each: bool(each.deviations),
+    )
+
+
+def _parameter_range(spent: ComputeSpent) -> str:
+    return " to ".join(dict.fromkeys(map(format_compact, spent.num_parameters))) if spent.num_parameters else NO_VALUE
+
+
+def pick_table(results: SearchResults, scores: RoundScores) -> Table:
+    """Return the configurations that the round retrained, with the values of their hyperparameters."""
+    columns: list[Column[Pick]] = [
+        Column("cell", lambda pick: text_cell(pick.cell)),
+        Column("rank", lambda pick: number_cell(pick.rank)),
+        Column("trial", lambda pick: text_cell(pick.trial_id.rpartition("/")[2])),
+        Column(scores.round.metric, lambda pick: number_cell(pick.value, "{:.4f}".format)),
+        *(_hyperparameter_column(name) for name in results.spec.parameters if name != "draw"),
+    ]
+    return make_table(
+        name="picks",
+        title="Frozen configurations",
+        caption=(
+            f"Configurations that the round retrained, the best of each cell by {scores.round.metric} on validation "
+            "images, with their hyperparameters. Fixed values and levels are in the methods."
+        ),
+        columns=columns,
+        rows=scores.round.picks,
+    )
+
+
+def _hyperparameter_column(name: str) -> Column[Pick]:
+    return Column(name, lambda pick: _hyperparameter_cell(pick.configuration.model_dump().get(name)))
+
+
+def _hyperparameter_cell(value: object) -> TableCell:
+    if isinstance(value, bool):
+        return text_cell(str(value).lower())
+    if isinstance(value, str):
+        return text_cell(value)
+    assert value is None or isinstance(value, int | float)
+    return number_cell(value, "{:g}".format if isinstance(value, int) else "{:.3g}".format)
+
+
+def _whole_estimate_cell(estimate: Estimate) -> TableCell:
+    """Return a cell with an estimate and its interval."""
+    return TableCell(text=format_estimate(estimate), number=estimate.value)

@@ -1,0 +1,1 @@
+"""Tables, figures, sections and numbers as text; imports only `analysis`, `records` and `spec`."""

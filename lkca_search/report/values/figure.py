@@ -1,41 +1,44 @@
-"""A figure as a value: what is drawn, for whichever library draws it."""
+"""Figures as data, with their palette; `rendering` draws them with Plotly and matplotlib."""
 
 from typing import Literal
 
 from lkca_search.spec.base import FrozenModel
 
 Numbers = tuple[float, ...]
+
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#56b4e9", "#7f7f7f")
-"""Colors of variants in the order of the space file (after Okabe & Ito 2008), distinct for most readers with color
-blindness. The ninth variant starts again, with another marker."""
+"""Colors of variants, in the order of the space file. Most readers can tell them apart, on white and on black, on
+paper and on screen (after Okabe & Ito 2008). The ninth variant has the first color again."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+"""Markers of variants; with a cycle of another length, they distinguish variants of the same color."""
 HEAT_MAP_COLORS = ("#f2f6fa", "#5aa2d6")
-"""Colors of the least and the largest value of a heat map; light, so that dark text on them is legible in gray too."""
+"""Colors of the smallest and the largest value; light, so that dark text on them is legible, in gray too."""
 HEAT_MAP_TEXT_COLOR = "#14181f"
 
 
 class Series(FrozenModel):
-    """Points, a line or a band that share a colour and an entry of the legend."""
+    """Points, a line or a band with one color and one legend entry."""
 
     name: str
     x: Numbers
     y: Numbers
     lower: tuple[float | None, ...] = ()
-    """Lower ends of bars or of the band, where there are any; None for a point without."""
+    """Lower ends of error bars or of the band; None for a point without an error bar."""
     upper: tuple[float | None, ...] = ()
+    """Upper ends of error bars or of the band."""
     kind: Literal["points", "line", "band", "dots"] = "points"
-    """Points with bars; a line; a band with its line; or small dots beside the points, one a draw."""
-    colour: int
-    """Place in the palette; series of one variant share it."""
-    notes: tuple[str, ...] = ()
-    """What is told of each point that is pointed at."""
+    """Points with error bars, a line, a line in a band, or small dots for single draws."""
+    color_index: int
+    """Index in the palette; all series of a variant share it."""
+    hover_texts: tuple[str, ...] = ()
+    """One text per point, shown when the pointer is on it."""
 
 
 class Figure(FrozenModel):
-    """A figure with one pair of axes."""
+    """Figure with one pair of axes."""
 
     name: str
-    """Of its files: `learning_curves`."""
+    """Name of its files, without extension: `learning_curves`."""
     title: str
     caption: str
     x_label: str
@@ -43,17 +46,19 @@ class Figure(FrozenModel):
     x_is_logarithmic: bool = False
     y_is_logarithmic: bool = False
     x_ticks: Numbers = ()
-    """Where the axis is marked; by default where the library likes."""
+    """Ticks of the x-axis; if empty, the plotting library chooses them."""
     y_ticks: Numbers = ()
+    """Ticks of the y-axis; if empty, the plotting library chooses them."""
     has_zero_line: bool = False
-    """Whether a line is drawn at y = 0."""
+    """True if a line is drawn at y = 0."""
     series: tuple[Series, ...]
 
 
 class HeatMap(FrozenModel):
-    """A field of numbers, rows from the top, as colours with what is said of each."""
+    """Grid of numbers, drawn as colors with a text in each cell; rows run from top to bottom."""
 
     name: str
+    """Name of its files, without extension."""
     title: str
     caption: str
     x_label: str
@@ -61,13 +66,13 @@ class HeatMap(FrozenModel):
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
-    """A row of numbers each; None where there is none."""
+    """Numbers, (rows, columns); None for an empty cell."""
     texts: tuple[tuple[str, ...], ...]
-    """What is written in each field."""
-    notes: tuple[tuple[str, ...], ...]
-    """What is told of each field that is pointed at."""
+    """Text in each cell, (rows, columns)."""
+    hover_texts: tuple[tuple[str, ...], ...]
+    """Text shown when the pointer is on a cell, (rows, columns)."""
     unit: str
-    """Of the scale of colours."""
+    """Label of the color scale."""
 
 
 Drawing = Figure | HeatMap

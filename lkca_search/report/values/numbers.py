@@ -49,6 +49,15 @@ def format_interval(interval: Interval | None, *, signed: bool = False) -> str:
     return f"[{lower}, {upper}]"
 
 
+def format_decimal_interval(interval: Interval | None) -> str:
+    """Return the interval of a number with two decimals: [−0.52, −0.31]; ∞ is an end without a bound."""
+    if interval is None:
+        return ""
+    lower = "−∞" if interval.lower is None else format_decimal(interval.lower)
+    upper = "∞" if interval.upper is None else format_decimal(interval.upper)
+    return f"[{lower}, {upper}]"
+
+
 def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
     """Return a percentage, or a difference, followed by its interval if it has one."""
     write = format_points if signed else format_percent
