@@ -16,6 +16,7 @@ from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.sections.methods import methods
 from lkca_search.report.sections.narrative import write_caveats, write_headline, write_summary
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.report import Report, Section
 from lkca_search.seeds import derive_seed
 
@@ -55,7 +56,7 @@ def _describe_scores(
     """Return the summary and the sections that are computed from test accuracies."""
     curves = analyze_curves(scores, results.reference, seed=results.spec.search.seed)
     selections = compute_selection_effects(results, scores)
-    reference = results.reference.label
+    reference, metric = results.reference.label, MetricFormat(results.metric)
     sections = [
         Section(
             name="scarcity",
@@ -82,8 +83,8 @@ def _describe_scores(
         ),
         Section(
             name="selection",
-            title="Validation accuracy and test accuracy",
-            tables=(tables.selection_table(selections), tables.pick_table(results, scores)),
+            title=f"{metric.label.capitalize()} and {metric.test_label}",
+            tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
         ),
     ]
     return write_summary(results, scores, contrasts, curves, selections), sections

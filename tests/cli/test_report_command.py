@@ -55,7 +55,7 @@ def test_a_report_is_a_page_figures_tables_and_data(confirmed: SearchFolder, com
     assert (code, err) == (0, "")
     assert isinstance(confirmed.root, Path)
     folder = confirmed.root / "report"
-    assert "With 129 training images (10%) lkca leads vit by" in out
+    assert "With 129 training images (10%), lkca is ahead of vit by" in out
     assert str(folder / "report.html") in out
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found >= {"report.html", "data/trials.parquet", "data/curves.parquet", "data/replicates.parquet"}
@@ -117,7 +117,7 @@ def test_the_report_of_an_unfinished_search_lists_the_missing_parts(command: Com
     make_search("made", [make_record(0), make_record(1, state=State.FAIL)])
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
-    assert "! 10 trials of the budgets are not finished: cells were not searched equally." in out
+    assert "! 10 trials of the budget are not finished, so cells were not searched equally." in out
     assert "! Nothing is confirmed yet" in out
 
 
@@ -125,13 +125,13 @@ def test_a_search_without_trials_has_a_report(command: Command) -> None:
     make_search("made")
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
-    assert "! 12 trials of the budgets are not finished" in out
+    assert "! 12 trials of the budget are not finished" in out
 
 
 def test_an_unknown_round_or_search_ends_with_code_2(confirmed: SearchFolder, command: Command) -> None:
     code, _, err = command("report", "made", "--round", "2")
     assert code == 2
-    assert "search 'made' has no round 2 of confirmation; its rounds: 1" in err
+    assert "round of search 'made' must be one of 1, got 2" in err
     assert command("report", "other").code == 2
 
 

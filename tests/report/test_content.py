@@ -257,7 +257,7 @@ def test_the_test_gap_is_the_selected_accuracy_minus_the_test_accuracy() -> None
     found = compute_selection_effects(results, round_scores(results, results.rounds[-1]))
     for each in found:
         assert each.picked == pytest.approx(60)
-        assert each.drop == pytest.approx(60 - each.test.value)
+        assert each.test_gap == pytest.approx(60 - each.test.value)
         assert each.num_trials == 3
 
 
@@ -265,12 +265,12 @@ def test_cells_with_another_budget_are_highlighted() -> None:
     results = make_search_results(law())
     lacking = [record for record in results.trials if record.trial_id != "family=vit,data_fraction=0.1/2"]
     short = type(results)(**{**attributes_of(results), "trials": lacking})
-    marked = [each.cell for each in spendings(short) if each.deviations]
-    assert marked == ["family=vit,data_fraction=0.1"]
+    deviating = [each.cell for each in compute_spent(short) if each.deviations]
+    assert deviating == ["family=vit,data_fraction=0.1"]
     report = make_report(short)
     assert "1 trial of the budget is not finished, so cells were not searched equally." in report.caveats
     (table,) = (table for table in report.tables if table.name == "budgets")
-    assert [table.rows[place][0].text for place in table.highlighted] == marked
+    assert [table.rows[place][0].text for place in table.highlighted] == deviating
 
 
 def test_other_rounds_are_a_caveat() -> None:
@@ -325,6 +325,26 @@ def test_the_expected_best_of_k_requires_independent_trials() -> None:
     assert table.columns == ("cell", "complete trials", "k = 1", "k = 2", "k = 3")
     for row in table.rows:
         assert [field.number for field in row[1:]] == pytest.approx([3, 50, (60 + 60 + 50) / 3, 60])
+
+
+def test_texts_and_tables_name_the_metric_of_the_search() -> None:
+    search = {"trials_per_cell": 3, "sampler": "random", "metric": "val_loss"}
+    report = make_report(make_search_results(law(), search=search))
+    tables = {table.name: table for table in report.tables}
+    assert "validation loss" in tables["pareto"].columns
+    assert "lowest validation loss" in tables["best_of_k"].caption
+    assert "selection bias" in tables["selection"].columns
+    assert {"best", "mean"} <= {*tables["fields"].columns}
+    assert "effect" in tables["effects"].columns
+    assert [row[-1].text for row in tables["pareto"].rows] == ["2.250"] * len(tables["pareto"].rows)
+    (figure,) = (figure for figure in report.figures if figure.name == "pareto_flops")
+    assert (figure.title[:15], figure.y_label) == ("Validation loss", "validation loss")
+    sentence = next(sentence for sentence in report.summary if sentence.startswith("On average"))
+    assert re.search(r"the best validation loss of a cell was \d\.\d{3} \w+ the test loss of its retrained", sentence)
+    assert "Trials are compared by validation loss (minimize)." in dict(report.methods)["Search"]
+    texts = [text for table in report.tables for text in (*table.columns, table.caption)]
+    texts += [text for section in report.sections for text in (section.title, *section.paragraphs)]
+    assert not [text for text in texts if "validation accuracy" in text]
 
 
 def test_a_search_with_only_failed_trials_has_a_report() -> None:

@@ -13,13 +13,10 @@ from lkca_search.analysis.ablation import (
     compute_ablations,
 )
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.report.values.figure import HeatMap
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
     format_count,
-    format_interval,
-    format_percent,
-    format_points,
     pluralize,
 )
 from lkca_search.report.values.report import Section
@@ -50,30 +47,32 @@ def ablation_section(results: SearchResults, *, seed: int) -> Section:
     ablations = compute_ablations(results, generator=np.random.default_rng(seed))
     if not ablations:
         return Section(name="ablation", title=_TITLE, paragraphs=_NOT_ESTIMABLE)
+    metric = MetricFormat(results.metric)
     mapped = [each for each in ablations if each.hyperparameter in (*_WITH_HEAT_MAPS, *results.spec.factors)]
     return Section(
         name="ablation",
         title=_TITLE,
         paragraphs=_PARAGRAPHS,
-        figures=tuple(figure for each in mapped for figure in _heat_maps(each)),
-        tables=(effect_table(ablations), heat_map_table(mapped)),
+        figures=tuple(figure for each in mapped for figure in _heat_maps(each, metric)),
+        tables=(effect_table(ablations, metric), heat_map_table(mapped, metric)),
     )
 
 
-def effect_table(ablations: Sequence[Ablation]) -> Table:
+def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
     """Return the effect of each level of each hyperparameter in each family."""
     columns: list[Column[MarginalEffect]] = [
         Column("family", lambda each: text_cell(each.family)),
         Column("hyperparameter", lambda each: text_cell(each.hyperparameter)),
         Column("level", lambda each: text_cell(each.level.label)),
-        Column("effect, points", lambda each: estimate_cell(each.effect, format_points)),
-        Column("95% interval", lambda each: interval_cell(each.effect, _format_signed)),
+        Column(metric.difference_header("effect"), lambda each: estimate_cell(each.effect, metric.difference)),
+        Column("95% interval", lambda each: interval_cell(each.effect, metric.difference_interval)),
         Column(
-            "difference from reference, points",
-            lambda each: estimate_cell(each.difference_from_reference, format_points),
+            metric.difference_header("difference from reference"),
+            lambda each: estimate_cell(each.difference_from_reference, metric.difference),
         ),
         Column(
-            "95% interval of difference", lambda each: interval_cell(each.difference_from_reference, _format_signed)
+            "95% interval of difference",
+            lambda each: interval_cell(each.difference_from_reference, metric.difference_interval),
         ),
         Column("blocks", lambda each: number_cell(each.num_blocks)),
         Column("trials", lambda each: number_cell(each.num_trials)),
@@ -82,7 +81,7 @@ def effect_table(ablations: Sequence[Ablation]) -> Table:
         name="effects",
         title="Marginal effects",
         caption=(
-            "Effects in points of validation accuracy. A block is one combination of the levels of all other factors, "
+            f"Effects in {metric.difference_label}. A block is one combination of the levels of all other factors, "
             "including the size of the data. Effect: mean of a level minus the mean of all levels, within blocks, "
             "averaged over blocks with a 95% t interval. Difference from reference: difference to the base level of a "
             "factor, or to the smallest searched value, in matched blocks. Hyperparameters with many values are "
@@ -93,36 +92,32 @@ def effect_table(ablations: Sequence[Ablation]) -> Table:
     )
 
 
-def heat_map_table(ablations: Sequence[Ablation]) -> Table:
+def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
     """Return the numbers of all heat maps of accuracy."""
     columns: list[Column[HeatMapEntry]] = [
         Column("family", lambda each: text_cell(each.family)),
         Column("hyperparameter", lambda each: text_cell(each.hyperparameter)),
         Column("level", lambda each: text_cell(each.level.label)),
         Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
-        Column("best, %", lambda each: number_cell(each.best, format_percent)),
-        Column("mean, %", lambda each: number_cell(each.mean, format_percent)),
-        Column("± half width", lambda each: number_cell(each.half_width, format_percent)),
+        Column(metric.header("best"), lambda each: number_cell(each.best, metric.value)),
+        Column(metric.header("mean"), lambda each: number_cell(each.mean, metric.value)),
+        Column("± half width", lambda each: number_cell(each.half_width, metric.value)),
         Column("trials", lambda each: number_cell(each.num_trials)),
     ]
     return make_table(
         name="fields",
         title="Numbers of the heat maps",
         caption=(
-            "Validation accuracy in percent of the trials with one level and one number of training images. The half "
-            "width is that of the 95% t interval of the mean over trials."
+            f"{metric.label_in_unit.capitalize()} of the trials with one level and one number of training images. Best "
+            f"is the {metric.metric.best}. The half width is that of the 95% t interval of the mean over trials."
         ),
         columns=columns,
         rows=[entry for each in ablations for entry in each.heat_map],
     )
 
 
-def _format_signed(interval: Interval | None) -> str:
-    return format_interval(interval, signed=True)
-
-
-def _heat_maps(ablation: Ablation) -> Iterator[HeatMap]:
-    """Yield accuracy by level and training images, and the distribution of the best level."""
+def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
+    """Yield the metric by level and training images, and the distribution of the best level."""
     name, family = ablation.hyperparameter, ablation.family
     entries = {(entry.level.index, entry.num_train_images): entry for entry in ablation.heat_map}
     best_levels = {best.num_train_images: best for best in ablation.best_levels}
@@ -130,9 +125,9 @@ def _heat_maps(ablation: Ablation) -> Iterator[HeatMap]:
         ablation,
         name="map",
         title=f"{family}: {name} and training images",
-        caption="Best validation accuracy in percent, and the number of trials. Point at a cell for the mean.",
-        unit="best, %",
-        entry=lambda level, images: _accuracy_entry(entries.get((level.index, images))),
+        caption=f"{metric.best_label.capitalize()}, and the number of trials. Point at a cell for the mean.",
+        unit=metric.header("best"),
+        entry=lambda level, images: _value_entry(entries.get((level.index, images)), metric),
     )
     yield _heat_map(
         ablation,
@@ -170,16 +165,16 @@ def _heat_map(
     )
 
 
-def _accuracy_entry(entry: HeatMapEntry | None) -> _Entry:
+def _value_entry(entry: HeatMapEntry | None, metric: MetricFormat) -> _Entry:
     if entry is None:
         return None, "", "no trial"
-    best = format_percent(entry.best)
-    half_width = "" if entry.half_width is None else f" ± {format_percent(entry.half_width)}"
+    half_width = "" if entry.half_width is None else f" ± {metric.value(entry.half_width)}"
     hover = (
-        f"{entry.hyperparameter} {entry.level.label}, {format_count(entry.num_train_images)} images: best {best}%, "
-        f"mean {format_percent(entry.mean)}%{half_width}, {pluralize(entry.num_trials, 'trial')}"
+        f"{entry.hyperparameter} {entry.level.label}, {format_count(entry.num_train_images)} images: best "
+        f"{metric.value_with_unit(entry.best)}, mean {metric.value_with_unit(entry.mean)}{half_width}, "
+        f"{pluralize(entry.num_trials, 'trial')}"
     )
-    return entry.best, f"{best}<br>of {entry.num_trials}", hover
+    return entry.best, f"{metric.value(entry.best)}<br>of {entry.num_trials}", hover
 
 
 def _share_entry(best: BestLevel, level: ParameterLevel) -> _Entry:

@@ -6,10 +6,10 @@ from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
 from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.report.values.numbers import (
     format_count,
-    format_interval,
     format_p_value,
     format_percent,
     format_points,
+    format_signed_interval,
 )
 from lkca_search.report.values.table import (
     Column,
@@ -69,9 +69,9 @@ def _columns() -> list[Column[Contrast]]:
     return [
         Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
         Column("difference, points", lambda each: estimate_cell(each.paired.difference, format_points)),
-        Column("95% interval", lambda each: interval_cell(each.paired.difference, _format_signed)),
+        Column("95% interval", lambda each: interval_cell(each.paired.difference, format_signed_interval)),
         Column("verdict", lambda each: text_cell(_VERDICTS[each.verdict])),
-        Column("95% bootstrap", lambda each: interval_cell(each.bootstrap, _format_signed)),
+        Column("95% bootstrap", lambda each: interval_cell(each.bootstrap, format_signed_interval)),
         Column("p", lambda each: number_cell(each.paired.p_value, format_p_value)),
         Column("p, Holm", lambda each: number_cell(each.adjusted_p, format_p_value)),
         Column("P(better), %", lambda each: number_cell(100 * each.improvement.probability.value, format_percent)),
@@ -89,10 +89,6 @@ def _more_draws(contrast: Contrast) -> TableCell:
         return number_cell(None)
     more = contrast.power_analysis.additional_draws
     return text_cell("over 10,000") if more is None else number_cell(more, format_count)
-
-
-def _format_signed(interval: Interval | None) -> str:
-    return format_interval(interval, signed=True)
 
 
 def _format_share_interval(interval: Interval | None) -> str:

@@ -1,13 +1,14 @@
-"""Section on accuracy and cost: Pareto fronts, importance of hyperparameters, and shorter searches."""
+"""Section on the leading metric and cost: Pareto fronts, importance of hyperparameters, and shorter searches."""
 
 from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.importance import EVALUATOR, Importance, compute_importances
-from lkca_search.analysis.pareto import CostPoint, cost_points, front
+from lkca_search.analysis.pareto import CostPoint, cost_points, pareto_front
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import format_compact, format_count, format_percent
 from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import (
@@ -26,20 +27,23 @@ _Row = tuple[str, CostPoint]
 
 def cost_section(results: SearchResults, *, seed: int) -> Section:
     """Return the section; without a complete trial it is only the reason."""
-    title = "Accuracy and cost"
+    metric = MetricFormat(results.metric)
+    title = f"{metric.label.capitalize()} and cost"
     points = cost_points(results)
     if not points:
         return Section(name="costs", title=title, paragraphs=("Not estimable: no trial is complete.",))
     best_of_k = best_of_k_table(results)
-    importances = importance_table(compute_importances(results, seed=seed))
-    tables = (pareto_table(points), importances)
+    importances = importance_table(compute_importances(results, seed=seed), metric)
+    tables = (pareto_table(points, metric), importances)
     if isinstance(best_of_k, NotEstimable):
         reason = f"The expected best of k trials is not estimable: {best_of_k}."
-        return Section(name="costs", title=title, figures=(pareto_figure(points),), tables=tables, paragraphs=(reason,))
-    return Section(name="costs", title=title, figures=(pareto_figure(points),), tables=(*tables, best_of_k))
+        return Section(
+            name="costs", title=title, figures=(pareto_figure(points, metric),), tables=tables, paragraphs=(reason,)
+        )
+    return Section(name="costs", title=title, figures=(pareto_figure(points, metric),), tables=(*tables, best_of_k))
 
 
-def importance_table(importances: Sequence[Importance]) -> Table:
+def importance_table(importances: Sequence[Importance], metric: MetricFormat) -> Table:
     """Return the importance of each searched hyperparameter in each cell."""
     names = list(dict.fromkeys(name for each in importances for name, _ in each.shares))
     columns: list[Column[Importance]] = [
@@ -52,8 +56,9 @@ def importance_table(importances: Sequence[Importance]) -> Table:
         name="importances",
         title=f"Importance of hyperparameters ({EVALUATOR})",
         caption=(
-            "Share in percent of the variance between complete trials of a cell that each hyperparameter explains, by "
-            f"{EVALUATOR} (Hutter et al. 2014). Pruned trials are left out, which is a bias if a pruner was used."
+            f"Share in percent of the variance of {metric.label} between complete trials of a cell that each "
+            f"hyperparameter explains, by {EVALUATOR} (Hutter et al. 2014). Pruned trials are left out, which is a "
+            "bias if a pruner was used."
         ),
         columns=columns,
         rows=importances,
@@ -68,13 +73,13 @@ def _share_cell(share: float | None) -> TableCell:
     return number_cell(None if share is None else 100 * share, format_percent)
 
 
-def pareto_table(points: Sequence[CostPoint]) -> Table:
+def pareto_table(points: Sequence[CostPoint], metric: MetricFormat) -> Table:
     """Return the fronts by parameters and FLOPs at each size, and the front by training images over all sizes."""
-    rows: list[_Row] = [("training images", point) for point in front(points, "num_train_images")]
+    rows: list[_Row] = [("training images", point) for point in pareto_front(points, "num_train_images")]
     for size in sorted({point.num_train_images for point in points}):
         of_size = [point for point in points if point.num_train_images == size]
-        rows += [("parameters", point) for point in front(of_size, "num_parameters")]
-        rows += [("FLOPs", point) for point in front(of_size, "flops")]
+        rows += [("parameters", point) for point in pareto_front(of_size, "num_parameters")]
+        rows += [("FLOPs", point) for point in pareto_front(of_size, "flops")]
     columns: list[Column[_Row]] = [
         Column("cost", lambda row: text_cell(row[0])),
         Column("training images", lambda row: number_cell(row[1].num_train_images, format_count)),
@@ -82,13 +87,13 @@ def pareto_table(points: Sequence[CostPoint]) -> Table:
         Column("trial", lambda row: text_cell(row[1].trial_id)),
         Column("parameters", lambda row: number_cell(row[1].num_parameters, format_compact)),
         Column("FLOPs", lambda row: number_cell(row[1].flops, format_compact)),
-        Column("validation accuracy, %", lambda row: number_cell(row[1].accuracy, format_percent)),
+        Column(metric.axis_label, lambda row: number_cell(row[1].metric_value, metric.value)),
     ]
     return make_table(
         name="pareto",
         title="Pareto fronts",
         caption=(
-            "Trials that no other trial beats in both validation accuracy and cost. The front by training images is "
+            f"Trials that no other trial beats in both {metric.label} and cost. The front by training images is "
             "over all trials. The fronts by parameters and by FLOPs of one image's forward pass are over trials with "
             "the same number of training images."
         ),
@@ -97,48 +102,47 @@ def pareto_table(points: Sequence[CostPoint]) -> Table:
     )
 
 
-def pareto_figure(points: Sequence[CostPoint]) -> Figure:
-    """Return accuracy against FLOPs at the largest size, with the front of each family."""
+def pareto_figure(points: Sequence[CostPoint], metric: MetricFormat) -> Figure:
+    """Return the metric against FLOPs at the largest size, with the front of each family."""
     size = max(point.num_train_images for point in points)
+    of_size = [point for point in points if point.num_train_images == size]
     families = list(dict.fromkeys(point.family for point in points))
     return Figure(
         name="pareto_flops",
-        title=f"Validation accuracy against FLOPs, {format_count(size)} training images",
+        title=f"{metric.label.capitalize()} against FLOPs, {format_count(size)} training images",
         caption=(
             "All complete trials with the largest number of training images. A line joins the Pareto front of each "
             "family. The x-axis is logarithmic."
         ),
         x_label="FLOPs per image",
-        y_label="validation accuracy, %",
+        y_label=metric.axis_label,
         x_is_logarithmic=True,
         series=tuple(
             series
             for index, family in enumerate(families)
-            for series in _family(
-                index, family, [point for point in points if (point.num_train_images, point.family) == (size, family)]
-            )
+            for series in _family(index, family, [point for point in of_size if point.family == family], metric)
         ),
     )
 
 
-def _family(color_index: int, family: str, points: Sequence[CostPoint]) -> Iterator[Series]:
+def _family(color_index: int, family: str, points: Sequence[CostPoint], metric: MetricFormat) -> Iterator[Series]:
     if not points:
         return
-    best = front(points, "flops")
+    best = pareto_front(points, "flops")
     yield Series(
         name=f"{family}, front",
         x=tuple(float(point.flops) for point in best),
-        y=tuple(point.accuracy for point in best),
+        y=tuple(point.metric_value for point in best),
         kind="line",
         color_index=color_index,
     )
     yield Series(
         name=family,
         x=tuple(float(point.flops) for point in points),
-        y=tuple(point.accuracy for point in points),
+        y=tuple(point.metric_value for point in points),
         color_index=color_index,
         hover_texts=tuple(
-            f"{point.trial_id}: {format_percent(point.accuracy)}%, {format_compact(point.flops)} FLOPs, "
+            f"{point.trial_id}: {metric.value_with_unit(point.metric_value)}, {format_compact(point.flops)} FLOPs, "
             f"{format_compact(point.num_parameters)} parameters"
             for point in points
         ),

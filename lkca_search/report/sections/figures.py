@@ -13,9 +13,9 @@ from lkca_search.report.values.figure import Figure, Series
 from lkca_search.report.values.numbers import (
     format_count,
     format_estimate,
-    format_interval,
     format_percent,
     format_points,
+    format_signed_interval,
     pluralize,
 )
 
@@ -151,7 +151,7 @@ def _difference(contrasts: Sequence[Contrast], *, color_index: int, shift: float
         hover_texts=tuple(
             f"{each.reference} − {each.other}, {format_count(each.num_train_images)} images: "
             f"{format_points(each.paired.difference.value)} points "
-            f"{format_interval(each.paired.difference.interval, signed=True)}, "
+            f"{format_signed_interval(each.paired.difference.interval)}, "
             f"P({each.reference} better) {format_percent(100 * each.improvement.probability.value)}%"
             for each in contrasts
         ),

@@ -11,6 +11,7 @@ from lkca_search.report.values.numbers import format_count, join_words, pluraliz
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
+from lkca_search.spec.metrics import METRICS
 
 _STATISTICS = (
     "Replicates of two variants with the same draw and seed are pairs. The draw is the unit of analysis: seeds are "
@@ -122,7 +123,12 @@ def _training(results: SearchResults) -> str:
 def _search(results: SearchResults) -> str:
     search, draws = results.spec.search, results.repeats
     states = Counter(record.state for record in results.trials)
-    metrics = join_words([f"{metric} ({goal})" for metric, goal in zip(search.metrics, search.goals, strict=True)])
+    metrics = join_words(
+        [
+            f"{METRICS[metric].label} ({direction})"
+            for metric, direction in zip(search.metrics, search.directions, strict=True)
+        ]
+    )
     pruner = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
     repeats = (
         f"Every cell is searched {len(draws)} times, on subset draws {join_words([str(draw) for draw in draws])}. Each "
@@ -132,7 +138,7 @@ def _search(results: SearchResults) -> str:
     )
     return (
         f"Each cell is an Optuna study with the same budget of {pluralize(search.trials_per_cell, 'trial')}. The "
-        f"sampler is {search.sampler}, with {pruner}. Trials are compared on validation images by {metrics}. The seed "
+        f"sampler is {search.sampler}, with {pruner}. Trials are compared by {metrics}. The seed "
         f"is {search.seed}. {pluralize(len(results.trials), 'trial')} finished: {format_count(states[State.COMPLETE])} "
         f"complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed. {repeats}"
     )

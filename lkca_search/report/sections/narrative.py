@@ -10,6 +10,7 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import SelectionEffect
 from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
     format_count,
     format_count_interval,
@@ -57,9 +58,11 @@ def write_summary(
         paragraphs += _efficiency(found, results.reference.label)
     if selections:
         gap = sum(each.test_gap for each in selections) / len(selections)
+        metric = MetricFormat(results.metric)
         paragraphs.append(
-            f"On average, the best validation accuracy of a cell was {format_percent(abs(gap))} points "
-            f"{'above' if gap > 0 else 'below'} the test accuracy of its retrained configuration."
+            f"On average, the best {metric.label} of a cell was {metric.distance(gap)} "
+            f"{'above' if metric.metric.sign * gap > 0 else 'below'} the {metric.test_label} of its retrained "
+            "configuration."
         )
     if not contrasts and scores.cells:
         paragraphs.append("There is only one variant, so nothing is compared.")
@@ -151,7 +154,7 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
         )
     if scores is None:
         caveats.append(
-            "Nothing is confirmed yet, so this report has no test accuracy. The best validation accuracy of many "
+            f"Nothing is confirmed yet, so this report has no test accuracy. The best {results.metric.label} of many "
             f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
         )
         return caveats

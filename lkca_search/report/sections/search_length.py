@@ -6,7 +6,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.record import State
-from lkca_search.report.values.numbers import format_estimate
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
 from lkca_search.seeds import derive_seed
 
@@ -18,7 +18,7 @@ _Row = tuple[str, int, dict[int, BestOfK]]
 
 
 def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
-    """Return the expected best validation accuracy of 1, 2, 4, ... trials.
+    """Return the expected best value of the leading metric over 1, 2, 4, ... trials.
 
     It requires trials that are independent of each other: NotEstimable for other samplers, and for pruners.
     """
@@ -26,19 +26,20 @@ def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
     if search.sampler.name not in INDEPENDENT:
         return NotEstimable(f"sampler {search.sampler.name} chooses a trial by the results of earlier trials")
     if search.pruner.name != "none":
-        return NotEstimable(f"pruner {search.pruner.name} stops a trial by the results of other trials")
+        return NotEstimable(f"pruner {search.pruner.name} stops trials early")
+    metric = MetricFormat(results.metric)
     ks = sorted({*(2**power for power in range(search.trials_per_cell.bit_length())), search.trials_per_cell})
     columns: list[Column[_Row]] = [
         Column("cell", lambda row: text_cell(row[0])),
         Column("complete trials", lambda row: number_cell(row[1])),
-        *(_column(k) for k in ks),
+        *(_column(k, metric) for k in ks),
     ]
     return make_table(
         name="best_of_k",
         title="Expected best of k trials",
         caption=(
-            "Mean of the best validation accuracy in percent over all subsets of k complete trials of a cell (Tang et "
-            "al. 2020). There is a 95% bootstrap interval if a cell has at least 4 k complete trials. The method "
+            f"Mean of the {metric.best_label} over all subsets of k complete trials of a cell (Tang et al. 2020). "
+            "There is a 95% bootstrap interval if a cell has at least 4 k complete trials. The method "
             "requires trials that are independent of each other."
         ),
         columns=columns,
@@ -46,20 +47,21 @@ def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
     )
 
 
-def _column(k: int) -> Column[_Row]:
-    return Column(f"k = {k}", lambda row: _best_cell(row[2].get(k)))
+def _column(k: int, metric: MetricFormat) -> Column[_Row]:
+    return Column(f"k = {k}", lambda row: _best_cell(row[2].get(k), metric))
 
 
-def _best_cell(best: BestOfK | None) -> TableCell:
+def _best_cell(best: BestOfK | None, metric: MetricFormat) -> TableCell:
     if best is None:
         return number_cell(None)
-    return TableCell(text=format_estimate(best.expected), number=best.expected.value)
+    return TableCell(text=metric.estimate(best.expected), number=best.expected.value)
 
 
 def _row(results: SearchResults, cell: str, ks: list[int]) -> _Row:
     complete = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
-    values = [PERCENT * record.curve[-1].val_accuracy for record in complete]
+    values = [results.metric_value(record) for record in complete]
     reached = [k for k in ks if k <= len(values)]
     generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
-    found = {each.k: each for each in expected_best(values, ks=reached, generator=generator)} if reached else {}
-    return cell, len(values), found
+    goal = results.metric.direction
+    best = expected_best(values, ks=reached, goal=goal, generator=generator) if reached else ()
+    return cell, len(values), {each.k: each for each in best}

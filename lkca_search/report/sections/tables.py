@@ -13,6 +13,7 @@ from lkca_search.analysis.selection import SelectionEffect, mean_accuracy
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.records.rounds import Pick
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
     NO_VALUE,
     format_compact,
@@ -23,7 +24,6 @@ from lkca_search.report.values.numbers import (
     format_duration,
     format_estimate,
     format_percent,
-    format_points,
     format_ratio,
     format_ratio_interval,
 )
@@ -169,25 +169,29 @@ def _efficiency_reasons(found: CurveContrast, reference: str) -> TableCell:
     return text_cell(re.sub(r"\b[AB]\b", lambda side: labels[side[0]], reasons.text))
 
 
-def selection_table(selections: Sequence[SelectionEffect]) -> Table:
-    """Return the best validation accuracy of each cell beside the accuracies of its replicates."""
+def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat) -> Table:
+    """Return the best validation value of each cell beside the values of its replicates."""
     columns: list[Column[SelectionEffect]] = [
         Column("variant", lambda each: text_cell(each.variant)),
         Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
         Column("selected from", lambda each: TableCell(text=f"{each.num_trials} trials", number=each.num_trials)),
-        Column("selected, validation", lambda each: number_cell(each.picked, format_percent)),
-        Column("replicates, validation", lambda each: _whole_estimate_cell(each.validation)),
-        Column("replicates, test", lambda each: _whole_estimate_cell(each.test)),
-        Column("selection bias, points", lambda each: number_cell(each.selection_bias, format_points)),
-        Column("drop to test, points", lambda each: number_cell(each.test_gap, format_points)),
+        Column("selected, validation", lambda each: number_cell(each.picked, metric.value)),
+        Column("replicates, validation", lambda each: _metric_cell(each.validation, metric)),
+        Column("replicates, test", lambda each: _metric_cell(each.test, metric)),
+        Column(
+            metric.difference_header("selection bias"),
+            lambda each: number_cell(each.selection_bias, metric.difference),
+        ),
+        Column(metric.difference_header("gap to test"), lambda each: number_cell(each.test_gap, metric.difference)),
     ]
     return make_table(
         name="selection",
         title="Selection effect",
         caption=(
-            "Validation accuracy of the selected trial, validation accuracy of its replicates on the same images, and "
-            "their test accuracy, in percent. The replicates are means over draws with 95% t intervals. Selection "
-            "bias is the accuracy of the selected trial minus that of its replicates on validation images."
+            f"{metric.label_in_unit.capitalize()} of the selected trial and of its replicates on the same images, and "
+            f"{metric.test_label} of the replicates. Replicates are means over draws with 95% t intervals. Selection "
+            "bias and gap to test: by how much the selected trial is better than its replicates on validation images "
+            "and on test images."
         ),
         columns=columns,
         rows=selections,
@@ -245,8 +249,8 @@ def pick_table(results: SearchResults, scores: RoundScores) -> Table:
         name="picks",
         title="Frozen configurations",
         caption=(
-            f"Configurations that the round retrained, the best of each cell by {scores.round.metric} on validation "
-            "images, with their hyperparameters. Fixed values and levels are in the methods."
+            f"Configurations that the round retrained, the best of each cell by {results.metric.label}, "
+            "with their hyperparameters. Fixed values and levels are in the methods."
         ),
         columns=columns,
         rows=scores.round.picks,
@@ -264,6 +268,10 @@ def _hyperparameter_cell(value: object) -> TableCell:
         return text_cell(value)
     assert value is None or isinstance(value, int | float)
     return number_cell(value, "{:g}".format if isinstance(value, int) else "{:.3g}".format)
+
+
+def _metric_cell(estimate: Estimate, metric: MetricFormat) -> TableCell:
+    return TableCell(text=metric.estimate(estimate), number=estimate.value)
 
 
 def _whole_estimate_cell(estimate: Estimate) -> TableCell:

@@ -1,6 +1,6 @@
 """Numbers as text: rounded to a few digits, with intervals in brackets. Every function returns a string."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lkca_search.analysis.stats.estimate import Estimate, Interval
 
@@ -28,9 +28,9 @@ def format_percent(value: float) -> str:
     return f"{value:.1f}"
 
 
-def format_points(value: float) -> str:
-    """Return a difference of percentages with its sign: +3.1, −0.4, 0.0."""
-    text = f"{abs(value):.1f}"
+def format_points(value: float, *, num_decimals: int = 1) -> str:
+    """Return a difference with its sign: +3.1, −0.4, 0.0."""
+    text = f"{abs(value):.{num_decimals}f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 
@@ -39,29 +39,33 @@ def format_decimal(value: float, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
 
 
-def format_interval(interval: Interval | None, *, signed: bool = False) -> str:
-    """Return the interval of a percentage, or of a difference: [1.2, 4.9]; ∞ is an end without a bound."""
+def format_interval(
+    interval: Interval | None,
+    write: Callable[[float], str] = format_percent,
+    *,
+    open_ends: tuple[str, str] = ("−∞", "∞"),
+) -> str:
+    """Return an interval: [1.2, 4.9]; `open_ends` stand for an end without a bound. It is empty for None."""
     if interval is None:
         return ""
-    write = format_points if signed else format_percent
-    lower = "−∞" if interval.lower is None else write(interval.lower)
-    upper = "∞" if interval.upper is None else write(interval.upper)
+    lower = open_ends[0] if interval.lower is None else write(interval.lower)
+    upper = open_ends[1] if interval.upper is None else write(interval.upper)
     return f"[{lower}, {upper}]"
+
+
+def format_signed_interval(interval: Interval | None) -> str:
+    """Return the interval of a difference of percentages: [+1.2, +4.9]."""
+    return format_interval(interval, format_points)
 
 
 def format_decimal_interval(interval: Interval | None) -> str:
-    """Return the interval of a number with two decimals: [−0.52, −0.31]; ∞ is an end without a bound."""
-    if interval is None:
-        return ""
-    lower = "−∞" if interval.lower is None else format_decimal(interval.lower)
-    upper = "∞" if interval.upper is None else format_decimal(interval.upper)
-    return f"[{lower}, {upper}]"
+    """Return the interval of a number with two decimals: [−0.52, −0.31]."""
+    return format_interval(interval, format_decimal)
 
 
-def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
-    """Return a percentage, or a difference, followed by its interval if it has one."""
-    write = format_points if signed else format_percent
-    return f"{write(estimate.value)} {format_interval(estimate.interval, signed=signed)}".rstrip()
+def format_estimate(estimate: Estimate) -> str:
+    """Return a percentage followed by its interval if it has one."""
+    return f"{format_percent(estimate.value)} {format_interval(estimate.interval)}".rstrip()
 
 
 def format_ratio(value: float) -> str:
@@ -70,19 +74,13 @@ def format_ratio(value: float) -> str:
 
 
 def format_ratio_interval(interval: Interval | None) -> str:
-    """Return the interval of a ratio, from 0 or up to ∞ where an end has no bound."""
-    if interval is None:
-        return ""
-    lower = "0" if interval.lower is None else format_ratio(interval.lower)
-    return f"[{lower}, {'∞' if interval.upper is None else format_ratio(interval.upper)}]"
+    """Return the interval of a ratio; without bounds it is from 0 to ∞."""
+    return format_interval(interval, format_ratio, open_ends=("0", "∞"))
 
 
 def format_count_interval(interval: Interval | None) -> str:
     """Return the interval of a count; … is an end beyond the measured range."""
-    if interval is None:
-        return ""
-    lower = "…" if interval.lower is None else format_count(interval.lower)
-    return f"[{lower}, {'…' if interval.upper is None else format_count(interval.upper)}]"
+    return format_interval(interval, format_count, open_ends=("…", "…"))
 
 
 def format_p_value(value: float | None) -> str:

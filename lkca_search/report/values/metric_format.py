@@ -1,0 +1,84 @@
+"""Numbers of the leading metric as text: percent and points for an accuracy, three decimals for a loss."""
+
+from dataclasses import dataclass
+
+from lkca_search.analysis.stats.estimate import Estimate, Interval
+from lkca_search.report.values.numbers import format_interval, format_percent, format_points
+from lkca_search.spec.metrics import Metric
+
+
+@dataclass(frozen=True)
+class MetricFormat:
+    """Label, units and number formats of the metric that a search compares trials by."""
+
+    metric: Metric
+
+    @property
+    def label(self) -> str:
+        """Name of the metric: `validation accuracy`."""
+        return self.metric.label
+
+    @property
+    def test_label(self) -> str:
+        """Name of the same number on test images: `test accuracy`."""
+        return self.metric.label.replace("validation", "test")
+
+    @property
+    def best_label(self) -> str:
+        """Name of the best value, with its unit: `highest validation accuracy in percent`."""
+        return f"{self.metric.best} {self.label_in_unit}"
+
+    @property
+    def label_in_unit(self) -> str:
+        """Name with the unit for a sentence: `validation accuracy in percent`."""
+        return f"{self.label} in percent" if self._is_percentage else self.label
+
+    @property
+    def difference_label(self) -> str:
+        """Unit of differences for a sentence: `points of validation accuracy`."""
+        return f"points of {self.label}" if self._is_percentage else f"{self.label} (lower is better)"
+
+    @property
+    def axis_label(self) -> str:
+        """Name with the unit for an axis: `validation accuracy, %`."""
+        return self.header(self.label)
+
+    def header(self, name: str) -> str:
+        """Return the header of a column of values: `best, %`."""
+        return f"{name}, {self.metric.unit}" if self.metric.unit else name
+
+    def difference_header(self, name: str) -> str:
+        """Return the header of a column of differences: `effect, points`."""
+        return f"{name}, points" if self._is_percentage else name
+
+    def value(self, value: float) -> str:
+        """Return a value: 84.2 or 0.523."""
+        return format_percent(value) if self._is_percentage else f"{value:.3f}"
+
+    def value_with_unit(self, value: float) -> str:
+        """Return a value with its unit: 84.2% or 0.523."""
+        return f"{self.value(value)}{self.metric.unit}"
+
+    def difference(self, value: float) -> str:
+        """Return a difference with its sign: +3.1 or −0.042."""
+        return format_points(value) if self._is_percentage else format_points(value, num_decimals=3)
+
+    def distance(self, value: float) -> str:
+        """Return the absolute value of a difference with its unit: 3.1 points or 0.042."""
+        return f"{self.value(abs(value))} points" if self._is_percentage else self.value(abs(value))
+
+    def interval(self, interval: Interval | None) -> str:
+        """Return the interval of a value."""
+        return format_interval(interval, self.value)
+
+    def difference_interval(self, interval: Interval | None) -> str:
+        """Return the interval of a difference."""
+        return format_interval(interval, self.difference)
+
+    def estimate(self, estimate: Estimate) -> str:
+        """Return a value followed by its interval if it has one."""
+        return f"{self.value(estimate.value)} {self.interval(estimate.interval)}".rstrip()
+
+    @property
+    def _is_percentage(self) -> bool:
+        return self.metric.unit == "%"
