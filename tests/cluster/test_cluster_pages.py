@@ -23,7 +23,7 @@ SOURCES = [*(CLUSTER / f"{name}.md" for name in PAGES), *(CLUSTER / f"{name}.yam
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES)
 EVERY_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
-SECTIONS = ["Prerequisites", "Three commands", "What it costs", "What stays open", "Tear down"]
+SECTIONS = ["Prerequisites", "Commands", "Cost", "Open ports", "Tear down"]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATH = re.compile(r"(?<![\w/.<$~-])(?:cluster|docs|search_spaces|tests)/[\w./-]+\w|\]\(([\w./-]+)\)")
 OF_THE_COMMAND_LINE = ("cloudformation deploy", "ecr get-login-password", "s3 rb")

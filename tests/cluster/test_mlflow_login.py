@@ -1,4 +1,4 @@
-"""The MLflow server of cluster/mlflow: its start script over a real PostgreSQL and a real object store."""
+"""MLflow server of cluster/mlflow, with a real PostgreSQL and a real object store."""
 
 import base64
 import os
@@ -32,7 +32,7 @@ WAIT_SECONDS = 240
 
 
 class LoginServer:
-    """The start script's server, with a folder of its own for what is temporary."""
+    """Server of the start script, with its own temporary folder."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
@@ -43,20 +43,20 @@ class LoginServer:
         (folder / "tmp").mkdir(parents=True)
 
     def start(self, **changes: str) -> None:
-        """Start it, and wait until it answers; no secret may stand on a command line meanwhile."""
+        """Start the server and wait until it responds. Assert that no command line contains a secret."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["bash", str(START)], env={**self._environment, **changes}, cwd=self.folder, stdout=log, stderr=log
             )
         deadline = time.monotonic() + WAIT_SECONDS
-        while self.ask("/health") != 200:
+        while self.status_of("/health") != 200:
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             assert_no_secret("".join(command_lines()))
             time.sleep(0.3)
 
     def stop(self) -> None:
-        """End it as an init system does; all that it started ends with it."""
+        """Stop the server like an init system. Assert that all its processes end."""
         if self._process is None:
             return
         started = self.processes()[1:]
@@ -73,15 +73,15 @@ class LoginServer:
         assert (code is None, alive) == (False, [])
 
     def processes(self) -> list[psutil.Process]:
-        """The script and all that it started."""
+        """Return the script's process and its children."""
         assert self._process is not None
         if self._process.poll() is not None:
             return []
         script = psutil.Process(self._process.pid)
         return [script, *script.children(recursive=True)]
 
-    def ask(self, path: str, login: tuple[str, str] | None = None, body: bytes | None = None) -> int | None:
-        """The status of the answer to a call; None if nobody answers."""
+    def status_of(self, path: str, login: tuple[str, str] | None = None, body: bytes | None = None) -> int | None:
+        """Return the HTTP status of a request; None without a response."""
         request = urllib.request.Request(f"{self.uri}{path}", body, {"Content-Type": "application/json"})
         if login is not None:
             request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
@@ -108,7 +108,7 @@ def assert_no_secret(text: str) -> None:
 
 
 def make_database(server: Postgres) -> None:
-    """Make a database whose owner, mlflow, is asked for a password."""
+    """Create a database whose owner, mlflow, needs a password."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE mlflow LOGIN PASSWORD 'database-s3cret-pass'")
         connection.execute("CREATE DATABASE mlflow OWNER mlflow")
@@ -116,7 +116,7 @@ def make_database(server: Postgres) -> None:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What the script is given, with the servers that it names; the database's password is in a file."""
+    """Start PostgreSQL and an object store, and yield the variables of the start script for them."""
     password_file = tmp_path_factory.mktemp("secret") / "pgpass"
     password_file.touch(mode=0o600)
     with (
@@ -154,22 +154,22 @@ def server(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_who_does_not_log_in_is_refused_and_a_driver_makes_no_users_and_no_runs_in_what_is_not_its_own(
+def test_requests_need_a_login_and_a_driver_may_create_neither_users_nor_runs_of_other_users(
     server: LoginServer,
 ) -> None:
     path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
     logins = {None: 401, (ADMIN[0], "wrong-s3cret"): 401, ("nobody", DRIVER[1]): 401, DRIVER: 200, ADMIN: 200}
-    assert {login: server.ask(path, login) for login in logins} == logins
+    assert {login: server.status_of(path, login) for login in logins} == logins
     user = b'{"username": "new", "password": "new-s3cret-pass"}'
-    run = b'{"experiment_id": "0"}'  # an experiment of nobody's
+    run = b'{"experiment_id": "0"}'  # an experiment without an owner
     for login, status in ((None, 401), (DRIVER, 403), (ADMIN, 200)):
-        assert server.ask("/api/2.0/mlflow/users/create", login, user) == status
-        assert server.ask("/api/2.0/mlflow/runs/create", login, run) == status
+        assert server.status_of("/api/2.0/mlflow/users/create", login, user) == status
+        assert server.status_of("/api/2.0/mlflow/runs/create", login, run) == status
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_server_listens_on_the_loopback_only_and_answers_to_its_own_name_only(server: LoginServer) -> None:
+def test_the_server_listens_on_the_loopback_interface_and_rejects_other_host_names(server: LoginServer) -> None:
     listening = {
         connection.laddr.ip
         for process in server.processes()
@@ -186,7 +186,7 @@ def test_the_server_listens_on_the_loopback_only_and_answers_to_its_own_name_onl
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_search_that_logs_in_has_its_runs_in_the_server_and_its_artifacts_in_the_bucket_and_shows_no_secret(
+def test_a_search_with_a_login_sends_runs_and_artifacts_and_exposes_no_secret(
     server: LoginServer, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
@@ -231,14 +231,14 @@ def test_a_search_that_logs_in_has_its_runs_in_the_server_and_its_artifacts_in_t
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_server_that_is_ended_leaves_nothing_and_takes_a_new_password_at_the_next_start(server: LoginServer) -> None:
+def test_a_stopped_server_leaves_no_files_and_a_restart_changes_the_password(server: LoginServer) -> None:
     assert len(server.processes()) > 3
     server.stop()
     assert list((server.folder / "tmp").iterdir()) == []
     server.start(MLFLOW_TRACKING_PASSWORD="rotated-s3cret-pass")
     path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
-    assert server.ask(path, DRIVER) == 401
-    assert server.ask(path, (DRIVER[0], "rotated-s3cret-pass")) == 200
+    assert server.status_of(path, DRIVER) == 401
+    assert server.status_of(path, (DRIVER[0], "rotated-s3cret-pass")) == 200
 
 
 COMPLETE = {
@@ -251,18 +251,18 @@ COMPLETE = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "message"),
     [
         *((name, "", f"{name} is not set") for name in COMPLETE),
-        ("MLFLOW_BACKEND_STORE_URI", "postgresql://mlflow:database-s3cret-pass@h/d", "holds a password"),
-        ("MLFLOW_BACKEND_STORE_URI", "postgresql://h/d?password=database-s3cret-pass", "holds a password"),
+        ("MLFLOW_BACKEND_STORE_URI", "postgresql://mlflow:database-s3cret-pass@h/d", "must not contain a password"),
+        ("MLFLOW_BACKEND_STORE_URI", "postgresql://h/d?password=database-s3cret-pass", "must not contain a password"),
         ("MLFLOW_BACKEND_STORE_URI", "sqlite:///mlflow.db", "must be postgresql://USER@HOST/DATABASE"),
         ("MLFLOW_ARTIFACTS_DESTINATION", "./artifacts", "must be s3://BUCKET/PATH"),
     ],
 )
-def test_a_start_without_a_secret_or_with_one_in_a_url_is_refused(name: str, value: str, complaint: str) -> None:
+def test_a_missing_secret_and_a_secret_in_a_url_are_errors(name: str, value: str, message: str) -> None:
     environment = {"PATH": os.environ["PATH"], "LKCA_PYTHON": "false", **COMPLETE, name: value}
     done = subprocess.run(["bash", str(START)], env=environment, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert complaint in done.stderr
+    assert message in done.stderr
     assert_no_secret(done.stdout + done.stderr)
