@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run once by the image of PostgreSQL, on an empty volume: a role and a database for the ledger, and for MLflow.
+# Create a role and a database for the ledger and for MLflow. PostgreSQL's image runs this once, on an empty volume.
 set -euo pipefail
 
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'END'
