@@ -43,15 +43,15 @@ def test_there_is_a_space_file_per_question() -> None:
 
 @pytest.mark.parametrize("path", FILES)
 def test_a_header_has_a_question_a_command_and_the_true_cost(path: str) -> None:
-    said, spec = header(path), spec_of(path)
-    assert "?" in said["Question"]
-    assert said["Command"].strip() == f"lkca-search run {path}"
+    entries, spec = header(path), spec_of(path)
+    assert "?" in entries["Question"]
+    assert entries["Command"].strip() == f"lkca-search run {path}"
     num_cells, num_trials = len(cells(spec)), spec.search.trials_per_cell
-    cost = re.match(r" *(\d+) cells?(?: \([^)]*\))? x (\d+) trials(?: = (\d+))?", said["Cost"])
+    cost = re.match(r" *(\d+) cells?(?: \([^)]*\))? x (\d+) trials(?: = (\d+))?", entries["Cost"])
     assert cost is not None
     assert (int(cost[1]), int(cost[2])) == (num_cells, num_trials)
     assert cost[3] is None or int(cost[3]) == num_cells * num_trials
-    assert spec.data.dataset == "digits" or "Data" in said
+    assert spec.data.dataset == "digits" or "Data" in entries
 
 
 @pytest.mark.parametrize("path", FILES)
