@@ -1,4 +1,4 @@
-"""A cluster whose nodes do not see the same files: each is asked before the first trial, and named with the reason."""
+"""Checks of every node before the first trial, on a cluster whose nodes do not share all files."""
 
 import io
 import os
@@ -19,12 +19,12 @@ from tests.support.processes import Answer
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a node files of its own"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount private files for a node"),
 ]
 
 
 def write_digits(folder: Path, *, per_split: int = 300, first: int = 0) -> None:
-    """Write so many of scikit-learn's digits a split, as Parquet."""
+    """Write `per_split` of scikit-learn's digits per split as Parquet."""
     digits = load_digits()
     folder.mkdir(parents=True)
     for split, begin in (("train", first), ("test", 1000)):
@@ -41,13 +41,13 @@ def _png(pixels: object) -> bytes:
     return file.getvalue()
 
 
-def with_files_of_its_own(commands: Sequence[str]) -> list[str]:
-    """How a node is started that sees other files after these commands, and nobody else does."""
+def in_private_mounts(commands: Sequence[str]) -> list[str]:
+    """Return a command prefix that runs mount commands visible to the started process only."""
     return ["unshare", "--mount", "sh", "-c", f'{" && ".join(commands)} && exec "$@"', "sh"]
 
 
 class Nodes:
-    """A cluster whose second node has another disk at some places, and a submitter."""
+    """Cluster whose second node has other mounts, and a submitter."""
 
     def __init__(self, root: Path, cluster: LocalCluster) -> None:
         self.root = root
@@ -55,7 +55,7 @@ class Nodes:
         self._submitter = Submitter(root / "submitter")
 
     def submit(self, home: str, *overrides: str) -> Answer:
-        """Submit a search of four trials, to a home below `root`."""
+        """Submit a search of four trials to a home below `root`."""
         options = ["--address", self._cluster.dashboard, "--home", str(self.root / home)]
         return self._submitter.call(
             "submit", str(self._submitter.space), *overrides, "search.trials_per_cell=1", *options
@@ -76,11 +76,11 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     ]
     write_digits(root / "gone" / "images")
     with LocalCluster() as cluster:
-        cluster.add_node(within=with_files_of_its_own(commands))
+        cluster.add_node(within=in_private_mounts(commands))
         yield Nodes(root, cluster)
 
 
-def test_a_home_that_a_node_does_not_share_is_refused_with_the_nodes_name(nodes: Nodes) -> None:
+def test_a_home_that_a_node_does_not_share_is_refused_with_the_name_of_the_node(nodes: Nodes) -> None:
     answer = nodes.submit("private")
     assert answer.code == 2
     assert "not every node of the cluster can train" in answer.out
@@ -90,11 +90,12 @@ def test_a_home_that_a_node_does_not_share_is_refused_with_the_nodes_name(nodes:
 
 
 @pytest.mark.parametrize(
-    ("images", "says"), [("images", "has other images than the driver: "), ("gone/images", "cannot have the images: ")]
+    ("images", "reason"),
+    [("images", "has other images than the driver: "), ("gone/images", "cannot have the images: ")],
 )
-def test_a_node_without_the_drivers_images_is_refused(nodes: Nodes, images: str, says: str) -> None:
+def test_a_node_without_the_images_of_the_driver_is_refused(nodes: Nodes, images: str, reason: str) -> None:
     home = f"home-{images.replace('/', '-')}"
     answer = nodes.submit(home, f"data.dataset=parquet:{nodes.root / images}")
     assert answer.code == 2
-    assert re.search(rf"\n  \S+ \(\S+\) {says}", answer.out)
+    assert re.search(rf"\n  \S+ \(\S+\) {reason}", answer.out)
     assert not list((nodes.root / home).glob("searches/*/trials/*/*"))

@@ -227,7 +227,7 @@ def test_a_compiled_layer_is_one_graph_and_equals_the_layer(backend: Backend, nu
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4000, 10**9])
 def test_chunks_of_the_fft_backend_give_the_same_result(chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(backends, "CHUNK_BYTES", chunk_bytes)
     layer, tokens = random_layer((4, 5), 7, "fft"), random_tokens((4, 5), 0, batch=5)
     torch.testing.assert_close(layer(tokens), layer_by_loop(layer, tokens), rtol=1e-12, atol=1e-12)
 
@@ -244,9 +244,16 @@ def test_the_attention_backend_holds_no_matrix_per_image_if_tokens_outnumber_cha
     assert largest < batch * 144**2 * 4 / 8
 
 
-def chosen(grid: Grid, kernel_size: int, dtype: torch.dtype = torch.float32, num_kernels: int = 1) -> Backend:
+def chosen(
+    grid: Grid,
+    kernel_size: int,
+    dtype: torch.dtype = torch.float32,
+    num_kernels: int = 1,
+    costs: backends.BackendCosts | None = None,
+) -> Backend:
     kernel = torch.zeros(num_kernels, kernel_size, kernel_size, device="meta")
-    return fastest_backend(kernel, grid, torch.zeros(1, grid[0] * grid[1], num_kernels, dtype=dtype, device="meta"))
+    value = torch.zeros(1, grid[0] * grid[1], num_kernels, dtype=dtype, device="meta")
+    return fastest_backend(kernel, grid, value, costs)
 
 
 @pytest.mark.parametrize(
@@ -280,12 +287,10 @@ def test_auto_depends_on_the_dtype_and_on_the_number_of_kernels() -> None:
 
 
 @pytest.mark.parametrize(("grid", "num_kernels"), [((96, 96), 1), ((24, 24), 256)])
-def test_auto_builds_no_matrix_that_does_not_fit(grid: Grid, num_kernels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_least_time", backends._least_time.__wrapped__)
-    cheap = {dtype: costs._replace(pair=0.0) for dtype, costs in backends._COSTS.items()}
-    monkeypatch.setattr(backends, "_COSTS", cheap)
-    assert chosen((24, 24), 47) == "attention"
-    assert chosen(grid, 47, num_kernels=num_kernels) != "attention"
+def test_auto_builds_no_matrix_that_does_not_fit(grid: Grid, num_kernels: int) -> None:
+    free_matrices = backends.COSTS[torch.float32]._replace(pair=0.0)
+    assert chosen((24, 24), 47, costs=free_matrices) == "attention"
+    assert chosen(grid, 47, num_kernels=num_kernels, costs=free_matrices) != "attention"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ Backend = Literal["conv", "attention", "fft"]
 
 _MAX_MATRIX_BYTES = 256 * 2**20
 """Largest attention matrix, G x N x N, for which `auto` chooses the attention backend."""
-_CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 16 * 2**20
 """Bytes of spectra per chunk of images. Small chunks stay in the CPU cache, and the allocator reuses them."""
 
 
@@ -113,7 +113,7 @@ def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     spectrum = torch.fft.rfft2(taps.roll((-center, -center), (1, 2))).conj()
     # (G, R, F) -> (C, R, F)
     spectrum = spectrum[:, None].expand(-1, channels // len(kernel), -1, -1).flatten(0, 1)
-    num_chunks = 1 + len(value) * channels * rows * columns * exact.itemsize // _CHUNK_BYTES
+    num_chunks = 1 + len(value) * channels * rows * columns * exact.itemsize // CHUNK_BYTES
     parts = []
     for images in value.chunk(min(num_chunks, len(value))):
         # (b, N, C) -> (b, C, H, W)
@@ -124,7 +124,7 @@ def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-class _Costs(NamedTuple):
+class BackendCosts(NamedTuple):
     """Nanoseconds of forward and backward on two CPU threads, per image and channel."""
 
     tap: float
@@ -135,26 +135,26 @@ class _Costs(NamedTuple):
     """Transforms, per cell of the padded grid."""
 
 
-_COSTS = {
-    torch.float32: _Costs(0.09, 0.029, 7.2),
-    torch.bfloat16: _Costs(0.12, 0.015, 7.2),
-    torch.float64: _Costs(3.8, 0.055, 9.8),
+COSTS = {
+    torch.float32: BackendCosts(0.09, 0.029, 7.2),
+    torch.bfloat16: BackendCosts(0.12, 0.015, 7.2),
+    torch.float64: BackendCosts(3.8, 0.055, 9.8),
 }
 
 
-def fastest_backend(kernel: Tensor, grid: Grid, value: Tensor) -> Backend:
+def fastest_backend(kernel: Tensor, grid: Grid, value: Tensor, costs: BackendCosts | None = None) -> Backend:
     """Return the backend with the smallest estimated time for kernels (G, k, k) and value tokens (B, N, C).
 
     An estimate is a size times a constant that benchmarks/lkca_backends.py measured on an AVX-512 CPU. GPUs have not
-    been measured; the same constants are used for them.
+    been measured; the same constants are used for them. `costs` replaces the constants of the dtype.
     """
     num_kernels, size, _ = kernel.shape
-    return _least_time(num_kernels, size, grid, value.dtype)
+    costs = costs or COSTS.get(value.dtype, COSTS[torch.float32])
+    return _least_time(num_kernels, size, grid, value.dtype.itemsize, costs)
 
 
 @lru_cache(maxsize=1000)
-def _least_time(num_kernels: int, size: int, grid: Grid, dtype: torch.dtype) -> Backend:
-    costs = _COSTS.get(dtype, _COSTS[torch.float32])
+def _least_time(num_kernels: int, size: int, grid: Grid, itemsize: int, costs: BackendCosts) -> Backend:
     num_tokens = grid[0] * grid[1]
     rows, columns = _padded(grid, size)
     # Libraries have special code for 3x3, and slower code beyond 13x13.
@@ -166,7 +166,7 @@ def _least_time(num_kernels: int, size: int, grid: Grid, dtype: torch.dtype) -> 
         "attention": costs.pair * pairs,
         "fft": costs.frequency * rows * columns,
     }
-    if num_kernels * num_tokens**2 * dtype.itemsize > _MAX_MATRIX_BYTES:
+    if num_kernels * num_tokens**2 * itemsize > _MAX_MATRIX_BYTES:
         del nanoseconds["attention"]
     return min(nanoseconds, key=lambda backend: nanoseconds[backend])
 

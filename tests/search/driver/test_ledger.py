@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
+from lkca_search.search.driver.messages import Failure, FailureKind, Message
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.tracking.tracker import Tracker, TrialStart
@@ -209,10 +209,13 @@ def test_a_pruned_trial_is_pruned_in_its_record_and_in_its_study(open_ledger: Op
     assert_exact(folder, trials_per_cell=12)
 
 
-def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_again(open_ledger: OpenLedger) -> None:
-    def reports_of(ledger: Ledger, assignment: Assignment) -> dict[int, float]:
-        study = ledger._studies["family=lkca"]
-        return dict(study.trials()[-1].intermediate_values)
+def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_again(
+    open_ledger: OpenLedger, folder: SearchFolder
+) -> None:
+    def latest_reports() -> dict[int, float]:
+        storage = open_storage(find_database(folder))
+        study = storage.get_study_id_from_name("family=lkca")
+        return dict(storage.get_all_trials(study)[-1].intermediate_values)
 
     crashing = open_ledger(pruner="median", trials_per_cell=12)
     for _ in range(12):
@@ -223,13 +226,13 @@ def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_again(open_l
     assert cut is not None
     first = next(make_messages(cut))
     crashing.on_message(cut.trial_id, first)
-    before = reports_of(crashing, cut)
+    before = latest_reports()
     ledger = open_ledger(pruner="median", trials_per_cell=12)
     again = ledger.assign()
     assert again is not None
     assert again.trial_id == cut.trial_id
     assert ledger.on_message(again.trial_id, first) is False
-    assert reports_of(ledger, again) == before
+    assert latest_reports() == before
 
 
 def test_checkpoints_of_a_finished_trial_are_removed(open_ledger: OpenLedger, folder: SearchFolder) -> None:
