@@ -271,7 +271,7 @@ def test_a_planted_cycle_of_folders_without_a_cycle_of_modules_is_found() -> Non
 
 def test_a_planted_size_is_found() -> None:
     function = "def f():\n" + "    pass\n" * MAX_FUNCTION_LINES
-    long_enough = "x = 1\n" * 40
+    long_enough = "x = 1\n" * 25
     planted = {
         **{f"cli/{number}.py": long_enough for number in range(MAX_FOLDER_MODULES + 1)},
         "cli/__init__.py": "",
@@ -289,7 +289,7 @@ def test_a_planted_size_is_found() -> None:
         "cli: 13 modules, at most 12",
         "search/long.py: 301 lines, at most 300",
         "search/method.py:2: f has 61 lines, at most 60",
-        "spec/rarely.py: 1 lines, at least 40 for a file that 0 import",
+        "spec/rarely.py: 1 lines, at least 25 for a file that 0 import",
     ]
 
 

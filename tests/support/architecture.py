@@ -13,8 +13,8 @@ ROOT = "(root)"
 """Rung of the modules that lie directly in the package."""
 
 MAX_FOLDER_MODULES = 12
-MIN_FILE_LINES, MIN_IMPORTERS = 40, 4
-"""A file may be shorter only if so many others import it."""
+MIN_FILE_LINES, MIN_IMPORTERS = 25, 4
+"""Minimum length of a file, unless at least `MIN_IMPORTERS` others import it."""
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60
 MAX_FUNCTION_LINES_IN = {"training/loop.py": 80}

@@ -22,8 +22,12 @@ from lkca_search.search.driver.messages import Assignment, Failure, FailureKind,
 from lkca_search.spec.sections import DataSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
-from lkca_search.training.device import choose_device, configure_torch
-from lkca_search.training.failures import is_gpu_out_of_memory, is_machine_fault
+from lkca_search.training.device import (
+    choose_device,
+    configure_torch,
+    is_gpu_out_of_memory,
+    is_machine_fault,
+)
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
