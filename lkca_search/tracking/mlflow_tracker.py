@@ -1,7 +1,7 @@
 """Tracker that sends to MLflow from its own thread, so that a slow store blocks no trial.
 
-Unsent trials are read from their records later: when the store is reachable again, at the end of the search, and the
-next time the search is opened.
+Unsent trials are sent later from their records: when the store responds again, at the end of the search, or at its next
+start.
 """
 
 import math
