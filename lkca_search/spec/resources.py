@@ -18,7 +18,7 @@ GpuShare = Annotated[
 
 
 class TrialResources(FrozenModel):
-    """Resources of one trial while it trains, as far as they can affect its result or speed."""
+    """Resources of one trial while it trains that can affect its result or speed."""
 
     cpu: Annotated[int, Field(ge=1)] = 1
     """CPU cores, and threads; their number decides the order of floating-point sums."""

@@ -14,9 +14,9 @@ Augmentation = Literal[
 ]  # fmt: skip
 """Augmentation of training images, in the order in which they are applied; data/augmentation.py has the strengths.
 
-`crop`: a random window after padding with black by an eighth of each side; `crop_reflect`: the same, padded by
-reflection; `flip`: left to right, with probability 1/2; `trivial_augment`, `rand_augment`: the policies of these names;
-`erase`: a random gray box, with probability 1/2; `cutmix`, `mixup`: images and labels mixed in pairs. If both are
+`crop`: a random window after padding with black by an eighth of each side. `crop_reflect`: the same, padded by
+reflection. `flip`: left to right, with probability 1/2. `trivial_augment`, `rand_augment`: the policies of these names.
+`erase`: a random gray box, with probability 1/2. `cutmix`, `mixup`: images and labels mixed in pairs. If both are
 given, each step draws one of them.
 """
 
