@@ -1,4 +1,4 @@
-"""cluster/aws.yaml in an account as cluster/aws_stack.yaml makes it: Ray's own code, and an AWS of this machine."""
+"""Ray's own code with cluster/aws.yaml, in a simulated AWS account as cluster/aws_stack.yaml creates it."""
 
 import re
 import urllib.request
@@ -35,7 +35,7 @@ RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 
 @pytest.fixture
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS on this machine that knows every request by its shape, and a user's home that Ray puts its key into."""
+    """Start an AWS simulator, and give Ray a home for its SSH key."""
     port = free_port()
     variables = {
         "HOME": str(tmp_path),
@@ -59,7 +59,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def make_account() -> str:
-    """What of the stack `ray up` meets, by the template's own properties; the id of the security group."""
+    """Create the stack's resources that `ray up` uses, from the template; return the id of the security group."""
     ec2, iam = boto3.client("ec2"), boto3.client("iam")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     wanted = RESOURCES["SecurityGroup"]["Properties"]
@@ -95,13 +95,13 @@ def bootstrapped(**changes: str) -> Config:
 
 
 def placed_in_account(config: Config) -> Config:
-    """As `bootstrapped`, without asking for each of a thousand kinds of machines what it has."""
+    """Return a config like `bootstrapped`, without a request per machine type, of which there are a thousand."""
     result: Config = bootstrap_aws(prepare_config(config))
     return result
 
 
 def open_to(cidrs: tuple[str, ...]) -> list[str]:
-    """The security groups that are open to any of these addresses."""
+    """Return the security groups that are open to any of these addresses."""
     groups = boto3.client("ec2").describe_security_groups()["SecurityGroups"]
     ranges = {
         group["GroupName"]: {one["CidrIp"] for rule in group["IpPermissions"] for one in rule["IpRanges"]}
@@ -111,12 +111,12 @@ def open_to(cidrs: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ray_starts_head_and_spot_workers_in_the_account_and_opens_nothing_of_its_own(aws: None) -> None:
+def test_ray_starts_head_and_spot_workers_and_creates_no_security_group(aws: None) -> None:
     group = make_account()
     config = bootstrapped(SECURITY_GROUP=group)
     gpu = config["available_node_types"]["gpu"]["resources"]
     assert (gpu["CPU"], gpu["GPU"], gpu["accelerator_type:L4"]) == (4, 1, 1)
-    assert config["head_node"] == {}  # else Ray made a role that may do anything with EC2 and S3
+    assert config["head_node"] == {}  # otherwise Ray would create a role with all rights over EC2 and S3
     provider = _get_node_provider(config["provider"], config["cluster_name"])
     ec2 = boto3.client("ec2")
     for kind, node_kind in (("head", NODE_KIND_HEAD), ("gpu", NODE_KIND_WORKER)):
@@ -128,12 +128,12 @@ def test_ray_starts_head_and_spot_workers_in_the_account_and_opens_nothing_of_it
         role = "head" if kind == "head" else "worker"
         assert instance["IamInstanceProfile"]["Arn"].endswith(f"/lkca-search-{role}")
         assert instance["MetadataOptions"]["HttpTokens"] == "required"
-        assert {"Key": "ray-cluster-name", "FrozenModel": "lkca-search"} in instance["Tags"]
+        assert {"Key": "ray-cluster-name", "Value": "lkca-search"} in instance["Tags"]
     assert open_to(EVERYONE) == []
     assert open_to((HOME_OF_ONE,)) == ["nodes"]
 
 
-def test_a_group_of_rays_own_would_let_everyone_log_in(aws: None) -> None:
+def test_a_security_group_that_ray_creates_is_open_to_everyone(aws: None) -> None:
     make_account()
     config = filled("aws")
     for kind in config["available_node_types"].values():
@@ -142,7 +142,7 @@ def test_a_group_of_rays_own_would_let_everyone_log_in(aws: None) -> None:
     assert open_to(EVERYONE) == ["ray-autoscaler-lkca-search"]
 
 
-def test_a_group_that_was_not_filled_in_ends_ray_up_before_anything_is_made(
+def test_without_a_security_group_ray_up_fails_before_it_creates_anything(
     aws: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_account()
@@ -153,7 +153,7 @@ def test_a_group_that_was_not_filled_in_ends_ray_up_before_anything_is_made(
     assert boto3.client("ec2").describe_instances()["Reservations"] == []
 
 
-def test_nodes_reach_each_other_at_rays_ports_and_ssh_and_nobody_else_reaches_ray() -> None:
+def test_rays_ports_are_open_between_nodes_only() -> None:
     among = sorted((rule["FromPort"], rule["ToPort"]) for rule in rules_among_nodes())
     head = options(start("aws", "head"))
     workers = (int(head["min-worker-port"]), int(head["max-worker-port"]))
@@ -167,7 +167,7 @@ def test_nodes_reach_each_other_at_rays_ports_and_ssh_and_nobody_else_reaches_ra
     ("cidr", "is_taken"),
     [("203.0.113.7/32", True), ("198.51.100.0/24", True), ("0.0.0.0/0", False), ("10.0.0.0/8", False), ("CIDR", False)],
 )
-def test_the_stack_refuses_to_let_everyone_log_in(cidr: str, is_taken: bool) -> None:
+def test_the_stack_refuses_wide_address_ranges_for_ssh(cidr: str, is_taken: bool) -> None:
 
     assert bool(re.fullmatch(TEMPLATE["Parameters"]["SshFrom"]["AllowedPattern"], cidr)) == is_taken
 
@@ -183,13 +183,13 @@ def actions(role: str) -> set[str]:
     return {action for some in listed for action in ([some] if isinstance(some, str) else some)}
 
 
-def test_a_worker_may_read_the_image_and_the_token_and_write_searches_and_nothing_else() -> None:
+def test_a_worker_may_only_read_the_image_and_the_token_and_write_searches() -> None:
     assert {action.split(":")[0] for action in actions("WorkerRole")} == {"ecr", "s3", "secretsmanager"}
     (secret,) = [one["Resource"] for one in statements("WorkerRole") if "secretsmanager" in one["Action"]]
     assert secret["Fn::Sub"].endswith(":secret:lkca-search/ray-token-*")
 
 
-def test_the_head_may_do_what_rays_autoscaler_does_to_machines_of_its_own_cluster() -> None:
+def test_the_head_may_only_manage_machines_of_its_own_cluster() -> None:
     ec2 = {action for action in actions("HeadRole") if action.startswith(("ec2:", "iam:"))}
     assert ec2 == {"ec2:Describe*", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances", "iam:PassRole"}
     for statement in statements("HeadRole"):
@@ -201,7 +201,7 @@ def test_the_head_may_do_what_rays_autoscaler_does_to_machines_of_its_own_cluste
             assert statement["Condition"]["StringEquals"] == {"aws:ResourceTag/ray-cluster-name": "lkca-search"}
 
 
-def test_what_searches_wrote_outlives_the_stack() -> None:
+def test_bucket_and_registry_outlive_the_stack() -> None:
     for kept in ("Bucket", "Repository"):
         assert RESOURCES[kept]["DeletionPolicy"] == RESOURCES[kept]["UpdateReplacePolicy"] == "Retain"
     blocks = RESOURCES["Bucket"]["Properties"]["PublicAccessBlockConfiguration"]

@@ -1,4 +1,4 @@
-"""The files for `ray up`: valid to Ray itself, and the same laws for all of them."""
+"""Files for `ray up`: valid for Ray itself, and with common rules."""
 
 import re
 import subprocess
@@ -41,14 +41,14 @@ SECRETS = re.compile(
 
 
 @EVERY_FILE
-def test_ray_takes_a_file_that_is_filled_in_and_completes_it(name: str) -> None:
+def test_a_filled_in_file_is_valid_for_ray(name: str) -> None:
     validate_config(prepared(name))
     types = prepared(name)["available_node_types"]
     assert sum(kind["max_workers"] for kind in types.values()) == prepared(name)["max_workers"]
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_rays_second_autoscaler_reads_a_file_as_the_head_gets_it(name: str) -> None:
+def test_rays_autoscaler_v2_reads_the_file_that_the_head_gets(name: str) -> None:
     types = AutoscalingConfig(prepared(name), skip_content_hash=True).get_node_type_configs()
     assert {kind: (found.min_worker_nodes, found.max_worker_nodes) for kind, found in types.items()} == {
         "head": (0, 1),
@@ -56,14 +56,14 @@ def test_rays_second_autoscaler_reads_a_file_as_the_head_gets_it(name: str) -> N
     }
 
 
-def test_machines_of_ones_own_are_set_up_by_rays_first_autoscaler() -> None:
+def test_your_own_machines_use_rays_autoscaler_v1() -> None:
     before_start = start("on_prem", "head").split("ray start")[0]
     assert "export RAY_enable_autoscaler_v2=0;" in before_start
     assert prepared("on_prem")["available_node_types"]["local.cluster.node"]["min_workers"] == 2
 
 
 @EVERY_FILE
-def test_every_placeholder_is_listed_at_the_top_and_counts_below(name: str) -> None:
+def test_the_header_lists_every_placeholder_and_each_is_used(name: str) -> None:
     assert listed(name) == list(FILLED[name])
     values = yaml.safe_dump(yaml.safe_load(read(name)))
     for placeholder in listed(name):
@@ -71,7 +71,7 @@ def test_every_placeholder_is_listed_at_the_top_and_counts_below(name: str) -> N
 
 
 @EVERY_FILE
-def test_a_file_says_what_it_answers_needs_takes_and_costs(name: str) -> None:
+def test_a_header_has_question_needs_placeholders_commands_and_cost(name: str) -> None:
     header = [line for line in read(name).splitlines() if line.startswith("#")]
     keys = [match[1] for line in header if (match := re.match(r"# ([A-Z][a-z ]+):  ", line))]
     assert keys == ["Question", "Needs", "Fill in", "Commands", "Cost"]
@@ -87,7 +87,7 @@ def test_a_file_says_what_it_answers_needs_takes_and_costs(name: str) -> None:
 
 @EVERY_FILE
 @EVERY_START
-def test_ray_asks_for_its_token_on_every_node_and_tells_nobody_that_it_is_used(name: str, kind: str) -> None:
+def test_ray_requires_its_token_on_every_node_and_sends_no_usage_statistics(name: str, kind: str) -> None:
     before_start = start(name, kind).split("ray start")[0]
     for setting in ("RAY_AUTH_MODE=token", 'RAY_AUTH_TOKEN_PATH="$HOME/.ray/auth_token"', "RAY_USAGE_STATS_ENABLED=0"):
         assert re.search(rf"\bexport [^;]*{re.escape(setting)}[ ;]", before_start), setting
@@ -106,7 +106,7 @@ def test_a_node_has_the_token_before_ray_starts(name: str, kind: str) -> None:
 
 
 @EVERY_FILE
-def test_the_head_trains_nothing_and_shows_its_dashboard_to_itself_alone(name: str) -> None:
+def test_the_head_runs_no_trial_and_its_dashboard_listens_on_the_loopback_interface(name: str) -> None:
     given = options(start(name, "head"))
     assert (given["num-cpus"], given["num-gpus"]) == ("0", "0")
     assert (given["dashboard-host"], given["dashboard-port"]) == ("127.0.0.1", "8265")
@@ -118,14 +118,14 @@ def test_the_head_trains_nothing_and_shows_its_dashboard_to_itself_alone(name: s
 
 
 @EVERY_FILE
-def test_the_head_starts_workers_and_they_know_it_by_its_address(name: str) -> None:
+def test_the_head_starts_workers_that_connect_to_its_address(name: str) -> None:
     assert options(start(name, "head"))["autoscaling-config"] == '"$HOME/ray_bootstrap_config.yaml"'
     assert f'--address="$RAY_HEAD_IP:{options(start(name, "head"))["port"]}"' in start(name, "worker")
 
 
 @EVERY_FILE
 @EVERY_START
-def test_every_port_is_fixed_and_those_that_nodes_need_of_each_other_lie_in_what_is_open(name: str, kind: str) -> None:
+def test_every_port_is_fixed_and_those_between_nodes_are_open(name: str, kind: str) -> None:
     ports = {option: int(value) for option, value in options(start(name, kind)).items() if value.isdecimal()}
     workers = (ports.pop("min-worker-port"), ports.pop("max-worker-port"))
     ports = {option: port for option, port in ports.items() if option.endswith("port")}
@@ -138,7 +138,7 @@ def test_every_port_is_fixed_and_those_that_nodes_need_of_each_other_lie_in_what
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_workers_are_spot_machines_that_come_while_trials_wait_and_go_when_idle(name: str) -> None:
+def test_workers_are_spot_machines_that_scale_with_the_trials(name: str) -> None:
     config = prepared(name)
     spot = {
         "aws": lambda node: node.get("InstanceMarketOptions", {}).get("MarketType") == "spot",
@@ -153,7 +153,7 @@ def test_workers_are_spot_machines_that_come_while_trials_wait_and_go_when_idle(
 
 
 @EVERY_FILE
-def test_a_node_installs_nothing_that_the_lock_does_not_name(name: str) -> None:
+def test_a_node_installs_only_locked_packages(name: str) -> None:
     installs = [command.text for command in commands(name) if "install" in command.text]
     locked = "-m pip install --quiet --constraint constraints.txt '.[cluster]'"
     assert all(text.endswith(locked) for text in installs)
@@ -161,7 +161,7 @@ def test_a_node_installs_nothing_that_the_lock_does_not_name(name: str) -> None:
 
 
 @EVERY_FILE
-def test_nodes_have_the_python_and_the_packages_that_were_tried_together(name: str) -> None:
+def test_nodes_have_the_tested_versions_of_python_and_packages(name: str) -> None:
     (tried,) = re.findall(r"tried together on Python (\d+\.\d+)", (ROOT / "constraints.txt").read_text())
     if name in CLOUDS:
         assert f"ARG PYTHON_VERSION={tried}\n" in (CLUSTER / "Dockerfile").read_text()
@@ -174,7 +174,7 @@ def test_nodes_have_the_python_and_the_packages_that_were_tried_together(name: s
 
 
 @EVERY_FILE
-def test_every_command_is_bash_that_shellcheck_finds_nothing_in(name: str, tmp_path: Path) -> None:
+def test_shellcheck_finds_no_fault_in_the_commands(name: str, tmp_path: Path) -> None:
     scripts = []
     for number, command in enumerate(commands(name)):
         script = tmp_path / f"{number}-{command.stage}.sh"
@@ -186,13 +186,13 @@ def test_every_command_is_bash_that_shellcheck_finds_nothing_in(name: str, tmp_p
             assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_shellcheck_sees_what_is_wrong_in_a_command(tmp_path: Path) -> None:
+def test_shellcheck_finds_a_planted_fault(tmp_path: Path) -> None:
     script = tmp_path / "wrong.sh"
     script.write_text(Command("setup_commands", "test -d $HOME/a b && rm -r $folder/").text)
     assert subprocess.run([str(SHELLCHECK), "--shell=bash", str(script)], capture_output=True).returncode == 1
 
 
-def test_no_file_of_the_folder_holds_a_secret() -> None:
+def test_no_file_of_the_folder_contains_a_secret() -> None:
     paths = [path for path in CLUSTER.rglob("*") if path.is_file() and "cache" not in str(path.relative_to(CLUSTER))]
     found = {str(path): match[0] for path in paths for match in SECRETS.finditer(path.read_text())}
     assert found == {}
@@ -210,11 +210,11 @@ def test_no_file_of_the_folder_holds_a_secret() -> None:
         'token: "' + 'abcdef0123456789"',
     ],
 )
-def test_a_secret_would_be_seen(text: str) -> None:
+def test_a_planted_secret_is_found(text: str) -> None:
     assert SECRETS.search(text)
 
 
-def test_an_image_that_was_not_filled_in_is_no_name_of_an_image() -> None:
+def test_the_placeholder_of_the_image_is_no_valid_image_name() -> None:
     name = re.compile(r"[a-z0-9]+([._/-][a-z0-9]+)*(:[\w.-]+)?")  # capitals are not allowed before the tag
     for cloud in CLOUDS:
         assert not name.fullmatch(yaml.safe_load(read(cloud))["docker"]["image"])

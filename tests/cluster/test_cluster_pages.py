@@ -1,4 +1,4 @@
-"""What the pages and headers of cluster/ say to type is what the programs take, and what they name is there."""
+"""Commands on the pages and in the headers of cluster/ are valid, and paths that they name exist."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ SECTIONS = ["Prerequisites", "Commands", "Cost", "Open ports", "Tear down"]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATH = re.compile(r"(?<![\w/.<$~-])(?:cluster|docs|search_spaces|tests)/[\w./-]+\w|\]\(([\w./-]+)\)")
 OF_THE_COMMAND_LINE = ("cloudformation deploy", "ecr get-login-password", "s3 rb")
-"""Commands of `aws` that are none of an API's operations."""
+"""Commands of `aws` that are not operations of an API."""
 
 
 def text_of(page: str) -> str:
@@ -35,7 +35,7 @@ def text_of(page: str) -> str:
 
 
 def code(source: Path) -> Iterator[str]:
-    """The lines of a page that are code, and what stands in backquotes; of another file the lines of its header."""
+    """Yield the code of a page, in blocks and backquotes, or the lines of another file's header."""
     is_block = False
     for line in source.read_text().replace("\\\n", " ").splitlines():
         if source.suffix != ".md":
@@ -50,7 +50,7 @@ def code(source: Path) -> Iterator[str]:
 
 
 def typed(source: Path, program: str) -> Iterator[list[str]]:
-    """The arguments of every call of a program that a page or a header shows."""
+    """Yield the arguments of each call of a program on a page or in a header."""
     call = re.compile(rf"(?:^|[;|&(] ?|do ){program} (.+?)(?= *(?:$|[;|&)]| > | {{2,}}#))")
     for line in code(source):
         for match in call.finditer(line):
@@ -60,20 +60,20 @@ def typed(source: Path, program: str) -> Iterator[list[str]]:
 
 
 def given(group: Any, arguments: list[str]) -> dict[str, Any]:
-    """What a command line would be called with, by its own parser; it is not called."""
+    """Return the parsed parameters of a command, without running it."""
     name, *rest = arguments
     parameters: dict[str, Any] = group.commands[name].make_context(name, rest).params
     return parameters
 
 
 @EVERY_PAGE
-def test_a_page_says_what_is_needed_typed_paid_open_and_left(page: str) -> None:
+def test_a_page_has_all_sections_and_is_short(page: str) -> None:
     assert re.findall(r"^## (.*)$", text_of(page), re.MULTILINE) == SECTIONS
     assert len(text_of(page).splitlines()) < 140
 
 
 @EVERY_SOURCE
-def test_our_commands_are_what_the_command_line_takes(source: Path) -> None:
+def test_commands_of_lkca_search_are_valid(source: Path) -> None:
     group = typer.main.get_command(app)
     calls = list(typed(source, "lkca-search"))
     for arguments in calls:
@@ -85,7 +85,7 @@ def test_our_commands_are_what_the_command_line_takes(source: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILLED)
-def test_a_page_submits_to_the_tunnel_what_the_head_can_reach(name: str) -> None:
+def test_a_page_submits_through_the_tunnel_with_a_home_that_the_head_can_reach(name: str) -> None:
     group = typer.main.get_command(app)
     calls = [given(group, call) for call in typed(CLUSTER / f"{name}.md", "lkca-search") if call[0] == "submit"]
     (submitted,) = calls
@@ -98,7 +98,7 @@ def test_a_page_submits_to_the_tunnel_what_the_head_can_reach(name: str) -> None
 
 
 @EVERY_SOURCE
-def test_rays_commands_are_what_ray_takes(source: Path) -> None:
+def test_commands_of_ray_are_valid(source: Path) -> None:
     calls = list(typed(source, "ray"))
     for arguments in calls:
         given(ray_cli, arguments)
@@ -107,7 +107,7 @@ def test_rays_commands_are_what_ray_takes(source: Path) -> None:
 
 
 @EVERY_SOURCE
-def test_awss_commands_are_operations_with_these_parameters(source: Path) -> None:
+def test_commands_of_aws_are_operations_with_valid_parameters(source: Path) -> None:
     session = botocore.session.get_session()
     calls = list(typed(source, "aws"))
     for service, operation, *rest in calls:
@@ -123,9 +123,9 @@ def test_awss_commands_are_operations_with_these_parameters(source: Path) -> Non
 
 
 @EVERY_PAGE
-def test_what_a_page_says_to_paste_is_bash_that_shellcheck_finds_nothing_in(page: str, tmp_path: Path) -> None:
+def test_shellcheck_finds_no_fault_in_the_blocks_of_a_page(page: str, tmp_path: Path) -> None:
     for block in BLOCK.findall(text_of(page)):
-        # Each block goes on in the shell of the one before it.
+        # Each block runs in the shell of the previous one.
         named = "\n".join(f"{name}={name}" for name in ("project", "region", "bucket", "cidr") if f"${name}" in block)
         script = tmp_path / "pasted.sh"
         script.write_text(f"{named}\n{block}")
@@ -139,7 +139,7 @@ def test_what_a_page_says_to_paste_is_bash_that_shellcheck_finds_nothing_in(page
 @pytest.mark.parametrize(
     "source", [*SOURCES, CLUSTER / "Dockerfile", CLUSTER / "aws_stack.yaml"], ids=lambda path: path.name
 )
-def test_every_path_that_is_named_is_there(source: Path) -> None:
+def test_every_named_path_exists(source: Path) -> None:
     found = 0
     for match in PATH.finditer(fill(source.read_text(), {"SHARED_FOLDER": "/shared"})):
         path = CLUSTER / match[1] if match[1] else ROOT / match[0]

@@ -1,4 +1,4 @@
-"""cluster/gcp.yaml as Ray asks Google's Compute API for machines: by the API's own description, without a network."""
+"""Machines that Ray requests for cluster/gcp.yaml, checked against the schema of Google's Compute API offline."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ TYPES = {"object": dict, "array": list, "string": (str, int), "boolean": bool, "
 
 
 def mistakes(value: Any, schema: Any, path: str = "") -> list[str]:
-    """What of a request the API does not know, or takes for something else."""
+    """Return the parts of a request that violate the API's schema."""
     schema = SCHEMAS[schema["$ref"]] if "$ref" in schema else schema
     if not isinstance(value, TYPES[schema["type"]]):
         return [f"{path} is no {schema['type']}: {value!r}"]
@@ -37,7 +37,7 @@ def mistakes(value: Any, schema: Any, path: str = "") -> list[str]:
 
 
 def requested(kind: str) -> Config:
-    """The body that Ray makes of a type of nodes."""
+    """Return the body of Ray's request for a node type."""
     config = GCPNodeProvider.fillout_available_node_types_resources(prepared("gcp"))
     node = config["available_node_types"][kind]["node_config"]
     assert get_node_type(node) == GCPNodeType.COMPUTE
@@ -47,14 +47,14 @@ def requested(kind: str) -> Config:
     try:
         compute = GCPCompute(client, GCP["PROJECT"], GCP["ZONE"], "lkca-search")
         body: Config = compute._convert_resources_to_urls(node)
-        client.instances().insert(project=GCP["PROJECT"], zone=GCP["ZONE"], body=body)  # made, and not sent
+        client.instances().insert(project=GCP["PROJECT"], zone=GCP["ZONE"], body=body)  # built, not sent
         return body
     finally:
         client.close()
 
 
 @pytest.mark.parametrize("kind", ["head", "gpu"])
-def test_the_compute_api_knows_every_key_that_a_machine_is_asked_for_with(kind: str) -> None:
+def test_requests_for_machines_match_the_schema_of_the_compute_api(kind: str) -> None:
     assert mistakes(requested(kind), {"$ref": "Instance"}) == []
 
 
@@ -66,13 +66,13 @@ def test_the_compute_api_knows_every_key_that_a_machine_is_asked_for_with(kind: 
         ({"networkInterfaces": [{"subnet": "a"}]}, ".networkInterfaces[].subnet is unknown"),
     ],
 )
-def test_a_key_that_the_api_does_not_know_would_be_seen(change: Config, mistake: str) -> None:
+def test_a_request_that_violates_the_schema_is_found(change: Config, mistake: str) -> None:
     (found,) = mistakes({**requested("gpu"), **change}, {"$ref": "Instance"})
     assert found.startswith(mistake)
 
 
 @pytest.mark.parametrize("kind", ["head", "gpu"])
-def test_a_machine_is_in_the_searches_own_network_with_rights_of_its_own(kind: str) -> None:
+def test_a_machine_has_the_network_tags_and_service_account_of_its_role(kind: str) -> None:
     body = requested(kind)
     role = "head" if kind == "head" else "worker"
     (account,) = body["serviceAccounts"]
@@ -86,7 +86,7 @@ def test_a_machine_is_in_the_searches_own_network_with_rights_of_its_own(kind: s
     assert body["machineType"].startswith("zones/us-central1-a/machineTypes/")
 
 
-def test_a_worker_that_is_taken_back_leaves_nothing_to_pay_for() -> None:
+def test_a_preempted_worker_is_deleted() -> None:
     scheduling = requested("gpu")["scheduling"]
     assert scheduling["instanceTerminationAction"] == "DELETE"
     assert scheduling["automaticRestart"] is False

@@ -1,4 +1,4 @@
-"""The manifests of cluster/kuberay: valid, without a secret, and of one piece with each other and with their page."""
+"""Manifests of cluster/kuberay: valid, without secrets, consistent with each other and with their page."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ FIELDS = {
     "job": "entrypoint metadata backoffLimit activeDeadlineSeconds shutdownAfterJobFinishes ttlSecondsAfterFinished "
     "submitterPodTemplate rayClusterSpec",
 }
-"""Those of ray.io/v1 in KubeRay 1.6 that the manifests use."""
+"""Fields of ray.io/v1 in KubeRay 1.6 that the manifests use."""
 SECRET_NAME = re.compile(r"PASSWORD|TOKEN|SECRET|KEY")
 
 
@@ -75,7 +75,7 @@ def matches(selector: Manifest, labels: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
-def test_kubernetes_takes_every_manifest_and_every_template_of_pods(manifests: list[Manifest], version: str) -> None:
+def test_manifests_and_pod_templates_match_the_schemas_of_kubernetes(manifests: list[Manifest], version: str) -> None:
     core = [manifest for manifest in manifests if manifest["kind"] not in RAY_KINDS]
     templates = [
         {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "any"}, "template": pod.template}
@@ -91,7 +91,7 @@ def test_kubernetes_takes_every_manifest_and_every_template_of_pods(manifests: l
     del templates[0]["template"]["spec"]["containers"][0]["imagee"]
 
 
-def test_ray_manifests_have_only_fields_of_kuberay_and_the_job_has_the_cluster_of_raycluster(
+def test_ray_manifests_have_only_fields_of_kuberay_and_the_job_contains_the_raycluster(
     cluster: list[Manifest], job: list[Manifest]
 ) -> None:
     ray, jobs = only(cluster, "RayCluster"), only(job, "RayJob")
@@ -111,7 +111,7 @@ def test_ray_manifests_have_only_fields_of_kuberay_and_the_job_has_the_cluster_o
         assert set(group) == set(FIELDS["group"].split())
 
 
-def test_the_cluster_is_of_our_ray_asks_for_a_token_scales_and_trains_nothing_on_its_head(
+def test_the_cluster_has_the_locked_ray_a_token_an_autoscaler_and_a_head_without_trials(
     cluster: list[Manifest],
 ) -> None:
     spec = only(cluster, "RayCluster")["spec"]
@@ -127,12 +127,12 @@ def test_the_cluster_is_of_our_ray_asks_for_a_token_scales_and_trains_nothing_on
     assert all(isinstance(value, str) for group in parameters for value in group["rayStartParams"].values())
 
 
-def test_every_pod_but_the_database_runs_this_release(manifests: list[Manifest]) -> None:
+def test_every_pod_except_the_database_runs_the_image_of_this_version(manifests: list[Manifest]) -> None:
     images = {container["image"] for pod in pods(manifests) for container in pod.containers}
     assert images - {"postgres:17"} == {f"lkca-search:{lkca_search.__version__}"}
 
 
-def test_no_manifest_holds_a_secret(manifests: list[Manifest]) -> None:
+def test_no_manifest_contains_a_secret(manifests: list[Manifest]) -> None:
     assert "Secret" not in {manifest["kind"] for manifest in manifests}
     of_secrets = [each for pod in pods(manifests) for each in variables(pod) if SECRET_NAME.search(each["name"])]
     assert len(of_secrets) >= 10
@@ -141,7 +141,7 @@ def test_no_manifest_holds_a_secret(manifests: list[Manifest]) -> None:
     assert not re.search(r"://\w+:[^\s/@*]+@", text)
 
 
-def test_whatever_is_named_is_there_or_is_made_by_a_command_of_the_page(
+def test_referenced_objects_exist_or_are_created_by_a_command_of_the_page(
     manifests: list[Manifest], by_hand: list[Manifest]
 ) -> None:
     assert {manifest["metadata"]["namespace"] for manifest in by_hand} == {"lkca-search"}
@@ -166,7 +166,7 @@ def test_whatever_is_named_is_there_or_is_made_by_a_command_of_the_page(
     assert used == secrets
 
 
-def test_the_network_lets_in_what_containers_listen_for_and_nothing_else(manifests: list[Manifest]) -> None:
+def test_network_policies_open_exactly_the_ports_of_the_containers(manifests: list[Manifest]) -> None:
     policies = named(manifests, "NetworkPolicy").values()
     templates = list(pods(manifests))
     assert any(policy["spec"]["podSelector"] == {} and "ingress" not in policy["spec"] for policy in policies)
@@ -185,7 +185,7 @@ def test_the_network_lets_in_what_containers_listen_for_and_nothing_else(manifes
     assert open_ports == {pod.name: set(pod.ports) for pod in templates}
 
 
-def test_only_the_head_and_mlflow_reach_the_database_and_only_who_submits_the_dashboard(
+def test_only_head_and_mlflow_can_reach_the_database_and_only_submitters_the_dashboard(
     manifests: list[Manifest],
 ) -> None:
     policies = named(manifests, "NetworkPolicy")
@@ -199,7 +199,7 @@ def test_only_the_head_and_mlflow_reach_the_database_and_only_who_submits_the_da
         assert let_in == peers, name
 
 
-def test_every_service_and_every_set_of_pods_selects_its_own(manifests: list[Manifest]) -> None:
+def test_services_and_workloads_select_their_own_pods(manifests: list[Manifest]) -> None:
     templates = list(pods(manifests))
     for service in named(manifests, "Service").values():
         (chosen,) = [pod for pod in templates if service["spec"]["selector"].items() <= pod.labels.items()]
@@ -211,7 +211,7 @@ def test_every_service_and_every_set_of_pods_selects_its_own(manifests: list[Man
             assert matches(each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"])
 
 
-def test_addresses_in_the_environment_are_those_of_services_with_roles_and_databases_that_are_made(
+def test_urls_in_the_environment_have_existing_services_roles_and_databases(
     manifests: list[Manifest], tmp_path: Path
 ) -> None:
     ports = {
@@ -235,7 +235,7 @@ def test_addresses_in_the_environment_are_those_of_services_with_roles_and_datab
     assert "mlflow:5000" in allowed.split(",")
 
 
-def test_pods_are_as_restricted_as_the_namespace_asks(manifests: list[Manifest]) -> None:
+def test_pods_meet_the_restricted_security_level_of_the_namespace(manifests: list[Manifest]) -> None:
     (namespace,) = named(manifests, "Namespace").values()
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for pod in pods(manifests):

@@ -1,4 +1,4 @@
-"""What the pages of cluster/kuberay and cluster/mlflow say to type, and the scripts that run there: they work."""
+"""Commands on the pages of cluster/kuberay and cluster/mlflow, and the scripts that run there."""
 
 import json
 import os
@@ -31,7 +31,7 @@ BINARIES = Path(sys.executable).parent
 
 
 def read_command(line: str) -> tuple[str, dict[str, object]]:
-    """The name and the arguments of a command of `lkca-search`, as its own parser reads them."""
+    """Return the name and the parsed arguments of a command of `lkca-search`."""
     name, *arguments = shlex.split(line)
     group = typer.main.get_command(app)
     command = group.commands[name]  # type: ignore[attr-defined]
@@ -45,14 +45,14 @@ def rayjob() -> Manifest:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_scripts_are_bash_that_shellcheck_finds_nothing_in(script: Path) -> None:
+def test_shellcheck_finds_no_fault_in_the_scripts(script: Path) -> None:
     for command in (["bash", "-n"], [str(BINARIES / "shellcheck")]):
         done = subprocess.run([*command, str(script)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
     assert script.stat().st_mode & 0o111
 
 
-def test_what_the_page_says_to_paste_is_bash_that_shellcheck_finds_nothing_in() -> None:
+def test_shellcheck_finds_no_fault_in_the_blocks_of_the_page() -> None:
     pasted = blocks(FOLDER / "README.md")
     assert len(pasted) == 6
     for block in pasted:
@@ -63,7 +63,7 @@ def test_what_the_page_says_to_paste_is_bash_that_shellcheck_finds_nothing_in() 
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
-def test_commands_of_the_pages_are_commands_of_ours_and_files_that_are_named_are_there(page: Path) -> None:
+def test_commands_of_the_pages_are_valid_and_named_files_exist(page: Path) -> None:
     text = page.read_text()
     commands = [read_command(line) for line in OUR_COMMAND.findall(text)]
     assert commands
@@ -77,7 +77,7 @@ def test_commands_of_the_pages_are_commands_of_ours_and_files_that_are_named_are
     assert missing == []
 
 
-def test_the_job_runs_our_command_on_the_space_file_that_the_page_puts_there(rayjob: Manifest) -> None:
+def test_the_job_runs_a_valid_command_on_the_space_file_of_the_page(rayjob: Manifest) -> None:
     (line,) = OUR_COMMAND.findall(rayjob["spec"]["entrypoint"])
     name, parameters = read_command(line)
     assert (name, parameters["address"]) == ("run", "auto")
@@ -93,7 +93,7 @@ def test_the_job_runs_our_command_on_the_space_file_that_the_page_puts_there(ray
         read_space_file(ROOT / given[2], ["resources.gpus=1"])
 
 
-def test_the_start_script_takes_what_the_pod_of_mlflow_gives_it() -> None:
+def test_the_start_script_accepts_the_environment_of_mlflows_pod() -> None:
     manifests = render(FOLDER)
     (pod,) = [pod for pod in pods(manifests) if pod.labels["lkca-search/role"] == "mlflow"]
     (site,) = [each["data"] for each in manifests if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "site"]
@@ -113,7 +113,7 @@ def test_the_start_script_takes_what_the_pod_of_mlflow_gives_it() -> None:
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[Postgres]:
-    """A PostgreSQL on which the script of the roles has run, as the image runs it."""
+    """Start a PostgreSQL and run the script of the roles on it, as the image does."""
     with guarded_postgres() as server:
         environment = {
             "PATH": "/usr/bin:/bin",
@@ -140,7 +140,7 @@ def database() -> Iterator[Postgres]:
         ("mlflow", "of-mlflow", "ledger", False),
     ],
 )
-def test_each_role_has_its_own_database_and_no_other(
+def test_each_role_can_use_its_own_database_only(
     database: Postgres, role: str, password: str, name: str, is_let_in: bool
 ) -> None:
     place = {"host": "127.0.0.1", "port": database.port, "user": role, "password": password, "dbname": name}
@@ -153,8 +153,8 @@ def test_each_role_has_its_own_database_and_no_other(
         connection.execute("CREATE TABLE own.rows (id integer)")
 
 
-def submitted_as_kuberay_does(cluster: LocalCluster, job: Manifest, job_id: str, space: Path, *more: str) -> Answer:
-    """Run what KubeRay's submitter runs: the entry point in a shell, behind `ray job submit`."""
+def submit_like_kuberay(cluster: LocalCluster, job: Manifest, job_id: str, space: Path, *more: str) -> Answer:
+    """Run the command of KubeRay's submitter: the entry point in a shell, by `ray job submit`."""
     place = f"--address {cluster.dashboard}"
     entry_point = job["spec"]["entrypoint"].replace("/etc/lkca/space.yaml", shlex.join([str(space), *more]))
     metadata = json.dumps(json.dumps(job["spec"]["metadata"]))
@@ -169,7 +169,7 @@ def submitted_as_kuberay_does(cluster: LocalCluster, job: Manifest, job_id: str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_job_drives_a_search_goes_on_when_it_is_started_again_and_is_found_by_status(
+def test_the_job_drives_a_search_resumes_it_after_a_restart_and_is_found_by_status(
     rayjob: Manifest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     submitter = Submitter(tmp_path_factory.mktemp("job"))
@@ -178,11 +178,11 @@ def test_the_job_drives_a_search_goes_on_when_it_is_started_again_and_is_found_b
     name = rayjob["spec"]["metadata"]["lkca_search"]
     with LocalCluster(num_cpus=0, token="5" * 64, environment={"LKCA_SEARCH_HOME": str(submitter.home)}) as cluster:
         cluster.add_node(num_cpus=2, num_gpus=1)
-        first = submitted_as_kuberay_does(cluster, rayjob, "first", space, "search.trials_per_cell=1")
+        first = submit_like_kuberay(cluster, rayjob, "first", space, "search.trials_per_cell=1")
         assert first.code == 0, first.out + first.err
         records = {record.trial_id: record for record in submitter.records(name)}
         assert len(records) == 4
-        again = submitted_as_kuberay_does(cluster, rayjob, "again", space, "search.trials_per_cell=2")
+        again = submit_like_kuberay(cluster, rayjob, "again", space, "search.trials_per_cell=2")
         assert again.code == 0, again.out + again.err
         assert len(submitter.records(name)) == 8
         assert records.items() <= {record.trial_id: record for record in submitter.records(name)}.items()
