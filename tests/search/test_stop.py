@@ -19,8 +19,8 @@ from lkca_search.spec.space_file import read_space_file
 from tests.support.search.command_line import ONE_CELL, BackgroundCommand, SearchCommands
 
 CELL = "family=lkca,data_fraction=0.2"
-NUM_TRIALS = 16
-ARGUMENTS = (*ONE_CELL, "training.steps=400", "training.reports=10", f"search.trials_per_cell={NUM_TRIALS}")
+NUM_TRIALS = 20
+ARGUMENTS = (*ONE_CELL, "training.steps=300", "training.reports=10", f"search.trials_per_cell={NUM_TRIALS}")
 MAX_SECONDS_AT_ONCE = 30
 """Limit for an end at once: workers have 5 s, Ray a few, MLflow 5 s, and the machine may be busy."""
 
@@ -49,8 +49,10 @@ def terminate(search: SearchCommands, driver: BackgroundCommand) -> None:
     driver.process.send_signal(signal.SIGTERM)
 
 
-GRACEFUL = {stop: "`stop`", interrupt: "Ctrl-C"}
-AT_ONCE = {stop_now_without_waiting: "`stop`", interrupt_twice: "Ctrl-C", terminate: "SIGTERM"}
+GRACEFUL = {interrupt: "Ctrl-C", stop: "`stop`"}
+AT_ONCE = {interrupt_twice: "Ctrl-C", terminate: "SIGTERM", stop_now_without_waiting: "`stop`"}
+ORDER = (interrupt, interrupt_twice, terminate, stop_now_without_waiting, stop)
+"""Signals come first: many trials may finish while the command `stop` starts on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,6 @@ class EarlyEnd:
     is_driven: bool
     run_status: str
     """Status of the parent run in MLflow."""
-    attempts: set[int]
-    """Attempts of the finished trials so far."""
 
 
 def end_early(search: SearchCommands, end: Callable[[SearchCommands, BackgroundCommand], None]) -> EarlyEnd:
@@ -86,8 +86,7 @@ def end_early(search: SearchCommands, end: Callable[[SearchCommands, BackgroundC
     status = json.loads(search.call("status", "toy", "--json"))
     (cell,) = status["cells"]
     (parent,), _ = search.runs()
-    attempts = {record.attempt for record in search.records()}
-    return EarlyEnd(code, output, seconds, survivors, cell, status["is_driven"], parent.info.status, attempts)
+    return EarlyEnd(code, output, seconds, survivors, cell, status["is_driven"], parent.info.status)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
 @pytest.fixture(scope="module")
 def early_ends(search: SearchCommands) -> dict[Callable[..., None], EarlyEnd]:
     """One search whose drivers are ended one after another, each in another way."""
-    return {end: end_early(search, end) for end in (*GRACEFUL, *AT_ONCE)}
+    return {end: end_early(search, end) for end in ORDER}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,6 @@ def test_a_graceful_end_finishes_the_running_trials(
     assert f"{by}: finishing running trials" in ended.output
     assert (ended.cell["running"], ended.cell["cut_off"]) == (0, 0)
     assert 0 < ended.cell["complete"] < NUM_TRIALS
-    assert ended.attempts == {1}
 
 
 @pytest.mark.slow
