@@ -8,8 +8,8 @@ import numpy as np
 from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable
-from lkca_search.analysis.stats.holm import holm
 from lkca_search.analysis.stats.improvement import Improvement, probability_of_improvement
+from lkca_search.analysis.stats.p_values import holm
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.power import PowerAnalysis, analyze_power
 from lkca_search.seeds import derive_seed

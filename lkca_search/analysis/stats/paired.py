@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval
+from lkca_search.analysis.stats.p_values import two_sided_p
 from lkca_search.analysis.stats.replicates import Floats, Pairs, pair
 from lkca_search.analysis.stats.student import (
     NO_SPREAD,
@@ -16,7 +17,6 @@ from lkca_search.analysis.stats.student import (
     has_spread,
     standard_error,
     student_mean,
-    two_sided_p,
 )
 from lkca_search.spec.base import FrozenModel
 

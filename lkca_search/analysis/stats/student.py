@@ -40,17 +40,3 @@ def student_mean(values: Floats, *, level: float = CONFIDENCE_LEVEL, tolerance: 
         return Estimate(value=mean, reason=NO_SPREAD)
     half = t_quantile(len(values), level) * standard_error(values)
     return Estimate(value=mean, interval=Interval(lower=mean - half, upper=mean + half, level=level))
-
-
-def two_sided_p(values: Floats, *, tolerance: float = 0.0) -> float | None:
-    """Return the two-sided p-value of the t test that the true mean is 0; None for a single value.
-
-    Values without spread have no t statistic. p is then 1 if they are all 0, else that of the sign-flip test, 2 / 2^n:
-    the smallest p that n values of one sign can reach.
-    """
-    if len(values) < 2:
-        return None
-    mean = float(values.mean())
-    if not has_spread(values, tolerance=tolerance):
-        return 1.0 if abs(mean) <= tolerance else 2.0 ** (1 - len(values))
-    return float(2 * special.stdtr(len(values) - 1, -abs(mean) / standard_error(values)))

@@ -6,9 +6,9 @@ import numpy as np
 from scipy import special
 
 from lkca_search.analysis.stats.best_of_k import expected_best
-from lkca_search.analysis.stats.holm import holm
 from lkca_search.analysis.stats.improvement import probability_of_improvement
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
+from lkca_search.analysis.stats.p_values import holm
 from lkca_search.analysis.stats.paired import bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.replicates import Floats
 from tests.support.statistics.coverage import NUM_RESAMPLES, Coverage, Tally

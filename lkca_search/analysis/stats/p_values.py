@@ -1,8 +1,26 @@
-"""Holm's correction for multiple tests. It is written here because scipy does not have it."""
+"""p-values of the t test over draws, and Holm's correction for multiple tests, which scipy does not have."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
+
+from lkca_search.analysis.stats.replicates import Floats
+from lkca_search.analysis.stats.student import has_spread, standard_error
+
+
+def two_sided_p(values: Floats, *, tolerance: float = 0.0) -> float | None:
+    """Return the two-sided p-value of the t test that the true mean is 0; None for a single value.
+
+    Values without spread have no t statistic. p is then 1 if they are all 0, else that of the sign-flip test, 2 / 2^n:
+    the smallest p that n values of one sign can reach.
+    """
+    if len(values) < 2:
+        return None
+    mean = float(values.mean())
+    if not has_spread(values, tolerance=tolerance):
+        return 1.0 if abs(mean) <= tolerance else 2.0 ** (1 - len(values))
+    return float(2 * special.stdtr(len(values) - 1, -abs(mean) / standard_error(values)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

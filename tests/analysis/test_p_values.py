@@ -1,10 +1,10 @@
-"""Holm's correction."""
+"""p-values: Holm's correction for multiple tests."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lkca_search.analysis.stats.holm import holm
+from lkca_search.analysis.stats.p_values import holm
 
 # From statsmodels 0.15.0, multipletests(p, method="holm").
 STATSMODELS = [
