@@ -18,34 +18,40 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 
+_ClusterHome = Annotated[
+    str | None,
+    typer.Option(help="LKCA_SEARCH_HOME on the cluster: absolute path or URL. Default: the value on this machine."),
+]
+_ClusterLedger = Annotated[
+    str | None,
+    typer.Option(
+        help="LKCA_SEARCH_LEDGER on the cluster: database URL. Default: the value on this machine, else SQLite."
+    ),
+]
+_ClusterDataDir = Annotated[
+    str | None,
+    typer.Option(help="LKCA_DATA_DIR on the cluster: an absolute path on every node. Default: not set by the job."),
+]
+_Include = Annotated[
+    list[Path] | None,
+    typer.Option(help="File or folder to upload, for example your own samplers. Repeatable. Default: none."),
+]
+_JobVariables = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Environment variable of the job. Repeatable. Default: none."),
+]
+
 
 def submit(
     space: Annotated[Path | None, typer.Argument(help="Space file (YAML). Omit it with --follow.")] = None,
     overrides: Overrides = None,
     address: JobsAddress = None,
     name: SearchName = None,
-    home: Annotated[
-        str | None,
-        typer.Option(help="LKCA_SEARCH_HOME on the cluster: absolute path or URL. Default: the value on this machine."),
-    ] = None,
-    ledger: Annotated[
-        str | None,
-        typer.Option(
-            help="LKCA_SEARCH_LEDGER on the cluster: database URL. Default: the value on this machine, else SQLite."
-        ),
-    ] = None,
-    data_dir: Annotated[
-        str | None,
-        typer.Option(help="LKCA_DATA_DIR on the cluster: an absolute path on every node. Default: not set by the job."),
-    ] = None,
-    include: Annotated[
-        list[Path] | None,
-        typer.Option(help="File or folder to upload, for example your own samplers. Repeatable. Default: none."),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Environment variable of the job. Repeatable. Default: none."),
-    ] = None,
+    home: _ClusterHome = None,
+    ledger: _ClusterLedger = None,
+    data_dir: _ClusterDataDir = None,
+    include: _Include = None,
+    env: _JobVariables = None,
     max_size: Annotated[float, typer.Option(min=0, metavar="MB", help="Upload at most this many megabytes.")] = 20,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return after submission. Default: print the log until the job ends.")

@@ -24,7 +24,7 @@ ARGUMENTS = (*ONE_CELL, "training.steps=300", "training.reports=10", f"search.tr
 MAX_SECONDS_AT_ONCE = 30
 """Limit for an end at once: workers have 5 s, Ray a few, MLflow 5 s, and the machine may be busy."""
 
-pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
+pytestmark = pytest.mark.timeout(1200)  # six drivers one after another, on machines that may be busy
 
 
 def stop(search: SearchCommands, driver: BackgroundCommand) -> None:
