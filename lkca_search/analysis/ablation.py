@@ -274,4 +274,8 @@ def _mean_over_blocks(values: Sequence[float], tolerance: float) -> Estimate:
     array = np.array(values)
     if len(array) < MIN_BLOCKS:
         return Estimate(value=float(array.mean()), reason="a single block has no spread to make an interval of")
-    return student_mean(array, tolerance=tolerance)
+    estimate = student_mean(array, tolerance=tolerance)
+    if estimate.interval is None:
+        reason = "every block has the same value, so there is no spread to make an interval of"
+        return estimate.model_copy(update={"reason": reason})
+    return estimate

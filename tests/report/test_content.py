@@ -7,45 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lkca_search.analysis.compute_spent import compute_spent
 from lkca_search.analysis.contrasts import compute_contrasts
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.selection import compute_selection_effects
-from lkca_search.errors import SearchError
-from lkca_search.records.record import State
 from lkca_search.report.content import make_report
 from lkca_search.report.rendering.html import to_html
 from lkca_search.report.rendering.paper import draw
 from tests.support.search_results import FRACTIONS, images_of, law, make_search_results, make_spec
 
 SIZES = [360, 900, 1800, 4500, 9000]
-
-
-def test_a_significant_lead_has_its_images_points_interval_and_design() -> None:
-    report = make_report(make_search_results(law(lead=0.05)))
-    first = report.summary[0]
-    assert re.match(
-        r"With 360 training images \(2%\), lkca is ahead of vit by \d\.\d points \[\d\.\d, \d\.\d\]\. With 900", first
-    )
-    assert report.headline.startswith("lkca: ahead in 5 of 5 contrasts; largest difference +")
-    assert all(each.verdict == "ahead" for each in report.contrasts)
-
-
-def test_the_interval_of_a_lag_has_the_sign_of_the_lag() -> None:
-    report = make_report(make_search_results(law(lead=-0.05)))
-    assert re.match(
-        r"With 360 training images \(2%\), lkca is behind vit by \d\.\d points \[\d\.\d, \d\.\d\]", report.summary[0]
-    )
-    assert report.contrasts[0].paired.difference.value < 0
-
-
-def test_without_a_significant_difference_the_summary_has_the_detectable_difference() -> None:
-    report = make_report(make_search_results(law()))
-    assert (
-        report.summary[0] == "At 360, 900, 1,800, 4,500 and 9,000 images, lkca and vit do not differ significantly. "
-        "These results are from 5 draws x 2 seeds."
-    )
-    assert re.search(r"detects a true difference of \d\.\d to \d\.\d points with a power of 80%", report.summary[1])
 
 
 def test_every_number_of_a_contrast_comes_from_its_replicates() -> None:
@@ -132,58 +102,10 @@ def test_the_fitted_power_law_is_the_true_one() -> None:
         assert gamma == pytest.approx(-0.4, abs=0.05)
 
 
-def test_the_summary_has_the_data_efficiency_of_a_family_that_needs_half_the_images() -> None:
-    def accuracy(family: str, images: int, draw: int, seed: int) -> float:
-        return law(draw_spread=0.001, seed_spread=0.001)(family, images if family == "vit" else 2 * images, draw, seed)
-
-    report = make_report(make_search_results(accuracy))
-    sentence = next(
-        sentence for sentence in report.summary if sentence.startswith("For the same test error, vit needs")
-    )
-    ratio = re.search(r"needs ([\d.]+) times \[([\d.]+), ([\d.]+)\]", sentence)
-    assert ratio is not None
-    assert float(ratio[1]) == pytest.approx(2, abs=0.1)
-
-
-def test_a_report_without_a_round_has_no_comparison() -> None:
-    report = make_report(make_search_results(None))
-    assert report.headline == "No comparison yet"
-    assert report.summary == report.contrasts == ()
-    assert "Nothing is confirmed yet, so this report has no test accuracy." in report.caveats[0]
-    assert {table.name for table in report.tables} == {"effects", "fields", "pareto", "importances", "budgets"}
-    assert "test accuracy, %" not in to_html(report, source="")
-
-
-def test_missing_and_failed_replicates_are_counted_and_their_partners_are_left_out() -> None:
-    def accuracy(family: str, images: int, draw: int, seed: int) -> float | None:
-        return None if (family, draw, seed) == ("vit", 3, 1) else law()(family, images, draw, seed)
-
-    results = make_search_results(
-        accuracy, fails=lambda family, images, draw, seed: (family, draw, seed) == ("lkca", 2, 0)
-    )
-    report = make_report(results)
-    assert (
-        "10 replicates are missing (5 of them failed). Draws and seeds without a partner are left out."
-        in report.caveats
-    )
-    assert {each.paired.num_pairs for each in report.contrasts} == {8}
-    assert {each.paired.num_draws for each in report.contrasts} == {5}
-
-
 def test_a_draw_without_any_replicate_is_left_out() -> None:
     report = make_report(make_search_results(lambda *where: None if where[2] == 4 else law()(*where)))
     assert {each.paired.num_draws for each in report.contrasts} == {4}
     assert draw(report.figures[0]).keys() == {"png", "svg", "pdf"}
-
-
-def test_one_draw_has_no_interval_and_no_test() -> None:
-    report = make_report(make_search_results(law(), draws=1, seeds=3))
-    assert {each.verdict for each in report.contrasts} == {"untested"}
-    assert "There is a single draw, so there are no intervals and no tests." in report.caveats
-    assert (
-        "At 360, 900, 1,800, 4,500 and 9,000 images, no test is possible: there is a single draw." in report.summary[0]
-    )
-    assert not re.search(r"\bnan\b", to_html(report, source="").split("</main>")[0], re.IGNORECASE)
 
 
 def test_one_seed_will_do() -> None:
@@ -197,12 +119,6 @@ def test_replicates_without_spread_have_a_reason_in_place_of_an_interval() -> No
     assert all(each.paired.difference.reason for each in report.contrasts)
     page = to_html(report, source="")
     assert "every draw gives the same value" in page
-
-
-def test_a_single_family_has_curves_but_no_contrasts() -> None:
-    report = make_report(make_search_results(law(), families=("lkca",)))
-    assert "There is only one variant, so nothing is compared." in report.summary
-    assert [figure.name for figure in report.figures] == ["learning_curves", "pareto_flops"]
 
 
 def test_a_single_size_has_a_reason_in_place_of_a_power_law() -> None:
@@ -261,40 +177,6 @@ def test_the_test_gap_is_the_selected_accuracy_minus_the_test_accuracy() -> None
         assert each.num_trials == 3
 
 
-def test_cells_with_another_budget_are_highlighted() -> None:
-    results = make_search_results(law())
-    lacking = [record for record in results.trials if record.trial_id != "family=vit,data_fraction=0.1/2"]
-    short = type(results)(**{**attributes_of(results), "trials": lacking})
-    deviating = [each.cell for each in compute_spent(short) if each.deviations]
-    assert deviating == ["family=vit,data_fraction=0.1"]
-    report = make_report(short)
-    assert "1 trial of the budget is not finished, so cells were not searched equally." in report.caveats
-    (table,) = (table for table in report.tables if table.name == "budgets")
-    assert [table.rows[place][0].text for place in table.highlighted] == deviating
-
-
-def test_other_rounds_are_a_caveat() -> None:
-    results = make_search_results(law())
-    second = results.rounds[0].model_copy(update={"number": 2, "num_trials_left": 4}).sealed()
-    both = type(results)(**{**attributes_of(results), "rounds": [*results.rounds, second]})
-    caveats = make_report(both).caveats
-    assert "This is round 2 of 2. Test images were also used in 1 other round (round 1)." in caveats
-    assert "Configurations were frozen while 4 trials were still due, so budgets were unequal." in caveats
-    assert make_report(both, round_number=1).round == 1
-    with pytest.raises(SearchError, match="round of search 'made' must be one of 1, 2, got 3"):
-        make_report(both, round_number=3)
-    with pytest.raises(SearchError, match="search 'made' has no round: run `lkca-search confirm made` first"):
-        make_report(make_search_results(None), round_number=1)
-
-
-def test_methods_have_design_hyperparameters_round_and_provenance() -> None:
-    paragraphs = dict(make_report(make_search_results(law())).methods)
-    assert paragraphs.keys() >= {"Data", "Design", "Training", "Search", "Confirmation", "Statistics", "Provenance"}
-    assert "5 subset draws that no trial had used, with 2 seeds per draw" in paragraphs["Confirmation"]
-    assert "learning_rate in [0.0001, 0.01], logarithmic" in paragraphs["Hyperparameters"]
-    assert "a" * 40 in paragraphs["Provenance"]
-
-
 def test_the_same_results_give_the_same_report() -> None:
     one, other = (make_report(make_search_results(law(lead=0.01))) for _ in range(2))
     assert to_html(one, source="") == to_html(other, source="")
@@ -309,10 +191,6 @@ def test_mlflow_accepts_the_metric_names_of_a_report() -> None:
         assert math.isfinite(value)
 
 
-def attributes_of(results: object) -> dict[str, object]:
-    return {name: getattr(results, name) for name in ("name", "spec", "trials", "replicates", "rounds")}
-
-
 def test_the_expected_best_of_k_requires_independent_trials() -> None:
     with_tpe = make_report(make_search_results(law()))
     assert "best_of_k" not in {table.name for table in with_tpe.tables}
@@ -325,57 +203,6 @@ def test_the_expected_best_of_k_requires_independent_trials() -> None:
     assert table.columns == ("cell", "complete trials", "k = 1", "k = 2", "k = 3")
     for row in table.rows:
         assert [field.number for field in row[1:]] == pytest.approx([3, 50, (60 + 60 + 50) / 3, 60])
-
-
-def test_texts_and_tables_name_the_metric_of_the_search() -> None:
-    search = {"trials_per_cell": 3, "sampler": "random", "metric": "val_loss"}
-    report = make_report(make_search_results(law(), search=search))
-    tables = {table.name: table for table in report.tables}
-    assert "validation loss" in tables["pareto"].columns
-    assert "lowest validation loss" in tables["best_of_k"].caption
-    assert "selection bias" in tables["selection"].columns
-    assert {"best", "mean"} <= {*tables["fields"].columns}
-    assert "effect" in tables["effects"].columns
-    assert [row[-1].text for row in tables["pareto"].rows] == ["2.250"] * len(tables["pareto"].rows)
-    (figure,) = (figure for figure in report.figures if figure.name == "pareto_flops")
-    assert (figure.title[:15], figure.y_label) == ("Validation loss", "validation loss")
-    sentence = next(sentence for sentence in report.summary if sentence.startswith("On average"))
-    assert re.search(r"the best validation loss of a cell was \d\.\d{3} \w+ the test loss of its retrained", sentence)
-    assert "Trials are compared by validation loss (minimize)." in dict(report.methods)["Search"]
-    texts = [text for table in report.tables for text in (*table.columns, table.caption)]
-    texts += [text for section in report.sections for text in (section.title, *section.paragraphs)]
-    assert not [text for text in texts if "validation accuracy" in text]
-
-
-def test_a_search_with_only_failed_trials_has_a_report() -> None:
-    results = make_search_results(None)
-    failed = [
-        record.model_copy(update={"state": State.FAIL, "value": None, "facts": None, "curve": (), "error": "broken"})
-        for record in results.trials
-    ]
-    report = make_report(type(results)(**{**attributes_of(results), "trials": failed}))
-    (table,) = (table for table in report.tables if table.name == "budgets")
-    assert len(table.highlighted) == len(table.rows) == 10
-    assert {row[-1].text for row in table.rows} == {"3 failed"}
-    assert any("Cells of the same size had unequal budgets." in caveat for caveat in report.caveats)
-    assert "Nothing is confirmed yet" in report.caveats[-1]
-    reasons = {section.name: section.paragraphs for section in report.sections}
-    assert reasons["ablation"][0].startswith("Not estimable: no hyperparameter has two values")
-    assert reasons["costs"] == ("Not estimable: no trial is complete.",)
-    assert to_html(report, source="")
-
-
-def test_a_cell_without_a_trial_is_a_caveat_and_the_rest_is_compared() -> None:
-    results = make_search_results(lambda *where: None if where[:2] == ("vit", 360) else law(lead=0.05)(*where))
-    empty = "family=vit,data_fraction=0.02"
-    sealed = results.rounds[0]
-    picks = tuple(pick for pick in sealed.picks if pick.cell != empty)
-    sealed = sealed.model_copy(update={"picks": picks, "cells_without": (empty,)}).sealed()
-    left = [record for record in results.trials if record.cell != empty]
-    report = make_report(type(results)(**{**attributes_of(results), "trials": left, "rounds": [sealed]}))
-    assert f"{empty} had no complete trial, so nothing of it was confirmed." in report.caveats
-    assert [each.num_train_images for each in report.contrasts] == SIZES[1:]
-    assert {each.verdict for each in report.contrasts} == {"ahead"}
 
 
 def test_equal_accuracies_do_not_differ_significantly() -> None:

@@ -139,7 +139,7 @@ def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
             f"{reference} needs, for the same test error. It is a geometric mean over all errors that both curves "
             f"reach within the measured sizes. Above 1, {reference} needs fewer images. Crossover: number of images at "
             "which the lead changes for good. Both are read from the points, joined by power laws, with 95% bootstrap "
-            f"intervals over draws. An end … lies beyond the measured sizes. Difference of γ: γ of {reference} minus γ "
+            f"intervals over draws. An end … is beyond the measured sizes. Difference of γ: γ of {reference} minus γ "
             f"of the other. Below 0, the error of {reference} falls faster. None of these numbers has a canonical "
             "source."
         ),

@@ -7,8 +7,8 @@ from lkca_search.spec.base import FrozenModel
 Numbers = tuple[float, ...]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#56b4e9", "#7f7f7f")
-"""Colors of variants, in the order of the space file. Most readers can tell them apart, on white and on black, on
-paper and on screen (after Okabe & Ito 2008). The ninth variant has the first color again."""
+"""Colors of variants, in the order of the space file. They are distinct for most readers, on white and on black,
+on paper and on screen (after Okabe & Ito 2008). The ninth variant has the first color again."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 """Markers of variants; with a cycle of another length, they distinguish variants of the same color."""
 HEAT_MAP_COLORS = ("#f2f6fa", "#5aa2d6")
