@@ -1,1 +1,1 @@
-"""Images from their source to the batch: sources, the store, subsets, batches."""
+"""Datasets, the store of decoded images, subsets, batches. May import `data/readers`, `spec` and the root modules."""

@@ -1,6 +1,6 @@
-"""Augmentation of whole batches on their device. Everything random is a function of (seed, step).
+"""Augmentation of batches on their device. All randomness is a function of (seed, step).
 
-Neither torch's nor numpy's global generator is moved, and the number of threads changes nothing.
+The global generators of torch and NumPy are not used, and the number of threads has no effect.
 """
 
 import math
@@ -15,7 +15,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.sections import Augmentation, augment_rule
 
 POLICY_GROUP = 4
-"""Images of a batch that share one draw of a policy: torchvision applies one draw to all that it is given."""
+"""Images per draw of a policy: torchvision applies one draw to all images of a call."""
 
 _ERASE_CHANCE = 0.5
 _ERASE_AREA = (0.02, 0.33)
@@ -23,21 +23,24 @@ _ERASE_ASPECT = (0.3, 3.3)
 
 
 class Augment:
-    """What is done to the batches of one training."""
+    """Augmentation of the batches of one training."""
 
-    def __init__(self, names: Sequence[Augmentation], *, seed: int, num_classes: int, grey: Tensor) -> None:
-        """`grey`, (C,) uint8, is what is put in the place of what `erase` takes. DataError if names break a rule."""
+    def __init__(self, names: Sequence[Augmentation], *, seed: int, num_classes: int, gray: Tensor) -> None:
+        """Set the augmentations by name; DataError if they break a rule.
+
+        `gray`, (C,) uint8, is the color of the boxes that `erase` draws.
+        """
         if rule := augment_rule(names):
             raise DataError(rule)
         self._names = frozenset(names)
         self._seed = seed
         self._num_classes = num_classes
-        self._grey = grey
+        self._gray = gray
 
     def distort(self, pixels: Tensor, step: int) -> Tensor:
-        """Images changed one by one: uint8 (B, C, H, W) -> the same."""
+        """Apply the augmentations that change single images: uint8 (B, C, H, W) -> the same shape."""
         if self._names & {"crop", "crop_reflect", "flip"}:
-            # One stream for both, drawn from whether used or not: `flip` mirrors the same images with and without crop.
+            # One stream for both, always drawn from: `flip` mirrors the same images with and without crop.
             generator = self._generator("augment", step)
             padding = "reflect" if "crop_reflect" in self._names else "black" if "crop" in self._names else None
             pixels = shift(pixels, padding=padding, flip="flip" in self._names, generator=generator)
@@ -45,13 +48,13 @@ class Augment:
             if policy in self._names:
                 pixels = apply_policy(pixels, policy, seed=derive_seed(self._seed, policy, step))
         if "erase" in self._names:
-            pixels = erase(pixels, self._grey, generator=self._generator("erase", step))
+            pixels = erase(pixels, self._gray, generator=self._generator("erase", step))
         return pixels
 
     def mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W), float32, mixed in pairs where mixup or cutmix is asked for.
+        """Mix images (B, C, H, W), float32, in pairs if mixup or cutmix is on; return images and labels.
 
-        Labels (B,) then become probabilities of the classes, (B, K) float32; else both are returned as they are.
+        Mixed labels are class probabilities (B, K), float32. Without mixing, both are returned unchanged.
         """
         names = [name for name in ("cutmix", "mixup") if name in self._names]
         if not names:
@@ -67,9 +70,13 @@ class Augment:
 
 
 def shift(pixels: Tensor, *, padding: str | None, flip: bool, generator: torch.Generator) -> Tensor:
-    """A random window of each image after padding by an eighth of each side, at least a pixel; every other mirrored.
+    """Crop a random window of each padded image, and mirror each image with probability 1/2 if `flip`.
 
-    `padding` is black, reflect, or None for no window but the image itself.
+    Args:
+        pixels: Images, uint8 (B, C, H, W).
+        padding: `black` or `reflect`, by an eighth of each side and at least one pixel; None for no crop.
+        flip: True to mirror images.
+        generator: Generator of the random numbers.
     """
     count, channels, height, width = pixels.shape
     pad_y, pad_x = (max(1, height // 8), max(1, width // 8)) if padding else (0, 0)
@@ -83,15 +90,15 @@ def shift(pixels: Tensor, *, padding: str | None, flip: bool, generator: torch.G
     elif padding == "reflect":
         rows, columns = _reflection(height, pad_y)[rows], _reflection(width, pad_x)[columns]
     rows, columns = rows.to(pixels.device), columns.to(pixels.device)
-    places = (rows[:, :, None] * pixels.shape[3] + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
-    return pixels.flatten(2).gather(2, places).view(count, channels, height, width)  # window and mirror in one go
+    offsets = (rows[:, :, None] * pixels.shape[3] + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
+    return pixels.flatten(2).gather(2, offsets).view(count, channels, height, width)  # crop and mirror in one gather
 
 
-def erase(pixels: Tensor, grey: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Random erasing (arXiv 1708.04896): in half of the images a box becomes grey.
+def erase(pixels: Tensor, gray: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Erase a random box of each image with probability 1/2: random erasing (arXiv 1708.04896).
 
-    It covers 2% to 33% of the area, at an aspect of 0.3 to 3.3 drawn on a logarithmic scale; a side longer than the
-    image's is cut to it.
+    A box covers 2% to 33% of the area. Its aspect ratio is 0.3 to 3.3, uniform on a logarithmic scale. A side longer
+    than the image is cut.
     """
     count, _, height, width = pixels.shape
     draws = torch.rand(5, count, 1, generator=generator, dtype=torch.float64)
@@ -102,40 +109,40 @@ def erase(pixels: Tensor, grey: Tensor, *, generator: torch.Generator) -> Tensor
     inside_x = _inside(width, (area / aspect).sqrt(), draws[3])
     chosen = draws[4] < _ERASE_CHANCE
     inside = (chosen & inside_y)[:, None, :, None] & inside_x[:, None, None, :]  # (B, 1, H, W)
-    return torch.where(inside.to(pixels.device), grey[:, None, None], pixels)
+    return torch.where(inside.to(pixels.device), gray[:, None, None], pixels)
 
 
 def apply_policy(pixels: Tensor, name: str, *, seed: int) -> Tensor:
-    """TrivialAugment (arXiv 2103.10158) or RandAugment (arXiv 1909.13719: 2 operations of magnitude 9) of torchvision.
+    """Apply TrivialAugment (arXiv 2103.10158) or RandAugment (arXiv 1909.13719, 2 operations, magnitude 9).
 
-    What a policy draws holds for POLICY_GROUP images at a time, which are neighbours in a shuffled order.
+    One draw of the policy is applied to POLICY_GROUP consecutive images of the shuffled batch.
     """
-    from torchvision.transforms import v2  # seconds to import, and few searches need it
+    from torchvision.transforms import v2  # the import takes seconds, and few searches need it
 
     policy = v2.TrivialAugmentWide() if name == "trivial_augment" else v2.RandAugment()
-    with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global generator: lend it one
+    with torch.random.fork_rng(devices=[]):  # torchvision uses the CPU's global generator
         torch.default_generator.manual_seed(seed)
         return torch.cat([policy(pixels[i : i + POLICY_GROUP]) for i in range(0, len(pixels), POLICY_GROUP)])
 
 
 def mixup(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup (arXiv 1710.09412) with alpha 1: a batch and its own permutation, weighed by one uniform number."""
+    """Mix a batch with its own permutation, weighted by one uniform number: mixup (arXiv 1710.09412), alpha 1."""
     share = float(torch.rand((), generator=generator, dtype=torch.float64))  # Beta(1, 1) is uniform
     partner = torch.randperm(len(images), generator=generator).to(images.device)
     return images.lerp(images[partner], 1 - share), labels.lerp(labels[partner], 1 - share)
 
 
 def cutmix(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """CutMix (arXiv 1905.04899) with alpha 1: one box, of a uniform share of the area, out of a permutation.
+    """Replace one box of a batch by that of its own permutation: CutMix (arXiv 1905.04899), alpha 1.
 
-    The box is cut where it leaves the image; labels are weighed by the area that it has then.
+    The box covers a uniform share of the area and is clipped to the image. Its clipped area weights the labels.
     """
     height, width = images.shape[2:]
-    share, centre_y, centre_x = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+    share, center_y, center_x = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     partner = torch.randperm(len(images), generator=generator).to(images.device)
     (top, bottom), (left, right) = (
-        (round(max(0.0, centre - side / 2) * length), round(min(1.0, centre + side / 2) * length))
-        for centre, side, length in ((centre_y, math.sqrt(share), height), (centre_x, math.sqrt(share), width))
+        (round(max(0.0, center - side / 2) * length), round(min(1.0, center + side / 2) * length))
+        for center, side, length in ((center_y, math.sqrt(share), height), (center_x, math.sqrt(share), width))
     )
     images = images.clone()
     images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
@@ -143,13 +150,13 @@ def cutmix(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tup
 
 
 def _reflection(length: int, pad: int) -> Tensor:
-    """Where in a line of `length` each place of the padded line is found."""
+    """Return the source index of each element of a line of `length`, padded by reflection."""
     return torch.from_numpy(np.pad(np.arange(length), pad, mode="reflect"))
 
 
-def _inside(length: int, side: Tensor, place: Tensor) -> Tensor:
-    """Whether each place of a line is in an interval of length `side` (B, 1), put at `place` in 0 to 1: (B, length)."""
+def _inside(length: int, side: Tensor, position: Tensor) -> Tensor:
+    """Return a mask (B, length) of intervals of length `side` (B, 1), at relative position 0 to 1 (B, 1)."""
     side = side.round().clamp(1, length)
-    start = (place * (length - side + 1)).floor()
+    start = (position * (length - side + 1)).floor()
     line = torch.arange(length)
     return (line >= start) & (line < start + side)

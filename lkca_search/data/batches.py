@@ -1,7 +1,7 @@
-"""Batches at the speed of memory: images stay uint8 until the last moment, and a batch depends on (seed, step) alone.
+"""Training and evaluation batches. A training batch depends on (seed, step) alone.
 
-On the CPU a batch is gathered out of the mapped file, so a process holds no copy of the images. On another device the
-subset is copied to it once.
+Images stay uint8 until they are normalized. On the CPU a batch is gathered from the mapped file, so a process holds no
+copy of the images. For a GPU the subset is copied to it once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,15 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.sections import Augmentation
 
 MIN_STD = 1e-3
-"""Floor of a channel's standard deviation, so that a channel that never varies is not divided by zero."""
+"""Smallest standard deviation of a channel, to avoid a division by zero for constant channels."""
 
 _CHUNK = 256
 
 
 class Batches:
-    """The training batches of a subset. Resuming needs the number of the step and nothing else.
+    """Training batches of a subset. To resume, only the step number is needed.
 
-    Neither torch's nor numpy's global generator is touched, and the number of threads changes nothing.
+    The global generators of torch and NumPy are not used, and the number of threads has no effect.
     """
 
     def __init__(
@@ -38,37 +38,39 @@ class Batches:
         seed: int,
         device: torch.device,
     ) -> None:
-        """Batches of images[indices] on `device`. DataError if `augment` breaks a rule or there is no image."""
+        """Make batches of images[indices] on `device`; DataError if `augment` breaks a rule or there is no image."""
         if batch_size < 1 or len(indices) == 0:
-            raise DataError(f"a batch must have an image, got batch_size {batch_size} and {len(indices)} images")
+            raise DataError(
+                f"a batch must have at least one image, got batch_size {batch_size} and {len(indices)} images"
+            )
         self._subset = _Subset(images, indices, device)
         self.num_images = len(indices)
-        """Images in the subset."""
+        """Number of images in the subset."""
         self.batch_size = min(batch_size, self.num_images)
-        """Images in a batch, at most the subset; the last batch of an epoch may be smaller."""
+        """Images per batch, at most the subset; the last batch of an epoch may be smaller."""
         self.steps_per_epoch = -(-self.num_images // self.batch_size)
-        """Batches in which every image comes once."""
+        """Batches per epoch; every image occurs once per epoch."""
         self.mean, self.std = _channel_statistics(self._subset)
-        """(C,) float32: statistics of this subset's channels on the scale 0 to 1; std is at least MIN_STD."""
-        self._normalise = _Normalize(self.mean, self.std)
-        grey = (self.mean * 255).round().to(torch.uint8)
-        self._augment = Augment(augment, seed=seed, num_classes=len(images.class_names), grey=grey)
+        """Mean and standard deviation of the subset's channels, (C,) float32, scale 0 to 1; std is at least MIN_STD."""
+        self._normalize = _Normalize(self.mean, self.std)
+        gray = (self.mean * 255).round().to(torch.uint8)
+        self._augment = Augment(augment, seed=seed, num_classes=len(images.class_names), gray=gray)
         self._seed = seed
         self._order = (-1, torch.empty(0))
 
     def train_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W), float32 and normalised, and labels of a step counted from 0.
+        """Return the normalized images (B, C, H, W), float32, and the labels of a step, counted from 0.
 
-        Labels are int64 (B,), or, where mixup or cutmix mixes them, float32 probabilities of the classes (B, K).
+        Labels are int64 (B,), or class probabilities (B, K), float32, if mixup or cutmix is on.
         """
         assert step >= 0
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
         pixels, labels = self._subset.gather(self._epoch_order(epoch)[start : start + self.batch_size])
-        return self._augment.mix(self._normalise(self._augment.distort(pixels, step)), labels, step)
+        return self._augment.mix(self._normalize(self._augment.distort(pixels, step)), labels, step)
 
     def samples_before(self, step: int) -> int:
-        """Training images seen in the first `step` steps, partial batches counted as they are."""
+        """Return the number of training images in the first `step` steps, with smaller last batches."""
         epochs, position = divmod(step, self.steps_per_epoch)
         return epochs * self.num_images + position * self.batch_size
 
@@ -80,7 +82,7 @@ class Batches:
 
 
 class Evaluation:
-    """A fixed set of images in their own order, without augmentation; iterate as often as needed."""
+    """Evaluation batches of a fixed set of images, in order, without augmentation. Can be iterated repeatedly."""
 
     def __init__(
         self,
@@ -92,34 +94,36 @@ class Evaluation:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        """Batches of images[indices] on `device`; `mean` and `std`, (C,), are those of the training `Batches`."""
+        """Make batches of images[indices] on `device`, normalized with `mean` and `std`, (C,)."""
         self._subset = _Subset(images, indices, device)
-        self._normalise = _Normalize(mean.to(device), std.to(device))
+        self._normalize = _Normalize(mean.to(device), std.to(device))
         self._batch_size = batch_size
         self.num_images = len(indices)
-        """Images in the set."""
+        """Number of images in the set."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W), float32 and normalised, and labels (B,), int64; the last batch may be smaller."""
+        """Yield normalized images (B, C, H, W), float32, and labels (B,), int64; the last batch may be smaller."""
         for rows in _in_order(self.num_images, self._batch_size):
             pixels, labels = self._subset.gather(rows)
-            yield self._normalise(pixels), labels
+            yield self._normalize(pixels), labels
 
 
 class _Subset:
-    """Images to be gathered: on the CPU those of the mapped file, on another device a copy made there."""
+    """Images of a subset: on the CPU in the mapped file, on another device as a copy."""
 
     def __init__(self, images: Images, indices: Indices, device: torch.device) -> None:
+        """Take images[indices]; copy them to `device` unless it is the CPU."""
         self._indices = indices
         self._mapped = images.pixels
         self._labels = torch.from_numpy(images.labels[indices]).to(device)
         self._copy = None if device.type == "cpu" else self._read(torch.arange(len(indices))).to(device)
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self._indices)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels, uint8 (B, C, H, W), and labels (B,) of the given rows of the subset; `rows` are on the CPU."""
+        """Return pixels, uint8 (B, C, H, W), and labels (B,) of rows of the subset; `rows` must be on the CPU."""
         if self._copy is None:
             return self._read(rows), self._labels[rows]
         rows = rows.to(self._copy.device)
@@ -131,24 +135,26 @@ class _Subset:
 
 
 class _Normalize:
-    """Maps uint8 (B, C, H, W) to (pixel / 255 - mean) / std."""
+    """Map from uint8 (B, C, H, W) to (pixel / 255 - mean) / std."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
+        """Take the statistics (C,) of the channels, on the scale 0 to 1."""
         self._scale = (1 / (255 * std))[:, None, None]
         self._shift = (-mean / std)[:, None, None]
 
     def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalize: uint8 (B, C, H, W) -> float32 (B, C, H, W)."""
         return pixels.float().mul_(self._scale).add_(self._shift)
 
 
 def _in_order(count: int, size: int) -> Iterator[Tensor]:
-    """The numbers from 0 to `count`, `size` at a time."""
+    """Yield the numbers from 0 to `count` in chunks of `size`."""
     for start in range(0, count, size):
         yield torch.arange(start, min(start + size, count))
 
 
 def _channel_statistics(subset: _Subset) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, from exact counts of the 256 values."""
+    """Return mean and standard deviation of each channel, from exact counts of the 256 values."""
     counts = torch.stack([_count_values(subset.gather(rows)[0]) for rows in _in_order(len(subset), _CHUNK)]).sum(0)
     levels = torch.arange(256, dtype=torch.float64, device=counts.device) / 255
     shares = counts.double() / counts.sum(1, keepdim=True)
@@ -158,5 +164,5 @@ def _channel_statistics(subset: _Subset) -> tuple[Tensor, Tensor]:
 
 
 def _count_values(pixels: Tensor) -> Tensor:
-    """How often each channel of uint8 (B, C, H, W) has each of the 256 values: (C, 256)."""
+    """Count the 256 values of each channel: uint8 (B, C, H, W) -> (C, 256)."""
     return torch.stack([channel.flatten().bincount(minlength=256) for channel in pixels.unbind(1)])

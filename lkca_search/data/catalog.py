@@ -1,4 +1,4 @@
-"""The datasets that have a name: what each holds, where it is from, and what reads it."""
+"""Catalog of published datasets: size, files, citation, and reader of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,56 +15,57 @@ from lkca_search.data.subsets import hold_out
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogEntry:
-    """A published dataset as its makers describe it."""
+    """Published dataset as its authors describe it."""
 
     num_classes: int
-    """Classes, the same in both splits."""
+    """Number of classes in each split."""
     num_train: int
-    """Images to train on; validation is held out of them."""
+    """Number of training images, including those held out for validation."""
     num_test: int
-    """Images to test on."""
+    """Number of test images."""
     balanced: bool
-    """Whether all classes of a split have the same number of images."""
+    """True if all classes of a split have the same number of images."""
     image_size: int
-    """Height and width in pixels, where no other is asked for."""
+    """Height and width in pixels, unless another size is requested."""
     files: tuple[str, ...]
-    """Patterns of its official files and of what they unpack to; none where it comes with a package."""
+    """Glob patterns of its official files and unpacked folders; empty if it is part of a Python package."""
     citation: str
-    """Whom to cite, and the terms where they are known."""
+    """Citation, and the license if it is known."""
     read: Callable[[Split, DownloadCache], DecodedImages]
-    """Reads a split from the official files."""
+    """Function that reads a split from the official files."""
     identify: Callable[[DownloadCache], str]
-    """A text that costs little and changes when the images may have changed."""
+    """Function that returns a cheap text, which changes if the images may have changed."""
 
     def num_images(self, split: Split) -> int:
-        """Images of a split."""
+        """Return the number of images of a split."""
         return self.num_train if split == "train" else self.num_test
 
 
 class CatalogSource:
-    """An entry of the catalogue, read from its official files."""
+    """Source of a catalog entry: reads its official files."""
 
-    def __init__(self, *, name: str, shelf: DownloadCache, image_size: int | None = None) -> None:
+    def __init__(self, *, name: str, downloads: DownloadCache, image_size: int | None = None) -> None:
+        """Take the name of a catalog entry and the cache of its files."""
         self.name = name
         self.image_size = image_size
-        self._shelf = shelf
+        self._downloads = downloads
 
     def fingerprint(self, split: Split) -> str:
-        """Where the files are from, and their version; no file is opened."""
+        """Return the origin and version of the files, without opening them."""
         entry = CATALOG[self.name]
-        return f"{self.name}, {entry.identify(self._shelf)}"
+        return f"{self.name}, {entry.identify(self._downloads)}"
 
     def read(self, split: Split) -> DecodedImages:
-        """Read the split, downloading what is not there; DataError if it cannot be had or is not the official one."""
-        return CATALOG[self.name].read(split, self._shelf).sized(self.image_size)
+        """Read a split; download it first if needed. DataError if this fails or the files are not the official ones."""
+        return CATALOG[self.name].read(split, self._downloads).sized(self.image_size)
 
 
-def read_digits(split: Split, shelf: DownloadCache) -> DecodedImages:
-    """1,797 handwritten digits that come with scikit-learn: pixels (N, 8, 8, 1).
+def read_digits(split: Split, downloads: DownloadCache) -> DecodedImages:
+    """Read the 1,797 handwritten digits of scikit-learn: pixels (N, 8, 8, 1).
 
-    They have no official split: a fixed, seeded, stratified 20% are `test`. Ink 0 to 16 becomes round(ink * 255 / 16).
+    They have no official split: `test` is a fixed, stratified 20%. Ink values 0 to 16 become round(ink * 255 / 16).
     """
-    from sklearn.datasets import load_digits  # a second to import, and only this dataset needs it
+    from sklearn.datasets import load_digits  # the import takes a second, and only this dataset needs it
 
     digits = load_digits()
     labels = digits.target.astype(np.int64)
@@ -77,7 +78,7 @@ def read_digits(split: Split, shelf: DownloadCache) -> DecodedImages:
     )
 
 
-def _torchvision(shelf: DownloadCache) -> str:
+def _torchvision(downloads: DownloadCache) -> str:
     return f"checksums of torchvision {version('torchvision')}"
 
 
@@ -91,7 +92,7 @@ CATALOG: Mapping[str, CatalogEntry] = {
         files=(),
         citation="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998; CC BY 4.0",
         read=read_digits,
-        identify=lambda shelf: f"scikit-learn {version('scikit-learn')}, 20% test, seed 0",
+        identify=lambda downloads: f"scikit-learn {version('scikit-learn')}, 20% test, seed 0",
     ),
     "cifar10": CatalogEntry(
         num_classes=10,
@@ -100,7 +101,7 @@ CATALOG: Mapping[str, CatalogEntry] = {
         balanced=True,
         image_size=32,
         files=("cifar-10-python.tar.gz", "cifar-10-batches-py"),
-        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no licence stated",
+        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no license stated",
         read=read_cifar10,
         identify=_torchvision,
     ),
@@ -111,7 +112,7 @@ CATALOG: Mapping[str, CatalogEntry] = {
         balanced=True,
         image_size=32,
         files=("cifar-100-python.tar.gz", "cifar-100-python"),
-        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no licence stated",
+        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no license stated",
         read=read_cifar100,
         identify=_torchvision,
     ),

@@ -1,4 +1,4 @@
-"""Whether a dataset is what it should be: its stored content, its classes, its counts, its duplicates."""
+"""Checks of a dataset: stored content, classes, number of images, duplicates."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,42 +14,42 @@ from lkca_search.spec.base import FrozenModel
 
 
 class Position(FrozenModel):
-    """Where an image stands."""
+    """Position of an image in a dataset."""
 
     split: Split
-    """Its half of the dataset."""
+    """Split of the image."""
     row: int
-    """Its number there, from 0."""
+    """Row in the split, from 0."""
     class_name: str
-    """What it shows."""
+    """Class of the image."""
 
 
 class Duplicate(FrozenModel):
-    """An image with the same pixels as an earlier one of `train`."""
+    """Image with the same pixels as an earlier training image."""
 
     image: Position
-    """The later one, in `test` or in `train`."""
+    """Position of the later image, in `test` or `train`."""
     first: Position
-    """The first with these pixels, in `train`."""
+    """Position of the first image with these pixels, in `train`."""
 
 
 class Check(FrozenModel):
-    """What was found in a dataset."""
+    """Findings of `check_dataset`."""
 
     dataset: str
-    """The dataset as the user wrote it."""
+    """Name of the dataset as the user wrote it."""
     splits: tuple[StoredSplit, ...]
-    """What is stored, as far as it could be."""
+    """Metadata of the splits that can be read."""
     problems: tuple[str, ...]
-    """What is wrong; none where all is fine."""
+    """Errors in the dataset; empty if there are none."""
     warnings: tuple[str, ...]
-    """What may be as it is, but is worth knowing."""
+    """Differences from the official dataset that may be intended."""
     duplicates: tuple[Duplicate, ...]
-    """Test images that also stand in `train`, and repeated training images; some published datasets have them."""
+    """Test images that are also in `train`, and repeated training images. Some published datasets have them."""
 
 
 def check_splits(train: Images, test: Images) -> None:
-    """DataError unless both splits have the same classes and images of the same shape."""
+    """Raise DataError unless both splits have the same classes and image shape."""
     only_test = [name for name in test.class_names if name not in train.class_names]
     only_train = [name for name in train.class_names if name not in test.class_names]
     rule = "train and test must have the same classes"
@@ -74,7 +74,11 @@ def check_dataset(
     image_size: int | None = None,
     progress: Progress = lambda file, received, total: None,
 ) -> Check:
-    """Look through both splits, preparing what is not prepared. DataError only if there is no such dataset."""
+    """Check both splits; decode them first if needed.
+
+    Raises:
+        DataError: The dataset is unknown. Every other fault is listed in the result.
+    """
     find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
     opened: dict[Split, Images] = {}
     stored: list[StoredSplit] = []
@@ -106,11 +110,11 @@ def check_dataset(
 
 
 def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]:
-    """What is wrong with one split: its stored content, or more than its entry of the catalogue can have."""
+    """Yield the errors of one split: damaged content, or classes and images that the official dataset does not have."""
     split = stored.split
     if (found := hash_content(images.pixels, images.labels)) != stored.content_hash:
         rule = f"the stored content must have SHA-256 {stored.content_hash}, got {found}"
-        yield f"{split}: {rule}; remove the {split} file in {cache} and prepare it again"
+        yield f"{split}: {rule}; remove the {split} file in {cache} and run `data prepare` again"
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if (num_classes := len(stored.class_names)) != entry.num_classes:
@@ -120,14 +124,14 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
 
 
 def _warnings(stored: StoredSplit) -> Iterator[str]:
-    """Where a split is less than its entry of the catalogue, as a subset of one's own may be."""
+    """Yield the ways in which a split is smaller than the official one, as a user's own subset may be."""
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if stored.num_images < (official := entry.num_images(stored.split)):
         yield f"{stored.split}: {stored.num_images} of the {official} official images"
     fewest, most = min(stored.class_counts), max(stored.class_counts)
     if entry.balanced and fewest < most:
-        yield f"{stored.split}: classes of {fewest} to {most} images, the official ones are equally large"
+        yield f"{stored.split}: classes have {fewest} to {most} images, the official classes have equal size"
 
 
 def _find_duplicates(opened: dict[Split, Images]) -> Iterator[Duplicate]:

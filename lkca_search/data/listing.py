@@ -1,4 +1,4 @@
-"""Which datasets there are, and what of each is on this machine."""
+"""List of datasets, and the parts of each that are on this machine."""
 
 from pathlib import Path
 
@@ -11,28 +11,28 @@ from lkca_search.spec.base import FrozenModel
 
 
 class ListedDataset(FrozenModel):
-    """A dataset that has a name."""
+    """Dataset with a name: an entry of the catalog or a folder of LKCA_DATA_DIR."""
 
     name: str
-    """What a space file calls it."""
+    """Name in a space file."""
     num_classes: int | None
-    """Classes as published, and so on below; None for a folder of the user's own."""
+    """Number of classes as published; None for a folder of the user. The same holds for the next four fields."""
     num_train: int | None
-    """Images to train on."""
+    """Number of training images."""
     num_test: int | None
-    """Images to test on."""
+    """Number of test images."""
     image_size: int | None
     """Height and width in pixels."""
     citation: str | None
-    """Whom to cite, and the terms where they are known."""
+    """Citation, and the license if it is known."""
     found: str
-    """What it would be read from now; empty where it would be downloaded."""
+    """Files that it is read from; empty if it has to be downloaded."""
     prepared: dict[Split, int]
-    """Images of each split that is decoded at its own size."""
+    """Number of images of each split that is decoded at its own size."""
 
 
 def list_datasets(*, cache: Path, data_dir: Path | None) -> list[ListedDataset]:
-    """The catalogue, then the folders of `data_dir` that hold Parquet under another name."""
+    """Return the catalog, then the folders of `data_dir` with Parquet files under another name."""
     return [_describe(name, cache, data_dir) for name in dict.fromkeys([*CATALOG, *parquet_names(data_dir)])]
 
 
@@ -40,7 +40,7 @@ def _describe(name: str, cache: Path, data_dir: Path | None) -> ListedDataset:
     entry = CATALOG.get(name)
     try:
         stored = {split: find_stored(name, split, cache=cache, data_dir=data_dir) for split in SPLITS}
-    except DataError:  # a folder without test files is listed too
+    except DataError:  # a folder without test files is listed as well
         stored = {}
     return ListedDataset(
         name=name,

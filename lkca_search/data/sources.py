@@ -1,4 +1,4 @@
-"""Where images come from: a name of the catalogue, a folder of LKCA_DATA_DIR, `parquet:PATH` or `folder:PATH`."""
+"""Sources of images: catalog entries, folders of LKCA_DATA_DIR, `parquet:PATH` and `folder:PATH`."""
 
 from pathlib import Path
 from typing import Protocol
@@ -12,22 +12,22 @@ from lkca_search.errors import DataError
 
 
 class Source(Protocol):
-    """A dataset that can be read, split by split."""
+    """Dataset whose splits can be read."""
 
     name: str
-    """The dataset as the user wrote it."""
+    """Name of the dataset as the user wrote it."""
     image_size: int | None
-    """Height and width that every image is given; None where all have one size and keep it."""
+    """Height and width to resize every image to; None to keep the size."""
 
     def fingerprint(self, split: Split) -> str:
-        """A text that costs little, says where the images are from, and changes when they may have changed."""
+        """Return a cheap text with the origin of the images, which changes if they may have changed."""
 
     def read(self, split: Split) -> DecodedImages:
-        """Decode the whole split; DataError names the file and row of what is wrong."""
+        """Decode a split; DataError with file and row of the first fault."""
 
 
 _FOLDERS: dict[str, type[ParquetFolder] | type[ImageFolder]] = {"parquet": ParquetFolder, "folder": ImageFolder}
-"""What reads KIND:PATH."""
+"""Reader of each KIND in KIND:PATH."""
 
 
 def find_source(
@@ -38,41 +38,47 @@ def find_source(
     image_size: int | None = None,
     progress: Progress = lambda file, received, total: None,
 ) -> Source:
-    """Return the source that `dataset` names: `parquet:PATH`, `folder:PATH` or a NAME; nothing is downloaded yet.
+    """Return the source of `dataset`: `parquet:PATH`, `folder:PATH` or a NAME. Nothing is downloaded yet.
 
-    A NAME with Parquet in `data_dir`/NAME is read from there. Else it is one of the catalogue, whose official files
-    are looked for in `data_dir`/NAME, then in `cache`/downloads/NAME, where they are downloaded to when they are read.
-    DataError if there is none, with what there is and what to put where.
+    A NAME with Parquet files in `data_dir`/NAME is read from there. Otherwise it must be in the catalog; its official
+    files are searched in `data_dir`/NAME, then in `cache`/downloads/NAME, and downloaded to the latter when read.
+
+    Raises:
+        DataError: The dataset is unknown; the message lists the known ones and where to put files.
     """
     if image_size is not None and image_size < 1:
-        raise DataError(f"an image size must be at least 1 pixel, got {image_size}")
+        raise DataError(f"image_size must be at least 1 pixel, got {image_size}")
     kind, colon, path = dataset.partition(":")
     if colon and kind in _FOLDERS:
         if not path:
             raise DataError(f"{kind}:PATH must name a folder, got {dataset!r}")
         return _FOLDERS[kind](name=dataset, folder=Path(path).expanduser(), image_size=image_size)
     if Path(dataset).name != dataset:
-        raise DataError(f"a dataset's name must not be a path, got {dataset!r}; parquet:{dataset} reads that folder")
+        raise DataError(
+            f"dataset must be a name, not a path, got {dataset!r}; write parquet:{dataset} to read that folder"
+        )
     if data_dir is not None and dataset in parquet_names(data_dir):
         return ParquetFolder(name=dataset, folder=data_dir / dataset, image_size=image_size)
     if dataset not in CATALOG:
         raise DataError(_unknown(dataset, data_dir))
-    given = None if data_dir is None else data_dir / dataset
-    shelf = DownloadCache(dataset=dataset, given=given, downloads=cache / "downloads" / dataset, progress=progress)
-    return CatalogSource(name=dataset, shelf=shelf, image_size=image_size)
+    user_folder = None if data_dir is None else data_dir / dataset
+    downloads = DownloadCache(
+        dataset=dataset, user_folder=user_folder, folder=cache / "downloads" / dataset, progress=progress
+    )
+    return CatalogSource(name=dataset, downloads=downloads, image_size=image_size)
 
 
 def parquet_names(data_dir: Path | None) -> tuple[str, ...]:
-    """Every folder of `data_dir` that holds `train*.parquet`."""
+    """Return the folders of `data_dir` with files `train*.parquet`."""
     return tuple(sorted({path.parent.name for path in data_dir.glob("*/train*.parquet")})) if data_dir else ()
 
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
     names = ", ".join(dict.fromkeys([*CATALOG, *parquet_names(data_dir)]))
-    known = f"unknown dataset {dataset!r}: there is {names}, parquet:PATH and folder:PATH"
+    known = f"unknown dataset {dataset!r}; known datasets: {names}, parquet:PATH and folder:PATH"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:
-        return f"{known}; for another name set LKCA_DATA_DIR to the folder that holds {dataset}/ with {files}"
+        return f"{known}; for your own data, set LKCA_DATA_DIR to the folder with {dataset}/ and put {files} there"
     if not data_dir.is_dir():
-        return f"dataset {dataset!r} is looked for in LKCA_DATA_DIR, which must be a folder, found none at {data_dir}"
-    return f"{known}; put {files} into {data_dir / dataset}, or set LKCA_DATA_DIR to another folder than {data_dir}"
+        return f"LKCA_DATA_DIR must be an existing folder to read dataset {dataset!r} from, got {data_dir}"
+    return f"{known}; for your own data, put {files} into {data_dir / dataset}, or set LKCA_DATA_DIR to another folder"

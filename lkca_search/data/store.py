@@ -1,4 +1,4 @@
-"""One decoded copy of a split on each machine, in an Arrow file that every process maps into its memory."""
+"""Store of decoded images: one Arrow file per split and machine, memory-mapped by every process."""
 
 import hashlib
 import json
@@ -22,63 +22,64 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-"""Both splits, train first."""
+"""All splits, train first."""
 _METADATA_KEY = b"lkca_search.images/2"
-"""Where the Arrow file holds its `StoredSplit`, and the version of both. A file of another version is made again."""
+"""Metadata key of the `StoredSplit` in a file, with the format's version. Files of other versions are replaced."""
 _STATISTICS_CHUNK = 4096
 _log = logging.getLogger(__name__)
 
 
 class StoredSplit(FrozenModel):
-    """What the store says of a split: the metadata of its file."""
+    """Metadata of a stored split, kept in its file."""
 
     dataset: str
-    """The dataset as the user wrote it."""
+    """Name of the dataset as the user wrote it."""
     split: Split
-    """Which half of it."""
+    """Split of the dataset."""
     source: str
-    """Where its images are from: the source's fingerprint."""
+    """Fingerprint of the source."""
     image_size: int | None
-    """The size that was asked for; None where the images kept theirs."""
+    """Requested height and width in pixels; None if the images keep their size."""
     shape: tuple[int, int, int]
-    """Height and width in pixels, and channels."""
+    """Height and width in pixels, and number of channels."""
     num_images: int
-    """Images in all."""
+    """Number of images."""
     class_names: tuple[str, ...]
-    """The name of each label."""
+    """Class name of each label."""
     class_counts: tuple[int, ...]
-    """Images of each label."""
+    """Number of images of each label."""
     num_converted: int
-    """Gray images among coloured ones, made RGB."""
+    """Number of gray images converted to RGB, in a split with color images."""
     mean: tuple[float, ...]
-    """Of each channel over the whole split, on the scale 0 to 1."""
+    """Mean of each channel over the split, on the scale 0 to 1."""
     std: tuple[float, ...]
-    """Standard deviation of each channel over the whole split, on the scale 0 to 1."""
+    """Standard deviation of each channel over the split, on the scale 0 to 1."""
     content_hash: str
-    """SHA-256, in hex, of shape, pixels and labels."""
+    """SHA-256 in hex of shape, pixels and labels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Images:
-    """One split, mapped from the store: all processes of a machine share its memory, and none can write to it."""
+    """Memory-mapped split. All processes of a machine share its memory; it is read-only."""
 
     name: str
-    """The dataset as the user wrote it."""
+    """Name of the dataset as the user wrote it."""
     pixels: NDArray[np.uint8]
     """(N, H, W, C), 0 to 255, read-only; C is 1 (gray) or 3 (RGB)."""
     labels: NDArray[np.int64]
     """(N,), 0 to the number of classes - 1, read-only."""
     class_names: tuple[str, ...]
-    """The name of each label."""
+    """Class name of each label."""
     content_hash: str
-    """SHA-256, in hex, of shape, pixels and labels: the dataset's identity, whatever its name."""
+    """SHA-256 in hex of shape, pixels and labels: the identity of the dataset, whatever its name."""
 
     @property
     def shape(self) -> ImageShape:
-        """Height and width in pixels, and channels."""
+        """Height and width in pixels, and number of channels."""
         return ImageShape(*self.pixels.shape[1:])
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self.labels)
 
 
@@ -91,10 +92,12 @@ def open_images(
     image_size: int | None = None,
     progress: Progress = lambda file, received, total: None,
 ) -> Images:
-    """Open a split of `dataset` (see `find_source`) from the folder `cache`, decoding it there if nobody has yet.
+    """Open a split of `dataset` (see `find_source`) from the folder `cache`; decode it into `cache` first if needed.
 
-    Processes that ask at once wait for the one that decodes. DataError if the dataset is missing or malformed,
-    or if `cache` cannot be written.
+    Other processes that open it at the same time wait until it is decoded.
+
+    Raises:
+        DataError: The dataset is missing or malformed, or `cache` cannot be written.
     """
     source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size, progress=progress)
     path = cache / _file_name(source, split)
@@ -107,26 +110,24 @@ def open_images(
                 return images
             _write(source.read(split), path, source, split)
     except OSError as error:
-        raise DataError(
-            f"decoded images must have a place to be kept, but {cache} cannot take them: {error}"
-        ) from error
+        raise DataError(f"LKCA_SEARCH_CACHE must be a folder that can be written, got {cache}: {error}") from error
     _log.info("decoded %s images of %s into %s", split, dataset, path)
     if (images := _map(path, source.name)) is None:
-        raise DataError(f"the file of decoded images was changed as soon as it was written ({path})")
+        raise DataError(f"the file of decoded images was changed or removed while it was opened ({path})")
     return images
 
 
 def find_stored(
     dataset: str, split: Split, *, cache: Path, data_dir: Path | None = None, image_size: int | None = None
 ) -> StoredSplit | None:
-    """What is stored of a split of `dataset`, as it is now and at that size; None if it is not prepared yet."""
+    """Return the metadata of a stored split for the dataset's current files and this size; None if it is not stored."""
     source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
     found = _read(cache / _file_name(source, split))
     return None if found is None else found[0]
 
 
 def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """SHA-256, in hex, of the shape, the pixels and the labels."""
+    """Return the SHA-256 in hex of shape, pixels and labels."""
     digest = hashlib.sha256(json.dumps(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     digest.update(labels.astype("<i8").tobytes())
@@ -159,10 +160,10 @@ def _describe(decoded: DecodedImages, source: Source, split: Split) -> StoredSpl
 
 
 def _channel_statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, from exact counts of the 256 values."""
+    """Return mean and standard deviation of each channel, from exact counts of the 256 values."""
     channels = pixels.shape[3]
     counts = np.zeros((channels, 256))
-    for start in range(0, len(pixels), _STATISTICS_CHUNK):  # bincount makes eight bytes of each
+    for start in range(0, len(pixels), _STATISTICS_CHUNK):  # bincount needs 8 bytes per value
         chunk = pixels[start : start + _STATISTICS_CHUNK].reshape(-1, channels)
         counts += [np.bincount(values, minlength=256) for values in chunk.T]
     levels = np.arange(256) / 255
@@ -179,11 +180,11 @@ def _write(decoded: DecodedImages, path: Path, source: Source, split: Split) -> 
     pixels = pa.FixedSizeBinaryArray.from_buffers(image_bytes, stored.num_images, buffers)
     fields = [pa.field("pixels", image_bytes), pa.field("label", pa.int64())]
     schema = pa.schema(fields, metadata={_METADATA_KEY: stored.model_dump_json().encode()})
-    # Under the lock there is one writer, so one name will do, and what a kill left there is overwritten.
+    # The lock admits one writer, so a fixed name is safe, and leftovers of a killed process are overwritten.
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
         with pa.ipc.new_file(file, schema) as writer:
-            # One batch: the pixels of all images stay contiguous, so that one array can view them.
+            # One batch keeps the pixels of all images contiguous, for one NumPy view.
             writer.write_batch(pa.record_batch([pixels, pa.array(decoded.labels)], schema=schema))
         file.flush()
         os.fsync(file.fileno())
@@ -191,7 +192,7 @@ def _write(decoded: DecodedImages, path: Path, source: Source, split: Split) -> 
 
 
 def _map(path: Path, name: str) -> Images | None:
-    """Views of the mapped file, or None if there is none that can be trusted."""
+    """Return views of the mapped file, or None if it is missing or damaged."""
     if (found := _read(path)) is None:
         return None
     stored, batch = found
@@ -206,7 +207,7 @@ def _map(path: Path, name: str) -> Images | None:
 
 
 def _read(path: Path) -> tuple[StoredSplit, Any] | None:
-    """What the file says of itself and its one record batch, mapped; None if it cannot be trusted."""
+    """Return the metadata of a file and its mapped record batch; None if it is missing or damaged."""
     if not path.is_file():
         return None
     try:
@@ -217,5 +218,5 @@ def _read(path: Path) -> tuple[StoredSplit, Any] | None:
             raise ValueError(f"{reader.num_record_batches} batches, {rows} rows in the first")
         return stored, batch
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
-        _log.warning("made again, since it cannot be read: %s (%s)", path, error)
+        _log.warning("%s is damaged and will be decoded again: %s", path, error)
         return None

@@ -1,4 +1,4 @@
-"""What each augmentation does to a batch. That it depends on (seed, step) alone is tested on all of them."""
+"""Effect of each augmentation on a batch. A common test shows that it depends on (seed, step) alone."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -43,8 +43,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def distort(augment: Sequence[Any], pixels: Tensor, *, seed: int = 0, step: int = 0) -> Tensor:
-    grey = torch.full((pixels.shape[1],), 99, dtype=torch.uint8)
-    return Augment(augment, seed=seed, num_classes=5, grey=grey).distort(pixels, step)
+    gray = torch.full((pixels.shape[1],), 99, dtype=torch.uint8)
+    return Augment(augment, seed=seed, num_classes=5, gray=gray).distort(pixels, step)
 
 
 @ANY
@@ -86,9 +86,9 @@ def test_the_global_generator_is_left_alone(augment: tuple[str, ...]) -> None:
 
 
 @ANY
-def test_what_is_done_changes_from_step_to_step(augment: tuple[Augmentation, ...]) -> None:
+def test_augmentation_changes_from_step_to_step(augment: tuple[Augmentation, ...]) -> None:
     pixels = torch.from_numpy(photographs(3).pixels).permute(0, 3, 1, 2).contiguous()
-    made = Augment(augment, seed=0, num_classes=5, grey=torch.zeros(3, dtype=torch.uint8))
+    made = Augment(augment, seed=0, num_classes=5, gray=torch.zeros(3, dtype=torch.uint8))
     labels = torch.arange(48) % 5
     augmented = [made.mix(made.distort(pixels, step).float(), labels, step)[0] for step in range(8)]
     assert all(not torch.equal(one, other) for one, other in combinations(augmented, 2))
@@ -96,7 +96,7 @@ def test_what_is_done_changes_from_step_to_step(augment: tuple[Augmentation, ...
 
 @pytest.mark.parametrize("augment", [(name,) for name in NAMES if name not in ("cutmix", "mixup")])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (8, 8)])
-def test_images_stay_uint8_until_they_are_normalised_whatever_their_size(
+def test_images_stay_uint8_until_they_are_normalized_whatever_their_size(
     augment: tuple[str, ...], size: tuple[int, int]
 ) -> None:
     pixels = torch.randint(0, 256, (5, 1, *size), dtype=torch.uint8, generator=generator())
@@ -124,7 +124,7 @@ def test_a_reflecting_crop_is_a_window_of_the_reflected_image() -> None:
         assert (windows == image).flatten(2).all(2).any()
 
 
-def test_erasing_greys_one_box_in_half_of_the_images() -> None:
+def test_erasing_grays_one_box_in_half_of_the_images() -> None:
     pixels = torch.zeros(4000, 3, 20, 30, dtype=torch.uint8)
     erased = distort(["erase"], pixels) == 99
     assert torch.equal(erased.all(1), erased.any(1))

@@ -23,7 +23,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Images:
 
 @pytest.fixture(scope="module")
 def colours() -> Images:
-    """Sixty coloured images of 16x24 pixels: what a crop moves differs by axis, and no two pixels are alike."""
+    """Sixty color images of 16x24 pixels: a crop moves the two axes differently, and no two pixels are equal."""
     pixels = np.random.default_rng(0).integers(1, 256, (60, 16, 24, 3), dtype=np.uint8)
     labels = np.arange(60) % 5
     digest = hash_content(pixels, labels)
@@ -36,7 +36,7 @@ def make(images: Images, **changes: Any) -> Batches:
 
 
 def to_uint8(batches: Batches, pixels: Tensor) -> np.ndarray[Any, Any]:
-    """(B, C, H, W), normalised -> (B, H, W, C), 0 to 255."""
+    """Undo the normalization: (B, C, H, W) -> (B, H, W, C), 0 to 255."""
     scaled = (pixels.permute(0, 2, 3, 1) * batches.std + batches.mean) * 255
     return scaled.round().to(torch.uint8).numpy()
 
@@ -206,7 +206,7 @@ def test_padding_is_black_and_not_the_mean(digits: Images) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 30, 100, 4000])
-def test_evaluation_shows_every_image_in_order_as_often_as_asked(digits: Images, batch_size: int) -> None:
+def test_evaluation_shows_every_image_in_order_on_every_iteration(digits: Images, batch_size: int) -> None:
     batches = make(digits)
     held_out = np.arange(700, 800)
     evaluation = Evaluation(
@@ -221,7 +221,7 @@ def test_evaluation_shows_every_image_in_order_as_often_as_asked(digits: Images,
         np.testing.assert_array_equal(torch.cat([labels for _, labels in steps]), digits.labels[held_out])
 
 
-def test_training_and_evaluation_normalise_alike(digits: Images) -> None:
+def test_training_and_evaluation_normalize_the_same_way(digits: Images) -> None:
     batches = make(digits, indices=np.array([9]))
     evaluation = Evaluation(
         images=digits, indices=np.array([9]), mean=batches.mean, std=batches.std, batch_size=4, device=CPU
@@ -233,11 +233,11 @@ def test_training_and_evaluation_normalise_alike(digits: Images) -> None:
     ("changes", "message"),
     [
         ({"augment": ("crop", "flop")}, r"augment must have names among crop, .*, mixup, got \['flop'\]"),
-        ({"batch_size": 0}, "must have an image, got batch_size 0 and 100 images"),
-        ({"indices": np.arange(0)}, "must have an image, got batch_size 32 and 0 images"),
+        ({"batch_size": 0}, "must have at least one image, got batch_size 0 and 100 images"),
+        ({"indices": np.arange(0)}, "must have at least one image, got batch_size 32 and 0 images"),
     ],
 )
-def test_batches_that_cannot_be_are_refused(digits: Images, changes: dict[str, Any], message: str) -> None:
+def test_impossible_batches_are_refused(digits: Images, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(digits, **changes)
 
@@ -251,9 +251,7 @@ AS_IT_ALWAYS_WAS = {
 
 
 @pytest.mark.parametrize("augment", AS_IT_ALWAYS_WAS, ids="-".join)
-def test_batches_are_the_same_on_every_machine_and_as_they_always_were(
-    colours: Images, augment: tuple[str, ...]
-) -> None:
+def test_batches_are_the_same_on_every_machine_and_do_not_change(colours: Images, augment: tuple[str, ...]) -> None:
     batches = make(colours, indices=np.arange(0, 60, 2), batch_size=8, augment=augment, seed=11)
     digest = hashlib.sha256()
     for step in range(9):

@@ -119,25 +119,25 @@ def _class_in_test_only(train: dict[str, Any], test: dict[str, Any]) -> None:
     test["label"][4], test["label_name"][4] = 3, "dog"
 
 
-def _coloured_test(train: dict[str, Any], test: dict[str, Any]) -> None:
+def _color_test(train: dict[str, Any], test: dict[str, Any]) -> None:
     file = BytesIO()
     Image.new("RGB", (8, 8), (1, 2, 3)).save(file, format="PNG")
     test["image"][4] = file.getvalue()
 
 
 CORRUPT = [
-    (_without_column, "test: a column 'label_name'", 1),
+    (_without_column, "test: column 'label_name'", 1),
     (_label_out_of_range, "test: labels must be 0 to the number of classes - 1, without a gap, got 9 but never 3", 1),
-    (_undecodable, "test: image cannot be decoded: it has no format that Pillow knows (", 1),
-    (_mixed_sizes, "test: images must all have the size of the first, 8x8, unless", 1),
-    (_empty, "test: a split must hold images, got none", 1),
+    (_undecodable, "test: image cannot be decoded: unknown format (", 1),
+    (_mixed_sizes, "test: images must have the size of the first, 8x8, unless", 1),
+    (_empty, "test: a split must have at least one image, got none", 1),
     (_class_in_test_only, "train and test must have the same classes, got only in test: dog; only in train: none", 2),
-    (_coloured_test, "train and test must have images of the same height, width and channels, got 8x8x1 in", 2),
+    (_color_test, "train and test must have images of the same height, width and channels, got 8x8x1 in", 2),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "message", "num_kept"), CORRUPT)
-def test_what_is_corrupt_is_found_and_never_stored(tmp_path: Path, spoil: Any, message: str, num_kept: int) -> None:
+def test_corrupt_content_is_found_and_never_stored(tmp_path: Path, spoil: Any, message: str, num_kept: int) -> None:
     (problem,) = check(write(tmp_path, spoil)).problems
     assert problem.startswith(message)
     assert not list(tmp_path.rglob("*.partial"))
@@ -156,20 +156,20 @@ def test_mixed_sizes_are_fine_with_an_image_size(tmp_path: Path) -> None:
     assert check(write(tmp_path, _mixed_sizes), image_size=4).problems == ()
 
 
-def test_gray_among_coloured_images_is_counted_in_what_is_stored(tmp_path: Path) -> None:
-    check(write(tmp_path, _coloured_test))
+def test_gray_images_among_color_ones_are_counted_in_the_store(tmp_path: Path) -> None:
+    check(write(tmp_path, _color_test))
     stored = find_stored(f"parquet:{tmp_path}", "test", cache=tmp_path / "cache")
     assert stored is not None
     assert (stored.num_converted, stored.shape) == (11, (8, 8, 3))
 
 
-def test_a_catalogued_name_is_held_against_its_entry(tmp_path: Path) -> None:
+def test_a_catalogued_name_is_compared_with_its_entry(tmp_path: Path) -> None:
     write(tmp_path / "cifar10", lambda train, test: [train[name].pop() for name in train])
     found = check_dataset("cifar10", cache=tmp_path / "cache", data_dir=tmp_path)
     assert found.problems == tuple(f"{split}: cifar10 has 10 classes, got 3" for split in ("train", "test"))
     assert found.warnings == (
         "train: 29 of the 50000 official images",
-        "train: classes of 9 to 10 images, the official ones are equally large",
+        "train: classes have 9 to 10 images, the official classes have equal size",
         "test: 12 of the 10000 official images",
     )
     write(tmp_path / "digits")

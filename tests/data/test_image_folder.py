@@ -33,7 +33,7 @@ def read(folder: Path, split: Any = "train", **options: Any) -> DecodedImages:
     return find_source(f"folder:{folder}", data_dir=None, cache=folder / "cache", **options).read(split)
 
 
-def test_a_folder_holds_an_image_a_file_and_a_class_a_folder(tmp_path: Path) -> None:
+def test_a_folder_has_one_image_per_file_and_one_class_per_folder(tmp_path: Path) -> None:
     images = read(write(tmp_path))
     np.testing.assert_array_equal(images.pixels, [pixels(10 * label + i) for label in range(3) for i in range(2)])
     assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -41,7 +41,7 @@ def test_a_folder_holds_an_image_a_file_and_a_class_a_folder(tmp_path: Path) -> 
     assert len(read(tmp_path, "test").labels) == 3
 
 
-def test_gray_images_among_coloured_ones_are_converted_and_counted(tmp_path: Path) -> None:
+def test_gray_images_among_color_ones_are_converted_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path) / "train" / "dog" / "0.png"
     Image.open(path).convert("L").save(path)
     images = read(tmp_path)
@@ -89,10 +89,10 @@ def _no_image(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without_test, "a split must hold images, found no folder of a class in .*test$"),
+        (_without_test, "a split must have a folder per class, found none in .*test$"),
         (_class_in_test_only, "must have the same classes, got only in train: none; only in test: fox"),
         (_class_in_train_only, "must have the same classes, got only in train: dog; only in test: none"),
-        (_empty_class, "every class must have an image, found none in .*test/dog"),
+        (_empty_class, "every class must have at least one image, found none in .*test/dog"),
         (_no_image, r"image cannot be decoded: .* \(.*test/dog/0\.png\)"),
     ],
 )
@@ -106,5 +106,5 @@ def test_a_spoiled_folder_is_refused_with_its_place_and_nothing_is_kept(
 
 
 def test_a_folder_without_train_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must hold train/CLASS/FILE, found no folder .*train$"):
+    with pytest.raises(DataError, match=r"must contain train/CLASS/FILE, found no folder .*train$"):
         read(tmp_path)

@@ -32,7 +32,7 @@ def mapped(tmp_path: Path) -> Images:
     return Images(name="mapped", pixels=pixels, labels=labels, class_names=tuple("abcde"), content_hash="")
 
 
-@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux says which memory is a process's own")
+@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux reports the private memory of a process")
 def test_on_the_cpu_no_copy_of_the_images_is_held(mapped: Images) -> None:
     def iterate(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[Batches, Evaluation]:
         batches = Batches(images=mapped, indices=indices, batch_size=128, augment=("crop", "flip"), seed=0, device=CPU)

@@ -1,4 +1,4 @@
-"""The catalogue's official files: read from their real formats, downloaded once, trusted only with the right hash."""
+"""Official files of the catalog: read from their real formats, downloaded once, trusted only with the right hash."""
 
 import os
 import subprocess
@@ -23,15 +23,15 @@ from tests.support.official_files import WRITERS, Splits, serving
 DOWNLOAD_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from lkca_search.data.readers.download_cache import OfficialFile, Shelf
+from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile
 
 def progress(file, received, total):
     if received:
         print("receiving", flush=True)
         time.sleep(60)
 
-shelf = Shelf(dataset="x", given=None, downloads=Path(sys.argv[1]), progress=progress)
-shelf.file(OfficialFile(name="file", urls=[sys.argv[2]], md5=sys.argv[3]))
+downloads = DownloadCache(dataset="x", user_folder=None, folder=Path(sys.argv[1]), progress=progress)
+downloads.file(OfficialFile(name="file", urls=[sys.argv[2]], md5=sys.argv[3]))
 """
 FILE_MD5 = "6f5902ac237024bdd0c176cb93063dc4"  # of b"hello world\n"
 
@@ -43,7 +43,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """The folder of the official files."""
+    """Return the folder of the official files."""
     (tmp_path / "files").mkdir()
     return tmp_path / "files"
 
@@ -163,7 +163,7 @@ def test_torchvision_reads_the_same_from_the_same_files(
 
 
 def _unpack_tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Splits]:
-    """The unpacked folder, without its archive, and what it holds."""
+    """Return the unpacked folder, without its archive, and its splits."""
     home = tmp_path / "tiny_imagenet"
     home.mkdir()
     made = WRITERS["tiny_imagenet"](home, lambda file: f"http://127.0.0.1:9/{file}", monkeypatch)
@@ -188,9 +188,12 @@ def test_tiny_imagenet_is_read_from_its_folder_too(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "words.txt").unlink(), r"as its archive has it: .*words\.txt"),
-        (lambda folder: (folder / "val/images/val_1.JPEG").unlink(), r"as its archive has it: .*val_1\.JPEG"),
-        (lambda folder: (folder / "wnids.txt").write_text("n01\nn02\n"), r"must stand in wnids\.txt, got n03 \(.*\)"),
+        (lambda folder: (folder / "words.txt").unlink(), r"must be complete: .*words\.txt"),
+        (lambda folder: (folder / "val/images/val_1.JPEG").unlink(), r"must be complete: .*val_1\.JPEG"),
+        (
+            lambda folder: (folder / "wnids.txt").write_text("n01\nn02\n"),
+            r"must be listed in wnids\.txt, got n03 \(.*\)",
+        ),
         (
             lambda folder: (folder / "wnids.txt").write_text("n00\nn01\nn02\nn03"),
             "every class must have images, the test split has none of n00",
@@ -213,8 +216,8 @@ def test_a_spoiled_folder_of_tiny_imagenet_is_refused(
 # Downloads that go wrong
 
 
-def shelf(downloads: Path) -> DownloadCache:
-    return DownloadCache(dataset="x", given=None, downloads=downloads, progress=lambda *_: None)
+def cache_files(downloads: Path) -> DownloadCache:
+    return DownloadCache(dataset="x", user_folder=None, folder=downloads, progress=lambda *_: None)
 
 
 def official(*urls: str) -> OfficialFile:
@@ -222,26 +225,26 @@ def official(*urls: str) -> OfficialFile:
 
 
 def refusal(downloads: Path, *urls: str) -> str:
-    """What is said of a download that fails; nothing but the lock is left of it."""
+    """Return the error of a failed download, which leaves nothing but its lock file."""
     with pytest.raises(DataError) as caught:
-        shelf(downloads).file(official(*urls))
+        cache_files(downloads).file(official(*urls))
     assert [path.name for path in downloads.iterdir()] in ([], ["file.lock"])
     message = str(caught.value)
     assert message.startswith("dataset 'x' needs file, which could not be downloaded (")
     assert message.endswith(
-        f"); place it into LKCA_DATA_DIR/x or {downloads}, or put train*.parquet and test*.parquet into LKCA_DATA_DIR/x"
+        f"); put it into LKCA_DATA_DIR/x or {downloads}, or put train*.parquet and test*.parquet into LKCA_DATA_DIR/x"
     )
     return message
 
 
-def test_what_a_server_sends_is_kept_only_with_the_right_hash(
+def test_a_download_is_kept_only_with_the_right_hash(
     files: Path, tmp_path: Path, server: tuple[str, list[str]]
 ) -> None:
     (files / "file").write_bytes(b"hello word\n")
     message = refusal(tmp_path / "downloads", server[0] + "file")
     assert f"{server[0]}file: an official file must have MD5 {FILE_MD5}, got " in message
     (files / "file").write_bytes(b"hello world\n")
-    assert shelf(tmp_path / "downloads").file(official(server[0] + "file")).read_bytes() == b"hello world\n"
+    assert cache_files(tmp_path / "downloads").file(official(server[0] + "file")).read_bytes() == b"hello world\n"
 
 
 def test_a_download_that_is_cut_off_is_refused(files: Path, tmp_path: Path) -> None:
@@ -250,7 +253,7 @@ def test_a_download_that_is_cut_off_is_refused(files: Path, tmp_path: Path) -> N
         assert "cut off after 6 of 12 bytes" in refusal(tmp_path / "downloads", address + "file")
 
 
-def test_without_a_server_the_file_its_address_and_its_place_are_named(tmp_path: Path) -> None:
+def test_without_a_server_the_file_its_url_and_its_folder_are_named(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, _):
         pass
     assert f"{address}file: <urlopen error [Errno 111] Connection refused>" in refusal(
@@ -258,26 +261,26 @@ def test_without_a_server_the_file_its_address_and_its_place_are_named(tmp_path:
     )
 
 
-def test_a_second_address_serves_where_the_first_does_not(
-    files: Path, tmp_path: Path, server: tuple[str, list[str]]
-) -> None:
+def test_the_second_url_is_used_if_the_first_fails(files: Path, tmp_path: Path, server: tuple[str, list[str]]) -> None:
     (files / "file").write_bytes(b"hello world\n")
     assert "404" in refusal(tmp_path / "none", server[0] + "nothing", server[0] + "nobody")
-    path = shelf(tmp_path / "downloads").file(official(server[0] + "nothing", server[0] + "file"))
+    path = cache_files(tmp_path / "downloads").file(official(server[0] + "nothing", server[0] + "file"))
     assert path.read_bytes() == b"hello world\n"
 
 
-def test_a_download_that_rotted_is_had_again(files: Path, tmp_path: Path, server: tuple[str, list[str]]) -> None:
+def test_a_damaged_download_is_repeated(files: Path, tmp_path: Path, server: tuple[str, list[str]]) -> None:
     (files / "file").write_bytes(b"hello world\n")
-    path = shelf(tmp_path / "downloads").file(official(server[0] + "file"))
+    path = cache_files(tmp_path / "downloads").file(official(server[0] + "file"))
     path.write_bytes(b"hello earth\n")
-    assert shelf(tmp_path / "downloads").file(official(server[0] + "file")).read_bytes() == b"hello world\n"
+    assert cache_files(tmp_path / "downloads").file(official(server[0] + "file")).read_bytes() == b"hello world\n"
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"downloads must have a place, but .*file/downloads cannot take them"):
-        shelf(tmp_path / "file" / "downloads").file(official("http://127.0.0.1:9/file"))
+    with pytest.raises(
+        DataError, match=r"LKCA_SEARCH_CACHE must be a folder that can be written, got .*file/downloads"
+    ):
+        cache_files(tmp_path / "file" / "downloads").file(official("http://127.0.0.1:9/file"))
 
 
 def test_a_process_killed_while_it_downloads_leaves_nothing_that_is_trusted(
@@ -292,5 +295,5 @@ def test_a_process_killed_while_it_downloads_leaves_nothing_that_is_trusted(
         assert process.stdout.readline() == "receiving\n"
         process.kill()
     assert sorted(path.name for path in downloads.iterdir()) == ["file.lock", "file.partial"]
-    assert shelf(downloads).file(official(server[0] + "file")).read_bytes() == b"hello world\n"
+    assert cache_files(downloads).file(official(server[0] + "file")).read_bytes() == b"hello world\n"
     assert sorted(path.name for path in downloads.iterdir()) == ["file", "file.lock"]

@@ -102,7 +102,7 @@ def test_gray_images_keep_one_channel(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_one_coloured_image_makes_all_images_rgb(tmp_path: Path, mode: str) -> None:
+def test_one_color_image_converts_all_images_to_rgb(tmp_path: Path, mode: str) -> None:
     rows = columns()
     rows["image"][7] = png(gray_digits()[7], mode)
     images = read(write(tmp_path, rows))
@@ -110,7 +110,7 @@ def test_one_coloured_image_makes_all_images_rgb(tmp_path: Path, mode: str) -> N
     assert images.num_converted == NUM_ROWS - 1
 
 
-def test_a_colour_survives_decoding(tmp_path: Path) -> None:
+def test_a_color_survives_decoding(tmp_path: Path) -> None:
     rows = columns("RGB")
     red = np.zeros((8, 8, 3), np.uint8)
     red[2, 5] = (250, 20, 3)
@@ -210,8 +210,8 @@ SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
         (_set("image", 5, b"no image"), r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
         (_set("image", 0, b""), r"image cannot be decoded: .* \(.*train\.parquet, row 0\)"),
         (_truncate_image, r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
-        (_set("image", 5, SIXTEEN_BITS), r"8 bits a channel, got mode I;16 \(.*train\.parquet, row 5\)"),
-        (_set("image", 6, png(np.zeros((9, 8), np.uint8))), r"the first, 8x8, unless an .* got 8x9 \(.*row 6\)"),
+        (_set("image", 5, SIXTEEN_BITS), r"8 bits per channel, got mode I;16 \(.*train\.parquet, row 5\)"),
+        (_set("image", 6, png(np.zeros((9, 8), np.uint8))), r"the first, 8x8, unless .* got 8x9 \(.*row 6\)"),
         (
             _set("image", 3, None),
             r"column 'image' must have a value in every row, got null \(.*train\.parquet, row 3\)",
@@ -224,20 +224,20 @@ SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
         (_set("label", 8, -1), r"labels must be 0 to .*, got -1 \(.*train\.parquet, row 8\)"),
         (_set("label", 8, 77), r"labels must be 0 to .*, got 77 but never 10 \(.*train\.parquet, row 8\)"),
         (_drop_class_4, r"labels must be 0 to .*, got 5 but never 4 \(.*train\.parquet, row 5\)"),
-        (_set("label_name", 13, "three"), r"got 'three' for label 3 \(.*row 13\), but 'digit 3' \(.*row 3\)"),
-        (_spoil_all("label", ["3"] * NUM_ROWS), r"column 'label' must hold integers, got string \(.*train\.parquet\)"),
+        (_set("label_name", 13, "three"), r"got 'three' for label 3 \(.*row 13\) and 'digit 3' \(.*row 3\)"),
+        (_spoil_all("label", ["3"] * NUM_ROWS), r"column 'label' must have integers, got string \(.*train\.parquet\)"),
         (
             _spoil_all("label_name", [3] * NUM_ROWS),
-            r"column 'label_name' must hold strings, got int64 \(.*train\.parquet\)",
+            r"column 'label_name' must have strings, got int64 \(.*train\.parquet\)",
         ),
-        (_spoil_all("image", ["3"] * NUM_ROWS), r"column 'image' must hold encoded bytes.*, got string \(.*\)"),
+        (_spoil_all("image", ["3"] * NUM_ROWS), r"column 'image' must have encoded bytes.*, got string \(.*\)"),
         (
             _spoil_all("image", [{"path": "a"}] * NUM_ROWS),
-            r"column 'image' must hold .*, got struct<path: string> \(.*\)",
+            r"column 'image' must have .*, got struct<path: string> \(.*\)",
         ),
-        (lambda rows: rows.pop("image"), r"column 'image' .* must be there, got columns label, label_name \(.*\)"),
+        (lambda rows: rows.pop("image"), r"column 'image' .* is missing, got columns label, label_name \(.*\)"),
         (lambda rows: rows.pop("label_name"), r"column 'label_name' .* got columns image, label \(.*train\.parquet\)"),
-        (_empty, r"a split must hold images, got none in the train files of "),
+        (_empty, r"a split must have at least one image, got none in the train files of "),
     ],
 )
 def test_a_spoiled_file_is_refused_with_rule_value_and_place(
@@ -270,7 +270,7 @@ def test_a_page_of_garbage_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must be a folder, found none at .*nowhere"):
+    with pytest.raises(DataError, match=r"must be an existing folder, got .*nowhere"):
         find(f"parquet:{tmp_path}/nowhere")
     with pytest.raises(DataError, match=r"must have files train\*\.parquet, found none in "):
         find(f"parquet:{tmp_path}")
@@ -281,13 +281,13 @@ def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_dataset_is_refused_with_what_there_is_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'other': there is digits, cifar10, .*, parquet:PATH and folder:PATH; .* other/"
+        DataError, match=r"'other'; known datasets: digits, cifar10, .*, parquet:PATH and folder:PATH; .* other/"
     ):
         find("other")
     write(tmp_path / "mine", columns())
     with pytest.raises(DataError, match=r"fashion_mnist, mine, parquet:.*; put train\*\.parquet .* into .*other"):
         find("other", data_dir=tmp_path)
-    with pytest.raises(DataError, match=r"LKCA_DATA_DIR, which must be a folder, found none at .*nowhere"):
+    with pytest.raises(DataError, match=r"LKCA_DATA_DIR, which must be an existing folder, got .*nowhere"):
         find("other", data_dir=tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"must not be a path, got 'a/b'; parquet:a/b reads that folder"):
         find("a/b", data_dir=tmp_path)
@@ -310,7 +310,7 @@ def test_with_an_image_size_mixed_sizes_become_one(tmp_path: Path) -> None:
     rows["image"][6] = png(wide)
     images = read(write(tmp_path, rows), image_size=6)
     assert images.pixels.shape == (NUM_ROWS, 6, 6, 1)
-    assert (images.pixels[6] > 180).all()  # the middle of the longer side; the black beside it hardly shines in
+    assert (images.pixels[6] > 180).all()  # the middle of the longer side; the black around it has little effect
     assert read(tmp_path, "test", image_size=8).pixels.tobytes() == gray_digits().tobytes()
 
 

@@ -18,12 +18,12 @@ from lkca_search.errors import DataError
 OPEN_ON_SIGNAL = """
 import logging, os, sys, time
 from pathlib import Path
-from lkca_search.data.catalog import CatalogueSource
+from lkca_search.data.catalog import CatalogSource
 from lkca_search.data.store import open_images
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-read = CatalogueSource.read
-CatalogueSource.read = lambda self, split: (time.sleep(0.5), read(self, split))[1]
+read = CatalogSource.read
+CatalogSource.read = lambda self, split: (time.sleep(0.5), read(self, split))[1]
 print("ready", flush=True)
 sys.stdin.readline()
 images = open_images("digits", "train", cache=Path(sys.argv[1]))
@@ -70,7 +70,7 @@ def refuse_to_decode(*_: object) -> None:
 
 
 def test_stored_images_equal_those_of_their_source(tmp_path: Path) -> None:
-    images, decoded = open_digits(tmp_path), read_digits("train", shelf=None)
+    images, decoded = open_digits(tmp_path), read_digits("train", downloads=None)
     np.testing.assert_array_equal(images.pixels, decoded.pixels)
     np.testing.assert_array_equal(images.labels, decoded.labels)
     assert (images.name, images.class_names) == ("digits", decoded.class_names)
@@ -126,7 +126,7 @@ def test_the_content_hash_is_that_of_shape_pixels_and_labels(tmp_path: Path) -> 
     assert len({images.content_hash, hash_content(reshaped, images.labels), *others}) == 4
 
 
-def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
+def test_the_file_describes_its_content(tmp_path: Path) -> None:
     images = open_digits(tmp_path)
     with pa.memory_map(str(arrow_file(tmp_path))) as file:
         metadata = json.loads(pa.ipc.open_file(file).schema.metadata[b"lkca_search.images/2"])
@@ -147,7 +147,7 @@ def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_stored_can_be_asked_for_without_preparing_it(tmp_path: Path) -> None:
+def test_the_metadata_can_be_read_without_preparing_the_dataset(tmp_path: Path) -> None:
     assert find_stored("digits", "train", cache=tmp_path) is None
     images = open_digits(tmp_path)
     stored = find_stored("digits", "train", cache=tmp_path)
@@ -156,7 +156,7 @@ def test_what_is_stored_can_be_asked_for_without_preparing_it(tmp_path: Path) ->
     assert find_stored("digits", "test", cache=tmp_path) is None
 
 
-def test_every_image_size_has_a_file_of_its_own(tmp_path: Path) -> None:
+def test_every_image_size_has_its_own_file(tmp_path: Path) -> None:
     sizes = {size: open_images("digits", "train", cache=tmp_path, image_size=size) for size in (None, 8, 12)}
     assert {size: images.shape[:2] for size, images in sizes.items()} == {None: (8, 8), 8: (8, 8), 12: (12, 12)}
     assert sizes[None].content_hash == sizes[8].content_hash != sizes[12].content_hash
@@ -179,7 +179,7 @@ def test_another_fingerprint_is_decoded_into_another_file(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
-def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, kept: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_file_is_decoded_again(tmp_path: Path, kept: float, caplog: pytest.LogCaptureFixture) -> None:
     expected = open_digits(tmp_path).content_hash
     path = arrow_file(tmp_path)
     data = path.read_bytes()
@@ -191,7 +191,7 @@ def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, kept: float, capl
     assert path.read_bytes() == data
 
 
-def test_a_file_of_another_schema_version_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_schema_version_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_METADATA_KEY", b"lkca_search.images")
     open_digits(tmp_path)
     inode = arrow_file(tmp_path).stat().st_ino
@@ -201,7 +201,7 @@ def test_a_file_of_another_schema_version_is_made_again(tmp_path: Path, monkeypa
     assert images.content_hash == hash_content(images.pixels, images.labels)
 
 
-def test_an_arrow_file_of_something_else_is_made_again(tmp_path: Path) -> None:
+def test_an_arrow_file_of_something_else_is_decoded_again(tmp_path: Path) -> None:
     expected = open_digits(tmp_path).content_hash
     path = arrow_file(tmp_path)
     path.unlink()
@@ -245,7 +245,7 @@ def test_a_process_killed_while_it_writes_leaves_nothing_that_is_trusted(tmp_pat
 
 def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"must have a place to be kept, but .*cache cannot take them"):
+    with pytest.raises(DataError, match=r"LKCA_SEARCH_CACHE must be a folder that can be written, got .*cache"):
         open_digits(tmp_path / "file" / "cache")
 
 

@@ -57,7 +57,7 @@ def test_every_class_is_held_out_in_its_share_and_keeps_an_image_on_each_side(
 
 
 @given(unbalanced_labels(), FRACTIONS, FRACTIONS, SEEDS)
-def test_a_smaller_fraction_is_inside_a_larger_one(labels: Labels, one: float, other: float, seed: int) -> None:
+def test_a_smaller_fraction_is_contained_in_a_larger_one(labels: Labels, one: float, other: float, seed: int) -> None:
     small, large = sorted((one, other))
     assume(_works(labels, small))
     indices = np.arange(len(labels))
@@ -187,7 +187,7 @@ def test_the_hash_of_indices_is_that_of_their_little_endian_bytes() -> None:
 
 
 @given(unbalanced_labels(), st.data(), SEEDS)
-def test_fewer_images_a_class_are_inside_more_and_every_class_has_as_many(
+def test_fewer_images_per_class_are_contained_in_more_and_classes_are_equal(
     labels: Labels, data: st.DataObject, seed: int
 ) -> None:
     smallest = int(np.bincount(labels).min())
@@ -202,7 +202,9 @@ def test_fewer_images_a_class_are_inside_more_and_every_class_has_as_many(
 
 
 @given(unbalanced_labels(), SEEDS)
-def test_the_largest_number_a_class_that_an_error_names_works_and_one_more_does_not(labels: Labels, seed: int) -> None:
+def test_the_largest_number_per_class_that_an_error_names_works_and_one_more_does_not(
+    labels: Labels, seed: int
+) -> None:
     indices = np.arange(len(labels))
     with pytest.raises(DataError, match="cannot be had; the largest that works is ") as error:
         draw_per_class(labels, indices, images_per_class=1000, seed=seed)
@@ -213,7 +215,7 @@ def test_the_largest_number_a_class_that_an_error_names_works_and_one_more_does_
 
 
 @given(st.integers(1, 20), SEEDS)
-def test_of_equal_classes_a_number_a_class_and_its_fraction_are_the_same_images(count: int, seed: int) -> None:
+def test_a_number_per_class_and_its_fraction_give_the_same_images_of_equal_classes(count: int, seed: int) -> None:
     labels = np.tile(np.arange(5), 20)
     by_count = draw_per_class(labels, np.arange(100), images_per_class=count, seed=seed)
     by_fraction = draw_subset(labels, np.arange(100), fraction=count / 20, seed=seed)
@@ -227,7 +229,7 @@ def test_another_seed_gives_other_images_of_a_class() -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_images_a_class_are_at_least_one(count: int) -> None:
+def test_images_per_class_are_at_least_one(count: int) -> None:
     with pytest.raises(DataError, match=f"at least 1 image of every class, got {count}"):
         draw_per_class(np.array([0, 1]), np.arange(2), images_per_class=count, seed=0)
 
@@ -236,7 +238,7 @@ def test_images_a_class_are_at_least_one(count: int) -> None:
 
 
 @given(unbalanced_labels(), FRACTIONS, FRACTIONS, SEEDS)
-def test_a_smaller_share_of_validation_is_inside_a_larger_one_in_the_classes_shares(
+def test_a_smaller_share_of_validation_is_contained_in_a_larger_one(
     labels: Labels, one: float, other: float, seed: int
 ) -> None:
     held_out = hold_out(labels, fraction=0.4, seed=seed).validation
@@ -277,7 +279,7 @@ def test_a_trial_is_never_validated_on_what_any_draw_trains_on(
         assert set(labels[parts.train]) == set(labels[parts.validation]) == set(labels)
 
 
-def test_what_a_trial_is_given_is_the_same_on_every_machine_and_as_it_always_was() -> None:
+def test_the_images_of_a_trial_are_the_same_on_every_machine_and_does_not_change() -> None:
     labels = np.repeat(np.arange(3), [7, 30, 12])
     parts = assign_images(
         labels, DataSection(dataset="made", validation=0.2), Configuration(data_fraction=0.25, draw=1), split_seed=5

@@ -1,4 +1,7 @@
-"""The official files of a dataset: found, or downloaded once, and checked by their hash."""
+"""Cache of official dataset files: downloads a file once, and checks its hash.
+
+Ours rather than pooch: several processes share one download under a lock, and each file has mirrors.
+"""
 
 import hashlib
 import logging
@@ -14,7 +17,7 @@ from filelock import FileLock
 from lkca_search.errors import DataError
 
 Progress = Callable[[str, int, int | None], None]
-"""Called while a file arrives: its name, bytes so far, bytes in all where the server says so."""
+"""Callback of a download: file name, bytes received, and total bytes if the server reports them."""
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 60.0
@@ -23,53 +26,54 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialFile:
-    """A file as its makers published it."""
+    """File as its authors published it."""
 
     name: str
-    """Its name, without folders."""
+    """File name without folders."""
     urls: Sequence[str]
-    """Where it is to be had; the first that works is taken."""
+    """URLs, tried in order."""
     md5: str
-    """MD5, in hex: the checksum that is published."""
+    """Published MD5 in hex."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadCache:
-    """Where the official files of one dataset lie."""
+    """Official files of one dataset: in the user's folder, or downloaded."""
 
     dataset: str
-    """Its name in the catalogue."""
-    given: Path | None
-    """The user's folder, LKCA_DATA_DIR/NAME, which is looked into first and never written to."""
-    downloads: Path
-    """The folder of what was downloaded."""
+    """Name in the catalog."""
+    user_folder: Path | None
+    """User's folder LKCA_DATA_DIR/NAME: searched first, never written to."""
+    folder: Path
+    """Folder of downloaded files."""
     progress: Progress
-    """Is told how a download goes."""
+    """Callback of downloads."""
 
     def find(self, name: str) -> Path | None:
-        """The file or folder of that name, the user's first."""
-        folders = [self.downloads] if self.given is None else [self.given, self.downloads]
+        """Return the file or folder of this name, from the user's folder first; None if it does not exist."""
+        folders = [self.folder] if self.user_folder is None else [self.user_folder, self.folder]
         return next((folder / name for folder in folders if (folder / name).exists()), None)
 
     def file(self, file: OfficialFile) -> Path:
-        """The file with its right content, downloaded if it is not there.
+        """Return the path of a file with the published content; download it first if needed.
 
-        DataError if the user's own has another content, or if no address gives the right one.
+        Raises:
+            DataError: The user's file has other content, or no URL provides the published content.
         """
         path = self.find(file.name)
-        if path is None or (path.parent == self.downloads and _md5_of(path) != file.md5):
+        if path is None or (path.parent == self.folder and _md5_of(path) != file.md5):
             return self._download(file)
-        check_md5(path, file.md5, place=str(path))
+        check_md5(path, file.md5, location=str(path))
         return path
 
     def _download(self, file: OfficialFile) -> Path:
-        path = self.downloads / file.name
+        path = self.folder / file.name
         reasons = []
         try:
-            self.downloads.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
                 if path.is_file() and _md5_of(path) == file.md5:
-                    return path  # another process was first
+                    return path  # another process has downloaded it
                 for url in file.urls:
                     try:
                         self._receive(url, path, file)
@@ -79,15 +83,17 @@ class DownloadCache:
                         _log.info("downloaded %s from %s", path, url)
                         return path
         except OSError as error:
-            raise DataError(f"downloads must have a place, but {self.downloads} cannot take them: {error}") from error
-        own = self.given or f"LKCA_DATA_DIR/{self.dataset}"
+            raise DataError(
+                f"LKCA_SEARCH_CACHE must be a folder that can be written, got {self.folder}: {error}"
+            ) from error
+        own = self.user_folder or f"LKCA_DATA_DIR/{self.dataset}"
         raise DataError(
             f"dataset {self.dataset!r} needs {file.name}, which could not be downloaded ({'; '.join(reasons)}); "
-            f"place it into {own} or {self.downloads}, or put train*.parquet and test*.parquet into {own}"
+            f"put it into {own} or {self.folder}, or put train*.parquet and test*.parquet into {own}"
         )
 
     def _receive(self, url: str, path: Path, file: OfficialFile) -> None:
-        # Under the lock there is one writer, so one name will do, and what a kill left there is overwritten.
+        # The lock admits one writer, so a fixed name is safe, and leftovers of a killed process are overwritten.
         partial = path.with_name(f"{path.name}.partial")
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, partial.open("wb") as out:
@@ -101,17 +107,17 @@ class DownloadCache:
                 os.fsync(out.fileno())
             if total is not None and received < total:
                 raise DataError(f"cut off after {received} of {total} bytes")
-            check_md5(partial, file.md5, place="what the server sent")
+            check_md5(partial, file.md5, location="received from the server")
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
 
-def check_md5(content: bytes | Path, md5: str, *, place: str) -> None:
-    """DataError if a file, or what was read from it, has another MD5."""
+def check_md5(content: bytes | Path, md5: str, *, location: str) -> None:
+    """Raise DataError if a file, or its content, has another MD5."""
     found = _md5_of(content) if isinstance(content, Path) else hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
-        raise DataError(f"an official file must have MD5 {md5}, got {found} ({place})")
+        raise DataError(f"an official file must have MD5 {md5}, got {found} ({location})")
 
 
 def _md5_of(path: Path) -> str:

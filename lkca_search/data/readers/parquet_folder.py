@@ -1,4 +1,4 @@
-"""A dataset as a folder of Parquet files: `train*.parquet` and `test*.parquet`, an encoded image a row."""
+"""Reader of folders with `train*.parquet` and `test*.parquet`, one encoded image per row."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -17,45 +17,48 @@ from lkca_search.errors import DataError
 
 
 class ParquetFolder:
-    """Reads `train*.parquet` and `test*.parquet`, in the order of their names, with three columns.
+    """Source that reads `train*.parquet` and `test*.parquet` in the order of their names.
 
-    `image`: bytes of a file that Pillow decodes, or a struct whose field `bytes` holds them (Hugging Face);
-    `label`: an integer, 0 to C - 1; `label_name`: a string, plain or dictionary-encoded.
+    Columns: `image`, encoded bytes that Pillow can decode, or a struct with them in the field `bytes` (Hugging Face);
+    `label`, an integer from 0 to C - 1; `label_name`, a string, plain or dictionary-encoded.
     """
 
     def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
+        """Take a folder; DataError if it does not exist or has no training files."""
         self.name = name
         self.image_size = image_size
         self._folder = folder
         if not folder.is_dir():
-            raise DataError(f"dataset {name!r} must be a folder, found none at {folder}")
+            raise DataError(f"dataset {name!r} must be an existing folder, got {folder}")
         self._files("train")
 
     def fingerprint(self, split: Split) -> str:
-        """Names, sizes and modification times of the split's files: cheap, and another one once they change."""
+        """Return names, sizes and modification times of the split's files."""
         stats = [(path.name, path.stat()) for path in self._files(split)]
         files = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
         return "\n".join([str(self._folder.resolve()), *files])
 
     def read(self, split: Split) -> DecodedImages:
-        """Read and decode every row of the split; DataError names the file and row of what is wrong."""
+        """Read and decode every row of a split; DataError with file and row of the first fault."""
         paths = self._files(split)
         tables = [_read_columns(path) for path in paths]
         starts = [0, *accumulate(len(table) for table in tables)]
 
-        def place(row: int) -> str:
+        def location(row: int) -> str:
             file = bisect_right(starts, row) - 1
             return f"{paths[file]}, row {row - starts[file]}"
 
         rows = pa.concat_tables(tables)
         if len(rows) == 0:
-            raise DataError(f"a split must hold images, got none in the {split} files of {self._folder}")
+            raise DataError(f"a split must have at least one image, got none in the {split} files of {self._folder}")
         for column in ("image", "label", "label_name"):
-            _refuse_nulls(rows, column, place)
+            _refuse_nulls(rows, column, location)
         labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
-        class_names = name_classes(labels, rows["label_name"].to_pylist(), place=place)
+        class_names = name_classes(labels, rows["label_name"].to_pylist(), location=location)
         images = (image.as_py() for image in rows["image"])
-        pixels, num_converted = decode_images(images, num_images=len(rows), place=place, image_size=self.image_size)
+        pixels, num_converted = decode_images(
+            images, num_images=len(rows), location=location, image_size=self.image_size
+        )
         return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
 
     def _files(self, split: Split) -> list[Path]:
@@ -66,16 +69,16 @@ class ParquetFolder:
 
 
 def _read_columns(path: Path) -> Any:
-    """The three columns as binary, int64 and string."""
+    """Return the three columns as binary, int64 and string."""
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             for name, allowed, rule in _COLUMNS:
                 if name not in schema.names:
                     found = ", ".join(schema.names) or "none"
-                    raise DataError(f"a column {name!r} ({rule}) must be there, got columns {found} ({path})")
+                    raise DataError(f"column {name!r} ({rule}) is missing, got columns {found} ({path})")
                 if not allowed(schema.field(name).type):
-                    raise DataError(f"column {name!r} must hold {rule}, got {schema.field(name).type} ({path})")
+                    raise DataError(f"column {name!r} must have {rule}, got {schema.field(name).type} ({path})")
             table = file.read([name for name, _, _ in _COLUMNS])
         image = table["image"]
         if pt.is_struct(image.type):
@@ -110,7 +113,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 )
 
 
-def _refuse_nulls(rows: Any, column: str, place: Callable[[int], str]) -> None:
+def _refuse_nulls(rows: Any, column: str, location: Callable[[int], str]) -> None:
     if rows[column].null_count:
         row = int(np.argmax(rows[column].is_null().to_numpy()))
-        raise DataError(f"column {column!r} must have a value in every row, got null ({place(row)})")
+        raise DataError(f"column {column!r} must have a value in every row, got null ({location(row)})")

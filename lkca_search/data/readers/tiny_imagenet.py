@@ -1,4 +1,4 @@
-"""Tiny-ImageNet from its official archive: `tiny-imagenet-200.zip`, or the folder that it unpacks to."""
+"""Reader of Tiny-ImageNet's official archive `tiny-imagenet-200.zip`, or of its unpacked folder."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,60 +21,62 @@ _FOLDER = "tiny-imagenet-200"
 _ANNOTATIONS = "val/val_annotations.txt"
 
 _Read = Callable[[str], bytes]
-"""Content of a member, by its path below `tiny-imagenet-200`."""
+"""Function that returns the content of a file below `tiny-imagenet-200`."""
 
 
-def identify_tiny_imagenet(shelf: DownloadCache) -> str:
-    """The archive's MD5; of an unpacked folder, which has no checksum, what its files look like."""
-    folder = shelf.find(_FOLDER)
+def identify_tiny_imagenet(downloads: DownloadCache) -> str:
+    """Return the MD5 of the archive, or the fingerprint of the unpacked folder, which has no checksum."""
+    folder = downloads.find(_FOLDER)
     return f"MD5 {ARCHIVE.md5}" if folder is None else f"{folder}\n{fingerprint_tree(folder)}"
 
 
-def read_tiny_imagenet(split: Split, shelf: DownloadCache) -> DecodedImages:
-    """Pixels (N, 64, 64, 3). `test` is the official validation set: the labels of the test set were never published.
+def read_tiny_imagenet(split: Split, downloads: DownloadCache) -> DecodedImages:
+    """Read a split: pixels (N, 64, 64, 3). `test` is the official validation set, since test labels are not public.
 
-    Labels follow the sorted WordNet ids, as torchvision's ImageFolder has them; a name is the first of its words.
+    Labels follow the sorted WordNet ids, as in torchvision's ImageFolder. A class name is the first word of its id.
     """
-    with _opened(shelf) as (place, names, read):
+    with _opened(downloads) as (location, names, read):
         ids = sorted(read("wnids.txt").decode().split())
         words = dict(line.split("\t") for line in read("words.txt").decode().splitlines())
         found = _train_images(names) if split == "train" else _validation_images(read)
         label_of = {wordnet_id: label for label, wordnet_id in enumerate(ids)}
         if unknown := sorted({wordnet_id for _, wordnet_id in found} - {*ids}):
-            raise DataError(f"every class must stand in wnids.txt, got {', '.join(unknown)} ({place})")
+            raise DataError(f"every class must be listed in wnids.txt, got {', '.join(unknown)} ({location})")
         labels = np.array([label_of[wordnet_id] for _, wordnet_id in found], np.int64)
         if missing := [ids[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(ids)) == 0)]:
             raise DataError(f"every class must have images, the {split} split has none of {', '.join(missing)}")
         class_names = tuple(words[wordnet_id].split(",")[0] for wordnet_id in ids)
         pixels, num_converted = decode_images(
-            (read(name) for name, _ in found), num_images=len(found), place=lambda row: f"{place}, {found[row][0]}"
+            (read(name) for name, _ in found),
+            num_images=len(found),
+            location=lambda row: f"{location}, {found[row][0]}",
         )
     return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
 
 
 def _train_images(names: list[str]) -> list[tuple[str, str]]:
-    """Path and WordNet id of every `train/WNID/images/FILE`."""
+    """Return path and WordNet id of every `train/WNID/images/FILE`."""
     parts = [(name, name.split("/")) for name in sorted(names)]
     return [(name, part[1]) for name, part in parts if part[::2] == ["train", "images"] and len(part) == 4]
 
 
 def _validation_images(read: _Read) -> list[tuple[str, str]]:
-    """Path and WordNet id of every line of the annotations: FILE, WNID, four numbers of a box."""
+    """Return path and WordNet id of every line of the annotations: FILE, WNID, four numbers of a box."""
     lines = [line.split("\t") for line in read(_ANNOTATIONS).decode().splitlines()]
     return [(f"val/images/{line[0]}", line[1]) for line in lines]
 
 
 @contextmanager
-def _opened(shelf: DownloadCache) -> Iterator[tuple[Path, list[str], _Read]]:
-    """Where the files are, their names, and how one is read."""
-    place = shelf.find(_FOLDER) or shelf.file(ARCHIVE)
+def _opened(downloads: DownloadCache) -> Iterator[tuple[Path, list[str], _Read]]:
+    """Yield the location of the files, their names, and a function that reads one."""
+    location = downloads.find(_FOLDER) or downloads.file(ARCHIVE)
     try:
-        if place.is_dir():
-            names = [path.relative_to(place).as_posix() for path in place.rglob("*.JPEG")]
-            yield place, names, lambda name: (place / name).read_bytes()
+        if location.is_dir():
+            names = [path.relative_to(location).as_posix() for path in location.rglob("*.JPEG")]
+            yield location, names, lambda name: (location / name).read_bytes()
         else:
-            with zipfile.ZipFile(place) as archive:
+            with zipfile.ZipFile(location) as archive:
                 names = [name.removeprefix(f"{_FOLDER}/") for name in archive.namelist()]
-                yield place, names, lambda name: archive.read(f"{_FOLDER}/{name}")
+                yield location, names, lambda name: archive.read(f"{_FOLDER}/{name}")
     except (KeyError, FileNotFoundError) as error:
-        raise DataError(f"Tiny-ImageNet must be as its archive has it: {error} ({place})") from error
+        raise DataError(f"Tiny-ImageNet must be complete: {error} ({location})") from error
