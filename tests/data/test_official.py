@@ -192,7 +192,7 @@ def test_tiny_imagenet_is_read_from_its_folder_too(tmp_path: Path, monkeypatch: 
         (lambda folder: (folder / "val/images/val_1.JPEG").unlink(), r"must be complete: .*val_1\.JPEG"),
         (
             lambda folder: (folder / "wnids.txt").write_text("n01\nn02\n"),
-            r"must be listed in wnids\.txt, got n03 \(.*\)",
+            r"must be listed in wnids\.txt, got n03 ",
         ),
         (
             lambda folder: (folder / "wnids.txt").write_text("n00\nn01\nn02\nn03"),
@@ -278,7 +278,7 @@ def test_a_damaged_download_is_repeated(files: Path, tmp_path: Path, server: tup
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        DataError, match=r"LKCA_SEARCH_CACHE must be a folder that can be written, got .*file/downloads"
+        DataError, match=r"LKCA_SEARCH_CACHE must be a folder .* written, got .*file/downloads"
     ):
         cache_files(tmp_path / "file" / "downloads").file(official("http://127.0.0.1:9/file"))
 

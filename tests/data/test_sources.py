@@ -285,7 +285,7 @@ def test_an_unknown_dataset_is_refused_with_what_there_is_and_what_to_do(tmp_pat
     ):
         find("other")
     write(tmp_path / "mine", columns())
-    with pytest.raises(DataError, match=r"fashion_mnist, mine, parquet:.*; put train\*\.parquet .* into .*other"):
+    with pytest.raises(DataError, match=r"fashion_mnist, mine, parquet:.*; .* put train\*\.parquet .* into .*other"):
         find("other", data_dir=tmp_path)
     with pytest.raises(DataError, match=r"LKCA_DATA_DIR, which must be an existing folder, got .*nowhere"):
         find("other", data_dir=tmp_path / "nowhere")
