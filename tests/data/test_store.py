@@ -187,7 +187,7 @@ def test_a_truncated_file_is_decoded_again(tmp_path: Path, kept: float, caplog: 
     path.write_bytes(data[: int(kept * len(data))])
     images = open_digits(tmp_path)
     assert images.content_hash == expected == hash_content(images.pixels, images.labels)
-    assert "made again, since it cannot be read" in caplog.text
+    assert "is damaged and will be decoded again" in caplog.text
     assert path.read_bytes() == data
 
 

@@ -145,7 +145,7 @@ def test_a_searched_fraction_gives_a_range_of_images_and_steps(read: Any, data_d
 def test_a_configuration_that_cannot_be_trained_is_refused_with_its_line(read: Any, data_dirs: DataDirs) -> None:
     with pytest.raises(SpaceFileError, match=r"kernel_size .* got 9 .*space.yaml:7|kernel_size .*override"):
         plan_of(read("parameters.kernel_size.choice=[3, 9]"), data_dirs)
-    with pytest.raises(SpaceFileError, match="a data fraction must leave every class an image"):
+    with pytest.raises(SpaceFileError, match="data_fraction must leave an image per class"):
         plan_of(read("factors.data_fraction=[0.001]"), data_dirs)
 
 
