@@ -206,7 +206,9 @@ def test_the_largest_number_per_class_that_an_error_names_works_and_one_more_doe
     labels: Labels, seed: int
 ) -> None:
     indices = np.arange(len(labels))
-    with pytest.raises(DataError, match=r"images_per_class must be at most \d+, the training images of class \d+, got 1000") as error:
+    with pytest.raises(
+        DataError, match=r"images_per_class must be at most \d+, the training images of class \d+, got 1000"
+    ) as error:
         draw_per_class(labels, indices, images_per_class=1000, seed=seed)
     largest = int(str(error.value).split("at most ")[1].split(",")[0])
     assert len(draw_per_class(labels, indices, images_per_class=largest, seed=seed)) == largest * len(np.unique(labels))
