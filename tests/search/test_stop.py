@@ -121,7 +121,7 @@ def test_a_driver_that_ends_early_gives_the_reason_and_leaves_no_process(
     ended = early_ends[end]
     assert ended.code == 1, ended.output
     assert f"ended early: stopped by {by}" in ended.output
-    assert "left: the same command continues" in ended.output
+    assert "left. Repeat the command to resume." in ended.output
     assert not ended.survivors
     assert not ended.is_driven
     assert ended.run_status == "KILLED"
@@ -173,7 +173,7 @@ def test_a_confirmation_can_be_ended_and_resumed_like_a_search(search: SearchCom
     assert "`stop`: finishing running trials" in output
     finished = read_replicates(search.folder)
     assert 0 < len(finished) < 12
-    assert f"{12 - len(finished)} replicates left: the same command continues" in output
+    assert f"{12 - len(finished)} replicates left. Repeat the command to resume." in output
     search.call(*confirm)
     (sealed,) = read_rounds(search.folder)
     replicates = read_replicates(search.folder)
