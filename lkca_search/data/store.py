@@ -23,9 +23,9 @@ from lkca_search.spec.configuration import ImageShape
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 """All splits, train first."""
-_METADATA_KEY = b"lkca_search.images/2"
+METADATA_KEY = b"lkca_search.images/2"
 """Metadata key of the `StoredSplit` in a file, with the format's version. Files of other versions are replaced."""
-_STATISTICS_CHUNK = 4096
+STATISTICS_CHUNK_IMAGES = 4096
 _log = logging.getLogger(__name__)
 
 
@@ -163,8 +163,8 @@ def _channel_statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], t
     """Return mean and standard deviation of each channel, from exact counts of the 256 values."""
     channels = pixels.shape[3]
     counts = np.zeros((channels, 256))
-    for start in range(0, len(pixels), _STATISTICS_CHUNK):  # bincount needs 8 bytes per value
-        chunk = pixels[start : start + _STATISTICS_CHUNK].reshape(-1, channels)
+    for start in range(0, len(pixels), STATISTICS_CHUNK_IMAGES):  # bincount needs 8 bytes per value
+        chunk = pixels[start : start + STATISTICS_CHUNK_IMAGES].reshape(-1, channels)
         counts += [np.bincount(values, minlength=256) for values in chunk.T]
     levels = np.arange(256) / 255
     shares = counts / counts.sum(1, keepdims=True)
@@ -179,7 +179,7 @@ def _write(decoded: DecodedImages, path: Path, source: Source, split: Split) -> 
     buffers = [None, pa.py_buffer(np.ascontiguousarray(decoded.pixels))]
     pixels = pa.FixedSizeBinaryArray.from_buffers(image_bytes, stored.num_images, buffers)
     fields = [pa.field("pixels", image_bytes), pa.field("label", pa.int64())]
-    schema = pa.schema(fields, metadata={_METADATA_KEY: stored.model_dump_json().encode()})
+    schema = pa.schema(fields, metadata={METADATA_KEY: stored.model_dump_json().encode()})
     # The lock admits one writer, so a fixed name is safe, and leftovers of a killed process are overwritten.
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[StoredSplit, Any] | None:
         return None
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        stored = StoredSplit.model_validate_json(reader.schema.metadata[_METADATA_KEY])
+        stored = StoredSplit.model_validate_json(reader.schema.metadata[METADATA_KEY])
         batch = reader.get_batch(0)
         if (rows := batch.num_rows) != stored.num_images or reader.num_record_batches != 1:
             raise ValueError(f"{reader.num_record_batches} batches, {rows} rows in the first")

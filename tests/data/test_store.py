@@ -167,7 +167,7 @@ def test_the_statistics_of_a_split_do_not_depend_on_how_it_is_cut_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = find_stored_digits(tmp_path / "whole")
-    monkeypatch.setattr(store, "_STATISTICS_CHUNK", 100)
+    monkeypatch.setattr(store, "STATISTICS_CHUNK_IMAGES", 100)
     assert find_stored_digits(tmp_path / "cut").model_dump() == whole.model_dump()
 
 
@@ -192,7 +192,7 @@ def test_a_truncated_file_is_decoded_again(tmp_path: Path, kept: float, caplog: 
 
 
 def test_a_file_of_another_schema_version_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_METADATA_KEY", b"lkca_search.images")
+    monkeypatch.setattr(store, "METADATA_KEY", b"lkca_search.images")
     open_digits(tmp_path)
     inode = arrow_file(tmp_path).stat().st_ino
     monkeypatch.undo()
