@@ -95,7 +95,7 @@ def bootstrapped(**changes: str) -> Config:
 
 
 def placed_in_account(config: Config) -> Config:
-    """Return a config like `bootstrapped`, without a request per machine type, of which there are a thousand."""
+    """Return a config like `bootstrapped`, without one request for each of a thousand machine types."""
     result: Config = bootstrap_aws(prepare_config(config))
     return result
 
