@@ -22,7 +22,7 @@ class SpaceFileError(UserError):
     """Space file or override that breaks rules; the message has one line per problem, each with file and line."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        """Make an error of one line per problem."""
+        """Join the lines, one per problem, into the message."""
         super().__init__("\n".join(lines))
         self.lines = tuple(lines)
 

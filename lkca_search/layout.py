@@ -47,27 +47,29 @@ class Home:
 
     @property
     def mlflow_database(self) -> Path:
-        """Database of MLflow runs unless MLFLOW_TRACKING_URI is set; SearchError if the home is in an object store."""
+        """Default database of MLflow runs; SearchError if the home is in an object store."""
         return self._on_disk("the default MLflow store must be a database on disk") / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:
-        """Folder of MLflow artifacts that belongs to that database."""
+        """Default folder of MLflow artifacts; SearchError if the home is in an object store."""
         return self._on_disk("the default MLflow artifacts must be a folder on disk") / "mlflow_artifacts"
 
     def search(self, name: str) -> "SearchFolder":
         """Return the folder of a search, which may not exist yet; SearchError for an invalid name."""
         check_name(name)
         folder = SearchFolder(root=self.root / "searches" / name)
-        return folder.stored_at(json.loads(folder.spec.read_text()).get("storage")) if folder.spec.exists() else folder
+        return (
+            folder.with_storage(json.loads(folder.spec.read_text()).get("storage")) if folder.spec.exists() else folder
+        )
 
     def searches(self) -> Iterator["SearchFolder"]:
-        """Yield the folders of all searches that have been started, by name."""
+        """Yield the folders of all started searches, sorted by name."""
         for spec in list_paths(self.root, "searches/*/spec.json"):
             yield self.search(spec.parent.name)
 
     def started_search(self, name: str) -> "SearchFolder":
-        """Return the folder of a started search; SearchError, with the existing names, if there is none."""
+        """Return the folder of a started search; SearchError with the existing names if there is none."""
         folder = self.search(name)
         if not folder.spec.exists():
             known = ", ".join(other.name for other in self.searches()) or "none"
@@ -89,8 +91,8 @@ class SearchFolder:
     storage: AnyPath | None = None
     """Folder of the trials, also named after the search; None if they are in `root`."""
 
-    def stored_at(self, storage: str | None) -> "SearchFolder":
-        """Return this folder with its trials in a storage: a path or URL with the trials of many searches."""
+    def with_storage(self, storage: str | None) -> "SearchFolder":
+        """Return this folder with its trials below `storage`, a path or URL shared by searches; None for `root`."""
         return SearchFolder(root=self.root, storage=None if storage is None else parse_path(storage) / self.name)
 
     @property
@@ -110,57 +112,57 @@ class SearchFolder:
 
     @property
     def specs(self) -> list[AnyPath]:
-        """Every copy of the spec. Trials in a storage have one beside them, which survives the loss of this folder."""
+        """Every copy of the spec. The copy in the storage of the trials survives the loss of `root`."""
         return [self.spec, *([self.storage / self.spec.name] if self.storage else [])]
 
     @property
     def uid(self) -> AnyPath:
-        """Unique id of the search, which its ledger and its MLflow runs also have."""
+        """File with the unique id of the search; the ledger and the MLflow runs have the same id."""
         return self.root / "uid"
 
     @property
     def ledger_url(self) -> AnyPath:
-        """URL of the ledger's database, without a password; absent if the ledger is SQLite in this folder."""
+        """File with the URL of the ledger's database, without password; absent if the ledger is SQLite in `root`."""
         return self.root / "ledger.url"
 
     @property
     def trials(self) -> AnyPath:
-        """Trial folders: trials/CELL/NUMBER."""
+        """Folder of all trials: trials/CELL/NUMBER."""
         return (self.storage or self.root) / "trials"
 
     @property
     def rounds(self) -> AnyPath:
-        """Sealed rounds of confirmation: rounds/0001.json."""
+        """Folder of sealed rounds of confirmation: rounds/0001.json."""
         return (self.storage or self.root) / "rounds"
 
     @property
     def exhausted(self) -> AnyPath:
-        """One file per cell whose sampler has nothing new to suggest: exhausted/CELL."""
+        """Folder with one file per cell whose sampler has nothing new to suggest: exhausted/CELL."""
         return (self.storage or self.root) / "exhausted"
 
     @property
     def ray(self) -> AnyPath:
-        """State that Ray keeps, which can be deleted."""
+        """Folder of Ray Tune's own state; it can be deleted."""
         return (self.storage or self.root) / "ray"
 
     def trial(self, trial_id: str) -> "TrialFolder":
-        """Return the folder of a trial or replicate. Its id is the path below `trials`; a replicate is in its trial."""
+        """Return the folder of a trial or replicate. Its id is its path below `trials`."""
         return TrialFolder(trial_id=trial_id, root=self.trials / trial_id)
 
     def records(self) -> dict[str, AnyPath]:
-        """Return the path of every finished trial's record by trial id, found with one listing."""
-        found = list_paths(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
-        return {_trial_id(path.parent.parent): path for path in found}
+        """Return the path of each finished trial's record by trial id. It takes one listing."""
+        paths = list_paths(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
+        return {_trial_id(path.parent.parent): path for path in paths}
 
     def replicates(self) -> dict[str, AnyPath]:
-        """Return the path of every finished replicate's record by replicate id, found with one listing."""
-        found = list_paths(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
-        return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in found}
+        """Return the path of each finished replicate's record by replicate id. It takes one listing."""
+        paths = list_paths(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
+        return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in paths}
 
     def drivers(self) -> dict[str, int]:
-        """Return the number of the driver of the latest attempt, by id of every trial that has been started."""
-        found = list_paths(self.trials, f"*/*/{_ATTEMPT}")
-        return {_trial_id(path.parent): int(path.name.split("-")[1]) for path in found}
+        """Return the driver number of the latest attempt of each started trial, by trial id."""
+        paths = list_paths(self.trials, f"*/*/{_ATTEMPT}")
+        return {_trial_id(path.parent): int(path.name.split("-")[1]) for path in paths}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,10 +178,10 @@ class TrialFolder:
     def record(self) -> AnyPath | None:
         """Record of the trial, in the folder of the attempt that finished it; None while the trial is unfinished.
 
-        If there are two, the record of the later attempt: a driver that was just replaced may have written the other.
+        If there are two, this is the record of the later attempt: a replaced driver may have written the earlier one.
         """
-        found = list_paths(self.root, f"{_ATTEMPT}/{_RECORD}")
-        return found[-1] if found else None
+        paths = list_paths(self.root, f"{_ATTEMPT}/{_RECORD}")
+        return paths[-1] if paths else None
 
     def attempt(self, *, driver: int, attempt: int) -> AnyPath:
         """Return the folder in which one attempt under one driver writes its checkpoints and record."""

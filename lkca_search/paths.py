@@ -41,12 +41,12 @@ class RemotePath:
         if at and user != "anonymous":
             raise SearchError(f"{rule}, got credentials before the @: set them as environment variables")
         store = f"{parts.scheme}://{user}{at}{f'?{parts.query}' if parts.query else ''}"
-        found = cls(store, f"{bucket}{parts.path}".rstrip("/"))
+        path = cls(store, f"{bucket}{parts.path}".rstrip("/"))
         try:
             _filesystem(store, bucket)
         except (ValueError, OSError) as error:
             raise SearchError(f"{rule}, got {url!r}: {error}") from error
-        return found
+        return path
 
     @property
     def filesystem(self) -> fs.FileSystem:
@@ -90,7 +90,7 @@ class RemotePath:
             stream.write(content)
 
     def mkdir(self, *, parents: bool = True, exist_ok: bool = True) -> None:
-        """Make a folder; it is listed even if it is empty."""
+        """Make a folder; an empty folder is listed too."""
         self.filesystem.create_dir(self.path, recursive=parents)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
@@ -122,7 +122,7 @@ AnyPath = Path | RemotePath
 
 
 def parse_path(text: str) -> AnyPath:
-    """Return the path that a text or URL names; SearchError for a URL of an unknown kind."""
+    """Parse a path or URL; SearchError for a URL of an unknown kind."""
     if text.startswith("file://"):
         return Path(text.removeprefix("file://").removeprefix("localhost"))
     return RemotePath.parse(text) if "://" in text else Path(text)

@@ -1,4 +1,4 @@
-"""Seeds of a search, derived from its one seed and the name of their use. No two uses share a random stream."""
+"""Seeds derived from the seed of a search and the name of their use. No two uses share a random stream."""
 
 import hashlib
 import json

@@ -1,1 +1,1 @@
-"""Statistics of the records of a search, with the subset draw as the unit; imports spec and records, no search code."""
+"""Statistics of the records of a search, with the subset draw as the unit. May import `records` and all below it."""

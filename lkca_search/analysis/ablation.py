@@ -1,7 +1,7 @@
 """Effects of each hyperparameter on the leading metric, per family, from trials on validation images.
 
 Kernel size, depth and width mean different things in different families, so nothing is pooled over families. A *block*
-is a combination of levels of all other factors, the number of training images included. Effects are differences within
+is a combination of levels of all other factors, including the number of training images. Effects are differences within
 blocks, and their intervals are over blocks.
 """
 
@@ -22,11 +22,14 @@ from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
 from lkca_search.spec.metrics import MetricName
 
 MAX_LEVELS = 8
-"""Distinct values of a hyperparameter; more are grouped into bins."""
+"""Maximum number of levels of a hyperparameter; more distinct values are grouped into bins."""
 NUM_BINS = 3
+"""Bins of a hyperparameter with more distinct values."""
 MIN_BLOCKS = 2
+"""Blocks that an interval needs."""
 
 BlockKey = tuple[tuple[str, Scalar], ...]
+"""Levels of all other factors."""
 
 
 class ParameterLevel(FrozenModel):
@@ -99,7 +102,7 @@ class _Observation:
     """One complete trial of a family."""
 
     level: ParameterLevel
-    """Its level of the hyperparameter."""
+    """Level of the hyperparameter."""
     block: BlockKey
     num_train_images: int
     value: float
@@ -112,12 +115,12 @@ def compute_ablations(results: SearchResults, *, generator: np.random.Generator)
     complete = [record for record in results.trials if record.state is State.COMPLETE and record.facts]
     families = dict.fromkeys(record.spec.configuration.family for record in complete)
     return tuple(
-        found
+        ablation
         for family in families
         for name in names
         if name != "family"
         and (
-            found := _ablation(
+            ablation := _ablation(
                 results,
                 family,
                 name,
@@ -131,11 +134,11 @@ def compute_ablations(results: SearchResults, *, generator: np.random.Generator)
 def _ablation(
     results: SearchResults, family: str, name: str, trials: Sequence[Record], generator: np.random.Generator
 ) -> Ablation | None:
-    having = [record for record in trials if getattr(record.spec.configuration, name) is not None]
-    if len({getattr(record.spec.configuration, name) for record in having}) < 2:
+    with_value = [record for record in trials if getattr(record.spec.configuration, name) is not None]
+    if len({getattr(record.spec.configuration, name) for record in with_value}) < 2:
         return None
-    observations = _observations(results, name, having)
-    by_index = {each.level.index: each.level for each in observations}
+    observations = _observations(results, name, with_value)
+    by_index = {observation.level.index: observation.level for observation in observations}
     levels = tuple(by_index[index] for index in sorted(by_index))
     base = _label(results.base_levels[name]) if name in results.base_levels else None
     reference = next((level for level in levels if level.label == base), levels[0])
@@ -171,7 +174,10 @@ def _observations(results: SearchResults, name: str, trials: Sequence[Record]) -
 
 
 def _levels(values: Sequence[Scalar]) -> list[ParameterLevel]:
-    """Return the level of each value: the value itself, or its bin of equal counts if there are over 8 numbers."""
+    """Return the level of each value: the value itself, or its bin if there are more than MAX_LEVELS distinct values.
+
+    Bins have equal numbers of values.
+    """
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     if len(distinct) <= MAX_LEVELS:
         return [ParameterLevel(label=_label(value), index=distinct.index(value)) for value in values]
@@ -210,27 +216,27 @@ def _effects(
                 effect=_mean_over_blocks(centered, tolerance),
                 difference_from_reference=_mean_over_blocks(matched, tolerance) if has_difference else None,
                 num_blocks=len(centered),
-                num_trials=sum(each.level.index == level.index for each in observations),
+                num_trials=sum(observation.level.index == level.index for observation in observations),
             )
 
 
 def _block_means(observations: Sequence[_Observation]) -> Mapping[BlockKey, dict[int, float]]:
     """Return the mean value per block and level index."""
-    found: dict[BlockKey, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for each in observations:
-        found[each.block][each.level.index].append(each.value)
+    values_by_block: dict[BlockKey, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for observation in observations:
+        values_by_block[observation.block][observation.level.index].append(observation.value)
     return {
         block: {index: float(np.mean(values)) for index, values in by_level.items()}
-        for block, by_level in found.items()
+        for block, by_level in values_by_block.items()
     }
 
 
 def _heat_map(family: str, name: str, observations: Sequence[_Observation], sign: int) -> Iterator[HeatMapEntry]:
     groups: dict[tuple[int, int], list[_Observation]] = defaultdict(list)
-    for each in observations:
-        groups[each.level.index, each.num_train_images].append(each)
+    for observation in observations:
+        groups[observation.level.index, observation.num_train_images].append(observation)
     for (_, num_train_images), group in sorted(groups.items()):
-        values = np.array([each.value for each in group])
+        values = np.array([observation.value for observation in group])
         half = t_quantile(len(values), CONFIDENCE_LEVEL) * standard_error(values) if len(values) > 1 else None
         yield HeatMapEntry(
             family=family,
@@ -253,11 +259,11 @@ def _best_levels(
     generator: np.random.Generator,
 ) -> Iterator[BestLevel]:
     by_size: dict[int, list[_Observation]] = defaultdict(list)
-    for each in observations:
-        by_size[each.num_train_images].append(each)
+    for observation in observations:
+        by_size[observation.num_train_images].append(observation)
     for num_train_images, group in sorted(by_size.items()):
-        scores = sign * np.array([each.value for each in group])
-        indices = np.array([each.level.index for each in group])
+        scores = sign * np.array([observation.value for observation in group])
+        indices = np.array([observation.level.index for observation in group])
         samples = generator.integers(len(group), size=(NUM_RESAMPLES, len(group)))
         best = indices[samples[np.arange(NUM_RESAMPLES), scores[samples].argmax(axis=1)]]
         yield BestLevel(

@@ -35,7 +35,7 @@ def compare(a: SearchResults, b: SearchResults) -> Comparison:
     if rounds[0].test_hash != rounds[1].test_hash:
         raise SearchError(f"test images of searches {a.name!r} and {b.name!r} differ, so they cannot be compared")
     scores_a, scores_b = round_scores(a, rounds[0]), round_scores(b, rounds[1])
-    trained = _training_keys(a), _training_keys(b)
+    training_keys = _training_keys(a), _training_keys(b)
     pairs, left_out = [], []
     cells_b = {cell.cell: cell for cell in scores_b.cells}
     for cell_a in scores_a.cells:
@@ -43,14 +43,14 @@ def compare(a: SearchResults, b: SearchResults) -> Comparison:
         if cell_b is None:
             left_out.append(f"{cell_a.cell}: confirmed only by {a.name}")
             continue
-        aligned = _align(cell_a, cell_b, rounds, trained)
+        aligned = _align(cell_a, cell_b, rounds, training_keys)
         if have_pairs(*aligned):
             pairs.append(aligned)
         else:
             left_out.append(f"{cell_a.cell}: no two replicates trained on the same images with the same seed")
     left_out += [f"{cell}: confirmed only by {b.name}" for cell in cells_b]
-    found = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs))
-    return Comparison(contrasts=found, left_out=tuple(left_out))
+    contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs))
+    return Comparison(contrasts=contrasts, left_out=tuple(left_out))
 
 
 def _latest_round(results: SearchResults) -> Round:
@@ -76,16 +76,16 @@ def _align(
     cell_a: CellScores,
     cell_b: CellScores,
     rounds: tuple[Round, Round],
-    trained: tuple[dict[_ReplicateKey, tuple[str, int]], dict[_ReplicateKey, tuple[str, int]]],
+    training_keys: tuple[dict[_ReplicateKey, tuple[str, int]], dict[_ReplicateKey, tuple[str, int]]],
 ) -> tuple[CellScores, CellScores]:
     """Return both cells with scores over the union of their draws and seeds; NaN unless both have the same training."""
     draws = sorted({*rounds[0].draws, *rounds[1].draws})
-    num_seeds = max(each.num_seeds for each in rounds)
+    num_seeds = max(sealed.num_seeds for sealed in rounds)
     accuracies = np.full((2, len(draws), num_seeds), np.nan)
     for index, draw in enumerate(draws):
         for seed in range(num_seeds):
             key = cell_a.cell, draw, seed
-            if trained[0].get(key) is not None and trained[0].get(key) == trained[1].get(key):
+            if training_keys[0].get(key) is not None and training_keys[0].get(key) == training_keys[1].get(key):
                 accuracies[:, index, seed] = (
                     _score(cell_a, rounds[0], draw, seed),
                     _score(cell_b, rounds[1], draw, seed),

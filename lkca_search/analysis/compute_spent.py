@@ -18,16 +18,16 @@ class ComputeSpent(FrozenModel):
     cell: str
     variant: str
     num_train_images: int | None
-    """None if its trials differ in it or none is finished."""
+    """Training images of each trial; None if trials differ in it, or if none is finished."""
     budget: int
     """Trials per cell that the space file sets."""
     complete: int
     pruned: int
     failed: int
     planned_steps: int
-    """Optimizer steps that its trials were allowed, pruned or not."""
+    """Optimizer steps that all trials would take without pruning and patience."""
     steps: int
-    """Optimizer steps that its trials took."""
+    """Optimizer steps that all trials took."""
     samples: int
     """Images seen in training."""
     seconds: float
@@ -37,11 +37,11 @@ class ComputeSpent(FrozenModel):
     num_parameters: tuple[int, int] | None
     """Parameters of the smallest and the largest model."""
     deviations: tuple[str, ...] = ()
-    """Differences from the budget of the cells that it is compared with, as phrases."""
+    """Differences from the budgets of the compared cells, as phrases."""
 
     @property
     def num_finished(self) -> int:
-        """Trials with a record, whatever their state."""
+        """Finished trials in any state."""
         return self.complete + self.pruned + self.failed
 
     @property
@@ -52,14 +52,14 @@ class ComputeSpent(FrozenModel):
 
 def compute_spent(results: SearchResults) -> tuple[ComputeSpent, ...]:
     """Return the compute spent per cell, in the order of the space file."""
-    found = [_cell_compute(results, cell.key) for cell in results.cells]
+    per_cell = [_cell_compute(results, cell.key) for cell in results.cells]
     typical = {
-        size: statistics.median(_planned_steps_per_trial(each) for each in found if each.num_train_images == size)
-        for size in {each.num_train_images for each in found}
+        size: statistics.median(_planned_steps_per_trial(spent) for spent in per_cell if spent.num_train_images == size)
+        for size in {spent.num_train_images for spent in per_cell}
     }
     return tuple(
-        each.model_copy(update={"deviations": tuple(_deviations(each, typical[each.num_train_images]))})
-        for each in found
+        spent.model_copy(update={"deviations": tuple(_deviations(spent, typical[spent.num_train_images]))})
+        for spent in per_cell
     )
 
 

@@ -67,8 +67,8 @@ def contrast_pairs(
     pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]]
 ) -> tuple[Contrast, ...]:
     """Return the contrast of each pair of cells, corrected for their number; `names` label the two sides of each."""
-    found = [paired_difference(a.accuracies, b.accuracies) for a, b in pairs]
-    adjusted = holm([each.p_value for each in found])
+    differences = [paired_difference(a.accuracies, b.accuracies) for a, b in pairs]
+    adjusted = holm([difference.p_value for difference in differences])
     num_tested = sum(p is not None for p in adjusted)
     return tuple(
         Contrast(
@@ -87,7 +87,7 @@ def contrast_pairs(
             improvement=probability_of_improvement(a.accuracies, b.accuracies),
             power_analysis=_power_analysis(a, b, num_tested),
         )
-        for (a, b), (reference, other), paired, p in zip(pairs, names, found, adjusted, strict=True)
+        for (a, b), (reference, other), paired, p in zip(pairs, names, differences, adjusted, strict=True)
     )
 
 

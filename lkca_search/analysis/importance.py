@@ -14,7 +14,7 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 
 EVALUATOR = "fANOVA"
-"""Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance.
+"""Name of the evaluator (Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance).
 
 It is set explicitly because Optuna's default differs between versions.
 """
@@ -27,10 +27,11 @@ class Importance(FrozenModel):
 
     cell: str
     num_trials: int
-    """Complete trials. Pruned trials do not count, so a pruner biases the importances."""
+    """Number of complete trials. Pruned trials do not count, so a pruner biases the importances."""
     shares: tuple[tuple[str, float], ...]
     """Hyperparameters and the share of the variance that each explains, largest first."""
     reason: str | None = None
+    """Reason why there are no importances; None if there are."""
 
 
 def compute_importances(results: SearchResults, *, seed: int) -> tuple[Importance, ...]:
@@ -57,12 +58,12 @@ def _importance(results: SearchResults, cell: str, seed: int) -> Importance:
 
 def _varied_names(results: SearchResults, trials: Sequence[Record]) -> list[str]:
     """Return the hyperparameters that all trials of a cell have, with at least two values among them."""
-    found = []
+    varied = []
     for name, domain in results.spec.parameters.items():
-        chosen = [getattr(record.spec.configuration, name) for record in trials]
-        if not isinstance(domain, Fixed) and None not in chosen and len(set(chosen)) > 1:
-            found.append(name)
-    return found
+        values = [getattr(record.spec.configuration, name) for record in trials]
+        if not isinstance(domain, Fixed) and None not in values and len(set(values)) > 1:
+            varied.append(name)
+    return varied
 
 
 def _study(results: SearchResults, trials: Sequence[Record], names: Sequence[str]) -> optuna.Study:

@@ -20,7 +20,7 @@ class CostPoint(FrozenModel):
     metric: MetricName
     """Leading metric of the search."""
     metric_value: float
-    """On validation images, in the unit of the metric: percent for `val_accuracy`."""
+    """Value on validation images, in the unit of the metric: percent for `val_accuracy`."""
     num_parameters: int
     flops: int
     """FLOPs of the forward pass of one image."""
@@ -44,8 +44,8 @@ def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
     return tuple(sorted(points, key=lambda point: (point.num_train_images, point.family, point.trial_id)))
 
 
-def pareto_front(points: Sequence[CostPoint], cost: CostName) -> list[CostPoint]:
-    """Return the points that no other point dominates in metric and cost, cheapest first.
+def cost_front(points: Sequence[CostPoint], cost: CostName) -> list[CostPoint]:
+    """Return the Pareto front of metric and cost: the points that no other point dominates, cheapest first.
 
     A point dominates another if it is better in one of the two and at least equal in the other.
     """

@@ -1,6 +1,6 @@
 """Scores of a round by cell, draw and seed.
 
-The score of a replicate is its test accuracy, whatever metric the search used. Differences, learning curves, data
+The score of a replicate is its test accuracy, for every metric of the search. Differences, learning curves, data
 efficiency and crossover are defined for accuracy. Validation values and their test counterparts follow the leading
 metric: a search by `val_loss` compares the validation loss with the test loss.
 """
@@ -70,28 +70,30 @@ class RoundScores:
 
     def find_cell(self, variant: Variant, num_train_images: int) -> CellScores | None:
         """Return the cell of a variant with this number of training images; None if it has no scores."""
-        found = (cell for cell in self.cells if (cell.variant, cell.num_train_images) == (variant, num_train_images))
-        return next(found, None)
+        matching = (cell for cell in self.cells if (cell.variant, cell.num_train_images) == (variant, num_train_images))
+        return next(matching, None)
 
 
 def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
     """Return the scores of a round. Only the best configuration of each cell (rank 1) counts."""
     replicates = {record.trial_id: record for record in results.replicates}
-    names = {key: cell.key for key, cell in results.compared_cells.items()}
+    compared_keys = {key: cell.key for key, cell in results.compared_cells.items()}
     best: dict[str, list[Pick]] = {}
     for pick in sealed.picks:
         if pick.rank == 1:
-            best.setdefault(names[pick.cell], []).append(pick)
+            best.setdefault(compared_keys[pick.cell], []).append(pick)
     draw_indices = {draw: index for index, draw in enumerate(sealed.draws)}
     scores = {name: np.full((3, len(sealed.draws), sealed.num_seeds), np.nan) for name in best}
     failed = dict.fromkeys(best, 0)
     for pick, replication in sealed.replications():
         record = replicates.get(replication.replicate_id)
         if pick.rank == 1 and record is not None:
-            failed[names[pick.cell]] += record.state is State.FAIL
+            failed[compared_keys[pick.cell]] += record.state is State.FAIL
             if record.test is not None:
-                scores[names[pick.cell]][:, draw_indices[replication.draw], replication.seed] = _scores(results, record)
-    sizes = {names[record.cell]: record.facts.num_train_images for record in results.replicates if record.facts}
+                scores[compared_keys[pick.cell]][:, draw_indices[replication.draw], replication.seed] = _scores(
+                    results, record
+                )
+    sizes = {compared_keys[record.cell]: record.facts.num_train_images for record in results.replicates if record.facts}
     return RoundScores(
         round=sealed,
         cells=tuple(

@@ -61,19 +61,19 @@ class SearchResults:
     @cached_property
     def trials_by_cell(self) -> dict[str, list[Record]]:
         """Finished trials of each cell, by the key of the cell."""
-        found: dict[str, list[Record]] = {cell.key: [] for cell in self.cells}
+        by_cell: dict[str, list[Record]] = {cell.key: [] for cell in self.cells}
         for record in self.trials:
-            found[record.cell].append(record)
-        return found
+            by_cell[record.cell].append(record)
+        return by_cell
 
     @property
     def repeats(self) -> tuple[Scalar, ...]:
-        """Draws on which the search was repeated; empty if it was made once."""
+        """Draws on which the search was repeated; empty if it was not repeated."""
         return repeats_of(self.spec.factors, self.spec.exclude)
 
     @cached_property
     def compared_cells(self) -> dict[str, Cell]:
-        """The cell to compare for each cell key: the cell itself, without its draw if the search was repeated."""
+        """Cell to compare, per cell key: the cell itself, but without its draw if the search was repeated."""
         left_out = (DRAW,) if self.repeats else ()
         return {cell.key: Cell(levels=dict(_without(cell, left_out))) for cell in self.cells}
 
@@ -83,22 +83,29 @@ class SearchResults:
         levels = {key: _without(cell, SIZE_NAMES) for key, cell in self.compared_cells.items()}
         distinct = list(dict.fromkeys(levels.values()))
         if self.spec.design == "one_at_a_time":
-            labels = {found: _changes(found, self.base_levels) or "base" for found in distinct}
+            labels = {combination: _changes(combination, self.base_levels) or "base" for combination in distinct}
         else:
-            values = {name: {dict(found).get(name) for found in distinct} for found in distinct for name, _ in found}
-            labels = {
-                found: _label([pair for pair in found if len(values[pair[0]]) > 1] or found) for found in distinct
+            values = {
+                name: {dict(combination).get(name) for combination in distinct}
+                for combination in distinct
+                for name, _ in combination
             }
-        return {key: Variant(levels=found, label=labels[found]) for key, found in levels.items()}
+            labels = {
+                combination: _label([pair for pair in combination if len(values[pair[0]]) > 1] or combination)
+                for combination in distinct
+            }
+        return {key: Variant(levels=combination, label=labels[combination]) for key, combination in levels.items()}
 
     @cached_property
     def reference(self) -> Variant:
         """Variant that all others are compared with: the base of the design, else the first LKCA, else the first."""
-        found = list(dict.fromkeys(self.variants.values()))
+        variants = list(dict.fromkeys(self.variants.values()))
         if self.spec.design == "one_at_a_time":
-            return next((variant for variant in found if not _changes(variant.levels, self.base_levels)), found[0])
-        is_lkca = (variant for variant in found if str(dict(variant.levels).get("family", "")).startswith("lkca"))
-        return next(is_lkca, found[0])
+            return next(
+                (variant for variant in variants if not _changes(variant.levels, self.base_levels)), variants[0]
+            )
+        is_lkca = (variant for variant in variants if str(dict(variant.levels).get("family", "")).startswith("lkca"))
+        return next(is_lkca, variants[0])
 
     @property
     def base_levels(self) -> dict[str, Scalar]:
@@ -112,7 +119,7 @@ class SearchResults:
 
 
 def read_search_results(folder: SearchFolder) -> SearchResults:
-    """Read all results that a search has so far, finished or running."""
+    """Read all results of a finished or running search."""
     return SearchResults(
         name=folder.name,
         spec=SearchSpec.model_validate_json(folder.spec.read_bytes()),

@@ -1,4 +1,4 @@
-"""Selection effect: the part of the best validation value that is luck of being picked among many trials."""
+"""Selection effect: the part of the best validation value that is due to chance, as the best of many trials."""
 
 import statistics
 
@@ -14,15 +14,15 @@ from lkca_search.spec.metrics import METRICS, MetricName
 
 
 class SelectionEffect(FrozenModel):
-    """Picked trial of one cell, and the values of its configuration when trained again, in the unit of the metric."""
+    """Picked trial of one cell, and its retrained configuration; values in the unit of the metric."""
 
     cell: str
     variant: str
     num_train_images: int
     metric: MetricName
-    """Leading metric: the trial was picked by it."""
+    """Leading metric, by which the trial was picked."""
     trial_ids: tuple[str, ...]
-    """The picked trial, or one per repeat of the search."""
+    """Id of the picked trial; one id per repeat of a repeated search."""
     num_trials: int
     """Trials that it was picked from."""
     picked: float

@@ -62,7 +62,7 @@ def run(
     """
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
-    folder = home.search(name or space.stem).stored_at(space_file.spec.storage)
+    folder = home.search(name or space.stem).with_storage(space_file.spec.storage)
     from lkca_search.search.run import run_search
     from lkca_search.training.images import open_train_images
 

@@ -40,7 +40,7 @@ class Augment:
     def distort(self, pixels: Tensor, step: int) -> Tensor:
         """Apply the augmentations that change single images: uint8 (B, C, H, W) -> the same shape."""
         if self._names & {"crop", "crop_reflect", "flip"}:
-            # One stream for both, always drawn from: `flip` mirrors the same images with and without crop.
+            # Crop numbers are drawn without crop too, so `flip` mirrors the same images with and without it.
             generator = self._generator("augment", step)
             padding = "reflect" if "crop_reflect" in self._names else "black" if "crop" in self._names else None
             pixels = shift(pixels, padding=padding, flip="flip" in self._names, generator=generator)
@@ -52,7 +52,7 @@ class Augment:
         return pixels
 
     def mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mix images (B, C, H, W), float32, in pairs if mixup or cutmix is on; return images and labels.
+        """Mix images (B, C, H, W), float32, in pairs if mixup or cutmix is set; return images and labels.
 
         Mixed labels are class probabilities (B, K), float32. Without mixing, both are returned unchanged.
         """
@@ -126,16 +126,17 @@ def apply_policy(pixels: Tensor, name: str, *, seed: int) -> Tensor:
 
 
 def mixup(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mix a batch with its own permutation, weighted by one uniform number: mixup (arXiv 1710.09412), alpha 1."""
+    """Mix each image with another one of the batch, by one uniform weight: mixup (arXiv 1710.09412), alpha 1."""
     share = float(torch.rand((), generator=generator, dtype=torch.float64))  # Beta(1, 1) is uniform
     partner = torch.randperm(len(images), generator=generator).to(images.device)
     return images.lerp(images[partner], 1 - share), labels.lerp(labels[partner], 1 - share)
 
 
 def cutmix(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Replace one box of a batch by that of its own permutation: CutMix (arXiv 1905.04899), alpha 1.
+    """Replace a box of each image by that of another image of the batch: CutMix (arXiv 1905.04899), alpha 1.
 
-    The box covers a uniform share of the area and is clipped to the image. Its clipped area weights the labels.
+    All images have the same box. It covers a uniform share of the area and is clipped to the image. Its clipped area
+    weights the labels.
     """
     height, width = images.shape[2:]
     share, center_y, center_x = torch.rand(3, generator=generator, dtype=torch.float64).tolist()

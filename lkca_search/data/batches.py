@@ -61,7 +61,7 @@ class Batches:
     def train_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the normalized images (B, C, H, W), float32, and the labels of a step, counted from 0.
 
-        Labels are int64 (B,), or class probabilities (B, K), float32, if mixup or cutmix is on.
+        Labels are int64 (B,), or class probabilities (B, K), float32, if mixup or cutmix is set.
         """
         assert step >= 0
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -112,7 +112,7 @@ class _Subset:
     """Images of a subset: on the CPU in the mapped file, on another device as a copy."""
 
     def __init__(self, images: Images, indices: Indices, device: torch.device) -> None:
-        """Take images[indices]; copy them to `device` unless it is the CPU."""
+        """Select images[indices]; copy them to `device` unless it is the CPU."""
         self._indices = indices
         self._mapped = images.pixels
         self._labels = torch.from_numpy(images.labels[indices]).to(device)
@@ -138,7 +138,7 @@ class _Normalize:
     """Map from uint8 (B, C, H, W) to (pixel / 255 - mean) / std."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Take the statistics (C,) of the channels, on the scale 0 to 1."""
+        """Set the statistics (C,) of the channels, on the scale 0 to 1."""
         self._scale = (1 / (255 * std))[:, None, None]
         self._shift = (-mean / std)[:, None, None]
 

@@ -15,7 +15,7 @@ from lkca_search.data.subsets import hold_out
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogEntry:
-    """Published dataset as its authors describe it."""
+    """Properties and reader of a published dataset."""
 
     num_classes: int
     """Number of classes in each split."""
@@ -34,7 +34,7 @@ class CatalogEntry:
     read: Callable[[Split, DownloadCache], DecodedImages]
     """Function that reads a split from the official files."""
     identify: Callable[[DownloadCache], str]
-    """Function that returns a cheap text, which changes if the images may have changed."""
+    """Function that returns a text that changes if the images may have changed; it reads no image."""
 
     def num_images(self, split: Split) -> int:
         """Return the number of images of a split."""
@@ -45,7 +45,7 @@ class CatalogSource:
     """Source of a catalog entry: reads its official files."""
 
     def __init__(self, *, name: str, downloads: DownloadCache, image_size: int | None = None) -> None:
-        """Take the name of a catalog entry and the cache of its files."""
+        """Set the catalog entry by its name, and the cache of its files."""
         self.name = name
         self.image_size = image_size
         self._downloads = downloads

@@ -54,8 +54,10 @@ def check_splits(train: Images, test: Images) -> None:
     only_train = [name for name in train.class_names if name not in test.class_names]
     rule = "train and test must have the same classes"
     if only_test or only_train:
-        found = f"only in test: {', '.join(only_test) or 'none'}; only in train: {', '.join(only_train) or 'none'}"
-        raise DataError(f"{rule}, got {found} ({train.name})")
+        differences = (
+            f"only in test: {', '.join(only_test) or 'none'}; only in train: {', '.join(only_train) or 'none'}"
+        )
+        raise DataError(f"{rule}, got {differences} ({train.name})")
     if train.class_names != test.class_names:
         pairs = zip(train.class_names, test.class_names, strict=False)
         label = next(label for label, (name, other) in enumerate(pairs) if name != other)
@@ -80,32 +82,32 @@ def check_dataset(
         DataError: The dataset is unknown. Every other fault is listed in the result.
     """
     find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
-    opened: dict[Split, Images] = {}
-    stored: list[StoredSplit] = []
+    images_of: dict[Split, Images] = {}
+    splits: list[StoredSplit] = []
     problems: list[str] = []
     for split in SPLITS:
         try:
-            opened[split] = open_images(
+            images_of[split] = open_images(
                 dataset, split, cache=cache, data_dir=data_dir, image_size=image_size, progress=progress
             )
         except DataError as error:
             problems.append(f"{split}: {error}")
         else:
-            facts = find_stored(dataset, split, cache=cache, data_dir=data_dir, image_size=image_size)
-            assert facts is not None
-            stored.append(facts)
-            problems += _problems(opened[split], facts, cache)
-    if len(opened) == len(SPLITS):
+            metadata = find_stored(dataset, split, cache=cache, data_dir=data_dir, image_size=image_size)
+            assert metadata is not None
+            splits.append(metadata)
+            problems += _problems(images_of[split], metadata, cache)
+    if len(images_of) == len(SPLITS):
         try:
-            check_splits(opened["train"], opened["test"])
+            check_splits(images_of["train"], images_of["test"])
         except DataError as error:
             problems.append(str(error))
     return Check(
         dataset=dataset,
-        splits=tuple(stored),
+        splits=tuple(splits),
         problems=tuple(problems),
-        warnings=tuple(warning for facts in stored for warning in _warnings(facts)),
-        duplicates=tuple(_find_duplicates(opened)),
+        warnings=tuple(warning for metadata in splits for warning in _warnings(metadata)),
+        duplicates=tuple(_find_duplicates(images_of)),
     )
 
 
@@ -124,7 +126,7 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
 
 
 def _warnings(stored: StoredSplit) -> Iterator[str]:
-    """Yield the ways in which a split is smaller than the official one, as a user's own subset may be."""
+    """Yield the differences from the official split that are normal for a subset of it."""
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if stored.num_images < (official := entry.num_images(stored.split)):
@@ -134,9 +136,9 @@ def _warnings(stored: StoredSplit) -> Iterator[str]:
         yield f"{stored.split}: classes have {fewest} to {most} images, the official classes have equal size"
 
 
-def _find_duplicates(opened: dict[Split, Images]) -> Iterator[Duplicate]:
+def _find_duplicates(images_of: dict[Split, Images]) -> Iterator[Duplicate]:
     first_of: dict[bytes, Position] = {}
-    for split, images in opened.items():
+    for split, images in images_of.items():
         for row, pixels in enumerate(images.pixels):
             digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
             if (first := first_of.get(digest)) is not None:

@@ -49,12 +49,12 @@ def _describe(name: str, cache: Path, data_dir: Path | None) -> ListedDataset:
         num_test=entry.num_test if entry else None,
         image_size=entry.image_size if entry else None,
         citation=entry.citation if entry else None,
-        found=_found(name, cache, data_dir),
-        prepared={split: facts.num_images for split, facts in stored.items() if facts is not None},
+        found=_describe_files(name, cache, data_dir),
+        prepared={split: metadata.num_images for split, metadata in stored.items() if metadata is not None},
     )
 
 
-def _found(name: str, cache: Path, data_dir: Path | None) -> str:
+def _describe_files(name: str, cache: Path, data_dir: Path | None) -> str:
     if name in parquet_names(data_dir):
         return "Parquet"
     if not (patterns := CATALOG[name].files):

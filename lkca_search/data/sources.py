@@ -20,7 +20,7 @@ class Source(Protocol):
     """Height and width to resize every image to; None to keep the size."""
 
     def fingerprint(self, split: Split) -> str:
-        """Return a cheap text with the origin of the images, which changes if they may have changed."""
+        """Return a text that changes if the images may have changed; no image is read."""
 
     def read(self, split: Split) -> DecodedImages:
         """Decode a split; DataError with file and row of the first fault."""

@@ -122,8 +122,8 @@ def find_stored(
 ) -> StoredSplit | None:
     """Return the metadata of a stored split for the dataset's current files and this size; None if it is not stored."""
     source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
-    found = _read(cache / _file_name(source, split))
-    return None if found is None else found[0]
+    stored = _read(cache / _file_name(source, split))
+    return None if stored is None else stored[0]
 
 
 def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
@@ -193,9 +193,9 @@ def _write(decoded: DecodedImages, path: Path, source: Source, split: Split) -> 
 
 def _map(path: Path, name: str) -> Images | None:
     """Return views of the mapped file, or None if it is missing or damaged."""
-    if (found := _read(path)) is None:
+    if (content := _read(path)) is None:
         return None
-    stored, batch = found
+    stored, batch = content
     shape = (stored.num_images, *stored.shape)
     return Images(
         name=name,

@@ -33,10 +33,10 @@ def _build_resnet(configuration: Configuration, shape: ImageShape, num_classes: 
     from timm.layers import DropPath
     from timm.models.resnet import BasicBlock, downsample_conv
 
-    def make_block(inner: int, outer: int, stride: int, drop_path_rate: float) -> nn.Module:
-        shortcut = downsample_conv(inner, outer, 1, stride=stride) if stride > 1 else None
+    def make_block(in_channels: int, out_channels: int, stride: int, drop_path_rate: float) -> nn.Module:
+        shortcut = downsample_conv(in_channels, out_channels, 1, stride=stride) if stride > 1 else None
         drop_path = DropPath(drop_path_rate) if drop_path_rate else None
-        block: nn.Module = BasicBlock(inner, outer, stride, shortcut, drop_path=drop_path)
+        block: nn.Module = BasicBlock(in_channels, out_channels, stride, shortcut, drop_path=drop_path)
         return block
 
     model = resnet(
@@ -66,10 +66,12 @@ def _build_convnext(configuration: Configuration, shape: ImageShape, num_classes
         require(configuration.depth),
         require(configuration.patch_size),
     )
-    longer = max(token_grid(patch_size, shape))
+    longer_side = max(token_grid(patch_size, shape))
     dims = tuple(ceil(width / 2**halvings) for halvings in (3, 2, 1, 0))
     # Taps that touch no token are weights without effect.
-    kernel_sizes = tuple(min(require(configuration.kernel_size), 2 * (longer >> halvings) - 1) for halvings in range(4))
+    kernel_sizes = tuple(
+        min(require(configuration.kernel_size), 2 * (longer_side >> halvings) - 1) for halvings in range(4)
+    )
     model = ConvNeXt(
         in_chans=shape.channels,
         num_classes=num_classes,

@@ -60,14 +60,14 @@ def count_flops(model: nn.Module, image: Tensor) -> int:
     if not layers:
         return _forward_flops(model, image)
     backends: tuple[Backend, ...] = ("conv", "attention")  # torch does not count FFTs
-    chosen = [layer.backend for layer in layers]
+    originals = [layer.backend for layer in layers]
     counts = []
     for backend in backends:
         for layer in layers:
             layer.backend = backend
         counts.append(_forward_flops(model, image))
-    for layer, own in zip(layers, chosen, strict=True):
-        layer.backend = own
+    for layer, original in zip(layers, originals, strict=True):
+        layer.backend = original
     # All layers of a model share one grid and kernel size, so one backend is the cheaper for all of them.
     return min(counts)
 
@@ -85,8 +85,8 @@ def count_activation_bytes(model: nn.Module, images: Tensor) -> int:
     # The output holds the graph: the address of a freed storage could be reused and counted once.
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = model(images)
-    for own in (*model.parameters(), *model.buffers()):
-        kept.pop(own.untyped_storage()._cdata, None)
+    for tensor in (*model.parameters(), *model.buffers()):
+        kept.pop(tensor.untyped_storage()._cdata, None)
     del output
     return sum(storage.nbytes() for storage in kept.values())
 

@@ -10,7 +10,7 @@ from lkca_search.models.registry import build_model, resolve
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
 ARCHITECTURE_NAMES = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, "drop_path_rate"})
-"""Hyperparameters that decide what a model computes. All others decide how, and on which images, it is trained."""
+"""Hyperparameters of the architecture. All others affect training, or select the training images."""
 _TOLERANCE = 1e-4
 """Largest relative difference of two outputs that counts as rounding."""
 
@@ -18,9 +18,9 @@ _TOLERANCE = 1e-4
 def trains_same_model(first: Configuration, second: Configuration, shape: ImageShape, num_classes: int) -> bool:
     """Return True if two configurations are trained the same way and their models compute the same function.
 
-    Two models are equal if their parameters have the same shapes and their outputs agree twice: after initialization
-    from one seed, and with the same random parameters. The second test is needed because a kernel that starts at zero
-    hides the layers that it multiplies.
+    Two models are equal if their parameters have the same shapes and their outputs are equal in two tests. In the first
+    test, both are initialized from one seed. In the second test, both have the same random parameters, because a kernel
+    that starts at zero hides the layers that it multiplies.
 
     Raises:
         UserError: A configuration breaks rules on images of this shape.
@@ -40,7 +40,7 @@ def trains_same_model(first: Configuration, second: Configuration, shape: ImageS
 
 @lru_cache(maxsize=10_000)
 def _resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -> Configuration:
-    # The width now stands for match_parameters.
+    # The resolved width already gives the number of parameters of match_parameters.
     return resolve(configuration, shape, num_classes).model_copy(update={"match_parameters": None})
 
 

@@ -19,7 +19,7 @@ _COMMON_DEFAULTS = {name: Configuration.model_fields[name].default for name in C
 Default = Scalar | Callable[[Configuration, ImageShape], Scalar] | None
 """Default of a hyperparameter: a value, or a function of the hyperparameters before it and the image shape."""
 BrokenRule = tuple[tuple[str, ...], str]
-"""Names that a broken rule is about, the most likely mistake first, and the text of the rule."""
+"""Hyperparameters of a broken rule, the most likely mistake first, and the text of the rule."""
 Rules = Callable[[Configuration, ImageShape], Iterator[BrokenRule]]
 """Function that yields the rules broken by a configuration with its defaults filled in."""
 Build = Callable[[Configuration, ImageShape, int], nn.Module]
@@ -27,7 +27,7 @@ Build = Callable[[Configuration, ImageShape, int], nn.Module]
 
 
 def without_common(configuration: Configuration) -> Configuration:
-    """Return the configuration with defaults for the COMMON hyperparameters: a key of its architecture."""
+    """Return the configuration with the defaults of all COMMON hyperparameters; only its architecture remains."""
     return configuration.model_copy(update=_COMMON_DEFAULTS)
 
 
@@ -50,8 +50,8 @@ class Family:
 
     def fill(self, configuration: Configuration, shape: ImageShape) -> Configuration:
         """Return the configuration with defaults in place of None, and None for hyperparameters of other families."""
-        foreign = {name: None for name in NAMES if name not in COMMON and name not in self.hyperparameters}
-        filled = configuration.model_copy(update=foreign)
+        not_applicable = {name: None for name in NAMES if name not in COMMON and name not in self.hyperparameters}
+        filled = configuration.model_copy(update=not_applicable)
         for name, default in {**self.hyperparameters, **self.fixed}.items():
             if getattr(filled, name) is None:
                 value = default(filled, shape) if callable(default) else default

@@ -66,16 +66,20 @@ def _listed_or_problem(name: str, shape: ImageShape, num_classes: int) -> Listed
 
 def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: str | None = None) -> ListedModel:
     family = require(find_family(name))
-    filled = family.fill(Configuration(family=name), shape)
+    defaults = family.fill(Configuration(family=name), shape)
     return ListedModel(
         name=name,
         label=family.label,
         names=tuple(
             ListedName(
-                name=taken, default=getattr(filled, taken), fixed=taken in family.fixed, meaning=_meaning(family, taken)
+                name=hyperparameter,
+                default=getattr(defaults, hyperparameter),
+                fixed=hyperparameter in family.fixed,
+                meaning=_meaning(family, hyperparameter),
             )
-            for taken in NAMES
-            if taken in family.hyperparameters and not (taken == "match_parameters" and "width" in family.fixed)
+            for hyperparameter in NAMES
+            if hyperparameter in family.hyperparameters
+            and not (hyperparameter == "match_parameters" and "width" in family.fixed)
         ),
         problem=problem,
         cost=cost,

@@ -41,10 +41,10 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
         # The number of parameters grows roughly with the square of the width.
         nearer = round(width * (target / size(width)) ** 0.5 / step) * step if width else 2 * guess
         guess = max(below + step, nearer if above is None else min(above - step, nearer))
-    context = {width: size(width) for width in (next_width(below, -step), next_width(above, step)) if width}
-    width = min(context, key=lambda width: abs(context[width] - target))
-    if not matches(context[width], target):
-        nearest = " and ".join(f"{size} at width {width}" for width, size in context.items())
+    sizes = {width: size(width) for width in (next_width(below, -step), next_width(above, step)) if width}
+    width = min(sizes, key=lambda width: abs(sizes[width] - target))
+    if not matches(sizes[width], target):
+        nearest = " and ".join(f"{size} at width {width}" for width, size in sizes.items())
         raise ValueError(
             f"match_parameters must be within {TOLERANCE:.0%} of a possible size of {configuration.family}, "
             f"got {target}; nearest: {nearest}"

@@ -38,7 +38,7 @@ PRESETS: Mapping[str, Family] = {
     "ResNet-20": _preset("resnet", "ResNet-20 (arXiv 1512.03385)", width=64, depth=3),
     "ResNet-56": _preset("resnet", "ResNet-56 (arXiv 1512.03385)", width=64, depth=9),
 }
-"""Published models: families with fixed hyperparameters. Their default patch size is that of their authors."""
+"""Published models: families with fixed hyperparameters. Their default patch sizes are those of the authors."""
 
 
 def find_family(name: str) -> Family | None:
@@ -53,27 +53,27 @@ def problems(configuration: Configuration, shape: ImageShape, num_classes: int) 
     if family is None:
         yield Problem(("family",), _unknown_family(name))
         return
-    given = {name for name in NAMES if getattr(configuration, name) is not None}
+    user_set = {name for name in NAMES if getattr(configuration, name) is not None}
     for other in NAMES:
-        if other in given and other not in COMMON and other not in family.hyperparameters:
+        if other in user_set and other not in COMMON and other not in family.hyperparameters:
             owners = ", ".join(key for key, owner in FAMILIES.items() if other in owner.hyperparameters)
             yield Problem((other,), f"{other} does not apply to family {name}; give it when: {{family: [{owners}]}}")
-        elif other in given and other in family.fixed and getattr(configuration, other) != family.fixed[other]:
+        elif other in user_set and other in family.fixed and getattr(configuration, other) != family.fixed[other]:
             rule = f"{other} of preset {name} is {family.fixed[other]!r}, got {getattr(configuration, other)!r}"
             yield Problem((other,), rule)
     if configuration.match_parameters is not None and "width" in family.fixed:
         yield Problem(("match_parameters",), f"match_parameters does not apply to preset {name}, whose width is fixed")
         return
-    matching = configuration.match_parameters is not None and "match_parameters" in family.hyperparameters
-    # The width is not known yet. A very large one breaks only the rules that every width breaks.
-    searched = matching and configuration.width is None
-    width = 4096 * family.width_step(configuration) if searched else configuration.width
+    is_matched = configuration.match_parameters is not None and "match_parameters" in family.hyperparameters
+    # The width is searched later. A very large one breaks only the rules that every width breaks.
+    is_searched = is_matched and configuration.width is None
+    width = 4096 * family.width_step(configuration) if is_searched else configuration.width
     filled = family.fill(configuration.model_copy(update={"width": width}), shape)
     broken = list(family.rules(filled, shape))
     for names, rule in broken:
-        # Point to a name that the user gave, not to one with its default value.
-        yield Problem((next((other for other in names if other in given), "family"),), rule)
-    if matching and not broken:
+        # The problem is located at a name that the user set, not at one with its default value.
+        yield Problem((next((other for other in names if other in user_set), "family"),), rule)
+    if is_matched and not broken:
         yield from _matching_problems(family, configuration, shape, num_classes)
 
 

@@ -39,7 +39,7 @@ def _timm_family(name: str) -> Family | None:
         return None
 
     def rules(configuration: Configuration, shape: ImageShape) -> Iterator[BrokenRule]:
-        if reason := _timm_refusal(name, shape):
+        if reason := _timm_problem(name, shape):
             images = f"{shape.height}x{shape.width} images with {shape.channels} channel{'s'[: shape.channels != 1]}"
             yield ("family",), f"{TIMM}{name} cannot classify {images}: {reason}"
 
@@ -52,7 +52,7 @@ def _timm_family(name: str) -> Family | None:
 
 
 @lru_cache
-def _timm_refusal(name: str, shape: ImageShape) -> str | None:
+def _timm_problem(name: str, shape: ImageShape) -> str | None:
     """Return the reason why a timm model cannot classify images of this shape, or None. Uses the meta device."""
     num_images, num_classes = 2, 10
     try:

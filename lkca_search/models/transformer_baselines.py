@@ -18,10 +18,11 @@ _SWIN_WINDOW = 4
 """Side of Swin's windows in tokens."""
 
 
-def _mlp_rules(configuration: Configuration, smallest_stage: int) -> Iterator[BrokenRule]:
+def _timm_mlp_rules(configuration: Configuration, width: int) -> Iterator[BrokenRule]:
+    """Yield the rule on mlp_ratio that a configuration breaks; timm rounds the number of hidden units down."""
     mlp_ratio = require(configuration.mlp_ratio)
-    if int(mlp_ratio * smallest_stage) < 1:
-        rule = f"mlp_ratio must leave at least one hidden unit, got {mlp_ratio} of width {smallest_stage}"
+    if int(mlp_ratio * width) < 1:
+        rule = f"mlp_ratio must leave at least one hidden unit, got {mlp_ratio} of width {width}"
         yield ("mlp_ratio", "width"), rule
 
 
@@ -41,7 +42,7 @@ def _swin_rules(configuration: Configuration, shape: ImageShape) -> Iterator[Bro
     if width < 12:
         yield ("width",), f"width of swin must be at least 12, three channels in the first stage, got {width}"
         return
-    yield from _mlp_rules(configuration, width // 4)
+    yield from _timm_mlp_rules(configuration, width // 4)
     heads, channels = _swin_heads(num_heads), (width // 4, width // 2, width)
     if any(few < many for few, many in zip(channels, heads, strict=True)):
         rule = f"num_heads must leave at least one channel per head, got {heads} heads for {channels} channels"
@@ -70,7 +71,7 @@ def _build_swin(configuration: Configuration, shape: ImageShape, num_classes: in
 def _timm_vit_rules(configuration: Configuration, shape: ImageShape) -> Iterator[BrokenRule]:
     width = require(configuration.width)
     yield from patch_rules(configuration, shape)
-    yield from _mlp_rules(configuration, width)
+    yield from _timm_mlp_rules(configuration, width)
     if rule := num_heads_rule(require(configuration.num_heads), width):
         yield ("num_heads", "width"), rule
 

@@ -1,1 +1,1 @@
-"""Results as values and files: trials, records, rounds of confirmation, Parquet tables. Imports spec and below."""
+"""Results as values and files: trials, records, rounds, Parquet tables. May import `spec` and the root modules."""

@@ -8,9 +8,9 @@ from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.spec.sections import SearchSection
 
 
-def measure(metric: MetricName, result: Result, facts: TrialMetadata) -> float:
-    """Return the value of a metric after a result."""
-    return float(getattr(result if METRICS[metric].source == "result" else facts, metric))
+def measure(metric: MetricName, result: Result, metadata: TrialMetadata) -> float:
+    """Return the value of a metric at a result."""
+    return float(getattr(result if METRICS[metric].source == "result" else metadata, metric))
 
 
 def trial_value(record: Record, metric: MetricName) -> float | None:
@@ -22,8 +22,8 @@ def trial_value(record: Record, metric: MetricName) -> float | None:
 
 def trial_values(record: Record, search: SearchSection) -> tuple[float, ...]:
     """Return a complete trial's value of each metric; an empty tuple for any other trial."""
-    found = [trial_value(record, metric) for metric in search.metrics]
-    return tuple(value for value in found if value is not None)
+    values = [trial_value(record, metric) for metric in search.metrics]
+    return tuple(value for value in values if value is not None)
 
 
 def pareto_front(records: Sequence[Record], search: SearchSection) -> list[Record]:
@@ -32,9 +32,9 @@ def pareto_front(records: Sequence[Record], search: SearchSection) -> list[Recor
     A trial dominates another if it is better in one metric and at least equal in the others.
     """
     scores = [
-        (tuple(sign * value for sign, value in zip(search.signs, found, strict=True)), record)
+        (tuple(sign * value for sign, value in zip(search.signs, values, strict=True)), record)
         for record in records
-        if (found := trial_values(record, search))
+        if (values := trial_values(record, search))
     ]
     scores.sort(key=lambda pair: pair[0], reverse=True)
     front: list[tuple[tuple[float, ...], Record]] = []
@@ -53,15 +53,15 @@ class Plateau:
         self._limit = limit
         self._sign = METRICS[metric].sign
         self._best = -math.inf
-        self._since = 0
+        self._num_since_best = 0
 
     @property
     def is_reached(self) -> bool:
         """True if the last `limit` complete trials were all no better than an earlier one."""
-        return self._limit is not None and self._since >= self._limit
+        return self._limit is not None and self._num_since_best >= self._limit
 
     def add(self, value: float) -> None:
         """Count one more complete trial with this value of the metric."""
         better = self._sign * value > self._best
-        self._since = 0 if better else self._since + 1
+        self._num_since_best = 0 if better else self._num_since_best + 1
         self._best = max(self._best, self._sign * value)

@@ -53,8 +53,8 @@ def node_name() -> str:
 @cache
 def git_commit() -> str:
     """Return the commit of this package's checkout; LKCA_GIT_COMMIT, if set, for code shipped without its history."""
-    if given := os.environ.get("LKCA_GIT_COMMIT"):
-        return given
+    if commit := os.environ.get("LKCA_GIT_COMMIT"):
+        return commit
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a checkout of another project
         return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")

@@ -10,8 +10,8 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
 
-_READERS = 16
-"""Number of files that are read at once."""
+_NUM_THREADS = 16
+"""Threads that read files; a read from an object store is slow."""
 
 
 class Result(FrozenModel):
@@ -137,38 +137,38 @@ def read_replicates(folder: SearchFolder) -> list[Record]:
 
 
 def read_all(paths: Collection[AnyPath]) -> list[Record]:
-    """Return the records in these files, by cell and number; several are read at once, since each read may be slow."""
-    return sorted(_read_each(paths), key=_order)
+    """Return the records in these files, sorted by cell and number."""
+    return sorted(_read_files(paths), key=_sort_key)
 
 
 class RecordReader:
-    """Reader of the records of a search. It reads each file once: records never change, and a read can be a request."""
+    """Reader of the records of a search. It reads each file once, because records never change."""
 
     def __init__(self, folder: SearchFolder) -> None:
-        """Read nothing yet."""
+        """Set the folder of the search; no file is read yet."""
         self._folder = folder
         self._records: dict[AnyPath, Record] = {}
 
     def trials(self) -> list[Record]:
-        """Return the records of the trials that are finished by now, by cell and number."""
+        """Return the records of all finished trials, by cell and number."""
         return self._read(self._folder.records().values())
 
     def replicates(self) -> list[Record]:
-        """Return the records of the replicates that are finished by now, by cell, trial, draw and seed."""
+        """Return the records of all finished replicates, by cell, trial, draw and seed."""
         return self._read(self._folder.replicates().values())
 
     def _read(self, paths: Collection[AnyPath]) -> list[Record]:
         new = [path for path in paths if path not in self._records]
-        self._records.update(zip(new, _read_each(new), strict=True))
-        return sorted((self._records[path] for path in paths), key=_order)
+        self._records.update(zip(new, _read_files(new), strict=True))
+        return sorted((self._records[path] for path in paths), key=_sort_key)
 
 
-def _read_each(paths: Collection[AnyPath]) -> list[Record]:
-    with ThreadPoolExecutor(_READERS) as pool:
+def _read_files(paths: Collection[AnyPath]) -> list[Record]:
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
         contents = pool.map(lambda path: path.read_bytes(), paths)
         return [Record.model_validate_json(content) for content in contents]
 
 
-def _order(record: Record) -> tuple[str, int, int, int]:
+def _sort_key(record: Record) -> tuple[str, int, int, int]:
     draw, seed = (record.replicate.draw, record.replicate.seed) if record.replicate else (-1, -1)
     return record.cell, record.number, draw, seed

@@ -99,10 +99,10 @@ def read_rounds(folder: SearchFolder) -> list[Round]:
     """Return the rounds of a search, in order; SearchError for a round that does not match its seal."""
     rounds = []
     for path in list_paths(folder.rounds, "*.json"):
-        found = Round.model_validate_json(path.read_bytes())
-        if found.seal != found.sealed().seal or path.name != round_file(found.number):
+        stored = Round.model_validate_json(path.read_bytes())
+        if stored.seal != stored.sealed().seal or path.name != round_file(stored.number):
             raise SearchError(f"a round of confirmation must match its seal, and this file was changed ({path})")
-        rounds.append(found)
+        rounds.append(stored)
     return rounds
 
 
@@ -110,20 +110,20 @@ def round_statuses(folder: SearchFolder, *, num_trials: int, reader: RecordReade
     """Return the status of each round of a search that has `num_trials` finished trials."""
     rounds = read_rounds(folder)
     replicates = (reader or RecordReader(folder)).replicates() if rounds else []
-    return [_round_status(found, replicates, num_trials=num_trials) for found in rounds]
+    return [_round_status(sealed, replicates, num_trials=num_trials) for sealed in rounds]
 
 
-def _round_status(found: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStatus:
-    states = {record.trial_id: record.state for record in replicates}
-    own = [states.get(replication.replicate_id) for _, replication in found.replications()]
+def _round_status(sealed: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStatus:
+    state_of = {record.trial_id: record.state for record in replicates}
+    replicate_states = [state_of.get(replication.replicate_id) for _, replication in sealed.replications()]
     return RoundStatus(
-        number=found.number,
-        num_replicates=len(own),
-        complete=own.count(State.COMPLETE),
-        failed=own.count(State.FAIL),
-        num_picks=len(found.picks),
-        num_trials=found.num_trials,
-        num_trials_since=num_trials - found.num_trials,
+        number=sealed.number,
+        num_replicates=len(replicate_states),
+        complete=replicate_states.count(State.COMPLETE),
+        failed=replicate_states.count(State.FAIL),
+        num_picks=len(sealed.picks),
+        num_trials=sealed.num_trials,
+        num_trials_since=num_trials - sealed.num_trials,
     )
 
 

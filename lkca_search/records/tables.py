@@ -31,9 +31,9 @@ def replicates_table(replicates: Sequence[Record]) -> pa.Table:
     rows = []
     for record in replicates:
         assert record.replicate is not None
-        tested = record.test.model_dump() if record.test else {}
-        named = {"replicate_id": record.trial_id, "trial_id": record.replicate.of, "seed_number": record.replicate.seed}
-        rows.append({**_trial_row(record), **named, **{f"test_{name}": tested.get(name) for name in _TEST}})
+        test = record.test.model_dump() if record.test else {}
+        ids = {"replicate_id": record.trial_id, "trial_id": record.replicate.of, "seed_number": record.replicate.seed}
+        rows.append({**_trial_row(record), **ids, **{f"test_{name}": test.get(name) for name in _TEST}})
     return pa.Table.from_pylist(rows, schema=_REPLICATES)
 
 
@@ -57,8 +57,8 @@ def _identity(record: Record) -> dict[str, Any]:
 
 
 def _trial_row(record: Record) -> dict[str, Any]:
-    facts = record.facts.model_dump() if record.facts else {}
-    provenance = facts.pop("provenance", {})
+    metadata = record.facts.model_dump() if record.facts else {}
+    provenance = metadata.pop("provenance", {})
     return {
         **_identity(record),
         **record.model_dump(include=set(_OUTCOME)),
@@ -67,7 +67,7 @@ def _trial_row(record: Record) -> dict[str, Any]:
         "split_seed": record.spec.split_seed,
         **record.spec.configuration.model_dump(),
         **(record.curve[-1].model_dump(include=set(_LAST_RESULT)) if record.curve else {}),
-        **facts,
+        **metadata,
         **provenance,
     }
 

@@ -1,4 +1,4 @@
-"""Trials and replicates as values: everything needed to repeat one training anywhere."""
+"""Specifications of trials and replicates: everything needed to repeat one training."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class TrialSpec(FrozenModel):
-    """Specification of one training. The same spec gives the same result, bit for bit, on the same machine."""
+    """Specification of one training. On one machine, equal specs give bit-identical results."""
 
     data: DataSection
     training: TrainingSection

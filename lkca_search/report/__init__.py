@@ -1,1 +1,1 @@
-"""Report of a search: values, sections, rendering and files; imports `analysis`, `records` and `spec`."""
+"""Report of a search: values, sections, rendering and files. May import `analysis`, `records` and `spec`."""

@@ -98,5 +98,5 @@ def _find_round(results: SearchResults, number: int | None) -> Round | None:
             return sealed
     if not results.rounds:
         raise SearchError(f"search {results.name!r} has no round: run `lkca-search confirm {results.name}` first")
-    known = ", ".join(str(sealed.number) for sealed in results.rounds)
-    raise SearchError(f"round of search {results.name!r} must be one of {known}, got {number}")
+    numbers = ", ".join(str(sealed.number) for sealed in results.rounds)
+    raise SearchError(f"round of search {results.name!r} must be one of {numbers}, got {number}")

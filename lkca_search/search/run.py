@@ -93,7 +93,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
     problems = [*find_space_problems(spec, images.shape, num_classes), *find_subset_problems(spec, images.labels)]
     if problems:
         raise space_file.error(problems)
-    with _driving(folder.stored_at(spec.storage), context, space_file=space_file) as driver:
+    with _driving(folder.with_storage(spec.storage), context, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
         queue = Ledger(
             driver.folder,

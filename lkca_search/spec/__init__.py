@@ -1,1 +1,1 @@
-"""Space files as validated values: sections, factors, parameters, cells. Imports errors, paths and layout only."""
+"""Space files as validated values: sections, factors, parameters, cells. May import the root modules alone."""

@@ -1,10 +1,10 @@
-"""Base class of every value."""
+"""Base class of all pydantic models."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class FrozenModel(BaseModel):
-    """Frozen pydantic model that refuses unknown keys, silent conversions and non-finite numbers."""
+    """Frozen pydantic model that rejects unknown keys, silent conversions and non-finite numbers."""
 
     model_config = ConfigDict(
         frozen=True,

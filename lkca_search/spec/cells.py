@@ -28,8 +28,8 @@ def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:
     result = []
     for levels in combinations(spec.factors, spec.design, spec.base):
         if with_excluded or not is_excluded(levels, spec.exclude):
-            given = Configuration.model_validate(levels)
-            result.append(Cell(levels={name: getattr(given, name) for name in NAMES if name in levels}))
+            configuration = Configuration.model_validate(levels)
+            result.append(Cell(levels={name: getattr(configuration, name) for name in NAMES if name in levels}))
     return tuple(result)
 
 
@@ -43,6 +43,6 @@ def grid_points(spec: SearchSpec, cell: Cell, *, limit: int | None = None) -> li
         assert not isinstance(domain, FloatRange)
         return domain.values()
 
-    found = islice(spec.space.branch(values, cell.levels), limit)
+    points = islice(spec.space.branch(values, cell.levels), limit)
     suggested = {name for name, domain in spec.parameters.items() if not isinstance(domain, Fixed)}
-    return [{name: value for name, value in chosen.items() if name in suggested} for chosen in found]
+    return [{name: value for name, value in point.items() if name in suggested} for point in points]

@@ -53,7 +53,7 @@ class ComponentConfig(FrozenModel):
         return {"name": value} if isinstance(value, str) else value
 
     @model_serializer
-    def _as_written(self) -> str | dict[str, Any]:
+    def _shorten(self) -> str | dict[str, Any]:
         return {"name": self.name, **self.arguments} if self.arguments else self.name
 
 

@@ -99,7 +99,7 @@ SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
 
 
-def broken_rule(name: str, value: object) -> str | None:
+def value_rule(name: str, value: object) -> str | None:
     """Return the rule that `value` breaks as a value of `name`; None if it is valid."""
     try:
         Configuration.model_validate({name: value})

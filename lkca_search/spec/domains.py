@@ -6,12 +6,12 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Configuration, Scalar, broken_rule
+from lkca_search.spec.configuration import Configuration, Scalar, value_rule
 
 
 def _read_count(value: Scalar) -> Scalar:
     """Convert a text that `match_parameters` accepts to a number, so that 250k and 250000 are one level."""
-    if isinstance(value, str) and broken_rule("match_parameters", value) is None:
+    if isinstance(value, str) and value_rule("match_parameters", value) is None:
         count = Configuration.model_validate({"match_parameters": value}).match_parameters
         assert count is not None
         return count
@@ -25,7 +25,8 @@ Levels = Annotated[tuple[Level, ...], Field(min_length=1, strict=False)]  # not 
 Condition = Mapping[str, Levels]
 """`when: {family: [lkca]}`: the parameter exists only if each name has one of its listed values."""
 
-_ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
+ALWAYS: Mapping[str, tuple[Scalar, ...]] = {}
+"""Empty condition, which always holds."""
 
 
 def holds(when: Condition, chosen: Mapping[str, Scalar]) -> bool:
@@ -38,7 +39,7 @@ class Choice(FrozenModel):
 
     choice: Levels
     """Values, without an order."""
-    when: Condition = _ANYWHERE
+    when: Condition = ALWAYS
     """Condition under which the parameter exists."""
 
     @model_validator(mode="after")
@@ -65,7 +66,7 @@ class IntRange(FrozenModel):
     """Distance between neighboring values, counted from the smallest."""
     log: bool = False
     """True if the search is uniform in the logarithm."""
-    when: Condition = _ANYWHERE
+    when: Condition = ALWAYS
     """Condition under which the parameter exists."""
 
     @model_validator(mode="after")
@@ -93,7 +94,7 @@ class FloatRange(FrozenModel):
     """Smallest and largest value."""
     log: bool = False
     """True if the search is uniform in the logarithm."""
-    when: Condition = _ANYWHERE
+    when: Condition = ALWAYS
     """Condition under which the parameter exists."""
 
     @model_validator(mode="after")
@@ -111,7 +112,7 @@ class Fixed(FrozenModel):
 
     value: Level
     """Value of the parameter."""
-    when: Condition = _ANYWHERE
+    when: Condition = ALWAYS
     """Condition under which the parameter exists."""
 
     def values(self) -> tuple[Scalar, ...]:

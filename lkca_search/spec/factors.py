@@ -6,7 +6,6 @@ draw. The draws of a round are therefore independent repeats of the whole search
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from graphlib import CycleError
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -15,8 +14,8 @@ from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_seria
 from lkca_search.errors import Problem
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
-from lkca_search.spec.domains import Condition, Levels, holds
-from lkca_search.spec.space import Space
+from lkca_search.spec.domains import ALWAYS, Condition, Levels, holds
+from lkca_search.spec.space import Space, cycle_problem
 
 Design = Literal["crossed", "one_at_a_time"]
 Combination = dict[str, Scalar]
@@ -24,8 +23,7 @@ Combination = dict[str, Scalar]
 
 DRAW = "draw"
 """Factor that repeats a search: every cell is searched once per level, on the subset draw of that number."""
-_ANYWHERE: Mapping[str, tuple[Scalar, ...]] = {}
-_FIRST: Mapping[str, Scalar] = {}
+_FIRST_LEVELS: Mapping[str, Scalar] = {}
 
 
 class Factor(FrozenModel):
@@ -33,7 +31,7 @@ class Factor(FrozenModel):
 
     levels: Levels
     """Levels; by default the first one is the base of a one-at-a-time design."""
-    when: Condition = _ANYWHERE
+    when: Condition = ALWAYS
     """Condition under which the factor applies; other cells do not have it."""
 
     @model_validator(mode="before")
@@ -46,8 +44,8 @@ class Factor(FrozenModel):
         return value
 
     @model_serializer(mode="wrap")
-    def _as_written(self, whole: SerializerFunctionWrapHandler) -> Any:
-        return whole(self) if self.when else whole(self)["levels"]
+    def _shorten(self, handler: SerializerFunctionWrapHandler) -> Any:
+        return handler(self) if self.when else handler(self)["levels"]
 
 
 Exclusion = Mapping[
@@ -62,7 +60,7 @@ def is_excluded(combination: Mapping[str, Scalar], exclude: Sequence[Exclusion])
 
 
 def combinations(
-    factors: Mapping[str, Factor], design: Design = "crossed", base: Mapping[str, Scalar] = _FIRST
+    factors: Mapping[str, Factor], design: Design = "crossed", base: Mapping[str, Scalar] = _FIRST_LEVELS
 ) -> list[Combination]:
     """Return every distinct combination of levels of a design, including excluded ones.
 
@@ -72,28 +70,28 @@ def combinations(
     """
     if design == "crossed":
         crossed = Space(factors).branch(lambda _, factor: factor.levels, {})
-        in_order = (_in_written_order(factors, found) for found in crossed)
-        return sorted(in_order, key=lambda found: _position(factors, found))
+        in_order = (_in_file_order(factors, combination) for combination in crossed)
+        return sorted(in_order, key=lambda combination: _sort_key(factors, combination))
     sizes = {name: factor.levels for name, factor in factors.items() if name in SUBSET_NAMES}
     result: list[Combination] = []
     for varied in _one_at_a_time({name: factor for name, factor in factors.items() if name not in sizes}, base):
         for levels in product(*sizes.values()):
-            found = _applying(factors, {**varied, **dict(zip(sizes, levels, strict=True))})
-            if found not in result:
-                result.append(found)
+            combination = _applicable(factors, {**varied, **dict(zip(sizes, levels, strict=True))})
+            if combination not in result:
+                result.append(combination)
     return result
 
 
-def _in_written_order(factors: Mapping[str, Factor], levels: Combination) -> Combination:
+def _in_file_order(factors: Mapping[str, Factor], levels: Combination) -> Combination:
     return {name: levels[name] for name in factors if name in levels}
 
 
-def _applying(factors: Mapping[str, Factor], levels: Combination) -> Combination:
-    """Return the levels of the factors that apply among these levels."""
-    return _in_written_order(factors, Space(factors).walk(lambda name, _: levels[name], {}))
+def _applicable(factors: Mapping[str, Factor], levels: Combination) -> Combination:
+    """Return the levels without those of factors that do not apply."""
+    return _in_file_order(factors, Space(factors).walk(lambda name, _: levels[name], {}))
 
 
-def _position(factors: Mapping[str, Factor], combination: Combination) -> list[int]:
+def _sort_key(factors: Mapping[str, Factor], combination: Combination) -> list[int]:
     """Return the sort key of a combination; the last factor of the space file changes fastest."""
     return [factor.levels.index(combination[name]) if name in combination else -1 for name, factor in factors.items()]
 
@@ -113,21 +111,24 @@ def with_repeats(factors: Mapping[str, Factor], repeats: int) -> Mapping[str, Fa
 
 
 def repeats_of(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> tuple[Scalar, ...]:
-    """Return the draws on which a search is repeated; none if it is not, or if a cell lacks one of the draws."""
+    """Return the draws on which a search is repeated; empty if it is not repeated or a cell lacks one of them."""
     draw = factors.get(DRAW)
     is_everywhere = draw is not None and not draw.when and not any(DRAW in entry for entry in exclude)
     return draw.levels if draw is not None and is_everywhere and len(draw.levels) > 1 else ()
 
 
 def draws_rule(repeats: int, draws: int) -> str | None:
-    """Return the rule that the number of draws of a confirmation breaks in a search with `repeats`; None if none."""
+    """Return the rule that the draws of a confirmation break in a search with `repeats`; None if they break none."""
     if repeats in (0, draws):
         return None
     return f"draws must be {repeats}, one per repeat of the search, got {draws}"
 
 
 def condition_rule(listed: Sequence[Scalar], possible: Container[Scalar], kind: str) -> str | None:
-    """Return the rule that the values listed by a `when` break, where `kind` is such as "level of factor `family`"."""
+    """Return the rule that the values of a `when` break; None if they break none.
+
+    `kind` describes a possible value in the message: "level of factor `family`".
+    """
     unknown = [value for value in listed if value not in possible]
     if not unknown:
         return None
@@ -141,15 +142,9 @@ def factor_problems(
     """Yield every rule of the design that the factors, the base or an exclusion break."""
     problems = [*_level_problems(factors), *_base_problems(factors, design, base), *_name_problems(factors, exclude)]
     yield from problems
-    try:
-        _ = Space(factors).order
-    except CycleError as error:
-        cycle = error.args[1]
-        yield Problem(
-            ("factors", cycle[0], "when"), f"`when` conditions must not form a cycle, got {' -> '.join(cycle)}"
-        )
-        return
-    if not problems:
+    if cycle := cycle_problem(Space(factors), "factors"):
+        yield cycle
+    elif not problems:
         yield from _cell_problems(factors, combinations(factors, design, base), exclude)
 
 
@@ -192,15 +187,15 @@ def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) 
 
 
 def _cell_problems(
-    factors: Mapping[str, Factor], found: Sequence[Combination], exclude: Sequence[Exclusion]
+    factors: Mapping[str, Factor], cells: Sequence[Combination], exclude: Sequence[Exclusion]
 ) -> Iterator[Problem]:
     for name, factor in factors.items():
-        seen = {levels[name] for levels in found if name in levels}
+        seen = {levels[name] for levels in cells if name in levels}
         if unseen := [level for level in factor.levels if level not in seen]:
             rule = f"every level must be in a cell, and no cell of this design has {name} in {unseen}"
             yield Problem(("factors", name), rule)
     for i, entry in enumerate(exclude):
-        if not any(is_excluded(levels, [entry]) for levels in found):
+        if not any(is_excluded(levels, [entry]) for levels in cells):
             yield Problem(("exclude", i), "an entry of exclude must cover at least one cell, and this one covers none")
-    if all(is_excluded(levels, exclude) for levels in found):
-        yield Problem(("exclude",), f"exclude must leave at least one cell, and it covers all {len(found)}")
+    if all(is_excluded(levels, exclude) for levels in cells):
+        yield Problem(("exclude",), f"exclude must leave at least one cell, and it covers all {len(cells)}")

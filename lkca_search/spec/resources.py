@@ -12,7 +12,7 @@ SMALLEST_AMOUNT = 1e-4
 
 GpuShare = Annotated[
     Annotated[float, Field(ge=0), Tag("share")] | Annotated[Literal["auto"], Tag("auto")],
-    Discriminator(lambda given: "auto" if isinstance(given, str) else "share"),
+    Discriminator(lambda value: "auto" if isinstance(value, str) else "share"),
 ]
 """Share of one GPU, or `auto`: as many trials per GPU as fit in its memory."""
 
@@ -41,7 +41,7 @@ class ResourcesSection(FrozenModel):
     """Maximum number of trials at once; an autoscaling cluster receives requests for this many."""
 
     @property
-    def wants_gpu(self) -> bool:
+    def uses_gpu(self) -> bool:
         """True if trials train on a GPU."""
         return self.gpu != 0
 
@@ -52,7 +52,7 @@ class ResourcesSection(FrozenModel):
         return TrialResources(cpu=self.cpu, gpu=1.0 if gpu is None else gpu)
 
     @model_validator(mode="after")
-    def _can_be_had_of_one_node(self) -> Self:
+    def _check_amounts(self) -> Self:
         if self.gpu != "auto" and self.gpu > 1:
             raise ValueError(f"gpu must be at most 1, since a trial uses one device, got {self.gpu}")
         if self.gpu != "auto" and 0 < self.gpu < SMALLEST_AMOUNT:

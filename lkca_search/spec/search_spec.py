@@ -1,7 +1,6 @@
 """Search spec: the content of a space file that has passed every rule."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from graphlib import CycleError
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from lkca_search.errors import Problem
 from lkca_search.paths import parse_path
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import NAMES, Scalar, broken_rule
+from lkca_search.spec.configuration import NAMES, Scalar, value_rule
 from lkca_search.spec.domains import Domain, FloatRange, IntRange, Level
 from lkca_search.spec.factors import (
     DRAW,
@@ -26,9 +25,9 @@ from lkca_search.spec.factors import (
 )
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
-from lkca_search.spec.space import Space
+from lkca_search.spec.space import Space, cycle_problem
 
-_SHOW_DIGITS = ("digits", "svhn")
+_DIGIT_DATASETS = ("digits", "svhn")
 
 
 class SearchSpec(FrozenModel):
@@ -55,7 +54,7 @@ class SearchSpec(FrozenModel):
     confirm: ConfirmSection | None = None
     """Confirmation at the end of `run`; None leaves it to the command `confirm`."""
     storage: str | None = None
-    """Storage of records and checkpoints: file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; by default the home."""
+    """Folder of records and checkpoints: file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; by default the home."""
 
     @property
     def space(self) -> Space[Domain]:
@@ -63,7 +62,7 @@ class SearchSpec(FrozenModel):
         return Space(self.parameters)
 
     @model_validator(mode="after")
-    def _repeated(self) -> Self:
+    def _add_repeats(self) -> Self:
         object.__setattr__(self, "factors", with_repeats(self.factors, self.search.repeats))
         if self.confirm is not None:
             object.__setattr__(self, "confirm", with_draws(self.confirm, len(repeats_of(self.factors, self.exclude))))
@@ -71,13 +70,13 @@ class SearchSpec(FrozenModel):
 
     @field_validator("storage")
     @classmethod
-    def _absolute_storage(cls, storage: str | None) -> str | None:
+    def _check_storage(cls, storage: str | None) -> str | None:
         if storage is not None and isinstance(path := parse_path(storage), Path) and not path.is_absolute():
             raise ValueError(f"storage must be an absolute path or a URL, got {storage!r}")
         return storage
 
     @model_validator(mode="after")
-    def _names_and_levels(self) -> Self:
+    def _check_rules(self) -> Self:
         problems = list(_problems(self))
         if problems:
             raise PydanticCustomError("spec_rules", "{summary}", {"summary": problems[0].rule, "problems": problems})
@@ -92,7 +91,7 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 
 def _problems(spec: SearchSpec) -> Iterator[Problem]:
-    if "flip" in spec.data.augment and spec.data.dataset in _SHOW_DIGITS:
+    if "flip" in spec.data.augment and spec.data.dataset in _DIGIT_DATASETS:
         rule = f"augment must not have flip for {spec.data.dataset}: a mirrored digit is no digit, or another one"
         yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
     yield from _name_problems(spec)
@@ -105,12 +104,8 @@ def _problems(spec: SearchSpec) -> Iterator[Problem]:
         for edge in domain.edges():
             yield from _value_problems(name, edge, ("parameters", name))
         yield from _condition_problems(spec, name, domain)
-    try:
-        _ = spec.space.order
-    except CycleError as error:
-        cycle = error.args[1]
-        rule = f"`when` conditions must not form a cycle, got {' -> '.join(cycle)}"
-        yield Problem(("parameters", cycle[0], "when"), rule)
+    if cycle := cycle_problem(spec.space, "parameters"):
+        yield cycle
     yield from _search_problems(spec)
 
 
@@ -141,11 +136,12 @@ def _condition_problems(spec: SearchSpec, name: str, domain: Domain) -> Iterator
 
 def _search_problems(spec: SearchSpec) -> Iterator[Problem]:
     """Yield every rule that the sampler or pruner breaks together with the rest of the space file."""
-    sampler, pruner, several = spec.search.sampler.name, spec.search.pruner.name, len(spec.search.metrics) > 1
-    if several and pruner != "none":
+    sampler, pruner = spec.search.sampler.name, spec.search.pruner.name
+    has_several_metrics = len(spec.search.metrics) > 1
+    if has_several_metrics and pruner != "none":
         rule = f"pruner must be none with several metrics, since Optuna compares one value per step, got {pruner}"
         yield Problem(("search", "pruner"), rule)
-    if several and sampler == "cmaes":
+    if has_several_metrics and sampler == "cmaes":
         yield Problem(("search", "sampler"), "sampler cmaes must have one metric, since it ranks trials by one value")
     if sampler == "cmaes" and not any(isinstance(domain, IntRange | FloatRange) for domain in spec.parameters.values()):
         rule = "parameters must have at least one range (int or float) for sampler cmaes, got none"
@@ -173,7 +169,7 @@ def _repeats_problems(
 
 
 def _value_problems(name: str, value: Scalar, location: tuple[str | int, ...]) -> Iterator[Problem]:
-    rule = broken_rule(name, value) if name in NAMES else None
+    rule = value_rule(name, value) if name in NAMES else None
     if rule is not None:
         yield Problem(location, f"{rule}, got {value!r}")
 

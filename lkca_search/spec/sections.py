@@ -52,7 +52,7 @@ class DataSection(FrozenModel):
 
     @field_validator("augment")
     @classmethod
-    def _sensible_augment(cls, names: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+    def _check_augment(cls, names: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
         if rule := augment_rule(names):
             raise ValueError(rule)
         return names
@@ -80,10 +80,10 @@ class TrainingSection(FrozenModel):
         return self.reports or self.epochs or 20
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        given = [unit for unit in ("epochs", "steps", "samples") if getattr(self, unit) is not None]
-        if len(given) != 1:
-            raise ValueError(f"training must have exactly one of epochs, steps, samples, got {given or 'none'}")
+    def _check_length(self) -> Self:
+        units = [unit for unit in ("epochs", "steps", "samples") if getattr(self, unit) is not None]
+        if len(units) != 1:
+            raise ValueError(f"training must have exactly one of epochs, steps, samples, got {units or 'none'}")
         return self
 
 
@@ -101,7 +101,7 @@ class SearchSection(FrozenModel):
     metric: MetricName | Annotated[tuple[MetricName, ...], Field(min_length=1)] = "val_accuracy"
     """Number by which trials are compared, as last reported. Several make a Pareto front; the first one leads."""
     goal: Direction | Annotated[tuple[Direction, ...], Field(min_length=1)] | None = None
-    """Better direction of the metric, or of each. It follows from the metric and need not be given."""
+    """Better direction of the metric, or of each metric; by default it follows from the metric."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed from which every other seed of the search is derived."""
     max_retries: Annotated[int, Field(ge=0)] = 3
@@ -111,7 +111,7 @@ class SearchSection(FrozenModel):
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
-        """Every metric. The first one leads: it decides the best trial, and is the value shown for a trial."""
+        """Every metric. The first one leads: it decides the best trial, and its value is shown for a trial."""
         return (self.metric,) if isinstance(self.metric, str) else self.metric
 
     @property
@@ -126,21 +126,21 @@ class SearchSection(FrozenModel):
 
     @field_validator("sampler", "pruner")
     @classmethod
-    def _known_name(cls, named: ComponentConfig, info: ValidationInfo) -> ComponentConfig:
+    def _check_name(cls, component: ComponentConfig, info: ValidationInfo) -> ComponentConfig:
         assert info.field_name is not None
-        if rule := name_rule(info.field_name, named.name, SAMPLERS if info.field_name == "sampler" else PRUNERS):
+        if rule := name_rule(info.field_name, component.name, SAMPLERS if info.field_name == "sampler" else PRUNERS):
             raise ValueError(rule)
-        return named
+        return component
 
     @model_validator(mode="after")
-    def _goals_follow_from_metrics(self) -> Self:
+    def _check_metrics_and_goals(self) -> Self:
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics must be distinct, got {list(self.metrics)}")
         if not METRICS[self.metrics[0]].can_lead:
             leads = " or ".join(name for name, metric in METRICS.items() if metric.can_lead)
             raise ValueError(f"the first metric leads and must be {leads}, got {self.metrics[0]}")
         if self.goal is None:
-            # Filled in, so that a spec is equal with and without a written goal, and its JSON always has one.
+            # A spec is equal with and without a written goal, and its JSON always has one.
             derived = self.directions
             object.__setattr__(self, "goal", derived[0] if len(derived) == 1 else derived)
             return self
@@ -172,6 +172,6 @@ class LimitsSection(FrozenModel):
     hours: Annotated[float, Field(gt=0)] | None = None
     """Hours of one driver after which no trial or replicate starts; running ones finish."""
     max_failures: Annotated[int, Field(ge=0)] | None = None
-    """Failed trials of the search, or replicates of a round, that are allowed; after more, none starts."""
+    """Maximum number of failed trials of the search, or failed replicates of a round; above it, none starts."""
     plateau: Annotated[int, Field(ge=1)] | None = None
     """Complete trials in a row without a better value after which a cell starts no new trial."""

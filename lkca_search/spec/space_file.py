@@ -53,7 +53,7 @@ def read_space_file(path: Path, overrides: Sequence[str] = ()) -> SpaceFile:
     if not isinstance(data, dict):
         raise SpaceFileError([f"a space file must be a mapping of sections ({path}:1)"])
     for override in overrides:
-        _apply(override, data, positions)
+        _apply_override(override, data, positions)
     try:
         spec = SearchSpec.model_validate(data)
     except ValidationError as error:
@@ -88,16 +88,16 @@ class _YamlConverter:
         finally:
             loader.dispose()
 
-    def _value(self, loader: yaml.SafeLoader, node: yaml.Node, location: Location, above: tuple[int, ...]) -> Any:
+    def _value(self, loader: yaml.SafeLoader, node: yaml.Node, location: Location, ancestors: tuple[int, ...]) -> Any:
         position = self._position_of_line(node.start_mark.line + 1)
         self._positions.setdefault(location, position)
-        if id(node) in above:
+        if id(node) in ancestors:
             raise SpaceFileError([f"an anchor must not contain itself ({position})"])
-        above = (*above, id(node))
+        ancestors = (*ancestors, id(node))
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(loader, node, location, above)
+            return self._mapping(loader, node, location, ancestors)
         if isinstance(node, yaml.SequenceNode):
-            return tuple(self._value(loader, item, (*location, i), above) for i, item in enumerate(node.value))
+            return tuple(self._value(loader, item, (*location, i), ancestors) for i, item in enumerate(node.value))
         try:
             value = loader.construct_object(node)
         except ValueError as error:  # a date like 2024-99-99, or a tag that does not fit the text
@@ -108,7 +108,7 @@ class _YamlConverter:
         return value
 
     def _mapping(
-        self, loader: yaml.SafeLoader, node: yaml.MappingNode, location: Location, above: tuple[int, ...]
+        self, loader: yaml.SafeLoader, node: yaml.MappingNode, location: Location, ancestors: tuple[int, ...]
     ) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -119,7 +119,7 @@ class _YamlConverter:
             if key in result:
                 raise SpaceFileError([f"a key must appear once per mapping, got {key!r} twice ({position})"])
             self._positions[(*location, key)] = position
-            result[key] = self._value(loader, value_node, (*location, key), above)
+            result[key] = self._value(loader, value_node, (*location, key), ancestors)
         return result
 
 
@@ -129,7 +129,7 @@ def _as_number(text: str) -> str:
     return f"{float(mantissa)}e{sign}"
 
 
-def _apply(override: str, data: dict[str, Any], positions: dict[Location, str]) -> None:
+def _apply_override(override: str, data: dict[str, Any], positions: dict[Location, str]) -> None:
     position = f"override {override!r}"
     removes = override.startswith("~")
     key, equals, text = override.removeprefix("~").partition("=")
@@ -154,27 +154,27 @@ def _apply(override: str, data: dict[str, Any], positions: dict[Location, str]) 
         del section[location[-1]]
 
 
-def _nearest(positions: Mapping[Location, str], location: Location) -> Location:
+def _nearest_location(positions: Mapping[Location, str], location: Location) -> Location:
     """Return the nearest written location at or above `location`, without a step that is the tag of a union."""
-    found: list[Location] = []
+    candidates: list[Location] = []
     for skipped in (None, *range(len(location))):
         written: Location = ()
         for i, step in enumerate(location):
             if i != skipped and (*written, step) in positions:
                 written = (*written, step)
-        found.append(written)
-    return max(found, key=lambda written: (written[-1:] == location[-1:], len(written)))
+        candidates.append(written)
+    return max(candidates, key=lambda written: (written[-1:] == location[-1:], len(written)))
 
 
 def _position(positions: Mapping[Location, str], location: Location) -> str:
-    return positions[_nearest(positions, location)]
+    return positions[_nearest_location(positions, location)]
 
 
 def _messages(details: ErrorDetails, positions: Mapping[Location, str]) -> list[str]:
     if details["type"] == "spec_rules":
         return [f"{problem.rule} ({_position(positions, problem.location)})" for problem in details["ctx"]["problems"]]
     location = details["loc"]
-    nearest = _nearest(positions, location)
+    nearest = _nearest_location(positions, location)
     name = ".".join(str(step) for step in nearest) or "space file"
     message = _RULES.get(details["type"], details["msg"]).removeprefix("Value error, ")
     message = message.replace("Tuple", "list").replace(" after validation", "")

@@ -8,7 +8,7 @@ import pytest
 
 from lkca_search.analysis.ablation import Ablation, compute_ablations
 from lkca_search.analysis.importance import EVALUATOR, compute_importances
-from lkca_search.analysis.pareto import cost_points, pareto_front
+from lkca_search.analysis.pareto import cost_front, cost_points
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from tests.support.records import make_result
@@ -182,7 +182,7 @@ def test_a_pareto_front_has_the_points_that_no_other_point_dominates() -> None:
             strict=False,
         )
     ]
-    assert [(point.num_parameters, point.metric_value) for point in pareto_front(points, "num_parameters")] == [
+    assert [(point.num_parameters, point.metric_value) for point in cost_front(points, "num_parameters")] == [
         (10, 50.0),
         (20, 60.0),
         (40, 70.0),

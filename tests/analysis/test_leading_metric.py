@@ -7,7 +7,7 @@ import pytest
 
 from lkca_search.analysis.ablation import compute_ablations
 from lkca_search.analysis.importance import compute_importances
-from lkca_search.analysis.pareto import cost_points, pareto_front
+from lkca_search.analysis.pareto import cost_front, cost_points
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
@@ -82,7 +82,7 @@ def test_a_pareto_front_has_the_lowest_loss_at_each_cost() -> None:
         point.model_copy(update={"num_parameters": size, "metric_value": loss})
         for point, (size, loss) in zip(points, [(10, 0.9), (20, 0.95), (20, 0.5), (30, 0.5), (40, 0.4)], strict=False)
     ]
-    front = pareto_front(costly, "num_parameters")
+    front = cost_front(costly, "num_parameters")
     assert [(point.num_parameters, point.metric_value) for point in front] == [(10, 0.9), (20, 0.5), (40, 0.4)]
 
 

@@ -176,6 +176,6 @@ def test_a_cell_without_a_trial_is_a_caveat_and_the_rest_is_compared() -> None:
     sealed = sealed.model_copy(update={"picks": picks, "cells_without": (empty,)}).sealed()
     left = [record for record in results.trials if record.cell != empty]
     report = make_report(replace(results, trials=left, rounds=[sealed]))
-    assert f"{empty} had no complete trial, so nothing of it was confirmed." in report.caveats
+    assert f"{empty} had no complete trial, so it was not confirmed." in report.caveats
     assert [each.num_train_images for each in report.contrasts] == SIZES[1:]
     assert {each.verdict for each in report.contrasts} == {"ahead"}

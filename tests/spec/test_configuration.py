@@ -5,7 +5,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from lkca_search.spec.configuration import NAMES, Configuration, broken_rule
+from lkca_search.spec.configuration import NAMES, Configuration, value_rule
 from lkca_search.spec.domains import Choice, Fixed, FloatRange, IntRange
 
 VALID_AND_INVALID: dict[str, tuple[object, object, str]] = {
@@ -38,8 +38,8 @@ def test_the_table_of_valid_values_has_every_name() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_broken_rule_has_the_name_and_the_rule_and_a_valid_value_breaks_none(name: str) -> None:
     legal, broken, words = VALID_AND_INVALID[name]
-    assert broken_rule(name, legal) is None
-    rule = broken_rule(name, broken)
+    assert value_rule(name, legal) is None
+    rule = value_rule(name, broken)
     assert rule is not None
     assert rule.startswith(f"{name}: ")
     assert words.partition(", got")[0] in rule
@@ -57,7 +57,7 @@ def test_parameter_counts_may_have_a_suffix_k_or_M(written: str | int, count: in
 
 @pytest.mark.parametrize("written", ["1.0 M", "M", "1G", "-1k", "0k", "1e6", 1.0, 0])
 def test_invalid_parameter_counts_are_refused(written: str | float) -> None:
-    assert broken_rule("match_parameters", written) is not None
+    assert value_rule("match_parameters", written) is not None
 
 
 def test_a_configuration_is_frozen_and_refuses_unknown_names() -> None:

@@ -1,1 +1,1 @@
-"""Learning curves, errors against training images, and comparisons of two curves; imports stats only."""
+"""Learning curves (error against training images) and their comparison. May import `analysis.stats` and `spec`."""

@@ -52,8 +52,8 @@ def crossover(
 ) -> Crossover:
     """Estimate the crossover of two curves, with a paired bootstrap interval over draws, widened on the log scale.
 
-    If one family is better throughout a resample, n* is beyond the measured sizes, where that family would become the
-    worse one. If a crossover was found, the interval covers 92-94% at 5 draws x 2 seeds.
+    If one family is better at all sizes of a resample, n* is beyond the measured sizes. If a crossover was
+    found, the interval covers 92-94% at 5 draws x 2 seeds.
 
     Raises:
         NotEstimable: There are fewer than 2 common draws or no common range of images. For fitted curves also: the

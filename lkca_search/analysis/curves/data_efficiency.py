@@ -144,8 +144,8 @@ def _log_images_at(errors: Floats, grid: Floats, error: float) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(before > after, (before - error) / (before - after), 0.0)
     logs = grid[index - 1] + share * (grid[index] - grid[index - 1])
-    found: Floats = np.where(errors[:, 0] < error, -np.inf, np.where(errors[:, -1] > error, np.inf, logs))
-    return found
+    result: Floats = np.where(errors[:, 0] < error, -np.inf, np.where(errors[:, -1] > error, np.inf, logs))
+    return result
 
 
 def _check_overlap(

@@ -115,12 +115,12 @@ def isotonic_means(means: Floats) -> Floats:
     sizes = means.shape[-1]
     sums = np.concatenate([np.zeros((*means.shape[:-1], 1)), np.cumsum(means, axis=-1)], axis=-1)
     result = np.empty_like(means)
-    for place in range(sizes):
+    for index in range(sizes):
         highest = [
-            np.max([(sums[..., end + 1] - sums[..., start]) / (end + 1 - start) for end in range(place, sizes)], axis=0)
-            for start in range(place + 1)
+            np.max([(sums[..., end + 1] - sums[..., start]) / (end + 1 - start) for end in range(index, sizes)], axis=0)
+            for start in range(index + 1)
         ]
-        result[..., place] = np.min(highest, axis=0)
+        result[..., index] = np.min(highest, axis=0)
     return result
 
 

@@ -1,1 +1,1 @@
-"""Statistics of replicates, (draws, seeds), as plain functions of arrays; imports numpy, scipy and spec values only."""
+"""Statistics of replicates, (draws, seeds), as functions of arrays. May import `spec` and the root modules."""

@@ -34,13 +34,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         ValueError: A p-value is not between 0 and 1.
     """
     tested = [index for index, p in enumerate(p_values) if p is not None]
-    given = np.array([p_values[index] for index in tested], dtype=np.float64)
-    if not ((given >= 0) & (given <= 1)).all():
-        raise ValueError(f"a p-value must be between 0 and 1, got {[p for p in given.tolist() if not 0 <= p <= 1]}")
-    order = np.argsort(given, kind="stable")
-    adjusted = np.empty_like(given)
+    values = np.array([p_values[index] for index in tested], dtype=np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"a p-value must be between 0 and 1, got {[p for p in values.tolist() if not 0 <= p <= 1]}")
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
     # The smallest p is multiplied by the number of tests, the next by one less; the results may not decrease.
-    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1)), 1.0)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
     result: list[float | None] = [None] * len(p_values)
     for index, p in zip(tested, adjusted.tolist(), strict=True):
         result[index] = p

@@ -91,8 +91,8 @@ def draws_needed(
         return _power(difference, variance, num_draws, level) >= power
 
     numbers = range(2, MAX_REPLICATES + 1)
-    found = bisect.bisect_left(numbers, True, key=is_enough)
-    return numbers[found] if found < len(numbers) else None
+    index = bisect.bisect_left(numbers, True, key=is_enough)
+    return numbers[index] if index < len(numbers) else None
 
 
 def seeds_needed(

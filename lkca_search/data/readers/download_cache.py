@@ -86,10 +86,10 @@ class DownloadCache:
             raise DataError(
                 f"LKCA_SEARCH_CACHE must be a folder that can be written, got {self.folder}: {error}"
             ) from error
-        own = self.user_folder or f"LKCA_DATA_DIR/{self.dataset}"
+        user_folder = self.user_folder or f"LKCA_DATA_DIR/{self.dataset}"
         raise DataError(
             f"dataset {self.dataset!r} needs {file.name}, which could not be downloaded ({'; '.join(reasons)}); "
-            f"put it into {own} or {self.folder}, or put train*.parquet and test*.parquet into {own}"
+            f"put it into {user_folder} or {self.folder}, or put train*.parquet and test*.parquet into {user_folder}"
         )
 
     def _receive(self, url: str, path: Path, file: OfficialFile) -> None:

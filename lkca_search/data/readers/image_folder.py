@@ -17,7 +17,7 @@ class ImageFolder:
     """
 
     def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
-        """Take a folder; DataError if it has no folder `train`."""
+        """Set the folder; DataError if it has no folder `train`."""
         self.name = name
         self.image_size = image_size
         self._folder = folder
@@ -31,11 +31,11 @@ class ImageFolder:
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every file of a split; DataError with the first faulty file."""
         class_names = self._classes("train")
-        if (found := self._classes(split)) != class_names:
+        if (split_classes := self._classes(split)) != class_names:
             raise DataError(
                 f"train and test must have the same classes, got only in train: "
-                f"{', '.join(sorted({*class_names} - {*found})) or 'none'}; only in {split}: "
-                f"{', '.join(sorted({*found} - {*class_names})) or 'none'} ({self._folder})"
+                f"{', '.join(sorted({*class_names} - {*split_classes})) or 'none'}; only in {split}: "
+                f"{', '.join(sorted({*split_classes} - {*class_names})) or 'none'} ({self._folder})"
             )
         paths_by_class = [visible_files(self._folder / split / name) for name in class_names]
         for name, class_paths in zip(class_names, paths_by_class, strict=True):
@@ -50,7 +50,9 @@ class ImageFolder:
             location=lambda row: str(paths[row]),
             image_size=self.image_size,
         )
-        labels = np.repeat(np.arange(len(class_names), dtype=np.int64), [len(found) for found in paths_by_class])
+        labels = np.repeat(
+            np.arange(len(class_names), dtype=np.int64), [len(class_paths) for class_paths in paths_by_class]
+        )
         return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
 
     def _classes(self, split: Split) -> tuple[str, ...]:

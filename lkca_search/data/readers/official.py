@@ -85,10 +85,10 @@ def _cifar_members(official: Any, members: Sequence[tuple[str, str]], downloads:
         contents = {path.name: path.read_bytes() for path in paths}
     else:
         folder = downloads.file(OfficialFile(name=official.filename, urls=[official.url], md5=official.tgz_md5))
-        wanted = {f"{official.base_folder}/{name}" for name, _ in members}
+        paths_in_archive = {f"{official.base_folder}/{name}" for name, _ in members}
         with tarfile.open(folder) as archive:
-            found = ((entry, archive.extractfile(entry)) for entry in archive if entry.name in wanted)
-            contents = {Path(entry.name).name: file.read() for entry, file in found if file is not None}
+            files = ((entry, archive.extractfile(entry)) for entry in archive if entry.name in paths_in_archive)
+            contents = {Path(entry.name).name: file.read() for entry, file in files if file is not None}
     for name, md5 in members:
         check_md5(contents[name], md5, location=f"{folder}, {name}")
     return [contents[name] for name, _ in members]

@@ -19,12 +19,14 @@ from lkca_search.errors import DataError
 class ParquetFolder:
     """Source that reads `train*.parquet` and `test*.parquet` in the order of their names.
 
-    Columns: `image`, encoded bytes that Pillow can decode, or a struct with them in the field `bytes` (Hugging Face);
-    `label`, an integer from 0 to C - 1; `label_name`, a string, plain or dictionary-encoded.
+    Columns:
+        image: Encoded bytes that Pillow can decode, or a struct with them in the field `bytes` (Hugging Face).
+        label: Integer from 0 to the number of classes - 1.
+        label_name: String, plain or dictionary-encoded.
     """
 
     def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
-        """Take a folder; DataError if it does not exist or has no training files."""
+        """Set the folder; DataError if it does not exist or has no training files."""
         self.name = name
         self.image_size = image_size
         self._folder = folder
@@ -52,7 +54,7 @@ class ParquetFolder:
         if len(rows) == 0:
             raise DataError(f"a split must have at least one image, got none in the {split} files of {self._folder}")
         for column in ("image", "label", "label_name"):
-            _refuse_nulls(rows, column, location)
+            _check_no_nulls(rows, column, location)
         labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
         class_names = name_classes(labels, rows["label_name"].to_pylist(), location=location)
         images = (image.as_py() for image in rows["image"])
@@ -94,26 +96,26 @@ def _read_columns(path: Path) -> Any:
     return pa.table(columns, names=["image", "label", "label_name"])
 
 
-def _holds_bytes(kind: Any) -> bool:
+def _is_bytes(kind: Any) -> bool:
     if pt.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _holds_bytes(kind.field("bytes").type)
+        return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
     return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
 
 
-def _holds_text(kind: Any) -> bool:
+def _is_text(kind: Any) -> bool:
     if pt.is_dictionary(kind):
-        return _holds_text(kind.value_type)
+        return _is_text(kind.value_type)
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("image", _holds_bytes, "encoded bytes, or a struct with field `bytes`"),
+    ("image", _is_bytes, "encoded bytes, or a struct with field `bytes`"),
     ("label", pt.is_integer, "integers"),
-    ("label_name", _holds_text, "strings"),
+    ("label_name", _is_text, "strings"),
 )
 
 
-def _refuse_nulls(rows: Any, column: str, location: Callable[[int], str]) -> None:
+def _check_no_nulls(rows: Any, column: str, location: Callable[[int], str]) -> None:
     if rows[column].null_count:
         row = int(np.argmax(rows[column].is_null().to_numpy()))
         raise DataError(f"column {column!r} must have a value in every row, got null ({location(row)})")

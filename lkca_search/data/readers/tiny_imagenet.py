@@ -35,21 +35,21 @@ def read_tiny_imagenet(split: Split, downloads: DownloadCache) -> DecodedImages:
 
     Labels follow the sorted WordNet ids, as in torchvision's ImageFolder. A class name is the first word of its id.
     """
-    with _opened(downloads) as (location, names, read):
+    with _open_files(downloads) as (location, names, read):
         ids = sorted(read("wnids.txt").decode().split())
         words = dict(line.split("\t") for line in read("words.txt").decode().splitlines())
-        found = _train_images(names) if split == "train" else _validation_images(read)
+        images = _train_images(names) if split == "train" else _validation_images(read)
         label_of = {wordnet_id: label for label, wordnet_id in enumerate(ids)}
-        if unknown := sorted({wordnet_id for _, wordnet_id in found} - {*ids}):
+        if unknown := sorted({wordnet_id for _, wordnet_id in images} - {*ids}):
             raise DataError(f"every class must be listed in wnids.txt, got {', '.join(unknown)} ({location})")
-        labels = np.array([label_of[wordnet_id] for _, wordnet_id in found], np.int64)
+        labels = np.array([label_of[wordnet_id] for _, wordnet_id in images], np.int64)
         if missing := [ids[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(ids)) == 0)]:
             raise DataError(f"every class must have images, the {split} split has none of {', '.join(missing)}")
         class_names = tuple(words[wordnet_id].split(",")[0] for wordnet_id in ids)
         pixels, num_converted = decode_images(
-            (read(name) for name, _ in found),
-            num_images=len(found),
-            location=lambda row: f"{location}, {found[row][0]}",
+            (read(name) for name, _ in images),
+            num_images=len(images),
+            location=lambda row: f"{location}, {images[row][0]}",
         )
     return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
 
@@ -67,7 +67,7 @@ def _validation_images(read: _Read) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _opened(downloads: DownloadCache) -> Iterator[tuple[Path, list[str], _Read]]:
+def _open_files(downloads: DownloadCache) -> Iterator[tuple[Path, list[str], _Read]]:
     """Yield the location of the files, their names, and a function that reads one."""
     location = downloads.find(_FOLDER) or downloads.file(ARCHIVE)
     try:

@@ -1,1 +1,1 @@
-"""Networks in plain torch: LKCA, its backbone, other mixers and baselines. May import `spec` alone."""
+"""Networks in plain torch: LKCA, its backbone, other mixers and baselines. May import `spec` and the root modules."""

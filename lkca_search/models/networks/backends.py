@@ -93,12 +93,12 @@ class _MatrixTimesTokens(torch.autograd.Function):
         """Return the gradients of the matrix (N, N) and the tokens (B, N, C)."""
         matrix, value = ctx.saved_tensors
         (gradient,) = gradients
-        for_matrix, for_value = None, None
+        matrix_gradient, value_gradient = None, None
         if ctx.needs_input_grad[0]:
-            for_matrix = torch.addbmm(torch.zeros_like(matrix), gradient, value.transpose(1, 2))
+            matrix_gradient = torch.addbmm(torch.zeros_like(matrix), gradient, value.transpose(1, 2))
         if ctx.needs_input_grad[1]:
-            for_value = matrix.t().expand(len(value), -1, -1) @ gradient
-        return for_matrix, for_value
+            value_gradient = matrix.t().expand(len(value), -1, -1) @ gradient
+        return matrix_gradient, value_gradient
 
 
 def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
@@ -106,18 +106,18 @@ def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     height, width = grid
     center = kernel.shape[-1] // 2
     channels = value.shape[2]
-    exact = torch.promote_types(value.dtype, torch.float32)
+    dtype = torch.promote_types(value.dtype, torch.float32)
     rows, columns = _padded(grid, kernel.shape[-1])
-    taps = F.pad(kernel.to(exact), (0, columns - kernel.shape[-1], 0, rows - kernel.shape[-1]))
+    taps = F.pad(kernel.to(dtype), (0, columns - kernel.shape[-1], 0, rows - kernel.shape[-1]))
     # (G, k, k) -> (G, R, F), conjugate for a correlation, the center at the origin
     spectrum = torch.fft.rfft2(taps.roll((-center, -center), (1, 2))).conj()
     # (G, R, F) -> (C, R, F)
     spectrum = spectrum[:, None].expand(-1, channels // len(kernel), -1, -1).flatten(0, 1)
-    num_chunks = 1 + len(value) * channels * rows * columns * exact.itemsize // CHUNK_BYTES
+    num_chunks = 1 + len(value) * channels * rows * columns * dtype.itemsize // CHUNK_BYTES
     parts = []
     for images in value.chunk(min(num_chunks, len(value))):
         # (b, N, C) -> (b, C, H, W)
-        planes = images.to(exact).transpose(1, 2).unflatten(2, grid)  # type: ignore[no-untyped-call]
+        planes = images.to(dtype).transpose(1, 2).unflatten(2, grid)  # type: ignore[no-untyped-call]
         mixed = torch.fft.irfft2(torch.fft.rfft2(planes, s=(rows, columns)) * spectrum, s=(rows, columns))
         # (b, C, R, L) -> (b, N, C)
         parts.append(mixed[..., :height, :width].flatten(2).transpose(1, 2).to(value.dtype))

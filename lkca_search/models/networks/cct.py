@@ -48,7 +48,7 @@ class CCT(nn.Module):
         super().__init__()
         if rule := kernel_size_rule(kernel_size, shape[:2]) or mlp_ratio_rule(mlp_ratio, embed_dim):
             raise ValueError(rule)
-        height, width = token_grid(shape)
+        height, width = cct_grid(shape)
         self.tokenizer = Tokenizer(shape.channels, num_layers(shape), kernel_size, embed_dim)
         self.positions = nn.Parameter(torch.empty(1, height * width, embed_dim)) if position_embedding else None
         hidden_dim = round(mlp_ratio * embed_dim)
@@ -102,10 +102,10 @@ def num_layers(shape: ImageShape) -> int:
     return max(1, math.ceil(math.log2(min(shape.height, shape.width) / _MAX_TOKENS)))
 
 
-def token_grid(shape: ImageShape) -> Grid:
+def cct_grid(shape: ImageShape) -> Grid:
     """Return height and width of the token grid: each layer halves the image, rounded up."""
-    halvings = 2 ** num_layers(shape)
-    return math.ceil(shape.height / halvings), math.ceil(shape.width / halvings)
+    reduction = 2 ** num_layers(shape)
+    return math.ceil(shape.height / reduction), math.ceil(shape.width / reduction)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -27,13 +27,13 @@ def resnet(
         ("norm", nn.BatchNorm2d(channels[0])),
         ("act", nn.ReLU()),
     ]
-    inner = channels[0]
-    for stage, outer in enumerate(channels):
+    in_channels = channels[0]
+    for stage, out_channels in enumerate(channels):
         blocks = []
         for index in range(stage * depth, (stage + 1) * depth):
             stride = 2 if stage > 0 and index == stage * depth else 1
-            blocks.append(make_block(inner, outer, stride, drop_path_rate * index / (3 * depth - 1)))
-            inner = outer
+            blocks.append(make_block(in_channels, out_channels, stride, drop_path_rate * index / (3 * depth - 1)))
+            in_channels = out_channels
         layers.append((f"stage{stage + 1}", nn.Sequential(*blocks)))
     layers += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("head", nn.Linear(width, num_classes))]
     model = nn.Sequential(OrderedDict(layers))

@@ -1,1 +1,1 @@
-"""Page and files of a report: HTML with Plotly, and figures by matplotlib; imports only `report.values`."""
+"""Rendering of a report: HTML with Plotly, figures for a paper with matplotlib. May import `report.values` alone."""

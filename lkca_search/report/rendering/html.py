@@ -13,7 +13,7 @@ from lkca_search.report.values.report import Report
 
 
 def to_html(report: Report, *, source: str) -> str:
-    """Return the page of a report; its footer names `source` as the origin of the numbers."""
+    """Return the page of a report; its footer has `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     figures = {figure.name: json.loads(plotly_json(figure)) for figure in report.figures}
     page: str = environment.from_string(_read_page_file("page.html")).render(

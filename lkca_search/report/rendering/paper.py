@@ -36,11 +36,11 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "lkca-search",  # the same ids in every file
 }
 _NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""No date: the same figure gives the same bytes at any time."""
+"""Metadata per format without a date, so that equal figures give equal bytes."""
 
 
 def draw(figure: Drawing) -> dict[str, bytes]:
-    """Return a figure as a file in every format: {extension: content}."""
+    """Return the content of a figure in every format: {extension: content}."""
     with rc_context(_STYLE):
         canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot()

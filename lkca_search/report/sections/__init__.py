@@ -1,1 +1,1 @@
-"""Sections of a report: the texts, tables and figures of one topic each; imports `report.values` and `analysis`."""
+"""Sections of a report: texts, tables and figures of one topic each. May import `report.values` and `analysis`."""

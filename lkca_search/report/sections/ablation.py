@@ -43,17 +43,19 @@ _NOT_ESTIMABLE = ("Not estimable: no hyperparameter has two values among the com
 
 
 def ablation_section(results: SearchResults, *, seed: int) -> Section:
-    """Return the section; if no hyperparameter varies, it is only the reason."""
+    """Return the section; it has only a reason if no hyperparameter varies."""
     ablations = compute_ablations(results, generator=np.random.default_rng(seed))
     if not ablations:
         return Section(name="ablation", title=_TITLE, paragraphs=_NOT_ESTIMABLE)
     metric = MetricFormat(results.metric)
-    mapped = [each for each in ablations if each.hyperparameter in (*_WITH_HEAT_MAPS, *results.spec.factors)]
+    mapped = [
+        ablation for ablation in ablations if ablation.hyperparameter in (*_WITH_HEAT_MAPS, *results.spec.factors)
+    ]
     return Section(
         name="ablation",
         title=_TITLE,
         paragraphs=_PARAGRAPHS,
-        figures=tuple(figure for each in mapped for figure in _heat_maps(each, metric)),
+        figures=tuple(figure for ablation in mapped for figure in _heat_maps(ablation, metric)),
         tables=(effect_table(ablations, metric), heat_map_table(mapped, metric)),
     )
 
@@ -61,21 +63,21 @@ def ablation_section(results: SearchResults, *, seed: int) -> Section:
 def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
     """Return the effect of each level of each hyperparameter in each family."""
     columns: list[Column[MarginalEffect]] = [
-        Column("family", lambda each: text_cell(each.family)),
-        Column("hyperparameter", lambda each: text_cell(each.hyperparameter)),
-        Column("level", lambda each: text_cell(each.level.label)),
-        Column(metric.difference_header("effect"), lambda each: estimate_cell(each.effect, metric.difference)),
-        Column("95% interval", lambda each: interval_cell(each.effect, metric.difference_interval)),
+        Column("family", lambda effect: text_cell(effect.family)),
+        Column("hyperparameter", lambda effect: text_cell(effect.hyperparameter)),
+        Column("level", lambda effect: text_cell(effect.level.label)),
+        Column(metric.difference_header("effect"), lambda effect: estimate_cell(effect.effect, metric.difference)),
+        Column("95% interval", lambda effect: interval_cell(effect.effect, metric.difference_interval)),
         Column(
             metric.difference_header("difference from reference"),
-            lambda each: estimate_cell(each.difference_from_reference, metric.difference),
+            lambda effect: estimate_cell(effect.difference_from_reference, metric.difference),
         ),
         Column(
             "95% interval of difference",
-            lambda each: interval_cell(each.difference_from_reference, metric.difference_interval),
+            lambda effect: interval_cell(effect.difference_from_reference, metric.difference_interval),
         ),
-        Column("blocks", lambda each: number_cell(each.num_blocks)),
-        Column("trials", lambda each: number_cell(each.num_trials)),
+        Column("blocks", lambda effect: number_cell(effect.num_blocks)),
+        Column("trials", lambda effect: number_cell(effect.num_trials)),
     ]
     return make_table(
         name="effects",
@@ -88,21 +90,21 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
             "divided into three bins."
         ),
         columns=columns,
-        rows=[effect for each in ablations for effect in each.effects],
+        rows=[effect for ablation in ablations for effect in ablation.effects],
     )
 
 
 def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
-    """Return the numbers of all heat maps of accuracy."""
+    """Return the numbers of all heat maps of the metric."""
     columns: list[Column[HeatMapEntry]] = [
-        Column("family", lambda each: text_cell(each.family)),
-        Column("hyperparameter", lambda each: text_cell(each.hyperparameter)),
-        Column("level", lambda each: text_cell(each.level.label)),
-        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
-        Column(metric.header("best"), lambda each: number_cell(each.best, metric.value)),
-        Column(metric.header("mean"), lambda each: number_cell(each.mean, metric.value)),
-        Column("± half width", lambda each: number_cell(each.half_width, metric.value)),
-        Column("trials", lambda each: number_cell(each.num_trials)),
+        Column("family", lambda entry: text_cell(entry.family)),
+        Column("hyperparameter", lambda entry: text_cell(entry.hyperparameter)),
+        Column("level", lambda entry: text_cell(entry.level.label)),
+        Column("training images", lambda entry: number_cell(entry.num_train_images, format_count)),
+        Column(metric.header("best"), lambda entry: number_cell(entry.best, metric.value)),
+        Column(metric.header("mean"), lambda entry: number_cell(entry.mean, metric.value)),
+        Column("± half width", lambda entry: number_cell(entry.half_width, metric.value)),
+        Column("trials", lambda entry: number_cell(entry.num_trials)),
     ]
     return make_table(
         name="fields",
@@ -112,7 +114,7 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
             f"is the {metric.metric.best}. The half width is that of the 95% t interval of the mean over trials."
         ),
         columns=columns,
-        rows=[entry for each in ablations for entry in each.heat_map],
+        rows=[entry for ablation in ablations for entry in ablation.heat_map],
     )
 
 
@@ -148,7 +150,7 @@ def _heat_map(
     unit: str,
     entry: Callable[[ParameterLevel, int], _Entry],
 ) -> HeatMap:
-    sizes = sorted({each.num_train_images for each in ablation.heat_map})
+    sizes = sorted({item.num_train_images for item in ablation.heat_map})
     entries = [[entry(level, size) for size in sizes] for level in ablation.levels]
     return HeatMap(
         name=f"{name}_{_to_file_name(ablation.family)}_{ablation.hyperparameter}",

@@ -36,7 +36,7 @@ def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
         name="contrasts",
         title=f"{reference} compared with the other variants",
         caption=_caption(reference),
-        columns=[Column[Contrast]("other", lambda each: text_cell(each.other)), *_columns()],
+        columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns()],
         rows=contrasts,
         highlight=_is_decided,
     )
@@ -48,7 +48,7 @@ def comparison_table(contrasts: Sequence[Contrast], a: str, b: str) -> Table:
         name="comparison",
         title=f"{a} compared with {b}",
         caption=_caption(a),
-        columns=[Column[Contrast]("cell", lambda each: text_cell(each.reference_cell)), *_columns()],
+        columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns()],
         rows=contrasts,
         highlight=_is_decided,
     )
@@ -67,15 +67,20 @@ def _caption(reference: str) -> str:
 
 def _columns() -> list[Column[Contrast]]:
     return [
-        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
-        Column("difference, points", lambda each: estimate_cell(each.paired.difference, format_points)),
-        Column("95% interval", lambda each: interval_cell(each.paired.difference, format_signed_interval)),
-        Column("verdict", lambda each: text_cell(_VERDICTS[each.verdict])),
-        Column("95% bootstrap", lambda each: interval_cell(each.bootstrap, format_signed_interval)),
-        Column("p", lambda each: number_cell(each.paired.p_value, format_p_value)),
-        Column("p, Holm", lambda each: number_cell(each.adjusted_p, format_p_value)),
-        Column("P(better), %", lambda each: number_cell(100 * each.improvement.probability.value, format_percent)),
-        Column("95% interval of P", lambda each: interval_cell(each.improvement.probability, _format_share_interval)),
+        Column("training images", lambda contrast: number_cell(contrast.num_train_images, format_count)),
+        Column("difference, points", lambda contrast: estimate_cell(contrast.paired.difference, format_points)),
+        Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, format_signed_interval)),
+        Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
+        Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, format_signed_interval)),
+        Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
+        Column("p, Holm", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
+        Column(
+            "P(better), %", lambda contrast: number_cell(100 * contrast.improvement.probability.value, format_percent)
+        ),
+        Column(
+            "95% interval of P",
+            lambda contrast: interval_cell(contrast.improvement.probability, _format_share_interval),
+        ),
         Column(f"more draws for {TARGET_DIFFERENCE:g} points", _more_draws),
     ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.importance import EVALUATOR, Importance, compute_importances
-from lkca_search.analysis.pareto import CostPoint, cost_points, pareto_front
+from lkca_search.analysis.pareto import CostPoint, cost_front, cost_points
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.sections.search_length import best_of_k_table
@@ -26,7 +26,7 @@ _Row = tuple[str, CostPoint]
 
 
 def cost_section(results: SearchResults, *, seed: int) -> Section:
-    """Return the section; without a complete trial it is only the reason."""
+    """Return the section; it has only a reason if no trial is complete."""
     metric = MetricFormat(results.metric)
     title = f"{metric.label.capitalize()} and cost"
     points = cost_points(results)
@@ -45,12 +45,12 @@ def cost_section(results: SearchResults, *, seed: int) -> Section:
 
 def importance_table(importances: Sequence[Importance], metric: MetricFormat) -> Table:
     """Return the importance of each searched hyperparameter in each cell."""
-    names = list(dict.fromkeys(name for each in importances for name, _ in each.shares))
+    names = list(dict.fromkeys(name for importance in importances for name, _ in importance.shares))
     columns: list[Column[Importance]] = [
-        Column("cell", lambda each: text_cell(each.cell)),
-        Column("trials", lambda each: number_cell(each.num_trials)),
+        Column("cell", lambda importance: text_cell(importance.cell)),
+        Column("trials", lambda importance: number_cell(importance.num_trials)),
         *(_share_column(name) for name in names),
-        Column(NOT_ESTIMABLE, lambda each: text_cell(each.reason)),
+        Column(NOT_ESTIMABLE, lambda importance: text_cell(importance.reason)),
     ]
     return make_table(
         name="importances",
@@ -66,7 +66,7 @@ def importance_table(importances: Sequence[Importance], metric: MetricFormat) ->
 
 
 def _share_column(name: str) -> Column[Importance]:
-    return Column(name, lambda each: _share_cell(dict(each.shares).get(name)))
+    return Column(name, lambda importance: _share_cell(dict(importance.shares).get(name)))
 
 
 def _share_cell(share: float | None) -> TableCell:
@@ -75,11 +75,11 @@ def _share_cell(share: float | None) -> TableCell:
 
 def pareto_table(points: Sequence[CostPoint], metric: MetricFormat) -> Table:
     """Return the fronts by parameters and FLOPs at each size, and the front by training images over all sizes."""
-    rows: list[_Row] = [("training images", point) for point in pareto_front(points, "num_train_images")]
+    rows: list[_Row] = [("training images", point) for point in cost_front(points, "num_train_images")]
     for size in sorted({point.num_train_images for point in points}):
         of_size = [point for point in points if point.num_train_images == size]
-        rows += [("parameters", point) for point in pareto_front(of_size, "num_parameters")]
-        rows += [("FLOPs", point) for point in pareto_front(of_size, "flops")]
+        rows += [("parameters", point) for point in cost_front(of_size, "num_parameters")]
+        rows += [("FLOPs", point) for point in cost_front(of_size, "flops")]
     columns: list[Column[_Row]] = [
         Column("cost", lambda row: text_cell(row[0])),
         Column("training images", lambda row: number_cell(row[1].num_train_images, format_count)),
@@ -128,7 +128,7 @@ def pareto_figure(points: Sequence[CostPoint], metric: MetricFormat) -> Figure:
 def _family(color_index: int, family: str, points: Sequence[CostPoint], metric: MetricFormat) -> Iterator[Series]:
     if not points:
         return
-    best = pareto_front(points, "flops")
+    best = cost_front(points, "flops")
     yield Series(
         name=f"{family}, front",
         x=tuple(float(point.flops) for point in best),

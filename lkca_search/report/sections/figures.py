@@ -124,7 +124,7 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
         has_zero_line=True,
         series=tuple(
             _difference(
-                [each for each in contrasts if each.other == other],
+                [contrast for contrast in contrasts if contrast.other == other],
                 color_index=labels.index(other),
                 shift=_shift(index, len(others), sizes),
             )
@@ -140,19 +140,19 @@ def _shift(index: int, num_series: int, sizes: Sequence[int]) -> float:
 
 
 def _difference(contrasts: Sequence[Contrast], *, color_index: int, shift: float) -> Series:
-    intervals = [each.paired.difference.interval for each in contrasts]
+    intervals = [contrast.paired.difference.interval for contrast in contrasts]
     return Series(
         name=contrasts[0].other,
-        x=tuple(each.num_train_images * shift for each in contrasts),
-        y=tuple(each.paired.difference.value for each in contrasts),
-        lower=tuple(each.lower if each else None for each in intervals),
-        upper=tuple(each.upper if each else None for each in intervals),
+        x=tuple(contrast.num_train_images * shift for contrast in contrasts),
+        y=tuple(contrast.paired.difference.value for contrast in contrasts),
+        lower=tuple(interval.lower if interval else None for interval in intervals),
+        upper=tuple(interval.upper if interval else None for interval in intervals),
         color_index=color_index,
         hover_texts=tuple(
-            f"{each.reference} − {each.other}, {format_count(each.num_train_images)} images: "
-            f"{format_points(each.paired.difference.value)} points "
-            f"{format_signed_interval(each.paired.difference.interval)}, "
-            f"P({each.reference} better) {format_percent(100 * each.improvement.probability.value)}%"
-            for each in contrasts
+            f"{contrast.reference} − {contrast.other}, {format_count(contrast.num_train_images)} images: "
+            f"{format_points(contrast.paired.difference.value)} points "
+            f"{format_signed_interval(contrast.paired.difference.interval)}, "
+            f"P({contrast.reference} better) {format_percent(100 * contrast.improvement.probability.value)}%"
+            for contrast in contrasts
         ),
     )

@@ -54,7 +54,7 @@ def _data(results: SearchResults) -> str:
         else "The validation images are the same at every size."
     )
     sizes = sorted({record.facts.num_train_images for record in results.trials if record.facts})
-    subsets = f"Subsets of {join_words([format_count(each) for each in sizes])} images" if sizes else "Subsets"
+    subsets = f"Subsets of {join_words([format_count(size) for size in sizes])} images" if sizes else "Subsets"
     augmentation = (
         f"Training images are augmented by {join_words(data.augment)}." if data.augment else "There is no augmentation."
     )

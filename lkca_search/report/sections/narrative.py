@@ -28,7 +28,7 @@ def write_headline(contrasts: Sequence[Contrast]) -> str:
     """Return the answer in one line."""
     if not contrasts:
         return "No comparison yet"
-    counts = Counter(each.verdict for each in contrasts)
+    counts = Counter(contrast.verdict for contrast in contrasts)
     verdicts: dict[Verdict, str] = {
         "ahead": "ahead in {}",
         "behind": "behind in {}",
@@ -36,7 +36,7 @@ def write_headline(contrasts: Sequence[Contrast]) -> str:
         "untested": "not tested in {}",
     }
     parts = [text.format(counts[verdict]) for verdict, text in verdicts.items() if counts[verdict]]
-    largest = max(contrasts, key=lambda each: abs(each.paired.difference.value))
+    largest = max(contrasts, key=lambda contrast: abs(contrast.paired.difference.value))
     return (
         f"{contrasts[0].reference}: {', '.join(parts)} of {pluralize(len(contrasts), 'contrast')}; largest difference "
         f"{format_points(largest.paired.difference.value)} points ({format_count(largest.num_train_images)} images)"
@@ -54,10 +54,10 @@ def write_summary(
     repeats, draws = len(scores.round.repeats), pluralize(len(scores.round.draws), "draw")
     design = f"{f'{repeats} repeats of the search' if repeats else draws} x {pluralize(scores.round.num_seeds, 'seed')}"
     paragraphs = [*_verdicts(results, contrasts, design), *_detectable(contrasts)]
-    for found in curves.contrasts:
-        paragraphs += _efficiency(found, results.reference.label)
+    for curve_contrast in curves.contrasts:
+        paragraphs += _efficiency(curve_contrast, results.reference.label)
     if selections:
-        gap = sum(each.test_gap for each in selections) / len(selections)
+        gap = sum(selection.test_gap for selection in selections) / len(selections)
         metric = MetricFormat(results.metric)
         paragraphs.append(
             f"On average, the best {metric.label} of a cell was {metric.distance(gap)} "
@@ -71,13 +71,17 @@ def write_summary(
 
 def _verdicts(results: SearchResults, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
     """Yield one paragraph per other variant."""
-    for other in dict.fromkeys(each.other for each in contrasts):
-        of_other = [each for each in contrasts if each.other == other]
+    for other in dict.fromkeys(contrast.other for contrast in contrasts):
+        of_other = [contrast for contrast in contrasts if contrast.other == other]
         reference = of_other[0].reference
-        sentences = [_decided(results, each) for each in of_other if each.verdict in ("ahead", "behind")]
-        if undecided := [format_count(each.num_train_images) for each in of_other if each.verdict == "undecided"]:
+        sentences = [_decided(results, contrast) for contrast in of_other if contrast.verdict in ("ahead", "behind")]
+        if undecided := [
+            format_count(contrast.num_train_images) for contrast in of_other if contrast.verdict == "undecided"
+        ]:
             sentences.append(f"At {join_words(undecided)} images, {reference} and {other} do not differ significantly.")
-        if untested := [format_count(each.num_train_images) for each in of_other if each.verdict == "untested"]:
+        if untested := [
+            format_count(contrast.num_train_images) for contrast in of_other if contrast.verdict == "untested"
+        ]:
             sentences.append(f"At {join_words(untested)} images, no test is possible: there is a single draw.")
         yield f"{' '.join(sentences)} These results are from {design}."
 
@@ -109,8 +113,8 @@ def _images(results: SearchResults, contrast: Contrast) -> str:
 
 def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     """Yield the difference that this design can detect, if a contrast is not significant."""
-    undecided = [each.power_analysis for each in contrasts if each.verdict == "undecided"]
-    detectable = [each.detectable_difference for each in undecided if each is not None]
+    undecided = [contrast.power_analysis for contrast in contrasts if contrast.verdict == "undecided"]
+    detectable = [power_analysis.detectable_difference for power_analysis in undecided if power_analysis is not None]
     if not detectable:
         return
     low, high = format_percent(min(detectable)), format_percent(max(detectable))
@@ -121,34 +125,34 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     )
 
 
-def _efficiency(found: CurveContrast, reference: str) -> Iterator[str]:
-    other = found.other.label
-    if not isinstance(found.data_efficiency, NotEstimable):
-        ratio = found.data_efficiency.ratio
+def _efficiency(contrast: CurveContrast, reference: str) -> Iterator[str]:
+    other = contrast.other.label
+    if not isinstance(contrast.data_efficiency, NotEstimable):
+        ratio = contrast.data_efficiency.ratio
         yield (
             f"For the same test error, {other} needs {format_ratio(ratio.value)} times "
             f"{format_ratio_interval(ratio.interval)} the training images of {reference}."
         )
-    if isinstance(found.crossover, NotEstimable) or found.crossover.num_train_images is None:
+    if isinstance(contrast.crossover, NotEstimable) or contrast.crossover.num_train_images is None:
         return
-    images = found.crossover.num_train_images
-    first, last = (reference, other) if found.crossover.better_at_smallest == "a" else (other, reference)
+    images = contrast.crossover.num_train_images
+    first, last = (reference, other) if contrast.crossover.better_at_smallest == "a" else (other, reference)
     yield (
         f"The lead changes from {first} to {last} near {format_count(images.value)} training images "
         f"{format_count_interval(images.interval)}. It does so in "
-        f"{format_percent(100 * found.crossover.bootstrap_share)}% of the bootstrap samples."
+        f"{format_percent(100 * contrast.crossover.bootstrap_share)}% of the bootstrap samples."
     )
 
 
 def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
     """Return the limits of the numbers: missing trials and replicates, unequal budgets, other rounds."""
     caveats: list[str] = []
-    if unfinished := sum(each.budget - each.num_finished for each in spent if each.num_finished < each.budget):
+    if unfinished := sum(cell.budget - cell.num_finished for cell in spent if cell.num_finished < cell.budget):
         caveats.append(
             f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
             "searched equally."
         )
-    if deviating := [each.cell for each in spent if each.deviations and each.num_finished >= each.budget]:
+    if deviating := [cell.cell for cell in spent if cell.deviations and cell.num_finished >= cell.budget]:
         caveats.append(
             f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
         )
@@ -175,7 +179,7 @@ def _round_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]
     if since := len(results.trials) - sealed.num_trials:
         yield f"{pluralize(since, 'trial')} finished after configurations were frozen and had no part in the round."
     for cell in sealed.cells_without:
-        yield f"{cell} had no complete trial, so nothing of it was confirmed."
+        yield f"{cell} had no complete trial, so it was not confirmed."
 
 
 def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:

@@ -60,8 +60,8 @@ def _best_cell(best: BestOfK | None, metric: MetricFormat) -> TableCell:
 def _row(results: SearchResults, cell: str, ks: list[int]) -> _Row:
     complete = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
     values = [results.metric_value(record) for record in complete]
-    reached = [k for k in ks if k <= len(values)]
+    available_ks = [k for k in ks if k <= len(values)]
     generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
     goal = results.metric.direction
-    best = expected_best(values, ks=reached, goal=goal, generator=generator) if reached else ()
-    return cell, len(values), {each.k: each for each in best}
+    best = expected_best(values, ks=available_ks, goal=goal, generator=generator) if available_ks else ()
+    return cell, len(values), {estimate.k: estimate for estimate in best}

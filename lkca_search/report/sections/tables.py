@@ -50,7 +50,7 @@ def accuracy_table(scores: RoundScores) -> Table:
         Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
         Column("test accuracy, %", lambda cell: estimate_cell(mean_accuracy(cell), format_percent)),
         Column("95% interval", lambda cell: interval_cell(mean_accuracy(cell))),
-        Column("interquartile mean, %", lambda cell: _whole_estimate_cell(_interquartile_mean(cell))),
+        Column("interquartile mean, %", lambda cell: _estimate_with_interval_cell(_interquartile_mean(cell))),
         Column("replicates", lambda cell: number_cell(cell.accuracies.size - cell.num_missing)),
         Column("missing", lambda cell: text_cell(_missing(cell.num_missing, cell.num_failed))),
     ]
@@ -111,25 +111,27 @@ def _gamma(curve: VariantCurve) -> Estimate | None:
 def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
     """Return the data efficiency of the reference and its crossover with each other variant."""
     columns: list[Column[CurveContrast]] = [
-        Column("other", lambda found: text_cell(found.other.label)),
-        Column("data efficiency", lambda found: estimate_cell(_data_efficiency(found), format_ratio)),
+        Column("other", lambda contrast: text_cell(contrast.other.label)),
+        Column("data efficiency", lambda contrast: estimate_cell(_data_efficiency(contrast), format_ratio)),
         Column(
             "95% interval of data efficiency",
-            lambda found: interval_cell(_data_efficiency(found), format_ratio_interval),
+            lambda contrast: interval_cell(_data_efficiency(contrast), format_ratio_interval),
         ),
         Column("crossover, images", _crossover_cell),
-        Column("95% interval of crossover", lambda found: interval_cell(_crossover(found), format_count_interval)),
+        Column(
+            "95% interval of crossover", lambda contrast: interval_cell(_crossover(contrast), format_count_interval)
+        ),
         Column(
             "difference of γ",
-            lambda found: estimate_cell(
-                estimable(found.exponent_difference), lambda value: format_decimal(value, signed=True)
+            lambda contrast: estimate_cell(
+                estimable(contrast.exponent_difference), lambda value: format_decimal(value, signed=True)
             ),
         ),
         Column(
             "95% interval of difference",
-            lambda found: interval_cell(estimable(found.exponent_difference), format_decimal_interval),
+            lambda contrast: interval_cell(estimable(contrast.exponent_difference), format_decimal_interval),
         ),
-        Column(NOT_ESTIMABLE, lambda found: _efficiency_reasons(found, reference)),
+        Column(NOT_ESTIMABLE, lambda contrast: _efficiency_reasons(contrast, reference)),
     ]
     return make_table(
         name="efficiencies",
@@ -148,41 +150,41 @@ def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
     )
 
 
-def _data_efficiency(found: CurveContrast) -> Estimate | None:
-    return None if isinstance(found.data_efficiency, NotEstimable) else found.data_efficiency.ratio
+def _data_efficiency(contrast: CurveContrast) -> Estimate | None:
+    return None if isinstance(contrast.data_efficiency, NotEstimable) else contrast.data_efficiency.ratio
 
 
-def _crossover(found: CurveContrast) -> Estimate | None:
-    return None if isinstance(found.crossover, NotEstimable) else found.crossover.num_train_images
+def _crossover(contrast: CurveContrast) -> Estimate | None:
+    return None if isinstance(contrast.crossover, NotEstimable) else contrast.crossover.num_train_images
 
 
-def _crossover_cell(found: CurveContrast) -> TableCell:
-    if not isinstance(found.crossover, NotEstimable) and found.crossover.num_train_images is None:
+def _crossover_cell(contrast: CurveContrast) -> TableCell:
+    if not isinstance(contrast.crossover, NotEstimable) and contrast.crossover.num_train_images is None:
         return text_cell("none")
-    return estimate_cell(_crossover(found), format_count)
+    return estimate_cell(_crossover(contrast), format_count)
 
 
-def _efficiency_reasons(found: CurveContrast, reference: str) -> TableCell:
-    """Return the reasons with the labels of the variants in place of the sides A and B."""
-    labels = {"A": reference, "B": found.other.label}
-    reasons = reason_cell(found.data_efficiency, found.crossover, found.exponent_difference)
+def _efficiency_reasons(contrast: CurveContrast, reference: str) -> TableCell:
+    """Return the reasons, with the labels of the variants in place of A and B."""
+    labels = {"A": reference, "B": contrast.other.label}
+    reasons = reason_cell(contrast.data_efficiency, contrast.crossover, contrast.exponent_difference)
     return text_cell(re.sub(r"\b[AB]\b", lambda side: labels[side[0]], reasons.text))
 
 
 def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat) -> Table:
-    """Return the best validation value of each cell beside the values of its replicates."""
+    """Return the best validation value of each cell and the values of its replicates."""
     columns: list[Column[SelectionEffect]] = [
-        Column("variant", lambda each: text_cell(each.variant)),
-        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
-        Column("selected from", lambda each: TableCell(text=f"{each.num_trials} trials", number=each.num_trials)),
-        Column("selected, validation", lambda each: number_cell(each.picked, metric.value)),
-        Column("replicates, validation", lambda each: _metric_cell(each.validation, metric)),
-        Column("replicates, test", lambda each: _metric_cell(each.test, metric)),
+        Column("variant", lambda effect: text_cell(effect.variant)),
+        Column("training images", lambda effect: number_cell(effect.num_train_images, format_count)),
+        Column("selected from", lambda effect: TableCell(text=f"{effect.num_trials} trials", number=effect.num_trials)),
+        Column("selected, validation", lambda effect: number_cell(effect.picked, metric.value)),
+        Column("replicates, validation", lambda effect: _metric_cell(effect.validation, metric)),
+        Column("replicates, test", lambda effect: _metric_cell(effect.test, metric)),
         Column(
             metric.difference_header("selection bias"),
-            lambda each: number_cell(each.selection_bias, metric.difference),
+            lambda effect: number_cell(effect.selection_bias, metric.difference),
         ),
-        Column(metric.difference_header("gap to test"), lambda each: number_cell(each.test_gap, metric.difference)),
+        Column(metric.difference_header("gap to test"), lambda effect: number_cell(effect.test_gap, metric.difference)),
     ]
     return make_table(
         name="selection",
@@ -201,22 +203,22 @@ def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat)
 def compute_table(spent: Sequence[ComputeSpent]) -> Table:
     """Return trials, steps, time and FLOPs of each cell."""
     columns: list[Column[ComputeSpent]] = [
-        Column("cell", lambda each: text_cell(each.cell)),
-        Column("training images", lambda each: number_cell(each.num_train_images, format_count)),
+        Column("cell", lambda cell: text_cell(cell.cell)),
+        Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
         Column(
             "trials",
-            lambda each: TableCell(text=f"{each.num_finished} of {each.budget}", number=each.num_finished),
+            lambda cell: TableCell(text=f"{cell.num_finished} of {cell.budget}", number=cell.num_finished),
         ),
-        Column("pruned", lambda each: number_cell(each.pruned)),
-        Column("failed", lambda each: number_cell(each.failed)),
-        Column("planned steps", lambda each: number_cell(each.planned_steps, format_count)),
-        Column("steps", lambda each: number_cell(each.steps, format_count)),
-        Column("saved, %", lambda each: number_cell(100 * each.share_saved, format_percent)),
-        Column("images seen", lambda each: number_cell(each.samples, format_compact)),
-        Column("time", lambda each: number_cell(each.seconds, format_duration)),
-        Column("FLOPs", lambda each: number_cell(each.flops, format_compact)),
-        Column("parameters", lambda each: text_cell(_parameter_range(each))),
-        Column("deviations", lambda each: text_cell("; ".join(each.deviations))),
+        Column("pruned", lambda cell: number_cell(cell.pruned)),
+        Column("failed", lambda cell: number_cell(cell.failed)),
+        Column("planned steps", lambda cell: number_cell(cell.planned_steps, format_count)),
+        Column("steps", lambda cell: number_cell(cell.steps, format_count)),
+        Column("saved, %", lambda cell: number_cell(100 * cell.share_saved, format_percent)),
+        Column("images seen", lambda cell: number_cell(cell.samples, format_compact)),
+        Column("time", lambda cell: number_cell(cell.seconds, format_duration)),
+        Column("FLOPs", lambda cell: number_cell(cell.flops, format_compact)),
+        Column("parameters", lambda cell: text_cell(_parameter_range(cell))),
+        Column("deviations", lambda cell: text_cell("; ".join(cell.deviations))),
     ]
     return make_table(
         name="budgets",
@@ -228,7 +230,7 @@ def compute_table(spent: Sequence[ComputeSpent]) -> Table:
         ),
         columns=columns,
         rows=spent,
-        highlight=lambda each: bool(each.deviations),
+        highlight=lambda cell: bool(cell.deviations),
     )
 
 
@@ -274,6 +276,6 @@ def _metric_cell(estimate: Estimate, metric: MetricFormat) -> TableCell:
     return TableCell(text=metric.estimate(estimate), number=estimate.value)
 
 
-def _whole_estimate_cell(estimate: Estimate) -> TableCell:
+def _estimate_with_interval_cell(estimate: Estimate) -> TableCell:
     """Return a cell with an estimate and its interval."""
     return TableCell(text=format_estimate(estimate), number=estimate.value)

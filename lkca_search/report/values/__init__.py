@@ -1,1 +1,1 @@
-"""Tables, figures, sections and numbers as text; imports only `analysis`, `records` and `spec`."""
+"""Tables, figures, sections, and numbers as text. May import `analysis` and `spec`."""

@@ -7,10 +7,12 @@ from lkca_search.spec.base import FrozenModel
 Numbers = tuple[float, ...]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#56b4e9", "#7f7f7f")
-"""Colors of variants, in the order of the space file. They are distinct for most readers, on white and on black,
-on paper and on screen (after Okabe & Ito 2008). The ninth variant has the first color again."""
+"""Colors of variants, in the order of the space file; the ninth variant has the first color again.
+
+They are distinct for most readers, on white and on black, on paper and on screen (after Okabe & Ito 2008).
+"""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
-"""Markers of variants; with a cycle of another length, they distinguish variants of the same color."""
+"""Markers of variants; there are fewer markers than colors, so two variants of one color have different markers."""
 HEAT_MAP_COLORS = ("#f2f6fa", "#5aa2d6")
 """Colors of the smallest and the largest value; light, so that dark text on them is legible, in gray too."""
 HEAT_MAP_TEXT_COLOR = "#14181f"

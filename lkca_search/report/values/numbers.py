@@ -45,7 +45,7 @@ def format_interval(
     *,
     open_ends: tuple[str, str] = ("−∞", "∞"),
 ) -> str:
-    """Return an interval: [1.2, 4.9]; `open_ends` stand for an end without a bound. It is empty for None."""
+    """Return an interval: [1.2, 4.9]; empty for None. An end without a bound is written as in `open_ends`."""
     if interval is None:
         return ""
     lower = open_ends[0] if interval.lower is None else write(interval.lower)
@@ -79,7 +79,7 @@ def format_ratio_interval(interval: Interval | None) -> str:
 
 
 def format_count_interval(interval: Interval | None) -> str:
-    """Return the interval of a count; … is an end beyond the measured range."""
+    """Return the interval of a count; an end beyond the measured range is …."""
     return format_interval(interval, format_count, open_ends=("…", "…"))
 
 
@@ -102,7 +102,7 @@ def format_duration(seconds: float) -> str:
 
 
 def join_words(items: Sequence[str]) -> str:
-    """Return items as a sentence enumerates them: a, b and c."""
+    """Join items with commas and a final `and`: a, b and c."""
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""
 
 

@@ -27,7 +27,7 @@ class Section:
 
     @property
     def heat_maps(self) -> tuple[Drawing, ...]:
-        """Figures that stand side by side."""
+        """Figures that the page shows side by side."""
         return tuple(figure for figure in self.figures if isinstance(figure, HeatMap))
 
 
@@ -41,9 +41,9 @@ class Report:
     """Number of the reported round; None if nothing is confirmed."""
     headline: str
     summary: tuple[str, ...]
-    """Sentences that answer the question, each computed from numbers of the report."""
+    """Paragraphs of results, computed from the numbers of the report."""
     caveats: tuple[str, ...]
-    """Sentences on missing trials, unequal budgets and other limits of the numbers."""
+    """Paragraphs on missing trials, unequal budgets and other limits of the numbers."""
     sections: tuple[Section, ...]
     methods: tuple[Paragraph, ...]
     contrasts: tuple[Contrast, ...]
@@ -61,10 +61,10 @@ class Report:
     def mlflow_metrics(self) -> dict[str, float]:
         """Return the difference of each contrast, in points, by a name that MLflow accepts."""
         return {
-            f"difference {_plain(each.reference)} - {_plain(each.other)} at {each.num_train_images}": (
-                each.paired.difference.value
+            f"difference {_plain(contrast.reference)} - {_plain(contrast.other)} at {contrast.num_train_images}": (
+                contrast.paired.difference.value
             )
-            for each in self.contrasts
+            for contrast in self.contrasts
         }
 
 

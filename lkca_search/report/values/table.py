@@ -172,7 +172,7 @@ def to_latex(text: str) -> str:
     """Return a text with LaTeX's special characters escaped, and with Greek letters and symbols in math mode."""
     start, parts = 0, []
     for power in _POWER.finditer(text):
-        base, exponent = (_GREEK.get(each, each) for each in power.groups())
+        base, exponent = (_GREEK.get(char, char) for char in power.groups())
         parts += [_escape(text[start : power.start()]), f"${base}^{{{exponent}}}$"]
         start = power.end()
     return "".join([*parts, _escape(text[start:])])

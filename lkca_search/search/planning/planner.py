@@ -91,7 +91,7 @@ def make_plan(
     sharing = _plan_gpu_sharing(spec, sampled, images, node) if spec.resources.gpu == "auto" else None
     trial = spec.resources.of_trial(gpu=sharing.share if sharing else None)
     num_slots = _count_slots(spec.resources, trial, node)
-    run, speed = None, assumed_speed(trial, on_gpu=spec.resources.wants_gpu)
+    run, speed = None, assumed_speed(trial, on_gpu=spec.resources.uses_gpu)
     if calibrate_speed:
         workloads = [workload for cell in sampled for workload in cell.all]
         run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
@@ -211,13 +211,13 @@ def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool
     if calibration is None:
         rate = (
             f"{ASSUMED_GPU_FLOPS / 1e12:g} TFLOP/s per GPU"
-            if spec.resources.wants_gpu
+            if spec.resources.uses_gpu
             else (f"{ASSUMED_CORE_FLOPS / 1e9:g} GFLOP/s per core")
         )
         notes.append(f"seconds: estimated from FLOPs at an assumed {rate}; --calibrate measures them")
     else:
         notes.append("seconds: measured on this machine with one trial at a time; several trials at once may be slower")
-        if spec.resources.wants_gpu and not on_gpu:
+        if spec.resources.uses_gpu and not on_gpu:
             notes.append(
                 "the calibration ran on the CPU, because this machine has no GPU: the hours are not those of a GPU"
             )

@@ -64,7 +64,7 @@ def _find_differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) ->
     started = {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}
     if not started & (_cell_keys(old) - _cell_keys(new)):
         allowed.add("exclude")
-    if old.resources.wants_gpu == new.resources.wants_gpu:
+    if old.resources.uses_gpu == new.resources.uses_gpu:
         allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results
     names = old.parameters.keys() | new.parameters.keys()
     allowed |= {f"parameters.{name}" for name in names if _is_same_in_old_cells(name, old, new)}
