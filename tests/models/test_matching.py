@@ -39,7 +39,7 @@ def test_every_family_is_matched_within_three_percent_and_stays_so(family: str, 
 def test_a_size_that_a_family_cannot_have_is_refused_with_the_nearest_sizes(
     family: str, target: int, nearest: str
 ) -> None:
-    rule = f"match_parameters must be within 3% of a size that {family} can have, got {target}; {nearest}"
+    rule = f"match_parameters must be within 3% of a possible size of {family}, got {target}; {nearest}"
     assert list(problems(matching(family, target), SHAPE, 10)) == [Problem(("match_parameters",), rule)]
 
 
@@ -47,7 +47,7 @@ def test_a_size_that_a_family_cannot_have_is_refused_with_the_nearest_sizes(
 def test_a_size_below_the_smallest_model_is_refused(family: str) -> None:
     (problem,) = problems(matching(family, 20), SHAPE, 10)
     assert problem.location == ("match_parameters",)
-    assert problem.rule.startswith(f"match_parameters must be within 3% of a size that {family} can have, got 20;")
+    assert problem.rule.startswith(f"match_parameters must be within 3% of a possible size of {family}, got 20;")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
