@@ -137,10 +137,14 @@ def _efficiency(contrast: CurveContrast, reference: str) -> Iterator[str]:
         return
     images = contrast.crossover.num_train_images
     first, last = (reference, other) if contrast.crossover.better_at_smallest == "a" else (other, reference)
+    interval = images.interval
+    if interval is not None and interval.lower is None and interval.upper is None:
+        bounds = " (95% interval: all measured sizes)"
+    else:
+        bounds = f" {format_count_interval(interval)}"
     yield (
-        f"The lead changes from {first} to {last} near {format_count(images.value)} training images "
-        f"{format_count_interval(images.interval)}. It does so in "
-        f"{format_percent(100 * contrast.crossover.bootstrap_share)}% of the bootstrap samples."
+        f"The lead changes from {first} to {last} near {format_count(images.value)} training images{bounds}. It does "
+        f"so in {format_percent(100 * contrast.crossover.bootstrap_share)}% of the bootstrap samples."
     )
 
 
