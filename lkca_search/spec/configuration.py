@@ -39,7 +39,7 @@ class Configuration(FrozenModel):
     """Hyperparameters of one training. A name that does not apply to the family stays None."""
 
     family: str = "lkca"
-    """Model family, preset, or `timm:NAME`; `models list` shows all."""
+    """Model family, preset, or `timm:NAME`; `lkca-search models` lists all."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
     images_per_class: Annotated[int, Field(ge=1)] | None = None
