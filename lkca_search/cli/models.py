@@ -23,7 +23,7 @@ def models(
 ) -> None:
     """List the model families and presets, or describe one.
 
-    Costs (parameters and FLOPs) are given for images of the size in the options.
+    Costs (parameters and FLOPs) are computed for images as described by the options.
     """
     from lkca_search.models.listing import describe_model, list_models
 
@@ -42,7 +42,7 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
     costs = ("M parameters", "M FLOPs")
     typer.echo(f"with default hyperparameters, for {_images(shape, num_classes)}\n")
     families = [
-        (model.name, *_costs(model), model.label, " ".join(taken.name for taken in model.names))
+        (model.name, *_costs(model), model.label, " ".join(hyperparameter.name for hyperparameter in model.names))
         for model in listed
         if model.name not in PRESETS
     ]
@@ -52,7 +52,11 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
             model.name,
             *_costs(model),
             model.label,
-            " ".join(f"{taken.name}={_text(taken.default)}" for taken in model.names if taken.fixed),
+            " ".join(
+                f"{hyperparameter.name}={_text(hyperparameter.default)}"
+                for hyperparameter in model.names
+                if hyperparameter.fixed
+            ),
         )
         for model in listed
         if model.name in PRESETS
@@ -71,7 +75,12 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
 
     typer.echo(f"{model.name}: {model.label}\n")
     rows = [
-        (taken.name, _text(taken.default) + (", fixed" if taken.fixed else ""), taken.meaning) for taken in model.names
+        (
+            hyperparameter.name,
+            _text(hyperparameter.default) + (", fixed" if hyperparameter.fixed else ""),
+            hyperparameter.meaning,
+        )
+        for hyperparameter in model.names
     ]
     if rows:
         echo_rows(("hyperparameter", "default", "meaning"), rows)

@@ -51,17 +51,17 @@ def status_view(status: "SearchStatus") -> RenderableType:
     return Group(
         Text(f"{title}; best by the {METRICS[status.metric].best} {status.metric}"),
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
-        *(Text(_round_line(found)) for found in status.rounds),
+        *(Text(_round_line(round_)) for round_ in status.rounds),
     )
 
 
-def _round_line(found: "RoundStatus") -> str:
+def _round_line(round_: "RoundStatus") -> str:
     """Return the progress of a confirmation round as one line."""
-    done = f"{found.complete + found.failed} of {found.num_replicates} replicates finished"
-    failed = f", {found.failed} failed" if found.failed else ""
-    selected = f"{pluralize(found.num_picks, 'configuration')} selected from {pluralize(found.num_trials, 'trial')}"
-    since = f"; {pluralize(found.num_trials_since, 'trial')} finished since then: --new-round selects again"
-    return f"confirmation, round {found.number}: {done}{failed}; {selected}{since if found.num_trials_since else ''}"
+    done = f"{round_.complete + round_.failed} of {round_.num_replicates} replicates finished"
+    failed = f", {round_.failed} failed" if round_.failed else ""
+    selected = f"{pluralize(round_.num_picks, 'configuration')} selected from {pluralize(round_.num_trials, 'trial')}"
+    since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then: --new-round selects again"
+    return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since if round_.num_trials_since else ''}"
 
 
 _COLUMNS = (

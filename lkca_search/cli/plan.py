@@ -64,12 +64,12 @@ def plan(
         raise typer.Exit(1)
 
 
-def _ignore_timing(done: int, of: int) -> None:
+def _ignore_timing(done: int, total: int) -> None:
     pass
 
 
-def _print_timing(done: int, of: int) -> None:
-    typer.echo(f"timed {done} of {of} configurations", err=True)
+def _print_timing(done: int, total: int) -> None:
+    typer.echo(f"timed {done} of {total} configurations", err=True)
 
 
 def _show(result: "Plan") -> None:

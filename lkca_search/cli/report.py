@@ -68,15 +68,17 @@ def compare(
     from lkca_search.report.sections.contrast_tables import comparison_table
 
     home = Home.from_environment()
-    found = compare_results(*(read_search_results(home.started_search(name)) for name in (one, other)))
+    comparison = compare_results(*(read_search_results(home.started_search(name)) for name in (one, other)))
     if json:
-        _echo({"contrasts": [_contrast(each) for each in found.contrasts], "left_out": found.left_out})
+        _echo(
+            {"contrasts": [_contrast(contrast) for contrast in comparison.contrasts], "left_out": comparison.left_out}
+        )
         return
-    if found.contrasts:
-        table = comparison_table(found.contrasts, one, other)
+    if comparison.contrasts:
+        table = comparison_table(comparison.contrasts, one, other)
         echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
         typer.echo(f"\n{table.caption}")
-    for reason in found.left_out:
+    for reason in comparison.left_out:
         typer.echo(f"! {reason}")
 
 
@@ -98,8 +100,8 @@ def _echo(value: Mapping[str, object]) -> None:
     typer.echo(dumps(value, indent=1))
 
 
-def _contrast(found: "Contrast") -> dict[str, object]:
-    return {**found.model_dump(mode="json"), "verdict": found.verdict}
+def _contrast(contrast: "Contrast") -> dict[str, object]:
+    return {**contrast.model_dump(mode="json"), "verdict": contrast.verdict}
 
 
 def _echo_json(content: "Report", paths: list[Path]) -> None:
@@ -109,7 +111,7 @@ def _echo_json(content: "Report", paths: list[Path]) -> None:
         "headline": content.headline,
         "summary": content.summary,
         "missing": content.caveats,
-        "contrasts": [_contrast(each) for each in content.contrasts],
+        "contrasts": [_contrast(contrast) for contrast in content.contrasts],
         "files": [str(path) for path in paths],
     }
     _echo(value)

@@ -102,7 +102,8 @@ def confirm(
     unfinished: Annotated[
         bool,
         typer.Option(
-            "--unfinished", help="Confirm although trials are left: cells have unequal budgets. Default: error."
+            "--unfinished",
+            help="Confirm before all trials are finished: cells then have unequal budgets. Default: error.",
         ),
     ] = False,
     address: RayAddress = None,
@@ -180,7 +181,7 @@ def stop(
     """Stop a running search from any terminal: finish the running trials and start no new one. `run` resumes it."""
     if address is not None:
         flags = {"--now": now, "--no-wait": no_wait, "--json": json}
-        run_on_cluster(address, name, "stop", name, *(flag for flag, given in flags.items() if given))
+        run_on_cluster(address, name, "stop", name, *(flag for flag, is_set in flags.items() if is_set))
     from lkca_search.search.driver.stopping import request_stop, wait_until_stopped
     from lkca_search.search.state.status import read_status
 

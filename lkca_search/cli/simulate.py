@@ -25,40 +25,43 @@ def simulate(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Show the training steps another pruner would have saved, and by how much its best trial would be worse.
+    """Show the training steps that another pruner would have saved, and the loss in the best value.
 
     The search is replayed from its recorded curves. Nothing is trained, and the search is not changed.
     """
     from lkca_search.search.simulation.replay import replay
 
     folder = Home.from_environment().started_search(name)
-    found = replay(folder, pruner=pruner, sampler=sampler, num_slots=slots, num_seeds=seeds)
-    echo_json(found) if json else _show(found)
+    result = replay(folder, pruner=pruner, sampler=sampler, num_slots=slots, num_seeds=seeds)
+    echo_json(result) if json else _show(result)
 
 
-def _show(found: "Replay") -> None:
-    if found.sampler is None:
+def _show(result: "Replay") -> None:
+    if result.sampler is None:
         variation = "shuffled orders"
         typer.echo(
-            f"search {found.search} with pruner {found.pruner}: trials in recorded order, {found.num_slots} at a time"
+            f"search {result.search} with pruner {result.pruner}: trials in recorded order, {result.num_slots} at a "
+            "time"
         )
     else:
         variation = "other seeds"
         typer.echo(
-            f"search {found.search} with pruner {found.pruner} and sampler {found.sampler}, {found.num_slots} at a "
+            f"search {result.search} with pruner {result.pruner} and sampler {result.sampler}, {result.num_slots} at a "
             "time: each suggestion uses the curve of the nearest recorded configuration"
         )
-    header = ("cell", "trials", "pruned", "steps", "saved", f"best {found.metric}", "recorded best", "regret")
-    echo_rows((*header, "recorded best pruned"), [_row(cell, is_total=cell is found.cells[-1]) for cell in found.cells])
-    if found.spreads:
-        typer.echo(f"\nover {found.num_seeds} {variation}: mean (range of the central 95%)")
+    header = ("cell", "trials", "pruned", "steps", "saved", f"best {result.metric}", "recorded best", "regret")
+    echo_rows(
+        (*header, "recorded best pruned"), [_row(cell, is_total=cell is result.cells[-1]) for cell in result.cells]
+    )
+    if result.spreads:
+        typer.echo(f"\nover {result.num_seeds} {variation}: mean (range of the central 95%)")
         columns = ("cell", "pruned", "saved", "regret", "recorded best pruned")
-        echo_rows(columns, [_spread_row(cell) for cell in found.spreads])
-    if found.num_recorded_pruned:
+        echo_rows(columns, [_spread_row(cell) for cell in result.spreads])
+    if result.num_recorded_pruned:
         typer.echo(
-            f"\n{found.num_recorded_pruned} recorded trials were pruned, so their curves are incomplete. "
-            f"{found.cells[-1].num_cut_short} of them would have continued here: each ends with its recorded curve and "
-            "counts as failed. `saved` is a share of the recorded steps."
+            f"\n{result.num_recorded_pruned} recorded trials were pruned, so their curves are incomplete. "
+            f"{result.cells[-1].num_cut_short} of them would have continued here: each ends with its recorded curve "
+            "and counts as failed. `saved` is a share of the recorded steps."
         )
 
 

@@ -1,1 +1,4 @@
-"""Searches: state, studies, planning, driver, backends and jobs, and the commands that join them; never `report`."""
+"""Commands `run`, `confirm`, `rerun` and `sync`.
+
+May import all packages below `analysis`, except `search.simulation` and `search.jobs`.
+"""

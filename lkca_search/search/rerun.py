@@ -28,14 +28,14 @@ class TrialFile(FrozenModel):
     value: float | None = None
     """Recorded value of the metric; None for a failed trial."""
     num_reports: int
-    """Number of recorded results. The rerun ends after as many."""
+    """Number of recorded results. The rerun ends after the same number."""
     facts: TrialMetadata | None = None
     """Data, code and machine of the recorded training. A change may explain a different value."""
     trial: TrialSpec
 
     @classmethod
     def from_record(cls, record: Record) -> "TrialFile":
-        """Return the trial file of a record. A replicate is compared on validation images, not on test images."""
+        """Return the trial file of a record. Replicates are compared on validation images, not on test images."""
         is_replicate = record.replicate is not None and bool(record.curve)
         return cls(
             trial_id=record.trial_id,
@@ -78,7 +78,7 @@ class RerunOutcome(FrozenModel):
     recorded: float | None
     value: float
     difference: float | None
-    """Value minus recorded value: 0 on the same machine with the same number of threads."""
+    """Value minus recorded value; 0 on the same machine with the same number of threads."""
     changes: tuple[str, ...]
     """Differences of data, code and machine from the recorded training."""
 
@@ -99,7 +99,7 @@ def rerun(
         TrainingDiverged: The loss is not finite.
     """
     configure_torch(num_threads=file.trial.resources.cpu)
-    facts, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
+    metadata, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
     value = float("nan")
     for count, result in enumerate(training.results(), start=1):
         on_result(result)
@@ -116,7 +116,7 @@ def rerun(
         recorded=file.value,
         value=value,
         difference=None if file.value is None else value - file.value,
-        changes=tuple(_list_changes(file.facts, facts)) if file.facts else (),
+        changes=tuple(_list_changes(file.facts, metadata)) if file.facts else (),
     )
 
 

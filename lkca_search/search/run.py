@@ -1,4 +1,4 @@
-"""Commands `run` and `confirm`: drive a search from its space file to its last trial, and to its confirmation."""
+"""Commands `run` and `confirm`: train all trials of a search, and the replicates of its confirmation."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.resume import commit_space_file, read_spec
 from lkca_search.search.state.status import SearchStatus, read_status
-from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
+from lkca_search.search.studies.space_check import check_space
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
 from lkca_search.spec.factors import draws_rule, repeats_of
@@ -38,7 +38,7 @@ from lkca_search.training.testing import open_test_images
 _MLFLOW_SECONDS = 60.0
 """Time for MLflow to receive the last updates."""
 _MLFLOW_SECONDS_ON_STOP = 5.0
-"""The same for a driver that fails or must stop now."""
+"""Time for the same if the driver fails or must stop now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class RunContext:
     console: Tracker
     """Tracker that shows progress in the terminal."""
     notify: Callable[[str], None] = lambda _: None
-    """Prints a line for the user: waiting trials, a stop, the round that is confirmed."""
+    """Function that prints a line for the user: waiting trials, a stop, the round that is confirmed."""
     address: str | None = None
     """Address of the Ray cluster; None for a local one."""
     num_cpus: int | None = None
@@ -68,7 +68,7 @@ class RunOutcome:
     status: SearchStatus
     """Status of the search."""
     halt_reason: str | None
-    """Reason for starting nothing further; None if nothing is due."""
+    """Reason for starting no further trial; None if no trial is left."""
     num_untracked: int
     """Number of finished trials and replicates that MLflow lacks."""
     tracking_error: Exception | None
@@ -76,7 +76,7 @@ class RunOutcome:
 
 
 def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext) -> RunOutcome:
-    """Start or resume a search; train until nothing is due, or until a limit, a request or a signal ends it.
+    """Start or resume a search; train until no trial is left, or until a limit, a request or a signal ends it.
 
     If the space file has a section `confirm`, its confirmation follows.
 
@@ -89,17 +89,14 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
     """
     spec = space_file.spec
     images = open_train_images(spec.data, context.data_dirs)
-    num_classes = len(images.class_names)
-    problems = [*find_space_problems(spec, images.shape, num_classes), *find_subset_problems(spec, images.labels)]
-    if problems:
-        raise space_file.error(problems)
-    with _driving(folder.with_storage(spec.storage), context, space_file=space_file) as driver:
+    check_space(space_file, images)
+    with _open_driver(folder.with_storage(spec.storage), context, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
         queue = Ledger(
             driver.folder,
             spec,
             images.shape,
-            num_classes,
+            len(images.class_names),
             driver.trackers,
             manifests=manifests,
             driver=driver.lease.driver,
@@ -107,7 +104,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
             opened=driver.opened,
         )
         driver.train(queue, images)
-        if spec.confirm is not None and not queue.num_due:
+        if spec.confirm is not None and not queue.num_left:
             driver.is_complete, driver.halt_reason = False, queue.halt_reason
             if queue.halt_reason is None:
                 current = driver.confirm(spec, spec.confirm, images, num_trials_left=0, new_round=False)
@@ -126,11 +123,11 @@ def confirm(
         requested: Values that override the section `confirm` of the space file.
         context: Machine, cluster and terminal.
         new_round: Seal a new round if the latest one is finished. The first round is sealed in any case.
-        unfinished: Allow a new round while trials of the search are due.
+        unfinished: Allow a new round before all trials of the search are finished.
 
     Raises:
-        SearchError: The search has due trials, or the round that is resumed differs from what is requested. Other
-            errors as in `run_search`.
+        SearchError: The search is not finished, or the resumed round differs from `requested`. Other errors as in
+            `run_search`.
     """
     spec = read_spec(folder)
     repeats = len(repeats_of(spec.factors, spec.exclude))
@@ -138,16 +135,16 @@ def confirm(
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
     images = open_train_images(spec.data, context.data_dirs)
-    with _driving(folder, context) as driver:
+    with _open_driver(folder, context) as driver:
         status = read_status(folder, driver.reader)
         resumes = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
         if resumes and (conflict := design_conflict(read_rounds(folder)[-1], requested)):
             raise SearchError(conflict)
         if status.num_left and not unfinished and not resumes:
-            rule = (
-                f"search {folder.name!r} must be finished, got {status.num_left} due trials: budgets are not equal yet"
+            rule = f"search {folder.name!r} must be finished, got {status.num_left} unfinished trials"
+            raise SearchError(
+                f"{rule}: cells have unequal budgets. Run it to its end, or use --unfinished; reports then state this"
             )
-            raise SearchError(f"{rule}. Run it to its end, or confirm it now with --unfinished; reports state that")
         driver.confirm(spec, section, images, num_trials_left=status.num_left, new_round=new_round)
         driver.is_complete = driver.is_complete and not status.num_left
     return driver.outcome()
@@ -159,15 +156,15 @@ class _Driver:
     def __init__(self, folder: SearchFolder, lease: Lease, context: RunContext) -> None:
         self.folder = folder
         self.reader = RecordReader(folder)
-        """Reads each record once, however often the driver needs all of them."""
+        """Reader of all records. Repeated calls read each record once."""
         self.lease = lease
         self.opened = time.monotonic()
         self.mlflow = MLflowTracker(lambda: open_store(folder, context.home), folder)
         self.trackers = Trackers([self.mlflow, context.console])
         self.is_complete = False
-        """True if nothing is due in the queues trained so far."""
+        """True if no trial is left in the queues trained so far."""
         self.halt_reason: str | None = None
-        """Reason for starting nothing further; None if nothing is due."""
+        """Reason for starting no further trial; None if no trial is left."""
         self.best: Record | None = None
         self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP
         self.num_untracked = 0
@@ -175,7 +172,7 @@ class _Driver:
         self._stopped_now = False
 
     def train(self, queue: TrialQueue, images: Images) -> None:
-        """Train everything that is due in a queue."""
+        """Train all unfinished trials of a queue, unless a limit or a stop ends the driver."""
         context = self._context
         stop_controller = StopController(self.lease, halt=queue.halt, notify=context.notify)
         if queue.may_assign:
@@ -188,9 +185,9 @@ class _Driver:
                 address=context.address,
                 num_cpus=context.num_cpus,
             )
-        self.is_complete = not queue.num_due
+        self.is_complete = not queue.num_left
         self._stopped_now = stop_controller.stops_now
-        self.halt_reason = queue.halt_reason if queue.num_due else None
+        self.halt_reason = queue.halt_reason if queue.num_left else None
 
     def confirm(
         self,
@@ -201,7 +198,7 @@ class _Driver:
         num_trials_left: int,
         new_round: bool,
     ) -> Round:
-        """Train and test the due replicates of the latest round, or of a new one; return the round."""
+        """Train and test the unfinished replicates of the latest round, or of a new one; return the round."""
         current = find_or_open_round(
             self.folder,
             spec,
@@ -222,15 +219,17 @@ class _Driver:
             opened=self.opened,
             reader=self.reader,
         )
-        if queue.num_due:
+        if queue.num_left:
             num_draws = len(current.draws) // max(len(current.repeats), 1)
             design = f"{len(current.picks)} x {num_draws} x {current.num_seeds} configurations, draws and seeds"
-            self._context.notify(f"confirmation, round {current.number}: {design}, {queue.num_due} replicates to train")
+            self._context.notify(
+                f"confirmation, round {current.number}: {design}, {queue.num_left} replicates to train"
+            )
         self.train(queue, images)
         return current
 
     def close(self) -> None:
-        """Write the tables, and find the best trial, which MLflow receives last."""
+        """Write the tables, and read the best trial for MLflow."""
         trials = self.reader.trials()
         write_tables(trials, self.reader.replicates(), self.folder.root)
         self.best = best_record(trials, read_spec(self.folder).search)
@@ -247,8 +246,13 @@ class _Driver:
 
 
 @contextmanager
-def _driving(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None) -> Iterator[_Driver]:
-    """Hold the lease of a search, with its space file committed if given; then write tables and complete MLflow."""
+def _open_driver(
+    folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None
+) -> Iterator[_Driver]:
+    """Hold the lease of a search while its trials train; then write the tables and end the runs in MLflow.
+
+    With `space_file`, commit the file first.
+    """
     try:
         with hold_lease(folder, context.ledger) as lease:
             if space_file is not None:
@@ -264,9 +268,9 @@ def _driving(folder: SearchFolder, context: RunContext, *, space_file: SpaceFile
                     patience_seconds=driver.mlflow_seconds,
                 )
     except STORAGE_FAULTS as error:
-        raise Interrupted(f"{type(error).__name__}: {first_line(_origin(error))}") from error
+        raise Interrupted(f"{type(error).__name__}: {first_line(_root_cause(error))}") from error
 
 
-def _origin(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """Return the first cause of an error. Optuna hides a full disk behind a message about long values."""
-    return error if error.__cause__ is None else _origin(error.__cause__)
+    return error if error.__cause__ is None else _root_cause(error.__cause__)

@@ -1,4 +1,4 @@
-"""Command `sync`: send MLflow the recorded runs that it lacks. Apart from `run`, since it needs no Ray."""
+"""Command `sync`: send MLflow the recorded runs that it lacks. Separate from `run` because it needs no Ray."""
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
@@ -22,7 +22,7 @@ def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _MLFLOW_
         patience_seconds: Time for MLflow to receive everything.
 
     Returns:
-        Number of runs sent, and of those that MLflow still lacks.
+        The numbers of trials that were sent and that MLflow may still lack, and the last error.
 
     Raises:
         SearchError: A driver holds the search; it sends the runs itself.

@@ -43,8 +43,8 @@ _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FA
 _PAGE = 1000
 """Runs per search request."""
 _BATCH = 120
-"""Results per `log_batch` call. With parameters and tags they stay below MLflow's limit of 1000 items, so that a
-step is written completely or not at all."""
+"""Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
+A step is therefore written completely or not at all."""
 _CLIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
@@ -258,7 +258,7 @@ class MLflowStore:
 
 
 def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> str | None:
-    """Attach files and metrics to a search's parent run, also while the search is running.
+    """Attach files and metrics to a search's parent run. The search may be running.
 
     Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
     """

@@ -45,8 +45,8 @@ def send_missing(
 ) -> SyncResult:
     """Send the trials that MLflow lacks of a search that is not running, and end its runs.
 
-    Errors of the store are returned, not raised. The caller must hold the search's lease: otherwise a running search
-    would be shown as killed.
+    Errors of the store are returned, not raised. The caller must hold the search's lease: otherwise, the runs of a
+    running search would end as KILLED.
     """
     tracker = MLflowTracker(open_store, folder, pause_seconds=pause_seconds)
     num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds)
@@ -107,14 +107,14 @@ class MLflowTracker(Tracker):
             if not is_reachable:
                 self._queue.pause(self._pause_seconds * backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
-            taken = self._queue.take()
-            if taken is None:
+            item = self._queue.take()
+            if item is None:
                 break
-            is_reachable = self._try(lambda store, taken=taken: self._send(store, taken))  # type: ignore[misc]
+            is_reachable = self._try(lambda store, item=item: self._send(store, item))  # type: ignore[misc]
             if is_reachable:
                 backoff = 1
             else:
-                self._queue.requeue(taken)
+                self._queue.requeue(item)
         while not self._send_remaining() and time.monotonic() + self._pause_seconds < self._deadline:
             time.sleep(self._pause_seconds)
 
@@ -163,15 +163,15 @@ class MLflowTracker(Tracker):
         self._queue.recheck_sent(store.is_sent)
         return store
 
-    def _send(self, store: MLflowStore, taken: PendingUpdate | str) -> None:
-        if isinstance(taken, PendingUpdate):
-            store.update_running(taken.start, taken.results.values())
+    def _send(self, store: MLflowStore, item: PendingUpdate | str) -> None:
+        if isinstance(item, PendingUpdate):
+            store.update_running(item.start, item.results.values())
         else:
-            record = read_record(self._folder, taken)
+            record = read_record(self._folder, item)
             if record is not None:
                 store.finish(record)
                 self.num_sent += 1
-            self._queue.mark_sent(taken)
+            self._queue.mark_sent(item)
 
     def _mark_killed(self, store: MLflowStore, trial_id: str) -> None:
         store.mark_killed(trial_id, self._queue.take_results(trial_id))

@@ -14,9 +14,9 @@ _TAGS = ("family", "data_fraction", "images_per_class", "draw")
 
 
 def run_name(start: TrialStart) -> str:
-    """Return a short name, the cell's levels and the trial's number: `lkca 0.1 #3`.
+    """Return a short name from the cell's levels and the trial's number: `lkca 0.1 #3`.
 
-    The name of a replicate ends in its draw and seed.
+    The name of a replicate ends with its draw and seed.
     """
     levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
     replicate = f" draw {start.replicate.draw} seed {start.replicate.seed}" if start.replicate else ""

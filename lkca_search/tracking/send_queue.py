@@ -79,17 +79,17 @@ class SendQueue:
             self._is_turn_of_running = True
             return next(iter(self._unsent))
 
-    def requeue(self, taken: PendingUpdate | str) -> None:
+    def requeue(self, item: PendingUpdate | str) -> None:
         """Put a taken item that could not be sent at the end of its queue."""
         with self._changed:
-            if isinstance(taken, str):
-                if taken in self._unsent:
-                    del self._unsent[taken]
-                    self._unsent[taken] = None
-            elif taken.start.trial_id in self._starts:
-                newer = self._pop_update(taken.start.trial_id)
-                results = {**taken.results, **newer.results} if newer else taken.results
-                update = PendingUpdate(start=newer.start if newer else taken.start, results=results)
+            if isinstance(item, str):
+                if item in self._unsent:
+                    del self._unsent[item]
+                    self._unsent[item] = None
+            elif item.start.trial_id in self._starts:
+                newer = self._pop_update(item.start.trial_id)
+                results = {**item.results, **newer.results} if newer else item.results
+                update = PendingUpdate(start=newer.start if newer else item.start, results=results)
                 self._merge(update, self._updated_trials)
 
     def mark_sent(self, trial_id: str) -> None:

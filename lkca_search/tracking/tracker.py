@@ -22,7 +22,7 @@ class TrialStart(FrozenModel):
 
 
 class Tracker:
-    """Tracker that does nothing, and base of the others.
+    """Base class of trackers. It does nothing.
 
     A resumed search may repeat calls. Callbacks must not block or raise.
     """

@@ -1,1 +1,1 @@
-"""Training of one configuration: assembly, loop, evaluation, checkpoints. May import `records`, `data`, `models`."""
+"""Training of one configuration: assembly, loop, evaluation, checkpoints. May import `records`, `data` and `models`."""

@@ -22,7 +22,7 @@ def save_checkpoint(state: Mapping[str, Any], folder: AnyPath, *, step: int) -> 
 
 
 def load_newest_checkpoint(folders: Iterable[AnyPath]) -> dict[str, Any] | None:
-    """Return the readable checkpoint with the largest step among attempts' folders, on the CPU, or None."""
+    """Return the readable checkpoint with the largest step in these folders, loaded to the CPU, or None."""
     paths = [path for folder in folders for path in folder.glob("checkpoint-*.pt")]
     for path in sorted(paths, key=lambda path: path.name, reverse=True):
         try:

@@ -1,4 +1,4 @@
-"""Training images of a space file's dataset, and the folders a machine reads and keeps them in."""
+"""Training images of a space file's dataset, and the folders of datasets on a machine."""
 
 from dataclasses import dataclass
 from pathlib import Path

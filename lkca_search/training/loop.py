@@ -35,7 +35,7 @@ class Training:
         seed: int,
         patience: int | None = None,
     ) -> None:
-        """Make a training; it ends early after `patience` results without a higher val_accuracy."""
+        """Create a training; it ends early after `patience` results without a higher val_accuracy."""
         self.model = model
         self.batches = batches
         """Training batches. Their mean and standard deviation normalize every image."""
@@ -62,7 +62,7 @@ class Training:
         return self._schedule.steps
 
     def is_last(self, result: Result) -> bool:
-        """Return True if the training ends with this result, one of its own results."""
+        """Return True if the training ends with this result, which `results` has yielded."""
         return result.step == self.last_step or self._out_of_patience(result.step)
 
     def state(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Training:
         return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= self._patience
 
     def _advance(self, stop: int) -> Result:
-        start, begun = self.step, time.perf_counter()
+        start, started = self.step, time.perf_counter()
         earlier_seconds = self._curve[-1].seconds if self._curve else 0.0
         with torch.random.fork_rng(devices=self._cuda_devices):
             losses = torch.stack([self._train_step(step) for step in range(start, stop)])
@@ -116,7 +116,7 @@ class Training:
             step=stop,
             epoch=samples / self.batches.num_images,
             samples=samples,
-            seconds=earlier_seconds + time.perf_counter() - begun,
+            seconds=earlier_seconds + time.perf_counter() - started,
             learning_rate=self._schedule.learning_rate(stop - 1),
             train_loss=losses.mean(dtype=torch.float64).item(),
             val_loss=val_loss,

@@ -8,6 +8,7 @@ from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.sections import TrainingSection
 
 _FLOOR = 1e-6
+"""Learning rate at the end of the cosine decay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,10 @@ class Schedule:
 
 
 def planned_steps(training: TrainingSection, *, num_images: int) -> int:
-    """Return the optimizer steps of a length in epochs, steps or samples; an epoch's last batch may be smaller."""
+    """Return the number of optimizer steps of a training, whose length is in epochs, steps or samples.
+
+    The last batch of an epoch may be smaller.
+    """
     batch_size = min(training.batch_size, num_images)
     steps_per_epoch = math.ceil(num_images / batch_size)
     if training.steps is not None:

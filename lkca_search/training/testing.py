@@ -1,4 +1,4 @@
-"""Test images. Only the confirmation opens them, besides the commands that prepare and check data."""
+"""Test images: only a confirmation and the commands that prepare and check data open them."""
 
 import numpy as np
 import torch

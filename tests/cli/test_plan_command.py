@@ -75,9 +75,7 @@ def test_a_plan_longer_than_max_hours_ends_with_code_1(command: Command) -> None
     assert "(assumed) exceeds --max-hours 0.0001" in err
 
 
-def test_a_calibration_measures_and_predicts_what_it_did_not_fit(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_calibration_predicts_a_held_out_configuration(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.3)
     code, out, err = command("plan", "space.yaml", "--calibrate", "--num-cpus", "1")
     assert code == 0

@@ -84,14 +84,14 @@ def test_a_home_that_a_node_does_not_share_is_refused_with_the_name_of_the_node(
     answer = nodes.submit("private")
     assert answer.code == 2
     assert "not every node of the cluster can train" in answer.out
-    assert re.search(rf"\n  \S+ \(\S+\) does not see the storage {nodes.root / 'private'}/", answer.out)
+    assert re.search(rf"\n  \S+ \(\S+\) cannot read the storage {nodes.root / 'private'}/", answer.out)
     assert "needs a shared path or an object store as its home or storage" in answer.out
     assert not list((nodes.root / "private").glob("searches/*/trials/*/*"))
 
 
 @pytest.mark.parametrize(
     ("images", "reason"),
-    [("images", "has other images than the driver: "), ("gone/images", "cannot have the images: ")],
+    [("images", "has other images than the driver: "), ("gone/images", "cannot open the images: ")],
 )
 def test_a_node_without_the_images_of_the_driver_is_refused(nodes: Nodes, images: str, reason: str) -> None:
     home = f"home-{images.replace('/', '-')}"

@@ -78,7 +78,7 @@ def test_the_number_of_threads_changes_nothing(augment: tuple[str, ...]) -> None
 
 
 @ANY
-def test_the_global_generator_is_left_alone(augment: tuple[str, ...]) -> None:
+def test_a_training_does_not_change_the_global_random_state(augment: tuple[str, ...]) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     make(augment).train_batch(5)

@@ -83,7 +83,7 @@ def front_record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     return record_of(folder)
 
 
-def test_with_one_goal_the_front_is_the_best(front_record: Record) -> None:
+def test_with_one_goal_the_front_is_the_best_trial(front_record: Record) -> None:
     one = SearchSection(trials_per_cell=1)
     records = [made(front_record, number, value, 1) for number, value in enumerate((0.3, 0.9, 0.5, 0.9))]
     assert [record.number for record in pareto_front(records, one)] == [1, 3]

@@ -166,7 +166,7 @@ def one_worker(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
 
 
 @pytest.mark.slow
-def test_pruned_and_failed_trials_are_so_in_the_records_in_optuna_and_in_mlflow(one_worker: SearchCommands) -> None:
+def test_records_optuna_and_mlflow_agree_on_pruned_and_failed_trials(one_worker: SearchCommands) -> None:
     records = {record.trial_id: record for record in one_worker.records()}
     states = Counter(record.state for record in records.values())
     assert set(states) == {"COMPLETE", "PRUNED", "FAIL"}

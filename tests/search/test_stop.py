@@ -140,7 +140,7 @@ def test_a_graceful_end_finishes_the_running_trials(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "by"), AT_ONCE.items())
-def test_an_end_at_once_cuts_the_running_trials_off(
+def test_an_immediate_stop_abandons_the_running_trials(
     early_ends: dict[Callable[..., None], EarlyEnd], end: Callable[..., None], by: str
 ) -> None:
     ended = early_ends[end]
@@ -193,7 +193,7 @@ def test_fail_fast_ends_at_the_first_failure_and_the_next_run_does_not_start(tmp
     assert 0 < failed < 8
     code, output = search.start_run(*arguments, "--max-failures", str(failed - 1)).wait()
     assert code == 1
-    assert f"limits.max_failures: {failed} have failed, {failed - 1} may" in output
+    assert f"limits.max_failures: {failed} failed, at most {failed - 1} allowed" in output
     assert len(search.records()) == failed
 
 

@@ -221,7 +221,7 @@ def test_a_server_that_dies_before_it_answers_holds_no_duplicates(
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["of the search", "of a trial"])
-def test_a_run_that_is_created_long_after_its_time_out_is_no_duplicate(
+def test_a_run_created_long_after_its_timeout_is_no_duplicate(
     number: int, proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

@@ -40,7 +40,7 @@ def step_of(*folders: Path) -> int | None:
     return found["step"] if found else None
 
 
-def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_loaded_state_equals_the_saved_one(tmp_path: Path) -> None:
     save_checkpoint(state(3), tmp_path, step=3)
     found = load_newest_checkpoint([tmp_path])
     assert found is not None
@@ -48,12 +48,12 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert found == {"step": 3, "curve": [{"val_loss": 0.1 * 3}]}
 
 
-def test_without_a_checkpoint_there_is_no_state(tmp_path: Path) -> None:
+def test_without_a_checkpoint_no_state_is_loaded(tmp_path: Path) -> None:
     assert load_newest_checkpoint([]) is None
     assert load_newest_checkpoint([tmp_path, tmp_path / "missing"]) is None
 
 
-def test_the_largest_step_of_all_attempts_wins(tmp_path: Path) -> None:
+def test_the_checkpoint_with_the_largest_step_of_all_attempts_is_loaded(tmp_path: Path) -> None:
     for attempt, step in (("a", 90), ("b", 1000), ("c", 200)):
         save_checkpoint(state(step), tmp_path / attempt, step=step)
     assert step_of(*(tmp_path / attempt for attempt in "abc")) == 1000
@@ -68,7 +68,7 @@ def test_saving_removes_the_earlier_checkpoint_of_the_attempt_and_no_others(tmp_
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.9, -1])
-def test_a_truncated_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path, size: float) -> None:
+def test_a_truncated_checkpoint_is_skipped_for_the_one_before_it(tmp_path: Path, size: float) -> None:
     save_checkpoint(state(1), tmp_path / "first", step=1)
     newer = save_checkpoint(state(2), tmp_path / "second", step=2)
     content = newer.read_bytes()
@@ -78,7 +78,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\x00" * 1000, b"\xff" * 1000, b"(lp0\n.", b"\x80\x04N."])
-def test_a_file_that_is_no_checkpoint_gives_way_to_one_that_is(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_checkpoint_is_skipped(tmp_path: Path, content: bytes) -> None:
     save_checkpoint(state(1), tmp_path, step=1)
     (tmp_path / "checkpoint-00000002.pt").write_bytes(content)
     assert step_of(tmp_path) == 1

@@ -204,7 +204,7 @@ def test_the_effect_of_every_name_of_a_configuration_is_tested() -> None:
 
 
 @families
-def test_the_global_generator_is_left_alone(spec: TrialSpec, data_dirs: DataDirs) -> None:
+def test_a_training_does_not_change_the_global_random_state(spec: TrialSpec, data_dirs: DataDirs) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     _, training = opened(spec, data_dirs)
@@ -228,7 +228,7 @@ def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, da
 
 
 @families
-def test_it_learns(spec: TrialSpec, data_dirs: DataDirs) -> None:
+def test_a_training_learns(spec: TrialSpec, data_dirs: DataDirs) -> None:
     long = changed(spec, steps=300, reports=1, augment=(), drop_path_rate=0.0, learning_rate=1e-2)
     curve, _ = outcome(long, data_dirs)
     assert curve[-1]["val_accuracy"] > 0.8
@@ -246,7 +246,7 @@ def test_samples_and_epochs_are_counted_batch_by_batch(data_dirs: DataDirs) -> N
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_an_evaluation_leaves_the_mode_and_the_weights_as_they_were(mode: bool, data_dirs: DataDirs) -> None:
+def test_an_evaluation_does_not_change_mode_or_weights(mode: bool, data_dirs: DataDirs) -> None:
     _, training = opened(SPEC, data_dirs)
     before = weights_hash(training)
     training.model.train(mode)
@@ -315,7 +315,7 @@ def test_validation_images_are_never_trained_on(fraction: float, data_dirs: Data
 
 @pytest.mark.parametrize("scale_validation", [False, True])
 @pytest.mark.parametrize("size", [{"data_fraction": 0.1}, {"data_fraction": None, "images_per_class": 12}])
-def test_a_trial_has_the_images_that_are_assigned_to_it(
+def test_a_trial_trains_on_the_images_assigned_to_it(
     size: dict[str, object], scale_validation: bool, data_dirs: DataDirs, digits: Images
 ) -> None:
     spec = changed(SPEC, scale_validation=scale_validation, draw=2, **size)
@@ -328,7 +328,7 @@ def test_a_trial_has_the_images_that_are_assigned_to_it(
     )
 
 
-def test_it_learns_from_mixed_labels(data_dirs: DataDirs) -> None:
+def test_a_training_learns_from_mixed_labels(data_dirs: DataDirs) -> None:
     mixed = changed(SPEC, steps=300, reports=1, augment=("cutmix", "mixup"), drop_path_rate=0.0, learning_rate=1e-2)
     curve, _ = outcome(mixed, data_dirs)
     assert curve[-1]["val_accuracy"] > 0.8
@@ -377,7 +377,7 @@ def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(data_dirs: DataDirs
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_a_training_ends_when_its_patience_does_and_equals_the_beginning_of_a_full_training(
+def test_a_training_that_patience_ends_equals_the_beginning_of_a_full_training(
     patience: int, data_dirs: DataDirs, tmp_path: Path
 ) -> None:
     still = changed(SPEC, learning_rate=1e-12, steps=10, reports=10)

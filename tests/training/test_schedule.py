@@ -35,13 +35,13 @@ def batch_sizes(num_images: int, batch_size: int) -> list[int]:
 
 
 @given(epochs=LENGTHS, batch_size=SIZES, num_images=SIZES)
-def test_a_length_in_epochs_is_every_batch_of_that_many_epochs(epochs: int, batch_size: int, num_images: int) -> None:
+def test_a_length_in_epochs_includes_every_batch_of_each_epoch(epochs: int, batch_size: int, num_images: int) -> None:
     training = TrainingSection(epochs=epochs, batch_size=batch_size)
     assert planned_steps(training, num_images=num_images) == epochs * len(batch_sizes(num_images, batch_size))
 
 
 @given(steps=LENGTHS, batch_size=SIZES, num_images=SIZES)
-def test_a_length_in_steps_is_itself(steps: int, batch_size: int, num_images: int) -> None:
+def test_a_length_in_steps_is_the_number_of_steps(steps: int, batch_size: int, num_images: int) -> None:
     assert planned_steps(TrainingSection(steps=steps, batch_size=batch_size), num_images=num_images) == steps
 
 
@@ -80,7 +80,7 @@ def test_reports_have_the_requested_number_evenly_spaced_and_end_with_the_last_s
     ],
     ids=["one per epoch", "as requested", "20 of steps", "20 of samples", "at most one per step"],
 )
-def test_the_number_of_reports_has_a_default(training: TrainingSection, expected: int) -> None:
+def test_num_reports_has_a_default(training: TrainingSection, expected: int) -> None:
     assert len(Schedule.plan(training, Configuration(), num_images=10).reports) == expected
 
 
@@ -93,7 +93,7 @@ def test_one_report_per_epoch_falls_on_the_epochs_last_step(num_images: int) -> 
 
 
 @given(steps=LENGTHS, warmup_fraction=st.floats(0, 0.99), learning_rate=st.floats(1e-8, 10, exclude_min=True))
-def test_the_learning_rate_rises_to_its_peak_then_falls_and_never_below_its_floor(
+def test_the_learning_rate_rises_to_its_peak_then_falls_to_its_floor(
     steps: int, warmup_fraction: float, learning_rate: float
 ) -> None:
     schedule = make(steps=steps, warmup_fraction=warmup_fraction, learning_rate=learning_rate)
@@ -107,16 +107,16 @@ def test_the_learning_rate_rises_to_its_peak_then_falls_and_never_below_its_floo
     assert min(found[warmup:], default=learning_rate) >= min(1e-6, learning_rate)
 
 
-def test_without_a_warm_up_the_first_step_has_the_peak() -> None:
+def test_without_a_warm_up_the_first_step_has_the_peak_learning_rate() -> None:
     assert rates(make(warmup_fraction=0.0))[0] == pytest.approx(1e-2)
 
 
-def test_the_fall_is_half_a_cosine_that_ends_at_the_floor() -> None:
+def test_the_learning_rate_decays_to_the_floor_as_half_a_cosine() -> None:
     schedule = make(steps=1000, warmup_fraction=0.0)
     assert schedule.learning_rate(500) == pytest.approx((1e-2 + 1e-6) / 2)
     assert schedule.learning_rate(1000) == pytest.approx(1e-6)
     assert schedule.learning_rate(999) < 2e-6
 
 
-def test_a_training_of_one_step_has_the_peak() -> None:
+def test_a_training_of_one_step_has_the_peak_learning_rate() -> None:
     assert rates(make(steps=1, warmup_fraction=0.0)) == rates(make(steps=1, warmup_fraction=0.9)) == [1e-2]

@@ -1,1 +1,4 @@
-"""Driver of a search: the queue of trials and its crash-safe commits; may import all below it, and never Ray."""
+"""Driver of a search: the queue of trials and its crash-safe commits.
+
+May import `tracking`, `search.state` and `search.studies`; never `training` or Ray.
+"""

@@ -34,7 +34,7 @@ class Confirmation(TrialQueue):
         opened: float | None = None,
         reader: RecordReader | None = None,
     ) -> None:
-        """Open the queue of a round; arguments as in `TrialQueue`."""
+        """Open the queue of a round, with arguments as in `TrialQueue`; `reader` saves reading the records again."""
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
@@ -48,7 +48,7 @@ class Confirmation(TrialQueue):
                 self._unstarted.append((pick, replication))
 
     @property
-    def num_due(self) -> int:
+    def num_left(self) -> int:
         """Number of unfinished replicates, including those that have not started."""
         return len(self._unstarted) + len(self._pending) + len(self._running)
 

@@ -1,7 +1,7 @@
-"""Ledger of a search: its finished, running and due trials, exact whenever the driver crashes.
+"""Ledger of a search: its waiting, running and finished trials, exact whenever the driver crashes.
 
-A trial is finished when its record is durable (see `queue`). Opening the ledger tells the studies every recorded trial
-that they lack, and requeues every trial that was running.
+A trial is finished when its record is durable (see `queue`). Opening the ledger tells Optuna every recorded trial
+that its studies lack, and requeues every trial that was running.
 """
 
 import time
@@ -28,7 +28,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 _MAX_DUPLICATES = 32
-"""Number of duplicate suggestions in a row after which a cell counts as exhausted."""
+"""Number of consecutive duplicate suggestions after which a cell is exhausted."""
 
 
 class Ledger(TrialQueue):
@@ -61,10 +61,11 @@ class Ledger(TrialQueue):
         self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
         self._budget = Budget(folder, spec)
         self._first_of: dict[str, dict[Params, int]] = {cell: {} for cell in self._studies}
+        """Per cell, the number of the first trial with given parameters."""
         self._recover()
 
     @property
-    def num_due(self) -> int:
+    def num_left(self) -> int:
         """Number of unfinished trials, including those that have not started."""
         return self._budget.num_unstarted + len(self._pending) + len(self._running)
 
@@ -73,13 +74,13 @@ class Ledger(TrialQueue):
         self._budget.exhaust(cell)
 
     def assign(self, resources: TrialResources | None = None) -> Assignment | None:
-        """Start the next attempt: a requeued trial if there is one, else a new trial in the neediest cell."""
+        """Start the next attempt: a requeued trial if there is one, else a new trial in the cell with the fewest."""
         self._ensure_lease()
         self._check_limits()
         while self.halt_reason is None:
             if self._pending:
                 return self._start_attempt(self._pending.popleft(), resources)
-            cell = self._budget.neediest_cell
+            cell = self._budget.next_cell
             if cell is None:
                 return None
             start = self._suggest(cell)
@@ -89,7 +90,7 @@ class Ledger(TrialQueue):
         return None
 
     def _suggest(self, cell: str) -> TrialStart | None:
-        """Return a new trial of a cell; None if its sampler suggests duplicates only."""
+        """Return a new trial of a cell; None if its sampler suggests only duplicates."""
         for _ in range(_MAX_DUPLICATES):
             if self._studies[cell].is_exhausted:
                 return None
@@ -121,7 +122,7 @@ class Ledger(TrialQueue):
         self._budget.finish(record.cell, record.state, record.value)
 
     def _recover(self) -> None:
-        """Tell the studies every recorded trial they lack, end duplicates left open, and requeue what was running."""
+        """Tell the studies every recorded trial that they lack, end unfinished duplicates, and requeue other trials."""
         records = self.folder.records()
         for cell, study in self._studies.items():
             trials = [
@@ -152,7 +153,7 @@ class Ledger(TrialQueue):
         try:
             configuration = resolve(configuration, self._shape, self._num_classes)
         except UserError:
-            pass  # the worker meets the same error and reports it as the trial's own
+            pass  # the worker raises the same error and reports it as an error of the trial
         spec = TrialSpec(
             data=self.spec.data,
             training=self.spec.training,

@@ -15,7 +15,7 @@ class Budget:
     """Budget of trials per cell: spent when all have started, the sampler is exhausted, or a plateau is reached."""
 
     def __init__(self, folder: SearchFolder, spec: SearchSpec) -> None:
-        """Open the budgets of all cells, without the trials that have started; exhausted cells are read from disk."""
+        """Read the exhausted cells from disk. The caller adds earlier trials by `start` and `finish`."""
         self._folder = folder
         self._spec = spec
         keys = [cell.key for cell in cells(spec)]
@@ -26,11 +26,11 @@ class Budget:
 
     @property
     def num_unstarted(self) -> int:
-        """Number of trials that are due and have not started, over all cells."""
+        """Number of trials of all cells that are still to be started."""
         return sum(self._num_unstarted(cell) for cell in self._num_started)
 
     @property
-    def neediest_cell(self) -> str | None:
+    def next_cell(self) -> str | None:
         """Cell that has started the fewest trials, among cells with unstarted trials; None if there is none."""
         cells = [cell for cell in self._num_started if self._num_unstarted(cell)]
         return min(cells, key=lambda cell: self._num_started[cell], default=None)
@@ -70,10 +70,10 @@ class Limits:
 
     @property
     def reached(self) -> str | None:
-        """Reason for starting nothing further; None if no limit is reached."""
-        hours, most = self._section.hours, self._section.max_failures
+        """Reason for starting no further trial; None if no limit is reached."""
+        hours, max_failures = self._section.hours, self._section.max_failures
         if hours is not None and time.monotonic() - self._opened >= hours * 3600:
             return f"limits.hours: {hours:g} have passed"
-        if most is not None and self._num_failed > most:
-            return f"limits.max_failures: {self._num_failed} have failed, {most} may"
+        if max_failures is not None and self._num_failed > max_failures:
+            return f"limits.max_failures: {self._num_failed} failed, at most {max_failures} allowed"
         return None

@@ -1,4 +1,4 @@
-"""Messages between a driver and its workers: an assignment per attempt, a message per step of training."""
+"""Messages between a driver and its workers: one assignment per attempt, one message per report."""
 
 from enum import StrEnum
 
@@ -31,7 +31,7 @@ class Assignment(FrozenModel):
 
 
 class FailureKind(StrEnum):
-    """Causes of a failure, by what the driver does about them."""
+    """Cause of a failure. The driver handles each kind differently."""
 
     TRIAL = "trial"
     """Error of the trial itself: it is recorded as failed, since another attempt would fail again."""
@@ -40,7 +40,7 @@ class FailureKind(StrEnum):
     GPU_MEMORY = "gpu_memory"
     """The memory of a GPU was exhausted: as MACHINE, and fewer trials share a GPU under `gpu: auto`."""
     NODE = "node"
-    """The node's images are missing or differ from the driver's: the driver halts, the trial stays due."""
+    """The node's images are missing or differ from the driver's: the driver halts, and the trial stays unfinished."""
 
 
 class Failure(FrozenModel):
@@ -53,15 +53,15 @@ class Failure(FrozenModel):
 
 
 class Message(FrozenModel):
-    """Report of a worker after one step of its trial."""
+    """Message of a worker at one report of its trial."""
 
     facts: TrialMetadata | None = None
     """Metadata of the trial; None until its data and model are ready."""
     result: Result | None = None
-    """Result of the step; None if it failed."""
+    """Result of the evaluation; None if the training failed."""
     test: TestResult | None = None
     """Test result, with the last result of a replicate."""
     failure: Failure | None = None
     """Error that ended the training."""
     done: bool = False
-    """True if the trial is over. After a failure that is not the trial's, it is False and the worker dies."""
+    """True if the trial is over. After any failure but `TRIAL`, it is False and the worker dies."""

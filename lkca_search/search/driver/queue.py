@@ -1,4 +1,4 @@
-"""Queue of a driver: which trials are due, running and finished, committed so that no crash loses or repeats one.
+"""Queue of a driver: its waiting and running trials, and commits that lose and repeat no trial after a crash.
 
 Order of commitment: the record is durable first, then the study is told, then the trackers are notified. A trial is
 finished from the moment its record is durable. A driver that crashes between two of these steps leaves a record, and
@@ -27,7 +27,7 @@ class RunningTrial:
     """State of a running attempt, as reported by its worker."""
 
     start: TrialStart
-    """The attempt as it was assigned."""
+    """Attempt as assigned."""
     folder: AnyPath
     """Folder of this attempt; no other attempt writes there."""
     facts: TrialMetadata | None = None
@@ -74,7 +74,7 @@ class TrialQueue(ABC):
         self.test_hash: str | None = None
         """Content hash that workers must find for the test images; None if nothing is tested."""
         self.halt_reason: str | None = None
-        """Reason for starting nothing further; None while trials may start."""
+        """Reason for starting no further trial; None while trials may start."""
         self._tracker = tracker
         self._manifests = {manifest.size: manifest for manifest in manifests}
         self._driver = driver
@@ -86,7 +86,7 @@ class TrialQueue(ABC):
 
     @property
     @abstractmethod
-    def num_due(self) -> int:
+    def num_left(self) -> int:
         """Number of unfinished trials, including those that have not started."""
 
     @abstractmethod
@@ -98,7 +98,7 @@ class TrialQueue(ABC):
 
     @abstractmethod
     def _should_prune(self, trial: RunningTrial) -> bool:
-        """Report the newest result to the pruner; return True if the trial is to stop."""
+        """Report the newest result to the pruner; return True if it prunes the trial."""
 
     @abstractmethod
     def _metric(self, trial: RunningTrial) -> tuple[str, float | None]:
@@ -110,21 +110,21 @@ class TrialQueue(ABC):
 
     @property
     def may_assign_later(self) -> bool:
-        """True if `assign`, having returned None, may still return something: a running trial may be requeued."""
+        """True if `assign` may return an attempt later although it returned None: a running trial may be requeued."""
         return bool(self._running) and self.halt_reason is None
 
     @property
     def may_assign(self) -> bool:
-        """True if `assign` may return something. No sampler is asked, so `assign` may still return None."""
+        """True if `assign` may return an attempt. It may still return None if the samplers suggest only duplicates."""
         self._check_limits()
-        return self.halt_reason is None and self.num_due > 0
+        return self.halt_reason is None and self.num_left > 0
 
     def halt(self, reason: str) -> None:
-        """Start nothing from now on. Running trials finish; the first reason is kept."""
+        """Start no further trial. Running trials finish; the first reason is kept."""
         self.halt_reason = self.halt_reason or reason
 
     def on_message(self, trial_id: str, message: Message) -> bool:
-        """Record a worker's message; return True if the trial is to stop."""
+        """Add a worker's message to its trial; return True if the trial must stop."""
         trial = self._running[trial_id]
         if trial.pruned:
             return True
@@ -169,24 +169,24 @@ class TrialQueue(ABC):
         self._commit(record)
         return record
 
-    def on_worker_lost(self, trial_id: str, cause: str, *, counts: bool = True) -> None:
-        """Requeue a trial whose worker ended before its trial; fail the trial after `search.max_retries` retries.
+    def on_worker_lost(self, trial_id: str, cause: str, *, counts_as_retry: bool = True) -> None:
+        """Requeue a trial whose worker was lost; fail the trial after `search.max_retries` retries.
 
-        If the node lacks the images, halt and keep the trial due: any other trial would fail there too.
+        If the node lacks the images, halt and keep the trial unfinished: any other trial would fail there too.
 
         Args:
             trial_id: Id of the trial.
-            cause: Reason for the worker's end; the failure that the worker has reported takes precedence.
-            counts: True if this counts as a retry.
+            cause: Cause of the loss; a failure that the worker has reported takes precedence.
+            counts_as_retry: False if the loss uses up no retry.
         """
         trial = self._running[trial_id]
         cause = trial.failure.message if trial.failure else cause
         if trial.failure and trial.failure.kind is FailureKind.NODE:
             self.halt(cause)
         else:
-            self._retries[trial_id] = self._retries.get(trial_id, 0) + counts
+            self._retries[trial_id] = self._retries.get(trial_id, 0) + counts_as_retry
             if self._retries[trial_id] > self.spec.search.max_retries:
-                error = f"died {self._retries[trial_id]} times of an outside cause, last of: {cause}"
+                error = f"lost its worker {self._retries[trial_id]} times; last cause: {cause}"
                 trial.failure = Failure(kind=FailureKind.MACHINE, message=error)
                 self.finish(trial_id)
                 return
@@ -221,7 +221,7 @@ class TrialQueue(ABC):
 
     def _commit(self, record: Record) -> None:
         # Remove checkpoints and half-written files before the study receives the trial: no later driver visits a trial
-        # that its study has, so files left here would stay for ever.
+        # that its study has, so files left here would never be removed.
         for folder in self.folder.trial(record.trial_id).attempts():
             for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
                 left.unlink(missing_ok=True)

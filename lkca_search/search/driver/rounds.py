@@ -43,7 +43,7 @@ def find_or_open_round(
 
 
 def design_conflict(existing: Round, requested: Mapping[str, int]) -> str | None:
-    """Describe how a round differs from the requested draws, seeds and top; return None if it does not."""
+    """Describe the differences between a round and the requested draws, seeds and top; return None if equal."""
     design = {"draws": len(existing.draws), "seeds": existing.num_seeds, "top": existing.top}
     differing = [name for name, value in requested.items() if value != design[name]]
     if not differing:
@@ -98,18 +98,18 @@ def unused_draws(spec: SearchSpec) -> Iterator[int]:
 
 
 def _picks(cell: str, records: Sequence[Record], spec: SearchSpec, top: int) -> Iterator[Pick]:
-    complete = [(found, record) for record in records if (found := trial_values(record, spec.search))]
+    complete = [(values, record) for record in records if (values := trial_values(record, spec.search))]
 
     def order(pair: tuple[tuple[float, ...], Record]) -> tuple[float, ...]:
         """Order by the metrics in turn, then by trial number."""
         return (*(-sign * value for sign, value in zip(spec.search.signs, pair[0], strict=True)), pair[1].number)
 
-    for rank, (found, record) in enumerate(sorted(complete, key=order)[:top], start=1):
+    for rank, (values, record) in enumerate(sorted(complete, key=order)[:top], start=1):
         yield Pick(
             cell=cell,
             rank=rank,
             trial_id=record.trial_id,
-            value=found[0],
+            value=values[0],
             configuration=record.spec.configuration,
             num_trials=len(records),
         )

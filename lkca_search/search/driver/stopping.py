@@ -50,11 +50,17 @@ def restored_signals() -> Iterator[None]:
 class StopController:
     """Controller that stops the driver on a request, Ctrl-C or SIGTERM.
 
-    Signal handlers only note the signal. `check`, which the driver calls often, acts on it.
+    Signal handlers only store the signal. `check`, which the driver calls often, acts on it.
     """
 
     def __init__(self, lease: Lease, *, halt: Callable[[str], None], notify: Callable[[str], None]) -> None:
-        """`halt` is called with the reason for starting no further trial, `notify` with a line for the user."""
+        """Create a controller.
+
+        Args:
+            lease: Lease of the driver, which receives stop requests.
+            halt: Called with the reason for starting no further trial.
+            notify: Called with a line for the user.
+        """
         self.stops_now = False
         """True if running trials are abandoned; the next driver resumes them."""
         self._lease = lease

@@ -31,9 +31,9 @@ class SearchJob(FrozenModel):
     job_id: str
     """Ray's submission id of the job."""
     address: str
-    """Address of the cluster, as given by the user."""
+    """Address of the cluster, as typed by the user."""
     home: str
-    """Home of the search, as the nodes see it."""
+    """Home of the search: a path or URL on the nodes."""
     ledger: str | None
     """URL of the ledger's database; None for a file in the search's folder."""
     status: str
@@ -50,7 +50,7 @@ class SearchJob(FrozenModel):
 
 
 class JobsClient:
-    """Client of one Ray cluster, given by the address of its dashboard."""
+    """Client of one Ray cluster, which is identified by the address of its dashboard."""
 
     def __init__(self, address: str) -> None:
         """Connect to a cluster.
@@ -148,13 +148,13 @@ class JobsClient:
         return sorted(ours, key=lambda job: job.start_time or 0)
 
     def _newest_details(self, name: str) -> Any:
-        found = self._list_details(name)
-        if not found:
+        details = self._list_details(name)
+        if not details:
             raise SearchError(
                 f"the cluster at {self.address} has no job of search {name!r}; a new cluster does not list the jobs "
                 "of an old one, but `lkca-search submit` resumes their searches"
             )
-        return found[-1]
+        return details[-1]
 
     def _search_job(self, details: Any) -> SearchJob:
         metadata = details.metadata or {}

@@ -73,7 +73,7 @@ def _check_address(address: str) -> None:
 
 @contextmanager
 def _override_api_address(address: str) -> Iterator[None]:
-    """Set RAY_API_SERVER_ADDRESS for a while, since Ray's client prefers it to its argument."""
+    """Set RAY_API_SERVER_ADDRESS inside the block, because it overrides the address passed to Ray's client."""
     earlier = os.environ.get(_API_ADDRESS)
     os.environ[_API_ADDRESS] = address
     try:

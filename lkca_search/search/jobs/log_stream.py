@@ -10,7 +10,7 @@ from ray.job_submission import JobSubmissionClient
 RECONNECT_SECONDS = 120.0
 """Time during which a lost connection is retried."""
 _SILENCE_SECONDS = 30.0
-"""Silence after which the job's status is checked: a connection may be lost without an error."""
+"""Time without new text after which the job's status is checked: a connection may be lost without an error."""
 _RETRY_SECONDS = 1.0
 
 

@@ -2,7 +2,7 @@
 
     python -m lkca_search.search.jobs.remote_command status NAME --json
 
-Only the standard library is imported here, so that a start takes little time.
+Only the standard library is imported here, so that the job starts quickly.
 """
 
 import json
@@ -23,7 +23,7 @@ class CommandResult(NamedTuple):
 
 
 def find_result(log: str) -> CommandResult | None:
-    """Return the result in a job's log; None if the command never ended."""
+    """Return the result in a job's log; None if the command did not end."""
     lines = [line for line in log.splitlines() if line.startswith(_MARK)]
     return CommandResult(*json.loads(lines[-1].removeprefix(_MARK))) if lines else None
 

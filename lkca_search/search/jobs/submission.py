@@ -34,7 +34,7 @@ _SECRET_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Search to be driven by a Ray job."""
+    """Search that a Ray job will run."""
 
     name: str
     """Name of the search."""
@@ -47,7 +47,7 @@ class Submission:
 
     @property
     def home(self) -> str:
-        """Home of the search, as the nodes see it."""
+        """Home of the search: a path or URL on the nodes."""
         return self.environment[HOME]
 
     @property
@@ -131,7 +131,7 @@ def _check_home(home: str | None) -> None:
 
 def _check_reachable(name: str, value: str) -> None:
     """Raise SearchError if only the submitter's machine can reach a URL of its environment."""
-    hint = f"give --env {name}=..., as the cluster's nodes see it, or unset it here"
+    hint = f"give --env {name}=..., with a URL that the cluster's nodes can reach, or unset it here"
     scheme, host = _scheme_and_host(value)
     if name == _TRACKING_URI and scheme.split("+")[0] not in _SERVER_SCHEMES:
         raise SearchError(

@@ -44,15 +44,15 @@ def find_differences(submitted: Mapping[str, str], installed: Mapping[str, str])
 
 
 def check_versions(environment: Mapping[str, str]) -> None:
-    """Compare the installed versions with the submitter's; do nothing if `environment` has none of a submitter.
+    """Compare the installed versions with the submitter's; do nothing if `environment` contains none.
 
     Raises SearchError, with a table of the differences, if versions are incompatible.
     """
     if SUBMITTED_WITH not in environment:
         return
-    found = find_differences(json.loads(environment[SUBMITTED_WITH]), installed_versions())
-    if found:
-        rows = [("", "submitted with", "the cluster has"), *found]
+    differences = find_differences(json.loads(environment[SUBMITTED_WITH]), installed_versions())
+    if differences:
+        rows = [("", "submitted with", "the cluster has"), *differences]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         rule = "Ray must have the same version on both sides, and other packages the same minor release"

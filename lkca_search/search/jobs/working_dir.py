@@ -22,7 +22,7 @@ class WorkingDir:
     """Files of a job's working directory, before they are copied and uploaded."""
 
     files: Mapping[str, Path]
-    """Path in the working directory -> local file, sorted by the former."""
+    """Local file by its path in the working directory, sorted by that path."""
 
     @property
     def num_bytes(self) -> int:
@@ -61,10 +61,10 @@ def collect_working_dir(
         if (owner := owners.setdefault(source.name, source)) != source:
             raise UserError(f"uploaded files and folders must have different names, got {owner} and {source}")
         parent_rules = [] if source == package else _read_ignore_files(source.parent)
-        found = {path.relative_to(source.parent).as_posix(): path for path in _walk(source, parent_rules)}
-        if not found:
+        selected = {path.relative_to(source.parent).as_posix(): path for path in _walk(source, parent_rules)}
+        if not selected:
             raise UserError(f"{source} has no file to upload: it is empty, or ignore files exclude all of it")
-        files.update(found)
+        files.update(selected)
     working_dir = WorkingDir(files=dict(sorted(files.items())))
     _check_size(working_dir, max_megabytes)
     return working_dir

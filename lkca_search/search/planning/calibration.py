@@ -37,7 +37,7 @@ _LEARNING_RATE = 1e-6
 """Learning rate at which no training diverges. The time per step does not depend on it."""
 _MIN_BATCH_SIZE = 8
 _MIN_STEPS = 4
-"""Steps that must fit in a configuration's time limit, by the assumed speed. Otherwise its batch is reduced."""
+"""Minimum number of steps in a configuration's time limit, at the assumed speed. If needed, its batch is reduced."""
 
 
 class Measurement(FrozenModel):
@@ -96,27 +96,27 @@ def calibrate(
     workloads: Iterable[Workload],
     data_dirs: DataDirs,
     *,
-    on_measured: Callable[[int, int], None] = lambda done, of: None,
+    on_measured: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[CalibrationRun, Speed]:
     """Measure a few workloads, including the smallest and the largest of each family, and fit their speed.
 
-    As before a trial, the number of threads and deterministic algorithms are set for the whole process.
+    The number of threads and deterministic algorithms are set for the whole process, as before a trial.
 
     Args:
         spec: Spec of the search.
         workloads: Workloads from which a few are selected.
         data_dirs: Folders of the datasets.
-        on_measured: Called after each measurement with the number of finished measurements and of all.
+        on_measured: Called after each measurement with the numbers of finished and of all measurements.
 
     Returns:
         The measurements, and the speed fitted to them.
     """
     started = time.perf_counter()
     selection = _select(list(workloads))
-    # From small to large, so that large models get the time that small ones leave. The held-out one is always measured.
+    # Small models first: large ones then get the remaining time. The held-out model is always measured.
     order = [
         *([selection.held_out] if selection.held_out else []),
-        *sorted(selection.fitted, key=lambda each: each.step_flops),
+        *sorted(selection.fitted, key=lambda workload: workload.step_flops),
     ]
     measured: list[tuple[Workload, Measurement]] = []
     for i, workload in enumerate(order):
@@ -140,22 +140,28 @@ def calibrate(
 
 
 def _select(workloads: list[Workload]) -> _Selection:
-    """Select one workload to hold out, and up to eight to fit: per family the largest, the smallest, one in between."""
+    """Select one workload to hold out, and up to eight to fit.
+
+    The largest of each family go first, then the smallest, then one in between.
+    """
     families: dict[str, dict[object, Workload]] = defaultdict(dict)
-    for workload in sorted(workloads, key=lambda each: each.step_flops):
+    for workload in sorted(workloads, key=lambda workload: workload.step_flops):
         model = without_common(workload.configuration), workload.batch_size
         families[workload.configuration.family].setdefault(model, workload)
-    by_size = sorted((list(own.values()) for own in families.values()), key=lambda own: -own[-1].step_flops)
-    varied = max(by_size, key=len)
-    held_out = _nearest(varied[1:-1] or varied[1:], (varied[0].step_flops * varied[-1].step_flops) ** 0.5)
-    rest = [own for own in ([each for each in own if each is not held_out] for own in by_size) if own]
-    halves = [_nearest(own[1:-1], own[-1].step_flops / 2) for own in rest]
-    ordered = [*(own[-1] for own in rest), *(own[0] for own in rest if len(own) > 1), *halves]
-    return _Selection(fitted=[each for each in ordered if each is not None][:_MAX_FITTED], held_out=held_out)
+    groups = sorted((list(group.values()) for group in families.values()), key=lambda group: -group[-1].step_flops)
+    longest = max(groups, key=len)
+    held_out = _nearest(longest[1:-1] or longest[1:], (longest[0].step_flops * longest[-1].step_flops) ** 0.5)
+    groups = [[workload for workload in group if workload is not held_out] for group in groups]
+    groups = [group for group in groups if group]
+    largest = [group[-1] for group in groups]
+    smallest = [group[0] for group in groups if len(group) > 1]
+    between = [_nearest(group[1:-1], group[-1].step_flops / 2) for group in groups]
+    ordered = [workload for workload in (*largest, *smallest, *between) if workload is not None]
+    return _Selection(fitted=ordered[:_MAX_FITTED], held_out=held_out)
 
 
 def _nearest(workloads: list[Workload], step_flops: float) -> Workload | None:
-    return min(workloads, key=lambda each: abs(each.step_flops - step_flops), default=None)
+    return min(workloads, key=lambda workload: abs(workload.step_flops - step_flops), default=None)
 
 
 def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budget_seconds: float) -> Measurement:
@@ -174,7 +180,7 @@ def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budge
             break
     interval_seconds = (clock[-1] - clock[1]) / (len(clock) - 2)
     validation = assign_images(images.labels, trial.data, trial.configuration, split_seed=trial.split_seed).validation
-    # Normalized by their own statistics: these are faster to compute, and the time does not depend on them.
+    # Validation images are normalized by their own statistics: these are fast to compute and do not affect the time.
     batches = Batches(images=images, indices=validation, batch_size=1, augment=(), seed=0, device=device)
     evaluation = Evaluation(
         images=images, indices=validation, mean=batches.mean, std=batches.std, batch_size=len(validation), device=device
@@ -240,8 +246,8 @@ def _fit(timed: list[tuple[Workload, Measurement]]) -> Speed:
 
 def _compare_holdout(workload: Workload, measured: Measurement, speed: Speed) -> HoldoutResult:
     predicted = speed.trial_seconds(workload)
-    share = workload.samples / workload.steps / measured.batch_size
-    steps = workload.steps * measured.step_seconds * share
+    batch_ratio = workload.samples / workload.steps / measured.batch_size
+    steps = workload.steps * measured.step_seconds * batch_ratio
     measured_seconds = speed.start_seconds + steps + workload.num_evaluated * measured.evaluation_seconds
     return HoldoutResult(
         measured=measured,

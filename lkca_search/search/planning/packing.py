@@ -7,7 +7,7 @@ from lkca_search.errors import SearchError
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 
 Resources = Mapping[str, float]
-"""Amount per name of a resource in Ray: those that a trial requests, or those of a node."""
+"""Amount per Ray resource, by name: requested by a trial, or total of a node."""
 
 MEMORY_MARGIN = 0.1
 """Fraction of a GPU's memory that stays free, for fragmentation and for errors of the estimate."""
@@ -34,7 +34,7 @@ def _count_on_node(request: Resources, node: Resources) -> int:
     for name, amount in request.items():
         available = node.get(name, 0.0)
         if name == "GPU" and amount <= 1:
-            # A fraction is on one GPU, never on parts of two.
+            # A trial runs on one GPU: fractions of two GPUs cannot be combined.
             counts.append(int(available) * (_UNITS // _units(amount)))
         else:
             counts.append(_units(available) // _units(amount))
@@ -61,19 +61,20 @@ def format_resources(resources: Resources) -> str:
 
 
 def _describe_largest(request: Resources, nodes: Sequence[Resources]) -> str:
-    """Describe the nodes that no other node exceeds in every requested resource. Equal nodes are listed once."""
+    """Describe the largest nodes: no other node has at least as much of every resource. Equal nodes are listed once."""
     names = tuple(dict.fromkeys(("CPU", "GPU", *request)))
     counts = Counter(tuple(node.get(name, 0.0) for name in names) for node in nodes)
     largest = [
-        one
-        for one in counts
-        if not any(other != one and all(a >= b for a, b in zip(other, one, strict=True)) for other in counts)
+        node
+        for node in counts
+        if not any(other != node and all(a >= b for a, b in zip(other, node, strict=True)) for other in counts)
     ]
     if not largest:
         return "there is no node"
     shown = [
-        format_resources(dict(zip(names, one, strict=True))) + (f" ({counts[one]} of these)" if counts[one] > 1 else "")
-        for one in sorted(largest, reverse=True)[:_MAX_SHOWN_NODES]
+        format_resources(dict(zip(names, node, strict=True)))
+        + (f" ({counts[node]} of these)" if counts[node] > 1 else "")
+        for node in sorted(largest, reverse=True)[:_MAX_SHOWN_NODES]
     ]
     return f"the largest nodes have {', '.join(shown)}" if len(shown) > 1 else f"the largest node has {shown[0]}"
 
@@ -98,7 +99,7 @@ class GpuSharing:
         fit = int(gpu_bytes * (1 - MEMORY_MARGIN) // trial_bytes)
         by_cores = [int(node.get("CPU", 0) / node["GPU"] // cpu) for node in nodes if node.get("GPU", 0) >= 1]
         self.trials_per_gpu = max(1, min([fit, MAX_TRIALS_PER_GPU, *([max(by_cores)] if by_cores else [])]))
-        """Number for trials that start from now on."""
+        """Number of trials per GPU, for trials that start from now on."""
         memory = f"the largest trial needs about {trial_bytes / 1e9:.2g} GB of {gpu_bytes / 1e9:.3g} GB"
         self.reason = f"gpu: auto: {describe_sharing(self.trials_per_gpu)}; {memory}"
         """Decision and its reason, for the log."""
@@ -111,7 +112,7 @@ class GpuSharing:
     def reduce_sharing(self, trials_per_gpu: int) -> bool:
         """Reduce the number after a trial ran out of memory on a GPU with `trials_per_gpu` trials.
 
-        Several trials that fail at the same number count once.
+        If several trials fail at the same number, it is reduced once.
 
         Returns:
             False if that trial already had the GPU to itself.

@@ -20,7 +20,7 @@ from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory
-from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
+from lkca_search.search.studies.space_check import check_space
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
@@ -32,7 +32,7 @@ from lkca_search.training.images import DataDirs, open_train_images
 T = TypeVar("T", int, float)
 _CAPACITY_HINT = "; to plan for another machine or cluster, give --num-cpus and --num-gpus"
 _MAX_SAMPLES = 48
-"""Approximate number of sampled configurations of all cells with different models, because each model is built."""
+"""Approximate number of sampled configurations over all cells with different models. Each model is built."""
 _SAMPLES_PER_CELL = (6, 16)
 """Minimum and maximum number of sampled configurations per cell."""
 _TRIAL_BYTES = 10_000
@@ -47,7 +47,7 @@ class _SampledCell:
 
     cell: Cell
     extremes: list[Workload]
-    """Workloads that include the smallest and the largest one."""
+    """Workloads of the extreme configurations, including the smallest and the largest."""
     samples: list[Workload]
     """Workloads of evenly sampled configurations. Their mean estimates that of the cell."""
 
@@ -63,7 +63,7 @@ def make_plan(
     num_cpus: int | None = None,
     num_gpus: int | None = None,
     calibrate_speed: bool = False,
-    on_measured: Callable[[int, int], None] = lambda done, of: None,
+    on_measured: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:
     """Compute the plan of a search.
 
@@ -73,7 +73,7 @@ def make_plan(
         num_cpus: Cores for which to plan; by default those of this machine.
         num_gpus: GPUs for which to plan; by default 1 if this machine has any.
         calibrate_speed: True to time some configurations for about a minute.
-        on_measured: Called after each timed configuration with the number of finished ones and of all.
+        on_measured: Called after each timed configuration with the numbers of finished and of all configurations.
 
     Raises:
         SpaceFileError: A configuration cannot be trained.
@@ -82,7 +82,7 @@ def make_plan(
     """
     spec = space_file.spec
     images = open_train_images(spec.data, data_dirs)
-    _check_space(space_file, images)
+    check_space(space_file, images)
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
     num_cpus = os.cpu_count() or 1 if num_cpus is None else num_cpus
     num_gpus = int(on_gpu) if num_gpus is None else num_gpus
@@ -117,25 +117,15 @@ def make_plan(
     )
 
 
-def _check_space(space_file: SpaceFile, images: Images) -> None:
-    spec = space_file.spec
-    problems = [
-        *find_space_problems(spec, images.shape, len(images.class_names)),
-        *find_subset_problems(spec, images.labels),
-    ]
-    if problems:
-        raise space_file.error(problems)
-
-
 def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images: Images, node: Resources) -> GpuSharing:
     """Compute the number of trials per GPU from `resources.gpu_memory` or the GPU of this machine."""
-    given = spec.resources.gpu_memory
-    gpu_bytes = gpu_memory_bytes() if given is None else given * 1e9
+    gigabytes = spec.resources.gpu_memory
+    gpu_bytes = gpu_memory_bytes() if gigabytes is None else gigabytes * 1e9
     if gpu_bytes is None:
         raise SearchError(
             "gpu: auto needs the memory of a GPU, and this machine has none; give it as resources.gpu_memory, in GB"
         )
-    trial_bytes = max(each.gpu_bytes(images) for cell in sampled for each in cell.all)
+    trial_bytes = max(workload.gpu_bytes(images) for cell in sampled for workload in cell.all)
     return GpuSharing(trial_bytes=trial_bytes, gpu_bytes=gpu_bytes, cpu=spec.resources.cpu, nodes=[node])
 
 
@@ -168,23 +158,23 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
     confirm = spec.confirm
     draws = confirm.draws // max(len(repeats_of(spec.factors, spec.exclude)), 1) if confirm else 0
     num_replicates = min(confirm.top, num_trials) * draws * confirm.seeds if confirm else 0
-    every, typical = sampled.all, sampled.samples or sampled.extremes
-    seconds = [speed.trial_seconds(each) for each in typical]
+    workloads, typical = sampled.all, sampled.samples or sampled.extremes
+    seconds = [speed.trial_seconds(workload) for workload in typical]
     return PlannedCell(
         cell=sampled.cell.key,
         num_trials=num_trials,
         budget=budget,
         num_replicates=num_replicates,
         num_configurations=num_configurations,
-        num_train_images=_min_max([each.num_train_images for each in every]),
-        steps=_min_max([each.steps for each in every]),
-        num_parameters=_min_max([each.cost.num_parameters for each in every]),
-        flops=_min_max([each.cost.flops for each in every]),
-        memory_bytes=_min_max([each.memory_bytes for each in every]),
-        trial_seconds=_min_max([speed.trial_seconds(each) for each in every]),
+        num_train_images=_min_max([workload.num_train_images for workload in workloads]),
+        steps=_min_max([workload.steps for workload in workloads]),
+        num_parameters=_min_max([workload.cost.num_parameters for workload in workloads]),
+        flops=_min_max([workload.cost.flops for workload in workloads]),
+        memory_bytes=_min_max([workload.memory_bytes for workload in workloads]),
+        trial_seconds=_min_max([speed.trial_seconds(workload) for workload in workloads]),
         seconds=(num_trials + num_replicates) * sum(seconds) / len(seconds),
-        samples=_times_mean(num_trials + num_replicates, [each.samples for each in typical]),
-        total_flops=_times_mean(num_trials + num_replicates, [each.total_flops for each in typical]),
+        samples=_times_mean(num_trials + num_replicates, [workload.samples for workload in typical]),
+        total_flops=_times_mean(num_trials + num_replicates, [workload.total_flops for workload in typical]),
     )
 
 
@@ -192,8 +182,8 @@ def _disk_use(
     images: Images, sampled: Sequence[_SampledCell], planned: Sequence[PlannedCell], num_slots: int
 ) -> DiskUse:
     num_trials = sum(cell.num_trials + cell.num_replicates for cell in planned)
-    num_reports = max(each.num_reports for cell in sampled for each in cell.all)
-    largest = max(each.checkpoint_bytes for cell in sampled for each in cell.all)
+    num_reports = max(workload.num_reports for cell in sampled for workload in cell.all)
+    largest = max(workload.checkpoint_bytes for cell in sampled for workload in cell.all)
     return DiskUse(
         images=images.pixels.nbytes + images.labels.nbytes,
         records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),

@@ -31,7 +31,7 @@ def count_configurations(spec: SearchSpec, cell: Cell) -> int | None:
 
 
 def _weights(domain: Domain, in_conditions: set[Scalar]) -> Mapping[Scalar, float]:
-    """Return the values that occur in conditions, and one that represents all others, each with its count."""
+    """Return counts of values: 1 for a value that occurs in conditions, and one value that represents all others."""
     if isinstance(domain, FloatRange):
         return {domain.bounds[0]: math.inf}
     values = domain.values()
@@ -44,9 +44,10 @@ def _weights(domain: Domain, in_conditions: set[Scalar]) -> Mapping[Scalar, floa
 def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """Return configurations of a cell that include its smallest and its largest model.
 
-    The size of a model is assumed to be monotonic in each number that shapes it. Therefore only the edges of numbers
-    are combined, with all values that are not numbers. At most 32 models are returned, evenly spaced. If the subset
-    size is searched, each model is returned with the smallest and with the largest subset.
+    The size of a model is assumed to be monotonic in each numeric parameter. Therefore, numeric parameters take only
+    their smallest and largest values, combined with all values of the other parameters. At most 32 models
+    are returned, evenly spaced. If the subset size is searched, each model is returned with the smallest and with the
+    largest subset.
     """
     groups: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in boundary_configurations(spec, cell):
@@ -64,18 +65,22 @@ def _with_subset_sizes(spec: SearchSpec, configuration: Configuration) -> list[C
         domain = spec.parameters.get(name)
         if domain is not None and holds(domain.when, configuration.model_dump()):
             edges = [edge for edge in domain.edges() if not isinstance(edge, str)]
-            result = [each.model_copy(update={name: edge}) for each in result for edge in {min(edges), max(edges)}]
+            result = [sized.model_copy(update={name: edge}) for sized in result for edge in {min(edges), max(edges)}]
     return result
 
 
 def _keep_extremes(configurations: list[Configuration]) -> Iterable[Configuration]:
-    """Return the configurations whose numbers are each the smallest or largest one; all, if there is none."""
+    """Return the configurations in which each number is its smallest or largest value; all if there is none."""
     edges: dict[str, tuple[float, float]] = {}
     for name in ARCHITECTURE_NAMES:
-        numbers = [value for each in configurations if _is_number(value := getattr(each, name))]
+        numbers = [value for configuration in configurations if _is_number(value := getattr(configuration, name))]
         if numbers:
             edges[name] = (min(numbers), max(numbers))
-    extremes = [each for each in configurations if all(getattr(each, name) in edge for name, edge in edges.items())]
+    extremes = [
+        configuration
+        for configuration in configurations
+        if all(getattr(configuration, name) in edge for name, edge in edges.items())
+    ]
     return extremes or configurations
 
 

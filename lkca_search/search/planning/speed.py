@@ -1,4 +1,4 @@
-"""Speed of trials: seconds as a function of operations, fitted to measurements or assumed without any."""
+"""Speed of trials: seconds as a function of operations, fitted to measurements or assumed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,9 +57,10 @@ class FamilyLines:
     @classmethod
     def fit(cls, points: Mapping[str, Sequence[tuple[float, float]]]) -> Self:
         """Fit a line per family with several points. A family with one point gets the overall line, scaled to it."""
-        overall = Line.fit([point for own in points.values() for point in own])
+        overall = Line.fit([point for family_points in points.values() for point in family_points])
         families = {
-            family: Line.fit(own) if len(own) > 1 else overall.scaled_to(*own[0]) for family, own in points.items()
+            family: Line.fit(family_points) if len(family_points) > 1 else overall.scaled_to(*family_points[0])
+            for family, family_points in points.items()
         }
         return cls(overall=overall, families=families)
 

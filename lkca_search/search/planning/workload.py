@@ -18,7 +18,7 @@ from lkca_search.training.schedule import Schedule
 WORKER_BYTES = 440_000_000
 """Memory of a worker process that has imported torch and does not train."""
 CUDA_CONTEXT_BYTES = 600_000_000
-"""GPU memory of a process without any tensor: context, kernels, workspaces. A guess, not measured."""
+"""GPU memory of a process before its first tensor: context, kernels, workspaces. A guess, not measured."""
 _FLOAT_BYTES = 4
 
 
@@ -86,7 +86,7 @@ def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
 
 
 class WorkloadFactory:
-    """Factory of the workloads of a search. It draws each subset size once."""
+    """Factory of the workloads of a search. It computes each subset size once."""
 
     def __init__(self, spec: SearchSpec, images: Images) -> None:
         """Create a factory for the training images of a search."""

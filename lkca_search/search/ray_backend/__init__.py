@@ -1,1 +1,4 @@
-"""Backend that trains a driver's trials under Ray Tune; may import all below it. Only `search.run` imports it."""
+"""Backend that trains the trials of a queue under Ray Tune.
+
+May import `training`, `search.planning` and `search.driver`.
+"""

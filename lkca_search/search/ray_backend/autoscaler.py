@@ -1,4 +1,4 @@
-"""Autoscaler of a Ray cluster: whether there is one, and whether it starts a node for a trial.
+"""Queries about a Ray cluster's autoscaler: its existence, its node types, and its response to a pending trial.
 
 Ray has no public API for this. Private modules are imported when they are needed; a version of Ray that lacks one
 counts as a cluster without an autoscaler.
@@ -16,15 +16,15 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from lkca_search.search.planning.packing import Resources, count_concurrent_trials
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 
-_ANSWER_SECONDS = 30.0
-"""Time for an autoscaler to start a node for a trial, or to report that it cannot."""
+_RESPONSE_SECONDS = 30.0
+"""Time for an autoscaler to start a node for a trial, or to report that it cannot start one."""
 _POLL_SECONDS = 0.5
-_ANONYMOUS = "node_"
-"""Prefix of node types of an autoscaler that has none and only observes."""
+_READ_ONLY_PREFIX = "node_"
+"""Prefix of node types under a read-only autoscaler, which starts no nodes."""
 
 
 def node_groups() -> list[Resources] | None:
-    """Return the node types that the cluster may start; None if the platform reports none.
+    """Return the resources of the node types that the cluster may start; None if the platform reports no types.
 
     Managed platforms report them. Ray's own autoscalers do not.
     """
@@ -39,49 +39,52 @@ def has_autoscaler() -> bool:
     """Return True if an autoscaler with node types adds nodes for pending trials."""
     report = _report()
     types = [*report.get("node_type_mapping", {}).values(), *report.get("pending_launches", {})]
-    if _is_second():
+    if _is_v2():
         types += [node.ray_node_type_name for node in _status().cluster_resource_state.node_states]
-    return bool(node_groups()) or any(name and not name.startswith(_ANONYMOUS) for name in types)
+    return bool(node_groups()) or any(name and not name.startswith(_READ_ONLY_PREFIX) for name in types)
 
 
 def may_start_nodes() -> bool:
     """Return True if an autoscaler is active, with or without known node types."""
-    return _is_second() or has_autoscaler()
+    return _is_v2() or has_autoscaler()
 
 
 def starts_node_for(resource_request: Resources, read_nodes: Callable[[], Sequence[Resources]]) -> bool:
-    """Return True if the autoscaler starts a node for a trial; block until it answers, or for 30 seconds.
+    """Return True if the autoscaler starts a node for a trial; block for up to 30 seconds.
 
-    A pending placement group stands for the trial: it is the only request that both autoscalers of Ray answer.
+    A pending placement group represents the trial: both versions of Ray's autoscaler report on its request.
     """
     pending = placement_group([dict(resource_request)])
-    deadline = time.monotonic() + _ANSWER_SECONDS
+    deadline = time.monotonic() + _RESPONSE_SECONDS
     try:
         while time.monotonic() < deadline:
             if count_concurrent_trials(resource_request, read_nodes()):
                 return True
-            answer = _second_answer(resource_request) if _is_second() else _first_answer(resource_request)
-            if answer is not None:
-                return answer
+            response = _v2_response(resource_request) if _is_v2() else _v1_response(resource_request)
+            if response is not None:
+                return response
             time.sleep(_POLL_SECONDS)
         return False
     finally:
         remove_placement_group(pending)
 
 
-def _first_answer(resource_request: Resources) -> bool | None:
-    """Return True if Ray's first autoscaler is starting nodes with these resources; None if not, or not yet."""
+def _v1_response(resource_request: Resources) -> bool | None:
+    """Return True if Ray's autoscaler v1 is starting nodes with these resources; None if not, or not yet."""
     pending = _report().get("pending_resources", {})
     return all(pending.get(name, 0) >= amount for name, amount in resource_request.items()) or None
 
 
-def _second_answer(resource_request: Resources) -> bool | None:
-    """Return the answer of Ray's second autoscaler to a pending placement group; None if it has not seen it yet."""
+def _v2_response(resource_request: Resources) -> bool | None:
+    """Return True or False if Ray's autoscaler v2 starts a node or cannot start one; None if it has not decided yet."""
     status = _status()
     bundles = [
         dict(request.resources_bundle)
         for gang in status.autoscaling_state.infeasible_gang_resource_requests
-        for request in (*gang.requests, *(each for some in gang.bundle_selectors for each in some.resource_requests))
+        for request in (
+            *gang.requests,
+            *(part for selector in gang.bundle_selectors for part in selector.resource_requests),
+        )
     ]
     if any(_equals(bundle, resource_request) for bundle in bundles):
         return False
@@ -96,14 +99,14 @@ def _equals(bundle: Resources, other: Resources) -> bool:
     return bundle.keys() == other.keys() and all(abs(bundle[name] - other[name]) < SMALLEST_AMOUNT for name in other)
 
 
-def _is_second() -> bool:
-    """Return True if Ray's second autoscaler is active. It reports the requests that it cannot place."""
+def _is_v2() -> bool:
+    """Return True if Ray's autoscaler v2 is active. It reports the requests that it cannot place."""
     status = _status()
     return status is not None and bool(status.autoscaling_state.autoscaler_state_version)
 
 
 def _status() -> Any:
-    """Return the status of Ray's second autoscaler as a protobuf message; None if this Ray has none."""
+    """Return the status of Ray's autoscaler v2 as a protobuf message; None if this Ray has none."""
     reply_type = _private("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply")
     client_type = _private("ray._raylet", "GcsClient")
     if reply_type is None or client_type is None:
@@ -114,7 +117,7 @@ def _status() -> Any:
 
 
 def _report() -> dict[str, Any]:
-    """Return the report of Ray's first autoscaler; an empty one if there is none."""
+    """Return the report of Ray's autoscaler v1; an empty one if there is none."""
     key = _private("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS")
     read = _private("ray.experimental.internal_kv", "_internal_kv_get")
     status = read(key) if key is not None and read is not None else None

@@ -12,24 +12,24 @@ NOTIFY_SECONDS = 60.0
 
 
 class Capacity:
-    """Counter of the trials that the live nodes have capacity for; notifies the user while that is none."""
+    """Number of trials that may be in flight on the live nodes. Notifies the user while no node has capacity."""
 
     def __init__(
         self,
         read_nodes: Callable[[], Sequence[Resources]],
         *,
         max_concurrent: int | None,
-        scales: bool,
+        autoscales: bool,
         notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Count on the nodes that `read_nodes` returns.
 
-        `scales` is True if an autoscaler adds nodes for pending trials.
+        `autoscales` is True if an autoscaler adds nodes for pending trials.
         """
         self._read_nodes = read_nodes
         self._max_concurrent = max_concurrent
-        self._scales = scales
+        self._autoscales = autoscales
         self._notify = notify
         self._clock = clock
         self._nodes: Sequence[Resources] = ()
@@ -40,8 +40,8 @@ class Capacity:
     def count(self, resource_request: Resources) -> int:
         """Return the number of trials with this request that may be in flight, running ones included.
 
-        That is the number of slots on live nodes, at most `max_concurrent`. An autoscaler adds nodes for pending
-        trials only: with one, it is `max_concurrent`, or one more than the slots.
+        Without an autoscaler, this is the number of slots on live nodes, at most `max_concurrent`. An autoscaler adds
+        nodes only for pending trials: with one, this is `max_concurrent`, or by default one more than the slots.
         """
         now = self._clock()
         if now >= self._next_refresh:
@@ -49,7 +49,7 @@ class Capacity:
             self._next_refresh = now + REFRESH_SECONDS
         slots = count_concurrent_trials(resource_request, self._nodes)
         self._notify_of_waiting(slots, resource_request, now)
-        if self._scales:
+        if self._autoscales:
             return slots + 1 if self._max_concurrent is None else self._max_concurrent
         return slots if self._max_concurrent is None else min(slots, self._max_concurrent)
 
@@ -58,7 +58,7 @@ class Capacity:
             self._notify(f"nodes have capacity again: {slots} trials at once")
             self._is_waiting, self._next_notice = False, -float("inf")
         elif not slots and now >= self._next_notice:
-            cause = "waiting for the cluster to scale up" if self._scales else "waiting for a node"
+            cause = "waiting for the cluster to scale up" if self._autoscales else "waiting for a node"
             self._notify(
                 f"no node has capacity for a trial, which requests {format_resources(resource_request)}: {cause}"
             )

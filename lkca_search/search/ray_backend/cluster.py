@@ -29,8 +29,8 @@ def live_nodes() -> list[dict[str, Any]]:
 def ensure_capacity(resource_request: Resources, notify: Callable[[str], None]) -> bool:
     """Raise SearchError if no node could ever run a trial; return True if an autoscaler adds nodes.
 
-    Ray's own autoscalers do not list their node types. If no live node has capacity, a pending trial is shown to the
-    autoscaler, which must report that it starts a node.
+    Ray's own autoscalers do not list their node types. If no live node has capacity, the request of a trial is
+    sent to the autoscaler, which must start a node for it.
     """
     nodes = read_nodes()
     if count_concurrent_trials(resource_request, nodes):
@@ -71,9 +71,9 @@ def smallest_gpu_bytes(resource_request: Resources) -> int:
     if not queries:
         raise SearchError(f"{rule} no live node has a GPU and capacity for a trial")
     try:
-        found: list[int | None] = ray.get(queries, timeout=_GPU_QUERY_SECONDS)
+        gpu_bytes: list[int | None] = ray.get(queries, timeout=_GPU_QUERY_SECONDS)
     except ray.exceptions.GetTimeoutError as error:
         raise SearchError(f"{rule} a node with a GPU did not report it within {_GPU_QUERY_SECONDS:g} s") from error
-    if None in found:
+    if None in gpu_bytes:
         raise SearchError(f"{rule} torch sees no GPU on a node that was started with one")
-    return min(memory for memory in found if memory is not None)
+    return min(memory for memory in gpu_bytes if memory is not None)

@@ -22,7 +22,7 @@ _CHECK_SECONDS = 1800.0
 def check_nodes(
     storage: AnyPath, spec: SearchSpec, data_dirs: DataDirs, *, data_hash: str | None, test_hash: str | None = None
 ) -> None:
-    """Check that every node which can train shares the storage and has the driver's images.
+    """Check that every node with enough cores for a trial shares the storage and has the driver's images.
 
     A node decodes the images if needed. With `test_hash`, the test images are checked too. The driver's own node is
     skipped, and a node that joins later is checked by its first trial.
@@ -71,7 +71,7 @@ def _problems(checks: Sequence[tuple[Mapping[str, Any], Any]]) -> Iterator[str]:
         except ray.exceptions.RayError as error:
             if not any(other["NodeID"] == node["NodeID"] for other in live_nodes()):
                 continue  # the node died during the check and trains nothing
-            problem = f"does not answer: {str(error).strip().splitlines()[0]}"
+            problem = f"does not respond: {str(error).strip().splitlines()[0]}"
         if problem is not None:
             yield f"  {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {problem}"
 
@@ -88,11 +88,11 @@ def node_problem(
     """Return the reason why this node cannot train; None if it can. Runs on the node that is checked."""
     path = parse_path(marker)
     try:
-        found = path.read_text()
+        content = path.read_text()
     except OSError as error:
-        found = f"{type(error).__name__}: {error}"
-    if found != token:
-        problem = f"does not see the storage {path.parent}"
+        content = f"{type(error).__name__}: {error}"
+    if content != token:
+        problem = f"cannot read the storage {path.parent}"
         return f"{problem}: a search on several nodes needs a shared path or an object store as its home or storage"
     data_dirs = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
     data = SearchSpec.model_validate_json(spec).data
@@ -102,7 +102,7 @@ def node_problem(
         if test_hash:
             opened.append((open_test_images(data, data_dirs, train=train), test_hash))
     except DataError as error:
-        return f"cannot have the images: {error}"
+        return f"cannot open the images: {error}"
     for images, expected in opened:
         if expected not in (None, images.content_hash):
             return f"has other images than the driver: {images.content_hash}, not {expected}"

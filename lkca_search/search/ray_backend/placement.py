@@ -28,7 +28,7 @@ class Placement:
         *,
         notify: Callable[[str], None],
     ) -> None:
-        """Place trials by section `resources`; `sharing` decides the share of a GPU under `gpu: auto`."""
+        """Place trials by the section `resources`; `sharing` decides the share of a GPU under `gpu: auto`."""
         self._section = section
         self._capacity = capacity
         self._sharing = sharing
@@ -55,19 +55,19 @@ class Placement:
         """
         if self._sharing is None:
             return False
-        had = round(1 / resources.gpu)
-        shares_less = self._sharing.reduce_sharing(had)
-        if shares_less:
+        trials_per_gpu = round(1 / resources.gpu)
+        is_reduced = self._sharing.reduce_sharing(trials_per_gpu)
+        if is_reduced:
             now = describe_sharing(self._sharing.trials_per_gpu)
-            self._notify(f"{trial_id} ran out of GPU memory with {had} trials per GPU: from now on {now}")
-        return shares_less
+            self._notify(f"{trial_id} ran out of GPU memory with {trials_per_gpu} trials per GPU: from now on {now}")
+        return is_reduced
 
 
 class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Searcher that starts trials of the queue when there is capacity, and commits the trials that end.
 
-    Nothing is suggested before there is capacity, so that samplers learn from every trial finished by then. With an
-    autoscaler some trials must be pending, or the cluster would not grow.
+    A trial is suggested only when there is capacity, so that its sampler learns from all trials finished before. With
+    an autoscaler, some trials must be pending; otherwise the cluster would not grow.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "data_dir": str(data_dirs.data_dir) if data_dirs.data_dir else None,
         }
         self._trial_ids: dict[str, str] = {}
+        """Trial id in this search by Tune's trial id."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the config of the next trial; None if there is no capacity, `FINISHED` if nothing is left."""
@@ -106,12 +107,12 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Commit a trial that is done or pruned, with its last message."""
-        ours = self._trial_ids.pop(trial_id)
+        search_trial_id = self._trial_ids.pop(trial_id)
         if error or result is None:
             return  # Tune has called the scheduler's `on_trial_error` before
         with self._stop_controller.capture_errors():
-            self._queue.on_message(ours, Message.model_validate_json(result["message"]))
-            self._queue.finish(ours)
+            self._queue.on_message(search_trial_id, Message.model_validate_json(result["message"]))
+            self._queue.finish(search_trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the queue itself is durable."""
@@ -120,7 +121,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Do nothing: the queue itself is durable."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles its searcher to restore it after a crash, which this project never does."""
+        """Return an empty state. Tune pickles its searcher for a restore after a crash, which is never done here."""
         return {}
 
 
@@ -128,14 +129,14 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     """Scheduler that passes results to the queue, stops the trials it prunes, and never kills a starting actor."""
 
     def __init__(self, queue: TrialQueue, stop_controller: StopController, placement: Placement) -> None:
-        """Report to `queue`; `placement` is adjusted after a lack of GPU memory."""
+        """Pass messages to `queue`, and adjust `placement` when a trial runs out of GPU memory."""
         super().__init__()
         self._queue = queue
         self._stop_controller = stop_controller
         self._placement = placement
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing, as `QueueSearcher` does."""
+        """Return an empty state, as `QueueSearcher` does."""
         return {}
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -148,19 +149,19 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         return next(pending, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Requeue or fail a trial whose worker has ended before it."""
+        """Requeue or fail a trial whose worker was lost."""
         with self._stop_controller.capture_errors():
             self._on_worker_lost(trial)
 
     def _on_worker_lost(self, trial: Trial) -> None:
         assignment = read_assignment(trial)
         failure = self._queue.failure(assignment.trial_id)
-        shares_less = (
+        is_reduced = (
             failure is not None
             and failure.kind is FailureKind.GPU_MEMORY
             and self._placement.on_gpu_out_of_memory(assignment.trial_id, assignment.spec.resources)
         )
-        self._queue.on_worker_lost(assignment.trial_id, _last_line(trial), counts=not shares_less)
+        self._queue.on_worker_lost(assignment.trial_id, _last_line(trial), counts_as_retry=not is_reduced)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Pass a message on to the queue; return Tune's decision to stop or to continue the trial."""

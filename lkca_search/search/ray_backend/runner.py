@@ -1,4 +1,4 @@
-"""Run of a queue's trials under Ray Tune: starts Ray, places the trials, and drives Tune until nothing is due."""
+"""Run of a queue's trials under Ray Tune: starts Ray, checks the nodes, and runs Tune until no trial is left."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
-"""Settings of Ray and Tune, unless the user has set them otherwise."""
+"""Environment variables of Ray and Tune, unless the user has set them."""
 
 
 def run_trials(
@@ -47,13 +47,13 @@ def run_trials(
     address: str | None = None,
     num_cpus: int | None = None,
 ) -> None:
-    """Train every due trial of a queue on a Ray cluster.
+    """Train all unfinished trials of a queue on a Ray cluster.
 
     Args:
         queue: Trials or replicates to train.
         data_dirs: Folders of images, on every node.
         stop_controller: Ends the run on a request or a signal.
-        images: Training images, if they are open already.
+        images: Training images, if they are already open.
         notify: Prints a line for the user: trials that wait for capacity, trials per GPU under `gpu: auto`.
         address: Address of the cluster; None for a local one of this machine.
         num_cpus: Cores of the local cluster; None for all.
@@ -81,7 +81,7 @@ def _make_placement(
 ) -> Placement:
     section = queue.spec.resources
     smallest_request = resource_request(section, section.of_trial(gpu=SMALLEST_AMOUNT))
-    scales = ensure_capacity(smallest_request, notify)
+    autoscales = ensure_capacity(smallest_request, notify)
     sharing = None
     if section.gpu == "auto":
         images = open_train_images(queue.spec.data, data_dirs) if images is None else images
@@ -93,7 +93,7 @@ def _make_placement(
             nodes=read_nodes(),
         )
         notify(sharing.reason)
-    capacity = Capacity(read_nodes, max_concurrent=section.max_concurrent, scales=scales, notify=notify)
+    capacity = Capacity(read_nodes, max_concurrent=section.max_concurrent, autoscales=autoscales, notify=notify)
     return Placement(section, capacity, sharing, notify=notify)
 
 
@@ -132,7 +132,7 @@ class _TuneStopper(Stopper):  # type: ignore[misc]  # Ray ships no types
         return False
 
     def stop_all(self) -> bool:
-        return self._stop_controller.check()  # the queue is not notified: the stopped trials stay due
+        return self._stop_controller.check()  # the queue is not notified: the stopped trials stay unfinished
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

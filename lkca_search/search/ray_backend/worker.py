@@ -1,6 +1,6 @@
-"""Worker on the cluster: a Ray actor that trains one trial after another and reports a message per step.
+"""Worker on the cluster: a Ray actor that trains one trial after another and sends one message per report.
 
-It writes checkpoints and nothing else: records, studies and trackers are the driver's.
+It writes only checkpoints. Records, studies and trackers are updated by the driver.
 """
 
 import functools
@@ -36,16 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
-    """Trainer of the trial assigned in its config. A reused actor keeps nothing of its previous trial."""
+    """Trainer of the trial assigned in its config. A reused actor keeps no state of its previous trial."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Read the assignment. Work starts with the first step, where an error is reported as the trial's own."""
+        """Read the assignment. Data and model are opened in the first step, so that their errors are reported."""
         self._assignment = Assignment.model_validate_json(config["assignment"])
         folders = config["data_dirs"]
         self._data_dirs = DataDirs(
             cache=Path(folders["cache"]), data_dir=Path(folders["data_dir"]) if folders["data_dir"] else None
         )
-        self._facts: TrialMetadata | None = None
+        self._metadata: TrialMetadata | None = None
         self._training: Training | None = None
         self._results: Iterator[Result] = iter(())
         self._saved_step = 0
@@ -75,7 +75,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         kind = _failure_kind(error)
         if kind is FailureKind.TRIAL:
             failure = Failure(kind=kind, message=traceback.format_exc(limit=-8))
-            return Message(facts=self._facts, failure=failure, done=True)
+            return Message(facts=self._metadata, failure=failure, done=True)
         self._fatal = error
         description = "".join(traceback.format_exception_only(error)).strip()
         return Message(failure=Failure(kind=kind, message=description))
@@ -85,16 +85,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             self._training = self._open_training()
         result = next(self._results)
         done = self._training.is_last(result)
-        overdue = time.monotonic() - self._saved_time >= self._assignment.checkpoint_seconds
-        if overdue and not done and result.step > self._saved_step:
+        is_checkpoint_time = time.monotonic() - self._saved_time >= self._assignment.checkpoint_seconds
+        if is_checkpoint_time and not done and result.step > self._saved_step:
             self._save(self._training, result.step)
-        return Message(facts=self._facts, result=result, test=self._test(self._training) if done else None, done=done)
+        return Message(
+            facts=self._metadata, result=result, test=self._test(self._training) if done else None, done=done
+        )
 
     def _open_training(self) -> Training:
         spec = self._assignment.spec
         images = self._open_images()
         configure_torch(num_threads=spec.resources.cpu)
-        self._facts, training = open_training(
+        self._metadata, training = open_training(
             spec,
             self._data_dirs,
             device=choose_device(spec.resources.gpu),
@@ -102,7 +104,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             images=images,
         )
         for name in ("data_hash", "subset_hash"):
-            self._check_hash(name, getattr(self._assignment, name), getattr(self._facts, name))
+            self._check_hash(name, getattr(self._assignment, name), getattr(self._metadata, name))
         self._saved_step = training.step
         self._results = training.results()
         return training
@@ -112,7 +114,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         try:
             return _shared_train_images(self._assignment.spec.data, self._data_dirs)
         except DataError as error:
-            raise NodeError(f"node {node_name()} cannot have the images: {error}") from error
+            raise NodeError(f"node {node_name()} cannot open the images: {error}") from error
 
     def _test(self, training: Training) -> TestResult | None:
         """Evaluate a replicate on the test images, after its last step; return None for a trial."""
@@ -121,14 +123,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         try:
             images = _shared_test_images(self._assignment.spec.data, self._data_dirs)
         except DataError as error:
-            raise NodeError(f"node {node_name()} cannot have the test images: {error}") from error
+            raise NodeError(f"node {node_name()} cannot open the test images: {error}") from error
         self._check_hash("test images", self._assignment.test_hash, images.content_hash)
         return evaluate_on_test(training, images, device=choose_device(self._assignment.spec.resources.gpu))
 
     def _save(self, training: Training, step: int) -> None:
         try:
             save_checkpoint(training.state(), parse_path(self._assignment.attempt_folder), step=step)
-        except OSError as error:  # a lost checkpoint costs time only: a storage that is full or away fails no trial
+        except OSError as error:  # a lost checkpoint only costs time, so a full or unreachable storage fails no trial
             _log.warning("no checkpoint of %s at step %s: %s", self._assignment.trial_id, step, error)
         else:
             self._saved_step = step

@@ -1,1 +1,4 @@
-"""Searches in simulated time, with workers that train nothing; imports what `search.driver` does, and never Ray."""
+"""Searches in simulated time, with workers that train nothing.
+
+May import `search.driver`, `search.studies` and `tracking`; never Ray.
+"""

@@ -16,8 +16,8 @@ CUT_SHORT = "the recorded curve ends here: the recorded trial was pruned"
 class RecordedTraining:
     """Simulated worker that repeats the curve of the nearest recorded trial.
 
-    The nearest trial is the one of the same cell with the nearest sampled values; the first one wins a tie. A trial
-    whose recorded curve was pruned fails at its end, so that no study takes its last value for a final value. Each
+    The nearest trial has the same cell and the nearest sampled values; in a tie, the first one is used. A trial
+    whose recorded curve was pruned fails at its end, so that no study uses its last value as a final value. Each
     cell gets as many trials as were recorded.
     """
 
@@ -28,7 +28,7 @@ class RecordedTraining:
         self._spec = spec
         self._records = records
         self._exhaust = exhaust
-        self._num_left = {cell: len(found) for cell, found in records.items()}
+        self._num_left = {cell: len(own_records) for cell, own_records in records.items()}
         self.used: dict[str, Record] = {}
         """Trial id -> the record whose curve it repeats."""
 

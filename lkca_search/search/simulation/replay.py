@@ -1,6 +1,6 @@
 """Replay of a finished search with another pruner or sampler, from its recorded curves.
 
-By default the replay has the recorded suggestions, in their order or shuffled, and each trial repeats its own curve.
+By default, the replay uses the recorded suggestions, in their order or shuffled, and each trial repeats its own curve.
 With another sampler, a trial repeats the curve of the nearest recorded configuration of its cell.
 """
 
@@ -80,12 +80,12 @@ class _RecordedSearch:
             raise SearchError(
                 f"search {folder.name!r} has several goals and cannot be simulated: a pruner needs one value"
             )
-        found: dict[str, dict[tuple[Scalar | None, ...], Record]] = {cell.key: {} for cell in cells(spec)}
+        by_cell: dict[str, dict[tuple[Scalar | None, ...], Record]] = {cell.key: {} for cell in cells(spec)}
         for record in read_records(folder):
-            found[record.cell].setdefault(
+            by_cell[record.cell].setdefault(
                 tuple(getattr(record.spec.configuration, name) for name in spec.parameters), record
             )
-        records = {cell: tuple(by_suggestion.values()) for cell, by_suggestion in found.items()}
+        records = {cell: tuple(by_suggestion.values()) for cell, by_suggestion in by_cell.items()}
         if not any(record.state is State.COMPLETE for cell in records.values() for record in cell):
             raise SearchError(
                 f"search {folder.name!r} has no complete trial and cannot be simulated: a replay needs complete curves"

@@ -42,25 +42,25 @@ def simulate(ledger: Ledger, worker: SimulatedWorker, *, num_slots: int = 1) -> 
     if num_slots < 1:
         raise ValueError(f"num_slots must be at least 1, got {num_slots}")
     now = 0.0
-    order = count()  # the message that was scheduled first wins a tie
-    due: list[tuple[float, int, _RunningTrial]] = []
+    order = count()  # in a tie, the message that was scheduled first arrives first
+    events: list[tuple[float, int, _RunningTrial]] = []
     records: list[Record] = []
     while True:
-        while len(due) < num_slots and (assignment := ledger.assign()) is not None:
+        while len(events) < num_slots and (assignment := ledger.assign()) is not None:
             messages = worker(assignment)
             trial = _RunningTrial(
                 trial_id=assignment.trial_id, messages=messages, start_seconds=now, next_message=next(messages)
             )
-            heapq.heappush(due, (_arrival_seconds(trial, now), next(order), trial))
-        if not due:
+            heapq.heappush(events, (_arrival_seconds(trial, now), next(order), trial))
+        if not events:
             return SimulatedSearch(records=tuple(records), seconds=now)
-        now, _, trial = heapq.heappop(due)
+        now, _, trial = heapq.heappop(events)
         stop = ledger.on_message(trial.trial_id, trial.next_message)
         if stop or trial.next_message.done:
             records.append(ledger.finish(trial.trial_id))
         else:
             trial.next_message = next(trial.messages)
-            heapq.heappush(due, (_arrival_seconds(trial, now), next(order), trial))
+            heapq.heappush(events, (_arrival_seconds(trial, now), next(order), trial))
 
 
 def _arrival_seconds(trial: _RunningTrial, now: float) -> float:

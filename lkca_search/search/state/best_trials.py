@@ -46,7 +46,7 @@ def find_best_records(folder: SearchFolder, search: SearchSection, *, cell: str 
     Raises:
         SearchError: The cell does not exist, or no trial is complete.
     """
-    keys = [known.key for known in cells(read_spec(folder))]
+    keys = [existing.key for existing in cells(read_spec(folder))]
     if cell is not None and cell not in keys:
         raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
     front = pareto_front([record for record in read_records(folder) if cell in (None, record.cell)], search)

@@ -45,7 +45,7 @@ class Database(FrozenModel):
         return {"options": f"-csearch_path={self.schema_name}", "connect_timeout": _CONNECT_TIMEOUT_SECONDS}
 
     def engine(self) -> Engine:
-        """Create an engine that sees only the tables of this search."""
+        """Create an engine for the tables of this search."""
         return create_engine(self.url, connect_args=self.connect_args, pool_pre_ping=True)
 
     def create(self, tables: MetaData) -> None:
@@ -68,7 +68,7 @@ class Database(FrozenModel):
             engine.dispose()
 
     def exists(self) -> bool:
-        """Return False if there is surely no ledger: on SQLite, if the file does not exist."""
+        """Return False if the ledger certainly does not exist: on SQLite, if its file is missing."""
         return self.file is None or self.file.exists()
 
 
@@ -85,40 +85,40 @@ def choose_database(folder: SearchFolder, url: str | None) -> Database:
         url: URL of the database; by default that in LKCA_SEARCH_LEDGER, otherwise that of the latest driver.
 
     Raises:
-        SearchError: The URL is not one of PostgreSQL, it has a password, or SQLite is chosen in an object store.
+        SearchError: The URL is not a PostgreSQL URL or contains a password, or SQLite is used with an object store.
     """
-    given = url or os.environ.get(LEDGER_VARIABLE)
-    if not given:
+    url_text = url or os.environ.get(LEDGER_VARIABLE)
+    if not url_text:
         return find_database(folder)
-    database = _parse_database(folder, given)
-    if not folder.ledger_url.exists() or folder.ledger_url.read_text() != given:
-        write_atomically(folder.ledger_url, given.encode())
+    database = _parse_database(folder, url_text)
+    if not folder.ledger_url.exists() or folder.ledger_url.read_text() != url_text:
+        write_atomically(folder.ledger_url, url_text.encode())
     return database
 
 
-def _parse_database(folder: SearchFolder, given: str | None) -> Database:
-    if given is None:
+def _parse_database(folder: SearchFolder, url_text: str | None) -> Database:
+    if url_text is None:
         if not isinstance(folder.root, Path):
             rule = f"SQLite must be on a disk, and the search is in an object store, {folder.root}"
             raise SearchError(f"{rule}; set {LEDGER_VARIABLE} to postgresql://USER@HOST/DATABASE")
         return Database.sqlite(folder.root / _SQLITE_FILE)
-    url = _parse_postgresql_url(given)
+    url = _parse_postgresql_url(url_text)
     slug = re.sub(r"[^a-z0-9]+", "_", folder.name.lower())[:40]
     digest = hashlib.sha256(folder.name.encode()).hexdigest()[:8]
     return Database(url=url.render_as_string(), schema_name=f"lkca_{slug}_{digest}", file=None)
 
 
-def _parse_postgresql_url(given: str) -> URL:
+def _parse_postgresql_url(url_text: str) -> URL:
     rule = f"{LEDGER_VARIABLE} must be postgresql://USER@HOST/DATABASE"
     try:
-        url = make_url(given)
+        url = make_url(url_text)
     except ArgumentError as error:
-        raise SearchError(f"{rule}, got {given!r}") from error
+        raise SearchError(f"{rule}, got {url_text!r}") from error
     if url.password is not None or "password" in url.query:
         hidden = url.render_as_string().split("?")[0]
         raise SearchError(f"{rule} without a password, got one in {hidden}; set PGPASSWORD or PGPASSFILE instead")
     if url.get_backend_name() != "postgresql":
-        raise SearchError(f"{rule}, got {given!r}; unset it to keep the ledger as SQLite in the search's folder")
+        raise SearchError(f"{rule}, got {url_text!r}; unset it to keep the ledger as SQLite in the search's folder")
     if find_spec("psycopg") is None:
         raise SearchError("a ledger on PostgreSQL needs psycopg: pip install 'lkca-search[cluster]'")
     return url.set(drivername="postgresql+psycopg")

@@ -24,9 +24,9 @@ def acquire_lock(root: Path) -> FileLock:
     return lock
 
 
-def can_observe(own_id: str | None, root: Path) -> bool:
-    """Return True if this machine can see whether the lock with this id is held."""
-    return (root / LOCK_FILE).exists() and own_id == lock_id(root)
+def can_observe(held_id: str | None, root: Path) -> bool:
+    """Return True if this machine can check the lock with this id, because it is the local lock file."""
+    return (root / LOCK_FILE).exists() and held_id == lock_id(root)
 
 
 def is_locked(root: Path) -> bool:

@@ -1,12 +1,12 @@
 """Lease of a search: at most one driver per search, on any machine.
 
-The lease is a row of the ledger's database that the driver renews every second. A later driver watches the renewals:
+The lease is a row of the ledger's database that the driver renews every second. A later driver observes the renewals:
 it is refused if one arrives, and takes over if none arrives for `TTL_SECONDS`, measured by its own clock. Each driver
 has a number, higher than all before it. The number is part of each path and each renewal that the driver writes.
 A driver that was replaced while it was frozen finds another number in the row and writes nothing more.
 
-The lease is ours because a lock of a library is held by a connection or by a file on one machine. It does not fence
-off a frozen driver, and it needs a service besides SQLite, PostgreSQL and the disk.
+No lock of a library is used, because such a lock belongs to a connection or to a file on one machine. It would not
+stop the writes of a frozen driver, or it would need a service besides SQLite, PostgreSQL and the disk.
 """
 
 import json
@@ -55,7 +55,7 @@ class Lease:
         self.driver = driver
         """Number of this driver: one more than that of the latest before it."""
         self.stop_request: str | None = None
-        """Way in which another process requested a stop, as of the last renewal."""
+        """Stop requested by another process, read at the last renewal; None if there was none."""
         self._engine = engine
         self._own_row = (LEASES.c.search == name, LEASES.c.driver == driver)
         self._name = name
@@ -81,8 +81,8 @@ class Lease:
                 raise Interrupted(f"the lease on search {self._name!r} could not be renewed: {self._error}")
             time.sleep(self._timing.heartbeat_seconds / 10)
         if self._is_lost:
-            rule = "was taken over by another driver, because this one did not renew its lease in time"
-            raise Interrupted(f"search {self._name!r} {rule}")
+            reason = "was taken over by another driver, because this one did not renew its lease in time"
+            raise Interrupted(f"search {self._name!r} {reason}")
 
     def release(self) -> None:
         """Stop the renewals, and free the lease for the next driver."""
@@ -147,7 +147,7 @@ def hold_lease(
 
 @contextmanager
 def _hold_lock(folder: SearchFolder) -> Iterator[str | None]:
-    """Hold the file lock too, and yield its id. In an object store there is no lock: yield None."""
+    """Hold the lock file too, and yield its id. In an object store there is no lock file: yield None."""
     if not isinstance(folder.root, Path):
         yield None
         return

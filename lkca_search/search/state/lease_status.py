@@ -1,4 +1,4 @@
-"""Lease of a search as other processes see it: the table of leases, and requests to stop the driver."""
+"""Lease of a search, as read by other processes: the table of leases, and requests to stop the driver."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ LEASES = Table(
     Column("uid", String(32), nullable=False),
     Column("driver", Integer, nullable=False),  # number of the latest driver; 0 before the first
     Column("beat", Integer, nullable=False),  # number of renewals by this driver
-    Column("beat_time", Float, nullable=False),  # of the last renewal, by the clock of the driver's machine
+    Column("beat_time", Float, nullable=False),  # time of the last renewal, by the clock of the driver's machine
     Column("holder", String(200)),  # process and machine of the driver; NULL if there is none
     Column("lock", String(200)),  # id of the lock file that the driver holds too
     Column("stop", String(10)),  # requested way to stop the driver

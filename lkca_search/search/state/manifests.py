@@ -1,4 +1,4 @@
-"""Manifests of a search: the images that its trials train on, with a hash by which each record refers to them."""
+"""Manifests of a search: the images that its trials train on, with the hashes that identify them in records."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ Size = tuple[float | None, int | None, int]
 """data_fraction, images_per_class and draw. They determine the images that a trial trains on."""
 
 
-class Part(FrozenModel):
+class ImageSubset(FrozenModel):
     """Subset of the images of a training split."""
 
     num_images: int
@@ -42,9 +42,9 @@ class Manifest(FrozenModel):
     """Fraction of the images that are not in validation; None if the size is given as images per class."""
     images_per_class: int | None
     draw: int
-    train: Part
+    train: ImageSubset
     """Images to train on."""
-    validation: Part
+    validation: ImageSubset
     """Images held out for validation; none of them is in `train`."""
 
     @property
@@ -66,16 +66,16 @@ def make_manifest(images: Images, data: DataSection, configuration: Configuratio
         data_fraction=configuration.data_fraction,
         images_per_class=configuration.images_per_class,
         draw=configuration.draw,
-        train=_part(images, assigned.train),
-        validation=_part(images, assigned.validation),
+        train=_image_subset(images, assigned.train),
+        validation=_image_subset(images, assigned.validation),
     )
 
 
 def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> tuple[Manifest, ...]:
     """Save a manifest for each subset size and draw of a search as `subsets/HASH.json`, and return all in order.
 
-    For a parameter that is a range, only its edges are saved (see `Domain`). For any other value, `make_manifest`
-    returns the manifest from the trial's record. Two sizes with the same images share the file of the first.
+    For a parameter that is a range, only its edges are saved (see `Domain`); `make_manifest` computes the manifest of
+    any other value. Two sizes with the same images share the file of the first.
     """
     return tuple(save_manifests(_subset_configurations(spec), spec, images, folder))
 
@@ -145,7 +145,7 @@ def _subset_configurations(spec: SearchSpec) -> Iterator[Configuration]:
 
 
 def _values(spec: SearchSpec, cell: Cell, name: str) -> tuple[Scalar | None, ...]:
-    """Return the values that a name can have in a cell, with None if it can be absent."""
+    """Return the values that a parameter can have in a cell, with None if it can be absent."""
     if name in cell.levels:
         return (cell.levels[name],)
     if name not in spec.parameters:
@@ -154,9 +154,9 @@ def _values(spec: SearchSpec, cell: Cell, name: str) -> tuple[Scalar | None, ...
     return (*domain.edges(), None) if domain.when else domain.edges()
 
 
-def _part(images: Images, indices: Indices) -> Part:
+def _image_subset(images: Images, indices: Indices) -> ImageSubset:
     counts = Counter(images.labels[indices].tolist())
-    return Part(
+    return ImageSubset(
         num_images=len(indices),
         hash=indices_hash(indices),
         class_counts=tuple(counts[label] for label in range(len(images.class_names))),

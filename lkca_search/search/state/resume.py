@@ -1,4 +1,4 @@
-"""Start or resume of a search under its name: changes that a space file may have, and changes that are refused."""
+"""Space file of a search: written at its start, and compared at each resume, which may change only some keys."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ _CHANGEABLE = (
     "confirm",  # a new round reads it; sealed rounds do not change
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
-"""Keys that any resume may change."""
+"""Keys that a resume may change."""
 _NOT_FLATTENED = ("search.sampler", "search.pruner")
 """Mappings that are compared and shown as one value."""
 
@@ -46,7 +46,7 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
 
 
 def read_spec(folder: SearchFolder) -> SearchSpec:
-    """Read the spec of a search that was started."""
+    """Read the spec of a started search."""
     return _read(folder.spec)
 
 

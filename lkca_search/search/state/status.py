@@ -115,7 +115,7 @@ class StatusReader:
 
 
 def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> SearchStatus:
-    """Return the status of a search by all of its records; a `reader` that has read some of them saves requests."""
+    """Return the status of a search from all of its records. A `reader` that was used before reads only new records."""
     reader = reader or RecordReader(folder)
     records = reader.trials()
     spec = read_spec(folder)
@@ -174,7 +174,7 @@ def _count_unfinished(
 
 
 def _count_planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int]) -> int | None:
-    """Return the number of training images of a cell from its manifest; None if its parameters change the number."""
+    """Return the number of training images of a cell from its manifest; None if the subset is a parameter."""
     if any(name in spec.parameters for name in SUBSET_NAMES):
         return None
     configuration = Configuration.model_validate(dict(cell.levels))

@@ -1,1 +1,1 @@
-"""Optuna's samplers, pruners and studies: the one package that imports Optuna. May import `search.state`."""
+"""Optuna's samplers, pruners and studies: May import `models`, `data`, `search.state` and Optuna."""

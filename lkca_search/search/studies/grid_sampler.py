@@ -1,7 +1,7 @@
 """Grid sampler for conditional spaces.
 
-This sampler is ours because Optuna's `GridSampler` has no conditions: it takes every combination of all values, also
-of parameters that do not exist together.
+Optuna's `GridSampler` has no conditions: it suggests every combination of all values, including combinations of
+parameters that never exist together.
 """
 
 import random
@@ -17,12 +17,12 @@ from lkca_search.spec.configuration import Scalar
 
 
 class GridSampler(BaseSampler):
-    """Sampler that suggests every point once, in an order drawn from the seed. A trial's number selects its point."""
+    """Sampler that suggests every point once, shuffled by the seed. The number of a trial selects its point."""
 
     def __init__(self, *, points: Sequence[dict[str, Scalar]], seed: int) -> None:
         """Shuffle the points."""
         self.points = list(points)
-        """Points in the order in which trials take them."""
+        """Points in the order in which they are suggested."""
         random.Random(seed).shuffle(self.points)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -38,5 +38,5 @@ class GridSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the parameter's value at the trial's point. After the last point the first one follows."""
+        """Return the parameter's value at the trial's point. The first point follows the last."""
         return self.points[trial.number % len(self.points)][param_name]

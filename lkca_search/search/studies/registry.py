@@ -1,4 +1,4 @@
-"""Short names of samplers and pruners: the class behind each name, and our defaults for its arguments.
+"""Short names of samplers and pruners: the class of each name, and default arguments.
 
 The defaults are explicit because Optuna's own change between releases. A class is imported when it is used.
 """
@@ -17,18 +17,18 @@ Kind = Literal["sampler", "pruner"]
 NUM_REPORTS = "num_reports"
 """Placeholder of an argument's value: the number of reports per trial."""
 DERIVED_ARGUMENTS = ("seed", "search_space", "independent_sampler", "wrapped_pruner")
-"""Constructor arguments that the search sets. A space file cannot give them."""
+"""Constructor arguments that the search sets. A space file cannot set them."""
 _BASES = {"sampler": "optuna.samplers.BaseSampler", "pruner": "optuna.pruners.BasePruner"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One class with a short name."""
+    """Class with a short name."""
 
     path: str
     """Dotted path of the class."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Our defaults of its arguments. A space file can replace them."""
+    """Default arguments. A space file can replace them."""
     needs: tuple[str, ...] = ()
     """Packages that Optuna imports only when the class runs."""
     shares_seed: bool = False
@@ -94,7 +94,7 @@ def load(kind: Kind, name: str) -> Any:
     """Return the class of a sampler or pruner.
 
     Raises:
-        UserError: A package is missing, the import fails, or the name is not one of a sampler or pruner.
+        UserError: A package is missing, the import fails, or the name does not refer to a sampler or pruner.
     """
     entry = REGISTRY[kind].get(name)
     for package in entry.needs if entry else ():

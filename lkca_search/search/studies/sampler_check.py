@@ -74,11 +74,11 @@ def _wraps_rule(wraps: Any) -> str | None:
 def _find_argument_problems(
     kind: Kind, config: ComponentConfig, location: tuple[str, ...], cls: Any
 ) -> Iterator[Problem]:
-    is_ours = config.name in REGISTRY[kind]
-    parameters, derived = inspect.signature(cls).parameters, DERIVED_ARGUMENTS if is_ours else ("seed",)
+    is_registered = config.name in REGISTRY[kind]
+    parameters, derived = inspect.signature(cls).parameters, DERIVED_ARGUMENTS if is_registered else ("seed",)
     allowed = [*(name for name in parameters if name not in derived), *(["wraps"] if config.name == "patient" else [])]
     allows_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    types = _argument_types(cls) if is_ours else {}
+    types = _argument_types(cls) if is_registered else {}
     for name, value in config.arguments.items():
         if name in parameters and name in derived:
             yield Problem((*location, name), f"{name} of {kind} {config.name} is set by the search, got {value!r}")
@@ -102,7 +102,7 @@ def _find_argument_problems(
 def _argument_types(cls: Any) -> Mapping[str, Any]:
     """Return the declared types of a constructor's arguments.
 
-    Optuna imports some names for type checkers only. None of them is a type that YAML can write.
+    Optuna imports some names only for type checkers. No YAML value has one of these types.
     """
     not_in_yaml = type("NotInYaml", (), {})
     module = vars(import_module(cls.__module__))
@@ -111,7 +111,7 @@ def _argument_types(cls: Any) -> Mapping[str, Any]:
 
 
 def _has_type(value: Any, expected: Any) -> bool:
-    """Return True if a value of a space file has the type, without any conversion but int to float."""
+    """Return True if a value of a space file has the type, with int to float as the only conversion."""
     try:
         TypeAdapter(expected, config=_ANY_TYPE).validate_python(_with_lists(value), strict=True)
     except ValidationError:
@@ -120,7 +120,7 @@ def _has_type(value: Any, expected: Any) -> bool:
 
 
 def _with_lists(value: Any) -> Any:
-    """Return the value with lists in place of tuples, as YAML has them."""
+    """Return the value with lists in place of tuples: YAML has no tuples."""
     if isinstance(value, Mapping):
         return {name: _with_lists(inner) for name, inner in value.items()}
     return [_with_lists(inner) for inner in value] if isinstance(value, tuple) else value

@@ -14,7 +14,7 @@ from lkca_search.spec.components import ComponentConfig
 def make_sampler(config: ComponentConfig, *, seed: int, number: int, name: str | None = None) -> Any:
     """Build an Optuna sampler for one trial, or for one of its parameters if `name` is given.
 
-    `grid` is not built here, because its class is ours: see `GridSampler`.
+    `grid` is not built here: see `GridSampler` in this package.
 
     Args:
         config: Name and arguments of the sampler.
@@ -49,14 +49,16 @@ def describe(kind: Kind, config: ComponentConfig, *, num_reports: int) -> dict[s
     parameters = inspect.signature(load(kind, config.name)).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items() if name not in DERIVED_ARGUMENTS}
     plain = {name: value for name, value in defaults.items() if isinstance(value, bool | int | float | str)}
-    found = {"name": config.name, **plain, **_constructor_arguments(kind, config, num_reports=num_reports)}
+    description = {"name": config.name, **plain, **_constructor_arguments(kind, config, num_reports=num_reports)}
     if config.name == "patient":
-        found["wraps"] = describe("pruner", ComponentConfig.model_validate(found["wraps"]), num_reports=num_reports)
-    return found
+        description["wraps"] = describe(
+            "pruner", ComponentConfig.model_validate(description["wraps"]), num_reports=num_reports
+        )
+    return description
 
 
 def _constructor_arguments(kind: Kind, config: ComponentConfig, *, num_reports: int) -> dict[str, Any]:
-    """Return the arguments of the space file, and our defaults for the rest."""
+    """Return the arguments of the space file, and the defaults of REGISTRY for the rest."""
     entry = REGISTRY[kind].get(config.name)
     arguments = {**(entry.defaults if entry else {}), **config.arguments}
     return {name: num_reports if value is NUM_REPORTS else value for name, value in arguments.items()}

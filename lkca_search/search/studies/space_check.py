@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TypeVar
 
+from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
@@ -16,13 +17,25 @@ from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import SpaceFile
 
 T = TypeVar("T")
 _MAX_COMBINATIONS = 20_000
 _MAX_MATCHED = 64
-"""Maximum with `match_parameters`: the search for a width takes a hundred times as long."""
+"""Maximum number with `match_parameters`, which takes about a hundred times as long: it searches for a width."""
 _NUM_COMPARED = 4
-"""Configurations at which two cells are compared."""
+"""Number of configurations at which two cells are compared."""
+
+
+def check_space(space_file: SpaceFile, images: Images) -> None:
+    """Raise SpaceFileError if a configuration cannot be trained on the images of a dataset, or two cells are equal."""
+    spec = space_file.spec
+    problems = [
+        *find_space_problems(spec, images.shape, len(images.class_names)),
+        *find_subset_problems(spec, images.labels),
+    ]
+    if problems:
+        raise space_file.error(problems)
 
 
 def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
@@ -30,8 +43,8 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
 
     Configurations are checked at the edges of their parameters, which are all values of a choice or a short range.
     All combinations of parameters that shape the model or occur in a condition are checked, up to 20,000 per cell.
-    With `match_parameters`, 64 evenly spaced ones are checked. If no rule is broken, two cells with equal models break
-    one.
+    With `match_parameters`, 64 evenly spaced ones are checked. If no configuration breaks a rule, two cells with equal
+    models are a problem.
     """
     yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
@@ -44,13 +57,13 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
             for problem in model_problems(configuration, shape, num_classes):
                 if problem.rule not in seen:
                     seen.add(problem.rule)
-                    yield Problem(_written_location(spec, problem.location), problem.rule)
+                    yield Problem(_location_in_space_file(spec, problem.location), problem.rule)
     if not seen:
         yield from _find_equal_models(spec, shape, num_classes)
 
 
 def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
-    """Yield a problem per pair of cells whose models are equal for all values of their parameters."""
+    """Yield a problem if a cell's models equal those of an earlier cell at a few configurations; each rule once."""
     seen: set[str] = set()
     earlier: dict[tuple[tuple[str, Scalar], ...], list[tuple[Cell, list[Configuration]]]] = {}
     for cell in cells(spec):
@@ -76,7 +89,7 @@ def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) ->
 
 
 def _show_differences(one: Configuration, other: Configuration) -> str:
-    """Return the values in which two configurations differ: family=lkca_grouped,num_heads=1 and family=lkca."""
+    """Format the values in which two configurations differ: family=lkca_grouped,num_heads=1 and family=lkca."""
     names = [name for name in ARCHITECTURE_NAMES if getattr(one, name) != getattr(other, name)]
     sides = ([(name, getattr(side, name)) for name in names] for side in (one, other))
     return " and ".join(",".join(f"{name}={value}" for name, value in side if value is not None) for side in sides)
@@ -106,7 +119,8 @@ def _boundary_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, S
     return spec.space.branch(edges, cell.levels)
 
 
-def _written_location(spec: SearchSpec, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+def _location_in_space_file(spec: SearchSpec, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Return the location in the space file of a value of a configuration."""
     name = location[0] if location else ""
     for section in ("factors", "parameters"):
         if name in getattr(spec, section):

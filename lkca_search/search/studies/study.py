@@ -1,4 +1,4 @@
-"""Optuna studies of a search, one per cell. They survive the driver: the ledger's database stores them."""
+"""Optuna studies of a search, one per cell, stored in the ledger's database."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ STORAGE_FAULTS = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalErr
 """Errors that a full disk or an unreachable database raises."""
 Storage = optuna.storages.BaseStorage
 Params = tuple[tuple[str, Scalar], ...]
-"""Sampled parameters and their values, sorted by name. Two trials of one configuration have equal `Params`."""
+"""Sampled parameters and their values, sorted by name. Equal `Params` in a cell mean equal configurations."""
 _DUPLICATE_ATTR = "repeats"
 """User attribute of a trial that duplicates an earlier one: the number of the earlier trial."""
 
@@ -36,7 +36,7 @@ def open_storage(database: Database) -> optuna.storages.RDBStorage:
 
 
 def open_in_memory_storage() -> Storage:
-    """Create a storage that exists as long as the process, for simulations and checks."""
+    """Create a storage in memory, for simulations and checks."""
     optuna.logging.set_verbosity(logging.WARNING)
     return optuna.storages.InMemoryStorage()
 
@@ -67,7 +67,7 @@ class Study:
 
     @property
     def is_exhausted(self) -> bool:
-        """True if every point of a grid was suggested, so that further suggestions are duplicates."""
+        """True if every point of a grid was suggested. Further suggestions would be duplicates."""
         return self._points is not None and self._num_trials >= len(self._points)
 
     def trials(self) -> list[FrozenTrial]:
@@ -170,7 +170,7 @@ def find_suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
 
 
 def suggest_value(trial: Trial, name: str, domain: Domain) -> Scalar:
-    """Suggest a value of a domain by the method of Optuna's trial for it."""
+    """Suggest a value of a domain by the matching `suggest_` method of the trial."""
     match domain:
         case Fixed():
             return domain.value

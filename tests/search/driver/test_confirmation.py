@@ -161,10 +161,10 @@ def test_no_replicate_starts_after_more_than_max_failures(folder: SearchFolder, 
     fail(queue)
     fail(queue)
     assert queue.assign() is None
-    assert queue.halt_reason == "limits.max_failures: 2 have failed, 1 may"
+    assert queue.halt_reason == "limits.max_failures: 2 failed, at most 1 allowed"
     again = Confirmation(folder, spec, sealed, Tracker())
     assert not again.may_assign
-    assert again.num_due == 6
+    assert again.num_left == 6
     assert open_queue(folder, sealed).assign() is not None, "without the limit it resumes"
 
 
@@ -195,7 +195,7 @@ def test_a_confirmation_resumes_after_a_crash_of_its_driver(folder: SearchFolder
     path = folder.replicates()[first.trial_id]
     content = path.read_bytes()
     queue = open_queue(folder, sealed)
-    assert queue.num_due == 7
+    assert queue.num_left == 7
     again = queue.assign()
     assert again is not None
     assert (again.trial_id, again.attempt) == (second.trial_id, 2)

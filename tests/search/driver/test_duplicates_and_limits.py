@@ -61,7 +61,7 @@ def test_no_configuration_is_trained_twice_and_a_cell_without_new_ones_is_exhaus
     ledger = open_ledger(folder, spec_of(THREE, trials_per_cell=10, sampler=sampler))
     train_all(ledger)
     assert sorted(size for size in trained(folder) if size) == [3, 5, 7]
-    assert ledger.num_due == 0
+    assert ledger.num_left == 0
     assert (folder.exhausted / CELL).exists()
 
 
@@ -99,7 +99,7 @@ def test_an_exhausted_cell_stays_exhausted_under_the_next_driver(folder: SearchF
     train_all(open_ledger(folder, spec))
     num_suggested = len(study_of(folder))
     again = open_ledger(folder, spec)
-    assert again.num_due == 0
+    assert again.num_left == 0
     assert again.assign() is None
     assert len(study_of(folder)) == num_suggested
 
@@ -146,8 +146,8 @@ def test_no_trial_starts_after_more_than_max_failures(folder: SearchFolder) -> N
     fail(ledger)
     fail(ledger)
     assert ledger.assign() is None
-    assert ledger.halt_reason == "limits.max_failures: 2 have failed, 1 may"
-    assert ledger.num_due == 3
+    assert ledger.halt_reason == "limits.max_failures: 2 failed, at most 1 allowed"
+    assert ledger.num_left == 3
     assert not ledger.may_assign_later
     assert open_ledger(folder, spec).assign() is None
     raised = spec_of(trials_per_cell=5, limits={"max_failures": 2})
@@ -163,7 +163,7 @@ def test_running_trials_finish_after_a_halt(folder: SearchFolder) -> None:
     assert ledger.assign() is None
     assert ledger.halt_reason == "stopped by the test"
     assert train(ledger, running).state is State.COMPLETE
-    assert ledger.num_due == 4
+    assert ledger.num_left == 4
 
 
 def test_a_worker_lost_after_the_halt_leaves_its_trial_to_the_next_driver(folder: SearchFolder) -> None:
@@ -200,6 +200,6 @@ def test_a_cell_ends_at_a_plateau(folder: SearchFolder, accuracies: tuple[float,
             ledger.on_message(assignment.trial_id, message.model_copy(update={"result": result}))
         ledger.finish(assignment.trial_id)
     assert len(read_records(folder)) == num_trials
-    assert ledger.num_due == 0
+    assert ledger.num_left == 0
     assert ledger.halt_reason is None
-    assert open_ledger(folder, spec).num_due == 0
+    assert open_ledger(folder, spec).num_left == 0

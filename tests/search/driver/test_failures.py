@@ -47,7 +47,7 @@ def test_a_fault_of_the_machine_is_retried_and_recorded_after_the_last_retry(
         ledger.on_worker_lost(FIRST, "the last line of Tune's error")
     (record,) = read_records(folder)
     assert record.state is State.FAIL
-    assert record.error == "died 2 times of an outside cause, last of: fault 2"
+    assert record.error == "lost its worker 2 times; last cause: fault 2"
     assert ledger.halt_reason is None
 
 
@@ -60,16 +60,18 @@ def test_a_lost_worker_that_reported_nothing_is_retried_and_named_by_its_cause(
     ledger.on_worker_lost(FIRST, "NodeError in a text is no node failure")
     assert ledger.halt_reason is None
     assert read_records(folder)[0].error == (
-        "died 1 times of an outside cause, last of: NodeError in a text is no node failure"
+        "lost its worker 1 times; last cause: NodeError in a text is no node failure"
     )
 
 
-def test_a_worker_lost_without_blame_uses_up_no_retry(open_ledger: OpenLedger, folder: SearchFolder) -> None:
+def test_a_lost_worker_that_does_not_count_as_retry_uses_up_no_retry(
+    open_ledger: OpenLedger, folder: SearchFolder
+) -> None:
     ledger = open_ledger(max_retries=0)
     for attempt in (1, 2, 3):
         start(ledger, attempt=attempt)
         report(ledger, FailureKind.GPU_MEMORY, "CUDA out of memory")
-        ledger.on_worker_lost(FIRST, "", counts=False)
+        ledger.on_worker_lost(FIRST, "", counts_as_retry=False)
     assert read_records(folder) == []
 
 
@@ -78,11 +80,11 @@ def test_a_node_without_the_images_halts_the_driver_and_the_trial_stays_due(
 ) -> None:
     ledger = open_ledger(max_retries=0)
     start(ledger)
-    report(ledger, FailureKind.NODE, "node n1 cannot have the images")
+    report(ledger, FailureKind.NODE, "node n1 cannot open the images")
     ledger.on_worker_lost(FIRST, "")
-    assert ledger.halt_reason == "node n1 cannot have the images"
+    assert ledger.halt_reason == "node n1 cannot open the images"
     assert ledger.assign() is None
-    assert ledger.num_due == 6
+    assert ledger.num_left == 6
     assert read_records(folder) == []
     start(open_ledger(), attempt=2)
 

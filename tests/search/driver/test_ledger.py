@@ -70,9 +70,9 @@ def test_no_cell_is_more_than_one_trial_ahead(open_ledger: OpenLedger) -> None:
 
 def test_nothing_is_due_once_every_budget_is_spent(open_ledger: OpenLedger) -> None:
     ledger = open_ledger()
-    assert ledger.num_due == 6
+    assert ledger.num_left == 6
     train_all(ledger)
-    assert ledger.num_due == 0
+    assert ledger.num_left == 0
     assert open_ledger().assign() is None
 
 
@@ -181,7 +181,7 @@ def test_a_trial_whose_worker_is_lost_is_retried_up_to_max_retries(
         ledger.on_worker_lost(assignment.trial_id, "node lost")
     records = read_records(folder)
     assert [(record.trial_id, record.state, record.value) for record in records] == [("family=lkca/0", "FAIL", None)]
-    assert records[0].error == "died 3 times of an outside cause, last of: node lost"
+    assert records[0].error == "lost its worker 3 times; last cause: node lost"
     train_all(ledger)
     assert_exact(folder)
 

@@ -51,7 +51,7 @@ def test_without_a_request_or_signal_nothing_happens(stopping: Stopping) -> None
         ([signal.SIGINT, signal.SIGTERM], [False, True], "Ctrl-C"),
     ],
 )
-def test_ctrl_c_lets_running_trials_finish_and_a_second_one_or_sigterm_cuts_them_off(
+def test_ctrl_c_finishes_running_trials_and_a_second_one_or_sigterm_abandons_them(
     stopping: Stopping, signals: list[signal.Signals], stops_now: list[bool], by: str
 ) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -65,7 +65,7 @@ def test_ctrl_c_lets_running_trials_finish_and_a_second_one_or_sigterm_cuts_them
     assert len(stopping.notices) == len(signals)
 
 
-def test_a_request_is_announced_once_and_can_become_more_urgent(stopping: Stopping, folder: SearchFolder) -> None:
+def test_a_request_is_notified_once_and_a_later_one_can_stop_at_once(stopping: Stopping, folder: SearchFolder) -> None:
     for now, request in ((False, "later"), (True, "now"), (False, "later")):
         request_stop(folder, now=now)
         wait_for(lambda request=request: stopping.lease.stop_request == request)

@@ -92,7 +92,9 @@ UNREACHABLE = [
 
 @pytest.mark.parametrize("uri", UNREACHABLE)
 def test_a_tracking_server_that_only_the_submitter_can_reach_must_be_given_explicitly(uri: str) -> None:
-    with pytest.raises(SearchError, match=r"give --env MLFLOW_TRACKING_URI=\.\.\., as the cluster's nodes see it"):
+    with pytest.raises(
+        SearchError, match=r"give --env MLFLOW_TRACKING_URI=\.\.\., with a URL that the cluster's nodes can reach"
+    ):
         build(MLFLOW_TRACKING_URI=uri)
     explicit = build(f"MLFLOW_TRACKING_URI={uri}", MLFLOW_TRACKING_URI=uri)
     assert explicit.environment["MLFLOW_TRACKING_URI"] == uri

@@ -1,4 +1,4 @@
-"""Laws of packing: trials fit on single nodes and single GPUs, in amounts that Ray supports."""
+"""Tests of packing: trials fit on single nodes and single GPUs, in amounts that Ray supports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -61,7 +61,7 @@ def test_a_request_has_cpu_gpu_and_custom_resources() -> None:
     assert resource_request(ResourcesSection(), TrialResources()) == {"CPU": 1.0}
 
 
-def test_only_gpu_auto_takes_the_computed_share() -> None:
+def test_the_computed_share_of_a_gpu_applies_only_to_gpu_auto() -> None:
     assert ResourcesSection(gpu="auto").of_trial(gpu=0.5).gpu == 0.5
     assert ResourcesSection(gpu="auto").of_trial().gpu == 1.0
     assert ResourcesSection(gpu=0.25).of_trial(gpu=0.5).gpu == 0.25
@@ -110,7 +110,7 @@ def test_the_trials_of_a_node_never_exceed_its_resources(cpu: int, gpu: float, h
 
 
 @given(st.integers(1, 100))
-def test_n_shares_of_1_by_n_fit_on_one_gpu(trials: int) -> None:
+def test_n_shares_of_1_over_n_fit_on_one_gpu(trials: int) -> None:
     assert count_concurrent_trials({"GPU": gpu_share(trials)}, [{"GPU": 1.0}]) >= trials
     assert round(gpu_share(trials) * 10_000) * trials <= 10_000
 
@@ -135,71 +135,71 @@ def test_a_request_that_no_node_satisfies_is_refused_with_the_largest_nodes(
         check_capacity(node(1, 0.5, a100=0.5), nodes)
 
 
-# Room as nodes come and go
+# Capacity as nodes join and die
 
 
 class Cluster:
-    """Nodes that come and go, on a clock that is set by hand."""
+    """Nodes that join and die, with a manual clock."""
 
-    def __init__(self, nodes: list[Resources], *, max_concurrent: int | None = None, scales: bool = False) -> None:
+    def __init__(self, nodes: list[Resources], *, max_concurrent: int | None = None, autoscales: bool = False) -> None:
         self.now = 0.0
         self.nodes = nodes
-        self.said: list[str] = []
-        self.room = Capacity(
+        self.notices: list[str] = []
+        self.capacity = Capacity(
             lambda: self.nodes,
             max_concurrent=max_concurrent,
-            scales=scales,
-            notify=self.said.append,
+            autoscales=autoscales,
+            notify=self.notices.append,
             clock=lambda: self.now,
         )
 
     def count(self, *, after: float = REFRESH_SECONDS) -> int:
         self.now += after
-        return self.room.count(node(1))
+        return self.capacity.count(node(1))
 
 
-def test_a_node_that_joins_brings_slots_and_one_that_dies_takes_them() -> None:
+def test_a_node_that_joins_adds_slots_and_a_node_that_dies_removes_them() -> None:
     cluster = Cluster([node(2)])
     assert cluster.count() == 2
     cluster.nodes = [node(2), node(3)]
-    assert cluster.count(after=REFRESH_SECONDS / 4) == 2, "nodes are not asked for at every turn"
+    assert cluster.count(after=REFRESH_SECONDS / 4) == 2, "nodes are read only every few seconds"
     assert cluster.count() == 5
     cluster.nodes = [node(3)]
     assert cluster.count() == 3
-    assert cluster.said == []
+    assert cluster.notices == []
 
 
-def test_never_more_than_max_concurrent_are_in_flight() -> None:
+def test_at_most_max_concurrent_trials_are_in_flight() -> None:
     assert Cluster([node(8)], max_concurrent=3).count() == 3
     assert Cluster([node(2)], max_concurrent=3).count() == 2
 
 
-def test_a_cluster_that_scales_has_one_more_waiting_or_as_many_as_may_be() -> None:
-    assert Cluster([], scales=True).count() == 1
-    assert Cluster([node(2)], scales=True).count() == 3
-    assert Cluster([], scales=True, max_concurrent=16).count() == 16
-    assert Cluster([node(32)], scales=True, max_concurrent=16).count() == 16
+def test_with_an_autoscaler_one_more_trial_than_slots_or_max_concurrent_may_be_in_flight() -> None:
+    assert Cluster([], autoscales=True).count() == 1
+    assert Cluster([node(2)], autoscales=True).count() == 3
+    assert Cluster([], autoscales=True, max_concurrent=16).count() == 16
+    assert Cluster([node(32)], autoscales=True, max_concurrent=16).count() == 16
 
 
-@pytest.mark.parametrize(("scales", "whom"), [(True, "the cluster to scale up"), (False, "a node")])
-def test_where_no_node_has_room_it_is_said_now_and_then_and_that_there_is_room_again(scales: bool, whom: str) -> None:
-    cluster = Cluster([], scales=scales)
+@pytest.mark.parametrize(("autoscales", "missing"), [(True, "the cluster to scale up"), (False, "a node")])
+def test_a_lack_of_capacity_is_notified_once_per_interval_and_its_end_once(autoscales: bool, missing: str) -> None:
+    cluster = Cluster([], autoscales=autoscales)
     for _ in range(3):
         cluster.count()
-    waiting = f"no node has capacity for a trial, which requests {{cpu: 1}}: waiting for {whom}"
-    assert cluster.said == [waiting]
+    waiting = f"no node has capacity for a trial, which requests {{cpu: 1}}: waiting for {missing}"
+    assert cluster.notices == [waiting]
     cluster.count(after=NOTIFY_SECONDS)
-    assert cluster.said == [waiting] * 2
+    assert cluster.notices == [waiting] * 2
     cluster.nodes = [node(4)]
     for _ in range(3):
         cluster.count()
-    assert cluster.said == [waiting, waiting, "nodes have capacity again: 4 trials at once"]
+    assert cluster.notices == [waiting, waiting, "nodes have capacity again: 4 trials at once"]
     cluster.nodes = []
     cluster.count()
-    assert cluster.said[-1] == waiting
+    assert cluster.notices[-1] == waiting
 
 
-# GPUs that are shared by their memory
+# GPUs that trials share
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,8 @@ def test_trials_that_run_out_of_memory_together_reduce_the_number_once() -> None
         (ValueError("CUDA out of memory"), False, False),
     ],
 )
-def test_gpu_memory_is_told_from_other_faults_of_the_machine(error: Exception, gpu: bool, machine: bool) -> None:
+def test_a_lack_of_gpu_memory_is_distinguished_from_other_machine_faults(
+    error: Exception, gpu: bool, machine: bool
+) -> None:
     assert is_gpu_out_of_memory(error) == gpu
     assert is_machine_fault(error) == machine

@@ -1,4 +1,4 @@
-"""Laws of a plan: its cells, trials, images, steps and sizes equal those of the run; its seconds are fitted."""
+"""Tests of a plan: its cells, trials, images, steps and sizes equal those of the run; its seconds are fitted."""
 
 import math
 from collections import Counter

@@ -110,7 +110,7 @@ class PlacementCluster:
                 timer.cancel()
         nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]
         starts = [(event["node"][:6], round(event["time"] - begun, 1)) for event in self.events()]
-        assert ledger.num_due == 0, (
+        assert ledger.num_left == 0, (
             f"stopped: {notices}, in flight {sorted(observer.in_flight)}, nodes {nodes}, starts {starts}"
         )
         return observer, notices
@@ -282,6 +282,6 @@ def test_a_trial_that_exceeds_a_whole_gpu_fails_after_max_retries(
     )
     assert [record.state for record in observer.records] == [State.FAIL] * 2
     for record in observer.records:
-        assert "died 2 times of an outside cause, last of: torch.OutOfMemoryError" in (record.error or "")
+        assert "lost its worker 2 times; last cause: torch.OutOfMemoryError" in (record.error or "")
         assert record.spec.resources.gpu == 1.0
         assert record.attempt >= 3

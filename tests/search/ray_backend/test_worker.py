@@ -133,7 +133,7 @@ def test_missing_images_are_a_fault_of_the_node(tmp_path: Path) -> None:
     (tmp_path / "datasets").write_text("no folder")
     failure = read_failure(actor, NodeError)
     assert failure.kind is FailureKind.NODE
-    assert f"node {socket.gethostname()} cannot have the images: " in failure.message
+    assert f"node {socket.gethostname()} cannot open the images: " in failure.message
 
 
 @pytest.mark.parametrize("name", ["data_hash", "subset_hash"])

@@ -1,4 +1,4 @@
-"""Laws of the lease: one driver per search, on SQLite and PostgreSQL, on one machine and on several."""
+"""Tests of the lease: one driver per search, on SQLite and PostgreSQL, on one machine and on several."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Laws of manifests: they name exactly the images that trials train on."""
+"""Tests of manifests: they name exactly the images that trials train on."""
 
 import json
 from pathlib import Path

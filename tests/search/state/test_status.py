@@ -1,4 +1,4 @@
-"""Laws of a search's status, which is computed from its folder during and after the search."""
+"""Tests of a search's status, which is computed from its folder during and after the search."""
 
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
         assert read_status(folder).seconds_left is None
 
 
-def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
+def test_a_reader_returns_new_trials_and_reads_no_record_twice() -> None:
     folder = make_search("made")
     first = write_record(folder, make_record(0))
     reader = StatusReader(folder)
@@ -125,7 +125,7 @@ def test_a_reader_sees_what_is_new_and_reads_no_record_twice() -> None:
     assert (cell.complete, cell.best_value, cell.best_trial) == (2, 0.75, f"{CELL}/1")
 
 
-def test_a_status_reads_no_record_that_its_reader_has_read() -> None:
+def test_read_status_reads_no_record_that_its_reader_has_read() -> None:
     folder = make_search("made", [make_record(0)])
     reader = RecordReader(folder)
     reader.trials()

@@ -1,4 +1,4 @@
-"""Law of a driver that dies during a suggestion: the next driver completes the trial's parameters.
+"""Tests of a driver that dies during a suggestion: the next driver completes the trial's parameters.
 
 With most samplers, they equal those without the interruption. QMC has advanced in its sequence, and GP includes the
 running trial itself in its model. With these two, stored parameters are kept and the others are sampled again.

@@ -1,4 +1,4 @@
-"""Laws of the argument types of samplers and pruners, as Optuna's constructors declare them."""
+"""Tests of the argument types of samplers and pruners, as Optuna's constructors declare them."""
 
 from typing import Any
 

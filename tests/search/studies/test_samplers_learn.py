@@ -1,4 +1,4 @@
-"""Laws of samplers and pruners on a toy problem with a known optimum, over 20 paired seeds."""
+"""Tests of samplers and pruners on a toy problem with a known optimum, over 20 paired seeds."""
 
 from functools import cache
 from pathlib import Path

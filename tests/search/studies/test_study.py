@@ -1,4 +1,4 @@
-"""Laws of a cell's study for every sampler and pruner: reproducible suggestions, finite grids, user attributes."""
+"""Tests of a cell's study for every sampler and pruner: reproducible suggestions, finite grids, user attributes."""
 
 import sys
 from importlib.util import find_spec
@@ -117,7 +117,7 @@ def test_a_finished_grid_exhausts_its_cell(folder: SearchFolder) -> None:
     spec = spec_of("grid", CHOICES, trials_per_cell=20)
     ledger = Ledger(folder, spec, DIGITS, 10, Tracker())
     assert len(train_all(ledger)) == 9
-    assert ledger.num_due == 0
+    assert ledger.num_left == 0
     assert Study(open_storage(find_database(folder)), spec, cells(spec)[0]).is_exhausted
 
 
