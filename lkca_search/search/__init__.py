@@ -1,4 +1,1 @@
-"""Commands `run`, `confirm`, `rerun` and `sync`.
-
-May import all packages below `analysis`, except `search.simulation` and `search.jobs`.
-"""
+"""Commands `run`, `confirm`, `rerun`, `sync`. May import all below `analysis`, except `jobs` and `simulation`."""

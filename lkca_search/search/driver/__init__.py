@@ -1,4 +1,1 @@
-"""Driver of a search: the queue of trials and its crash-safe commits.
-
-May import `tracking`, `search.state` and `search.studies`; never `training` or Ray.
-"""
+"""Queue of trials with crash-safe commits. May import `studies`, `state` and `tracking`, never `training` or Ray."""

@@ -1,4 +1,1 @@
-"""Plan of a search before it starts: its size, cost, memory and duration.
-
-May import `training`, `search.state`, `search.studies` and the packages below them.
-"""
+"""Size, cost, memory and duration of a search before it starts. May import `training`, `studies` and `state`."""

@@ -1,4 +1,1 @@
-"""Backend that trains the trials of a queue under Ray Tune.
-
-May import `training`, `search.planning` and `search.driver`.
-"""
+"""Training of a queue's trials under Ray Tune. May import `driver`, `planning`, `state` and `training`."""

@@ -1,4 +1,1 @@
-"""Searches in simulated time, with workers that train nothing.
-
-May import `search.driver`, `search.studies` and `tracking`; never Ray.
-"""
+"""Searches in simulated time that train nothing. May import `driver`, `studies` and `tracking`, never Ray."""
