@@ -1,4 +1,4 @@
-"""A real MLflow server on 127.0.0.1 over SQLite, for rehearsals and tests."""
+"""A real MLflow server on 127.0.0.1 over SQLite, for the test cluster and tests."""
 
 import os
 import signal

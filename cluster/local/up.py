@@ -1,9 +1,9 @@
-"""Rehearsal: a Ray cluster with a token and declared GPUs, and an MLflow server, all on this machine.
+"""Test cluster: a Ray cluster with a token and declared GPUs, and an MLflow server, all on this machine.
 
     python -m cluster.local.up                                               runs until Ctrl-C
     cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml   any command, in another terminal
 
-Searches and the MLflow database stay in the folder of the rehearsal. GPUs are declared and need not exist:
+Searches and the MLflow database stay in the folder of the test cluster. GPUs are declared and need not exist:
 trials that request a share of a missing GPU train on the CPU.
 """
 

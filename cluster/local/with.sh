@@ -1,9 +1,9 @@
 #!/bin/sh
-# Run a command against the running rehearsal: cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml
+# Run a command on the running test cluster:  cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml
 set -eu
 environment="${LKCA_REHEARSAL:-lkca_rehearsal}/environment"
 if [ ! -f "$environment" ]; then
-    echo "no rehearsal is running in $(dirname "$environment"); start one with: python -m cluster.local.up" >&2
+    echo "no test cluster is running in $(dirname "$environment"); start one with: python -m cluster.local.up" >&2
     exit 2
 fi
 set -a

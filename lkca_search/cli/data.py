@@ -71,7 +71,7 @@ def prepare(dataset: Dataset, image_size: ImageSize = None, json: Json = False) 
 def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) -> None:
     """Check the content, counts, classes and duplicates of both splits.
 
-    Exit code 1 if there is an error. Duplicates and other warnings do not count.
+    The exit code is 1 if there is an error. Duplicates and other warnings do not change it.
     """
     from lkca_search.data.check import check_dataset
 

@@ -120,7 +120,7 @@ def _parse_postgresql_url(url_text: str) -> URL:
     if url.get_backend_name() != "postgresql":
         raise SearchError(f"{rule}, got {url_text!r}; unset it to keep the ledger as SQLite in the search's folder")
     if find_spec("psycopg") is None:
-        raise SearchError("a ledger on PostgreSQL needs psycopg: pip install 'lkca-search[cluster]'")
+        raise SearchError("a ledger on PostgreSQL needs psycopg, which is not installed: pip install 'psycopg[binary]'")
     return url.set(drivername="postgresql+psycopg")
 
 
