@@ -1,4 +1,4 @@
-"""The house: direction of imports, homes of third-party packages, sizes of files and folders, names that tests use."""
+"""Architecture: direction of imports, third-party packages, sizes of files and folders, names that tests use."""
 
 import re
 import tomllib
@@ -114,7 +114,7 @@ def test_the_ladder_leads_down_only_and_names_every_folder(sources: Sources) -> 
     assert set(rungs) == {architecture.rung_of(path, LADDER) for path in sources}
 
 
-def test_neither_modules_nor_rungs_import_each_other_in_a_cycle(sources: Sources) -> None:
+def test_there_is_no_import_cycle_of_modules_or_rungs(sources: Sources) -> None:
     assert architecture.cycle(sources) == []
     assert architecture.rung_cycle(sources, LADDER) == []
 
@@ -127,7 +127,7 @@ def test_folders_files_and_functions_keep_their_sizes(sources: Sources) -> None:
     assert list(architecture.wrong_sizes(sources)) == []
 
 
-def test_every_folder_says_in_one_paragraph_what_lives_there(sources: Sources) -> None:
+def test_every_folder_has_a_docstring_of_one_paragraph(sources: Sources) -> None:
     assert list(architecture.undocumented_folders(sources)) == []
 
 
@@ -250,7 +250,7 @@ def test_allowed_imports_are_not_reported() -> None:
     assert not list(architecture.homeless_packages(allowed, THIRD_PARTY))
 
 
-def test_a_planted_cycle_is_found_wherever_its_imports_stand() -> None:
+def test_a_planted_cycle_is_found_for_any_position_of_its_imports() -> None:
     planted = {
         "data/a.py": "from lkca_search.data.b import x",
         "data/b.py": "def f():\n    import lkca_search.data.c",
@@ -325,7 +325,7 @@ def test_a_planted_private_name_is_found(source: str) -> None:
     assert len(list(architecture.private_names({"test_x.py": source}, PUBLIC_DESPITE_UNDERSCORE))) == 1
 
 
-def test_a_tests_own_private_names_and_those_of_named_tuples_are_allowed() -> None:
+def test_private_names_of_the_test_itself_and_of_named_tuples_are_allowed() -> None:
     source = (
         "class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x\n"
     )

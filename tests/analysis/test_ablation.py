@@ -152,17 +152,17 @@ def test_the_best_level_at_each_number_of_images_is_found() -> None:
 
 def test_pruned_trials_do_not_count() -> None:
     results = searched(lambda chosen, images, _: base_accuracy(images) + 0.05 * (chosen["depth"] - 3))
-    spoiled = [
+    damaged = [
         record.model_copy(update={"state": State.PRUNED, "curve": record.curve[:1]})
         if record.number % 3 == 2
         else record
         for record in results.trials
     ]
-    found = ablate(SearchResults(name="made", spec=results.spec, trials=spoiled, replicates=[], rounds=[]))
+    found = ablate(SearchResults(name="made", spec=results.spec, trials=damaged, replicates=[], rounds=[]))
     assert [level.label for level in find(found, "lkca", "depth").levels] == ["2", "3"]
 
 
-def test_importances_find_the_decisive_hyperparameter_and_need_ten_trials() -> None:
+def test_the_decisive_hyperparameter_is_the_most_important_and_ten_trials_are_needed() -> None:
     results = searched(lambda chosen, images, _: base_accuracy(images) + 0.05 * (chosen["depth"] - 3), trials=30)
     for each in compute_importances(results, seed=0):
         assert dict(each.shares)["depth"] > 0.9

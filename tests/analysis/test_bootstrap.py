@@ -42,7 +42,7 @@ def test_equal_seeds_give_equal_results_and_other_seeds_do_not(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", STATISTICS)
-def test_the_given_generator_is_used_and_the_global_one_is_not(name: str) -> None:
+def test_the_generator_argument_is_used_and_the_global_one_is_not(name: str) -> None:
     generator, global_state = np.random.default_rng(0), vars(np.random)["get_state"]
     before = str(global_state(legacy=False))
     assert STATISTICS[name](generator) != STATISTICS[name](generator)

@@ -95,7 +95,7 @@ def test_the_selection_effect_compares_losses_and_is_positive_for_a_lucky_pick()
         assert effect.test_gap == pytest.approx(0.3)
 
 
-def test_the_scores_of_a_confirmation_are_test_accuracies_whatever_the_metric() -> None:
+def test_the_scores_of_a_confirmation_are_test_accuracies_for_every_metric() -> None:
     by_loss, by_accuracy = searched_by_loss(), make_search_results(law())
     ours, theirs = (round_scores(results, results.rounds[-1]) for results in (by_loss, by_accuracy))
     for one, other in zip(ours.cells, theirs.cells, strict=True):

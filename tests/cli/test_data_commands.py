@@ -125,7 +125,7 @@ def test_a_failed_download_ends_with_code_2_and_names_address_and_folder(
     code, out, err = command("data", "prepare", "cifar100")
     assert (code, out) == (2, "")
     assert "http://127.0.0.1:9/cifar-100-python.tar.gz: " in err
-    assert f"place it into LKCA_DATA_DIR/cifar100 or {Home.from_environment().datasets}/downloads/cifar100" in err
+    assert f"put it into LKCA_DATA_DIR/cifar100 or {Home.from_environment().datasets}/downloads/cifar100" in err
 
 
 def test_duplicates_are_warnings_of_check(command: Command, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_check_ends_with_code_1_if_there_is_an_error(command: Command, tmp_path:
     [
         ("other", "unknown dataset 'other'"),
         ("folder:nowhere", "found no folder nowhere/train"),
-        ("parquet:nowhere", "must be a folder, found none at nowhere"),
+        ("parquet:nowhere", "must be an existing folder, got nowhere"),
     ],
 )
 def test_an_unknown_dataset_ends_with_code_2(command: Command, subcommand: str, dataset: str, message: str) -> None:

@@ -79,11 +79,11 @@ def test_a_family_can_redefine_the_meaning_of_a_hyperparameter(command: Command)
         for family in ("resnet", "lkca")
     }
     assert meanings["resnet"]["depth"] == FAMILIES["resnet"].meanings["depth"]
-    assert meanings["lkca"]["depth"] == "number of blocks; of blocks a stage in a family with stages"
+    assert meanings["lkca"]["depth"] == "number of blocks; blocks per stage in a family with stages"
     assert all(meaning for family in meanings.values() for meaning in family.values())
 
 
-def test_a_preset_takes_no_size_since_its_width_is_fixed() -> None:
+def test_a_preset_has_no_match_parameters_since_its_width_is_fixed() -> None:
     names = {model.name: [taken.name for taken in model.names] for model in list_models(CIFAR, 10)}
     assert all("match_parameters" in names[family] for family in FAMILIES)
     assert not any("match_parameters" in names[preset] for preset in PRESETS)
@@ -95,8 +95,8 @@ def test_a_described_model_has_one_line_per_hyperparameter(command: Command) -> 
     assert out.startswith("LKCA-T: LKCA-T (arXiv 2401.05738)\n")
     for start in (
         r"width +136, fixed +embedding dimension of a token",
-        r"kernel_size +15 +side of the kernel that mixes tokens",
-        r"position_embedding +true +whether",
+        r"kernel_size +15 +side of the token-mixing kernel",
+        r"position_embedding +true +true if",
         r"parameters +1,027,611",
         r"FLOPs per image +138,709,664",
         r"bytes of activations at batch size 128 +404,129,792",

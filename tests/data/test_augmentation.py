@@ -22,8 +22,8 @@ AUGMENTS = [*((name,) for name in NAMES), EVERYTHING]
 ANY = pytest.mark.parametrize("augment", AUGMENTS, ids="-".join)
 
 
-def photographs(channels: int, count: int = 48) -> Images:
-    """Images of 16x24 pixels without a flat region, in five classes."""
+def random_images(channels: int, count: int = 48) -> Images:
+    """Return random images of 16x24 pixels in five classes."""
     pixels = np.random.default_rng(0).integers(1, 256, (count, 16, 24, channels), dtype=np.uint8)
     return Images(name="made", pixels=pixels, labels=np.arange(count) % 5, class_names=tuple("abcde"), content_hash="")
 
@@ -31,7 +31,7 @@ def photographs(channels: int, count: int = 48) -> Images:
 def make(augment: Sequence[str], *, channels: int = 3, count: int = 48, **changes: Any) -> Batches:
     options: dict[str, Any] = {"indices": np.arange(count), "batch_size": count, "seed": 0}
     options |= {"device": torch.device("cpu"), "augment": augment}
-    return Batches(images=photographs(channels, count), **options | changes)
+    return Batches(images=random_images(channels, count), **options | changes)
 
 
 def identical(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
@@ -78,7 +78,7 @@ def test_the_number_of_threads_changes_nothing(augment: tuple[str, ...]) -> None
 
 
 @ANY
-def test_a_training_does_not_change_the_global_random_state(augment: tuple[str, ...]) -> None:
+def test_a_batch_does_not_change_the_global_random_state(augment: tuple[str, ...]) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     make(augment).train_batch(5)
@@ -87,7 +87,7 @@ def test_a_training_does_not_change_the_global_random_state(augment: tuple[str, 
 
 @ANY
 def test_augmentation_changes_from_step_to_step(augment: tuple[Augmentation, ...]) -> None:
-    pixels = torch.from_numpy(photographs(3).pixels).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(random_images(3).pixels).permute(0, 3, 1, 2).contiguous()
     made = Augment(augment, seed=0, num_classes=5, gray=torch.zeros(3, dtype=torch.uint8))
     labels = torch.arange(48) % 5
     augmented = [made.mix(made.distort(pixels, step).float(), labels, step)[0] for step in range(8)]
@@ -96,7 +96,7 @@ def test_augmentation_changes_from_step_to_step(augment: tuple[Augmentation, ...
 
 @pytest.mark.parametrize("augment", [(name,) for name in NAMES if name not in ("cutmix", "mixup")])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (8, 8)])
-def test_images_stay_uint8_until_they_are_normalized_whatever_their_size(
+def test_images_of_any_size_stay_uint8_until_they_are_normalized(
     augment: tuple[str, ...], size: tuple[int, int]
 ) -> None:
     pixels = torch.randint(0, 256, (5, 1, *size), dtype=torch.uint8, generator=generator())
@@ -151,7 +151,7 @@ def test_erased_boxes_have_the_mean_of_the_subset() -> None:
 
 
 @pytest.mark.parametrize("policy", ["trivial_augment", "rand_augment"])
-def test_a_policy_draws_anew_for_every_few_images(policy: str) -> None:
+def test_a_policy_draws_new_operations_for_every_few_images(policy: str) -> None:
     image = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8, generator=generator())
     augmented = distort([policy], image.expand(12 * POLICY_GROUP, -1, -1, -1))
     groups = augmented.view(12, POLICY_GROUP, -1)
@@ -163,7 +163,7 @@ def one_hot(labels: Sequence[int]) -> Tensor:
     return torch.eye(4)[list(labels)]
 
 
-def test_mixup_weighs_images_and_labels_alike() -> None:
+def test_mixup_has_equal_weights_for_images_and_labels() -> None:
     images = torch.eye(4).view(4, 1, 2, 2)  # of image i, pixel i alone is 1: its pixels are its shares
     shares = []
     for seed in range(200):
@@ -174,7 +174,7 @@ def test_mixup_weighs_images_and_labels_alike() -> None:
     assert min(shares) < 0.1 < 0.9 < max(shares)
 
 
-def test_cutmix_pastes_one_box_and_weighs_labels_by_its_area() -> None:
+def test_cutmix_replaces_one_box_and_weights_labels_by_its_area() -> None:
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 8, 10).contiguous()
     before = images.clone()
     areas = []
@@ -193,22 +193,22 @@ def test_cutmix_pastes_one_box_and_weighs_labels_by_its_area() -> None:
     assert max(areas) > 40
 
 
-def test_an_image_alone_is_mixed_with_itself() -> None:
+def test_a_single_image_is_mixed_with_itself() -> None:
     for name in ("mixup", "cutmix"):
         images, labels = make([name], count=1).train_batch(0)
         torch.testing.assert_close(images, make([], count=1).train_batch(0)[0])
         torch.testing.assert_close(labels, torch.eye(5)[:1])
 
 
-def test_mixup_and_cutmix_together_take_turns_at_random() -> None:
+def test_mixup_or_cutmix_is_chosen_at_random_per_step_if_both_are_set() -> None:
     plain = [make([]).train_batch(step)[0] for step in range(40)]
     mixed = [make(["cutmix", "mixup"]).train_batch(step)[0] for step in range(40)]
-    # Pixels outside a box that was pasted are left as they were; those of images that were weighed, by accident only.
+    # Cutmix changes no pixel outside its box. Mixup leaves a pixel unchanged by accident only.
     left = [(one == other).flatten(1).float().mean(1).median() for one, other in zip(plain, mixed, strict=True)]
     assert 8 < sum(share > 0.05 for share in left) < 32
 
 
-def test_mixed_labels_are_probabilities_that_the_loss_takes_as_labels() -> None:
+def test_mixed_labels_are_probabilities_that_the_loss_accepts() -> None:
     for name in ("mixup", "cutmix"):
         _, labels = make([name]).train_batch(0)
         assert (labels.shape, labels.dtype) == ((48, 5), torch.float32)
@@ -228,7 +228,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("names", "message"), REFUSED)
-def test_names_that_cannot_go_together_are_refused(names: tuple[str, ...], message: str) -> None:
+def test_augmentations_that_exclude_each_other_are_refused(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(names)
 

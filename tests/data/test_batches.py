@@ -1,3 +1,5 @@
+"""Training and evaluation batches: order, normalization, and the same bytes on every machine."""
+
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +24,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Images:
 
 
 @pytest.fixture(scope="module")
-def colours() -> Images:
-    """Sixty color images of 16x24 pixels: a crop moves the two axes differently, and no two pixels are equal."""
+def color_images() -> Images:
+    """Return sixty random color images of 16x24 pixels; a crop has other offsets on each axis."""
     pixels = np.random.default_rng(0).integers(1, 256, (60, 16, 24, 3), dtype=np.uint8)
     labels = np.arange(60) % 5
     digest = hash_content(pixels, labels)
-    return Images(name="colours", pixels=pixels, labels=labels, class_names=tuple("abcde"), content_hash=digest)
+    return Images(name="colors", pixels=pixels, labels=labels, class_names=tuple("abcde"), content_hash=digest)
 
 
 def make(images: Images, **changes: Any) -> Batches:
@@ -52,7 +54,7 @@ def identical(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 50, 100, 4000])
 @pytest.mark.parametrize("number", [0, 1, 5])
-def test_an_epoch_shows_every_image_once_with_its_label(digits: Images, batch_size: int, number: int) -> None:
+def test_an_epoch_has_every_image_once_with_its_label(digits: Images, batch_size: int, number: int) -> None:
     batches = make(digits, batch_size=batch_size)
     steps = list(epoch(batches, number))
     sizes = [len(labels) for _, labels in steps]
@@ -76,8 +78,8 @@ def test_samples_before_a_step_are_those_of_the_batches_before_it(digits: Images
         seen += len(batches.train_batch(step)[1])
 
 
-def test_a_batch_is_float32_with_int64_labels(colours: Images) -> None:
-    pixels, labels = make(colours, indices=np.arange(60), augment=("crop", "flip")).train_batch(0)
+def test_a_batch_is_float32_with_int64_labels(color_images: Images) -> None:
+    pixels, labels = make(color_images, indices=np.arange(60), augment=("crop", "flip")).train_batch(0)
     assert (pixels.shape, pixels.dtype, pixels.is_contiguous()) == ((32, 3, 16, 24), torch.float32, True)
     assert (labels.shape, labels.dtype) == ((32,), torch.int64)
 
@@ -106,7 +108,7 @@ def test_the_number_of_threads_changes_nothing(digits: Images, augment: tuple[st
     assert all(identical(one, other) for one, other in zip(*made, strict=True))
 
 
-def test_the_global_generator_is_neither_read_nor_moved(digits: Images) -> None:
+def test_the_global_generator_is_neither_used_nor_changed(digits: Images) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = make(digits, augment=("crop", "flip")).train_batch(5)
@@ -126,15 +128,15 @@ def test_another_seed_or_epoch_gives_another_order(digits: Images) -> None:
 
 
 @pytest.mark.parametrize("augment", ["crop", "flip"])
-def test_another_seed_or_step_gives_another_augmentation(colours: Images, augment: str) -> None:
+def test_another_seed_or_step_gives_another_augmentation(color_images: Images, augment: str) -> None:
     alone = {"indices": np.array([7]), "augment": (augment,)}
-    images = [make(colours, seed=seed, **alone).train_batch(step)[0] for seed in range(4) for step in range(16)]
+    images = [make(color_images, seed=seed, **alone).train_batch(step)[0] for seed in range(4) for step in range(16)]
     assert len({image.numpy().tobytes() for image in images[:16]}) > 1
     assert len({image.numpy().tobytes() for image in images[::16]}) > 1
 
 
 def _windows(image: np.ndarray[Any, Any], crop: bool, flip: bool) -> list[bytes]:
-    """Every image that the augmentation may give, by a loop over one image: (H, W, C) -> bytes of (H, W, C)."""
+    """Return every image that the augmentation may give, by a loop: (H, W, C) -> bytes of (H, W, C)."""
     height, width, _ = image.shape
     pad_y, pad_x = (height // 8, width // 8) if crop else (0, 0)
     padded = np.pad(image, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)))
@@ -148,13 +150,13 @@ def _windows(image: np.ndarray[Any, Any], crop: bool, flip: bool) -> list[bytes]
 
 
 @pytest.mark.parametrize(("crop", "flip"), [(False, False), (True, False), (False, True), (True, True)])
-def test_augmented_images_are_the_windows_that_a_loop_over_one_image_finds(
-    colours: Images, crop: bool, flip: bool
+def test_augmented_images_equal_the_windows_of_a_loop_over_single_images(
+    color_images: Images, crop: bool, flip: bool
 ) -> None:
     augment = ("crop",) * crop + ("flip",) * flip
-    batches = make(colours, indices=np.arange(60), batch_size=60, augment=augment)
-    unaugmented = make(colours, indices=np.arange(60), batch_size=60)
-    counts = np.zeros(len(_windows(colours.pixels[0], crop, flip)))
+    batches = make(color_images, indices=np.arange(60), batch_size=60, augment=augment)
+    unaugmented = make(color_images, indices=np.arange(60), batch_size=60)
+    counts = np.zeros(len(_windows(color_images.pixels[0], crop, flip)))
     for step in range(50):
         plain = to_uint8(unaugmented, unaugmented.train_batch(step)[0])
         for original, image in zip(plain, to_uint8(batches, batches.train_batch(step)[0]), strict=True):
@@ -163,7 +165,7 @@ def test_augmented_images_are_the_windows_that_a_loop_over_one_image_finds(
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
 
 
-def test_a_small_image_is_padded_by_at_least_one_pixel(colours: Images) -> None:
+def test_a_small_image_is_padded_by_at_least_one_pixel(color_images: Images) -> None:
     pixels = np.full((1, 4, 5, 1), 200, np.uint8)
     labels = np.zeros(1, np.int64)
     images = Images(name="small", pixels=pixels, labels=labels, class_names=("a",), content_hash="")
@@ -172,10 +174,10 @@ def test_a_small_image_is_padded_by_at_least_one_pixel(colours: Images) -> None:
     assert len(seen) == 9
 
 
-def test_training_images_have_mean_0_and_deviation_1_in_every_channel(colours: Images) -> None:
-    batches = make(colours, indices=np.arange(0, 60, 3), batch_size=20)
+def test_training_images_have_mean_0_and_deviation_1_in_every_channel(color_images: Images) -> None:
+    batches = make(color_images, indices=np.arange(0, 60, 3), batch_size=20)
     pixels, _ = batches.train_batch(0)
-    scaled = colours.pixels[::3].astype(np.float64) / 255
+    scaled = color_images.pixels[::3].astype(np.float64) / 255
     np.testing.assert_allclose(batches.mean, scaled.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(batches.std, scaled.std((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(pixels.mean((0, 2, 3)), 0, atol=1e-5)
@@ -187,7 +189,7 @@ def test_the_statistics_are_those_of_the_subset_and_not_of_the_split(digits: Ima
     assert not torch.equal(one.mean, other.mean)
 
 
-def test_a_channel_that_never_varies_stays_finite() -> None:
+def test_a_constant_channel_stays_finite() -> None:
     pixels = np.full((4, 8, 8, 1), 77, np.uint8)
     images = Images(name="flat", pixels=pixels, labels=np.arange(4), class_names=tuple("abcd"), content_hash="")
     batches = make(images, indices=np.arange(4))
@@ -206,7 +208,7 @@ def test_padding_is_black_and_not_the_mean(digits: Images) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 30, 100, 4000])
-def test_evaluation_shows_every_image_in_order_on_every_iteration(digits: Images, batch_size: int) -> None:
+def test_evaluation_has_every_image_in_order_in_every_iteration(digits: Images, batch_size: int) -> None:
     batches = make(digits)
     held_out = np.arange(700, 800)
     evaluation = Evaluation(
@@ -237,12 +239,12 @@ def test_training_and_evaluation_normalize_the_same_way(digits: Images) -> None:
         ({"indices": np.arange(0)}, "must have at least one image, got batch_size 32 and 0 images"),
     ],
 )
-def test_impossible_batches_are_refused(digits: Images, changes: dict[str, Any], message: str) -> None:
+def test_invalid_batches_are_refused(digits: Images, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(digits, **changes)
 
 
-AS_IT_ALWAYS_WAS = {
+DIGESTS = {
     (): "bb13cefcdb6f05ffd05e7210c577d6f173e8d04d97995152d3d799d8386b0212",
     ("crop",): "1a53c19223aa8983934a3c54c57995483be24a2b2cee9d1a605ed81e972dc7fd",
     ("flip",): "1e3db66ef1dbe96ae71addba94d67cfa86bfd4f3896a8ff83011e530bfc5a08d",
@@ -250,15 +252,17 @@ AS_IT_ALWAYS_WAS = {
 }
 
 
-@pytest.mark.parametrize("augment", AS_IT_ALWAYS_WAS, ids="-".join)
-def test_batches_are_the_same_on_every_machine_and_do_not_change(colours: Images, augment: tuple[str, ...]) -> None:
-    batches = make(colours, indices=np.arange(0, 60, 2), batch_size=8, augment=augment, seed=11)
+@pytest.mark.parametrize("augment", DIGESTS, ids="-".join)
+def test_batches_are_the_same_on_every_machine_and_do_not_change(
+    color_images: Images, augment: tuple[str, ...]
+) -> None:
+    batches = make(color_images, indices=np.arange(0, 60, 2), batch_size=8, augment=augment, seed=11)
     digest = hashlib.sha256()
     for step in range(9):
         pixels, labels = batches.train_batch(step)
         digest.update(to_uint8(batches, pixels).tobytes())
         digest.update(labels.numpy().astype("<i8").tobytes())
-    assert digest.hexdigest() == AS_IT_ALWAYS_WAS[augment]
+    assert digest.hexdigest() == DIGESTS[augment]
 
 
 def test_images_mapped_from_the_store_are_not_changed(tmp_path: Path, digits: Images) -> None:

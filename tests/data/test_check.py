@@ -1,3 +1,5 @@
+"""Checks of a dataset: problems, warnings and duplicates."""
+
 import os
 from collections.abc import Callable
 from io import BytesIO
@@ -19,7 +21,7 @@ NAMES = ("ant", "bee", "cow")
 
 
 def columns(num_rows: int, *, first: int) -> dict[str, Any]:
-    """Distinct gray 8x8 images, three classes in turn."""
+    """Return columns of distinct gray 8x8 images; the three classes alternate."""
     images = []
     for i in range(first, first + num_rows):
         file = BytesIO()
@@ -29,10 +31,10 @@ def columns(num_rows: int, *, first: int) -> dict[str, Any]:
     return {"image": images, "label": labels, "label_name": [NAMES[label] for label in labels]}
 
 
-def write(folder: Path, spoil: Callable[[dict[str, Any], dict[str, Any]], object] = lambda train, test: None) -> Path:
+def write(folder: Path, damage: Callable[[dict[str, Any], dict[str, Any]], object] = lambda train, test: None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     train, test = columns(30, first=0), columns(12, first=100)
-    spoil(train, test)
+    damage(train, test)
     pq.write_table(pa.table(train), folder / "train.parquet")
     pq.write_table(pa.table(test), folder / "test.parquet")
     return folder
@@ -47,23 +49,23 @@ def images(**changes: Any) -> Images:
     return Images(name="made", labels=np.arange(3), content_hash="", **given)
 
 
-def test_a_dataset_that_is_fine_has_no_problem_and_no_warning(tmp_path: Path) -> None:
+def test_a_valid_dataset_has_no_problem_and_no_warning(tmp_path: Path) -> None:
     found = check(write(tmp_path))
     assert (found.problems, found.warnings, found.duplicates) == ((), (), ())
     assert [(split.split, split.class_counts) for split in found.splits] == [("train", (10,) * 3), ("test", (4,) * 3)]
 
 
-def test_digits_are_fine(tmp_path: Path) -> None:
+def test_digits_have_no_problem_and_no_warning(tmp_path: Path) -> None:
     found = check_dataset("digits", cache=tmp_path)
     assert (found.problems, found.warnings, found.duplicates) == ((), (), ())
 
 
-def test_a_dataset_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:
+def test_an_unknown_dataset_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown dataset 'other'"):
         check_dataset("other", cache=tmp_path)
 
 
-def test_stored_content_that_changed_is_found(tmp_path: Path) -> None:
+def test_changed_stored_content_is_a_problem(tmp_path: Path) -> None:
     folder = write(tmp_path)
     stored = open_images(f"parquet:{folder}", "train", cache=folder / "cache")
     (path,) = (folder / "cache").glob("*.arrow")
@@ -76,12 +78,12 @@ def test_stored_content_that_changed_is_found(tmp_path: Path) -> None:
 
 
 def test_duplicates_are_named_by_split_row_and_class(tmp_path: Path) -> None:
-    def spoil(train: dict[str, Any], test: dict[str, Any]) -> None:
+    def damage(train: dict[str, Any], test: dict[str, Any]) -> None:
         test["image"][5] = train["image"][7]
         train["image"][20] = train["image"][7]
         test["image"][6] = test["image"][0]  # twice in test alone, which does no harm
 
-    found = check(write(tmp_path, spoil))
+    found = check(write(tmp_path, damage))
     assert found.problems == ()
     named = [(*pair.image.model_dump().values(), *pair.first.model_dump().values()) for pair in found.duplicates]
     assert named == [("train", 20, "cow", "train", 7, "bee"), ("test", 5, "cow", "train", 7, "bee")]
@@ -136,15 +138,17 @@ CORRUPT = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "message", "num_kept"), CORRUPT)
-def test_corrupt_content_is_found_and_never_stored(tmp_path: Path, spoil: Any, message: str, num_kept: int) -> None:
-    (problem,) = check(write(tmp_path, spoil)).problems
+@pytest.mark.parametrize(("damage", "message", "num_kept"), CORRUPT)
+def test_corrupt_content_is_a_problem_and_is_not_stored(
+    tmp_path: Path, damage: Any, message: str, num_kept: int
+) -> None:
+    (problem,) = check(write(tmp_path, damage)).problems
     assert problem.startswith(message)
     assert not list(tmp_path.rglob("*.partial"))
     assert len(list(tmp_path.rglob("*.arrow"))) == num_kept
 
 
-def test_a_truncated_file_is_found_and_never_stored(tmp_path: Path) -> None:
+def test_a_truncated_file_is_a_problem_and_is_not_stored(tmp_path: Path) -> None:
     _truncate(write(tmp_path))
     (problem,) = check(tmp_path).problems
     assert problem.startswith("test: file cannot be read as Parquet: ")
@@ -152,7 +156,7 @@ def test_a_truncated_file_is_found_and_never_stored(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_mixed_sizes_are_fine_with_an_image_size(tmp_path: Path) -> None:
+def test_mixed_sizes_are_valid_with_an_image_size(tmp_path: Path) -> None:
     assert check(write(tmp_path, _mixed_sizes), image_size=4).problems == ()
 
 
@@ -163,7 +167,7 @@ def test_gray_images_among_color_ones_are_counted_in_the_store(tmp_path: Path) -
     assert (stored.num_converted, stored.shape) == (11, (8, 8, 3))
 
 
-def test_a_catalogued_name_is_compared_with_its_entry(tmp_path: Path) -> None:
+def test_a_dataset_of_the_catalog_is_compared_with_its_entry(tmp_path: Path) -> None:
     write(tmp_path / "cifar10", lambda train, test: [train[name].pop() for name in train])
     found = check_dataset("cifar10", cache=tmp_path / "cache", data_dir=tmp_path)
     assert found.problems == tuple(f"{split}: cifar10 has 10 classes, got 3" for split in ("train", "test"))
@@ -189,14 +193,14 @@ def test_a_catalogued_name_is_compared_with_its_entry(tmp_path: Path) -> None:
         ({"pixels": np.zeros((3, 8, 8, 3), np.uint8)}, "got 8x8x1 in train and 8x8x3 in test"),
     ],
 )
-def test_splits_that_differ_are_refused(test: dict[str, Any], message: str) -> None:
+def test_splits_with_other_classes_or_shapes_are_refused(test: dict[str, Any], message: str) -> None:
     check_splits(images(), images())
     with pytest.raises(DataError, match=message):
         check_splits(images(), images(**test))
 
 
 @pytest.mark.skipif(DATA_DIR is None or not (DATA_DIR / "tiny_imagenet").is_dir(), reason="needs LKCA_DATA_DIR")
-def test_a_subset_of_a_real_dataset_is_fine(tmp_path: Path) -> None:
+def test_a_subset_of_a_real_dataset_is_valid(tmp_path: Path) -> None:
     found = check_dataset("tiny_imagenet", cache=tmp_path, data_dir=DATA_DIR)
     assert found.problems == ()
     assert [warning.partition(":")[0] for warning in found.warnings] == ["train", "test"]

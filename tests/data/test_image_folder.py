@@ -1,3 +1,5 @@
+"""Reader of image folders."""
+
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ def pixels(seed: int) -> Any:
 
 
 def write(folder: Path) -> Path:
-    """Two images of each class to train, one to test, as PNG; and what a file browser leaves behind."""
+    """Write two training images and one test image per class as PNG, and the files that a file browser leaves."""
     for split, a_class in (("train", 2), ("test", 1)):
         for label, name in enumerate(CLASSES):
             (folder / split / name).mkdir(parents=True)
@@ -87,7 +89,7 @@ def _no_image(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (_without_test, "a split must have a folder per class, found none in .*test$"),
         (_class_in_test_only, "must have the same classes, got only in train: none; only in test: fox"),
@@ -96,10 +98,10 @@ def _no_image(folder: Path) -> None:
         (_no_image, r"image cannot be decoded: .* \(.*test/dog/0\.png\)"),
     ],
 )
-def test_a_spoiled_folder_is_refused_with_its_place_and_nothing_is_kept(
-    tmp_path: Path, spoil: Any, message: str
+def test_a_damaged_folder_is_refused_with_its_location_and_is_not_stored(
+    tmp_path: Path, damage: Any, message: str
 ) -> None:
-    spoil(write(tmp_path / "images"))
+    damage(write(tmp_path / "images"))
     with pytest.raises(DataError, match=message):
         open_images(f"folder:{tmp_path / 'images'}", "test", cache=tmp_path / "cache")
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}

@@ -1,3 +1,5 @@
+"""Memory of batches: the CPU uses the mapped file."""
+
 import ctypes
 import re
 from itertools import chain
@@ -15,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def private_bytes() -> int:
-    """Memory of this process that no other shares and that was written to, without what was freed."""
+    """Return the bytes of memory that this process has written to and does not share."""
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
     found = re.search(r"Private_Dirty: +(\d+) kB", SMAPS.read_text())
@@ -25,7 +27,7 @@ def private_bytes() -> int:
 
 @pytest.fixture
 def mapped(tmp_path: Path) -> Images:
-    """61 MB of black images in a mapped file."""
+    """Return 61 MB of black images in a mapped file."""
     np.lib.format.open_memmap(tmp_path / "pixels.npy", "w+", np.uint8, (20_000, 32, 32, 3)).flush()
     pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
     labels = np.arange(20_000) % 5
@@ -33,7 +35,7 @@ def mapped(tmp_path: Path) -> Images:
 
 
 @pytest.mark.skipif(not SMAPS.exists(), reason="only Linux reports the private memory of a process")
-def test_on_the_cpu_no_copy_of_the_images_is_held(mapped: Images) -> None:
+def test_on_the_cpu_there_is_no_copy_of_the_images(mapped: Images) -> None:
     def iterate(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[Batches, Evaluation]:
         batches = Batches(images=mapped, indices=indices, batch_size=128, augment=("crop", "flip"), seed=0, device=CPU)
         evaluation = Evaluation(

@@ -67,7 +67,7 @@ def assert_read(name: str, made: Splits, cache: Path, data_dir: Path | None = No
         assert len(images.class_names) == len(np.unique(images.labels))
 
 
-def test_every_dataset_but_the_bundled_one_has_a_writer_here() -> None:
+def test_every_dataset_except_the_bundled_one_has_a_writer_here() -> None:
     assert {"digits", *WRITERS} == set(CATALOG)
 
 
@@ -82,7 +82,7 @@ def test_official_files_in_the_users_folder_are_read_and_nothing_is_downloaded(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_official_files_are_downloaded_once_and_with_progress(
+def test_official_files_are_downloaded_once_and_progress_is_reported(
     name: str, files: Path, tmp_path: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, asked = server
@@ -98,7 +98,7 @@ def test_official_files_are_downloaded_once_and_with_progress(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_prepared_dataset_needs_its_official_files_no_more(
+def test_a_prepared_dataset_does_not_need_its_official_files(
     name: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).mkdir()
@@ -111,7 +111,7 @@ def test_a_prepared_dataset_needs_its_official_files_no_more(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_an_official_file_that_was_changed_is_refused_by_name(
+def test_a_changed_official_file_is_refused_with_its_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).mkdir()
@@ -123,7 +123,7 @@ def test_an_official_file_that_was_changed_is_refused_by_name(
 
 
 @pytest.mark.parametrize(("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")])
-def test_cifar_is_read_from_its_folder_too_and_each_file_checked(
+def test_cifar_is_also_read_from_its_folder_and_each_file_is_checked(
     name: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).mkdir()
@@ -143,7 +143,7 @@ def test_cifar_is_read_from_its_folder_too_and_each_file_checked(
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
-def test_torchvision_reads_the_same_from_the_same_files(
+def test_images_and_labels_equal_those_of_torchvision(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).mkdir()
@@ -173,7 +173,7 @@ def _unpack_tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
     return home / "tiny-imagenet-200", made
 
 
-def test_tiny_imagenet_is_read_from_its_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiny_imagenet_is_also_read_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, made = _unpack_tiny_imagenet(tmp_path, monkeypatch)
     assert_read("tiny_imagenet", made, tmp_path / "cache", tmp_path)
     images = read("tiny_imagenet", "train", tmp_path / "cache", tmp_path)
@@ -186,7 +186,7 @@ def test_tiny_imagenet_is_read_from_its_folder_too(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "words.txt").unlink(), r"must be complete: .*words\.txt"),
         (lambda folder: (folder / "val/images/val_1.JPEG").unlink(), r"must be complete: .*val_1\.JPEG"),
@@ -204,11 +204,11 @@ def test_tiny_imagenet_is_read_from_its_folder_too(tmp_path: Path, monkeypatch: 
         ),
     ],
 )
-def test_a_spoiled_folder_of_tiny_imagenet_is_refused(
-    spoil: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_folder_of_tiny_imagenet_is_refused(
+    damage: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = _unpack_tiny_imagenet(tmp_path, monkeypatch)
-    spoil(folder)
+    damage(folder)
     with pytest.raises(DataError, match=message):
         read("tiny_imagenet", "test", tmp_path / "cache", tmp_path)
 
@@ -253,7 +253,7 @@ def test_a_download_that_is_cut_off_is_refused(files: Path, tmp_path: Path) -> N
         assert "cut off after 6 of 12 bytes" in refusal(tmp_path / "downloads", address + "file")
 
 
-def test_without_a_server_the_file_its_url_and_its_folder_are_named(tmp_path: Path) -> None:
+def test_an_error_without_a_server_has_the_file_its_url_and_its_folder(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, _):
         pass
     assert f"{address}file: <urlopen error [Errno 111] Connection refused>" in refusal(
@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         cache_files(tmp_path / "file" / "downloads").file(official("http://127.0.0.1:9/file"))
 
 
-def test_a_process_killed_while_it_downloads_leaves_nothing_that_is_trusted(
+def test_no_file_of_a_process_killed_during_a_download_is_used(
     files: Path, tmp_path: Path, server: tuple[str, list[str]]
 ) -> None:
     (files / "file").write_bytes(b"hello world\n")

@@ -1,3 +1,5 @@
+"""Sources of datasets, and the reader of Parquet folders."""
+
 import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -32,7 +34,7 @@ def gray_digits() -> NDArray[np.uint8]:
 
 
 def columns(mode: str = "L") -> dict[str, Any]:
-    """Thirty real digits, three of each class, in plain lists that a test may spoil."""
+    """Return columns of thirty real digits, three per class, as lists that a test may damage."""
     return {
         "image": [png(pixels, mode) for pixels in gray_digits()],
         "label": load_digits().target[:NUM_ROWS].tolist(),
@@ -132,7 +134,7 @@ def _extra_column(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variant", [_hugging_face, _dictionary_and_int16, _extra_column])
-def test_every_layout_of_the_columns_reads_the_same(
+def test_every_layout_of_the_columns_gives_the_same_images(
     tmp_path: Path, variant: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     images = read(write(tmp_path, variant(columns())))
@@ -147,7 +149,7 @@ def test_files_of_a_split_are_read_in_the_order_of_their_names(tmp_path: Path) -
     np.testing.assert_array_equal(read(tmp_path).pixels, gray_digits()[..., None])
 
 
-def test_an_error_in_a_later_file_names_that_file_and_its_row(tmp_path: Path) -> None:
+def test_an_error_in_a_later_file_has_that_file_and_its_row(tmp_path: Path) -> None:
     rows = columns()
     rows["image"][12] = b"no image"
     table = pa.table(rows)
@@ -164,7 +166,7 @@ def test_a_name_is_a_folder_of_the_data_directory(tmp_path: Path) -> None:
     assert len(find("mine", data_dir=tmp_path).read("test").labels) == NUM_ROWS
 
 
-def test_a_fingerprint_changes_when_its_files_do(tmp_path: Path) -> None:
+def test_a_fingerprint_changes_with_its_files(tmp_path: Path) -> None:
     source = find(f"parquet:{write(tmp_path, columns())}")
     before = source.fingerprint("train"), source.fingerprint("test")
     assert before == (source.fingerprint("train"), source.fingerprint("test"))
@@ -175,17 +177,17 @@ def test_a_fingerprint_changes_when_its_files_do(tmp_path: Path) -> None:
 
 
 def _set(column: str, row: int, value: Any) -> Callable[[dict[str, Any]], None]:
-    def spoil(rows: dict[str, Any]) -> None:
+    def damage(rows: dict[str, Any]) -> None:
         rows[column][row] = value
 
-    return spoil
+    return damage
 
 
-def _spoil_all(column: str, values: Sequence[Any]) -> Callable[[dict[str, Any]], None]:
-    def spoil(rows: dict[str, Any]) -> None:
+def _damage_all(column: str, values: Sequence[Any]) -> Callable[[dict[str, Any]], None]:
+    def damage(rows: dict[str, Any]) -> None:
         rows[column] = values
 
-    return spoil
+    return damage
 
 
 def _truncate_image(rows: dict[str, Any]) -> None:
@@ -205,7 +207,7 @@ SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (_set("image", 5, b"no image"), r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
         (_set("image", 0, b""), r"image cannot be decoded: .* \(.*train\.parquet, row 0\)"),
@@ -225,14 +227,14 @@ SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
         (_set("label", 8, 77), r"labels must be 0 to .*, got 77 but never 10 \(.*train\.parquet, row 8\)"),
         (_drop_class_4, r"labels must be 0 to .*, got 5 but never 4 \(.*train\.parquet, row 5\)"),
         (_set("label_name", 13, "three"), r"got 'three' for label 3 \(.*row 13\) and 'digit 3' \(.*row 3\)"),
-        (_spoil_all("label", ["3"] * NUM_ROWS), r"column 'label' must have integers, got string \(.*train\.parquet\)"),
+        (_damage_all("label", ["3"] * NUM_ROWS), r"column 'label' must have integers, got string \(.*train\.parquet\)"),
         (
-            _spoil_all("label_name", [3] * NUM_ROWS),
+            _damage_all("label_name", [3] * NUM_ROWS),
             r"column 'label_name' must have strings, got int64 \(.*train\.parquet\)",
         ),
-        (_spoil_all("image", ["3"] * NUM_ROWS), r"column 'image' must have encoded bytes.*, got string \(.*\)"),
+        (_damage_all("image", ["3"] * NUM_ROWS), r"column 'image' must have encoded bytes.*, got string \(.*\)"),
         (
-            _spoil_all("image", [{"path": "a"}] * NUM_ROWS),
+            _damage_all("image", [{"path": "a"}] * NUM_ROWS),
             r"column 'image' must have .*, got struct<path: string> \(.*\)",
         ),
         (lambda rows: rows.pop("image"), r"column 'image' .* is missing, got columns label, label_name \(.*\)"),
@@ -240,11 +242,11 @@ SIXTEEN_BITS = png(np.full((8, 8), 40_000, np.uint16), "I;16")
         (_empty, r"a split must have at least one image, got none in the train files of "),
     ],
 )
-def test_a_spoiled_file_is_refused_with_rule_value_and_place(
-    tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], message: str
+def test_a_damaged_file_is_refused_with_rule_value_and_location(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     rows = columns()
-    spoil(rows)
+    damage(rows)
     folder = write(tmp_path, rows)
     with pytest.raises(DataError, match=message):
         read(folder)
@@ -252,7 +254,7 @@ def test_a_spoiled_file_is_refused_with_rule_value_and_place(
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, 0.5, 0.99])
-def test_a_truncated_file_is_refused_by_name(tmp_path: Path, kept: float) -> None:
+def test_a_truncated_file_is_refused_with_its_name(tmp_path: Path, kept: float) -> None:
     path = write(tmp_path, columns()) / "train.parquet"
     data = path.read_bytes()
     path.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
@@ -260,7 +262,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, kept: float) -> Non
         read(tmp_path)
 
 
-def test_a_page_of_garbage_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_with_a_damaged_page_is_refused_with_its_name(tmp_path: Path) -> None:
     path = write(tmp_path, columns()) / "train.parquet"
     data = bytearray(path.read_bytes())
     data[4:400] = b"\xff" * 396
@@ -279,7 +281,7 @@ def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
         read(tmp_path, "test")
 
 
-def test_an_unknown_dataset_is_refused_with_what_there_is_and_what_to_do(tmp_path: Path) -> None:
+def test_an_unknown_dataset_is_refused_with_the_known_names_and_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"'other'; known datasets: digits, cifar10, .*, parquet:PATH and folder:PATH; .* other/"
     ):
@@ -287,14 +289,18 @@ def test_an_unknown_dataset_is_refused_with_what_there_is_and_what_to_do(tmp_pat
     write(tmp_path / "mine", columns())
     with pytest.raises(DataError, match=r"fashion_mnist, mine, parquet:.*; .* put train\*\.parquet .* into .*other"):
         find("other", data_dir=tmp_path)
-    with pytest.raises(DataError, match=r"LKCA_DATA_DIR, which must be an existing folder, got .*nowhere"):
+    with pytest.raises(
+        DataError, match=r"LKCA_DATA_DIR must be an existing folder to read dataset .other. from, got .*nowhere"
+    ):
         find("other", data_dir=tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"must not be a path, got 'a/b'; parquet:a/b reads that folder"):
+    with pytest.raises(
+        DataError, match=r"must be a name, not a path, got 'a/b'; write parquet:a/b to read that folder"
+    ):
         find("a/b", data_dir=tmp_path)
     for kind in ("parquet", "folder"):
         with pytest.raises(DataError, match=f"{kind}:PATH must name a folder"):
             find(f"{kind}:", data_dir=tmp_path)
-    with pytest.raises(DataError, match="an image size must be at least 1 pixel, got 0"):
+    with pytest.raises(DataError, match="image_size must be at least 1 pixel, got 0"):
         find("digits", image_size=0)
 
 
@@ -314,7 +320,7 @@ def test_with_an_image_size_mixed_sizes_become_one(tmp_path: Path) -> None:
     assert read(tmp_path, "test", image_size=8).pixels.tobytes() == gray_digits().tobytes()
 
 
-def test_arrays_and_files_are_sized_alike(tmp_path: Path) -> None:
+def test_arrays_and_files_are_resized_equally(tmp_path: Path) -> None:
     digits = find("digits").read("test")
     rows = {"image": [png(pixels[..., 0]) for pixels in digits.pixels], "label": digits.labels.tolist()}
     rows["label_name"] = [digits.class_names[label] for label in digits.labels]

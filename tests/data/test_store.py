@@ -1,3 +1,5 @@
+"""Store of decoded images: content, identity, damaged files and concurrent processes."""
+
 import json
 import os
 import subprocess
@@ -87,7 +89,7 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(first.pixels, second.pixels)
 
 
-def test_opening_train_never_opens_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_train_does_not_open_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     for method in (CatalogSource.read, CatalogSource.fingerprint):
 
@@ -163,7 +165,7 @@ def test_every_image_size_has_its_own_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.arrow"))) == 3
 
 
-def test_the_statistics_of_a_split_do_not_depend_on_how_it_is_cut_up(
+def test_the_statistics_of_a_split_do_not_depend_on_the_chunk_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = find_stored_digits(tmp_path / "whole")
@@ -201,7 +203,7 @@ def test_a_file_of_another_schema_version_is_decoded_again(tmp_path: Path, monke
     assert images.content_hash == hash_content(images.pixels, images.labels)
 
 
-def test_an_arrow_file_of_something_else_is_decoded_again(tmp_path: Path) -> None:
+def test_an_arrow_file_with_other_content_is_decoded_again(tmp_path: Path) -> None:
     expected = open_digits(tmp_path).content_hash
     path = arrow_file(tmp_path)
     path.unlink()
@@ -227,7 +229,7 @@ def test_processes_that_open_an_empty_cache_at_once_decode_once(tmp_path: Path) 
     assert [output.split()[-1] for output in outputs] == [expected] * 8
 
 
-def test_a_process_killed_while_it_writes_leaves_nothing_that_is_trusted(tmp_path: Path) -> None:
+def test_no_file_of_a_process_killed_during_a_write_is_used(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     process = start(STOP_BEFORE_THE_RENAME, cache)
     assert process.stdout is not None
@@ -250,11 +252,11 @@ def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_cannot_be_read_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoiled(self: CatalogSource, split: Any) -> None:
-        raise DataError("spoiled")
+    def fail(self: CatalogSource, split: Any) -> None:
+        raise DataError("damaged")
 
-    monkeypatch.setattr(CatalogSource, "read", spoiled)
-    with pytest.raises(DataError, match="spoiled"):
+    monkeypatch.setattr(CatalogSource, "read", fail)
+    with pytest.raises(DataError, match="damaged"):
         open_digits(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 

@@ -1,3 +1,5 @@
+"""Validation holdout and nested subsets."""
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -23,7 +25,7 @@ FRACTIONS = st.floats(0.001, 0.999)
 
 @st.composite
 def unbalanced_labels(draw: st.DrawFn) -> Labels:
-    """One to eight classes of 2 to 300 images, shuffled."""
+    """Draw shuffled labels of one to eight classes with 2 to 300 images."""
     counts = draw(st.lists(st.one_of(st.integers(2, 5), st.integers(2, 300)), min_size=1, max_size=8))
     labels = np.repeat(np.arange(len(counts)), counts)
     return np.random.default_rng(draw(SEEDS)).permutation(labels)
@@ -75,7 +77,7 @@ def test_every_class_is_within_one_image_of_its_share(labels: Labels, fraction: 
 
 
 @given(st.integers(1, 200), st.integers(2, 100), FRACTIONS)
-def test_equal_classes_give_the_whole_fraction_within_half_an_image(classes: int, count: int, fraction: float) -> None:
+def test_a_fraction_of_equal_classes_is_exact_within_half_an_image(classes: int, count: int, fraction: float) -> None:
     assume(fraction * count >= 1)
     labels = np.repeat(np.arange(classes), count)
     subset = draw_subset(labels, np.arange(len(labels)), fraction=fraction, seed=0)
@@ -135,7 +137,7 @@ def test_a_subset_does_not_depend_on_the_order_of_the_indices(seed: int) -> None
 
 
 @given(unbalanced_labels(), SEEDS)
-def test_the_smallest_fraction_that_an_error_names_works_and_less_does_not(labels: Labels, seed: int) -> None:
+def test_the_smallest_fraction_in_an_error_is_valid_and_a_smaller_one_is_not(labels: Labels, seed: int) -> None:
     indices = np.arange(len(labels))
     with pytest.raises(DataError, match=r"images of class \d+; the smallest fraction is ") as error:
         draw_subset(labels, indices, fraction=1e-6, seed=seed)
@@ -145,13 +147,13 @@ def test_the_smallest_fraction_that_an_error_names_works_and_less_does_not(label
         draw_subset(labels, indices, fraction=smallest * 0.998, seed=seed)
 
 
-def test_an_empty_class_is_named_with_its_count() -> None:
+def test_the_error_for_an_empty_class_has_the_class_and_its_count() -> None:
     labels = np.repeat([0, 1, 2], [100, 20, 50])
     with pytest.raises(DataError, match=r"0\.02 of the 20 images of class 1; the smallest fraction is 0\.025$"):
         draw_subset(labels, np.arange(170), fraction=0.02, seed=0)
 
 
-def test_a_class_of_one_image_cannot_be_held_out_from() -> None:
+def test_a_class_with_a_single_image_is_refused() -> None:
     with pytest.raises(DataError, match=r"every class must have 2 images, .* got 1 of class 2"):
         hold_out(np.array([0, 0, 1, 1, 2]), fraction=0.5, seed=0)
 
@@ -202,9 +204,7 @@ def test_fewer_images_per_class_are_contained_in_more_and_classes_are_equal(
 
 
 @given(unbalanced_labels(), SEEDS)
-def test_the_largest_number_per_class_that_an_error_names_works_and_one_more_does_not(
-    labels: Labels, seed: int
-) -> None:
+def test_the_largest_number_per_class_in_an_error_is_valid_and_one_more_is_not(labels: Labels, seed: int) -> None:
     indices = np.arange(len(labels))
     with pytest.raises(
         DataError, match=r"images_per_class must be at most \d+, the training images of class \d+, got 1000"
@@ -262,7 +262,7 @@ SIZES = st.one_of(
 
 
 @given(unbalanced_labels(), SIZES, st.booleans(), SEEDS)
-def test_a_trial_is_never_validated_on_what_any_draw_trains_on(
+def test_no_draw_trains_on_validation_images(
     labels: Labels, configuration: Configuration, scaled: bool, seed: int
 ) -> None:
     data = DataSection(dataset="made", validation=0.3, scale_validation=scaled)
@@ -281,7 +281,7 @@ def test_a_trial_is_never_validated_on_what_any_draw_trains_on(
         assert set(labels[parts.train]) == set(labels[parts.validation]) == set(labels)
 
 
-def test_the_images_of_a_trial_are_the_same_on_every_machine_and_does_not_change() -> None:
+def test_the_images_of_a_trial_are_the_same_on_every_machine_and_do_not_change() -> None:
     labels = np.repeat(np.arange(3), [7, 30, 12])
     parts = assign_images(
         labels, DataSection(dataset="made", validation=0.2), Configuration(data_fraction=0.25, draw=1), split_seed=5

@@ -1,4 +1,4 @@
-"""The layers around the mixer."""
+"""Backbone: the layers before and after the mixer."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from lkca_search.spec.configuration import ImageShape
 def small_backbone(
     mixer: nn.Module, *, drop_path_rate: float = 0.0, pooling: Pooling = "mean", patch_size: int = 2
 ) -> Backbone:
-    """Images of 6x4 pixels in 3x2 patches, 8 channels a token."""
+    """Return a backbone for images of 6x4 pixels; tokens have 8 channels."""
     return Backbone(
         ImageShape(6, 4, 3),
         5,
@@ -65,7 +65,7 @@ def test_patch_embedding_is_a_convolution_with_stride_as_wide_as_its_kernel(chan
 
 
 @pytest.mark.parametrize(("pooling", "num_tokens"), [("mean", 6), ("class_token", 7)])
-def test_the_mixer_sees_every_patch_and_the_class_token_if_there_is_one(pooling: Pooling, num_tokens: int) -> None:
+def test_the_mixer_receives_every_patch_and_the_class_token_if_there_is_one(pooling: Pooling, num_tokens: int) -> None:
     seen: list[torch.Size] = []
     mixer = nn.Identity()
     mixer.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
@@ -126,7 +126,7 @@ def test_attention_is_the_softmax_formula_head_by_head() -> None:
     torch.testing.assert_close(layer(x), layer.out(torch.cat(heads, dim=2)), rtol=1e-12, atol=1e-12)
 
 
-def test_a_backbone_that_cannot_be_built_names_the_rule_and_the_values() -> None:
+def test_a_backbone_that_cannot_be_built_is_refused_with_rule_and_values() -> None:
     with pytest.raises(ValueError, match=r"^patch_size must divide height and width of the image, got 4 on 6x4$"):
         small_backbone(nn.Identity(), patch_size=4)
     with pytest.raises(ValueError, match=r"^num_heads must divide the width, got 3 heads for width 8$"):

@@ -1,4 +1,4 @@
-"""Baselines: golden sizes, the meaning of depth, width and kernel size, and the refusals of timm models."""
+"""Baselines: golden sizes, meanings of depth, width and kernel size, and timm models that cannot be built."""
 
 import pytest
 import torch
@@ -219,7 +219,7 @@ def test_a_timm_model_is_refused_on_images_that_it_cannot_classify(name: str, re
     assert all(problem.rule.startswith(rule) for problem, rule in zip(found, expected, strict=True))
 
 
-def test_one_channel_is_a_channel() -> None:
+def test_the_word_channel_is_singular_for_one_channel() -> None:
     (problem,) = rules("timm:inception_v3", ImageShape(28, 28, 1))
     assert "cannot classify 28x28 images with 1 channel: " in problem.rule
 
@@ -228,7 +228,7 @@ def test_one_channel_is_a_channel() -> None:
     "name",
     ["resnet18", "timm:", "timm:resnet", "timm:hf_hub:timm/resnet18", "timm:hf-hub:a/b", "timm:resnet18.a1"],
 )
-def test_a_name_that_is_no_timm_architecture_is_no_family(name: str) -> None:
+def test_only_names_of_timm_architectures_are_timm_families(name: str) -> None:
     assert timm_family(name) is None
 
 

@@ -28,7 +28,7 @@ def cost(batch_size: int = 4, **values: object) -> Cost:
 
 
 def backbone_flops(mixing: int) -> int:
-    """Patches, `mixing` and an MLP of twice the width in each block, and the head."""
+    """Return the FLOPs of the patches, of each block (`mixing` and an MLP of twice the width) and of the head."""
     patches = 2 * TOKENS * 3 * PATCH**2 * WIDTH
     mlp = 2 * (2 * TOKENS * WIDTH * 2 * WIDTH)
     return patches + DEPTH * (mixing + mlp) + 2 * WIDTH * NUM_CLASSES

@@ -1,4 +1,4 @@
-"""Two configurations give the same model where nothing that a training sees differs."""
+"""Comparison of models: configurations that train the same function are equal."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_no_two_families_are_the_same() -> None:
         assert alike == [one]
 
 
-def test_comparing_leaves_generator_and_threads_alone() -> None:
+def test_a_comparison_changes_neither_the_generator_nor_the_number_of_threads() -> None:
     torch.manual_seed(5)
     before, num_threads = torch.get_rng_state(), torch.get_num_threads()
     small = {"family": "pool", **SMALL, "depth": 3}
@@ -75,7 +75,7 @@ def test_comparing_leaves_generator_and_threads_alone() -> None:
     assert torch.get_num_threads() == num_threads
 
 
-def test_the_names_that_shape_a_model_are_those_of_some_family_alone() -> None:
+def test_architecture_names_are_all_names_except_those_of_data_and_training() -> None:
     training = ("data_fraction", "images_per_class", "draw", "drop_path_rate")
     training += ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction")
     assert tuple(name for name in NAMES if name not in ARCHITECTURE_NAMES) == training

@@ -20,7 +20,7 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def matrices_by_loop(kernel: Tensor, grid: Grid) -> Tensor:
-    """A[(i,j),(k,m)] = K[c+k-i, c+m-j] of every kernel, 0 outside K, written as the paper writes it."""
+    """Return A[(i,j),(k,m)] = K[c+k-i, c+m-j] of every kernel, 0 outside K, as in the paper."""
     height, width = grid
     size, center = kernel.shape[-1], kernel.shape[-1] // 2
     tokens = list(product(range(height), range(width)))
@@ -63,7 +63,7 @@ def largest(tensor: Tensor) -> float:
 def assert_every_backend_is_the_formula(
     grid: Grid, kernel_size: int, *, embed_dim: int = 3, num_kernels: int = 1
 ) -> None:
-    """Values to 1e-12 and gradients of everything to 1e-11, relative to the largest."""
+    """Compare values within 1e-12 and all gradients within 1e-11, relative to the largest."""
     layer = random_layer(grid, kernel_size, embed_dim=embed_dim, num_kernels=num_kernels)
     tokens = random_tokens(grid, 0, embed_dim=embed_dim).requires_grad_()
     weights = random_tokens(grid, 1, embed_dim=embed_dim)
@@ -180,7 +180,7 @@ def test_a_layer_has_two_maps_one_bias_and_its_kernels(
 
 @every_backend
 @pytest.mark.parametrize("num_kernels", [1, 2])
-def test_second_derivatives_are_right(backend: Backend, num_kernels: int) -> None:
+def test_second_derivatives_are_correct(backend: Backend, num_kernels: int) -> None:
     layer = random_layer((3, 2), 3, backend, embed_dim=2, num_kernels=num_kernels)
 
     def output(tokens: Tensor, kernel: Tensor) -> Tensor:
@@ -234,7 +234,7 @@ def test_chunks_of_the_fft_backend_give_the_same_result(chunk_bytes: int, monkey
     torch.testing.assert_close(layer(tokens), layer_by_loop(layer, tokens), rtol=1e-12, atol=1e-12)
 
 
-def test_the_attention_backend_holds_no_matrix_per_image_if_tokens_outnumber_channels() -> None:
+def test_the_attention_backend_has_no_matrix_per_image_if_tokens_outnumber_channels() -> None:
     """The gradient of the attention backend is summed image by image: (N, N) is allocated, (B, N, N) is not."""
     batch, grid = 64, (12, 12)
     layer = LKCA(4, grid, 23, backend="attention")

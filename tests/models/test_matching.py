@@ -1,4 +1,4 @@
-"""The width that gives a family its target number of parameters."""
+"""Width that gives a family its target number of parameters."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def size(configuration: Configuration, shape: ImageShape = SHAPE, num_classes: i
 @pytest.mark.parametrize(
     ("family", "target"), [(key, target) for key in FAMILIES for target in TARGETS if (key, target) not in UNMATCHED]
 )
-def test_every_family_is_matched_within_three_percent_and_stays_so(family: str, target: object) -> None:
+def test_every_family_is_matched_within_three_percent_and_resolving_is_idempotent(family: str, target: object) -> None:
     configuration = matching(family, target)
     resolved = resolve(configuration, SHAPE, 10)
     assert size(resolved) == pytest.approx(configuration.match_parameters, rel=0.03)
@@ -36,7 +36,7 @@ def test_every_family_is_matched_within_three_percent_and_stays_so(family: str, 
 
 
 @pytest.mark.parametrize(("family", "target", "nearest"), [(*key, nearest) for key, nearest in UNMATCHED.items()])
-def test_a_size_that_a_family_cannot_have_is_refused_with_the_nearest_sizes(
+def test_an_impossible_size_of_a_family_is_refused_with_the_nearest_sizes(
     family: str, target: int, nearest: str
 ) -> None:
     rule = f"match_parameters must be within 3% of a possible size of {family}, got {target}; {nearest}"
@@ -51,7 +51,7 @@ def test_a_size_below_the_smallest_model_is_refused(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_given_width_must_match_the_target(family: str) -> None:
+def test_a_width_set_by_the_user_must_match_the_target(family: str) -> None:
     width = 64
     has = size(Configuration(family=family, width=width))
     agreed = matching(family, has + 1, width=width)
@@ -62,7 +62,7 @@ def test_a_given_width_must_match_the_target(family: str) -> None:
 
 @pytest.mark.parametrize("values", [{"num_heads": 2}, {"num_heads": 3, "depth": 3}, {"num_heads": 4}])
 @pytest.mark.parametrize("family", ["vit", "timm_vit", "swin", "cct", "lkca_grouped"])
-def test_given_heads_are_kept(family: str, values: dict[str, int]) -> None:
+def test_heads_set_by_the_user_are_kept(family: str, values: dict[str, int]) -> None:
     resolved = resolve(matching(family, 4_000_000, **values), SHAPE, 10)
     assert resolved.num_heads == values["num_heads"]
     assert resolved.width is not None
@@ -71,7 +71,7 @@ def test_given_heads_are_kept(family: str, values: dict[str, int]) -> None:
 
 @settings(max_examples=25)
 @given(target=st.integers(20_000, 20_000_000), classes=st.integers(2, 200), side=st.sampled_from([28, 32, 64]))
-def test_a_found_width_is_the_best_and_a_larger_size_is_never_narrower(target: int, classes: int, side: int) -> None:
+def test_a_matched_width_is_the_nearest_and_a_larger_size_is_not_narrower(target: int, classes: int, side: int) -> None:
     shape = ImageShape(side, side, 1)
     width, wider = (resolve(matching("convmixer", target * times, depth=4), shape, classes).width for times in (1, 2))
     assert width is not None
@@ -85,7 +85,7 @@ def test_a_found_width_is_the_best_and_a_larger_size_is_never_narrower(target: i
 
 
 @pytest.mark.parametrize("target", [1_000_000, "1.0M", "1000k"])
-def test_a_size_can_be_written_as_people_write_it(target: object) -> None:
+def test_a_size_may_have_a_suffix_k_or_M(target: object) -> None:
     assert matching("vit", target).match_parameters == 1_000_000
 
 

@@ -26,7 +26,7 @@ every_name = pytest.mark.parametrize("name", [*FAMILIES, *PRESETS, *TIMM])
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Models this small are slower on more threads, and far slower on a busy machine."""
+    """Use one thread: small models are slower on several threads, in particular on a busy machine."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -38,7 +38,7 @@ def small(family: str, **values: object) -> Configuration:
 
 
 class Case(NamedTuple):
-    """A small model and images to test the laws on."""
+    """Small model, and images for it."""
 
     configuration: Configuration
     shape: ImageShape
@@ -167,7 +167,7 @@ def test_no_hyperparameter_of_a_family_is_ignored(family: str, name: str) -> Non
 
 
 @every_name
-def test_a_hyperparameter_of_another_family_is_refused_at_its_place(name: str) -> None:
+def test_a_hyperparameter_of_another_family_is_refused_at_its_location(name: str) -> None:
     values = {**OTHER_VALUES, "patch_size": 2, "kernel_size": 3, "match_parameters": 60_000}
     family = find_family(name)
     assert family is not None
@@ -196,7 +196,7 @@ def test_resolving_fills_the_hyperparameters_of_the_family_and_no_others(name: s
     assert Configuration.model_validate(resolved.model_dump()) == resolved
 
 
-def test_resolving_keeps_given_values() -> None:
+def test_resolving_keeps_values_set_by_the_user() -> None:
     given = small("vit", patch_size=4, num_heads=2, pooling="class_token", mlp_ratio=3.0, drop_path_rate=0.0)
     resolved = resolve(given, SMALL, 10)
     assert resolved == given.model_copy(update={"position_embedding": True})
@@ -310,7 +310,7 @@ def owners(name: str) -> str:
         ),
     ],
 )
-def test_every_broken_rule_is_found_with_its_place_and_values(
+def test_every_broken_rule_is_reported_with_its_location_and_values(
     configuration: Configuration, expected: list[Problem]
 ) -> None:
     assert list(problems(configuration, SMALL, 10)) == expected

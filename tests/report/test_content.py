@@ -108,7 +108,7 @@ def test_a_draw_without_any_replicate_is_left_out() -> None:
     assert draw(report.figures[0]).keys() == {"png", "svg", "pdf"}
 
 
-def test_one_seed_will_do() -> None:
+def test_one_seed_per_draw_is_enough() -> None:
     report = make_report(make_search_results(law(lead=0.05), seeds=1))
     assert {each.verdict for each in report.contrasts} == {"ahead"}
 

@@ -14,7 +14,7 @@ MARKUP = '</script><script>alert(1)</script>"&<b>'
 
 
 class Page(HTMLParser):
-    """References, ids and number of scripts of a page."""
+    """Parsed page: its references, ids and number of scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
