@@ -45,7 +45,7 @@ def undisturbed(alone: SubmittedSearch) -> Mapping[str, Record]:
 
 
 def test_both_nodes_train_and_confirm_and_no_gpu_exceeds_its_shares(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    overrides = ["training.steps=900", "confirm.draws=2", "confirm.seeds=1"]
+    overrides = ["training.steps=600", "confirm.draws=2", "confirm.seeds=1"]
     search = SubmittedSearch(rehearsed, tmp_path, name="packed", trials_per_cell=TRIALS_PER_CELL, overrides=overrides)
     search.finish()
     assert search.broken() == []
