@@ -38,7 +38,7 @@ class Home:
 
     @property
     def datasets(self) -> Path:
-        """Decoded datasets, one copy per machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
+        """Folder of decoded datasets, one per machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
         if cache := os.environ.get("LKCA_SEARCH_CACHE"):
             return Path(cache).absolute()
         if isinstance(self.root, Path):

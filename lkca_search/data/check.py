@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lkca_search.data.catalog import CATALOG
 from lkca_search.data.readers.decoded import Split
-from lkca_search.data.readers.download_cache import Progress
+from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import find_source
 from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
 from lkca_search.errors import DataError
@@ -74,7 +74,7 @@ def check_dataset(
     cache: Path,
     data_dir: Path | None = None,
     image_size: int | None = None,
-    progress: Progress = lambda file, received, total: None,
+    progress: Progress = no_progress,
 ) -> Check:
     """Check both splits; decode them first if needed.
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from lkca_search.data.catalog import CATALOG, CatalogSource
 from lkca_search.data.readers.decoded import DecodedImages, Split
-from lkca_search.data.readers.download_cache import DownloadCache, Progress
+from lkca_search.data.readers.download_cache import DownloadCache, Progress, no_progress
 from lkca_search.data.readers.image_folder import ImageFolder
 from lkca_search.data.readers.parquet_folder import ParquetFolder
 from lkca_search.errors import DataError
@@ -36,7 +36,7 @@ def find_source(
     data_dir: Path | None,
     cache: Path,
     image_size: int | None = None,
-    progress: Progress = lambda file, received, total: None,
+    progress: Progress = no_progress,
 ) -> Source:
     """Return the source of `dataset`: `parquet:PATH`, `folder:PATH` or a NAME. Nothing is downloaded yet.
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from lkca_search.data.readers.decoded import DecodedImages, Split
-from lkca_search.data.readers.download_cache import Progress
+from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import Source, find_source
 from lkca_search.errors import DataError
 from lkca_search.spec.base import FrozenModel
@@ -90,7 +90,7 @@ def open_images(
     cache: Path,
     data_dir: Path | None = None,
     image_size: int | None = None,
-    progress: Progress = lambda file, received, total: None,
+    progress: Progress = no_progress,
 ) -> Images:
     """Open a split of `dataset` (see `find_source`) from the folder `cache`; decode it into `cache` first if needed.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lkca_search.data.readers.download_cache import Progress
+from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.spec.sections import DataSection
 
@@ -18,9 +18,7 @@ class DataDirs:
     """Folder of datasets by name: LKCA_DATA_DIR."""
 
 
-def open_train_images(
-    data: DataSection, data_dirs: DataDirs, *, progress: Progress = lambda file, received, total: None
-) -> Images:
+def open_train_images(data: DataSection, data_dirs: DataDirs, *, progress: Progress = no_progress) -> Images:
     """Open the training split of a space file's dataset; download and decode it first if needed.
 
     Raises:

@@ -5,7 +5,7 @@ import torch
 
 from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
-from lkca_search.data.readers.download_cache import Progress
+from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.records.record import TestResult
 from lkca_search.spec.sections import DataSection
@@ -19,7 +19,7 @@ def open_test_images(
     data_dirs: DataDirs,
     *,
     train: Images | None = None,
-    progress: Progress = lambda file, received, total: None,
+    progress: Progress = no_progress,
 ) -> Images:
     """Open the test split of a space file's dataset; download and decode it first if needed.
 

@@ -84,7 +84,7 @@ def widened_interval(value: float, resamples: Floats, *, num_draws: int, level: 
 def _factors_needed(samples: Floats, shares: Floats, level: float) -> Floats:
     """Return the factor at which the interval of each sample's mean just contains 0, the true mean, (samples,).
 
-    `samples` are (samples, draws). `shares` are (resamples, draws): how often each resample uses each draw.
+    `samples` are (samples, draws). `shares` are (resamples, draws): the share of each draw in each resample.
     """
     means = samples @ shares.T
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1, method="inverted_cdf")

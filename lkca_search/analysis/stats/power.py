@@ -41,7 +41,7 @@ class PowerAnalysis(FrozenModel):
     additional_draws_interval: tuple[int | None, int | None]
     """Draws to add at both ends of the chi-square interval of the variance, which is wide for few draws."""
     additional_seeds: int | None
-    """Seeds per draw to add with the same draws; None if no number is enough or one seed per draw does not show it."""
+    """Seeds per draw to add with the same draws; None if no number is enough, or for one seed per draw."""
 
 
 def achieved_power(

@@ -1,4 +1,4 @@
-"""Mean of independent values with Student's t interval, which is exact for normal values in any number."""
+"""Mean of independent values with Student's t interval, which is exact for any number of normal values."""
 
 import math
 

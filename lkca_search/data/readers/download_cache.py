@@ -24,6 +24,10 @@ _TIMEOUT_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
+def no_progress(_file: str, _received: int, _total: int | None) -> None:
+    """Report nothing: the default Progress."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfficialFile:
     """File as its authors published it."""

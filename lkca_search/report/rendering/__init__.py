@@ -1,1 +1,1 @@
-"""Rendering of a report: HTML with Plotly, figures for a paper with matplotlib. May import `report.values` alone."""
+"""Rendering of a report: HTML with Plotly, paper figures with matplotlib. May import `report.values` and root modules."""
