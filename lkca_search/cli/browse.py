@@ -95,7 +95,7 @@ def best(
         raise UserError("--yaml and --json cannot be combined; use one of them")
     folder = Home.from_environment().started_search(name)
     search = read_spec(folder).search
-    front = find_best_records(folder, search, cell=cell)
+    front = find_best_records(folder, cell=cell)
     if yaml:
         typer.echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
     elif len(search.metrics) > 1:

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from lkca_search.cli.arguments import Json
-from lkca_search.cli.output import echo_json, echo_rows
+from lkca_search.cli.output import echo_json, echo_rows, format_range
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
     from lkca_search.data.check import Check
     from lkca_search.data.readers.download_cache import Progress as DownloadProgress
     from lkca_search.data.store import StoredSplit
+    from lkca_search.training.images import DataDirs
 
 _DUPLICATES_SHOWN = 20
 
@@ -35,9 +36,9 @@ def list_datasets(json: Json = False) -> None:
     """List the named datasets, the files found and the splits prepared on this machine."""
     from lkca_search.data.listing import list_datasets
 
-    found = list_datasets(cache=_cache(), data_dir=data_dir())
+    datasets = list_datasets(cache=_cache(), data_dir=_data_dir())
     if json:
-        echo_json(found)
+        echo_json(datasets)
         return
     rows = [
         (
@@ -48,7 +49,7 @@ def list_datasets(json: Json = False) -> None:
             ", ".join(f"{split} {count:,}" for split, count in dataset.prepared.items()),
             dataset.citation or "",
         )
-        for dataset in found
+        for dataset in datasets
     ]
     echo_rows(("dataset", "classes", "train", "test", "pixels", "found", "prepared", "cite"), rows)
 
@@ -58,13 +59,13 @@ def prepare(dataset: Dataset, image_size: ImageSize = None, json: Json = False) 
     """Download a dataset if needed and decode both splits. Later runs reuse the decoded copy."""
     from lkca_search.data.store import SPLITS, find_stored, open_images
 
-    cache, folder = _cache(), data_dir()
+    cache, folder = _cache(), _data_dir()
     with download_bars(quiet=json) as progress:
         for split in SPLITS:
             open_images(dataset, split, cache=cache, data_dir=folder, image_size=image_size, progress=progress)
     stored = [find_stored(dataset, split, cache=cache, data_dir=folder, image_size=image_size) for split in SPLITS]
-    found = [split for split in stored if split is not None]
-    echo_json(found) if json else _show_splits(found)
+    splits = [split for split in stored if split is not None]
+    echo_json(splits) if json else _show_splits(splits)
 
 
 @app.command()
@@ -76,16 +77,23 @@ def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) ->
     from lkca_search.data.check import check_dataset
 
     with download_bars(quiet=json) as progress:
-        found = check_dataset(dataset, cache=_cache(), data_dir=data_dir(), image_size=image_size, progress=progress)
-    echo_json(found) if json else _show_check(found)
-    if found.problems:
+        result = check_dataset(dataset, cache=_cache(), data_dir=_data_dir(), image_size=image_size, progress=progress)
+    echo_json(result) if json else _show_check(result)
+    if result.problems:
         raise typer.Exit(1)
 
 
-def data_dir() -> Path | None:
+def _data_dir() -> Path | None:
     """Return the absolute path of LKCA_DATA_DIR, the folder of datasets by name; None if it is not set."""
     folder = os.environ.get("LKCA_DATA_DIR")
     return Path(folder).absolute() if folder else None
+
+
+def local_data_dirs(home: Home) -> "DataDirs":
+    """Return the folders of datasets on this machine."""
+    from lkca_search.training.images import DataDirs
+
+    return DataDirs(cache=home.datasets, data_dir=_data_dir())
 
 
 @contextmanager
@@ -118,7 +126,7 @@ def _show_splits(splits: "list[StoredSplit] | tuple[StoredSplit, ...]") -> None:
             split.split,
             f"{split.num_images:,}",
             str(len(split.class_names)),
-            _range(min(split.class_counts), max(split.class_counts)),
+            format_range(*(f"{count:,}" for count in (min(split.class_counts), max(split.class_counts)))),
             "x".join(str(length) for length in split.shape),
             " ".join(f"{value:.4f}" for value in split.mean),
             " ".join(f"{value:.4f}" for value in split.std),
@@ -130,26 +138,22 @@ def _show_splits(splits: "list[StoredSplit] | tuple[StoredSplit, ...]") -> None:
     echo_rows(("split", "images", "classes", "images per class", "shape", "mean", "std", "gray to RGB", "sha256"), rows)
 
 
-def _show_check(found: "Check") -> None:
-    _show_splits(found.splits)
-    for warning in found.warnings:
+def _show_check(result: "Check") -> None:
+    _show_splits(result.splits)
+    for warning in result.warnings:
         typer.echo(f"warning: {warning}")
-    for duplicate in found.duplicates[:_DUPLICATES_SHOWN]:
+    for duplicate in result.duplicates[:_DUPLICATES_SHOWN]:
         image, first = (
             f"{position.split} row {position.row} ({position.class_name})"
             for position in (duplicate.image, duplicate.first)
         )
         typer.echo(f"warning: {image} has the same pixels as {first}")
-    if (more := len(found.duplicates) - _DUPLICATES_SHOWN) > 0:
+    if (more := len(result.duplicates) - _DUPLICATES_SHOWN) > 0:
         typer.echo(f"warning: {more} more duplicates; use --json to list all")
-    for problem in found.problems:
+    for problem in result.problems:
         typer.echo(f"error: {problem}", err=True)
-    if not found.problems:
-        typer.echo(f"{found.dataset}: no errors")
-
-
-def _range(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    if not result.problems:
+        typer.echo(f"{result.dataset}: no errors")
 
 
 def _number(count: int | None) -> str:

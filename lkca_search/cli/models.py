@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json
-from lkca_search.cli.output import echo_json, echo_rows
+from lkca_search.cli.output import describe_images, echo_json, echo_rows
 from lkca_search.spec.configuration import ImageShape, Scalar
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
     from lkca_search.models.registry import PRESETS
 
     costs = ("M parameters", "M FLOPs")
-    typer.echo(f"with default hyperparameters, for {_images(shape, num_classes)}\n")
+    typer.echo(f"with default hyperparameters, for {describe_images(shape, num_classes)}\n")
     families = [
         (model.name, *_costs(model), model.label, " ".join(hyperparameter.name for hyperparameter in model.names))
         for model in listed
@@ -91,7 +91,7 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
             ("FLOPs per image", f"{model.cost.flops:,}"),
             (f"bytes of activations at batch size {BATCH_SIZE}", f"{model.cost.activation_bytes:,}"),
         )
-        echo_rows(("cost", f"for {_images(shape, num_classes)}"), costs)
+        echo_rows(("cost", f"for {describe_images(shape, num_classes)}"), costs)
     typer.echo(f"\n{_common()}")
 
 
@@ -99,10 +99,6 @@ def _common() -> str:
     from lkca_search.models.listing import COMMON_NAMES
 
     return f"hyperparameters of every model: {' '.join(COMMON_NAMES)}"
-
-
-def _images(shape: ImageShape, num_classes: int) -> str:
-    return f"{shape.height}x{shape.width}x{shape.channels} images of {num_classes} classes"
 
 
 def _costs(model: "ListedModel") -> tuple[str, str]:

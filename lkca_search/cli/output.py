@@ -15,6 +15,7 @@ from rich.text import Text
 from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -136,6 +137,16 @@ def show_result(result: Result) -> None:
         f"step {result.step:>6}  epoch {result.epoch:7.2f}  train_loss {result.train_loss:.4f}  "
         f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}  {result.seconds:.1f} s"
     )
+
+
+def describe_images(shape: ImageShape, num_classes: int) -> str:
+    """Format the shape and the number of classes: 28x28x1 images of 10 classes."""
+    return f"{shape.height}x{shape.width}x{shape.channels} images of {num_classes} classes"
+
+
+def format_range(low: str, high: str) -> str:
+    """Format two formatted numbers as a range, or as one number if they are equal."""
+    return low if low == high else f"{low} to {high}"
 
 
 def _number(value: float) -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Overrides, Space
-from lkca_search.cli.data import data_dir, download_bars
-from lkca_search.cli.output import echo_json, echo_rows
+from lkca_search.cli.data import download_bars, local_data_dirs
+from lkca_search.cli.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.layout import Home
 from lkca_search.report.values.numbers import format_compact, pluralize
 from lkca_search.spec.space_file import read_space_file
@@ -43,9 +43,9 @@ def plan(
     """Show the trials of a search, their cost and the duration. Nothing is trained."""
     space_file = read_space_file(space, overrides or ())
     from lkca_search.search.planning.planner import make_plan
-    from lkca_search.training.images import DataDirs, open_train_images
+    from lkca_search.training.images import open_train_images
 
-    data_dirs = DataDirs(cache=Home.from_environment().datasets, data_dir=data_dir())
+    data_dirs = local_data_dirs(Home.from_environment())
     with download_bars(quiet=json) as bars:
         open_train_images(space_file.spec.data, data_dirs, progress=bars)
     result = make_plan(
@@ -64,17 +64,16 @@ def plan(
         raise typer.Exit(1)
 
 
-def _ignore_timing(done: int, total: int) -> None:
+def _ignore_timing(num_done: int, num_all: int) -> None:
     pass
 
 
-def _print_timing(done: int, total: int) -> None:
-    typer.echo(f"timed {done} of {total} configurations", err=True)
+def _print_timing(num_done: int, num_all: int) -> None:
+    typer.echo(f"timed {num_done} of {num_all} configurations", err=True)
 
 
 def _show(result: "Plan") -> None:
-    height, width, channels = result.shape
-    typer.echo(f"{result.dataset}: {height}x{width}x{channels} images of {result.num_classes} classes\n")
+    typer.echo(f"{result.dataset}: {describe_images(result.shape, result.num_classes)}\n")
     header = ("cell", "images", "trials", "configurations", "steps", "parameters", "FLOPs")
     echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
     for cell in result.cells:
@@ -107,14 +106,14 @@ def _show(result: "Plan") -> None:
 def _row(cell: "PlannedCell") -> tuple[str, ...]:
     return (
         cell.cell,
-        _range(*(f"{count:,}" for count in cell.num_train_images)),
+        format_range(*(f"{count:,}" for count in cell.num_train_images)),
         str(cell.num_trials) if cell.num_trials == cell.budget else f"{cell.num_trials} of {cell.budget} !",
         "infinite" if cell.num_configurations is None else f"{cell.num_configurations:,}",
-        _range(*(f"{count:,}" for count in cell.steps)),
-        _range(*map(format_compact, cell.num_parameters)),
-        _range(*map(format_compact, cell.flops)),
-        _range(*(f"{count / 1e6:,.0f}" for count in cell.memory_bytes)),
-        _range(*(f"{seconds:,.1f}" if seconds < 10 else f"{seconds:,.0f}" for seconds in cell.trial_seconds)),
+        format_range(*(f"{count:,}" for count in cell.steps)),
+        format_range(*map(format_compact, cell.num_parameters)),
+        format_range(*map(format_compact, cell.flops)),
+        format_range(*(f"{count / 1e6:,.0f}" for count in cell.memory_bytes)),
+        format_range(*(f"{seconds:,.1f}" if seconds < 10 else f"{seconds:,.0f}" for seconds in cell.trial_seconds)),
         f"{cell.seconds / 3600:,.2f}",
     )
 
@@ -147,10 +146,6 @@ def _prediction_error(held_out: "HoldoutResult") -> str:
     predicted, measured = held_out.predicted_trial_seconds, held_out.measured_trial_seconds
     seconds = f"predicted {predicted:,.1f} s, measured {measured:,.1f} s"
     return f"held-out configuration, seconds per trial: {seconds}, error {held_out.error:+.0%}"
-
-
-def _range(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
 
 
 def _bytes(count: int) -> str:

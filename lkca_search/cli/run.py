@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Name, NumCpus, Overrides, RayAddress, RemoteAddress, SearchName, Space
-from lkca_search.cli.data import data_dir, download_bars
+from lkca_search.cli.data import download_bars, local_data_dirs
 from lkca_search.cli.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.progress import progress
 from lkca_search.cli.submit import run_on_cluster
@@ -18,7 +18,6 @@ from lkca_search.spec.space_file import read_space_file
 if TYPE_CHECKING:
     from lkca_search.search.run import RunContext, RunOutcome
     from lkca_search.tracking.tracker import Tracker
-    from lkca_search.training.images import DataDirs
 
 
 def run(
@@ -66,7 +65,7 @@ def run(
     from lkca_search.search.run import run_search
     from lkca_search.training.images import open_train_images
 
-    data_dirs = _data_dirs(home)
+    data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
         open_train_images(space_file.spec.data, data_dirs, progress=bars)
     with progress(space_file.spec, folder, quiet=json) as console:
@@ -120,7 +119,7 @@ def confirm(
 
     home = Home.from_environment()
     folder = home.started_search(name)
-    spec, data_dirs = read_spec(folder), _data_dirs(home)
+    spec, data_dirs = read_spec(folder), local_data_dirs(home)
     requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
     with download_bars(quiet=json) as bars:
         open_test_images(spec.data, data_dirs, progress=bars)
@@ -139,7 +138,7 @@ def _run_context(
 
     return RunContext(
         home=home,
-        data_dirs=_data_dirs(home),
+        data_dirs=local_data_dirs(home),
         console=console,
         notify=_notify,
         address=address or os.environ.get("RAY_ADDRESS") or None,
@@ -221,8 +220,10 @@ def rerun(
             raise UserError(f"--trial selects a trial of a search, but {source} is a trial file; omit one of them")
         file = TrialFile.read(Path(source))
     else:
-        file = TrialFile.from_record(find_record(home.started_search(source), trial_id=trial))
-    outcome = train_again(file, _data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save)
+        file = TrialFile.from_record(find_record(home.started_search(source), trial))
+    outcome = train_again(
+        file, local_data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save
+    )
     if json:
         echo_json(outcome)
         return
@@ -255,9 +256,3 @@ def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -
 
 def _notify(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _data_dirs(home: Home) -> "DataDirs":
-    from lkca_search.training.images import DataDirs
-
-    return DataDirs(cache=home.datasets, data_dir=data_dir())

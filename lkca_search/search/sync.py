@@ -10,16 +10,15 @@ from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
 
 _MLFLOW_SECONDS = 3600.0
-"""Default time for MLflow to receive everything."""
+"""Time for MLflow to receive everything."""
 
 
-def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _MLFLOW_SECONDS) -> SyncResult:
+def sync(folder: SearchFolder, home: Home) -> SyncResult:
     """Send MLflow the runs of a search that it lacks.
 
     Args:
         folder: Folder of the search.
         home: Home of the search; without MLFLOW_TRACKING_URI, MLflow's database lies there.
-        patience_seconds: Time for MLflow to receive everything.
 
     Returns:
         The numbers of trials that were sent and that MLflow may still lack, and the last error.
@@ -34,7 +33,7 @@ def sync(folder: SearchFolder, home: Home, *, patience_seconds: float = _MLFLOW_
             folder,
             complete=not read_status(folder, reader).num_left,
             best=best_record(reader.trials(), read_spec(folder).search),
-            patience_seconds=patience_seconds,
+            patience_seconds=_MLFLOW_SECONDS,
         )
 
 

@@ -153,13 +153,13 @@ class MLflowStore:
         artifacts = home.mlflow_artifacts.as_uri() if home else None
         return str(self._client.create_experiment(name, artifacts))
 
-    def _open_parent(self, found: Sequence[Run], children: Sequence[Run]) -> Run:
+    def _open_parent(self, runs: Sequence[Run], children: Sequence[Run]) -> Run:
         """Return the parent run, created if needed.
 
         A timed-out call may have created a second one: keep the run with most children and delete the others.
         """
         sizes = Counter(child.data.tags.get(_PARENT) for child in children)
-        by_size = sorted(found, key=lambda run: (-sizes[run.info.run_id], run.info.start_time))
+        by_size = sorted(runs, key=lambda run: (-sizes[run.info.run_id], run.info.start_time))
         for duplicate in by_size[1:]:
             self._client.delete_run(duplicate.info.run_id)
         if by_size:
@@ -167,9 +167,9 @@ class MLflowStore:
         tags = {**self._common_tags(), "kind": "search"}
         return self._client.create_run(self._experiment, tags=tags, run_name=self._name)
 
-    def _open_children(self, found: Sequence[Run]) -> dict[str, _Run]:
+    def _open_children(self, children: Sequence[Run]) -> dict[str, _Run]:
         runs: dict[str, _Run] = {}
-        for run in sorted(found, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
+        for run in sorted(children, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
             if run.data.tags[_TRIAL_ID] in runs:  # duplicate from a timed-out call
                 self._client.delete_run(run.info.run_id)
                 continue
@@ -197,8 +197,8 @@ class MLflowStore:
     def _open_run(self, start: TrialStart) -> _Run:
         trial_id = start.trial_id
         if trial_id in self._uncertain:
-            found = self._find_runs(f"tags.`{_TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'")
-            self._runs |= self._open_children(found)
+            runs = self._find_runs(f"tags.`{_TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'")
+            self._runs |= self._open_children(runs)
         if trial_id not in self._runs:
             self._uncertain.add(trial_id)
             tags = {
@@ -265,10 +265,10 @@ def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metri
     client = MlflowClient(tracking_uri=tracking_uri(home))
     experiment = client.get_experiment_by_name(experiment_name())
     condition = f"tags.`{_SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
-    found = client.search_runs([experiment.experiment_id], condition) if experiment else []
-    if not found:
+    runs = client.search_runs([experiment.experiment_id], condition) if experiment else []
+    if not runs:
         return None
-    run_id = str(found[0].info.run_id)
+    run_id = str(runs[0].info.run_id)
     with TemporaryDirectory() as folder:
         for name, content in files.items():
             path = Path(folder) / name

@@ -22,8 +22,8 @@ VIT_SMALL = "family=vit,data_fraction=0.1"
 
 
 @pytest.fixture
-def made() -> list[Record]:
-    """Search `made`: its highest value belongs to a pruned trial, and two complete trials are equal."""
+def search_records() -> list[Record]:
+    """Search `search_records`: its highest value belongs to a pruned trial, and two complete trials are equal."""
     records = [
         make_record(0, accuracy=0.5),
         make_record(1, accuracy=0.75),
@@ -89,7 +89,7 @@ SPACE_MISTAKES = {
 )
 def test_invalid_input_ends_with_code_2_and_the_rule_on_standard_error(
     command: Command,
-    made: list[Record],
+    search_records: list[Record],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: str,
@@ -112,7 +112,7 @@ def test_invalid_input_ends_with_code_2_and_the_rule_on_standard_error(
     ["nothing", "status", "status made --yaml", "run", "ui --port 0", "export made --to file", "rerun made --save ."],
 )
 def test_an_invalid_command_line_ends_with_code_2_and_the_usage(
-    command: Command, made: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+    command: Command, search_records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("")
@@ -128,7 +128,7 @@ def test_the_version_is_printed(command: Command) -> None:
     assert command("--version") == (0, f"{__version__}\n", "")
 
 
-def test_list_shows_every_search_and_its_progress(command: Command, made: list[Record]) -> None:
+def test_list_shows_every_search_and_its_progress(command: Command, search_records: list[Record]) -> None:
     make_search("empty")
     code, out, err = command("list")
     assert (code, err) == (0, "")
@@ -137,8 +137,8 @@ def test_list_shows_every_search_and_its_progress(command: Command, made: list[R
         ["empty", "0/12"],
         ["made", "5/12"],
     ]
-    found = parsed(command("list", "--json"))
-    assert [(search["name"], search["is_driven"]) for search in found] == [("empty", False), ("made", False)]
+    searches = parsed(command("list", "--json"))
+    assert [(search["name"], search["is_driven"]) for search in searches] == [("empty", False), ("made", False)]
 
 
 def test_list_without_searches_prints_only_the_header(command: Command) -> None:
@@ -146,15 +146,15 @@ def test_list_without_searches_prints_only_the_header(command: Command) -> None:
     assert command("list").out.split() == ["search", "finished", "driver"]
 
 
-def test_status_counts_the_trials_of_each_cell(command: Command, made: list[Record]) -> None:
-    found = parsed(command("status", "made", "--json"))
-    assert (found["name"], found["is_driven"], found["metric"], found["goal"]) == (
+def test_status_counts_the_trials_of_each_cell(command: Command, search_records: list[Record]) -> None:
+    status = parsed(command("status", "made", "--json"))
+    assert (status["name"], status["is_driven"], status["metric"], status["goal"]) == (
         "made",
         False,
         "val_accuracy",
         "maximize",
     )
-    cells = {cell["cell"]: cell for cell in found["cells"]}
+    cells = {cell["cell"]: cell for cell in status["cells"]}
     assert list(cells) == [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
     counts = ("complete", "pruned", "failed", "running", "cut_off", "left", "budget")
     assert [cells[CELL][name] for name in counts] == [2, 1, 0, 0, 0, 0, 3]
@@ -166,7 +166,7 @@ def test_status_counts_the_trials_of_each_cell(command: Command, made: list[Reco
     assert cells["family=vit,data_fraction=0.1"]["best_trial"] is None
 
 
-def test_status_prints_one_line_per_cell_with_its_full_name(command: Command, made: list[Record]) -> None:
+def test_status_prints_one_line_per_cell_with_its_full_name(command: Command, search_records: list[Record]) -> None:
     code, out, err = command("status", "made")
     assert (code, err) == (0, "")
     title, header, *rows = out.splitlines()
@@ -180,25 +180,27 @@ def test_status_prints_one_line_per_cell_with_its_full_name(command: Command, ma
     assert lines["family=vit,data_fraction=0.1"] == ["0/3"]
 
 
-def test_the_status_table_fits_100_columns(command: Command, made: list[Record]) -> None:
+def test_the_status_table_fits_100_columns(command: Command, search_records: list[Record]) -> None:
     _, out, _ = command("status", "made")
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 100
 
 
-def test_watching_a_search_that_is_not_running_prints_its_status_once(command: Command, made: list[Record]) -> None:
+def test_watching_a_search_that_is_not_running_prints_its_status_once(
+    command: Command, search_records: list[Record]
+) -> None:
     assert command("status", "made", "--watch") == command("status", "made")
     assert parsed(command("status", "made", "--watch", "--json")) == parsed(command("status", "made", "--json"))
 
 
-def test_status_and_list_show_a_running_search_as_running(command: Command, made: list[Record]) -> None:
+def test_status_and_list_show_a_running_search_as_running(command: Command, search_records: list[Record]) -> None:
     with hold_lease(Home.from_environment().search("made")):
         assert parsed(command("status", "made", "--json"))["is_driven"]
         assert "trials finished, running" in command("status", "made").out
         assert "running" in command("list").out
 
 
-def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, made: list[Record]) -> None:
-    assert Record.model_validate_json(json.dumps(parsed(command("best", "made", "--json")))) == made[1]
+def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, search_records: list[Record]) -> None:
+    assert Record.model_validate_json(json.dumps(parsed(command("best", "made", "--json")))) == search_records[1]
     assert parsed(command("best", "made", "--cell", VIT, "--json"))["trial_id"] == f"{VIT}/0"
     code, out, err = command("best", "made")
     assert (code, err) == (0, "")
@@ -233,8 +235,8 @@ def test_best_with_several_metrics_is_the_pareto_front(command: Command) -> None
     assert TrialFile.from_record(records[2]).to_yaml() == command("best", "several", "--yaml").out
 
 
-def test_best_yaml_prints_a_trial_file(command: Command, made: list[Record], tmp_path: Path) -> None:
-    for cell, record in ((CELL, made[1]), (VIT, made[3])):
+def test_best_yaml_prints_a_trial_file(command: Command, search_records: list[Record], tmp_path: Path) -> None:
+    for cell, record in ((CELL, search_records[1]), (VIT, search_records[3])):
         code, out, err = command("best", "made", "--yaml", "--cell", cell)
         assert (code, err) == (0, "")
         (tmp_path / "trial.yaml").write_text(out)
@@ -243,13 +245,15 @@ def test_best_yaml_prints_a_trial_file(command: Command, made: list[Record], tmp
         assert file.trial == record.spec
 
 
-def test_export_writes_both_tables_and_prints_their_paths(command: Command, made: list[Record], tmp_path: Path) -> None:
+def test_export_writes_both_tables_and_prints_their_paths(
+    command: Command, search_records: list[Record], tmp_path: Path
+) -> None:
     folder = Home.from_environment().search("made")
     for to, arguments in ((folder.root, []), (tmp_path / "new" / "there", ["--to", str(tmp_path / "new" / "there")])):
         paths = [str(to / "trials.parquet"), str(to / "curves.parquet")]
         assert parsed(command("export", "made", "--json", *arguments)) == paths
         assert command("export", "made", *arguments) == (0, "".join(f"{path}\n" for path in paths), "")
-        assert pq.read_table(paths[0]).equals(trials_table(made))
+        assert pq.read_table(paths[0]).equals(trials_table(search_records))
         assert pq.read_table(paths[1]).equals(curves_table(read_records(folder)))
 
 
@@ -260,7 +264,7 @@ def test_a_search_without_trials_can_be_exported_and_has_no_best_trial(command: 
     assert command("best", "empty") == (2, "", "error: search 'empty' has no complete trial yet\n")
 
 
-def test_read_only_commands_import_no_heavy_package(made: list[Record], tmp_path: Path) -> None:
+def test_read_only_commands_import_no_heavy_package(search_records: list[Record], tmp_path: Path) -> None:
     code = (
         "import sys; from lkca_search.cli.app import main\n"
         "try: main()\n"

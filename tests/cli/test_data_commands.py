@@ -189,6 +189,6 @@ def test_a_killed_prepare_leaves_no_usable_copy(command: Command, large: Path) -
         process.kill()
     assert process.returncode == -9
     assert not list(cache.glob("*.arrow"))
-    found = parsed(command("data", "check", f"parquet:{large}", "--json"))
-    assert (found["problems"], [split["num_images"] for split in found["splits"]]) == ([], [NUM_TRAIN, NUM_TEST])
+    result = parsed(command("data", "check", f"parquet:{large}", "--json"))
+    assert (result["problems"], [split["num_images"] for split in result["splits"]]) == ([], [NUM_TRAIN, NUM_TEST])
     assert not list(cache.glob("*.partial"))

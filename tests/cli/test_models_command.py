@@ -63,19 +63,24 @@ def test_a_model_is_described_by_its_defaults_and_costs(command: Command, name: 
     resolved = resolve(Configuration(family=name), shape, 5)
     cost = measure_cost(lambda: build_model(resolved, shape, 5), shape, batch_size=BATCH_SIZE)
     described = parsed(command("models", name, "--json", "--size", "16", "--channels", "1", "--classes", "5"))
-    defaults = {taken["name"]: taken["default"] for taken in described["names"]}
-    assert defaults == {taken: getattr(resolved, taken) for taken in defaults}
+    defaults = {hyperparameter["name"]: hyperparameter["default"] for hyperparameter in described["names"]}
+    assert defaults == {hyperparameter: getattr(resolved, hyperparameter) for hyperparameter in defaults}
     family = find_family(name)
     assert family is not None
     assert defaults.keys() | {"match_parameters"} == family.hyperparameters.keys() | {"match_parameters"}
-    assert {taken["name"] for taken in described["names"] if taken["fixed"]} == set(family.fixed)
+    assert {hyperparameter["name"] for hyperparameter in described["names"] if hyperparameter["fixed"]} == set(
+        family.fixed
+    )
     assert described["label"] == family.label
     assert described["cost"] == vars(cost)
 
 
 def test_a_family_can_redefine_the_meaning_of_a_hyperparameter(command: Command) -> None:
     meanings = {
-        family: {taken["name"]: taken["meaning"] for taken in parsed(command("models", family, "--json"))["names"]}
+        family: {
+            hyperparameter["name"]: hyperparameter["meaning"]
+            for hyperparameter in parsed(command("models", family, "--json"))["names"]
+        }
         for family in ("resnet", "lkca")
     }
     assert meanings["resnet"]["depth"] == FAMILIES["resnet"].meanings["depth"]
@@ -84,7 +89,7 @@ def test_a_family_can_redefine_the_meaning_of_a_hyperparameter(command: Command)
 
 
 def test_a_preset_has_no_match_parameters_since_its_width_is_fixed() -> None:
-    names = {model.name: [taken.name for taken in model.names] for model in list_models(CIFAR, 10)}
+    names = {model.name: [hyperparameter.name for hyperparameter in model.names] for model in list_models(CIFAR, 10)}
     assert all("match_parameters" in names[family] for family in FAMILIES)
     assert not any("match_parameters" in names[preset] for preset in PRESETS)
 

@@ -48,8 +48,8 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
 
 
 def test_json_output_is_the_plan(command: Command) -> None:
-    found = parsed(command("plan", "space.yaml", "search.trials_per_cell=5", "--num-cpus", "3", "--json"))
-    plan = Plan.model_validate_json(json.dumps(found))
+    result = parsed(command("plan", "space.yaml", "search.trials_per_cell=5", "--num-cpus", "3", "--json"))
+    plan = Plan.model_validate_json(json.dumps(result))
     assert (plan.num_trials, plan.num_cpus, plan.num_slots, plan.basis) == (10, 3, 3, "assumed")
     assert [cell.num_configurations for cell in plan.cells] == [12, 6]
 
@@ -85,8 +85,8 @@ def test_a_calibration_predicts_a_held_out_configuration(command: Command, monke
     assert (roles.count("fitted"), roles.count("held out")) == (6, 1)
     assert "held-out configuration, seconds per trial: predicted" in out
     assert_nothing_was_started()
-    found = parsed(command("plan", "space.yaml", "--calibrate", "--num-cpus", "1", "--json"))
-    held_out = found["calibration"]["held_out"]
+    result = parsed(command("plan", "space.yaml", "--calibrate", "--num-cpus", "1", "--json"))
+    held_out = result["calibration"]["held_out"]
     measured, predicted = held_out["measured_trial_seconds"], held_out["predicted_trial_seconds"]
     assert min(measured, predicted) > 0
     assert held_out["error"] == pytest.approx(predicted / measured - 1)

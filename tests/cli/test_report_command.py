@@ -57,10 +57,10 @@ def test_a_report_is_a_page_figures_tables_and_data(confirmed: SearchFolder, com
     folder = confirmed.root / "report"
     assert "With 129 training images (10%), lkca is ahead of vit by" in out
     assert str(folder / "report.html") in out
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found >= {"report.html", "data/trials.parquet", "data/curves.parquet", "data/replicates.parquet"}
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert written >= {"report.html", "data/trials.parquet", "data/curves.parquet", "data/replicates.parquet"}
     for name in ("learning_curves", "differences"):
-        assert {f"figures/{name}.{kind}" for kind in ("png", "svg", "pdf")} <= found
+        assert {f"figures/{name}.{kind}" for kind in ("png", "svg", "pdf")} <= written
         with Image.open(folder / "figures" / f"{name}.png") as image:
             assert min(image.size) > 900
         assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")

@@ -56,15 +56,15 @@ def num_steps(records: Iterable[Record]) -> int:
 
 def test_a_replay_without_a_pruner_equals_the_search(command: Command) -> None:
     folder = make_finished("done")
-    found = parsed(command("simulate", "done", "--pruner", "none", "--slots", "3", "--json"))
-    assert [cell["cell"] for cell in found["cells"]] == [*CELLS, "all cells"]
-    for cell in found["cells"][:2]:
-        ours = [record for record in read_records(folder) if record.cell == cell["cell"]]
-        best = max(record.value or 0 for record in ours)
-        assert (cell["num_trials"], cell["num_pruned"], cell["num_steps"]) == (12, 0, num_steps(ours))
+    result = parsed(command("simulate", "done", "--pruner", "none", "--slots", "3", "--json"))
+    assert [cell["cell"] for cell in result["cells"]] == [*CELLS, "all cells"]
+    for cell in result["cells"][:2]:
+        recorded = [record for record in read_records(folder) if record.cell == cell["cell"]]
+        best = max(record.value or 0 for record in recorded)
+        assert (cell["num_trials"], cell["num_pruned"], cell["num_steps"]) == (12, 0, num_steps(recorded))
         assert (cell["best_value"], cell["recorded_best"]) == (best, best)
         assert (cell["share_saved"], cell["regret"], cell["best_pruned"]) == (0, 0, 0)
-    assert found["spreads"] == []
+    assert result["spreads"] == []
 
 
 @pytest.mark.parametrize("num_slots", [1, 4])
@@ -73,15 +73,15 @@ def test_a_replay_with_the_pruner_of_a_pruned_search_prunes_the_same_trials(comm
     overrides = ("search.pruner=hyperband", "search.sampler=random")
     pruned = make_finished("pruned", *overrides, num_slots=num_slots)
     unpruned = make_finished("unpruned", "search.sampler=random", num_slots=num_slots)
-    found = parsed(command("simulate", "unpruned", "--pruner", "hyperband", "--slots", str(num_slots), "--json"))
-    for cell in found["cells"][:2]:
-        ours = [record for record in read_records(pruned) if record.cell == cell["cell"]]
-        was = [record for record in read_records(unpruned) if record.cell == cell["cell"]]
-        assert [record.spec for record in ours] == [record.spec for record in was]
-        assert cell["num_pruned"] == sum(record.state is State.PRUNED for record in ours) > 0
-        assert cell["num_steps"] == num_steps(ours) < num_steps(was)
-        assert cell["share_saved"] == pytest.approx(1 - num_steps(ours) / num_steps(was))
-        complete = [record.value for record in ours if record.state is State.COMPLETE]
+    result = parsed(command("simulate", "unpruned", "--pruner", "hyperband", "--slots", str(num_slots), "--json"))
+    for cell in result["cells"][:2]:
+        recorded = [record for record in read_records(pruned) if record.cell == cell["cell"]]
+        unpruned_records = [record for record in read_records(unpruned) if record.cell == cell["cell"]]
+        assert [record.spec for record in recorded] == [record.spec for record in unpruned_records]
+        assert cell["num_pruned"] == sum(record.state is State.PRUNED for record in recorded) > 0
+        assert cell["num_steps"] == num_steps(recorded) < num_steps(unpruned_records)
+        assert cell["share_saved"] == pytest.approx(1 - num_steps(recorded) / num_steps(unpruned_records))
+        complete = [record.value for record in recorded if record.state is State.COMPLETE]
         assert cell["best_value"] == max(value for value in complete if value is not None)
 
 
@@ -95,32 +95,32 @@ def test_a_replay_does_not_change_the_search(command: Command) -> None:
 def test_shuffled_orders_give_a_mean_and_an_interval(command: Command) -> None:
     make_finished("done")
     arguments = ("simulate", "done", "--pruner", "hyperband", "--seeds", "8", "--json")
-    found = parsed(command(*arguments))
-    assert [cell["cell"] for cell in found["spreads"]] == [*CELLS, "all cells"]
-    for cell in found["spreads"]:
+    result = parsed(command(*arguments))
+    assert [cell["cell"] for cell in result["spreads"]] == [*CELLS, "all cells"]
+    for cell in result["spreads"]:
         saved = cell["share_saved"]
         assert 0 <= saved["low"] < saved["mean"] < saved["high"] < 1
         assert 0 <= cell["regret"]["low"] <= cell["regret"]["mean"] <= cell["regret"]["high"]
         assert 0 <= cell["best_pruned"] <= 1
-    assert parsed(command(*arguments)) == found
+    assert parsed(command(*arguments)) == result
 
 
 def test_another_sampler_gets_the_curves_of_the_nearest_configurations(command: Command) -> None:
     folder = make_finished("done")
-    found = parsed(command("simulate", "done", "--pruner", "none", "--sampler", "random", "--seeds", "3", "--json"))
+    result = parsed(command("simulate", "done", "--pruner", "none", "--sampler", "random", "--seeds", "3", "--json"))
     known = {record.value for record in read_records(folder)}
-    assert {cell["num_trials"] for cell in found["cells"][:2]} == {12}
-    assert {cell["best_value"] for cell in found["cells"][:2]} <= known
-    assert all(cell["regret"] >= 0 for cell in found["cells"])
+    assert {cell["num_trials"] for cell in result["cells"][:2]} == {12}
+    assert {cell["best_value"] for cell in result["cells"][:2]} <= known
+    assert all(cell["regret"] >= 0 for cell in result["cells"])
 
 
 def test_a_pruned_trial_ends_with_its_recorded_curve_and_the_output_counts_it(command: Command) -> None:
     folder = make_finished("pruned", "search.pruner=hyperband")
     num_pruned = sum(record.state is State.PRUNED for record in read_records(folder))
     assert num_pruned
-    found = parsed(command("simulate", "pruned", "--pruner", "none", "--json"))
-    total = found["cells"][-1]
-    assert (total["num_pruned"], total["num_cut_short"], found["num_recorded_pruned"]) == (0, num_pruned, num_pruned)
+    result = parsed(command("simulate", "pruned", "--pruner", "none", "--json"))
+    total = result["cells"][-1]
+    assert (total["num_pruned"], total["num_cut_short"], result["num_recorded_pruned"]) == (0, num_pruned, num_pruned)
     assert (total["num_steps"], total["share_saved"], total["regret"]) == (num_steps(read_records(folder)), 0, 0)
     code, out, err = command("simulate", "pruned", "--pruner", "none")
     assert (code, err) == (0, "")
@@ -137,8 +137,8 @@ def test_cells_with_unequal_trial_counts_and_failed_trials_are_replayed(command:
     records = [record.model_copy(update={"spec": spec}) for record, spec in zip(records, specs, strict=True)]
     failed = make_record(0, family="vit", data_fraction=1.0, state=State.FAIL, error="broken")
     make_search("made", [*records, failed])
-    found = parsed(command("simulate", "made", "--pruner", "none", "--json"))
-    assert [(cell["cell"], cell["num_trials"], cell["best_value"]) for cell in found["cells"]] == [
+    result = parsed(command("simulate", "made", "--pruner", "none", "--json"))
+    assert [(cell["cell"], cell["num_trials"], cell["best_value"]) for cell in result["cells"]] == [
         ("family=lkca,data_fraction=0.1", 2, 0.6),
         ("family=vit,data_fraction=1.0", 1, None),
         ("all cells", 3, None),

@@ -111,7 +111,9 @@ def test_each_replicate_is_tested_once_on_all_test_images(confirmed: ClosedTest)
     (sealed,) = read_rounds(confirmed.folder)
     replicates = confirmed.replicates()
     assert [pick.cell for pick in sealed.picks] == CELLS
-    assert {record.trial_id for record in replicates} == {found.replicate_id for _, found in sealed.replications()}
+    assert {record.trial_id for record in replicates} == {
+        replication.replicate_id for _, replication in sealed.replications()
+    }
     assert len(list(confirmed.folder.trials.rglob("attempt-*/record.json"))) == 2 * 4 + 2 * 2 * 4
     for record in replicates:
         assert record.state == "COMPLETE"
@@ -176,16 +178,16 @@ def test_replicates_are_child_runs_of_the_search_in_mlflow(confirmed: ClosedTest
 def test_the_same_command_trains_nothing_again_and_status_shows_the_round(confirmed: ClosedTest) -> None:
     before = {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")}
     confirmed.call("confirm", "toy")
-    code, said = confirmed.fail("confirm", "toy", "--draws", "3")
+    code, output = confirmed.fail("confirm", "toy", "--draws", "3")
     assert code == 2
-    assert "round 1 has draws 2, got draws 3: finish it, then seal another with --new-round" in said
+    assert "round 1 has draws 2, got draws 3: finish it, then seal another with --new-round" in output
     assert {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")} == before
     assert re.search(
         r"confirmation, round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials$",
         confirmed.call("status", "toy").strip(),
     )
-    (found,) = json.loads(confirmed.call("status", "toy", "--json"))["rounds"]
-    assert (found["complete"], found["num_trials_since"]) == (16, 0)
+    (status,) = json.loads(confirmed.call("status", "toy", "--json"))["rounds"]
+    assert (status["complete"], status["num_trials_since"]) == (16, 0)
 
 
 def test_tables_have_one_row_per_replicate(confirmed: ClosedTest) -> None:
@@ -211,10 +213,10 @@ def test_a_replicate_can_be_rerun_without_the_test_images(confirmed: ClosedTest)
 
 def test_a_space_file_can_request_the_confirmation(confirmed: ClosedTest) -> None:
     confirmed.open_test()
-    said = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=2")
-    assert "round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials; 4 trials finished" in said
+    output = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=2")
+    assert "round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials; 4 trials finished" in output
     confirmed.call("confirm", "toy", "--new-round", "--num-cpus", "2")
     first, second = read_rounds(confirmed.folder)
     assert (first.num_trials, second.num_trials) == (8, 12)
-    ids = {found.replicate_id for sealed in (first, second) for _, found in sealed.replications()}
+    ids = {replication.replicate_id for sealed in (first, second) for _, replication in sealed.replications()}
     assert {record.trial_id for record in confirmed.replicates()} == ids

@@ -36,16 +36,16 @@ def state(step: int) -> dict[str, Any]:
 
 
 def step_of(*folders: Path) -> int | None:
-    found = load_newest_checkpoint(folders)
-    return found["step"] if found else None
+    loaded = load_newest_checkpoint(folders)
+    return loaded["step"] if loaded else None
 
 
 def test_a_loaded_state_equals_the_saved_one(tmp_path: Path) -> None:
     save_checkpoint(state(3), tmp_path, step=3)
-    found = load_newest_checkpoint([tmp_path])
-    assert found is not None
-    assert torch.equal(found.pop("weights"), state(3)["weights"])
-    assert found == {"step": 3, "curve": [{"val_loss": 0.1 * 3}]}
+    loaded = load_newest_checkpoint([tmp_path])
+    assert loaded is not None
+    assert torch.equal(loaded.pop("weights"), state(3)["weights"])
+    assert loaded == {"step": 3, "curve": [{"val_loss": 0.1 * 3}]}
 
 
 def test_without_a_checkpoint_no_state_is_loaded(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_a_length_in_samples_ends_with_the_batch_that_reaches_it(
 @given(steps=st.integers(1, 3000), reports=st.integers(1, 300))
 def test_reports_have_the_requested_number_evenly_spaced_and_end_with_the_last_step(steps: int, reports: int) -> None:
     training = TrainingSection(steps=steps, reports=reports)
-    found = Schedule.plan(training, Configuration(), num_images=10).reports
-    assert len(found) == min(reports, steps)
-    assert found[-1] == steps
-    gaps = {after - before for before, after in zip((0, *found), found, strict=False)}
-    spacing = steps / len(found)
+    planned = Schedule.plan(training, Configuration(), num_images=10).reports
+    assert len(planned) == min(reports, steps)
+    assert planned[-1] == steps
+    gaps = {after - before for before, after in zip((0, *planned), planned, strict=False)}
+    spacing = steps / len(planned)
     assert gaps <= {math.floor(spacing), math.ceil(spacing)}
     assert min(gaps) >= 1
 
@@ -88,8 +88,8 @@ def test_num_reports_has_a_default(training: TrainingSection, expected: int) -> 
 def test_one_report_per_epoch_falls_on_the_epochs_last_step(num_images: int) -> None:
     training = TrainingSection(epochs=5, batch_size=10)
     steps_per_epoch = math.ceil(num_images / 10)
-    found = Schedule.plan(training, Configuration(), num_images=num_images).reports
-    assert found == tuple(epoch * steps_per_epoch for epoch in range(1, 6))
+    planned = Schedule.plan(training, Configuration(), num_images=num_images).reports
+    assert planned == tuple(epoch * steps_per_epoch for epoch in range(1, 6))
 
 
 @given(steps=LENGTHS, warmup_fraction=st.floats(0, 0.99), learning_rate=st.floats(1e-8, 10, exclude_min=True))
@@ -97,14 +97,14 @@ def test_the_learning_rate_rises_to_its_peak_then_falls_to_its_floor(
     steps: int, warmup_fraction: float, learning_rate: float
 ) -> None:
     schedule = make(steps=steps, warmup_fraction=warmup_fraction, learning_rate=learning_rate)
-    found, warmup = rates(schedule), schedule.warmup_steps
+    planned, warmup = rates(schedule), schedule.warmup_steps
     assert warmup == round(warmup_fraction * steps)
-    assert found[:warmup] == pytest.approx([learning_rate * (i + 1) / warmup for i in range(warmup)])
-    assert found[:warmup] == sorted(found[:warmup])
-    assert found[warmup : warmup + 1] == pytest.approx([learning_rate][: steps - warmup])
-    assert found[warmup:] == sorted(found[warmup:], reverse=True)
-    assert max(found) == pytest.approx(learning_rate)
-    assert min(found[warmup:], default=learning_rate) >= min(1e-6, learning_rate)
+    assert planned[:warmup] == pytest.approx([learning_rate * (i + 1) / warmup for i in range(warmup)])
+    assert planned[:warmup] == sorted(planned[:warmup])
+    assert planned[warmup : warmup + 1] == pytest.approx([learning_rate][: steps - warmup])
+    assert planned[warmup:] == sorted(planned[warmup:], reverse=True)
+    assert max(planned) == pytest.approx(learning_rate)
+    assert min(planned[warmup:], default=learning_rate) >= min(1e-6, learning_rate)
 
 
 def test_without_a_warm_up_the_first_step_has_the_peak_learning_rate() -> None:

@@ -144,8 +144,8 @@ class JobsClient:
     def _list_details(self, name: str) -> list[Any]:
         with name_cluster_in_errors(self.address):
             listed = self._client.list_jobs()
-        ours = [job for job in listed if job.submission_id and (job.metadata or {}).get(_NAME) == name]
-        return sorted(ours, key=lambda job: job.start_time or 0)
+        search_jobs = [job for job in listed if job.submission_id and (job.metadata or {}).get(_NAME) == name]
+        return sorted(search_jobs, key=lambda job: job.start_time or 0)
 
     def _newest_details(self, name: str) -> Any:
         details = self._list_details(name)

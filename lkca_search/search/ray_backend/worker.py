@@ -136,10 +136,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             self._saved_step = step
         self._saved_time = time.monotonic()
 
-    def _check_hash(self, name: str, expected: str | None, found: str) -> None:
-        if expected not in (None, found):
+    def _check_hash(self, name: str, expected: str | None, actual: str) -> None:
+        if expected not in (None, actual):
             node = f"node {node_name()} has other images than the driver"
-            raise NodeError(f"{node}: {name} {found}, in the manifest {expected}")
+            raise NodeError(f"{node}: {name} {actual}, in the manifest {expected}")
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,30 +26,31 @@ def best_record(records: Sequence[Record], search: SearchSection) -> Record | No
     return front[0] if front else None
 
 
-def find_record(folder: SearchFolder, *, trial_id: str | None = None, cell: str | None = None) -> Record:
-    """Read the record of a trial or replicate; without an id, of the best trial of the search or of a cell.
+def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
+    """Read the record of a trial or replicate; if `trial_id` is None, of the best trial of the search.
 
     Raises:
-        SearchError: There is no such record.
+        SearchError: The trial has no record, or no trial is complete.
     """
     if trial_id is not None:
         path = (folder.replicates() if trial_id.count("/") > 1 else folder.records()).get(trial_id)
         if path is None:
             raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
         return Record.model_validate_json(path.read_bytes())
-    return find_best_records(folder, read_spec(folder).search, cell=cell)[0]
+    return find_best_records(folder)[0]
 
 
-def find_best_records(folder: SearchFolder, search: SearchSection, *, cell: str | None = None) -> list[Record]:
+def find_best_records(folder: SearchFolder, *, cell: str | None = None) -> list[Record]:
     """Read the Pareto front of a search or of one of its cells, best value of the first metric first.
 
     Raises:
         SearchError: The cell does not exist, or no trial is complete.
     """
-    keys = [existing.key for existing in cells(read_spec(folder))]
+    spec = read_spec(folder)
+    keys = [existing.key for existing in cells(spec)]
     if cell is not None and cell not in keys:
         raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
-    front = pareto_front([record for record in read_records(folder) if cell in (None, record.cell)], search)
+    front = pareto_front([record for record in read_records(folder) if cell in (None, record.cell)], spec.search)
     if not front:
         raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
     return front

@@ -100,16 +100,16 @@ def load(kind: Kind, name: str) -> Any:
     for package in entry.needs if entry else ():
         _require_package(package, kind, name)
     try:
-        found = (
+        loaded = (
             _load_from_optunahub(kind, name) if name.startswith(OPTUNAHUB) else load_path(entry.path if entry else name)
         )
     except UserError:
         raise
     except Exception as error:  # third-party code may raise anything when it is imported
         raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not _is_subclass(kind, found):
-        raise UserError(f"{kind} {name} must be a subclass of {_BASES[kind]}, got {found!r}")
-    return found
+    if not _is_subclass(kind, loaded):
+        raise UserError(f"{kind} {name} must be a subclass of {_BASES[kind]}, got {loaded!r}")
+    return loaded
 
 
 def load_path(path: str) -> Any:
@@ -118,8 +118,8 @@ def load_path(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _is_subclass(kind: Kind, found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, load_path(_BASES[kind]))
+def _is_subclass(kind: Kind, loaded: Any) -> bool:
+    return isinstance(loaded, type) and issubclass(loaded, load_path(_BASES[kind]))
 
 
 def _require_package(package: str, kind: Kind, name: str) -> None:
@@ -131,8 +131,8 @@ def _load_from_optunahub(kind: Kind, name: str) -> Any:
     _require_package("optunahub", kind, name)
     module = import_module("optunahub").load_module(name.removeprefix(OPTUNAHUB))
     public = getattr(module, "__all__", None) or [key for key in vars(module) if not key.startswith("_")]
-    found = [value for value in (getattr(module, key) for key in public) if _is_subclass(kind, value)]
-    own = [value for value in found if not value.__module__.startswith("optuna.")]
+    loaded = [value for value in (getattr(module, key) for key in public) if _is_subclass(kind, value)]
+    own = [value for value in loaded if not value.__module__.startswith("optuna.")]
     if len(own) != 1:
         raise UserError(f"{kind} {name} must be a package with one {kind}, got {[value.__name__ for value in own]}")
     return own[0]

@@ -34,8 +34,8 @@ INSTALLED = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.14.1+cu128", "nump
 def test_ray_must_have_an_equal_version_and_other_packages_an_equal_minor_release(
     package: str, submitted: str, differs: bool
 ) -> None:
-    found = find_differences({**INSTALLED, package: submitted}, INSTALLED)
-    assert found == ([(package, submitted, INSTALLED[package])] if differs else [])
+    differences = find_differences({**INSTALLED, package: submitted}, INSTALLED)
+    assert differences == ([(package, submitted, INSTALLED[package])] if differs else [])
 
 
 def test_a_package_that_one_side_lacks_is_a_difference() -> None:

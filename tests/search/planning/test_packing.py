@@ -34,7 +34,7 @@ def node(cpu: float = 0, gpu: float = 0, **custom: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "rule"),
+    ("resources", "rule"),
     [
         ({"gpu": 2.0}, "gpu must be at most 1, since a trial uses one device, got 2"),
         ({"gpu": 1e-5}, "gpu must be 0 or at least 0.0001"),
@@ -49,15 +49,15 @@ def node(cpu: float = 0, gpu: float = 0, **custom: float) -> dict[str, float]:
         ({"max_concurrent": 0}, "greater than or equal to 1"),
     ],
 )
-def test_impossible_resources_are_refused(asked: dict[str, Any], rule: str) -> None:
+def test_impossible_resources_are_refused(resources: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
-        ResourcesSection.model_validate(asked)
+        ResourcesSection.model_validate(resources)
 
 
 def test_a_request_has_cpu_gpu_and_custom_resources() -> None:
     section = ResourcesSection(cpu=2, gpu=0.25, custom={"a100": 0.25, "accelerator_type:A100": 0.001})
-    asked = resource_request(section, section.of_trial())
-    assert asked == {"CPU": 2.0, "GPU": 0.25, "a100": 0.25, "accelerator_type:A100": 0.001}
+    resources = resource_request(section, section.of_trial())
+    assert resources == {"CPU": 2.0, "GPU": 0.25, "a100": 0.25, "accelerator_type:A100": 0.001}
     assert resource_request(ResourcesSection(), TrialResources()) == {"CPU": 1.0}
 
 
@@ -72,7 +72,7 @@ def test_the_computed_share_of_a_gpu_applies_only_to_gpu_auto() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes", "slots"),
+    ("resources", "nodes", "slots"),
     [
         (node(1), [], 0),
         (node(1), [node(4)], 4),
@@ -93,8 +93,8 @@ def test_the_computed_share_of_a_gpu_applies_only_to_gpu_auto() -> None:
         (node(1), [node(0.5), node(2.5)], 2),
     ],
 )
-def test_a_trial_runs_on_one_node_and_one_gpu(asked: Resources, nodes: Sequence[Resources], slots: int) -> None:
-    assert count_concurrent_trials(asked, nodes) == slots
+def test_a_trial_runs_on_one_node_and_one_gpu(resources: Resources, nodes: Sequence[Resources], slots: int) -> None:
+    assert count_concurrent_trials(resources, nodes) == slots
 
 
 @given(st.integers(1, 64), st.floats(1e-4, 1), st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=4))

@@ -267,26 +267,28 @@ def test_a_calibration_measures_the_extremes_of_each_family_and_holds_out_one_co
     diverging = "parameters.learning_rate={value: 1.0e+30}"
     spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
     workloads = [
-        WorkloadFactory(spec, images).make(each) for cell in cells(spec) for each in extreme_configurations(spec, cell)
+        WorkloadFactory(spec, images).make(configuration)
+        for cell in cells(spec)
+        for configuration in extreme_configurations(spec, cell)
     ]
     workloads += [
-        WorkloadFactory(spec, images).make(each)
+        WorkloadFactory(spec, images).make(configuration)
         for cell in cells(spec)
-        for each in sampled_configurations(spec, cell, 6)
+        for configuration in sampled_configurations(spec, cell, 6)
     ]
     calls: list[tuple[int, int]] = []
     calibration, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: calls.append((done, of)))
     assert calls == [(i, 7) for i in range(1, 8)]
     for family in ("lkca", "vit"):
-        of_family = [each.cost.flops for each in workloads if each.configuration.family == family]
-        fitted = [each.flops for each in calibration.fitted if each.family == family]
+        of_family = [workload.cost.flops for workload in workloads if workload.configuration.family == family]
+        fitted = [workload.flops for workload in calibration.fitted if workload.family == family]
         assert (min(fitted), max(fitted), len(fitted)) == (min(of_family), max(of_family), 3)
     assert calibration.held_out is not None
     assert calibration.held_out.measured not in calibration.fitted
     predicted, measured = calibration.held_out.predicted_trial_seconds, calibration.held_out.measured_trial_seconds
     assert min(predicted, measured) > 0
     assert calibration.held_out.error == pytest.approx(predicted / measured - 1)
-    assert all(speed.trial_seconds(each) > 0 for each in workloads)
+    assert all(speed.trial_seconds(workload) > 0 for workload in workloads)
 
 
 # Size of a cell's space
@@ -342,9 +344,9 @@ def test_extreme_configurations_include_the_smallest_and_the_largest_model(read:
     spec = read("parameters.depth={int: [1, 3]}", "parameters.width={choice: [48, 16, 32]}").spec
     workloads = WorkloadFactory(spec, images)
     for cell in cells(spec)[::2]:
-        found = [workloads.make(each) for each in extreme_configurations(spec, cell)]
+        extremes = [workloads.make(configuration) for configuration in extreme_configurations(spec, cell)]
         kernels = (3, 5, 7) if cell.levels["family"] == "lkca" else (None,)
-        every = [
+        all_workloads = [
             workloads.make(
                 Configuration(
                     **cell.levels, kernel_size=kernel, depth=depth, width=width, patch_size=2, drop_path_rate=0.0
@@ -353,7 +355,10 @@ def test_extreme_configurations_include_the_smallest_and_the_largest_model(read:
             for kernel, depth, width in product(kernels, (1, 2, 3), (16, 32, 48))
         ]
         for size in (num_parameters, flops, memory):
-            assert (min(map(size, found)), max(map(size, found))) == (min(map(size, every)), max(map(size, every)))
+            assert (min(map(size, extremes)), max(map(size, extremes))) == (
+                min(map(size, all_workloads)),
+                max(map(size, all_workloads)),
+            )
 
 
 def num_parameters(workload: Workload) -> int:

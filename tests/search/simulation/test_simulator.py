@@ -95,8 +95,8 @@ def test_messages_arrive_in_the_order_of_simulated_time(folder: SearchFolder) ->
 
 @pytest.mark.parametrize(("num_slots", "seconds"), [(1, 12.0), (2, 6.0), (3, 4.0), (6, 2.0), (60, 2.0)])
 def test_slots_run_trials_in_parallel(folder: SearchFolder, num_slots: int, seconds: float) -> None:
-    found = simulate(open_ledger(folder), worker_with({"lkca": 1.0, "vit": 1.0}), num_slots=num_slots)
-    assert (len(found.records), found.seconds) == (6, seconds)
+    outcome = simulate(open_ledger(folder), worker_with({"lkca": 1.0, "vit": 1.0}), num_slots=num_slots)
+    assert (len(outcome.records), outcome.seconds) == (6, seconds)
 
 
 def test_a_failed_trial_frees_its_slot(folder: SearchFolder) -> None:
@@ -105,16 +105,16 @@ def test_a_failed_trial_frees_its_slot(folder: SearchFolder) -> None:
         yield first
         yield Message(failure=Failure(kind=FailureKind.TRIAL, message="broken"), done=True)
 
-    found = simulate(open_ledger(folder), failing)
-    assert [(record.state, len(record.curve)) for record in found.records] == [(State.FAIL, 1)] * 6
+    outcome = simulate(open_ledger(folder), failing)
+    assert [(record.state, len(record.curve)) for record in outcome.records] == [(State.FAIL, 1)] * 6
 
 
 def test_a_pruned_trial_frees_its_slot_at_once(folder: SearchFolder) -> None:
     search = {"pruner": "median", "trials_per_cell": 20, "seed": 1}
-    found = simulate(open_ledger(folder, **search), worker_with({"lkca": 1.0, "vit": 1.0}))
-    num_pruned = sum(record.state is State.PRUNED for record in found.records)
+    outcome = simulate(open_ledger(folder, **search), worker_with({"lkca": 1.0, "vit": 1.0}))
+    num_pruned = sum(record.state is State.PRUNED for record in outcome.records)
     assert num_pruned > 0
-    assert found.seconds == 2 * len(found.records) - num_pruned
+    assert outcome.seconds == 2 * len(outcome.records) - num_pruned
 
 
 def test_a_message_without_a_result_takes_no_simulated_time(folder: SearchFolder) -> None:

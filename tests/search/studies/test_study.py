@@ -108,9 +108,9 @@ def test_a_grid_suggests_every_configuration_once(tmp_path: Path) -> None:
     spec = spec_of("grid", CHOICES)
     (cell,) = cells(spec)
     assert len(grid_points(spec, cell)) == 9
-    found = suggest_all(spec, tmp_path / "ledger.db", count=9, reopened=True)
-    assert len({tuple(sorted(chosen.items())) for chosen in found}) == 9
-    assert all(("kernel_init" in chosen) == (chosen["mlp_ratio"] == 2.0) for chosen in found)
+    suggestions = suggest_all(spec, tmp_path / "ledger.db", count=9, reopened=True)
+    assert len({tuple(sorted(chosen.items())) for chosen in suggestions}) == 9
+    assert all(("kernel_init" in chosen) == (chosen["mlp_ratio"] == 2.0) for chosen in suggestions)
 
 
 def test_a_finished_grid_exhausts_its_cell(folder: SearchFolder) -> None:
@@ -257,8 +257,8 @@ def test_a_study_stores_every_version_of_optuna_that_ran_it(tmp_path: Path, monk
 
 def test_a_range_whose_step_misses_the_upper_bound_ends_below_it(tmp_path: Path) -> None:
     spec = spec_of("random", {"depth": {"int": (1, 4), "step": 2}, "mlp_ratio": {"value": 1.0}})
-    found = suggest_all(spec, tmp_path / "ledger.db", count=14, reopened=False)
-    assert {chosen["depth"] for chosen in found} == {1, 3}
+    suggestions = suggest_all(spec, tmp_path / "ledger.db", count=14, reopened=False)
+    assert {chosen["depth"] for chosen in suggestions} == {1, 3}
 
 
 def test_a_resumed_trial_of_a_grid_keeps_its_point(tmp_path: Path) -> None:
