@@ -1,6 +1,6 @@
 """Queue of a driver: its waiting and running trials, and commits that lose and repeat no trial after a crash.
 
-Order of commitment: the record is durable first, then the study is told, then the trackers are notified. A trial is
+Order of commitment: the record is durable first, then the study is updated, then the trackers are notified. A trial is
 finished from the moment its record is durable. A driver that crashes between two of these steps leaves a record, and
 the next driver repeats the later steps from it.
 """

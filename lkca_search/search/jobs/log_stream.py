@@ -31,7 +31,7 @@ def follow_log(
     while True:
         try:
             details = client.get_job_info(job_id)
-            # The whole log first: proxies may block the web socket of the stream.
+            # First the complete log so far: proxies may block the web socket of the stream.
             writer.write_new(client.get_job_logs(job_id), start=0)
             lost_since = None
             if details.status.is_terminal():

@@ -14,13 +14,9 @@ from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker
-from tests.support.search.toy import DIGITS, make_messages, make_spec, train, train_all
+from tests.support.search.toy import DIGITS, DriverCrash, make_messages, make_spec, train, train_all
 
 CELL = "family=lkca"
-
-
-class DriverCrash(BaseException):
-    """Simulated end of the driver's process."""
 
 
 def spec_of(

@@ -13,14 +13,10 @@ from lkca_search.search.driver.messages import Failure, FailureKind, Message
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.tracking.tracker import Tracker, TrialStart
-from tests.support.search.toy import make_messages, train, train_all
+from tests.support.search.toy import DriverCrash, make_messages, train, train_all
 
 OpenLedger = Callable[..., Ledger]
 CELLS = ("family=lkca", "family=vit")
-
-
-class DriverCrash(BaseException):
-    """Simulated end of the driver's process."""
 
 
 class Recorder(Tracker):

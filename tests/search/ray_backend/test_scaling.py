@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 Search = Callable[..., list[str]]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["first autoscaler", "second autoscaler"])
+@pytest.fixture(scope="module", params=[False, True], ids=["autoscaler v1", "autoscaler v2"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScalingCluster]:
     cluster = ScalingCluster(tmp_path_factory.mktemp("s"), second=request.param)
     try:

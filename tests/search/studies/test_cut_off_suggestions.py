@@ -13,7 +13,7 @@ from lkca_search.search.studies import study as studies
 from lkca_search.search.studies.study import Study, open_in_memory_storage
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
-from tests.support.search.toy import make_spec
+from tests.support.search.toy import DriverCrash, make_spec
 
 SPEC = {
     "factors": {"family": ("lkca",)},
@@ -25,10 +25,6 @@ SPEC = {
         "weight_decay": {"float": (1e-3, 1e-1), "log": True},
     },
 }
-
-
-class DriverDied(BaseException):
-    """Simulated end of the process."""
 
 
 def spec_of(sampler: str) -> SearchSpec:
@@ -61,13 +57,13 @@ def test_a_resumed_trial_keeps_stored_parameters_and_gets_the_others_as_without_
 
         def suggest_or_die(*arguments: Any, calls: Any = calls, survived: int = survived) -> Any:
             if next(calls) == survived:
-                raise DriverDied
+                raise DriverCrash
             return suggest(*arguments)
 
         with monkeypatch.context() as patch:
             patch.setattr(studies, "suggest_value", suggest_or_die)
             if survived < len(SPEC["parameters"]):
-                with pytest.raises(DriverDied):
+                with pytest.raises(DriverCrash):
                     dying.ask()
             else:
                 dying.ask()

@@ -14,6 +14,10 @@ from lkca_search.spec.search_spec import SearchSpec
 DIGITS = ImageShape(8, 8, 1)
 
 
+class DriverCrash(BaseException):
+    """Simulated end of the driver's process."""
+
+
 def make_spec(**search: Any) -> SearchSpec:
     """Return a search of two cells of tiny models over learning rate and kernel size, with two reports per trial."""
     return SearchSpec.model_validate(
