@@ -49,9 +49,9 @@ def idle() -> Iterator[Allocation]:
         ({"LKCA_SLURM_IDLE_ROUNDS": "0"}, "LKCA_SLURM_IDLE_ROUNDS must be a whole number above 0, got '0'"),
         ({"LKCA_SLURM_JOIN_SECONDS": "5m"}, "LKCA_SLURM_JOIN_SECONDS must be a whole number above 0, got '5m'"),
         ({"LKCA_SLURM_STOP_SECONDS": "-1"}, "LKCA_SLURM_STOP_SECONDS must be a whole number above 0, got '-1'"),
-        ({"LKCA_SLURM_MODULES": "cuda missing"}, "LKCA_SLURM_MODULES names what cannot be loaded: 'cuda missing'"),
+        ({"LKCA_SLURM_MODULES": "cuda missing"}, "must name modules that can be loaded, got 'cuda missing'"),
         ({"LKCA_SLURM_VENV": "/no"}, "LKCA_SLURM_VENV must be an environment with lkca-search and ray, got '/no'"),
-        ({"SLURM_JOB_ID": ""}, "this is for sbatch: sbatch cluster/slurm/search.sbatch SPACE"),
+        ({"SLURM_JOB_ID": ""}, "must run in a Slurm job: sbatch cluster/slurm/search.sbatch SPACE"),
     ],
 )
 def test_an_invalid_setting_is_refused_with_its_rule_and_value_before_any_step(
@@ -67,8 +67,11 @@ def test_an_invalid_setting_is_refused_with_its_rule_and_value_before_any_step(
         ([], "the first argument must be a space file, got ''"),
         (["--name", "toy"], "the first argument must be a space file, got '--name'"),
         (["absent.yaml"], "the first argument must be a space file, got 'absent.yaml'"),
-        (["SPACE", "--address", "auto"], "--address is that of the job's own cluster; leave out '--address'"),
-        (["SPACE", "--name", "toy", "--address=auto"], "leave out '--address=auto'"),
+        (
+            ["SPACE", "--address", "auto"],
+            "--address must be left out, since the job starts its own cluster, got '--address'",
+        ),
+        (["SPACE", "--name", "toy", "--address=auto"], "got '--address=auto'"),
     ],
 )
 def test_an_invalid_argument_is_refused_with_its_rule_and_value_before_any_step(
@@ -202,7 +205,7 @@ def test_a_lost_node_loses_no_trial_and_a_cancelled_job_is_not_requeued() -> Non
         code, printed = ended(job)
         assert time.monotonic() - begun < 30  # Slurm's KillWait
         assert code != 0
-        assert "TERM: the job is to end" in printed
+        assert "TERM: the job is cancelled" in printed
         assert allocation.written("requeued") == []
         shutil.rmtree(allocation.temporary / "lk-73" / "1")  # the disk of the lost node
         (allocation.temporary / "lk-73").rmdir()
@@ -219,7 +222,7 @@ def test_a_job_is_not_requeued_after_two_rounds_without_a_finished_trial() -> No
         near_limit(job)
         first = finish(allocation, job, since=0)
         assert "USR1: the time limit is near" in first.printed
-        assert "job 71 goes back into the queue" in first.printed
+        assert "requeueing job 71" in first.printed
         assert first.requeued == ["71"]
         allocation.slow_down(600)
         job = allocation.start(71)
@@ -271,5 +274,5 @@ def test_a_site_that_forbids_requeues_gets_a_hint_how_to_continue() -> None:
         near_limit(job)
         code, printed = ended(job)
         assert code == 1
-        assert "job 83 cannot be requeued here: the same sbatch goes on" in printed
+        assert "job 83 cannot be requeued: repeat the sbatch command to resume" in printed
         allocation.assert_nothing_is_left()
