@@ -122,7 +122,7 @@ class WorkloadFactory:
             try:
                 yield self.make(configuration)
             except UserError:
-                continue  # only the edges of a long range are checked; a trial with this configuration fails at its start
+                continue  # only the edges of long ranges are checked; this trial fails at its start
 
     def _cost(self, configuration: Configuration, batch_size: int) -> Cost:
         return model_cost(configuration, self._images.shape, len(self._images.class_names), batch_size=batch_size)

@@ -26,7 +26,7 @@ Search = Callable[..., list[str]]
 
 @pytest.fixture(scope="module", params=[False, True], ids=["autoscaler v1", "autoscaler v2"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScalingCluster]:
-    cluster = ScalingCluster(tmp_path_factory.mktemp("s"), second=request.param)
+    cluster = ScalingCluster(tmp_path_factory.mktemp("s"), v2=request.param)
     try:
         yield cluster
     finally:

@@ -20,15 +20,15 @@ _PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNode
 class ScalingCluster:
     """A head without CPUs, and an autoscaler that starts up to two nodes with four CPUs and a declared GPU each."""
 
-    def __init__(self, folder: Path, *, second: bool) -> None:
-        """Start the head; `second` uses Ray's autoscaler v2, as on current clouds and Kubernetes."""
+    def __init__(self, folder: Path, *, v2: bool) -> None:
+        """Start the head; `v2` uses Ray's autoscaler v2, as on current clouds and Kubernetes."""
         self.address = f"{_own_ip()}:{free_port()}"
         self._folder = folder
         node = {"resources": {"CPU": 4, "GPU": 1, "object_store_memory": 80_000_000}, "node_config": {}}
         provider: dict[str, Any] = {"gcs_address": self.address, "head_node_id": _HEAD, "launch_multiple": True}
         provider["disable_node_updaters"] = True  # they would fail to log in to the nodes, and terminate them
         # Autoscaler v2 reads defaults from a file that is missing in Ray's wheel, except for an external provider.
-        provider |= {"type": "external", "module": _PROVIDER} if second else {"type": "fake_multinode"}
+        provider |= {"type": "external", "module": _PROVIDER} if v2 else {"type": "fake_multinode"}
         config = {
             "cluster_name": "fake",
             "max_workers": 2,
@@ -59,9 +59,9 @@ class ScalingCluster:
         own = {
             "RAY_FAKE_CLUSTER": "1",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-            "RAY_enable_autoscaler_v2": str(int(second)),
+            "RAY_enable_autoscaler_v2": str(int(v2)),
         }
-        if second:
+        if v2:
             own |= {"RAY_CLOUD_INSTANCE_ID": _HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD}
         subprocess.run(
             [
