@@ -1,6 +1,7 @@
 """Settings of every test: a private Ray, no telemetry, a home of its own, and the order of test files."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 # Ray reads these when it is first imported. Clusters of tests are private and leave no token in the user's home.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+# A shell starts background jobs with SIGINT ignored, and every child would inherit that. Tests send Ctrl-C to commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("tests", deadline=None, derandomize=True)  # the same examples in every run
 settings.register_profile("explore", deadline=None)  # new examples in every run: pytest --hypothesis-profile explore

@@ -75,7 +75,7 @@ THIRD_PARTY = {
     "pydantic_core": ["spec"],
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli"],
-    "scipy": ["data/readers", "search/studies", "search/planning", "analysis/stats", "analysis/curves"],
+    "scipy": ["data/readers", "search/planning", "analysis/stats", "analysis/curves"],
     "sklearn": ["data"],
     "sqlalchemy": ["search/state", "search/studies"],
     "timm": ["models"],

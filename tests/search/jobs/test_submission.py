@@ -157,7 +157,7 @@ def test_a_variable_that_is_given_twice_or_is_no_pair_is_an_error() -> None:
 
 MISTAKES = [
     (["toy.yaml", "search.trials_per_cell=0"], "search.trials_per_cell"),
-    (["toy.yaml", "--name", "a name"], "a search's name"),
+    (["toy.yaml", "--name", "a name"], "the name of a search"),
     (["missing.yaml"], "cannot read the space file"),
     (["toy.yaml", "--home", "runs"], "the home must be an absolute path"),
     (["toy.yaml", "--env", "MY_TOKEN=x"], "MY_TOKEN looks like"),
