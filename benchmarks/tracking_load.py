@@ -112,14 +112,14 @@ def measure(kind: str, options: argparse.Namespace) -> Costs:
             with counted_calls() as naive_calls:
                 naive = timed(lambda: send_naively(records[: options.naive_trials], uri))
             with counted_calls() as calls:
-                all_missing = timed(lambda: sync(home, folder, records, num_due=len(records)))
+                all_missing = timed(lambda: sync(home, folder, records, num_missing=len(records)))
             return Costs(
                 naive=naive / options.naive_trials,
                 naive_calls=naive_calls.total() / options.naive_trials,
                 all_missing=all_missing / len(records),
                 calls=calls.total() / len(records),
                 opening=timed(lambda: open_store(home)),
-                nothing_missing=timed(lambda: sync(home, folder, records, num_due=0)),
+                nothing_missing=timed(lambda: sync(home, folder, records, num_missing=0)),
             )
 
 
@@ -128,13 +128,11 @@ def open_store(home: Home) -> MLflowStore:
     return MLflowStore(home, uid="load", name="load", texts={"space.yaml": "a: 1"})
 
 
-def sync(home: Home, folder: SearchFolder, records: Sequence[Record], *, num_due: int) -> None:
+def sync(home: Home, folder: SearchFolder, records: Sequence[Record], *, num_missing: int) -> None:
     """Send missing trials, like the command `sync`."""
     best = max(records, key=lambda record: record.value or 0.0)
-    delivery = send_missing(
-        lambda: open_store(home), folder, complete=True, best=best, patience_seconds=PATIENCE_SECONDS
-    )
-    assert (delivery.num_sent, delivery.num_missing, delivery.error) == (num_due, 0, None)
+    result = send_missing(lambda: open_store(home), folder, complete=True, best=best, patience_seconds=PATIENCE_SECONDS)
+    assert (result.num_sent, result.num_missing, result.error) == (num_missing, 0, None)
 
 
 def show(costs: dict[str, Costs], options: argparse.Namespace) -> None:

@@ -116,5 +116,5 @@ def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
 def _scores(results: SearchResults, replicate: Record) -> tuple[float, float, float]:
     """Return test accuracy in percent, then the leading metric on validation and on test images, in its unit."""
     assert replicate.test is not None
-    test_value = float(getattr(replicate.test, results.metric_name.removeprefix("val_")))
+    test_value = float(getattr(replicate.test, results.metric.test_field or ""))
     return PERCENT * replicate.test.accuracy, results.metric_value(replicate), results.metric.scale * test_value

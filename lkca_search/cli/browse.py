@@ -137,12 +137,15 @@ def ui(
 
     If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
     """
+    from lkca_search.search.state.resume import read_spec
     from lkca_search.tracking.connection import runs_page, tracking_uri
 
     home = Home.from_environment()
-    if name is not None:
-        home.started_search(name)
-    uri, page = tracking_uri(home), runs_page(home, name)
+    uri = tracking_uri(home)
+    if name is None:
+        page = runs_page(home)
+    else:
+        page = runs_page(home, name, read_spec(home.started_search(name)).search.metrics[0])
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
         return

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Column, Table
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, Result, State
+from lkca_search.records.record import Record, RecordReader, Result, State
 from lkca_search.search.state.status import read_status
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
@@ -17,27 +17,27 @@ from lkca_search.tracking.tracker import Tracker, TrialStart
 
 
 @contextmanager
-def progress(spec: SearchSpec, folder: SearchFolder, *, quiet: bool) -> Iterator[Tracker]:
+def progress(spec: SearchSpec, folder: SearchFolder, reader: RecordReader, *, quiet: bool) -> Iterator[Tracker]:
     """Yield a tracker that displays progress, counted from the records on disk. With `quiet`, it displays nothing."""
     if quiet:
         yield Tracker()
     elif sys.stdout.isatty():
         with Live(refresh_per_second=4, transient=True) as live:
-            yield _LiveTable(_ProgressCounts(spec, folder), live)
+            yield _LiveTable(_ProgressCounts(spec, folder, reader), live)
     else:
-        yield _LinePerTrial(_ProgressCounts(spec, folder))
+        yield _LinePerTrial(_ProgressCounts(spec, folder, reader))
 
 
 class _ProgressCounts:
     """Number of finished trials and best value of each cell."""
 
-    def __init__(self, spec: SearchSpec, folder: SearchFolder) -> None:
+    def __init__(self, spec: SearchSpec, folder: SearchFolder, reader: RecordReader) -> None:
         self.name = folder.name
         self.search = spec.search
         self.done = {cell.key: 0 for cell in cells(spec)}
         self.best: dict[str, float] = {}
-        self.num_replicates = len(folder.replicates())
-        for cell in read_status(folder).cells if folder.spec.exists() else ():
+        self.num_replicates = len(reader.replicates())
+        for cell in read_status(folder, reader).cells if folder.spec.exists() else ():
             self.done[cell.cell] = cell.complete + cell.pruned + cell.failed
             if cell.best_value is not None:
                 self.best[cell.cell] = cell.best_value

@@ -13,6 +13,7 @@ from lkca_search.cli.progress import progress
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
+from lkca_search.records.record import RecordReader
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def run(
     data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
         open_train_images(space_file.spec.data, data_dirs, progress=bars)
-    with progress(space_file.spec, folder, quiet=json) as console:
-        context = _run_context(home, console, address, num_cpus, ledger)
+    reader = RecordReader(folder)
+    with progress(space_file.spec, folder, reader, quiet=json) as console:
+        context = _run_context(home, console, reader, address, num_cpus, ledger)
         outcome = run_search(space_file, folder, context)
     _print_outcome(outcome, json=json)
     if not outcome.status.is_answered:
@@ -123,8 +125,9 @@ def confirm(
     requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
     with download_bars(quiet=json) as bars:
         open_test_images(spec.data, data_dirs, progress=bars)
-    with progress(spec, folder, quiet=json) as console:
-        context = _run_context(home, console, address, num_cpus)
+    reader = RecordReader(folder)
+    with progress(spec, folder, reader, quiet=json) as console:
+        context = _run_context(home, console, reader, address, num_cpus)
         outcome = train_replicates(folder, requested, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
@@ -132,7 +135,12 @@ def confirm(
 
 
 def _run_context(
-    home: Home, console: "Tracker", address: str | None, num_cpus: int | None, ledger: str | None = None
+    home: Home,
+    console: "Tracker",
+    reader: RecordReader,
+    address: str | None,
+    num_cpus: int | None,
+    ledger: str | None = None,
 ) -> "RunContext":
     from lkca_search.search.run import RunContext
 
@@ -140,6 +148,7 @@ def _run_context(
         home=home,
         data_dirs=local_data_dirs(home),
         console=console,
+        reader=reader,
         notify=_notify,
         address=address or os.environ.get("RAY_ADDRESS") or None,
         num_cpus=num_cpus,

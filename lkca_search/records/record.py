@@ -120,12 +120,6 @@ class Record(FrozenModel):
     """Test result of a replicate; None for a trial, and for a failed replicate."""
 
 
-def read_record(folder: SearchFolder, trial_id: str) -> Record | None:
-    """Return the record of a trial or replicate; None while it is unfinished."""
-    path = folder.trial(trial_id).record
-    return Record.model_validate_json(path.read_bytes()) if path else None
-
-
 def read_records(folder: SearchFolder) -> list[Record]:
     """Return the records of every finished trial of a search, by cell and number."""
     return read_all(folder.records().values())
@@ -148,6 +142,11 @@ class RecordReader:
         """Set the folder of the search; no file is read yet."""
         self._folder = folder
         self._records: dict[AnyPath, Record] = {}
+
+    def find(self, record_id: str) -> Record | None:
+        """Return the record of a trial or replicate, or None if it is not finished."""
+        path = self._folder.trial(record_id).record
+        return None if path is None else self._read([path])[0]
 
     def trials(self) -> list[Record]:
         """Return the records of all finished trials, by cell and number."""

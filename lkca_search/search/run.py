@@ -51,6 +51,8 @@ class RunContext:
     """Folders of images, on every node."""
     console: Tracker
     """Tracker that shows progress in the terminal."""
+    reader: RecordReader | None = None
+    """Reader that has read the search's records already; None for a new one."""
     notify: Callable[[str], None] = lambda _: None
     """Function that prints a line for the user: waiting trials, a stop, the round that is confirmed."""
     address: str | None = None
@@ -155,7 +157,7 @@ class _Driver:
 
     def __init__(self, folder: SearchFolder, lease: Lease, context: RunContext) -> None:
         self.folder = folder
-        self.reader = RecordReader(folder)
+        self.reader = context.reader or RecordReader(folder)
         """Reader of all records. Repeated calls read each record once."""
         self.lease = lease
         self.opened = time.monotonic()

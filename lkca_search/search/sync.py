@@ -31,6 +31,7 @@ def sync(folder: SearchFolder, home: Home) -> SyncResult:
         return send_missing(
             lambda: open_store(folder, home),
             folder,
+            reader,
             complete=not read_status(folder, reader).num_left,
             best=best_record(reader.trials(), read_spec(folder).search),
             patience_seconds=_MLFLOW_SECONDS,

@@ -1,4 +1,4 @@
-"""Registry of the metrics that trials are compared by. Spec, records, driver, tracking and report all read it."""
+"""Registry of the metrics that trials are compared by. All packages from `spec` to `report` read it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +23,13 @@ class Metric:
     """Unit of a value times `scale`; empty for a plain number."""
     scale: float = 1.0
     """Factor from the recorded value to the value in `unit`."""
-    can_lead: bool = False
-    """True if it may be the first metric: it is measured on validation images at every report."""
+    test_field: str | None = None
+    """Field of TestResult with the same number for test images. A metric that has one may be the first metric."""
+
+    @property
+    def can_lead(self) -> bool:
+        """True if it may be the first metric: it is measured on validation images at every report."""
+        return self.test_field is not None
 
     @property
     def sign(self) -> int:
@@ -39,9 +44,9 @@ class Metric:
 
 METRICS: Mapping[MetricName, Metric] = {
     "val_accuracy": Metric(
-        direction="maximize", source="result", label="validation accuracy", unit="%", scale=100.0, can_lead=True
+        direction="maximize", source="result", label="validation accuracy", unit="%", scale=100.0, test_field="accuracy"
     ),
-    "val_loss": Metric(direction="minimize", source="result", label="validation loss", can_lead=True),
+    "val_loss": Metric(direction="minimize", source="result", label="validation loss", test_field="loss"),
     "num_train_images": Metric(direction="minimize", source="metadata", label="training images"),
     "num_parameters": Metric(direction="minimize", source="metadata", label="parameters"),
     "flops": Metric(direction="minimize", source="metadata", label="FLOPs per image"),

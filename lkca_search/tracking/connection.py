@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlencode
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home
+from lkca_search.spec.metrics import METRICS, MetricName
 
 _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#'\"]*@")
@@ -25,8 +26,8 @@ def experiment_name() -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
 
 
-def runs_page(home: Home, search: str | None = None) -> str:
-    """Return the path and query of the page that lists the runs of one or all searches, best first.
+def runs_page(home: Home, search: str | None = None, metric: MetricName = "val_accuracy") -> str:
+    """Return the path and query of the page that lists the runs of one or all searches, best by a metric first.
 
     Returns an empty string if there is no experiment yet.
     """
@@ -36,7 +37,12 @@ def runs_page(home: Home, search: str | None = None) -> str:
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(experiment_name())
     if experiment is None:
         return ""
-    query = {"workflowType": "machine_learning", "orderByKey": "metrics.`best_val_accuracy`", "orderByAsc": "false"}
+    ascending = str(METRICS[metric].sign < 0).lower()
+    query = {
+        "workflowType": "machine_learning",
+        "orderByKey": f"metrics.`best_{metric}`",
+        "orderByAsc": ascending,
+    }
     if search is not None:
         query["searchFilter"] = f"tags.search = '{search}'"
     return f"#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, Result, read_record
+from lkca_search.records.record import Record, RecordReader, Result
 from lkca_search.tracking.connection import redacted
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
@@ -37,6 +37,7 @@ class SyncResult:
 def send_missing(
     open_store: Callable[[], MLflowStore],
     folder: SearchFolder,
+    reader: RecordReader | None = None,
     *,
     complete: bool,
     best: Record | None,
@@ -48,7 +49,7 @@ def send_missing(
     Errors of the store are returned, not raised. The caller must hold the search's lease: otherwise, the runs of a
     running search would end as KILLED.
     """
-    tracker = MLflowTracker(open_store, folder, pause_seconds=pause_seconds)
+    tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds)
     num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds)
     return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, error=tracker.last_error)
 
@@ -57,11 +58,17 @@ class MLflowTracker(Tracker):
     """Tracker that queues all updates and sends them to MLflow in a thread. Unsent updates stay in the queue."""
 
     def __init__(
-        self, open_store: Callable[[], MLflowStore], folder: SearchFolder, *, pause_seconds: float = 5.0
+        self,
+        open_store: Callable[[], MLflowStore],
+        folder: SearchFolder,
+        reader: RecordReader | None = None,
+        *,
+        pause_seconds: float = 5.0,
     ) -> None:
         """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer."""
         self._open_store = open_store
         self._folder = folder
+        self._reader = reader or RecordReader(folder)
         self._pause_seconds = pause_seconds
         self._store: MLflowStore | None = None
         self._queue = SendQueue()
@@ -167,7 +174,7 @@ class MLflowTracker(Tracker):
         if isinstance(item, PendingUpdate):
             store.update_running(item.start, item.results.values())
         else:
-            record = read_record(self._folder, item)
+            record = self._reader.find(item)
             if record is not None:
                 store.finish(record)
                 self.num_sent += 1

@@ -6,6 +6,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 
 from lkca_search.records.record import Record, Result
+from lkca_search.spec.metrics import METRICS
 from lkca_search.tracking.tracker import TrialStart
 
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
@@ -51,8 +52,10 @@ def final_metrics(record: Record) -> list[Metric]:
     timestamp = round(record.finished * 1000)
     values: dict[str, float] = {}
     if record.curve:
-        values["best_val_accuracy"] = max(result.val_accuracy for result in record.curve)
-        values["best_val_loss"] = min(result.val_loss for result in record.curve)
+        for name, metric in METRICS.items():
+            if metric.can_lead:
+                best = max if metric.sign > 0 else min
+                values[f"best_{name}"] = best(float(getattr(result, name)) for result in record.curve)
     if record.facts:
         values["num_parameters"] = record.facts.num_parameters
         values["flops"] = record.facts.flops

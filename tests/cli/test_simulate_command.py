@@ -185,4 +185,4 @@ def test_a_search_with_several_goals_is_refused(command: Command) -> None:
     make_finished("done", "search.metric=[val_accuracy, flops]", "search.goal=[maximize, minimize]")
     code, out, err = command("simulate", "done", "--pruner", "hyperband")
     assert (code, out) == (2, "")
-    assert "search 'done' has several goals and cannot be simulated: a pruner needs one value" in err
+    assert "search 'done' has several metrics and cannot be simulated: a pruner needs one value" in err

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lkca_search.records.record import Record, State, read_record, read_records
+from lkca_search.records.record import Record, RecordReader, State, read_records
 from lkca_search.records.tables import curves_table, trials_table, write_tables
 from tests.support.records import CELL, FACTS, PROVENANCE, make_record, make_result, make_search
 
@@ -118,6 +118,6 @@ def test_records_of_finished_trials_are_read_by_cell_and_number() -> None:
         (CELL, 10),
         ("family=vit,data_fraction=0.1", 2),
     ]
-    assert read_record(folder, f"{CELL}/9") == records[1]
-    assert read_record(folder, f"{CELL}/11") is None
-    assert read_record(folder, "nowhere/0") is None
+    assert RecordReader(folder).find(f"{CELL}/9") == records[1]
+    assert RecordReader(folder).find(f"{CELL}/11") is None
+    assert RecordReader(folder).find("nowhere/0") is None

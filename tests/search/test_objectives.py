@@ -1,4 +1,4 @@
-"""Values of trials with one or several goals, and the Pareto front."""
+"""Values of trials with one or several metrics, and the Pareto front."""
 
 import pytest
 from hypothesis import given, settings

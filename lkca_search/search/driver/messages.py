@@ -55,7 +55,7 @@ class Failure(FrozenModel):
 class Message(FrozenModel):
     """Message of a worker at one report of its trial."""
 
-    facts: TrialMetadata | None = None
+    metadata: TrialMetadata | None = None
     """Metadata of the trial; None until its data and model are ready."""
     result: Result | None = None
     """Result of the evaluation; None if the training failed."""

@@ -30,7 +30,7 @@ class RunningTrial:
     """Attempt as assigned."""
     folder: AnyPath
     """Folder of this attempt; no other attempt writes there."""
-    facts: TrialMetadata | None = None
+    metadata: TrialMetadata | None = None
     """Metadata of the trial; None until the worker has reported it."""
     curve: list[Result] = field(default_factory=list)
     """Results so far, in order."""
@@ -128,7 +128,7 @@ class TrialQueue(ABC):
         trial = self._running[trial_id]
         if trial.pruned:
             return True
-        trial.facts = message.facts or trial.facts
+        trial.metadata = message.metadata or trial.metadata
         trial.failure = message.failure
         trial.test = message.test
         if message.result is not None:
@@ -156,7 +156,7 @@ class TrialQueue(ABC):
             metric=metric,
             value=value,
             spec=trial.start.spec,
-            facts=trial.facts,
+            facts=trial.metadata,
             curve=tuple(trial.curve),
             error=trial.failure.message if trial.failure else None,
             started=trial.start.started,

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
@@ -30,8 +29,17 @@ def connect(address: str) -> JobSubmissionClient:
     for part in ("modules.job.sdk", "modules.dashboard_sdk"):
         logging.getLogger(f"ray.dashboard.{part}").setLevel(logging.ERROR)  # these loggers ignore the level of `ray`
     with name_cluster_in_errors(address), _override_api_address(address):
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        _enable_token_authentication()
         return JobSubmissionClient(address)
+
+
+def _enable_token_authentication() -> None:
+    """Enable Ray's token authentication if this machine has a token; do nothing if Ray lacks the private module."""
+    try:
+        from ray._private.authentication import authentication_token_setup as setup
+    except ImportError:
+        return
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 @contextmanager

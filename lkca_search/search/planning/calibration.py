@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
 from lkca_search.models.family import without_common
 from lkca_search.records.trial import TrialSpec
@@ -113,6 +114,7 @@ def calibrate(
     """
     started = time.perf_counter()
     selection = _select(list(workloads))
+    images = open_train_images(spec.data, data_dirs)  # once per process, as in a worker
     # Small models first: large ones then get the remaining time. The held-out model is always measured.
     order = [
         *([selection.held_out] if selection.held_out else []),
@@ -124,7 +126,10 @@ def calibrate(
         if remaining <= 0 and len(measured) > 1:
             break
         measured.append(
-            (workload, _measure(spec, workload, data_dirs, budget_seconds=max(0.0, remaining) / (len(order) - i)))
+            (
+                workload,
+                _measure(spec, workload, data_dirs, images, budget_seconds=max(0.0, remaining) / (len(order) - i)),
+            )
         )
         on_measured(i + 1, len(order))
     fitted = measured[1:] if selection.held_out else measured
@@ -164,13 +169,14 @@ def _nearest(workloads: list[Workload], step_flops: float) -> Workload | None:
     return min(workloads, key=lambda workload: abs(workload.step_flops - step_flops), default=None)
 
 
-def _measure(spec: SearchSpec, workload: Workload, data_dirs: DataDirs, *, budget_seconds: float) -> Measurement:
+def _measure(
+    spec: SearchSpec, workload: Workload, data_dirs: DataDirs, images: Images, *, budget_seconds: float
+) -> Measurement:
     device = choose_device(spec.resources.gpu)
-    images = open_train_images(spec.data, data_dirs)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)
     started = time.perf_counter()
     configure_torch(num_threads=trial.resources.cpu)
-    _, training = open_training(trial, data_dirs, device=device)
+    _, training = open_training(trial, data_dirs, device=device, images=images)
     clock = [time.perf_counter()]
     start_seconds = clock[0] - started
     for _ in training.results():  # one per interval, which ends with an evaluation; the first interval is the warm-up

@@ -75,7 +75,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         kind = _failure_kind(error)
         if kind is FailureKind.TRIAL:
             failure = Failure(kind=kind, message=traceback.format_exc(limit=-8))
-            return Message(facts=self._metadata, failure=failure, done=True)
+            return Message(metadata=self._metadata, failure=failure, done=True)
         self._fatal = error
         description = "".join(traceback.format_exception_only(error)).strip()
         return Message(failure=Failure(kind=kind, message=description))
@@ -89,7 +89,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         if is_checkpoint_time and not done and result.step > self._saved_step:
             self._save(self._training, result.step)
         return Message(
-            facts=self._metadata, result=result, test=self._test(self._training) if done else None, done=done
+            metadata=self._metadata, result=result, test=self._test(self._training) if done else None, done=done
         )
 
     def _open_training(self) -> Training:

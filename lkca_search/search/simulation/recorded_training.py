@@ -61,10 +61,10 @@ def _messages(record: Record) -> Iterator[Message]:
     is_complete = record.state is State.COMPLETE
     last = len(record.curve) - 1
     for i, result in enumerate(record.curve):
-        yield Message(facts=record.facts if i == 0 else None, result=result, done=is_complete and i == last)
+        yield Message(metadata=record.facts if i == 0 else None, result=result, done=is_complete and i == last)
     if not is_complete:
         failure = Failure(kind=FailureKind.TRIAL, message=record.error or CUT_SHORT)
-        yield Message(facts=record.facts, failure=failure, done=True)
+        yield Message(metadata=record.facts, failure=failure, done=True)
 
 
 def _distance(domain: Domain, one: Scalar | None, other: Scalar | None) -> float:

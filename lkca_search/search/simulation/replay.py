@@ -43,7 +43,7 @@ def replay(
     With a `sampler`, the additional simulations have other seeds.
 
     Raises:
-        UserError: The search has no complete curve or several goals, or a name is unknown.
+        UserError: The search has no complete curve or several metrics, or a name is unknown.
     """
     recorded = _RecordedSearch.read(folder, pruner=pruner, sampler=sampler)
     as_recorded, *others = (recorded.simulate(seed=seed, num_slots=num_slots) for seed in (None, *range(num_seeds)))
@@ -78,7 +78,7 @@ class _RecordedSearch:
         spec = read_spec(folder)
         if len(spec.search.metrics) > 1:
             raise SearchError(
-                f"search {folder.name!r} has several goals and cannot be simulated: a pruner needs one value"
+                f"search {folder.name!r} has several metrics and cannot be simulated: a pruner needs one value"
             )
         by_cell: dict[str, dict[tuple[Scalar | None, ...], Record]] = {cell.key: {} for cell in cells(spec)}
         for record in read_records(folder):

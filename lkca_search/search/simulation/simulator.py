@@ -24,7 +24,7 @@ class SimulatedSearch:
 
 
 @dataclass(kw_only=True)
-class _RunningTrial:
+class _SimulatedTrial:
     """Trial that occupies a slot."""
 
     trial_id: str
@@ -43,12 +43,12 @@ def simulate(ledger: Ledger, worker: SimulatedWorker, *, num_slots: int = 1) -> 
         raise ValueError(f"num_slots must be at least 1, got {num_slots}")
     now = 0.0
     order = count()  # in a tie, the message that was scheduled first arrives first
-    events: list[tuple[float, int, _RunningTrial]] = []
+    events: list[tuple[float, int, _SimulatedTrial]] = []
     records: list[Record] = []
     while True:
         while len(events) < num_slots and (assignment := ledger.assign()) is not None:
             messages = worker(assignment)
-            trial = _RunningTrial(
+            trial = _SimulatedTrial(
                 trial_id=assignment.trial_id, messages=messages, start_seconds=now, next_message=next(messages)
             )
             heapq.heappush(events, (_arrival_seconds(trial, now), next(order), trial))
@@ -63,6 +63,6 @@ def simulate(ledger: Ledger, worker: SimulatedWorker, *, num_slots: int = 1) -> 
             heapq.heappush(events, (_arrival_seconds(trial, now), next(order), trial))
 
 
-def _arrival_seconds(trial: _RunningTrial, now: float) -> float:
+def _arrival_seconds(trial: _SimulatedTrial, now: float) -> float:
     result = trial.next_message.result
     return now if result is None else max(now, trial.start_seconds + result.seconds)

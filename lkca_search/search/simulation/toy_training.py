@@ -64,7 +64,7 @@ class ToyTraining:
                 time=seconds * report,
             )
             metadata = _metadata(self._num_steps) if report == 1 else None
-            yield Message(facts=metadata, result=result, done=report == num_reports)
+            yield Message(metadata=metadata, result=result, done=report == num_reports)
 
 
 def _deviations(configuration: Configuration) -> dict[str, float]:

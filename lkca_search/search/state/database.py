@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,10 @@ def _parse_postgresql_url(url_text: str) -> URL:
         raise SearchError(f"{rule} without a password, got one in {hidden}; set PGPASSWORD or PGPASSFILE instead")
     if url.get_backend_name() != "postgresql":
         raise SearchError(f"{rule}, got {url_text!r}; unset it to keep the ledger as SQLite in the search's folder")
-    if find_spec("psycopg") is None:
-        raise SearchError("a ledger on PostgreSQL needs psycopg, which is not installed: pip install 'psycopg[binary]'")
+    try:
+        import_module("psycopg")
+    except ImportError as error:  # not installed, or installed without the library of PostgreSQL
+        raise SearchError(f"a ledger on PostgreSQL needs psycopg: pip install 'psycopg[binary]' ({error})") from error
     return url.set(drivername="postgresql+psycopg")
 
 

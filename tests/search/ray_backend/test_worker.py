@@ -63,7 +63,7 @@ def test_a_worker_reports_every_result_and_then_that_its_trial_is_done(tmp_path:
     first, last = next_message(actor), next_message(actor)
     assert (first.done, last.done) == (False, True)
     assert first.failure is None
-    assert first.facts is not None
+    assert first.metadata is not None
     assert [message.result.step for message in (first, last) if message.result] == [10, 20]
 
 
@@ -86,7 +86,7 @@ def test_an_error_of_the_trial_ends_it_with_its_traceback(tmp_path: Path) -> Non
     assert message.failure.kind is FailureKind.TRIAL
     assert "is not finite" in message.failure.message
     assert "Traceback" in message.failure.message
-    assert message.facts is not None
+    assert message.metadata is not None
 
 
 def no_memory() -> Exception:
@@ -138,7 +138,7 @@ def test_missing_images_are_a_fault_of_the_node(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["data_hash", "subset_hash"])
 def test_images_that_differ_from_the_manifest_are_a_fault_of_the_node(tmp_path: Path, name: str) -> None:
-    facts = next_message(make_actor(tmp_path)).facts
+    facts = next_message(make_actor(tmp_path)).metadata
     found = getattr(facts, name)
     assert next_message(make_actor(tmp_path, {name: found})).result is not None
     failure = read_failure(make_actor(tmp_path, {name: "0000"}), NodeError)

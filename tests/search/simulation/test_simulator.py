@@ -119,7 +119,7 @@ def test_a_pruned_trial_frees_its_slot_at_once(folder: SearchFolder) -> None:
 
 def test_a_message_without_a_result_takes_no_simulated_time(folder: SearchFolder) -> None:
     def with_extra_message(assignment: Assignment) -> Iterator[Message]:
-        yield Message(facts=make_metadata())
+        yield Message(metadata=make_metadata())
         yield from make_messages(assignment)
 
     assert len(simulate(open_ledger(folder), with_extra_message).records) == 6

@@ -72,7 +72,7 @@ def make_messages(assignment: Assignment) -> Iterator[Message]:
             val_accuracy=toy_accuracy(assignment) * report / 2,
             time=1000.0 + report,
         )
-        yield Message(facts=make_metadata() if report == 1 else None, result=result, done=report == 2)
+        yield Message(metadata=make_metadata() if report == 1 else None, result=result, done=report == 2)
 
 
 def train(ledger: Ledger, assignment: Assignment) -> Record:
