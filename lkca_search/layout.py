@@ -147,7 +147,7 @@ class SearchFolder:
 
     def trial(self, trial_id: str) -> "TrialFolder":
         """Return the folder of a trial or replicate. Its id is its path below `trials`."""
-        return TrialFolder(trial_id=trial_id, root=self.trials / trial_id)
+        return TrialFolder(root=self.trials / trial_id)
 
     def records(self) -> dict[str, AnyPath]:
         """Return the path of each finished trial's record by trial id. It takes one listing."""
@@ -169,10 +169,8 @@ class SearchFolder:
 class TrialFolder:
     """Folder of one trial or replicate. Each attempt has a folder of its own, so a late writer overwrites nothing."""
 
-    trial_id: str
-    """Id of the trial, CELL/NUMBER, or of the replicate."""
     root: AnyPath
-    """Folder whose path ends in the id."""
+    """Folder whose path ends in the id of the trial or replicate."""
 
     @property
     def record(self) -> AnyPath | None:

@@ -52,7 +52,7 @@ def test_an_unknown_search_is_an_error_with_the_existing_names() -> None:
 
 
 def test_the_record_of_a_trial_is_that_of_the_last_finished_attempt(tmp_path: Path) -> None:
-    folder = TrialFolder(trial_id=f"{CELL}/3", root=tmp_path / CELL / "3")
+    folder = TrialFolder(root=tmp_path / CELL / "3")
     assert folder.record is None
     assert folder.attempts() == []
     attempts = [folder.attempt(driver=driver, attempt=attempt) for driver, attempt in ((1, 1), (1, 2), (2, 3), (10, 4))]

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 
-from lkca_search.tracking.connection import redacted
+from lkca_search.layout import Home
+from lkca_search.tracking.connection import experiment_name, redacted, runs_page
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,14 @@ def test_secrets_from_the_environment_are_hidden(variable: str, monkeypatch: pyt
 def test_an_error_without_secrets_is_returned_unchanged() -> None:
     error = TimeoutError("http://127.0.0.1:5000/api took longer than 5 s")
     assert redacted(error, "http://127.0.0.1:5000") is error
+
+
+def test_the_page_of_runs_is_sorted_by_the_metric_of_the_search_best_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    MlflowClient(tracking_uri=uri).create_experiment(experiment_name())
+    home = Home(root=tmp_path)
+    assert "orderByKey=metrics.%60best_val_accuracy%60&orderByAsc=false" in runs_page(home, "toy")
+    assert "orderByKey=metrics.%60best_val_loss%60&orderByAsc=true" in runs_page(home, "toy", "val_loss")

@@ -36,10 +36,12 @@ def connect(address: str) -> JobSubmissionClient:
 def _enable_token_authentication() -> None:
     """Enable Ray's token authentication if this machine has a token; do nothing if Ray lacks the private module."""
     try:
-        from ray._private.authentication import authentication_token_setup as setup
+        from ray._private.authentication.authentication_token_setup import (
+            maybe_enable_token_auth_if_token_available as enable,
+        )
     except ImportError:
         return
-    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    enable(warn_if_disabled=False)
 
 
 @contextmanager
