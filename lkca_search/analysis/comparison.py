@@ -26,6 +26,8 @@ class Comparison:
 def compare(a: SearchResults, b: SearchResults) -> Comparison:
     """Compare the latest rounds of two searches, replicates paired by draw and seed.
 
+    The tests have the stricter level of the two rounds.
+
     Two replicates are a pair if they trained on the same images with the same seed; searches with equal seeds do.
 
     Raises:
@@ -49,7 +51,8 @@ def compare(a: SearchResults, b: SearchResults) -> Comparison:
         else:
             left_out.append(f"{cell_a.cell}: no two replicates trained on the same images with the same seed")
     left_out += [f"{cell}: confirmed only by {b.name}" for cell in cells_b]
-    contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs))
+    alpha = min(sealed.alpha for sealed in rounds)
+    contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs), alpha=alpha)
     return Comparison(contrasts=contrasts, left_out=tuple(left_out))
 
 

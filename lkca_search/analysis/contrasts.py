@@ -12,6 +12,7 @@ from lkca_search.analysis.stats.improvement import Improvement, probability_of_i
 from lkca_search.analysis.stats.p_values import holm
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.power import PowerAnalysis, analyze_power
+from lkca_search.records.rounds import correct_for_rounds
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 
@@ -41,11 +42,11 @@ class Contrast(FrozenModel):
     bootstrap: Estimate
     """Same difference with the interval of a hierarchical bootstrap, which does not assume a normal distribution."""
     adjusted_p: float | None
-    """p-value after Holm's correction over all tested contrasts of the round; None for a single draw."""
+    """p-value corrected for all tested contrasts of the round (Holm) and for the rounds; None for a single draw."""
     improvement: Improvement
     """Probability that a training of the reference scores above a training of the other variant."""
     power_analysis: PowerAnalysis | None
-    """Draws and seeds needed to detect 0.5 points in a test corrected for all contrasts; None for a single draw."""
+    """Draws and seeds needed to detect 0.5 points in a test at the same corrections; None for a single draw."""
 
     @property
     def verdict(self) -> Verdict:
@@ -60,15 +61,19 @@ class Contrast(FrozenModel):
 def compute_contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
     """Return all contrasts with at least one pair of replicates, by variant, from few training images to many."""
     pairs = list(_pairs(scores, reference))
-    return contrast_pairs(pairs, names=[(a.variant.label, b.variant.label) for a, b in pairs])
+    names = [(a.variant.label, b.variant.label) for a, b in pairs]
+    return contrast_pairs(pairs, names=names, alpha=scores.round.alpha)
 
 
 def contrast_pairs(
-    pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]]
+    pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]], alpha: float
 ) -> tuple[Contrast, ...]:
-    """Return the contrast of each pair of cells, corrected for their number; `names` label the two sides of each."""
+    """Return the contrast of each pair of cells, corrected for their number and for the rounds of the search.
+
+    `names` label the two sides of each pair. `alpha` is the level of the round (`Round.alpha`).
+    """
     differences = [paired_difference(a.accuracies, b.accuracies) for a, b in pairs]
-    adjusted = holm([difference.p_value for difference in differences])
+    adjusted = correct_for_rounds(holm([difference.p_value for difference in differences]), alpha)
     num_tested = sum(p is not None for p in adjusted)
     return tuple(
         Contrast(
@@ -85,7 +90,7 @@ def contrast_pairs(
             ),
             adjusted_p=p,
             improvement=probability_of_improvement(a.accuracies, b.accuracies),
-            power_analysis=_power_analysis(a, b, num_tested),
+            power_analysis=_power_analysis(a, b, alpha / max(num_tested, 1)),
         )
         for (a, b), (reference, other), paired, p in zip(pairs, names, differences, adjusted, strict=True)
     )
@@ -106,9 +111,11 @@ def have_pairs(a: CellScores, b: CellScores) -> bool:
     return bool(np.isfinite(a.accuracies - b.accuracies).any())
 
 
-def _power_analysis(a: CellScores, b: CellScores, num_tested: int) -> PowerAnalysis | None:
+def _power_analysis(a: CellScores, b: CellScores, alpha: float) -> PowerAnalysis | None:
+    """Return the power analysis of one test at level `alpha`; None if a float cannot hold 1 - alpha (round 23)."""
+    if 1 - alpha == 1:
+        return None
     try:
-        level = 1 - (1 - CONFIDENCE_LEVEL) / max(num_tested, 1)
-        return analyze_power(a.accuracies, b.accuracies, difference=TARGET_DIFFERENCE, level=level)
+        return analyze_power(a.accuracies, b.accuracies, difference=TARGET_DIFFERENCE, level=1 - alpha)
     except NotEstimable:
         return None

@@ -1,6 +1,14 @@
-"""Rounds of confirmation. A round freezes configurations, is sealed by a hash, and never changes."""
+"""Rounds of confirmation. A round freezes configurations, is sealed by a hash, and never changes.
+
+Each round is one look at the test images. A search that adds rounds until a difference is significant would claim false
+differences too often, so each round spends 80% of the error rate that is left of 5%. Round 1 tests at 4%, round 2 at
+0.8%, round 3 at 0.16%, and so on. The levels add up to at most 5% for any number of rounds. By Bonferroni's inequality,
+the probability of any false claim in any round is at most 5%, for every dependence between rounds and for every rule
+that ends the search. No number of rounds is planned in advance.
+"""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 
 from lkca_search.errors import SearchError
@@ -11,6 +19,11 @@ from lkca_search.records.trial import Replication
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.metrics import Direction
+
+ERROR_RATE = 0.05
+"""Largest probability that any round of a search claims a difference that does not exist."""
+SPENT_SHARE = 0.8
+"""Share of the error rate left that a round spends. A single round loses little; a second one is still possible."""
 
 
 class Pick(FrozenModel):
@@ -58,6 +71,11 @@ class Round(FrozenModel):
     seal: str = ""
     """SHA-256 of all other fields."""
 
+    @property
+    def alpha(self) -> float:
+        """Level of the round's tests: 0.04, 0.008, 0.0016, ... for round 1, 2, 3, ..."""
+        return max(sys.float_info.min, ERROR_RATE * SPENT_SHARE * (1 - SPENT_SHARE) ** (self.number - 1))
+
     def replications(self) -> Iterator[tuple[Pick, Replication]]:
         """Yield each pick with each of its replications, in the order of training: by draw, then seed, then pick.
 
@@ -93,6 +111,15 @@ class RoundStatus(FrozenModel):
     def num_left(self) -> int:
         """Number of replicates without a record."""
         return self.num_replicates - self.complete - self.failed
+
+
+def correct_for_rounds(p_values: Sequence[float | None], alpha: float) -> list[float | None]:
+    """Return p-values that are at most 0.05 exactly if the given ones are at most `alpha`, the level of their round.
+
+    Corrected p-values of different rounds can be compared. None marks a comparison without a test.
+    """
+    factor = ERROR_RATE / alpha
+    return [None if p is None else min(1.0, factor * p) for p in p_values]
 
 
 def read_rounds(folder: SearchFolder) -> list[Round]:
