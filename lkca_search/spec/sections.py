@@ -59,10 +59,14 @@ class DataSection(FrozenModel):
 
 
 class TrainingSection(FrozenModel):
-    """Length of every trial, in exactly one unit."""
+    """Length of every trial, in exactly one unit; a length in epochs may have a floor and a cap in steps."""
 
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the training subset."""
+    min_steps: Annotated[int, Field(ge=1)] | None = None
+    """Minimum optimizer steps of a length in epochs: few images make few steps per epoch, too few to fit them."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Maximum optimizer steps of a length in epochs: it limits the cost of large subsets."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps."""
     samples: Annotated[int, Field(ge=1)] | None = None
@@ -70,14 +74,36 @@ class TrainingSection(FrozenModel):
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Images per step; a subset with fewer images is one batch."""
     reports: Annotated[int, Field(ge=1)] | None = None
-    """Evaluations per trial, evenly spaced; by default one per epoch if the unit is epochs, else 20."""
+    """Evaluations per trial, evenly spaced; by default one per epoch if the length is epochs alone, else 20."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Evaluations in a row without a higher val_accuracy after which a trial ends early, as complete."""
 
     @property
     def num_reports(self) -> int:
         """Evaluations per trial; a trial with fewer steps has one per step."""
-        return self.reports or self.epochs or 20
+        if self.reports is not None:
+            return self.reports
+        return self.epochs if self.epochs is not None and not self.has_bounds else 20
+
+    @property
+    def has_bounds(self) -> bool:
+        """True if the length in epochs has a floor or a cap in steps."""
+        return self.min_steps is not None or self.max_steps is not None
+
+    @field_validator("min_steps", "max_steps")
+    @classmethod
+    def _check_bound(cls, bound: int | None, info: ValidationInfo) -> int | None:
+        """Check a bound; fields that break their own rules are not in `info.data`."""
+        if bound is None:
+            return None
+        if info.data.get("epochs", bound) is None:
+            raise ValueError(
+                f"{info.field_name} must be given with epochs, whose steps it bounds, got {bound} without epochs"
+            )
+        floor = info.data.get("min_steps")
+        if info.field_name == "max_steps" and floor is not None and bound < floor:
+            raise ValueError(f"max_steps must be at least min_steps ({floor}), got {bound}")
+        return bound
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:

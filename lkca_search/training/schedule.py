@@ -48,13 +48,14 @@ class Schedule:
 def planned_steps(training: TrainingSection, *, num_images: int) -> int:
     """Return the number of optimizer steps of a training, whose length is in epochs, steps or samples.
 
-    The last batch of an epoch may be smaller.
+    The last batch of an epoch may be smaller. A length in epochs is raised to its floor and cut at its cap.
     """
     batch_size = min(training.batch_size, num_images)
     steps_per_epoch = math.ceil(num_images / batch_size)
     if training.steps is not None:
         return training.steps
     if training.epochs is not None:
-        return training.epochs * steps_per_epoch
+        steps = max(training.epochs * steps_per_epoch, training.min_steps or 1)
+        return steps if training.max_steps is None else min(steps, training.max_steps)
     epochs, rest = divmod(training.samples or 0, num_images)
     return epochs * steps_per_epoch + math.ceil(rest / batch_size)

@@ -1,5 +1,6 @@
 """Resumed searches: changes that are allowed, and changes that are refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,11 @@ def test_a_resumed_search_keeps_the_design_and_its_base(mixers: Space, tmp_path:
         ("data.dataset=cifar10", "data.dataset: 'digits' -> 'cifar10'"),
         ("training.steps=200", "training.steps: 100 -> 200"),
         ("training={epochs: 3}", "training.epochs: None -> 3\n  training.steps: 100 -> None"),
+        (
+            "training={epochs: 3, min_steps: 10, max_steps: 20}",
+            "training.epochs: None -> 3\n  training.max_steps: None -> 20\n  training.min_steps: None -> 10\n"
+            "  training.steps: 100 -> None",
+        ),
         ("resources.cpu=2", "resources.cpu: 1 -> 2"),
         ("resources.gpu=0.5", "resources.gpu: 0.0 -> 0.5"),
         ("resources.gpu=auto", "resources.gpu: 0.0 -> 'auto'"),
@@ -134,6 +140,15 @@ def test_a_resumed_search_with_another_space_is_refused_with_the_differences(
         f"or start a new search with another --name:\n  {difference}"
     )
     assert read_spec(started) == space().spec
+
+
+def test_a_search_from_before_floors_and_caps_resumes(space: Space, started: SearchFolder) -> None:
+    old = json.loads(started.spec.read_text())
+    assert old["training"].pop("min_steps") is None
+    assert old["training"].pop("max_steps") is None
+    started.spec.write_text(json.dumps(old))
+    assert read_spec(started) == space().spec
+    commit_space_file(started, space())
 
 
 def test_all_differences_are_listed_at_once(space: Space, started: SearchFolder) -> None:

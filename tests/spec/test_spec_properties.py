@@ -98,7 +98,9 @@ def specs(draw: st.DrawFn) -> SearchSpec:
         base=base,
         exclude=exclude,
         parameters=parameters,
-        training=TrainingSection.model_validate({draw(st.sampled_from(["epochs", "steps", "samples"])): 3}),
+        training=TrainingSection.model_validate(
+            draw(st.sampled_from([{"epochs": 3}, {"steps": 3}, {"samples": 3}, {"epochs": 3, "min_steps": 2}]))
+        ),
         search=SearchSection.model_validate(
             {
                 "trials_per_cell": draw(st.integers(1, 99)),

@@ -57,6 +57,45 @@ def test_a_length_in_samples_ends_with_the_batch_that_reaches_it(
     assert planned_steps(TrainingSection(samples=samples, batch_size=batch_size), num_images=num_images) == steps
 
 
+@given(
+    epochs=LENGTHS,
+    bounds=st.tuples(st.integers(1, 5000), st.integers(1, 5000)).map(sorted),
+    batch_size=SIZES,
+    sizes=st.tuples(st.integers(1, 60_000), st.integers(1, 60_000)).map(sorted),
+)
+def test_steps_stay_between_floor_and_cap_and_never_fall_as_the_subset_grows(
+    epochs: int, bounds: list[int], batch_size: int, sizes: list[int]
+) -> None:
+    floor, cap = bounds
+    training = TrainingSection(epochs=epochs, min_steps=floor, max_steps=cap, batch_size=batch_size)
+    small, large = (planned_steps(training, num_images=size) for size in sizes)
+    assert floor <= small <= large <= cap
+    unbounded = epochs * math.ceil(sizes[1] / batch_size)
+    assert large == min(max(unbounded, floor), cap)
+
+
+@given(num_images=st.integers(1, 60_000))
+def test_a_floor_alone_and_a_cap_alone_bound_one_side(num_images: int) -> None:
+    unbounded = planned_steps(TrainingSection(epochs=10), num_images=num_images)
+    assert planned_steps(TrainingSection(epochs=10, min_steps=300), num_images=num_images) == max(unbounded, 300)
+    assert planned_steps(TrainingSection(epochs=10, max_steps=300), num_images=num_images) == min(unbounded, 300)
+
+
+@given(num_images=st.integers(1, 60_000), reports=st.integers(1, 50))
+def test_a_floor_of_at_least_the_reports_gives_every_subset_the_same_number_of_reports(
+    num_images: int, reports: int
+) -> None:
+    training = TrainingSection(epochs=1, min_steps=50, reports=reports)
+    assert len(Schedule.plan(training, Configuration(), num_images=num_images).reports) == reports
+
+
+@given(warmup_fraction=st.floats(0, 0.99), num_images=SIZES)
+def test_the_warm_up_is_a_fraction_of_the_bounded_length(warmup_fraction: float, num_images: int) -> None:
+    training = TrainingSection(epochs=3, min_steps=40, max_steps=90, batch_size=16)
+    schedule = Schedule.plan(training, Configuration(warmup_fraction=warmup_fraction), num_images=num_images)
+    assert schedule.warmup_steps == round(warmup_fraction * planned_steps(training, num_images=num_images))
+
+
 @given(steps=st.integers(1, 3000), reports=st.integers(1, 300))
 def test_reports_have_the_requested_number_evenly_spaced_and_end_with_the_last_step(steps: int, reports: int) -> None:
     training = TrainingSection(steps=steps, reports=reports)
@@ -74,11 +113,21 @@ def test_reports_have_the_requested_number_evenly_spaced_and_end_with_the_last_s
     [
         (TrainingSection(epochs=7, batch_size=4), 7),
         (TrainingSection(epochs=7, batch_size=4, reports=2), 2),
+        (TrainingSection(epochs=7, batch_size=4, min_steps=30), 20),
+        (TrainingSection(epochs=70, batch_size=4, max_steps=30), 20),
         (TrainingSection(steps=100), 20),
         (TrainingSection(samples=1000, batch_size=4), 20),
         (TrainingSection(steps=3), 3),
     ],
-    ids=["one per epoch", "as requested", "20 of steps", "20 of samples", "at most one per step"],
+    ids=[
+        "one per epoch",
+        "as requested",
+        "20 with a floor",
+        "20 with a cap",
+        "20 of steps",
+        "20 of samples",
+        "at most one per step",
+    ],
 )
 def test_num_reports_has_a_default(training: TrainingSection, expected: int) -> None:
     assert len(Schedule.plan(training, Configuration(), num_images=10).reports) == expected
