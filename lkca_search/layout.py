@@ -10,6 +10,8 @@ from pathlib import Path
 from lkca_search.errors import SearchError
 from lkca_search.paths import AnyPath, list_paths, parse_path
 
+PREDICTIONS = "predictions.parquet"
+"""Name of the file with the test predictions of a replicate, beside its record."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
 _RECORD = "record.json"

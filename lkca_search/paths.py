@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 from urllib.parse import urlsplit
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 from lkca_search.errors import SearchError
 
 SCHEMES = ("s3", "gs")
+_DISK = fs.LocalFileSystem()
 
 
 @dataclass(frozen=True, order=True)
@@ -157,6 +158,12 @@ def write_atomically(path: AnyPath, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def open_input(path: AnyPath) -> NativeFile:
+    """Open a file for random reads, each of which fetches only its bytes; FileNotFoundError if there is none."""
+    filesystem, name = (path.filesystem, path.path) if isinstance(path, RemotePath) else (_DISK, str(path))
+    return filesystem.open_input_file(name)
 
 
 def remove_tree(folder: AnyPath) -> None:

@@ -66,7 +66,10 @@ THIRD_PARTY = {
     "markupsafe": ["report/rendering"],
     "matplotlib": ["report/rendering"],
     "mlflow": ["tracking"],
-    "numpy": ["data", "data/readers", "training", "analysis", "analysis/stats", "analysis/curves", "report/sections"],
+    "numpy": [
+        *("data", "data/readers", "records", "training"),
+        *("analysis", "analysis/stats", "analysis/curves", "report/sections"),
+    ],
     "optuna": ["search/studies", "analysis"],
     "pathspec": ["search/jobs"],
     "plotly": ["report/rendering"],

@@ -10,7 +10,7 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
 
-_NUM_THREADS = 16
+READ_THREADS = 16
 """Threads that read files; a read from an object store is slow."""
 
 
@@ -163,7 +163,7 @@ class RecordReader:
 
 
 def _read_files(paths: Collection[AnyPath]) -> list[Record]:
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    with ThreadPoolExecutor(READ_THREADS) as pool:
         contents = pool.map(lambda path: path.read_bytes(), paths)
         return [Record.model_validate_json(content) for content in contents]
 

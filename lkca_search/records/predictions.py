@@ -1,0 +1,100 @@
+"""Predictions of replicates on the test images: one Parquet file in the folder of each replicate's attempt."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lkca_search.layout import PREDICTIONS, SearchFolder
+from lkca_search.paths import AnyPath, open_input, write_atomically
+from lkca_search.records.record import READ_THREADS, Record
+
+_COMPRESSION: Mapping[str, Any] = {"compression": "zstd", "compression_level": 9, "use_dictionary": False}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """Predictions of a trained replicate on all N test images of K classes, in the order of the test split."""
+
+    labels: NDArray[np.uint16]
+    """True classes, (N,)."""
+    predicted: NDArray[np.uint16]
+    """Classes with the largest logit in float32, (N,)."""
+    probabilities: NDArray[np.float16]
+    """Softmax of the logits, (N, K); probabilities below 3e-8 are 0."""
+    data_hash: str
+    """SHA-256 of the test split's pixels and labels."""
+
+
+def save_predictions(predictions: Predictions, attempt_folder: AnyPath, *, replicate_id: str) -> None:
+    """Write the predictions of a replicate atomically into the folder of its attempt."""
+    table = _to_table(predictions)
+    metadata = {"replicate_id": replicate_id, "test_data_hash": predictions.data_hash}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), buffer, **_COMPRESSION)
+    write_atomically(attempt_folder / PREDICTIONS, buffer.getvalue().to_pybytes())
+
+
+def read_predictions(folder: SearchFolder, replicate: Record) -> Predictions | None:
+    """Return the predictions of a replicate; None if it has none: it has failed, or is of an earlier version."""
+    table = _read(folder, replicate)
+    if table is None:
+        return None
+    probabilities = table["probabilities"].combine_chunks()
+    return Predictions(
+        labels=table["label"].to_numpy(),
+        predicted=table["predicted"].to_numpy(),
+        probabilities=probabilities.flatten().to_numpy().reshape(len(table), -1),
+        data_hash=table.schema.metadata[b"test_data_hash"].decode(),
+    )
+
+
+def read_correct(folder: SearchFolder, replicates: Sequence[Record]) -> dict[str, NDArray[np.bool_]]:
+    """Return, by replicate id, True per test image (N,) that the replicate classifies correctly.
+
+    The order of images is that of the test split. The mean is the test accuracy. Replicates without predictions are
+    left out: failed ones, and those of earlier versions.
+    """
+    tables = _read_all(folder, replicates, columns=("label", "predicted"))
+    return {
+        record.trial_id: pc.equal(table["predicted"], table["label"]).to_numpy()
+        for record, table in tables
+        if table is not None
+    }
+
+
+def _to_table(predictions: Predictions) -> pa.Table:
+    num_images, num_classes = predictions.probabilities.shape
+    probabilities = pa.array(predictions.probabilities.reshape(-1))
+    columns = {
+        "image": pa.array(np.arange(num_images, dtype=np.int32)),
+        "label": pa.array(predictions.labels),
+        "predicted": pa.array(predictions.predicted),
+        "probabilities": pa.FixedSizeListArray.from_arrays(probabilities, num_classes),
+    }
+    return pa.table(columns)
+
+
+def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None = None) -> pa.Table | None:
+    attempt = folder.trial(replicate.trial_id).attempt(driver=replicate.driver, attempt=replicate.attempt)
+    try:
+        with open_input(attempt / PREDICTIONS) as file:
+            return pq.ParquetFile(file).read(columns)
+    except FileNotFoundError:
+        return None
+
+
+def _read_all(
+    folder: SearchFolder, replicates: Sequence[Record], columns: Sequence[str] | None = None
+) -> Iterator[tuple[Record, pa.Table | None]]:
+    """Yield each replicate with its table; at most READ_THREADS tables are in memory."""
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        for start in range(0, len(replicates), READ_THREADS):
+            batch = replicates[start : start + READ_THREADS]
+            yield from zip(batch, pool.map(lambda record: _read(folder, record, columns), batch), strict=True)
