@@ -140,6 +140,9 @@ def _show_splits(splits: "list[StoredSplit] | tuple[StoredSplit, ...]") -> None:
 
 def _show_check(result: "Check") -> None:
     _show_splits(result.splits)
+    for split in result.splits:
+        for note in split.notes:
+            typer.echo(f"{split.split}: {note.count:,} {note.kind} (first: {note.first})")
     for warning in result.warnings:
         typer.echo(f"warning: {warning}")
     for duplicate in result.duplicates[:_DUPLICATES_SHOWN]:

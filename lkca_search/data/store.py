@@ -14,7 +14,7 @@ import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from lkca_search.data.readers.decoded import DecodedImages, Split
+from lkca_search.data.readers.decoded import DecodedImages, Note, Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import Source, find_source
 from lkca_search.errors import DataError
@@ -56,6 +56,8 @@ class StoredSplit(FrozenModel):
     """Standard deviation of each channel over the split, on the scale 0 to 1."""
     content_hash: str
     """SHA-256 in hex of shape, pixels and labels."""
+    notes: tuple[Note, ...] = ()
+    """Converted images and skipped files."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,6 +158,7 @@ def _describe(decoded: DecodedImages, source: Source, split: Split) -> StoredSpl
         mean=mean,
         std=std,
         content_hash=hash_content(decoded.pixels, decoded.labels),
+        notes=decoded.notes,
     )
 
 

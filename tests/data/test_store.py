@@ -146,6 +146,7 @@ def test_the_file_describes_its_content(tmp_path: Path) -> None:
         "class_counts": np.bincount(images.labels).tolist(),
         "num_converted": 0,
         "content_hash": images.content_hash,
+        "notes": [],
     }
 
 

@@ -1,18 +1,34 @@
 """Decoded split: arrays of pixels and labels, checked."""
 
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from lkca_search.data.readers.image_decoder import CONVERSIONS, GRAY_TO_RGB, decode_image
 from lkca_search.errors import DataError
 
 Split = Literal["train", "test"]
 """Split of a dataset. Validation images are held out of `train`; `test` is for the confirmation only."""
+
+_MAX_FAULTS = 1000
+"""Maximum number of faults in one message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Images of a split that were converted in one way, or files that were skipped."""
+
+    kind: str
+    """Conversion or reason, as a phrase after the noun."""
+    count: int
+    """Number of images or files."""
+    first: str
+    """File and row of the first one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +41,13 @@ class DecodedImages:
     """(N,), 0 to the number of classes - 1, each at least once."""
     class_names: tuple[str, ...]
     """Class name of each label."""
-    num_converted: int = 0
-    """Number of gray images converted to RGB, in a split with color images."""
+    notes: tuple[Note, ...] = ()
+    """Converted images and skipped files."""
+
+    @property
+    def num_converted(self) -> int:
+        """Number of gray images converted to RGB, in a split with color images."""
+        return sum(note.count for note in self.notes if note.kind == GRAY_TO_RGB)
 
     def sized(self, image_size: int | None) -> "DecodedImages":
         """Return the images as squares of `image_size` pixels, center-cropped and scaled; None keeps them."""
@@ -40,52 +61,79 @@ class DecodedImages:
 
 
 def decode_images(
-    encoded: Iterable[bytes], *, num_images: int, location: Callable[[int], str], image_size: int | None = None
-) -> tuple[NDArray[np.uint8], int]:
-    """Decode images to (N, H, W, C); return them and the number of gray images converted to RGB.
+    read: Callable[[int], bytes], *, num_images: int, location: Callable[[int], str], image_size: int | None = None
+) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
+    """Decode images to (N, H, W, C), as `decode_image` describes; return them and the notes of their conversions.
 
     Args:
-        encoded: Encoded images, N of them.
+        read: Function that returns encoded image i.
         num_images: N.
-        location: Function that returns the file and row of image i, for errors.
+        location: Function that returns the file and row of image i, for errors and notes.
         image_size: Side of the square that every image is center-cropped and scaled to (bicubic). None keeps the size;
             all images must then have one size.
 
-    C is 1 if every image has mode L or 1; otherwise every image is converted to RGB.
+    C is 1 if every image is gray; otherwise every image is converted to RGB.
 
     Raises:
-        DataError: An image cannot be decoded, or differs in size from the first.
+        DataError: Images cannot be read or decoded, or differ in size from the first. The message lists all of them.
     """
     # Serial: threads do not decode small PNGs faster, since Pillow holds the interpreter lock most of the time.
-    pixels = np.empty((0, 0, 0, 3), np.uint8)
-    num_gray = 0
-    for i, data in enumerate(encoded):
-        image = _decode(data, location(i), image_size)
-        if i == 0:
-            pixels = np.empty((num_images, *image.shape[:2], 3), np.uint8)
-        height, width = pixels.shape[1:3]
-        if image.shape[:2] != (height, width):
-            rule = f"images must have the size of the first, {width}x{height}, unless you set data.image_size"
-            raise DataError(f"{rule}, got {image.shape[1]}x{image.shape[0]} ({location(i)})")
-        num_gray += image.shape[2] == 1
-        pixels[i] = image
-    if num_gray == num_images:
-        return np.ascontiguousarray(pixels[..., :1]), 0
-    return pixels, num_gray
+    pixels: NDArray[np.uint8] | None = None
+    rows_of: dict[str, list[int]] = {kind: [] for kind in CONVERSIONS}
+    faults: list[str] = []
+    other_sizes: list[tuple[int, str]] = []
+    for row in range(num_images):
+        try:
+            image, conversions = _decode(read, row, location)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        array = _to_array(_sized(image, image_size))
+        if pixels is None:
+            pixels = np.empty((num_images, *array.shape[:2], 3), np.uint8)
+        if array.shape[:2] != pixels.shape[1:3]:
+            other_sizes.append((row, f"{array.shape[1]}x{array.shape[0]}"))
+            continue
+        pixels[row] = array
+        for kind in (*conversions, *([GRAY_TO_RGB] if array.shape[2] == 1 else [])):
+            rows_of[kind].append(row)
+    if pixels is not None and other_sizes:
+        faults.append(_size_fault(pixels, other_sizes, location))
+    if faults:
+        raise DataError(_join(faults))
+    assert pixels is not None, "no image"
+    if len(rows_of[GRAY_TO_RGB]) == num_images:
+        pixels, rows_of[GRAY_TO_RGB] = np.ascontiguousarray(pixels[..., :1]), []
+    return pixels, tuple(
+        Note(kind=kind, count=len(rows), first=location(rows[0])) for kind, rows in rows_of.items() if rows
+    )
 
 
-def _decode(data: bytes, location: str, image_size: int | None) -> NDArray[np.uint8]:
+def _decode(read: Callable[[int], bytes], row: int, location: Callable[[int], str]) -> tuple[Image.Image, Set[str]]:
     try:
-        with Image.open(BytesIO(data)) as image:
-            mode = image.mode
-            pixels = _to_array(_sized(image.convert("L" if mode in ("L", "1") else "RGB"), image_size))
-    except UnidentifiedImageError as error:
-        raise DataError(f"image cannot be decoded: unknown format ({location})") from error
+        data = read(row)
+    except (OSError, LookupError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"image cannot be read: {reason} ({location(row)})") from error
+    try:
+        return decode_image(data)
     except Exception as error:  # a broken file can raise any error
-        raise DataError(f"image cannot be decoded: {error} ({location})") from error
-    if mode.startswith(("I", "F")):
-        raise DataError(f"images must have 8 bits per channel, got mode {mode} ({location})")
-    return pixels
+        raise DataError(f"image cannot be decoded: {error} ({location(row)})") from error
+
+
+def _size_fault(pixels: NDArray[np.uint8], others: Sequence[tuple[int, str]], location: Callable[[int], str]) -> str:
+    height, width = pixels.shape[1:3]
+    row, size = others[0]
+    more = f", and {len(others) - 1} more of other sizes" if len(others) > 1 else ""
+    rule = f"images must have the size of the first, {width}x{height}, unless you set data.image_size"
+    return f"{rule}, got {size}{more} ({location(row)})"
+
+
+def _join(faults: Sequence[str]) -> str:
+    if len(faults) == 1:
+        return faults[0]
+    more = len(faults) - _MAX_FAULTS
+    return "\n".join([f"{len(faults)} faults:", *faults[:_MAX_FAULTS], *([f"... and {more} more"] if more > 0 else [])])
 
 
 def _sized(image: Image.Image, image_size: int | None) -> Image.Image:
@@ -101,7 +149,7 @@ def _to_array(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def name_classes(labels: NDArray[np.int64], names: Sequence[str], *, location: Callable[[int], str]) -> tuple[str, ...]:
-    """Return the class name of each label, from label and class name of every image.
+    """Return the class name of each label in Unicode's form NFC, from label and class name of every image.
 
     Raises:
         DataError: The labels are not 0 to C - 1 without a gap, or a label has two names.
@@ -115,11 +163,16 @@ def name_classes(labels: NDArray[np.int64], names: Sequence[str], *, location: C
     if len(gaps):
         row = int(first_rows[gaps[0]])
         raise DataError(f"{rule}, got {labels[row]} but never {gaps[0]} ({location(row)})")
-    class_names = tuple(names[row] for row in first_rows)
+    class_names = tuple(normalize_name(names[row]) for row in first_rows)
     for row, (label, name) in enumerate(zip(labels.tolist(), names, strict=True)):
-        if name != class_names[label]:
+        if name != class_names[label] and normalize_name(name) != class_names[label]:
             first = f"{class_names[label]!r} ({location(int(first_rows[label]))})"
             raise DataError(
                 f"a label must have one label_name, got {name!r} for label {label} ({location(row)}) and {first}"
             )
     return class_names
+
+
+def normalize_name(name: str) -> str:
+    """Return a class name in Unicode's form NFC; file systems and editors write an accented letter in two ways."""
+    return unicodedata.normalize("NFC", name)

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images
+from lkca_search.data.readers.decoded import DecodedImages, Note, Split, decode_images, normalize_name
+from lkca_search.data.readers.image_decoder import DECODING_VERSION
 from lkca_search.errors import DataError
+
+SKIPPED = "skipped: hidden, made by a file browser (Thumbs.db, desktop.ini), or outside the class folders"
+"""Kind of the note on skipped files."""
+_BROWSER_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
 class ImageFolder:
-    """Source that reads every file of every class folder, except names that start with a dot.
+    """Source that reads every file of every class folder. Hidden files and those of file browsers are skipped.
 
-    The classes are the folders of `train`, sorted by name. `test` must have the same ones.
+    The classes are the folders of `train`, sorted by name in Unicode's form NFC. `test` must have the same ones.
     """
 
     def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
@@ -25,54 +30,78 @@ class ImageFolder:
             raise DataError(f"an image folder must contain train/CLASS/FILE, found no folder {folder / 'train'}")
 
     def fingerprint(self, split: Split) -> str:
-        """Return the folder and the `fingerprint_tree` of the split."""
-        return f"{self._folder.resolve()}\n{fingerprint_tree(self._folder / split)}"
+        """Return the version of the decoder, the folder, and the `fingerprint_tree` of the split."""
+        tree = fingerprint_tree(self._folder / split)
+        return f"decoding {DECODING_VERSION}\n{self._folder.resolve()}\n{tree}"
 
     def read(self, split: Split) -> DecodedImages:
-        """Read and decode every file of a split; DataError with the first faulty file."""
-        class_names = self._classes("train")
-        if (split_classes := self._classes(split)) != class_names:
+        """Read and decode every file of a split; DataError with every file that cannot be."""
+        class_names = tuple(self._find_classes("train", []))
+        skipped: list[Path] = []
+        folders = self._find_classes(split, skipped)
+        if {*folders} != {*class_names}:
             raise DataError(
                 f"train and test must have the same classes, got only in train: "
-                f"{', '.join(sorted({*class_names} - {*split_classes})) or 'none'}; only in {split}: "
-                f"{', '.join(sorted({*split_classes} - {*class_names})) or 'none'} ({self._folder})"
+                f"{', '.join(sorted({*class_names} - {*folders})) or 'none'}; only in {split}: "
+                f"{', '.join(sorted({*folders} - {*class_names})) or 'none'} ({self._folder})"
             )
-        paths_by_class = [visible_files(self._folder / split / name) for name in class_names]
-        for name, class_paths in zip(class_names, paths_by_class, strict=True):
-            if not class_paths:
-                raise DataError(
-                    f"every class must have at least one image, found none in {self._folder / split / name}"
-                )
+        paths_by_class = [_list_files(folders[name], skipped) for name in class_names]
+        empty = [str(folders[name]) for name, paths in zip(class_names, paths_by_class, strict=True) if not paths]
+        if empty:
+            raise DataError(f"every class must have at least one image, found none in {', '.join(empty)}")
         paths = [path for class_paths in paths_by_class for path in class_paths]
-        pixels, num_converted = decode_images(
-            (path.read_bytes() for path in paths),
+        pixels, notes = decode_images(
+            lambda row: paths[row].read_bytes(),
             num_images=len(paths),
             location=lambda row: str(paths[row]),
             image_size=self.image_size,
         )
+        if skipped:
+            notes = (*notes, Note(kind=SKIPPED, count=len(skipped), first=str(min(skipped))))
         labels = np.repeat(
             np.arange(len(class_names), dtype=np.int64), [len(class_paths) for class_paths in paths_by_class]
         )
-        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
+        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
 
-    def _classes(self, split: Split) -> tuple[str, ...]:
-        folder = self._folder / split
-        paths = folder.iterdir() if folder.is_dir() else ()
-        names = sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
-        if not names:
-            raise DataError(f"a split must have a folder per class, found none in {folder}")
-        return tuple(names)
+    def _find_classes(self, split: Split, skipped: list[Path]) -> dict[str, Path]:
+        """Return the folder of each class, sorted by name; add other files to `skipped`."""
+        folders: dict[str, Path] = {}
+        for path in _list_files(self._folder / split, skipped):
+            if path.is_symlink() and not path.exists():
+                raise DataError(f"a class must be a folder, got a link to nothing ({path})")
+            if not path.is_dir():
+                skipped.append(path)
+                continue
+            first = folders.setdefault(normalize_name(path.name), path)
+            if first != path:
+                raise DataError(f"classes must have different names in Unicode's form NFC, got {first} and {path}")
+        if not folders:
+            raise DataError(f"a split must have a folder per class, found none in {self._folder / split}")
+        return dict(sorted(folders.items()))
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """Return the files of a folder, sorted, except names that start with a dot."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+def _list_files(folder: Path, skipped: list[Path]) -> list[Path]:
+    """Return the files and folders in a folder, sorted; add hidden ones and those of file browsers to `skipped`."""
+    try:
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise DataError(f"folder cannot be read: {error.strerror} ({folder})") from error
+    ignored = {path for path in paths if path.name.startswith(".") or path.name.lower() in _BROWSER_FILES}
+    skipped += ignored
+    return [path for path in paths if path not in ignored]
 
 
 def fingerprint_tree(folder: Path) -> str:
     """Return the number of files below a folder, and a hash of their names, sizes and modification times."""
     lines = []
     for parent, _, names in os.walk(folder, followlinks=True):
-        stats = ((f"{parent}/{name}", os.stat(f"{parent}/{name}")) for name in names)
-        lines += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+        lines += [_fingerprint_file(f"{parent}/{name}") for name in names]
     return f"{len(lines)} files {hashlib.sha256(chr(10).join(sorted(lines)).encode()).hexdigest()}"
+
+
+def _fingerprint_file(path: str) -> str:
+    try:
+        stat = os.stat(path)
+    except OSError as error:  # a link to nothing; `read` refuses it
+        return f"{path} {error.strerror}"
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images, name_classes
+from lkca_search.data.readers.image_decoder import DECODING_VERSION
 from lkca_search.errors import DataError
 
 
@@ -35,13 +36,13 @@ class ParquetFolder:
         self._files("train")
 
     def fingerprint(self, split: Split) -> str:
-        """Return names, sizes and modification times of the split's files."""
+        """Return the version of the decoder, and names, sizes and modification times of the split's files."""
         stats = [(path.name, path.stat()) for path in self._files(split)]
         files = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
-        return "\n".join([str(self._folder.resolve()), *files])
+        return "\n".join([f"decoding {DECODING_VERSION}", str(self._folder.resolve()), *files])
 
     def read(self, split: Split) -> DecodedImages:
-        """Read and decode every row of a split; DataError with file and row of the first fault."""
+        """Read and decode every row of a split; DataError with file and row of every image that cannot be."""
         paths = self._files(split)
         tables = [_read_columns(path) for path in paths]
         starts = [0, *accumulate(len(table) for table in tables)]
@@ -57,11 +58,11 @@ class ParquetFolder:
             _check_no_nulls(rows, column, location)
         labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
         class_names = name_classes(labels, rows["label_name"].to_pylist(), location=location)
-        images = (image.as_py() for image in rows["image"])
-        pixels, num_converted = decode_images(
-            images, num_images=len(rows), location=location, image_size=self.image_size
+        images = rows["image"]
+        pixels, notes = decode_images(
+            lambda row: images[row].as_py(), num_images=len(rows), location=location, image_size=self.image_size
         )
-        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
+        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
 
     def _files(self, split: Split) -> list[Path]:
         paths = sorted(self._folder.glob(f"{split}*.parquet"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images
 from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile
+from lkca_search.data.readers.image_decoder import DECODING_VERSION
 from lkca_search.data.readers.image_folder import fingerprint_tree
 from lkca_search.errors import DataError
 
@@ -27,7 +28,9 @@ _Read = Callable[[str], bytes]
 def identify_tiny_imagenet(downloads: DownloadCache) -> str:
     """Return the MD5 of the archive, or the fingerprint of the unpacked folder, which has no checksum."""
     folder = downloads.find(_FOLDER)
-    return f"MD5 {ARCHIVE.md5}" if folder is None else f"{folder}\n{fingerprint_tree(folder)}"
+    if folder is None:
+        return f"MD5 {ARCHIVE.md5}"
+    return f"decoding {DECODING_VERSION}\n{folder}\n{fingerprint_tree(folder)}"
 
 
 def read_tiny_imagenet(split: Split, downloads: DownloadCache) -> DecodedImages:
@@ -46,12 +49,12 @@ def read_tiny_imagenet(split: Split, downloads: DownloadCache) -> DecodedImages:
         if missing := [ids[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(ids)) == 0)]:
             raise DataError(f"every class must have images, the {split} split has none of {', '.join(missing)}")
         class_names = tuple(words[wordnet_id].split(",")[0] for wordnet_id in ids)
-        pixels, num_converted = decode_images(
-            (read(name) for name, _ in images),
+        pixels, notes = decode_images(
+            lambda row: read(images[row][0]),
             num_images=len(images),
             location=lambda row: f"{location}, {images[row][0]}",
         )
-    return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, num_converted=num_converted)
+    return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
 
 
 def _train_images(names: list[str]) -> list[tuple[str, str]]:
