@@ -101,7 +101,7 @@ def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores
         if variant == reference:
             continue
         for b in scores.cells_of_variant(variant):
-            a = scores.find_cell(reference, b.num_train_images)
+            a = scores.find_partner(reference, b)
             if a is not None and have_pairs(a, b):
                 yield a, b
 

@@ -1,6 +1,6 @@
 """Learning curves of all variants of a round, their power laws, and comparisons with the curve of the reference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,9 +10,10 @@ from lkca_search.analysis.curves.crossover import Crossover, crossover
 from lkca_search.analysis.curves.data_efficiency import DataEfficiency, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, Point, learning_curve
 from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
-from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
+from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.seeds import derive_seed
 
 T = TypeVar("T")
@@ -51,13 +52,7 @@ class CurveAnalysis:
 
 def analyze_curves(scores: RoundScores, reference: Variant, *, seed: int) -> CurveAnalysis:
     """Return the curves of all variants with scores. Resamples depend only on the seed and the variant."""
-    curves = {
-        variant: learning_curve(
-            [cell.num_train_images for cell in scores.cells_of_variant(variant)],
-            [cell.errors for cell in scores.cells_of_variant(variant)],
-        )
-        for variant in scores.variants
-    }
+    curves = {variant: _learning_curve(scores.cells_of_variant(variant)) for variant in scores.variants}
     return CurveAnalysis(
         curves=tuple(_curve(variant, curve, seed) for variant, curve in curves.items()),
         contrasts=tuple(
@@ -66,6 +61,15 @@ def analyze_curves(scores: RoundScores, reference: Variant, *, seed: int) -> Cur
             if reference in curves and variant != reference
         ),
     )
+
+
+def _learning_curve(cells: Sequence[CellScores]) -> LearningCurve:
+    """Return the curve of the cells of one variant; cells of the same size are averaged, draw by draw."""
+    by_size: dict[int, list[Floats]] = {}
+    for cell in cells:
+        by_size.setdefault(cell.num_train_images, []).append(cell.errors)
+    # Side by side, the replicates of equal cells are like more seeds of each draw.
+    return learning_curve(list(by_size), [np.concatenate(errors, axis=1) for errors in by_size.values()])
 
 
 def _curve(variant: Variant, curve: LearningCurve, seed: int) -> VariantCurve:

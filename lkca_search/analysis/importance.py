@@ -52,7 +52,11 @@ def _importance(results: SearchResults, cell: str, seed: int) -> Importance:
     evaluator = FanovaImportanceEvaluator(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        shares = get_param_importances(study, evaluator=evaluator, params=names)
+        try:
+            shares = get_param_importances(study, evaluator=evaluator, params=names)
+        except RuntimeError:  # fANOVA: zero total variance in all trees
+            reason = f"the complete trials do not differ in {results.metric.label}"
+            return Importance(cell=cell, num_trials=len(trials), shares=(), reason=reason)
     return Importance(cell=cell, num_trials=len(trials), shares=tuple(shares.items()))
 
 

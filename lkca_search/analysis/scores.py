@@ -5,6 +5,8 @@ efficiency and crossover are defined for accuracy. Validation values and their t
 metric: a search by `val_loss` compares the validation loss with the test loss.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,6 +28,9 @@ class CellScores:
     """Key of the cell, without the draw if the search was repeated."""
     variant: Variant
     num_train_images: int
+    """Training images of every replicate. Repeats that chose different numbers are separate scores of one cell."""
+    num_replicates: int
+    """Replicates of the round, with and without a score."""
     picks: tuple[Pick, ...]
     """The best configuration, or one per repeat."""
     accuracies: Floats
@@ -47,9 +52,20 @@ class CellScores:
         return replace(self, accuracies=accuracies)
 
     @property
+    def num_scored(self) -> int:
+        """Replicates with a score."""
+        return int(np.isfinite(self.accuracies).sum())
+
+    @property
     def num_missing(self) -> int:
         """Replicates without a score, failed ones included."""
-        return int(np.isnan(self.accuracies).sum())
+        return self.num_replicates - self.num_scored
+
+    @property
+    def size(self) -> tuple[float | None, int | None]:
+        """Data fraction and images per class of the first pick; one of them is None."""
+        configuration = self.picks[0].configuration
+        return configuration.data_fraction, configuration.images_per_class
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,48 +84,73 @@ class RoundScores:
         """Return the cells of a variant, from few training images to many."""
         return sorted((cell for cell in self.cells if cell.variant == variant), key=lambda cell: cell.num_train_images)
 
-    def find_cell(self, variant: Variant, num_train_images: int) -> CellScores | None:
-        """Return the cell of a variant with this number of training images; None if it has no scores."""
-        matching = (cell for cell in self.cells if (cell.variant, cell.num_train_images) == (variant, num_train_images))
-        return next(matching, None)
+    def find_partner(self, variant: Variant, other: CellScores) -> CellScores | None:
+        """Return the cell of a variant with as many training images as another cell; None if it has no scores.
+
+        If several levels give the same number of images, the cell with the same level is preferred.
+        """
+        alike = [cell for cell in self.cells_of_variant(variant) if cell.num_train_images == other.num_train_images]
+        return next((cell for cell in alike if cell.size == other.size), alike[0] if alike else None)
+
+    @property
+    def equal_sizes(self) -> dict[int, list[str]]:
+        """Keys of the cells of one variant with the same number of training images, by that number."""
+        found: dict[int, list[str]] = {}
+        for variant in self.variants:
+            numbers = Counter(cell.num_train_images for cell in self.cells_of_variant(variant))
+            for number in (number for number, count in numbers.items() if count > 1):
+                found.setdefault(number, []).extend(
+                    cell.cell for cell in self.cells_of_variant(variant) if cell.num_train_images == number
+                )
+        return found
 
 
 def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
     """Return the scores of a round. Only the best configuration of each cell (rank 1) counts."""
-    replicates = {record.trial_id: record for record in results.replicates}
     compared_keys = {key: cell.key for key, cell in results.compared_cells.items()}
-    best: dict[str, list[Pick]] = {}
+    images = {
+        record.replicate.of if record.replicate else record.trial_id: record.facts.num_train_images
+        for record in (*results.trials, *results.replicates)
+        if record.facts
+    }
+    groups: dict[tuple[str, int], list[Pick]] = {}
     for pick in sealed.picks:
-        if pick.rank == 1:
-            best.setdefault(compared_keys[pick.cell], []).append(pick)
+        if pick.rank == 1 and pick.trial_id in images:
+            groups.setdefault((compared_keys[pick.cell], images[pick.trial_id]), []).append(pick)
+    replicates = {record.trial_id: record for record in results.replicates}
+    cells = [_cell_scores(results, sealed, key, group, replicates) for key, group in groups.items()]
+    return RoundScores(round=sealed, cells=tuple(cell for cell in cells if cell.num_scored))
+
+
+def _cell_scores(
+    results: SearchResults,
+    sealed: Round,
+    key: tuple[str, int],
+    picks: Sequence[Pick],
+    replicates: Mapping[str, Record],
+) -> CellScores:
+    """Return the scores of the picks of one cell with the same number of training images."""
     draw_indices = {draw: index for index, draw in enumerate(sealed.draws)}
-    scores = {name: np.full((3, len(sealed.draws), sealed.num_seeds), np.nan) for name in best}
-    failed = dict.fromkeys(best, 0)
-    for pick, replication in sealed.replications():
+    trial_ids = {pick.trial_id for pick in picks}
+    planned = [replication for pick, replication in sealed.replications() if pick.trial_id in trial_ids]
+    scores = np.full((3, len(sealed.draws), sealed.num_seeds), np.nan)
+    num_failed = 0
+    for replication in planned:
         record = replicates.get(replication.replicate_id)
-        if pick.rank == 1 and record is not None:
-            failed[compared_keys[pick.cell]] += record.state is State.FAIL
+        if record is not None:
+            num_failed += record.state is State.FAIL
             if record.test is not None:
-                scores[compared_keys[pick.cell]][:, draw_indices[replication.draw], replication.seed] = _scores(
-                    results, record
-                )
-    sizes = {compared_keys[record.cell]: record.facts.num_train_images for record in results.replicates if record.facts}
-    return RoundScores(
-        round=sealed,
-        cells=tuple(
-            CellScores(
-                cell=name,
-                variant=results.variants[picks[0].cell],
-                num_train_images=sizes[name],
-                picks=tuple(picks),
-                accuracies=scores[name][0],
-                val_values=scores[name][1],
-                test_values=scores[name][2],
-                num_failed=failed[name],
-            )
-            for name, picks in best.items()
-            if np.isfinite(scores[name]).any()
-        ),
+                scores[:, draw_indices[replication.draw], replication.seed] = _scores(results, record)
+    return CellScores(
+        cell=key[0],
+        variant=results.variants[picks[0].cell],
+        num_train_images=key[1],
+        num_replicates=len(planned),
+        picks=tuple(picks),
+        accuracies=scores[0],
+        val_values=scores[1],
+        test_values=scores[2],
+        num_failed=num_failed,
     )
 
 

@@ -21,7 +21,7 @@ from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.database import first_line
 from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
-from lkca_search.search.state.resume import commit_space_file, read_spec
+from lkca_search.search.state.resume import commit_space_file, find_spec, read_spec
 from lkca_search.search.state.status import SearchStatus, read_status
 from lkca_search.search.studies.space_check import check_space
 from lkca_search.search.studies.study import STORAGE_FAULTS
@@ -91,8 +91,9 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
     """
     spec = space_file.spec
     images = open_train_images(spec.data, context.data_dirs)
-    check_space(space_file, images)
-    with _open_driver(folder.with_storage(spec.storage), context, space_file=space_file) as driver:
+    folder = folder.with_storage(spec.storage)
+    check_space(space_file, images, started=find_spec(folder))
+    with _open_driver(folder, context, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
         queue = Ledger(
             driver.folder,

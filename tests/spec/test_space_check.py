@@ -296,3 +296,33 @@ def test_a_fraction_that_is_too_small_is_reported_with_the_smallest_valid_one(
     smallest = re.search(r"the smallest fraction is ([0-9.]+)$", problem.rule)
     assert smallest is not None
     assert list(find_subset_problems(space(f"factors.data_fraction=[{smallest[1]}]").spec, LABELS)) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "section"),
+    [
+        (["factors.data_fraction=[0.006, 0.5, 0.009]"], "factors"),
+        (["~factors.data_fraction", "parameters.data_fraction={choice: [0.006, 0.009]}"], "parameters"),
+        (["~factors.data_fraction", "parameters.data_fraction={float: [0.006, 0.009]}"], "parameters"),
+    ],
+)
+def test_sizes_with_equal_numbers_of_training_images_are_reported(
+    space: Space, overrides: list[str], section: str
+) -> None:
+    (problem,) = find_subset_problems(space(*overrides).spec, LABELS)
+    assert problem.location[:2] == (section, "data_fraction")
+    assert section == "parameters" or problem.location[2:] == ("levels", 2)
+    assert problem.rule == (
+        "values of data_fraction must give different numbers of training images, got 10 for 0.006 and for 0.009; "
+        "remove one of them"
+    )
+
+
+def test_a_search_that_an_earlier_version_started_with_equal_sizes_can_be_resumed_but_not_with_another_equal_size(
+    space: Space,
+) -> None:
+    started = space("factors.data_fraction=[0.006, 0.009]").spec
+    assert list(find_subset_problems(started, LABELS, started=started)) == []
+    more = space("factors.data_fraction=[0.006, 0.009, 0.01, 0.02]").spec
+    (problem,) = find_subset_problems(more, LABELS, started=started)
+    assert "got 10 for 0.006 and for 0.01;" in problem.rule

@@ -65,8 +65,19 @@ def write_summary(
             "configuration."
         )
     if not contrasts and scores.cells:
-        paragraphs.append("There is only one variant, so nothing is compared.")
+        paragraphs.append(_reason_for_no_contrast(results, scores))
     return paragraphs
+
+
+def _reason_for_no_contrast(results: SearchResults, scores: RoundScores) -> str:
+    if len(set(results.variants.values())) == 1:
+        return "There is only one variant, so nothing is compared."
+    if len(scores.variants) == 1:
+        return f"Only {scores.variants[0].label} has test results, so nothing is compared."
+    return (
+        f"Nothing is compared: no replicate of {results.reference.label} has a partner with the same number of "
+        "training images, draw and seed in another variant."
+    )
 
 
 def _verdicts(results: SearchResults, contrasts: Sequence[Contrast], design: str) -> Iterator[str]:
@@ -197,6 +208,11 @@ def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[
         yield (
             f"{pluralize(num_missing, 'replicate')} {_are(num_missing)} missing{failed}. Draws and seeds without a "
             "partner are left out."
+        )
+    for number, equal in scores.equal_sizes.items():
+        yield (
+            f"{join_words(equal)} have the same number of training images, {format_count(number)}, so they do not "
+            "differ in size. Power laws, data efficiency and crossover use the mean over their replicates."
         )
     if len(sealed.draws) < 2:
         yield "There is a single draw, so there are no intervals and no tests."

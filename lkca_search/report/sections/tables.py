@@ -51,7 +51,7 @@ def accuracy_table(scores: RoundScores) -> Table:
         Column("test accuracy, %", lambda cell: estimate_cell(mean_accuracy(cell), format_percent)),
         Column("95% interval", lambda cell: interval_cell(mean_accuracy(cell))),
         Column("interquartile mean, %", lambda cell: _estimate_with_interval_cell(_interquartile_mean(cell))),
-        Column("replicates", lambda cell: number_cell(cell.accuracies.size - cell.num_missing)),
+        Column("replicates", lambda cell: number_cell(cell.num_scored)),
         Column("missing", lambda cell: text_cell(_missing(cell.num_missing, cell.num_failed))),
     ]
     return make_table(

@@ -31,9 +31,9 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     Raises:
         SearchError: The space file differs in any other way. The message lists the differences.
     """
-    existing = next((path for path in folder.specs if path.exists()), None)
+    existing = find_spec(folder)
     if existing is not None:
-        differences = _find_differences(_read(existing), space_file.spec, folder)
+        differences = _find_differences(existing, space_file.spec, folder)
         if differences:
             listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
             raise SearchError(
@@ -48,6 +48,12 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
 def read_spec(folder: SearchFolder) -> SearchSpec:
     """Read the spec of a started search."""
     return _read(folder.spec)
+
+
+def find_spec(folder: SearchFolder) -> SearchSpec | None:
+    """Return the spec of a search, from its folder or its storage; None if it is not started."""
+    existing = next((path for path in folder.specs if path.exists()), None)
+    return None if existing is None else _read(existing)
 
 
 def _read(path: AnyPath) -> SearchSpec:

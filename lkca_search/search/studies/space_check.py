@@ -27,12 +27,15 @@ _NUM_COMPARED = 4
 """Number of configurations at which two cells are compared."""
 
 
-def check_space(space_file: SpaceFile, images: Images) -> None:
-    """Raise SpaceFileError if a configuration cannot be trained on the images of a dataset, or two cells are equal."""
+def check_space(space_file: SpaceFile, images: Images, *, started: SearchSpec | None = None) -> None:
+    """Raise SpaceFileError if a configuration cannot be trained on the images of a dataset, or two cells are equal.
+
+    `started` is the spec of the search that the space file resumes: its sizes may be equal.
+    """
     spec = space_file.spec
     problems = [
         *find_space_problems(spec, images.shape, len(images.class_names)),
-        *find_subset_problems(spec, images.labels),
+        *find_subset_problems(spec, images.labels, started=started),
     ]
     if problems:
         raise space_file.error(problems)
@@ -128,18 +131,38 @@ def _location_in_space_file(spec: SearchSpec, location: tuple[str | int, ...]) -
     return (section,)
 
 
-def find_subset_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]:
-    """Yield each subset size, as a level or at the edge of a parameter, that cannot be drawn from these labels."""
+def find_subset_problems(spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None) -> Iterator[Problem]:
+    """Yield each subset size that cannot be drawn from these labels, or has the images of an earlier size.
+
+    Sizes are levels, and values at the edges of a parameter. Two sizes of `started` may be equal: an earlier version
+    has accepted them.
+    """
+    for section, name, values in _subset_sizes(spec):
+        known = [value for *place, old in _subset_sizes(started) if place == [section, name] for value in old]
+        first_of: dict[int, Scalar] = {}
+        for value in values:
+            configuration = Configuration.model_validate({name: value})
+            try:
+                # The seed does not matter: only the numbers of images are checked.
+                count = len(assign_images(labels, spec.data, configuration, split_seed=0).train)
+            except DataError as error:
+                yield Problem((section, name), str(error))
+                continue
+            first = first_of.setdefault(count, value)
+            if first != value and not {first, value} <= set(known):
+                rule = (
+                    f"values of {name} must give different numbers of training images, "
+                    f"got {count} for {first} and for {value}; remove one of them"
+                )
+                levels = spec.factors[name].levels if section == "factors" else ()
+                yield Problem((section, name, *(("levels", levels.index(value)) if levels else ())), rule)
+
+
+def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Scalar, ...]]]:
+    """Yield section, name and values of the subset sizes: the levels in cells, and the edges of a parameter."""
+    if spec is None:
+        return
     all_cells = cells(spec)
     for name in ("data_fraction", "images_per_class"):
-        for section, values in (
-            ("factors", tuple(dict.fromkeys(cell.levels[name] for cell in all_cells if name in cell.levels))),
-            ("parameters", spec.parameters[name].edges() if name in spec.parameters else ()),
-        ):
-            for value in values:
-                configuration = Configuration.model_validate({name: value})
-                try:
-                    # The seed does not matter: only the numbers of images are checked.
-                    assign_images(labels, spec.data, configuration, split_seed=0)
-                except DataError as error:
-                    yield Problem((section, name), str(error))
+        yield "factors", name, tuple(dict.fromkeys(cell.levels[name] for cell in all_cells if name in cell.levels))
+        yield "parameters", name, spec.parameters[name].edges() if name in spec.parameters else ()
