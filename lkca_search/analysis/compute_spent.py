@@ -28,6 +28,10 @@ class ComputeSpent(FrozenModel):
     """Optimizer steps that all trials would take without pruning and patience."""
     steps: int
     """Optimizer steps that all trials took."""
+    epochs: tuple[float, float] | None
+    """Passes over the training images in the shortest and the longest complete trial; None without one."""
+    planned_epochs: float | None
+    """Fewest passes that a complete trial had without patience; None without one."""
     samples: int
     """Images seen in training."""
     seconds: float
@@ -68,6 +72,9 @@ def _cell_compute(results: SearchResults, cell: str) -> ComputeSpent:
     states = Counter(record.state for record in records)
     last = [record.curve[-1] for record in records if record.curve]
     sizes = [record.facts.num_parameters for record in records if record.facts]
+    complete = [record for record in records if record.state is State.COMPLETE and record.facts]
+    epochs = [record.curve[-1].epoch for record in complete]
+    planned = [_planned_epochs(record) for record in complete]
     return ComputeSpent(
         cell=cell,
         variant=results.variants[cell].label,
@@ -78,6 +85,8 @@ def _cell_compute(results: SearchResults, cell: str) -> ComputeSpent:
         failed=states[State.FAIL],
         planned_steps=sum(record.facts.planned_steps for record in records if record.facts),
         steps=sum(result.step for result in last),
+        epochs=(min(epochs), max(epochs)) if epochs else None,
+        planned_epochs=min(planned) if planned else None,
         samples=sum(result.samples for result in last),
         seconds=sum(result.seconds for result in last),
         flops=_flops(records),
@@ -89,6 +98,11 @@ def _flops(records: Sequence[Record]) -> float:
     return float(
         sum(3 * record.facts.flops * record.curve[-1].samples for record in records if record.facts and record.curve)
     )
+
+
+def _planned_epochs(record: Record) -> float:
+    assert record.facts is not None
+    return record.curve[-1].epoch * record.facts.planned_steps / record.curve[-1].step
 
 
 def _planned_steps_per_trial(spent: ComputeSpent) -> float:

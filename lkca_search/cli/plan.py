@@ -8,7 +8,8 @@ from lkca_search.cli.arguments import Json, Overrides, Space
 from lkca_search.cli.data import download_bars, local_data_dirs
 from lkca_search.cli.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.layout import Home
-from lkca_search.report.values.numbers import format_compact, pluralize
+from lkca_search.report.values.numbers import format_compact, format_epochs, pluralize
+from lkca_search.spec.recipe import FEW_EPOCHS
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
@@ -74,12 +75,14 @@ def _print_timing(num_done: int, num_all: int) -> None:
 
 def _show(result: "Plan") -> None:
     typer.echo(f"{result.dataset}: {describe_images(result.shape, result.num_classes)}\n")
-    header = ("cell", "images", "trials", "configurations", "steps", "parameters", "FLOPs")
+    header = ("cell", "images", "trials", "configurations", "steps", "epochs", "parameters", "FLOPs")
     echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
     for cell in result.cells:
         if cell.num_trials < cell.budget:
             rule = "a configuration is trained only once"
             typer.echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
+    if result.few_epochs:
+        typer.echo(f"! {_few_epochs(result)}")
     typer.echo()
     disk = result.disk
     slots = f"{pluralize(result.num_slots, 'trial')} at a time on {result.num_cpus} cores and {result.num_gpus} GPUs"
@@ -110,11 +113,22 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
         str(cell.num_trials) if cell.num_trials == cell.budget else f"{cell.num_trials} of {cell.budget} !",
         "infinite" if cell.num_configurations is None else f"{cell.num_configurations:,}",
         format_range(*(f"{count:,}" for count in cell.steps)),
+        format_range(*map(format_epochs, cell.epochs)),
         format_range(*map(format_compact, cell.num_parameters)),
         format_range(*map(format_compact, cell.flops)),
         format_range(*(f"{count / 1e6:,.0f}" for count in cell.memory_bytes)),
         format_range(*(f"{seconds:,.1f}" if seconds < 10 else f"{seconds:,.0f}" for seconds in cell.trial_seconds)),
         f"{cell.seconds / 3600:,.2f}",
+    )
+
+
+def _few_epochs(result: "Plan") -> str:
+    """Return the warning of short trainings; it names the cell with the fewest epochs."""
+    fewest = min(result.cells, key=lambda cell: cell.epochs[0])
+    cells = f"{pluralize(len(result.few_epochs), 'cell')} of {len(result.cells)}"
+    return (
+        f"trials of {cells} have fewer than {FEW_EPOCHS} epochs, and {format_epochs(fewest.epochs[0])} in "
+        f"{fewest.cell}: their accuracy may still rise when they end; raise training.epochs or max_steps"
     )
 
 

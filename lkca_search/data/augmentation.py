@@ -12,14 +12,11 @@ from torch import Tensor
 
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
+from lkca_search.spec.recipe import CROP_DIVISOR, ERASE_AREA, ERASE_ASPECT, ERASE_CHANCE
 from lkca_search.spec.sections import Augmentation, augment_rule
 
 POLICY_GROUP = 4
 """Images per draw of a policy: torchvision applies one draw to all images of a call."""
-
-_ERASE_CHANCE = 0.5
-_ERASE_AREA = (0.02, 0.33)
-_ERASE_ASPECT = (0.3, 3.3)
 
 
 class Augment:
@@ -79,7 +76,7 @@ def shift(pixels: Tensor, *, padding: str | None, flip: bool, generator: torch.G
         generator: Generator of the random numbers.
     """
     count, channels, height, width = pixels.shape
-    pad_y, pad_x = (max(1, height // 8), max(1, width // 8)) if padding else (0, 0)
+    pad_y, pad_x = (max(1, height // CROP_DIVISOR), max(1, width // CROP_DIVISOR)) if padding else (0, 0)
     tops, lefts = (torch.randint(0, 2 * pad + 1, (count, 1), generator=generator) for pad in (pad_y, pad_x))
     columns = torch.arange(width).expand(count, width)
     if flip:
@@ -102,12 +99,12 @@ def erase(pixels: Tensor, gray: Tensor, *, generator: torch.Generator) -> Tensor
     """
     count, _, height, width = pixels.shape
     draws = torch.rand(5, count, 1, generator=generator, dtype=torch.float64)
-    area = height * width * (_ERASE_AREA[0] + draws[0] * (_ERASE_AREA[1] - _ERASE_AREA[0]))
-    low, high = (math.log(aspect) for aspect in _ERASE_ASPECT)
+    area = height * width * (ERASE_AREA[0] + draws[0] * (ERASE_AREA[1] - ERASE_AREA[0]))
+    low, high = (math.log(aspect) for aspect in ERASE_ASPECT)
     aspect = torch.exp(low + draws[1] * (high - low))
     inside_y = _inside(height, (area * aspect).sqrt(), draws[2])
     inside_x = _inside(width, (area / aspect).sqrt(), draws[3])
-    chosen = draws[4] < _ERASE_CHANCE
+    chosen = draws[4] < ERASE_CHANCE
     inside = (chosen & inside_y)[:, None, :, None] & inside_x[:, None, None, :]  # (B, 1, H, W)
     return torch.where(inside.to(pixels.device), gray[:, None, None], pixels)
 

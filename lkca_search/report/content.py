@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lkca_search.analysis.compute_spent import compute_spent
 from lkca_search.analysis.contrasts import Contrast, compute_contrasts
 from lkca_search.analysis.curve_analysis import analyze_curves
+from lkca_search.analysis.late_gain import late_gains
 from lkca_search.analysis.scores import RoundScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
@@ -16,6 +17,7 @@ from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.sections.methods import methods
 from lkca_search.report.sections.narrative import write_caveats, write_headline, write_summary
+from lkca_search.report.sections.training_length import length_caveats, length_table
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.report import Report, Section
 from lkca_search.seeds import derive_seed
@@ -32,18 +34,20 @@ def make_report(results: SearchResults, *, round_number: int | None = None) -> R
     scores = round_scores(results, sealed) if sealed else None
     contrasts = compute_contrasts(scores, results.reference) if scores else ()
     summary, test_sections = _describe_scores(results, scores, contrasts) if scores and scores.cells else ([], [])
+    gains = late_gains(results, scores) if scores else ()
+    lengths = (length_table(results, gains),) if gains else ()
     seed = derive_seed(results.spec.search.seed, "views")
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
         headline=write_headline(contrasts),
         summary=tuple(summary),
-        caveats=tuple(write_caveats(results, scores, spent)),
+        caveats=(*write_caveats(results, scores, spent), *length_caveats(results, spent, gains)),
         sections=(
             *test_sections,
             ablation_section(results, seed=seed),
             cost_section(results, seed=seed),
-            Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent),)),
+            Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent), *lengths)),
         ),
         methods=tuple(methods(results, scores)),
         contrasts=contrasts,

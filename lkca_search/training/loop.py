@@ -13,6 +13,7 @@ from lkca_search.data.batches import Batches, Evaluation
 from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.schedule import Schedule
 
@@ -48,7 +49,12 @@ class Training:
         self._cuda_devices = [device] if device.type == "cuda" else []
         self._curve: list[Result] = []
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=schedule.peak, weight_decay=configuration.weight_decay, fused=True
+            model.parameters(),
+            lr=schedule.peak,
+            betas=ADAM_BETAS,
+            eps=ADAM_EPSILON,
+            weight_decay=configuration.weight_decay,
+            fused=True,
         )
 
     @property

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.recipe import FINAL_LEARNING_RATE
 from lkca_search.spec.sections import TrainingSection
-
-_FLOOR = 1e-6
-"""Learning rate at the end of the cosine decay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +35,11 @@ class Schedule:
         )
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay to 1e-6."""
+        """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay."""
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        floor = min(_FLOOR, self.peak)
+        floor = min(FINAL_LEARNING_RATE, self.peak)
         return floor + (self.peak - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 

@@ -37,7 +37,7 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     code, out, err = command("plan", "space.yaml", "--num-cpus", "4", "--num-gpus", "0")
     assert (code, err) == (0, "")
     rows = {line.split()[0]: line for line in out.splitlines() if line}
-    assert rows["family=lkca"].split()[1:5] == ["1,151", "8", "12", "200"]
+    assert rows["family=lkca"].split()[1:6] == ["1,151", "8", "12", "200", "11"]
     assert rows["family=vit"].split()[1:7] == ["1,151", "6", "of", "8", "!", "6"]
     assert "! family=vit has 6 configurations for 8 trials: a configuration is trained only once" in out
     assert rows["trials"].split() == ["trials", "14"]
@@ -47,11 +47,25 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     assert_nothing_was_started()
 
 
+def test_a_plan_warns_of_short_trainings_and_names_the_shortest(command: Command) -> None:
+    fractions = "factors.data_fraction=[0.1, 0.5, 1.0]"
+    code, out, _ = command("plan", "space.yaml", fractions)
+    assert code == 0
+    (warning,) = (line for line in out.splitlines() if "epochs, and" in line)
+    assert warning.startswith("! trials of 2 cells of 6 have fewer than 20 epochs, and 11 in ")
+    assert "family=lkca,data_fraction=1.0" in warning
+    _, out, _ = command("plan", "space.yaml", fractions, "training={epochs: 20, min_steps: 100, batch_size: 64}")
+    assert "epochs, and" not in out
+
+
 def test_json_output_is_the_plan(command: Command) -> None:
     result = parsed(command("plan", "space.yaml", "search.trials_per_cell=5", "--num-cpus", "3", "--json"))
     plan = Plan.model_validate_json(json.dumps(result))
     assert (plan.num_trials, plan.num_cpus, plan.num_slots, plan.basis) == (10, 3, 3, "assumed")
     assert [cell.num_configurations for cell in plan.cells] == [12, 6]
+    # 200 steps are 11 epochs of 18 batches, and 2 batches of 64 images.
+    assert [cell.epochs[0] for cell in plan.cells] == pytest.approx([11 + 128 / 1151] * 2)
+    assert plan.few_epochs == ("family=lkca", "family=vit")
 
 
 def test_a_search_that_cannot_be_trained_ends_with_code_2_and_the_line(command: Command) -> None:

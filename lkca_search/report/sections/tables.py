@@ -15,15 +15,16 @@ from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.records.rounds import Pick
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
-    NO_VALUE,
     format_compact,
     format_count,
     format_count_interval,
     format_decimal,
     format_decimal_interval,
     format_duration,
+    format_epochs,
     format_estimate,
     format_percent,
+    format_range,
     format_ratio,
     format_ratio_interval,
 )
@@ -213,11 +214,12 @@ def compute_table(spent: Sequence[ComputeSpent]) -> Table:
         Column("failed", lambda cell: number_cell(cell.failed)),
         Column("planned steps", lambda cell: number_cell(cell.planned_steps, format_count)),
         Column("steps", lambda cell: number_cell(cell.steps, format_count)),
+        Column("epochs", lambda cell: text_cell(format_range(cell.epochs, format_epochs))),
         Column("saved, %", lambda cell: number_cell(100 * cell.share_saved, format_percent)),
         Column("images seen", lambda cell: number_cell(cell.samples, format_compact)),
         Column("time", lambda cell: number_cell(cell.seconds, format_duration)),
         Column("FLOPs", lambda cell: number_cell(cell.flops, format_compact)),
-        Column("parameters", lambda cell: text_cell(_parameter_range(cell))),
+        Column("parameters", lambda cell: text_cell(format_range(cell.num_parameters, format_compact))),
         Column("deviations", lambda cell: text_cell("; ".join(cell.deviations))),
     ]
     return make_table(
@@ -225,17 +227,14 @@ def compute_table(spent: Sequence[ComputeSpent]) -> Table:
         title="Compute per cell",
         caption=(
             "Compute that the trials of each cell used. Planned steps are the maximum that the trials were allowed, "
-            "pruned or not. Saved is the share of them that pruning and patience saved. FLOPs are those of training: "
-            "three forward passes per image. Highlighted cells had another budget than the other cells of their size."
+            "pruned or not. Epochs are passes over the training images per complete trial. Saved is the share of the "
+            "planned steps that pruning and patience saved. FLOPs are those of training: three forward passes per "
+            "image. Highlighted cells had another budget than the other cells of their size."
         ),
         columns=columns,
         rows=spent,
         highlight=lambda cell: bool(cell.deviations),
     )
-
-
-def _parameter_range(spent: ComputeSpent) -> str:
-    return " to ".join(dict.fromkeys(map(format_compact, spent.num_parameters))) if spent.num_parameters else NO_VALUE
 
 
 def pick_table(results: SearchResults, scores: RoundScores) -> Table:

@@ -83,6 +83,16 @@ def format_count_interval(interval: Interval | None) -> str:
     return format_interval(interval, format_count, open_ends=("…", "…"))
 
 
+def format_epochs(value: float) -> str:
+    """Return a number of epochs: 0.4, 5.7, 178."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
+
+
+def format_range(ends: tuple[float, float] | None, write: Callable[[float], str]) -> str:
+    """Return a range: 34.4k to 109k; one number if both ends look the same, a dash for None."""
+    return " to ".join(dict.fromkeys(map(write, ends))) if ends else NO_VALUE
+
+
 def format_p_value(value: float | None) -> str:
     """Return a p-value: 0.03, 0.0004, < 0.0001."""
     if value is None:

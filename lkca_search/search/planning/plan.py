@@ -24,6 +24,8 @@ class PlannedCell(FrozenModel):
     """Training images per trial."""
     steps: tuple[int, int]
     """Planned optimizer steps per trial."""
+    epochs: tuple[float, float]
+    """Planned passes over the training images per trial."""
     num_parameters: tuple[int, int]
     """Trainable parameters."""
     flops: tuple[int, int]
@@ -80,5 +82,7 @@ class Plan(FrozenModel):
     """Measurements; None if the speed is assumed."""
     hours: float
     """Seconds of all trials and replicates, divided by the slots; at least the longest trial."""
+    few_epochs: tuple[str, ...]
+    """Cells with trials of fewer than FEW_EPOCHS epochs: their trainings may end too early."""
     notes: tuple[str, ...]
     """Assumptions behind the numbers."""

@@ -23,6 +23,7 @@ from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloa
 from lkca_search.search.studies.space_check import check_space
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.factors import repeats_of
+from lkca_search.spec.recipe import FEW_EPOCHS
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
@@ -113,6 +114,7 @@ def make_plan(
         basis="calibrated" if calibrate_speed else "assumed",
         calibration=run,
         hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
+        few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         notes=(*([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
 
@@ -168,6 +170,7 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
         num_configurations=num_configurations,
         num_train_images=_min_max([workload.num_train_images for workload in workloads]),
         steps=_min_max([workload.steps for workload in workloads]),
+        epochs=_min_max([workload.epochs for workload in workloads]),
         num_parameters=_min_max([workload.cost.num_parameters for workload in workloads]),
         flops=_min_max([workload.cost.flops for workload in workloads]),
         memory_bytes=_min_max([workload.memory_bytes for workload in workloads]),

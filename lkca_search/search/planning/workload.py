@@ -47,6 +47,11 @@ class Workload:
         return 3 * self.cost.flops * self.samples / self.steps
 
     @property
+    def epochs(self) -> float:
+        """Passes over the training images."""
+        return self.samples / self.num_train_images
+
+    @property
     def num_evaluated(self) -> int:
         """Validation images seen in all evaluations."""
         return self.num_reports * self.num_validation_images

@@ -92,6 +92,7 @@ def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, data_
         assert (cell.num_trials, cell.budget) == (trials, 8)
         assert cell.num_train_images == (size, size)
         assert cell.steps == (3 * math.ceil(size / 64),) * 2
+        assert cell.epochs == (3.0, 3.0)
         assert cell.samples == 3 * size * trials
         assert cell.num_parameters[0] < cell.num_parameters[1]
     assert plan.num_trials == 24
@@ -120,7 +121,9 @@ def test_a_planned_trial_equals_its_training(read: Any, data_dirs: DataDirs, ima
                 assert (workload.samples, workload.num_reports) == (last.samples, len(results))
 
 
-@pytest.mark.parametrize("length", ["steps: 7", "samples: 1000", "epochs: 2"])
+@pytest.mark.parametrize(
+    "length", ["steps: 7", "samples: 1000", "epochs: 2", "epochs: 2, min_steps: 9", "epochs: 3, max_steps: 4"]
+)
 def test_planned_steps_and_images_equal_those_of_the_loop_for_every_unit_of_length(
     read: Any, data_dirs: DataDirs, images: Images, length: str
 ) -> None:
@@ -129,7 +132,7 @@ def test_planned_steps_and_images_equal_those_of_the_loop_for_every_unit_of_leng
     workload = WorkloadFactory(spec, images).make(configuration)
     _, training = open_training(trial(spec, configuration), data_dirs, device=choose_device(0))
     *_, last = training.results()
-    assert (workload.steps, workload.samples) == (last.step, last.samples)
+    assert (workload.steps, workload.samples, workload.epochs) == (last.step, last.samples, last.epoch)
     assert workload.total_flops == workload.cost.flops * (3 * last.samples + workload.num_evaluated)
 
 

@@ -1,0 +1,93 @@
+"""Late gain: improvement of the leading metric at the end of training. Trainings that still improve were too short."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.student import student_mean
+from lkca_search.records.record import Record, Result
+from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import METRICS, MetricName
+
+LATE_SHARE = 0.2
+"""Last share of the steps over which the gain is measured."""
+MIN_GAINS: Mapping[MetricName, float] = {"val_accuracy": 0.5, "val_loss": 0.02}
+"""Gain per leading metric, in its unit, above which a cell is reported: a smaller one changes few comparisons."""
+MIN_REPORTS = 3
+"""Minimum number of reports in the last share: two give no line through noise."""
+
+
+class LateGain(FrozenModel):
+    """Improvement of the leading metric of one cell over the last steps of its replicates."""
+
+    cell: str
+    variant: str
+    num_train_images: int
+    metric: MetricName
+    """Leading metric."""
+    epochs: tuple[float, float] | None
+    """Fewest and most epochs of a replicate; None if no replicate is finished."""
+    gain: Estimate | None
+    """Gain in the unit of the metric, above 0 if it improves; mean over draws. None if there are too few reports."""
+
+    @property
+    def is_improving(self) -> bool:
+        """True if the gain is above its minimum and its interval above 0: flat curves get there in 2.5% of cases."""
+        if self.gain is None or self.gain.interval is None or self.gain.interval.lower is None:
+            return False
+        return self.gain.value > MIN_GAINS[self.metric] and self.gain.interval.lower > 0
+
+
+def late_gains(results: SearchResults, scores: RoundScores) -> tuple[LateGain, ...]:
+    """Return the late gain of every cell that has scores, from the replicates of its best configuration."""
+    replicates = {record.trial_id: record for record in results.replicates if record.test is not None}
+    trained: dict[str, list[Record]] = {cell.cell: [] for cell in scores.cells}
+    for pick, replication in scores.round.replications():
+        key, record = results.compared_cells[pick.cell].key, replicates.get(replication.replicate_id)
+        if pick.rank == 1 and record is not None and record.curve:
+            trained[key].append(record)
+    return tuple(
+        LateGain(
+            cell=cell.cell,
+            variant=cell.variant.label,
+            num_train_images=cell.num_train_images,
+            metric=results.metric_name,
+            epochs=_epochs(trained[cell.cell]),
+            gain=_mean_gain(results, trained[cell.cell]),
+        )
+        for cell in scores.cells
+    )
+
+
+def curve_gain(curve: Sequence[Result], metric: MetricName) -> float | None:
+    """Return the gain of a least-squares line through the last reports; None if there are too few.
+
+    The line uses all reports of the last LATE_SHARE of the steps, so that one noisy report decides little.
+    """
+    length = LATE_SHARE * curve[-1].step
+    late = [result for result in curve if result.step >= curve[-1].step - length]
+    if len(late) < MIN_REPORTS:
+        return None
+    sign, scale = METRICS[metric].sign, METRICS[metric].scale
+    steps = np.array([result.step for result in late], dtype=float)
+    values = np.array([sign * scale * getattr(result, metric) for result in late])
+    centered = steps - steps.mean()
+    return length * float(centered @ values) / float(centered @ centered)
+
+
+def _mean_gain(results: SearchResults, replicates: Sequence[Record]) -> Estimate | None:
+    """Return the mean over draws of the mean over seeds, with its t interval over draws."""
+    of_draw: dict[int, list[float]] = {}
+    for record in replicates:
+        gain = curve_gain(record.curve, results.metric_name)
+        if record.replicate is not None and gain is not None:
+            of_draw.setdefault(record.replicate.draw, []).append(gain)
+    return student_mean(np.array([np.mean(gains) for gains in of_draw.values()])) if of_draw else None
+
+
+def _epochs(replicates: Sequence[Record]) -> tuple[float, float] | None:
+    epochs = [record.curve[-1].epoch for record in replicates]
+    return (min(epochs), max(epochs)) if epochs else None

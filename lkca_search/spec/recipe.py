@@ -1,0 +1,18 @@
+"""Recipe of every training: settings that no space file changes. Training applies them, and the report lists them."""
+
+ADAM_BETAS = (0.9, 0.999)
+"""Decay rates of AdamW's averages of gradients and of squared gradients."""
+ADAM_EPSILON = 1e-8
+"""Number that AdamW adds to the root of the squared gradients."""
+FINAL_LEARNING_RATE = 1e-6
+"""Learning rate at the end of the cosine decay."""
+CROP_DIVISOR = 8
+"""A crop pads each side of an image by the side divided by this number."""
+ERASE_CHANCE = 0.5
+"""Probability that `erase` draws a box."""
+ERASE_AREA = (0.02, 0.33)
+"""Smallest and largest box of `erase`, as fractions of the image's area."""
+ERASE_ASPECT = (0.3, 3.3)
+"""Smallest and largest aspect ratio of a box of `erase`."""
+FEW_EPOCHS = 20
+"""Epochs below which `plan` warns of short trainings."""

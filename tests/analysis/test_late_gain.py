@@ -1,0 +1,117 @@
+"""The late gain of a cell: known curves, and the share of flat and of rising curves that are reported."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lkca_search.analysis.late_gain import LATE_SHARE, LateGain, curve_gain, late_gains
+from lkca_search.analysis.scores import round_scores
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.records.record import Record, Result
+from lkca_search.report.content import make_report
+from tests.support.records import make_result
+from tests.support.search_results import law, make_search_results
+
+REPORTS = 20
+CONFIRMED = make_search_results(law(), fractions=(0.02, 0.1))
+"""Two families at two sizes, with 5 draws x 2 seeds."""
+
+
+def curve(accuracies: list[float]) -> tuple[Result, ...]:
+    return tuple(make_result(10 * i, accuracy) for i, accuracy in enumerate(accuracies, 1))
+
+
+def with_curves(results: SearchResults, *, late: float, noise: float, seed: int = 0) -> SearchResults:
+    """Return the results with noisy curves that rise by `late`, as a fraction, over the last fifth of the steps."""
+    generator = np.random.default_rng(seed)
+    progress = np.linspace(1 / REPORTS, 1, REPORTS)
+    mean = 0.5 + late * np.clip((progress - 1 + LATE_SHARE) / LATE_SHARE, 0, None)
+
+    def with_curve(record: Record) -> Record:
+        return record.model_copy(update={"curve": curve((mean + generator.normal(0, noise, REPORTS)).tolist())})
+
+    return replace(results, replicates=[with_curve(record) for record in results.replicates])
+
+
+def gains_of(results: SearchResults) -> tuple[LateGain, ...]:
+    return late_gains(results, round_scores(results, results.rounds[-1]))
+
+
+def share_reported(late: float, noise: float, searches: int) -> float:
+    made = (with_curves(CONFIRMED, late=late, noise=noise, seed=seed) for seed in range(searches))
+    return float(np.mean([gain.is_improving for results in made for gain in gains_of(results)]))
+
+
+def test_the_gain_of_a_line_is_that_of_its_last_fifth() -> None:
+    assert curve_gain(curve([0.5 + 0.01 * i for i in range(REPORTS)]), "val_accuracy") == pytest.approx(4.0)
+    assert curve_gain(curve([0.9, 0.1] * 5 + [0.5] * 10), "val_accuracy") == pytest.approx(0.0)
+
+
+def test_a_falling_loss_is_a_gain() -> None:
+    falling = [result.model_copy(update={"val_loss": 2 - result.step / 200}) for result in curve([0.5] * REPORTS)]
+    assert curve_gain(falling, "val_loss") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("reports", "is_known"), [(2, False), (9, False), (10, True), (11, True), (20, True)])
+def test_a_gain_needs_three_reports_in_the_last_fifth(reports: int, is_known: bool) -> None:
+    assert (curve_gain(curve([0.5] * reports), "val_accuracy") is not None) is is_known
+
+
+def test_the_interval_of_a_gain_is_over_draws() -> None:
+    results = with_curves(CONFIRMED, late=0.02, noise=0.003)
+    first = gains_of(results)[0]
+    of_draw: dict[int, list[float]] = {}
+    for record in results.replicates:
+        if record.cell == first.cell and record.replicate is not None:
+            of_draw.setdefault(record.replicate.draw, []).append(curve_gain(record.curve, "val_accuracy") or 0.0)
+    means = [np.mean(gains) for gains in of_draw.values()]
+    assert len(means) == 5
+    assert first.gain is not None
+    assert first.gain.interval is not None
+    assert first.gain.value == pytest.approx(np.mean(means))
+    half = 2.776 * np.std(means, ddof=1) / np.sqrt(5)
+    assert first.gain.interval.upper == pytest.approx(first.gain.value + half, abs=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.01, 0.03])  # reports on about 50,000, 2,500 and 280 images
+def test_flat_noisy_curves_are_reported_in_at_most_one_cell_of_twenty(noise: float) -> None:
+    assert share_reported(0, noise, searches=60) <= 0.05
+
+
+def test_a_clear_gain_is_reported_and_a_small_one_is_not() -> None:
+    assert share_reported(0.02, 0.005, searches=15) > 0.95
+    assert share_reported(0.002, 0.005, searches=15) < 0.05
+
+
+def test_a_single_draw_has_no_interval_and_is_not_reported() -> None:
+    single = with_curves(make_search_results(law(), fractions=(0.1,), draws=1), late=0.05, noise=0.001)
+    assert not any(gain.is_improving for gain in gains_of(single))
+
+
+def test_the_report_names_the_cells_that_still_improve() -> None:
+    report = make_report(with_curves(CONFIRMED, late=0.03, noise=0.001))
+    (sentence,) = (caveat for caveat in report.caveats if "still improves" in caveat)
+    assert "The validation accuracy still improves over the last 20% of the steps in family=lkca" in sentence
+    assert "family=vit,data_fraction=0.1 (by 3.0 points). Longer trainings may" in sentence
+    (table,) = (table for table in report.tables if table.name == "lengths")
+    assert len(table.highlighted) == len(table.rows) == 4
+
+
+def test_the_report_shows_the_epochs_of_each_cell_and_names_cells_with_few() -> None:
+    def with_length(record: Record, steps: int) -> Record:
+        assert record.facts is not None
+        made = curve([0.5] * (steps // 10))  # 5 steps per epoch
+        return record.model_copy(
+            update={"curve": made, "facts": record.facts.model_copy(update={"planned_steps": steps})}
+        )
+
+    trials = [with_length(record, 200 if "vit" in record.cell else 90) for record in CONFIRMED.trials]
+    trials[0] = with_length(trials[0], 80)
+    report = make_report(replace(with_curves(CONFIRMED, late=0, noise=0.001), trials=trials))
+    (table,) = (table for table in report.tables if table.name == "budgets")
+    assert [row[table.columns.index("epochs")].text for row in table.rows] == ["16 to 18", "18", "40", "40"]
+    (sentence,) = (caveat for caveat in report.caveats if "epochs" in caveat)
+    lkca = "family=lkca,data_fraction=0.02 and family=lkca,data_fraction=0.1"
+    assert sentence.startswith(f"In 2 cells, trainings have fewer than 20 epochs, and as few as 16: {lkca}. ")
+    assert not any("still improves" in caveat for caveat in report.caveats)
