@@ -8,8 +8,8 @@ from lkca_search.cli.arguments import Json, Overrides, Space
 from lkca_search.cli.data import download_bars, local_data_dirs
 from lkca_search.cli.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.layout import Home
+from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.report.values.numbers import format_compact, format_epochs, pluralize
-from lkca_search.spec.recipe import FEW_EPOCHS
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:

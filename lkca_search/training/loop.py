@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.schedule import Schedule
 

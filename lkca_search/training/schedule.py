@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from lkca_search.recipe import FINAL_LEARNING_RATE
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.recipe import FINAL_LEARNING_RATE
 from lkca_search.spec.sections import TrainingSection
 
 

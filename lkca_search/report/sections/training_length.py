@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.late_gain import LATE_SHARE, MIN_GAINS, MIN_REPORTS, LateGain
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import format_count, format_epochs, format_range, join_words, pluralize
 from lkca_search.report.values.table import (
@@ -16,7 +17,6 @@ from lkca_search.report.values.table import (
     number_cell,
     text_cell,
 )
-from lkca_search.spec.recipe import FEW_EPOCHS
 
 _MAX_NAMED = 6
 """Maximum number of cells that the sentence on few epochs names."""

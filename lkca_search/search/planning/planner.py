@@ -8,6 +8,7 @@ from typing import TypeVar
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import ARCHITECTURE_NAMES
+from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.search.planning.calibration import CalibrationRun, calibrate
 from lkca_search.search.planning.packing import (
     GpuSharing,
@@ -23,7 +24,6 @@ from lkca_search.search.planning.workload import WORKER_BYTES, Workload, Workloa
 from lkca_search.search.studies.space_check import check_space
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.factors import repeats_of
-from lkca_search.spec.recipe import FEW_EPOCHS
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
