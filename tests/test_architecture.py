@@ -45,8 +45,11 @@ LADDER: dict[str, list[str]] = {
     "analysis/stats": [ROOT, "spec"],
     "analysis/curves": [ROOT, "spec", "analysis/stats"],
     "analysis": [*BASE, "analysis/stats", "analysis/curves"],
+    "analysis/ablation": [*BASE, "analysis", "analysis/stats"],
     "report/values": [ROOT, "spec", "analysis", "analysis/stats"],
-    "report/sections": [*BASE, "analysis", "analysis/stats", "analysis/curves", "report/values"],
+    "report/sections": [
+        *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "report/values"),
+    ],
     "report/rendering": [ROOT, "report/values"],
     "report": [*BASE, "analysis", "report/values", "report/sections", "report/rendering"],
 }
@@ -67,8 +70,8 @@ THIRD_PARTY = {
     "matplotlib": ["report/rendering"],
     "mlflow": ["tracking"],
     "numpy": [
-        *("data", "data/readers", "records", "training"),
-        *("analysis", "analysis/stats", "analysis/curves", "report/sections"),
+        *("data", "data/readers", "records", "training", "report/sections"),
+        *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation"),
     ],
     "optuna": ["search/studies", "analysis"],
     "pathspec": ["search/jobs"],
@@ -78,7 +81,7 @@ THIRD_PARTY = {
     "pydantic_core": ["spec"],
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli"],
-    "scipy": ["data/readers", "search/planning", "analysis/stats", "analysis/curves"],
+    "scipy": ["data/readers", "search/planning", "analysis/stats", "analysis/curves", "analysis/ablation"],
     "sklearn": ["data"],
     "sqlalchemy": ["search/state", "search/studies"],
     "timm": ["models"],

@@ -45,7 +45,7 @@ def make_report(results: SearchResults, *, round_number: int | None = None) -> R
         caveats=(*write_caveats(results, scores, spent), *length_caveats(results, spent, gains)),
         sections=(
             *test_sections,
-            ablation_section(results, seed=seed),
+            ablation_section(results, scores, seed=seed),
             cost_section(results, seed=seed),
             Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent), *lengths)),
         ),

@@ -10,6 +10,8 @@ from lkca_search.spec.base import FrozenModel
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
 """Short names of samplers."""
+INDEPENDENT_SAMPLERS = ("random", "qmc")
+"""Samplers whose trials do not depend on earlier trials."""
 PRUNERS = (
     "none", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
 )  # fmt: skip

@@ -1,16 +1,24 @@
 """Ablations, importances and Pareto fronts find known effects in trials on validation images."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lkca_search.analysis.ablation import Ablation, compute_ablations
+from lkca_search.analysis.ablation.ablations import Ablation, compute_ablations
+from lkca_search.analysis.ablation.best_level import BestLevel
+from lkca_search.analysis.ablation.effects import MarginalEffect, marginal_effects
+from lkca_search.analysis.ablation.levels import assign_levels
+from lkca_search.analysis.ablation.observations import distinct_levels, observe
 from lkca_search.analysis.importance import EVALUATOR, compute_importances
 from lkca_search.analysis.pareto import cost_front, cost_points
+from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
+from lkca_search.report.content import make_report
 from tests.support.records import make_result
 from tests.support.search_results import images_of, law, make_search_results
 
@@ -25,11 +33,17 @@ Truth = Callable[[Mapping[str, Any], int, np.random.Generator], float]
 """Validation accuracy by configuration, training images and random generator."""
 
 
-def searched(truth: Truth, *, trials: int = 12, seed: int = 0) -> SearchResults:
+def searched(
+    truth: Truth, *, trials: int = 12, seed: int = 0, parameters: Mapping[str, Any] = PARAMETERS, **search: Any
+) -> SearchResults:
     """Return a search with random values of every hyperparameter and accuracies by a known rule."""
     generator = np.random.default_rng(seed)
     results = make_search_results(
-        None, fractions=SIZES, trials=trials, parameters=PARAMETERS, search={"trials_per_cell": trials}
+        None,
+        fractions=SIZES,
+        trials=trials,
+        parameters=parameters,
+        search={"trials_per_cell": trials, "sampler": "random", **search},
     )
     made = [_draw(record, truth, generator) for record in results.trials]
     return SearchResults(name="made", spec=results.spec, trials=made, replicates=[], rounds=[])
@@ -59,7 +73,11 @@ def find(found: tuple[Ablation, ...], family: str, name: str) -> Ablation:
 
 
 def ablate(results: SearchResults) -> tuple[Ablation, ...]:
-    return compute_ablations(results, generator=np.random.default_rng(1))
+    return compute_ablations(results, None, generator=np.random.default_rng(1))
+
+
+def top_probability(best: BestLevel) -> float:
+    return max(probability or 0 for probability in best.probabilities)
 
 
 def test_an_effect_is_separated_from_that_of_the_number_of_images() -> None:
@@ -85,37 +103,78 @@ def test_effects_are_not_pooled_over_families() -> None:
     assert ("vit", "kernel_size") not in {(each.family, each.hyperparameter) for each in found}
 
 
-def test_a_95_percent_interval_of_an_effect_covers_it_in_90_to_99_percent() -> None:
-    covered, count = 0, 200
+def noisy(chosen: Mapping[str, Any], images: int, generator: np.random.Generator) -> float:
+    return base_accuracy(images) + 0.02 * (chosen["depth"] - 3) + generator.normal(0, 0.02)
+
+
+def test_a_95_percent_interval_over_trials_covers_the_effect_in_92_to_98_percent() -> None:
+    covered, count = 0, 300
     for seed in range(count):
-        noisy = searched(
-            lambda chosen, images, generator: (
-                base_accuracy(images) + 0.02 * (chosen["depth"] - 3) + generator.normal(0, 0.02)
-            ),
-            trials=6,
-            seed=seed,
-        )
-        interval = find(ablate_depth(noisy), "lkca", "depth").effects[-1].effect.interval
-        assert interval is not None
-        covered += interval.contains(2.0)
+        effect = depth_effect(searched(noisy, trials=6, seed=seed))
+        assert effect.unit == "trials"
+        assert effect.effect.interval is not None
+        covered += effect.effect.interval.contains(2.0)
+    assert 0.92 <= covered / count <= 0.98
+
+
+def test_a_95_percent_interval_over_repeats_covers_the_effect_in_92_to_98_percent() -> None:
+    """Half of the noise is common to all trials and sizes of a repeat with one depth."""
+    covered, count = 0, 150
+    for seed in range(count):
+        effect = depth_effect(searched(partial(noisy_repeat, seed), trials=3, seed=seed, repeats=5))
+        assert effect.unit == "repeats"
+        assert effect.effect.interval is not None
+        covered += effect.effect.interval.contains(2.0)
     assert 0.90 <= covered / count <= 0.99
 
 
-def ablate_depth(results: SearchResults) -> tuple[Ablation, ...]:
-    """Return the ablation of depth alone: the bootstrap of the other hyperparameters is slow."""
+def noisy_repeat(seed: int, chosen: Mapping[str, Any], images: int, generator: np.random.Generator) -> float:
+    common = np.random.default_rng([seed, chosen["draw"], chosen["depth"]]).normal(0, 0.02)
+    return noisy(chosen, images, generator) + float(common)
+
+
+def depth_effect(results: SearchResults) -> MarginalEffect:
+    """Return the effect of the largest depth in lkca, from trials of lkca alone."""
     slim = [record for record in results.trials if record.spec.configuration.family == "lkca"]
-    names = {"depth": results.spec.parameters["depth"]}
-    spec = results.spec.model_copy(update={"parameters": names})
-    return ablate(SearchResults(name="made", spec=spec, trials=slim, replicates=[], rounds=[]))
+    observations = observe(results, "depth", slim)
+    reference = distinct_levels(observations)[0]
+    return list(marginal_effects("lkca", "depth", reference, observations, results.spec.search, tolerance=1e-9))[-1]
 
 
-def test_many_distinct_numbers_are_grouped_into_bins_of_equal_counts() -> None:
-    results = searched(lambda chosen, images, _: base_accuracy(images) + 0.01 * np.log10(chosen["learning_rate"]))
-    effects = find(ablate(results), "lkca", "learning_rate").effects
-    assert [effect.num_trials for effect in effects] == [12, 12, 12]
-    values = [effect.effect.value for effect in effects]
-    assert values == sorted(values)
-    assert " to " in effects[0].level.label
+def test_data_sizes_are_not_the_units_of_an_interval() -> None:
+    """An error that all sizes share, from the validation images, is no evidence of an effect."""
+    for sampler, pruner, reason in (("tpe", "none", "sampler tpe"), ("random", "median", "pruner median")):
+        effect = depth_effect(searched(noisy, sampler=sampler, pruner=pruner)).effect
+        assert effect.interval is None
+        assert (effect.reason or "").startswith(reason)
+    alone = depth_effect(searched(noisy, trials=3)).effect
+    assert alone.reason == "a block has no level with two trials, and blocks share images"
+
+
+def test_a_range_of_floats_has_three_bins_of_the_search_space_however_few_values_were_tried() -> None:
+    for trials in (2, 12):
+        results = searched(
+            lambda chosen, images, _: base_accuracy(images) + 0.01 * np.log10(chosen["learning_rate"]), trials=trials
+        )
+        found = find(ablate(results), "lkca", "learning_rate")
+        labels = [level.label for level in found.levels]
+        assert labels == ["0.0001 to 0.00046", "0.00046 to 0.0022", "0.0022 to 0.01"][-len(labels) :]
+        assert sum(effect.num_trials for effect in found.effects) <= 3 * trials
+        values = [effect.effect.value for effect in found.effects]
+        assert values == sorted(values)
+
+
+def test_a_long_range_of_integers_has_three_bins_and_a_fixed_value_has_no_row() -> None:
+    parameters = {**PARAMETERS, "width": {"int": (16, 128), "step": 16}}
+    short = searched(noisy, parameters=parameters)
+    long = searched(noisy, parameters=parameters | {"width": {"int": (16, 160), "step": 16}})
+    labels = [
+        [level.label for level in assign_levels([*range(16, 129, 16)], results.spec.parameters["width"])]
+        for results in (short, long)
+    ]
+    assert labels[0] == ["16", "32", "48", "64", "80", "96", "112", "128"]
+    assert list(dict.fromkeys(labels[1])) == ["16 to 48", "64 to 96", "112 to 160"]
+    assert {each.hyperparameter for each in ablate(long)} == {"kernel_size", "depth", "learning_rate"}
 
 
 def test_a_heat_map_entry_has_best_mean_half_width_and_number_of_its_trials() -> None:
@@ -139,15 +198,69 @@ def test_the_best_level_at_each_number_of_images_is_found() -> None:
         target = {360: 2, 1800: 3, 9000: 4}[images]
         return base_accuracy(images) - 0.05 * abs(chosen["depth"] - target)
 
-    best_levels = find(ablate(searched(truth)), "vit", "depth").best_levels
-    assert [best_level.observed.label for best_level in best_levels] == ["2", "3", "4"]
-    for place, best_level in enumerate(best_levels):
-        assert sum(best_level.bootstrap_shares) == pytest.approx(1)
-        assert best_level.bootstrap_shares[place] > 0.95
-    flat = find(
-        ablate(searched(lambda chosen, images, generator: generator.uniform(0.4, 0.6))), "vit", "depth"
-    ).best_levels
-    assert max(max(best_level.bootstrap_shares) for best_level in flat) < 0.95
+    for place, best in enumerate(find(ablate(searched(truth, trials=24)), "vit", "depth").best_levels):
+        assert best.source == "trials"
+        assert sum(filter(None, best.probabilities)) == pytest.approx(1)
+        assert (best.probabilities[place] or 0) > 0.9
+
+
+def test_without_an_effect_the_top_level_has_a_probability_near_chance() -> None:
+    """Three depths, and an effect of the learning rate: the bootstrap of trials gave 76%."""
+    found = []
+    for seed in range(8):
+        flat = searched(
+            lambda chosen, images, generator: (
+                base_accuracy(images) + 0.03 * np.log10(chosen["learning_rate"]) + generator.normal(0, 0.02)
+            ),
+            seed=seed,
+        )
+        found += [top_probability(best) for best in find(ablate(flat), "lkca", "depth").best_levels]
+    assert 1 / 3 < np.mean(found) < 0.5
+
+
+def test_a_size_with_too_few_trials_has_a_reason() -> None:
+    found = find(ablate(searched(noisy, trials=4)), "lkca", "depth")
+    assert {best.reason for best in found.best_levels} == {"4 complete trials at this size, 6 are needed"}
+    assert {best.probabilities for best in found.best_levels} == {()}
+
+
+def kernels(lead: float, **options: Any) -> SearchResults:
+    """Return a confirmed search with three crossed kernel sizes; the one found with size 7 leads by `lead`."""
+    factors = {"family": ("lkca",), "kernel_size": (3, 5, 7), "data_fraction": (0.1, 0.5)}
+    results = make_search_results(law(), families=("lkca",), factors=factors, **options)
+    replicates = []
+    for record in results.replicates:
+        assert record.replicate is not None
+        assert record.test is not None
+        size = record.spec.configuration.kernel_size or 0
+        noise = np.random.default_rng([record.replicate.draw, record.replicate.seed, size]).normal(0, 0.01)
+        score = record.test.model_copy(update={"accuracy": 0.5 + lead * (size == 7) + noise})
+        replicates.append(record.model_copy(update={"test": score}))
+    return replace(results, replicates=replicates)
+
+
+def test_confirmed_levels_of_a_factor_are_compared_by_their_replicates() -> None:
+    for lead, least, most in ((0.05, 0.9, 1.0), (0.0, 1 / 3, 0.7)):
+        results = kernels(lead)
+        scores = round_scores(results, results.rounds[0])
+        found = compute_ablations(results, scores, generator=np.random.default_rng(0))
+        for best in find(found, "lkca", "kernel_size").best_levels:
+            assert (best.source, best.num_units) == ("replicates", 5)
+            assert least <= top_probability(best) <= most
+            assert lead == 0 or (best.probabilities[2] or 0) == top_probability(best)
+        before = find(ablate(results), "lkca", "kernel_size").best_levels
+        assert {best.source for best in before} == {"trials"}
+
+
+def test_a_single_draw_gives_a_reason_in_place_of_the_best_level() -> None:
+    results = kernels(0.05, draws=1)
+    found = compute_ablations(results, round_scores(results, results.rounds[0]), generator=np.random.default_rng(0))
+    (reason,) = {best.reason for best in find(found, "lkca", "kernel_size").best_levels}
+    assert reason == "draws with a replicate of every level: 1, 2 are needed"
+    report = make_report(results)
+    (section,) = (section for section in report.sections if section.name == "ablation")
+    assert f"Best kernel_size of lkca: not estimable, {reason} (at 1,800, 9,000 images)." in section.paragraphs
+    assert not [figure for figure in section.figures if figure.name.startswith("optimum")]
 
 
 def test_pruned_trials_do_not_count() -> None:

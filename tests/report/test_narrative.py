@@ -60,7 +60,14 @@ def test_a_report_without_a_round_has_no_comparison() -> None:
     assert report.headline == "No comparison yet"
     assert report.summary == report.contrasts == ()
     assert "Nothing is confirmed yet, so this report has no test accuracy." in report.caveats[0]
-    assert {table.name for table in report.tables} == {"effects", "fields", "pareto", "importances", "budgets"}
+    assert {table.name for table in report.tables} == {
+        "effects",
+        "best_levels",
+        "fields",
+        "pareto",
+        "importances",
+        "budgets",
+    }
     assert "test accuracy, %" not in to_html(report, source="")
 
 

@@ -4,14 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from lkca_search.analysis.ablation import (
-    Ablation,
-    BestLevel,
-    HeatMapEntry,
-    MarginalEffect,
-    ParameterLevel,
-    compute_ablations,
-)
+from lkca_search.analysis.ablation.ablations import Ablation, HeatMapEntry, compute_ablations
+from lkca_search.analysis.ablation.best_level import BestLevel, Source
+from lkca_search.analysis.ablation.effects import MarginalEffect
+from lkca_search.analysis.ablation.levels import ParameterLevel
+from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.values.figure import HeatMap
 from lkca_search.report.values.metric_format import MetricFormat
@@ -21,6 +18,7 @@ from lkca_search.report.values.numbers import (
 )
 from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import (
+    NOT_ESTIMABLE,
     Column,
     Table,
     estimate_cell,
@@ -34,17 +32,26 @@ _Entry = tuple[float | None, str, str]
 """Number, text and hover text of one cell of a heat map."""
 _WITH_HEAT_MAPS = ("kernel_size", "depth", "width")
 """Hyperparameters with heat maps; factors have them too."""
+_BestRow = tuple[Ablation, BestLevel, ParameterLevel | None]
+"""Hyperparameter, size and level; the level is None if the probabilities are not estimable."""
+_PRIOR = (
+    "The prior probability that the hyperparameter has no effect is one half. Without an effect, all levels have equal "
+    "probabilities."
+)
 _TITLE = "Effect of each hyperparameter"
 _PARAGRAPHS = (
-    "These results are from trials on validation images. They show where the search found good values; they are not a "
-    "test. A sampler that learns from earlier trials tries some values less often, so their results are less certain.",
+    "These results describe the complete trials on validation images; they are not a test. All trials share the "
+    "validation images, and trials of one size and draw share the training images. A pruned trial does not count.",
 )
 _NOT_ESTIMABLE = ("Not estimable: no hyperparameter has two values among the complete trials of one family.",)
 
 
-def ablation_section(results: SearchResults, *, seed: int) -> Section:
-    """Return the section; it has only a reason if no hyperparameter varies."""
-    ablations = compute_ablations(results, generator=np.random.default_rng(seed))
+def ablation_section(results: SearchResults, scores: RoundScores | None, *, seed: int) -> Section:
+    """Return the section; it has only a reason if no hyperparameter varies.
+
+    `scores` are those of a round; they are None if the search is not confirmed.
+    """
+    ablations = compute_ablations(results, scores, generator=np.random.default_rng(seed))
     if not ablations:
         return Section(name="ablation", title=_TITLE, paragraphs=_NOT_ESTIMABLE)
     metric = MetricFormat(results.metric)
@@ -54,9 +61,9 @@ def ablation_section(results: SearchResults, *, seed: int) -> Section:
     return Section(
         name="ablation",
         title=_TITLE,
-        paragraphs=_PARAGRAPHS,
+        paragraphs=(*_PARAGRAPHS, *(reason for ablation in mapped for reason in _missing_maps(ablation))),
         figures=tuple(figure for ablation in mapped for figure in _heat_maps(ablation, metric)),
-        tables=(effect_table(ablations, metric), heat_map_table(mapped, metric)),
+        tables=(effect_table(ablations, metric), best_level_table(ablations, metric), heat_map_table(mapped, metric)),
     )
 
 
@@ -76,6 +83,7 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
             "95% interval of difference",
             lambda effect: interval_cell(effect.difference_from_reference, metric.difference_interval),
         ),
+        Column("interval over", lambda effect: text_cell(effect.unit)),
         Column("blocks", lambda effect: number_cell(effect.num_blocks)),
         Column("trials", lambda effect: number_cell(effect.num_trials)),
     ]
@@ -85,12 +93,34 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
         caption=(
             f"Effects in {metric.difference_label}. A block is one combination of the levels of all other factors, "
             "including the size of the data. Effect: mean of a level minus the mean of all levels, within blocks, "
-            "averaged over blocks with a 95% t interval. Difference from reference: difference to the base level of a "
-            "factor, or to the smallest searched value, in matched blocks. Hyperparameters with many values are "
-            "divided into three bins."
+            "averaged over blocks. Difference from reference: difference to the base level of a factor, or to the "
+            "smallest level, in matched blocks. Sizes are no units of a 95% t interval, since they share images. "
+            "An interval over repeats is about other repeats of the search. An interval over trials is about other "
+            "trials on the same training images. Both are conditional on the validation images. No interval is "
+            "corrected for the number of levels. A range of floats, and a long range of integers, has three bins."
         ),
         columns=columns,
         rows=[effect for ablation in ablations for effect in ablation.effects],
+    )
+
+
+def best_level_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
+    """Return the probability that each level is best, for each hyperparameter, family and size."""
+    columns: list[Column[_BestRow]] = [
+        Column("family", lambda row: text_cell(row[0].family)),
+        Column("hyperparameter", lambda row: text_cell(row[0].hyperparameter)),
+        Column("training images", lambda row: number_cell(row[1].num_train_images, format_count)),
+        Column("level", lambda row: text_cell(row[2].label if row[2] else "")),
+        Column("probability of the best, %", lambda row: number_cell(_probability(row[1], row[2]), _format_share)),
+        Column("from", lambda row: text_cell("" if row[1].reason else _units(row[1]))),
+        Column(NOT_ESTIMABLE, lambda row: text_cell(row[1].reason)),
+    ]
+    return make_table(
+        name="best_levels",
+        title="Probability that a level is best",
+        caption=f"{_best_caption('trials', metric)} {_best_caption('replicates', metric)} {_PRIOR}",
+        columns=columns,
+        rows=[row for ablation in ablations for row in _best_rows(ablation)],
     )
 
 
@@ -111,7 +141,8 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
         title="Numbers of the heat maps",
         caption=(
             f"{metric.label_in_unit.capitalize()} of the trials with one level and one number of training images. Best "
-            f"is the {metric.metric.best}. The half width is that of the 95% t interval of the mean over trials."
+            f"is the {metric.metric.best}. The half width describes the spread of these trials: it is that of a 95% t "
+            "interval of their mean. Trials differ in their other hyperparameters, and share their images."
         ),
         columns=columns,
         rows=[entry for ablation in ablations for entry in ablation.heat_map],
@@ -119,7 +150,7 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
 
 
 def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
-    """Yield the metric by level and training images, and the distribution of the best level."""
+    """Yield the metric by level and training images, and the probability that each level is best."""
     name, family = ablation.hyperparameter, ablation.family
     entries = {(entry.level.index, entry.num_train_images): entry for entry in ablation.heat_map}
     best_levels = {best.num_train_images: best for best in ablation.best_levels}
@@ -131,14 +162,26 @@ def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
         unit=metric.header("best"),
         entry=lambda level, images: _value_entry(entries.get((level.index, images)), metric),
     )
-    yield _heat_map(
-        ablation,
-        name="optimum",
-        title=f"{family}: best {name}",
-        caption="Share of the bootstrap samples of trials in which the best trial has this value.",
-        unit="share, %",
-        entry=lambda level, images: _share_entry(best_levels[images], level),
-    )
+    if any(best.reason is None for best in ablation.best_levels):
+        yield _heat_map(
+            ablation,
+            name="optimum",
+            title=f"{family}: probability of the best {name}",
+            caption=f"{_best_caption(ablation.best_levels[0].source, metric)} {_PRIOR}",
+            unit="probability, %",
+            entry=lambda level, images: _probability_entry(best_levels.get(images), level),
+        )
+
+
+def _missing_maps(ablation: Ablation) -> Iterator[str]:
+    """Yield the reason in place of the heat map of the best level, if there is none."""
+    reasons: dict[str, list[str]] = {}
+    for best in ablation.best_levels:
+        if best.reason is None:
+            return
+        reasons.setdefault(best.reason, []).append(format_count(best.num_train_images))
+    described = "; ".join(f"{reason} (at {', '.join(sizes)} images)" for reason, sizes in reasons.items())
+    yield f"Best {ablation.hyperparameter} of {ablation.family}: not estimable, {described}."
 
 
 def _heat_map(
@@ -179,13 +222,51 @@ def _value_entry(entry: HeatMapEntry | None, metric: MetricFormat) -> _Entry:
     return entry.best, f"{metric.value(entry.best)}<br>of {entry.num_trials}", hover
 
 
-def _share_entry(best: BestLevel, level: ParameterLevel) -> _Entry:
-    share = 100 * best.bootstrap_shares[level.index]
-    hover = (
-        f"{format_count(best.num_train_images)} images: the best trial has {best.hyperparameter} {level.label} in "
-        f"{share:.0f}% of the bootstrap samples of {pluralize(best.num_trials, 'trial')}"
+def _probability_entry(best: BestLevel | None, level: ParameterLevel) -> _Entry:
+    if best is None or best.reason:
+        return None, "", f"not estimable: {best.reason if best else 'not confirmed at this size'}"
+    share = _probability(best, level)
+    if share is None:
+        return None, "", "no trial"
+    hover = f"{format_count(best.num_train_images)} images, {level.label}: {_format_share(share)}%, from {_units(best)}"
+    return share, f"{_format_share(share)}%", hover
+
+
+def _best_rows(ablation: Ablation) -> Iterator[_BestRow]:
+    for best in ablation.best_levels:
+        if best.reason:
+            yield ablation, best, None
+        else:
+            yield from ((ablation, best, level) for level in ablation.levels)
+
+
+def _probability(best: BestLevel, level: ParameterLevel | None) -> float | None:
+    """Return the probability of a level in percent; None if there is none."""
+    probability = best.probabilities[level.index] if level and best.probabilities else None
+    return None if probability is None else 100 * probability
+
+
+def _format_share(share: float) -> str:
+    """Return a probability in whole percent; sampled probabilities are not 0 or 100%."""
+    return "<1" if share < 1 else ">99" if share > 99 else f"{share:.0f}"
+
+
+def _units(best: BestLevel) -> str:
+    return pluralize(best.num_units, "trial" if best.source == "trials" else "draw")
+
+
+def _best_caption(source: Source, metric: MetricFormat) -> str:
+    if source == "trials":
+        return (
+            f"From trials: probability that a level has the {metric.metric.best} mean {metric.label} over the other "
+            "hyperparameters as tried. The estimate is a Gaussian process with a noise term, over the complete trials "
+            "of one size. It is conditional on the training and validation images of the search."
+        )
+    return (
+        f"From draws: probability that the configurations found with a level have the {metric.metric.best} mean "
+        f"{metric.test_label} over draws. Replicates of all levels are paired by draw. It is conditional on these "
+        "configurations and test images."
     )
-    return share, f"{share:.0f}%", hover
 
 
 def _to_file_name(text: str) -> str:

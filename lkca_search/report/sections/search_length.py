@@ -9,9 +9,7 @@ from lkca_search.records.record import State
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
 from lkca_search.seeds import derive_seed
-
-INDEPENDENT = ("random", "qmc")
-"""Samplers whose trials do not depend on earlier trials."""
+from lkca_search.spec.components import INDEPENDENT_SAMPLERS
 
 _Row = tuple[str, int, dict[int, BestOfK]]
 """Key of a cell, its number of complete trials, and the estimate for each k."""
@@ -23,7 +21,7 @@ def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
     It requires trials that are independent of each other: NotEstimable for other samplers, and for pruners.
     """
     search = results.spec.search
-    if search.sampler.name not in INDEPENDENT:
+    if search.sampler.name not in INDEPENDENT_SAMPLERS:
         return NotEstimable(f"sampler {search.sampler.name} chooses a trial by the results of earlier trials")
     if search.pruner.name != "none":
         return NotEstimable(f"pruner {search.pruner.name} stops trials early")

@@ -1,0 +1,1 @@
+"""Effects of hyperparameters, and the probability that a level is best."""
