@@ -30,24 +30,31 @@ _MIN_TICKS = 4
 _SHIFT = 0.012
 """Distance between series at the same size, as a share of the axis; without it, their error bars overlap."""
 
+_AXES = {
+    True: "Both axes are logarithmic.",
+    False: "The x-axis is logarithmic; the y-axis is not, since a draw has an error of 0.",
+}
+"""Sentence on the axes; the key is True if the errors are on a logarithmic axis."""
+
 
 def learning_curves(curves: CurveAnalysis, scores: RoundScores) -> Figure:
     """Return test error against training images: means with intervals, draws, and the power law if there is one."""
     sizes = sorted({cell.num_train_images for cell in scores.cells})
+    is_logarithmic = all(error > 0 for curve in curves.curves for point in curve.points for error in point.draw_errors)
     return Figure(
         name="learning_curves",
         title="Test error against training images",
         caption=(
             "Points are means over draws with 95% t intervals; small dots are the draws. Lines are power laws e(n) = α "
-            "+ η n^γ with 95% bootstrap bands, if the points support one. Nothing is extrapolated. Both axes are "
-            "logarithmic. Points of the same size are drawn side by side."
+            "+ η n^γ with 95% bootstrap bands, if the points support one. Nothing is extrapolated. "
+            f"{_AXES[is_logarithmic]} Points of the same size are drawn side by side."
         ),
         x_label="training images",
         y_label="test error, %",
         x_is_logarithmic=True,
-        y_is_logarithmic=True,
+        y_is_logarithmic=is_logarithmic,
         x_ticks=tuple(map(float, sizes)),
-        y_ticks=_error_ticks(scores),
+        y_ticks=_error_ticks(scores) if is_logarithmic else (),
         series=tuple(
             series
             for index, curve in enumerate(curves.curves)
@@ -59,7 +66,7 @@ def learning_curves(curves: CurveAnalysis, scores: RoundScores) -> Figure:
 def _error_ticks(scores: RoundScores) -> tuple[float, ...]:
     """Return ticks of a logarithmic axis of errors in percent."""
     errors = [float(np.nanmean(row)) for cell in scores.cells for row in cell.errors if np.isfinite(row).any()]
-    low = min([error for error in errors if error > 0], default=100.0) / _TICK_MARGIN
+    low = min(errors) / _TICK_MARGIN
     high = _TICK_MARGIN * max(errors)
     for steps in (_COARSE, _FINE):
         inside = [step * 10.0**power for power in range(-2, 3) for step in steps if low <= step * 10.0**power <= high]

@@ -89,11 +89,15 @@ def _verdicts(results: SearchResults, contrasts: Sequence[Contrast], design: str
         if undecided := [
             format_count(contrast.num_train_images) for contrast in of_other if contrast.verdict == "undecided"
         ]:
-            sentences.append(f"At {join_words(undecided)} images, {reference} and {other} do not differ significantly.")
+            sentences.append(
+                f"At {join_words(list(dict.fromkeys(undecided)))} images, {reference} and {other} do not differ significantly."
+            )
         if untested := [
             format_count(contrast.num_train_images) for contrast in of_other if contrast.verdict == "untested"
         ]:
-            sentences.append(f"At {join_words(untested)} images, no test is possible: there is a single draw.")
+            sentences.append(
+                f"At {join_words(list(dict.fromkeys(untested)))} images, no test is possible: there is a single draw."
+            )
         yield f"{' '.join(sentences)} These results are from {design}."
 
 
