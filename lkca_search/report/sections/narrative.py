@@ -86,19 +86,17 @@ def _verdicts(results: SearchResults, contrasts: Sequence[Contrast], design: str
         of_other = [contrast for contrast in contrasts if contrast.other == other]
         reference = of_other[0].reference
         sentences = [_decided(results, contrast) for contrast in of_other if contrast.verdict in ("ahead", "behind")]
-        if undecided := [
-            format_count(contrast.num_train_images) for contrast in of_other if contrast.verdict == "undecided"
-        ]:
-            sentences.append(
-                f"At {join_words(list(dict.fromkeys(undecided)))} images, {reference} and {other} do not differ significantly."
-            )
-        if untested := [
-            format_count(contrast.num_train_images) for contrast in of_other if contrast.verdict == "untested"
-        ]:
-            sentences.append(
-                f"At {join_words(list(dict.fromkeys(untested)))} images, no test is possible: there is a single draw."
-            )
+        if undecided := _sizes(of_other, "undecided"):
+            sentences.append(f"At {join_words(undecided)} images, {reference} and {other} do not differ significantly.")
+        if untested := _sizes(of_other, "untested"):
+            sentences.append(f"At {join_words(untested)} images, no test is possible: there is a single draw.")
         yield f"{' '.join(sentences)} These results are from {design}."
+
+
+def _sizes(contrasts: Sequence[Contrast], verdict: Verdict) -> list[str]:
+    """Return the distinct numbers of training images with a verdict."""
+    sizes = (format_count(contrast.num_train_images) for contrast in contrasts if contrast.verdict == verdict)
+    return list(dict.fromkeys(sizes))
 
 
 def _decided(results: SearchResults, contrast: Contrast) -> str:

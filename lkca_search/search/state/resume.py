@@ -1,11 +1,9 @@
 """Space file of a search: written at its start, and compared at each resume, which may change only some keys."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
+from lkca_search.spec.base import Difference, find_differences
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.domains import Domain, holds
 from lkca_search.spec.search_spec import SearchSpec
@@ -33,7 +31,7 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     """
     existing = find_spec(folder)
     if existing is not None:
-        differences = _find_differences(existing, space_file.spec, folder)
+        differences = _find_conflicts(existing, space_file.spec, folder)
         if differences:
             listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
             raise SearchError(
@@ -60,9 +58,8 @@ def _read(path: AnyPath) -> SearchSpec:
     return SearchSpec.model_validate_json(path.read_bytes())
 
 
-def _find_differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[tuple[str, Any, Any]]:
+def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[Difference]:
     """Return each key that differs and may not, with the old and the new value."""
-    old_values, new_values = (dict(_flatten(spec.model_dump(by_alias=True))) for spec in (old, new))
     counts = ("trials_per_cell", "repeats")
     allowed = {f"search.{name}" for name in counts if getattr(new.search, name) > getattr(old.search, name)}
     if _cell_keys(old, with_excluded=True) <= _cell_keys(new, with_excluded=True):
@@ -75,10 +72,9 @@ def _find_differences(old: SearchSpec, new: SearchSpec, folder: SearchFolder) ->
     names = old.parameters.keys() | new.parameters.keys()
     allowed |= {f"parameters.{name}" for name in names if _is_same_in_old_cells(name, old, new)}
     return [
-        (name, old_values.get(name), new_values.get(name))
-        for name in sorted(old_values.keys() | new_values.keys())
-        if old_values.get(name) != new_values.get(name)
-        and not any(f"{name}.".startswith(f"{section}.") for section in (*_CHANGEABLE, *allowed))
+        difference
+        for difference in find_differences(old, new, whole=_NOT_FLATTENED)
+        if not any(f"{difference.name}.".startswith(f"{section}.") for section in (*_CHANGEABLE, *allowed))
     ]
 
 
@@ -99,11 +95,3 @@ def _domain_in(cell: Cell, name: str, spec: SearchSpec) -> Domain | None:
     on_factors = {other: values for other, values in domain.when.items() if other in spec.factors}
     on_parameters = {other: values for other, values in domain.when.items() if other not in spec.factors}
     return domain.model_copy(update={"when": on_parameters}) if holds(on_factors, cell.levels) else None
-
-
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, inner in value.items():
-        is_section = isinstance(inner, Mapping) and f"{prefix}{name}" not in _NOT_FLATTENED
-        flat += _flatten(inner, f"{prefix}{name}.") if is_section else [(f"{prefix}{name}", inner)]
-    return flat
