@@ -57,6 +57,10 @@ class Home:
         """Default folder of MLflow artifacts; SearchError if the home is in an object store."""
         return self._on_disk("the default MLflow artifacts must be a folder on disk") / "mlflow_artifacts"
 
+    def test_looks(self, test_hash: str) -> AnyPath:
+        """Return the folder of the looks at test images with this hash: test_looks/HASH/UID-ROUND-SEAL.json."""
+        return self.root / "test_looks" / test_hash
+
     def search(self, name: str) -> "SearchFolder":
         """Return the folder of a search, which may not exist yet; SearchError for an invalid name."""
         check_name(name)
@@ -67,8 +71,12 @@ class Home:
 
     def searches(self) -> Iterator["SearchFolder"]:
         """Yield the folders of all started searches, sorted by name."""
-        for spec in list_paths(self.root, "searches/*/spec.json"):
-            yield self.search(spec.parent.name)
+        for name in self.search_names():
+            yield self.search(name)
+
+    def search_names(self) -> list[str]:
+        """Return the names of all started searches, sorted."""
+        return [spec.parent.name for spec in list_paths(self.root, "searches/*/spec.json")]
 
     def started_search(self, name: str) -> "SearchFolder":
         """Return the folder of a started search; SearchError with the existing names if there is none."""

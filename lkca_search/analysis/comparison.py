@@ -21,6 +21,8 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     left_out: tuple[str, ...]
     """Cells of either search that were not compared, each with the reason."""
+    alpha: float
+    """Level of the tests: the stricter one of the two rounds."""
 
 
 def compare(a: SearchResults, b: SearchResults) -> Comparison:
@@ -53,7 +55,7 @@ def compare(a: SearchResults, b: SearchResults) -> Comparison:
     left_out += [f"{cell}: confirmed only by {b.name}" for cell in cells_b]
     alpha = min(sealed.alpha for sealed in rounds)
     contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs), alpha=alpha)
-    return Comparison(contrasts=contrasts, left_out=tuple(left_out))
+    return Comparison(contrasts=contrasts, left_out=tuple(left_out), alpha=alpha)
 
 
 def _latest_round(results: SearchResults) -> Round:

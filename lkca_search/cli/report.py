@@ -38,13 +38,16 @@ def report(
     missing parts.
     """
     from lkca_search.analysis.search_results import read_search_results
+    from lkca_search.records.looks import read_looks
     from lkca_search.report.content import make_report
     from lkca_search.report.files import write_report
 
     home = Home.from_environment()
     folder = home.started_search(name)
     search_results = read_search_results(folder)
-    content = make_report(search_results, round_number=round_number)
+    rounds = search_results.rounds
+    history = read_looks(home, rounds[-1].test_hash) if rounds else None  # all rounds have the same test images
+    content = make_report(search_results, round_number=round_number, history=history)
     paths = write_report(content, search_results, to or _own_folder(folder))
     if json:
         _echo_json(content, paths)
@@ -75,7 +78,7 @@ def compare(
         )
         return
     if comparison.contrasts:
-        table = comparison_table(comparison.contrasts, one, other)
+        table = comparison_table(comparison.contrasts, one, other, alpha=comparison.alpha)
         echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
         typer.echo(f"\n{table.caption}")
     for reason in comparison.left_out:

@@ -10,6 +10,9 @@ that ends the search. No number of rounds is planned in advance.
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
@@ -24,6 +27,7 @@ ERROR_RATE = 0.05
 """Largest probability that any round of a search claims a difference that does not exist."""
 SPENT_SHARE = 0.8
 """Share of the error rate left that a round spends. A single round loses little; a second one is still possible."""
+_FIELDS = TypeAdapter(dict[str, Any])
 
 
 class Pick(FrozenModel):
@@ -89,9 +93,7 @@ class Round(FrozenModel):
 
     def sealed(self) -> "Round":
         """Return the round with its seal."""
-        unsealed = self.model_copy(update={"seal": ""})
-        content = unsealed.model_dump_json(exclude=None if self.repeats else {"repeats"}).encode()
-        return self.model_copy(update={"seal": hashlib.sha256(content).hexdigest()})
+        return self.model_copy(update={"seal": _seal_of(self.model_dump_json().encode())})
 
 
 class RoundStatus(FrozenModel):
@@ -126,8 +128,9 @@ def read_rounds(folder: SearchFolder) -> list[Round]:
     """Return the rounds of a search, in order; SearchError for a round that does not match its seal."""
     rounds = []
     for path in list_paths(folder.rounds, "*.json"):
-        stored = Round.model_validate_json(path.read_bytes())
-        if stored.seal != stored.sealed().seal or path.name != round_file(stored.number):
+        content = path.read_bytes()
+        stored = Round.model_validate_json(content)
+        if stored.seal != _seal_of(content) or path.name != round_file(stored.number):
             raise SearchError(f"a round of confirmation must match its seal, and this file was changed ({path})")
         rounds.append(stored)
     return rounds
@@ -138,6 +141,14 @@ def round_statuses(folder: SearchFolder, *, num_trials: int, reader: RecordReade
     rounds = read_rounds(folder)
     replicates = (reader or RecordReader(folder)).replicates() if rounds else []
     return [_round_status(sealed, replicates, num_trials=num_trials) for sealed in rounds]
+
+
+def _seal_of(content: bytes) -> str:
+    """Return the seal of a round's JSON, from the fields in it; later code may have more fields."""
+    fields = _FIELDS.validate_json(content)
+    if not fields.get("repeats"):
+        fields.pop("repeats", None)  # the first rounds had no such field
+    return hashlib.sha256(_FIELDS.dump_json({**fields, "seal": ""})).hexdigest()
 
 
 def _round_status(sealed: Round, replicates: Sequence[Record], *, num_trials: int) -> RoundStatus:

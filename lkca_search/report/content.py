@@ -10,11 +10,13 @@ from lkca_search.analysis.scores import RoundScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.errors import SearchError
+from lkca_search.records.looks import LookHistory
 from lkca_search.records.rounds import Round
 from lkca_search.report.sections import figures, tables
 from lkca_search.report.sections.ablation import ablation_section
 from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.costs import cost_section
+from lkca_search.report.sections.looks import look_caveats
 from lkca_search.report.sections.methods import methods
 from lkca_search.report.sections.narrative import write_caveats, write_headline, write_summary
 from lkca_search.report.sections.training_length import length_caveats, length_table
@@ -23,8 +25,12 @@ from lkca_search.report.values.report import Report, Section
 from lkca_search.seeds import derive_seed
 
 
-def make_report(results: SearchResults, *, round_number: int | None = None) -> Report:
+def make_report(
+    results: SearchResults, *, round_number: int | None = None, history: LookHistory | None = None
+) -> Report:
     """Return the report of a search in its current state, for one of its rounds; by default the latest.
+
+    `history` holds all looks at the test images in the home; without it, only the rounds of this search are counted.
 
     Raises:
         SearchError: The search has no such round.
@@ -42,7 +48,11 @@ def make_report(results: SearchResults, *, round_number: int | None = None) -> R
         round=sealed.number if sealed else None,
         headline=write_headline(contrasts),
         summary=tuple(summary),
-        caveats=(*write_caveats(results, scores, spent), *length_caveats(results, spent, gains)),
+        caveats=(
+            *write_caveats(results, scores, spent),
+            *length_caveats(results, spent, gains),
+            *(look_caveats(results, scores, history) if scores else ()),
+        ),
         sections=(
             *test_sections,
             ablation_section(results, scores, seed=seed),
@@ -75,7 +85,7 @@ def _describe_scores(
                 name="contrasts",
                 title=f"{reference} compared with the other variants",
                 figures=(figures.differences(contrasts, scores, reference),),
-                tables=(contrast_table(contrasts, reference),),
+                tables=(contrast_table(contrasts, reference, alpha=scores.round.alpha),),
             )
         )
     efficiencies = (tables.efficiency_table(curves, reference),) if curves.contrasts else ()

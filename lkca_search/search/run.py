@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.looks import read_looks, register_looks
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
 from lkca_search.records.tables import write_tables
@@ -211,6 +212,7 @@ class _Driver:
             num_trials_left=num_trials_left,
             new_round=new_round,
         )
+        register_looks(self.folder, self._context.home)  # before any replicate is tested
         queue = Confirmation(
             self.folder,
             spec,
@@ -227,6 +229,11 @@ class _Driver:
             design = f"{len(current.picks)} x {num_draws} x {current.num_seeds} configurations, draws and seeds"
             self._context.notify(
                 f"confirmation, round {current.number}: {design}, {queue.num_left} replicates to train"
+            )
+            num_rounds = read_looks(self._context.home, current.test_hash).num_rounds
+            self._context.notify(
+                "uses of these test images in this home, this round included: "
+                f"rounds {num_rounds.total()}, searches {len(num_rounds)}"
             )
         self.train(queue, images)
         return current

@@ -120,13 +120,39 @@ def test_other_rounds_are_a_caveat() -> None:
     second = results.rounds[0].model_copy(update={"number": 2, "num_trials_left": 4}).sealed()
     both = replace(results, rounds=[*results.rounds, second])
     caveats = make_report(both).caveats
-    assert "This is round 2 of 2. Test images were also used in 1 other round (round 1)." in caveats
+    assert (
+        "This is round 2 of 2 of this search, and every round uses the test images. Its tests of all contrasts "
+        "together have the level 0.8%, because all rounds share 5%. The 95% intervals are those of a single look."
+    ) in caveats
     assert "Configurations were frozen while 4 trials were still due, so budgets were unequal." in caveats
     assert make_report(both, round_number=1).round == 1
     with pytest.raises(SearchError, match="round of search 'made' must be one of 1, 2, got 3"):
         make_report(both, round_number=3)
     with pytest.raises(SearchError, match="search 'made' has no round: run `lkca-search confirm made` first"):
         make_report(make_search_results(None), round_number=1)
+
+
+def test_the_level_of_a_round_is_in_caveats_methods_and_caption() -> None:
+    results = make_search_results(law())
+    report = make_report(results)
+    assert (
+        "This is the only round of this search so far. Its tests of all contrasts together have the level 4%, because "
+        "all rounds share 5%. The 95% intervals are those of a single look."
+    ) in report.caveats
+    assert "round 1 tests at 4%, round 2 at 0.8%, round 3 at 0.16%" in dict(report.methods)["Statistics"]
+    third = results.rounds[0].model_copy(update={"number": 3}).sealed()
+    for each, level in ((report, "4%"), (make_report(replace(results, rounds=[third])), "0.16%")):
+        (table,) = (table for table in each.tables if table.name == "contrasts")
+        assert f"for the rounds of a search, of which this one has the level {level}." in table.caption
+
+
+def test_an_unfinished_round_is_one_more_look() -> None:
+    report = make_report(make_search_results(lambda *where: None if where[2] == 4 else law()(*where)))
+    assert (
+        "20 replicates of the round have not been tested yet. A decision now and a second one at the end of the round "
+        "are two looks; the level is that of one."
+    ) in report.caveats
+    assert not [each for each in make_report(make_search_results(law())).caveats if "not been tested" in each]
 
 
 def test_methods_have_design_hyperparameters_round_and_provenance() -> None:

@@ -6,6 +6,7 @@ import subprocess
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from lkca_search.records.looks import Look
 from lkca_search.records.record import Record, read_replicates
 from lkca_search.records.rounds import read_rounds
 from lkca_search.training.assembly import open_training
@@ -45,6 +47,8 @@ class ClosedTest(SearchCommands):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.data = root / "data"
+        self.printed = ""
+        """Lines that the confirmation printed for the user."""
         self.data.mkdir()
         self.space.write_text(SPACE.replace("dataset: digits", f'dataset: "parquet:{self.data}"'))
         write_split(self.data / "train.parquet", slice(0, -NUM_TEST))
@@ -71,6 +75,11 @@ class ClosedTest(SearchCommands):
     def replicates(self) -> list[Record]:
         return read_replicates(self.folder)
 
+    def looks(self) -> list[Look]:
+        """Return the looks in the register, without those of rounds that are not registered."""
+        (folder,) = (self.home.root / "test_looks").glob("*")
+        return [Look.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*"))]
+
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> ClosedTest:
@@ -86,10 +95,34 @@ def refused(searched: ClosedTest) -> tuple[int, str]:
     return searched.fail("confirm", "toy")
 
 
+class Interruption(NamedTuple):
+    """End of a `confirm` that could not write its look into the register, and the files that it left."""
+
+    code: int
+    error: str
+    seal: bytes
+    """File of the sealed round."""
+    num_replicates: int
+    """Replicates that were started."""
+
+
 @pytest.fixture(scope="module")
-def confirmed(searched: ClosedTest, refused: tuple[int, str]) -> ClosedTest:
+def interrupted(searched: ClosedTest, refused: tuple[int, str]) -> Interruption:
+    """Interrupt `confirm` between the seal of its round and the register: a file has the place of its folder."""
     searched.open_test()
-    searched.call("confirm", "toy", "--draws", "2", "--seeds", "2", "--num-cpus", "2")
+    blocked = searched.home.root / "test_looks"
+    assert isinstance(blocked, Path)
+    blocked.write_bytes(b"")
+    code, error = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "2", "--num-cpus", "2")
+    blocked.unlink()
+    (sealed,) = searched.folder.rounds.glob("*.json")
+    return Interruption(code, error, sealed.read_bytes(), len(list(searched.folder.trials.glob("*/*/draw=*"))))
+
+
+@pytest.fixture(scope="module")
+def confirmed(searched: ClosedTest, interrupted: Interruption) -> ClosedTest:
+    code, searched.printed = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "2", "--num-cpus", "2")
+    assert code == 0, searched.printed
     return searched
 
 
@@ -105,6 +138,20 @@ def test_a_confirmation_without_test_images_is_refused(searched: ClosedTest, ref
     assert code == 2
     assert "test.parquet" in error
     assert "Traceback" not in error
+
+
+def test_a_confirmation_that_ended_between_seal_and_register_is_completed_by_the_same_command(
+    confirmed: ClosedTest, interrupted: Interruption
+) -> None:
+    assert interrupted.code == 1
+    assert "test_looks" in interrupted.error
+    assert interrupted.num_replicates == 0, "no replicate is tested before its look is registered"
+    (sealed,) = confirmed.folder.rounds.glob("*.json")
+    assert sealed.read_bytes() == interrupted.seal
+    (stored,) = read_rounds(confirmed.folder)
+    assert "uses of these test images in this home, this round included: rounds 1, searches 1" in confirmed.printed
+    (look,) = confirmed.looks()
+    assert (look.search, look.round, look.seal, look.test_hash) == ("toy", 1, stored.seal, stored.test_hash)
 
 
 def test_each_replicate_is_tested_once_on_all_test_images(confirmed: ClosedTest) -> None:
@@ -218,5 +265,6 @@ def test_a_space_file_can_request_the_confirmation(confirmed: ClosedTest) -> Non
     confirmed.call("confirm", "toy", "--new-round", "--num-cpus", "2")
     first, second = read_rounds(confirmed.folder)
     assert (first.num_trials, second.num_trials) == (8, 12)
+    assert [look.round for look in confirmed.looks()] == [1, 2]
     ids = {replication.replicate_id for sealed in (first, second) for _, replication in sealed.replications()}
     assert {record.trial_id for record in confirmed.replicates()} == ids

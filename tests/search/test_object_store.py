@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lkca_search.paths import list_paths
+from lkca_search.records.looks import read_looks
 from lkca_search.records.record import read_replicates
 from lkca_search.records.rounds import read_rounds
 from tests.support.object_store import running_object_store
@@ -42,5 +44,7 @@ def test_a_killed_search_resumes_from_checkpoints_in_an_object_store(
         assert {record.trial_id for record in replicates} == {each.replicate_id for _, each in sealed.replications()}
         assert {record.state for record in replicates} == {"COMPLETE"}
         assert not (search.folder.root / "rounds").exists()
+        assert len(read_looks(search.home, sealed.test_hash).looks) == 1
+        assert len(list_paths(search.home.test_looks(sealed.test_hash), "*.json")) == 1
         search.call("report", "toy")
         assert (Path(str(search.folder.root)) / "report" / "report.html").is_file()

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
 from lkca_search.analysis.stats.estimate import Interval
+from lkca_search.records.rounds import ERROR_RATE
+from lkca_search.report.sections.looks import format_alpha
 from lkca_search.report.values.numbers import (
     format_count,
     format_p_value,
@@ -30,38 +32,40 @@ _VERDICTS: dict[Verdict, str] = {
 }
 
 
-def contrast_table(contrasts: Sequence[Contrast], reference: str) -> Table:
-    """Return the reference against every other variant at each size."""
+def contrast_table(contrasts: Sequence[Contrast], reference: str, *, alpha: float) -> Table:
+    """Return the reference against every other variant at each size; `alpha` is the level of the round."""
     return make_table(
         name="contrasts",
         title=f"{reference} compared with the other variants",
-        caption=_caption(reference),
+        caption=_caption(reference, alpha),
         columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns()],
         rows=contrasts,
         highlight=_is_decided,
     )
 
 
-def comparison_table(contrasts: Sequence[Contrast], a: str, b: str) -> Table:
-    """Return search `a` against search `b`, cell by cell."""
+def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, *, alpha: float) -> Table:
+    """Return search `a` against search `b`, cell by cell; `alpha` is the stricter level of the two rounds."""
     return make_table(
         name="comparison",
         title=f"{a} compared with {b}",
-        caption=_caption(a),
+        caption=_caption(a, alpha),
         columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns()],
         rows=contrasts,
         highlight=_is_decided,
     )
 
 
-def _caption(reference: str) -> str:
+def _caption(reference: str, alpha: float) -> str:
     return (
         f"Difference in points of test accuracy: {reference} minus the other, paired by draw and seed. Each 95% t "
-        "interval over draws is for its own contrast alone; a bootstrap over draws and seeds checks it. p: two-sided t "
-        "test over draws. p, Holm: corrected for all tested contrasts of this table; the verdict is ahead or behind if "
-        f"it is at most 0.05. P(better): probability that a training of {reference} beats one of the other on the same "
-        f"draw. More draws: number of additional draws that would resolve {TARGET_DIFFERENCE:g} points with a power of "
-        "80%, in a test corrected for all contrasts. This number is imprecise if there are few draws."
+        "interval over draws is for its own contrast and a single look; a bootstrap over draws and seeds checks it. p: "
+        "two-sided t test over draws. p, corrected: by Holm's method over all tested contrasts of this table, then for "
+        f"the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict is ahead or "
+        f"behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of {reference} "
+        "beats one of the other on the same draw. More draws: number of additional draws that would resolve "
+        f"{TARGET_DIFFERENCE:g} points with a power of 80%, in a test with both corrections. This number is imprecise "
+        "if there are few draws."
     )
 
 
@@ -73,7 +77,7 @@ def _columns() -> list[Column[Contrast]]:
         Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
         Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, format_signed_interval)),
         Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
-        Column("p, Holm", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
+        Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
         Column(
             "P(better), %", lambda contrast: number_cell(100 * contrast.improvement.probability.value, format_percent)
         ),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
+from lkca_search.report.sections.looks import ALPHA_RULE
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
@@ -16,7 +17,8 @@ from lkca_search.spec.metrics import METRICS
 _STATISTICS = (
     "Replicates of two variants with the same draw and seed are pairs. The draw is the unit of analysis: seeds are "
     "averaged within each draw first. Intervals of means and of paired differences are 95% Student's t intervals over "
-    "draws. Contrasts are tested two-sided by t and corrected by Holm's method over all contrasts of the round. The "
+    "draws. Contrasts are tested two-sided by t and corrected by Holm's method over all contrasts of the round. "
+    f"{ALPHA_RULE} The "
     "probability of improvement (Agarwal et al. 2021) has Wilson's interval; its number of trials is the effective "
     "number of independent draws. Power laws α + η n^γ (Hoiem et al. 2021) are fitted by weighted least squares. Their "
     "bootstrap intervals over draws are widened for the number of draws. Data efficiency and crossover are read within "

@@ -162,7 +162,7 @@ def _efficiency(contrast: CurveContrast, reference: str) -> Iterator[str]:
 
 
 def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
-    """Return the limits of the numbers: missing trials and replicates, unequal budgets, other rounds."""
+    """Return the limits of the numbers: missing trials and replicates, and unequal budgets."""
     caveats: list[str] = []
     if unfinished := sum(cell.budget - cell.num_finished for cell in spent if cell.num_finished < cell.budget):
         caveats.append(
@@ -184,12 +184,6 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
 
 def _round_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
     sealed = scores.round
-    if len(results.rounds) > 1:
-        others = [str(other.number) for other in results.rounds if other.number != sealed.number]
-        yield (
-            f"This is round {sealed.number} of {len(results.rounds)}. Test images were also used in "
-            f"{pluralize(len(others), 'other round')} (round {join_words(others)})."
-        )
     if sealed.num_trials_left:
         due = f"{pluralize(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
         yield f"Configurations were frozen while {due} still due, so budgets were unequal."
