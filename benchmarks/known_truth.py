@@ -23,6 +23,7 @@ from lkca_search.analysis.stats.replicates import Floats
 from tests.support.statistics.coverage import RATIOS, Coverage
 from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
 from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
+from tests.support.statistics.round_studies import ALPHAS, DRAWS, stopping_study
 from tests.support.statistics.score_studies import (
     best_of_k_study,
     difference_study,
@@ -171,6 +172,41 @@ def show_holm(findings: Findings, repetitions: int, seed: int) -> None:
     )
 
 
+def show_rounds(findings: Findings, repetitions: int, seed: int) -> None:
+    allowed = 0.05 + 2 * np.sqrt(0.05 * 0.95 / (4 * repetitions))
+    for difference, expected in (
+        (0.0, "with the levels of rounds at most 5% plus two standard errors of the simulation, after every round"),
+        (
+            1.5,
+            "the first round at its level finds 80% or more of what it finds at 5%; later rounds add far less",
+        ),
+    ):
+        rows = []
+        for ratio in RATIOS:
+            for is_shared in (False, True):
+                study = {"ratio": ratio, "is_shared": is_shared, "repetitions": 4 * repetitions, "seed": seed}
+                found = stopping_study(difference=difference, **study)
+                name = f"{ratio:g}, draws {'shared' if is_shared else 'independent'}"
+                if difference:
+                    findings.check(f"power of round 1, {name}", found.levels.each[0] / found.naive.each[0], 0.78, 1.0)
+                    shares = [f"{100 * share:.1f}" for share in (*found.naive.each, *found.levels.each)]
+                else:
+                    shares = [f"{100 * share:.1f}" for share in found.naive.any]
+                    shares += [findings.share(f"rounds, {name}", share, 0.0, allowed) for share in found.levels.any]
+                rows.append((name, *shares))
+        findings.show(
+            f"Six contrasts with a difference of {difference:g}, tested in up to four rounds until one is significant; "
+            f"{'contrasts found' if difference else 'searches with a false claim'}, in %; {4 * repetitions} runs",
+            (
+                "draws / seeds",
+                *(f"{draws} draws at 5%" for draws in DRAWS),
+                *(f"{draws} draws at {100 * alpha:.2g}%" for draws, alpha in zip(DRAWS, ALPHAS, strict=True)),
+            ),
+            rows,
+            expected,
+        )
+
+
 def show_power_analysis(findings: Findings, repetitions: int, seed: int) -> None:
     known, estimated = [], []
     for ratio in RATIOS:
@@ -316,6 +352,7 @@ def main() -> int:
         show_differences,
         show_search_variance,
         show_holm,
+        show_rounds,
         show_power_analysis,
         show_others,
         show_fits,

@@ -26,7 +26,7 @@ from lkca_search.spec.metrics import Direction
 ERROR_RATE = 0.05
 """Largest probability that any round of a search claims a difference that does not exist."""
 SPENT_SHARE = 0.8
-"""Share of the error rate left that a round spends. A single round loses little; a second one is still possible."""
+"""Share of the error rate left that a round spends. A large share keeps most of the power for the first round."""
 _FIELDS = TypeAdapter(dict[str, Any])
 
 

@@ -10,6 +10,7 @@ from lkca_search.analysis.curves.data_efficiency import CurveMethod
 from tests.support.statistics.coverage import RATIOS
 from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
 from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
+from tests.support.statistics.round_studies import stopping_study
 from tests.support.statistics.score_studies import (
     best_of_k_study,
     difference_study,
@@ -42,6 +43,20 @@ def test_holm_keeps_false_rejections_at_5_percent(is_shared: bool, differences: 
     found = holm_study(differences=differences, ratio=1.0, is_shared=is_shared, repetitions=2000)
     assert found.holm <= 0.055
     assert found.uncorrected > 0.09
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_searches_that_add_draws_until_a_contrast_is_significant_keep_5_percent(is_shared: bool) -> None:
+    found = stopping_study(difference=0.0, ratio=1.0, is_shared=is_shared, repetitions=1000)
+    assert max(found.levels.any) <= 0.055
+    assert found.naive.any[1] > 0.055
+    assert found.naive.any[3] > 0.09
+
+
+def test_the_first_round_keeps_most_of_its_power_at_its_level() -> None:
+    found = stopping_study(difference=2.0, ratio=0.25, is_shared=False, repetitions=300)
+    assert found.naive.each[0] >= found.levels.each[0] >= 0.85 * found.naive.each[0]
+    assert found.levels.each == tuple(sorted(found.levels.each)), "later rounds add to it"
 
 
 @pytest.mark.parametrize("ratio", RATIOS)

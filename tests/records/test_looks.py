@@ -60,8 +60,8 @@ def test_the_rounds_of_all_searches_on_the_same_test_images_are_counted() -> Non
     make_search("unconfirmed")
     assert count_rounds(read_looks(home(), TEST_HASH)) == [("b", 3, True), ("a", 1, True)]
     assert last_caveat() == (
-        "These test images, at this size, were used in 4 rounds of 2 searches in this home: b (3 rounds) and a. Levels "
-        "are corrected for the rounds of one search, not for the choice of a search among several."
+        "These test images, at this size, were used in 4 rounds of 2 searches in this home: b (3 rounds) and a. "
+        "p-values are corrected for the rounds of one search, not for the choice of a search among several."
     )
 
 

@@ -63,7 +63,7 @@ def _history(history: LookHistory) -> str:
         return f"No other search in this home has used these test images at this size.{unreadable}"
     return (
         f"These test images, at this size, were used in {pluralize(len(history.looks), 'round')} of "
-        f"{format_count(len(searches))} searches in this home: {join_words(searches)}. Levels are corrected for the "
+        f"{format_count(len(searches))} searches in this home: {join_words(searches)}. p-values are corrected for the "
         f"rounds of one search, not for the choice of a search among several.{unreadable}"
     )
 
