@@ -17,6 +17,7 @@ from lkca_search.records.record import RecordReader
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
+    from lkca_search.search.rerun import RerunOutcome
     from lkca_search.search.run import RunContext, RunOutcome
     from lkca_search.tracking.tracker import Tracker
 
@@ -217,7 +218,11 @@ def rerun(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train one trial again with its recorded seeds, and print the difference from the recorded metric."""
+    """Train one trial again with its recorded seeds, and print the difference from the recorded metric.
+
+    A pruned trial ends where it was pruned. A trial file can be edited: its training then takes its whole schedule, the
+    edits are listed in place of a difference, and the exit code is 1.
+    """
     from lkca_search.cli.output import show_result
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.rerun import rerun as train_again
@@ -233,13 +238,22 @@ def rerun(
     outcome = train_again(
         file, local_data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save
     )
-    if json:
-        echo_json(outcome)
-        return
-    recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}, difference {outcome.difference!r}"
-    typer.echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r}{recorded}")
-    for change in outcome.changes:
-        typer.echo(f"  {change}")
+    echo_json(outcome) if json else _show_rerun(outcome)
+    if not outcome.is_repeat:
+        raise typer.Exit(1)
+
+
+def _show_rerun(outcome: "RerunOutcome") -> None:
+    recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}"
+    if outcome.difference is not None:
+        recorded += f", difference {outcome.difference!r}"
+    typer.echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
+    if outcome.error is not None:
+        typer.echo(f"  failed: {outcome.error}")
+    if outcome.edits:
+        typer.echo("not a repeat of the recorded training, so the values are not compared:")
+    for line in (*outcome.edits, *outcome.changes):
+        typer.echo(f"  {line}")
 
 
 def sync(name: Name) -> None:

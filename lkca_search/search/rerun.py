@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -11,12 +12,20 @@ from pydantic import ValidationError
 
 from lkca_search.errors import UserError
 from lkca_search.paths import write_atomically
-from lkca_search.records.record import Record, Result, TrialMetadata
+from lkca_search.records.provenance import Provenance
+from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
-from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.base import FrozenModel, find_differences
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.images import DataDirs
+from lkca_search.training.loop import TrainingDiverged
+
+_TRAINING = (
+    *("planned_steps", "num_parameters", "num_train_images", "num_validation_images"),
+    *("data_hash", "subset_hash", "validation_hash"),
+)
+"""Metadata that a repeat has in common with the recorded training, whatever the code and the machine."""
 
 
 class TrialFile(FrozenModel):
@@ -28,10 +37,15 @@ class TrialFile(FrozenModel):
     value: float | None = None
     """Recorded value of the metric; None for a failed trial."""
     num_reports: int
-    """Number of recorded results. The rerun ends after the same number."""
+    """Number of recorded results."""
+    state: State | None = None
+    """Final state. The rerun of a pruned trial ends where the trial was pruned. None in files of earlier versions."""
     facts: TrialMetadata | None = None
     """Data, code and machine of the recorded training. A change may explain a different value."""
     trial: TrialSpec
+    """Training of the rerun. It can be edited; the rerun is then not a repeat of the recorded training."""
+    recorded_trial: TrialSpec | None = None
+    """Training that was recorded, to find the edits; None in files of earlier versions."""
 
     @classmethod
     def from_record(cls, record: Record) -> "TrialFile":
@@ -43,8 +57,10 @@ class TrialFile(FrozenModel):
             metric="val_accuracy" if is_replicate else record.metric,
             value=record.curve[-1].val_accuracy if is_replicate else record.value,
             num_reports=len(record.curve),
+            state=record.state,
             facts=record.facts,
             trial=record.spec,
+            recorded_trial=record.spec,
         )
 
     @classmethod
@@ -75,18 +91,30 @@ class RerunOutcome(FrozenModel):
 
     trial_id: str
     metric: str
+    is_repeat: bool
+    """True if the recorded training ran again to its recorded end, so that the values are comparable."""
     recorded: float | None
-    value: float
+    value: float | None
+    """Last value of the metric; None if the training failed before its first result."""
     difference: float | None
-    """Value minus recorded value; 0 on the same machine with the same number of threads."""
+    """Value minus recorded value; 0 on the same machine with the same number of threads. None without a repeat."""
+    step: int
+    """Optimizer steps of the rerun."""
+    edits: tuple[str, ...]
+    """Differences of the training or its data from the recorded training. With any, the rerun is not a repeat."""
     changes: tuple[str, ...]
-    """Differences of data, code and machine from the recorded training."""
+    """Differences of code and machine from the recorded training."""
+    error: str | None = None
+    """Reason why the training failed; None if it ended."""
 
 
 def rerun(
     file: TrialFile, data_dirs: DataDirs, *, on_result: Callable[[Result], None], weights: Path | None = None
 ) -> RerunOutcome:
-    """Train a trial again with its seeds, up to its last recorded result.
+    """Train a trial again with its seeds, to the end of its schedule; a pruned trial to its last recorded result.
+
+    If the trial or its data differ from the recorded ones, the training always takes its whole schedule, and no
+    difference is computed.
 
     Args:
         file: Trial and its recorded result.
@@ -96,32 +124,66 @@ def rerun(
 
     Raises:
         UserError: The data cannot be read, or the configuration breaks a rule.
-        TrainingDiverged: The loss is not finite.
     """
     configure_torch(num_threads=file.trial.resources.cpu)
     metadata, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
-    value = float("nan")
-    for count, result in enumerate(training.results(), start=1):
-        on_result(result)
-        value = getattr(result, file.metric)
-        if count == file.num_reports:
-            break
+    edits = tuple(_list_edits(file, metadata))
+    results = training.results() if edits or not _ends_early(file) else islice(training.results(), file.num_reports)
+    last, error = None, None
+    try:
+        for last in results:
+            on_result(last)
+    except TrainingDiverged as failure:
+        error = str(failure)
     if weights is not None:
         buffer = io.BytesIO()
         torch.save(training.model.state_dict(), buffer)
         write_atomically(weights, buffer.getvalue())
+    is_repeat = not edits and error is None
+    value = None if last is None else getattr(last, file.metric)
+    changes = list(_list_changes(file, metadata))
+    if file.state is None and last is not None and not training.is_last(last):
+        ended = f"step {last.step} of {training.last_step}"
+        changes.append(f"the file states no final state: ended at its last result, {ended}")
     return RerunOutcome(
         trial_id=file.trial_id,
         metric=file.metric,
+        is_repeat=is_repeat,
         recorded=file.value,
         value=value,
-        difference=None if file.value is None else value - file.value,
-        changes=tuple(_list_changes(file.facts, metadata)) if file.facts else (),
+        difference=value - file.value if is_repeat and value is not None and file.value is not None else None,
+        step=training.step,
+        edits=edits,
+        changes=tuple(changes),
+        error=error,
     )
 
 
-def _list_changes(recorded: TrialMetadata, current: TrialMetadata) -> Iterator[str]:
-    for old, new in ((recorded, current), (recorded.provenance, current.provenance)):
-        for name, value in old:
-            if name != "provenance" and value != getattr(new, name):
-                yield f"{name} was {value}, is {getattr(new, name)}"
+def _ends_early(file: TrialFile) -> bool:
+    """Return True if the recorded training may have ended before its schedule.
+
+    The results of a failed trial end at its failure, which the rerun reaches by itself.
+    """
+    return file.num_reports > 0 and file.state in (State.PRUNED, None)
+
+
+def _list_edits(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
+    if file.recorded_trial is not None:
+        for name, old, new in find_differences(file.recorded_trial, file.trial):
+            if not name.startswith("resources."):
+                yield f"{name} was {old}, is {new}"
+    if file.facts is not None:
+        yield from _list_different(file.facts, current, _TRAINING)
+
+
+def _list_changes(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
+    if file.facts is None:
+        return
+    yield from _list_different(file.facts, current, set(TrialMetadata.model_fields) - {*_TRAINING, "provenance"})
+    yield from _list_different(file.facts.provenance, current.provenance, Provenance.model_fields)
+
+
+def _list_different(old: FrozenModel, new: FrozenModel, names: Collection[str]) -> Iterator[str]:
+    for name, value in old:
+        if name in names and value != getattr(new, name):
+            yield f"{name} was {value}, is {getattr(new, name)}"

@@ -1,0 +1,182 @@
+"""A rerun repeats the recorded training, or states the edits and compares nothing."""
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from lkca_search.cli.app import app
+from lkca_search.errors import UserError
+from lkca_search.records.record import Record, Result, State
+from lkca_search.records.trial import TrialSpec
+from lkca_search.search.rerun import RerunOutcome, TrialFile, rerun
+from lkca_search.training.assembly import open_training
+from lkca_search.training.device import choose_device, configure_torch
+from lkca_search.training.images import DataDirs
+from tests.support.records import make_record
+
+SPEC: dict[str, Any] = {
+    "data": {"dataset": "digits"},
+    "training": {"epochs": 2, "batch_size": 64},
+    "resources": {"cpu": 1},
+    "configuration": {
+        "family": "lkca",
+        "data_fraction": 0.1,
+        "patch_size": 2,
+        "depth": 1,
+        "width": 16,
+        "learning_rate": 0.01,
+    },
+    "seed": 3,
+    "split_seed": 7,
+}
+
+
+@pytest.fixture(scope="module")
+def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
+    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
+
+
+def train(
+    data_dirs: DataDirs, *, state: State = State.COMPLETE, num_results: int | None = None, **changes: Any
+) -> Record:
+    """Train a trial and return its record; a pruned trial ends after `num_results`."""
+    spec = TrialSpec.model_validate(SPEC | changes)
+    configure_torch(num_threads=1)
+    metadata, training = open_training(spec, data_dirs, device=choose_device(0))
+    curve = tuple(islice(training.results(), num_results))
+    value = curve[-1].val_accuracy if state is State.COMPLETE else None
+    return make_record(state=state, spec=spec, facts=metadata, curve=curve, value=value)
+
+
+def edited(file: TrialFile, **edits: Any) -> TrialFile:
+    """Return a trial file with edits of its trial, named `training__epochs`, as a user makes them in its text."""
+    content = yaml.safe_load(file.to_yaml())
+    for name, value in edits.items():
+        *sections, key = name.split("__")
+        place = content["trial"]
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    return TrialFile.model_validate_json(json.dumps(content))
+
+
+def run(file: TrialFile, data_dirs: DataDirs) -> tuple[RerunOutcome, list[Result]]:
+    results: list[Result] = []
+    return rerun(file, data_dirs, on_result=results.append), results
+
+
+def test_a_rerun_of_an_unchanged_file_repeats_every_result(data_dirs: DataDirs) -> None:
+    record = train(data_dirs)
+    outcome, results = run(edited(TrialFile.from_record(record)), data_dirs)
+    assert (outcome.is_repeat, outcome.difference, outcome.edits, outcome.changes) == (True, 0.0, (), ())
+    assert [result.val_loss for result in results] == [result.val_loss for result in record.curve]
+
+
+@pytest.mark.parametrize(
+    ("edits", "steps", "listed"),
+    [
+        ({"training__epochs": 6}, 18, ["training.epochs was 2, is 6", "planned_steps was 6, is 18"]),
+        ({"training__batch_size": 32}, 10, ["training.batch_size was 64, is 32", "planned_steps was 6, is 10"]),
+        ({"training__reports": 6}, 6, ["training.reports was None, is 6"]),
+        ({"seed": 4}, 6, ["seed was 3, is 4"]),
+        ({"configuration__learning_rate": 0.02}, 6, ["configuration.learning_rate was 0.01, is 0.02"]),
+        ({"configuration__draw": 1}, 6, ["configuration.draw was 0, is 1", "subset_hash was "]),
+    ],
+)
+@pytest.mark.parametrize("state", [State.COMPLETE, State.PRUNED])
+def test_an_edited_trial_takes_its_whole_schedule_and_is_not_compared(
+    data_dirs: DataDirs, edits: dict[str, Any], steps: int, listed: list[str], state: State
+) -> None:
+    record = train(data_dirs, state=state, num_results=1 if state is State.PRUNED else None)
+    outcome, results = run(edited(TrialFile.from_record(record), **edits), data_dirs)
+    assert (outcome.is_repeat, outcome.difference) == (False, None)
+    assert outcome.step == results[-1].step == steps
+    assert results[-1].learning_rate < 2e-3  # at the end of the cosine decay, not in its middle
+    assert len(outcome.edits) == len(listed)
+    for edit, start in zip(outcome.edits, listed, strict=True):
+        assert edit.startswith(start)
+
+
+def test_the_rerun_of_a_pruned_trial_ends_where_it_was_pruned(data_dirs: DataDirs) -> None:
+    record = train(data_dirs, state=State.PRUNED, num_results=1)
+    outcome, results = run(TrialFile.from_record(record), data_dirs)
+    assert outcome.is_repeat
+    assert [result.val_loss for result in results] == [record.curve[0].val_loss]
+    assert outcome.step == record.curve[0].step < record.facts.planned_steps  # type: ignore[union-attr]
+
+
+def test_the_rerun_of_a_trial_that_ran_out_of_patience_ends_at_the_same_step(data_dirs: DataDirs) -> None:
+    training = {"epochs": 12, "patience": 1}
+    record = train(data_dirs, training=training)
+    assert record.curve[-1].step < record.facts.planned_steps  # type: ignore[union-attr]
+    outcome, _ = run(TrialFile.from_record(record), data_dirs)
+    assert (outcome.is_repeat, outcome.difference, outcome.step) == (True, 0.0, record.curve[-1].step)
+
+
+def test_a_rerun_on_other_images_is_not_a_repeat(data_dirs: DataDirs) -> None:
+    record = train(data_dirs)
+    assert record.facts is not None
+    other = record.model_copy(update={"facts": record.facts.model_copy(update={"data_hash": "x" * 64})})
+    outcome, _ = run(TrialFile.from_record(other), data_dirs)
+    assert outcome.difference is None
+    assert [edit.split()[0] for edit in outcome.edits] == ["data_hash"]
+
+
+def test_a_rerun_with_other_code_is_compared_and_the_change_listed(data_dirs: DataDirs) -> None:
+    record = train(data_dirs)
+    assert record.facts is not None
+    provenance = record.facts.provenance.model_copy(update={"torch_version": "1.0"})
+    facts = record.facts.model_copy(update={"provenance": provenance, "flops": 1})
+    outcome, _ = run(TrialFile.from_record(record.model_copy(update={"facts": facts})), data_dirs)
+    assert (outcome.is_repeat, outcome.difference) == (True, 0.0)
+    assert [change.split()[0] for change in outcome.changes] == ["flops", "torch_version"]
+
+
+def test_a_failed_trial_fails_again_with_its_reason(data_dirs: DataDirs) -> None:
+    configuration = SPEC["configuration"] | {"learning_rate": 1e30}
+    record = train(data_dirs, state=State.FAIL, num_results=0, configuration=configuration)
+    outcome, _ = run(TrialFile.from_record(record), data_dirs)
+    assert not outcome.is_repeat
+    assert outcome.error is not None
+    assert "is not finite" in outcome.error
+
+
+def test_a_file_of_an_earlier_version_ends_at_its_last_result_and_its_new_length_is_found(data_dirs: DataDirs) -> None:
+    record = train(data_dirs, state=State.PRUNED, num_results=1)
+    earlier = TrialFile.from_record(record).model_copy(update={"state": None, "recorded_trial": None})
+    outcome, _ = run(earlier, data_dirs)
+    assert outcome.is_repeat
+    assert outcome.changes == ("the file states no final state: ended at its last result, step 3 of 6",)
+    outcome, results = run(edited(earlier, training__epochs=6), data_dirs)
+    assert (outcome.edits, results[-1].step) == (("planned_steps was 6, is 18",), 18)
+
+
+def test_the_command_exits_with_1_unless_the_rerun_is_a_repeat(
+    data_dirs: DataDirs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_HOME", str(tmp_path))
+    monkeypatch.setenv("LKCA_SEARCH_CACHE", str(data_dirs.cache))
+    file = TrialFile.from_record(train(data_dirs))
+    texts = {"same.yaml": file.to_yaml(), "longer.yaml": edited(file, training__epochs=6).to_yaml()}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    same, longer = (CliRunner().invoke(app, ["rerun", str(tmp_path / name)]) for name in texts)
+    assert (same.exit_code, longer.exit_code) == (0, 1)
+    assert "difference 0.0" in same.stdout
+    assert "not a repeat of the recorded training, so the values are not compared:" in longer.stdout
+    assert "training.epochs was 2, is 6" in longer.stdout
+    assert "difference" not in longer.stdout
+
+
+def test_an_edit_that_breaks_a_rule_is_an_error_with_the_rule(data_dirs: DataDirs, tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    content = yaml.safe_load(TrialFile.from_record(train(data_dirs)).to_yaml())
+    content["trial"]["training"]["epochs"] = 0
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=r"trial\.training\.epochs"):
+        TrialFile.read(path)
