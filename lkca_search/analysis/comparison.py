@@ -1,61 +1,149 @@
 """Comparison of two searches cell by cell, with the statistics that compare two variants of one search."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lkca_search.analysis.contrasts import Contrast, contrast_pairs, have_pairs
+from lkca_search.analysis.contrasts import Contrast, Verdict, contrast_pairs, decide, have_pairs
 from lkca_search.analysis.scores import CellScores, round_scores
+from lkca_search.analysis.search_differences import SearchDifference, find_search_differences
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.selection import draw_means
+from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.p_values import holm
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
+from lkca_search.analysis.stats.student import welch_difference
 from lkca_search.errors import SearchError
-from lkca_search.records.rounds import Round
+from lkca_search.records.rounds import Round, correct_for_rounds
+from lkca_search.spec.base import FrozenModel
 
 _ReplicateKey = tuple[str, int, int]
 """Key of the cell, draw, and seed within the draw."""
 
 
+class UnpairedContrast(FrozenModel):
+    """First search minus second search in one cell without pairs, in points of test accuracy."""
+
+    cell: str
+    num_train_images: tuple[int, int]
+    """Training images of a replicate in the first and in the second search."""
+    num_draws: tuple[int, int]
+    """Draws with a score in the first and in the second search."""
+    difference: Estimate
+    """Difference of the means over draws, with Welch's interval, not corrected for multiple testing."""
+    p_value: float | None
+    """Two-sided p of Welch's t test over draws, before correction; None if a search has a single draw."""
+    adjusted_p: float | None
+    """p-value corrected for all tests of the comparison, paired and unpaired, and for the rounds."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Result for the first search, at a corrected p of at most 0.05."""
+        return decide(self.adjusted_p, self.difference.value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """First search minus second search, in every cell that both confirmed on the same images."""
+    """First search minus second search, in every cell that both confirmed."""
 
+    differences: tuple[SearchDifference, ...]
+    """Everything besides the results in which the searches differ."""
     contrasts: tuple[Contrast, ...]
+    """Cells with replicates that trained on the same images with the same seed."""
+    unpaired: tuple[UnpairedContrast, ...]
+    """Cells without such replicates."""
     left_out: tuple[str, ...]
     """Cells of either search that were not compared, each with the reason."""
     alpha: float
     """Level of the tests: the stricter one of the two rounds."""
 
 
-def compare(a: SearchResults, b: SearchResults) -> Comparison:
-    """Compare the latest rounds of two searches, replicates paired by draw and seed.
+def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = False) -> Comparison:
+    """Compare the latest rounds of two searches: replicates paired by draw and seed, or draws unpaired.
 
-    The tests have the stricter level of the two rounds.
-
-    Two replicates are a pair if they trained on the same images with the same seed; searches with equal seeds do.
+    The tests have the stricter level of the two rounds. Two replicates are a pair if they trained on the same images
+    with the same seed; searches with equal seeds do. In a cell without pairs, the means of draws are compared.
 
     Raises:
-        SearchError: A search is not confirmed, or the two searches have different test images.
+        SearchError: The searches are one search, a search is not confirmed, the test images differ, or settings of data
+            or training differ and `allow_differences` is False. The message lists the differences.
     """
+    if a.name == b.name or (a.uid and a.uid == b.uid):
+        raise SearchError(f"compare needs two searches, got {a.name!r} and {b.name!r}, which are one search")
     rounds = _latest_round(a), _latest_round(b)
     if rounds[0].test_hash != rounds[1].test_hash:
         raise SearchError(f"test images of searches {a.name!r} and {b.name!r} differ, so they cannot be compared")
-    scores_a, scores_b = round_scores(a, rounds[0]), round_scores(b, rounds[1])
+    differences = find_search_differences(a, b)
+    if not allow_differences:
+        _check_training(a, b, differences)
+    pairs, unpaired, left_out = _match(a, b, rounds)
+    alpha = min(sealed.alpha for sealed in rounds)
+    contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs), alpha=alpha)
+    adjusted = holm([*(each.paired.p_value for each in contrasts), *(each.p_value for each in unpaired)])
+    corrected = correct_for_rounds(adjusted, alpha)
+    return Comparison(
+        differences=differences,
+        contrasts=tuple(
+            each.model_copy(update={"adjusted_p": p}) for each, p in zip(contrasts, corrected, strict=False)
+        ),
+        unpaired=tuple(
+            each.model_copy(update={"adjusted_p": p})
+            for each, p in zip(unpaired, corrected[len(contrasts) :], strict=True)
+        ),
+        left_out=tuple(left_out),
+        alpha=alpha,
+    )
+
+
+def _check_training(a: SearchResults, b: SearchResults, differences: Sequence[SearchDifference]) -> None:
+    lines = [
+        f"  {difference.name}: {difference.one} in {a.name}, {difference.other} in {b.name}"
+        for difference in differences
+        if difference.kind == "training"
+    ]
+    if lines:
+        raise SearchError(
+            "compared searches must have the same data and training, got these differences; with --allow-differences "
+            "they are compared nevertheless:\n" + "\n".join(lines)
+        )
+
+
+def _match(
+    a: SearchResults, b: SearchResults, rounds: tuple[Round, Round]
+) -> tuple[list[tuple[CellScores, CellScores]], list[UnpairedContrast], list[str]]:
+    """Return the cells with pairs, aligned by draw and seed, the contrasts of those without, and the cells left out."""
     training_keys = _training_keys(a), _training_keys(b)
-    pairs, left_out = [], []
-    cells_b = {cell.cell: cell for cell in scores_b.cells}
-    for cell_a in scores_a.cells:
-        cell_b = cells_b.pop(cell_a.cell, None)
-        if cell_b is None:
+    pairs, unpaired, left_out = [], [], []
+    left_b = list(round_scores(b, rounds[1]).cells)
+    for cell_a in round_scores(a, rounds[0]).cells:
+        alike = [cell for cell in left_b if cell.cell == cell_a.cell]
+        if not alike:
             left_out.append(f"{cell_a.cell}: confirmed only by {a.name}")
             continue
+        cell_b = next((cell for cell in alike if cell.num_train_images == cell_a.num_train_images), alike[0])
+        left_b.remove(cell_b)
         aligned = _align(cell_a, cell_b, rounds, training_keys)
         if have_pairs(*aligned):
             pairs.append(aligned)
         else:
-            left_out.append(f"{cell_a.cell}: no two replicates trained on the same images with the same seed")
-    left_out += [f"{cell}: confirmed only by {b.name}" for cell in cells_b]
-    alpha = min(sealed.alpha for sealed in rounds)
-    contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs), alpha=alpha)
-    return Comparison(contrasts=contrasts, left_out=tuple(left_out), alpha=alpha)
+            unpaired.append(_unpaired_contrast(cell_a, cell_b))
+    left_out += [f"{cell.cell}: confirmed only by {b.name}" for cell in left_b]
+    return pairs, unpaired, left_out
+
+
+def _unpaired_contrast(a: CellScores, b: CellScores) -> UnpairedContrast:
+    means = [draw_means(cell.accuracies) for cell in (a, b)]
+    tolerance = RELATIVE_TOLERANCE * float(max(np.abs(values).max() for values in means))
+    difference, p_value = welch_difference(means[0], means[1], tolerance=tolerance)
+    return UnpairedContrast(
+        cell=a.cell,
+        num_train_images=(a.num_train_images, b.num_train_images),
+        num_draws=(len(means[0]), len(means[1])),
+        difference=difference,
+        p_value=p_value,
+        adjusted_p=None,
+    )
 
 
 def _latest_round(results: SearchResults) -> Round:

@@ -51,11 +51,16 @@ class Contrast(FrozenModel):
     @property
     def verdict(self) -> Verdict:
         """Result for the reference, at a corrected p of at most 0.05."""
-        if self.adjusted_p is None:
-            return "untested"
-        if self.adjusted_p > 1 - CONFIDENCE_LEVEL:
-            return "undecided"
-        return "ahead" if self.paired.difference.value > 0 else "behind"
+        return decide(self.adjusted_p, self.paired.difference.value)
+
+
+def decide(adjusted_p: float | None, difference: float) -> Verdict:
+    """Return the verdict on a difference with this corrected p-value."""
+    if adjusted_p is None:
+        return "untested"
+    if adjusted_p > 1 - CONFIDENCE_LEVEL:
+        return "undecided"
+    return "ahead" if difference > 0 else "behind"
 
 
 def compute_contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:

@@ -38,6 +38,8 @@ class SearchResults:
     replicates: Sequence[Record] = field(repr=False)
     """Finished replicates of all rounds."""
     rounds: Sequence[Round] = field(repr=False)
+    uid: str = ""
+    """Unique id; empty if it is not known."""
 
     @property
     def metric_name(self) -> MetricName:
@@ -126,6 +128,7 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
         trials=read_records(folder),
         replicates=read_replicates(folder),
         rounds=read_rounds(folder),
+        uid=folder.uid.read_text() if folder.uid.exists() else "",
     )
 
 

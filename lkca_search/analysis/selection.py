@@ -63,9 +63,15 @@ def compute_selection_effects(results: SearchResults, scores: RoundScores) -> tu
     )
 
 
+def draw_means(scores: Floats) -> Floats:
+    """Return the mean per draw of scores (draws, seeds), for the draws with a score, (n,); NaN marks a missing one."""
+    means: Floats = np.nanmean(scores[np.isfinite(scores).any(axis=1)], axis=1)
+    return means
+
+
 def mean_over_draws(scores: Floats) -> Estimate:
     """Return the mean over draws of scores (draws, seeds) with its t interval; NaN marks a missing replicate."""
-    means = np.nanmean(scores[np.isfinite(scores).any(axis=1)], axis=1)
+    means = draw_means(scores)
     return student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
 
 

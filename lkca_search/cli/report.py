@@ -14,8 +14,16 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 
 if TYPE_CHECKING:
+    from lkca_search.analysis.comparison import Comparison, UnpairedContrast
     from lkca_search.analysis.contrasts import Contrast
     from lkca_search.report.values.report import Report
+
+_SUBJECTS = {
+    "training": "! Different data or training, so a difference in accuracy may have this reason",
+    "search": "Different space or search",
+    "machine": "Different code or machine",
+}
+"""Heading of the differences of each kind."""
 
 
 def report(
@@ -60,27 +68,58 @@ def report(
 def compare(
     one: Annotated[str, typer.Argument(help="Name of a confirmed search.")],
     other: Annotated[str, typer.Argument(help="Name of the confirmed search to compare it with.")],
+    allow_differences: Annotated[
+        bool,
+        typer.Option(
+            "--allow-differences",
+            help="Compare searches with different settings of data or training. Default: list the differences, and "
+            "exit with code 2.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare the test results of two searches in every cell that both have confirmed.
 
-    Replicates are paired by training images and seed.
+    Replicates are paired by training images and seed. Cells without pairs are compared by an unpaired test over draws.
+    Everything in which the searches differ is listed above the tables.
     """
     from lkca_search.analysis.comparison import compare as compare_results
     from lkca_search.analysis.search_results import read_search_results
-    from lkca_search.report.sections.contrast_tables import comparison_table
 
     home = Home.from_environment()
-    comparison = compare_results(*(read_search_results(home.started_search(name)) for name in (one, other)))
-    if json:
-        _echo(
-            {"contrasts": [_contrast(contrast) for contrast in comparison.contrasts], "left_out": comparison.left_out}
-        )
+    results = [read_search_results(home.started_search(name)) for name in (one, other)]
+    comparison = compare_results(*results, allow_differences=allow_differences)
+    if not json:
+        _show_comparison(comparison, one, other)
         return
-    if comparison.contrasts:
-        table = comparison_table(comparison.contrasts, one, other, alpha=comparison.alpha)
+    _echo(
+        {
+            "differences": [difference.model_dump(mode="json") for difference in comparison.differences],
+            "contrasts": [_contrast(contrast) for contrast in comparison.contrasts],
+            "unpaired": [_contrast(contrast) for contrast in comparison.unpaired],
+            "left_out": comparison.left_out,
+        }
+    )
+
+
+def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
+    from lkca_search.report.sections.contrast_tables import comparison_table, unpaired_table
+
+    for kind, subject in _SUBJECTS.items():
+        differences = [difference for difference in comparison.differences if difference.kind == kind]
+        if differences:
+            typer.echo(f"{subject}:")
+            for difference in differences:
+                typer.echo(f"  {difference.name}: {difference.one} in {one}, {difference.other} in {other}")
+            typer.echo()
+    alpha = comparison.alpha
+    tables = [
+        *([comparison_table(comparison.contrasts, one, other, alpha=alpha)] if comparison.contrasts else []),
+        *([unpaired_table(comparison.unpaired, one, other, alpha=alpha)] if comparison.unpaired else []),
+    ]
+    for table in tables:
         echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
-        typer.echo(f"\n{table.caption}")
+        typer.echo(f"\n{table.caption}\n")
     for reason in comparison.left_out:
         typer.echo(f"! {reason}")
 
@@ -103,7 +142,7 @@ def _echo(value: Mapping[str, object]) -> None:
     typer.echo(dumps(value, indent=1))
 
 
-def _contrast(contrast: "Contrast") -> dict[str, object]:
+def _contrast(contrast: "Contrast | UnpairedContrast") -> dict[str, object]:
     return {**contrast.model_dump(mode="json"), "verdict": contrast.verdict}
 
 

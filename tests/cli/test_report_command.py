@@ -148,7 +148,33 @@ def test_two_searches_are_compared_in_the_cells_that_both_have_confirmed(
     assert [each["paired"]["difference"]["value"] for each in printed["contrasts"]] == [0, 0]
     assert {each["verdict"] for each in printed["contrasts"]} == {"undecided"}
     assert printed["left_out"] == []
+    assert printed["differences"] == printed["unpaired"] == []
     make_search("bare")
     code, _, err = command("compare", "made", "bare")
     assert code == 2
     assert "search 'bare' is not confirmed, so it has no test accuracy to compare" in err
+
+
+def test_searches_of_different_training_are_compared_only_on_request_with_the_differences_above_the_table(
+    confirmed: SearchFolder, command: Command
+) -> None:
+    records = [make_record(number, family=family, search="other") for family in ("lkca", "vit") for number in range(3)]
+    changes = ("factors.data_fraction=[0.1]", "training.steps=40", "search.seed=1")
+    confirm(make_search("other", records, *changes))
+    code, out, err = command("compare", "made", "other")
+    assert (code, out) == (2, "")
+    assert "  training.steps: 20 in made, 40 in other" in err
+    code, out, _ = command("compare", "made", "other", "--allow-differences")
+    assert code == 0
+    assert out.splitlines()[:5] == [
+        "! Different data or training, so a difference in accuracy may have this reason:",
+        "  training.steps: 20 in made, 40 in other",
+        "",
+        "Different space or search:",
+        "  search.seed: 0 in made, 1 in other",
+    ]
+    printed = json.loads(command("compare", "made", "other", "--allow-differences", "--json").out)
+    assert [each["name"] for each in printed["differences"]] == ["training.steps", "search.seed"]
+    code, _, err = command("compare", "made", "made")
+    assert code == 2
+    assert "compare needs two searches, got 'made' and 'made', which are one search" in err

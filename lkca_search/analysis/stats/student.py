@@ -1,4 +1,4 @@
-"""Mean of independent values with Student's t interval, which is exact for any number of normal values."""
+"""Mean of independent values with Student's t interval, and the difference of two such means with Welch's interval."""
 
 import math
 
@@ -40,3 +40,27 @@ def student_mean(values: Floats, *, level: float = CONFIDENCE_LEVEL, tolerance: 
         return Estimate(value=mean, reason=NO_SPREAD)
     half = t_quantile(len(values), level) * standard_error(values)
     return Estimate(value=mean, interval=Interval(lower=mean - half, upper=mean + half, level=level))
+
+
+def welch_difference(
+    a: Floats, b: Floats, *, level: float = CONFIDENCE_LEVEL, tolerance: float = 0.0
+) -> tuple[Estimate, float | None]:
+    """Return the mean of A minus the mean of B, and the two-sided p that it is 0; values are independent, (n,), (m,).
+
+    Unequal variances are allowed: Welch's t with the degrees of freedom of Satterthwaite (Welch 1947). There is neither
+    an interval nor a p for a single value, nor if each side has equal values up to `tolerance`.
+    """
+    check_level(level)
+    difference = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < 2:
+        return Estimate(value=difference, reason=SINGLE_DRAW), None
+    if not has_spread(a, tolerance=tolerance) and not has_spread(b, tolerance=tolerance):
+        return Estimate(value=difference, reason=NO_SPREAD), None
+    squares = [standard_error(values) ** 2 for values in (a, b)]
+    error = math.sqrt(sum(squares))
+    freedom = sum(squares) ** 2 / sum(
+        square**2 / (len(values) - 1) for square, values in zip(squares, (a, b), strict=True)
+    )
+    half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
+    interval = Interval(lower=difference - half, upper=difference + half, level=level)
+    return Estimate(value=difference, interval=interval), float(2 * special.stdtr(freedom, -abs(difference) / error))

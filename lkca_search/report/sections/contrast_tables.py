@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lkca_search.analysis.comparison import UnpairedContrast
 from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
 from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.records.rounds import ERROR_RATE
@@ -54,6 +55,39 @@ def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, *, alpha: fl
         rows=contrasts,
         highlight=_is_decided,
     )
+
+
+def unpaired_table(contrasts: Sequence[UnpairedContrast], a: str, b: str, *, alpha: float) -> Table:
+    """Return search `a` against search `b` in the cells without pairs; `alpha` is the stricter level of the rounds."""
+    columns: list[Column[UnpairedContrast]] = [
+        Column("cell", lambda contrast: text_cell(contrast.cell)),
+        Column("training images", lambda contrast: text_cell(_join(contrast.num_train_images))),
+        Column("draws", lambda contrast: text_cell(_join(contrast.num_draws))),
+        Column("difference, points", lambda contrast: estimate_cell(contrast.difference, format_points)),
+        Column("95% interval", lambda contrast: interval_cell(contrast.difference, format_signed_interval)),
+        Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
+        Column("p", lambda contrast: number_cell(contrast.p_value, format_p_value)),
+        Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
+    ]
+    return make_table(
+        name="unpaired",
+        title=f"{a} compared with {b}, unpaired",
+        caption=(
+            f"UNPAIRED difference in points of test accuracy: mean over the draws of {a} minus mean over the draws of "
+            f"{b}. In these cells, no two replicates trained on the same images with the same seed. The differences "
+            "between subsets and seeds therefore do not cancel, and a paired test would detect smaller differences. "
+            "95% intervals and p are those of Welch's t test; seeds are averaged within each draw first. p, corrected: "
+            "by Holm's method over all tests of this comparison, then for the rounds, of which the stricter one has "
+            f"the level {format_alpha(alpha)}. Two numbers are those of {a} and of {b}."
+        ),
+        columns=columns,
+        rows=contrasts,
+        highlight=lambda contrast: contrast.verdict in ("ahead", "behind"),
+    )
+
+
+def _join(numbers: tuple[int, int]) -> str:
+    return " and ".join(dict.fromkeys(map(format_count, numbers)))
 
 
 def _caption(reference: str, alpha: float) -> str:
