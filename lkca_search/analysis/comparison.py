@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -9,7 +10,6 @@ from lkca_search.analysis.contrasts import Contrast, Verdict, contrast_pairs, de
 from lkca_search.analysis.scores import CellScores, round_scores
 from lkca_search.analysis.search_differences import SearchDifference, find_search_differences
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import draw_means
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.p_values import holm
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
@@ -29,9 +29,12 @@ class UnpairedContrast(FrozenModel):
     num_train_images: tuple[int, int]
     """Training images of a replicate in the first and in the second search."""
     num_draws: tuple[int, int]
-    """Draws with a score in the first and in the second search."""
+    """Draws with a score in the first and in the second search; trainings if all draws have the same images."""
     difference: Estimate
-    """Difference of the means over draws, with Welch's interval, not corrected for multiple testing."""
+    """Difference of the means over draws, with Welch's interval, not corrected for multiple testing.
+
+    The interval does not include the sampling of test images.
+    """
     p_value: float | None
     """Two-sided p of Welch's t test over draws, before correction; None if a search has a single draw."""
     adjusted_p: float | None
@@ -133,7 +136,7 @@ def _match(
 
 
 def _unpaired_contrast(a: CellScores, b: CellScores) -> UnpairedContrast:
-    means = [draw_means(cell.accuracies) for cell in (a, b)]
+    means = [cell.unit_means(cell.accuracies) for cell in (a, b)]
     tolerance = RELATIVE_TOLERANCE * float(max(np.abs(values).max() for values in means))
     difference, p_value = welch_difference(means[0], means[1], tolerance=tolerance)
     return UnpairedContrast(
@@ -174,19 +177,24 @@ def _align(
     """Return both cells with scores over the union of their draws and seeds; NaN unless both have the same training."""
     draws = sorted({*rounds[0].draws, *rounds[1].draws})
     num_seeds = max(sealed.num_seeds for sealed in rounds)
-    accuracies = np.full((2, len(draws), num_seeds), np.nan)
-    for index, draw in enumerate(draws):
-        for seed in range(num_seeds):
-            key = cell_a.cell, draw, seed
-            if training_keys[0].get(key) is not None and training_keys[0].get(key) == training_keys[1].get(key):
-                accuracies[:, index, seed] = (
-                    _score(cell_a, rounds[0], draw, seed),
-                    _score(cell_b, rounds[1], draw, seed),
-                )
-    return cell_a.with_accuracies(accuracies[0]), cell_b.with_accuracies(accuracies[1])
+    shared = {
+        (draw, seed)
+        for draw, seed in product(draws, range(num_seeds))
+        if (key := training_keys[0].get((cell_a.cell, draw, seed))) is not None
+        and key == training_keys[1].get((cell_a.cell, draw, seed))
+    }
+    a, b = (
+        cell.at_replicates(
+            [
+                [_position(sealed, draw, seed) if (draw, seed) in shared else None for seed in range(num_seeds)]
+                for draw in draws
+            ]
+        )
+        for cell, sealed in zip((cell_a, cell_b), rounds, strict=True)
+    )
+    return a, b
 
 
-def _score(cell: CellScores, sealed: Round, draw: int, seed: int) -> float:
-    if draw not in sealed.draws or seed >= sealed.num_seeds:
-        return float("nan")
-    return float(cell.accuracies[sealed.draws.index(draw), seed])
+def _position(sealed: Round, draw: int, seed: int) -> tuple[int, int] | None:
+    """Return the index of a replicate in the scores of a round; None if the round has no such replicate."""
+    return (sealed.draws.index(draw), seed) if draw in sealed.draws and seed < sealed.num_seeds else None

@@ -5,13 +5,21 @@ from typing import Literal
 
 import numpy as np
 
-from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.scores import (
+    CellScores,
+    RoundScores,
+    Unit,
+    by_unit,
+    difference_sampling_variance,
+    shared_unit,
+)
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable
 from lkca_search.analysis.stats.improvement import Improvement, probability_of_improvement
 from lkca_search.analysis.stats.p_values import holm
 from lkca_search.analysis.stats.paired import PairedDifference, bootstrap_difference, paired_difference
 from lkca_search.analysis.stats.power import PowerAnalysis, analyze_power
+from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.records.rounds import correct_for_rounds
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
@@ -37,6 +45,8 @@ class Contrast(FrozenModel):
     other_cell: str
     """Key of the other variant's cell."""
     num_train_images: int
+    unit: Unit
+    """Unit of analysis; `seed` if all draws have the same training images. Counts of draws are then counts of seeds."""
     paired: PairedDifference
     """Mean of reference minus other; the interval is not corrected for multiple testing."""
     bootstrap: Estimate
@@ -77,7 +87,12 @@ def contrast_pairs(
 
     `names` label the two sides of each pair. `alpha` is the level of the round (`Round.alpha`).
     """
-    differences = [paired_difference(a.accuracies, b.accuracies) for a, b in pairs]
+    variances = [difference_sampling_variance(a, b) for a, b in pairs]
+    units = [_units(a, b) for a, b in pairs]
+    differences = [
+        paired_difference(*scores, sampling_variance=variance)
+        for scores, variance in zip(units, variances, strict=True)
+    ]
     adjusted = correct_for_rounds(holm([difference.p_value for difference in differences]), alpha)
     num_tested = sum(p is not None for p in adjusted)
     return tuple(
@@ -88,17 +103,26 @@ def contrast_pairs(
             other_cell=b.cell,
             num_train_images=a.num_train_images,
             paired=paired,
+            unit=shared_unit(a, b),
             bootstrap=bootstrap_difference(
-                a.accuracies,
-                b.accuracies,
+                *scores,
                 generator=np.random.default_rng(derive_seed("bootstrap", a.cell, b.cell)),
+                sampling_variance=variance or 0.0,
             ),
             adjusted_p=p,
-            improvement=probability_of_improvement(a.accuracies, b.accuracies),
-            power_analysis=_power_analysis(a, b, alpha / max(num_tested, 1)),
+            improvement=probability_of_improvement(*scores),
+            power_analysis=_power_analysis(scores, alpha=alpha / max(num_tested, 1), sampling_variance=variance or 0.0),
         )
-        for (a, b), (reference, other), paired, p in zip(pairs, names, differences, adjusted, strict=True)
+        for (a, b), scores, variance, (reference, other), paired, p in zip(
+            pairs, units, variances, names, differences, adjusted, strict=True
+        )
     )
+
+
+def _units(a: CellScores, b: CellScores) -> tuple[Floats, Floats]:
+    """Return the accuracies of both cells, (units, trainings per unit)."""
+    unit = shared_unit(a, b)
+    return by_unit(a.accuracies, unit), by_unit(b.accuracies, unit)
 
 
 def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores, CellScores]]:
@@ -116,11 +140,13 @@ def have_pairs(a: CellScores, b: CellScores) -> bool:
     return bool(np.isfinite(a.accuracies - b.accuracies).any())
 
 
-def _power_analysis(a: CellScores, b: CellScores, alpha: float) -> PowerAnalysis | None:
+def _power_analysis(scores: tuple[Floats, Floats], *, alpha: float, sampling_variance: float) -> PowerAnalysis | None:
     """Return the power analysis of one test at level `alpha`; None if a float cannot hold 1 - alpha (round 23)."""
     if 1 - alpha == 1:
         return None
     try:
-        return analyze_power(a.accuracies, b.accuracies, difference=TARGET_DIFFERENCE, level=1 - alpha)
+        return analyze_power(
+            *scores, difference=TARGET_DIFFERENCE, level=1 - alpha, sampling_variance=sampling_variance
+        )
     except NotEstimable:
         return None

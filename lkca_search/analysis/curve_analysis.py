@@ -2,21 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from lkca_search.analysis.contrasts import Contrast
 from lkca_search.analysis.curves.crossover import Crossover, crossover
 from lkca_search.analysis.curves.data_efficiency import DataEfficiency, data_efficiency
-from lkca_search.analysis.curves.learning_curve import LearningCurve, Point, learning_curve
+from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
 from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
-from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.scores import CellScores, RoundScores, Unit
 from lkca_search.analysis.search_results import Variant
+from lkca_search.analysis.selection import mean_error
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.seeds import derive_seed
+from lkca_search.spec.base import FrozenModel
 
 T = TypeVar("T")
+
+
+class Point(FrozenModel):
+    """Test error of one variant at one number of training images, in percent."""
+
+    num_train_images: int
+    error: Estimate
+    """Mean over units with its interval."""
+    unit: Unit
+    unit_errors: tuple[float, ...]
+    """Mean error per unit: per draw, or per training if all draws have the same images."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +40,7 @@ class VariantCurve:
 
     variant: Variant
     points: tuple[Point, ...]
+    """Mean error per size, from all of its units."""
     law: PowerLaw | NotEstimable
     """Power law fitted to the points, or the reason why there is none."""
 
@@ -37,7 +53,7 @@ class CurveContrast:
     data_efficiency: DataEfficiency | NotEstimable
     """Training images of the other variant per image of the reference, for equal error."""
     crossover: Crossover | NotEstimable
-    """Number of training images at which the better variant changes."""
+    """Number of training images at which the better variant changes, if tests decide each way."""
     exponent_difference: Estimate | NotEstimable
     """gamma of the reference minus gamma of the other variant."""
 
@@ -50,13 +66,20 @@ class CurveAnalysis:
     contrasts: tuple[CurveContrast, ...]
 
 
-def analyze_curves(scores: RoundScores, reference: Variant, *, seed: int) -> CurveAnalysis:
-    """Return the curves of all variants with scores. Resamples depend only on the seed and the variant."""
+def analyze_curves(
+    scores: RoundScores, reference: Variant, contrasts: Sequence[Contrast], *, seed: int
+) -> CurveAnalysis:
+    """Return the curves of all variants with scores. Resamples depend only on the seed and the variant.
+
+    `contrasts` are those of the round: they decide between which sizes there is a crossover.
+    """
     curves = {variant: _learning_curve(scores.cells_of_variant(variant)) for variant in scores.variants}
     return CurveAnalysis(
-        curves=tuple(_curve(variant, curve, seed) for variant, curve in curves.items()),
+        curves=tuple(
+            _curve(variant, curve, scores.cells_of_variant(variant), seed) for variant, curve in curves.items()
+        ),
         contrasts=tuple(
-            _contrast(curves[reference], variant, curve, seed)
+            _contrast(curves[reference], variant, curve, _decided_between(contrasts, variant), seed)
             for variant, curve in curves.items()
             if reference in curves and variant != reference
         ),
@@ -72,19 +95,47 @@ def _learning_curve(cells: Sequence[CellScores]) -> LearningCurve:
     return learning_curve(list(by_size), [np.concatenate(errors, axis=1) for errors in by_size.values()])
 
 
-def _curve(variant: Variant, curve: LearningCurve, seed: int) -> VariantCurve:
+def _curve(variant: Variant, curve: LearningCurve, cells: Sequence[CellScores], seed: int) -> VariantCurve:
     law = _value_or_reason(lambda: fit_power_law(curve, generator=_generator(seed, variant)))
-    return VariantCurve(variant=variant, points=curve.points(), law=law)
+    points = tuple(
+        Point(
+            num_train_images=cell.num_train_images,
+            error=mean_error(cell),
+            unit=cell.unit,
+            unit_errors=tuple(cell.unit_means(cell.errors).tolist()),
+        )
+        for cell in cells
+    )
+    return VariantCurve(variant=variant, points=points, law=law)
 
 
-def _contrast(curve: LearningCurve, other: Variant, other_curve: LearningCurve, seed: int) -> CurveContrast:
+def _decided_between(contrasts: Sequence[Contrast], other: Variant) -> tuple[int, int] | NotEstimable:
+    """Return two sizes at which the reference is ahead at one and behind at the other, by corrected tests.
+
+    They are the smallest decided size, and the largest decided size with the opposite verdict.
+    """
+    decided = [c for c in contrasts if c.other == other.label and c.verdict in ("ahead", "behind")]
+    first = min(decided, key=lambda contrast: contrast.num_train_images, default=None)
+    opposite = [c.num_train_images for c in decided if first is not None and c.verdict != first.verdict]
+    if first is None or not opposite:
+        return NotEstimable("no crossover can be shown: no test decides for A at one size and for B at another")
+    return first.num_train_images, max(opposite)
+
+
+def _contrast(
+    curve: LearningCurve,
+    other: Variant,
+    other_curve: LearningCurve,
+    between: tuple[int, int] | NotEstimable,
+    seed: int,
+) -> CurveContrast:
     def estimate(statistic: Callable[..., T]) -> T | NotEstimable:
         return _value_or_reason(lambda: statistic(curve, other_curve, generator=_generator(seed, other)))
 
     return CurveContrast(
         other=other,
         data_efficiency=estimate(data_efficiency),
-        crossover=estimate(crossover),
+        crossover=between if isinstance(between, NotEstimable) else estimate(partial(crossover, between=between)),
         exponent_difference=estimate(compare_exponents),
     )
 

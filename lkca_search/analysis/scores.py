@@ -6,18 +6,28 @@ metric: a search by `val_loss` compares the validation loss with the test loss.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.replicates import Floats
+from lkca_search.analysis.stats.variance import image_variance
 from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import Pick, Round
 
 PERCENT = 100.0
+Unit = Literal["draw", "seed"]
+"""Unit of analysis of a cell.
+
+It is the subset draw, and seeds of one draw are averaged. If all draws have the same images, as at a data fraction of
+1.0, each training is a unit: the trainings differ by seed alone, and draws are not a sample of subsets.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,15 +51,44 @@ class CellScores:
     """Leading metric on test images, in its unit, (draws, seeds): accuracy or loss."""
     num_failed: int
     """Replicates that failed with an error of their own."""
+    unit: Unit = "draw"
+    overlap: float | None = None
+    """Expected share of the training images of one draw that are in another draw; None if it is unknown."""
+    correct: NDArray[np.bool_] | None = None
+    """True per replicate and test image that is classified correctly, (draws, seeds, images); None if any is unknown.
+
+    Values of missing replicates mean nothing.
+    """
+
+    def unit_means(self, values: Floats) -> Floats:
+        """Return the mean of values, (draws, seeds), over the trainings of each unit with a value, (units,)."""
+        units = by_unit(values, self.unit)
+        means: Floats = np.nanmean(units[np.isfinite(units).any(axis=1)], axis=1)
+        return means
+
+    @cached_property
+    def sampling_variance(self) -> float | None:
+        """Variance of the mean accuracy from the sampling of test images, in squared points; None if unknown."""
+        if self.correct is None:
+            return None
+        return _sampling_variance(PERCENT * self.correct, np.isfinite(self.accuracies), self.unit)
 
     @property
     def errors(self) -> Floats:
         """Test error in percent, (draws, seeds)."""
         return PERCENT - self.accuracies
 
-    def with_accuracies(self, accuracies: Floats) -> "CellScores":
-        """Return a copy with other test accuracies, (draws, seeds)."""
-        return replace(self, accuracies=accuracies)
+    def at_replicates(self, positions: Sequence[Sequence[tuple[int, int] | None]]) -> "CellScores":
+        """Return a copy with the scores at other positions, (draws, seeds); None is a missing replicate."""
+        shape = len(positions), len(positions[0])
+        accuracies = np.full(shape, np.nan)
+        correct = None if self.correct is None else np.zeros((*shape, self.correct.shape[2]), dtype=np.bool_)
+        for (draw, row), seed in product(enumerate(positions), range(shape[1])):
+            if (position := row[seed]) is not None:
+                accuracies[draw, seed] = self.accuracies[position]
+                if correct is not None and self.correct is not None:
+                    correct[draw, seed] = self.correct[position]
+        return replace(self, accuracies=accuracies, correct=correct)
 
     @property
     def num_scored(self) -> int:
@@ -105,6 +144,37 @@ class RoundScores:
         return found
 
 
+def difference_sampling_variance(a: CellScores, b: CellScores) -> float | None:
+    """Return the variance of the mean of A - B, over pairs, from the sampling of test images, in squared points.
+
+    Both cells have the same test images, so their difficulty largely cancels. None without predictions per image.
+    """
+    if a.correct is None or b.correct is None:
+        return None
+    differences = PERCENT * (a.correct.astype(np.float32) - b.correct)
+    return _sampling_variance(differences, np.isfinite(a.accuracies - b.accuracies), shared_unit(a, b))
+
+
+def by_unit(values: Floats, unit: Unit) -> Floats:
+    """Return values, (draws, seeds), as (units, trainings per unit)."""
+    return values.reshape(-1, 1) if unit == "seed" else values
+
+
+def shared_unit(a: CellScores, b: CellScores) -> Unit:
+    """Return the unit of a contrast of two cells."""
+    return "seed" if a.unit == b.unit == "seed" else "draw"
+
+
+def _sampling_variance(scores: NDArray[np.floating], present: NDArray[np.bool_], unit: Unit) -> float:
+    """Return the image variance of scores, (draws, seeds, images), of the replicates that are present."""
+    if unit == "seed":
+        scores, present = scores.reshape(-1, 1, scores.shape[2]), present.reshape(-1, 1)
+    kept = present.any(axis=1)
+    counts = present[kept].sum(axis=1)[:, None]
+    units = np.einsum("dsi,ds->di", scores[kept].astype(np.float64), present[kept].astype(np.float64)) / counts
+    return image_variance(units)
+
+
 def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
     """Return the scores of a round. Only the best configuration of each cell (rank 1) counts."""
     compared_keys = {key: cell.key for key, cell in results.compared_cells.items()}
@@ -134,13 +204,16 @@ def _cell_scores(
     trial_ids = {pick.trial_id for pick in picks}
     planned = [replication for pick, replication in sealed.replications() if pick.trial_id in trial_ids]
     scores = np.full((3, len(sealed.draws), sealed.num_seeds), np.nan)
+    trained: dict[tuple[int, int], Record] = {}
     num_failed = 0
     for replication in planned:
         record = replicates.get(replication.replicate_id)
         if record is not None:
             num_failed += record.state is State.FAIL
             if record.test is not None:
-                scores[:, draw_indices[replication.draw], replication.seed] = _scores(results, record)
+                position = draw_indices[replication.draw], replication.seed
+                scores[:, *position] = _scores(results, record)
+                trained[position] = record
     return CellScores(
         cell=key[0],
         variant=results.variants[picks[0].cell],
@@ -151,7 +224,45 @@ def _cell_scores(
         val_values=scores[1],
         test_values=scores[2],
         num_failed=num_failed,
+        unit="draw" if sealed.repeats else _unit(trained.values()),
+        overlap=_overlap(trained.values()),
+        correct=_correct(results, trained, scores.shape[1:]),
     )
+
+
+def _unit(replicates: Collection[Record]) -> Unit:
+    """Return `seed` if replicates on several draws have the same training images, else `draw`."""
+    draws = {record.spec.configuration.draw for record in replicates}
+    subsets = {record.facts.subset_hash for record in replicates if record.facts}
+    return "seed" if len(draws) > 1 and len(subsets) == 1 else "draw"
+
+
+def _overlap(replicates: Collection[Record]) -> float | None:
+    """Return the share of the available images that a draw has: two random subsets of them share it, on average."""
+    first = next(iter(replicates), None)
+    if first is None:
+        return None
+    metadata, fraction = first.facts, first.spec.configuration.data_fraction
+    if metadata is None or metadata.num_available_images is None:
+        return None if fraction is None else float(fraction)
+    return metadata.num_train_images / metadata.num_available_images
+
+
+def _correct(
+    results: SearchResults, replicates: Mapping[tuple[int, int], Record], shape: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """Return the correct predictions of replicates, (draws, seeds, images); None if one has no predictions."""
+    known = {
+        position: results.correct[record.trial_id]
+        for position, record in replicates.items()
+        if record.trial_id in results.correct
+    }
+    if not known or len(known) < len(replicates):
+        return None
+    array = np.zeros((*shape, len(next(iter(known.values())))), dtype=np.bool_)
+    for position, correct in known.items():
+        array[position] = correct
+    return array
 
 
 def _scores(results: SearchResults, replicate: Record) -> tuple[float, float, float]:

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lkca_search.layout import SearchFolder
+from lkca_search.records.predictions import read_correct
 from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds
 from lkca_search.spec.cells import Cell, cells
@@ -38,6 +42,8 @@ class SearchResults:
     replicates: Sequence[Record] = field(repr=False)
     """Finished replicates of all rounds."""
     rounds: Sequence[Round] = field(repr=False)
+    correct: Mapping[str, NDArray[np.bool_]] = field(repr=False, default_factory=dict)
+    """True per test image that a replicate classifies correctly, (images,), by replicate id; not in old records."""
     uid: str = ""
     """Unique id; empty if it is not known."""
 
@@ -122,12 +128,14 @@ class SearchResults:
 
 def read_search_results(folder: SearchFolder) -> SearchResults:
     """Read all results of a finished or running search."""
+    replicates = read_replicates(folder)
     return SearchResults(
         name=folder.name,
         spec=SearchSpec.model_validate_json(folder.spec.read_bytes()),
         trials=read_records(folder),
-        replicates=read_replicates(folder),
+        replicates=replicates,
         rounds=read_rounds(folder),
+        correct=read_correct(folder, replicates),
         uid=folder.uid.read_text() if folder.uid.exists() else "",
     )
 

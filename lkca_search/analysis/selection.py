@@ -4,13 +4,14 @@ import statistics
 
 import numpy as np
 
-from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.percentage_mean import mean_percentage
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.spec.metrics import METRICS, Metric, MetricName
 
 
 class SelectionEffect(FrozenModel):
@@ -46,6 +47,7 @@ class SelectionEffect(FrozenModel):
 def compute_selection_effects(results: SearchResults, scores: RoundScores) -> tuple[SelectionEffect, ...]:
     """Return the selection effect of every cell that has scores."""
     trials = {record.trial_id: record for record in results.trials}
+    is_accuracy = results.metric.test_field == "accuracy"
     return tuple(
         SelectionEffect(
             cell=cell.cell,
@@ -56,25 +58,32 @@ def compute_selection_effects(results: SearchResults, scores: RoundScores) -> tu
             num_trials=sum(pick.num_trials for pick in cell.picks),
             picked=results.metric.scale
             * statistics.fmean(getattr(trials[pick.trial_id].curve[-1], results.metric_name) for pick in cell.picks),
-            validation=mean_over_draws(cell.val_values),
-            test=mean_over_draws(cell.test_values),
+            validation=_mean(cell, cell.val_values, results.metric),
+            test=mean_accuracy(cell) if is_accuracy else _mean(cell, cell.test_values, results.metric),
         )
         for cell in scores.cells
     )
 
 
-def draw_means(scores: Floats) -> Floats:
-    """Return the mean per draw of scores (draws, seeds), for the draws with a score, (n,); NaN marks a missing one."""
-    means: Floats = np.nanmean(scores[np.isfinite(scores).any(axis=1)], axis=1)
-    return means
-
-
-def mean_over_draws(scores: Floats) -> Estimate:
-    """Return the mean over draws of scores (draws, seeds) with its t interval; NaN marks a missing replicate."""
-    means = draw_means(scores)
+def _mean(cell: CellScores, values: Floats, metric: Metric) -> Estimate:
+    """Return the mean over units of a metric, (draws, seeds), with its 95% interval for these images."""
+    means = cell.unit_means(values)
+    if metric.unit == "%":
+        return mean_percentage(means)
     return student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
 
 
 def mean_accuracy(cell: CellScores) -> Estimate:
-    """Return the mean test accuracy of a cell in percent."""
-    return mean_over_draws(cell.accuracies)
+    """Return the mean test accuracy of a cell in percent, with the sampling of test images if it is known."""
+    return mean_percentage(cell.unit_means(cell.accuracies), sampling_variance=cell.sampling_variance or 0.0)
+
+
+def mean_error(cell: CellScores) -> Estimate:
+    """Return the mean test error of a cell in percent."""
+    accuracy = mean_accuracy(cell)
+    if accuracy.interval is None:
+        return accuracy.model_copy(update={"value": PERCENT - accuracy.value})
+    ends = accuracy.interval.upper, accuracy.interval.lower
+    lower, upper = (None if end is None else PERCENT - end for end in ends)
+    interval = accuracy.interval.model_copy(update={"lower": lower, "upper": upper})
+    return Estimate(value=PERCENT - accuracy.value, interval=interval)

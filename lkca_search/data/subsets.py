@@ -25,6 +25,8 @@ class Holdout:
     """Images to train on."""
     validation: Indices
     """Validation images; never trained on."""
+    num_available: int
+    """Images that training subsets are drawn from."""
 
 
 def assign_images(
@@ -49,7 +51,7 @@ def assign_images(
     if data.scale_validation:
         share = len(subset) / len(parts.train)
         validation = shrink_validation(labels, validation, share=share, seed=split_seed)
-    return Holdout(train=subset, validation=validation)
+    return Holdout(train=subset, validation=validation, num_available=len(parts.train))
 
 
 def hold_out(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Holdout:
@@ -69,7 +71,8 @@ def hold_out(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Holdou
     shares = np.clip(_rounded_shares(counts, fraction), 1, counts - 1)
     order = _shuffle(np.arange(len(labels)), derive_seed(seed, "hold_out"))
     validation = _first_of_each(labels, order, classes, shares)
-    return Holdout(train=np.setdiff1d(np.arange(len(labels)), validation), validation=validation)
+    train = np.setdiff1d(np.arange(len(labels)), validation)
+    return Holdout(train=train, validation=validation, num_available=len(train))
 
 
 def draw_subset(labels: NDArray[np.int64], indices: Indices, *, fraction: float, seed: int) -> Indices:

@@ -54,6 +54,8 @@ class TrialMetadata(FrozenModel):
     """Number of training images."""
     num_validation_images: int
     """Number of validation images."""
+    num_available_images: int | None = None
+    """Images that subsets are drawn from: the training split without validation images; None in old records."""
     data_hash: str
     """SHA-256 of the training split's pixels and labels."""
     subset_hash: str

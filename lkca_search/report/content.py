@@ -14,11 +14,12 @@ from lkca_search.records.looks import LookHistory
 from lkca_search.records.rounds import Round
 from lkca_search.report.sections import figures, tables
 from lkca_search.report.sections.ablation import ablation_section
+from lkca_search.report.sections.caveats import write_caveats
 from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.sections.looks import look_caveats
 from lkca_search.report.sections.methods import methods
-from lkca_search.report.sections.narrative import write_caveats, write_headline, write_summary
+from lkca_search.report.sections.narrative import write_headline, write_summary
 from lkca_search.report.sections.training_length import length_caveats, length_table
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.report import Report, Section
@@ -46,7 +47,7 @@ def make_report(
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
-        headline=write_headline(contrasts),
+        headline=write_headline(results, contrasts),
         summary=tuple(summary),
         caveats=(
             *write_caveats(results, scores, spent),
@@ -68,7 +69,7 @@ def _describe_scores(
     results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast]
 ) -> tuple[list[str], list[Section]]:
     """Return the summary and the sections that are computed from test accuracies."""
-    curves = analyze_curves(scores, results.reference, seed=results.spec.search.seed)
+    curves = analyze_curves(scores, results.reference, contrasts, seed=results.spec.search.seed)
     selections = compute_selection_effects(results, scores)
     reference, metric = results.reference.label, MetricFormat(results.metric)
     sections = [

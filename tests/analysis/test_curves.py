@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
 from lkca_search.analysis.curves.learning_curve import (
@@ -21,7 +20,6 @@ from lkca_search.analysis.curves.learning_curve import (
 )
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.replicates import Floats
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
 from tests.support.statistics.given_scores import NAN
 from tests.support.statistics.simulated import SIZES, Law, simulate_curves
 
@@ -37,28 +35,12 @@ def curve() -> LearningCurve:
     )
 
 
-def test_a_point_is_the_mean_over_draws_with_its_t_interval() -> None:
-    first, second, third = curve().points()
-    assert (first.num_train_images, first.draw_errors) == (100, pytest.approx((0.55, 0.7, 0.4)))
-    interval = stats.ttest_1samp([0.55, 0.7, 0.4], 0.0).confidence_interval(0.95)
-    assert first.error.interval is not None
-    assert (first.error.interval.lower, first.error.interval.upper) == pytest.approx((interval.low, interval.high))
-    assert second.draw_errors == pytest.approx((0.4, 0.3))
-    assert (third.error.value, third.error.interval, third.error.reason) == (pytest.approx(0.2), None, NO_SPREAD)
-
-
-def test_a_single_draw_has_points_without_intervals() -> None:
-    (point,) = learning_curve([50], [[[0.2, 0.4]]]).points()
-    assert (point.error.value, point.error.reason) == (pytest.approx(0.3), SINGLE_DRAW)
-
-
-def test_an_incomplete_draw_is_left_out_of_curves_but_not_of_points() -> None:
+def test_an_incomplete_draw_is_left_out_of_curves() -> None:
     incomplete = curve()
     assert incomplete.complete.tolist() == [True, False, True]
     assert incomplete.num_draws_left_out == 1
     (errors,) = errors_on_common_draws(incomplete)
     assert errors.shape == (3, 2)
-    assert len(incomplete.points()[0].draw_errors) == 3
 
 
 def test_curves_are_compared_on_draws_that_are_complete_in_both() -> None:
@@ -67,11 +49,6 @@ def test_curves_are_compared_on_draws_that_are_complete_in_both() -> None:
         errors_on_common_draws(curve(), other)
     with pytest.raises(ValueError, match=re.escape("must have equal numbers of draws, got [1, 3]")):
         errors_on_common_draws(curve(), learning_curve([100], [[[0.1]]]))
-
-
-def test_a_size_without_replicates_has_no_point() -> None:
-    with pytest.raises(NotEstimable, match="no replicate at 20 training images"):
-        learning_curve([10, 20], [[[0.1]], [[NAN]]]).points()
 
 
 WRONG = [

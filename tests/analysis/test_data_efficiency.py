@@ -150,44 +150,52 @@ def test_a_ratio_without_a_common_error_is_refused_with_the_reason(
 def test_the_crossover_is_the_crossing_of_the_curves(method: CurveMethod) -> None:
     a, b = (exact(law) for law in CROSSING_LAWS)
     found = estimate_crossover(a, b, method=method)
-    assert found.num_train_images is not None
     assert found.num_train_images.value == pytest.approx(
         CROSSING_IMAGES, rel=0.02 if method == "interpolated" else 1e-3
     )
-    assert (found.better_at_smallest, found.better_at_largest, found.bootstrap_share) == ("b", "a", 1.0)
+    assert (found.better_below, found.between) == ("b", (SIZES[0], SIZES[-1]))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_swapping_the_families_swaps_the_leaders_and_leaves_the_crossover(method: CurveMethod) -> None:
     a, b = simulate_curves(*CROSSING_LAWS, ratio=1.0, noise=0.03, generator=np.random.default_rng(0))
     ours, theirs = estimate_crossover(a, b, method=method), estimate_crossover(b, a, method=method)
-    assert (
-        (ours.better_at_smallest, ours.better_at_largest)
-        == (theirs.better_at_largest, theirs.better_at_smallest)
-        == ("b", "a")
-    )
-    assert ours.num_train_images is not None
-    assert theirs.num_train_images is not None
+    assert (ours.better_below, theirs.better_below) == ("b", "a")
     assert ours.num_train_images.value == pytest.approx(theirs.num_train_images.value)
-    assert ours.bootstrap_share == theirs.bootstrap_share
 
 
 def test_there_is_no_crossover_if_one_family_is_better_throughout() -> None:
-    found = estimate_crossover(exact(Law()), exact(Law().shifted(2)))
-    assert found.num_train_images is None
-    assert (found.better_at_smallest, found.better_at_largest, found.bootstrap_share) == ("a", "a", 0.0)
+    with pytest.raises(NotEstimable, match="no family is better at one end of the sizes and worse at the other"):
+        estimate_crossover(exact(Law()), exact(Law().shifted(2)))
 
 
-def test_an_uncertain_crossover_has_an_open_end_and_a_bootstrap_share_below_1() -> None:
+@pytest.mark.parametrize("equal_at", [0, 1, 2])
+def test_equal_families_at_either_end_have_no_crossover(equal_at: int) -> None:
+    errors = np.full((3, 5, 1), 0.5) - np.array([0.0, 0.1, 0.2])[:, None, None]
+    other = errors + np.array([0.01, 0.01, -0.01])[:, None, None]
+    other[equal_at if equal_at < 2 else [0, 1, 2]] = errors[equal_at if equal_at < 2 else [0, 1, 2]]
+    other[-1 if equal_at == 1 else 0] = errors[-1 if equal_at == 1 else 0]
+    with pytest.raises(NotEstimable, match="no family is better at one end"):
+        estimate_crossover(learning_curve([10, 20, 40], list(errors)), learning_curve([10, 20, 40], list(other)))
+
+
+def test_a_crossover_between_two_sizes_is_between_them() -> None:
+    a, b = (exact(law) for law in CROSSING_LAWS)
+    found = estimate_crossover(a, b, between=(1800, 9000))
+    assert found.between == (1800, 9000)
+    assert found.num_train_images.value == pytest.approx(CROSSING_IMAGES, rel=0.02)
+    with pytest.raises(NotEstimable, match="no family is better at one end"):
+        estimate_crossover(a, b, between=(4500, 18_000))
+
+
+def test_an_uncertain_crossover_has_an_open_end() -> None:
     draws = np.array([[-0.02], [0.03], [0.0], [0.02], [-0.03]])
     a = learning_curve([100, 1000], [0.6 + np.zeros((5, 1)), 0.31 + draws])
     b = learning_curve([100, 1000], [0.5 + np.zeros((5, 1)), 0.32 + np.zeros((5, 1))])
     found = estimate_crossover(a, b)
-    assert found.num_train_images is not None
     assert found.num_train_images.interval is not None
     assert found.num_train_images.interval.upper is None
     assert found.num_train_images.interval.lower is not None
-    assert 0.5 < found.bootstrap_share < 1
 
 
 def test_the_crossover_is_the_crossing_that_separates_the_largest_leads() -> None:
@@ -195,14 +203,12 @@ def test_the_crossover_is_the_crossing_that_separates_the_largest_leads() -> Non
     a = learning_curve(sizes, [[[error]] * 2 for error in (0.9, 0.795, 0.72, 0.5, 0.3)])
     b = learning_curve(sizes, [[[error]] * 2 for error in (0.8, 0.8, 0.7, 0.6, 0.5)])
     found = estimate_crossover(a, b).num_train_images
-    assert found is not None
     assert 400 < found.value < 800
 
 
 def test_a_crossover_lies_within_the_common_range_of_sizes() -> None:
     a, b = exact(CROSSING_LAWS[0]), exact(CROSSING_LAWS[1], sizes=(9000, 18_000))
-    found = estimate_crossover(a, b)
-    assert found.num_train_images is None
-    assert found.better_at_smallest == found.better_at_largest == "a"
+    with pytest.raises(NotEstimable, match="no family is better at one end"):
+        estimate_crossover(a, b)
     with pytest.raises(NotEstimable, match="a common range of training images"):
         estimate_crossover(exact(Law(), sizes=(10, 20)), exact(Law(), sizes=(30, 40)))

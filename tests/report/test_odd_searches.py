@@ -41,14 +41,14 @@ def with_images(results: SearchResults, fraction: float, images: int) -> SearchR
     return replace(results, trials=changed(results.trials), replicates=changed(results.replicates))
 
 
-def test_levels_with_equal_numbers_of_images_are_one_point_of_the_curve_and_two_contrasts() -> None:
+def test_levels_with_equal_numbers_of_images_have_a_point_and_a_contrast_each() -> None:
     fractions = (0.02, 0.05, 0.1, 0.25, 0.5)
     results = with_images(make_search_results(law(lead=0.05), fractions=fractions), 0.05, 360)
     scores = round_scores(results, results.rounds[-1])
-    curve = analyze_curves(scores, results.reference, seed=0).curves[0]
-    assert [point.num_train_images for point in curve.points] == [360, 1800, 4500, 9000]
-    first, second = scores.cells_of_variant(curve.variant)[:2]
-    assert curve.points[0].error.value == pytest.approx(np.mean([first.errors, second.errors]))
+    curve = analyze_curves(scores, results.reference, (), seed=0).curves[0]
+    assert [point.num_train_images for point in curve.points] == [360, 360, 1800, 4500, 9000]
+    for point, cell in zip(curve.points, scores.cells_of_variant(curve.variant), strict=True):
+        assert point.error.value == pytest.approx(np.mean(cell.errors))
     report = make_report(results)
     pairs = [(each.reference_cell.split(",")[1], each.other_cell.split(",")[1]) for each in report.contrasts]
     assert pairs[:2] == [("data_fraction=0.02",) * 2, ("data_fraction=0.05",) * 2]

@@ -155,7 +155,13 @@ def _replicate(pick: Pick, replication: Replication, images: int, accuracy: floa
         metric="test_accuracy",
         value=accuracy,
         spec=_spec(configuration, seed=100 * replication.draw + replication.seed),
-        facts=FACTS.model_copy(update={"num_train_images": images, "num_validation_images": 300}),
+        facts=FACTS.model_copy(
+            update={
+                "num_train_images": images,
+                "num_validation_images": 300,
+                "subset_hash": _subset(images, configuration),
+            }
+        ),
         curve=() if accuracy is None else (make_result(10, accuracy / 2), make_result(20, accuracy)),
         error="RuntimeError: broken" if accuracy is None else None,
         started=1000.0,
@@ -163,6 +169,11 @@ def _replicate(pick: Pick, replication: Replication, images: int, accuracy: floa
         replicate=replication,
         test=score,
     )
+
+
+def _subset(images: int, configuration: Configuration) -> str:
+    """Return a hash that depends on the draw, unless the subset is all images."""
+    return f"{images}" if images == NUM_IMAGES else f"{images}/{configuration.draw}"
 
 
 def _spec(configuration: Configuration, *, seed: int) -> TrialSpec:

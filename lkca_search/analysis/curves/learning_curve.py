@@ -1,4 +1,4 @@
-"""Learning curve of one family: error against training images, its points, and interpolation between them.
+"""Learning curve of one family: error against training images, and interpolation between its sizes.
 
 Isotonic regression is written here because `scipy.optimize.isotonic_regression` takes one curve at a time; the
 bootstrap needs thousands at once.
@@ -11,25 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats, check_scores
-from lkca_search.analysis.stats.student import has_spread, standard_error, student_mean
-from lkca_search.spec.base import FrozenModel
+from lkca_search.analysis.stats.student import has_spread, standard_error
 
 MIN_RELATIVE_ERROR = 1e-6
 """Smallest error, as a share of the largest one, in interpolation: an error of 0 has no logarithm."""
 SIGNIFICANCE_LEVEL = 0.05
 """Largest p at which an error counts as decreasing."""
-
-
-class Point(FrozenModel):
-    """Error at one number of training images."""
-
-    num_train_images: int
-    error: Estimate
-    """Mean over draws with its t interval, in the unit of the errors."""
-    draw_errors: tuple[float, ...]
-    """Mean over seeds, per draw with at least one replicate."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,13 +45,6 @@ class LearningCurve:
     def num_draws_left_out(self) -> int:
         """Draws without an error at some size."""
         return int((~self.complete).sum())
-
-    def points(self, *, level: float = CONFIDENCE_LEVEL) -> tuple[Point, ...]:
-        """Return one point per size from all of its draws; raise NotEstimable for a size without a replicate."""
-        return tuple(
-            _point(int(images), errors[np.isfinite(errors)], level=level)
-            for images, errors in zip(self.num_train_images, self.draw_errors, strict=True)
-        )
 
 
 def learning_curve(num_train_images: Sequence[int], errors: Sequence[ArrayLike]) -> LearningCurve:
@@ -150,13 +132,6 @@ def check_error_decreases(log_images: Floats, errors: Floats) -> None:
         raise NotEstimable(
             f"the error does not fall significantly with more images: p is {p:.2g}, above {SIGNIFICANCE_LEVEL}"
         )
-
-
-def _point(images: int, errors: Floats, *, level: float) -> Point:
-    if not len(errors):
-        raise NotEstimable(f"there is no replicate at {images} training images")
-    error = student_mean(errors, level=level, tolerance=RELATIVE_TOLERANCE * float(errors.max()))
-    return Point(num_train_images=images, error=error, draw_errors=tuple(errors.tolist()))
 
 
 def _mean_over_seeds(scores: Floats) -> Floats:

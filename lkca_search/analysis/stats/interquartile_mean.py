@@ -1,15 +1,18 @@
-"""Interquartile mean: the mean of the middle half of all replicates, robust against outliers.
+"""Interquartile mean of percentages: the mean of the middle half of all replicates, robust against outliers.
 
 `scipy.stats.trim_mean` does not handle missing values row by row, as resamples with unequal numbers of seeds need.
 """
+
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
-from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable, check_level
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, NotEstimable, check_level
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats, check_scores
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW, normal_quantile
 
 TRIMMED_SHARE = 0.25
 """Share of the values that is removed at each end."""
@@ -21,12 +24,14 @@ def interquartile_mean(
     generator: np.random.Generator,
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
+    sampling_variance: float = 0.0,
 ) -> Estimate:
-    """Return the 25% trimmed mean of scores (draws, seeds) of one family, with a bootstrap interval over draws.
+    """Return the 25% trimmed mean of percentages (draws, seeds) of one family, with a bootstrap interval over draws.
 
     The estimate is that of Agarwal et al. 2021 (section 4.3) and of rliable for a single task. The interval is that of
     `bootstrap`: seeds stay with their draw. It covers 95-97% at 5 draws x 2 seeds. NaN marks a missing replicate, and
-    draws without a score are left out.
+    draws without a score are left out. `sampling_variance`, from the sampling of test images, widens the interval in
+    quadrature. Its ends are within 0 and 100.
 
     Raises:
         ValueError: As for `check_scores`.
@@ -44,7 +49,13 @@ def interquartile_mean(
     resamples = _trimmed_mean(array[draws].reshape(num_resamples, -1))
     if np.ptp(resamples) <= RELATIVE_TOLERANCE * float(np.nanmax(np.abs(array))):
         return Estimate(value=value, reason=NO_SPREAD)
-    return Estimate(value=value, interval=widened_interval(value, resamples, num_draws=len(array), level=level))
+    interval = widened_interval(value, resamples, num_draws=len(array), level=level)
+    assert interval.lower is not None
+    assert interval.upper is not None
+    sampling = normal_quantile(level) * math.sqrt(sampling_variance)
+    lower = max(0.0, value - math.hypot(value - interval.lower, sampling))
+    upper = min(PERCENT, value + math.hypot(interval.upper - value, sampling))
+    return Estimate(value=value, interval=Interval(lower=lower, upper=upper, level=level))
 
 
 def _trimmed_mean(values: Floats) -> Floats:

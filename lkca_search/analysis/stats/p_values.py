@@ -1,26 +1,44 @@
 """p-values of the t test over draws, and Holm's correction for multiple tests, which scipy does not have."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from lkca_search.analysis.stats.replicates import Floats
-from lkca_search.analysis.stats.student import has_spread, standard_error
+from lkca_search.analysis.stats.student import half_width, has_spread, standard_error
+
+MIN_LOG_P = math.log(1e-15)
+"""Logarithm of the smallest p of a test with a sampling variance."""
 
 
-def two_sided_p(values: Floats, *, tolerance: float = 0.0) -> float | None:
+def two_sided_p(values: Floats, *, tolerance: float = 0.0, sampling_variance: float = 0.0) -> float | None:
     """Return the two-sided p-value of the t test that the true mean is 0; None for a single value.
 
-    Values without spread have no t statistic. p is then 1 if they are all 0, else that of the sign-flip test, 2 / 2^n:
-    the smallest p that n values of one sign can reach.
+    p is 1 minus the level at which the interval of `student_mean` just contains 0. Values without spread have no t
+    statistic. p is then 1 if they are all 0, else at least that of the sign-flip test, 2 / 2^n: the smallest p that n
+    values of one sign can reach.
     """
     if len(values) < 2:
         return None
-    mean = float(values.mean())
+    mean = abs(float(values.mean()))
     if not has_spread(values, tolerance=tolerance):
-        return 1.0 if abs(mean) <= tolerance else 2.0 ** (1 - len(values))
-    return float(2 * special.stdtr(len(values) - 1, -abs(mean) / standard_error(values)))
+        flips = 2.0 ** (1 - len(values))
+        return 1.0 if mean <= tolerance else max(flips, _p_of_error(0.0, mean, len(values), sampling_variance))
+    return _p_of_error(standard_error(values), mean, len(values), sampling_variance)
+
+
+def _p_of_error(error: float, mean: float, num_draws: int, sampling_variance: float) -> float:
+    """Return p of a mean of at least 0 with this standard error over draws."""
+    if sampling_variance == 0:
+        return float(2 * special.stdtr(num_draws - 1, -mean / error)) if error else 0.0
+
+    def excess(log_p: float) -> float:
+        level = 1 - math.exp(log_p)
+        return mean - half_width(error, num_draws=num_draws, level=level, sampling_variance=sampling_variance)
+
+    return math.exp(MIN_LOG_P if excess(MIN_LOG_P) > 0 else float(optimize.brentq(excess, MIN_LOG_P, 0.0)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -4,6 +4,8 @@ The hierarchical bootstrap-t is written here because `scipy.stats.bootstrap` res
 studentized interval. It works on all resamples at once.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -15,6 +17,7 @@ from lkca_search.analysis.stats.student import (
     NO_SPREAD,
     SINGLE_DRAW,
     has_spread,
+    normal_quantile,
     standard_error,
     student_mean,
 )
@@ -25,9 +28,14 @@ class PairedDifference(FrozenModel):
     """Difference between the scores of families A and B on the same draws with the same seeds."""
 
     difference: Estimate
-    """Mean of A - B in the unit of the scores, with its t interval of draws - 1 degrees of freedom."""
+    """Mean of A - B in the unit of the scores, with its t interval of draws - 1 degrees of freedom.
+
+    The interval includes the sampling of test images, if `sampling_error` is known.
+    """
     p_value: float | None
     """Two-sided p of the t test over draws, before correction for multiple tests; None for a single draw."""
+    sampling_error: float | None
+    """Standard error of the difference from the sampling of test images; None without predictions per image."""
     draw_differences: tuple[float, ...]
     """Mean of A - B per draw."""
     num_pairs: int
@@ -43,12 +51,15 @@ class PairedDifference(FrozenModel):
         return len(self.draw_differences)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = CONFIDENCE_LEVEL) -> PairedDifference:
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, *, level: float = CONFIDENCE_LEVEL, sampling_variance: float | None = None
+) -> PairedDifference:
     """Return the mean of A - B over draws; scores are (draws, seeds), and NaN marks a missing replicate.
 
     The difference of a draw is the mean over its pairs. This is the interval to report: it is exact for normal draw
     differences, for any ratio of draw to seed variance. At 5 draws x 2 seeds it covers 94-95%
-    (`benchmarks/known_truth.py`).
+    (`benchmarks/known_truth.py`). `sampling_variance` is the variance of the difference from the sampling of test
+    images (`variance.image_variance`); without it, interval and p are for these test images only.
 
     Raises:
         ValueError: As for `pair`.
@@ -57,8 +68,11 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = CONFIDENCE_L
     pairs = pair(a, b)
     values = pairs.draw_differences
     return PairedDifference(
-        difference=student_mean(values, level=level, tolerance=pairs.tolerance),
-        p_value=two_sided_p(values, tolerance=pairs.tolerance),
+        difference=student_mean(
+            values, level=level, tolerance=pairs.tolerance, sampling_variance=sampling_variance or 0.0
+        ),
+        p_value=two_sided_p(values, tolerance=pairs.tolerance, sampling_variance=sampling_variance or 0.0),
+        sampling_error=None if sampling_variance is None else math.sqrt(sampling_variance),
         draw_differences=tuple(values.tolist()),
         num_pairs=int(pairs.counts.sum()),
         num_draws_left_out=pairs.num_draws_left_out,
@@ -73,13 +87,15 @@ def bootstrap_difference(
     generator: np.random.Generator,
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
+    sampling_variance: float = 0.0,
 ) -> Estimate:
     """Return the mean of A - B over draws with a hierarchical bootstrap interval: draws, then seeds within each.
 
     The interval is studentized: it uses quantiles of (resampled mean - mean) / resampled standard error over draws
     (Davison & Hinkley 1997, section 5.2.1). At 5 draws x 2 seeds it covers 93-95%; percentiles of the resampled means
     cover 85-92%. It is a tenth to a fifth wider than the t interval, but does not assume normality, so it checks
-    `paired_difference`. At 3 draws or fewer, too many resamples have no spread and there is no interval.
+    `paired_difference`. At 3 draws or fewer, too many resamples have no spread and there is no interval. The sampling
+    of test images widens the interval as in `paired_difference`.
     """
     pairs = pair(a, b)
     values = pairs.draw_differences
@@ -98,8 +114,12 @@ def bootstrap_difference(
     if not np.isfinite(low) or not np.isfinite(high):
         reason = f"too many resamples of {pairs.num_draws} draws have no spread for an interval at the level {level}"
         return Estimate(value=mean, reason=reason)
-    error = standard_error(values)
-    interval = Interval(lower=float(mean - high * error), upper=float(mean - low * error), level=level)
+    error, sampling = standard_error(values), normal_quantile(level) * math.sqrt(sampling_variance)
+    interval = Interval(
+        lower=mean - math.hypot(max(float(high), 0.0) * error, sampling),
+        upper=mean + math.hypot(min(float(low), 0.0) * error, sampling),
+        level=level,
+    )
     return Estimate(value=mean, interval=interval)
 
 

@@ -8,17 +8,22 @@ several cells, use the level 1 - 0.05 / cells, which corresponds to the first an
 
 import bisect
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, check_level
-from lkca_search.analysis.stats.student import t_quantile
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, NotEstimable, check_level
+from lkca_search.analysis.stats.student import normal_quantile, t_quantile
 from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
 from lkca_search.spec.base import FrozenModel
 
 DEFAULT_POWER = 0.8
+MIN_DRAWS = 4
+"""Fewest draws for a power analysis: the 95% interval of the standard deviation of 3 draws spans a factor of 12."""
+MAX_DETECTABLE = 100.0
+"""Detectable difference, in points, from which nothing is known: no two accuracies differ by more."""
 MAX_REPLICATES = 10_000
 """Largest number of draws or seeds that is considered."""
 
@@ -37,7 +42,7 @@ class PowerAnalysis(FrozenModel):
     detectable_difference: float
     """Minimum detectable difference of the present design."""
     additional_draws: int | None
-    """Draws to add with the same seeds per draw; 0 if the design is sufficient; None if 10,000 draws are not enough."""
+    """Draws to add with the same seeds per draw; 0 if the design is sufficient; None if 10,000 are not enough."""
     additional_draws_interval: tuple[int | None, int | None]
     """Draws to add at both ends of the chi-square interval of the variance, which is wide for few draws."""
     additional_seeds: int | None
@@ -125,7 +130,13 @@ def seeds_needed(
 
 
 def analyze_power(
-    a: ArrayLike, b: ArrayLike, *, difference: float, level: float = CONFIDENCE_LEVEL, power: float = DEFAULT_POWER
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    difference: float,
+    level: float = CONFIDENCE_LEVEL,
+    power: float = DEFAULT_POWER,
+    sampling_variance: float = 0.0,
 ) -> PowerAnalysis:
     """Return the power analysis of scores of two families, (draws, seeds); NaN marks a missing replicate.
 
@@ -133,33 +144,44 @@ def analyze_power(
     reported interval contains the true number as often as `level` states. The estimate itself is median-unbiased: the
     variance between draw means is corrected by the median of its chi-square distribution. Searches that follow the
     estimate from 5 draws reach a mean power of about 0.75, and at least 0.8 in half of the cases
-    (`benchmarks/known_truth.py`).
+    (`benchmarks/known_truth.py`). `sampling_variance` is the variance of the difference from the sampling of test
+    images, which no number of draws or seeds reduces.
 
     Raises:
         ValueError: The difference is 0, or as for `variance_components`.
-        NotEstimable: As for `variance_components`.
+        NotEstimable: There are fewer than 4 draws, the detectable difference exceeds 100 points, or as for
+            `variance_components`.
     """
     _check(level, power)
     components = variance_components(a, b)
     num_draws, num_seeds = components.num_draws, max(1, round(components.seeds_per_draw))
-    target = {"difference": difference, "level": level, "power": power}
+    if num_draws < MIN_DRAWS:
+        raise NotEstimable(f"the spread between draws must be known from {MIN_DRAWS} draws, there are {num_draws}")
+    sampling = (normal_quantile(level) + float(special.ndtri(power))) * math.sqrt(sampling_variance)
+    # The half widths are added in quadrature, so the part of the sampling is subtracted in quadrature.
+    target = {"difference": math.sqrt(max(0.0, difference**2 - sampling**2)), "level": level, "power": power}
+    is_within_reach = target["difference"] > 0 or difference == 0
     low, middle, high = (
         components.scale_draw_mean_variance((num_draws - 1) / float(special.chdtri(num_draws - 1, tail)))
         for tail in ((1 - level) / 2, 0.5, (1 + level) / 2)
     )
-    # With a constant number of seeds, the variance of a draw's mean need not be split into components.
     fewest, estimate, most = (
-        None if number is None else max(0, number - num_draws)
-        for number in (
-            draws_needed(likely.without_seed_variance(), num_seeds=1, **target) for likely in (low, middle, high)
-        )
+        _additional_draws(likely, num_draws, target) if is_within_reach else None for likely in (low, middle, high)
     )
-    seeds = None if middle.seed_variance is None else seeds_needed(middle, num_draws=num_draws, **target)
-    detectable = minimum_detectable_difference(
-        middle.without_seed_variance(), num_draws=num_draws, num_seeds=1, level=level, power=power
+    has_seeds = middle.seed_variance is not None and is_within_reach
+    seeds = seeds_needed(middle, num_draws=num_draws, **target) if has_seeds else None
+    detectable = math.hypot(
+        minimum_detectable_difference(
+            middle.without_seed_variance(), num_draws=num_draws, num_seeds=1, level=level, power=power
+        ),
+        sampling,
     )
+    if detectable > MAX_DETECTABLE:
+        raise NotEstimable(f"the design detects only differences above {MAX_DETECTABLE:g} points")
     return PowerAnalysis(
-        **target,
+        difference=difference,
+        level=level,
+        power=power,
         num_draws=num_draws,
         num_seeds=num_seeds,
         detectable_difference=detectable,
@@ -167,6 +189,12 @@ def analyze_power(
         additional_draws_interval=(fewest, most),
         additional_seeds=None if seeds is None else max(0, seeds - num_seeds),
     )
+
+
+def _additional_draws(components: VarianceComponents, num_draws: int, target: Mapping[str, float]) -> int | None:
+    """Return the draws to add; with a constant number of seeds, variances need not be split into components."""
+    number = draws_needed(components.without_seed_variance(), num_seeds=1, **target)
+    return None if number is None else max(0, number - num_draws)
 
 
 def _check(level: float, power: float) -> None:

@@ -1,10 +1,10 @@
-"""Variance components of paired differences: between draws of images, and between seeds of one draw."""
+"""Variance components: between draws of training images, between seeds of one draw, and between test images."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lkca_search.analysis.stats.estimate import NotEstimable
-from lkca_search.analysis.stats.replicates import pair
+from lkca_search.analysis.stats.replicates import Floats, pair
 from lkca_search.spec.base import FrozenModel
 
 
@@ -72,3 +72,24 @@ def variance_components(a: ArrayLike, b: ArrayLike) -> VarianceComponents:
         num_draws=num_draws,
         seeds_per_draw=seeds_per_draw,
     )
+
+
+def image_variance(scores: Floats) -> float:
+    """Return the variance of the grand mean of scores, (units, images), from the sampling of the images.
+
+    Every model is tested on every image, so the difficulty of the images moves all scores together, and the spread
+    between units does not show it. This is the variance component of images divided by their number, by the method of
+    moments in the two-way layout with one value per cell (Searle, Casella & McCulloch 1992, Variance Components,
+    section 4.3). The interaction of units and images is left out, because the spread between the means of units
+    contains it. A negative estimate becomes 0. For a single unit, the result includes the interaction.
+    """
+    num_units, num_images = scores.shape
+    if num_images < 2:
+        return 0.0
+    image_means = scores.mean(axis=0)
+    between = num_units * float(image_means.var(ddof=1))
+    if num_units == 1:
+        return float(between / num_images)
+    residuals = scores - image_means - scores.mean(axis=1, keepdims=True) + scores.mean()
+    interaction = float((residuals**2).sum()) / ((num_units - 1) * (num_images - 1))
+    return float(max(0.0, between - interaction) / (num_units * num_images))

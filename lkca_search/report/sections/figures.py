@@ -40,14 +40,15 @@ _AXES = {
 def learning_curves(curves: CurveAnalysis, scores: RoundScores) -> Figure:
     """Return test error against training images: means with intervals, draws, and the power law if there is one."""
     sizes = sorted({cell.num_train_images for cell in scores.cells})
-    is_logarithmic = all(error > 0 for curve in curves.curves for point in curve.points for error in point.draw_errors)
+    is_logarithmic = all(error > 0 for curve in curves.curves for point in curve.points for error in point.unit_errors)
     return Figure(
         name="learning_curves",
         title="Test error against training images",
         caption=(
-            "Points are means over draws with 95% t intervals; small dots are the draws. Lines are power laws e(n) = α "
-            "+ η n^γ with 95% bootstrap bands, if the points support one. Nothing is extrapolated. "
-            f"{_AXES[is_logarithmic]} Points of the same size are drawn side by side."
+            "Points are means over draws with 95% intervals; small dots are the draws. If all draws have the same "
+            "images, dots are trainings. Lines are power laws e(n) = α + η n^γ with 95% bootstrap bands, if the points "
+            "support one. Points and bands have 95% at each size alone, so a whole curve is inside in fewer cases. "
+            f"Nothing is extrapolated. {_AXES[is_logarithmic]} Points of the same size are drawn side by side."
         ),
         x_label="training images",
         y_label="test error, %",
@@ -92,8 +93,8 @@ def _curve(curve: VariantCurve, color_index: int, *, shift: float) -> Iterator[S
         )
     yield Series(
         name=f"{label}, draws",
-        x=tuple(shift * point.num_train_images for point in curve.points for _ in point.draw_errors),
-        y=tuple(error for point in curve.points for error in point.draw_errors),
+        x=tuple(shift * point.num_train_images for point in curve.points for _ in point.unit_errors),
+        y=tuple(error for point in curve.points for error in point.unit_errors),
         kind="dots",
         color_index=color_index,
     )
@@ -106,7 +107,7 @@ def _curve(curve: VariantCurve, color_index: int, *, shift: float) -> Iterator[S
         color_index=color_index,
         hover_texts=tuple(
             f"{label}, {format_count(point.num_train_images)} images: error {format_estimate(point.error)}%, "
-            f"{pluralize(len(point.draw_errors), 'draw')}"
+            f"{pluralize(len(point.unit_errors), point.unit)}"
             for point in curve.points
         ),
     )
@@ -121,8 +122,9 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
         name="differences",
         title=f"Test accuracy of {reference} minus that of the other variants",
         caption=(
-            "Mean over draws of the paired differences (same images, same seeds), with a 95% t interval over draws for "
-            f"each contrast alone. Above 0, {reference} is ahead. The x-axis is logarithmic."
+            "Mean over draws of the paired differences (same images, same seeds), with a 95% t interval for each "
+            "contrast alone. An interval without 0 may be not significant, because tests are corrected for their "
+            f"number. Above 0, {reference} is ahead. The x-axis is logarithmic."
         ),
         x_label="training images",
         y_label="difference, points",

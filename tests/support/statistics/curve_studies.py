@@ -90,8 +90,6 @@ class CrossoverStudy(NamedTuple):
     """Share of repetitions that find a crossover in the right direction."""
     coverage: Coverage
     """Coverage of n* among these repetitions."""
-    share: float
-    """Mean share of bootstrap samples with a crossover."""
 
 
 def crossover_study(
@@ -99,7 +97,6 @@ def crossover_study(
 ) -> CrossoverStudy:
     """Return the coverage of the crossover of two laws that cross once."""
     generator, tally = np.random.default_rng(seed), Tally()
-    shares = []
     for _ in range(repetitions):
         a, b = simulate_curves(*CROSSING_LAWS, ratio=ratio, noise=noise, generator=generator)
         try:
@@ -107,8 +104,6 @@ def crossover_study(
         except NotEstimable:
             tally.add("", None, CROSSING_IMAGES)
             continue
-        is_right = (found.better_at_smallest, found.better_at_largest) == ("b", "a")
-        tally.add("", found.num_train_images if is_right else None, CROSSING_IMAGES)
-        shares.append(found.bootstrap_share)
+        tally.add("", found.num_train_images if found.better_below == "b" else None, CROSSING_IMAGES)
     coverage = tally.coverages()[""]
-    return CrossoverStudy(found=1 - coverage.missing, coverage=coverage, share=float(np.mean(shares)))
+    return CrossoverStudy(found=1 - coverage.missing, coverage=coverage)

@@ -1,0 +1,120 @@
+"""Limits of a report's numbers, one sentence each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lkca_search.analysis.compute_spent import ComputeSpent
+from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.report.values.numbers import format_count, join_words, pluralize
+
+_MAX_OVERLAP = 0.25
+"""Share of common images from which draws are said to overlap."""
+
+
+def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
+    """Return the limits of the numbers: missing trials and replicates, and unequal budgets."""
+    caveats: list[str] = []
+    if unfinished := sum(cell.budget - cell.num_finished for cell in spent if cell.num_finished < cell.budget):
+        caveats.append(
+            f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
+            "searched equally."
+        )
+    if deviating := [cell.cell for cell in spent if cell.deviations and cell.num_finished >= cell.budget]:
+        caveats.append(
+            f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
+        )
+    if scores is None:
+        caveats.append(
+            f"Nothing is confirmed yet, so this report has no test accuracy. The best {results.metric.label} of many "
+            f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
+        )
+        return caveats
+    return [
+        *caveats,
+        *_scope_caveats(scores),
+        *_round_caveats(results, scores),
+        *_replicate_caveats(results, scores),
+    ]
+
+
+def _scope_caveats(scores: RoundScores) -> Iterator[str]:
+    """Yield the limits of what the intervals and verdicts are about."""
+    if not scores.round.repeats:
+        yield (
+            "Every cell was searched once. Another search may find other configurations, so verdicts are about the "
+            "configurations found, not about families. `search: {repeats: 5}` in the space file repeats the search."
+        )
+    if over_seeds := _sizes(cell.num_train_images for cell in scores.cells if cell.unit == "seed"):
+        yield (
+            f"At {over_seeds} images, every draw has all training images, so replicates differ only by seed. Results "
+            "at this size hold for these training images alone."
+        )
+    overlapping = [cell for cell in scores.cells if cell.unit == "draw" and (cell.overlap or 0) > _MAX_OVERLAP]
+    if partial := [cell for cell in overlapping if (cell.overlap or 0) < 1]:
+        largest = max(cell.overlap or 0 for cell in partial)
+        yield (
+            f"At {_sizes(cell.num_train_images for cell in partial)} images, two draws have up to {100 * largest:.0f}% "
+            "of their images in common. Intervals are about draws from these images, not about other images."
+        )
+    if any(cell.overlap == 1 for cell in overlapping):
+        yield "At a data fraction of 100%, replicates differ only by the configuration found and by seed."
+    if any(cell.correct is None for cell in scores.cells):
+        yield (
+            "Some replicates have no predictions per test image, so intervals without them are for these test images "
+            "only."
+        )
+
+
+def _sizes(numbers: Iterable[int]) -> str:
+    return join_words([format_count(number) for number in sorted(set(numbers))])
+
+
+def _round_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+    sealed = scores.round
+    if sealed.num_trials_left:
+        due = f"{pluralize(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
+        yield f"Configurations were frozen while {due} still due, so budgets were unequal."
+    if since := len(results.trials) - sealed.num_trials:
+        yield f"{pluralize(since, 'trial')} finished after configurations were frozen and had no part in the round."
+    for cell in sealed.cells_without:
+        yield f"{cell} had no complete trial, so it was not confirmed."
+
+
+def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+    sealed = scores.round
+    scored = {pick.cell for cell in scores.cells for pick in cell.picks}
+    if unscored := [pick.cell for pick in sealed.picks if pick.rank == 1 and pick.cell not in scored]:
+        yield f"No replicate of {join_words(unscored)} has finished."
+    if num_missing := sum(cell.num_missing for cell in scores.cells):
+        num_failed = sum(cell.num_failed for cell in scores.cells)
+        failed = f" ({num_failed} of them failed)" if num_failed else ""
+        yield (
+            f"{pluralize(num_missing, 'replicate')} {_are(num_missing)} missing{failed}. Draws and seeds without a "
+            "partner are left out."
+        )
+    for number, equal in scores.equal_sizes.items():
+        yield (
+            f"{join_words(equal)} have the same number of training images, {format_count(number)}, so they do not "
+            "differ in size. Power laws, data efficiency and crossover use the mean over their replicates."
+        )
+    if len(sealed.draws) < 2:
+        yield "There is a single draw, so there are no intervals and no tests."
+    if scores.cells and (num_small := _num_small_cells(results)):
+        yield (
+            f"In {pluralize(num_small, 'cell')}, validation images outnumber training images: the search had more "
+            "images to choose by than to train on."
+        )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _num_small_cells(results: SearchResults) -> int:
+    """Return the number of cells with more validation images than training images."""
+    small = {
+        results.compared_cells[record.cell].key
+        for record in results.trials
+        if record.facts and record.facts.num_validation_images > record.facts.num_train_images
+    }
+    return len(small)
