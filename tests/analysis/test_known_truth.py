@@ -9,6 +9,7 @@ import pytest
 from lkca_search.analysis.curves.data_efficiency import CurveMethod
 from tests.support.statistics.coverage import RATIOS
 from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
+from tests.support.statistics.level_studies import join, replicate_study, trial_study
 from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
 from tests.support.statistics.round_studies import stopping_study
 from tests.support.statistics.score_studies import (
@@ -119,3 +120,25 @@ def test_the_interval_of_the_crossover_has_its_coverage() -> None:
     found = crossover_study(ratio=1.0, noise=0.02, repetitions=300)
     assert found.found >= 0.95
     assert 0.9 <= found.coverage.rate <= 0.99
+
+
+def test_the_best_of_equal_levels_has_a_probability_near_chance_and_that_of_the_bootstrap_is_not() -> None:
+    for is_adaptive in (False, True):
+        found = trial_study(effect=0.0, num_trials=24, is_adaptive=is_adaptive, repetitions=40)
+        assert 1 / 3 <= found["surrogate"].mean <= 0.5
+        assert found["bootstrap"].mean > 0.7
+    assert 1 / 3 <= replicate_study(effect=0.0, num_levels=3, repetitions=100).mean <= 0.5
+    assert 1 / 6 <= replicate_study(effect=0.0, num_levels=6, repetitions=100).mean <= 0.33
+
+
+def test_a_level_stated_as_best_with_a_probability_is_best_at_least_that_often() -> None:
+    effects = (0.0, 0.5, 2.0)
+    replicates = [replicate_study(effect=effect, num_levels=3, repetitions=100) for effect in effects]
+    trials = [
+        trial_study(effect=effect, num_trials=24, is_adaptive=True, repetitions=40)["surrogate"] for effect in effects
+    ]
+    for studies in (replicates, trials):
+        for count, stated, right in join(studies).bins():
+            assert count < 10 or right >= stated - 2 * (0.25 / count) ** 0.5
+    assert trials[-1].mean > 0.8
+    assert replicates[-1].mean > 0.75

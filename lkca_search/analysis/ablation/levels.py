@@ -32,7 +32,8 @@ def assign_levels(values: Sequence[Scalar], domain: Domain | None) -> list[Param
     if is_binned(domain):
         assert isinstance(domain, Range)
         bins = [min(int(NUM_BINS * position(value, domain)), NUM_BINS - 1) for value in values]
-        labels = [_bin_label(index, domain) for index in bins]
+        label_of = {index: _bin_label(index, domain) for index in set(bins)}
+        labels = [label_of[index] for index in bins]
     else:
         distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
         bins = [distinct.index(value) for value in values]

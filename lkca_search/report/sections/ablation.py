@@ -22,7 +22,6 @@ from lkca_search.report.values.table import (
     Column,
     Table,
     estimate_cell,
-    interval_cell,
     make_table,
     number_cell,
     text_cell,
@@ -74,18 +73,16 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
         Column("hyperparameter", lambda effect: text_cell(effect.hyperparameter)),
         Column("level", lambda effect: text_cell(effect.level.label)),
         Column(metric.difference_header("effect"), lambda effect: estimate_cell(effect.effect, metric.difference)),
-        Column("95% interval", lambda effect: interval_cell(effect.effect, metric.difference_interval)),
+        Column("95% interval", lambda effect: text_cell(metric.difference_interval(effect.effect.interval))),
         Column(
             metric.difference_header("difference from reference"),
             lambda effect: estimate_cell(effect.difference_from_reference, metric.difference),
         ),
-        Column(
-            "95% interval of difference",
-            lambda effect: interval_cell(effect.difference_from_reference, metric.difference_interval),
-        ),
+        Column("95% interval of difference", lambda effect: text_cell(_difference_interval(effect, metric))),
         Column("interval over", lambda effect: text_cell(effect.unit)),
         Column("blocks", lambda effect: number_cell(effect.num_blocks)),
         Column("trials", lambda effect: number_cell(effect.num_trials)),
+        Column("no interval because", lambda effect: text_cell(effect.effect.reason)),
     ]
     return make_table(
         name="effects",
@@ -102,6 +99,11 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
         columns=columns,
         rows=[effect for ablation in ablations for effect in ablation.effects],
     )
+
+
+def _difference_interval(effect: MarginalEffect, metric: MetricFormat) -> str:
+    difference = effect.difference_from_reference
+    return metric.difference_interval(difference.interval) if difference else ""
 
 
 def best_level_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
@@ -260,7 +262,7 @@ def _best_caption(source: Source, metric: MetricFormat) -> str:
         return (
             f"From trials: probability that a level has the {metric.metric.best} mean {metric.label} over the other "
             "hyperparameters as tried. The estimate is a Gaussian process with a noise term, over the complete trials "
-            "of one size. It is conditional on the training and validation images of the search."
+            "of one size; interactions count as noise. It is conditional on the training and validation images of the search."
         )
     return (
         f"From draws: probability that the configurations found with a level have the {metric.metric.best} mean "
