@@ -390,7 +390,8 @@ def _best_level_row(
 ) -> tuple[str, ...]:
     stated = f"{100 * ours.mean:.1f}"
     if effect == 0:
-        stated = findings.share(f"stated without a lead, {name}", ours.mean, 0.0, 0.33 if name.startswith("6") else 0.5)
+        most = 0.33 if name.startswith("6 ") else 0.5
+        stated = findings.share(f"stated without a lead, {name}", ours.mean, 0.0, most)
     old = (f"{100 * bootstrap.mean:.1f}", f"{100 * bootstrap.rate:.1f}") if bootstrap else ("", "")
     return name, f"{effect:g}", stated, f"{100 * ours.rate:.1f}", *old
 

@@ -177,7 +177,7 @@ def test_a_long_range_of_integers_has_three_bins_and_a_fixed_value_has_no_row() 
     assert {each.hyperparameter for each in ablate(long)} == {"kernel_size", "depth", "learning_rate"}
 
 
-def test_a_heat_map_entry_has_best_mean_half_width_and_number_of_its_trials() -> None:
+def test_a_heat_map_entry_has_best_mean_deviation_and_number_of_its_trials() -> None:
     results = searched(lambda chosen, images, generator: base_accuracy(images) + generator.normal(0, 0.02))
     entries = find(ablate(results), "lkca", "depth").heat_map
     assert len(entries) == 3 * len(SIZES)
@@ -190,7 +190,7 @@ def test_a_heat_map_entry_has_best_mean_half_width_and_number_of_its_trials() ->
             and images_of(record.spec.configuration) == entry.num_train_images
         ]
         assert (entry.best, entry.mean, entry.num_trials) == pytest.approx((max(own), np.mean(own), 4))
-        assert entry.half_width == pytest.approx(3.182 * np.std(own, ddof=1) / 2, rel=1e-3)
+        assert entry.deviation == pytest.approx(np.std(own, ddof=1))
 
 
 def test_the_best_level_at_each_number_of_images_is_found() -> None:
@@ -220,7 +220,7 @@ def test_without_an_effect_the_top_level_has_a_probability_near_chance() -> None
 
 def test_a_size_with_too_few_trials_has_a_reason() -> None:
     found = find(ablate(searched(noisy, trials=4)), "lkca", "depth")
-    assert {best.reason for best in found.best_levels} == {"4 complete trials at this size, 6 are needed"}
+    assert {best.reason for best in found.best_levels} == {"4 complete trials, 6 are needed"}
     assert {best.probabilities for best in found.best_levels} == {()}
 
 

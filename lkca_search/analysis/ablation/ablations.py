@@ -16,9 +16,7 @@ from lkca_search.analysis.ablation.observations import Observation, distinct_lev
 from lkca_search.analysis.ablation.trial_surrogates import TrialSurrogates
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
-from lkca_search.analysis.stats.student import standard_error, t_quantile
 from lkca_search.records.record import State
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES
@@ -34,8 +32,8 @@ class HeatMapEntry(FrozenModel):
     num_train_images: int
     best: float
     mean: float
-    half_width: float | None
-    """Half width of the 95% t interval of the mean over trials, a description of their spread; None for one trial."""
+    deviation: float | None
+    """Standard deviation of the trials, which differ in their other hyperparameters; None for one trial."""
     num_trials: int
 
 
@@ -107,7 +105,6 @@ def _heat_map(family: str, name: str, observations: Sequence[Observation], sign:
         groups[observation.level.index, observation.num_train_images].append(observation)
     for (_, num_train_images), group in sorted(groups.items()):
         values = np.array([observation.value for observation in group])
-        half = t_quantile(len(values), CONFIDENCE_LEVEL) * standard_error(values) if len(values) > 1 else None
         yield HeatMapEntry(
             family=family,
             hyperparameter=name,
@@ -115,6 +112,6 @@ def _heat_map(family: str, name: str, observations: Sequence[Observation], sign:
             num_train_images=num_train_images,
             best=float(values[(sign * values).argmax()]),
             mean=float(values.mean()),
-            half_width=half,
+            deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
             num_trials=len(values),
         )

@@ -135,7 +135,7 @@ def _confirmed_values(cells: Sequence[CellScores], name: str) -> tuple[list[str]
         blocks[tuple(pair for pair in cell.variant.levels if pair[0] != name)][format_level(level)] = means
     labels = list(dict.fromkeys(label for block in blocks.values() if len(block) > 1 for label in block))
     if len(labels) < 2:
-        raise NotEstimable("a single level was confirmed at this size")
+        raise NotEstimable("a single level was confirmed")
     complete = [np.stack([block[label] for label in labels]) for block in blocks.values() if set(block) == set(labels)]
     if not complete:
         raise NotEstimable("no combination of the other factors was confirmed at every level")

@@ -8,11 +8,12 @@ for reduced-rank Gaussian process regression). Interactions count as noise.
 
 The scale a_j, in standard deviations of the noise, is the positive part of a Cauchy variable. The prior probability
 that a hyperparameter has no effect is therefore one half; else its scale is half-Cauchy (Gelman 2006, Prior
-distributions for variance parameters in hierarchical models). Without this half, the level that happens to lead would
-get a high probability from noise alone: a mean of 62% for three equal levels. Offsets have flat priors, and the noise
-variance has the prior 1 / variance, so effects have Student's t distributions. Scales are sampled by sequential Monte
-Carlo with preconditioned Crank-Nicolson steps (Cotter et al. 2013, MCMC methods for functions), whose cost per step
-does not depend on the number of trials.
+distributions for variance parameters in hierarchical models). With flat priors on effects, noise alone would give a
+high probability to the level that happens to lead: a mean of 65% for three equal levels.
+
+Offsets have flat priors, and the noise variance has the prior 1 / variance, so effects have Student's t distributions.
+Scales are sampled by sequential Monte Carlo with preconditioned Crank-Nicolson steps (Cotter et al. 2013, MCMC methods
+for functions). The cost of a step does not depend on the number of trials.
 """
 
 from collections.abc import Sequence

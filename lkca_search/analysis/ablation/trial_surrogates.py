@@ -54,7 +54,7 @@ class TrialSurrogates:
         """
         levels = sorted({observation.level.index for observation in observations})
         if len(levels) < 2:
-            raise NotEstimable("a single level was tried at this size")
+            raise NotEstimable("a single level was tried")
         fit = self._find_fit(observations[0].num_train_images, name if name in self._results.spec.factors else None)
         features = fit.terms[name].features
         means = [
@@ -81,7 +81,7 @@ class TrialSurrogates:
         indices = np.array([distinct.index(block) for block in blocks])
         values = np.array([self._results.metric_value(record) for record in trials])
         if len(trials) < len(distinct) + MIN_DEGREES:
-            raise NotEstimable(f"{len(trials)} complete trials at this size, {len(distinct) + MIN_DEGREES} are needed")
+            raise NotEstimable(f"{len(trials)} complete trials, {len(distinct) + MIN_DEGREES} are needed")
         terms = self._terms(trials, factor)
         samples = sample_coefficients(values, indices, list(terms.values()), self._generator)
         return _Fit(

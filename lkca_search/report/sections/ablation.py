@@ -135,7 +135,9 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
         Column("training images", lambda entry: number_cell(entry.num_train_images, format_count)),
         Column(metric.header("best"), lambda entry: number_cell(entry.best, metric.value)),
         Column(metric.header("mean"), lambda entry: number_cell(entry.mean, metric.value)),
-        Column("± half width", lambda entry: number_cell(entry.half_width, metric.value)),
+        Column(
+            metric.difference_header("standard deviation"), lambda entry: number_cell(entry.deviation, metric.value)
+        ),
         Column("trials", lambda entry: number_cell(entry.num_trials)),
     ]
     return make_table(
@@ -143,8 +145,8 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
         title="Numbers of the heat maps",
         caption=(
             f"{metric.label_in_unit.capitalize()} of the trials with one level and one number of training images. Best "
-            f"is the {metric.metric.best}. The half width describes the spread of these trials: it is that of a 95% t "
-            "interval of their mean. Trials differ in their other hyperparameters, and share their images."
+            f"is the {metric.metric.best}. The standard deviation is over these trials, which differ in their other "
+            "hyperparameters."
         ),
         columns=columns,
         rows=[entry for ablation in ablations for entry in ablation.heat_map],
@@ -215,10 +217,10 @@ def _heat_map(
 def _value_entry(entry: HeatMapEntry | None, metric: MetricFormat) -> _Entry:
     if entry is None:
         return None, "", "no trial"
-    half_width = "" if entry.half_width is None else f" ± {metric.value(entry.half_width)}"
+    deviation = "" if entry.deviation is None else f" (standard deviation {metric.value(entry.deviation)})"
     hover = (
         f"{entry.hyperparameter} {entry.level.label}, {format_count(entry.num_train_images)} images: best "
-        f"{metric.value_with_unit(entry.best)}, mean {metric.value_with_unit(entry.mean)}{half_width}, "
+        f"{metric.value_with_unit(entry.best)}, mean {metric.value_with_unit(entry.mean)}{deviation}, "
         f"{pluralize(entry.num_trials, 'trial')}"
     )
     return entry.best, f"{metric.value(entry.best)}<br>of {entry.num_trials}", hover
@@ -262,7 +264,8 @@ def _best_caption(source: Source, metric: MetricFormat) -> str:
         return (
             f"From trials: probability that a level has the {metric.metric.best} mean {metric.label} over the other "
             "hyperparameters as tried. The estimate is a Gaussian process with a noise term, over the complete trials "
-            "of one size; interactions count as noise. It is conditional on the training and validation images of the search."
+            "of one size. Interactions count as noise, and a level without a trial is left out. The probability is "
+            "conditional on the training and validation images."
         )
     return (
         f"From draws: probability that the configurations found with a level have the {metric.metric.best} mean "

@@ -85,7 +85,7 @@ def trial_study(
 def replicate_study(
     *, effect: float, num_levels: int, repetitions: int, num_draws: int = NUM_DRAWS, seed: int = 0
 ) -> Statements:
-    """Return the statements from confirmed levels, one of which is ahead by `effect`, in deviations of the noise.
+    """Return the statements from confirmed levels; one level is ahead by `effect`, in deviations of the noise.
 
     A draw shifts all levels by twice the noise.
     """
