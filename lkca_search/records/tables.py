@@ -27,13 +27,18 @@ def curves_table(records: Sequence[Record]) -> pa.Table:
 
 
 def replicates_table(replicates: Sequence[Record]) -> pa.Table:
-    """Return one row per replicate: the columns of a trial, its trial and seed number, and its test result."""
+    """Return one row per replicate: the columns of a trial, its trial and seed number, and its test result.
+
+    `replicate_id` is its `trial_id` in the table of curves, and `of_trial` is the trial whose configuration it has.
+    """
     rows = []
     for record in replicates:
         assert record.replicate is not None
         test = record.test.model_dump() if record.test else {}
-        ids = {"replicate_id": record.trial_id, "trial_id": record.replicate.of, "seed_number": record.replicate.seed}
-        rows.append({**_trial_row(record), **ids, **{f"test_{name}": test.get(name) for name in _TEST}})
+        ids = {"replicate_id": record.trial_id, "of_trial": record.replicate.of, "seed_number": record.replicate.seed}
+        row = {**_trial_row(record), **ids, **{f"test_{name}": test.get(name) for name in _TEST}}
+        del row["trial_id"]
+        rows.append(row)
     return pa.Table.from_pylist(rows, schema=_REPLICATES)
 
 
@@ -109,7 +114,8 @@ _TRIALS = pa.schema(
 _REPLICATES = pa.schema(
     [
         pa.field("replicate_id", pa.string()),
-        *_TRIALS,
+        pa.field("of_trial", pa.string()),
+        *(field for field in _TRIALS if field.name != "trial_id"),
         pa.field("seed_number", pa.int64()),
         *(field.with_name(f"test_{field.name}") for field in _fields(TestResult, _TEST)),
     ]

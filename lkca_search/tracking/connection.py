@@ -40,7 +40,7 @@ def runs_page(home: Home, search: str | None = None, metric: MetricName = "val_a
     ascending = str(METRICS[metric].sign < 0).lower()
     query = {
         "workflowType": "machine_learning",
-        "orderByKey": f"metrics.`best_{metric}`",
+        "orderByKey": f"metrics.`{metric}`",  # the last value, by which trials are compared
         "orderByAsc": ascending,
     }
     if search is not None:

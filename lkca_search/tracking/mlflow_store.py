@@ -25,9 +25,12 @@ from lkca_search.records.record import Record, Result, State
 from lkca_search.tracking.connection import experiment_name, tracking_uri
 from lkca_search.tracking.run_fields import (
     CURVE,
+    best_metric,
     final_metrics,
     final_tags,
+    is_outdated,
     points,
+    replaced_metrics,
     run_name,
     start_params,
     start_tags,
@@ -62,6 +65,8 @@ class _Run:
     """True if the parameters are written. They are written once."""
     steps: set[int] | None = None
     """Steps whose results are written; None if they have to be read from the store."""
+    is_outdated: bool = False
+    """True if its metrics have the names of an earlier version."""
 
 
 class MLflowStore:
@@ -98,6 +103,10 @@ class MLflowStore:
         """Return True if the run of a trial has ended with its record."""
         return trial_id in self._runs and self._runs[trial_id].status in _STATUS.values()
 
+    def is_current(self, trial_id: str) -> bool:
+        """Return True if a trial is sent, and its metrics have the present names."""
+        return self.is_sent(trial_id) and not self._runs[trial_id].is_outdated
+
     @property
     def running_trials(self) -> list[str]:
         """Ids of the trials whose runs have the status RUNNING."""
@@ -127,7 +136,10 @@ class MLflowStore:
         )
         run = self._open_run(start)
         metrics, tags = final_metrics(record), final_tags(record)
+        if run.is_outdated:
+            metrics += replaced_metrics(record, timestamp=round(time.time() * 1000))
         self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
+        run.is_outdated = False
         self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
 
     def mark_killed(self, trial_id: str, results: Iterable[Result] = ()) -> None:
@@ -138,8 +150,8 @@ class MLflowStore:
     def end_search(self, *, complete: bool, best: Record | None) -> None:
         """End the parent run as FINISHED if `complete`, else as KILLED. Child runs are not changed."""
         if best is not None and best.value is not None and best.trial_id != self._best:
-            metric = Metric(f"best_{best.metric}", best.value, round(best.finished * 1000), 0)
-            self._client.log_batch(self._parent.run_id, metrics=[metric], tags=[RunTag("best_trial", best.trial_id)])
+            tags = [RunTag("best_trial", best.trial_id)]
+            self._client.log_batch(self._parent.run_id, metrics=[best_metric(best)], tags=tags)
             self._best = best.trial_id
         status = "FINISHED" if complete else "KILLED"
         if self._parent.status != status:
@@ -175,7 +187,9 @@ class MLflowStore:
                 continue
             if run.data.tags.get(_PARENT) != self._parent.run_id:
                 self._client.set_tag(run.info.run_id, _PARENT, self._parent.run_id)
-            runs[run.data.tags[_TRIAL_ID]] = _Run(run.info.run_id, run.info.status, bool(run.data.params))
+            found = _Run(run.info.run_id, run.info.status, bool(run.data.params))
+            found.is_outdated = is_outdated(run.data.metrics)
+            runs[run.data.tags[_TRIAL_ID]] = found
         return runs
 
     def _log_texts(self, texts: dict[str, str], logged: str | None) -> None:

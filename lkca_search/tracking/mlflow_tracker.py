@@ -46,10 +46,10 @@ def send_missing(
 ) -> SyncResult:
     """Send the trials that MLflow lacks of a search that is not running, and end its runs.
 
-    Errors of the store are returned, not raised. The caller must hold the search's lease: otherwise, the runs of a
-    running search would end as KILLED.
+    Runs of an earlier version get the present names of the metrics. Errors of the store are returned, not raised. The
+    caller must hold the search's lease: otherwise, the runs of a running search would end as KILLED.
     """
-    tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds)
+    tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds, renews=True)
     num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds)
     return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, error=tracker.last_error)
 
@@ -64,8 +64,13 @@ class MLflowTracker(Tracker):
         reader: RecordReader | None = None,
         *,
         pause_seconds: float = 5.0,
+        renews: bool = False,
     ) -> None:
-        """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer."""
+        """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer.
+
+        With `renews`, finished trials with metrics of an earlier version are sent again.
+        """
+        self._renews = renews
         self._open_store = open_store
         self._folder = folder
         self._reader = reader or RecordReader(folder)
@@ -167,7 +172,7 @@ class MLflowTracker(Tracker):
             self._queue.add_finished([*self._folder.records(), *self._folder.replicates()])
             self._is_folder_read = True
         store = self._open_store()
-        self._queue.recheck_sent(store.is_sent)
+        self._queue.recheck_sent(store.is_current if self._renews else store.is_sent)
         return store
 
     def _send(self, store: MLflowStore, item: PendingUpdate | str) -> None:

@@ -1,16 +1,17 @@
 """Name, parameters, metrics and tags of the MLflow run of a trial."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
 from lkca_search.records.record import Record, Result
-from lkca_search.spec.metrics import METRICS
+from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.tracking.tracker import TrialStart
 
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
 """Metrics logged for every result."""
+_LEADING = tuple(name for name, metric in METRICS.items() if metric.can_lead)
 _TAGS = ("family", "data_fraction", "images_per_class", "draw")
 
 
@@ -48,14 +49,17 @@ def points(results: Iterable[Result]) -> list[Metric]:
 
 
 def final_metrics(record: Record) -> list[Metric]:
-    """Return the best values of a finished trial's curve, the costs of its model and the test result."""
+    """Return the extremes of a finished trial's curve, the costs of its model and the test result.
+
+    `max_val_accuracy` and `min_val_loss` are extremes over the curve. The result of a trial is its last value, as in
+    `best_val_accuracy` of the search's run, and in the tables.
+    """
     timestamp = round(record.finished * 1000)
     values: dict[str, float] = {}
     if record.curve:
-        for name, metric in METRICS.items():
-            if metric.can_lead:
-                best = max if metric.sign > 0 else min
-                values[f"best_{name}"] = best(float(getattr(result, name)) for result in record.curve)
+        for name in _LEADING:
+            extreme = max if METRICS[name].sign > 0 else min
+            values[_extreme(name)] = extreme(float(getattr(result, name)) for result in record.curve)
     if record.facts:
         values["num_parameters"] = record.facts.num_parameters
         values["flops"] = record.facts.flops
@@ -64,6 +68,38 @@ def final_metrics(record: Record) -> list[Metric]:
         values |= {"test_accuracy": record.test.accuracy, "test_loss": record.test.loss}
     # Step 0: the UI then draws one bar per run in place of a curve with one point.
     return [Metric(name, value, timestamp, 0) for name, value in values.items()]
+
+
+def best_metric(record: Record) -> Metric:
+    """Return the metric of a search's run for its best trial: the last value, by which trials are compared."""
+    assert record.value is not None
+    return Metric(_best(record.metric), record.value, round(record.finished * 1000), 0)
+
+
+def is_outdated(names: Collection[str]) -> bool:
+    """Return True if the metrics of a trial's run are those of an earlier version.
+
+    There, `best_val_accuracy` of a trial was the maximum of its curve.
+    """
+    return any(_best(name) in names and _extreme(name) not in names for name in _LEADING)
+
+
+def replaced_metrics(record: Record, *, timestamp: int) -> list[Metric]:
+    """Return `best_val_accuracy` and `best_val_loss` with the last value, for the run of an earlier version.
+
+    MLflow cannot delete a metric. The names then mean the same in all runs: a last value. `timestamp` is the present
+    time, as the latest value is shown.
+    """
+    last = record.curve[-1]
+    return [Metric(_best(name), float(getattr(last, name)), timestamp, 0) for name in _LEADING]
+
+
+def _extreme(name: MetricName) -> str:
+    return f"{'max' if METRICS[name].sign > 0 else 'min'}_{name}"
+
+
+def _best(name: str) -> str:
+    return f"best_{name}"
 
 
 def final_tags(record: Record) -> list[RunTag]:

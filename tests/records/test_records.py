@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lkca_search.records.record import Record, RecordReader, State, read_records
-from lkca_search.records.tables import curves_table, trials_table, write_tables
+from lkca_search.records.tables import curves_table, replicates_table, trials_table, write_tables
+from lkca_search.records.trial import Replication
 from tests.support.records import CELL, FACTS, PROVENANCE, make_record, make_result, make_search
 
 RECORDS = [
@@ -98,6 +99,15 @@ def test_the_curves_table_has_one_row_per_result() -> None:
         for result in record.curve
     ]
     assert curves_table([]).schema == table.schema
+
+
+def test_an_id_means_the_same_in_every_table() -> None:
+    replication = Replication(of=f"{CELL}/1", draw=2, seed=0)
+    replicate = make_record(1, replicate=replication, trial_id=replication.replicate_id)
+    (row,) = replicates_table([replicate]).to_pylist()
+    assert "trial_id" not in row  # in the other tables, it is the id of the row's own trial or replicate
+    assert row["of_trial"] == trials_table([make_record(1)]).to_pylist()[0]["trial_id"]
+    assert {row["replicate_id"]} == {point["trial_id"] for point in curves_table([replicate]).to_pylist()}
 
 
 def test_tables_are_equal_after_a_round_trip_through_parquet_and_leave_no_other_file(tmp_path: Path) -> None:

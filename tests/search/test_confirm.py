@@ -245,7 +245,7 @@ def test_tables_have_one_row_per_replicate(confirmed: ClosedTest) -> None:
         row = rows[record.trial_id]
         assert record.replicate is not None
         assert record.test is not None
-        values = (row["trial_id"], row["draw"], row["seed_number"], row["test_accuracy"], row["test_num_images"])
+        values = (row["of_trial"], row["draw"], row["seed_number"], row["test_accuracy"], row["test_num_images"])
         assert values == (*record.replicate.model_dump().values(), record.test.accuracy, NUM_TEST)
 
 

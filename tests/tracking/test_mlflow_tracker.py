@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, Result
@@ -135,6 +137,58 @@ def test_send_missing_corrects_the_runs_of_a_killed_driver(
     assert stored.parent.info.status == "KILLED"
     outcome = send_missing(opener, folder, **options)  # type: ignore[arg-type]
     assert (outcome.num_sent, outcome.num_missing, outcome.error) == (0, 0, None)
+
+
+def peaked() -> Record:
+    """Return a record whose best accuracy is not its last one."""
+    record = RECORDS[0]
+    curve = [
+        result.model_copy(update={"val_accuracy": accuracy})
+        for result, accuracy in zip(record.curve, (0.2, 0.9, *(0.5 for _ in record.curve[2:])), strict=True)
+    ]
+    return record.model_copy(update={"curve": tuple(curve), "value": 0.5})
+
+
+def test_best_val_accuracy_is_a_last_value_and_only_of_a_search(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    tracker = MLflowTracker(opener, folder)
+    record = peaked()
+    track(tracker, folder, record)
+    tracker.close(complete=True, best=record)
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    trial = stored.trials["lkca/0"].data.metrics
+    assert stored.parent.data.metrics == {"best_val_accuracy": 0.5}
+    assert (trial["val_accuracy"], trial["max_val_accuracy"]) == (0.5, 0.9)
+    assert not any(name.startswith("best_") for name in trial)
+
+
+def test_sync_gives_runs_of_an_earlier_version_the_present_names_once(
+    opener: Callable[[], MLflowStore], folder: SearchFolder, uri: str, uid: str
+) -> None:
+    """The run is what an earlier version wrote: `best_val_accuracy` is the maximum of the curve."""
+    record = write_record(folder, peaked())
+    opener().update_running(start_of(record), record.curve)
+    stored, client = read_stored(uri, uid=uid), MlflowClient(tracking_uri=uri)
+    assert stored is not None
+    run_id = stored.trials["lkca/0"].info.run_id
+    earlier = [Metric("best_val_accuracy", 0.9, round(record.finished * 1000), 0)]
+    client.log_batch(run_id, metrics=[*earlier, Metric("best_val_loss", 0.1, round(record.finished * 1000), 0)])
+    client.set_terminated(run_id, "FINISHED", round(record.finished * 1000))
+    assert opener().is_sent("lkca/0")  # `run` does not send it again
+    counts = []
+    for _ in range(2):
+        outcome = send_missing(opener, folder, complete=True, best=record, patience_seconds=60.0)
+        counts.append((outcome.num_sent, outcome.num_missing, outcome.error))
+    assert counts == [(1, 0, None), (0, 0, None)]
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    run = stored.trials["lkca/0"]
+    names = ("max_val_accuracy", "best_val_accuracy", "val_accuracy")
+    assert [run.data.metrics[name] for name in names] == [0.9, 0.5, 0.5]
+    assert run.data.metrics["best_val_loss"] == record.curve[-1].val_loss
+    assert (run.info.run_id, run.info.status, run.info.end_time) == (run_id, "FINISHED", record.finished * 1000)
 
 
 def test_grouped_trackers_receive_the_same_calls_in_order(folder: SearchFolder) -> None:
