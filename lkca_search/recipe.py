@@ -14,5 +14,7 @@ ERASE_AREA = (0.02, 0.33)
 """Smallest and largest box of `erase`, as fractions of the image's area."""
 ERASE_ASPECT = (0.3, 3.3)
 """Smallest and largest aspect ratio of a box of `erase`."""
+POLICY_GROUP = 4
+"""Images per draw of an augmentation policy: torchvision applies one draw to all images of a call."""
 FEW_EPOCHS = 20
 """Epochs below which `plan` warns of short trainings."""

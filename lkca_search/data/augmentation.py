@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from lkca_search.errors import DataError
-from lkca_search.recipe import CROP_DIVISOR, ERASE_AREA, ERASE_ASPECT, ERASE_CHANCE
+from lkca_search.recipe import CROP_DIVISOR, ERASE_AREA, ERASE_ASPECT, ERASE_CHANCE, POLICY_GROUP
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.sections import Augmentation, augment_rule
-
-POLICY_GROUP = 4
-"""Images per draw of a policy: torchvision applies one draw to all images of a call."""
 
 
 class Augment:

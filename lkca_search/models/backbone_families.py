@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import nn
 
-from lkca_search.models.family import BrokenRule, Default, Family, heads_for, patch_rules, patch_size_for, require
+from lkca_search.models.family import (
+    BrokenRule,
+    Default,
+    Family,
+    heads_for,
+    patch_rules,
+    patch_size_for,
+    require,
+    token_pooling,
+)
 from lkca_search.models.networks.backbone import Backbone, Pooling, mlp_ratio_rule
 from lkca_search.models.networks.grid import Grid, full_kernel_size, token_grid
 from lkca_search.models.networks.lkca import LKCA
@@ -60,9 +69,12 @@ def _family(label: str, make_mixer: MakeMixer, hyperparameters: Mapping[str, Def
             pooling=pooling,
         )
 
+    kernels = ", kernels by kernel_init" if "kernel_init" in hyperparameters else ""
     return Family(
         label=label,
         hyperparameters={**_HYPERPARAMETERS, **hyperparameters},
+        initialization=f"Xavier-normal linear weights, zero biases, standard-normal positions{kernels}",
+        pooling=token_pooling,
         rules=_rules,
         build=build,
         width_step=lambda configuration: configuration.num_heads or 1,

@@ -43,10 +43,18 @@ class Family:
     """Meaning of a hyperparameter in this family, if it differs from the description in Configuration."""
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     """Hyperparameters that a preset fixes, with their value."""
+    initialization: str
+    """Initial weights, in words for the report's methods."""
+    pooling: str | Callable[[Configuration], str]
+    """Reduction of an image's features to one vector, in words; a function of the resolved configuration."""
     rules: Rules
     build: Build
     width_step: Callable[[Configuration], int] = lambda configuration: 1
     """Function that returns the number that every valid width is a multiple of."""
+
+    def describe_pooling(self, resolved: Configuration) -> str:
+        """Return the pooling of a resolved configuration, in words."""
+        return self.pooling if isinstance(self.pooling, str) else self.pooling(resolved)
 
     def fill(self, configuration: Configuration, shape: ImageShape) -> Configuration:
         """Return the configuration with defaults in place of None, and None for hyperparameters of other families."""
@@ -63,6 +71,11 @@ def require(value: T | None) -> T:
     """Return a hyperparameter of a resolved configuration, which is not None for a family that has it."""
     assert value is not None
     return value
+
+
+def token_pooling(resolved: Configuration) -> str:
+    """Return the pooling of a transformer, in words."""
+    return "class token" if resolved.pooling == "class_token" else "mean of the tokens"
 
 
 def patch_size_for(num_tokens: int) -> Callable[[Configuration, ImageShape], int]:

@@ -46,6 +46,8 @@ def _timm_family(name: str) -> Family | None:
     return Family(
         label=f"{name} (timm)",
         hyperparameters={},
+        initialization="timm's",
+        pooling="timm's",
         rules=rules,
         build=lambda configuration, shape, num_classes: _create(name, shape, num_classes),
     )

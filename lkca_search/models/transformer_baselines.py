@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from lkca_search.models.family import BrokenRule, Family, heads_for, patch_rules, patch_size_for, require
+from lkca_search.models.family import BrokenRule, Family, heads_for, patch_rules, patch_size_for, require, token_pooling
 from lkca_search.models.networks.backbone import mlp_ratio_rule
 from lkca_search.models.networks.cct import CCT
 from lkca_search.models.networks.grid import kernel_size_rule
@@ -133,6 +133,8 @@ TRANSFORMER_BASELINES: Mapping[str, Family] = {
             "match_parameters": None,
             "drop_path_rate": 0.1,
         },
+        initialization="timm's",
+        pooling=token_pooling,
         rules=_timm_vit_rules,
         build=_build_timm_vit,
         width_step=lambda configuration: configuration.num_heads or 1,
@@ -150,6 +152,10 @@ TRANSFORMER_BASELINES: Mapping[str, Family] = {
             "drop_path_rate": 0.1,
         },
         meanings={"kernel_size": "side of the tokenizer's kernels in pixels; odd, at most 2 s - 1 for s pixels"},
+        initialization=(
+            "truncated normal (linear weights 0.02, positions 0.2), zero biases, Kaiming-normal convolutions"
+        ),
+        pooling="mean of the tokens, weighted by learned scores",
         rules=_cct_rules,
         build=_build_cct,
         width_step=lambda configuration: configuration.num_heads or 1,
@@ -170,6 +176,8 @@ TRANSFORMER_BASELINES: Mapping[str, Family] = {
             "width": "channels of the last stage; a quarter and a half of it in the stages before",
             "num_heads": "heads of the last stage, a quarter and a half of it before; need not divide the width",
         },
+        initialization="timm's",
+        pooling="mean of the tokens",
         rules=_swin_rules,
         build=_build_swin,
     ),

@@ -9,6 +9,7 @@ from lkca_search.paths import AnyPath
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.configuration import Configuration
 
 READ_THREADS = 16
 """Threads that read files; a read from an object store is slow."""
@@ -37,6 +38,17 @@ class Result(FrozenModel):
     """Time of the evaluation, in seconds since 1970."""
 
 
+class ModelDescription(FrozenModel):
+    """Properties of a model that its configuration leaves to defaults."""
+
+    configuration: Configuration
+    """Configuration with the defaults of its family and a matched width in place of None."""
+    initialization: str
+    """Initial weights, in words."""
+    pooling: str
+    """Reduction of an image's features to one vector, in words."""
+
+
 class TrialMetadata(FrozenModel):
     """Properties of a trial's data and model, known before its first step."""
 
@@ -63,6 +75,8 @@ class TrialMetadata(FrozenModel):
     validation_hash: str
     """SHA-256 of the indices of the validation images."""
     provenance: Provenance
+    description: ModelDescription | None = None
+    """Defaults of the model; None in records of versions that did not write it."""
 
 
 class TestResult(FrozenModel):

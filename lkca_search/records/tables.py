@@ -64,6 +64,7 @@ def _identity(record: Record) -> dict[str, Any]:
 def _trial_row(record: Record) -> dict[str, Any]:
     metadata = record.facts.model_dump() if record.facts else {}
     provenance = metadata.pop("provenance", {})
+    metadata.pop("description", None)
     return {
         **_identity(record),
         **record.model_dump(include=set(_OUTCOME)),
@@ -93,6 +94,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
+_NESTED = ("provenance", "description")
+"""Fields of the metadata that are values themselves; a row has the fields of the provenance."""
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
 _LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
@@ -107,7 +110,7 @@ _TRIALS = pa.schema(
         *_fields(TrialSpec, ("seed", "split_seed")),
         *_fields(Configuration),
         *_fields(Result, _LAST_RESULT),
-        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name != "provenance"]),
+        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name not in _NESTED]),
         *_fields(Provenance),
     ]
 )

@@ -9,10 +9,10 @@ from torch import nn
 from lkca_search.data.batches import Batches, Evaluation
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Holdout, assign_images, indices_hash
-from lkca_search.models.registry import build_model, find_family, model_cost
+from lkca_search.models.registry import build_model, find_family, model_cost, resolve
 from lkca_search.paths import AnyPath
 from lkca_search.records.provenance import gather_provenance
-from lkca_search.records.record import TrialMetadata
+from lkca_search.records.record import ModelDescription, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.training.checkpoints import load_newest_checkpoint
@@ -83,6 +83,7 @@ def _metadata(
 ) -> TrialMetadata:
     family = find_family(spec.configuration.family)
     assert family is not None
+    resolved = resolve(spec.configuration, images.shape, len(images.class_names))
     cost = model_cost(spec.configuration, images.shape, len(images.class_names), batch_size=training.batches.batch_size)
     return TrialMetadata(
         model=family.label,
@@ -94,5 +95,10 @@ def _metadata(
         data_hash=images.content_hash,
         subset_hash=indices_hash(holdout.train),
         validation_hash=indices_hash(holdout.validation),
+        description=ModelDescription(
+            configuration=resolved,
+            initialization=family.initialization,
+            pooling=family.describe_pooling(resolved),
+        ),
         provenance=gather_provenance(device=device_name(device), num_threads=torch.get_num_threads()),
     )

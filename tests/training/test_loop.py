@@ -351,6 +351,10 @@ def test_the_metadata_describe_the_data_and_the_model(data_dirs: DataDirs, digit
     assert facts.flops == count_flops(training.model, torch.zeros(1, 1, 8, 8))
     assert facts.activation_bytes == count_activation_bytes(training.model, torch.zeros(32, 1, 8, 8))
     assert facts.planned_steps == training.last_step == 30
+    assert facts.description is not None
+    assert facts.description.pooling == "mean of the tokens"
+    assert facts.description.configuration.mlp_ratio == 2.0
+    assert facts.description.configuration.kernel_size == SPEC.configuration.kernel_size
     assert facts.provenance.device == "cpu"
 
 

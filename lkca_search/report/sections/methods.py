@@ -8,6 +8,7 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.report.sections.looks import ALPHA_RULE
+from lkca_search.report.sections.training_methods import images_methods, models_methods, training_methods
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
@@ -25,11 +26,6 @@ _STATISTICS = (
     "the measured sizes and have no canonical source. In simulations with a known truth, these intervals covered it in "
     "90% to 98% of cases at 5 draws x 2 seeds (benchmarks/known_truth.py)."
 )
-_EQUAL_LENGTH = {
-    "epochs": "Epochs are equal at every size, so fewer images mean fewer steps.",
-    "steps": "Optimizer steps are equal at every size, so fewer images are seen more often.",
-    "samples": "The number of images seen is equal at every size.",
-}
 
 
 def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:
@@ -38,7 +34,8 @@ def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragrap
         ("Data", _data(results)),
         ("Design", _design(results)),
         ("Hyperparameters", _hyperparameters(results)),
-        ("Training", _training(results)),
+        ("Models", models_methods(results)),
+        ("Training", training_methods(results)),
         ("Search", _search(results)),
         *([("Confirmation", _confirmation(scores))] if scores else []),
         ("Statistics", _STATISTICS),
@@ -57,14 +54,11 @@ def _data(results: SearchResults) -> str:
     )
     sizes = sorted({record.facts.num_train_images for record in results.trials if record.facts})
     subsets = f"Subsets of {join_words([format_count(size) for size in sizes])} images" if sizes else "Subsets"
-    augmentation = (
-        f"Training images are augmented by {join_words(data.augment)}." if data.augment else "There is no augmentation."
-    )
     content_hash = f" The content hash of the training split is {metadata.data_hash[:16]}…." if metadata else ""
     return (
         f"Dataset {data.dataset}{resized}. {100 * data.validation:g}% of the training split, stratified by class, is "
         f"held out for validation and never trained on. {validation} {subsets} are stratified by class, nested within "
-        f"a draw, and the same for all variants. {augmentation}{content_hash}"
+        f"a draw, and the same for all variants. {images_methods(results)}{content_hash}"
     )
 
 
@@ -103,23 +97,6 @@ def _domain(domain: Domain) -> str:
             text = f"in [{domain.bounds[0]:g}, {domain.bounds[1]:g}]{scale}"
     conditions = [f"{name} is {' or '.join(map(str, values))}" for name, values in domain.when.items()]
     return f"{text} if {join_words(conditions)}" if conditions else text
-
-
-def _training(results: SearchResults) -> str:
-    training = results.spec.training
-    unit = next(name for name in ("epochs", "steps", "samples") if getattr(training, name) is not None)
-    length = f"{format_count(getattr(training, unit))} {'training images seen' if unit == 'samples' else unit}"
-    patience = (
-        f" A training ends early after {pluralize(training.patience, 'evaluation')} without a higher validation "
-        "accuracy."
-        if training.patience
-        else ""
-    )
-    return (
-        f"Every training lasts {length}. The batch size is {training.batch_size}, or the size of a smaller subset. The "
-        f"optimizer is AdamW with linear warm-up and cosine decay. {_EQUAL_LENGTH[unit]} The model is evaluated "
-        f"{training.num_reports} times; the last evaluation is the result.{patience}"
-    )
 
 
 def _search(results: SearchResults) -> str:

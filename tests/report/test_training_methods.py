@@ -1,0 +1,105 @@
+"""Methods of the trainings list everything in force, from the records."""
+
+import re
+from dataclasses import replace
+from typing import Any, get_args
+
+import torch
+
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
+from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
+from lkca_search.records.record import ModelDescription, Record
+from lkca_search.report.content import make_report
+from lkca_search.report.sections.training_methods import AUGMENTATION_TEXTS
+from lkca_search.spec.configuration import Configuration, ImageShape
+from lkca_search.spec.sections import Augmentation
+from tests.support.search_results import law, make_search_results
+
+
+def described(results: SearchResults) -> SearchResults:
+    """Return the results with the descriptions that a training on 8x8 images writes."""
+
+    def with_description(record: Record) -> Record:
+        family = find_family(record.spec.configuration.family)
+        assert family is not None
+        assert record.facts is not None
+        resolved = resolve(record.spec.configuration, ImageShape(8, 8, 1), 10)
+        description = ModelDescription(
+            configuration=resolved,
+            initialization=family.initialization,
+            pooling=family.describe_pooling(resolved),
+        )
+        return record.model_copy(
+            update={"facts": record.facts.model_copy(update={"model": family.label, "description": description})}
+        )
+
+    return replace(
+        results,
+        trials=[with_description(record) for record in results.trials],
+        replicates=[with_description(record) for record in results.replicates],
+    )
+
+
+def methods(**changes: Any) -> dict[str, str]:
+    return dict(make_report(described(make_search_results(law(), fractions=(0.005, 0.1), **changes))).methods)
+
+
+def test_methods_list_the_optimizer_the_schedule_and_the_loss() -> None:
+    text = methods()["Training"]
+    assert "AdamW with β1 = 0.9, β2 = 0.999, ε = 1e-08, peak learning rate 0.001 to 0.003" in text
+    assert "decoupled weight decay 0.05 on all parameters, biases and normalization included" in text
+    assert "linearly over a fraction 0.1 of the steps, then falls as half a cosine to 1e-06" in text
+    assert "cross-entropy with label smoothing 0.1" in text
+    assert "Gradients are not clipped, and weights are not averaged. Numbers are float32." in text
+
+
+def test_the_constants_of_the_recipe_are_those_that_the_optimizer_had_by_default() -> None:
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == (ADAM_BETAS, ADAM_EPSILON)
+
+
+def test_methods_list_the_images_and_the_batches_of_each_size() -> None:
+    paragraphs = methods()
+    assert "90 for training and 300 for validation; 1,800 for training and 300 for validation" in paragraphs["Data"]
+    assert "The test split has 1,000 images." in paragraphs["Data"]
+    assert "normalized by its mean and standard deviation over the training subset" in paragraphs["Data"]
+    assert "The batch size is 128; a smaller subset is one batch (90 images)." in paragraphs["Training"]
+
+
+def test_methods_list_the_steps_and_epochs_of_each_size() -> None:
+    assert "This is 20 steps (4.0 epochs) with 90 images; 20 steps (4.0 epochs) with 1,800" in methods()["Training"]
+    bounded = methods(training={"epochs": 60, "min_steps": 400, "max_steps": 2000})["Training"]
+    assert bounded.startswith("Every training lasts 60 epochs, at least 400 and at most 2,000 steps. This is 20 steps")
+    assert "Sizes at the floor or the cap have equal steps, the others equal epochs." in bounded
+
+
+def test_methods_list_the_pooling_the_initial_weights_and_the_defaults_of_each_model() -> None:
+    text = methods()["Models"]
+    lkca, vit = re.findall(r"(LKCA, .*?\.) (ViT: .*\.)", text)[0]
+    assert "pooling: mean of the tokens; initial weights: Xavier-normal linear weights, zero biases" in lkca
+    assert "kernels by kernel_init" in lkca
+    assert "depth 9, width 136, mlp_ratio 2, kernel_size 7, kernel_init zero, position_embedding true" in lkca
+    assert "patch_size" not in lkca  # given in the space file
+    assert "num_heads 8, pooling mean" in vit
+
+
+def test_records_of_earlier_versions_have_no_description() -> None:
+    results = make_search_results(law())
+    assert dict(make_report(results).methods)["Models"] == "The records do not describe the models."
+
+
+def test_many_sizes_are_given_as_a_range() -> None:
+    fractions = tuple(0.01 * i for i in range(1, 12))
+    text = dict(make_report(make_search_results(law(), fractions=fractions)).methods)["Training"]
+    assert "This is from 20 steps (4.0 epochs) with 180 images, to 20 steps (4.0 epochs) with 1,980 images." in text
+
+
+def test_every_augmentation_and_every_family_has_a_text() -> None:
+    assert tuple(AUGMENTATION_TEXTS) == get_args(Augmentation)
+    for name in (*FAMILIES, *PRESETS):
+        family = find_family(name)
+        assert family is not None
+        resolved = family.fill(Configuration(family=name), ImageShape(32, 32, 3))
+        assert family.initialization
+        assert family.describe_pooling(resolved)
