@@ -24,7 +24,7 @@ EXTRA_MODULES = ("psycopg", "boto3", "googleapiclient", "google.cloud.storage", 
 """Modules of the extra `cluster`, which the image must have."""
 SEARCH = (
     *("lkca-search", "run", "search_spaces/quickstart.yaml", "--name", "image"),
-    *("factors.data_fraction=[1.0]", "search.trials_per_cell=1", "training.steps=40", "training.reports=2"),
+    *("factors.data_fraction=[1.0]", "search.trials_per_cell=1", "training={steps: 40, reports: 2}"),
 )
 
 

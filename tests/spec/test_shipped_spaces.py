@@ -1,17 +1,27 @@
 """Shipped space files: headers are true, and every configuration is valid."""
 
 import re
+import shlex
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lkca_search.data.catalog import CATALOG
+from lkca_search.data.subsets import Holdout, assign_images
+from lkca_search.models.matching import TOLERANCE
+from lkca_search.models.registry import FAMILIES, model_cost, resolve
+from lkca_search.recipe import FEW_EPOCHS
+from lkca_search.search.planning.space_size import extreme_configurations
+from lkca_search.search.state.manifests import split_seed
 from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
 from lkca_search.spec.cells import cells
-from lkca_search.spec.configuration import ImageShape
+from lkca_search.spec.configuration import Configuration, ImageShape
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import read_space_file
+from lkca_search.training.schedule import planned_steps
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "search_spaces").glob("*.yaml"))
@@ -20,6 +30,30 @@ NO_COLOUR = ("digits", "fashion_mnist")
 
 def spec_of(path: str, *overrides: str) -> SearchSpec:
     return read_space_file(ROOT / path, overrides).spec
+
+
+def shape_of(spec: SearchSpec) -> ImageShape:
+    entry = CATALOG[spec.data.dataset]
+    return ImageShape(entry.image_size, entry.image_size, 1 if spec.data.dataset in NO_COLOUR else 3)
+
+
+def labels_of(spec: SearchSpec) -> NDArray[np.int64]:
+    entry = CATALOG[spec.data.dataset]
+    return np.arange(entry.num_train) % entry.num_classes
+
+
+@cache
+def holdouts_of(path: str) -> tuple[Holdout, ...]:
+    """Return the images of each subset size of a space, for the official dataset with classes of equal size."""
+    spec = spec_of(path)
+    names = ("data_fraction", "images_per_class")
+    found = {
+        tuple(getattr(configuration, name) for name in names): configuration
+        for cell in cells(spec)
+        for configuration in extreme_configurations(spec, cell)
+    }
+    seed = split_seed(spec)
+    return tuple(assign_images(labels_of(spec), spec.data, each, split_seed=seed) for each in found.values())
 
 
 def header(path: str) -> dict[str, str]:
@@ -57,15 +91,74 @@ def test_a_header_has_a_question_a_command_and_the_true_cost(path: str) -> None:
 @pytest.mark.parametrize("path", FILES)
 def test_every_configuration_of_a_shipped_space_is_valid(path: str) -> None:
     spec = spec_of(path)
-    entry = CATALOG[spec.data.dataset]
-    shape = ImageShape(entry.image_size, entry.image_size, 1 if spec.data.dataset in NO_COLOUR else 3)
-    assert list(find_space_problems(spec, shape, entry.num_classes)) == []
-    assert list(find_subset_problems(spec, np.arange(entry.num_train) % entry.num_classes)) == []
+    assert list(find_space_problems(spec, shape_of(spec), CATALOG[spec.data.dataset].num_classes)) == []
+    assert list(find_subset_problems(spec, labels_of(spec))) == []
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_header_has_the_true_steps_epochs_and_replicates(path: str) -> None:
+    spec, text = spec_of(path), header(path)["Cost"]
+    sizes = [len(holdout.train) for holdout in holdouts_of(path)]
+    steps = [planned_steps(spec.training, num_images=size) for size in sizes]
+    epochs = [count / -(-size // spec.training.batch_size) for count, size in zip(steps, sizes, strict=True)]
+    assert f"of {min(steps):,} to {max(steps):,} steps ({min(epochs):.0f} to {max(epochs):.0f} epochs)" in text
+    if spec.confirm is not None:
+        assert f"plus {len(cells(spec)) * spec.confirm.draws * spec.confirm.seeds} to confirm" in text
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_shipped_length_has_a_floor_and_a_cap_and_trains_the_largest_subset_long_enough(path: str) -> None:
+    spec = spec_of(path)
+    training = spec.training
+    assert training.epochs is not None
+    assert training.min_steps is not None
+    assert training.max_steps is not None
+    assert training.min_steps >= 400
+    assert training.reports is not None
+    assert 10 <= training.reports <= training.min_steps
+    largest = max(len(holdout.train) for holdout in holdouts_of(path))
+    num_steps = planned_steps(training, num_images=largest)
+    assert num_steps >= FEW_EPOCHS * -(-largest // training.batch_size)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_validation_images_outnumber_training_images_only_for_a_stated_reason(path: str) -> None:
+    outnumbered = [holdout for holdout in holdouts_of(path) if len(holdout.validation) > len(holdout.train)]
+    assert bool(outnumbered) is ("Validation" in header(path))
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_variants_that_are_compared_have_equal_numbers_of_parameters(path: str) -> None:
+    spec = spec_of(path)
+    if len(cells(spec)) == 1:
+        return
+    target = spec.parameters.get("match_parameters")
+    sizes = {
+        model_cost(each, shape_of(spec), CATALOG[spec.data.dataset].num_classes, batch_size=1).num_parameters
+        for cell in cells(spec)
+        for each in extreme_configurations(spec, cell)
+    }
+    middle = target.edges()[0] if target else (min(sizes) + max(sizes)) / 2
+    assert isinstance(middle, int | float)
+    assert all(abs(size - middle) <= TOLERANCE * middle for size in sizes)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "convmixer" in (ROOT / path).read_text()])
+def test_convmixer_has_the_patch_of_its_own_default(path: str) -> None:
+    spec = spec_of(path)
+    default = FAMILIES["convmixer"].fill(Configuration(family="convmixer"), shape_of(spec)).patch_size
+    found = {
+        resolve(each, shape_of(spec), CATALOG[spec.data.dataset].num_classes).patch_size
+        for cell in cells(spec)
+        if cell.levels["family"] == "convmixer"
+        for each in extreme_configurations(spec, cell)
+    }
+    assert found == {default}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "Small" in header(path)])
 def test_the_small_version_of_a_shipped_space_is_valid(path: str) -> None:
-    overrides = [word for word in header(path)["Small"].split() if "=" in word]
+    overrides = [word for word in shlex.split(header(path)["Small"]) if "=" in word]
     assert overrides
     assert len(cells(spec_of(path, *overrides))) <= len(cells(spec_of(path)))
 
