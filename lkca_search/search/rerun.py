@@ -179,9 +179,9 @@ def _list_edits(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
 def _list_changes(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
     if file.facts is None:
         return
-    # Records of earlier versions have no description of the model.
-    left_out = {*_TRAINING, "provenance", *(["description"] if file.facts.description is None else [])}
-    yield from _list_different(file.facts, current, set(TrialMetadata.model_fields) - left_out)
+    # The description follows from the configuration and the code, which are compared themselves.
+    names = set(TrialMetadata.model_fields) - {*_TRAINING, "provenance", "description"}
+    yield from _list_different(file.facts, current, names)
     yield from _list_different(file.facts.provenance, current.provenance, Provenance.model_fields)
 
 
