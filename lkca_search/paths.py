@@ -4,11 +4,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import cast
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from pyarrow import NativeFile, fs
@@ -17,6 +19,7 @@ from lkca_search.errors import SearchError
 
 SCHEMES = ("s3", "gs")
 _DISK = fs.LocalFileSystem()
+_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, order=True)
@@ -135,18 +138,33 @@ def list_paths(folder: AnyPath, pattern: str) -> list[AnyPath]:
 
 
 def write_atomically(path: AnyPath, content: bytes) -> None:
-    """Write a file atomically and durably: a reader sees the whole new content or none of it.
-
-    On disk the content is written under another name, flushed and renamed. Object stores write atomically themselves.
-    """
+    """Write a file atomically and durably: a reader sees the whole new content or none of it."""
     if isinstance(path, RemotePath):
         path.write_bytes(content)
+        return
+    with atomic_output(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_output(path: AnyPath) -> Iterator[BinaryIO]:
+    """Yield a stream for a file too large for memory, which is written atomically and durably at the end of the block.
+
+    On disk the content is written under another name, flushed and renamed. Object stores write atomically themselves;
+    there the content is first collected in a temporary file. After an error in the block, nothing is written.
+    """
+    if isinstance(path, RemotePath):
+        with TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            with path.filesystem.open_output_stream(path.path) as stream:
+                shutil.copyfileobj(file, stream, _CHUNK_BYTES)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -161,7 +179,7 @@ def write_atomically(path: AnyPath, content: bytes) -> None:
 
 
 def open_input(path: AnyPath) -> NativeFile:
-    """Open a file for random reads, each of which fetches only its bytes; FileNotFoundError if there is none."""
+    """Open a file for random reads, which fetch only the bytes they need; FileNotFoundError if there is none."""
     filesystem, name = (path.filesystem, path.path) if isinstance(path, RemotePath) else (_DISK, str(path))
     return filesystem.open_input_file(name)
 

@@ -115,13 +115,16 @@ def export(
     """Write the records as Parquet tables.
 
     trials.parquet has one row per trial, and curves.parquet one row per evaluation. After a confirmation,
-    replicates.parquet has one row per replicate.
+    replicates.parquet has one row per replicate, and predictions.parquet one row per replicate and test image.
     """
+    from lkca_search.records.predictions import write_predictions
     from lkca_search.records.record import read_records, read_replicates
     from lkca_search.records.tables import write_tables
 
     folder = Home.from_environment().started_search(name)
-    paths = write_tables(read_records(folder), read_replicates(folder), to or folder.root)
+    replicates = read_replicates(folder)
+    paths = write_tables(read_records(folder), replicates, to or folder.root)
+    paths += write_predictions(folder, replicates, to or folder.root)
     if json:
         echo_json([str(path) for path in paths])
         return

@@ -91,10 +91,7 @@ def _show(result: "Plan") -> None:
         *([("replicates (confirmation)", f"{result.num_replicates:,}")] if result.num_replicates else []),
         ("training images seen", f"{result.samples:,}"),
         ("FLOPs", f"{result.total_flops / 1e15:,.3f} P"),
-        (
-            "disk",
-            f"{_bytes(disk.images)} images, {_bytes(disk.records)} records, {_bytes(disk.checkpoints)} checkpoints",
-        ),
+        ("disk", ", ".join(f"{_bytes(size)} {name}" for name, size in disk if size)),
         ("memory", f"{_bytes(result.num_slots * max(cell.memory_bytes[1] for cell in result.cells))} at most, {slots}"),
         ("time", f"{_duration(result.hours * 3600)} ({result.basis}), {slots}"),
     ]

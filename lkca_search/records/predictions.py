@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lkca_search.layout import PREDICTIONS, SearchFolder
-from lkca_search.paths import AnyPath, open_input, write_atomically
+from lkca_search.paths import AnyPath, atomic_output, open_input, write_atomically
 from lkca_search.records.record import READ_THREADS, Record
 
-_COMPRESSION: Mapping[str, Any] = {"compression": "zstd", "compression_level": 9, "use_dictionary": False}
+_WRITER: Mapping[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": False,
+    "column_encoding": {"image": "DELTA_BINARY_PACKED"},
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,12 +37,17 @@ class Predictions:
     """SHA-256 of the test split's pixels and labels."""
 
 
+def bytes_per_image(num_classes: int) -> int:
+    """Return the size of a row of the file, before compression: image, label, predicted class and probabilities."""
+    return 4 + 2 + 2 + 2 * num_classes
+
+
 def save_predictions(predictions: Predictions, attempt_folder: AnyPath, *, replicate_id: str) -> None:
     """Write the predictions of a replicate atomically into the folder of its attempt."""
     table = _to_table(predictions)
     metadata = {"replicate_id": replicate_id, "test_data_hash": predictions.data_hash}
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), buffer, **_COMPRESSION)
+    pq.write_table(table.replace_schema_metadata(metadata), buffer, **_WRITER)
     write_atomically(attempt_folder / PREDICTIONS, buffer.getvalue().to_pybytes())
 
 
@@ -69,6 +79,25 @@ def read_correct(folder: SearchFolder, replicates: Sequence[Record]) -> dict[str
     }
 
 
+def write_predictions(folder: SearchFolder, replicates: Sequence[Record], to: AnyPath) -> list[AnyPath]:
+    """Write the predictions of all replicates into `to` as `predictions.parquet`; return its path.
+
+    The file has a column `replicate_id` and one row group per replicate. Without predictions, there is no file and no
+    path. At most READ_THREADS replicates are in memory.
+    """
+    tables = ((record, table) for record, table in _read_all(folder, replicates) if table is not None)
+    first = next(tables, None)
+    if first is None:
+        return []
+    path = to / PREDICTIONS
+    schema = first[1].schema.remove_metadata().insert(0, pa.field("replicate_id", pa.string()))
+    with atomic_output(path) as file, pq.ParquetWriter(file, schema, **_WRITER) as writer:
+        for record, table in chain([first], tables):
+            replicate_id = pa.repeat(record.trial_id, len(table))
+            writer.write_table(pa.table([replicate_id, *table.columns], schema=schema))
+    return [path]
+
+
 def _to_table(predictions: Predictions) -> pa.Table:
     num_images, num_classes = predictions.probabilities.shape
     probabilities = pa.array(predictions.probabilities.reshape(-1))
@@ -82,6 +111,8 @@ def _to_table(predictions: Predictions) -> pa.Table:
 
 
 def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None = None) -> pa.Table | None:
+    if replicate.test is None:
+        return None
     attempt = folder.trial(replicate.trial_id).attempt(driver=replicate.driver, attempt=replicate.attempt)
     try:
         with open_input(attempt / PREDICTIONS) as file:

@@ -1,6 +1,6 @@
 """Evaluation of a model on held-out images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,27 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tupl
 
     The model is in eval mode during the evaluation, and in its former mode after it.
     """
+    return score(predict(model, batches))
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits (B, K) and labels (B,) of each batch.
+
+    The model is in eval mode until the last batch, and in its former mode after it.
+    """
     was_training = model.training
     model.eval()
-    loss, correct, count = 0.0, 0, 0
     for images, labels in batches:
-        logits = model(images)
+        yield model(images), labels
+    model.train(was_training)
+
+
+def score(predictions: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Return mean cross-entropy and accuracy over batches of logits (B, K) and labels (B,)."""
+    loss, correct, count = 0.0, 0, 0
+    for logits, labels in predictions:
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
         correct += int((logits.argmax(dim=1) == labels).sum().item())
         count += len(labels)
-    model.train(was_training)
     return loss / count, correct / count

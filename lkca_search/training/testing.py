@@ -7,9 +7,10 @@ from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
+from lkca_search.records.predictions import Predictions
 from lkca_search.records.record import TestResult
 from lkca_search.spec.sections import DataSection
-from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
+from lkca_search.training.evaluation import EVALUATION_BATCH, predict, score
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 
@@ -40,17 +41,28 @@ def open_test_images(
     return images
 
 
-def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> TestResult:
-    """Return loss and accuracy of a finished training on all test images, normalized as its training images."""
-    loss, accuracy = evaluate(
-        training.model,
-        Evaluation(
-            images=images,
-            indices=np.arange(len(images.labels)),
-            mean=training.batches.mean,
-            std=training.batches.std,
-            batch_size=EVALUATION_BATCH,
-            device=device,
-        ),
+def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> tuple[TestResult, Predictions]:
+    """Test a finished training on all test images, normalized as its training images.
+
+    Returns:
+        Loss and accuracy, and the predictions from which both are computed.
+    """
+    batches = Evaluation(
+        images=images,
+        indices=np.arange(len(images.labels)),
+        mean=training.batches.mean,
+        std=training.batches.std,
+        batch_size=EVALUATION_BATCH,
+        device=device,
     )
-    return TestResult(num_images=len(images.labels), data_hash=images.content_hash, loss=loss, accuracy=accuracy)
+    outputs = list(predict(training.model, batches))
+    loss, accuracy = score(outputs)
+    logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    predictions = Predictions(
+        labels=labels.numpy().astype(np.uint16),
+        predicted=logits.argmax(dim=1).numpy().astype(np.uint16),
+        probabilities=logits.softmax(dim=1).numpy().astype(np.float16),
+        data_hash=images.content_hash,
+    )
+    result = TestResult(num_images=len(images.labels), data_hash=images.content_hash, loss=loss, accuracy=accuracy)
+    return result, predictions

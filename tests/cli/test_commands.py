@@ -10,12 +10,13 @@ import pytest
 
 from lkca_search import __version__
 from lkca_search.layout import Home
+from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.records.tables import curves_table, trials_table
 from lkca_search.search.rerun import TrialFile
 from lkca_search.search.state.lease import hold_lease
 from tests.support.processes import Command, parsed
-from tests.support.records import CELL, FACTS, SPACE, make_record, make_search
+from tests.support.records import CELL, FACTS, SPACE, make_predictions, make_record, make_replicate, make_search
 
 VIT = "family=vit,data_fraction=1.0"
 VIT_SMALL = "family=vit,data_fraction=0.1"
@@ -255,6 +256,22 @@ def test_export_writes_both_tables_and_prints_their_paths(
         assert command("export", "made", *arguments) == (0, "".join(f"{path}\n" for path in paths), "")
         assert pq.read_table(paths[0]).equals(trials_table(search_records))
         assert pq.read_table(paths[1]).equals(curves_table(read_records(folder)))
+
+
+def test_export_of_a_confirmed_search_writes_the_predictions_of_all_replicates(
+    command: Command, tmp_path: Path
+) -> None:
+    replicates = [make_replicate(seed) for seed in range(3)]
+    folder = make_search("confirmed", [make_record(0), *replicates])
+    for record in replicates[1:]:  # the first is of an earlier version
+        attempt = folder.trial(record.trial_id).attempt(driver=record.driver, attempt=record.attempt)
+        save_predictions(make_predictions(0), attempt, replicate_id=record.trial_id)
+    paths = parsed(command("export", "confirmed", "--json", "--to", str(tmp_path / "new")))
+    names = ("trials", "curves", "replicates", "predictions")
+    assert paths == [str(tmp_path / "new" / f"{name}.parquet") for name in names]
+    rows = pq.read_table(paths[-1], columns=["replicate_id"])
+    assert rows.num_rows == 2 * 50
+    assert set(rows["replicate_id"].to_pylist()) == {record.trial_id for record in replicates[1:]}
 
 
 def test_a_search_without_trials_can_be_exported_and_has_no_best_trial(command: Command) -> None:

@@ -10,29 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import AnyPath
-from lkca_search.records.predictions import Predictions, read_correct, read_predictions, save_predictions
-from lkca_search.records.record import Record
-from lkca_search.records.trial import Replication
+from lkca_search.paths import AnyPath, open_input
+from lkca_search.records.predictions import (
+    Predictions,
+    read_correct,
+    read_predictions,
+    save_predictions,
+    write_predictions,
+)
+from lkca_search.records.record import Record, State
 from tests.support.object_store import running_object_store
-from tests.support.records import CELL, make_record
-
-
-def make_predictions(seed: int, *, num_images: int = 50, num_classes: int = 10) -> Predictions:
-    generator = np.random.default_rng(seed)
-    logits = generator.normal(size=(num_images, num_classes), scale=4).astype(np.float32)
-    exponentials = np.exp(logits)
-    return Predictions(
-        labels=generator.integers(num_classes, size=num_images).astype(np.uint16),
-        predicted=logits.argmax(1).astype(np.uint16),
-        probabilities=(exponentials / exponentials.sum(1, keepdims=True)).astype(np.float16),
-        data_hash="t" * 64,
-    )
-
-
-def make_replicate(seed: int, **values: object) -> Record:
-    replicate = Replication(of=f"{CELL}/0", draw=1, seed=seed)
-    return make_record(0, replicate=replicate, trial_id=replicate.replicate_id, **values)
+from tests.support.records import make_predictions, make_replicate
 
 
 def attempt_folder(folder: SearchFolder, record: Record) -> AnyPath:
@@ -82,6 +70,55 @@ def test_predictions_of_an_attempt_without_a_record_are_not_read(tmp_path: Path)
     record = make_replicate(0, attempt=2)
     save(folder, record.model_copy(update={"attempt": 1}), make_predictions(1))
     assert read_correct(folder, [record]) == {}
+
+
+def test_a_failed_replicate_has_no_predictions_even_if_its_worker_died_after_the_test(tmp_path: Path) -> None:
+    folder = Home(root=tmp_path).search("made")
+    record = make_replicate(0, state=State.FAIL, test=None)
+    save(folder, record, make_predictions(1))
+    assert read_predictions(folder, record) is None
+    assert read_correct(folder, [record]) == {}
+
+
+def test_an_export_has_the_rows_of_each_replicate_in_a_row_group_of_its_own(folder: SearchFolder) -> None:
+    records = [make_replicate(seed) for seed in range(20)]
+    written = {record.trial_id: make_predictions(seed) for seed, record in enumerate(records) if seed != 3}
+    for record in records:
+        if record.trial_id in written:
+            save(folder, record, written[record.trial_id])
+    to = folder.trials.parent / "tables"
+    (path,) = write_predictions(folder, records, to)
+    assert path == to / "predictions.parquet"
+    with open_input(path) as file:
+        groups = pq.ParquetFile(file)
+        assert groups.num_row_groups == len(written) == 19
+        rows = groups.read().to_pandas()
+    assert list(rows.columns) == ["replicate_id", "image", "label", "predicted", "probabilities"]
+    assert list(dict.fromkeys(rows["replicate_id"])) == list(written)
+    for replicate_id, own in rows.groupby("replicate_id"):
+        expected = written[str(replicate_id)]
+        assert list(own["image"]) == list(range(50))
+        np.testing.assert_array_equal(own["label"], expected.labels)
+        np.testing.assert_array_equal(own["predicted"], expected.predicted)
+        np.testing.assert_array_equal(np.stack(own["probabilities"]), expected.probabilities)
+
+
+def test_an_export_without_predictions_writes_no_file(tmp_path: Path) -> None:
+    folder = Home(root=tmp_path).search("made")
+    assert write_predictions(folder, [make_replicate(0)], tmp_path / "tables") == []
+    assert write_predictions(folder, [], tmp_path / "tables") == []
+    assert not (tmp_path / "tables").exists()
+
+
+def test_an_export_that_fails_leaves_the_earlier_file(folder: SearchFolder) -> None:
+    records = [make_replicate(0), make_replicate(1)]
+    save(folder, records[0], make_predictions(0))
+    (path,) = write_predictions(folder, records, folder.trials)
+    content = path.read_bytes()
+    save(folder, records[1], make_predictions(1, num_classes=3))
+    with pytest.raises(pa.ArrowException):
+        write_predictions(folder, records, folder.trials)
+    assert path.read_bytes() == content
 
 
 def test_the_file_has_one_row_per_image_and_names_its_replicate_and_images(tmp_path: Path) -> None:

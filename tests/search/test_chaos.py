@@ -37,6 +37,8 @@ def test_a_search_and_its_confirmation_killed_between_commits_are_exact(tmp_path
         assert num_trials > 0
         for point in ("inside:round:1", "after:round:1", "inside:record:3"):
             search.crash(point)
+        search.crash("after:predictions:1", victim="driver")
+        search.crash("inside:predictions:1")
         search.finish()
         assert search.broken() == []
         assert search.num_durable() > 8, "kills also hit the confirmation"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -241,8 +242,12 @@ def test_tables_have_one_row_per_replicate(confirmed: ClosedTest) -> None:
     confirmed.call("export", "toy")
     rows = {row["replicate_id"]: row for row in pq.read_table(confirmed.folder.root / "replicates.parquet").to_pylist()}
     assert rows.keys() == {record.trial_id for record in confirmed.replicates()}
+    predictions = pd.read_parquet(confirmed.folder.root / "predictions.parquet")
+    assert len(predictions) == len(rows) * NUM_TEST
+    accuracies = (predictions["predicted"] == predictions["label"]).groupby(predictions["replicate_id"]).mean()
     for record in confirmed.replicates():
         row = rows[record.trial_id]
+        assert accuracies[record.trial_id] == row["test_accuracy"]
         assert record.replicate is not None
         assert record.test is not None
         values = (row["of_trial"], row["draw"], row["seed_number"], row["test_accuracy"], row["test_num_images"])

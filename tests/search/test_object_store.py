@@ -8,6 +8,7 @@ import pytest
 
 from lkca_search.paths import list_paths
 from lkca_search.records.looks import read_looks
+from lkca_search.records.predictions import read_correct
 from lkca_search.records.record import read_replicates
 from lkca_search.records.rounds import read_rounds
 from tests.support.object_store import running_object_store
@@ -43,6 +44,8 @@ def test_a_killed_search_resumes_from_checkpoints_in_an_object_store(
         replicates = read_replicates(search.folder)
         assert {record.trial_id for record in replicates} == {each.replicate_id for _, each in sealed.replications()}
         assert {record.state for record in replicates} == {"COMPLETE"}
+        accuracies = {id_: correct.mean() for id_, correct in read_correct(search.folder, replicates).items()}
+        assert accuracies == {record.trial_id: record.test.accuracy for record in replicates if record.test}
         assert not (search.folder.root / "rounds").exists()
         assert len(read_looks(search.home, sealed.test_hash).looks) == 1
         assert len(list_paths(search.home.test_looks(sealed.test_hash), "*.json")) == 1

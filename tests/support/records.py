@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
+from lkca_search.records.predictions import Predictions
 from lkca_search.records.provenance import Provenance
-from lkca_search.records.record import Record, Result, State, TrialMetadata
-from lkca_search.records.trial import TrialSpec
+from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
+from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.configuration import Configuration
@@ -113,6 +116,25 @@ def make_record(
         "finished": 1010.5,
     }
     return Record.model_validate({**values, **rest})
+
+
+def make_replicate(seed: int = 0, **values: Any) -> Record:
+    """Return the record of a tested replicate of the first trial."""
+    replicate = Replication(of=f"{CELL}/0", draw=1, seed=seed)
+    test = TestResult(num_images=50, data_hash="t" * 64, loss=1.0, accuracy=0.25)
+    return make_record(0, **{"replicate": replicate, "trial_id": replicate.replicate_id, "test": test, **values})
+
+
+def make_predictions(seed: int, *, num_images: int = 50, num_classes: int = 10) -> Predictions:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(num_images, num_classes), scale=4).astype(np.float32)
+    exponentials = np.exp(logits)
+    return Predictions(
+        labels=generator.integers(num_classes, size=num_images).astype(np.uint16),
+        predicted=logits.argmax(1).astype(np.uint16),
+        probabilities=(exponentials / exponentials.sum(1, keepdims=True)).astype(np.float16),
+        data_hash="t" * 64,
+    )
 
 
 def make_search(name: str, records: Iterable[Record] = (), *overrides: str) -> SearchFolder:

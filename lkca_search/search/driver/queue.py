@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import PREDICTIONS, SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
@@ -220,11 +220,15 @@ class TrialQueue(ABC):
             self.halt(limit)
 
     def _commit(self, record: Record) -> None:
-        # Remove checkpoints and half-written files before the study receives the trial: no later driver visits a trial
-        # that its study has, so files left here would never be removed.
-        for folder in self.folder.trial(record.trial_id).attempts():
-            for left in (*folder.glob("checkpoint-*.pt"), *folder.glob(".*")):
-                left.unlink(missing_ok=True)
+        # Remove files before the study receives the trial: no later driver visits a trial that its study has, so files
+        # left here would never be removed. Later attempts are another driver's: their predictions may be in use.
+        trial = self.folder.trial(record.trial_id)
+        own = trial.attempt(driver=record.driver, attempt=record.attempt)
+        for folder in trial.attempts():
+            has_unused_predictions = folder.name < own.name if record.test else folder.name <= own.name
+            for pattern in ("checkpoint-*.pt", ".*", *([PREDICTIONS] if has_unused_predictions else [])):
+                for left in folder.glob(pattern):
+                    left.unlink(missing_ok=True)
         self._limits.count(record.state)
         self._on_recorded(record)
         self._tracker.trial_finished(record)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lkca_search.data.catalog import CATALOG
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import ARCHITECTURE_NAMES
 from lkca_search.recipe import FEW_EPOCHS
+from lkca_search.records.predictions import bytes_per_image
 from lkca_search.search.planning.calibration import CalibrationRun, calibrate
 from lkca_search.search.planning.packing import (
     GpuSharing,
@@ -107,7 +109,7 @@ def make_plan(
         num_replicates=sum(cell.num_replicates for cell in planned),
         samples=sum(cell.samples for cell in planned),
         total_flops=sum(cell.total_flops for cell in planned),
-        disk=_disk_use(images, sampled, planned, num_slots),
+        disk=_disk_use(spec, images, sampled, planned, num_slots),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         num_slots=num_slots,
@@ -182,16 +184,29 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
 
 
 def _disk_use(
-    images: Images, sampled: Sequence[_SampledCell], planned: Sequence[PlannedCell], num_slots: int
+    spec: SearchSpec,
+    images: Images,
+    sampled: Sequence[_SampledCell],
+    planned: Sequence[PlannedCell],
+    num_slots: int,
 ) -> DiskUse:
-    num_trials = sum(cell.num_trials + cell.num_replicates for cell in planned)
+    num_replicates = sum(cell.num_replicates for cell in planned)
+    num_trials = num_replicates + sum(cell.num_trials for cell in planned)
     num_reports = max(workload.num_reports for cell in sampled for workload in cell.all)
     largest = max(workload.checkpoint_bytes for cell in sampled for workload in cell.all)
     return DiskUse(
         images=images.pixels.nbytes + images.labels.nbytes,
         records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
         checkpoints=min(num_slots, num_trials) * largest,
+        predictions=_predictions_bytes(spec, num_replicates),
     )
+
+
+def _predictions_bytes(spec: SearchSpec, num_replicates: int) -> int | None:
+    if not num_replicates:
+        return 0
+    entry = CATALOG.get(spec.data.dataset)  # test images of other datasets are not opened before a confirmation
+    return None if entry is None else num_replicates * entry.num_test * bytes_per_image(entry.num_classes)
 
 
 def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:

@@ -1,6 +1,7 @@
 """Worker on the cluster: a Ray actor that trains one trial after another and sends one message per report.
 
-It writes only checkpoints. Records, studies and trackers are updated by the driver.
+It writes only checkpoints and the test predictions of replicates. Records, studies and trackers are updated by the
+driver.
 """
 
 import functools
@@ -16,6 +17,7 @@ from ray import tune
 from lkca_search.data.store import Images
 from lkca_search.errors import DataError, NodeError
 from lkca_search.paths import parse_path
+from lkca_search.records.predictions import save_predictions
 from lkca_search.records.provenance import node_name
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
@@ -117,7 +119,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             raise NodeError(f"node {node_name()} cannot open the images: {error}") from error
 
     def _test(self, training: Training) -> TestResult | None:
-        """Evaluate a replicate on the test images, after its last step; return None for a trial."""
+        """Test a replicate after its last step, and write its predictions; return None for a trial.
+
+        The driver writes the record after this result has arrived, so a tested record has its predictions.
+        """
         if self._assignment.test_hash is None:
             return None
         try:
@@ -125,7 +130,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         except DataError as error:
             raise NodeError(f"node {node_name()} cannot open the test images: {error}") from error
         self._check_hash("test images", self._assignment.test_hash, images.content_hash)
-        return evaluate_on_test(training, images, device=choose_device(self._assignment.spec.resources.gpu))
+        device = choose_device(self._assignment.spec.resources.gpu)
+        result, predictions = evaluate_on_test(training, images, device=device)
+        attempt_folder = parse_path(self._assignment.attempt_folder)
+        save_predictions(predictions, attempt_folder, replicate_id=self._assignment.trial_id)
+        return result
 
     def _save(self, training: Training, step: int) -> None:
         try:

@@ -12,6 +12,8 @@ import pytest
 from lkca_search.data.store import open_images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
+from lkca_search.paths import parse_path
+from lkca_search.records.predictions import Predictions, read_correct, save_predictions
 from lkca_search.records.record import Record, RecordReader, State, TestResult, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds, round_statuses
 from lkca_search.search.driver.confirmation import (
@@ -26,6 +28,7 @@ from lkca_search.spec.configuration import ImageShape
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection, LimitsSection
 from lkca_search.tracking.tracker import Tracker
+from tests.support.records import make_predictions
 from tests.support.search.toy import make_messages, make_spec, train_all
 
 OpenLedger = Callable[..., Ledger]
@@ -205,6 +208,69 @@ def test_a_confirmation_resumes_after_a_crash_of_its_driver(folder: SearchFolder
     assert path.read_bytes() == content
     assert len(read_replicates(folder)) == 8
     assert done in read_replicates(folder)
+
+
+def save(assignment: Assignment, seed: int) -> Predictions:
+    """Write predictions as the worker of an attempt does after its test."""
+    predictions = make_predictions(seed)
+    save_predictions(predictions, parse_path(assignment.attempt_folder), replicate_id=assignment.trial_id)
+    return predictions
+
+
+@pytest.mark.parametrize("lost", ["worker", "driver"])
+def test_only_the_predictions_of_the_recorded_attempt_are_left_after_a_crash_behind_them(
+    folder: SearchFolder, searched: list[Record], lost: str
+) -> None:
+    sealed = seal(folder)
+    queue = open_queue(folder, sealed)
+    first = queue.assign()
+    assert first is not None
+    save(first, 1)
+    if lost == "worker":
+        queue.on_worker_lost(first.trial_id, "the worker died")
+    else:
+        queue = Confirmation(folder, make_spec(), sealed, Tracker(), driver=2)
+    again = queue.assign()
+    assert again is not None
+    assert again.trial_id == first.trial_id
+    predictions = save(again, 2)
+    record = train(queue, again)
+    (path,) = folder.trials.rglob("predictions.parquet")
+    assert str(path.parent) == again.attempt_folder
+    correct = read_correct(folder, [record])[record.trial_id]
+    np.testing.assert_array_equal(correct, predictions.predicted == predictions.labels)
+
+
+def test_a_replaced_driver_leaves_the_predictions_of_a_later_attempt(
+    folder: SearchFolder, searched: list[Record]
+) -> None:
+    sealed = seal(folder)
+    replaced, queue = open_queue(folder, sealed), Confirmation(folder, make_spec(), sealed, Tracker(), driver=2)
+    early, late = replaced.assign(), queue.assign()
+    assert early is not None
+    assert late is not None
+    assert early.trial_id == late.trial_id
+    save(early, 1)
+    predictions = save(late, 2)
+    train(replaced, early)
+    train(queue, late)
+    (record,) = read_replicates(folder)
+    assert record.driver == 2
+    correct = read_correct(folder, [record])[record.trial_id]
+    np.testing.assert_array_equal(correct, predictions.predicted == predictions.labels)
+
+
+def test_a_replicate_that_lost_all_its_workers_has_no_predictions(folder: SearchFolder, searched: list[Record]) -> None:
+    queue = open_queue(folder, seal(folder))
+    for _ in range(make_spec().search.max_retries + 1):
+        assignment = queue.assign()
+        assert assignment is not None
+        save(assignment, 1)
+        queue.on_worker_lost(assignment.trial_id, "the worker died")
+    (record,) = read_replicates(folder)
+    assert (record.state, record.test) == (State.FAIL, None)
+    assert read_correct(folder, [record]) == {}
+    assert not list(folder.trials.rglob("predictions.parquet"))
 
 
 def test_a_replicate_is_retried_after_a_lost_worker_and_recorded_after_its_own_error(

@@ -22,10 +22,13 @@ from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import DataSection
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device
 from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.testing import open_test_images
+from tests.support.records import make_predictions
 
 SPACE = """
 data: {dataset: digits, validation: 0.2}
@@ -177,6 +180,16 @@ def test_the_totals_include_replicates(read: Any, data_dirs: DataDirs) -> None:
     repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), data_dirs)
     assert (len(repeated.cells), repeated.num_replicates) == (12, confirmed.num_replicates)
     assert any("replicates: planned as trials" in note for note in confirmed.notes)
+
+
+def test_the_planned_predictions_have_the_uncompressed_size_of_their_files(read: Any, data_dirs: DataDirs) -> None:
+    confirmed = plan_of(read("confirm.draws=3", "confirm.seeds=2"), data_dirs)
+    images = open_test_images(DataSection(dataset="digits"), data_dirs)
+    predictions = make_predictions(0, num_images=len(images.labels), num_classes=len(images.class_names))
+    arrays = (predictions.labels, predictions.predicted, predictions.probabilities)
+    index_bytes = 4 * len(images.labels)
+    assert confirmed.disk.predictions == 4 * 3 * 2 * (index_bytes + sum(array.nbytes for array in arrays))
+    assert plan_of(read(), data_dirs).disk.predictions == 0
 
 
 def test_hours_are_seconds_divided_by_slots_and_at_least_the_longest_trial(read: Any, data_dirs: DataDirs) -> None:

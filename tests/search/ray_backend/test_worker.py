@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lkca_search.data.store import open_images
 from lkca_search.errors import NodeError
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
@@ -160,3 +163,36 @@ def test_the_trials_of_a_process_share_its_images(tmp_path: Path, monkeypatch: p
     actor.reset_config(make_config(tmp_path, learning_rate=1e-2))
     next_message(actor)
     assert opened == [tmp_path / "datasets"]
+
+
+@pytest.fixture
+def test_hash(tmp_path: Path) -> str:
+    return open_images("digits", "test", cache=tmp_path / "datasets").content_hash
+
+
+def test_the_predictions_of_a_replicate_are_durable_when_its_test_result_arrives(
+    tmp_path: Path, test_hash: str
+) -> None:
+    actor = make_actor(tmp_path, {"test_hash": test_hash})
+    path = tmp_path / "attempt" / "predictions.parquet"
+    first = next_message(actor)
+    assert (first.test, path.exists()) == (None, False)
+    last = next_message(actor)
+    assert last.test is not None
+    rows = pq.read_table(path)
+    assert rows.num_rows == last.test.num_images
+    assert pc.mean(pc.equal(rows["predicted"], rows["label"])).as_py() == last.test.accuracy
+    assert rows.schema.metadata == {b"replicate_id": b"toy/0", b"test_data_hash": test_hash.encode()}
+
+
+def test_a_trial_has_no_predictions(tmp_path: Path) -> None:
+    actor = make_actor(tmp_path)
+    assert [next_message(actor).test, next_message(actor).test] == [None, None]
+    assert not list(tmp_path.rglob("predictions*"))
+
+
+def test_predictions_that_cannot_be_written_are_a_fault_of_the_machine(tmp_path: Path, test_hash: str) -> None:
+    (tmp_path / "attempt").write_text("a file where the attempt's folder should be")
+    actor = make_actor(tmp_path, {"test_hash": test_hash})
+    next_message(actor)
+    assert read_failure(actor, OSError).kind is FailureKind.MACHINE

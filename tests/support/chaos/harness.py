@@ -27,12 +27,14 @@ POINTS = (
 )
 """Points of a kill, each with the number of the visit.
 
-`sending` is in the MLflow thread, `checkpoint` in a worker, all others in the driver.
+`sending` is in the MLflow thread, `checkpoint` in a worker, all others in the driver. A confirmation also has the
+points `round` in the driver and `predictions` in a worker.
 """
 
 INJECTION = Path(__file__).parent / "inject"
 """Folder of the `sitecustomize` that logs events and kills processes."""
 
+_WORKER_POINTS = ("checkpoint", "predictions")
 _TRIALS_PER_CELL = 2
 _MAX_DRIVERS = 4
 _MARK = "CHAOS_FOLDER"
@@ -97,7 +99,7 @@ class ChaosSearch:
         crashed = self.home.root / "crashed"
         assert crashed.exists(), f"{point} was not reached:\n{self.printed()}"
         assert crashed.read_text() == point
-        dies = victim == "driver" or "checkpoint" not in point
+        dies = victim == "driver" or point.split(":")[1] not in _WORKER_POINTS
         assert code == (-signal.SIGKILL if dies else 0), self.printed()
 
     def kill_at(self, seconds: float, *, of_training: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.predictions import read_correct
 from lkca_search.records.record import Record, Result, State, read_records, read_replicates
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import open_storage
@@ -70,12 +71,15 @@ def broken_invariants(
         *_studies(folder, trials),
         *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, trials, replicates),
         *_curves(records, undisturbed),
+        *_predictions(folder, replicates),
     ]
 
 
 def left_behind(folder: SearchFolder) -> int:
-    """Return the number of files without further use: checkpoints of finished trials and temporary files."""
-    return sum(1 for path in folder.trials.rglob("*") if path.name.startswith(("checkpoint-", ".")))
+    """Return the number of files without further use: checkpoints, temporary files, predictions without a record."""
+    unused = sum(1 for path in folder.trials.rglob("*") if path.name.startswith(("checkpoint-", ".")))
+    predictions = folder.trials.rglob("predictions.parquet")
+    return unused + sum(1 for path in predictions if not path.with_name("record.json").exists())
 
 
 def _records(
@@ -164,6 +168,14 @@ def _curves(records: list[Record], undisturbed: Mapping[str, Record]) -> Iterato
             yield f"{record.trial_id}: another configuration than undisturbed"
         elif other is not None and (_measured(other), other.test) != (_measured(record), record.test):
             yield f"{record.trial_id}: another curve than undisturbed"
+
+
+def _predictions(folder: SearchFolder, replicates: list[Record]) -> Iterator[str]:
+    correct = read_correct(folder, replicates)
+    for record in replicates:
+        found = correct[record.trial_id].mean() if record.trial_id in correct else None
+        if record.test is not None and found != record.test.accuracy:
+            yield f"{record.trial_id}: its predictions have the accuracy {found}, its record {record.test.accuracy}"
 
 
 def _measured(record: Record) -> list[dict[str, Any]]:

@@ -120,6 +120,8 @@ def patch_worker(module: Any) -> None:
     module.TrialActor.setup, module.open_training = setup, logged_open_training
     context(module, "save_checkpoint", "checkpoint")
     inside(Path, "replace", "checkpoint")
+    context(module, "save_predictions", "predictions")
+    inside(Path, "replace", "predictions")
 
 
 def patch_loop(module: Any) -> None:
