@@ -135,6 +135,20 @@ def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores
                 yield a, b
 
 
+def decided_each_way(contrasts: Sequence[Contrast], other: str) -> tuple[int, int] | NotEstimable:
+    """Return two sizes at which the reference is ahead of a variant at one and behind it at the other.
+
+    They are the smallest decided size, and the largest decided size with the opposite verdict. Without them, the result
+    is the reason why no crossover can be shown.
+    """
+    decided = [each for each in contrasts if each.other == other and each.verdict in ("ahead", "behind")]
+    first = min(decided, key=lambda contrast: contrast.num_train_images, default=None)
+    opposite = [each.num_train_images for each in decided if first is not None and each.verdict != first.verdict]
+    if first is None or not opposite:
+        return NotEstimable("no crossover can be shown: no test decides for A at one size and for B at another")
+    return first.num_train_images, max(opposite)
+
+
 def have_pairs(a: CellScores, b: CellScores) -> bool:
     """Return True if any replicate of one cell has a partner in the other."""
     return bool(np.isfinite(a.accuracies - b.accuracies).any())

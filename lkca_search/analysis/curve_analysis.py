@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lkca_search.analysis.contrasts import Contrast
+from lkca_search.analysis.contrasts import Contrast, decided_each_way
 from lkca_search.analysis.curves.crossover import Crossover, crossover
 from lkca_search.analysis.curves.data_efficiency import DataEfficiency, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
@@ -79,7 +79,7 @@ def analyze_curves(
             _curve(variant, curve, scores.cells_of_variant(variant), seed) for variant, curve in curves.items()
         ),
         contrasts=tuple(
-            _contrast(curves[reference], variant, curve, _decided_between(contrasts, variant), seed)
+            _contrast(curves[reference], variant, curve, decided_each_way(contrasts, variant.label), seed)
             for variant, curve in curves.items()
             if reference in curves and variant != reference
         ),
@@ -107,19 +107,6 @@ def _curve(variant: Variant, curve: LearningCurve, cells: Sequence[CellScores], 
         for cell in cells
     )
     return VariantCurve(variant=variant, points=points, law=law)
-
-
-def _decided_between(contrasts: Sequence[Contrast], other: Variant) -> tuple[int, int] | NotEstimable:
-    """Return two sizes at which the reference is ahead at one and behind at the other, by corrected tests.
-
-    They are the smallest decided size, and the largest decided size with the opposite verdict.
-    """
-    decided = [c for c in contrasts if c.other == other.label and c.verdict in ("ahead", "behind")]
-    first = min(decided, key=lambda contrast: contrast.num_train_images, default=None)
-    opposite = [c.num_train_images for c in decided if first is not None and c.verdict != first.verdict]
-    if first is None or not opposite:
-        return NotEstimable("no crossover can be shown: no test decides for A at one size and for B at another")
-    return first.num_train_images, max(opposite)
 
 
 def _contrast(

@@ -10,6 +10,7 @@ from lkca_search.analysis.curves.data_efficiency import CurveMethod
 from tests.support.statistics.coverage import RATIOS
 from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
 from tests.support.statistics.level_studies import join, replicate_study, trial_study
+from tests.support.statistics.population_studies import SKEWED, mean_study, null_crossover_study, population_study
 from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
 from tests.support.statistics.round_studies import stopping_study
 from tests.support.statistics.score_studies import (
@@ -142,3 +143,30 @@ def test_a_level_stated_as_best_with_a_probability_is_best_at_least_that_often()
             assert count < 10 or right >= stated - 2 * (0.25 / count) ** 0.5
     assert trials[-1].mean > 0.8
     assert replicates[-1].mean > 0.75
+
+
+@pytest.mark.parametrize("name", SKEWED)
+def test_the_interval_of_a_mean_covers_skewed_and_unequal_draws(name: str) -> None:
+    found = mean_study(name=name, num_draws=5, repetitions=800)
+    assert 0.91 <= found["percentage"].rate <= 0.99
+
+
+def test_students_interval_covers_too_few_skewed_means() -> None:
+    assert mean_study(name="skewed", num_draws=5, repetitions=800)["t"].rate < 0.91
+
+
+@pytest.mark.parametrize("fraction", [0.02, 0.25, 0.5, 1.0])
+def test_means_and_differences_cover_their_estimand_at_every_fraction(fraction: float) -> None:
+    found = population_study(fraction=fraction, repetitions=300)
+    assert 0.92 <= found["mean"].rate <= 1
+    assert 0.92 <= found["difference"].rate <= 0.995
+
+
+def test_draws_that_overlap_say_nothing_about_a_new_pool() -> None:
+    assert population_study(fraction=0.5, repetitions=200)["plain, new pool"].rate < 0.85
+
+
+def test_searches_of_equal_families_state_a_crossover_in_at_most_5_percent() -> None:
+    found = null_crossover_study(repetitions=60)
+    assert found["mean curves"] > 0.3
+    assert found["report"] <= 0.05

@@ -7,25 +7,13 @@ from datetime import UTC, datetime
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
-from lkca_search.report.sections.looks import ALPHA_RULE
+from lkca_search.report.sections.statistics import statistics_paragraph
 from lkca_search.report.sections.training_methods import images_methods, models_methods, training_methods
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
 from lkca_search.spec.metrics import METRICS
-
-_STATISTICS = (
-    "Replicates of two variants with the same draw and seed are pairs. The draw is the unit of analysis: seeds are "
-    "averaged within each draw first. Intervals of means and of paired differences are 95% Student's t intervals over "
-    "draws. Contrasts are tested two-sided by t and corrected by Holm's method over all contrasts of the round. "
-    f"{ALPHA_RULE} The "
-    "probability of improvement (Agarwal et al. 2021) has Wilson's interval; its number of trials is the effective "
-    "number of independent draws. Power laws α + η n^γ (Hoiem et al. 2021) are fitted by weighted least squares. Their "
-    "bootstrap intervals over draws are widened for the number of draws. Data efficiency and crossover are read within "
-    "the measured sizes and have no canonical source. In simulations with a known truth, these intervals covered it in "
-    "90% to 98% of cases at 5 draws x 2 seeds (benchmarks/known_truth.py)."
-)
 
 
 def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:
@@ -38,7 +26,7 @@ def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragrap
         ("Training", training_methods(results)),
         ("Search", _search(results)),
         *([("Confirmation", _confirmation(scores))] if scores else []),
-        ("Statistics", _STATISTICS),
+        ("Statistics", statistics_paragraph(scores)),
         ("Provenance", _provenance(results)),
     ]
 

@@ -1,0 +1,71 @@
+"""Statistics paragraph of the methods: the quantities that are estimated, and their intervals and tests."""
+
+from collections.abc import Iterator
+
+from lkca_search.analysis.scores import RoundScores
+from lkca_search.report.sections.looks import ALPHA_RULE
+from lkca_search.report.values.numbers import format_count, join_words, pluralize
+
+_SIMULATED_DESIGN = (5, 2)
+"""Draws and seeds of the simulations in benchmarks/known_truth.py."""
+_METHODS = (
+    "Replicates of two variants with the same draw and seed are pairs. Intervals of differences are 95% Student's t "
+    "intervals over units. Intervals of mean accuracies are on the scale of log odds. Each end is the further one of "
+    "Student's t and, from 5 units on, the bootstrap-t. Contrasts are tested two-sided by t and corrected by Holm's "
+    f"method over all contrasts of the round. {ALPHA_RULE} The probability of improvement (Agarwal et al. 2021) has "
+    "Wilson's interval; its number of trials is the effective number of independent units. Power laws α + η n^γ (Hoiem "
+    "et al. 2021) are fitted by weighted least squares. Their bootstrap intervals over draws are widened for the "
+    "number of draws. Data efficiency is read within the measured sizes. A crossover is stated only between two sizes "
+    "at which corrected tests decide for different variants. Neither has a canonical source."
+)
+
+
+def statistics_paragraph(scores: RoundScores | None) -> str:
+    """Return the paragraph; without a round, only the methods."""
+    if scores is None or not scores.cells:
+        return _METHODS
+    return " ".join([*_estimand(scores), _METHODS, *_sampling(scores), _coverage(scores)])
+
+
+def _estimand(scores: RoundScores) -> Iterator[str]:
+    subject = "the configurations that searches find" if scores.round.repeats else "the configuration found"
+    yield (
+        f"A mean estimates the expected test accuracy of {subject} for a cell, trained with a new seed on a new random "
+        "subset of the available training images. It says nothing about other available images."
+    )
+    yield "The unit of analysis is the draw: seeds are averaged within each draw first."
+    if over_seeds := sorted({cell.num_train_images for cell in scores.cells if cell.unit == "seed"}):
+        yield (
+            f"At {join_words([format_count(size) for size in over_seeds])} images, all draws have the same images. "
+            "There the unit is the training, and means are about these training images and new seeds."
+        )
+
+
+def _sampling(scores: RoundScores) -> Iterator[str]:
+    images = {cell.correct.shape[2] for cell in scores.cells if cell.correct is not None}
+    if all(cell.correct is None for cell in scores.cells):
+        yield "All numbers are for these test images: predictions per test image are not known."
+        return
+    known = "" if all(cell.correct is not None for cell in scores.cells) else ", where predictions are known,"
+    yield (
+        f"Intervals of mean accuracies, interquartile means and differences{known} are for new test images like these: "
+        f"they include the sampling of {join_words([format_count(number) for number in sorted(images)])} test images, "
+        "paired per image for differences. All other numbers are for these test images."
+    )
+
+
+def _coverage(scores: RoundScores) -> str:
+    draws, seeds = _SIMULATED_DESIGN
+    design = len(scores.round.draws), scores.round.num_seeds
+    here = (
+        "which is the design of this round"
+        if design == _SIMULATED_DESIGN
+        else (
+            f"but this round has {pluralize(design[0], 'draw')} x {pluralize(design[1], 'seed')}, which was not simulated "
+            "for all of them"
+        )
+    )
+    return (
+        f"In simulations with a known truth, 95% intervals of each kind covered it in at least 90% of cases at {draws} "
+        f"draws x {seeds} seeds (benchmarks/known_truth.py), {here}."
+    )
