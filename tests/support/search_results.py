@@ -1,6 +1,7 @@
 """Made-up search results: trials, a sealed round, and replicates with accuracies that a test chooses."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,3 +186,14 @@ def _spec(configuration: Configuration, *, seed: int) -> TrialSpec:
         seed=seed,
         split_seed=7,
     )
+
+
+def with_predictions(results: SearchResults, *, num_images: int = 1000) -> SearchResults:
+    """Return results with predictions per test image that have the test accuracies; difficult images are shared."""
+    correct = {}
+    for record in results.replicates:
+        if record.test is not None:
+            order = np.random.default_rng(0).standard_normal(num_images)
+            order += 0.5 * np.random.default_rng([record.spec.seed, len(record.trial_id)]).standard_normal(num_images)
+            correct[record.trial_id] = np.argsort(np.argsort(order)) < round(record.test.accuracy * num_images)
+    return replace(results, correct=correct)

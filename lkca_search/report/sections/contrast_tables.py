@@ -13,6 +13,7 @@ from lkca_search.report.values.numbers import (
     format_percent,
     format_points,
     format_signed_interval,
+    pluralize,
 )
 from lkca_search.report.values.table import (
     Column,
@@ -92,14 +93,15 @@ def _join(numbers: tuple[int, int]) -> str:
 
 def _caption(reference: str, alpha: float) -> str:
     return (
-        f"Difference in points of test accuracy: {reference} minus the other, paired by draw and seed. Each 95% t "
-        "interval over draws is for its own contrast and a single look; a bootstrap over draws and seeds checks it. p: "
-        "two-sided t test over draws. p, corrected: by Holm's method over all tested contrasts of this table, then for "
-        f"the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict is ahead or "
-        f"behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of {reference} "
-        "beats one of the other on the same draw. More draws: number of additional draws that would resolve "
-        f"{TARGET_DIFFERENCE:g} points with a power of 80%, in a test with both corrections. This number is imprecise "
-        "if there are few draws."
+        f"Difference in points of test accuracy: {reference} minus the other, paired by draw and seed. Units are "
+        "draws, or trainings where all draws have the same images. Each 95% t interval over units is for its own "
+        "contrast and a single look, and includes the sampling of test images if predictions are known. A bootstrap "
+        "over units and seeds checks it. p: two-sided t test over units. p, corrected: by Holm's method over all "
+        "tested contrasts of this table, then for the rounds of a search, of which this one has the level "
+        f"{format_alpha(alpha)}. The verdict is ahead or behind if the corrected p is at most {ERROR_RATE:g}. "
+        f"P(better): probability that a training of {reference} beats one of the other on the same draw. More draws: "
+        f"number of additional draws that would resolve {TARGET_DIFFERENCE:g} points with a power of 80%, in a test "
+        "with both corrections. This number is imprecise if there are few draws."
     )
 
 
@@ -109,6 +111,7 @@ def _columns() -> list[Column[Contrast]]:
         Column("difference, points", lambda contrast: estimate_cell(contrast.paired.difference, format_points)),
         Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, format_signed_interval)),
         Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
+        Column("units", _units),
         Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, format_signed_interval)),
         Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
@@ -121,6 +124,12 @@ def _columns() -> list[Column[Contrast]]:
         ),
         Column(f"more draws for {TARGET_DIFFERENCE:g} points", _more_draws),
     ]
+
+
+def _units(contrast: Contrast) -> TableCell:
+    number = contrast.paired.num_draws
+    noun = "draw" if contrast.unit == "draw" else "training"
+    return TableCell(text=pluralize(number, noun), number=number)
 
 
 def _is_decided(contrast: Contrast) -> bool:

@@ -61,8 +61,8 @@ def _coverage(scores: RoundScores) -> str:
         "which is the design of this round"
         if design == _SIMULATED_DESIGN
         else (
-            f"but this round has {pluralize(design[0], 'draw')} x {pluralize(design[1], 'seed')}, which was not simulated "
-            "for all of them"
+            f"but this round has {pluralize(design[0], 'draw')} x {pluralize(design[1], 'seed')}, which was not "
+            "simulated for all of them"
         )
     )
     return (

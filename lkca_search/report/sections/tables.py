@@ -7,7 +7,7 @@ import numpy as np
 
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast, VariantCurve
-from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.scores import CellScores, RoundScores, by_unit
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import SelectionEffect, mean_accuracy
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
@@ -59,8 +59,9 @@ def accuracy_table(scores: RoundScores) -> Table:
         name="accuracies",
         title="Test accuracy",
         caption=(
-            "Test accuracy in percent: the mean over draws of the mean over seeds, with its 95% t interval over draws. "
-            "The interquartile mean of all replicates has a 95% bootstrap interval over draws."
+            "Test accuracy in percent: the mean over draws of the mean over seeds, with its 95% interval. Where all "
+            "draws have the same images, it is the mean over trainings. The interquartile mean of all replicates has a "
+            "95% bootstrap interval. Both intervals include the sampling of test images if predictions are known."
         ),
         columns=columns,
         rows=scores.cells,
@@ -69,7 +70,9 @@ def accuracy_table(scores: RoundScores) -> Table:
 
 def _interquartile_mean(cell: CellScores) -> Estimate:
     generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
-    return interquartile_mean(cell.accuracies, generator=generator)
+    return interquartile_mean(
+        by_unit(cell.accuracies, cell.unit), generator=generator, sampling_variance=cell.sampling_variance or 0.0
+    )
 
 
 def _missing(num_missing: int, num_failed: int) -> str:
