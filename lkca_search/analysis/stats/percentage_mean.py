@@ -68,12 +68,15 @@ def _quantiles(values: Floats, level: float) -> tuple[float, float]:
     errors = np.sqrt(variances / len(values))
     errors[np.count_nonzero(counts, axis=1) == 1] = 0.0
     studentized = _studentize(means, errors, float(values.mean()))
-    order = np.argsort(studentized)
-    cumulated = np.cumsum(probabilities[order])
-    low, high = (
-        float(studentized[order][np.searchsorted(cumulated, tail)]) for tail in ((1 - level) / 2, (1 + level) / 2)
-    )
-    return max(high, student), max(-low, student)
+    high, low = (_quantile(side, probabilities, (1 + level) / 2) for side in (studentized, -studentized))
+    return max(high, student), max(low, student)
+
+
+def _quantile(values: Floats, probabilities: Floats, level: float) -> float:
+    """Return the smallest value whose cumulated probability is at least `level`."""
+    order = np.argsort(values)
+    index = np.searchsorted(np.cumsum(probabilities[order]), level)
+    return float(values[order[min(int(index), len(order) - 1)]])
 
 
 def _studentize(means: Floats, errors: Floats, mean: float) -> Floats:
