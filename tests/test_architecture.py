@@ -50,8 +50,9 @@ LADDER: dict[str, list[str]] = {
     "report/sections": [
         *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "report/values"),
     ],
+    "report/methods": [*BASE, "analysis", "report/values", "report/sections"],
     "report/rendering": [ROOT, "report/values"],
-    "report": [*BASE, "analysis", "report/values", "report/sections", "report/rendering"],
+    "report": [*BASE, "analysis", "report/values", "report/sections", "report/methods", "report/rendering"],
 }
 """Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
 LADDER["cli"] = list(LADDER)

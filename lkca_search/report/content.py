@@ -12,13 +12,13 @@ from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.errors import SearchError
 from lkca_search.records.looks import LookHistory
 from lkca_search.records.rounds import Round
+from lkca_search.report.methods.methods import methods
 from lkca_search.report.sections import figures, tables
 from lkca_search.report.sections.ablation import ablation_section
 from lkca_search.report.sections.caveats import write_caveats
 from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.sections.looks import look_caveats
-from lkca_search.report.sections.methods import methods
 from lkca_search.report.sections.narrative import write_headline, write_summary
 from lkca_search.report.sections.training_length import length_caveats, length_table
 from lkca_search.report.values.metric_format import MetricFormat

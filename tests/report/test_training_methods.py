@@ -11,7 +11,7 @@ from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
 from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.records.record import ModelDescription, Record
 from lkca_search.report.content import make_report
-from lkca_search.report.sections.training_methods import AUGMENTATION_TEXTS
+from lkca_search.report.methods.training import AUGMENTATION_TEXTS
 from lkca_search.spec.configuration import Configuration, ImageShape
 from lkca_search.spec.sections import Augmentation
 from tests.support.search_results import law, make_search_results

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
 from lkca_search.records.record import Record, State
-from lkca_search.report.sections.statistics import statistics_paragraph
-from lkca_search.report.sections.training_methods import images_methods, models_methods, training_methods
+from lkca_search.report.methods.statistics import statistics_paragraph
+from lkca_search.report.methods.training import images_methods, models_methods, training_methods
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
