@@ -1,0 +1,1 @@
+"""Tables of benchmarks/known_truth.py, one module per kind of statistic."""
