@@ -21,6 +21,7 @@ from tests.support.records import FACTS, make_result
 
 POOL = 1000
 """Images from which a fraction is drawn; 0.01 and 0.012 of them are rounded to 10 images."""
+NUM_TEST = 50
 _FRACTIONS = (0.01, 0.012, 0.05, 0.1, 0.25, 0.5, 1.0)
 _SCORES = ("zero", "one", "half", "zero or one", "of the family", "law", "uniform")
 
@@ -59,7 +60,19 @@ def odd_searches(draw: st.DrawFn) -> SearchResults:
     for sealed in rounds:
         known = {record.trial_id for record in replicates}
         replicates += [record for record in _replicates(sealed, oddity, generator) if record.trial_id not in known]
-    return SearchResults(name="odd", spec=spec, trials=trials, replicates=replicates, rounds=rounds)
+    num_predicted = draw(st.sampled_from((0, len(replicates) // 2, len(replicates))))
+    return SearchResults(
+        name="odd",
+        spec=spec,
+        trials=trials,
+        replicates=replicates,
+        rounds=rounds,
+        correct={
+            record.trial_id: generator.permutation(NUM_TEST) < NUM_TEST * record.test.accuracy
+            for record in replicates[:num_predicted]
+            if record.test
+        },
+    )
 
 
 @st.composite

@@ -74,12 +74,13 @@ def unpaired_table(contrasts: Sequence[UnpairedContrast], a: str, b: str, *, alp
         name="unpaired",
         title=f"{a} compared with {b}, unpaired",
         caption=(
-            f"UNPAIRED difference in points of test accuracy: mean over the draws of {a} minus mean over the draws of "
-            f"{b}. In these cells, no two replicates trained on the same images with the same seed. The differences "
-            "between subsets and seeds therefore do not cancel, and a paired test would detect smaller differences. "
-            "95% intervals and p are those of Welch's t test; seeds are averaged within each draw first. p, corrected: "
-            "by Holm's method over all tests of this comparison, then for the rounds, of which the stricter one has "
-            f"the level {format_alpha(alpha)}. Two numbers are those of {a} and of {b}."
+            f"Unpaired difference in points of test accuracy: mean over the draws of {a} minus mean over the draws of "
+            f"{b}. No two replicates of these cells trained on the same images with the same seed. Differences between "
+            "subsets and seeds therefore do not cancel, and a paired test would detect smaller differences. 95% "
+            "intervals and p are those of Welch's t test over draws (at a data fraction of 1.0, over trainings). They "
+            "are for these test images: another sample of test images would give another difference. p, corrected: by "
+            "Holm's method over all tests of this comparison, then for the rounds, of which the stricter one has the "
+            f"level {format_alpha(alpha)}. Two numbers in a column are those of {a} and of {b}."
         ),
         columns=columns,
         rows=contrasts,
