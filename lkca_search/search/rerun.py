@@ -187,5 +187,6 @@ def _list_changes(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
 
 def _list_different(old: FrozenModel, new: FrozenModel, names: Collection[str]) -> Iterator[str]:
     for name, value in old:
-        if name in names and value != getattr(new, name):
+        is_known = value is not None  # records of earlier versions lack some fields
+        if name in names and is_known and value != getattr(new, name):
             yield f"{name} was {value}, is {getattr(new, name)}"

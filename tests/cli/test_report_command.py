@@ -55,7 +55,7 @@ def test_a_report_is_a_page_figures_tables_and_data(confirmed: SearchFolder, com
     assert (code, err) == (0, "")
     assert isinstance(confirmed.root, Path)
     folder = confirmed.root / "report"
-    assert "With 129 training images (10%), lkca is ahead of vit by" in out
+    assert "With 129 training images (10%), the configuration found for lkca is ahead of that for vit by" in out
     assert str(folder / "report.html") in out
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert written >= {"report.html", "data/trials.parquet", "data/curves.parquet", "data/replicates.parquet"}
