@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ from lkca_search.analysis.ablation.ablations import Ablation, compute_ablations
 from lkca_search.analysis.ablation.best_level import BestLevel
 from lkca_search.analysis.ablation.effects import MarginalEffect, marginal_effects
 from lkca_search.analysis.ablation.levels import assign_levels
-from lkca_search.analysis.ablation.observations import distinct_levels, observe
+from lkca_search.analysis.ablation.observations import assign_sizes, distinct_levels, observe
 from lkca_search.analysis.importance import EVALUATOR, compute_importances
 from lkca_search.analysis.pareto import cost_front, cost_points
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.report.content import make_report
+from lkca_search.report.sections.ablation import ablation_section
+from lkca_search.report.values.figure import HeatMap
 from tests.support.records import make_result
-from tests.support.search_results import images_of, law, make_search_results
+from tests.support.search_results import images_of, law, make_search_results, make_spec
 
 SIZES = (0.02, 0.1, 0.5)
 PARAMETERS = {
@@ -136,7 +139,7 @@ def noisy_repeat(seed: int, chosen: Mapping[str, Any], images: int, generator: n
 def depth_effect(results: SearchResults) -> MarginalEffect:
     """Return the effect of the largest depth in lkca, from trials of lkca alone."""
     slim = [record for record in results.trials if record.spec.configuration.family == "lkca"]
-    observations = observe(results, "depth", slim)
+    observations = observe(results, "depth", slim, assign_sizes(results, slim))
     reference = distinct_levels(observations)[0]
     return list(marginal_effects("lkca", "depth", reference, observations, results.spec.search, tolerance=1e-9))[-1]
 
@@ -164,6 +167,37 @@ def test_a_range_of_floats_has_three_bins_of_the_search_space_however_few_values
         assert values == sorted(values)
 
 
+def test_a_size_that_is_searched_on_a_range_has_three_bins() -> None:
+    """Otherwise a heat map had one column per trial."""
+    parameters = PARAMETERS | {"data_fraction": {"float": (0.01, 1.0), "log": True}}
+    spec = make_spec(("lkca",), (), factors={"family": ("lkca",)}, parameters=parameters)
+    results = make_search_results(None, families=("lkca",), fractions=(0.1,), trials=36)
+    generator = np.random.default_rng(0)
+    trials = []
+    for record in results.trials:
+        fraction = float(10 ** generator.uniform(-2, 0))
+        chosen = {"data_fraction": fraction, "depth": 2 + record.number % 3}
+        configuration = record.spec.configuration.model_copy(update=chosen)
+        assert record.facts is not None
+        changes = {
+            "cell": "family=lkca",
+            "spec": record.spec.model_copy(update={"configuration": configuration}),
+            "facts": record.facts.model_copy(update={"num_train_images": images_of(configuration)}),
+            "curve": (make_result(20, 0.5 + 0.1 * fraction + generator.normal(0, 0.01)),),
+        }
+        trials.append(record.model_copy(update=changes))
+    made = replace(results, spec=spec, trials=trials)
+    found = find(ablate(made), "lkca", "depth")
+    sizes = [best.size for best in found.best_levels]
+    assert len(sizes) == 3
+    assert all(one.largest < other.smallest for one, other in pairwise(sizes))
+    assert {entry.size for entry in found.heat_map} == {*sizes}
+    assert sum(best.num_units for best in found.best_levels) == 36
+    for figure in ablation_section(made, None, seed=0).figures:
+        assert isinstance(figure, HeatMap)
+        assert all(" to " in label for label in figure.columns)
+
+
 def test_a_long_range_of_integers_has_three_bins_and_a_fixed_value_has_no_row() -> None:
     parameters = {**PARAMETERS, "width": {"int": (16, 128), "step": 16}}
     short = searched(noisy, parameters=parameters)
@@ -187,7 +221,7 @@ def test_a_heat_map_entry_has_best_mean_deviation_and_number_of_its_trials() -> 
             for record in results.trials
             if record.spec.configuration.family == "lkca"
             and record.spec.configuration.depth == int(entry.level.label)
-            and images_of(record.spec.configuration) == entry.num_train_images
+            and images_of(record.spec.configuration) == entry.size.smallest
         ]
         assert (entry.best, entry.mean, entry.num_trials) == pytest.approx((max(own), np.mean(own), 4))
         assert entry.deviation == pytest.approx(np.std(own, ddof=1))

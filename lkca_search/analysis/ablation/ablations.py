@@ -12,7 +12,7 @@ import numpy as np
 from lkca_search.analysis.ablation.best_level import BestLevel, best_of_replicates, best_of_trials
 from lkca_search.analysis.ablation.effects import MarginalEffect, marginal_effects
 from lkca_search.analysis.ablation.levels import ParameterLevel, format_level
-from lkca_search.analysis.ablation.observations import Observation, distinct_levels, observe
+from lkca_search.analysis.ablation.observations import DataSize, Observation, assign_sizes, distinct_levels, observe
 from lkca_search.analysis.ablation.trial_surrogates import TrialSurrogates
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
@@ -24,12 +24,12 @@ from lkca_search.spec.metrics import MetricName
 
 
 class HeatMapEntry(FrozenModel):
-    """Trials with one level and one number of training images; values in the unit of the metric."""
+    """Trials with one level and one size of the data; values in the unit of the metric."""
 
     family: str
     hyperparameter: str
     level: ParameterLevel
-    num_train_images: int
+    size: DataSize
     best: float
     mean: float
     deviation: float | None
@@ -62,12 +62,13 @@ def compute_ablations(
     """
     names = [name for name in (*results.spec.factors, *results.spec.parameters) if name not in SUBSET_NAMES]
     complete = [record for record in results.trials if record.state is State.COMPLETE and record.facts]
+    sizes = assign_sizes(results, complete)
     ablations = []
     for family in dict.fromkeys(record.spec.configuration.family for record in complete):
         trials = [record for record in complete if record.spec.configuration.family == family]
-        surrogates = TrialSurrogates(results, trials, generator)
+        surrogates = TrialSurrogates(results, trials, sizes, generator)
         for name in names:
-            observations = [] if name == "family" else observe(results, name, trials)
+            observations = [] if name == "family" else observe(results, name, trials, sizes)
             levels = distinct_levels(observations)
             if len(levels) < 2:
                 continue
@@ -102,14 +103,14 @@ def compute_ablations(
 def _heat_map(family: str, name: str, observations: Sequence[Observation], sign: int) -> Iterator[HeatMapEntry]:
     groups: dict[tuple[int, int], list[Observation]] = defaultdict(list)
     for observation in observations:
-        groups[observation.level.index, observation.num_train_images].append(observation)
-    for (_, num_train_images), group in sorted(groups.items()):
+        groups[observation.level.index, observation.size.smallest].append(observation)
+    for _, group in sorted(groups.items()):
         values = np.array([observation.value for observation in group])
         yield HeatMapEntry(
             family=family,
             hyperparameter=name,
             level=group[0].level,
-            num_train_images=num_train_images,
+            size=group[0].size,
             best=float(values[(sign * values).argmax()]),
             mean=float(values.mean()),
             deviation=float(values.std(ddof=1)) if len(values) > 1 else None,

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from lkca_search.analysis.ablation.levels import ParameterLevel, format_level
-from lkca_search.analysis.ablation.observations import BlockKey, Observation, distinct_levels
+from lkca_search.analysis.ablation.observations import BlockKey, DataSize, Observation, distinct_levels, distinct_sizes
 from lkca_search.analysis.ablation.surrogate import indicator_term, sample_coefficients
 from lkca_search.analysis.ablation.trial_surrogates import TrialSurrogates
 from lkca_search.analysis.scores import CellScores
@@ -30,7 +30,7 @@ Source = Literal["replicates", "trials"]
 class BestLevel(FrozenModel):
     """Probability that each level is best at one number of training images, or the reason why there is none."""
 
-    num_train_images: int
+    size: DataSize
     source: Source
     num_units: int = 0
     """Draws of the replicates, or number of trials."""
@@ -44,16 +44,16 @@ def best_of_trials(
 ) -> Iterator[BestLevel]:
     """Yield the probabilities at each number of training images, from the trials of one family."""
     levels = distinct_levels(observations)
-    for size in sorted({observation.num_train_images for observation in observations}):
-        trials = [observation for observation in observations if observation.num_train_images == size]
+    for size in distinct_sizes(observations):
+        trials = [observation for observation in observations if observation.size == size]
         tried = distinct_levels(trials)
         try:
             effects = sign * surrogates.level_effects(name, trials)
         except NotEstimable as error:
-            yield BestLevel(num_train_images=size, source="trials", reason=str(error))
+            yield BestLevel(size=size, source="trials", reason=str(error))
             continue
         yield BestLevel(
-            num_train_images=size,
+            size=size,
             source="trials",
             num_units=len(trials),
             probabilities=_by_index(levels, tried, probability_best(effects)),
@@ -73,16 +73,17 @@ def best_of_replicates(
     The value of a level on a draw is its mean over seeds, and over all combinations of other factors that have every
     level. A draw counts if no level lacks a value.
     """
-    for size in sorted({cell.num_train_images for cell in cells}):
+    for number in sorted({cell.num_train_images for cell in cells}):
+        size = DataSize(smallest=number, largest=number)
         try:
-            labels, values = _confirmed_values([cell for cell in cells if cell.num_train_images == size], name)
+            labels, values = _confirmed_values([cell for cell in cells if cell.num_train_images == number], name)
             effects = replicate_effects(sign * values, generator)
         except NotEstimable as error:
-            yield BestLevel(num_train_images=size, source="replicates", reason=str(error))
+            yield BestLevel(size=size, source="replicates", reason=str(error))
             continue
         confirmed = [level for label in labels for level in levels if level.label == label]
         yield BestLevel(
-            num_train_images=size,
+            size=size,
             source="replicates",
             num_units=values.shape[1],
             probabilities=_by_index(levels, confirmed, probability_best(effects)),

@@ -1,12 +1,12 @@
-"""Surrogates of the trials of one family, one per number of training images, fitted on demand."""
+"""Surrogates of the trials of one family, one per size of the data, fitted on demand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lkca_search.analysis.ablation.levels import is_binned, position
-from lkca_search.analysis.ablation.observations import Observation
+from lkca_search.analysis.ablation.observations import DataSize, Observation
 from lkca_search.analysis.ablation.surrogate import Term, indicator_term, sample_coefficients, smooth_term
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
@@ -37,17 +37,24 @@ class TrialSurrogates:
     constant belongs to the levels of all other factors.
     """
 
-    def __init__(self, results: SearchResults, trials: Sequence[Record], generator: np.random.Generator) -> None:
-        """Make the surrogates of `trials`, the complete trials of one family of the search."""
+    def __init__(
+        self,
+        results: SearchResults,
+        trials: Sequence[Record],
+        sizes: Mapping[str, DataSize],
+        generator: np.random.Generator,
+    ) -> None:
+        """Make the surrogates of `trials`, the complete trials of one family; `sizes` are by trial id."""
         self._results = results
         self._trials = trials
+        self._sizes = sizes
         self._generator = generator
-        self._fits: dict[tuple[int, str | None], _Fit] = {}
+        self._fits: dict[tuple[DataSize, str | None], _Fit] = {}
 
     def level_effects(self, name: str, observations: Sequence[Observation]) -> Floats:
         """Return posterior samples of the effect of each level, (samples, levels), up to a constant per sample.
 
-        The observations are of one number of training images. The effect of a bin is the mean over its trials.
+        The observations are of one size. The effect of a bin is the mean over its trials.
 
         Raises:
             NotEstimable: There are too few trials or levels, or all trials have the same value.
@@ -55,7 +62,7 @@ class TrialSurrogates:
         levels = sorted({observation.level.index for observation in observations})
         if len(levels) < 2:
             raise NotEstimable("a single level was tried")
-        fit = self._find_fit(observations[0].num_train_images, name if name in self._results.spec.factors else None)
+        fit = self._find_fit(observations[0].size, name if name in self._results.spec.factors else None)
         features = fit.terms[name].features
         means = [
             np.mean([features[fit.rows[each.trial_id]] for each in observations if each.level.index == index], axis=0)
@@ -64,10 +71,10 @@ class TrialSurrogates:
         effects: Floats = fit.coefficients[name] @ np.stack(means).T
         return effects
 
-    def _find_fit(self, num_train_images: int, factor: str | None) -> _Fit:
-        key = num_train_images, factor
+    def _find_fit(self, size: DataSize, factor: str | None) -> _Fit:
+        key = size, factor
         if key not in self._fits:
-            at_size = [each for each in self._trials if each.facts and each.facts.num_train_images == num_train_images]
+            at_size = [record for record in self._trials if self._sizes[record.trial_id] == size]
             self._fits[key] = self._fit(at_size, factor)
         return self._fits[key]
 

@@ -8,6 +8,7 @@ from lkca_search.analysis.ablation.ablations import Ablation, HeatMapEntry, comp
 from lkca_search.analysis.ablation.best_level import BestLevel, Source
 from lkca_search.analysis.ablation.effects import MarginalEffect
 from lkca_search.analysis.ablation.levels import ParameterLevel
+from lkca_search.analysis.ablation.observations import DataSize
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.values.figure import HeatMap
@@ -21,6 +22,7 @@ from lkca_search.report.values.table import (
     NOT_ESTIMABLE,
     Column,
     Table,
+    TableCell,
     estimate_cell,
     make_table,
     number_cell,
@@ -111,7 +113,7 @@ def best_level_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Tab
     columns: list[Column[_BestRow]] = [
         Column("family", lambda row: text_cell(row[0].family)),
         Column("hyperparameter", lambda row: text_cell(row[0].hyperparameter)),
-        Column("training images", lambda row: number_cell(row[1].num_train_images, format_count)),
+        Column("training images", lambda row: _size_cell(row[1].size)),
         Column("level", lambda row: text_cell(row[2].label if row[2] else "")),
         Column("probability of the best, %", lambda row: number_cell(_probability(row[1], row[2]), _format_share)),
         Column("from", lambda row: text_cell("" if row[1].reason else _units(row[1]))),
@@ -132,7 +134,7 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
         Column("family", lambda entry: text_cell(entry.family)),
         Column("hyperparameter", lambda entry: text_cell(entry.hyperparameter)),
         Column("level", lambda entry: text_cell(entry.level.label)),
-        Column("training images", lambda entry: number_cell(entry.num_train_images, format_count)),
+        Column("training images", lambda entry: _size_cell(entry.size)),
         Column(metric.header("best"), lambda entry: number_cell(entry.best, metric.value)),
         Column(metric.header("mean"), lambda entry: number_cell(entry.mean, metric.value)),
         Column(
@@ -144,7 +146,7 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
         name="fields",
         title="Numbers of the heat maps",
         caption=(
-            f"{metric.label_in_unit.capitalize()} of the trials with one level and one number of training images. Best "
+            f"{metric.label_in_unit.capitalize()} of the trials with one level and one size of the data. Best "
             f"is the {metric.metric.best}. The standard deviation is over these trials, which differ in their other "
             "hyperparameters."
         ),
@@ -156,15 +158,15 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
 def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
     """Yield the metric by level and training images, and the probability that each level is best."""
     name, family = ablation.hyperparameter, ablation.family
-    entries = {(entry.level.index, entry.num_train_images): entry for entry in ablation.heat_map}
-    best_levels = {best.num_train_images: best for best in ablation.best_levels}
+    entries = {(entry.level.index, entry.size): entry for entry in ablation.heat_map}
+    best_levels = {best.size: best for best in ablation.best_levels}
     yield _heat_map(
         ablation,
         name="map",
         title=f"{family}: {name} and training images",
         caption=f"{metric.best_label.capitalize()}, and the number of trials. Point at a cell for the mean.",
         unit=metric.header("best"),
-        entry=lambda level, images: _value_entry(entries.get((level.index, images)), metric),
+        entry=lambda level, size: _value_entry(entries.get((level.index, size)), metric),
     )
     if any(best.reason is None for best in ablation.best_levels):
         yield _heat_map(
@@ -173,7 +175,7 @@ def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
             title=f"{family}: probability of the best {name}",
             caption=f"{_best_caption(ablation.best_levels[0].source, metric)} {_PRIOR}",
             unit="probability, %",
-            entry=lambda level, images: _probability_entry(best_levels.get(images), level),
+            entry=lambda level, size: _probability_entry(best_levels.get(size), level),
         )
 
 
@@ -183,7 +185,7 @@ def _missing_maps(ablation: Ablation) -> Iterator[str]:
     for best in ablation.best_levels:
         if best.reason is None:
             return
-        reasons.setdefault(best.reason, []).append(format_count(best.num_train_images))
+        reasons.setdefault(best.reason, []).append(_format_size(best.size))
     described = "; ".join(f"{reason} (at {', '.join(sizes)} images)" for reason, sizes in reasons.items())
     yield f"Best {ablation.hyperparameter} of {ablation.family}: not estimable, {described}."
 
@@ -195,9 +197,9 @@ def _heat_map(
     title: str,
     caption: str,
     unit: str,
-    entry: Callable[[ParameterLevel, int], _Entry],
+    entry: Callable[[ParameterLevel, DataSize], _Entry],
 ) -> HeatMap:
-    sizes = sorted({item.num_train_images for item in ablation.heat_map})
+    sizes = sorted({item.size for item in ablation.heat_map}, key=lambda size: size.smallest)
     entries = [[entry(level, size) for size in sizes] for level in ablation.levels]
     return HeatMap(
         name=f"{name}_{_to_file_name(ablation.family)}_{ablation.hyperparameter}",
@@ -205,7 +207,7 @@ def _heat_map(
         caption=caption,
         x_label="training images",
         y_label=ablation.hyperparameter,
-        columns=tuple(map(format_count, sizes)),
+        columns=tuple(map(_format_size, sizes)),
         rows=tuple(level.label for level in ablation.levels),
         values=tuple(tuple(value for value, _, _ in row) for row in entries),
         texts=tuple(tuple(text for _, text, _ in row) for row in entries),
@@ -219,7 +221,7 @@ def _value_entry(entry: HeatMapEntry | None, metric: MetricFormat) -> _Entry:
         return None, "", "no trial"
     deviation = "" if entry.deviation is None else f" (standard deviation {metric.value(entry.deviation)})"
     hover = (
-        f"{entry.hyperparameter} {entry.level.label}, {format_count(entry.num_train_images)} images: best "
+        f"{entry.hyperparameter} {entry.level.label}, {_format_size(entry.size)} images: best "
         f"{metric.value_with_unit(entry.best)}, mean {metric.value_with_unit(entry.mean)}{deviation}, "
         f"{pluralize(entry.num_trials, 'trial')}"
     )
@@ -232,8 +234,18 @@ def _probability_entry(best: BestLevel | None, level: ParameterLevel) -> _Entry:
     share = _probability(best, level)
     if share is None:
         return None, "", "no trial"
-    hover = f"{format_count(best.num_train_images)} images, {level.label}: {_format_share(share)}%, from {_units(best)}"
+    hover = f"{_format_size(best.size)} images, {level.label}: {_format_share(share)}%, from {_units(best)}"
     return share, f"{_format_share(share)}%", hover
+
+
+def _format_size(size: DataSize) -> str:
+    """Return a number of training images, or a range: 360, 450 to 1,800."""
+    return " to ".join(format_count(number) for number in dict.fromkeys((size.smallest, size.largest)))
+
+
+def _size_cell(size: DataSize) -> TableCell:
+    text = _format_size(size)
+    return TableCell(text=text, number=size.smallest if size.smallest == size.largest else None)
 
 
 def _best_rows(ablation: Ablation) -> Iterator[_BestRow]:
