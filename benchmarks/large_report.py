@@ -16,25 +16,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.record import Record, read_records
+from lkca_search.records.record import read_records
 from lkca_search.records.rounds import round_file
 from lkca_search.report.files import PAGE
 from tests.support.records import make_result
 from tests.support.search_results import law, make_search_results
 
-PARAMETERS = {
-    "patch_size": {"value": 2},
-    "depth": {"int": (2, 6)},
-    "width": {"int": (32, 256)},
-    "learning_rate": {"float": (1e-4, 1e-2), "log": True},
-    "weight_decay": {"float": (1e-4, 1e-1), "log": True},
-}
 FAMILIES = ("lkca", "vit", "convmixer", "resnet")
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 NUM_RESULTS = 20
@@ -45,12 +37,7 @@ def write_search(folder: SearchFolder, num_trials: int) -> None:
     """Write the records of a search with `num_trials` trials, its round and its replicates."""
     per_cell = num_trials // (len(FAMILIES) * len(FRACTIONS))
     search_results = make_search_results(
-        law(lead=0.01),
-        families=FAMILIES,
-        fractions=FRACTIONS,
-        trials=per_cell,
-        parameters=PARAMETERS,
-        search={"trials_per_cell": per_cell},
+        law(lead=0.01), families=FAMILIES, fractions=FRACTIONS, trials=per_cell, search={"trials_per_cell": per_cell}
     )
     assert isinstance(folder.root, Path)
     (folder.root / "rounds").mkdir(parents=True)
@@ -58,34 +45,11 @@ def write_search(folder: SearchFolder, num_trials: int) -> None:
     for sealed in search_results.rounds:
         (folder.root / "rounds" / round_file(sealed.number)).write_text(sealed.model_dump_json())
     curve = tuple(make_result(step, 0.5 + step / 1000) for step in range(1, NUM_RESULTS))
-    generator = np.random.default_rng(0)
-    trials = [draw_parameters(record, generator) for record in search_results.trials]
-    for record in (*trials, *search_results.replicates):
+    for record in (*search_results.trials, *search_results.replicates):
         longer = record.model_copy(update={"curve": (*curve, record.curve[-1])})
         attempt = folder.root / "trials" / record.trial_id / "attempt-0001-0001"
         attempt.mkdir(parents=True)
         (attempt / "record.json").write_text(longer.model_dump_json())
-
-
-def draw_parameters(record: Record, generator: np.random.Generator) -> Record:
-    """Return a trial with random hyperparameters, and an accuracy that depends on the learning rate."""
-    exponent, noise = generator.uniform(-4, -2), generator.normal(0, 0.02)
-    chosen = {
-        "depth": int(generator.integers(2, 7)),
-        "width": int(generator.integers(32, 257)),
-        "learning_rate": float(10**exponent),
-        "weight_decay": float(10 ** generator.uniform(-4, -1)),
-    }
-    configuration = record.spec.configuration.model_copy(update=chosen)
-    accuracy = float(0.6 + 0.02 * exponent + noise)
-    last = record.curve[-1].model_copy(update={"val_accuracy": accuracy})
-    return record.model_copy(
-        update={
-            "spec": record.spec.model_copy(update={"configuration": configuration}),
-            "curve": (*record.curve[:-1], last),
-            "value": accuracy,
-        }
-    )
 
 
 def main() -> int:
