@@ -52,9 +52,9 @@ def test_the_summary_has_the_data_efficiency_of_a_family_that_needs_half_the_ima
 
     report = make_report(make_search_results(accuracy))
     sentence = next(
-        sentence for sentence in report.summary if sentence.startswith("For the same test error, vit needs")
+        sentence for sentence in report.summary if sentence.startswith("For the same test error, the ratio")
     )
-    ratio = re.search(r"needs ([\d.]+) times \[([\d.]+), ([\d.]+)\]", sentence)
+    ratio = re.search(r"is ([\d.]+) \[([\d.]+), ([\d.]+)\]", sentence)
     assert ratio is not None
     assert float(ratio[1]) == pytest.approx(2, abs=0.1)
 

@@ -55,7 +55,7 @@ def write_summary(
     """Return the paragraphs of the summary."""
     paragraphs = [*_verdicts(results, scores, contrasts), *_detectable(contrasts)]
     for curve_contrast in curves.contrasts:
-        paragraphs += _efficiency(curve_contrast, results.reference.label)
+        paragraphs += _efficiency(results, curve_contrast)
     if selections:
         gap = sum(selection.test_gap for selection in selections) / len(selections)
         metric = MetricFormat(results.metric)
@@ -155,8 +155,10 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     )
 
 
-def _efficiency(contrast: CurveContrast, reference: str) -> Iterator[str]:
-    other = contrast.other.label
+def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str]:
+    names = results.reference.label, contrast.other.label
+    found = "" if results.repeats else "the configurations found for "
+    reference, other = (f"{found}{name}" for name in names)
     if not isinstance(contrast.data_efficiency, NotEstimable):
         yield _efficiency_sentence(contrast.data_efficiency.ratio, reference, other)
     if isinstance(contrast.crossover, NotEstimable):
@@ -180,10 +182,10 @@ def _efficiency_sentence(ratio: Estimate, reference: str, other: str) -> str:
     number = f"{format_ratio(ratio.value)} {format_ratio_interval(ratio.interval)}".rstrip()
     if ratio.interval is None or ratio.interval.contains(1.0):
         return (
-            f"For the same test error, neither {reference} nor {other} is shown to need fewer training images: the "
-            f"ratio of {other} to {reference} is {number}."
+            f"No difference in data efficiency is shown: for the same test error, the ratio of the training images for "
+            f"{other} to those for {reference} is {number}."
         )
     return (
-        f"For the same test error, {other} needs {format_ratio(ratio.value)} times "
-        f"{format_ratio_interval(ratio.interval)} the training images of {reference}."
+        f"For the same test error, the ratio of the training images for {other} to those for {reference} is {number}. "
+        "This interval is for this comparison alone."
     )

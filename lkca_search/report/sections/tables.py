@@ -144,7 +144,8 @@ def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
             "Data efficiency: number of training images that the other variant needs, divided by the number that "
             f"{reference} needs, for the same test error. It is a geometric mean over all errors that both curves "
             f"reach within the measured sizes. Above 1, {reference} needs fewer images. Crossover: number of images at "
-            "which the lead changes for good. Both are read from the points, joined by power laws, with 95% bootstrap "
+            "which the lead changes, between two sizes at which corrected tests decide for different variants. Both "
+            "are read from the points, joined by power laws, with 95% bootstrap "
             f"intervals over draws. An end … is beyond the measured sizes. Difference of γ: γ of {reference} minus γ "
             f"of the other. Below 0, the error of {reference} falls faster. None of these numbers has a canonical "
             "source."
@@ -195,7 +196,7 @@ def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat)
         title="Selection effect",
         caption=(
             f"{metric.label_in_unit.capitalize()} of the selected trial and of its replicates on the same images, and "
-            f"{metric.test_label} of the replicates. Replicates are means over draws with 95% t intervals. Selection "
+            f"{metric.test_label} of the replicates. Replicates are means over draws with 95% intervals. Selection "
             "bias and gap to test: by how much the selected trial is better than its replicates on validation images "
             "and on test images."
         ),
