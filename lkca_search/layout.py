@@ -126,6 +126,11 @@ class SearchFolder:
         return [self.spec, *([self.storage / self.spec.name] if self.storage else [])]
 
     @property
+    def dataset_files(self) -> list[AnyPath]:
+        """Every copy of the description of the training images, as for `specs`."""
+        return [spec.parent / "dataset.json" for spec in self.specs]
+
+    @property
     def uid(self) -> AnyPath:
         """File with the unique id of the search; the ledger and the MLflow runs have the same id."""
         return self.root / "uid"

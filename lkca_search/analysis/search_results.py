@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.layout import SearchFolder
+from lkca_search.records.dataset import SearchDataset, read_search_dataset
 from lkca_search.records.predictions import read_correct
 from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds
@@ -46,6 +47,8 @@ class SearchResults:
     """True per test image that a replicate classifies correctly, (images,), by replicate id; not in old records."""
     uid: str = ""
     """Unique id; empty if it is not known."""
+    dataset: SearchDataset | None = None
+    """Training images; None if an older version started the search."""
 
     @property
     def metric_name(self) -> MetricName:
@@ -60,6 +63,15 @@ class SearchResults:
     def metric_value(self, record: Record) -> float:
         """Return the leading metric after the last result of a trial or replicate, in the unit of the metric."""
         return self.metric.scale * float(getattr(record.curve[-1], self.metric_name))
+
+    @cached_property
+    def shortages(self) -> list[str]:
+        """Phrases on missing images of an official dataset, such as `20,000 of the 50,000 official training images`."""
+        if self.dataset is None:
+            return []
+        num_tested = sorted({record.test.num_images for record in self.replicates if record.test})
+        phrases = [self.dataset.shortage, *(self.dataset.test_shortage(count) for count in num_tested)]
+        return [phrase for phrase in phrases if phrase is not None]
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -137,6 +149,7 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
         rounds=read_rounds(folder),
         correct=read_correct(folder, replicates),
         uid=folder.uid.read_text() if folder.uid.exists() else "",
+        dataset=read_search_dataset(folder),
     )
 
 

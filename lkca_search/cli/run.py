@@ -65,7 +65,10 @@ def run(
     home = Home.from_environment()
     folder = home.search(name or space.stem).with_storage(space_file.spec.storage)
     from lkca_search.search.run import run_search
+    from lkca_search.search.state.dataset import with_located_dataset
     from lkca_search.training.images import open_train_images
+
+    space_file = with_located_dataset(space_file, folder)
 
     data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them

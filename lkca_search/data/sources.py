@@ -1,5 +1,6 @@
 """Sources of images: catalog entries, folders of LKCA_DATA_DIR, `parquet:PATH` and `folder:PATH`."""
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -66,6 +67,32 @@ def find_source(
         dataset=dataset, user_folder=user_folder, folder=cache / "downloads" / dataset, progress=progress
     )
     return CatalogSource(name=dataset, downloads=downloads, image_size=image_size)
+
+
+def is_path(dataset: str) -> bool:
+    """Return True for `parquet:PATH` and `folder:PATH`."""
+    return dataset.partition(":")[0] in _FOLDERS and ":" in dataset
+
+
+def locate_dataset(dataset: str, *, started: str | None = None) -> str:
+    """Return `dataset` with an absolute path, if it has a path.
+
+    Args:
+        dataset: Dataset in a space file.
+        started: Dataset that the search was started with. A relative path means the same folder if that exists and
+            its path ends in the same way; otherwise it is relative to the working directory.
+    """
+    if not is_path(dataset):
+        return dataset
+    kind, _, text = dataset.partition(":")
+    path = Path(text).expanduser()
+    if started is not None and not path.is_absolute() and is_path(started):
+        started_kind, _, started_text = started.partition(":")
+        named = [part for part in Path(os.path.normpath(path)).parts if part != ".."]
+        is_same = kind == started_kind and named and list(Path(started_text).parts[-len(named) :]) == named
+        if is_same and Path(started_text).is_absolute() and Path(started_text).is_dir():
+            return started
+    return f"{kind}:{os.path.abspath(path)}"
 
 
 def parquet_names(data_dir: Path | None) -> tuple[str, ...]:

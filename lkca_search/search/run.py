@@ -20,9 +20,10 @@ from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.runner import run_trials
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.database import first_line
+from lkca_search.search.state.dataset import commit_search, describe_dataset, with_located_dataset
 from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.search.state.manifests import write_manifests
-from lkca_search.search.state.resume import commit_space_file, find_spec, read_spec
+from lkca_search.search.state.resume import find_spec, read_spec
 from lkca_search.search.state.status import SearchStatus, read_status
 from lkca_search.search.studies.space_check import check_space
 from lkca_search.search.studies.study import STORAGE_FAULTS
@@ -90,11 +91,12 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, context: RunContext)
             node can run a trial.
         Interrupted: A disk or a database failed.
     """
+    folder = folder.with_storage(space_file.spec.storage)
+    space_file = with_located_dataset(space_file, folder)
     spec = space_file.spec
     images = open_train_images(spec.data, context.data_dirs)
-    folder = folder.with_storage(spec.storage)
     check_space(space_file, images, started=find_spec(folder))
-    with _open_driver(folder, context, space_file=space_file) as driver:
+    with _open_driver(folder, context, spec, images, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
         queue = Ledger(
             driver.folder,
@@ -139,7 +141,7 @@ def confirm(
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
     images = open_train_images(spec.data, context.data_dirs)
-    with _open_driver(folder, context) as driver:
+    with _open_driver(folder, context, spec, images) as driver:
         status = read_status(folder, driver.reader)
         resumes = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
         if resumes and (conflict := design_conflict(read_rounds(folder)[-1], requested)):
@@ -257,16 +259,23 @@ class _Driver:
 
 @contextmanager
 def _open_driver(
-    folder: SearchFolder, context: RunContext, *, space_file: SpaceFile | None = None
+    folder: SearchFolder,
+    context: RunContext,
+    spec: SearchSpec,
+    images: Images,
+    *,
+    space_file: SpaceFile | None = None,
 ) -> Iterator[_Driver]:
     """Hold the lease of a search while its trials train; then write the tables and end the runs in MLflow.
 
-    With `space_file`, commit the file first.
+    Commit the dataset first, and `space_file` if it is given.
     """
+    dataset = describe_dataset(spec.data.dataset, images)
     try:
         with hold_lease(folder, context.ledger) as lease:
-            if space_file is not None:
-                commit_space_file(folder, space_file)
+            commit_search(folder, dataset, context.reader or RecordReader(folder), space_file)
+            if dataset.shortage is not None:
+                context.notify(f"{dataset.dataset}: {dataset.shortage}")
             driver = _Driver(folder, lease, context)
             try:
                 yield driver

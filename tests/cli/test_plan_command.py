@@ -1,9 +1,15 @@
 """Tests of `lkca-search plan`: its table, its totals, and that nothing is started."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from lkca_search.layout import Home
 from lkca_search.search.planning.plan import Plan
@@ -104,3 +110,24 @@ def test_a_calibration_predicts_a_held_out_configuration(command: Command, monke
     measured, predicted = held_out["measured_trial_seconds"], held_out["predicted_trial_seconds"]
     assert min(measured, predicted) > 0
     assert held_out["error"] == pytest.approx(predicted / measured - 1)
+
+
+def test_a_plan_states_that_a_dataset_is_a_part_of_the_official_one(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = load_digits()
+    images = []
+    for pixels in digits.images[:200]:
+        file = BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(file, format="PNG")
+        images.append(file.getvalue())
+    labels = digits.target[:200].tolist()
+    table = pa.table({"image": images, "label": labels, "label_name": [str(label) for label in labels]})
+    (tmp_path / "data" / "fashion_mnist").mkdir(parents=True)
+    for split in ("train", "test"):
+        pq.write_table(table, tmp_path / "data" / "fashion_mnist" / f"{split}.parquet")
+    monkeypatch.setenv("LKCA_DATA_DIR", str(tmp_path / "data"))
+    _, out, _ = command("plan", "space.yaml", "data.dataset=fashion_mnist", "--num-cpus", "2", "--num-gpus", "0")
+    assert "fashion_mnist: 200 of the 60,000 official training images\n" in out
+    _, out, _ = command("plan", "space.yaml", "--num-cpus", "2", "--num-gpus", "0")
+    assert "official" not in out

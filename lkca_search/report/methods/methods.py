@@ -46,8 +46,13 @@ def _data(results: SearchResults) -> str:
     return (
         f"Dataset {data.dataset}{resized}. {100 * data.validation:g}% of the training split, stratified by class, is "
         f"held out for validation and never trained on. {validation} {subsets} are stratified by class, nested within "
-        f"a draw, and the same for all variants. {images_methods(results)}{content_hash}"
+        f"a draw, and the same for all variants. {images_methods(results)}{content_hash}{_missing_images(results)}"
     )
+
+
+def _missing_images(results: SearchResults) -> str:
+    """Return the sentence on an incomplete official dataset; empty if it is complete or not an official one."""
+    return f" The dataset had only {join_words(results.shortages)}." if results.shortages else ""
 
 
 def _design(results: SearchResults) -> str:

@@ -13,7 +13,7 @@ _MAX_OVERLAP = 0.25
 
 def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
     """Return the limits of the numbers: missing trials and replicates, and unequal budgets."""
-    caveats: list[str] = []
+    caveats = _missing_images(results)
     if unfinished := sum(cell.budget - cell.num_finished for cell in spent if cell.num_finished < cell.budget):
         caveats.append(
             f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
@@ -35,6 +35,14 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
         *_round_caveats(results, scores),
         *_replicate_caveats(results, scores),
     ]
+
+
+def _missing_images(results: SearchResults) -> list[str]:
+    """Return the caveat on an incomplete official dataset; empty if it is complete or not an official one."""
+    if not results.shortages:
+        return []
+    part = f"The data were a part of {results.spec.data.dataset}: {join_words(results.shortages)}."
+    return [f"{part} Accuracies on the whole dataset may differ."]
 
 
 def _scope_caveats(scores: RoundScores) -> Iterator[str]:

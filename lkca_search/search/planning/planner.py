@@ -23,6 +23,7 @@ from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory
+from lkca_search.search.state.dataset import describe_dataset
 from lkca_search.search.studies.space_check import check_space
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.factors import repeats_of
@@ -117,7 +118,7 @@ def make_plan(
         calibration=run,
         hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
-        notes=(*([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
+        notes=(*_shortages(spec, images), *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
 
 
@@ -207,6 +208,11 @@ def _predictions_bytes(spec: SearchSpec, num_replicates: int) -> int | None:
         return 0
     entry = CATALOG.get(spec.data.dataset)  # test images of other datasets are not opened before a confirmation
     return None if entry is None else num_replicates * entry.num_test * bytes_per_image(entry.num_classes)
+
+
+def _shortages(spec: SearchSpec, images: Images) -> list[str]:
+    shortage = describe_dataset(spec.data.dataset, images).shortage
+    return [f"{spec.data.dataset}: {shortage}"] if shortage else []
 
 
 def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:

@@ -122,6 +122,12 @@ def read_subset_sizes(folder: SearchFolder) -> dict[Size, int]:
     return {manifest.size: manifest.train.num_images for manifest in manifests}
 
 
+def read_data_hashes(folder: SearchFolder) -> set[str]:
+    """Return the content hashes of the training splits that the manifests of a search refer to."""
+    manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
+    return {manifest.data_hash for manifest in manifests}
+
+
 def subset_size(configuration: Configuration) -> Size:
     """Return the values of a configuration that determine its images."""
     return configuration.data_fraction, configuration.images_per_class, configuration.draw

@@ -1,5 +1,6 @@
 """Space file of a search: written at its start, and compared at each resume, which may change only some keys."""
 
+from lkca_search.data.sources import is_path
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
@@ -24,23 +25,27 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     """Write a space file into a search's folder, if it starts the search or may resume it.
 
     A resumed search may have more trials per cell and more cells: new levels, new families with their parameters,
-    removed entries of `exclude`. Cells that exist do not change, and no cell that has started may be excluded.
+    removed entries of `exclude`. Cells that exist do not change, and no cell that has started may be excluded. A folder
+    of images may move; `commit_search` compares its content.
 
     Raises:
         SearchError: The space file differs in any other way. The message lists the differences.
     """
-    existing = find_spec(folder)
-    if existing is not None:
-        differences = _find_conflicts(existing, space_file.spec, folder)
-        if differences:
-            listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
-            raise SearchError(
-                f"search {folder.name!r} was started with another space file; undo these changes to resume it, "
-                f"or start a new search with another --name:\n{listing}"
-            )
+    check_resume(folder, space_file)
     write_atomically(folder.space_file, space_file.text.encode())
     for path in reversed(folder.specs):
         write_atomically(path, space_file.spec.model_dump_json(by_alias=True, indent=1).encode())
+
+
+def check_resume(folder: SearchFolder, space_file: SpaceFile) -> None:
+    """Raise SearchError if a space file may not resume the search in a folder; see `commit_space_file`."""
+    existing = find_spec(folder)
+    if existing is not None and (differences := _find_conflicts(existing, space_file.spec, folder)):
+        listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
+        raise SearchError(
+            f"search {folder.name!r} was started with another space file; undo these changes to resume it, "
+            f"or start a new search with another --name:\n{listing}"
+        )
 
 
 def read_spec(folder: SearchFolder) -> SearchSpec:
@@ -69,6 +74,8 @@ def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> l
         allowed.add("exclude")
     if old.resources.uses_gpu == new.resources.uses_gpu:
         allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results
+    if _is_folder_moved(old.data.dataset, new.data.dataset):
+        allowed.add("data.dataset")
     names = old.parameters.keys() | new.parameters.keys()
     allowed |= {f"parameters.{name}" for name in names if _is_same_in_old_cells(name, old, new)}
     return [
@@ -76,6 +83,11 @@ def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> l
         for difference in find_differences(old, new, whole=_NOT_FLATTENED)
         if not any(f"{difference.name}.".startswith(f"{section}.") for section in (*_CHANGEABLE, *allowed))
     ]
+
+
+def _is_folder_moved(old: str, new: str) -> bool:
+    """Return True if both are folders of the user. Their content is compared by its hash, not by its path."""
+    return is_path(old) and is_path(new) and old.partition(":")[0] == new.partition(":")[0]
 
 
 def _cell_keys(spec: SearchSpec, *, with_excluded: bool = False) -> set[str]:
