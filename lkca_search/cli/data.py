@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lkca_search.training.images import DataDirs
 
 _DUPLICATES_SHOWN = 20
+_NEAR_DUPLICATES_SHOWN = 10
 
 Dataset = Annotated[str, typer.Argument(help="A name from `data list`, parquet:PATH or folder:PATH.")]
 ImageSize = Annotated[
@@ -70,7 +71,7 @@ def prepare(dataset: Dataset, image_size: ImageSize = None, json: Json = False) 
 
 @app.command()
 def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) -> None:
-    """Check the content, counts, classes and duplicates of both splits.
+    """Check the content, counts and classes of both splits; find duplicates and near-duplicates.
 
     The exit code is 1 if there is an error. Duplicates and other warnings do not change it.
     """
@@ -153,10 +154,31 @@ def _show_check(result: "Check") -> None:
         typer.echo(f"warning: {image} has the same pixels as {first}")
     if (more := len(result.duplicates) - _DUPLICATES_SHOWN) > 0:
         typer.echo(f"warning: {more} more duplicates; use --json to list all")
+    _show_near_duplicates(result)
     for problem in result.problems:
         typer.echo(f"error: {problem}", err=True)
     if not result.problems:
         typer.echo(f"{result.dataset}: no errors")
+
+
+def _show_near_duplicates(result: "Check") -> None:
+    from lkca_search.data.near_duplicates import THRESHOLD
+
+    if not result.num_similar:
+        return
+    num_test = next(split.num_images for split in result.splits if split.split == "test")
+    count = f"{result.num_similar:,} of {num_test:,} test images ({result.num_similar / num_test:.1%})"
+    if not result.near_duplicates:
+        typer.echo(f"{count} are similar to a training image: too many to name near-duplicates")
+        return
+    typer.echo(f"warning: {count} have a near-duplicate in train (similarity at least {THRESHOLD})")
+    for pair in result.near_duplicates[:_NEAR_DUPLICATES_SHOWN]:
+        image, similar = (
+            f"{position.split} row {position.row} ({position.class_name})" for position in (pair.image, pair.similar)
+        )
+        typer.echo(f"  {image} resembles {similar}, similarity {pair.similarity:.2f}")
+    if (more := result.num_similar - _NEAR_DUPLICATES_SHOWN) > 0:
+        typer.echo(f"  {more} more near-duplicates; use --json to list all")
 
 
 def _number(count: int | None) -> str:

@@ -8,7 +8,16 @@ import numpy as np
 
 from lkca_search.data.readers.decoded import DecodedImages, Split
 from lkca_search.data.readers.download_cache import DownloadCache
-from lkca_search.data.readers.official import read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
+from lkca_search.data.readers.official import (
+    CIFAIR10,
+    CIFAIR100,
+    read_cifair10,
+    read_cifair100,
+    read_cifar10,
+    read_cifar100,
+    read_fashion_mnist,
+    read_svhn,
+)
 from lkca_search.data.readers.tiny_imagenet import identify_tiny_imagenet, read_tiny_imagenet
 from lkca_search.data.subsets import hold_out
 
@@ -115,6 +124,28 @@ CATALOG: Mapping[str, CatalogEntry] = {
         citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no license stated",
         read=read_cifar100,
         identify=_torchvision,
+    ),
+    "cifair10": CatalogEntry(
+        num_classes=10,
+        num_train=50_000,
+        num_test=10_000,
+        balanced=True,
+        image_size=32,
+        files=("ciFAIR-10.zip", "ciFAIR-10"),
+        citation="Barz and Denzler, Do We Train on Test Data?, J. Imaging, 2020, after CIFAR-10; no license stated",
+        read=read_cifair10,
+        identify=lambda downloads: f"{_torchvision(downloads)}, MD5 {CIFAIR10['tgz_md5']}",
+    ),
+    "cifair100": CatalogEntry(
+        num_classes=100,
+        num_train=50_000,
+        num_test=10_000,
+        balanced=True,
+        image_size=32,
+        files=("ciFAIR-100.zip", "ciFAIR-100"),
+        citation="Barz and Denzler, Do We Train on Test Data?, J. Imaging, 2020, after CIFAR-100; no license stated",
+        read=read_cifair100,
+        identify=lambda downloads: f"{_torchvision(downloads)}, MD5 {CIFAIR100['tgz_md5']}",
     ),
     "svhn": CatalogEntry(
         num_classes=10,

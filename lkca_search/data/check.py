@@ -1,10 +1,13 @@
-"""Checks of a dataset: stored content, classes, number of images, duplicates."""
+"""Checks of a dataset: stored content, classes, number of images, duplicates, near-duplicates."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lkca_search.data.catalog import CATALOG
+from lkca_search.data.near_duplicates import MAX_SHARE, THRESHOLD, find_most_similar
 from lkca_search.data.readers.decoded import Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import find_source
@@ -33,6 +36,17 @@ class Duplicate(FrozenModel):
     """Position of the first image with these pixels, in `train`."""
 
 
+class NearDuplicate(FrozenModel):
+    """Test image that shows nearly the same as a training image, but has other pixels."""
+
+    image: Position
+    """Position of the test image."""
+    similar: Position
+    """Position of the most similar training image."""
+    similarity: float
+    """Cosine of their descriptors, see `near_duplicates.py`."""
+
+
 class Check(FrozenModel):
     """Findings of `check_dataset`."""
 
@@ -46,6 +60,10 @@ class Check(FrozenModel):
     """Differences from the official dataset that may be intended."""
     duplicates: tuple[Duplicate, ...]
     """Test images that are also in `train`, and repeated training images. Some published datasets have them."""
+    num_similar: int
+    """Number of test images that are similar to a training image, copies left out."""
+    near_duplicates: tuple[NearDuplicate, ...]
+    """These images, the most similar first; empty if they are so many that similarity is normal in this dataset."""
 
 
 def check_splits(train: Images, test: Images) -> None:
@@ -102,12 +120,17 @@ def check_dataset(
             check_splits(images_of["train"], images_of["test"])
         except DataError as error:
             problems.append(str(error))
+    duplicates = tuple(_find_duplicates(images_of))
+    similar = _find_near_duplicates(images_of, duplicates)
+    num_test = len(images_of["test"]) if similar else 0
     return Check(
         dataset=dataset,
         splits=tuple(splits),
         problems=tuple(problems),
         warnings=tuple(warning for metadata in splits for warning in _warnings(metadata)),
-        duplicates=tuple(_find_duplicates(images_of)),
+        duplicates=duplicates,
+        num_similar=len(similar),
+        near_duplicates=similar if len(similar) <= MAX_SHARE * num_test else (),
     )
 
 
@@ -145,6 +168,25 @@ def _find_duplicates(images_of: dict[Split, Images]) -> Iterator[Duplicate]:
                 yield Duplicate(image=_position(images, split, row), first=first)
             elif split == "train":
                 first_of[digest] = _position(images, split, row)
+
+
+def _find_near_duplicates(images_of: dict[Split, Images], duplicates: Sequence[Duplicate]) -> tuple[NearDuplicate, ...]:
+    """Return the test images that are similar to a training image, the most similar first, without copies."""
+    if len(images_of) < len(SPLITS) or images_of["train"].shape != images_of["test"].shape:
+        return ()
+    train, test = images_of["train"], images_of["test"]
+    rows, similarities = find_most_similar(train.pixels, test.pixels)
+    copies = {pair.image.row for pair in duplicates if pair.image.split == "test"}
+    order = [int(row) for row in np.argsort(-similarities, kind="stable") if similarities[row] >= THRESHOLD]
+    return tuple(
+        NearDuplicate(
+            image=_position(test, "test", row),
+            similar=_position(train, "train", int(rows[row])),
+            similarity=float(similarities[row]),
+        )
+        for row in order
+        if row not in copies
+    )
 
 
 def _position(images: Images, split: Split, row: int) -> Position:

@@ -64,7 +64,7 @@ def test_list_shows_the_catalog_and_the_local_files(
 ) -> None:
     listed = parsed(command("data", "list", "--json"))
     assert [dataset["name"] for dataset in listed] == list(CATALOG)
-    assert [dataset["found"] for dataset in listed] == ["bundled", "", "", "", "", ""]
+    assert [dataset["found"] for dataset in listed] == ["bundled", *[""] * 7]
     images = [png(i) for i in range(4)]
     for name in ("mine", "cifar10"):
         write(tmp_path / name, images[:2], images[2:])

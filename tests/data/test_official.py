@@ -142,6 +142,23 @@ def test_cifar_is_also_read_from_its_folder_and_each_file_is_checked(
         read(name, "test", tmp_path / "cache", tmp_path)
 
 
+@pytest.mark.parametrize(("name", "folder"), [("cifair10", "ciFAIR-10"), ("cifair100", "ciFAIR-100")])
+def test_cifair_is_also_read_from_its_folder_and_its_test_batch_must_be_the_official_one(
+    name: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    made = WRITERS[name](tmp_path / name, lambda file: f"http://127.0.0.1:9/{file}", monkeypatch)
+    (archive,) = (tmp_path / name).iterdir()
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / name)
+    archive.unlink()
+    assert_read(name, made, tmp_path / "cache", tmp_path)
+    batch = sorted((tmp_path / name / folder).glob("test*"))[0]
+    batch.write_bytes(batch.read_bytes() + b" ")
+    with pytest.raises(DataError, match=rf"must have MD5 .* \(.*{folder}, {batch.name}\)$"):
+        read(name, "test", tmp_path / "cache", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
 def test_images_and_labels_equal_those_of_torchvision(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ import io
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN, FashionMNIST
 
+from lkca_search.data.readers import official as official_readers
 from lkca_search.data.readers import tiny_imagenet
 
 WORDNET = {"n02": "sea slug, nudibranch", "n01": "goldfish, Carassius auratus", "n03": "teapot"}
@@ -67,13 +68,43 @@ class _OldArray:
 
 def write_cifar(folder: Path, serve: Serve, patch: pytest.MonkeyPatch, official: Any, num_classes: int) -> Splits:
     """Write the archive of pickles: five batches of CIFAR-10 or one of CIFAR-100, a test batch, and the names."""
+    splits, members = _make_cifar(official, official.test_list, num_classes)
+    with tarfile.open(folder / official.filename, "w:gz") as archive:
+        for name, content in {**members, "readme.html": b"hello"}.items():
+            entry = tarfile.TarInfo(f"{official.base_folder}/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    _patch_training_files(official, members, patch)
+    patch.setattr(official, "test_list", [[name, md5(members[name])] for name, _ in official.test_list])
+    patch.setattr(official, "tgz_md5", md5((folder / official.filename).read_bytes()))
+    patch.setattr(official, "url", serve(official.filename))
+    return splits
+
+
+def write_cifair(folder: Path, serve: Serve, patch: pytest.MonkeyPatch, official: Any, num_classes: int) -> Splits:
+    """Write the zip of ciFAIR: the training pickles of CIFAR, and another test batch."""
+    listed = f"CIFAIR{num_classes}"
+    files = dict(getattr(official_readers, listed))
+    splits, members = _make_cifar(official, files["test_list"], num_classes)
+    path = folder / files["filename"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**members, "readme.html": b"hello"}.items():
+            archive.writestr(f"{files['base_folder']}/{name}", content)
+    _patch_training_files(official, members, patch)
+    files["test_list"] = [[name, md5(members[name])] for name, _ in files["test_list"]]
+    patch.setattr(official_readers, listed, {**files, "tgz_md5": md5(path.read_bytes()), "url": serve(path.name)})
+    return splits
+
+
+def _make_cifar(official: Any, test_list: Sequence[Sequence[str]], num_classes: int) -> tuple[Splits, dict[str, bytes]]:
+    """Return images of both splits, and the pickles with them by name."""
     splits = {
         "train": make(num_classes, (32, 32, 3), a_class=5, seed=0),
         "test": make(num_classes, (32, 32, 3), a_class=2, seed=1),
     }
-    key = "labels" if official is CIFAR10 else "fine_labels"
+    key = "labels" if num_classes == 10 else "fine_labels"
     members = {}
-    for split, names in (("train", official.train_list), ("test", official.test_list)):
+    for split, names in (("train", official.train_list), ("test", test_list)):
         pixels, labels = splits[split]
         rows = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
         for (name, _), part, answers in zip(
@@ -82,18 +113,12 @@ def write_cifar(folder: Path, serve: Serve, patch: pytest.MonkeyPatch, official:
             members[name] = pickle.dumps({"data": _OldArray(part), key: answers.tolist()}, protocol=2)
     class_names = [f"class {label}" for label in range(num_classes)]
     members[official.meta["filename"]] = pickle.dumps({official.meta["key"]: class_names}, protocol=2)
-    with tarfile.open(folder / official.filename, "w:gz") as archive:
-        for name, content in {**members, "readme.html": b"hello"}.items():
-            entry = tarfile.TarInfo(f"{official.base_folder}/{name}")
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    for attribute in ("train_list", "test_list"):
-        listed = [[name, md5(members[name])] for name, _ in getattr(official, attribute)]
-        patch.setattr(official, attribute, listed)
+    return splits, members
+
+
+def _patch_training_files(official: Any, members: Mapping[str, bytes], patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(official, "train_list", [[name, md5(members[name])] for name, _ in official.train_list])
     patch.setattr(official, "meta", {**official.meta, "md5": md5(members[official.meta["filename"]])})
-    patch.setattr(official, "tgz_md5", md5((folder / official.filename).read_bytes()))
-    patch.setattr(official, "url", serve(official.filename))
-    return splits
 
 
 def write_svhn(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -> Splits:
@@ -161,6 +186,8 @@ def write_tiny_imagenet(folder: Path, serve: Serve, patch: pytest.MonkeyPatch) -
 WRITERS: dict[str, Callable[[Path, Serve, pytest.MonkeyPatch], Splits]] = {
     "cifar10": partial(write_cifar, official=CIFAR10, num_classes=10),
     "cifar100": partial(write_cifar, official=CIFAR100, num_classes=100),
+    "cifair10": partial(write_cifair, official=CIFAR10, num_classes=10),
+    "cifair100": partial(write_cifair, official=CIFAR100, num_classes=100),
     "svhn": write_svhn,
     "tiny_imagenet": write_tiny_imagenet,
     "fashion_mnist": write_fashion_mnist,

@@ -1,13 +1,16 @@
-"""Readers of the official files of CIFAR-10, CIFAR-100, SVHN and Fashion-MNIST.
+"""Readers of the official files of CIFAR-10, CIFAR-100, ciFAIR, SVHN and Fashion-MNIST.
 
-URLs, checksums and class names come from torchvision, which is imported only when needed: the import takes seconds.
+URLs, checksums and class names come from torchvision, and those of ciFAIR from its authors. A pickle is opened only if
+its checksum is the official one. torchvision is imported only when needed: the import takes seconds.
 """
 
 import gzip
 import pickle
 import tarfile
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,23 @@ from numpy.typing import NDArray
 from lkca_search.data.readers.decoded import DecodedImages, Split
 from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile, check_md5
 from lkca_search.errors import DataError
+
+CIFAIR10: Mapping[str, Any] = {
+    "base_folder": "ciFAIR-10",
+    "url": "https://github.com/cvjena/cifair/releases/download/v1.0/ciFAIR-10.zip",
+    "filename": "ciFAIR-10.zip",
+    "tgz_md5": "ca08fd390f0839693d3fc45c4e49585f",
+    "test_list": [["test_batch", "01290e6b622a1977a000eff13650aca2"]],
+}
+"""Files of ciFAIR-10 that differ from CIFAR-10, as its authors list them (cvjena/cifair, loaders/pytorch/cifair.py)."""
+CIFAIR100: Mapping[str, Any] = {
+    "base_folder": "ciFAIR-100",
+    "url": "https://github.com/cvjena/cifair/releases/download/v1.0/ciFAIR-100.zip",
+    "filename": "ciFAIR-100.zip",
+    "tgz_md5": "ddc236ab4b12eeb8b20b952614861a33",
+    "test_list": [["test", "8130dae8d6fc6a436437f0ebdb801df1"]],
+}
+"""Files of ciFAIR-100 that differ from CIFAR-100, from the same list."""
 
 
 def read_cifar10(split: Split, downloads: DownloadCache) -> DecodedImages:
@@ -30,6 +50,25 @@ def read_cifar100(split: Split, downloads: DownloadCache) -> DecodedImages:
     from torchvision.datasets import CIFAR100
 
     return _read_cifar(CIFAR100, "fine_labels", split, downloads)
+
+
+def read_cifair10(split: Split, downloads: DownloadCache) -> DecodedImages:
+    """Read ciFAIR-10 from `ciFAIR-10.zip` or its folder: CIFAR-10 with other images for near-duplicates in `test`."""
+    from torchvision.datasets import CIFAR10
+
+    return _read_cifar(_with_cifair_files(CIFAR10, CIFAIR10), "labels", split, downloads)
+
+
+def read_cifair100(split: Split, downloads: DownloadCache) -> DecodedImages:
+    """Read ciFAIR-100 with fine labels from `ciFAIR-100.zip` or its folder, as `read_cifair10`."""
+    from torchvision.datasets import CIFAR100
+
+    return _read_cifar(_with_cifair_files(CIFAR100, CIFAIR100), "fine_labels", split, downloads)
+
+
+def _with_cifair_files(cifar: Any, files: Mapping[str, Any]) -> Any:
+    """Return CIFAR's list of files with the archive and the test batch of ciFAIR; its training batches are CIFAR's."""
+    return SimpleNamespace(**{"train_list": cifar.train_list, "meta": cifar.meta, **files})
 
 
 def read_svhn(split: Split, downloads: DownloadCache) -> DecodedImages:
@@ -86,12 +125,22 @@ def _cifar_members(official: Any, members: Sequence[tuple[str, str]], downloads:
     else:
         folder = downloads.file(OfficialFile(name=official.filename, urls=[official.url], md5=official.tgz_md5))
         paths_in_archive = {f"{official.base_folder}/{name}" for name, _ in members}
-        with tarfile.open(folder) as archive:
-            files = ((entry, archive.extractfile(entry)) for entry in archive if entry.name in paths_in_archive)
-            contents = {Path(entry.name).name: file.read() for entry, file in files if file is not None}
+        contents = _read_archive(folder, paths_in_archive)
     for name, md5 in members:
+        if name not in contents:
+            raise DataError(f"{folder} must contain {name} in its folder {official.base_folder}")
         check_md5(contents[name], md5, location=f"{folder}, {name}")
     return [contents[name] for name, _ in members]
+
+
+def _read_archive(path: Path, names: Set[str]) -> dict[str, bytes]:
+    """Return the content of files in a zip or tar archive, by their names without folders."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as zipped:
+            return {Path(name).name: zipped.read(name) for name in zipped.namelist() if name in names}
+    with tarfile.open(path) as archive:
+        files = ((entry, archive.extractfile(entry)) for entry in archive if entry.name in names)
+        return {Path(entry.name).name: file.read() for entry, file in files if file is not None}
 
 
 def _read_idx(downloads: DownloadCache, file: OfficialFile) -> NDArray[np.uint8]:
