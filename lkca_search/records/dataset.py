@@ -22,11 +22,11 @@ class SearchDataset(FrozenModel):
     @property
     def shortage(self) -> str | None:
         """Phrase on missing training images, such as `20,000 of the 50,000 official training images`; None if whole."""
-        return _shortage(self.num_images, self.num_official, "training")
+        return _shortage(self.num_images, self.num_official, "training images")
 
     def test_shortage(self, num_images: int) -> str | None:
         """Return the same phrase for a test split with this number of images."""
-        return _shortage(num_images, self.num_official_test, "test")
+        return _shortage(num_images, self.num_official_test, "test images")
 
 
 def read_search_dataset(folder: SearchFolder) -> SearchDataset | None:
@@ -41,7 +41,7 @@ def write_search_dataset(folder: SearchFolder, dataset: SearchDataset) -> None:
         write_atomically(path, dataset.model_dump_json(indent=1).encode())
 
 
-def _shortage(num_images: int, num_official: int | None, split: str) -> str | None:
+def _shortage(num_images: int, num_official: int | None, noun: str) -> str | None:
     if num_official is None or num_images >= num_official:
         return None
-    return f"{num_images:,} of the {num_official:,} official {split} images"
+    return f"{num_images:,} of the {num_official:,} official {noun}"

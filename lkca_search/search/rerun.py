@@ -187,6 +187,8 @@ def _list_changes(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
 
 def _list_different(old: FrozenModel, new: FrozenModel, names: Collection[str]) -> Iterator[str]:
     for name, value in old:
-        is_known = value is not None  # records of earlier versions lack some fields
-        if name in names and is_known and value != getattr(new, name):
-            yield f"{name} was {value}, is {getattr(new, name)}"
+        # records of earlier versions lack some fields
+        if name not in names or value is None or (now := getattr(new, name)) == value:
+            continue
+        is_data = name == "data_hash"
+        yield f"{'the training images have changed: their SHA-256' if is_data else name} was {value}, is {now}"

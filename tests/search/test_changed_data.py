@@ -51,5 +51,6 @@ def test_a_part_is_named_as_such_and_changed_images_are_refused_by_run_and_confi
         assert code == 2
         assert f"the training images of search 'toy' must have SHA-256 {old}, got " in output
     assert len(commands.records()) == 2
-    again = commands.call("rerun", "toy")
+    code, again = commands.start("rerun", "toy").wait()
+    assert code == 1
     assert f"the training images have changed: their SHA-256 was {old}, is " in again
