@@ -190,5 +190,5 @@ def _list_different(old: FrozenModel, new: FrozenModel, names: Collection[str]) 
         # records of earlier versions lack some fields
         if name not in names or value is None or (now := getattr(new, name)) == value:
             continue
-        is_data = name == "data_hash"
-        yield f"{'the training images have changed: their SHA-256' if is_data else name} was {value}, is {now}"
+        meaning = ": the training images have changed" if name == "data_hash" else ""
+        yield f"{name} was {value}, is {now}{meaning}"
