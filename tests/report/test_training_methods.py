@@ -31,7 +31,10 @@ def described(results: SearchResults) -> SearchResults:
             pooling=family.describe_pooling(resolved),
         )
         return record.model_copy(
-            update={"facts": record.facts.model_copy(update={"model": family.label, "description": description})}
+            update={
+                "facts": record.facts.model_copy(update={"model": family.label, "description": description}),
+                "spec": record.spec.model_copy(update={"configuration": resolved}),  # as the ledger assigns it
+            }
         )
 
     return replace(
@@ -82,6 +85,19 @@ def test_methods_list_the_pooling_the_initial_weights_and_the_defaults_of_each_m
     assert "depth 9, width 136, mlp_ratio 2, kernel_size 7, kernel_init zero, position_embedding true" in lkca
     assert "patch_size" not in lkca  # given in the space file
     assert "num_heads 8, pooling mean" in vit
+
+
+def test_a_value_that_only_other_families_are_given_is_listed_as_a_default() -> None:
+    text = methods(
+        parameters={
+            "patch_size": {"value": 1, "when": {"family": ("lkca",)}},
+            "kernel_size": {"choice": (3,), "when": {"family": ("lkca",)}},
+        }
+    )["Models"]
+    lkca, vit = re.findall(r"(LKCA, .*?\.) (ViT: .*\.)", text)[0]
+    assert "patch_size" not in lkca
+    assert "kernel_size" not in lkca
+    assert "patch_size 2" in vit
 
 
 def test_records_of_earlier_versions_have_no_description() -> None:

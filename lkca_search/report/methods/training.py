@@ -15,7 +15,9 @@ from lkca_search.recipe import (
 )
 from lkca_search.records.record import Record
 from lkca_search.report.values.numbers import format_count, format_epochs, format_range, join_words, pluralize
-from lkca_search.spec.configuration import NAMES, Configuration
+from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration
+from lkca_search.spec.domains import holds
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import Augmentation, TrainingSection
 
 _CROP = f"by 1/{CROP_DIVISOR} of each side, at least a pixel"
@@ -45,6 +47,8 @@ _EQUAL_LENGTH = {
 _MAX_SIZES = 8
 """Maximum number of sizes to list; of more sizes, the smallest and the largest are given."""
 _OPTIMIZER_NAMES = ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction")
+_ARCHITECTURE = tuple(name for name in NAMES if name not in ("family", *SUBSET_NAMES, *_OPTIMIZER_NAMES))
+"""Hyperparameters of the model itself."""
 
 
 def images_methods(results: SearchResults) -> str:
@@ -73,7 +77,7 @@ def models_methods(results: SearchResults) -> str:
             described.setdefault(record.facts.model, []).append(record)
     if not described:
         return "The records do not describe the models."
-    sentences = [_model_sentence(label, records) for label, records in described.items()]
+    sentences = [_model_sentence(label, records, results.spec) for label, records in described.items()]
     return f"No model is pretrained. {' '.join(sentences)}"
 
 
@@ -102,16 +106,22 @@ def _image_counts(record: Record) -> tuple[int, int]:
     return record.facts.num_train_images, record.facts.num_validation_images
 
 
-def _model_sentence(label: str, records: list[Record]) -> str:
+def _model_sentence(label: str, records: list[Record], spec: SearchSpec) -> str:
     """Return one model's pooling, initial weights, and the values that the space file leaves to defaults."""
     descriptions = [record.facts.description for record in records if record.facts and record.facts.description]
-    given = [record.spec.configuration for record in records]
-    left_out = [name for name in NAMES if any(getattr(configuration, name) is None for configuration in given)]
-    values = [(name, _values([description.configuration for description in descriptions], name)) for name in left_out]
+    resolved = [description.configuration for description in descriptions]
+    left_out = [name for name in _ARCHITECTURE if not all(_is_given(name, spec, each) for each in resolved)]
+    values = [(name, _values(resolved, name)) for name in left_out]
     defaults = join_words([f"{name} {text}" for name, text in values if text])
     poolings = join_words(list(dict.fromkeys(description.pooling for description in descriptions)))
     initial = join_words(list(dict.fromkeys(description.initialization for description in descriptions)))
     return f"{label}: pooling: {poolings}; initial weights: {initial}{f'; {defaults}' if defaults else ''}."
+
+
+def _is_given(name: str, spec: SearchSpec, configuration: Configuration) -> bool:
+    """Return True if the space file gives a hyperparameter in this configuration, as a factor or a parameter."""
+    given = {**spec.factors, **spec.parameters}.get(name)
+    return given is not None and holds(given.when, configuration.model_dump())
 
 
 def _values(configurations: Iterable[Configuration], name: str) -> str:
@@ -120,8 +130,12 @@ def _values(configurations: Iterable[Configuration], name: str) -> str:
     if not values:
         return ""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return format_range((min(values), max(values)), "{:g}".format)
+        return format_range((min(values), max(values)), _number)
     return join_words(sorted(str(value).lower() for value in values))
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def _unit(training: TrainingSection) -> str:
