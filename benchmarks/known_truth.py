@@ -12,7 +12,7 @@ standard error of a rate from 1,000 repetitions is 0.7 points.
 import argparse
 import sys
 
-from benchmarks.truth.curves import show_comparisons, show_fits, show_null_crossovers
+from benchmarks.truth.curves import show_comparisons, show_equal_efficiencies, show_fits, show_null_crossovers
 from benchmarks.truth.differences import (
     check_against_scipy,
     show_differences,
@@ -45,6 +45,7 @@ def main() -> int:
         show_means,
         show_populations,
         show_null_crossovers,
+        show_equal_efficiencies,
     ):
         show(findings, options.repetitions, options.seed)
     check_against_scipy(findings, options.seed)

@@ -7,6 +7,7 @@ from benchmarks.truth.findings import Findings, percent
 from tests.support.statistics.coverage import RATIOS, Coverage
 from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
 from tests.support.statistics.population_studies import (
+    efficiency_population_study,
     null_crossover_study,
 )
 
@@ -71,4 +72,18 @@ def show_null_crossovers(findings: Findings, repetitions: int, seed: int) -> Non
         ("decided each way %", "mean curves cross %"),
         [(rate, f"{100 * found['mean curves']:.1f}")],
         "at most 5%; mean curves alone cross in half of the searches",
+    )
+
+
+def show_equal_efficiencies(findings: Findings, repetitions: int, seed: int) -> None:
+    rows = []
+    for num_images in (359, 1000, 10_000):
+        found = efficiency_population_study(num_images=num_images, repetitions=max(20, repetitions // 4), seed=seed)
+        rate = findings.share(f"ratio with {num_images} test images", found["with test images"].rate, 0.92, 1.0)
+        rows.append((f"{num_images:,}", rate, percent(found["plain"])))
+    findings.show(
+        "Data-efficiency ratio of two families that are equal on new test images",
+        ("test images", "interval %", "without the sampling of test images %"),
+        rows,
+        "92% or more; without it, too few for small test sets",
     )

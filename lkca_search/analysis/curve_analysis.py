@@ -12,7 +12,7 @@ from lkca_search.analysis.curves.crossover import Crossover, crossover
 from lkca_search.analysis.curves.data_efficiency import DataEfficiency, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
 from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
-from lkca_search.analysis.scores import CellScores, RoundScores, Unit
+from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores, Unit
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.selection import mean_error
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
@@ -92,11 +92,25 @@ def _learning_curve(cells: Sequence[CellScores]) -> LearningCurve:
     for cell in cells:
         by_size.setdefault(cell.num_train_images, []).append(cell.errors)
     # Side by side, the replicates of equal cells are like more seeds of each draw.
-    return learning_curve(list(by_size), [np.concatenate(errors, axis=1) for errors in by_size.values()])
+    return learning_curve(
+        list(by_size),
+        [np.concatenate(errors, axis=1) for errors in by_size.values()],
+        image_errors=_image_errors(cells),
+    )
+
+
+def _image_errors(cells: Sequence[CellScores]) -> Floats | None:
+    """Return the mean error per size and test image in percent, (sizes, images); None if any is unknown."""
+    by_size: dict[int, list[Floats]] = {}
+    for cell in cells:
+        if cell.image_accuracies is None:
+            return None
+        by_size.setdefault(cell.num_train_images, []).append(PERCENT - cell.image_accuracies)
+    return np.stack([np.mean(errors, axis=0) for errors in by_size.values()])
 
 
 def _curve(variant: Variant, curve: LearningCurve, cells: Sequence[CellScores], seed: int) -> VariantCurve:
-    law = _value_or_reason(lambda: fit_power_law(curve, generator=_generator(seed, variant)))
+    law = _value_or_reason(lambda: fit_power_law(curve, generator=_generator(seed, variant), maximum=PERCENT))
     points = tuple(
         Point(
             num_train_images=cell.num_train_images,

@@ -74,6 +74,14 @@ class CellScores:
         return _sampling_variance(PERCENT * self.correct, np.isfinite(self.accuracies), self.unit)
 
     @property
+    def image_accuracies(self) -> Floats | None:
+        """Mean accuracy per test image over all replicates, in percent, (images,); None if it is unknown."""
+        if self.correct is None:
+            return None
+        means: Floats = PERCENT * self.correct[np.isfinite(self.accuracies)].mean(axis=0)
+        return means
+
+    @property
     def errors(self) -> Floats:
         """Test error in percent, (draws, seeds)."""
         return PERCENT - self.accuracies
@@ -231,10 +239,11 @@ def _cell_scores(
 
 
 def _unit(replicates: Collection[Record]) -> Unit:
-    """Return `seed` if replicates on several draws have the same training images, else `draw`."""
+    """Return `seed` if every draw has the same training images, else `draw`."""
     draws = {record.spec.configuration.draw for record in replicates}
     subsets = {record.facts.subset_hash for record in replicates if record.facts}
-    return "seed" if len(draws) > 1 and len(subsets) == 1 else "draw"
+    has_all_images = _overlap(replicates) == 1
+    return "seed" if has_all_images or (len(draws) > 1 and len(subsets) == 1) else "draw"
 
 
 def _overlap(replicates: Collection[Record]) -> float | None:

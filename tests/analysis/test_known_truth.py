@@ -10,7 +10,13 @@ from lkca_search.analysis.curves.data_efficiency import CurveMethod
 from tests.support.statistics.coverage import RATIOS
 from tests.support.statistics.curve_studies import crossover_study, efficiency_study, exponents_study, fit_study
 from tests.support.statistics.level_studies import join, replicate_study, trial_study
-from tests.support.statistics.population_studies import SKEWED, mean_study, null_crossover_study, population_study
+from tests.support.statistics.population_studies import (
+    SKEWED,
+    efficiency_population_study,
+    mean_study,
+    null_crossover_study,
+    population_study,
+)
 from tests.support.statistics.power_studies import estimated_variances_study, known_variances_study
 from tests.support.statistics.round_studies import stopping_study
 from tests.support.statistics.score_studies import (
@@ -160,6 +166,13 @@ def test_means_and_differences_cover_their_estimand_at_every_fraction(fraction: 
     found = population_study(fraction=fraction, repetitions=300)
     assert 0.92 <= found["mean"].rate <= 1
     assert 0.92 <= found["difference"].rate <= 0.995
+
+
+@pytest.mark.parametrize("num_images", [359, 1000])
+def test_data_efficiency_covers_families_that_are_equal_on_new_test_images(num_images: int) -> None:
+    found = efficiency_population_study(num_images=num_images, repetitions=150)
+    assert 0.92 <= found["with test images"].rate <= 1
+    assert found["plain"].rate < found["with test images"].rate
 
 
 def test_draws_that_overlap_say_nothing_about_a_new_pool() -> None:

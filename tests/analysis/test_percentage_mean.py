@@ -53,6 +53,14 @@ def test_the_long_end_of_the_interval_is_on_the_skewed_side() -> None:
     assert found.value - (found.interval.lower or 0) > 1.5 * ((found.interval.upper or 0) - found.value)
 
 
+@pytest.mark.parametrize("values", [[97.2, 97.2, 97.2, 97.5, 97.5], [60, 60, 60, 61, 61], [99.7] * 4 + [99.4]])
+def test_tied_values_have_students_interval(values: list[float]) -> None:
+    found, plain = mean_percentage(np.array(values)).interval, student_mean(np.array(values)).interval
+    assert found is not None
+    assert plain is not None
+    assert (found.lower, found.upper) == pytest.approx((plain.lower, plain.upper), abs=0.1)
+
+
 @given(VALUES)
 def test_accuracy_and_error_have_mirrored_intervals(values: Floats) -> None:
     one, other = mean_percentage(values), mean_percentage(100 - values)

@@ -60,6 +60,25 @@ def test_trainings_are_the_unit_where_all_draws_have_the_same_images() -> None:
     assert "At 18,000 images, all draws have the same images. There the unit is the training" in statistics_of(report)
 
 
+def test_trainings_are_the_unit_on_a_single_draw_of_all_images() -> None:
+    report = make_report(make_search_results(law(lead=0.05), fractions=(0.5, 1.0), draws=1, seeds=6))
+    assert [(each.verdict, each.paired.num_draws) for each in report.contrasts] == [("untested", 1), ("ahead", 6)]
+
+
+def test_pairs_on_a_single_draw_are_the_reason_for_no_test() -> None:
+    def accuracy(family: str, images: int, draw: int, seed: int) -> float | None:
+        return None if family == "vit" and draw > 1 else law()(family, images, draw, seed)
+
+    summary = make_report(make_search_results(accuracy, fractions=(0.1,))).summary
+    assert "At 1,800 images, no test is possible: pairs of replicates are from a single draw." in summary[0]
+
+
+def test_scores_without_spread_have_no_detectable_difference() -> None:
+    report = make_report(make_search_results(lambda *where: 1.0))
+    assert all(each.power_analysis is None for each in report.contrasts)
+    assert any("is not estimable for all contrasts" in text for text in report.summary)
+
+
 def test_draws_that_overlap_by_more_than_a_quarter_are_named() -> None:
     caveats = make_report(make_search_results(law(), fractions=(0.02, 0.25, 0.3, 0.5, 1.0))).caveats
     (found,) = (text for text in caveats if "in common" in text)
@@ -110,7 +129,7 @@ def test_an_undecided_contrast_has_no_difference_in_the_headline_and_no_power_fr
     report = make_report(make_search_results(law(), draws=3, seeds=1))
     assert report.headline == "Configurations found for lkca: no significant difference in 5 of 5 contrasts"
     assert all(each.power_analysis is None for each in report.contrasts)
-    assert any(text.startswith("There are too few draws to estimate the difference") for text in report.summary)
+    assert any("is not estimable for all contrasts: there are too few draws" in text for text in report.summary)
     (single,) = (make_report(make_search_results(law(), fractions=(0.1,))).headline,)
     assert re.search(r"; the difference is [+−]?\d\.\d points \[[+−]?\d\.\d, [+−]?\d\.\d\]$", single)
 

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from lkca_search.analysis.curves.learning_curve import (
     LearningCurve,
     errors_on_common_draws,
+    image_shifts,
     interpolate,
     isotonic_means,
     resampled_means,
 )
 from lkca_search.analysis.curves.power_law import fit_supported_law
-from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval
+from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval, widening_factor
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD
@@ -62,7 +63,8 @@ def data_efficiency(
 ) -> DataEfficiency:
     """Estimate the ratio of B to A, with a paired bootstrap interval over draws, widened on the log scale.
 
-    Only draws that are complete in both curves count, and both share the resampled draws. The interval covers 93-95% at
+    Only draws that are complete in both curves count, and both share the resampled draws. The interval includes the
+    sampling of test images if both curves have errors per image. Without it, the interval covers 93-95% at
     5 draws x 2 seeds (`benchmarks/known_truth.py`).
 
     Raises:
@@ -74,8 +76,10 @@ def data_efficiency(
     num_draws = errors_a.shape[1]
     draws = resample_draws(num_draws, num_resamples=num_resamples, generator=generator)
     grid_a, grid_b = log_grid(curve_a), log_grid(curve_b)
-    a = evaluate_curve(curve_a, errors_a, draws, grid_a, method=method)
-    b = evaluate_curve(curve_b, errors_b, draws, grid_b, method=method)
+    factor = widening_factor(num_draws, level)
+    shifts = image_shifts(curve_a, curve_b, num_resamples=num_resamples, factor=factor, generator=generator)
+    a = evaluate_curve(curve_a, errors_a, draws, grid_a, method=method, shifts=shifts[0])
+    b = evaluate_curve(curve_b, errors_b, draws, grid_b, method=method, shifts=shifts[1])
     if at_error is None:
         low, high = np.maximum(a[:, -1], b[:, -1]), np.minimum(a[:, 0], b[:, 0])
         _check_overlap(a[0], b[0], images=(math.exp(grid_a[0]), math.exp(grid_b[-1])), names=("A", "B"))
@@ -111,12 +115,22 @@ def log_grid(*curves: LearningCurve) -> Floats:
 
 
 def evaluate_curve(
-    curve: LearningCurve, errors: Floats, draws: NDArray[np.int64], log_images: Floats, *, method: CurveMethod
+    curve: LearningCurve,
+    errors: Floats,
+    draws: NDArray[np.int64],
+    log_images: Floats,
+    *,
+    method: CurveMethod,
+    shifts: Floats | float = 0.0,
 ) -> Floats:
-    """Return nonincreasing errors at `log_images`, (n,), of all draws, then of resamples: (1 + resamples, n)."""
+    """Return nonincreasing errors at `log_images`, (n,), of all draws, then of resamples: (1 + resamples, n).
+
+    `shifts`, (resamples, sizes), are added to the resampled means.
+    """
     if method == "fitted":
-        return fit_supported_law(curve, errors).refit(errors, draws, alpha_is_bounded=True).evaluate(log_images)
-    return interpolate(isotonic_means(resampled_means(errors, draws)), curve.log_images, log_images)
+        law = fit_supported_law(curve, errors)
+        return law.refit(errors, draws, alpha_is_bounded=True, shifts=shifts).evaluate(log_images)
+    return interpolate(isotonic_means(resampled_means(errors, draws, shifts)), curve.log_images, log_images)
 
 
 def _log_ratio_without_overlap(a: Floats, b: Floats) -> Floats:

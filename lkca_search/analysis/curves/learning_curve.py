@@ -29,6 +29,8 @@ class LearningCurve:
     """Training images per size, (sizes,), ascending."""
     draw_errors: Floats
     """Mean error over the seeds of each draw, (sizes, draws); NaN for a draw without a replicate at that size."""
+    image_errors: Floats | None = None
+    """Mean error per test image over all replicates, (sizes, images), in the same unit; None if it is unknown."""
 
     @property
     def log_images(self) -> Floats:
@@ -47,8 +49,12 @@ class LearningCurve:
         return int((~self.complete).sum())
 
 
-def learning_curve(num_train_images: Sequence[int], errors: Sequence[ArrayLike]) -> LearningCurve:
+def learning_curve(
+    num_train_images: Sequence[int], errors: Sequence[ArrayLike], *, image_errors: Floats | None = None
+) -> LearningCurve:
     """Return the curve of one family from the errors of its replicates per size, (draws, seeds), with NaN if missing.
+
+    `image_errors` are the mean errors per test image, (sizes, images).
 
     Raises:
         ValueError: Sizes are not positive and ascending, numbers of draws differ, or an error is negative.
@@ -62,7 +68,8 @@ def learning_curve(num_train_images: Sequence[int], errors: Sequence[ArrayLike])
         raise ValueError(f"every size must have errors of the same draws, got {[scores.shape for scores in arrays]}")
     if any((scores < 0).any() for scores in arrays):
         raise ValueError(f"errors must be at least 0, got {min(float(np.nanmin(scores)) for scores in arrays)}")
-    return LearningCurve(num_train_images=sizes, draw_errors=np.stack([_mean_over_seeds(scores) for scores in arrays]))
+    draw_errors = np.stack([_mean_over_seeds(scores) for scores in arrays])
+    return LearningCurve(num_train_images=sizes, draw_errors=draw_errors, image_errors=image_errors)
 
 
 def errors_on_common_draws(*curves: LearningCurve) -> list[Floats]:
@@ -83,9 +90,35 @@ def errors_on_common_draws(*curves: LearningCurve) -> list[Floats]:
     return [curve.draw_errors[:, common] for curve in curves]
 
 
-def resampled_means(errors: Floats, draws: NDArray[np.int64]) -> Floats:
-    """Return mean errors, (1 + resamples, sizes): row 0 over all draws, then over `draws`, (resamples, draws)."""
-    return np.concatenate([errors.mean(axis=1)[None], errors[:, draws].mean(axis=2).T])
+def resampled_means(errors: Floats, draws: NDArray[np.int64], shifts: Floats | float = 0.0) -> Floats:
+    """Return mean errors, (1 + resamples, sizes): row 0 over all draws, then over `draws`, (resamples, draws).
+
+    `shifts`, (resamples, sizes), are added to the resamples.
+    """
+    means = errors[:, draws].mean(axis=2).T + shifts
+    return np.concatenate([errors.mean(axis=1)[None], np.maximum(means, 0.0)])
+
+
+def image_shifts(
+    curve_a: LearningCurve, curve_b: LearningCurve, *, num_resamples: int, factor: float, generator: np.random.Generator
+) -> tuple[Floats | float, Floats | float]:
+    """Return the shifts of both curves that other test images would cause, (resamples, sizes) each; 0 if unknown.
+
+    Both curves share the images, so their shifts are correlated. The mean over thousands of images is normal, so the
+    shifts are drawn from their joint normal distribution. They are divided by `factor`, by which the bootstrap widens
+    its intervals: the number of images is not small. The spread between draws per image is included, which makes them
+    slightly too large.
+    """
+    if curve_a.image_errors is None or curve_b.image_errors is None:
+        return 0.0, 0.0
+    both = np.concatenate([curve_a.image_errors, curve_b.image_errors])
+    centered = both - both.mean(axis=1, keepdims=True)
+    num_images = both.shape[1]
+    values, vectors = np.linalg.eigh(centered @ centered.T / (num_images * max(num_images - 1, 1)))
+    normal = generator.standard_normal((num_resamples, len(both)))
+    shifts = normal @ (vectors * np.sqrt(np.maximum(values, 0.0))).T / factor
+    num_sizes = len(curve_a.image_errors)
+    return shifts[:, :num_sizes], shifts[:, num_sizes:]
 
 
 def isotonic_means(means: Floats) -> Floats:

@@ -56,6 +56,8 @@ class PowerLaw:
     """Draws without an error at every size."""
     level: float
     """Confidence level of the intervals and the band."""
+    maximum: float
+    """Largest possible error; intervals of errors end there."""
     fitted: Fits
     """Fit to all draws with alpha bounded, (1,)."""
     resampled: Fits
@@ -73,7 +75,9 @@ class PowerLaw:
         """
         log_images = self._log_images(num_train_images)
         errors = self.resampled.evaluate(log_images)
-        lower, upper = widened_bounds(errors[0], errors[1:], num_draws=self.num_draws, level=self.level, minimum=0.0)
+        lower, upper = widened_bounds(
+            errors[0], errors[1:], num_draws=self.num_draws, level=self.level, minimum=0.0, maximum=self.maximum
+        )
         predicted = self.fitted.evaluate(log_images)[0]
         return np.minimum(lower, predicted), np.maximum(upper, predicted)
 
@@ -95,12 +99,14 @@ def fit_power_law(
     generator: np.random.Generator,
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
+    maximum: float = math.inf,
 ) -> PowerLaw:
     """Fit the law by weighted least squares to a curve with at least 5 sizes and 2 complete draws.
 
     The weight of a size is the inverse of its variance between draws, smoothed by `least_squares.smooth_variances`.
     Weights are equal in all resamples. A resample has the same draws at every size, because subsets of one draw are
-    nested. Intervals and band cover 93-96% at 5 draws x 2 seeds (`benchmarks/known_truth.py`).
+    nested. `maximum` is the largest possible error, 100 for percentages. Intervals and band cover 93-96% at 5 draws x 2
+    seeds (`benchmarks/known_truth.py`).
 
     Raises:
         NotEstimable: There are too few sizes or draws, or the points do not support the law: no significant decrease,
@@ -114,7 +120,7 @@ def fit_power_law(
     num_draws = errors.shape[1]
     gamma = _estimate(law.fitted.gamma, resampled.gamma, num_draws, level, minimum=MIN_GAMMA, maximum=MAX_GAMMA)
     return PowerLaw(
-        alpha=_estimate(law.fitted.alpha, resampled.alpha, num_draws, level, minimum=0.0),
+        alpha=_estimate(law.fitted.alpha, resampled.alpha, num_draws, level, minimum=0.0, maximum=maximum),
         eta=_exponential(_estimate(law.fitted.log_eta, resampled.log_eta, num_draws, level)),
         gamma=gamma,
         misfit_p=law.misfit_p,
@@ -122,6 +128,7 @@ def fit_power_law(
         num_draws=num_draws,
         num_draws_left_out=curve.num_draws_left_out,
         level=level,
+        maximum=maximum,
         fitted=law.fitted,
         resampled=resampled,
     )
@@ -165,9 +172,19 @@ class SupportedLaw:
     misfit_p: float
     """p of the F test for lack of fit."""
 
-    def refit(self, errors: Floats, draws: NDArray[np.int64], *, alpha_is_bounded: bool = False) -> Fits:
-        """Fit all draws, then the resampled `draws`, (resamples, draws), with the same weights: (1 + resamples,)."""
-        means = resampled_means(errors, draws)
+    def refit(
+        self,
+        errors: Floats,
+        draws: NDArray[np.int64],
+        *,
+        alpha_is_bounded: bool = False,
+        shifts: Floats | float = 0.0,
+    ) -> Fits:
+        """Fit all draws, then the resampled `draws`, (resamples, draws), with the same weights: (1 + resamples,).
+
+        `shifts`, (resamples, sizes), are added to the resampled means.
+        """
+        means = resampled_means(errors, draws, shifts)
         return fit(self.log_images, means, self.weights, alpha_is_bounded=alpha_is_bounded)
 
 

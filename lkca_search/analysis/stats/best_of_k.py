@@ -36,6 +36,7 @@ def expected_best(
     generator: np.random.Generator,
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[BestOfK, ...]:
     """Return the expected best of k trials per k in `ks`, from the values of n independent trials, (n,).
 
@@ -46,7 +47,7 @@ def expected_best(
 
     The interval is t times the bootstrap standard error. Its coverage falls as k grows: 93-96% at k = 2, 85-92% at
     k = n / 4. There is no interval above n / 4, because the best value of a sample carries little information on its
-    spread.
+    spread. Its ends are within `bounds`, the smallest and largest possible value.
 
     Raises:
         ValueError: k is not in 1 to n, or a value is not finite. A failed trial has no value: the caller decides
@@ -65,7 +66,7 @@ def expected_best(
     picks = generator.integers(len(array), size=(num_resamples, len(array)))
     resamples = np.sort(ordered[picks], axis=1) @ weights  # (resamples, ks)
     return tuple(
-        BestOfK(k=k, expected=_estimate(sign, best, resampled, k, len(array), level), num_trials=len(array))
+        BestOfK(k=k, expected=_estimate(sign, best, resampled, k, len(array), level, bounds), num_trials=len(array))
         for k, best, resampled in zip(ks, (ordered @ weights).tolist(), resamples.T, strict=True)
     )
 
@@ -82,7 +83,15 @@ def _log_choose(n: np.ndarray, k: int) -> Floats:
     return logs
 
 
-def _estimate(sign: float, best: float, resampled: Floats, k: int, num_trials: int, level: float) -> Estimate:
+def _estimate(
+    sign: float,
+    best: float,
+    resampled: Floats,
+    k: int,
+    num_trials: int,
+    level: float,
+    bounds: tuple[float, float],
+) -> Estimate:
     value = sign * best
     if num_trials < 2 or TRIALS_PER_K * k > num_trials:
         reason = f"an interval for the best of {k} needs {max(TRIALS_PER_K * k, 2)} trials, there are {num_trials}"
@@ -93,4 +102,5 @@ def _estimate(sign: float, best: float, resampled: Floats, k: int, num_trials: i
             value=value, reason="all trials have the same value, so there is no spread to make an interval of"
         )
     half = t_quantile(num_trials, level) * error
-    return Estimate(value=value, interval=Interval(lower=value - half, upper=value + half, level=level))
+    lower, upper = max(value - half, bounds[0]), min(value + half, bounds[1])
+    return Estimate(value=value, interval=Interval(lower=lower, upper=upper, level=level))

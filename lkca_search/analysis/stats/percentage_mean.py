@@ -30,6 +30,8 @@ MIN_RESAMPLED = 5
 """Fewest values for the bootstrap-t; with fewer, too many resamples have no spread."""
 MAX_ENUMERATED = 7
 """Most values of which all resamples are enumerated."""
+MIN_RELATIVE_SPREAD = 1e-6
+"""Standard error of a resample, as a share of the range, from which it counts as spread and not as rounding."""
 NUM_RANDOM_RESAMPLES = 4000
 RESAMPLE_SEED = 21
 
@@ -63,13 +65,15 @@ def _quantiles(values: Floats, level: float) -> tuple[float, float]:
     if len(values) < MIN_RESAMPLED:
         return student, student
     counts, probabilities = _resamples(len(values))
-    means = counts @ values / len(values)
-    variances = np.maximum(counts @ values**2 / len(values) - means**2, 0.0) * len(values) / (len(values) - 1)
-    errors = np.sqrt(variances / len(values))
-    errors[np.count_nonzero(counts, axis=1) == 1] = 0.0
-    studentized = _studentize(means, errors, float(values.mean()))
+    centered = values - values.mean()
+    shifts = counts @ centered / len(values)
+    errors = np.sqrt(np.maximum(counts @ centered**2 / len(values) - shifts**2, 0.0) / (len(values) - 1))
+    errors[errors <= MIN_RELATIVE_SPREAD * np.abs(centered).max()] = 0.0
+    studentized = _studentize(values.mean() + shifts, errors, float(values.mean()))
     high, low = (_quantile(side, probabilities, (1 + level) / 2) for side in (studentized, -studentized))
-    return max(high, student), max(low, student)
+    # A quantile is infinite if too many resamples have no spread, as of values that are mostly equal.
+    above, below = (max(end, student) if math.isfinite(end) else student for end in (low, high))
+    return below, above
 
 
 def _quantile(values: Floats, probabilities: Floats, level: float) -> float:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, NotEstimable, check_level
-from lkca_search.analysis.stats.student import normal_quantile, t_quantile
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
+from lkca_search.analysis.stats.student import NO_SPREAD, normal_quantile, t_quantile
 from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
 from lkca_search.spec.base import FrozenModel
 
@@ -149,14 +150,14 @@ def analyze_power(
 
     Raises:
         ValueError: The difference is 0, or as for `variance_components`.
-        NotEstimable: There are fewer than 4 draws, the detectable difference exceeds 100 points, or as for
+        NotEstimable: There are fewer than 4 draws, the draws have no spread, the detectable difference exceeds 100
+            points, or as for
             `variance_components`.
     """
     _check(level, power)
     components = variance_components(a, b)
     num_draws, num_seeds = components.num_draws, max(1, round(components.seeds_per_draw))
-    if num_draws < MIN_DRAWS:
-        raise NotEstimable(f"the spread between draws must be known from {MIN_DRAWS} draws, there are {num_draws}")
+    _check_spread(components)
     sampling = (normal_quantile(level) + float(special.ndtri(power))) * math.sqrt(sampling_variance)
     # The half widths are added in quadrature, so the part of the sampling is subtracted in quadrature.
     target = {"difference": math.sqrt(max(0.0, difference**2 - sampling**2)), "level": level, "power": power}
@@ -189,6 +190,15 @@ def analyze_power(
         additional_draws_interval=(fewest, most),
         additional_seeds=None if seeds is None else max(0, seeds - num_seeds),
     )
+
+
+def _check_spread(components: VarianceComponents) -> None:
+    """Raise NotEstimable if the spread between draws is not known well enough."""
+    if components.num_draws < MIN_DRAWS:
+        number = components.num_draws
+        raise NotEstimable(f"the spread between draws must be known from {MIN_DRAWS} draws, there are {number}")
+    if components.draw_mean_variance <= RELATIVE_TOLERANCE**2:
+        raise NotEstimable(NO_SPREAD)
 
 
 def _additional_draws(components: VarianceComponents, num_draws: int, target: Mapping[str, float]) -> int | None:

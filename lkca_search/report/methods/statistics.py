@@ -48,9 +48,10 @@ def _sampling(scores: RoundScores) -> Iterator[str]:
         return
     known = "" if all(cell.correct is not None for cell in scores.cells) else ", where predictions are known,"
     yield (
-        f"Intervals of mean accuracies, interquartile means and differences{known} are for new test images like these: "
-        f"they include the sampling of {join_words([format_count(number) for number in sorted(images)])} test images, "
-        "paired per image for differences. All other numbers are for these test images."
+        "Intervals of mean accuracies, interquartile means, differences, data efficiency and crossovers"
+        f"{known} are for new test images like these: they include the sampling of "
+        f"{join_words([format_count(number) for number in sorted(images)])} test images, which both sides of a "
+        "comparison share. All other numbers are for these test images."
     )
 
 

@@ -92,7 +92,8 @@ def _verdicts(results: SearchResults, scores: RoundScores, contrasts: Sequence[C
         if undecided := _sizes(of_other, "undecided"):
             sentences.append(f"At {join_words(undecided)} images, no significant difference between {both} is shown.")
         if untested := _sizes(of_other, "untested"):
-            sentences.append(f"At {join_words(untested)} images, no test is possible: there is a single draw.")
+            reason = "there is" if len(scores.round.draws) == 1 else "pairs of replicates are from"
+            sentences.append(f"At {join_words(untested)} images, no test is possible: {reason} a single draw.")
         if over_seeds := [format_count(each.num_train_images) for each in of_other if each.unit == "seed"]:
             sentences.append(
                 f"At {join_words(over_seeds)} images, all draws have the same images, so the test is over seeds."
@@ -142,8 +143,8 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     detectable = [contrast.power_analysis.detectable_difference for contrast in undecided if contrast.power_analysis]
     if len(detectable) < len(undecided):
         yield (
-            "There are too few draws to estimate the difference that this design can detect. No significant difference "
-            "does not mean that there is none."
+            "The difference that this design can detect is not estimable for all contrasts: there are too few draws, "
+            "or they have no spread. No significant difference does not mean that there is none."
         )
         return
     low, high = format_percent(min(detectable)), format_percent(max(detectable))

@@ -8,6 +8,7 @@ from scipy import special
 
 from lkca_search.analysis.contrasts import compute_contrasts, decided_each_way
 from lkca_search.analysis.curves.crossover import crossover
+from lkca_search.analysis.curves.data_efficiency import data_efficiency
 from lkca_search.analysis.curves.learning_curve import learning_curve
 from lkca_search.analysis.scores import CellScores, by_unit, difference_sampling_variance, round_scores
 from lkca_search.analysis.search_results import Variant
@@ -18,7 +19,7 @@ from lkca_search.analysis.stats.percentage_mean import mean_percentage
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import student_mean
 from tests.support.search_results import law, make_search_results
-from tests.support.statistics.coverage import Coverage, Tally
+from tests.support.statistics.coverage import NUM_RESAMPLES, Coverage, Tally
 from tests.support.statistics.simulated import NUM_DRAWS, NUM_SEEDS
 
 SKEWED: Mapping[str, tuple[Callable[[np.random.Generator, int], Floats], float]] = {
@@ -29,6 +30,7 @@ SKEWED: Mapping[str, tuple[Callable[[np.random.Generator, int], Floats], float]]
         lambda generator, size: 100 - np.minimum(np.exp(generator.standard_normal(size)), 100),
         100 - float(np.exp(0.5)),
     ),
+    "few test images": (lambda generator, size: generator.binomial(100, 0.97, size=(size, 2)).mean(axis=1), 97.0),
     "unequal variances": (
         lambda generator, size: (
             60 + 2 * generator.standard_normal(size) * np.exp(0.8 * generator.standard_normal(size))
@@ -119,6 +121,31 @@ def population_study(*, fraction: float, repetitions: int, seed: int = 0) -> dic
         plain = paired_difference(a.accuracies, b.accuracies).difference
         tally.add("plain", plain, difference)
         tally.add("plain, new pool", plain, 0.0)
+    return tally.coverages()
+
+
+def efficiency_population_study(*, num_images: int, repetitions: int, seed: int = 0) -> dict[str, Coverage]:
+    """Return the coverage of the data-efficiency ratio of two families that are equal on new test images.
+
+    `plain` is the interval without the sampling of test images.
+    """
+    generator, tally = np.random.default_rng(seed), Tally()
+    sizes = (100, 400, 1600, 6400)
+    for _ in range(repetitions):
+        shared = generator.standard_normal(num_images)
+        curves, plain = [], []
+        for _ in range(2):
+            own = 0.3 * generator.standard_normal(num_images)
+            noise = generator.standard_normal((len(sizes), NUM_DRAWS, NUM_SEEDS, num_images))
+            draws = 0.03 * generator.standard_normal((len(sizes), NUM_DRAWS, 1, 1))
+            means = np.linspace(0.0, 1.2, len(sizes))[:, None, None, None]
+            wrong = 100.0 * (means + draws + shared + own + noise < 0)
+            errors = list(wrong.mean(axis=3))
+            curves.append(learning_curve(sizes, errors, image_errors=wrong.mean(axis=(1, 2))))
+            plain.append(learning_curve(sizes, errors))
+        for name, pair in (("with test images", curves), ("plain", plain)):
+            found = data_efficiency(*pair, generator=generator, num_resamples=NUM_RESAMPLES)
+            tally.add(name, found.ratio, 1.0)
     return tally.coverages()
 
 
