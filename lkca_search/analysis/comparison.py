@@ -82,7 +82,12 @@ def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = Fal
         _check_training(a, b, differences)
     pairs, unpaired, left_out = _match(a, b, rounds)
     alpha = min(sealed.alpha for sealed in rounds)
-    contrasts = contrast_pairs(pairs, names=[(a.name, b.name)] * len(pairs), alpha=alpha)
+    contrasts = contrast_pairs(
+        pairs,
+        names=[(a.name, b.name)] * len(pairs),
+        alpha=alpha,
+        num_other_tests=sum(each.p_value is not None for each in unpaired),
+    )
     adjusted = holm([*(each.paired.p_value for each in contrasts), *(each.p_value for each in unpaired)])
     corrected = correct_for_rounds(adjusted, alpha)
     return Comparison(
@@ -116,7 +121,7 @@ def _match(
     a: SearchResults, b: SearchResults, rounds: tuple[Round, Round]
 ) -> tuple[list[tuple[CellScores, CellScores]], list[UnpairedContrast], list[str]]:
     """Return the cells with pairs, aligned by draw and seed, the contrasts of those without, and the cells left out."""
-    training_keys = _training_keys(a), _training_keys(b)
+    training_keys = _training_keys(a, rounds[0]), _training_keys(b, rounds[1])
     pairs, unpaired, left_out = [], [], []
     left_b = list(round_scores(b, rounds[1]).cells)
     for cell_a in round_scores(a, rounds[0]).cells:
@@ -155,17 +160,16 @@ def _latest_round(results: SearchResults) -> Round:
     return results.rounds[-1]
 
 
-def _training_keys(results: SearchResults) -> dict[_ReplicateKey, tuple[str, int]]:
-    """Return the hash of the training images and the seed of each replicate."""
-    names = results.compared_cells
-    return {
-        (names[record.cell].key, record.replicate.draw, record.replicate.seed): (
-            record.facts.subset_hash,
-            record.spec.seed,
-        )
-        for record in results.replicates
-        if record.replicate and record.facts
-    }
+def _training_keys(results: SearchResults, sealed: Round) -> dict[_ReplicateKey, tuple[str, int]]:
+    """Return the hash of the training images and the seed of each replicate of a best configuration of the round."""
+    records = {record.trial_id: record for record in results.replicates}
+    keys = {}
+    for pick, replication in sealed.replications():
+        record = records.get(replication.replicate_id)
+        if pick.rank == 1 and record is not None and record.facts:
+            where = results.compared_cells[pick.cell].key, replication.draw, replication.seed
+            keys[where] = record.facts.subset_hash, record.spec.seed
+    return keys
 
 
 def _align(

@@ -81,11 +81,16 @@ def compute_contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast
 
 
 def contrast_pairs(
-    pairs: Sequence[tuple[CellScores, CellScores]], *, names: Sequence[tuple[str, str]], alpha: float
+    pairs: Sequence[tuple[CellScores, CellScores]],
+    *,
+    names: Sequence[tuple[str, str]],
+    alpha: float,
+    num_other_tests: int = 0,
 ) -> tuple[Contrast, ...]:
     """Return the contrast of each pair of cells, corrected for their number and for the rounds of the search.
 
-    `names` label the two sides of each pair. `alpha` is the level of the round (`Round.alpha`).
+    `names` label the two sides of each pair. `alpha` is the level of the round (`Round.alpha`). The power analysis is
+    for a correction that also covers `num_other_tests`; the caller corrects the p-values for them.
     """
     variances = [difference_sampling_variance(a, b) for a, b in pairs]
     units = [_units(a, b) for a, b in pairs]
@@ -94,7 +99,7 @@ def contrast_pairs(
         for scores, variance in zip(units, variances, strict=True)
     ]
     adjusted = correct_for_rounds(holm([difference.p_value for difference in differences]), alpha)
-    num_tested = sum(p is not None for p in adjusted)
+    num_tested = sum(p is not None for p in adjusted) + num_other_tests
     return tuple(
         Contrast(
             reference=reference,

@@ -44,21 +44,25 @@ class LateGain(FrozenModel):
 def late_gains(results: SearchResults, scores: RoundScores) -> tuple[LateGain, ...]:
     """Return the late gain of every cell that has scores, from the replicates of its best configuration."""
     replicates = {record.trial_id: record for record in results.replicates if record.test is not None}
-    trained: dict[str, list[Record]] = {cell.cell: [] for cell in scores.cells}
+    trained: dict[str, list[Record]] = {}
     for pick, replication in scores.round.replications():
-        key, record = results.compared_cells[pick.cell].key, replicates.get(replication.replicate_id)
-        if pick.rank == 1 and record is not None and record.curve:
-            trained[key].append(record)
+        record = replicates.get(replication.replicate_id)
+        if record is not None and record.curve:
+            trained.setdefault(pick.trial_id, []).append(record)
+    # Repeats that chose different numbers of images share the key of their cell, but not their picks.
+    by_cell = [
+        (cell, [record for pick in cell.picks for record in trained.get(pick.trial_id, ())]) for cell in scores.cells
+    ]
     return tuple(
         LateGain(
             cell=cell.cell,
             variant=cell.variant.label,
             num_train_images=cell.num_train_images,
             metric=results.metric_name,
-            epochs=_epochs(trained[cell.cell]),
-            gain=_mean_gain(results, trained[cell.cell]),
+            epochs=_epochs(records),
+            gain=_mean_gain(results, records),
         )
-        for cell in scores.cells
+        for cell, records in by_cell
     )
 
 

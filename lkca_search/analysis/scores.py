@@ -247,14 +247,14 @@ def _unit(replicates: Collection[Record]) -> Unit:
 
 
 def _overlap(replicates: Collection[Record]) -> float | None:
-    """Return the share of the available images that a draw has: two random subsets of them share it, on average."""
+    """Return the expected share of a draw's images that another draw has; old records show it for fractions alone."""
     first = next(iter(replicates), None)
     if first is None:
         return None
-    metadata, fraction = first.facts, first.spec.configuration.data_fraction
-    if metadata is None or metadata.num_available_images is None:
-        return None if fraction is None else float(fraction)
-    return metadata.num_train_images / metadata.num_available_images
+    if first.facts is not None and first.facts.expected_overlap is not None:
+        return first.facts.expected_overlap
+    fraction = first.spec.configuration.data_fraction
+    return None if fraction is None else float(fraction)
 
 
 def _correct(

@@ -25,8 +25,8 @@ class Holdout:
     """Images to train on."""
     validation: Indices
     """Validation images; never trained on."""
-    num_available: int
-    """Images that training subsets are drawn from."""
+    expected_overlap: float
+    """Expected share of the images to train on that another draw of the same size has."""
 
 
 def assign_images(
@@ -51,7 +51,8 @@ def assign_images(
     if data.scale_validation:
         share = len(subset) / len(parts.train)
         validation = shrink_validation(labels, validation, share=share, seed=split_seed)
-    return Holdout(train=subset, validation=validation, num_available=len(parts.train))
+    overlap = _expected_overlap(labels[parts.train], labels[subset])
+    return Holdout(train=subset, validation=validation, expected_overlap=overlap)
 
 
 def hold_out(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Holdout:
@@ -72,7 +73,7 @@ def hold_out(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Holdou
     order = _shuffle(np.arange(len(labels)), derive_seed(seed, "hold_out"))
     validation = _first_of_each(labels, order, classes, shares)
     train = np.setdiff1d(np.arange(len(labels)), validation)
-    return Holdout(train=train, validation=validation, num_available=len(train))
+    return Holdout(train=train, validation=validation, expected_overlap=1.0)
 
 
 def draw_subset(labels: NDArray[np.int64], indices: Indices, *, fraction: float, seed: int) -> Indices:
@@ -140,6 +141,15 @@ def shrink_validation(labels: NDArray[np.int64], validation: Indices, *, share: 
 def indices_hash(indices: Indices | Sequence[int]) -> str:
     """Return the SHA-256 in hex of the indices as little-endian int64."""
     return hashlib.sha256(np.asarray(indices, dtype="<i8").tobytes()).hexdigest()
+
+
+def _expected_overlap(available: NDArray[np.int64], drawn: NDArray[np.int64]) -> float:
+    """Return the expected share of a draw that another draw has, from the labels of all images and of the draw.
+
+    An image is in another draw with a probability that is the share of its class that a draw has.
+    """
+    counts, kept = (np.unique(labels, return_counts=True)[1] for labels in (available, drawn))
+    return float(np.average(kept / counts, weights=kept))
 
 
 def _rounded_shares(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:

@@ -67,7 +67,9 @@ class TrialMetadata(FrozenModel):
     num_validation_images: int
     """Number of validation images."""
     num_available_images: int | None = None
-    """Images that subsets are drawn from: the training split without validation images; None in old records."""
+    """Images that subsets are drawn from; only in some records without `expected_overlap`."""
+    expected_overlap: float | None = None
+    """Expected share of the training images that another draw of the same size has; None in old records."""
     data_hash: str
     """SHA-256 of the training split's pixels and labels."""
     subset_hash: str

@@ -94,8 +94,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
-_NESTED = ("provenance", "description")
-"""Fields of the metadata that are values themselves; a row has the fields of the provenance."""
+_WITHOUT_COLUMN = ("provenance", "description", "num_available_images")
+"""Fields of the metadata without a column: two are nested, and few records have the third one."""
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
 _LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
@@ -110,7 +110,7 @@ _TRIALS = pa.schema(
         *_fields(TrialSpec, ("seed", "split_seed")),
         *_fields(Configuration),
         *_fields(Result, _LAST_RESULT),
-        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name not in _NESTED]),
+        *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name not in _WITHOUT_COLUMN]),
         *_fields(Provenance),
     ]
 )

@@ -47,7 +47,7 @@ def make_report(
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
-        headline=write_headline(results, contrasts),
+        headline=write_headline(results, scores, contrasts),
         summary=tuple(summary),
         caveats=(
             *write_caveats(results, scores, spent),

@@ -91,7 +91,7 @@ def _metadata(
         planned_steps=training.last_step,
         num_train_images=len(holdout.train),
         num_validation_images=len(holdout.validation),
-        num_available_images=holdout.num_available,
+        expected_overlap=holdout.expected_overlap,
         data_hash=images.content_hash,
         subset_hash=indices_hash(holdout.train),
         validation_hash=indices_hash(holdout.validation),

@@ -129,6 +129,39 @@ def test_paired_and_unpaired_tests_are_corrected_together() -> None:
         assert each.adjusted_p >= of_five.adjusted_p
 
 
+def test_the_power_analysis_is_for_as_many_tests_as_the_correction() -> None:
+    mixed = other_search(law(noise=1))
+    split = [
+        record.model_copy(update={"spec": record.spec.model_copy(update={"seed": 1})})
+        if "family=vit" in record.cell
+        else record
+        for record in mixed.replicates
+    ]
+    found = compare(make_search_results(better(3.0)), changed(mixed, replicates=split))
+    tested = [each for each in (*found.contrasts, *found.unpaired) if each.adjusted_p is not None]
+    assert len(tested) > len(found.contrasts)
+    for each in found.contrasts:
+        assert each.power_analysis is not None
+        assert each.power_analysis.level == pytest.approx(1 - found.alpha / len(tested))
+
+
+def test_replicates_of_other_ranks_and_rounds_do_not_break_pairs() -> None:
+    results = make_search_results(better(3.0))
+    others = [
+        record.model_copy(
+            update={
+                "trial_id": f"other/{record.trial_id}",
+                "replicate": record.replicate.model_copy(update={"of": f"{record.cell}/2"}),
+                "spec": record.spec.model_copy(update={"seed": 999}),
+            }
+        )
+        for record in results.replicates
+        if record.replicate
+    ]
+    found = compare(changed(results, replicates=[*results.replicates, *others]), other_search())
+    assert (len(found.contrasts), found.unpaired) == (10, ())
+
+
 def test_a_single_draw_without_a_pair_is_not_tested() -> None:
     found = compare(make_search_results(law(), draws=1), with_other_replicates(other_search(), seed=1))
     assert {each.verdict for each in found.unpaired} == {"untested"}

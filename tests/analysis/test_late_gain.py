@@ -89,6 +89,27 @@ def test_a_single_draw_has_no_interval_and_is_not_reported() -> None:
     assert not any(gain.is_improving for gain in gains_of(single))
 
 
+def test_repeats_that_chose_other_sizes_have_late_gains_and_epochs_of_their_own() -> None:
+    search = {"trials_per_cell": 3, "repeats": 5}
+    results = make_search_results(law(), families=("lkca",), fractions=(0.1,), search=search)
+    large = {pick.trial_id for pick in results.rounds[0].picks[2:]}
+
+    def with_size(record: Record) -> Record:
+        of = record.replicate.of if record.replicate else record.trial_id
+        assert record.facts is not None
+        size, slope = (3600, 0.01) if of in large else (1800, 0.001)
+        facts = record.facts.model_copy(update={"num_train_images": size})
+        return record.model_copy(update={"facts": facts, "curve": curve([0.5 + slope * i for i in range(REPORTS)])})
+
+    made = replace(
+        results,
+        trials=[with_size(record) for record in results.trials],
+        replicates=[with_size(record) for record in results.replicates],
+    )
+    gains = {gain.num_train_images: gain.gain.value for gain in gains_of(made) if gain.gain}
+    assert gains == pytest.approx({1800: 0.4, 3600: 4.0})
+
+
 def test_the_report_names_the_cells_that_still_improve() -> None:
     report = make_report(with_curves(CONFIRMED, late=0.03, noise=0.001))
     (sentence,) = (caveat for caveat in report.caveats if "still improves" in caveat)

@@ -1,5 +1,7 @@
 """Validation holdout and nested subsets."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -288,3 +290,11 @@ def test_the_images_of_a_trial_are_the_same_on_every_machine_and_do_not_change()
     )
     assert parts.validation.tolist() == [6, 13, 14, 15, 16, 22, 30, 42, 46]
     assert parts.train.tolist() == [0, 3, 7, 8, 23, 28, 29, 36, 47, 48]
+
+
+@pytest.mark.parametrize("size", [Configuration(images_per_class=7), Configuration(data_fraction=0.3)])
+def test_two_draws_overlap_as_expected_also_with_unequal_classes(size: Configuration) -> None:
+    labels, data = np.repeat([0, 1], [10, 200]), DataSection(dataset="made", validation=0.1)
+    draws = [assign_images(labels, data, size.model_copy(update={"draw": i}), split_seed=3) for i in range(40)]
+    common = [len(np.intersect1d(a.train, b.train)) / len(a.train) for a, b in combinations(draws, 2)]
+    assert np.mean(common) == pytest.approx(draws[0].expected_overlap, abs=0.01)

@@ -1,6 +1,7 @@
 """No sentence of a report claims more than its numbers: units, sampling of test images, crossovers, searches."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,10 @@ def test_trainings_are_the_unit_where_all_draws_have_the_same_images() -> None:
     assert "At 18,000 images, all draws have the same images, so the test is over seeds." in report.summary[0]
     assert any(text.startswith("At 18,000 images, every draw has all training images") for text in report.caveats)
     assert "At 18,000 images, all draws have the same images. There the unit is the training" in statistics_of(report)
+    (table,) = (table for table in report.tables if table.name == "contrasts")
+    more = table.columns.index("more units for 0.5 points")
+    assert ["trainings" in row[more].text for row in table.rows] == [False, False, False, True]
+    assert all("draws" in row[more].text for row in table.rows[:3])
 
 
 def test_trainings_are_the_unit_on_a_single_draw_of_all_images() -> None:
@@ -85,6 +90,19 @@ def test_draws_that_overlap_by_more_than_a_quarter_are_named() -> None:
     assert found.startswith("At 5,400 and 9,000 images, two draws have up to 50% of their images in common.")
 
 
+def test_the_overlap_of_draws_is_that_of_the_records_and_else_the_data_fraction() -> None:
+    results = make_search_results(law(), fractions=(0.02,))
+    recorded = [
+        record.model_copy(update={"facts": record.facts.model_copy(update={"expected_overlap": 0.4})})
+        for record in results.replicates
+        if record.facts
+    ]
+    overlaps = [
+        round_scores(each, each.rounds[0]).cells[0].overlap for each in (results, replace(results, replicates=recorded))
+    ]
+    assert overlaps == [0.02, 0.4]
+
+
 def test_if_the_search_was_repeated_repeats_stay_the_unit_at_all_images() -> None:
     search = {"trials_per_cell": 3, "repeats": 5}
     report = make_report(make_search_results(law(lead=0.05), fractions=(0.5, 1.0), search=search))
@@ -92,6 +110,23 @@ def test_if_the_search_was_repeated_repeats_stay_the_unit_at_all_images() -> Non
     assert report.headline == "lkca: ahead in 2 of 2 contrasts"
     assert "lkca is ahead of vit by" in report.summary[0]
     assert not any("searched once" in text for text in report.caveats)
+
+
+def test_a_repeated_search_names_the_images_that_its_repeats_share() -> None:
+    search = {"trials_per_cell": 3, "repeats": 5}
+    report = make_report(make_search_results(law(lead=0.05), fractions=(0.5, 1.0), search=search))
+    assert any(text.startswith("All repeats of the search choose by the same validation") for text in report.caveats)
+    assert any(
+        text.startswith("At 18,000 images, every draw has all training images, so replicates differ only by the conf")
+        for text in report.caveats
+    )
+    assert "At 18,000 images, all draws have the same images. There the unit is still the repeat" in statistics_of(
+        report
+    )
+    confirmation = str(dict(report.methods)["Confirmation"])
+    assert "searches that share the validation images; at a data fraction of 1.0, they also share" in confirmation
+    once = make_report(make_search_results(law(), fractions=(0.5, 1.0)))
+    assert not any("repeats of the search choose" in text for text in once.caveats)
 
 
 def test_a_search_without_repeats_says_that_it_is_about_the_configurations_found() -> None:
@@ -140,6 +175,12 @@ def test_the_sentence_on_coverage_is_about_the_design_of_the_round() -> None:
     )
     assert "which is the design of this round" in statistics_of(same)
     assert "but this round has 3 draws x 1 seed, which was not simulated" in statistics_of(other)
+
+
+def test_the_sentence_on_coverage_names_the_intervals_that_were_simulated() -> None:
+    text = statistics_of(make_report(make_search_results(law())))
+    assert "95% intervals of means, differences, probabilities of improvement, parameters of power laws, data" in text
+    assert "each kind" not in text
 
 
 def test_a_data_efficiency_whose_interval_has_1_is_no_advantage() -> None:

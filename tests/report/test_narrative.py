@@ -84,7 +84,7 @@ def test_missing_and_failed_replicates_are_counted_and_their_partners_are_left_o
     )
     report = make_report(results)
     assert (
-        "10 replicates are missing (5 of them failed). Draws and seeds without a partner are left out."
+        "10 replicates are missing (5 of them failed). Draws and seeds without a partner are left out of differences."
         in report.caveats
     )
     assert {each.paired.num_pairs for each in report.contrasts} == {8}
@@ -94,7 +94,7 @@ def test_missing_and_failed_replicates_are_counted_and_their_partners_are_left_o
 def test_one_draw_has_no_interval_and_no_test() -> None:
     report = make_report(make_search_results(law(), draws=1, seeds=3))
     assert {each.verdict for each in report.contrasts} == {"untested"}
-    assert "There is a single draw, so there are no intervals and no tests." in report.caveats
+    assert "There is a single draw, so test accuracies have no intervals and no tests." in report.caveats
     assert (
         "At 360, 900, 1,800, 4,500 and 9,000 images, no test is possible: there is a single draw." in report.summary[0]
     )
@@ -103,8 +103,18 @@ def test_one_draw_has_no_interval_and_no_test() -> None:
 
 def test_a_single_family_has_curves_but_no_contrasts() -> None:
     report = make_report(make_search_results(law(), families=("lkca",)))
+    assert report.headline == "One variant, no comparison"
     assert "There is only one variant, so nothing is compared." in report.summary
     assert [figure.name for figure in report.figures] == ["learning_curves", "pareto_flops"]
+
+
+def test_a_headline_without_a_contrast_has_the_reason() -> None:
+    apart = make_report(
+        make_search_results(lambda family, images, draw, seed: 0.5 if (family == "vit") == seed else None)
+    )
+    assert apart.headline == "No comparison: no replicate of lkca has a partner"
+    one = make_report(make_search_results(lambda family, *rest: 0.5 if family == "vit" else None))
+    assert one.headline == "No comparison: only vit has test results"
 
 
 def test_cells_with_another_budget_are_highlighted() -> None:

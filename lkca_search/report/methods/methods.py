@@ -127,7 +127,12 @@ def _confirmation(scores: RoundScores) -> str:
         if sealed.repeats
         else f"Each was retrained on {pluralize(draws, 'subset draw')} that no trial had used, with {seeds} per draw."
     )
-    variation = " The draws therefore include all variation of a search." if sealed.repeats else ""
+    variation = (
+        " The draws therefore include the variation between searches that share the validation images; at a data "
+        "fraction of 1.0, they also share the training images."
+        if sealed.repeats
+        else ""
+    )
     return (
         f"Round {sealed.number} was sealed on {opened} (seal {sealed.seal[:16]}…). It froze the {best} of each cell, "
         f"chosen from {pluralize(sealed.num_trials, 'trial')}. {retrained} Each replicate has the number of training "

@@ -34,6 +34,14 @@ def _estimand(scores: RoundScores) -> Iterator[str]:
         "subset of the available training images. It says nothing about other available images."
     )
     yield "The unit of analysis is the draw: seeds are averaged within each draw first."
+    if scores.round.repeats:
+        yield "Each draw has its own repeat of the search. All repeats choose by the same validation images."
+        if whole := sorted({cell.num_train_images for cell in scores.cells if cell.overlap == 1}):
+            yield (
+                f"At {join_words([format_count(size) for size in whole])} images, all draws have the same images. "
+                "There the unit is still the repeat, and means are about these training images, new searches and new "
+                "seeds."
+            )
     if over_seeds := sorted({cell.num_train_images for cell in scores.cells if cell.unit == "seed"}):
         yield (
             f"At {join_words([format_count(size) for size in over_seeds])} images, all draws have the same images. "
@@ -67,6 +75,7 @@ def _coverage(scores: RoundScores) -> str:
         )
     )
     return (
-        f"In simulations with a known truth, 95% intervals of each kind covered it in at least 90% of cases at {draws} "
-        f"draws x {seeds} seeds (benchmarks/known_truth.py), {here}."
+        "In simulations with a known truth, 95% intervals of means, differences, probabilities of improvement, "
+        "parameters of power laws, data efficiency and crossovers covered it in at least 90% of cases at "
+        f"{draws} draws x {seeds} seeds (benchmarks/known_truth.py), {here}."
     )

@@ -52,6 +52,11 @@ def _scope_caveats(scores: RoundScores) -> Iterator[str]:
             "Every cell was searched once. Another search may find other configurations, so verdicts are about the "
             "configurations found, not about families. `search: {repeats: 5}` in the space file repeats the search."
         )
+    else:
+        yield (
+            "All repeats of the search choose by the same validation images. Intervals do not include what other "
+            "validation images would change."
+        )
     if over_seeds := _sizes(cell.num_train_images for cell in scores.cells if cell.unit == "seed"):
         yield (
             f"At {over_seeds} images, every draw has all training images, so replicates differ only by seed. Results "
@@ -64,8 +69,12 @@ def _scope_caveats(scores: RoundScores) -> Iterator[str]:
             f"At {_sizes(cell.num_train_images for cell in partial)} images, two draws have up to {100 * largest:.0f}% "
             "of their images in common. Intervals are about draws from these images, not about other images."
         )
-    if any(cell.overlap == 1 for cell in overlapping):
-        yield "At a data fraction of 100%, replicates differ only by the configuration found and by seed."
+    if whole := [cell.num_train_images for cell in overlapping if cell.overlap == 1]:
+        found = "the configuration found and by " if scores.round.repeats else ""
+        yield (
+            f"At {_sizes(whole)} images, every draw has all training images, so replicates differ only by {found}seed. "
+            "Results at this size hold for these training images alone."
+        )
     if any(cell.correct is None for cell in scores.cells):
         yield (
             "Some replicates have no predictions per test image, so intervals without them are for these test images "
@@ -98,7 +107,7 @@ def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[
         failed = f" ({num_failed} of them failed)" if num_failed else ""
         yield (
             f"{pluralize(num_missing, 'replicate')} {_are(num_missing)} missing{failed}. Draws and seeds without a "
-            "partner are left out."
+            "partner are left out of differences."
         )
     for number, equal in scores.equal_sizes.items():
         yield (
@@ -106,7 +115,7 @@ def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[
             "differ in size. Power laws, data efficiency and crossover use the mean over their replicates."
         )
     if len(sealed.draws) < 2:
-        yield "There is a single draw, so there are no intervals and no tests."
+        yield "There is a single draw, so test accuracies have no intervals and no tests."
     if scores.cells and (num_small := _num_small_cells(results)):
         yield (
             f"In {pluralize(num_small, 'cell')}, validation images outnumber training images: the search had more "

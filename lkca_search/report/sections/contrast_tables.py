@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lkca_search.analysis.comparison import UnpairedContrast
 from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
+from lkca_search.analysis.scores import Unit
 from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.records.rounds import ERROR_RATE
 from lkca_search.report.sections.looks import format_alpha
@@ -32,6 +33,7 @@ _VERDICTS: dict[Verdict, str] = {
     "undecided": "not significant",
     "untested": "not tested",
 }
+_NOUNS: dict[Unit, str] = {"draw": "draw", "seed": "training"}
 
 
 def contrast_table(contrasts: Sequence[Contrast], reference: str, *, alpha: float) -> Table:
@@ -39,7 +41,7 @@ def contrast_table(contrasts: Sequence[Contrast], reference: str, *, alpha: floa
     return make_table(
         name="contrasts",
         title=f"{reference} compared with the other variants",
-        caption=_caption(reference, alpha),
+        caption=_caption(reference, alpha, tests="tested contrasts of this table"),
         columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns()],
         rows=contrasts,
         highlight=_is_decided,
@@ -51,7 +53,7 @@ def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, *, alpha: fl
     return make_table(
         name="comparison",
         title=f"{a} compared with {b}",
-        caption=_caption(a, alpha),
+        caption=_caption(a, alpha, tests="tests of this comparison"),
         columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns()],
         rows=contrasts,
         highlight=_is_decided,
@@ -92,17 +94,17 @@ def _join(numbers: tuple[int, int]) -> str:
     return " and ".join(dict.fromkeys(map(format_count, numbers)))
 
 
-def _caption(reference: str, alpha: float) -> str:
+def _caption(reference: str, alpha: float, *, tests: str) -> str:
     return (
         f"Difference in points of test accuracy: {reference} minus the other, paired by draw and seed. Units are "
         "draws, or trainings where all draws have the same images. Each 95% t interval over units is for its own "
         "contrast and a single look, and includes the sampling of test images if predictions are known. A bootstrap "
         "over units and seeds checks it. p: two-sided t test over units. p, corrected: by Holm's method over all "
-        "tested contrasts of this table, then for the rounds of a search, of which this one has the level "
-        f"{format_alpha(alpha)}. The verdict is ahead or behind if the corrected p is at most {ERROR_RATE:g}. "
-        f"P(better): probability that a training of {reference} beats one of the other on the same draw. More draws: "
-        f"number of additional draws that would resolve {TARGET_DIFFERENCE:g} points with a power of 80%, in a test "
-        "with both corrections. This number is imprecise if there are few draws."
+        f"{tests}, then for the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict "
+        f"is ahead or behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of "
+        f"{reference} beats one of the other on the same draw. More units: number of additional draws, or trainings "
+        f"where these are the units, that would resolve {TARGET_DIFFERENCE:g} points with a power of 80%, in a test "
+        "with both corrections. This number is imprecise if there are few units."
     )
 
 
@@ -123,25 +125,25 @@ def _columns() -> list[Column[Contrast]]:
             "95% interval of P",
             lambda contrast: interval_cell(contrast.improvement.probability, _format_share_interval),
         ),
-        Column(f"more draws for {TARGET_DIFFERENCE:g} points", _more_draws),
+        Column(f"more units for {TARGET_DIFFERENCE:g} points", _more_units),
     ]
 
 
 def _units(contrast: Contrast) -> TableCell:
     number = contrast.paired.num_draws
-    noun = "draw" if contrast.unit == "draw" else "training"
-    return TableCell(text=pluralize(number, noun), number=number)
+    return TableCell(text=pluralize(number, _NOUNS[contrast.unit]), number=number)
 
 
 def _is_decided(contrast: Contrast) -> bool:
     return contrast.verdict in ("ahead", "behind")
 
 
-def _more_draws(contrast: Contrast) -> TableCell:
+def _more_units(contrast: Contrast) -> TableCell:
     if contrast.power_analysis is None:
         return number_cell(None)
     more = contrast.power_analysis.additional_draws
-    return text_cell("over 10,000") if more is None else number_cell(more, format_count)
+    noun = _NOUNS[contrast.unit]
+    return text_cell(f"over 10,000 {noun}s") if more is None else TableCell(text=pluralize(more, noun), number=more)
 
 
 def _format_share_interval(interval: Interval | None) -> str:

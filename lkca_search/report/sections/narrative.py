@@ -24,10 +24,12 @@ from lkca_search.report.values.numbers import (
 )
 
 
-def write_headline(results: SearchResults, contrasts: Sequence[Contrast]) -> str:
+def write_headline(results: SearchResults, scores: RoundScores | None, contrasts: Sequence[Contrast]) -> str:
     """Return the answer in one line: the verdicts, and the difference if there is a single contrast."""
-    if not contrasts:
+    if scores is None or not scores.cells:
         return "No comparison yet"
+    if not contrasts:
+        return _headline_without_contrast(results, scores)
     counts = Counter(contrast.verdict for contrast in contrasts)
     verdicts: dict[Verdict, str] = {
         "ahead": "ahead in {}",
@@ -67,6 +69,14 @@ def write_summary(
     if not contrasts and scores.cells:
         paragraphs.append(_reason_for_no_contrast(results, scores))
     return paragraphs
+
+
+def _headline_without_contrast(results: SearchResults, scores: RoundScores) -> str:
+    if len(set(results.variants.values())) == 1:
+        return "One variant, no comparison"
+    if len(scores.variants) == 1:
+        return f"No comparison: only {scores.variants[0].label} has test results"
+    return f"No comparison: no replicate of {results.reference.label} has a partner"
 
 
 def _reason_for_no_contrast(results: SearchResults, scores: RoundScores) -> str:
