@@ -101,6 +101,17 @@ def test_one_draw_has_no_interval_and_no_test() -> None:
     assert not re.search(r"\bnan\b", to_html(report, source="").split("</main>")[0], re.IGNORECASE)
 
 
+def test_a_single_draw_has_no_tests_only_where_draws_are_the_units() -> None:
+    report = make_report(make_search_results(law(), fractions=(0.1, 1.0), draws=1, seeds=3))
+    assert (
+        "There is a single draw, so test accuracies at 1,800 images have no intervals and no tests." in report.caveats
+    )
+    assert {each.num_train_images: each.verdict == "untested" for each in report.contrasts} == {
+        1800: True,
+        18_000: False,
+    }
+
+
 def test_a_single_family_has_curves_but_no_contrasts() -> None:
     report = make_report(make_search_results(law(), families=("lkca",)))
     assert report.headline == "One variant, no comparison"

@@ -70,10 +70,9 @@ def _scope_caveats(scores: RoundScores) -> Iterator[str]:
             "of their images in common. Intervals are about draws from these images, not about other images."
         )
     if whole := [cell.num_train_images for cell in overlapping if cell.overlap == 1]:
-        found = "the configuration found and by " if scores.round.repeats else ""
         yield (
-            f"At {_sizes(whole)} images, every draw has all training images, so replicates differ only by {found}seed. "
-            "Results at this size hold for these training images alone."
+            f"At {_sizes(whole)} images, every draw has all training images, so replicates differ only by the "
+            "configuration found and by seed. Results at this size hold for these training images alone."
         )
     if any(cell.correct is None for cell in scores.cells):
         yield (
@@ -114,8 +113,10 @@ def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[
             f"{join_words(equal)} have the same number of training images, {format_count(number)}, so they do not "
             "differ in size. Power laws, data efficiency and crossover use the mean over their replicates."
         )
-    if len(sealed.draws) < 2:
-        yield "There is a single draw, so test accuracies have no intervals and no tests."
+    single = [cell.num_train_images for cell in scores.cells if cell.unit == "draw"]
+    if len(sealed.draws) < 2 and single:
+        at = "" if len(single) == len(scores.cells) else f" at {_sizes(single)} images"
+        yield f"There is a single draw, so test accuracies{at} have no intervals and no tests."
     if scores.cells and (num_small := _num_small_cells(results)):
         yield (
             f"In {pluralize(num_small, 'cell')}, validation images outnumber training images: the search had more "

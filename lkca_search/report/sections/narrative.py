@@ -161,8 +161,8 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     span = f"{low} points" if low == high else f"{low} to {high} points"
     yield (
         f"Where the difference is not significant, the estimated true difference that this design detects with a power "
-        f"of 80% is {span}. The table of contrasts lists the number of additional draws for {TARGET_DIFFERENCE:g} "
-        "points."
+        f"of 80% is {span}. The table of contrasts lists the number of additional draws or trainings for "
+        f"{TARGET_DIFFERENCE:g} points."
     )
 
 
