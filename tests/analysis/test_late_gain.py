@@ -112,9 +112,9 @@ def test_repeats_that_chose_other_sizes_have_late_gains_and_epochs_of_their_own(
 
 def test_the_report_names_the_cells_that_still_improve() -> None:
     report = make_report(with_curves(CONFIRMED, late=0.03, noise=0.001))
-    (sentence,) = (caveat for caveat in report.caveats if "still improves" in caveat)
-    assert "The validation accuracy still improves over the last 20% of the steps in family=lkca" in sentence
-    assert "family=vit,data_fraction=0.1 (by 3.0 points). Longer trainings may" in sentence
+    (sentence,) = (caveat for caveat in report.caveats if "improve still" in caveat)
+    assert "of the replicates seems to improve still, over the last 20% of the steps, in family=lkca" in sentence
+    assert "family=vit,data_fraction=0.1 (by 3.0 points [+2.9, +3.1]). Longer trainings may" in sentence
     (table,) = (table for table in report.tables if table.name == "lengths")
     assert len(table.highlighted) == len(table.rows) == 4
 
@@ -135,4 +135,4 @@ def test_the_report_shows_the_epochs_of_each_cell_and_names_cells_with_few() -> 
     (sentence,) = (caveat for caveat in report.caveats if "epochs" in caveat)
     lkca = "family=lkca,data_fraction=0.02 and family=lkca,data_fraction=0.1"
     assert sentence.startswith(f"In 2 cells, trainings have fewer than 20 epochs, and as few as 16: {lkca}. ")
-    assert not any("still improves" in caveat for caveat in report.caveats)
+    assert not any("improve still" in caveat for caveat in report.caveats)

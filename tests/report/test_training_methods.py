@@ -73,7 +73,7 @@ def test_methods_list_the_images_and_the_batches_of_each_size() -> None:
 def test_methods_list_the_steps_and_epochs_of_each_size() -> None:
     assert "This is 20 steps (4.0 epochs) with 90 images; 20 steps (4.0 epochs) with 1,800" in methods()["Training"]
     bounded = methods(training={"epochs": 60, "min_steps": 400, "max_steps": 2000})["Training"]
-    assert bounded.startswith("Every training lasts 60 epochs, at least 400 and at most 2,000 steps. This is 20 steps")
+    assert bounded.startswith("The length of a training is 60 epochs, but at least 400 and at most 2,000 steps. This")
     assert "Sizes at the floor or the cap have equal steps, the others equal epochs." in bounded
 
 

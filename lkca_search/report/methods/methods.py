@@ -64,7 +64,7 @@ def _design(results: SearchResults) -> str:
     )
     design = "Crossed factors" if spec.design == "crossed" else "Factors changed one at a time from the base"
     num_cells = len({cell.key for cell in results.compared_cells.values()})
-    excluded = f", with {pluralize(len(spec.exclude), 'exclusion')}" if spec.exclude else ""
+    excluded = f" after {pluralize(len(spec.exclude), 'rule')} of exclusion" if spec.exclude else ""
     searched = [name for name in SIZE_NAMES if name in spec.parameters]
     note = (
         f" {searched[0]} is searched, not crossed, so results per size depend on the sizes that the sampler chose."
@@ -137,7 +137,7 @@ def _confirmation(scores: RoundScores) -> str:
         f"Round {sealed.number} was sealed on {opened} (seal {sealed.seal[:16]}…). It froze the {best} of each cell, "
         f"chosen from {pluralize(sealed.num_trials, 'trial')}. {retrained} Each replicate has the number of training "
         f"images of its cell and was evaluated once on the test split (content hash {sealed.test_hash[:16]}…). Tables "
-        f"and figures show the best configuration of each cell.{variation}"
+        f"and figures of test accuracy show the best configuration of each cell.{variation}"
     )
 
 

@@ -91,7 +91,8 @@ def training_methods(results: SearchResults) -> str:
         else ""
     )
     return (
-        f"Every training lasts {_length(training)}. {_lengths_per_size(results)}{_EQUAL_LENGTH[_unit(training)]} "
+        f"The length of a training is {_length(training)}. {_lengths_per_size(results)}"
+        f"{_EQUAL_LENGTH[_unit(training)]} "
         f"{_batches(results)} {_optimizer(results)} {_precision(results)} The model is evaluated "
         f"{training.num_reports} times; the last evaluation is the result.{patience}"
     )
@@ -145,7 +146,7 @@ def _unit(training: TrainingSection) -> str:
 
 
 def _length(training: TrainingSection) -> str:
-    """Return the length as the space file gives it: `60 epochs, at least 2,000 and at most 15,000 steps`."""
+    """Return the length as the space file gives it: `60 epochs, but at least 2,000 and at most 15,000 steps`."""
     unit = next(name for name in ("epochs", "steps", "samples") if getattr(training, name) is not None)
     length = f"{format_count(getattr(training, unit))} {'training images seen' if unit == 'samples' else unit}"
     bounds = [
@@ -153,7 +154,7 @@ def _length(training: TrainingSection) -> str:
         for name, bound in (("at least", training.min_steps), ("at most", training.max_steps))
         if bound is not None
     ]
-    return f"{length}, {join_words(bounds)} steps" if bounds else length
+    return f"{length}, but {join_words(bounds)} steps" if bounds else length
 
 
 def _lengths_per_size(results: SearchResults) -> str:

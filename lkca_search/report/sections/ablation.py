@@ -41,8 +41,9 @@ _PRIOR = (
 )
 _TITLE = "Effect of each hyperparameter"
 _PARAGRAPHS = (
-    "These results describe the complete trials on validation images; they are not a test. All trials share the "
-    "validation images, and trials of one size and draw share the training images. A pruned trial does not count.",
+    "These results describe the complete trials on validation images; they are not a test. Trials of one size "
+    "share the validation images, and trials of one size and draw share the training images. A pruned trial does not "
+    "count.",
 )
 _NOT_ESTIMABLE = ("Not estimable: no hyperparameter has two values among the complete trials of one family.",)
 

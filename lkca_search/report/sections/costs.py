@@ -93,7 +93,8 @@ def pareto_table(points: Sequence[CostPoint], metric: MetricFormat) -> Table:
         name="pareto",
         title="Pareto fronts",
         caption=(
-            f"Trials that no other trial beats in both {metric.label} and cost. The front by training images is "
+            f"Trials to which no other trial is at least equal in {metric.label} and cost, and better in one. The "
+            f"front by training images is "
             "over all trials. The fronts by parameters and by FLOPs of one image's forward pass are over trials with "
             "the same number of training images."
         ),

@@ -124,7 +124,7 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
         caption=(
             "Mean over draws of the paired differences (same images, same seeds), with a 95% t interval for each "
             "contrast alone. An interval without 0 may be not significant, because tests are corrected for their "
-            f"number. Above 0, {reference} is ahead. The x-axis is logarithmic."
+            f"number. Above 0, the mean of {reference} is higher. The x-axis is logarithmic."
         ),
         x_label="training images",
         y_label="difference, points",

@@ -160,7 +160,7 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     low, high = format_percent(min(detectable)), format_percent(max(detectable))
     span = f"{low} points" if low == high else f"{low} to {high} points"
     yield (
-        f"Where the difference is not significant, the estimated true difference that this design detects with a power "
+        f"Where the difference is not significant, the smallest true difference that this design detects with a power "
         f"of 80% is {span}. The table of contrasts lists the number of additional draws or trainings for "
         f"{TARGET_DIFFERENCE:g} points."
     )
@@ -198,5 +198,5 @@ def _efficiency_sentence(ratio: Estimate, reference: str, other: str) -> str:
         )
     return (
         f"For the same test error, the ratio of the training images for {other} to those for {reference} is {number}. "
-        "This interval is for this comparison alone."
+        "It is a mean over the errors that both reach, and its interval is not corrected for other comparisons."
     )

@@ -40,7 +40,7 @@ def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
         caption=(
             f"Mean of the {metric.best_label} over all subsets of k complete trials of a cell (Tang et al. 2020). "
             "There is a 95% bootstrap interval if a cell has at least 4 k complete trials. The method "
-            "requires trials that are independent of each other."
+            "requires independent trials. Quasi-random trials (qmc) are not quite so, and their values are approximate."
         ),
         columns=columns,
         rows=[_row(results, cell.key, ks) for cell in results.cells],

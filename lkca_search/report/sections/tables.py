@@ -197,8 +197,9 @@ def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat)
         caption=(
             f"{metric.label_in_unit.capitalize()} of the selected trial and of its replicates on the same images, and "
             f"{metric.test_label} of the replicates. Replicates are means over draws with 95% intervals. Selection "
-            "bias and gap to test: by how much the selected trial is better than its replicates on validation images "
-            "and on test images."
+            "bias and gap to test: by how much the selected trial on validation images is better than its replicates "
+            "on "
+            "validation images and on test images. Both include noise from the draw and the seed."
         ),
         columns=columns,
         rows=selections,

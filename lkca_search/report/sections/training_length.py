@@ -37,7 +37,8 @@ def length_table(results: SearchResults, gains: Sequence[LateGain]) -> Table:
         title="Length of the replicates",
         caption=(
             f"Late gain: improvement of the {metric.label} over the last {LATE_SHARE:.0%} of the steps, by a line "
-            f"through these reports; mean over draws with a 95% t interval. Highlighted cells still improve: by more "
+            f"through these reports; mean over draws with a 95% t interval. Highlighted cells may improve still: by "
+            f"more "
             f"than {metric.distance(MIN_GAINS[results.metric_name])}, with an interval above 0. A flat end does not "
             "prove that a training was long enough, since the decay of the learning rate flattens every curve. A cell "
             f"without a number has fewer than {MIN_REPORTS} reports there."
@@ -52,11 +53,14 @@ def length_caveats(results: SearchResults, spent: Sequence[ComputeSpent], gains:
     """Yield the limits that short trainings set: cells that still improve, and cells with few epochs."""
     metric = MetricFormat(results.metric)
     if improving := [
-        f"{gain.cell} (by {metric.distance(gain.gain.value)})" for gain in gains if gain.gain and gain.is_improving
+        f"{gain.cell} (by {metric.distance(gain.gain.value)} {metric.difference_interval(gain.gain.interval)})"
+        for gain in gains
+        if gain.gain and gain.is_improving
     ]:
         yield (
-            f"The {metric.label} still improves over the last {LATE_SHARE:.0%} of the steps in "
-            f"{join_words(improving)}. Longer trainings may change the comparison."
+            f"The {metric.label} of the replicates seems to improve still, over the last {LATE_SHARE:.0%} of the "
+            f"steps, "
+            f"in {join_words(improving)}. Longer trainings may change the comparison."
         )
     short = [cell for cell in spent if cell.planned_epochs is not None and cell.planned_epochs < FEW_EPOCHS]
     if short:
