@@ -66,8 +66,6 @@ class TrialMetadata(FrozenModel):
     """Number of training images."""
     num_validation_images: int
     """Number of validation images."""
-    num_available_images: int | None = None
-    """Images that subsets are drawn from; only in some records without `expected_overlap`."""
     expected_overlap: float | None = None
     """Expected share of the training images that another draw of the same size has; None in old records."""
     data_hash: str

@@ -94,7 +94,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
-_WITHOUT_COLUMN = ("provenance", "description", "num_available_images")
+_WITHOUT_COLUMN = ("provenance", "description")
 """Fields of the metadata without a column: two are nested, and few records have the third one."""
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
