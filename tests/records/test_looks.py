@@ -60,7 +60,7 @@ def test_the_rounds_of_all_searches_on_the_same_test_images_are_counted() -> Non
     make_search("unconfirmed")
     assert count_rounds(read_looks(home(), TEST_HASH)) == [("b", 3, True), ("a", 1, True)]
     assert last_caveat() == (
-        "These test images, at this size, were used in 4 rounds of 2 searches in this home: b (3 rounds) and a. "
+        "These test images, at this image size, were used in 4 rounds of 2 searches in this home: b (3 rounds) and a. "
         "p-values are corrected for the rounds of one search, not for the choice of a search among several."
     )
 
@@ -74,7 +74,7 @@ def test_a_deleted_search_is_still_counted_also_if_its_name_is_used_again() -> N
 
 def test_a_single_search_is_the_only_user() -> None:
     confirmed_search("a", [1, 2])
-    assert last_caveat() == "No other search in this home has used these test images at this size."
+    assert last_caveat() == "No other search in this home has used these test images at this image size."
 
 
 def test_a_round_that_was_sealed_before_the_register_is_counted_and_then_registered() -> None:

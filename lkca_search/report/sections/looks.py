@@ -61,9 +61,9 @@ def _history(history: LookHistory) -> str:
         f" {join_words(history.unreadable)} cannot be read, so there may be more uses." if history.unreadable else ""
     )
     if len(searches) == 1:
-        return f"No other search in this home has used these test images at this size.{unreadable}"
+        return f"No other search in this home has used these test images at this image size.{unreadable}"
     return (
-        f"These test images, at this size, were used in {pluralize(len(history.looks), 'round')} of "
+        f"These test images, at this image size, were used in {pluralize(len(history.looks), 'round')} of "
         f"{format_count(len(searches))} searches in this home: {join_words(searches)}. p-values are corrected for the "
         f"rounds of one search, not for the choice of a search among several.{unreadable}"
     )

@@ -9,6 +9,7 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import SelectionEffect
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
+from lkca_search.analysis.stats.power import MIN_DRAWS
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
     format_count,
@@ -153,8 +154,10 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
     detectable = [contrast.power_analysis.detectable_difference for contrast in undecided if contrast.power_analysis]
     if len(detectable) < len(undecided):
         yield (
-            "The difference that this design can detect is not estimable for all contrasts: there are too few draws, "
-            "or they have no spread. No significant difference does not mean that there is none."
+            "The difference that this design can detect is not estimable for "
+            f"{len(undecided) - len(detectable)} of {pluralize(len(undecided), 'contrast')}: it needs at least "
+            f"{MIN_DRAWS} draws or trainings, with spread between them. No significant difference does not mean that "
+            "there is none."
         )
         return
     low, high = format_percent(min(detectable)), format_percent(max(detectable))
