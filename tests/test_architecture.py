@@ -55,6 +55,7 @@ LADDER: dict[str, list[str]] = {
     "report": [*BASE, "analysis", "report/values", "report/sections", "report/methods", "report/rendering"],
 }
 """Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
+LADDER["cli/terminal"] = [*BASE, "tracking", "report/values", "search/state"]
 LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
@@ -81,7 +82,7 @@ THIRD_PARTY = {
     "pydantic": ["spec", "records", "search", "search/studies", "report/values"],
     "pydantic_core": ["spec"],
     "ray": ["search/ray_backend", "search/jobs"],
-    "rich": ["cli"],
+    "rich": ["cli", "cli/terminal"],
     "scipy": ["data/readers", "search/planning", "analysis/stats", "analysis/curves", "analysis/ablation"],
     "sklearn": ["data"],
     "sqlalchemy": ["search/state", "search/studies"],

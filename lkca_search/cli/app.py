@@ -8,14 +8,44 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from lkca_search import __version__
 from lkca_search.cli import browse, data, models, plan, report, run, simulate, submit
+from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import Interrupted, UserError
+from lkca_search.faults import explain_fault
+
+
+class _Group(TyperGroup):
+    """Group of commands that refuses empty arguments, and reports faults of disks, databases and networks."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty argument: it would mean the default, the working directory, or nothing at all."""
+        for position, argument in enumerate(args):
+            name, equals, value = argument.partition("=")
+            if name.startswith("--") and equals and not value:
+                raise UserError(f"{name} must not be empty; omit it for its default")
+            if not argument:
+                option = args[position - 1] if position and args[position - 1].startswith("--") else "an argument"
+                raise UserError(f"{option} must not be empty; omit it for its default")
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. A fault of the machine becomes a UserError or Interrupted."""
+        try:
+            return super().invoke(ctx)
+        except (UserError, Interrupted):
+            raise
+        except Exception as error:
+            if hasattr(error, "exit_code") or (fault := explain_fault(error)) is None:  # typer's own, or a bug
+                raise
+            raise fault from error
+
 
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,9 +83,13 @@ for _panel, _commands in _COMMANDS.items():
 app.add_typer(data.app, name="data", rich_help_panel="Data and models")
 
 
+_EFFECTS = frozenset({"run", "confirm", "stop", "rerun", "sync", "export", "report", "submit", "ui"})
+"""Commands with a result besides their output. Output that is lost does not change their exit code."""
+
+
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -70,16 +104,32 @@ def _options(
 
 def main() -> None:
     """Run the command line. Exit code 0: success; 1: ended early or incomplete result; 2: invalid input."""
+    guard_standard_streams()
+    code = _run()
+    sys.stdout.flush()
+    error = output_error()
+    if error is not None:
+        print_error("error:", f"standard output could not be written ({error.strerror}), and the rest of it is lost")
+        if not code and not _EFFECTS.intersection(sys.argv[1:2]):
+            code = 1
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         app(prog_name="lkca-search")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
     except UserError as error:
-        _print_error("error:", str(error))
-        sys.exit(2)
+        print_error("error:", str(error))
+        return 2
     except Interrupted as error:
-        _print_error("interrupted:", f"{error}\nFinished trials are kept. Repeat the command to resume.")
-        sys.exit(1)
+        print_error("interrupted:", f"{error}\nFinished trials are kept. Repeat the command to resume.")
+        return 1
+    return 0
 
 
-def _print_error(label: str, message: str) -> None:
+def print_error(label: str, message: str) -> None:
+    """Print a message to standard error, its label in red."""
     # Text objects, since input such as [0.1] would be parsed as Rich markup.
-    Console(stderr=True).print(Text.assemble((label, "bold red"), f" {message}"), soft_wrap=True)
+    console(err=True).print(Text.assemble((label, "bold red"), f" {message}"), soft_wrap=True)

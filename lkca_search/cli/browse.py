@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from lkca_search.cli.arguments import Json, Name, RemoteAddress
-from lkca_search.cli.output import echo_json, echo_rows, show_best, show_front, show_status, status_view
 from lkca_search.cli.submit import run_on_cluster
+from lkca_search.cli.terminal.output import echo_json, echo_rows, show_best, show_front, show_status, status_view
+from lkca_search.cli.terminal.streams import console, echo, output_is_lost
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
 
@@ -54,12 +54,12 @@ def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
     """Show the status until the driver ends: refreshed in place in a terminal, else one status below the other."""
     status = reader.read()
     if not json and sys.stdout.isatty():
-        with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
+        with Live(console=console(), auto_refresh=False, transient=True) as live:
             while status.is_driven:
                 live.update(status_view(status), refresh=True)
                 time.sleep(seconds)
                 status = reader.read()
-    while status.is_driven:
+    while status.is_driven and not output_is_lost():
         echo_json(status) if json else show_status(status)
         time.sleep(seconds)
         status = reader.read()
@@ -97,7 +97,7 @@ def best(
     search = read_spec(folder).search
     front = find_best_records(folder, cell=cell)
     if yaml:
-        typer.echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
+        echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
     elif len(search.metrics) > 1:
         trials = list_best_trials(front, search)
         echo_json(trials) if json else show_front(trials, name)
@@ -129,7 +129,7 @@ def export(
         echo_json([str(path) for path in paths])
         return
     for path in paths:
-        typer.echo(path)
+        echo(path)
 
 
 def ui(
@@ -150,9 +150,9 @@ def ui(
     else:
         page = runs_page(home, name, read_spec(home.started_search(name)).search.metrics[0])
     if uri.startswith(("http://", "https://")):
-        typer.echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
+        echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
         return
-    typer.echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
+    echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--artifacts-destination", str(home.mlflow_artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from lkca_search.cli.arguments import Json
-from lkca_search.cli.output import echo_json, echo_rows, format_range
+from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
+from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def local_data_dirs(home: Home) -> "DataDirs":
 def download_bars(*, quiet: bool) -> "Iterator[DownloadProgress]":
     """Yield a callback that shows downloads on standard error, one bar per file. With `quiet`, it shows nothing."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+    progress = Progress(*columns, console=console(err=True), disable=quiet)
     bars: dict[str, TaskID] = {}
 
     def show(file: str, received: int, total: int | None) -> None:
@@ -143,22 +143,22 @@ def _show_check(result: "Check") -> None:
     _show_splits(result.splits)
     for split in result.splits:
         for note in split.notes:
-            typer.echo(f"{split.split}: {note.count:,} {note.kind} (first: {note.first})")
+            echo(f"{split.split}: {note.count:,} {note.kind} (first: {note.first})")
     for warning in result.warnings:
-        typer.echo(f"warning: {warning}")
+        echo(f"warning: {warning}")
     for duplicate in result.duplicates[:_DUPLICATES_SHOWN]:
         image, first = (
             f"{position.split} row {position.row} ({position.class_name})"
             for position in (duplicate.image, duplicate.first)
         )
-        typer.echo(f"warning: {image} has the same pixels as {first}")
+        echo(f"warning: {image} has the same pixels as {first}")
     if (more := len(result.duplicates) - _DUPLICATES_SHOWN) > 0:
-        typer.echo(f"warning: {more} more duplicates; use --json to list all")
+        echo(f"warning: {more} more duplicates; use --json to list all")
     _show_near_duplicates(result)
     for problem in result.problems:
-        typer.echo(f"error: {problem}", err=True)
+        echo(f"error: {problem}", err=True)
     if not result.problems:
-        typer.echo(f"{result.dataset}: no errors")
+        echo(f"{result.dataset}: no errors")
 
 
 def _show_near_duplicates(result: "Check") -> None:
@@ -169,16 +169,16 @@ def _show_near_duplicates(result: "Check") -> None:
     num_test = next(split.num_images for split in result.splits if split.split == "test")
     count = f"{result.num_similar:,} of {num_test:,} test images ({result.num_similar / num_test:.1%})"
     if not result.near_duplicates:
-        typer.echo(f"{count} are similar to a training image: too many to name near-duplicates")
+        echo(f"{count} are similar to a training image: too many to name near-duplicates")
         return
-    typer.echo(f"warning: {count} have a near-duplicate in train (similarity at least {THRESHOLD})")
+    echo(f"warning: {count} have a near-duplicate in train (similarity at least {THRESHOLD})")
     for pair in result.near_duplicates[:_NEAR_DUPLICATES_SHOWN]:
         image, similar = (
             f"{position.split} row {position.row} ({position.class_name})" for position in (pair.image, pair.similar)
         )
-        typer.echo(f"  {image} resembles {similar}, similarity {pair.similarity:.2f}")
+        echo(f"  {image} resembles {similar}, similarity {pair.similarity:.2f}")
     if (more := result.num_similar - _NEAR_DUPLICATES_SHOWN) > 0:
-        typer.echo(f"  {more} more near-duplicates; use --json to list all")
+        echo(f"  {more} more near-duplicates; use --json to list all")
 
 
 def _number(count: int | None) -> str:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json
-from lkca_search.cli.output import describe_images, echo_json, echo_rows
+from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows
+from lkca_search.cli.terminal.streams import echo
 from lkca_search.spec.configuration import ImageShape, Scalar
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
     from lkca_search.models.registry import PRESETS
 
     costs = ("M parameters", "M FLOPs")
-    typer.echo(f"with default hyperparameters, for {describe_images(shape, num_classes)}\n")
+    echo(f"with default hyperparameters, for {describe_images(shape, num_classes)}\n")
     families = [
         (model.name, *_costs(model), model.label, " ".join(hyperparameter.name for hyperparameter in model.names))
         for model in listed
@@ -61,19 +62,19 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
         for model in listed
         if model.name in PRESETS
     ]
-    typer.echo()
+    echo()
     echo_rows(("preset", *costs, "description", "fixed values"), presets)
-    typer.echo("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18")
-    typer.echo(_common())
+    echo("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18")
+    echo(_common())
     for model in listed:
         if model.problem is not None:
-            typer.echo(f"{model.name} does not fit these images: {model.problem}")
+            echo(f"{model.name} does not fit these images: {model.problem}")
 
 
 def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
     from lkca_search.models.listing import BATCH_SIZE
 
-    typer.echo(f"{model.name}: {model.label}\n")
+    echo(f"{model.name}: {model.label}\n")
     rows = [
         (
             hyperparameter.name,
@@ -84,7 +85,7 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
     ]
     if rows:
         echo_rows(("hyperparameter", "default", "meaning"), rows)
-        typer.echo()
+        echo()
     if model.cost is not None:
         costs = (
             ("parameters", f"{model.cost.num_parameters:,}"),
@@ -92,7 +93,7 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
             (f"bytes of activations at batch size {BATCH_SIZE}", f"{model.cost.activation_bytes:,}"),
         )
         echo_rows(("cost", f"for {describe_images(shape, num_classes)}"), costs)
-    typer.echo(f"\n{_common()}")
+    echo(f"\n{_common()}")
 
 
 def _common() -> str:

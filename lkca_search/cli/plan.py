@@ -6,7 +6,8 @@ import typer
 
 from lkca_search.cli.arguments import Json, Overrides, Space
 from lkca_search.cli.data import download_bars, local_data_dirs
-from lkca_search.cli.output import describe_images, echo_json, echo_rows, format_range
+from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
+from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.report.values.numbers import format_compact, format_epochs, pluralize
@@ -59,9 +60,7 @@ def plan(
     )
     echo_json(result) if json else _show(result)
     if max_hours is not None and result.hours > max_hours:
-        typer.echo(
-            f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True
-        )
+        echo(f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True)
         raise typer.Exit(1)
 
 
@@ -70,20 +69,20 @@ def _ignore_timing(num_done: int, num_all: int) -> None:
 
 
 def _print_timing(num_done: int, num_all: int) -> None:
-    typer.echo(f"timed {num_done} of {num_all} configurations", err=True)
+    echo(f"timed {num_done} of {num_all} configurations", err=True)
 
 
 def _show(result: "Plan") -> None:
-    typer.echo(f"{result.dataset}: {describe_images(result.shape, result.num_classes)}\n")
+    echo(f"{result.dataset}: {describe_images(result.shape, result.num_classes)}\n")
     header = ("cell", "images", "trials", "configurations", "steps", "epochs", "parameters", "FLOPs")
     echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
     for cell in result.cells:
         if cell.num_trials < cell.budget:
             rule = "a configuration is trained only once"
-            typer.echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
+            echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
     if result.few_epochs:
-        typer.echo(f"! {_few_epochs(result)}")
-    typer.echo()
+        echo(f"! {_few_epochs(result)}")
+    echo()
     disk = result.disk
     slots = f"{pluralize(result.num_slots, 'trial')} at a time on {result.num_cpus} cores and {result.num_gpus} GPUs"
     rows = [
@@ -98,9 +97,9 @@ def _show(result: "Plan") -> None:
     echo_rows(("total", ""), rows)
     if result.calibration is not None:
         _show_calibration(result.calibration)
-    typer.echo()
+    echo()
     for note in result.notes:
-        typer.echo(note)
+        echo(note)
 
 
 def _row(cell: "PlannedCell") -> tuple[str, ...]:
@@ -130,14 +129,14 @@ def _few_epochs(result: "Plan") -> str:
 
 
 def _show_calibration(calibration: "CalibrationRun") -> None:
-    typer.echo(f"\ntimed on {calibration.device} in {calibration.seconds:.0f} s")
+    echo(f"\ntimed on {calibration.device} in {calibration.seconds:.0f} s")
     header = ("family", "parameters", "FLOPs", "batch", "steps", "ms per step", "ms per evaluated image", "")
     rows = [_timing_row(measured, "fitted") for measured in calibration.fitted]
     if calibration.held_out is not None:
         rows.append(_timing_row(calibration.held_out.measured, "held out"))
     echo_rows(header, rows)
     if calibration.held_out is not None:
-        typer.echo(_prediction_error(calibration.held_out))
+        echo(_prediction_error(calibration.held_out))
 
 
 def _timing_row(measured: "Measurement", role: str) -> tuple[str, ...]:

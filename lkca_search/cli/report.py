@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Name
-from lkca_search.cli.output import echo_rows
+from lkca_search.cli.terminal.output import echo_rows
+from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 
@@ -92,7 +93,7 @@ def compare(
     if not json:
         _show_comparison(comparison, one, other)
         return
-    _echo(
+    _print_json(
         {
             "differences": [difference.model_dump(mode="json") for difference in comparison.differences],
             "contrasts": [_contrast(contrast) for contrast in comparison.contrasts],
@@ -108,10 +109,10 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
     for kind, subject in _SUBJECTS.items():
         differences = [difference for difference in comparison.differences if difference.kind == kind]
         if differences:
-            typer.echo(f"{subject}:")
+            echo(f"{subject}:")
             for difference in differences:
-                typer.echo(f"  {difference.name}: {difference.one} in {one}, {difference.other} in {other}")
-            typer.echo()
+                echo(f"  {difference.name}: {difference.one} in {one}, {difference.other} in {other}")
+            echo()
     alpha = comparison.alpha
     tables = [
         *([comparison_table(comparison.contrasts, one, other, alpha=alpha)] if comparison.contrasts else []),
@@ -119,9 +120,9 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
     ]
     for table in tables:
         echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
-        typer.echo(f"\n{table.caption}\n")
+        echo(f"\n{table.caption}\n")
     for reason in comparison.left_out:
-        typer.echo(f"! {reason}")
+        echo(f"! {reason}")
 
 
 def _own_folder(folder: SearchFolder) -> Path:
@@ -132,14 +133,14 @@ def _own_folder(folder: SearchFolder) -> Path:
 
 def _show(content: "Report", paths: list[Path]) -> None:
     for sentence in (content.headline, "", *content.summary):
-        typer.echo(sentence)
+        echo(sentence)
     for note in content.caveats:
-        typer.echo(f"! {note}")
-    typer.echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
+        echo(f"! {note}")
+    echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
 
 
-def _echo(value: Mapping[str, object]) -> None:
-    typer.echo(dumps(value, indent=1))
+def _print_json(value: Mapping[str, object]) -> None:
+    echo(dumps(value, indent=1))
 
 
 def _contrast(contrast: "Contrast | UnpairedContrast") -> dict[str, object]:
@@ -156,7 +157,7 @@ def _echo_json(content: "Report", paths: list[Path]) -> None:
         "contrasts": [_contrast(contrast) for contrast in content.contrasts],
         "files": [str(path) for path in paths],
     }
-    _echo(value)
+    _print_json(value)
 
 
 def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
@@ -169,10 +170,10 @@ def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> 
         run_id = attach_to_search_run(home, folder.uid.read_text(), files, content.mlflow_metrics())
     except Exception as error:  # any error of a store
         shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
-        typer.echo(f"The report is not attached in MLflow: {shown}. Repeat the command to try again.", err=True)
+        echo(f"The report is not attached in MLflow: {shown}. Repeat the command to try again.", err=True)
         raise typer.Exit(1) from error
     if run_id is None:
-        typer.echo(
+        echo(
             "The report is not attached: MLflow has no run of this search. Run "
             f"`lkca-search sync {folder.name}` first, or use --no-mlflow.",
             err=True,

@@ -8,9 +8,10 @@ import typer
 
 from lkca_search.cli.arguments import Json, Name, NumCpus, Overrides, RayAddress, RemoteAddress, SearchName, Space
 from lkca_search.cli.data import download_bars, local_data_dirs
-from lkca_search.cli.output import echo_json, show_next_steps, show_status
-from lkca_search.cli.progress import progress
 from lkca_search.cli.submit import run_on_cluster
+from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
+from lkca_search.cli.terminal.progress import progress
+from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.records.record import RecordReader
@@ -170,9 +171,9 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
     if outcome.tracking_error is not None:
         missing = f"MLflow lacks at least {outcome.num_untracked} runs ({outcome.tracking_error})."
         send = f"To send them from the records on disk: lkca-search sync {outcome.status.name}"
-        typer.echo(f"{missing} {send}", err=True)
+        echo(f"{missing} {send}", err=True)
     if outcome.halt_reason is not None:
-        typer.echo(f"ended early: {outcome.halt_reason}", err=True)
+        echo(f"ended early: {outcome.halt_reason}", err=True)
 
 
 def stop(
@@ -207,7 +208,7 @@ def stop(
         return
     state = "is stopping" if no_wait else "has stopped"
     done = f"{status.num_finished} of {status.num_planned} trials finished, {status.num_left} left"
-    typer.echo(f"search {name} {state}: {done}")
+    echo(f"search {name} {state}: {done}")
 
 
 def rerun(
@@ -226,7 +227,7 @@ def rerun(
     A pruned trial ends where it was pruned. A trial file can be edited: its training then takes its whole schedule, the
     edits are listed in place of a difference, and the exit code is 1.
     """
-    from lkca_search.cli.output import show_result
+    from lkca_search.cli.terminal.output import show_result
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.rerun import rerun as train_again
     from lkca_search.search.state.best_trials import find_record
@@ -250,13 +251,13 @@ def _show_rerun(outcome: "RerunOutcome") -> None:
     recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}"
     if outcome.difference is not None:
         recorded += f", difference {outcome.difference!r}"
-    typer.echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
+    echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
     if outcome.error is not None:
-        typer.echo(f"  failed: {outcome.error}")
+        echo(f"  failed: {outcome.error}")
     if outcome.edits:
-        typer.echo("not a repeat of the recorded training, so the values are not compared:")
+        echo("not a repeat of the recorded training, so the values are not compared:")
     for line in (*outcome.edits, *outcome.changes):
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
 
 
 def sync(name: Name) -> None:
@@ -265,9 +266,9 @@ def sync(name: Name) -> None:
 
     home = Home.from_environment()
     result = send(home.started_search(name), home)
-    typer.echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
+    echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
     if result.error is not None:
-        typer.echo(f"MLflow: {result.error}. Repeat the command to send the rest.", err=True)
+        echo(f"MLflow: {result.error}. Repeat the command to send the rest.", err=True)
         raise typer.Exit(1)
 
 
@@ -281,4 +282,4 @@ def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -
 
 
 def _notify(line: str) -> None:
-    typer.echo(line, err=True)
+    echo(line, err=True)

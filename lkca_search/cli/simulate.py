@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json
-from lkca_search.cli.output import echo_json, echo_rows
+from lkca_search.cli.terminal.output import echo_json, echo_rows
+from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ def simulate(
 def _show(result: "Replay") -> None:
     if result.sampler is None:
         variation = "shuffled orders"
-        typer.echo(
+        echo(
             f"search {result.search} with pruner {result.pruner}: trials in recorded order, {result.num_slots} at a "
             "time"
         )
     else:
         variation = "other seeds"
-        typer.echo(
+        echo(
             f"search {result.search} with pruner {result.pruner} and sampler {result.sampler}, {result.num_slots} at a "
             "time: each suggestion uses the curve of the nearest recorded configuration"
         )
@@ -54,11 +55,11 @@ def _show(result: "Replay") -> None:
         (*header, "recorded best pruned"), [_row(cell, is_total=cell is result.cells[-1]) for cell in result.cells]
     )
     if result.spreads:
-        typer.echo(f"\nover {result.num_seeds} {variation}: mean (range of the central 95%)")
+        echo(f"\nover {result.num_seeds} {variation}: mean (range of the central 95%)")
         columns = ("cell", "pruned", "saved", "regret", "recorded best pruned")
         echo_rows(columns, [_spread_row(cell) for cell in result.spreads])
     if result.num_recorded_pruned:
-        typer.echo(
+        echo(
             f"\n{result.num_recorded_pruned} recorded trials were pruned, so their curves are incomplete. "
             f"{result.cells[-1].num_cut_short} of them would have continued here: each ends with its recorded curve "
             "and counts as failed. `saved` is a share of the recorded steps."

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from lkca_search.cli.arguments import JobsAddress, Json, Name, Overrides, SearchName
-from lkca_search.cli.output import echo_json
+from lkca_search.cli.terminal.output import echo_json
+from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
 from lkca_search.layout import check_name
 from lkca_search.spec.space_file import read_space_file
@@ -97,7 +98,7 @@ def submit(
         echo_json(job)
     else:
         _print_job(job)
-        typer.echo(_next_commands(job))
+        echo(_next_commands(job))
 
 
 def logs(
@@ -114,7 +115,7 @@ def logs(
     if follow:
         _follow(cluster, job, json=False)
     else:
-        typer.echo(cluster.log(job.job_id), nl=False)
+        echo(cluster.log(job.job_id), nl=False)
 
 
 def run_on_cluster(address: str, name: str, *arguments: str) -> NoReturn:
@@ -122,8 +123,8 @@ def run_on_cluster(address: str, name: str, *arguments: str) -> NoReturn:
     from lkca_search.search.jobs.client import JobsClient
 
     result = JobsClient(address).run_remote_command(name, *arguments)
-    typer.echo(result.stdout, nl=False)
-    typer.echo(result.stderr, nl=False, err=True)
+    echo(result.stdout, nl=False)
+    echo(result.stderr, nl=False, err=True)
     raise typer.Exit(result.exit_code)
 
 
@@ -139,12 +140,12 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:
     """Print the log of a job until it ends, and exit with its code. With `json`, the log goes to standard error."""
     _print_job(job, err=json)
     try:
-        ended = cluster.follow(job.job_id, lambda text: typer.echo(text, nl=False, err=json))
+        ended = cluster.follow(job.job_id, lambda text: echo(text, nl=False, err=json))
     except KeyboardInterrupt:
-        typer.echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
+        echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except ConnectionError as error:
-        typer.echo(f"{error}\nIf the cluster is lost, repeat `submit` on a new one to resume.", err=True)
+        echo(f"{error}\nIf the cluster is lost, repeat `submit` on a new one to resume.", err=True)
         raise typer.Exit(1) from error
     sys.stdout.flush()
     if json:
@@ -152,12 +153,12 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:
     if ended.status != "SUCCEEDED":
         reason = "" if ended.exit_code is not None else f": {ended.message}"
         code = "" if ended.exit_code is None else f" with exit code {ended.exit_code}"
-        typer.echo(f"job {ended.job_id} ended as {ended.status}{code}{reason}", err=True)
+        echo(f"job {ended.job_id} ended as {ended.status}{code}{reason}", err=True)
     raise typer.Exit(1 if ended.exit_code is None else ended.exit_code)
 
 
 def _print_job(job: "SearchJob", *, err: bool = False) -> None:
-    typer.echo(f"search {job.search} is job {job.job_id} at {job.address}", err=err)
+    echo(f"search {job.search} is job {job.job_id} at {job.address}", err=err)
 
 
 def _next_commands(job: "SearchJob") -> str:

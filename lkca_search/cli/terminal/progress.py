@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.live import Live
 from rich.table import Column, Table
 
+from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result, State
 from lkca_search.search.state.status import read_status
@@ -22,7 +22,7 @@ def progress(spec: SearchSpec, folder: SearchFolder, reader: RecordReader, *, qu
     if quiet:
         yield Tracker()
     elif sys.stdout.isatty():
-        with Live(refresh_per_second=4, transient=True) as live:
+        with Live(console=console(), refresh_per_second=4, transient=True) as live:
             yield _LiveTable(_ProgressCounts(spec, folder, reader), live)
     else:
         yield _LinePerTrial(_ProgressCounts(spec, folder, reader))
@@ -70,9 +70,9 @@ class _LinePerTrial(Tracker):
         value = "" if record.value is None else f"{record.metric} {record.value:.4f}"
         seconds = f"{record.curve[-1].seconds:.1f} s" if record.curve else ""
         line = f"[{self._counts.label(record)}] {record.trial_id:<40} {record.state:<8} {value}  {seconds}"
-        typer.echo(line.rstrip())
+        echo(line.rstrip())
         if record.error:
-            typer.echo(f"  {record.error.strip().splitlines()[-1]}")
+            echo(f"  {record.error.strip().splitlines()[-1]}")
 
 
 class _LiveTable(Tracker):

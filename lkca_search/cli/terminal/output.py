@@ -2,16 +2,15 @@
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> None:
     """Print one value or a list of values as JSON."""
     plain = [item.model_dump(mode="json") if isinstance(item, FrozenModel) else item for item in _as_list(value)]
-    typer.echo(json.dumps(plain[0] if isinstance(value, FrozenModel) else plain, indent=1))
+    echo(json.dumps(plain[0] if isinstance(value, FrozenModel) else plain, indent=1))
 
 
 def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -98,27 +97,27 @@ def show_next_steps(status: "SearchStatus") -> None:
     replicates_left = status.rounds[-1].num_left if status.rounds else 0
     for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
         if left:
-            typer.echo(f"\n{pluralize(left, noun)} left. Repeat the command to resume.")
+            echo(f"\n{pluralize(left, noun)} left. Repeat the command to resume.")
     server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
     # Print a server's address: the reader of a job's log may not have the variable set.
     is_server = server.scheme in ("http", "https")
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
-    typer.echo(f"\nbrowse   {browse}")
-    typer.echo(f"best     lkca-search best {status.name}\nrerun    lkca-search rerun {status.name}")
+    echo(f"\nbrowse   {browse}")
+    echo(f"best     lkca-search best {status.name}\nrerun    lkca-search rerun {status.name}")
     if not status.num_left and not status.rounds:
-        typer.echo(f"confirm  lkca-search confirm {status.name}")
+        echo(f"confirm  lkca-search confirm {status.name}")
 
 
 def show_front(front: Sequence["BestTrial"], search: str) -> None:
     """Print a Pareto front, one row per trial, and the command that trains the first one again."""
     metrics = list(front[0].values)
     echo_rows(("trial", *metrics), [(trial.trial_id, *map(_number, trial.values.values())) for trial in front])
-    typer.echo(f"\nrerun    lkca-search rerun {search} --trial {front[0].trial_id}")
+    echo(f"\nrerun    lkca-search rerun {search} --trial {front[0].trial_id}")
 
 
 def show_best(record: Record) -> None:
     """Print the value and configuration of a trial, and the command that trains it again."""
-    typer.echo(f"{record.trial_id}: {record.metric} {record.value}")
+    echo(f"{record.trial_id}: {record.metric} {record.value}")
     rows = [(name, str(value)) for name, value in record.spec.configuration.model_dump(exclude_none=True).items()]
     if record.facts:
         rows += [
@@ -128,12 +127,12 @@ def show_best(record: Record) -> None:
             ("FLOPs per image", format_compact(record.facts.flops)),
         ]
     echo_rows(("name", "value"), rows)
-    typer.echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
+    echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
 
 
 def show_result(result: Result) -> None:
     """Print one evaluation of a trial as one line."""
-    typer.echo(
+    echo(
         f"step {result.step:>6}  epoch {result.epoch:7.2f}  train_loss {result.train_loss:.4f}  "
         f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}  {result.seconds:.1f} s"
     )
@@ -162,7 +161,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, dense: b
 
 
 def _print(view: RenderableType) -> None:
-    Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(view)
+    console().print(view)
 
 
 def _as_list(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> Sequence[FrozenModel | str]:
