@@ -71,7 +71,9 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     """Run a search with this package."""
     from lkca_search.layout import Home
     from lkca_search.records.record import read_records
-    from lkca_search.search.run import RunContext, run_search
+    from lkca_search.search.run import run_search
+    from lkca_search.search.run_context import RunContext
+    from lkca_search.search.state.lease import hold_lease
     from lkca_search.spec.space_file import read_space_file
     from lkca_search.tracking.tracker import Tracker
     from lkca_search.training.images import DataDirs
@@ -83,7 +85,8 @@ def run_here(num_trials: int, cells: int, root: Path) -> Timing:
     data_dirs = DataDirs(cache=home.datasets, data_dir=None)
     begun = time.time()
     context = RunContext(home=home, data_dirs=data_dirs, console=Tracker(), num_cpus=SLOTS)
-    run_search(read_space_file(path, ()), folder, context)
+    with hold_lease(folder) as lease:
+        run_search(read_space_file(path, ()), folder, lease, context)
     ended = time.time()
     records = sorted(read_records(folder), key=lambda record: record.finished)
     assert {record.state for record in records} == {"COMPLETE"}, records[0].error

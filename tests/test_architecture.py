@@ -60,13 +60,7 @@ LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
     "PIL": ["data/readers"],
-    "filelock": [
-        "data/store.py",
-        "data/readers/download_cache.py",
-        "search/state/driver_lock.py",
-        "search/state/lease.py",
-        "tracking",
-    ],
+    "filelock": ["locks.py", "search/state/lease.py"],
     "jinja2": ["report/rendering"],
     "markupsafe": ["report/rendering"],
     "matplotlib": ["report/rendering"],

@@ -12,15 +12,18 @@ from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.errors import UserError
+from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import Home
 from lkca_search.records.record import RecordReader
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
     from lkca_search.search.rerun import RerunOutcome
-    from lkca_search.search.run import RunContext, RunOutcome
+    from lkca_search.search.run_context import RunContext, RunOutcome
     from lkca_search.tracking.tracker import Tracker
+
+_START_SECONDS = 3.0
+"""Time for a driver that has just been started to hold its lease, before `stop` reports that none is running."""
 
 
 def run(
@@ -65,19 +68,21 @@ def run(
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
     folder = home.search(name or space.stem).with_storage(space_file.spec.storage)
-    from lkca_search.search.run import run_search
-    from lkca_search.search.state.dataset import with_located_dataset
-    from lkca_search.training.images import open_train_images
+    from lkca_search.search.state.lease import hold_lease
 
-    space_file = with_located_dataset(space_file, folder)
+    with hold_lease(folder, ledger, is_provisional=True) as lease:  # first, so that `stop` finds the driver
+        from lkca_search.search.run import run_search
+        from lkca_search.search.state.dataset import with_located_dataset
+        from lkca_search.training.images import open_train_images
 
-    data_dirs = local_data_dirs(home)
-    with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
-        open_train_images(space_file.spec.data, data_dirs, progress=bars)
-    reader = RecordReader(folder)
-    with progress(space_file.spec, folder, reader, quiet=json) as console:
-        context = _run_context(home, console, reader, address, num_cpus, ledger)
-        outcome = run_search(space_file, folder, context)
+        space_file = with_located_dataset(space_file, folder)
+        data_dirs = local_data_dirs(home)
+        with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
+            open_train_images(space_file.spec.data, data_dirs, progress=bars)
+        reader = RecordReader(folder)
+        with progress(space_file.spec, folder, reader, quiet=json) as console:
+            context = _run_context(home, console, reader, address, num_cpus)
+            outcome = run_search(space_file, folder, lease, context)
     _print_outcome(outcome, json=json)
     if not outcome.status.is_answered:
         raise typer.Exit(1)
@@ -120,20 +125,23 @@ def confirm(
 
     A round stores the selected configurations and does not change afterwards. Repeat the command to resume a round.
     """
-    from lkca_search.search.run import confirm as train_replicates
-    from lkca_search.search.state.resume import read_spec
-    from lkca_search.training.testing import open_test_images
+    from lkca_search.search.state.lease import hold_lease
 
     home = Home.from_environment()
     folder = home.started_search(name)
-    spec, data_dirs = read_spec(folder), local_data_dirs(home)
     requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
-    with download_bars(quiet=json) as bars:
-        open_test_images(spec.data, data_dirs, progress=bars)
-    reader = RecordReader(folder)
-    with progress(spec, folder, reader, quiet=json) as console:
-        context = _run_context(home, console, reader, address, num_cpus)
-        outcome = train_replicates(folder, requested, context, new_round=new_round, unfinished=unfinished)
+    with hold_lease(folder) as lease:
+        from lkca_search.search.run import confirm as train_replicates
+        from lkca_search.search.state.resume import read_spec
+        from lkca_search.training.testing import open_test_images
+
+        spec, data_dirs = read_spec(folder), local_data_dirs(home)
+        with download_bars(quiet=json) as bars:
+            open_test_images(spec.data, data_dirs, progress=bars)
+        reader = RecordReader(folder)
+        with progress(spec, folder, reader, quiet=json) as console:
+            context = _run_context(home, console, reader, address, num_cpus)
+            outcome = train_replicates(folder, requested, lease, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
         raise typer.Exit(1)
@@ -145,9 +153,8 @@ def _run_context(
     reader: RecordReader,
     address: str | None,
     num_cpus: int | None,
-    ledger: str | None = None,
 ) -> "RunContext":
-    from lkca_search.search.run import RunContext
+    from lkca_search.search.run_context import RunContext
 
     return RunContext(
         home=home,
@@ -157,7 +164,6 @@ def _run_context(
         notify=_notify,
         address=address or os.environ.get("RAY_ADDRESS") or None,
         num_cpus=num_cpus,
-        ledger=ledger,
     )
 
 
@@ -198,15 +204,23 @@ def stop(
     from lkca_search.search.driver.stopping import request_stop, wait_until_stopped
     from lkca_search.search.state.status import read_status
 
-    folder = Home.from_environment().started_search(name)
-    driver = request_stop(folder, now=now)
+    home = Home.from_environment()
+    folder = home.search(name)
+    try:
+        driver = request_stop(folder, now=now, patience_seconds=_START_SECONDS)
+    except SearchError:
+        home.started_search(name)  # a search that does not exist has a better message
+        raise
     if not no_wait:
         wait_until_stopped(folder, driver)
+    state = "is stopping" if no_wait else "has stopped"
+    if not folder.spec.exists():  # its driver has not committed it yet
+        echo("null" if json else f"search {name} {state} before a trial was started")
+        return
     status = read_status(folder)
     if json:
         echo_json(status)
         return
-    state = "is stopping" if no_wait else "has stopped"
     done = f"{status.num_finished} of {status.num_planned} trials finished, {status.num_left} left"
     echo(f"search {name} {state}: {done}")
 

@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from lkca_search.data.readers.decoded import DecodedImages, Note, Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import Source, find_source
 from lkca_search.errors import DataError
+from lkca_search.locks import hold_file_lock, partial_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
 
@@ -107,10 +107,10 @@ def open_images(
         return images
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        with hold_file_lock(path.with_name(f"{path.name}.lock")) as is_locked:
             if (images := _map(path, source.name)) is not None:
                 return images
-            _write(source.read(split), path, source, split)
+            _write(source.read(split), path, source, split, partial_path(path, is_locked=is_locked))
     except OSError as error:
         raise DataError(f"LKCA_SEARCH_CACHE must be a folder that can be written, got {cache}: {error}") from error
     _log.info("decoded %s images of %s into %s", split, dataset, path)
@@ -176,15 +176,13 @@ def _channel_statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], t
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _write(decoded: DecodedImages, path: Path, source: Source, split: Split) -> None:
+def _write(decoded: DecodedImages, path: Path, source: Source, split: Split, partial: Path) -> None:
     stored = _describe(decoded, source, split)
     image_bytes = pa.binary(int(np.prod(stored.shape)))
     buffers = [None, pa.py_buffer(np.ascontiguousarray(decoded.pixels))]
     pixels = pa.FixedSizeBinaryArray.from_buffers(image_bytes, stored.num_images, buffers)
     fields = [pa.field("pixels", image_bytes), pa.field("label", pa.int64())]
     schema = pa.schema(fields, metadata={METADATA_KEY: stored.model_dump_json().encode()})
-    # The lock admits one writer, so a fixed name is safe, and leftovers of a killed process are overwritten.
-    partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
         with pa.ipc.new_file(file, schema) as writer:
             # One batch keeps the pixels of all images contiguous, for one NumPy view.

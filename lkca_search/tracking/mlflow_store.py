@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from lkca_search.layout import Home
+from lkca_search.locks import hold_file_lock
 from lkca_search.records.provenance import git_commit
 from lkca_search.records.record import Record, Result, State
 from lkca_search.tracking.connection import experiment_name, tracking_uri
@@ -88,7 +88,7 @@ class MLflowStore:
             home.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
         # Two processes that create the tables of a database at the same time would both fail.
         database = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:") else None
-        with FileLock(f"{database}.lock") if database else nullcontext():
+        with hold_file_lock(Path(f"{database}.lock")) if database else nullcontext():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._open_experiment(home if is_default_store else None)
         runs = self._find_runs(f"tags.`{_SEARCH_UID}` = '{uid}'")

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from filelock import FileLock
-
 from lkca_search.errors import DataError
+from lkca_search.locks import hold_file_lock, partial_path
 
 Progress = Callable[[str, int, int | None], None]
 """Callback of a download: file name, bytes received, and total bytes if the server reports them."""
@@ -75,12 +74,12 @@ class DownloadCache:
         reasons = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):
+            with hold_file_lock(path.with_name(f"{path.name}.lock")) as is_locked:
                 if path.is_file() and _md5_of(path) == file.md5:
                     return path  # another process has downloaded it
                 for url in file.urls:
                     try:
-                        self._receive(url, path, file)
+                        self._receive(url, path, file, partial_path(path, is_locked=is_locked))
                     except (OSError, HTTPException, DataError) as error:
                         reasons.append(f"{url}: {error}")
                     else:
@@ -96,9 +95,7 @@ class DownloadCache:
             f"put it into {user_folder} or {self.folder}, or put train*.parquet and test*.parquet into {user_folder}"
         )
 
-    def _receive(self, url: str, path: Path, file: OfficialFile) -> None:
-        # The lock admits one writer, so a fixed name is safe, and leftovers of a killed process are overwritten.
-        partial = path.with_name(f"{path.name}.partial")
+    def _receive(self, url: str, path: Path, file: OfficialFile, partial: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, partial.open("wb") as out:
                 total, received = response.length, 0

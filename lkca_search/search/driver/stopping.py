@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lkca_search.errors import Interrupted
 from lkca_search.layout import SearchFolder
+from lkca_search.search.state.database import first_line
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.lease_status import read_lease, write_stop_request
 
@@ -17,15 +19,18 @@ _POLL_SECONDS = 0.25
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def request_stop(folder: SearchFolder, *, now: bool) -> int:
+def request_stop(folder: SearchFolder, *, now: bool, patience_seconds: float = 0.0) -> int:
     """Request a search's driver to stop, and return the driver's number.
 
     The driver reads the request at the next renewal of its lease. With `now`, it abandons running trials instead of
-    finishing them.
+    finishing them. A driver that has just been started holds its lease a second later: wait `patience_seconds` for it.
 
     Raises:
         SearchError: No driver holds the search.
     """
+    deadline = time.monotonic() + patience_seconds
+    while not read_lease(folder).is_held and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
     return write_stop_request(folder, _NOW if now else _LATER)
 
 
@@ -33,6 +38,26 @@ def wait_until_stopped(folder: SearchFolder, driver: int) -> None:
     """Block until the driver with this number has ended."""
     while (status := read_lease(folder)).is_held and status.driver == driver:
         time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def interrupts_start() -> Iterator[None]:
+    """Raise Interrupted on Ctrl-C and SIGTERM in the block, which starts no trial yet."""
+    with restored_signals():
+        if _is_main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, _raise_interrupt)
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            by = str(error) or "Ctrl-C"
+            raise Interrupted(f"stopped by {by} before a trial was started") from error
+
+
+def check_start(lease: Lease) -> None:
+    """Raise Interrupted if `stop` was requested before a trial was started."""
+    if lease.stop_request is not None:
+        raise Interrupted("stopped by `stop` before a trial was started")
 
 
 @contextmanager
@@ -69,6 +94,7 @@ class StopController:
         self._is_stopping = False
         self._failure: Exception | None = None
         self._signals: list[int] = []
+        self._num_signals = 0
 
     @contextmanager
     def capture_errors(self) -> Iterator[None]:
@@ -76,8 +102,12 @@ class StopController:
         try:
             yield
         except Exception as error:
-            self._failure = self._failure or error
-            self.stops_now = True
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Stop now because of an error; keep the first one for `raise_failure`. Any thread may call this."""
+        self._failure = self._failure or error
+        self.stops_now = True
 
     def raise_failure(self) -> None:
         """Raise the first error that `capture_errors` has kept, if any."""
@@ -101,16 +131,26 @@ class StopController:
         return self.stops_now
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._num_signals += 1
         self._signals.append(number)  # printing here could interrupt another print
+        if number == signal.SIGTERM or self._num_signals > 1:
+            self._lease.may_wait = False
 
     def _stop(self, by: str, *, now: bool, hint: str) -> None:
-        if now and not self.stops_now:
+        if self._failure is not None:
+            if not self._is_stopping:
+                self._notify(f"{by}: already stopping now, because of an error: {first_line(self._failure)}")
+        elif now and not self.stops_now:
             self._notify(f"{by}: stopping now; running trials resume from their checkpoints in the next run")
         elif not self._is_stopping:
             self._notify(f"{by}: finishing running trials{hint}")
         self._is_stopping = True
         self.stops_now = self.stops_now or now
         self._halt(f"stopped by {by}")
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("SIGTERM" if number == signal.SIGTERM else "")
 
 
 def _is_main_thread() -> bool:

@@ -1,10 +1,8 @@
 """Queries about a Ray cluster's autoscaler: its existence, its node types, and its response to a pending trial.
 
-Ray has no public API for this. Private modules are imported when they are needed; a version of Ray that lacks one
-counts as a cluster without an autoscaler.
+Ray has no public API for this. A version of Ray that lacks a private module counts as one without an autoscaler.
 """
 
-import importlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from lkca_search.search.planning.packing import Resources, count_concurrent_trials
+from lkca_search.search.ray_backend.private import private
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 
 _RESPONSE_SECONDS = 30.0
@@ -28,7 +27,7 @@ def node_groups() -> list[Resources] | None:
 
     Managed platforms report them. Ray's own autoscalers do not.
     """
-    state = _private("ray._private.state", "state")
+    state = private("ray._private.state", "state")
     config = state.get_cluster_config() if state is not None else None
     if config is None:
         return None
@@ -107,8 +106,8 @@ def _is_v2() -> bool:
 
 def _status() -> Any:
     """Return the status of Ray's autoscaler v2 as a protobuf message; None if this Ray has none."""
-    reply_type = _private("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply")
-    client_type = _private("ray._raylet", "GcsClient")
+    reply_type = private("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply")
+    client_type = private("ray._raylet", "GcsClient")
     if reply_type is None or client_type is None:
         return None
     reply = reply_type()
@@ -118,15 +117,7 @@ def _status() -> Any:
 
 def _report() -> dict[str, Any]:
     """Return the report of Ray's autoscaler v1; an empty one if there is none."""
-    key = _private("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS")
-    read = _private("ray.experimental.internal_kv", "_internal_kv_get")
+    key = private("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS")
+    read = private("ray.experimental.internal_kv", "_internal_kv_get")
     status = read(key) if key is not None and read is not None else None
     return (json.loads(status).get("autoscaler_report") or {}) if status else {}
-
-
-def _private(module: str, name: str) -> Any:
-    """Return a private name of Ray; None if the installed version lacks it."""
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return None

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lkca_search.errors import SearchError
+from lkca_search.errors import Interrupted, SearchError
 from lkca_search.search.planning.packing import Resources, check_capacity, count_concurrent_trials
 from lkca_search.search.ray_backend import autoscaler
 from lkca_search.spec.resources import SMALLEST_AMOUNT
@@ -19,6 +19,17 @@ _GPU_QUERY_SECONDS = 60.0
 def read_nodes() -> list[Resources]:
     """Return the total resources of each live node, in use or not."""
     return [node["Resources"] for node in live_nodes()]
+
+
+def read_local_nodes() -> list[Resources]:
+    """Return the same for a local cluster.
+
+    Raises:
+        Interrupted: Ray has declared the only node dead. Nothing replaces it.
+    """
+    if not (nodes := read_nodes()):
+        raise Interrupted("the local Ray cluster has lost its only node, because the raylet no longer responds")
+    return nodes
 
 
 def live_nodes() -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Checks of every node before a search starts: it must share the storage and have the driver's images."""
 
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,23 @@ from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
 _CHECK_SECONDS = 1800.0
-"""Time for a node to download and decode a dataset."""
+"""Time for the nodes to download and decode a dataset, at the same time."""
+_POLL_SECONDS = 1.0
 
 
 def check_nodes(
-    storage: AnyPath, spec: SearchSpec, data_dirs: DataDirs, *, data_hash: str | None, test_hash: str | None = None
+    storage: AnyPath,
+    spec: SearchSpec,
+    data_dirs: DataDirs,
+    *,
+    data_hash: str | None,
+    test_hash: str | None = None,
+    check_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Check that every node with enough cores for a trial shares the storage and has the driver's images.
 
     A node decodes the images if needed. With `test_hash`, the test images are checked too. The driver's own node is
-    skipped, and a node that joins later is checked by its first trial.
+    skipped, and a node that joins later is checked by its first trial. `check_start` is called about once per second.
 
     Raises:
         SearchError: One line per node that cannot train, with the reason.
@@ -35,15 +44,19 @@ def check_nodes(
     nodes = [node for node in nodes if node["Resources"].get("CPU", 0) >= spec.resources.cpu]
     if not nodes:
         return
+    is_new = not storage.exists()
     marker, token = storage / f".seen-{uuid.uuid4().hex}", uuid.uuid4().hex
     write_atomically(marker, token.encode())
     try:
         checks = [
             (node, start_check(node, str(marker), token, spec, data_dirs, data_hash, test_hash)) for node in nodes
         ]
-        problems = list(_problems(checks))
+        problems = list(_problems(checks, check_start))
     finally:
         marker.unlink(missing_ok=True)
+        if is_new and isinstance(storage, Path):
+            with suppress(OSError):  # a refused search leaves nothing behind
+                storage.rmdir()
     if problems:
         raise SearchError("\n".join(["not every node of the cluster can train:", *problems]))
 
@@ -64,10 +77,13 @@ def start_check(
     return task.remote(marker, token, spec.model_dump_json(by_alias=True), cache, data_dir, data_hash, test_hash)
 
 
-def _problems(checks: Sequence[tuple[Mapping[str, Any], Any]]) -> Iterator[str]:
+def _problems(checks: Sequence[tuple[Mapping[str, Any], Any]], check_start: Callable[[], None]) -> Iterator[str]:
+    deadline = time.monotonic() + _CHECK_SECONDS
     for node, pending in checks:
+        while not ray.wait([pending], timeout=_POLL_SECONDS)[0] and time.monotonic() < deadline:
+            check_start()
         try:
-            problem = ray.get(pending, timeout=_CHECK_SECONDS)
+            problem = ray.get(pending, timeout=0)
         except ray.exceptions.RayError as error:
             if not any(other["NodeID"] == node["NodeID"] for other in live_nodes()):
                 continue  # the node died during the check and trains nothing

@@ -16,6 +16,8 @@ from lkca_search.search.ray_backend.capacity import Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.images import DataDirs
 
+_FINISHED: str = Searcher.FINISHED
+
 
 class Placement:
     """Resources of the trials that start next, and the number of trials that may be in flight."""
@@ -86,18 +88,19 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Trial id in this search by Tune's trial id."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the config of the next trial; None if there is no capacity, `FINISHED` if nothing is left."""
+        """Return the config of the next trial; None if there is no capacity, `FINISHED` if none will start."""
         with self._stop_controller.capture_errors():
             return self._suggest(trial_id)
-        return None
+        return _FINISHED  # after an error. Tune repeats a call that returns None for up to ten minutes.
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self._stop_controller.check()
+        if self._stop_controller.check() or self._queue.halt_reason is not None:
+            return _FINISHED  # no call of the queue: it could wait for a database that does not respond
         if self._queue.may_assign and len(self._trial_ids) >= self._placement.count_concurrent_trials():
             return None
         assignment = self._queue.assign(self._placement.resources)
         if assignment is None:
-            return None if self._queue.may_assign_later else Searcher.FINISHED
+            return None if self._queue.may_assign_later else _FINISHED
         self._trial_ids[trial_id] = assignment.trial_id
         return {
             "assignment": assignment.model_dump_json(),

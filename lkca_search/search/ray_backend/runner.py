@@ -1,7 +1,5 @@
-"""Run of a queue's trials under Ray Tune: starts Ray, checks the nodes, and runs Tune until no trial is left."""
+"""Run of a queue's trials under Ray Tune: places them on the nodes, and runs Tune until no trial is left."""
 
-import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,35 +15,60 @@ from lkca_search.search.driver.stopping import StopController, restored_signals
 from lkca_search.search.planning.packing import GpuSharing, resource_request
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.ray_backend.capacity import Capacity
-from lkca_search.search.ray_backend.cluster import ensure_capacity, read_nodes, smallest_gpu_bytes
+from lkca_search.search.ray_backend.cluster import ensure_capacity, read_local_nodes, read_nodes, smallest_gpu_bytes
 from lkca_search.search.ray_backend.node_checks import check_nodes
 from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher, read_assignment
+from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.images import DataDirs, open_train_images
 
-_ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the stop controller handles Ctrl-C
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the ledger is durable, Tune's own state is never restored
-    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher limits the trials in flight
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "60",
-}
-"""Environment variables of Ray and Tune, unless the user has set them."""
+
+def place(
+    session: RaySession,
+    spec: SearchSpec,
+    trials: AnyPath,
+    data_dirs: DataDirs,
+    *,
+    images: Images | None = None,
+    test_hash: str | None = None,
+    check_start: Callable[[], None] = lambda: None,
+) -> Placement:
+    """Start Ray if needed, and place the trials of a spec on the cluster, before anything of them is committed.
+
+    Args:
+        session: Session with Ray.
+        spec: Spec of the search.
+        trials: Folder of the trials, which every node must share.
+        data_dirs: Folders of images, on every node.
+        images: Training images, which every node must have, if they are already open.
+        test_hash: Content hash that every node must find for the test images; None if nothing is tested.
+        check_start: Raises an error if the start is to be ended; called repeatedly.
+
+    Raises:
+        SearchError: No node can ever run a trial, a node cannot train, or the memory of GPUs is unknown.
+        Interrupted: The local cluster is lost.
+    """
+    try:
+        session.start()
+        check_start()
+        placement = _make_placement(session, spec, data_dirs, images)
+        data_hash = images.content_hash if images else None
+        check_nodes(trials, spec, data_dirs, data_hash=data_hash, test_hash=test_hash, check_start=check_start)
+        check_start()
+    except ray.exceptions.RayError:
+        session.raise_if_lost()
+        raise
+    return placement
 
 
 def run_trials(
     queue: TrialQueue,
     data_dirs: DataDirs,
     stop_controller: StopController,
-    *,
-    images: Images | None = None,
-    notify: Callable[[str], None] = lambda _: None,
-    address: str | None = None,
-    num_cpus: int | None = None,
+    session: RaySession,
+    placement: Placement | None = None,
 ) -> None:
     """Train all unfinished trials of a queue on a Ray cluster.
 
@@ -53,47 +76,45 @@ def run_trials(
         queue: Trials or replicates to train.
         data_dirs: Folders of images, on every node.
         stop_controller: Ends the run on a request or a signal.
-        images: Training images, if they are already open.
-        notify: Prints a line for the user: trials that wait for capacity, trials per GPU under `gpu: auto`.
-        address: Address of the cluster; None for a local one of this machine.
-        num_cpus: Cores of the local cluster; None for all.
+        session: Session with Ray.
+        placement: Placement of the trials; by default they are placed first.
 
     Raises:
-        SearchError: No node can ever run a trial, a node cannot train, or the memory of GPUs is unknown.
+        SearchError: As in `place`.
+        Interrupted: The local cluster is lost.
     """
-    with restored_signals():
-        try:
-            _start_ray(address, num_cpus=num_cpus)
-            stop_controller.install_signal_handlers()  # after Ray, which installs its own
-            placement = _make_placement(queue, data_dirs, images, notify=notify)
-            check_nodes(
-                queue.folder.trials, queue.spec, data_dirs, data_hash=queue.data_hash, test_hash=queue.test_hash
-            )
+    if placement is None:
+        placement = place(session, queue.spec, queue.folder.trials, data_dirs, test_hash=queue.test_hash)
+    session.on_lost = stop_controller.fail
+    try:
+        with restored_signals():
+            stop_controller.install_signal_handlers()  # after the start of Ray, which installs its own
             _make_tuner(queue, data_dirs, stop_controller, placement).fit()
-            stop_controller.raise_failure()
-        finally:
-            ray.shutdown()
-            remove_tree(queue.folder.ray)
+    except Exception:
+        stop_controller.raise_failure()  # the first error is the cause
+        raise
+    finally:
+        remove_tree(queue.folder.ray)
+    stop_controller.raise_failure()
 
 
-def _make_placement(
-    queue: TrialQueue, data_dirs: DataDirs, images: Images | None, *, notify: Callable[[str], None]
-) -> Placement:
-    section = queue.spec.resources
+def _make_placement(session: RaySession, spec: SearchSpec, data_dirs: DataDirs, images: Images | None) -> Placement:
+    section, notify = spec.resources, session.notify
     smallest_request = resource_request(section, section.of_trial(gpu=SMALLEST_AMOUNT))
     autoscales = ensure_capacity(smallest_request, notify)
     sharing = None
     if section.gpu == "auto":
-        images = open_train_images(queue.spec.data, data_dirs) if images is None else images
+        images = open_train_images(spec.data, data_dirs) if images is None else images
         memory = section.gpu_memory
         sharing = GpuSharing(
-            trial_bytes=largest_gpu_bytes(queue.spec, images),
+            trial_bytes=largest_gpu_bytes(spec, images),
             gpu_bytes=smallest_gpu_bytes(smallest_request) if memory is None else memory * 1e9,
             cpu=section.cpu,
             nodes=read_nodes(),
         )
         notify(sharing.reason)
-    capacity = Capacity(read_nodes, max_concurrent=section.max_concurrent, autoscales=autoscales, notify=notify)
+    live_nodes = read_local_nodes if session.is_local else read_nodes
+    capacity = Capacity(live_nodes, max_concurrent=section.max_concurrent, autoscales=autoscales, notify=notify)
     return Placement(section, capacity, sharing, notify=notify)
 
 
@@ -147,16 +168,3 @@ def _storage(path: AnyPath) -> dict[str, Any]:
 def _trial_name(trial: Trial) -> str:
     assignment = read_assignment(trial)
     return f"{assignment.trial_id.replace('/', '#')}@{assignment.attempt}"
-
-
-def _start_ray(address: str | None, *, num_cpus: int | None) -> None:
-    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the records
-    ray.init(
-        address=address or "local",
-        **({"num_cpus": num_cpus, "include_dashboard": False} if address is None else {}),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )

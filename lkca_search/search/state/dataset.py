@@ -38,16 +38,15 @@ def describe_dataset(dataset: str, images: Images) -> SearchDataset:
     )
 
 
-def commit_search(
+def check_search(
     folder: SearchFolder, dataset: SearchDataset, reader: RecordReader, space_file: SpaceFile | None = None
 ) -> None:
-    """Write the dataset of a search into its folder, and `space_file` if it is given.
+    """Check that these images, and `space_file` if it is given, start the search or may resume it.
 
     A search of an older version has no `dataset.json`; its manifests and records are compared.
 
     Raises:
-        SearchError: The space file may not resume the search, or the search was trained on other images. Nothing is
-            written.
+        SearchError: The space file may not resume the search, or the search was trained on other images.
     """
     if space_file is not None:
         check_resume(folder, space_file)
@@ -59,9 +58,20 @@ def commit_search(
             f"{rule}, got {dataset.data_hash} ({dataset.dataset}): they have changed since the search was started; "
             "restore them, or start a new search with another --name"
         )
+
+
+def commit_search(
+    folder: SearchFolder, dataset: SearchDataset, reader: RecordReader, space_file: SpaceFile | None = None
+) -> None:
+    """Write the dataset of a search into its folder, and `space_file` if it is given, if `check_search` allows it.
+
+    Raises:
+        SearchError: As in `check_search`. Nothing is written.
+    """
+    check_search(folder, dataset, reader, space_file)
     if space_file is not None:
         commit_space_file(folder, space_file)
-    if existing != dataset:
+    if read_search_dataset(folder) != dataset:
         write_search_dataset(folder, dataset)
 
 

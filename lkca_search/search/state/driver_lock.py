@@ -2,9 +2,11 @@
 
 import fcntl
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from lkca_search.locks import hold_file_lock, is_missing_lock
 
 LOCK_FILE = "driver.lock"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -12,16 +14,16 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIMEOUT_SECONDS = 0.5
 
 
-def acquire_lock(root: Path) -> FileLock:
-    """Acquire the lock file of a search's folder.
+@contextmanager
+def hold_lock(root: Path) -> Iterator[str | None]:
+    """Hold the lock file of a search's folder, and yield its id; yield None if the file system has no locks.
 
     Raises:
         filelock.Timeout: Another process holds the lock.
     """
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / LOCK_FILE, timeout=_TIMEOUT_SECONDS)
-    lock.acquire()
-    return lock
+    with hold_file_lock(root / LOCK_FILE, timeout_seconds=_TIMEOUT_SECONDS) as is_held:
+        yield lock_id(root) if is_held else None
 
 
 def can_observe(held_id: str | None, root: Path) -> bool:
@@ -29,13 +31,20 @@ def can_observe(held_id: str | None, root: Path) -> bool:
     return (root / LOCK_FILE).exists() and held_id == lock_id(root)
 
 
-def is_locked(root: Path) -> bool:
-    """Return True if a process holds the lock file. The check uses a shared lock, so two checks never collide."""
+def is_locked(root: Path) -> bool | None:
+    """Return True if a process holds the lock file; None if the file system has lost its locks.
+
+    The check uses a shared lock, so two checks never collide.
+    """
     with (root / LOCK_FILE).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            if not is_missing_lock(error):
+                raise
+            return None
     return False
 
 

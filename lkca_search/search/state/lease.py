@@ -10,13 +10,14 @@ stop the writes of a frozen driver, or it would need a service besides SQLite, P
 """
 
 import json
+import math
 import os
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.search.state.database import Database, choose_database, first_line
-from lkca_search.search.state.driver_lock import acquire_lock, lock_id
+from lkca_search.search.state.driver_lock import LOCK_FILE, hold_lock
 from lkca_search.search.state.lease_status import LEASES, TTL_SECONDS, read_lease, read_row
 
 
@@ -56,6 +57,8 @@ class Lease:
         """Number of this driver: one more than that of the latest before it."""
         self.stop_request: str | None = None
         """Stop requested by another process, read at the last renewal; None if there was none."""
+        self.may_wait = True
+        """False if `ensure` must not wait for a database that does not respond, because the driver stops now."""
         self._engine = engine
         self._own_row = (LEASES.c.search == name, LEASES.c.driver == driver)
         self._name = name
@@ -63,6 +66,7 @@ class Lease:
         self._is_lost = False
         self._error = "its database does not respond"
         self._valid_until = time.monotonic() + timing.valid_seconds
+        self._give_up_time = math.inf
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -70,14 +74,14 @@ class Lease:
     def ensure(self) -> None:
         """Return if no other driver can have taken over; call this before each commit.
 
-        If the database does not respond, wait for it up to `ttl_seconds`.
+        If the database does not respond, wait for it up to `ttl_seconds`, once for all calls during an outage.
 
         Raises:
             Interrupted: Another driver took over, or the lease could not be renewed.
         """
-        deadline = time.monotonic() + self._timing.ttl_seconds
         while not self._is_lost and time.monotonic() >= self._valid_until:
-            if time.monotonic() >= deadline:
+            self._give_up_time = min(self._give_up_time, time.monotonic() + self._timing.ttl_seconds)
+            if not self.may_wait or time.monotonic() >= self._give_up_time:
                 raise Interrupted(f"the lease on search {self._name!r} could not be renewed: {self._error}")
             time.sleep(self._timing.heartbeat_seconds / 10)
         if self._is_lost:
@@ -110,11 +114,16 @@ class Lease:
                 self._is_lost = True
                 return
             self.stop_request, self._valid_until = row.stop, started + self._timing.valid_seconds
+            self._give_up_time = math.inf
 
 
 @contextmanager
 def hold_lease(
-    folder: SearchFolder, ledger: str | None = None, *, timing: LeaseTiming = DEFAULT_TIMING
+    folder: SearchFolder,
+    ledger: str | None = None,
+    *,
+    timing: LeaseTiming = DEFAULT_TIMING,
+    is_provisional: bool = False,
 ) -> Iterator[Lease]:
     """Hold the lease of a search for this driver.
 
@@ -124,6 +133,7 @@ def hold_lease(
         folder: Folder of the search.
         ledger: URL of the ledger's database; by default that of the latest driver (see `choose_database`).
         timing: Times of the lease.
+        is_provisional: True if the search may be refused in the block. It then leaves no file behind.
 
     Raises:
         SearchError: Another driver is running, or the ledger belongs to another search.
@@ -143,22 +153,42 @@ def hold_lease(
             yield lease
         finally:
             lease.release()
+            if is_provisional and not any(spec.exists() for spec in folder.specs) and not folder.drivers():
+                _remove_traces(folder, database)
 
 
 @contextmanager
 def _hold_lock(folder: SearchFolder) -> Iterator[str | None]:
-    """Hold the lock file too, and yield its id. In an object store there is no lock file: yield None."""
+    """Hold the lock file too, and yield its id.
+
+    Object stores and some file systems have no locks: yield None. The lease alone then excludes other drivers.
+    """
     if not isinstance(folder.root, Path):
         yield None
         return
-    try:
-        lock = acquire_lock(folder.root)
-    except Timeout as error:
-        raise _held_error(folder.name, read_lease(folder).holder) from error
-    try:
-        yield lock_id(folder.root)
-    finally:
-        lock.release()
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(hold_lock(folder.root))
+        except Timeout as error:
+            raise _held_error(folder.name, read_lease(folder).holder) from error
+        yield lock
+
+
+def _remove_traces(folder: SearchFolder, database: Database) -> None:
+    """Remove the files of a lease. A row on PostgreSQL stays: it takes no name, and the next driver continues it."""
+    file = database.file
+    files = [folder.uid, folder.ledger_url, *([folder.storage / "uid"] if folder.storage else [])]
+    files += [file, file.with_name(f"{file.name}-journal")] if file else []
+    folders = [folder.trials, *([folder.storage] if folder.storage else []), folder.root]
+    with suppress(OSError):
+        for path in files:
+            path.unlink(missing_ok=True)
+        if isinstance(folder.root, Path):
+            (folder.root / LOCK_FILE).unlink(missing_ok=True)
+    for path in folders:
+        if isinstance(path, Path):
+            with suppress(OSError):  # not empty, or missing
+                path.rmdir()
 
 
 def _match_uids(engine: Engine, database: Database, folder: SearchFolder) -> None:

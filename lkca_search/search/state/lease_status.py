@@ -90,5 +90,7 @@ def _read_if_exists(folder: SearchFolder) -> Any:
 def _is_alive(row: Any, folder: SearchFolder) -> bool:
     """Return True if the holder of a lease seems alive: by its lock on this machine, otherwise by its last renewal."""
     if isinstance(folder.root, Path) and can_observe(row.lock, folder.root):
-        return is_locked(folder.root)
+        is_held = is_locked(folder.root)
+        if is_held is not None:
+            return is_held
     return bool(time.time() - row.beat_time < TTL_SECONDS)

@@ -14,6 +14,7 @@ from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend import autoscaler
 from lkca_search.search.ray_backend.cluster import ensure_capacity
 from lkca_search.search.ray_backend.runner import run_trials
+from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs
@@ -58,5 +59,6 @@ def test_without_private_modules_a_search_runs_on_one_machine(
         spec = make_spec(trials_per_cell=1)
         ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
         stop_controller = StopController(lease, halt=ledger.halt, notify=print)
-        run_trials(ledger, data_dirs, stop_controller, num_cpus=1)
+        with RaySession(num_cpus=1) as session:
+            run_trials(ledger, data_dirs, stop_controller, session)
     assert [record.state for record in read_records(folder)] == [State.COMPLETE] * 2

@@ -19,6 +19,7 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.stopping import StopController, request_stop
 from lkca_search.search.ray_backend import node_checks
 from lkca_search.search.ray_backend.runner import run_trials
+from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker, TrialStart
@@ -105,7 +106,8 @@ class PlacementCluster:
             timer = threading.Timer(STOP_SECONDS, request_stop, (folder,), {"now": True})
             timer.start()
             try:
-                run_trials(ledger, data_dirs, stop_controller, notify=notices.append, address=self.cluster.address)
+                with RaySession(address=self.cluster.address, notify=notices.append) as session:
+                    run_trials(ledger, data_dirs, stop_controller, session)
             finally:
                 timer.cancel()
         nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]

@@ -12,6 +12,7 @@ from lkca_search.records.record import State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.runner import run_trials
+from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker
@@ -44,7 +45,8 @@ def search(cluster: ScalingCluster, folder: SearchFolder) -> Search:
         with hold_lease(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
             stop_controller = StopController(lease, halt=ledger.halt, notify=notices.append)
-            run_trials(ledger, data_dirs, stop_controller, notify=notices.append, address=cluster.address)
+            with RaySession(address=cluster.address, notify=notices.append) as session:
+                run_trials(ledger, data_dirs, stop_controller, session)
         return notices
 
     return search

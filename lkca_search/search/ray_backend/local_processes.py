@@ -1,0 +1,84 @@
+"""Processes of a local cluster: the raylet runs its workers, and every call of Ray needs the GCS."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from lkca_search.errors import Interrupted
+from lkca_search.search.ray_backend.private import logs_folder, started_processes
+
+_ESSENTIAL = {"raylet": "starts the workers", "gcs_server": "manages the cluster"}
+_POLL_SECONDS = 0.5
+_STOPPED_POLLS = 20
+"""Polls in a row after which a process that stands still counts as lost. Ray would take a minute."""
+_END_SECONDS = 20.0
+"""Time for the driver to end after the loss. Calls of Ray without a raylet can last for minutes."""
+
+
+class LocalProcesses:
+    """Watch over the processes of the local cluster, in a thread, from its start to its end."""
+
+    def __init__(self, *, on_lost: Callable[[Interrupted], None], exit: Callable[[Interrupted], None]) -> None:
+        """Start to watch.
+
+        Args:
+            on_lost: Called once with the reason, if a process is lost: the driver should end.
+            exit: Called if the driver cannot end: it ends the process at once.
+        """
+        self.loss: Interrupted | None = None
+        """Reason why the cluster is lost; None while it is not."""
+        self._processes = {name: each for name, each in started_processes().items() if name in _ESSENTIAL}
+        self._logs = logs_folder()
+        self._num_stopped = dict.fromkeys(self._processes, 0)
+        self._on_lost = on_lost
+        self._exit = exit
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="local-cluster", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """End the watch."""
+        self._ended.set()
+        self._thread.join()
+
+    def kill(self) -> None:
+        """Kill the processes. One that stands still would keep Ray's own shutdown waiting."""
+        for process in self._processes.values():
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_POLL_SECONDS):
+            lost = [(name, reason) for name in self._processes if (reason := self._reason(name)) is not None]
+            if not lost:
+                continue
+            name, reason = lost[-1]
+            self.loss = Interrupted(
+                f"Ray's {name}, which {_ESSENTIAL[name]} on this machine, {reason}; the kernel's log shows if memory "
+                f"ran out (dmesg), and Ray's logs are in {self._logs}"
+            )
+            self._on_lost(self.loss)
+            # Any call of Ray needs the GCS and would block for a minute, so the driver cannot end in order.
+            if name == "gcs_server" or not self._ended.wait(_END_SECONDS):
+                self._exit(self.loss)
+            return
+
+    def _reason(self, name: str) -> str | None:
+        """Return the loss of a process as the end of a sentence; None if it runs."""
+        process = self._processes[name]
+        if process.poll() is not None:
+            code = process.returncode
+            return f"died by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self._num_stopped[name] = self._num_stopped[name] + 1 if _is_stopped(process) else 0
+        return "stands still" if self._num_stopped[name] >= _STOPPED_POLLS else None
+
+
+def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    """Return True if a process is stopped by a signal. Systems without /proc report False."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")

@@ -1,0 +1,217 @@
+"""Driver of one search while it holds the lease: places, trains and confirms on one session with Ray."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lkca_search.data.store import Images
+from lkca_search.errors import Interrupted
+from lkca_search.layout import SearchFolder
+from lkca_search.records.looks import read_looks, register_looks
+from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.rounds import Round, read_rounds
+from lkca_search.records.tables import write_tables
+from lkca_search.search.driver.confirmation import Confirmation, write_round_manifests
+from lkca_search.search.driver.queue import TrialQueue
+from lkca_search.search.driver.rounds import find_or_open_round
+from lkca_search.search.driver.stopping import StopController, check_start, interrupts_start
+from lkca_search.search.ray_backend.placement import Placement
+from lkca_search.search.ray_backend.runner import place, run_trials
+from lkca_search.search.ray_backend.session import RaySession
+from lkca_search.search.run_context import RunContext, RunOutcome
+from lkca_search.search.state.best_trials import best_record
+from lkca_search.search.state.database import first_line
+from lkca_search.search.state.dataset import check_search, commit_search, describe_dataset
+from lkca_search.search.state.lease import Lease
+from lkca_search.search.state.resume import find_spec, read_spec
+from lkca_search.search.state.status import read_status
+from lkca_search.search.studies.study import STORAGE_FAULTS
+from lkca_search.search.sync import open_store
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import ConfirmSection
+from lkca_search.spec.space_file import SpaceFile
+from lkca_search.tracking.mlflow_tracker import MLflowTracker
+from lkca_search.tracking.tracker import Trackers
+from lkca_search.training.testing import open_test_images
+
+_MLFLOW_SECONDS = 60.0
+"""Time for MLflow to receive the last updates."""
+_MLFLOW_SECONDS_ON_STOP = 5.0
+"""Time for the same if the driver fails or must stop now."""
+
+
+class SearchDriver:
+    """Driver of a search while it holds the lease."""
+
+    def __init__(self, folder: SearchFolder, lease: Lease, context: RunContext, session: RaySession) -> None:
+        """Create a driver that has committed nothing and sends nothing to MLflow."""
+        self.folder = folder
+        self.reader = context.reader or RecordReader(folder)
+        """Reader of all records. Repeated calls read each record once."""
+        self.lease = lease
+        self.opened = time.monotonic()
+        self.trackers = Trackers([context.console])
+        self.mlflow: MLflowTracker | None = None
+        """Tracker of MLflow; None until the search is committed."""
+        self.is_complete = False
+        """True if no trial is left in the queues trained so far."""
+        self.halt_reason: str | None = None
+        """Reason for starting no further trial; None if no trial is left."""
+        self.best: Record | None = None
+        self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP
+        self.num_untracked = 0
+        self._context = context
+        self._session = session
+        self._placements: dict[str | None, Placement] = {}
+        """Placement of the trials, and of the replicates by the hash of their test images."""
+        self._stopped_now = False
+
+    def open_mlflow(self) -> None:
+        """Send to MLflow from now on."""
+        self.mlflow = MLflowTracker(lambda: open_store(self.folder, self._context.home), self.folder)
+        self.trackers = Trackers([self.mlflow, self._context.console])
+
+    def place(self, spec: SearchSpec, images: Images, *, test_hash: str | None = None) -> Placement:
+        """Place the trials of a search on the cluster, or with `test_hash` its replicates; start Ray if needed."""
+        if test_hash not in self._placements:
+            with interrupts_start():
+                self._placements[test_hash] = place(
+                    self._session,
+                    spec,
+                    self.folder.trials,
+                    self._context.data_dirs,
+                    images=images,
+                    test_hash=test_hash,
+                    check_start=lambda: check_start(self.lease),
+                )
+        return self._placements[test_hash]
+
+    def train(self, queue: TrialQueue, images: Images) -> None:
+        """Train all unfinished trials of a queue, unless a limit or a stop ends the driver."""
+        context = self._context
+        stop_controller = StopController(self.lease, halt=queue.halt, notify=context.notify)
+        if queue.may_assign:
+            placement = self.place(queue.spec, images, test_hash=queue.test_hash)
+            run_trials(queue, context.data_dirs, stop_controller, self._session, placement)
+        self.is_complete = not queue.num_left
+        self._stopped_now = stop_controller.stops_now
+        self.halt_reason = queue.halt_reason if queue.num_left else None
+
+    def confirm(
+        self,
+        spec: SearchSpec,
+        section: ConfirmSection,
+        images: Images,
+        *,
+        num_trials_left: int,
+        new_round: bool,
+    ) -> Round:
+        """Train and test the unfinished replicates of the latest round, or of a new one; return the round."""
+        test_hash = open_test_images(spec.data, self._context.data_dirs, train=images).content_hash
+        if new_round or not read_rounds(self.folder):
+            self.place(spec, images, test_hash=test_hash)  # a round is sealed only where it can be trained
+        current = find_or_open_round(
+            self.folder,
+            spec,
+            section,
+            self.reader,
+            test_hash=test_hash,
+            num_trials_left=num_trials_left,
+            new_round=new_round,
+        )
+        register_looks(self.folder, self._context.home)  # before any replicate is tested
+        queue = Confirmation(
+            self.folder,
+            spec,
+            current,
+            self.trackers,
+            manifests=write_round_manifests(current, spec, images, self.folder),
+            driver=self.lease.driver,
+            ensure_lease=self.lease.ensure,
+            opened=self.opened,
+            reader=self.reader,
+        )
+        if queue.num_left:
+            num_draws = len(current.draws) // max(len(current.repeats), 1)
+            design = f"{len(current.picks)} x {num_draws} x {current.num_seeds} configurations, draws and seeds"
+            self._context.notify(
+                f"confirmation, round {current.number}: {design}, {queue.num_left} replicates to train"
+            )
+            num_rounds = read_looks(self._context.home, current.test_hash).num_rounds
+            self._context.notify(
+                "uses of these test images in this home, this round included: "
+                f"rounds {num_rounds.total()}, searches {len(num_rounds)}"
+            )
+        self.train(queue, images)
+        return current
+
+    def close(self) -> None:
+        """Write the tables, and read the best trial for MLflow."""
+        trials = self.reader.trials()
+        write_tables(trials, self.reader.replicates(), self.folder.root)
+        self.best = best_record(trials, read_spec(self.folder).search)
+        self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
+
+    def end(self) -> None:
+        """End the runs in MLflow."""
+        if self.mlflow is not None:
+            self.num_untracked = self.mlflow.close(
+                complete=self.is_complete, best=self.best, patience_seconds=self.mlflow_seconds
+            )
+
+    def abandon(self) -> None:
+        """End the runs in MLflow and free the lease, before the process exits at once."""
+        self.end()
+        self.lease.release()
+
+    def outcome(self) -> RunOutcome:
+        """Return the state of the search."""
+        return RunOutcome(
+            status=read_status(self.folder, self.reader),
+            halt_reason=self.halt_reason,
+            num_untracked=self.num_untracked,
+            tracking_error=self.mlflow.last_error if self.mlflow else None,
+        )
+
+
+@contextmanager
+def open_driver(
+    folder: SearchFolder,
+    lease: Lease,
+    context: RunContext,
+    spec: SearchSpec,
+    images: Images,
+    *,
+    space_file: SpaceFile | None = None,
+) -> Iterator[SearchDriver]:
+    """Yield the driver of a search; at the end, write the tables, and end Ray and the runs in MLflow.
+
+    Commit the dataset first, and `space_file` if it is given and its trials can be placed.
+    """
+    dataset = describe_dataset(spec.data.dataset, images)
+    reader = context.reader or RecordReader(folder)
+    session = RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
+    driver = SearchDriver(folder, lease, context, session)
+    session.abandon = driver.abandon
+    try:
+        with session:
+            check_search(folder, dataset, reader, space_file)
+            if space_file is not None and find_spec(folder) != spec:
+                driver.place(spec, images)
+            commit_search(folder, dataset, reader, space_file)
+            if dataset.shortage is not None:
+                context.notify(f"{dataset.dataset}: {dataset.shortage}")
+            driver.open_mlflow()
+            try:
+                yield driver
+                driver.close()
+            finally:
+                session.end()
+                driver.end()
+    except STORAGE_FAULTS as error:
+        raise Interrupted(f"{type(error).__name__}: {first_line(_root_cause(error))}") from error
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the first cause of an error. Optuna hides a full disk behind a message about long values."""
+    return error if error.__cause__ is None else _root_cause(error.__cause__)
