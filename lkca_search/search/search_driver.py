@@ -153,15 +153,11 @@ class SearchDriver:
         self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
 
     def end(self) -> None:
-        """End the runs in MLflow."""
+        """End the runs in MLflow, and free the lease."""
         if self.mlflow is not None:
             self.num_untracked = self.mlflow.close(
                 complete=self.is_complete, best=self.best, patience_seconds=self.mlflow_seconds
             )
-
-    def abandon(self) -> None:
-        """End the runs in MLflow and free the lease, before the process exits at once."""
-        self.end()
         self.lease.release()
 
     def outcome(self) -> RunOutcome:
@@ -184,7 +180,7 @@ def open_driver(
     *,
     space_file: SpaceFile | None = None,
 ) -> Iterator[SearchDriver]:
-    """Yield the driver of a search; at the end, write the tables, and end Ray and the runs in MLflow.
+    """Yield the driver of a search; at the end, write the tables, end Ray and the runs in MLflow, and free the lease.
 
     Commit the dataset first, and `space_file` if it is given and its trials can be placed.
     """
@@ -192,7 +188,7 @@ def open_driver(
     reader = context.reader or RecordReader(folder)
     session = RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
     driver = SearchDriver(folder, lease, context, session)
-    session.abandon = driver.abandon
+    session.abandon = driver.end
     try:
         with session:
             check_search(folder, dataset, reader, space_file)

@@ -2,12 +2,11 @@
 
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from lkca_search.errors import Interrupted
-from lkca_search.search.ray_backend.private import logs_folder, started_processes
 
 _ESSENTIAL = {"raylet": "starts the workers", "gcs_server": "manages the cluster"}
 _POLL_SECONDS = 0.5
@@ -20,17 +19,29 @@ _END_SECONDS = 20.0
 class LocalProcesses:
     """Watch over the processes of the local cluster, in a thread, from its start to its end."""
 
-    def __init__(self, *, on_lost: Callable[[Interrupted], None], exit: Callable[[Interrupted], None]) -> None:
+    def __init__(
+        self,
+        processes: Mapping[str, subprocess.Popen[bytes]],
+        *,
+        logs: str,
+        on_lost: Callable[[Interrupted], None],
+        exit: Callable[[Interrupted], None],
+        poll_seconds: float = _POLL_SECONDS,
+    ) -> None:
         """Start to watch.
 
         Args:
+            processes: Processes of the cluster by Ray's names.
+            logs: Folder of Ray's logs.
             on_lost: Called once with the reason, if a process is lost: the driver should end.
             exit: Called if the driver cannot end: it ends the process at once.
+            poll_seconds: Time between two checks of the processes.
         """
         self.loss: Interrupted | None = None
         """Reason why the cluster is lost; None while it is not."""
-        self._processes = {name: each for name, each in started_processes().items() if name in _ESSENTIAL}
-        self._logs = logs_folder()
+        self._processes = {name: each for name, each in processes.items() if name in _ESSENTIAL}
+        self._logs = logs
+        self._poll_seconds = poll_seconds
         self._num_stopped = dict.fromkeys(self._processes, 0)
         self._on_lost = on_lost
         self._exit = exit
@@ -50,7 +61,7 @@ class LocalProcesses:
                 process.kill()
 
     def _watch(self) -> None:
-        while not self._ended.wait(_POLL_SECONDS):
+        while not self._ended.wait(self._poll_seconds):
             lost = [(name, reason) for name in self._processes if (reason := self._reason(name)) is not None]
             if not lost:
                 continue

@@ -12,7 +12,7 @@ import ray
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.search.driver.stopping import restored_signals
 from lkca_search.search.ray_backend.local_processes import LocalProcesses
-from lkca_search.search.ray_backend.private import mute_reports
+from lkca_search.search.ray_backend.private import logs_folder, mute_reports, started_processes
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -92,7 +92,9 @@ class RaySession:
         with restored_signals():  # Ray installs a handler of SIGTERM
             ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
         if self._address is None:
-            self._local = LocalProcesses(on_lost=lambda error: self.on_lost(error), exit=self._exit)
+            self._local = LocalProcesses(
+                started_processes(), logs=logs_folder(), on_lost=lambda error: self.on_lost(error), exit=self._exit
+            )
 
     @property
     def is_local(self) -> bool:

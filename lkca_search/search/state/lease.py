@@ -89,7 +89,7 @@ class Lease:
             raise Interrupted(f"search {self._name!r} {reason}")
 
     def release(self) -> None:
-        """Stop the renewals, and free the lease for the next driver."""
+        """Stop the renewals, and free the lease for the next driver. Another call has no effect."""
         self._end.set()
         self._thread.join()
         try:

@@ -8,9 +8,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lkca_search.errors import SearchError
+from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.search.driver.stopping import StopController, request_stop, restored_signals, wait_until_stopped
+from lkca_search.search.driver.stopping import (
+    StopController,
+    check_start,
+    interrupts_start,
+    request_stop,
+    restored_signals,
+    wait_until_stopped,
+)
 from lkca_search.search.state.lease import DEFAULT_TIMING, Lease, hold_lease
 
 
@@ -82,6 +89,63 @@ def test_the_first_error_that_tune_must_not_see_stops_the_driver_and_is_raised_a
     assert stopping.stop_controller.check()
     with pytest.raises(RuntimeError, match="first"):
         stopping.stop_controller.raise_failure()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_an_error_reports_the_error_and_not_that_trials_finish(
+    stopping: Stopping, number: signal.Signals
+) -> None:
+    with restored_signals():
+        stopping.stop_controller.install_signal_handlers()
+        with stopping.stop_controller.capture_errors():
+            raise OSError(28, "No space left on device")
+        os.kill(os.getpid(), number)
+        assert stopping.stop_controller.check()
+    by = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+    rule = f"{by}: already stopping now, because of an error: [Errno 28] No space left on device"
+    assert stopping.notices == [rule]
+
+
+@pytest.mark.parametrize(("signals", "may_wait"), [([2], True), ([2, 2], False), ([15], False)])
+def test_a_driver_that_stops_now_waits_for_no_database(stopping: Stopping, signals: list[int], may_wait: bool) -> None:
+    with restored_signals():
+        stopping.stop_controller.install_signal_handlers()
+        for number in signals:
+            os.kill(os.getpid(), number)
+    assert stopping.lease.may_wait is may_wait
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_before_the_first_trial_ends_the_start(number: signal.Signals, by: str) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=f"^stopped by {by} before a trial was started$"), interrupts_start():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_request_before_the_first_trial_is_kept_and_ends_the_start(stopping: Stopping, folder: SearchFolder) -> None:
+    check_start(stopping.lease)
+    request_stop(folder, now=False)
+    wait_for(lambda: stopping.lease.stop_request == "later")
+    with pytest.raises(Interrupted, match=r"^stopped by `stop` before a trial was started$"):
+        check_start(stopping.lease)
+
+
+def test_a_request_waits_for_a_driver_that_is_being_started(folder: SearchFolder) -> None:
+    ends = threading.Event()
+
+    def drive() -> None:
+        time.sleep(0.5)
+        with hold_lease(folder):
+            ends.wait(30)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    try:
+        assert request_stop(folder, now=False, patience_seconds=20.0) == 1
+    finally:
+        ends.set()
+        driver.join()
 
 
 def test_outside_the_main_thread_signal_handlers_stay_unchanged(stopping: Stopping) -> None:

@@ -1,5 +1,7 @@
 """Tests of the lease: one driver per search, on SQLite and PostgreSQL, on one machine and on several."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -18,18 +20,25 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.search.state import driver_lock
 from lkca_search.search.state.database import find_database
-from lkca_search.search.state.lease import LeaseTiming, hold_lease
+from lkca_search.search.state.lease import Lease, LeaseTiming, hold_lease
 from lkca_search.search.state.lease_status import LEASES, LeaseStatus, read_lease, write_stop_request
+from lkca_search.search.state.resume import commit_space_file
+from lkca_search.spec.space_file import read_space_file
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.space_files import VALID
 
 TIMING = LeaseTiming(ttl_seconds=3.0, valid_seconds=2.0)
 DRIVE = """
-import sys, time
+import errno, fcntl, sys, time
 from pathlib import Path
 from lkca_search.search.state import driver_lock
 from lkca_search.search.state.lease import LeaseTiming, hold_lease
 from lkca_search.layout import SearchFolder
 driver_lock.BOOT_ID = Path(sys.argv[2])
+def no_locks(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
+if "no-locks" in sys.argv:
+    fcntl.flock = no_locks
 with hold_lease(SearchFolder(root=Path(sys.argv[1])), timing=LeaseTiming(ttl_seconds=3.0, valid_seconds=2.0)) as lease:
     print(lease.driver, flush=True)
     while True:
@@ -58,12 +67,13 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 class Driver:
     """Driver in a process of its own, on this machine or on one that seems to be another."""
 
-    def __init__(self, folder: SearchFolder, *, kernel: str = "") -> None:
+    def __init__(self, folder: SearchFolder, *, kernel: str = "", has_locks: bool = True) -> None:
         root = Path(str(folder.root))
         boot = root.parent / f"boot-{kernel}"
         boot.parent.mkdir(parents=True, exist_ok=True)
         boot.write_text(kernel)
         command = [sys.executable, "-c", DRIVE, str(root), str(boot if kernel else driver_lock.BOOT_ID)]
+        command += [] if has_locks else ["no-locks"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def driver(self) -> int:
@@ -223,6 +233,78 @@ def test_a_driver_is_interrupted_by_a_long_outage_of_its_database(
                 lease.ensure()
         finally:
             postgres.start()
+
+
+def test_an_outage_is_waited_for_once_and_not_at_all_by_a_driver_that_stops_now(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_LEDGER", postgres.url)
+    timing = LeaseTiming(ttl_seconds=2.0, valid_seconds=1.0)
+    with hold_lease(Home(root=tmp_path).search("once"), timing=timing) as lease:
+        postgres.stop()
+        try:
+            time.sleep(1.2)
+            lease.may_wait = False
+            assert seconds_until_interrupted(lease) < 0.5
+            lease.may_wait = True
+            assert seconds_until_interrupted(lease) > 1.0
+            assert seconds_until_interrupted(lease) < 0.5
+        finally:
+            postgres.start()
+        time.sleep(3.0)
+        lease.ensure()
+
+
+def seconds_until_interrupted(lease: Lease) -> float:
+    started = time.monotonic()
+    with pytest.raises(Interrupted, match="could not be renewed"):
+        lease.ensure()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_without_locks_in_the_file_system_the_lease_alone_admits_one_driver(
+    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_locks(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with Driver(folder, has_locks=False) as first:
+        assert first.driver() == 1
+        assert read_lease(folder)[:2] == (True, 1)
+        with pytest.raises(SearchError, match="being driven by another driver"), hold_lease(folder, timing=TIMING):
+            pass
+    started = time.monotonic()
+    with hold_lease(folder, timing=TIMING) as lease:  # the first was killed
+        assert lease.driver == 2
+        assert time.monotonic() - started >= TIMING.ttl_seconds
+
+
+def test_a_provisional_lease_of_a_search_that_is_refused_leaves_nothing(folder: SearchFolder, tmp_path: Path) -> None:
+    folder = SearchFolder(root=folder.root, storage=tmp_path / "storage" / folder.name)
+    with hold_lease(folder, timing=TIMING, is_provisional=True):
+        folder.trials.mkdir(parents=True)
+    assert not folder.root.exists()
+    assert not folder.storage.exists()  # type: ignore[union-attr]
+    with hold_lease(folder, timing=TIMING, is_provisional=True):
+        commit_space_file(folder, read_space_file(write_space(tmp_path)))
+    assert {path.name for path in folder.root.iterdir()} >= {"uid", "spec.json", "driver.lock"}
+    with hold_lease(folder, timing=TIMING, is_provisional=True) as lease:
+        assert lease.driver == 3 if find_database(folder).file is None else lease.driver == 2
+
+
+def test_a_provisional_lease_keeps_the_trials_of_a_search_without_a_spec(folder: SearchFolder) -> None:
+    with hold_lease(folder, timing=TIMING, is_provisional=True):
+        folder.trial("cell/0").attempt(driver=1, attempt=1).mkdir(parents=True)
+    assert find_database(folder).exists()
+    assert folder.drivers() == {"cell/0": 1}
+
+
+def write_space(folder: Path) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(VALID)
+    return path
 
 
 def test_a_ledger_of_another_search_is_refused(folder: SearchFolder) -> None:

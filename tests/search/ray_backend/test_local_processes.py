@@ -1,0 +1,92 @@
+"""Watch over the processes of a local cluster, with other processes in their place."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lkca_search.errors import Interrupted
+from lkca_search.search.ray_backend.local_processes import LocalProcesses
+
+POLL_SECONDS = 0.05
+
+
+class Watched:
+    """A watch over two processes, and the errors that it reported."""
+
+    def __init__(self) -> None:
+        self.processes = {name: subprocess.Popen(["sleep", "600"]) for name in ("raylet", "gcs_server", "log_monitor")}
+        self.lost: list[Interrupted] = []
+        self.exits: list[Interrupted] = []
+        self.watch = LocalProcesses(
+            self.processes,
+            logs="/tmp/ray/session/logs",
+            on_lost=self.lost.append,
+            exit=self.exits.append,
+            poll_seconds=POLL_SECONDS,
+        )
+
+    def end(self) -> None:
+        self.watch.end()
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    watched = Watched()
+    yield watched
+    watched.end()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_processes_that_run_are_not_reported(watched: Watched) -> None:
+    watched.processes["log_monitor"].kill()
+    time.sleep(10 * POLL_SECONDS)
+    assert watched.watch.loss is None
+    assert watched.lost == watched.exits == []
+
+
+def test_a_raylet_that_dies_is_reported_and_the_driver_may_end_in_order(watched: Watched) -> None:
+    watched.processes["raylet"].kill()
+    wait_for(lambda: watched.lost)
+    (error,) = watched.lost
+    assert str(error).startswith("Ray's raylet, which starts the workers on this machine, died by signal 9; ")
+    assert str(error).endswith("Ray's logs are in /tmp/ray/session/logs")
+    assert watched.watch.loss is error
+    watched.watch.end()
+    assert watched.exits == []
+
+
+def test_a_gcs_that_dies_ends_the_process_at_once(watched: Watched) -> None:
+    watched.processes["gcs_server"].kill()
+    wait_for(lambda: watched.exits)
+    assert watched.lost == watched.exits
+    assert "Ray's gcs_server, which manages the cluster on this machine, died by signal 9" in str(watched.exits[0])
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_process_that_stands_still_is_reported_and_killed(watched: Watched, name: str) -> None:
+    watched.processes[name].send_signal(signal.SIGSTOP)
+    wait_for(lambda: watched.lost)
+    assert "on this machine, stands still; " in str(watched.lost[0])
+    watched.watch.kill()
+    assert watched.processes[name].wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_process_that_stands_still_for_a_moment_is_not_reported(watched: Watched) -> None:
+    for _ in range(3):
+        watched.processes["raylet"].send_signal(signal.SIGSTOP)
+        time.sleep(8 * POLL_SECONDS)
+        watched.processes["raylet"].send_signal(signal.SIGCONT)
+        time.sleep(4 * POLL_SECONDS)
+    assert watched.lost == []

@@ -1,0 +1,58 @@
+"""Folder of Ray's files and sockets, and the space that Ray needs there."""
+
+from pathlib import Path
+
+import pytest
+
+from lkca_search.errors import SearchError
+from lkca_search.search.ray_backend.session import check_free_space, choose_folder
+
+LONGEST = 37
+"""Bytes of the longest folder for sockets."""
+
+
+@pytest.fixture(autouse=True)
+def _no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_TMPDIR", "TMPDIR", "RAY_local_fs_capacity_threshold"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_ray_stores_its_files_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    notices: list[str] = []
+    assert choose_folder(notices.append) == Path("/tmp/ray")
+    monkeypatch.setenv("TMPDIR", "/scratch")
+    assert choose_folder(notices.append) == Path("/scratch/ray")
+    monkeypatch.setenv("RAY_TMPDIR", "/fast")
+    assert choose_folder(notices.append) == Path("/fast/ray")
+    assert notices == []
+
+
+@pytest.mark.parametrize("name", ["a" * (LONGEST - 1), "ü" * (LONGEST // 2)])
+def test_a_folder_whose_sockets_have_at_most_107_bytes_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", f"/{name}")
+    assert choose_folder(pytest.fail) == Path(f"/{name}/ray")
+
+
+@pytest.mark.parametrize("name", ["a" * LONGEST, "ü" * (LONGEST // 2 + 1)])
+def test_a_folder_too_long_for_sockets_is_replaced_by_a_short_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", f"/{name}")
+    notices: list[str] = []
+    assert choose_folder(notices.append) == Path("/tmp/ray")
+    (notice,) = notices
+    assert notice.startswith(
+        f"TMPDIR must have at most {LONGEST} bytes, because Ray's Unix sockets are below it, got /"
+    )
+    assert notice.endswith(": Ray uses /tmp/ray instead")
+
+
+def test_a_full_disk_of_rays_files_is_refused_with_the_variables_that_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_local_fs_capacity_threshold", "1")
+    check_free_space(tmp_path / "missing")
+    monkeypatch.setenv("RAY_local_fs_capacity_threshold", "0.0000001")
+    with pytest.raises(
+        SearchError, match=r"must be at most 0% full, because Ray starts no worker above that, got \d"
+    ) as e:
+        check_free_space(tmp_path / "missing")
+    assert "set RAY_TMPDIR to a folder on another disk, or set RAY_local_fs_capacity_threshold=0.99" in str(e.value)
