@@ -151,7 +151,7 @@ def test_only_confirmation_opens_the_test_images(sources: Sources) -> None:
         "training/testing.py",
         "search/ray_backend/worker.py",  # for a replicate, after its training
         "search/ray_backend/node_checks.py",  # each node must have them
-        "search/run.py",  # their hash, for the round
+        "search/search_driver.py",  # their hash, for the round
         "cli/run.py",  # to show the progress of a download
     }
 
