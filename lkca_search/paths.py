@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pyarrow import NativeFile, fs
 
 from lkca_search.errors import SearchError
+from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
 
 SCHEMES = ("s3", "gs")
 _DISK = fs.LocalFileSystem()
@@ -161,7 +162,8 @@ def atomic_output(path: AnyPath) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(file, stream, _CHUNK_BYTES)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    suffix = f".{uuid.uuid4().hex}"
+    temporary = path.with_name(shorten_name(f".{path.name}", max_bytes=MAX_NAME_BYTES - len(suffix)) + suffix)
     try:
         with temporary.open("xb") as file:
             yield file

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.records.record import State
+from lkca_search.records.objectives import rank_trials
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.metrics import METRICS, MetricName
 
@@ -24,6 +24,8 @@ class CostPoint(FrozenModel):
     num_parameters: int
     flops: int
     """FLOPs of the forward pass of one image."""
+    rank: int
+    """Position in `rank_trials` of all complete trials, best first; it decides between equal points."""
 
 
 def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
@@ -37,9 +39,10 @@ def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
             metric_value=results.metric_value(record),
             num_parameters=record.facts.num_parameters,
             flops=record.facts.flops,
+            rank=rank,
         )
-        for record in results.trials
-        if record.state is State.COMPLETE and record.curve and record.facts
+        for rank, record in enumerate(rank_trials(results.trials, results.spec.search))
+        if record.facts
     ]
     return tuple(sorted(points, key=lambda point: (point.num_train_images, point.family, point.trial_id)))
 
@@ -47,14 +50,15 @@ def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
 def cost_front(points: Sequence[CostPoint], cost: CostName) -> list[CostPoint]:
     """Return the Pareto front of metric and cost: the points that no other point dominates, cheapest first.
 
-    A point dominates another if it is better in one of the two and at least equal in the other.
+    A point dominates another if it is better in one of the two and at least equal in the other. Of points that are
+    equal in both, the front has the one of the lowest rank.
     """
 
     def score(point: CostPoint) -> float:
         return METRICS[point.metric].sign * point.metric_value
 
     front: list[CostPoint] = []
-    for point in sorted(points, key=lambda point: (getattr(point, cost), -score(point))):
+    for point in sorted(points, key=lambda point: (getattr(point, cost), point.rank)):
         if not front or score(point) > score(front[-1]):
             front.append(point)
     return front

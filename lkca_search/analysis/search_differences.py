@@ -16,7 +16,7 @@ too. `search`: the space, the design, or the search of each cell. `machine`: cod
 _TRAINING = ("data", "training")
 _WITHOUT_EFFECT = (
     *("search.goal", "search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures"),
-    *("resources", "confirm", "storage"),
+    *("resources", "confirm", "storage", "data.max_pixels"),
 )
 """Sections and keys that change no result, or that a comparison takes from the records and the round."""
 _WHOLE = ("search.sampler", "search.pruner")

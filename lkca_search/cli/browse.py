@@ -87,6 +87,7 @@ def best(
     json: Json = False,
 ) -> None:
     """Show the best trial of a search or a cell. With several metrics, show the Pareto front."""
+    from lkca_search.records.objectives import find_ties
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.state.best_trials import find_best_records, list_best_trials
     from lkca_search.search.state.resume import read_spec
@@ -96,13 +97,14 @@ def best(
     folder = Home.from_environment().started_search(name)
     search = read_spec(folder).search
     front = find_best_records(folder, cell=cell)
+    num_tied = len(find_ties(front, search))
     if yaml:
         echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
     elif len(search.metrics) > 1:
         trials = list_best_trials(front, search)
-        echo_json(trials) if json else show_front(trials, name)
+        echo_json(trials) if json else show_front(trials, name, num_tied=num_tied)
     else:
-        echo_json(front[0]) if json else show_best(front[0])
+        echo_json(front[0]) if json else show_best(front[0], num_tied=num_tied)
 
 
 def export(

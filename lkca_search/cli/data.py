@@ -28,6 +28,14 @@ ImageSize = Annotated[
     int | None,
     typer.Option(min=1, help="Resize images to squares of this many pixels. Default: no resizing."),
 ]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Most pixels (width x height) that an image file may have. A small file can decode to any size and fill "
+        "the memory, so raise this for your own files only. Default: 178956970.",
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="List, prepare and check datasets.")
 
@@ -56,21 +64,29 @@ def list_datasets(json: Json = False) -> None:
 
 
 @app.command()
-def prepare(dataset: Dataset, image_size: ImageSize = None, json: Json = False) -> None:
+def prepare(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False) -> None:
     """Download a dataset if needed and decode both splits. Later runs reuse the decoded copy."""
     from lkca_search.data.store import SPLITS, find_stored, open_images
 
     cache, folder = _cache(), _data_dir()
     with download_bars(quiet=json) as progress:
         for split in SPLITS:
-            open_images(dataset, split, cache=cache, data_dir=folder, image_size=image_size, progress=progress)
+            open_images(
+                dataset,
+                split,
+                cache=cache,
+                data_dir=folder,
+                image_size=image_size,
+                max_pixels=max_pixels,
+                progress=progress,
+            )
     stored = [find_stored(dataset, split, cache=cache, data_dir=folder, image_size=image_size) for split in SPLITS]
     splits = [split for split in stored if split is not None]
     echo_json(splits) if json else _show_splits(splits)
 
 
 @app.command()
-def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) -> None:
+def check(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False) -> None:
     """Check the content, counts and classes of both splits; find duplicates and near-duplicates.
 
     The exit code is 1 if there is an error. Duplicates and other warnings do not change it.
@@ -78,7 +94,14 @@ def check(dataset: Dataset, image_size: ImageSize = None, json: Json = False) ->
     from lkca_search.data.check import check_dataset
 
     with download_bars(quiet=json) as progress:
-        result = check_dataset(dataset, cache=_cache(), data_dir=_data_dir(), image_size=image_size, progress=progress)
+        result = check_dataset(
+            dataset,
+            cache=_cache(),
+            data_dir=_data_dir(),
+            image_size=image_size,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
     echo_json(result) if json else _show_check(result)
     if result.problems:
         raise typer.Exit(1)

@@ -92,6 +92,7 @@ def check_dataset(
     cache: Path,
     data_dir: Path | None = None,
     image_size: int | None = None,
+    max_pixels: int | None = None,
     progress: Progress = no_progress,
 ) -> Check:
     """Check both splits; decode them first if needed.
@@ -106,7 +107,13 @@ def check_dataset(
     for split in SPLITS:
         try:
             images_of[split] = open_images(
-                dataset, split, cache=cache, data_dir=data_dir, image_size=image_size, progress=progress
+                dataset,
+                split,
+                cache=cache,
+                data_dir=data_dir,
+                image_size=image_size,
+                max_pixels=max_pixels,
+                progress=progress,
             )
         except DataError as error:
             problems.append(f"{split}: {error}")
@@ -149,7 +156,14 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
 
 
 def _warnings(stored: StoredSplit) -> Iterator[str]:
-    """Yield the differences from the official split that are normal for a subset of it."""
+    """Yield class names that are easily confused, and the differences that are normal for a subset of a dataset."""
+    by_name: dict[str, list[int]] = {}
+    for label, name in enumerate(stored.class_names):
+        by_name.setdefault(name.casefold(), []).append(label)
+    for labels in by_name.values():
+        if len(labels) > 1 and stored.split == "train":  # `test` has the same classes
+            names = " and ".join([f"{stored.class_names[label]!r} (label {label})" for label in labels])
+            yield f"classes {names} differ in name by case alone, or not at all; they stay separate classes"
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if stored.num_images < (official := entry.num_images(stored.split)):

@@ -1,6 +1,8 @@
 """Sources of images: catalog entries, folders of LKCA_DATA_DIR, `parquet:PATH` and `folder:PATH`."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +11,7 @@ from lkca_search.data.readers.decoded import DecodedImages, Split
 from lkca_search.data.readers.download_cache import DownloadCache, Progress, no_progress
 from lkca_search.data.readers.image_folder import ImageFolder
 from lkca_search.data.readers.parquet_folder import ParquetFolder
+from lkca_search.data.readers.source_files import show_path
 from lkca_search.errors import DataError
 
 
@@ -37,36 +40,64 @@ def find_source(
     data_dir: Path | None,
     cache: Path,
     image_size: int | None = None,
+    max_pixels: int | None = None,
     progress: Progress = no_progress,
 ) -> Source:
     """Return the source of `dataset`: `parquet:PATH`, `folder:PATH` or a NAME. Nothing is downloaded yet.
 
+    `image_size` is the side to resize images to, and `max_pixels` the most pixels that an encoded image may have.
     A NAME with Parquet files in `data_dir`/NAME is read from there. Otherwise it must be in the catalog; its official
     files are searched in `data_dir`/NAME, then in `cache`/downloads/NAME, and downloaded to the latter when read.
 
     Raises:
-        DataError: The dataset is unknown; the message lists the known ones and where to put files.
+        DataError: The dataset is unknown; the message lists the known ones and where to put files. Or its folder cannot
+            be read.
     """
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1 pixel, got {image_size}")
+    with readable(dataset):
+        return _find_source(
+            dataset,
+            data_dir=data_dir,
+            cache=cache,
+            options={"image_size": image_size, "max_pixels": max_pixels},
+            progress=progress,
+        )
+
+
+@contextmanager
+def readable(dataset: str) -> Iterator[None]:
+    """Raise DataError in place of an OSError of the block, which reads files of a dataset."""
+    try:
+        yield
+    except OSError as error:
+        path = f" ({show_path(error.filename)})" if error.filename else ""
+        reason = error.strerror or error
+        raise DataError(f"dataset {show_path(dataset)!r} cannot be read: {reason}{path}") from error
+
+
+def _find_source(
+    dataset: str, *, data_dir: Path | None, cache: Path, options: Mapping[str, int | None], progress: Progress
+) -> Source:
     kind, colon, path = dataset.partition(":")
     if colon and kind in _FOLDERS:
         if not path:
             raise DataError(f"{kind}:PATH must name a folder, got {dataset!r}")
-        return _FOLDERS[kind](name=dataset, folder=Path(path).expanduser(), image_size=image_size)
+        check_utf8(path)
+        return _FOLDERS[kind](name=dataset, folder=Path(path).expanduser(), **options)
     if Path(dataset).name != dataset:
         raise DataError(
             f"dataset must be a name, not a path, got {dataset!r}; write parquet:{dataset} to read that folder"
         )
     if data_dir is not None and dataset in parquet_names(data_dir):
-        return ParquetFolder(name=dataset, folder=data_dir / dataset, image_size=image_size)
+        return ParquetFolder(name=dataset, folder=data_dir / dataset, **options)
     if dataset not in CATALOG:
         raise DataError(_unknown(dataset, data_dir))
     user_folder = None if data_dir is None else data_dir / dataset
     downloads = DownloadCache(
         dataset=dataset, user_folder=user_folder, folder=cache / "downloads" / dataset, progress=progress
     )
-    return CatalogSource(name=dataset, downloads=downloads, image_size=image_size)
+    return CatalogSource(name=dataset, downloads=downloads, image_size=options["image_size"])
 
 
 def is_path(dataset: str) -> bool:
@@ -92,12 +123,21 @@ def locate_dataset(dataset: str, *, started: str | None = None) -> str:
         is_same = kind == started_kind and named and list(Path(started_text).parts[-len(named) :]) == named
         if is_same and Path(started_text).is_absolute() and Path(started_text).is_dir():
             return started
+    check_utf8(os.path.abspath(path))
     return f"{kind}:{os.path.abspath(path)}"
 
 
+def check_utf8(path: str) -> None:
+    """Raise DataError if a path has bytes that are not UTF-8; specs and stored images name the dataset in UTF-8."""
+    if show_path(path) != path:
+        rule = "the path of a dataset must be UTF-8"
+        raise DataError(f"{rule}, got {show_path(path)}: rename the folder, or make a link to it")
+
+
 def parquet_names(data_dir: Path | None) -> tuple[str, ...]:
-    """Return the folders of `data_dir` with files `train*.parquet`."""
-    return tuple(sorted({path.parent.name for path in data_dir.glob("*/train*.parquet")})) if data_dir else ()
+    """Return the folders of `data_dir` with files `train*.parquet`, except those whose names are not UTF-8."""
+    names = {path.parent.name for path in data_dir.glob("*/train*.parquet")} if data_dir else ()
+    return tuple(sorted(name for name in names if show_path(name) == name))
 
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:

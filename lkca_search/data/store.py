@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from lkca_search.data.readers.decoded import DecodedImages, Note, Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
-from lkca_search.data.sources import Source, find_source
+from lkca_search.data.sources import Source, find_source, readable
 from lkca_search.errors import DataError
+from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
 from lkca_search.locks import hold_file_lock, partial_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
@@ -26,6 +27,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 METADATA_KEY = b"lkca_search.images/2"
 """Metadata key of the `StoredSplit` in a file, with the format's version. Files of other versions are replaced."""
 STATISTICS_CHUNK_IMAGES = 4096
+_LONGEST_ENDING = ".4194304.partial"
+"""Longest ending of the file that is written before it is renamed: a process may have the highest number of Linux."""
 _log = logging.getLogger(__name__)
 
 
@@ -92,16 +95,21 @@ def open_images(
     cache: Path,
     data_dir: Path | None = None,
     image_size: int | None = None,
+    max_pixels: int | None = None,
     progress: Progress = no_progress,
 ) -> Images:
     """Open a split of `dataset` (see `find_source`) from the folder `cache`; decode it into `cache` first if needed.
+
+    `max_pixels` has no effect on images that are decoded already.
 
     Other processes that open it at the same time wait until it is decoded.
 
     Raises:
         DataError: The dataset is missing or malformed, or `cache` cannot be written.
     """
-    source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size, progress=progress)
+    source = find_source(
+        dataset, data_dir=data_dir, cache=cache, image_size=image_size, max_pixels=max_pixels, progress=progress
+    )
     path = cache / _file_name(source, split)
     if (images := _map(path, source.name)) is not None:
         return images
@@ -110,7 +118,9 @@ def open_images(
         with hold_file_lock(path.with_name(f"{path.name}.lock")) as is_locked:
             if (images := _map(path, source.name)) is not None:
                 return images
-            _write(source.read(split), path, source, split, partial_path(path, is_locked=is_locked))
+            with readable(source.name):
+                decoded = source.read(split)
+            _write(decoded, path, source, split, partial_path(path, is_locked=is_locked))
     except OSError as error:
         raise DataError(f"LKCA_SEARCH_CACHE must be a folder that can be written, got {cache}: {error}") from error
     _log.info("decoded %s images of %s into %s", split, dataset, path)
@@ -138,8 +148,10 @@ def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 
 def _file_name(source: Source, split: Split) -> str:
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", re.split(r"[:/\\]", source.name.rstrip("/"))[-1])
-    identity = f"{source.fingerprint(split)}\nimage size {source.image_size}"
-    return f"{slug}-{split}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
+    with readable(source.name):
+        identity = f"{source.fingerprint(split)}\nimage size {source.image_size}"
+    suffix = f"-{split}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.arrow"
+    return shorten_name(slug, max_bytes=MAX_NAME_BYTES - len(f"{suffix}{_LONGEST_ENDING}")) + suffix
 
 
 def _describe(decoded: DecodedImages, source: Source, split: Split) -> StoredSplit:

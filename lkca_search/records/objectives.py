@@ -1,4 +1,4 @@
-"""Metric values of trials, read from records; best trials, Pareto front and plateau by these values."""
+"""Metric values of trials, read from records; ranking, Pareto front and plateau by these values."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.spec.sections import SearchSection
+
+TIE_BREAKS = "lower validation loss, then fewer FLOPs per image, then cell and number"
+"""Rule of `tie_key` in words."""
 
 
 def measure(metric: MetricName, result: Result, metadata: TrialMetadata) -> float:
@@ -26,23 +29,44 @@ def trial_values(record: Record, search: SearchSection) -> tuple[float, ...]:
     return tuple(value for value in values if value is not None)
 
 
+def rank_trials(records: Sequence[Record], search: SearchSection) -> list[Record]:
+    """Return the complete trials of a search or cell, best first. Every choice of a best trial uses this order.
+
+    Trials are compared by the metrics in turn. Trials that are equal in all of them are ordered by the rule in
+    TIE_BREAKS: with few validation images, many trials have one accuracy.
+    """
+    complete = [record for record in records if record.state is State.COMPLETE and record.facts is not None]
+    return sorted(complete, key=lambda record: (*_losses(record, search), *tie_key(record)))
+
+
+def tie_key(record: Record) -> tuple[float, int, str, int]:
+    """Return the values by which equal complete trials are ordered, the lowest first; see TIE_BREAKS."""
+    assert record.facts is not None
+    return record.curve[-1].val_loss, record.facts.flops, record.cell, record.number
+
+
+def find_ties(ranked: Sequence[Record], search: SearchSection) -> list[Record]:
+    """Return the trials of a ranking that are equal to the first one in every metric, the first one included."""
+    return [record for record in ranked if trial_values(record, search) == trial_values(ranked[0], search)]
+
+
 def pareto_front(records: Sequence[Record], search: SearchSection) -> list[Record]:
-    """Return the complete trials that no other trial dominates, best of the leading metric first.
+    """Return the complete trials that no other trial dominates, in the order of `rank_trials`.
 
     A trial dominates another if it is better in one metric and at least equal in the others.
     """
-    scores = [
-        (tuple(sign * value for sign, value in zip(search.signs, values, strict=True)), record)
-        for record in records
-        if (values := trial_values(record, search))
-    ]
-    scores.sort(key=lambda pair: pair[0], reverse=True)
     front: list[tuple[tuple[float, ...], Record]] = []
-    for score, record in scores:
+    for record in rank_trials(records, search):
+        losses = _losses(record, search)
         # In this order, a trial comes after every trial that dominates it.
-        if not any(other != score and all(a >= b for a, b in zip(other, score, strict=True)) for other, _ in front):
-            front.append((score, record))
+        if not any(other != losses and all(a <= b for a, b in zip(other, losses, strict=True)) for other, _ in front):
+            front.append((losses, record))
     return [record for _, record in front]
+
+
+def _losses(record: Record, search: SearchSection) -> tuple[float, ...]:
+    """Return a complete trial's value of each metric, with the sign that makes a lower one better."""
+    return tuple(-sign * value for sign, value in zip(search.signs, trial_values(record, search), strict=True))
 
 
 class Plateau:

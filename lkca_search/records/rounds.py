@@ -43,6 +43,9 @@ class Pick(FrozenModel):
     configuration: Configuration
     num_trials: int
     """Finished trials of the cell when it was picked."""
+    num_tied: int | None = None
+    """Trials of the cell with the best values of all metrics. None in a round of an old version, which picked the one
+    with the lowest number."""
 
 
 class Round(FrozenModel):

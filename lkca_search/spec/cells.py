@@ -4,10 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from lkca_search.file_names import hash_name, is_too_long
 from lkca_search.spec.configuration import NAMES, Configuration, Scalar
 from lkca_search.spec.domains import Domain, Fixed, FloatRange
 from lkca_search.spec.factors import combinations, is_excluded
 from lkca_search.spec.search_spec import SearchSpec
+
+_SHORT_KEY_BYTES = 200
+"""Longest front of a shortened key, in bytes. It leaves space for what Ray Tune and temporary files add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +23,17 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell and its study: family=lkca,data_fraction=0.1."""
-        return ",".join(f"{name}={level}" for name, level in self.levels.items()) or "all"
+        """Name of the cell, its folder and its study: family=lkca,data_fraction=0.1.
+
+        A key that is too long for a folder has the first levels and a hash of all: family=lkca,depth=4,more=HASH.
+        """
+        pairs = [f"{name}={level}" for name, level in self.levels.items()]
+        full = ",".join(pairs) or "all"
+        if not is_too_long(full):
+            return full
+        fronts = [",".join(pairs[:count]) for count in range(len(pairs))]
+        longest = max((front for front in fronts if not is_too_long(front, max_bytes=_SHORT_KEY_BYTES)), key=len)
+        return ",".join(filter(None, (longest, f"more={hash_name(full)}")))
 
 
 def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
+from lkca_search.file_names import shorten_name
 from lkca_search.records.record import Record, Result
 from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.tracking.tracker import TrialStart
@@ -12,6 +13,8 @@ from lkca_search.tracking.tracker import TrialStart
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
 """Metrics logged for every result."""
 _LEADING = tuple(name for name, metric in METRICS.items() if metric.can_lead)
+_MAX_RUN_NAME = 250
+"""Longest name of a run in MLflow's databases."""
 _TAGS = ("family", "data_fraction", "images_per_class", "draw")
 
 
@@ -22,7 +25,8 @@ def run_name(start: TrialStart) -> str:
     """
     levels = [part.rpartition("=")[2] for part in start.cell.split(",")]
     replicate = f" draw {start.replicate.draw} seed {start.replicate.seed}" if start.replicate else ""
-    return f"{' '.join(levels)} #{start.number}{replicate}"
+    ending = f" #{start.number}{replicate}"
+    return shorten_name(" ".join(levels), max_bytes=_MAX_RUN_NAME - len(ending)) + ending
 
 
 def start_params(start: TrialStart) -> list[Param]:

@@ -30,5 +30,6 @@ def open_train_images(data: DataSection, data_dirs: DataDirs, *, progress: Progr
         cache=data_dirs.cache,
         data_dir=data_dirs.data_dir,
         image_size=data.image_size,
+        max_pixels=data.max_pixels,
         progress=progress,
     )

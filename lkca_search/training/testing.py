@@ -35,6 +35,7 @@ def open_test_images(
         cache=data_dirs.cache,
         data_dir=data_dirs.data_dir,
         image_size=data.image_size,
+        max_pixels=data.max_pixels,
         progress=progress,
     )
     check_splits(open_train_images(data, data_dirs) if train is None else train, images)

@@ -205,7 +205,7 @@ def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, 
     assert parsed(command("best", "made", "--cell", VIT, "--json"))["trial_id"] == f"{VIT}/0"
     code, out, err = command("best", "made")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{CELL}/1: val_accuracy 0.75\n")
+    assert out.startswith(f"{CELL}/1: val_accuracy 0.75\n2 trials tie for first place.")
     rows = [line.split() for line in out.splitlines()]
     for row in (["kernel_size", "3"], ["parameters", "1.23k"], ["FLOPs", "per", "image", "62.1M"]):
         assert row in rows
@@ -234,6 +234,32 @@ def test_best_with_several_metrics_is_the_pareto_front(command: Command) -> None
     assert [row.split() for row in rows[:2]] == [[f"{CELL}/2", "0.7500", "1234"], [f"{CELL}/0", "0.5000", "600"]]
     assert rows[-1] == f"rerun    lkca-search rerun several --trial {CELL}/2"
     assert TrialFile.from_record(records[2]).to_yaml() == command("best", "several", "--yaml").out
+
+
+def test_best_says_how_many_trials_tie_and_by_which_rule_one_is_first(command: Command) -> None:
+    cheap = FACTS.model_copy(update={"flops": 1000})
+    make_search("ties", [make_record(0), make_record(1, facts=cheap), make_record(2), make_record(3, accuracy=0.25)])
+    first, second, *_ = command("best", "ties").out.splitlines()
+    assert first == f"{CELL}/1: val_accuracy 0.5"
+    rule = "Ties are ordered by lower validation loss, then fewer FLOPs per image, then cell and number."
+    assert second == f"3 trials tie for first place. {rule}"
+    make_search("no_ties", [make_record(0), make_record(1, accuracy=0.25)])
+    assert "tie" not in command("best", "no_ties").out
+    make_search("front", [make_record(0), make_record(1)], "search.metric=[val_accuracy, num_parameters]")
+    assert f"2 trials tie for first place. {rule}" in command("best", "front").out
+
+
+def test_status_shows_the_most_frequent_error_and_advises_a_limit(command: Command) -> None:
+    errors = ["Traceback\nValueError: loss 1.5 is inf", "KeyError: 'a'", "Traceback\nValueError: loss 2.5 is inf"]
+    failed = [make_record(i, state=State.FAIL, error=error) for i, error in enumerate(errors)]
+    make_search("failing", [*failed, make_record(0, family="vit")])
+    out = command("status", "failing").out
+    assert "3 of 4 finished trials failed, most often by this error:\n  ValueError: loss 1.5 is inf\n" in out
+    assert "limits.max_failures (not set) ends a search with many failures.\n" in out
+    make_search("limited", failed, "limits.max_failures=7")
+    assert "limits.max_failures (now 7) ends" in command("status", "limited").out
+    make_search("healthy", [make_record(0)])
+    assert "fail" not in command("status", "healthy").out
 
 
 def test_best_yaml_prints_a_trial_file(command: Command, search_records: list[Record], tmp_path: Path) -> None:

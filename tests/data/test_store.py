@@ -265,7 +265,7 @@ def test_a_dataset_that_cannot_be_read_leaves_no_file(tmp_path: Path, monkeypatc
 def test_a_full_cache_can_be_opened_without_writing_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_digits(tmp_path)
     before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())
-    monkeypatch.setattr(store, "FileLock", refuse_to_decode)
+    monkeypatch.setattr(store, "hold_file_lock", refuse_to_decode)
     monkeypatch.setattr(os, "replace", refuse_to_decode)
     open_digits(tmp_path)
     assert before == sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())

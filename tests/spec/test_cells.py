@@ -1,7 +1,9 @@
 """Cells of crossed and one-at-a-time designs."""
 
 import pytest
+import timm
 
+from lkca_search.models.registry import FAMILIES, PRESETS
 from lkca_search.search.studies.space_check import find_space_problems
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import ImageShape
@@ -113,3 +115,33 @@ def test_a_condition_holds_if_every_name_has_one_of_its_listed_values() -> None:
     assert not holds(picky.when, {"family": "vit", "depth": 2})
     assert not holds(picky.when, {"family": "lkca", "depth": 3})
     assert not holds(picky.when, {"family": "lkca"})
+
+
+MANY = {
+    "family": "lkca_grouped", "data_fraction": 0.1, "draw": 0, "patch_size": 2, "depth": 12,
+    "match_parameters": 250_000, "mlp_ratio": 4.0, "kernel_size": 7, "kernel_init": "normal", "num_heads": 4,
+    "pooling": "class_token", "position_embedding": True, "drop_path_rate": 0.1, "learning_rate": 0.001,
+    "weight_decay": 0.05, "label_smoothing": 0.1, "warmup_fraction": 0.1,
+}  # fmt: skip
+
+
+def test_a_key_too_long_for_a_folder_keeps_its_first_levels_and_gets_a_hash() -> None:
+    key = Cell(levels=MANY).key
+    front, _, rest = key.partition(",more=")
+    assert len(key.encode()) <= 255 < len(",".join(f"{name}={level}" for name, level in MANY.items()))
+    assert front == ",".join(f"{name}={MANY[name]}" for name in list(MANY)[: front.count(",") + 1])
+    assert rest == "0bc4da4dfc633f43"
+    assert Cell(levels=MANY | {"warmup_fraction": 0.2}).key not in (key, front)
+
+
+def test_a_key_of_255_bytes_is_complete_and_one_of_256_is_not() -> None:
+    rest = ",data_fraction=0.1"
+    for length, is_complete in ((255, True), (256, False)):
+        family = "x" * (length - len("family=") - len(rest))
+        assert (Cell(levels={"family": family, "data_fraction": 0.1}).key.endswith(rest)) == is_complete
+
+
+def test_no_two_families_differ_only_by_case() -> None:
+    """On some disks, cells of such families would share a folder."""
+    names = [name.casefold() for name in (*FAMILIES, *PRESETS, *timm.list_models())]
+    assert len(set(names)) == len(names)

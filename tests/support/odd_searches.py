@@ -177,6 +177,7 @@ def _picks(key: str, trials: Sequence[Record]) -> list[Pick]:
             value=record.value or 0.0,
             configuration=record.spec.configuration,
             num_trials=len(complete),
+            num_tied=1,
         )
         for rank, record in enumerate(complete[:1], start=1)
     ]

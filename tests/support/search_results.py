@@ -112,6 +112,7 @@ def _seal(spec: SearchSpec, trials: Sequence[Record], draws: int, seeds: int) ->
             value=record.value,
             configuration=record.spec.configuration,
             num_trials=sum(other.cell == record.cell for other in trials),
+            num_tied=1,
         )
         for record in trials
         if record.number == 1 and record.value is not None

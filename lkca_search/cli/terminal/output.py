@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
@@ -51,8 +52,24 @@ def status_view(status: "SearchStatus") -> RenderableType:
     return Group(
         Text(f"{title}; best by the {METRICS[status.metric].best} {status.metric}"),
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
+        *(Text(line) for line in _failure_lines(status)),
         *(Text(_round_line(round_)) for round_ in status.rounds),
     )
+
+
+def _failure_lines(status: "SearchStatus") -> list[str]:
+    """Return the number of failed trials, the most frequent error and the advice; empty if no trial has failed."""
+    if not status.num_failed:
+        return []
+    error = [f"  {status.common_error[:_MAX_ERROR]}"] if status.common_error else []
+    limit = "not set" if status.max_failures is None else f"now {status.max_failures}"
+    return [
+        f"{status.num_failed} of {pluralize(status.num_finished, 'finished trial')} failed"
+        f"{', most often by this error:' if error else ''}",
+        *error,
+        "Failed trials spend the budget, and the sampler may suggest similar values again. Correct the",
+        f"cause or narrow the parameters. limits.max_failures ({limit}) ends a search with many failures.",
+    ]
 
 
 def _round_line(round_: "RoundStatus") -> str:
@@ -64,6 +81,7 @@ def _round_line(round_: "RoundStatus") -> str:
     return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since if round_.num_trials_since else ''}"
 
 
+_MAX_ERROR = 90
 _COLUMNS = (
     *("cell", "images", "done", "running", "interrupted", "pruned", "failed", "best", "trial"),
     *("steps", "samples", "time", "left"),
@@ -108,16 +126,24 @@ def show_next_steps(status: "SearchStatus") -> None:
         echo(f"confirm  lkca-search confirm {status.name}")
 
 
-def show_front(front: Sequence["BestTrial"], search: str) -> None:
-    """Print a Pareto front, one row per trial, and the command that trains the first one again."""
+def show_front(front: Sequence["BestTrial"], search: str, *, num_tied: int = 1) -> None:
+    """Print a Pareto front, one row per trial, and the command that trains the first one again.
+
+    `num_tied` is the number of trials with the values of the first one.
+    """
     metrics = list(front[0].values)
     echo_rows(("trial", *metrics), [(trial.trial_id, *map(_number, trial.values.values())) for trial in front])
+    _show_ties(num_tied)
     echo(f"\nrerun    lkca-search rerun {search} --trial {front[0].trial_id}")
 
 
-def show_best(record: Record) -> None:
-    """Print the value and configuration of a trial, and the command that trains it again."""
+def show_best(record: Record, *, num_tied: int = 1) -> None:
+    """Print the value and configuration of a trial, and the command that trains it again.
+
+    `num_tied` is the number of trials with this value.
+    """
     echo(f"{record.trial_id}: {record.metric} {record.value}")
+    _show_ties(num_tied)
     rows = [(name, str(value)) for name, value in record.spec.configuration.model_dump(exclude_none=True).items()]
     if record.facts:
         rows += [
@@ -128,6 +154,11 @@ def show_best(record: Record) -> None:
         ]
     echo_rows(("name", "value"), rows)
     echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
+
+
+def _show_ties(num_tied: int) -> None:
+    if num_tied > 1:
+        echo(f"{num_tied} trials tie for first place. Ties are ordered by {TIE_BREAKS}.")
 
 
 def show_result(result: Result) -> None:

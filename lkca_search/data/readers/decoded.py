@@ -1,5 +1,6 @@
 """Decoded split: arrays of pixels and labels, checked."""
 
+import math
 import unicodedata
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from lkca_search.data.readers.image_decoder import CONVERSIONS, GRAY_TO_RGB, decode_image
+from lkca_search.data.readers.image_decoder import CONVERSIONS, GRAY_TO_RGB, MAX_PIXELS, decode_image
 from lkca_search.errors import DataError
 
 Split = Literal["train", "test"]
@@ -61,7 +62,12 @@ class DecodedImages:
 
 
 def decode_images(
-    read: Callable[[int], bytes], *, num_images: int, location: Callable[[int], str], image_size: int | None = None
+    read: Callable[[int], bytes],
+    *,
+    num_images: int,
+    location: Callable[[int], str],
+    image_size: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
     """Decode images to (N, H, W, C), as `decode_image` describes; return them and the notes of their conversions.
 
@@ -71,6 +77,7 @@ def decode_images(
         location: Function that returns the file and row of image i, for errors and notes.
         image_size: Side of the square that every image is center-cropped and scaled to (bicubic). None keeps the size;
             all images must then have one size.
+        max_pixels: Pixels that an encoded image may have.
 
     C is 1 if every image is gray; otherwise every image is converted to RGB.
 
@@ -84,13 +91,13 @@ def decode_images(
     other_sizes: list[tuple[int, str]] = []
     for row in range(num_images):
         try:
-            image, conversions = _decode(read, row, location)
+            image, conversions = _decode(read, row, location, max_pixels)
         except DataError as error:
             faults.append(str(error))
             continue
         array = _to_array(_sized(image, image_size))
         if pixels is None:
-            pixels = np.empty((num_images, *array.shape[:2], 3), np.uint8)
+            pixels = _allocate((num_images, *array.shape[:2], 3))
         if array.shape[:2] != pixels.shape[1:3]:
             other_sizes.append((row, f"{array.shape[1]}x{array.shape[0]}"))
             continue
@@ -109,16 +116,27 @@ def decode_images(
     )
 
 
-def _decode(read: Callable[[int], bytes], row: int, location: Callable[[int], str]) -> tuple[Image.Image, Set[str]]:
+def _decode(
+    read: Callable[[int], bytes], row: int, location: Callable[[int], str], max_pixels: int
+) -> tuple[Image.Image, Set[str]]:
     try:
         data = read(row)
     except (OSError, LookupError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"image cannot be read: {reason} ({location(row)})") from error
     try:
-        return decode_image(data)
+        return decode_image(data, max_pixels=max_pixels)
     except Exception as error:  # a broken file can raise any error
         raise DataError(f"image cannot be decoded: {error} ({location(row)})") from error
+
+
+def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    try:
+        return np.empty(shape, np.uint8)
+    except MemoryError as error:
+        count, height, width, _ = shape
+        need = f"{count:,} images of {width}x{height} pixels need {math.prod(shape) / 1e9:,.0f} GB of memory"
+        raise DataError(f"{need}, more than is free: set data.image_size") from error
 
 
 def _size_fault(pixels: NDArray[np.uint8], others: Sequence[tuple[int, str]], location: Callable[[int], str]) -> str:

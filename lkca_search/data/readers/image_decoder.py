@@ -1,6 +1,9 @@
 """Decoder of one encoded image to 8-bit gray or RGB; it reports each conversion that changes pixels."""
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +23,11 @@ CONVERSIONS = (UPRIGHT, ON_WHITE, SCALED, COLOR_SPACE, FIRST_FRAME, GRAY_TO_RGB)
 
 DECODING_VERSION = 2
 """Version of the rules of this module. Images that were decoded by other rules are decoded again."""
+MAX_PIXELS = 178_956_970
+"""Pixels that an image may have unless the user allows more: 0.5 GB as RGB, twice Pillow's limit for a warning.
+
+A file of a few kilobytes can decode to any size, so a file from an unknown source may fill the memory.
+"""
 
 _GRAY = ("1", "L", "LA", "La")
 _COLOR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA")
@@ -40,7 +48,7 @@ _SWAPPED_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else
 """Byte order that reads the low byte, where the key reads the high byte. N is the order of this machine."""
 
 
-def decode_image(data: bytes) -> tuple[Image.Image, frozenset[str]]:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, frozenset[str]]:
     """Decode an image to mode L or RGB; return it with its conversions, each one of the constants above.
 
     Conversions:
@@ -51,16 +59,19 @@ def decode_image(data: bytes) -> tuple[Image.Image, frozenset[str]]:
         Several frames: Only the first is used.
 
     Raises:
-        ValueError: The image has 32-bit or floating-point pixels, or another depth whose white is not known.
+        ValueError: The image has more than `max_pixels` pixels, 32-bit or floating-point pixels, or another depth
+            whose white is not known.
         Exception: Pillow cannot decode it; a broken file can raise any error.
     """
     if not data:
         raise ValueError("the file is empty")
     try:
-        image = Image.open(BytesIO(data))
+        with _pillow_limit(None):
+            image = Image.open(BytesIO(data))
     except UnidentifiedImageError as error:
         raise ValueError("unknown format") from error
-    with image:
+    with image, _pillow_limit(max_pixels):  # an image may contain a larger one
+        _check_size(image, max_pixels)
         raw_mode = _raw_mode(image)  # read now, since loading clears the tiles, and `getexif` may load
         conversions = {FIRST_FRAME} if getattr(image, "n_frames", 1) > 1 else set()
         if image.getexif().get(_ORIENTATION) in _TURNS:
@@ -70,6 +81,28 @@ def decode_image(data: bytes) -> tuple[Image.Image, frozenset[str]]:
         if (turn := _TURNS.get(image.getexif().get(_ORIENTATION, 1))) is not None:
             decoded = decoded.transpose(turn)
     return decoded, frozenset(conversions)
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int | None) -> Iterator[None]:
+    """Set Pillow's limit, which is global, for the block; more pixels are an error and never a warning."""
+    earlier = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = earlier
+
+
+def _check_size(image: ImageFile, max_pixels: int) -> None:
+    if (found := image.width * image.height) > max_pixels:
+        rule = f"an image must have at most {max_pixels:,} pixels, got {image.width}x{image.height}"
+        raise ValueError(
+            f"{rule}; if the file is one of yours, set data.max_pixels (`data prepare` and `data check`: --max-pixels) "
+            f"to {found} or more"
+        )
 
 
 def _to_eight_bits(data: bytes, image: ImageFile, raw_mode: str, conversions: set[str]) -> Image.Image:

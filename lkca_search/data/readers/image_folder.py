@@ -1,13 +1,13 @@
 """Reader of image folders `train/CLASS/FILE` and `test/CLASS/FILE`, the layout of torchvision's ImageFolder."""
 
-import hashlib
-import os
+import errno
 from pathlib import Path
 
 import numpy as np
 
 from lkca_search.data.readers.decoded import DecodedImages, Note, Split, decode_images, normalize_name
-from lkca_search.data.readers.image_decoder import DECODING_VERSION
+from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
+from lkca_search.data.readers.source_files import fingerprint_tree, read_file, show_path
 from lkca_search.errors import DataError
 
 SKIPPED = "skipped: hidden, made by a file browser (Thumbs.db, desktop.ini), or outside the class folders"
@@ -21,10 +21,13 @@ class ImageFolder:
     The classes are the folders of `train`, sorted by name in Unicode's form NFC. `test` must have the same ones.
     """
 
-    def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
+    def __init__(
+        self, *, name: str, folder: Path, image_size: int | None = None, max_pixels: int | None = None
+    ) -> None:
         """Set the folder; DataError if it has no folder `train`."""
         self.name = name
         self.image_size = image_size
+        self._max_pixels = max_pixels or MAX_PIXELS
         self._folder = folder
         if not (folder / "train").is_dir():
             raise DataError(f"an image folder must contain train/CLASS/FILE, found no folder {folder / 'train'}")
@@ -32,7 +35,7 @@ class ImageFolder:
     def fingerprint(self, split: Split) -> str:
         """Return the version of the decoder, the folder, and the `fingerprint_tree` of the split."""
         tree = fingerprint_tree(self._folder / split)
-        return f"decoding {DECODING_VERSION}\n{self._folder.resolve()}\n{tree}"
+        return f"decoding {DECODING_VERSION}\n{show_path(self._folder.resolve())}\n{tree}"
 
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every file of a split; DataError with every file that cannot be."""
@@ -51,13 +54,14 @@ class ImageFolder:
             raise DataError(f"every class must have at least one image, found none in {', '.join(empty)}")
         paths = [path for class_paths in paths_by_class for path in class_paths]
         pixels, notes = decode_images(
-            lambda row: paths[row].read_bytes(),
+            lambda row: read_file(paths[row]),
             num_images=len(paths),
-            location=lambda row: str(paths[row]),
+            location=lambda row: show_path(paths[row]),
             image_size=self.image_size,
+            max_pixels=self._max_pixels,
         )
         if skipped:
-            notes = (*notes, Note(kind=SKIPPED, count=len(skipped), first=str(min(skipped))))
+            notes = (*notes, Note(kind=SKIPPED, count=len(skipped), first=show_path(min(skipped))))
         labels = np.repeat(
             np.arange(len(class_names), dtype=np.int64), [len(class_paths) for class_paths in paths_by_class]
         )
@@ -68,10 +72,14 @@ class ImageFolder:
         folders: dict[str, Path] = {}
         for path in _list_files(self._folder / split, skipped):
             if path.is_symlink() and not path.exists():
-                raise DataError(f"a class must be a folder, got a link to nothing ({path})")
+                kind = "itself" if _is_loop(path) else "nothing"
+                raise DataError(f"a class must be a folder, got a link to {kind} ({show_path(path)})")
             if not path.is_dir():
                 skipped.append(path)
                 continue
+            if not _is_utf8(path.name):
+                rule = "a class must have a name in UTF-8, which is stored with the images"
+                raise DataError(f"{rule}, got {show_path(path.name)}: rename the folder ({show_path(path)})")
             first = folders.setdefault(normalize_name(path.name), path)
             if first != path:
                 raise DataError(f"classes must have different names in Unicode's form NFC, got {first} and {path}")
@@ -85,23 +93,19 @@ def _list_files(folder: Path, skipped: list[Path]) -> list[Path]:
     try:
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        raise DataError(f"folder cannot be read: {error.strerror} ({folder})") from error
+        raise DataError(f"folder cannot be read: {error.strerror} ({show_path(folder)})") from error
     ignored = {path for path in paths if path.name.startswith(".") or path.name.lower() in _BROWSER_FILES}
     skipped += ignored
     return [path for path in paths if path not in ignored]
 
 
-def fingerprint_tree(folder: Path) -> str:
-    """Return the number of files below a folder, and a hash of their names, sizes and modification times."""
-    lines = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        lines += [_fingerprint_file(f"{parent}/{name}") for name in names]
-    return f"{len(lines)} files {hashlib.sha256(chr(10).join(sorted(lines)).encode()).hexdigest()}"
-
-
-def _fingerprint_file(path: str) -> str:
+def _is_loop(path: Path) -> bool:
     try:
-        stat = os.stat(path)
-    except OSError as error:  # a link to nothing; `read` refuses it
-        return f"{path} {error.strerror}"
-    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
+def _is_utf8(name: str) -> bool:
+    return show_path(name) == name

@@ -1,7 +1,7 @@
 """Reader of folders with `train*.parquet` and `test*.parquet`, one encoded image per row."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images, name_classes
-from lkca_search.data.readers.image_decoder import DECODING_VERSION
+from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
+from lkca_search.data.readers.source_files import check_regular, fingerprint_files, show_path
 from lkca_search.errors import DataError
 
 
@@ -23,13 +24,18 @@ class ParquetFolder:
     Columns:
         image: Encoded bytes that Pillow can decode, or a struct with them in the field `bytes` (Hugging Face).
         label: Integer from 0 to the number of classes - 1.
-        label_name: String, plain or dictionary-encoded.
+        label_name: String.
+
+    Each may be dictionary-encoded, as pandas and Hugging Face write repeated values.
     """
 
-    def __init__(self, *, name: str, folder: Path, image_size: int | None = None) -> None:
+    def __init__(
+        self, *, name: str, folder: Path, image_size: int | None = None, max_pixels: int | None = None
+    ) -> None:
         """Set the folder; DataError if it does not exist or has no training files."""
         self.name = name
         self.image_size = image_size
+        self._max_pixels = max_pixels or MAX_PIXELS
         self._folder = folder
         if not folder.is_dir():
             raise DataError(f"dataset {name!r} must be an existing folder, got {folder}")
@@ -37,9 +43,8 @@ class ParquetFolder:
 
     def fingerprint(self, split: Split) -> str:
         """Return the version of the decoder, and names, sizes and modification times of the split's files."""
-        stats = [(path.name, path.stat()) for path in self._files(split)]
-        files = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
-        return "\n".join([f"decoding {DECODING_VERSION}", str(self._folder.resolve()), *files])
+        files = [show_path(line) for line in fingerprint_files(self._files(split))]
+        return "\n".join([f"decoding {DECODING_VERSION}", show_path(self._folder.resolve()), *files])
 
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every row of a split; DataError with file and row of every image that cannot be."""
@@ -49,7 +54,7 @@ class ParquetFolder:
 
         def location(row: int) -> str:
             file = bisect_right(starts, row) - 1
-            return f"{paths[file]}, row {row - starts[file]}"
+            return f"{show_path(paths[file])}, row {row - starts[file]}"
 
         rows = pa.concat_tables(tables)
         if len(rows) == 0:
@@ -60,7 +65,11 @@ class ParquetFolder:
         class_names = name_classes(labels, rows["label_name"].to_pylist(), location=location)
         images = rows["image"]
         pixels, notes = decode_images(
-            lambda row: images[row].as_py(), num_images=len(rows), location=location, image_size=self.image_size
+            lambda row: images[row].as_py(),
+            num_images=len(rows),
+            location=location,
+            image_size=self.image_size,
+            max_pixels=self._max_pixels,
         )
         return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
 
@@ -74,44 +83,84 @@ class ParquetFolder:
 def _read_columns(path: Path) -> Any:
     """Return the three columns as binary, int64 and string."""
     try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            for name, allowed, rule in _COLUMNS:
-                if name not in schema.names:
-                    found = ", ".join(schema.names) or "none"
-                    raise DataError(f"column {name!r} ({rule}) is missing, got columns {found} ({path})")
-                if not allowed(schema.field(name).type):
-                    raise DataError(f"column {name!r} must have {rule}, got {schema.field(name).type} ({path})")
-            table = file.read([name for name, _, _ in _COLUMNS])
-        image = table["image"]
+        check_regular(path)
+        # Opened here, since pyarrow refuses a name that is not UTF-8.
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
+            _check_schema(file.schema_arrow, path)
+            table = _read_table(file, [name for name, _, _ in _COLUMNS])
+        image = _decode_dictionary(table["image"])
         if pt.is_struct(image.type):
-            image = pc.struct_field(image, "bytes")
-        columns = [
-            image.cast(pa.large_binary()),
-            table["label"].cast(pa.int64()),
-            table["label_name"].cast(pa.large_string()),
-        ]
+            image = _decode_dictionary(pc.struct_field(image, "bytes"))
+        names = _decode_dictionary(table["label_name"]).cast(pa.large_string())
+        names.validate(full=True)  # text that is not UTF-8
+        columns = [image.cast(pa.large_binary()), _to_int64(_decode_dictionary(table["label"]), path), names]
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"file cannot be read as Parquet: {reason} ({path})") from error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise DataError(f"file cannot be read as Parquet: {reason} ({show_path(path)})") from error
     return pa.table(columns, names=["image", "label", "label_name"])
 
 
-def _is_bytes(kind: Any) -> bool:
-    if pt.is_struct(kind):
+def _read_table(file: Any, names: Sequence[str]) -> Any:
+    """Return the columns with these names. Row groups are read one by one: Arrow cannot join structs of several."""
+    groups = [file.read_row_group(i, columns=names) for i in range(file.num_row_groups)]
+    return pa.concat_tables([file.schema_arrow.empty_table().select(names), *groups])
+
+
+def _check_schema(schema: Any, path: Path) -> None:
+    for name, is_allowed, rule in _COLUMNS:
+        if (count := schema.names.count(name)) > 1:
+            raise DataError(f"column {name!r} must occur once, got {count} of this name ({show_path(path)})")
+        if count == 0:
+            found = ", ".join(schema.names) or "none"
+            raise DataError(f"column {name!r} ({rule}) is missing, got columns {found} ({show_path(path)})")
+        if not is_allowed(kind := schema.field(name).type):
+            raise DataError(f"column {name!r} must have {rule}, got {kind} ({show_path(path)})")
+
+
+def _decode_dictionary(column: Any) -> Any:
+    """Return a chunked array with the values in place of their indices in a dictionary."""
+    if not pt.is_dictionary(column.type):
+        return column
+    return pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], type=column.type.value_type)
+
+
+def _to_int64(labels: Any, path: Path) -> Any:
+    try:
+        return labels.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        rule = "column 'label' must have integers from 0 to the number of classes - 1"
+        raise DataError(f"{rule}, got {pc.max(labels)} ({show_path(path)})") from error
+
+
+def _is_image(kind: Any) -> bool:
+    kind = _value_type(kind)
+    if pt.is_struct(kind):  # the index of a field that occurs twice is -1
         return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
-    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: Any) -> bool:
+    kind = _value_type(kind)
+    is_fixed = pt.is_fixed_size_binary(kind)  # bytes after the end of an image are not decoded
+    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind) or is_fixed)
+
+
+def _is_integer(kind: Any) -> bool:
+    return bool(pt.is_integer(_value_type(kind)))
 
 
 def _is_text(kind: Any) -> bool:
-    if pt.is_dictionary(kind):
-        return _is_text(kind.value_type)
+    kind = _value_type(kind)
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
+def _value_type(kind: Any) -> Any:
+    return kind.value_type if pt.is_dictionary(kind) else kind
+
+
 _COLUMNS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("image", _is_bytes, "encoded bytes, or a struct with field `bytes`"),
-    ("label", pt.is_integer, "integers"),
+    ("image", _is_image, "encoded bytes, or a struct with field `bytes`"),
+    ("label", _is_integer, "integers"),
     ("label_name", _is_text, "strings"),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images
 from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile
 from lkca_search.data.readers.image_decoder import DECODING_VERSION
-from lkca_search.data.readers.image_folder import fingerprint_tree
+from lkca_search.data.readers.source_files import fingerprint_tree, read_file
 from lkca_search.errors import DataError
 
 ARCHIVE = OfficialFile(
@@ -76,7 +76,7 @@ def _open_files(downloads: DownloadCache) -> Iterator[tuple[Path, list[str], _Re
     try:
         if location.is_dir():
             names = [path.relative_to(location).as_posix() for path in location.rglob("*.JPEG")]
-            yield location, names, lambda name: (location / name).read_bytes()
+            yield location, names, lambda name: read_file(location / name)
         else:
             with zipfile.ZipFile(location) as archive:
                 names = [name.removeprefix(f"{_FOLDER}/") for name in archive.namelist()]

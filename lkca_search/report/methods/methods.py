@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
+from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, State
+from lkca_search.records.rounds import Round
 from lkca_search.report.methods.statistics import statistics_paragraph
 from lkca_search.report.methods.training import images_methods, models_methods, training_methods
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
@@ -108,11 +110,14 @@ def _search(results: SearchResults) -> str:
         if draws
         else "The result is conditional on this one search per cell."
     )
+    finished = (
+        f"{pluralize(len(results.trials), 'trial')} finished: {format_count(states[State.COMPLETE])} complete, "
+        f"{states[State.PRUNED]} pruned, {states[State.FAIL]} failed"
+    )
     return (
         f"Each cell is an Optuna study with the same budget of {pluralize(search.trials_per_cell, 'trial')}. The "
-        f"sampler is {search.sampler}, with {pruner}. Trials are compared by {metrics}. The seed "
-        f"is {search.seed}. {pluralize(len(results.trials), 'trial')} finished: {format_count(states[State.COMPLETE])} "
-        f"complete, {states[State.PRUNED]} pruned, {states[State.FAIL]} failed. {repeats}"
+        f"sampler is {search.sampler}, with {pruner}. Trials are compared by {metrics}. Ties are "
+        f"ordered by {TIE_BREAKS}. The seed is {search.seed}. {finished}. {repeats}"
     )
 
 
@@ -133,12 +138,25 @@ def _confirmation(scores: RoundScores) -> str:
         if sealed.repeats
         else ""
     )
+    ties = _ties(sealed)
     return (
         f"Round {sealed.number} was sealed on {opened} (seal {sealed.seal[:16]}…). It froze the {best} of each cell, "
-        f"chosen from {pluralize(sealed.num_trials, 'trial')}. {retrained} Each replicate has the number of training "
-        f"images of its cell and was evaluated once on the test split (content hash {sealed.test_hash[:16]}…). Tables "
-        f"and figures of test accuracy show the best configuration of each cell.{variation}"
+        f"chosen from {pluralize(sealed.num_trials, 'trial')}.{ties} {retrained} Each replicate has the number of "
+        "training images of its cell and was evaluated once on the test split (content hash "
+        f"{sealed.test_hash[:16]}…). Tables and figures of test accuracy show the best configuration of each "
+        f"cell.{variation}"
     )
+
+
+def _ties(sealed: Round) -> str:
+    """Return the sentence on cells in which several trials had the best values; empty if there is none."""
+    best = [pick for pick in sealed.picks if pick.rank == 1]
+    if any(pick.num_tied is None for pick in best):
+        return " The version that sealed it ordered ties by the lowest number alone."
+    if not (tied := [pick.num_tied for pick in best if pick.num_tied and pick.num_tied > 1]):
+        return ""
+    number = "two" if max(tied) == 2 else f"up to {max(tied)}"
+    return f" In {len(tied)} of {pluralize(len(best), 'cell')}, {number} trials tied for first place."
 
 
 def _provenance(results: SearchResults) -> str:

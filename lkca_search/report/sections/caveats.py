@@ -19,6 +19,7 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
             f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
             "searched equally."
         )
+    caveats += _failures(spent)
     if deviating := [cell.cell for cell in spent if cell.deviations and cell.num_finished >= cell.budget]:
         caveats.append(
             f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
@@ -34,6 +35,18 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
         *_scope_caveats(scores),
         *_round_caveats(results, scores),
         *_replicate_caveats(results, scores),
+    ]
+
+
+def _failures(spent: Sequence[ComputeSpent]) -> list[str]:
+    """Return the caveat on failed trials, which spend the budget of their cell; empty if none has failed."""
+    if not (failed := sum(cell.failed for cell in spent)):
+        return []
+    complete = [cell.complete for cell in spent]
+    counts = format_count(min(complete)) if min(complete) == max(complete) else f"{min(complete)} to {max(complete)}"
+    return [
+        f"{pluralize(failed, 'trial')} failed and spent part of the budget: cells have {counts} complete trials each. "
+        "The sampler does not learn from failed trials, and may suggest similar values again."
     ]
 
 

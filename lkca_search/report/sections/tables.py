@@ -215,6 +215,7 @@ def compute_table(spent: Sequence[ComputeSpent]) -> Table:
             "trials",
             lambda cell: TableCell(text=f"{cell.num_finished} of {cell.budget}", number=cell.num_finished),
         ),
+        Column("complete", lambda cell: number_cell(cell.complete)),
         Column("pruned", lambda cell: number_cell(cell.pruned)),
         Column("failed", lambda cell: number_cell(cell.failed)),
         Column("planned steps", lambda cell: number_cell(cell.planned_steps, format_count)),

@@ -7,7 +7,7 @@ from itertools import count, islice
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
-from lkca_search.records.objectives import trial_values
+from lkca_search.records.objectives import find_ties, rank_trials, trial_values
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Pick, Round, read_rounds, round_file, round_statuses
 from lkca_search.spec.cells import cells
@@ -98,18 +98,15 @@ def unused_draws(spec: SearchSpec) -> Iterator[int]:
 
 
 def _picks(cell: str, records: Sequence[Record], spec: SearchSpec, top: int) -> Iterator[Pick]:
-    complete = [(values, record) for record in records if (values := trial_values(record, spec.search))]
-
-    def order(pair: tuple[tuple[float, ...], Record]) -> tuple[float, ...]:
-        """Order by the metrics in turn, then by trial number."""
-        return (*(-sign * value for sign, value in zip(spec.search.signs, pair[0], strict=True)), pair[1].number)
-
-    for rank, (values, record) in enumerate(sorted(complete, key=order)[:top], start=1):
+    ranked = rank_trials(records, spec.search)
+    num_tied = len(find_ties(ranked, spec.search))
+    for rank, record in enumerate(ranked[:top], start=1):
         yield Pick(
             cell=cell,
             rank=rank,
             trial_id=record.trial_id,
-            value=values[0],
+            value=trial_values(record, spec.search)[0],
             configuration=record.spec.configuration,
             num_trials=len(records),
+            num_tied=num_tied,
         )

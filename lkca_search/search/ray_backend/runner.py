@@ -9,6 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
 from lkca_search.data.store import Images
+from lkca_search.file_names import shorten_name
 from lkca_search.paths import AnyPath, RemotePath, remove_tree
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController, restored_signals
@@ -23,6 +24,9 @@ from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.images import DataDirs, open_train_images
+
+_TUNE_NAME_BYTES = 200
+"""Longest name of Tune's folder of a trial. The name of a replicate is longer than its cell, which is a folder too."""
 
 
 def place(
@@ -167,4 +171,4 @@ def _storage(path: AnyPath) -> dict[str, Any]:
 
 def _trial_name(trial: Trial) -> str:
     assignment = read_assignment(trial)
-    return f"{assignment.trial_id.replace('/', '#')}@{assignment.attempt}"
+    return shorten_name(f"{assignment.trial_id.replace('/', '#')}@{assignment.attempt}", max_bytes=_TUNE_NAME_BYTES)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.objectives import pareto_front, trial_values
+from lkca_search.records.objectives import pareto_front, rank_trials, trial_values
 from lkca_search.records.record import Record, read_records
 from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.base import FrozenModel
@@ -21,9 +21,8 @@ class BestTrial(FrozenModel):
 
 
 def best_record(records: Sequence[Record], search: SearchSection) -> Record | None:
-    """Return the complete trial with the best value of the first metric; the first of several equal ones."""
-    front = pareto_front(records, search)
-    return front[0] if front else None
+    """Return the first trial of `rank_trials`, the best by the first metric; None if no trial is complete."""
+    return next(iter(rank_trials(records, search)), None)
 
 
 def find_record(folder: SearchFolder, trial_id: str | None) -> Record:

@@ -14,6 +14,7 @@ _CHANGEABLE = (
     *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
     "search.goal",  # follows from search.metric
     "confirm",  # a new round reads it; sealed rounds do not change
+    "data.max_pixels",  # it admits files, and does not change the pixels of any
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
 """Keys that a resume may change."""

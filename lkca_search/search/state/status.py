@@ -1,5 +1,6 @@
 """Status of a search, read from its trial folders and its lease without any effect on its driver."""
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,10 @@ class SearchStatus(FrozenModel):
     """True if the space file has a section `confirm`."""
     rounds: tuple[RoundStatus, ...]
     """Rounds of confirmation so far."""
+    common_error: str | None = None
+    """Last line of an error of the most frequent kind among failed trials; None if no trial has failed."""
+    max_failures: int | None = None
+    """`limits.max_failures` of the space file; None if failed trials do not end the search."""
 
     @property
     def num_finished(self) -> int:
@@ -87,6 +92,11 @@ class SearchStatus(FrozenModel):
     def num_planned(self) -> int:
         """Number of planned trials of all cells."""
         return sum(cell.budget for cell in self.cells)
+
+    @property
+    def num_failed(self) -> int:
+        """Number of failed trials. Each one spends a trial of its cell's budget."""
+        return sum(cell.failed for cell in self.cells)
 
     @property
     def num_left(self) -> int:
@@ -157,7 +167,16 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         cells=tuple(timed),
         is_to_be_confirmed=spec.confirm is not None,
         rounds=tuple(round_statuses(folder, num_trials=len(records), reader=reader)),
+        common_error=_find_common_error(records),
+        max_failures=spec.limits.max_failures,
     )
+
+
+def _find_common_error(records: Sequence[Record]) -> str | None:
+    """Return the last line of the most frequent error. Errors that differ only in numbers are counted together."""
+    lines = [record.error.strip().splitlines()[-1] for record in records if record.error and record.error.strip()]
+    kinds = [re.sub(r"\d+(\.\d+)?", "#", line) for line in lines]
+    return lines[kinds.index(Counter(kinds).most_common(1)[0][0])] if lines else None
 
 
 def _count_unfinished(

@@ -1,0 +1,79 @@
+"""Files of a user's dataset: read only if regular, named in messages, and fingerprinted without reading them."""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_KINDS = ((stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
+_Folder = tuple[int, int]
+"""Device and inode number of a folder."""
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a regular file, or of a link to one.
+
+    Raises:
+        OSError: The file cannot be read. A read from a FIFO would wait for ever, and /dev/zero has no end.
+    """
+    check_regular(path)
+    return path.read_bytes()
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError if a path is missing, or is a FIFO, a socket or a device."""
+    mode = os.stat(path).st_mode
+    if kind := next((kind for is_kind, kind in _KINDS if is_kind(mode)), None):
+        raise OSError(errno.EINVAL, f"Is a {kind}, not a file", str(path))
+
+
+def show_path(path: Path | str) -> str:
+    r"""Return a path as text that can be printed and stored; a byte that is not UTF-8 is written as \xff."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def fingerprint_files(paths: Iterable[Path]) -> list[str]:
+    """Return name, size and modification time of each file; the name and the error of one that has no status."""
+    return [_fingerprint_file(str(path), path.name) for path in paths]
+
+
+def fingerprint_tree(folder: Path) -> str:
+    """Return the number of files below a folder, and a hash of their names, sizes and modification times."""
+    lines = [_fingerprint_file(path, path) for path in _list_files(str(folder), frozenset())]
+    text = "\n".join(sorted(lines))
+    return f"{len(lines)} files {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"
+
+
+def _list_files(folder: str, above: frozenset[_Folder]) -> Iterator[str]:
+    """Yield the files below a folder. Links to folders are followed, except to a folder that contains the link."""
+    try:
+        status = os.stat(folder)
+        entries = list(os.scandir(folder))
+    except OSError:  # not readable; `read` refuses it
+        return
+    if (key := (status.st_dev, status.st_ino)) in above:  # following the link would never end
+        yield folder
+        return
+    for entry in entries:
+        path = f"{folder}/{entry.name}"
+        if _is_folder(entry):
+            yield from _list_files(path, above | {key})
+        else:
+            yield path
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _fingerprint_file(path: str, name: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError as error:  # a link to nothing; `read` refuses it
+        return f"{name} {error.strerror}"
+    return f"{name} {status.st_size} {status.st_mtime_ns}"
