@@ -23,7 +23,8 @@ REPOSITORY = Path(__file__).parents[1]
 BASE = [ROOT, "spec", "records"]
 LADDER: dict[str, list[str]] = {
     ROOT: [],
-    "spec": [ROOT],
+    "spec/reading": [ROOT],
+    "spec": [ROOT, "spec/reading"],
     "records": [ROOT, "spec"],
     "data/readers": [ROOT],
     "data": [ROOT, "spec", "data/readers"],
@@ -73,8 +74,8 @@ THIRD_PARTY = {
     "pathspec": ["search/jobs"],
     "plotly": ["report/rendering"],
     "pyarrow": ["paths.py", "data/store.py", "data/readers", "records"],
-    "pydantic": ["spec", "records", "search", "search/studies", "report/values"],
-    "pydantic_core": ["spec"],
+    "pydantic": ["spec", "spec/reading", "records", "search", "search/studies", "report/values"],
+    "pydantic_core": ["spec", "spec/reading"],
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli", "cli/terminal"],
     "scipy": ["data/readers", "search/planning", "analysis/stats", "analysis/curves", "analysis/ablation"],
@@ -84,7 +85,7 @@ THIRD_PARTY = {
     "torch": ["data", "models", "models/networks", "training", "search/rerun.py"],
     "torchvision": ["data", "data/readers"],
     "typer": ["cli"],
-    "yaml": ["spec", "search/rerun.py"],
+    "yaml": ["spec/reading", "search/rerun.py"],
 }
 
 DISTRIBUTIONS = {"PIL": "pillow", "pydantic_core": "pydantic", "sklearn": "scikit-learn", "yaml": "pyyaml"}

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
+from operator import or_
 
 from lkca_search.file_names import hash_name, is_too_long
 from lkca_search.spec.configuration import NAMES, Configuration, Scalar
 from lkca_search.spec.domains import Domain, Fixed, FloatRange
-from lkca_search.spec.factors import combinations, is_excluded
+from lkca_search.spec.factors import combinations, excluded
 from lkca_search.spec.search_spec import SearchSpec
 
 _SHORT_KEY_BYTES = 200
@@ -39,8 +41,10 @@ class Cell:
 def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:
     """Return every cell, in the order of the space file. The order of factors does not change a key."""
     result = []
-    for levels in combinations(spec.factors, spec.design, spec.base):
-        if with_excluded or not is_excluded(levels, spec.exclude):
+    every = combinations(spec.factors, spec.design, spec.base)
+    left_out = 0 if with_excluded else reduce(or_, excluded(every, spec.exclude), 0)
+    for i, levels in enumerate(every):
+        if not left_out >> i & 1:
             configuration = Configuration.model_validate(levels)
             result.append(Cell(levels={name: getattr(configuration, name) for name in NAMES if name in levels}))
     return tuple(result)

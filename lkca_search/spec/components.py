@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_serializer, model_validator
 
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.reading.limits import ARGUMENTS, check_limit
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
 """Short names of samplers."""
@@ -20,11 +21,13 @@ OPTUNAHUB = "optunahub:"
 """Prefix of the name of an OptunaHub package."""
 
 
-def _check_argument(value: Any) -> Any:
+def _check_argument(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _check_argument(inner) for key, inner in value.items()}
+        return {key: _check_argument(inner, info) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(_check_argument(inner) for inner in value)
+        return tuple(_check_argument(inner, info) for inner in value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        check_limit(info.context, ARGUMENTS, value)
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"must be a finite number, text, true, false, null, a list or a mapping of these, got {value!r}")

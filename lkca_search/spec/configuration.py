@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.reading.limits import LIMIT_ERROR, at_most
 
 
 def _check_scalar(value: object) -> object:
@@ -17,9 +18,9 @@ def _check_scalar(value: object) -> object:
     raise ValueError(f"must be a finite number, text, true or false, got {value!r}")
 
 
-def _parse_count(value: object) -> object:
-    """Parse 1.0M and 250k."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM])", value) if isinstance(value, str) else None
+def parse_count(value: object) -> object:
+    """Return the number that 1.0M or 250k stands for; any other value unchanged."""
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)([kM])", value) if isinstance(value, str) else None
     return round(float(match[1]) * {"k": 1e3, "M": 1e6}[match[2]]) if match else value
 
 
@@ -42,25 +43,41 @@ class Configuration(FrozenModel):
     """Model family, preset, or `timm:NAME`; `lkca-search models` lists all."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
-    images_per_class: Annotated[int, Field(ge=1)] | None = None
+    images_per_class: (
+        Annotated[int, Field(ge=1), at_most(1_000_000, "no class of a known dataset has as many")] | None
+    ) = None
     """Training images per class, instead of `data_fraction`."""
-    draw: Annotated[int, Field(ge=0)] = 0
+    draw: Annotated[int, Field(ge=0), at_most(1_000_000, "no search has as many trials")] = 0
     """Number of the seeded subset draw. Within one draw, larger subsets contain the smaller ones."""
-    patch_size: Annotated[int, Field(ge=1)] | None = None
+    patch_size: Annotated[int, Field(ge=1), at_most(1_024, "images have at most 1,024 pixels per side")] | None = None
     """Side of a square patch in pixels; the token grid has image side / patch size tokens per side."""
-    depth: Annotated[int, Field(ge=1)] | None = None
+    depth: (
+        Annotated[int, Field(ge=1), at_most(1_000, "the deepest networks in the literature have 1,000 blocks")] | None
+    ) = None
     """Number of blocks; blocks per stage in a family with stages."""
-    width: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1), at_most(65_536, "one layer of this width has 4 billion parameters")] | None = (
+        None
+    )
     """Embedding dimension of a token, and input channels of the classifier."""
-    match_parameters: Annotated[int, BeforeValidator(_parse_count), Field(ge=1)] | None = None
+    match_parameters: (
+        Annotated[
+            int,
+            BeforeValidator(parse_count),
+            Field(ge=1),
+            at_most(10_000_000_000, "its training takes 160 GB, and a trial uses one device"),
+        ]
+        | None
+    ) = None
     """Target number of learnable parameters, met within 3% by the choice of width: 250000, "250k" or "1.0M"."""
-    mlp_ratio: Annotated[float, Field(gt=0)] | None = None
+    mlp_ratio: Annotated[float, Field(gt=0), at_most(100, "networks in the literature have at most 8")] | None = None
     """Hidden width of a block's MLP as a multiple of the width."""
-    kernel_size: Annotated[int, Field(ge=1)] | None = None
+    kernel_size: Annotated[int, Field(ge=1), at_most(2_047, "a grid has at most 1,024 tokens per side")] | None = None
     """Side of the token-mixing kernel, in tokens; odd, at most 2 s - 1 on an s x s grid."""
     kernel_init: Literal["zero", "delta", "normal"] | None = None
     """Initial LKCA kernels: all zero, the identity, or drawn from a normal distribution."""
-    num_heads: Annotated[int, Field(ge=1)] | None = None
+    num_heads: Annotated[int, Field(ge=1), at_most(65_536, "it must divide the width, which has this limit")] | None = (
+        None
+    )
     """Attention heads, or channel groups that share an LKCA kernel; must divide the width."""
     pooling: Literal["mean", "class_token"] | None = None
     """Reduction of attention tokens to one vector: their mean, or a learned class token."""
@@ -68,9 +85,9 @@ class Configuration(FrozenModel):
     """True if a learned position embedding is added to each token."""
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Probability that a residual branch is dropped for an image."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0), at_most(1_000, "AdamW diverges far below")] = 1e-3
     """Peak learning rate of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0), at_most(1_000, "weights are zero after one step far below")] = 0.05
     """Decoupled weight decay of AdamW, on all parameters."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing of the cross-entropy."""
@@ -99,10 +116,16 @@ SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
 
 
-def value_rule(name: str, value: object) -> str | None:
-    """Return the rule that `value` breaks as a value of `name`; None if it is valid."""
+def value_rule(name: str, value: object, limits: Any = None) -> str | None:
+    """Return the rule that `value` breaks as a value of `name`, with the value; None if it is valid.
+
+    `limits` is the context of the validation; by default no limit applies.
+    """
     try:
-        Configuration.model_validate({name: value})
+        Configuration.model_validate({name: value}, context=limits)
     except ValidationError as error:
-        return f"{name}: {error.errors()[0]['msg'].lower()}"
+        details = error.errors(include_url=False)[0]
+        if details["type"] == LIMIT_ERROR:
+            return str(details["ctx"]["limit"].rule(name, value))
+        return f"{name}: {details['msg'].lower()}, got {value!r}"
     return None

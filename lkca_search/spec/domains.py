@@ -6,16 +6,14 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Configuration, Scalar, value_rule
+from lkca_search.spec.configuration import Scalar, parse_count
+from lkca_search.spec.reading.limits import at_most
 
 
 def _read_count(value: Scalar) -> Scalar:
     """Convert a text that `match_parameters` accepts to a number, so that 250k and 250000 are one level."""
-    if isinstance(value, str) and value_rule("match_parameters", value) is None:
-        count = Configuration.model_validate({"match_parameters": value}).match_parameters
-        assert count is not None
-        return count
-    return value
+    count = parse_count(value)
+    return count if isinstance(count, int) and count >= 1 else value
 
 
 Level = Annotated[Scalar, AfterValidator(_read_count)]
@@ -60,9 +58,9 @@ class Choice(FrozenModel):
 class IntRange(FrozenModel):
     """Integer between two bounds, both included."""
 
-    bounds: Annotated[tuple[int, int], Field(alias="int")]
+    bounds: Annotated[tuple[int, int], Field(alias="int"), at_most(2**53, "samplers compute in double precision")]
     """Smallest and largest value."""
-    step: Annotated[int, Field(ge=1)] = 1
+    step: Annotated[int, Field(ge=1), at_most(2**53, "it is below the largest value of the range")] = 1
     """Distance between neighboring values, counted from the smallest."""
     log: bool = False
     """True if the search is uniform in the logarithm."""
@@ -83,14 +81,15 @@ class IntRange(FrozenModel):
 
     def edges(self) -> tuple[Scalar, ...]:
         """Return every value of a range of at most 64 values, else the smallest and the largest value."""
-        values = self.values()
-        return tuple(values) if len(values) <= 64 else (values[0], values[-1])
+        low, high = self.bounds
+        num_values = (high - low) // self.step + 1  # len(range) fails above 2**63
+        return tuple(self.values()) if num_values <= 64 else (low, low + (num_values - 1) * self.step)
 
 
 class FloatRange(FrozenModel):
     """Real number between two bounds, both included."""
 
-    bounds: Annotated[tuple[float, float], Field(alias="float")]
+    bounds: Annotated[tuple[float, float], Field(alias="float"), at_most(10**15, "no parameter has as large a value")]
     """Smallest and largest value."""
     log: bool = False
     """True if the search is uniform in the logarithm."""

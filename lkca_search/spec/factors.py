@@ -5,16 +5,20 @@ training images, sampler seed and training seeds. The best configuration of each
 draw. The draws of a round are therefore independent repeats of the whole search, as the statistics assume.
 """
 
+from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
-from itertools import product
+from functools import reduce
+from itertools import islice, product
+from operator import and_, or_
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lkca_search.errors import Problem
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import SUBSET_NAMES, Scalar
-from lkca_search.spec.domains import ALWAYS, Condition, Levels, holds
+from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Scalar
+from lkca_search.spec.domains import ALWAYS, Condition, Levels
+from lkca_search.spec.reading.limits import CELLS, breaks
 from lkca_search.spec.space import Space, cycle_problem
 
 Design = Literal["crossed", "one_at_a_time"]
@@ -54,9 +58,22 @@ Exclusion = Mapping[
 """Cells to leave out: those in which every name has one of its listed levels."""
 
 
-def is_excluded(combination: Mapping[str, Scalar], exclude: Sequence[Exclusion]) -> bool:
-    """Return True if an exclusion covers a combination."""
-    return any(holds(entry, combination) for entry in exclude)
+def excluded(combinations: Sequence[Mapping[str, Scalar]], exclude: Sequence[Exclusion]) -> list[int]:
+    """Return the combinations that each exclusion covers, as the bits of an integer: bit i for combination i.
+
+    The time grows with the sum of both numbers, not with their product.
+    """
+    with_level: dict[tuple[str, Scalar], int] = defaultdict(int)
+    for i, combination in enumerate(combinations):
+        for pair in combination.items():
+            with_level[pair] |= 1 << i
+    every = (1 << len(combinations)) - 1
+    return [
+        reduce(
+            and_, (reduce(or_, (with_level.get((name, level), 0) for level in entry[name])) for name in entry), every
+        )
+        for entry in exclude
+    ]
 
 
 def combinations(
@@ -68,32 +85,39 @@ def combinations(
     level with all other factors at their base. The names that decide the subset are crossed in both designs, since an
     ablation is repeated at each training set size.
     """
+    result = [_in_file_order(factors, combination) for combination in _all_combinations(factors, design, base)]
     if design == "crossed":
-        crossed = Space(factors).branch(lambda _, factor: factor.levels, {})
-        in_order = (_in_file_order(factors, combination) for combination in crossed)
-        return sorted(in_order, key=lambda combination: _sort_key(factors, combination))
+        ranks = {name: {level: rank for rank, level in enumerate(factor.levels)} for name, factor in factors.items()}
+        return sorted(result, key=lambda combination: [_rank(ranks[name], combination, name) for name in factors])
+    return list({tuple(combination.items()): combination for combination in result}.values())
+
+
+def _all_combinations(
+    factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar]
+) -> Iterator[Combination]:
+    """Yield the combinations of a design one by one. Those of `one_at_a_time` may repeat."""
+    space = Space(factors)
+    if design == "crossed":
+        yield from space.branch(lambda _, factor: factor.levels, {})
+        return
     sizes = {name: factor.levels for name, factor in factors.items() if name in SUBSET_NAMES}
-    result: list[Combination] = []
     for varied in _one_at_a_time({name: factor for name, factor in factors.items() if name not in sizes}, base):
         for levels in product(*sizes.values()):
-            combination = _applicable(factors, {**varied, **dict(zip(sizes, levels, strict=True))})
-            if combination not in result:
-                result.append(combination)
-    return result
+            yield _applicable(space, {**varied, **dict(zip(sizes, levels, strict=True))})
+
+
+def _applicable(space: Space[Factor], levels: Combination) -> Combination:
+    """Return the levels without those of factors that do not apply."""
+    return space.walk(lambda name, _: levels[name], {})
 
 
 def _in_file_order(factors: Mapping[str, Factor], levels: Combination) -> Combination:
     return {name: levels[name] for name in factors if name in levels}
 
 
-def _applicable(factors: Mapping[str, Factor], levels: Combination) -> Combination:
-    """Return the levels without those of factors that do not apply."""
-    return _in_file_order(factors, Space(factors).walk(lambda name, _: levels[name], {}))
-
-
-def _sort_key(factors: Mapping[str, Factor], combination: Combination) -> list[int]:
-    """Return the sort key of a combination; the last factor of the space file changes fastest."""
-    return [factor.levels.index(combination[name]) if name in combination else -1 for name, factor in factors.items()]
+def _rank(ranks: Mapping[Scalar, int], combination: Combination, name: str) -> int:
+    """Return the rank of a level, by which cells are sorted: the last factor of the space file changes fastest."""
+    return ranks[combination[name]] if name in combination else -1
 
 
 def _one_at_a_time(factors: Mapping[str, Factor], base: Mapping[str, Scalar]) -> Iterator[Combination]:
@@ -103,6 +127,14 @@ def _one_at_a_time(factors: Mapping[str, Factor], base: Mapping[str, Scalar]) ->
         for level in factor.levels:
             if level != start[name]:
                 yield {**start, name: level}
+
+
+def count_cells(
+    factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar], exclude: Sequence[Exclusion]
+) -> int:
+    """Return the number of cells: the combinations that no exclusion covers."""
+    every = combinations(factors, design, base)
+    return len(every) - reduce(or_, excluded(every, exclude), 0).bit_count()
 
 
 def with_repeats(factors: Mapping[str, Factor], repeats: int) -> Mapping[str, Factor]:
@@ -129,7 +161,8 @@ def condition_rule(listed: Sequence[Scalar], possible: Container[Scalar], kind: 
 
     `kind` describes a possible value in the message: "level of factor `family`".
     """
-    unknown = [value for value in listed if value not in possible]
+    known = frozenset(possible) if isinstance(possible, tuple) else possible  # a search in a long tuple is slow
+    unknown = [value for value in listed if value not in known]
     if not unknown:
         return None
     rule = "`when` can never hold" if len(unknown) == len(listed) else "every value of `when` must be possible"
@@ -137,14 +170,26 @@ def condition_rule(listed: Sequence[Scalar], possible: Container[Scalar], kind: 
 
 
 def factor_problems(
-    factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar], exclude: Sequence[Exclusion]
+    factors: Mapping[str, Factor],
+    design: Design,
+    base: Mapping[str, Scalar],
+    exclude: Sequence[Exclusion],
+    limits: Any = None,
 ) -> Iterator[Problem]:
-    """Yield every rule of the design that the factors, the base or an exclusion break."""
+    """Yield every rule of the design that the factors, the base or an exclusion break.
+
+    Cells are not made if their number is over its limit in `limits`, the context of the validation, or a name is
+    unknown.
+    """
     problems = [*_level_problems(factors), *_base_problems(factors, design, base), *_name_problems(factors, exclude)]
     yield from problems
     if cycle := cycle_problem(Space(factors), "factors"):
         yield cycle
-    elif not problems:
+    elif problems or not all(name in NAMES for name in factors):
+        return
+    elif breaks(limits, CELLS, sum(1 for _ in islice(_all_combinations(factors, design, base), CELLS.maximum + 1))):
+        yield Problem(("factors",), CELLS.rule("the number of cells", "more"))
+    else:
         yield from _cell_problems(factors, combinations(factors, design, base), exclude)
 
 
@@ -176,13 +221,14 @@ def _base_problems(factors: Mapping[str, Factor], design: Design, base: Mapping[
 
 
 def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> Iterator[Problem]:
+    known = {name: frozenset(factor.levels) for name, factor in factors.items()}
     for i, entry in enumerate(exclude):
         if not entry:
             yield Problem(("exclude", i), "an entry of exclude must name at least one factor and its levels")
         for name, levels in entry.items():
             if name not in factors:
                 yield Problem(("exclude", i, name), f"exclude must name factors, got {name!r}")
-            elif unknown := [level for level in levels if level not in factors[name].levels]:
+            elif unknown := [level for level in levels if level not in known[name]]:
                 yield Problem(("exclude", i, name), f"exclude must list levels of factor `{name}`, got {unknown}")
 
 
@@ -194,8 +240,9 @@ def _cell_problems(
         if unseen := [level for level in factor.levels if level not in seen]:
             rule = f"every level must be in a cell, and no cell of this design has {name} in {unseen}"
             yield Problem(("factors", name), rule)
-    for i, entry in enumerate(exclude):
-        if not any(is_excluded(levels, [entry]) for levels in cells):
+    covered = excluded(cells, exclude)
+    for i, cells_of_entry in enumerate(covered):
+        if not cells_of_entry:
             yield Problem(("exclude", i), "an entry of exclude must cover at least one cell, and this one covers none")
-    if all(is_excluded(levels, exclude) for levels in cells):
+    if reduce(or_, covered, 0).bit_count() == len(cells):
         yield Problem(("exclude",), f"exclude must leave at least one cell, and it covers all {len(cells)}")

@@ -6,15 +6,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.reading.limits import at_most
 
 SMALLEST_AMOUNT = 1e-4
 """Smallest amount of a resource in Ray, which counts in ten-thousandths."""
+
+_Amount = Annotated[float, Field(ge=SMALLEST_AMOUNT), at_most(1_000_000, "no node has as much of a resource")]
 
 GpuShare = Annotated[
     Annotated[float, Field(ge=0), Tag("share")] | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if isinstance(value, str) else "share"),
 ]
 """Share of one GPU, or `auto`: as many trials per GPU as fit in its memory."""
+
+
+_MAX_CORES = at_most(4_096, "no machine has as many cores")
 
 
 class TrialResources(FrozenModel):
@@ -29,15 +35,17 @@ class TrialResources(FrozenModel):
 class ResourcesSection(FrozenModel):
     """Resources requested per trial, and the number of trials that may train at once."""
 
-    cpu: Annotated[int, Field(ge=1)] = 1
+    cpu: Annotated[int, Field(ge=1), _MAX_CORES] = 1
     """CPU cores, and threads, per trial."""
     gpu: GpuShare = 0.0
     """Share of one GPU: 0.25 packs four trials per GPU; `auto` packs as many as fit in its memory."""
-    gpu_memory: Annotated[float, Field(gt=0)] | None = None
+    gpu_memory: Annotated[float, Field(gt=0), at_most(10_000, "no GPU has 10 TB of memory")] | None = None
     """Memory of one GPU in GB, for `gpu: auto` when no GPU can be queried: an autoscaler may have started none yet."""
-    custom: Mapping[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=SMALLEST_AMOUNT)]] = {}
+    custom: Mapping[Annotated[str, Field(min_length=1)], _Amount] = {}
     """Amounts of Ray's custom resources by name: {a100: 0.25} places trials on nodes that were started with `a100`."""
-    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1), at_most(10_000, "Ray is tested with as many tasks at once")] | None = (
+        None
+    )
     """Maximum number of trials at once; an autoscaling cluster receives requests for this many."""
 
     @property

@@ -1,13 +1,14 @@
 """Search spec: the content of a space file that has passed every rule."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from lkca_search.errors import Problem
+from lkca_search.errors import Location, Problem
 from lkca_search.paths import parse_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Scalar, value_rule
@@ -18,15 +19,19 @@ from lkca_search.spec.factors import (
     Exclusion,
     Factor,
     condition_rule,
+    count_cells,
     draws_rule,
     factor_problems,
     repeats_of,
     with_repeats,
 )
+from lkca_search.spec.reading.limits import REPLICATES, TRIALS, breaks
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
 from lkca_search.spec.space import Space, cycle_problem
 
+_MAX_PROBLEMS = 1_000
+"""Maximum number of broken rules that are collected. A message shows fewer."""
 _DIGIT_DATASETS = ("digits", "svhn")
 
 
@@ -76,8 +81,8 @@ class SearchSpec(FrozenModel):
         return storage
 
     @model_validator(mode="after")
-    def _check_rules(self) -> Self:
-        problems = list(_problems(self))
+    def _check_rules(self, info: ValidationInfo) -> Self:
+        problems = list(islice(_problems(self, info.context), _MAX_PROBLEMS))
         if problems:
             raise PydanticCustomError("spec_rules", "{summary}", {"summary": problems[0].rule, "problems": problems})
         return self
@@ -90,23 +95,43 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
     return confirm.model_copy(update={"draws": repeats})
 
 
-def _problems(spec: SearchSpec) -> Iterator[Problem]:
+def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
     if "flip" in spec.data.augment and spec.data.dataset in _DIGIT_DATASETS:
         rule = f"augment must not have flip for {spec.data.dataset}: a mirrored digit is no digit, or another one"
         yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
-    yield from _name_problems(spec)
-    yield from factor_problems(spec.factors, spec.design, spec.base, spec.exclude)
+    problems = [
+        *_name_problems(spec),
+        *factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits),
+    ]
+    yield from problems or _size_problems(spec, limits)
     yield from _repeats_problems(spec.factors, spec.exclude, spec.search.repeats, spec.confirm)
     for name, factor in spec.factors.items():
         for i, level in enumerate(factor.levels):
-            yield from _value_problems(name, level, ("factors", name, "levels", i))
+            yield from _value_problems(name, level, ("factors", name, "levels", i), limits)
     for name, domain in spec.parameters.items():
         for edge in domain.edges():
-            yield from _value_problems(name, edge, ("parameters", name))
+            yield from _value_problems(name, edge, ("parameters", name), limits)
         yield from _condition_problems(spec, name, domain)
     if cycle := cycle_problem(spec.space, "parameters"):
         yield cycle
     yield from _search_problems(spec)
+
+
+def _size_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
+    """Yield each total of trainings over its limit. `factors` and `exclude` break no rule."""
+    num_cells = count_cells(spec.factors, spec.design, spec.base, spec.exclude)
+    num_trials = num_cells * spec.search.trials_per_cell
+    if breaks(limits, TRIALS, num_trials):
+        got = f"{num_trials:,} ({num_cells:,} cells of {spec.search.trials_per_cell:,})"
+        yield Problem(("search", "trials_per_cell"), TRIALS.rule("the number of trials", got))
+    confirm = spec.confirm
+    if confirm is None:
+        return
+    num_replicates = num_cells * confirm.top * confirm.draws * confirm.seeds
+    if breaks(limits, REPLICATES, num_replicates):
+        factors = (num_cells, confirm.top, confirm.draws, confirm.seeds)
+        got = f"{num_replicates:,} (cells x top x draws x seeds: {' x '.join(f'{factor:,}' for factor in factors)})"
+        yield Problem(("confirm",), REPLICATES.rule("the number of replicates", got))
 
 
 def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
@@ -168,10 +193,10 @@ def _repeats_problems(
         yield Problem(("confirm", "draws"), broken)
 
 
-def _value_problems(name: str, value: Scalar, location: tuple[str | int, ...]) -> Iterator[Problem]:
-    rule = value_rule(name, value) if name in NAMES else None
+def _value_problems(name: str, value: Scalar, location: Location, limits: Any) -> Iterator[Problem]:
+    rule = value_rule(name, value, limits) if name in NAMES else None
     if rule is not None:
-        yield Problem(location, f"{rule}, got {value!r}")
+        yield Problem(location, rule)
 
 
 def _possible_values(spec: SearchSpec, name: str) -> Container[Scalar]:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.metrics import METRICS, Direction, MetricName
+from lkca_search.spec.reading.limits import Limit, at_most, breaks, check_limit
 
 Augmentation = Literal[
     "crop", "crop_reflect", "flip", "trivial_augment", "rand_augment", "erase", "cutmix", "mixup"
@@ -20,6 +21,11 @@ reflection. `flip`: left to right, with probability 1/2. `trivial_augment`, `ran
 given, each step draws one of them.
 """
 
+_MAX_STEPS = at_most(10**9, "at 1 ms per step they take 12 days per trial")
+_MAX_REPORTS = at_most(10_000, "each report takes 2,500 bytes, and a trial with as many takes 25 MB")
+_ONE_PER_EPOCH = Limit(name="reports", maximum=10_000, reason="there is one report per epoch; give reports")
+_MAX_TRIALS = at_most(100_000, "the sampler reads all trials of a cell before each suggestion")
+_MAX_REPLICATES = at_most(1_000, "1,000 trainings make an interval 3% as wide as one")
 _EXCLUSIVE = (("crop", "crop_reflect"), ("trivial_augment", "rand_augment"))
 
 
@@ -41,7 +47,7 @@ class DataSection(FrozenModel):
 
     dataset: Annotated[str, Field(min_length=1)]
     """Name in the catalog (`data list`), `parquet:PATH` or `folder:PATH`."""
-    image_size: Annotated[int, Field(ge=1)] | None = None
+    image_size: Annotated[int, Field(ge=1), at_most(1_024, "50,000 images of this size take 157 GB")] | None = None
     """Side in pixels to which images are resized and center-cropped; by default images keep their size."""
     max_pixels: Annotated[int, Field(ge=1)] | None = None
     """Most pixels (width x height) that an image file may have; by default 178,956,970, which is 0.5 GB as RGB."""
@@ -63,21 +69,27 @@ class DataSection(FrozenModel):
 class TrainingSection(FrozenModel):
     """Length of every trial, in exactly one unit; a length in epochs may have a floor and a cap in steps."""
 
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: (
+        Annotated[int, Field(ge=1), at_most(1_000_000, "trainings in the literature have at most 10,000")] | None
+    ) = None
     """Passes over the training subset."""
-    min_steps: Annotated[int, Field(ge=1)] | None = None
+    min_steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
     """Minimum optimizer steps of a length in epochs: few images make few steps per epoch, too few to fit them."""
-    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
     """Maximum optimizer steps of a length in epochs: it limits the cost of large subsets."""
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
     """Optimizer steps."""
-    samples: Annotated[int, Field(ge=1)] | None = None
+    samples: Annotated[int, Field(ge=1), at_most(10**12, "at 1,000,000 images per second they take 12 days")] | None = (
+        None
+    )
     """Training images seen, rounded up to full batches."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1), at_most(65_536, "batches in the literature have at most 65,536 images")] = (
+        128
+    )
     """Images per step; a subset with fewer images is one batch."""
-    reports: Annotated[int, Field(ge=1)] | None = None
+    reports: Annotated[int, Field(ge=1), _MAX_REPORTS] | None = None
     """Evaluations per trial, evenly spaced; by default one per epoch if the length is epochs alone, else 20."""
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: Annotated[int, Field(ge=1), _MAX_REPORTS] | None = None
     """Evaluations in a row without a higher val_accuracy after which a trial ends early, as complete."""
 
     @property
@@ -107,6 +119,23 @@ class TrainingSection(FrozenModel):
             raise ValueError(f"max_steps must be at least min_steps ({floor}), got {bound}")
         return bound
 
+    @field_validator("reports")
+    @classmethod
+    def _check_reports(cls, reports: int | None, info: ValidationInfo) -> int | None:
+        """Check that a trial can have as many reports. Its steps are at most these numbers, whatever its images."""
+        if reports is None:
+            is_bounded = any(info.data.get(name) is not None for name in ("min_steps", "max_steps"))
+            if not is_bounded and breaks(info.context, _ONE_PER_EPOCH, info.data.get("epochs") or 0):
+                rule = _ONE_PER_EPOCH.rule("epochs without reports", f"{info.data['epochs']:,}")
+                raise ValueError(rule)
+            return None
+        for name in ("steps", "max_steps", "samples"):
+            most = info.data.get(name)
+            if most is not None:
+                reason = f"a report follows a step, and {name} is {most:,}"
+                check_limit(info.context, Limit(name="reports", maximum=most, reason=reason), reports)
+        return reports
+
     @model_validator(mode="after")
     def _check_length(self) -> Self:
         units = [unit for unit in ("epochs", "steps", "samples") if getattr(self, unit) is not None]
@@ -122,19 +151,19 @@ class SearchSection(FrozenModel):
     """Optuna sampler of every cell's study, with constructor arguments: {name: tpe, n_startup_trials: 20}."""
     pruner: ComponentConfig = ComponentConfig(name="none")
     """Optuna pruner of every cell's study; it compares trials of one cell only, and its steps are reports."""
-    trials_per_cell: Annotated[int, Field(ge=1)]
+    trials_per_cell: Annotated[int, Field(ge=1), _MAX_TRIALS]
     """Trials per cell, the same for every cell."""
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1), at_most(1_000, "an interval over 1,000 repeats is 3% as wide as over one")] = 1
     """Number of searches per cell, each on another subset draw; short for the factor `draw`."""
     metric: MetricName | Annotated[tuple[MetricName, ...], Field(min_length=1)] = "val_accuracy"
     """Number by which trials are compared, as last reported. Several make a Pareto front; the first one leads."""
     goal: Direction | Annotated[tuple[Direction, ...], Field(min_length=1)] | None = None
     """Better direction of the metric, or of each metric; by default it follows from the metric."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0), at_most(2**128, "generators take at most 128 bits")] = 0
     """Seed from which every other seed of the search is derived."""
-    max_retries: Annotated[int, Field(ge=0)] = 3
+    max_retries: Annotated[int, Field(ge=0), at_most(10_000, "a trial that lost as many workers does not finish")] = 3
     """Maximum number of times that a trial whose worker was lost (node failure, out of memory) is resumed."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    checkpoint_seconds: Annotated[float, Field(ge=0), at_most(10**9, "it is 30 years, so that none is saved")] = 30.0
     """Minimum seconds of training between checkpoints, which follow a report; 0 saves one at every report."""
 
     @property
@@ -186,20 +215,23 @@ class SearchSection(FrozenModel):
 class ConfirmSection(FrozenModel):
     """Confirmation: the best configurations are retrained on fresh draws with fresh seeds, and tested."""
 
-    draws: Annotated[int, Field(ge=1)] = 5
+    draws: Annotated[int, Field(ge=1), _MAX_REPLICATES] = 5
     """Subset draws that the search has not trained on; one per repeat if the search is repeated."""
-    seeds: Annotated[int, Field(ge=1)] = 2
+    seeds: Annotated[int, Field(ge=1), _MAX_REPLICATES] = 2
     """Trainings per draw, each with another seed."""
-    top: Annotated[int, Field(ge=1)] = 1
+    top: Annotated[int, Field(ge=1), _MAX_REPLICATES] = 1
     """Configurations per cell, best first."""
 
 
 class LimitsSection(FrozenModel):
     """Limits at which a search stops before its budget is spent. The same command resumes it."""
 
-    hours: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0), at_most(100_000, "it is 11 years; leave it out for no limit")] | None = None
     """Hours of one driver after which no trial or replicate starts; running ones finish."""
-    max_failures: Annotated[int, Field(ge=0)] | None = None
+    max_failures: (
+        Annotated[int, Field(ge=0), at_most(1_000_000, "no search has as many trials; leave it out for no limit")]
+        | None
+    ) = None
     """Maximum number of failed trials of the search, or failed replicates of a round; above it, none starts."""
-    plateau: Annotated[int, Field(ge=1)] | None = None
+    plateau: Annotated[int, Field(ge=1), _MAX_TRIALS] | None = None
     """Complete trials in a row without a better value after which a cell starts no new trial."""
