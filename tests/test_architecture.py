@@ -40,7 +40,7 @@ LADDER: dict[str, list[str]] = {
     "search/simulation": [*BASE, "tracking", "search/state", "search/studies", "search/driver"],
     "search/jobs": BASE,
     "search": [
-        *(*BASE, "data", "models", "training", "tracking"),
+        *(*BASE, "spec/reading", "data", "models", "training", "tracking"),
         *("search/state", "search/studies", "search/planning", "search/driver", "search/ray_backend"),
     ],
     "analysis/stats": [ROOT, "spec"],

@@ -12,7 +12,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from lkca_search.cli.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.errors import DataError, Problem
 from lkca_search.layout import Home
+from lkca_search.spec.space_file import SpaceFile
 
 if TYPE_CHECKING:
     from lkca_search.data.check import Check
@@ -118,6 +120,16 @@ def local_data_dirs(home: Home) -> "DataDirs":
     from lkca_search.training.images import DataDirs
 
     return DataDirs(cache=home.datasets, data_dir=_data_dir())
+
+
+def check_dataset_name(space_file: SpaceFile, home: Home) -> None:
+    """Raise SpaceFileError if the dataset of a space file is unknown. Neither torch nor an image is read."""
+    from lkca_search.data.sources import find_source
+
+    try:
+        find_source(space_file.spec.data.dataset, data_dir=_data_dir(), cache=home.datasets)
+    except (DataError, RuntimeError) as error:  # RuntimeError: `~` or `~name` without a home
+        raise space_file.error([Problem(("data", "dataset"), str(error))]) from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Overrides, Space
-from lkca_search.cli.data import download_bars, local_data_dirs
+from lkca_search.cli.data import check_dataset_name, download_bars, local_data_dirs
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
@@ -44,10 +44,12 @@ def plan(
 ) -> None:
     """Show the trials of a search, their cost and the duration. Nothing is trained."""
     space_file = read_space_file(space, overrides or ())
+    home = Home.from_environment()
+    check_dataset_name(space_file, home)
     from lkca_search.search.planning.planner import make_plan
     from lkca_search.training.images import open_train_images
 
-    data_dirs = local_data_dirs(Home.from_environment())
+    data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:
         open_train_images(space_file.spec.data, data_dirs, progress=bars)
     result = make_plan(
@@ -82,6 +84,8 @@ def _show(result: "Plan") -> None:
             echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
     if result.few_epochs:
         echo(f"! {_few_epochs(result)}")
+    if result.few_steps:
+        echo(f"! {_few_steps(result)}")
     echo()
     disk = result.disk
     slots = f"{pluralize(result.num_slots, 'trial')} at a time on {result.num_cpus} cores and {result.num_gpus} GPUs"
@@ -125,6 +129,16 @@ def _few_epochs(result: "Plan") -> str:
     return (
         f"trials of {cells} have fewer than {FEW_EPOCHS} epochs, and {format_epochs(fewest.epochs[0])} in "
         f"{fewest.cell}: their accuracy may still rise when they end; raise training.epochs or max_steps"
+    )
+
+
+def _few_steps(result: "Plan") -> str:
+    """Return the warning of trials with fewer steps than reports; it names the cell with the fewest steps."""
+    fewest = min(result.cells, key=lambda cell: cell.steps[0])
+    cells = f"{pluralize(len(result.few_steps), 'cell')} of {len(result.cells)}"
+    return (
+        f"trials of {cells} have fewer steps than training.reports, and {fewest.steps[0]:,} in {fewest.cell}: they "
+        "report after every step; lower training.reports, or raise training.epochs or min_steps"
     )
 
 

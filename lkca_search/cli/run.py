@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Name, NumCpus, Overrides, RayAddress, RemoteAddress, SearchName, Space
-from lkca_search.cli.data import download_bars, local_data_dirs
+from lkca_search.cli.data import check_dataset_name, download_bars, local_data_dirs
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
@@ -67,6 +67,7 @@ def run(
     """
     space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
+    check_dataset_name(space_file, home)
     folder = home.search(name or space.stem).with_storage(space_file.spec.storage)
     from lkca_search.search.state.lease import hold_lease
 

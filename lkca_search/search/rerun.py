@@ -16,6 +16,9 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel, find_differences
+from lkca_search.spec.reading.limits import Limits
+from lkca_search.spec.reading.text_file import read_text_file
+from lkca_search.spec.reading.yaml_reader import YamlReader
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.images import DataDirs
@@ -71,14 +74,15 @@ class TrialFile(FrozenModel):
             UserError: The file cannot be read, or it is not a trial file.
         """
         try:
+            limits = Limits.from_environment()
+            text = read_text_file(path, limits, kind="trial file")
+            plain = YamlReader(lambda line: f"{path}:{line}", {}, limits).read(text, ())
             # Through JSON, because strict validation accepts a list as a tuple only there.
-            return cls.model_validate_json(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8"))))
+            return cls.model_validate_json(json.dumps(plain))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "file"
             raise UserError(f"{path} is not a trial file: {key}: {first['msg'].lower()}") from error
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read the trial file {path}: {error}") from error
 
     def to_yaml(self) -> str:
         """Return the text of the file."""

@@ -70,7 +70,7 @@ SPACE_MISTAKES = {
         ("rerun nowhere.yaml", ["cannot read the trial file nowhere.yaml"]),
         ("rerun trial.yaml", ["trial.yaml is not a trial file: metric: field required"]),
         ("rerun list.yaml", ["list.yaml is not a trial file: file: input should be an object"]),
-        ("rerun date.yaml", ["cannot read the trial file date.yaml", "month must be in 1..12"]),
+        ("rerun date.yaml", ["YAML reads 2024-99-99 as a date", "(date.yaml:1)"]),
         ("rerun trial.yaml --trial a/0", ["--trial selects a trial of a search", "trial.yaml"]),
         ("run nowhere.yaml", ["cannot read the space file nowhere.yaml"]),
         ("run syntax.yaml", ["not YAML", "(syntax.yaml:2)"]),

@@ -64,6 +64,21 @@ def test_a_plan_warns_of_short_trainings_and_names_the_shortest(command: Command
     assert "epochs, and" not in out
 
 
+def test_a_plan_warns_of_trials_with_fewer_steps_than_reports(command: Command) -> None:
+    training = "training={epochs: 2, batch_size: 64, reports: 100}"
+    code, out, _ = command("plan", "space.yaml", training)
+    assert code == 0
+    assert "! trials of 2 cells of 2 have fewer steps than training.reports, and 36 in family=lkca" in out
+    _, out, _ = command("plan", "space.yaml", "training={epochs: 2, batch_size: 64, reports: 36}")
+    assert "fewer steps than training.reports" not in out
+
+
+def test_more_reports_than_steps_are_refused(command: Command) -> None:
+    code, out, err = command("plan", "space.yaml", "training={steps: 20, reports: 400}")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: training.reports must be at most 20, got 400: a report follows a step")
+
+
 def test_json_output_is_the_plan(command: Command) -> None:
     result = parsed(command("plan", "space.yaml", "search.trials_per_cell=5", "--num-cpus", "3", "--json"))
     plan = Plan.model_validate_json(json.dumps(result))

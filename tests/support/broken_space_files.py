@@ -495,5 +495,12 @@ OVERRIDES = (
 )
 """Overrides with the same surprises."""
 
+DATASETS = (
+    edit("an unknown dataset", "digits", "digit", 2, "unknown dataset", "'digit'"),
+    edit("a dataset in the folder of nobody", "digits", "folder:~nobody-here/x", 2, "determine home directory", ""),
+    edit("a path without its kind", "digits", "../digits", 2, "dataset must be a name, not a path", "'../digits'"),
+)
+"""Files whose dataset `plan` and `run` refuse after they have read the file."""
+
 BROKEN = (*LARGE, *NUMBERS, *SURPRISES, *SPECIAL, *OVERRIDES)
-"""Every broken file."""
+"""Every file that cannot be read."""

@@ -15,6 +15,8 @@ from lkca_search.search.jobs.versions import SUBMITTED_WITH, installed_versions
 PYTHON = 'exec "${LKCA_PYTHON:-python}"'
 """Start of a job's shell command: the cluster's Python, from LKCA_PYTHON or the PATH there."""
 HOME, LEDGER, DATA_DIR = "LKCA_SEARCH_HOME", "LKCA_SEARCH_LEDGER", "LKCA_DATA_DIR"
+_ALLOWED = "LKCA_SEARCH_ALLOW"
+"""Limits of space files that are lifted; the job reads the space file again."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIAL|KEY)S?(_|\d|$)", re.IGNORECASE)
@@ -22,7 +24,7 @@ _FILE_VARIABLE = re.compile(r"_(FILE|PATH)$", re.IGNORECASE)
 _HOME = re.compile(r"/|(s3|gs)://[^/]|file:///")
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
 _SERVER_SCHEMES = ("http", "https", "postgresql", "mysql", "mssql")
-_INHERITED = (HOME, LEDGER, _TRACKING_URI, "MLFLOW_EXPERIMENT_NAME")
+_INHERITED = (HOME, LEDGER, _ALLOWED, _TRACKING_URI, "MLFLOW_EXPERIMENT_NAME")
 """Variables that a job inherits from the submitter; all others describe the submitter's machine."""
 _STOP_SECONDS = 30
 """Time that Ray gives a stopped job's driver between SIGTERM and SIGKILL; Ray's default is 3."""

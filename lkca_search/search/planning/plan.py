@@ -86,5 +86,7 @@ class Plan(FrozenModel):
     """Seconds of all trials and replicates, divided by the slots; at least the longest trial."""
     few_epochs: tuple[str, ...]
     """Cells with trials of fewer than FEW_EPOCHS epochs: their trainings may end too early."""
+    few_steps: tuple[str, ...]
+    """Cells with trials of fewer steps than the given number of reports: these trials have one report per step."""
     notes: tuple[str, ...]
     """Assumptions behind the numbers."""

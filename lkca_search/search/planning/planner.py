@@ -118,6 +118,7 @@ def make_plan(
         calibration=run,
         hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
+        few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         notes=(*_shortages(spec, images), *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
 

@@ -1,4 +1,4 @@
-"""Text of a space file, read only from a regular file of a plausible size in UTF-8."""
+"""Text of a space file or trial file, read only from a regular file of a plausible size in UTF-8."""
 
 import os
 import stat
@@ -16,8 +16,8 @@ _KINDS = {
 }
 
 
-def read_text_file(path: Path, limits: Limits) -> str:
-    """Return the text of a space file, with line feeds as the only line ends.
+def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> str:
+    """Return the text of a file, with line feeds as the only line ends. Messages call it a `kind`.
 
     Raises:
         SpaceFileError: The path is no regular file, which could block or never end; or the file cannot be read, is too
@@ -26,33 +26,33 @@ def read_text_file(path: Path, limits: Limits) -> str:
     place = shorten(str(path))
     try:
         # The first check opens nothing: to open a device can have effects. The second one is of the file that is read.
-        _check_regular(path.stat(), place)
+        _check_regular(path.stat(), kind, place)
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
-            _check_regular(status, place)
+            _check_regular(status, kind, place)
             content = file.read(-1 if FILE_SIZE.name in limits.lifted else FILE_SIZE.maximum + 1) or b""
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         if isinstance(error, SpaceFileError):
             raise
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise SpaceFileError([f"cannot read the space file {place}: {reason}"]) from error
+        raise SpaceFileError([f"cannot read the {kind} {place}: {reason}"]) from error
     if limits.breaks(FILE_SIZE, len(content)):
         size = f"{max(len(content), status.st_size):,}"
-        raise SpaceFileError([f"{FILE_SIZE.rule('the size of a space file in bytes', size)} ({place}:1)"])
-    return _decode(content, place)
+        raise SpaceFileError([f"{FILE_SIZE.rule(f'the size of a {kind} in bytes', size)} ({place}:1)"])
+    return _decode(content, kind, place)
 
 
-def _check_regular(status: os.stat_result, place: str) -> None:
+def _check_regular(status: os.stat_result, kind: str, place: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "another kind of file")
-        raise SpaceFileError([f"a space file must be a regular file, got {kind}; write the text to a file ({place})"])
+        got = _KINDS.get(stat.S_IFMT(status.st_mode), "another kind of file")
+        raise SpaceFileError([f"a {kind} must be a regular file, got {got}; write the text to a file ({place})"])
 
 
-def _decode(content: bytes, place: str) -> str:
+def _decode(content: bytes, kind: str, place: str) -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         got = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte 0x{content[error.start]:02x}"
-        raise SpaceFileError([f"a space file must be UTF-8, got {got}; save it as UTF-8 ({place}:{line})"]) from error
+        raise SpaceFileError([f"a {kind} must be UTF-8, got {got}; save it as UTF-8 ({place}:{line})"]) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

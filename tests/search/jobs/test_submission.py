@@ -66,6 +66,7 @@ def test_a_job_inherits_only_variables_that_concern_the_cluster() -> None:
         "MLFLOW_TRACKING_URI": "https://mlflow.example.org",
         "MLFLOW_EXPERIMENT_NAME": "scarcity",
         "LKCA_SEARCH_LEDGER": "postgresql://me@db.example.org/lkca",
+        "LKCA_SEARCH_ALLOW": "steps,cells",
     }
     submission = build("LKCA_SEARCH_CACHE=/scratch", data_dir="/data", **local)
     variables = dict(submission.environment)
@@ -73,6 +74,7 @@ def test_a_job_inherits_only_variables_that_concern_the_cluster() -> None:
     variables.pop("LKCA_GIT_COMMIT", None)
     assert variables == {
         "LKCA_DATA_DIR": "/data",
+        "LKCA_SEARCH_ALLOW": "steps,cells",
         "LKCA_SEARCH_CACHE": "/scratch",
         "LKCA_SEARCH_HOME": "/shared/runs",
         "LKCA_SEARCH_LEDGER": "postgresql://me@db.example.org/lkca",
