@@ -1,7 +1,7 @@
 """Commands for datasets: data list, data prepare, data check."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.errors import DataError, Problem
 from lkca_search.layout import Home
-from lkca_search.spec.space_file import SpaceFile
+from lkca_search.spec.space_file import SpaceFile, read_space_file
 
 if TYPE_CHECKING:
     from lkca_search.data.check import Check
@@ -122,14 +122,16 @@ def local_data_dirs(home: Home) -> "DataDirs":
     return DataDirs(cache=home.datasets, data_dir=_data_dir())
 
 
-def check_dataset_name(space_file: SpaceFile, home: Home) -> None:
-    """Raise SpaceFileError if the dataset of a space file is unknown. Neither torch nor an image is read."""
+def read_with_dataset(space: Path, overrides: Sequence[str], home: Home) -> SpaceFile:
+    """Read a space file; SpaceFileError also if its dataset is unknown. Neither torch nor an image is read."""
     from lkca_search.data.sources import find_source
 
+    space_file = read_space_file(space, overrides)
     try:
         find_source(space_file.spec.data.dataset, data_dir=_data_dir(), cache=home.datasets)
     except (DataError, RuntimeError) as error:  # RuntimeError: `~` or `~name` without a home
         raise space_file.error([Problem(("data", "dataset"), str(error))]) from error
+    return space_file
 
 
 @contextmanager

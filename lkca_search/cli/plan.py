@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Overrides, Space
-from lkca_search.cli.data import check_dataset_name, download_bars, local_data_dirs
+from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.report.values.numbers import format_compact, format_epochs, pluralize
-from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
     from lkca_search.search.planning.calibration import CalibrationRun, HoldoutResult, Measurement
@@ -43,9 +42,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show the trials of a search, their cost and the duration. Nothing is trained."""
-    space_file = read_space_file(space, overrides or ())
     home = Home.from_environment()
-    check_dataset_name(space_file, home)
+    space_file = read_with_dataset(space, overrides or (), home)
     from lkca_search.search.planning.planner import make_plan
     from lkca_search.training.images import open_train_images
 

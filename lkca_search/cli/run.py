@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.arguments import Json, Name, NumCpus, Overrides, RayAddress, RemoteAddress, SearchName, Space
-from lkca_search.cli.data import check_dataset_name, download_bars, local_data_dirs
+from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
@@ -15,7 +15,6 @@ from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import Home
 from lkca_search.records.record import RecordReader
-from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
     from lkca_search.search.rerun import RerunOutcome
@@ -65,9 +64,9 @@ def run(
 
     If the space file has a section `confirm`, the best configurations are confirmed at the end, as by `confirm`.
     """
-    space_file = read_space_file(space, [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)])
     home = Home.from_environment()
-    check_dataset_name(space_file, home)
+    changes = [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)]
+    space_file = read_with_dataset(space, changes, home)
     folder = home.search(name or space.stem).with_storage(space_file.spec.storage)
     from lkca_search.search.state.lease import hold_lease
 
@@ -77,9 +76,8 @@ def run(
         from lkca_search.training.images import open_train_images
 
         space_file = with_located_dataset(space_file, folder)
-        data_dirs = local_data_dirs(home)
         with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
-            open_train_images(space_file.spec.data, data_dirs, progress=bars)
+            open_train_images(space_file.spec.data, local_data_dirs(home), progress=bars)
         reader = RecordReader(folder)
         with progress(space_file.spec, folder, reader, quiet=json) as console:
             context = _run_context(home, console, reader, address, num_cpus)

@@ -100,7 +100,6 @@ def make_plan(
         workloads = [workload for cell in sampled for workload in cell.all]
         run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
-    seconds = sum(cell.seconds for cell in planned)
     return Plan(
         dataset=spec.data.dataset,
         shape=images.shape,
@@ -116,7 +115,8 @@ def make_plan(
         num_slots=num_slots,
         basis="calibrated" if calibrate_speed else "assumed",
         calibration=run,
-        hours=max(seconds / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600,
+        hours=max(sum(cell.seconds for cell in planned) / num_slots, *(cell.trial_seconds[1] for cell in planned))
+        / 3600,
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         notes=(*_shortages(spec, images), *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
