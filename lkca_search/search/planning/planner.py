@@ -115,12 +115,16 @@ def make_plan(
         num_slots=num_slots,
         basis="calibrated" if calibrate_speed else "assumed",
         calibration=run,
-        hours=max(sum(cell.seconds for cell in planned) / num_slots, *(cell.trial_seconds[1] for cell in planned))
-        / 3600,
+        hours=_hours(planned, num_slots),
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         notes=(*_shortages(spec, images), *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
+
+
+def _hours(planned: Sequence[PlannedCell], num_slots: int) -> float:
+    """Return `Plan.hours`."""
+    return max(sum(cell.seconds for cell in planned) / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600
 
 
 def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images: Images, node: Resources) -> GpuSharing:
