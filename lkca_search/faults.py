@@ -70,22 +70,27 @@ def explain_fault(error: BaseException) -> UserError | Interrupted | None:
             subject = " -> ".join(
                 str(name) for name in (getattr(cause, "filename", None), getattr(cause, "filename2", None)) if name
             )
-            reason = os.strerror(number) if isinstance(cause, OSError) else _first_line(cause)
+            reason = os.strerror(number) if isinstance(cause, OSError) else first_line(cause)
             text = f"{subject}: {reason}" if subject else reason
             if number in _PERMANENT:
                 return UserError(f"{text}; {_PERMANENT[number]}")
             remedy = f"; {_TEMPORARY[number]}" if number in _TEMPORARY else ""
             return Interrupted(f"{type(cause).__name__}: {text}{remedy}")
         if (code := getattr(cause, "sqlstate", None)) and _POSTGRESQL.match(code):
-            return UserError(f"the database refuses the request: {_first_line(cause)}; change its settings or the URL")
+            return UserError(f"the database refuses the request: {first_line(cause)}; change its settings or the URL")
         if isinstance(cause, OSError) and _OBJECT_STORE.search(str(cause)):
-            return UserError(f"the object store refuses the request: {_first_line(cause)}; change rights or URL")
+            return UserError(f"the object store refuses the request: {first_line(cause)}; change rights or URL")
     root = [*_causes(error)][-1]
     is_fault = any(
         isinstance(cause, OSError) or hasattr(cause, "sqlstate") or hasattr(cause, "sqlite_errorname")
         for cause in _causes(error)
     )
-    return Interrupted(f"{type(root).__name__}: {_first_line(root)}") if is_fault else None
+    return Interrupted(f"{type(root).__name__}: {first_line(root)}") if is_fault else None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, which leaves out an SQL statement; its type if it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -102,7 +107,3 @@ def _error_number(error: BaseException) -> int | None:
         return error.errno
     name = getattr(error, "sqlite_errorname", "")
     return _SQLITE.get("_".join(name.split("_")[:2]))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -34,18 +34,28 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> "Home":
-        """Return the home that LKCA_SEARCH_HOME names."""
+        """Return the home that LKCA_SEARCH_HOME names; SearchError if it is no folder, or not readable."""
         root = parse_path(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
-        return cls(root=root.absolute() if isinstance(root, Path) else root)
+        if not isinstance(root, Path):
+            return cls(root=root)
+        if root.exists() and not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
+            raise SearchError(f"LKCA_SEARCH_HOME must be a folder that this user can read, got {root.absolute()}")
+        return cls(root=root.absolute())
 
     @property
     def datasets(self) -> Path:
         """Folder of decoded datasets, one per machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
-        if cache := os.environ.get("LKCA_SEARCH_CACHE"):
-            return Path(cache).absolute()
+        if folder := os.environ.get("LKCA_SEARCH_CACHE"):
+            if Path(folder).exists() and not Path(folder).is_dir():
+                raise SearchError(f"LKCA_SEARCH_CACHE must be a folder, got {Path(folder).absolute()}")
+            return Path(folder).absolute()
         if isinstance(self.root, Path):
             return self.root / "datasets"
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lkca-search" / "datasets"
+        try:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError as error:  # no HOME, and a user id without a name
+            raise SearchError("LKCA_SEARCH_CACHE must be set: this user has no home directory") from error
+        return cache / "lkca-search" / "datasets"
 
     @property
     def mlflow_database(self) -> Path:

@@ -1,9 +1,13 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and checks of paths to write before any work is done."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lkca_search.errors import UserError
+from lkca_search.faults import explain_fault
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]
@@ -26,6 +30,22 @@ JobsAddress = Annotated[
         envvar="RAY_API_SERVER_ADDRESS", metavar="URL", help="URL of the Ray dashboard, for example http://HEAD:8265."
     ),
 ]
+Headers = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_JOB_HEADERS",
+        metavar="JSON",
+        help="HTTP headers for a dashboard behind a login. The variable hides them from other users. Default: none.",
+    ),
+]
+Verify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Certificate authority of the dashboard's certificate (PEM), or false for no check. Default: "
+        "REQUESTS_CA_BUNDLE, else those of the system.",
+    ),
+]
 RemoteAddress = Annotated[
     str | None,
     typer.Option(
@@ -35,3 +55,22 @@ RemoteAddress = Annotated[
     ),
 ]
 """Cluster of a command that runs on this machine by default. No variable sets it, so that the default is stable."""
+
+
+def check_output_folder(folder: Path, option: str) -> None:
+    """Create a folder to write to; raise UserError, which names the option, if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        fault = explain_fault(error)
+        if not isinstance(fault, UserError):
+            raise
+        raise UserError(f"{option} must be a folder that can be written, got {folder}: {fault}") from error
+
+
+def check_output_file(file: Path, option: str) -> None:
+    """Raise UserError, which names the option, if a file cannot be written or is no ordinary file."""
+    if file.exists() and not file.is_file():  # it would be replaced, even if it is /dev/null
+        raise UserError(f"{option} must be an ordinary file, got {file}; choose another file name")
+    check_output_folder(file.absolute().parent, f"the folder of {option}")

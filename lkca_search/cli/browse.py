@@ -1,6 +1,8 @@
 """Commands that read searches: status, list, best, export, ui."""
 
+import errno
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.live import Live
 
-from lkca_search.cli.arguments import Json, Name, RemoteAddress
+from lkca_search.cli.arguments import Headers, Json, Name, RemoteAddress, Verify, check_output_folder
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, echo_rows, show_best, show_front, show_status, status_view
 from lkca_search.cli.terminal.streams import console, echo, output_is_lost
@@ -29,6 +31,8 @@ def status(
         float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between refreshes of --watch.")
     ] = 2.0,
     address: RemoteAddress = None,
+    headers: Headers = None,
+    verify: Verify = None,
     json: Json = False,
 ) -> None:
     """Show the progress of each cell of a search, running or not."""
@@ -37,7 +41,7 @@ def status(
             raise UserError(
                 "--watch and --address cannot be combined; `lkca-search submit --follow NAME` watches a job"
             )
-        run_on_cluster(address, name, "status", name, *(["--json"] if json else []))
+        run_on_cluster(address, name, "status", name, *(["--json"] if json else []), headers=headers, verify=verify)
     from lkca_search.search.state.status import StatusReader
 
     reader = StatusReader(Home.from_environment().started_search(name))
@@ -124,6 +128,8 @@ def export(
     from lkca_search.records.tables import write_tables
 
     folder = Home.from_environment().started_search(name)
+    if to is not None:
+        check_output_folder(to, "--to")
     replicates = read_replicates(folder)
     paths = write_tables(read_records(folder), replicates, to or folder.root)
     paths += write_predictions(folder, replicates, to or folder.root)
@@ -154,6 +160,7 @@ def ui(
     if uri.startswith(("http://", "https://")):
         echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
         return
+    _check_port(port)
     echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--artifacts-destination", str(home.mlflow_artifacts)]
@@ -161,3 +168,15 @@ def ui(
     sys.stdout.flush()
     # The server replaces this process, so that a signal to this process ends the server.
     os.execve(sys.executable, [sys.executable, "-m", *command], environment)
+
+
+def _check_port(port: int) -> None:
+    """Raise UserError if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", port))
+            server.listen()  # only this fails on Linux if the other socket allows to reuse its address
+        except OSError as error:
+            reason = "another program listens on it" if error.errno == errno.EADDRINUSE else error.strerror
+            raise UserError(f"--port must be a free port, got {port}: {reason}; use another --port") from error

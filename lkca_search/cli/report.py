@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.arguments import Json, Name
+from lkca_search.cli.arguments import Json, Name, check_output_folder
 from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
@@ -53,11 +53,13 @@ def report(
 
     home = Home.from_environment()
     folder = home.started_search(name)
+    target = to or _own_folder(folder)
+    check_output_folder(target, "--to")
     search_results = read_search_results(folder)
     rounds = search_results.rounds
     history = read_looks(home, rounds[-1].test_hash) if rounds else None  # all rounds have the same test images
     content = make_report(search_results, round_number=round_number, history=history)
-    paths = write_report(content, search_results, to or _own_folder(folder))
+    paths = write_report(content, search_results, target)
     if json:
         _echo_json(content, paths)
     else:

@@ -1,4 +1,4 @@
-"""Commands that train, stop or synchronize a search: run, confirm, stop, rerun, sync."""
+"""Commands that train, stop or synchronize a search: run, confirm, stop, sync."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.arguments import Json, Name, NumCpus, Overrides, RayAddress, RemoteAddress, SearchName, Space
+from lkca_search.cli.arguments import (
+    Headers,
+    Json,
+    Name,
+    NumCpus,
+    Overrides,
+    RayAddress,
+    RemoteAddress,
+    SearchName,
+    Space,
+    Verify,
+)
 from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
@@ -17,7 +28,6 @@ from lkca_search.layout import Home
 from lkca_search.records.record import RecordReader
 
 if TYPE_CHECKING:
-    from lkca_search.search.rerun import RerunOutcome
     from lkca_search.search.run_context import RunContext, RunOutcome
     from lkca_search.tracking.tracker import Tracker
 
@@ -67,20 +77,24 @@ def run(
     home = Home.from_environment()
     changes = [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)]
     space_file = read_with_dataset(space, changes, home)
-    folder = home.search(name or space.stem).with_storage(space_file.spec.storage)
+    folder = home.search(space.stem if name is None else name).with_storage(space_file.spec.storage)
+    from lkca_search.search.ray_backend.address import choose_address
     from lkca_search.search.state.lease import hold_lease
 
+    cluster = choose_address(address, os.environ)
     with hold_lease(folder, ledger, is_provisional=True) as lease:  # first, so that `stop` finds the driver
         from lkca_search.search.run import run_search
         from lkca_search.search.state.dataset import with_located_dataset
+        from lkca_search.search.studies.registry import import_from
         from lkca_search.training.images import open_train_images
 
+        import_from(space.parent, Path.cwd())
         space_file = with_located_dataset(space_file, folder)
         with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
             open_train_images(space_file.spec.data, local_data_dirs(home), progress=bars)
         reader = RecordReader(folder)
         with progress(space_file.spec, folder, reader, quiet=json) as console:
-            context = _run_context(home, console, reader, address, num_cpus)
+            context = _run_context(home, console, reader, cluster, num_cpus)
             outcome = run_search(space_file, folder, lease, context)
     _print_outcome(outcome, json=json)
     if not outcome.status.is_answered:
@@ -124,10 +138,12 @@ def confirm(
 
     A round stores the selected configurations and does not change afterwards. Repeat the command to resume a round.
     """
+    from lkca_search.search.ray_backend.address import choose_address
     from lkca_search.search.state.lease import hold_lease
 
     home = Home.from_environment()
     folder = home.started_search(name)
+    cluster = choose_address(address, os.environ)
     requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
     with hold_lease(folder) as lease:
         from lkca_search.search.run import confirm as train_replicates
@@ -139,7 +155,7 @@ def confirm(
             open_test_images(spec.data, data_dirs, progress=bars)
         reader = RecordReader(folder)
         with progress(spec, folder, reader, quiet=json) as console:
-            context = _run_context(home, console, reader, address, num_cpus)
+            context = _run_context(home, console, reader, cluster, num_cpus)
             outcome = train_replicates(folder, requested, lease, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
@@ -153,15 +169,19 @@ def _run_context(
     address: str | None,
     num_cpus: int | None,
 ) -> "RunContext":
+    from lkca_search.records.provenance import read_commit
     from lkca_search.search.run_context import RunContext
 
+    commit = read_commit()
+    if commit.problem is not None and commit.is_checkout:
+        _notify(f"the records will have no commit: {commit.problem}")
     return RunContext(
         home=home,
         data_dirs=local_data_dirs(home),
         console=console,
         reader=reader,
         notify=_notify,
-        address=address or os.environ.get("RAY_ADDRESS") or None,
+        address=address,
         num_cpus=num_cpus,
     )
 
@@ -194,12 +214,15 @@ def stop(
         bool, typer.Option("--no-wait", help="Return at once. Default: wait until the search has ended.")
     ] = False,
     address: RemoteAddress = None,
+    headers: Headers = None,
+    verify: Verify = None,
     json: Json = False,
 ) -> None:
     """Stop a running search from any terminal: finish the running trials and start no new one. `run` resumes it."""
     if address is not None:
         flags = {"--now": now, "--no-wait": no_wait, "--json": json}
-        run_on_cluster(address, name, "stop", name, *(flag for flag, is_set in flags.items() if is_set))
+        set_flags = [flag for flag, is_set in flags.items() if is_set]
+        run_on_cluster(address, name, "stop", name, *set_flags, headers=headers, verify=verify)
     from lkca_search.search.driver.stopping import request_stop, wait_until_stopped
     from lkca_search.search.state.status import read_status
 
@@ -222,55 +245,6 @@ def stop(
         return
     done = f"{status.num_finished} of {status.num_planned} trials finished, {status.num_left} left"
     echo(f"search {name} {state}: {done}")
-
-
-def rerun(
-    source: Annotated[str, typer.Argument(help="Name of a search, or a trial file (.yaml) from `best --yaml`.")],
-    trial: Annotated[
-        str | None, typer.Option(help="Id of a trial or replicate. Default: the best trial of the search.")
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(dir_okay=False, help="Save the trained weights (a state dict) in this file. Default: not saved."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Train one trial again with its recorded seeds, and print the difference from the recorded metric.
-
-    A pruned trial ends where it was pruned. A trial file can be edited: its training then takes its whole schedule, the
-    edits are listed in place of a difference, and the exit code is 1.
-    """
-    from lkca_search.cli.terminal.output import show_result
-    from lkca_search.search.rerun import TrialFile
-    from lkca_search.search.rerun import rerun as train_again
-    from lkca_search.search.state.best_trials import find_record
-
-    home = Home.from_environment()
-    if Path(source).suffix in (".yaml", ".yml"):
-        if trial is not None:
-            raise UserError(f"--trial selects a trial of a search, but {source} is a trial file; omit one of them")
-        file = TrialFile.read(Path(source))
-    else:
-        file = TrialFile.from_record(find_record(home.started_search(source), trial))
-    outcome = train_again(
-        file, local_data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save
-    )
-    echo_json(outcome) if json else _show_rerun(outcome)
-    if not outcome.is_repeat:
-        raise typer.Exit(1)
-
-
-def _show_rerun(outcome: "RerunOutcome") -> None:
-    recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}"
-    if outcome.difference is not None:
-        recorded += f", difference {outcome.difference!r}"
-    echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
-    if outcome.error is not None:
-        echo(f"  failed: {outcome.error}")
-    if outcome.edits:
-        echo("not a repeat of the recorded training, so the values are not compared:")
-    for line in (*outcome.edits, *outcome.changes):
-        echo(f"  {line}")
 
 
 def sync(name: Name) -> None:

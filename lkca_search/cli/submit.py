@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lkca_search.cli.arguments import JobsAddress, Json, Name, Overrides, SearchName
+from lkca_search.cli.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
@@ -61,6 +61,8 @@ def submit(
         str | None,
         typer.Option(metavar="NAME", help="Print the log of this submitted search and submit nothing."),
     ] = None,
+    headers: Headers = None,
+    verify: Verify = None,
     json: Json = False,
 ) -> None:
     """Start or resume a search as a job on a Ray cluster, and print its log.
@@ -72,12 +74,13 @@ def submit(
     if follow is not None:
         if any((name, home, ledger, data_dir, include, env, no_wait)):
             raise UserError("--follow submits nothing: only --address and --json can be combined with it")
-        _follow(cluster := _connect(address), cluster.newest_job(follow), json=json)
+        _follow(cluster := _connect(address, headers, verify), cluster.newest_job(follow), json=json)
         return
     assert space is not None
-    read_space_file(space, overrides or ())
-    name = name or space.stem
+    spec = read_space_file(space, overrides or ()).spec
+    name = space.stem if name is None else name
     check_name(name)
+    from lkca_search.search.jobs.own_modules import find_own_modules
     from lkca_search.search.jobs.submission import build_submission
     from lkca_search.search.jobs.working_dir import collect_working_dir
 
@@ -89,8 +92,9 @@ def submit(
         variables=env or (),
         local_environment=os.environ,
     )
-    working_dir = collect_working_dir(space=space, include=include or (), max_megabytes=max_size)
-    cluster = _connect(address)
+    own = find_own_modules(spec, [space.resolve().parent, Path.cwd()])
+    working_dir = collect_working_dir(space=space, include=[*(include or ()), *own], max_megabytes=max_size)
+    cluster = _connect(address, headers, verify)
     job = cluster.submit(submission, working_dir)
     if not no_wait:
         _follow(cluster, job, json=json)
@@ -108,9 +112,11 @@ def logs(
         bool,
         typer.Option("--follow", help="Print until the job ends; exit with its code. Default: print the log so far."),
     ] = False,
+    headers: Headers = None,
+    verify: Verify = None,
 ) -> None:
     """Print the log of the latest job of a submitted search."""
-    cluster = _connect(address)
+    cluster = _connect(address, headers, verify)
     job = cluster.newest_job(name)
     if follow:
         _follow(cluster, job, json=False)
@@ -118,22 +124,21 @@ def logs(
         echo(cluster.log(job.job_id), nl=False)
 
 
-def run_on_cluster(address: str, name: str, *arguments: str) -> NoReturn:
+def run_on_cluster(address: str, name: str, *arguments: str, headers: str | None, verify: str | None) -> NoReturn:
     """Run a command on the cluster of a search, print its output and exit with its code."""
-    from lkca_search.search.jobs.client import JobsClient
-
-    result = JobsClient(address).run_remote_command(name, *arguments)
+    result = _connect(address, headers, verify).run_remote_command(name, *arguments)
     echo(result.stdout, nl=False)
     echo(result.stderr, nl=False, err=True)
     raise typer.Exit(result.exit_code)
 
 
-def _connect(address: str | None) -> "JobsClient":
+def _connect(address: str | None, headers: str | None, verify: str | None) -> "JobsClient":
+    from lkca_search.search.jobs.access import Access
     from lkca_search.search.jobs.client import JobsClient
 
     if not address:
         raise UserError("--address is required: use --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
-    return JobsClient(address)
+    return JobsClient(address, Access.parse(headers, verify, os.environ))
 
 
 def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:

@@ -45,6 +45,11 @@ class CatalogEntry:
     identify: Callable[[DownloadCache], str]
     """Function that returns a text that changes if the images may have changed; it reads no image."""
 
+    @property
+    def is_bundled(self) -> bool:
+        """True if the dataset is part of a Python package, so that no file is searched or downloaded."""
+        return not self.files
+
     def num_images(self, split: Split) -> int:
         """Return the number of images of a split."""
         return self.num_train if split == "train" else self.num_test

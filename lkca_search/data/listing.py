@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lkca_search.data.catalog import CATALOG
 from lkca_search.data.readers.decoded import Split
-from lkca_search.data.sources import parquet_names
+from lkca_search.data.sources import check_data_dir, parquet_names
 from lkca_search.data.store import SPLITS, find_stored
 from lkca_search.errors import DataError
 from lkca_search.spec.base import FrozenModel
@@ -32,7 +32,12 @@ class ListedDataset(FrozenModel):
 
 
 def list_datasets(*, cache: Path, data_dir: Path | None) -> list[ListedDataset]:
-    """Return the catalog, then the folders of `data_dir` with Parquet files under another name."""
+    """Return the catalog, then the folders of `data_dir` with Parquet files under another name.
+
+    Raises DataError if `data_dir` cannot be read.
+    """
+    if data_dir is not None:
+        check_data_dir(data_dir)
     return [_describe(name, cache, data_dir) for name in dict.fromkeys([*CATALOG, *parquet_names(data_dir)])]
 
 

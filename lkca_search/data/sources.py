@@ -50,8 +50,8 @@ def find_source(
     files are searched in `data_dir`/NAME, then in `cache`/downloads/NAME, and downloaded to the latter when read.
 
     Raises:
-        DataError: The dataset is unknown; the message lists the known ones and where to put files. Or its folder cannot
-            be read.
+        DataError: The dataset is unknown, or its folder or `data_dir` cannot be read; the message lists the known datasets and
+            where to put files.
     """
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1 pixel, got {image_size}")
@@ -89,6 +89,8 @@ def _find_source(
         raise DataError(
             f"dataset must be a name, not a path, got {dataset!r}; write parquet:{dataset} to read that folder"
         )
+    if data_dir is not None and not (dataset in CATALOG and CATALOG[dataset].is_bundled):
+        check_data_dir(data_dir)
     if data_dir is not None and dataset in parquet_names(data_dir):
         return ParquetFolder(name=dataset, folder=data_dir / dataset, **options)
     if dataset not in CATALOG:
@@ -140,12 +142,20 @@ def parquet_names(data_dir: Path | None) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if show_path(name) == name))
 
 
+def check_data_dir(data_dir: Path) -> None:
+    """Raise DataError unless LKCA_DATA_DIR is a folder that can be read; a dataset would be downloaded instead."""
+    if not (data_dir.is_dir() and os.access(data_dir, os.R_OK | os.X_OK)):
+        problem = "cannot be read" if data_dir.is_dir() else "is a file" if data_dir.exists() else "does not exist"
+        raise DataError(
+            f"LKCA_DATA_DIR must be a folder with one folder per dataset, got {data_dir}, which {problem}; correct it, "
+            "mount its disk, or unset it to download published datasets"
+        )
+
+
 def _unknown(dataset: str, data_dir: Path | None) -> str:
     names = ", ".join(dict.fromkeys([*CATALOG, *parquet_names(data_dir)]))
     known = f"unknown dataset {dataset!r}; known datasets: {names}, parquet:PATH and folder:PATH"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:
         return f"{known}; for your own data, set LKCA_DATA_DIR to the folder with {dataset}/ and put {files} there"
-    if not data_dir.is_dir():
-        return f"LKCA_DATA_DIR must be an existing folder to read dataset {dataset!r} from, got {data_dir}"
     return f"{known}; for your own data, put {files} into {data_dir / dataset}, or set LKCA_DATA_DIR to another folder"

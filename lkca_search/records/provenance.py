@@ -2,11 +2,13 @@
 
 import os
 import platform
+import shlex
 import socket
 import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from lkca_search import __version__
 from lkca_search.spec.base import FrozenModel
@@ -28,6 +30,13 @@ class Provenance(FrozenModel):
     """`cpu`, or the name of the GPU."""
     num_threads: int
     """Number of CPU threads of PyTorch."""
+    git_problem: str | None = None
+    """Reason why the commit is unknown; None if it is known, and in records of earlier versions."""
+
+    @property
+    def code(self) -> str:
+        """Commit; if it is unknown, also the reason."""
+        return f"{self.git_commit} ({self.git_problem})" if self.git_problem else self.git_commit
 
 
 def gather_provenance(*, device: str, num_threads: int) -> Provenance:
@@ -42,6 +51,7 @@ def gather_provenance(*, device: str, num_threads: int) -> Provenance:
         node=node_name(),
         device=device,
         num_threads=num_threads,
+        git_problem=read_commit().problem,
     )
 
 
@@ -50,18 +60,54 @@ def node_name() -> str:
     return os.environ.get("LKCA_NODE") or socket.gethostname()
 
 
-@cache
+class Commit(NamedTuple):
+    """Commit of this package's checkout."""
+
+    text: str
+    """Hash, with `-dirty` appended if files differ; `unknown` if it cannot be read."""
+    problem: str | None
+    """Reason why the commit is unknown; None if it is known."""
+    is_checkout: bool
+    """False if the package is installed, so that no commit can be expected."""
+
+
 def git_commit() -> str:
     """Return the commit of this package's checkout; LKCA_GIT_COMMIT, if set, for code shipped without its history."""
+    return read_commit().text
+
+
+@cache
+def read_commit() -> Commit:
+    """Return the commit as `git_commit` does, and the reason if it is unknown."""
     if commit := os.environ.get("LKCA_GIT_COMMIT"):
-        return commit
+        return Commit(commit, None, True)
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a checkout of another project
-        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return Commit(_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"), None, True)
+    except FileNotFoundError:
+        return _unknown("git is not installed")
+    except subprocess.TimeoutExpired as error:
+        return _unknown(f"git did not respond within {error.timeout:g} s")
+    except subprocess.CalledProcessError as error:
+        first = next(iter(error.stderr.strip().splitlines()), f"git ended with exit code {error.returncode}")
+        if "dubious ownership" in first:
+            folder = first.rpartition(" at ")[2].strip("'")
+            allow = f"git config --global --add safe.directory {shlex.quote(folder)}"
+            return _unknown(f"git refuses the checkout of another user, {folder}; to allow it: {allow}")
+        if "not a git repository" in first or "did not match any file" in first:
+            return Commit("unknown", "the package is in no Git checkout", False)
+        return _unknown(first)
+    except (OSError, subprocess.SubprocessError) as error:
+        return _unknown(f"git cannot be run: {error}")
+
+
+def _unknown(problem: str) -> Commit:
+    """Return an unknown commit; the package lies in a checkout if a folder above it has a `.git`."""
+    return Commit("unknown", problem, any((folder / ".git").exists() for folder in Path(__file__).parents))
 
 
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    environment = {**os.environ, "LC_ALL": "C"}  # messages in English
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=environment)
+    return done.stdout.strip()

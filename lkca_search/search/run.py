@@ -33,6 +33,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
         SpaceFileError: A configuration of the space cannot be trained.
         DataError: The dataset cannot be read.
         SearchError: The space file differs from the one that the search was started with, or no node can run a trial.
+        UserError: A disk or a database refuses the driver: no permission, or a read-only file system.
         Interrupted: A disk, a database or the local cluster failed, or a stop came before the first trial.
     """
     folder = folder.with_storage(space_file.spec.storage)

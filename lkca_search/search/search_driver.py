@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted
+from lkca_search.faults import explain_fault, first_line
 from lkca_search.layout import SearchFolder
 from lkca_search.records.looks import read_looks, register_looks
 from lkca_search.records.record import Record, RecordReader
@@ -20,7 +21,6 @@ from lkca_search.search.ray_backend.runner import place, run_trials
 from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.state.best_trials import best_record
-from lkca_search.search.state.database import first_line
 from lkca_search.search.state.dataset import check_search, commit_search, describe_dataset
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.resume import find_spec, read_spec
@@ -205,9 +205,4 @@ def open_driver(
                 session.end()
                 driver.end()
     except STORAGE_FAULTS as error:
-        raise Interrupted(f"{type(error).__name__}: {first_line(_root_cause(error))}") from error
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """Return the first cause of an error. Optuna hides a full disk behind a message about long values."""
-    return error if error.__cause__ is None else _root_cause(error.__cause__)
+        raise explain_fault(error) or Interrupted(f"{type(error).__name__}: {first_line(error)}") from error

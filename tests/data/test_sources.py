@@ -296,7 +296,7 @@ def test_an_unknown_dataset_is_refused_with_the_known_names_and_a_remedy(tmp_pat
     with pytest.raises(DataError, match=r"fashion_mnist, mine, parquet:.*; .* put train\*\.parquet .* into .*other"):
         find("other", data_dir=tmp_path)
     with pytest.raises(
-        DataError, match=r"LKCA_DATA_DIR must be an existing folder to read dataset .other. from, got .*nowhere"
+        DataError, match=r"LKCA_DATA_DIR must be a folder with one folder per dataset, got .*nowhere, which does not"
     ):
         find("other", data_dir=tmp_path / "nowhere")
     with pytest.raises(

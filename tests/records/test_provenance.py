@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lkca_search
-from lkca_search.records.provenance import gather_provenance, git_commit
+from lkca_search.records.provenance import gather_provenance, read_commit
 from tests.support.processes import run_python
 
 
@@ -51,9 +51,9 @@ def test_the_commit_is_that_of_the_checkout_marked_if_files_differ(
 
 def test_an_environment_variable_sets_the_commit_of_shipped_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LKCA_GIT_COMMIT", "1234")
-    assert git_commit.__wrapped__() == "1234"
+    assert read_commit.__wrapped__().text == "1234"
     monkeypatch.setenv("LKCA_GIT_COMMIT", "")
-    assert git_commit.__wrapped__() != ""
+    assert read_commit.__wrapped__().text != ""
 
 
 def test_provenance_has_code_versions_and_machine() -> None:

@@ -170,7 +170,7 @@ def _provenance(results: SearchResults) -> str:
 def _versions(records: Iterable[Record]) -> Iterator[tuple[str, list[str]]]:
     provenances = [record.facts.provenance for record in records if record.facts]
     for name, field in (
-        ("code", "git_commit"),
+        ("code", "code"),
         ("Python", "python_version"),
         ("PyTorch", "torch_version"),
         ("Ray", "ray_version"),

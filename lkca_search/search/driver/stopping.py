@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lkca_search.errors import Interrupted
+from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
-from lkca_search.search.state.database import first_line
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.lease_status import read_lease, write_stop_request
 

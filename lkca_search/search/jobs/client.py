@@ -10,7 +10,8 @@ from typing import Any
 import ray
 
 from lkca_search.errors import SearchError
-from lkca_search.search.jobs.connection import connect, name_cluster_in_errors
+from lkca_search.search.jobs.access import Access
+from lkca_search.search.jobs.connection import NO_LOGIN, connect, name_cluster_in_errors
 from lkca_search.search.jobs.log_stream import RECONNECT_SECONDS, follow_log
 from lkca_search.search.jobs.remote_command import CommandResult, find_result
 from lkca_search.search.jobs.submission import PYTHON, Submission
@@ -52,13 +53,13 @@ class SearchJob(FrozenModel):
 class JobsClient:
     """Client of one Ray cluster, which is identified by the address of its dashboard."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, access: Access = NO_LOGIN) -> None:
         """Connect to a cluster.
 
-        Raises SearchError if the address is invalid, nothing responds there, or the cluster requires a token.
+        Raises SearchError if the address is invalid, nothing responds there, or the cluster requires a login.
         """
         self.address = address.rstrip("/")
-        self._client = connect(address)
+        self._client = connect(address, access)
 
     def submit(self, submission: Submission, working_dir: WorkingDir) -> SearchJob:
         """Start a job that drives a search.

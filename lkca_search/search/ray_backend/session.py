@@ -10,7 +10,9 @@ from typing import Any
 import ray
 
 from lkca_search.errors import Interrupted, SearchError
+from lkca_search.faults import first_line
 from lkca_search.search.driver.stopping import restored_signals
+from lkca_search.search.ray_backend.address import LOCAL
 from lkca_search.search.ray_backend.local_processes import LocalProcesses
 from lkca_search.search.ray_backend.private import logs_folder, mute_reports, started_processes
 
@@ -74,7 +76,7 @@ class RaySession:
         """Start Ray if it is not started.
 
         Raises:
-            SearchError: Ray cannot store its files on this machine.
+            SearchError: Ray cannot store its files on this machine, or the cluster does not respond.
         """
         if self._is_started:
             return
@@ -87,10 +89,16 @@ class RaySession:
         if self._address is None:
             folder = choose_folder(self.notify)
             check_free_space(folder)
-            local = {"address": "local", "num_cpus": self._num_cpus, "include_dashboard": False}
+            local = {"address": LOCAL, "num_cpus": self._num_cpus, "include_dashboard": False}
             options = {**local, "_temp_dir": str(folder)}
         with restored_signals():  # Ray installs a handler of SIGTERM
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
+            try:
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
+            except ConnectionError as error:
+                if self._address is None:
+                    raise
+                hint = "start one with `ray start --head`, or omit --address to train on this machine alone"
+                raise SearchError(f"no cluster responds at {self._address}: {first_line(error)}; {hint}") from error
         if self._address is None:
             self._local = LocalProcesses(
                 started_processes(), logs=logs_folder(), on_lost=lambda error: self.on_lost(error), exit=self._exit

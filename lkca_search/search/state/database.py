@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
 from lkca_search.errors import SearchError
+from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.spec.base import FrozenModel
@@ -124,8 +125,3 @@ def _parse_postgresql_url(url_text: str) -> URL:
     except ImportError as error:  # not installed, or installed without the library of PostgreSQL
         raise SearchError(f"a ledger on PostgreSQL needs psycopg: pip install 'psycopg[binary]' ({error})") from error
     return url.set(drivername="postgresql+psycopg")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a database error, which leaves out the SQL statement."""
-    return str(error).strip().splitlines()[0]

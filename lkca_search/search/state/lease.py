@@ -26,9 +26,10 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lkca_search.errors import Interrupted, SearchError
+from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
-from lkca_search.search.state.database import Database, choose_database, first_line
+from lkca_search.search.state.database import Database, choose_database
 from lkca_search.search.state.driver_lock import LOCK_FILE, hold_lock
 from lkca_search.search.state.lease_status import LEASES, TTL_SECONDS, read_lease, read_row
 

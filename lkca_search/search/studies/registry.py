@@ -3,10 +3,12 @@
 The defaults are explicit because Optuna's own change between releases. A class is imported when it is used.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from lkca_search.errors import UserError
@@ -90,6 +92,14 @@ REGISTRY: Mapping[Kind, Mapping[str, Entry]] = {
 }
 
 
+def import_from(*folders: Path) -> None:
+    """Find your own samplers and pruners in these folders, after the installed packages.
+
+    `python -m` puts the working directory on the path, and an installed command does not.
+    """
+    sys.path += [path for path in dict.fromkeys(str(folder.absolute()) for folder in folders) if path not in sys.path]
+
+
 def load(kind: Kind, name: str) -> Any:
     """Return the class of a sampler or pruner.
 
@@ -106,7 +116,14 @@ def load(kind: Kind, name: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # third-party code may raise anything when it is imported
-        raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}") from error
+        hint = ""
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and error.name.partition(".")[0] == name.partition(".")[0]
+        ):
+            hint = f"; put {error.name.partition('.')[0]}.py beside the space file or into the working directory"
+        raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
     if not _is_subclass(kind, loaded):
         raise UserError(f"{kind} {name} must be a subclass of {_BASES[kind]}, got {loaded!r}")
     return loaded
