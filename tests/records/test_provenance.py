@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lkca_search
-from lkca_search.records.provenance import gather_provenance, read_commit
+from lkca_search.records.provenance import Provenance, gather_provenance, read_commit
 from tests.support.processes import run_python
 
 
@@ -17,7 +17,14 @@ from tests.support.processes import run_python
 def commit_of_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     """Return a function that returns the commit of a copy of this package in `tmp_path / "copy"`."""
     package = tmp_path / "copy" / "lkca_search"
-    for name in ("__init__.py", "records/__init__.py", "records/provenance.py", "spec/__init__.py", "spec/base.py"):
+    for name in (
+        "__init__.py",
+        "user.py",
+        "records/__init__.py",
+        "records/provenance.py",
+        "spec/__init__.py",
+        "spec/base.py",
+    ):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(lkca_search.__file__).parent / name, package / name)
     monkeypatch.delenv("LKCA_GIT_COMMIT", raising=False)
@@ -47,6 +54,33 @@ def test_the_commit_is_that_of_the_checkout_marked_if_files_differ(
     with (tmp_path / "copy" / "lkca_search" / "spec" / "base.py").open("a") as file:
         file.write("# changed\n")
     assert commit_of_copy() == f"{commit}-dirty"
+
+
+def test_a_checkout_of_another_user_gives_the_reason_and_the_remedy(
+    commit_of_copy: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_commit = "from lkca_search.records.provenance import read_commit; print(*read_commit())"
+    assert commit_of_copy() == "unknown"
+    assert run_python(print_commit) == "unknown the package is in no Git checkout False"
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "copy")], check=True)
+    assert run_python(print_commit) == "unknown the package is in no Git checkout False"  # none of its files is added
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    folder = tmp_path / "copy"
+    assert run_python(print_commit) == (
+        f"unknown git refuses the checkout of another user, {folder}; "
+        f"to allow it: git config --global --add safe.directory {folder} True"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_python(print_commit) == "unknown git is not installed True"
+
+
+def test_records_of_earlier_versions_state_no_reason_for_an_unknown_commit() -> None:
+    found = gather_provenance(device="cpu", num_threads=2).model_dump()
+    old = Provenance.model_validate({name: value for name, value in found.items() if name != "git_problem"})
+    assert old.git_problem is None
+    assert old.code == old.git_commit
+    refused = old.model_copy(update={"git_commit": "unknown", "git_problem": "git is not installed"})
+    assert refused.code == "unknown (git is not installed)"
 
 
 def test_an_environment_variable_sets_the_commit_of_shipped_code(monkeypatch: pytest.MonkeyPatch) -> None:
