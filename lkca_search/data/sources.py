@@ -50,8 +50,8 @@ def find_source(
     files are searched in `data_dir`/NAME, then in `cache`/downloads/NAME, and downloaded to the latter when read.
 
     Raises:
-        DataError: The dataset is unknown, or its folder or `data_dir` cannot be read; the message lists the known datasets and
-            where to put files.
+        DataError: The dataset is unknown, or its folder or `data_dir` cannot be read. The message lists the known
+            datasets and where to put files.
     """
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1 pixel, got {image_size}")
