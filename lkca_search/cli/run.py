@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 _START_SECONDS = 3.0
 """Time for a driver that has just been started to hold its lease, before `stop` reports that none is running."""
 
+_Ledger = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="LKCA_SEARCH_LEDGER",
+        help="Database for the Optuna studies, postgresql://USER@HOST/DB. Default: SQLite in the search's folder.",
+    ),
+]
+
 
 def run(
     space: Space,
@@ -57,14 +66,7 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start no new trial after the first failure. Same as --max-failures 0.")
     ] = False,
-    ledger: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="LKCA_SEARCH_LEDGER",
-            help="Database for the Optuna studies, postgresql://USER@HOST/DB. Default: SQLite in the search's folder.",
-        ),
-    ] = None,
+    ledger: _Ledger = None,
     json: Json = False,
 ) -> None:
     """Start a search, or resume it. Finished trials are not trained again.
