@@ -76,7 +76,9 @@ class Home:
         check_name(name)
         folder = SearchFolder(root=self.root / "searches" / name)
         return (
-            folder.with_storage(json.loads(folder.spec.read_text()).get("storage")) if folder.spec.exists() else folder
+            folder.with_storage(json.loads(folder.spec.read_text(encoding="utf-8")).get("storage"))
+            if folder.spec.exists()
+            else folder
         )
 
     def searches(self) -> Iterator["SearchFolder"]:

@@ -85,9 +85,9 @@ class RemotePath:
         with self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())
 
-    def read_text(self) -> str:
+    def read_text(self, encoding: str = "utf-8") -> str:
         """Return the content of the file as text; FileNotFoundError if there is none."""
-        return self.read_bytes().decode()
+        return self.read_bytes().decode(encoding)
 
     def write_bytes(self, content: bytes) -> None:
         """Write the file atomically."""

@@ -40,5 +40,5 @@ def sync(folder: SearchFolder, home: Home) -> SyncResult:
 
 def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
     """Open the runs of a search in MLflow; create the parent run if needed."""
-    texts = {path.name: path.read_text() for path in (folder.space_file, folder.spec)}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (folder.space_file, folder.spec)}
     return MLflowStore(home, uid=folder.uid.read_text(), name=folder.name, texts=texts)

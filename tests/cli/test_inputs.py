@@ -148,6 +148,20 @@ def test_a_disk_fault_of_any_command_is_one_line_with_its_remedy(command: Comman
     assert "Traceback" not in err
 
 
+def test_a_driver_that_can_never_write_its_home_is_an_error_and_no_interruption(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LKCA_SEARCH_HOME", str(tmp_path / "file" / "home"))
+    code, out, err = command("run", str(tmp_path / "space.yaml"))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'file'}")
+    assert "Not a directory; move the file that is in the place of a folder" in err
+    assert "interrupted" not in err
+
+
 def test_own_samplers_are_found_beside_the_space_file_and_in_the_working_directory(tmp_path: Path) -> None:
     spaces, work = tmp_path / "spaces", tmp_path / "work"
     for folder, module in ((spaces, "beside"), (work, "here")):
@@ -164,4 +178,4 @@ def test_own_samplers_are_found_beside_the_space_file_and_in_the_working_directo
         command = [*installed, "plan", str(spaces / f"{module}.yaml"), f"search.sampler={module}.Own", "--json"]
         found.append(subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True))
     assert [done.returncode for done in found] == [0, 0, 2], found
-    assert "put nowhere.py beside the space file or into the working directory" in found[2].stderr
+    assert "put nowhere.py next to the space file or into the working directory" in found[2].stderr

@@ -163,6 +163,19 @@ console().print("± ü")
     assert out == expected[encoding]
 
 
+def test_files_are_utf_8_whatever_the_locale() -> None:
+    folder = make_search("made", [make_record(0)], "data.dataset=folder:/größe")
+    assert "größe" in folder.spec.read_text(encoding="utf-8")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "import locale; print(locale.getpreferredencoding(False))"
+    assert subprocess.check_output([sys.executable, "-c", code], env=ascii_only) == b"ANSI_X3.4-1968\n"
+    for command in ("list", "best made"):
+        arguments = [sys.executable, "-m", "lkca_search", *command.split()]
+        done = subprocess.run(arguments, env=ascii_only, capture_output=True, check=True)
+        assert b"made" in done.stdout
+        assert done.stderr == b""
+
+
 def test_only_the_module_of_streams_opens_or_writes_standard_streams() -> None:
     folder = Path(__file__).parents[2] / "lkca_search" / "cli"
     for path in folder.rglob("*.py"):

@@ -1,7 +1,9 @@
 """A whole search on a real Ray cluster and a real MLflow store: its records, its runs, and every command over it."""
 
 import json
+import os
 import socket
+import subprocess
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -15,7 +17,7 @@ from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.search.studies.study import open_storage
 from lkca_search.spec.space_file import read_space_file
-from tests.support.search.command_line import CELLS, ONE_CELL, SPACE, SearchCommands
+from tests.support.search.command_line import CELLS, COMMAND, ONE_CELL, SPACE, WAIT_SECONDS, SearchCommands
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 
@@ -232,3 +234,17 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> 
         code, output = search.start_run().wait()
     assert code == 2
     assert "is being driven by another driver (process " in output
+
+
+def test_a_run_without_any_standard_stream_or_reader_trains_everything(tmp_path: Path) -> None:
+    search = SearchCommands(tmp_path / "home")
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = [*COMMAND, "run", str(search.space), "--num-cpus", "1", *ONE_CELL]
+    for streams, trials in (("<&- >&- 2>&-", 1), (f">&{writer} 2>&{writer}", 2)):
+        command = ["bash", "-c", f'exec "$@" {streams}', "bash", *run, f"search.trials_per_cell={trials}"]
+        done = subprocess.run(command, env=search.environment, cwd=tmp_path, pass_fds=(writer,), timeout=WAIT_SECONDS)
+        assert done.returncode == 0
+        assert len(search.records()) == trials
+    os.close(writer)
+    search.assert_exact(trials_per_cell=2, cells=CELLS[:1])

@@ -83,7 +83,12 @@ class _IgnoreRules(NamedTuple):
 
 def _read_ignore_files(folder: Path) -> list[_IgnoreRules]:
     paths = [folder / name for name in _IGNORE_FILES if (folder / name).is_file()]
-    return [_IgnoreRules(folder, GitIgnoreSpec.from_lines(path.read_text().splitlines())) for path in paths]
+    return [
+        _IgnoreRules(
+            folder, GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        )
+        for path in paths
+    ]
 
 
 def _walk(path: Path, rules: Sequence[_IgnoreRules], parents: tuple[Path, ...] = ()) -> Iterator[Path]:

@@ -184,4 +184,4 @@ def read_assignment(trial: Trial) -> Assignment:
 def _last_line(trial: Trial) -> str:
     """Return the last line of Tune's error, for a worker that died without a message: lost node, killed process."""
     path = Path(trial.error_file) if trial.error_file else None
-    return path.read_text().strip().splitlines()[-1] if path and path.exists() else "the worker died"
+    return path.read_text(encoding="utf-8").strip().splitlines()[-1] if path and path.exists() else "the worker died"

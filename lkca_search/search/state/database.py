@@ -75,7 +75,9 @@ class Database(FrozenModel):
 
 def find_database(folder: SearchFolder) -> Database:
     """Return the ledger's database that the latest driver used; by default SQLite in the search's folder."""
-    return _parse_database(folder, folder.ledger_url.read_text() if folder.ledger_url.exists() else None)
+    return _parse_database(
+        folder, folder.ledger_url.read_text(encoding="utf-8") if folder.ledger_url.exists() else None
+    )
 
 
 def choose_database(folder: SearchFolder, url: str | None) -> Database:
@@ -92,7 +94,7 @@ def choose_database(folder: SearchFolder, url: str | None) -> Database:
     if not url_text:
         return find_database(folder)
     database = _parse_database(folder, url_text)
-    if not folder.ledger_url.exists() or folder.ledger_url.read_text() != url_text:
+    if not folder.ledger_url.exists() or folder.ledger_url.read_text(encoding="utf-8") != url_text:
         write_atomically(folder.ledger_url, url_text.encode())
     return database
 

@@ -122,7 +122,7 @@ def load(kind: Kind, name: str) -> Any:
             and error.name
             and error.name.partition(".")[0] == name.partition(".")[0]
         ):
-            hint = f"; put {error.name.partition('.')[0]}.py beside the space file or into the working directory"
+            hint = f"; put {error.name.partition('.')[0]}.py next to the space file or into the working directory"
         raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
     if not _is_subclass(kind, loaded):
         raise UserError(f"{kind} {name} must be a subclass of {_BASES[kind]}, got {loaded!r}")
