@@ -23,6 +23,8 @@ Levels = Annotated[tuple[Level, ...], Field(min_length=1, strict=False)]  # not 
 Condition = Mapping[str, Levels]
 """`when: {family: [lkca]}`: the parameter exists only if each name has one of its listed values."""
 
+_MAX_BOUND = at_most(10**15, "samplers compute in double precision, exact up to 15 digits")
+
 ALWAYS: Mapping[str, tuple[Scalar, ...]] = {}
 """Empty condition, which always holds."""
 
@@ -58,9 +60,9 @@ class Choice(FrozenModel):
 class IntRange(FrozenModel):
     """Integer between two bounds, both included."""
 
-    bounds: Annotated[tuple[int, int], Field(alias="int"), at_most(2**53, "samplers compute in double precision")]
+    bounds: Annotated[tuple[int, int], Field(alias="int"), _MAX_BOUND]
     """Smallest and largest value."""
-    step: Annotated[int, Field(ge=1), at_most(2**53, "it is below the largest value of the range")] = 1
+    step: Annotated[int, Field(ge=1), _MAX_BOUND] = 1
     """Distance between neighboring values, counted from the smallest."""
     log: bool = False
     """True if the search is uniform in the logarithm."""
@@ -89,7 +91,7 @@ class IntRange(FrozenModel):
 class FloatRange(FrozenModel):
     """Real number between two bounds, both included."""
 
-    bounds: Annotated[tuple[float, float], Field(alias="float"), at_most(10**15, "no parameter has as large a value")]
+    bounds: Annotated[tuple[float, float], Field(alias="float"), _MAX_BOUND]
     """Smallest and largest value."""
     log: bool = False
     """True if the search is uniform in the logarithm."""

@@ -49,7 +49,7 @@ class DataSection(FrozenModel):
     """Name in the catalog (`data list`), `parquet:PATH` or `folder:PATH`."""
     image_size: Annotated[int, Field(ge=1), at_most(1_024, "50,000 images of this size take 157 GB")] | None = None
     """Side in pixels to which images are resized and center-cropped; by default images keep their size."""
-    max_pixels: Annotated[int, Field(ge=1)] | None = None
+    max_pixels: Annotated[int, Field(ge=1), at_most(10**10, "one image of this size takes 30 GB")] | None = None
     """Most pixels (width x height) that an image file may have; by default 178,956,970, which is 0.5 GB as RGB."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Fraction of the training images held out per class, and never trained on."""

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lkca_search.errors import SpaceFileError
 from lkca_search.layout import Home
@@ -15,7 +15,8 @@ from lkca_search.search.state.resume import check_resume, commit_space_file, rea
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.domains import Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import excluded
-from lkca_search.spec.reading.limits import Limits
+from lkca_search.spec.reading import limits
+from lkca_search.spec.reading.limits import LIMIT_ERROR, Limit, Limits
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
@@ -47,13 +48,39 @@ def _types(annotation: Any) -> Iterator[Any]:
         yield from _types(argument)
 
 
-@pytest.mark.parametrize(("model", "name"), [pair for pair in numeric_fields() if pair[1] not in BETWEEN_0_AND_1])
-def test_every_number_of_a_space_file_has_a_largest_value(model: type[BaseModel], name: str) -> None:
+LIMITED = [pair for pair in numeric_fields() if pair[1] not in BETWEEN_0_AND_1]
+
+
+def broken_limit(model: type[BaseModel], name: str) -> Limit:
+    """Return the limit that a huge number breaks."""
     huge: Any = 10**40
     value = {"int": (1, huge), "float": (1.0, 1e40), "custom": {"a100": 1e40}}.get(name, huge)
-    with pytest.raises(ValueError, match=r"must be at most .*LKCA_SEARCH_ALLOW=") as caught:
+    with pytest.raises(ValidationError) as caught:
         model.model_validate({name: value}, context=Limits())
-    assert any(error["type"] == "limit" for error in caught.value.errors())  # type: ignore[attr-defined]
+    (error,) = (error for error in caught.value.errors() if error["type"] == LIMIT_ERROR)
+    limit: Limit = error["ctx"]["limit"]
+    return limit
+
+
+@pytest.mark.parametrize(("model", "name"), LIMITED)
+def test_every_number_of_a_space_file_has_a_largest_value(model: type[BaseModel], name: str) -> None:
+    limit = broken_limit(model, name)
+    assert limit.reason
+    assert limit.name in (name, "bounds")
+
+
+def test_the_documentation_lists_every_limit_with_its_number() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    rows = text.partition("## Largest values")[2].partition("## ")[0].splitlines()
+    documented = {
+        name.strip("` "): row.split("|")[2].removesuffix("bytes ").strip()
+        for row in rows
+        if row.startswith("| `")
+        for name in row.split("|")[1].split(",")
+    }
+    found = [limit for limit in vars(limits).values() if isinstance(limit, Limit)]
+    found += [broken_limit(model, name) for model, name in LIMITED]
+    assert documented == {limit.name: f"{limit.maximum:,}" if limit.name != "seed" else "2^128" for limit in found}
 
 
 def test_a_limit_is_lifted_by_its_name_alone(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:

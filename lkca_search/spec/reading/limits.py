@@ -19,7 +19,7 @@ LIMIT_ERROR = "limit"
 MAX_LINE = 1_000
 """Maximum characters of a rule in a message: longer values are cut."""
 MAX_DEPTH = 32
-"""Maximum nesting. The keys of a space file need 7 levels, and each pruner that `patient` wraps needs one more."""
+"""Maximum nesting, which cannot be lifted. Keys need 5 levels, and each pruner that `patient` wraps one more."""
 
 
 @dataclass(frozen=True, kw_only=True)
