@@ -12,7 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, models, plan, report, rerun, run, simulate, submit
+from lkca_search.cli import browse, data, models, plan, replay, report, run, submit
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import Interrupted, UserError
 from lkca_search.faults import explain_fault
@@ -63,14 +63,14 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "stop": run.stop,
         "list": browse.list_searches,
         "confirm": run.confirm,
-        "rerun": rerun.rerun,
+        "rerun": replay.rerun,
     },
     "Results": {
         "best": browse.best,
         "report": report.report,
         "compare": report.compare,
         "export": browse.export,
-        "simulate": simulate.simulate,
+        "simulate": replay.simulate,
         "ui": browse.ui,
         "sync": run.sync,
     },
