@@ -12,7 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, models, plan, replay, report, run, submit
+from lkca_search.cli import browse, data, doctor, models, plan, replay, report, run, submit
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import Interrupted, UserError
 from lkca_search.faults import explain_fault
@@ -75,12 +75,12 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "sync": run.sync,
     },
     "Ray cluster": {"submit": submit.submit, "logs": submit.logs},
-    "Data and models": {"models": models.models},
+    "Data, models and machine": {"models": models.models, "doctor": doctor.doctor},
 }
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
-app.add_typer(data.app, name="data", rich_help_panel="Data and models")
+app.add_typer(data.app, name="data", rich_help_panel="Data, models and machine")
 
 
 _EFFECTS = frozenset({"run", "confirm", "stop", "rerun", "sync", "export", "report", "submit", "ui"})

@@ -99,6 +99,17 @@ def choose_database(folder: SearchFolder, url: str | None) -> Database:
     return database
 
 
+def check_server(url: str) -> None:
+    """Connect to the server of ledgers at a URL; SearchError if that fails. Nothing is stored there."""
+    engine = create_engine(_parse_postgresql_url(url), connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS})
+    try:
+        engine.connect().close()
+    except SQLAlchemyError as error:
+        raise SearchError(f"the server of {LEDGER_VARIABLE} must respond, got: {first_line(error)}") from error
+    finally:
+        engine.dispose()
+
+
 def _parse_database(folder: SearchFolder, url_text: str | None) -> Database:
     if url_text is None:
         if not isinstance(folder.root, Path):

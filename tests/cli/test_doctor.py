@@ -1,0 +1,71 @@
+"""The command `doctor`: a sound machine has no problem, and each planted problem is named with its remedy."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lkca_search.layout import Home
+from tests.support.processes import Command, parsed
+
+
+@pytest.fixture(autouse=True)
+def _sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LKCA_SEARCH_CACHE", "LKCA_DATA_DIR", "LKCA_SEARCH_LEDGER", "TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LKCA_GIT_COMMIT", "1234")
+    monkeypatch.setenv("RAY_local_fs_capacity_threshold", "1.0")  # the disk of this machine may be full
+
+
+def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) -> None:
+    home = Home.from_environment().root
+    found = {check["name"]: check["value"] for check in parsed(command("doctor", "--json"))}
+    assert found["home"].startswith(f"{home}, ")
+    assert found["home"].endswith(" GB free, not made yet")
+    assert found["cluster"] == "Ray is started on this machine"
+    assert found["code"] == "1234"
+    assert "torch 2." in found["versions"]
+    assert isinstance(home, Path)
+    assert not home.exists()
+    code, out, err = command("doctor")
+    assert (code, err) == (0, "")
+    assert "!" not in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "words"),
+    [
+        ("LKCA_SEARCH_HOME", "{file}", "home", ["LKCA_SEARCH_HOME must be a folder", "{file}"]),
+        ("LKCA_SEARCH_HOME", "{file}/below", "home", ["{file}", "Not a directory", "move the file"]),
+        ("LKCA_SEARCH_HOME", "/proc/x", "home", ["/proc", "No such file or directory"]),
+        ("LKCA_SEARCH_CACHE", "{file}", "datasets", ["LKCA_SEARCH_CACHE must be a folder", "{file}"]),
+        ("LKCA_DATA_DIR", "/nosuch", "LKCA_DATA_DIR", ["got /nosuch, which does not exist"]),
+        (
+            "RAY_ADDRESS",
+            "http://head:8265",
+            "cluster",
+            ["submit SPACE --address http://head:8265", "unset RAY_ADDRESS"],
+        ),
+        ("RAY_local_fs_capacity_threshold", "0.000001", "temporary files", ["because Ray starts no worker"]),
+        ("LKCA_SEARCH_LEDGER", "postgresql://u@127.0.0.1:1/d", "ledger", ["LKCA_SEARCH_LEDGER must respond"]),
+        ("LKCA_SEARCH_LEDGER", "mysql://u@h/d", "ledger", ["must be postgresql://USER@HOST/DATABASE"]),
+    ],
+)
+def test_a_planted_problem_is_named_with_its_remedy_and_the_exit_code_is_1(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    name: str,
+    words: list[str],
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(variable, value.format(file=tmp_path / "file"))
+    code, out, err = command("doctor", "--json")
+    assert (code, err) == (1, "")
+    problems = {check["name"]: check["problem"] for check in json.loads(out) if check["problem"] is not None}
+    for word in words:
+        assert word.format(file=tmp_path / "file") in problems[name]
+    assert set(problems) <= {name, "datasets"}  # the datasets lie in the home
+    assert f"! {name}: " in command("doctor").out
