@@ -132,7 +132,7 @@ def sync(home: Home, folder: SearchFolder, records: Sequence[Record], *, num_mis
     """Send missing trials, like the command `sync`."""
     best = max(records, key=lambda record: record.value or 0.0)
     result = send_missing(lambda: open_store(home), folder, complete=True, best=best, patience_seconds=PATIENCE_SECONDS)
-    assert (result.num_sent, result.num_missing, result.error) == (num_missing, 0, None)
+    assert (result.num_sent, result.num_missing, result.fault) == (num_missing, 0, None)
 
 
 def show(costs: dict[str, Costs], options: argparse.Namespace) -> None:

@@ -123,6 +123,11 @@ class SearchFolder:
         return self.root.name
 
     @property
+    def home(self) -> Home:
+        """Home that contains this folder."""
+        return Home(root=self.root.parent.parent)
+
+    @property
     def space_file(self) -> AnyPath:
         """Space file as the latest driver read it."""
         return self.root / "space.yaml"

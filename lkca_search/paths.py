@@ -1,6 +1,7 @@
 """Paths on disk and in object stores behind one interface, and atomic writes to both."""
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pyarrow import NativeFile, fs
 
@@ -38,7 +39,7 @@ class RemotePath:
     @classmethod
     def parse(cls, url: str) -> "RemotePath":
         """Parse s3://BUCKET/PATH or gs://BUCKET/PATH, with pyarrow options after a `?`; SearchError for another URL."""
-        parts = urlsplit(url)
+        parts = urlsplit(url, allow_fragments=False)  # a key may contain a `#`
         rule = "a location must be a path, file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH"
         if parts.scheme not in SCHEMES or not parts.netloc:
             raise SearchError(f"{rule}, got {url!r}")
@@ -128,9 +129,31 @@ AnyPath = Path | RemotePath
 
 def parse_path(text: str) -> AnyPath:
     """Parse a path or URL; SearchError for a URL of an unknown kind."""
-    if text.startswith("file://"):
-        return Path(text.removeprefix("file://").removeprefix("localhost"))
-    return RemotePath.parse(text) if "://" in text else Path(text)
+    if not text.startswith("file://"):
+        return RemotePath.parse(text) if "://" in text else Path(text)
+    quoted = text.removeprefix("file://").removeprefix("localhost")
+    # Earlier versions did not decode URLs, so a home may have a quoted name.
+    return Path(quoted) if Path(quoted).exists() else Path(unquote(quoted))
+
+
+def file_url(path: Path) -> str:
+    """Return the file:// URL of a path. Every special character is quoted."""
+    return f"file://{quote(str(path.absolute()))}"
+
+
+def sqlite_url(path: Path) -> str:
+    """Return SQLAlchemy's URL of a SQLite file. Every special character is quoted."""
+    plain = str(path.absolute())
+    # MLflow creates the parent folder of a sqlite:/// URL under its quoted name, but not with a named driver.
+    driver = "sqlite" if quote(plain) == plain else "sqlite+pysqlite"
+    return f"{driver}:///{quote(plain)}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite URL as SQLAlchemy reads it; None for another database, or one in memory."""
+    match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///([^?]+)(?:\?.*)?", url, re.DOTALL)
+    name = unquote(match[1]) if match else ""
+    return None if not match or name == ":memory:" or name.startswith("file:") else Path(name).absolute()
 
 
 def list_paths(folder: AnyPath, pattern: str) -> list[AnyPath]:

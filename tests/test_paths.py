@@ -1,15 +1,30 @@
 """Paths on disk and in an object store: one set of laws for both."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
+from sqlalchemy import create_engine, make_url
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import AnyPath, RemotePath, list_paths, parse_path, remove_tree, write_atomically
+from lkca_search.paths import (
+    AnyPath,
+    RemotePath,
+    file_url,
+    list_paths,
+    parse_path,
+    remove_tree,
+    sqlite_file,
+    sqlite_url,
+    write_atomically,
+)
 from lkca_search.records.record import read_records
 from tests.support.object_store import running_object_store
 from tests.support.processes import run_python
@@ -95,6 +110,57 @@ def test_trials_are_in_the_storage_that_the_spec_names(place: AnyPath, tmp_path:
 )
 def test_a_path_may_be_written_as_a_url(text: str, path: str) -> None:
     assert parse_path(text) == Path(path)
+
+
+@pytest.mark.parametrize("character", [*sorted(set(map(chr, range(0x20, 0x7F))) - {"/"}), "ü", "\n"])
+def test_a_path_with_any_character_is_read_back_from_its_urls(character: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{character}41" / f"{character}b.db"
+    file.parent.mkdir()
+    with closing(create_engine(sqlite_url(file)).raw_connection()) as database:
+        database.execute("CREATE TABLE t (x)")
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("t",)]
+    assert sqlite_file(sqlite_url(file)) == file
+    assert url2pathname(urlsplit(file_url(file)).path) == str(file)
+    assert parse_path(file_url(file)) == file
+    assert f"{sqlite_url(file)}{file_url(file)}".isascii()
+    assert f"{sqlite_url(file)}{file_url(file)}".isprintable()
+
+
+def test_the_urls_of_a_plain_path_are_plain() -> None:
+    assert sqlite_url(Path("/runs/mlflow.db")) == "sqlite:////runs/mlflow.db"
+    assert file_url(Path("/runs")) == Path("/runs").as_uri() == "file:///runs"
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:////a%20b/c.db", "/a b/c.db"),
+        ("sqlite+pysqlite:////a/c.db?timeout=5", "/a/c.db"),
+        ("sqlite:///c.db", str(Path.cwd() / "c.db")),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///file:x?mode=memory&uri=true", None),
+        ("postgresql://host/db", None),
+    ],
+)
+def test_the_file_of_a_sqlite_url_is_the_one_that_sqlalchemy_opens(url: str, file: str | None) -> None:
+    assert sqlite_file(url) == (None if file is None else Path(file))
+    if file is not None:
+        assert Path(str(make_url(url).database)).absolute() == Path(file)
+
+
+def test_a_home_that_an_earlier_version_named_by_its_quoted_url_is_found(tmp_path: Path) -> None:
+    assert parse_path(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+    (tmp_path / "a%20b").mkdir()
+    assert parse_path(f"file://{tmp_path}/a%20b") == tmp_path / "a%20b"
+
+
+def test_a_key_in_a_bucket_may_contain_a_hash(bucket: str) -> None:
+    path, _, options = bucket.partition("?")
+    parsed = parse_path(f"{path}/a#b?{options}")
+    assert parsed.name == "a#b"
+    assert parse_path(str(parsed)) == parsed
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from lkca_search.cli.terminal.output import echo_json, echo_rows, show_best, sho
 from lkca_search.cli.terminal.streams import console, echo, output_is_lost
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
+from lkca_search.paths import file_url
 
 if TYPE_CHECKING:
     from lkca_search.search.state.status import StatusReader
+    from lkca_search.spec.metrics import MetricName
 
 
 def status(
@@ -149,21 +151,19 @@ def ui(
     If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
     """
     from lkca_search.search.state.resume import read_spec
-    from lkca_search.tracking.connection import runs_page, tracking_uri
+    from lkca_search.tracking.connection import tracking_uri
 
     home = Home.from_environment()
     uri = tracking_uri(home)
-    if name is None:
-        page = runs_page(home)
-    else:
-        page = runs_page(home, name, read_spec(home.started_search(name)).search.metrics[0])
+    metric = "val_accuracy" if name is None else read_spec(home.started_search(name)).search.metrics[0]
+    page = _runs_page(home, name, metric)
     if uri.startswith(("http://", "https://")):
         echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
         return
     _check_port(port)
     echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--artifacts-destination", str(home.mlflow_artifacts)]
+    command += ["--artifacts-destination", file_url(home.mlflow_artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     sys.stdout.flush()
     # The server replaces this process, so that a signal to this process ends the server.
@@ -180,3 +180,22 @@ def _check_port(port: int) -> None:
         except OSError as error:
             reason = "another program listens on it" if error.errno == errno.EADDRINUSE else error.strerror
             raise UserError(f"--port must be a free port, got {port}: {reason}; use another --port") from error
+
+
+def _runs_page(home: Home, name: str | None, metric: "MetricName") -> str:
+    """Return the path and query of the page with the runs. Exit with code 1 and one line if the store cannot be used."""
+    from lkca_search.tracking.experiment import open_client, runs_page
+    from lkca_search.tracking.faults import StoreError, describe_fault
+
+    try:
+        opened = open_client(home)
+        for notice in opened.notices:
+            echo(f"MLflow: {notice}", err=True)
+        try:
+            return runs_page(opened.client, home, name, metric)
+        except StoreError as error:  # the server can start: it also shows other experiments
+            echo(f"MLflow: {error}", err=True)
+            return ""
+    except Exception as error:  # any error of a store
+        echo(f"MLflow: {describe_fault(error, home)}. Then repeat the command.", err=True)
+        raise typer.Exit(1) from error

@@ -1,6 +1,5 @@
 """Commands that evaluate confirmed searches: report, compare."""
 
-import os
 from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
@@ -164,15 +163,15 @@ def _echo_json(content: "Report", paths: list[Path]) -> None:
 
 def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
     """Attach the page to the search's run in MLflow. Exit with code 1 if that fails; the report is already written."""
-    from lkca_search.tracking.connection import redacted
-    from lkca_search.tracking.mlflow_store import attach_to_search_run
+    from lkca_search.tracking.attachment import attach_to_search_run
+    from lkca_search.tracking.faults import describe_fault
 
     try:
         files = {page.name: page.read_bytes()}
         run_id = attach_to_search_run(home, folder.uid.read_text(), files, content.mlflow_metrics())
     except Exception as error:  # any error of a store
-        shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
-        echo(f"The report is not attached in MLflow: {shown}. Repeat the command to try again.", err=True)
+        fault = describe_fault(error, home)
+        echo(f"The report is not attached in MLflow: {fault}. Then repeat the command.", err=True)
         raise typer.Exit(1) from error
     if run_id is None:
         echo(

@@ -195,9 +195,9 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
     else:
         show_status(outcome.status)
         show_next_steps(outcome.status)
-    if outcome.tracking_error is not None:
-        missing = f"MLflow lacks at least {outcome.num_untracked} runs ({outcome.tracking_error})."
-        send = f"To send them from the records on disk: lkca-search sync {outcome.status.name}"
+    if outcome.tracking_fault is not None:
+        missing = f"MLflow lacks at least {outcome.num_untracked} runs: {outcome.tracking_fault}."
+        send = f"Then send them from the records on disk: lkca-search sync {outcome.status.name}"
         echo(f"{missing} {send}", err=True)
     if outcome.halt_reason is not None:
         echo(f"ended early: {outcome.halt_reason}", err=True)
@@ -254,10 +254,10 @@ def sync(name: Name) -> None:
     from lkca_search.search.sync import sync as send
 
     home = Home.from_environment()
-    result = send(home.started_search(name), home)
+    result = send(home.started_search(name), home, notify=_notify)
     echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
-    if result.error is not None:
-        echo(f"MLflow: {result.error}. Repeat the command to send the rest.", err=True)
+    if result.fault is not None:
+        echo(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lkca_search.layout import Home
 from lkca_search.records.record import RecordReader
 from lkca_search.search.state.status import SearchStatus
+from lkca_search.tracking.faults import Fault
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs
 
@@ -40,5 +41,5 @@ class RunOutcome:
     """Reason for starting no further trial; None if no trial is left."""
     num_untracked: int
     """Number of finished trials and replicates that MLflow lacks."""
-    tracking_error: Exception | None
-    """Latest error of MLflow; None if there was none."""
+    tracking_fault: Fault | None
+    """Latest fault of MLflow; None if there was none."""

@@ -68,7 +68,8 @@ class SearchDriver:
 
     def open_mlflow(self) -> None:
         """Send to MLflow from now on."""
-        self.mlflow = MLflowTracker(lambda: open_store(self.folder, self._context.home), self.folder)
+        home, notify = self._context.home, self._context.notify
+        self.mlflow = MLflowTracker(lambda: open_store(self.folder, home), self.folder, notify=notify)
         self.trackers = Trackers([self.mlflow, self._context.console])
 
     def place(self, spec: SearchSpec, images: Images, *, test_hash: str | None = None) -> Placement:
@@ -166,7 +167,7 @@ class SearchDriver:
             status=read_status(self.folder, self.reader),
             halt_reason=self.halt_reason,
             num_untracked=self.num_untracked,
-            tracking_error=self.mlflow.last_error if self.mlflow else None,
+            tracking_fault=self.mlflow.last_fault if self.mlflow else None,
         )
 
 

@@ -1,5 +1,7 @@
 """Command `sync`: send MLflow the recorded runs that it lacks. Separate from `run` because it needs no Ray."""
 
+from collections.abc import Callable
+
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
 from lkca_search.search.state.best_trials import best_record
@@ -13,15 +15,16 @@ _MLFLOW_SECONDS = 3600.0
 """Time for MLflow to receive everything."""
 
 
-def sync(folder: SearchFolder, home: Home) -> SyncResult:
+def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = lambda _: None) -> SyncResult:
     """Send MLflow the runs of a search that it lacks.
 
     Args:
         folder: Folder of the search.
         home: Home of the search; without MLFLOW_TRACKING_URI, MLflow's database lies there.
+        notify: Function that prints a line for the user: changes in the store, and faults while trials are sent.
 
     Returns:
-        The numbers of trials that were sent and that MLflow may still lack, and the last error.
+        The numbers of trials that were sent and that MLflow may still lack, and the last fault.
 
     Raises:
         SearchError: A driver holds the search; it sends the runs itself.
@@ -35,6 +38,7 @@ def sync(folder: SearchFolder, home: Home) -> SyncResult:
             complete=not read_status(folder, reader).num_left,
             best=best_record(reader.trials(), read_spec(folder).search),
             patience_seconds=_MLFLOW_SECONDS,
+            notify=notify,
         )
 
 

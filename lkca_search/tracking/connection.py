@@ -2,13 +2,11 @@
 
 import os
 import re
-from pathlib import Path
-from urllib.parse import quote, unquote, urlencode
-
-from mlflow import MlflowClient
+import shlex
+from urllib.parse import unquote
 
 from lkca_search.layout import Home
-from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.paths import sqlite_url
 
 _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#'\"]*@")
@@ -18,34 +16,23 @@ _PASSWORD = re.compile(r"://[^:/@\s]*:(.+)@")
 
 def tracking_uri(home: Home) -> str:
     """Return MLFLOW_TRACKING_URI, or the SQLite database of a home if it is not set."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(home.mlflow_database)
+
+
+def is_default_store() -> bool:
+    """Return True if the runs are in the home, since MLFLOW_TRACKING_URI is not set."""
+    return not os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def mlflow_command(home: Home, arguments: str) -> str:
+    """Return a shell command of MLflow for the store. A URI from the environment is not repeated."""
+    prefix = f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri(home))} " if is_default_store() else ""
+    return f"{prefix}mlflow {arguments}"
 
 
 def experiment_name() -> str:
     """Return MLFLOW_EXPERIMENT_NAME, or `lkca-search` if it is not set."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
-
-
-def runs_page(home: Home, search: str | None = None, metric: MetricName = "val_accuracy") -> str:
-    """Return the path and query of the page that lists the runs of one or all searches, best by a metric first.
-
-    Returns an empty string if there is no experiment yet.
-    """
-    uri = tracking_uri(home)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return ""
-    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(experiment_name())
-    if experiment is None:
-        return ""
-    ascending = str(METRICS[metric].sign < 0).lower()
-    query = {
-        "workflowType": "machine_learning",
-        "orderByKey": f"metrics.`{metric}`",  # the last value, by which trials are compared
-        "orderByAsc": ascending,
-    }
-    if search is not None:
-        query["searchFilter"] = f"tags.search = '{search}'"
-    return f"#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def redacted(error: Exception, address: str) -> Exception:

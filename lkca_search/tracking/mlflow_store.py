@@ -5,24 +5,18 @@ Every write can be repeated: the store then contains the values once.
 
 import getpass
 import hashlib
-import logging
-import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
 from lkca_search.layout import Home
-from lkca_search.locks import hold_file_lock
 from lkca_search.records.provenance import git_commit
 from lkca_search.records.record import Record, Result, State
-from lkca_search.tracking.connection import experiment_name, tracking_uri
+from lkca_search.tracking.connection import mlflow_command
+from lkca_search.tracking.experiment import SEARCH_UID, open_client, open_experiment
 from lkca_search.tracking.run_fields import (
     CURVE,
     best_metric,
@@ -38,21 +32,16 @@ from lkca_search.tracking.run_fields import (
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
-_SEARCH_UID = "lkca.search_uid"
-"""Tag with the unique id of the search."""
 _TRIAL_ID = "lkca.trial_id"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _PAGE = 1000
 """Runs per search request."""
+_MAX_NAMES = 5
+"""Deleted runs that a line names."""
 _BATCH = 120
 """Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
 A step is therefore written completely or not at all."""
-_CLIENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and one more call per trial
-}
 
 
 @dataclass
@@ -74,30 +63,23 @@ class MLflowStore:
 
     def __init__(self, home: Home, *, uid: str, name: str, texts: dict[str, str]) -> None:
         """Open the store and the search's parent run, which is created if needed. `texts` become its artifacts."""
-        for logger in ("mlflow", "alembic"):
-            logging.getLogger(logger).setLevel(logging.ERROR)
-        for variable, value in _CLIENT.items():
-            os.environ.setdefault(variable, value)
         self._uid = uid
         self._name = name
         self._uncertain: set[str] = set()
         """Trials whose `create_run` call had no response: the run may exist."""
-        uri = tracking_uri(home)
-        is_default_store = not os.environ.get("MLFLOW_TRACKING_URI")
-        if is_default_store:
-            home.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes that create the tables of a database at the same time would both fail.
-        database = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:") else None
-        with hold_file_lock(Path(f"{database}.lock")) if database else nullcontext():
-            self._client = MlflowClient(tracking_uri=uri)
-            self._experiment = self._open_experiment(home if is_default_store else None)
-        runs = self._find_runs(f"tags.`{_SEARCH_UID}` = '{uid}'")
+        opened = open_client(home)
+        self._client = opened.client
+        self._experiment = open_experiment(self._client, home)
+        runs = self._find_runs(f"tags.`{SEARCH_UID}` = '{uid}'")
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
-        parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
+        searches = [run for run in runs if run.data.tags.get("kind") == "search"]
+        parent = self._open_parent(searches, children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
         self._best = parent.data.tags.get("best_trial")
         self._runs = self._open_children(children)
         self._log_texts(texts, parent.data.tags.get(_TEXTS))
+        self.notices = (*opened.notices, *self._deleted_runs(home, {_PARENT} if searches else set()))
+        """Lines for the user about the state of the store."""
 
     def is_sent(self, trial_id: str) -> bool:
         """Return True if the run of a trial has ended with its record."""
@@ -157,14 +139,6 @@ class MLflowStore:
         if self._parent.status != status:
             self._end_run(self._parent, status)
 
-    def _open_experiment(self, home: Home | None) -> str:
-        name = experiment_name()
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        artifacts = home.mlflow_artifacts.as_uri() if home else None
-        return str(self._client.create_experiment(name, artifacts))
-
     def _open_parent(self, runs: Sequence[Run], children: Sequence[Run]) -> Run:
         """Return the parent run, created if needed.
 
@@ -199,11 +173,24 @@ class MLflowStore:
                 self._client.log_text(self._parent.run_id, text, file)
             self._client.set_tag(self._parent.run_id, _TEXTS, digest)
 
-    def _find_runs(self, condition: str) -> list[Run]:
+    def _deleted_runs(self, home: Home, existing: set[str]) -> list[str]:
+        """Return a line about the deleted runs of the search that are written again, if any."""
+        deleted = self._find_runs(f"tags.`{SEARCH_UID}` = '{self._uid}'", ViewType.DELETED_ONLY)
+        # A deleted duplicate of an existing run does not count.
+        absent = [run for run in deleted if run.data.tags.get(_TRIAL_ID, _PARENT) not in self._runs.keys() | existing]
+        if not absent:
+            return []
+        names = ", ".join(run.info.run_name for run in absent[:_MAX_NAMES])
+        restore = mlflow_command(home, f"runs restore --run-id {absent[0].info.run_id}")
+        more = ", likewise the others" if len(absent) > 1 else ""
+        again = f"runs of this search that were deleted in MLflow and are written again: {len(absent)} ({names})"
+        return [f"{again}; to bring back the deleted ones: {restore}{more}"]
+
+    def _find_runs(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         runs: dict[str, Run] = {}  # pages overlap if a run is created between two requests
         token: str | None = ""
         while token is not None:
-            page = self._client.search_runs([self._experiment], condition, max_results=_PAGE, page_token=token or None)
+            page = self._client.search_runs([self._experiment], condition, view, _PAGE, page_token=token or None)
             runs |= {run.info.run_id: run for run in page}
             token = page.token or None
         return list(runs.values())
@@ -262,35 +249,13 @@ class MLflowStore:
 
     def _common_tags(self) -> dict[str, str]:
         return {
-            _SEARCH_UID: self._uid,
+            SEARCH_UID: self._uid,
             "search": self._name,
             "git_commit": git_commit(),
             "mlflow.source.name": "lkca-search",
             "mlflow.source.git.commit": git_commit(),
             "mlflow.user": _user(),
         }
-
-
-def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> str | None:
-    """Attach files and metrics to a search's parent run. The search may be running.
-
-    Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
-    """
-    client = MlflowClient(tracking_uri=tracking_uri(home))
-    experiment = client.get_experiment_by_name(experiment_name())
-    condition = f"tags.`{_SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
-    runs = client.search_runs([experiment.experiment_id], condition) if experiment else []
-    if not runs:
-        return None
-    run_id = str(runs[0].info.run_id)
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
-            path = Path(folder) / name
-            path.write_bytes(content)
-            client.log_artifact(run_id, str(path))
-    timestamp = round(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(name, value, timestamp, 0) for name, value in metrics.items()])
-    return run_id
 
 
 def _user() -> str:

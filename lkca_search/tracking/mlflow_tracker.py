@@ -5,19 +5,20 @@ start.
 """
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result
-from lkca_search.tracking.connection import redacted
+from lkca_search.tracking.faults import Fault, StoreError, describe_fault
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
+_SLOW = "see the load of its server or disk"
 _MAX_BACKOFF = 12
 """Longest pause after repeated failures, as a multiple of `pause_seconds`."""
 
@@ -30,8 +31,8 @@ class SyncResult:
     """Finished trials that were sent."""
     num_missing: int
     """Finished trials that MLflow may lack."""
-    error: Exception | None
-    """Last error, without passwords. None if everything was sent and the search's run was ended."""
+    fault: Fault | None
+    """Last fault. None if everything was sent and the search's run was ended."""
 
 
 def send_missing(
@@ -43,15 +44,17 @@ def send_missing(
     best: Record | None,
     patience_seconds: float,
     pause_seconds: float = 5.0,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> SyncResult:
     """Send the trials that MLflow lacks of a search that is not running, and end its runs.
 
-    Runs of an earlier version get the present names of the metrics. Errors of the store are returned, not raised. The
-    caller must hold the search's lease: otherwise, the runs of a running search would end as KILLED.
+    Runs of an earlier version get the present names of the metrics. Errors of the store are returned, not raised: at
+    once if it cannot be opened, else after `patience_seconds`. The caller must hold the search's lease: otherwise, the
+    runs of a running search would end as KILLED.
     """
-    tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds, renews=True)
+    tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds, notify=notify, is_sync=True)
     num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds)
-    return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, error=tracker.last_error)
+    return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, fault=tracker.last_fault)
 
 
 class MLflowTracker(Tracker):
@@ -64,13 +67,18 @@ class MLflowTracker(Tracker):
         reader: RecordReader | None = None,
         *,
         pause_seconds: float = 5.0,
-        renews: bool = False,
+        notify: Callable[[str], None] = lambda _: None,
+        is_sync: bool = False,
     ) -> None:
         """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer.
 
-        With `renews`, finished trials with metrics of an earlier version are sent again.
+        The thread calls `notify` with one line per fault and per notice of the store, until `close`. With `is_sync`,
+        finished trials with metrics of an earlier version are sent again, and a store that cannot be opened is not
+        opened again.
         """
-        self._renews = renews
+        self._is_sync = is_sync
+        self._notify = notify
+        self._notified: set[str] = set()
         self._open_store = open_store
         self._folder = folder
         self._reader = reader or RecordReader(folder)
@@ -82,7 +90,7 @@ class MLflowTracker(Tracker):
         self._best: Record | None = None
         self._deadline = math.inf
         self.num_sent = 0
-        self.last_error: Exception | None = None
+        self.last_fault: Fault | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-tracker", daemon=True)
         self._thread.start()
 
@@ -102,19 +110,21 @@ class MLflowTracker(Tracker):
         """Send the missing updates, end the runs and return the number of finished trials that MLflow may lack.
 
         The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED.
-        Returns after at most `patience_seconds`; `last_error` is then the reason.
+        Returns after at most `patience_seconds`; `last_fault` is then the reason.
         """
         self._complete, self._best = complete, best
         self._deadline = time.monotonic() + patience_seconds
         self._queue.close()
         self._thread.join(patience_seconds)
-        if self._thread.is_alive() and self.last_error is None:
-            self.last_error = TimeoutError(f"MLflow took longer than {patience_seconds:g} s")
+        if self._thread.is_alive() and self.last_fault is None:
+            self.last_fault = Fault(f"MLflow took longer than {patience_seconds:g} s", _SLOW)
         return len(self._queue.unsent_trials)
 
     def _run(self) -> None:
         backoff = 1
         is_reachable = self._try(lambda store: None)
+        if self._is_sync and not is_reachable:
+            return
         while True:
             if not is_reachable:
                 self._queue.pause(self._pause_seconds * backoff)
@@ -154,17 +164,18 @@ class MLflowTracker(Tracker):
         """Apply an action to the store, opening it first if needed. Return False after an error."""
         try:
             if time.monotonic() > self._deadline:
-                missing = f"{len(self._queue.unsent_trials)} finished trials are not sent"
-                raise TimeoutError(f"MLflow was too slow at the end of the search: {missing}")
+                raise StoreError("MLflow was too slow at the end of the search", _SLOW)
             if self._store is None:
                 self._store = self._open()
             action(self._store)
         except Exception as error:  # any error of a store: the search continues
-            self.last_error = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
+            self.last_fault = describe_fault(error, self._folder.home)
+            if self._store is None and not self._is_sync:
+                self._say(f"{self.last_fault}. The search goes on; later: lkca-search sync {self._folder.name}")
             self._store = None  # reopened next time: the database may be another one, or runs may have been deleted
             return False
         if not self._queue.unsent_trials:
-            self.last_error = None
+            self.last_fault = None
         return True
 
     def _open(self) -> MLflowStore:
@@ -172,8 +183,17 @@ class MLflowTracker(Tracker):
             self._queue.add_finished([*self._folder.records(), *self._folder.replicates()])
             self._is_folder_read = True
         store = self._open_store()
-        self._queue.recheck_sent(store.is_current if self._renews else store.is_sent)
+        for notice in store.notices:
+            self._say(notice)
+        self._queue.recheck_sent(store.is_current if self._is_sync else store.is_sent)
         return store
+
+    def _say(self, line: str) -> None:
+        """Print a line once. Nothing is printed at the end of a search: the caller of `close` prints the fault."""
+        if line not in self._notified and math.isinf(self._deadline):
+            self._notified.add(line)
+            with suppress(OSError, ValueError):  # the terminal is closed
+                self._notify(f"MLflow: {line}")
 
     def _send(self, store: MLflowStore, item: PendingUpdate | str) -> None:
         if isinstance(item, PendingUpdate):

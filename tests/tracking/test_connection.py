@@ -4,7 +4,8 @@ import pytest
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home
-from lkca_search.tracking.connection import experiment_name, redacted, runs_page
+from lkca_search.tracking.connection import experiment_name, redacted
+from lkca_search.tracking.experiment import runs_page
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,8 @@ def test_the_page_of_runs_is_sorted_by_the_metric_of_the_search_best_first(
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    MlflowClient(tracking_uri=uri).create_experiment(experiment_name())
+    client = MlflowClient(tracking_uri=uri)
+    client.create_experiment(experiment_name())
     home = Home(root=tmp_path)
-    assert "orderByKey=metrics.%60val_accuracy%60&orderByAsc=false" in runs_page(home, "toy")
-    assert "orderByKey=metrics.%60val_loss%60&orderByAsc=true" in runs_page(home, "toy", "val_loss")
+    assert "orderByKey=metrics.%60val_accuracy%60&orderByAsc=false" in runs_page(client, home, "toy")
+    assert "orderByKey=metrics.%60val_loss%60&orderByAsc=true" in runs_page(client, home, "toy", "val_loss")

@@ -102,7 +102,7 @@ def test_a_failing_server_delays_no_trial_and_receives_everything_after_it_recov
     missing = tracker.close(complete=True, best=FLEET[0], patience_seconds=3)
     assert time.monotonic() - begun < 3.5
     assert missing > 0
-    assert tracker.last_error is not None
+    assert tracker.last_fault is not None
 
     proxy.seconds = 0.0
     proxy.is_open.set()
@@ -114,7 +114,7 @@ def test_a_failing_server_delays_no_trial_and_receives_everything_after_it_recov
     outcome = send_missing(
         lambda: open_store(folder.root, uid=uid), folder, complete=True, best=FLEET[0], patience_seconds=60
     )
-    assert (outcome.num_missing, outcome.error) == (0, None)
+    assert (outcome.num_missing, outcome.fault) == (0, None)
     stored = read_stored(server.database, uid=uid)
     assert_stored(stored, *FLEET)
     assert stored is not None
@@ -190,7 +190,7 @@ def test_a_finished_trial_costs_three_calls(proxy: Proxy, folder: SearchFolder, 
     assert proxy.calls.total() < 3 * len(FLEET) + 20
     proxy.calls.clear()
     outcome = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
-    assert (outcome.num_sent, outcome.num_missing, outcome.error) == (0, 0, None)
+    assert (outcome.num_sent, outcome.num_missing, outcome.fault) == (0, 0, None)
     assert proxy.calls.total() <= 3
 
 
@@ -257,7 +257,7 @@ def test_a_record_that_cannot_be_written_delays_no_other(
     for record in (refused, *FLEET[1:4]):
         tracker.trial_finished(write_record(folder, record))
     assert tracker.close(complete=True, best=None, patience_seconds=8) == 1
-    assert tracker.last_error is not None
+    assert tracker.last_fault is not None
     stored = read_stored(server.database, uid=uid)
     assert stored is not None
     assert [stored.trials[f"lkca/{number}"].info.status for number in range(4)] == ["KILLED", *["FINISHED"] * 3]
@@ -286,12 +286,12 @@ def test_credentials_are_read_from_the_environment_and_never_printed(
     deliver = {"complete": True, "best": None, "patience_seconds": 1.0}
     refused = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
     assert (refused.num_sent, refused.num_missing) == (0, 1)
-    assert "401" in str(refused.error)
+    assert "401" in str(refused.fault)
     for name, value in CREDENTIALS[kind].items():
         monkeypatch.setenv(name, value)
     deliver["patience_seconds"] = 20.0
     sent = send_missing(lambda: open_store(folder.root, uid=uid), folder, **deliver)  # type: ignore[arg-type]
-    assert (sent.num_sent, sent.num_missing, sent.error) == (1, 0, None)
+    assert (sent.num_sent, sent.num_missing, sent.fault) == (1, 0, None)
     assert_stored(read_stored(server.database, uid=uid), FLEET[0])
     assert capfd.readouterr() == ("", "")
 
@@ -313,12 +313,12 @@ def test_a_password_in_the_address_works_and_is_never_printed(
         lambda: open_store(folder.root, uid=uid), folder, complete=True, best=None, patience_seconds=5
     )
     if password == "s3cret":
-        assert (outcome.num_sent, outcome.num_missing, outcome.error) == (1, 0, None)
+        assert (outcome.num_sent, outcome.num_missing, outcome.fault) == (1, 0, None)
         server.kill()
         write_record(folder, FLEET[1])
         outcome = send_missing(
             lambda: open_store(folder.root, uid=uid), folder, complete=True, best=None, patience_seconds=1
         )
-    assert outcome.error is not None
-    assert "s3cret" not in f"{outcome.error} {outcome.error!r}"
+    assert outcome.fault is not None
+    assert "s3cret" not in f"{outcome.fault} {outcome.fault!r}"
     assert "s3cret" not in "".join(capfd.readouterr())

@@ -90,7 +90,7 @@ def test_a_server_that_was_down_gets_all_records_the_next_time(
     begun = time.monotonic()
     assert tracker.close(complete=False, best=None, patience_seconds=2) == 4
     assert time.monotonic() - begun < 3
-    assert tracker.last_error is not None
+    assert tracker.last_fault is not None
 
     tracker = make_tracker(folder, uid)
     track(tracker, folder, *RECORDS[4:6])

@@ -32,7 +32,7 @@ def test_all_updates_are_in_the_store_after_close(
     assert_stored(stored, *RECORDS)
     assert stored is not None
     assert (stored.parent.info.status, stored.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/1")
-    assert tracker.last_error is None
+    assert tracker.last_fault is None
     assert tracker_threads() == 0
 
 
@@ -129,14 +129,14 @@ def test_send_missing_corrects_the_runs_of_a_killed_driver(
         write_record(folder, record)
     options = {"complete": False, "best": None, "patience_seconds": 60.0}
     outcome = send_missing(opener, folder, **options)  # type: ignore[arg-type]
-    assert (outcome.num_sent, outcome.num_missing, outcome.error) == (2, 0, None)
+    assert (outcome.num_sent, outcome.num_missing, outcome.fault) == (2, 0, None)
     stored = read_stored(uri, uid=uid)
     assert stored is not None
     status = {trial_id: run.info.status for trial_id, run in stored.trials.items()}
     assert status == {"lkca/0": "FINISHED", "lkca/1": "KILLED", "lkca/2": "FINISHED"}
     assert stored.parent.info.status == "KILLED"
     outcome = send_missing(opener, folder, **options)  # type: ignore[arg-type]
-    assert (outcome.num_sent, outcome.num_missing, outcome.error) == (0, 0, None)
+    assert (outcome.num_sent, outcome.num_missing, outcome.fault) == (0, 0, None)
 
 
 def peaked() -> Record:
@@ -180,7 +180,7 @@ def test_sync_gives_runs_of_an_earlier_version_the_present_names_once(
     counts = []
     for _ in range(2):
         outcome = send_missing(opener, folder, complete=True, best=record, patience_seconds=60.0)
-        counts.append((outcome.num_sent, outcome.num_missing, outcome.error))
+        counts.append((outcome.num_sent, outcome.num_missing, outcome.fault))
     assert counts == [(1, 0, None), (0, 0, None)]
     stored = read_stored(uri, uid=uid)
     assert stored is not None

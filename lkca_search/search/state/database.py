@@ -14,7 +14,7 @@ from sqlalchemy.schema import CreateSchema
 from lkca_search.errors import SearchError
 from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import write_atomically
+from lkca_search.paths import sqlite_url, write_atomically
 from lkca_search.spec.base import FrozenModel
 
 LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"
@@ -36,7 +36,7 @@ class Database(FrozenModel):
     @classmethod
     def sqlite(cls, file: Path) -> "Database":
         """Return the SQLite database in a file."""
-        return cls(url=f"sqlite:///{file}", schema_name=None, file=file)
+        return cls(url=sqlite_url(file), schema_name=None, file=file)
 
     @property
     def connect_args(self) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""Experiment of all searches in an MLflow store: opened, checked and, if needed, created."""
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode, urlsplit
+
+from mlflow import MlflowClient
+
+from lkca_search.layout import Home
+from lkca_search.paths import file_url, sqlite_file
+from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.tracking.connection import experiment_name, is_default_store, mlflow_command, tracking_uri
+from lkca_search.tracking.database import prepare_database
+from lkca_search.tracking.faults import StoreError
+from lkca_search.tracking.moved_home import relocate_artifacts
+
+SEARCH_UID = "lkca.search_uid"
+"""Tag with the unique id of the search."""
+_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and one more call per trial
+}
+_CONNECT_SECONDS = 10.0
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedStore:
+    """MLflow store that responds."""
+
+    client: MlflowClient
+    notices: tuple[str, ...]
+    """Lines for the user about changes in the store: a database made again, artifacts of a moved home."""
+
+
+def open_client(home: Home) -> OpenedStore:
+    """Open the store. A SQLite database is created if it is missing, and checked.
+
+    Raises:
+        StoreError: The database has the schema of another version of MLflow.
+        Exception: Any other error of the store; `describe_fault` explains it.
+    """
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # MLflow logs errors that it also raises
+    for variable, value in _CLIENT.items():
+        os.environ.setdefault(variable, value)
+    uri = tracking_uri(home)
+    notices = []
+    file = sqlite_file(uri)
+    if file is None:
+        _check_database_server(uri)
+    elif copy := prepare_database(file):
+        notices.append(f"MLflow's database was half-made and is made again; the half-made one is kept: {copy}")
+    if is_default_store():
+        for former in relocate_artifacts(home):
+            notices.append(f"the home was moved: MLflow now finds the artifacts of {former} in {home.mlflow_artifacts}")
+    return OpenedStore(client=MlflowClient(tracking_uri=uri), notices=tuple(notices))
+
+
+def find_experiment(client: MlflowClient, home: Home) -> str | None:
+    """Return the id of the experiment, or None if there is none; StoreError if it was deleted."""
+    experiment = client.get_experiment_by_name(experiment_name())
+    if experiment is None:
+        return None
+    if experiment.lifecycle_stage != "active":
+        restore = mlflow_command(home, f"experiments restore --experiment-id {experiment.experiment_id}")
+        raise StoreError(
+            f"the experiment {experiment_name()!r} was deleted in MLflow",
+            f"restore it: {restore} (or set MLFLOW_EXPERIMENT_NAME to another name)",
+        )
+    return str(experiment.experiment_id)
+
+
+def open_experiment(client: MlflowClient, home: Home) -> str:
+    """Return the id of the experiment, created if needed; StoreError if it was deleted."""
+    found = find_experiment(client, home)
+    if found is not None:
+        return found
+    artifacts = file_url(home.mlflow_artifacts) if is_default_store() else None
+    try:
+        return str(client.create_experiment(experiment_name(), artifacts))
+    except Exception:
+        # Another search may have created it, or the response was lost.
+        found = find_experiment(client, home)
+        if found is None:
+            raise
+        return found
+
+
+def runs_page(client: MlflowClient, home: Home, search: str | None = None, metric: MetricName = "val_accuracy") -> str:
+    """Return the path and query of the page that lists the runs of one or all searches, best by a metric first.
+
+    Returns an empty string if there is no experiment yet.
+
+    Raises:
+        StoreError: The experiment was deleted.
+    """
+    experiment = find_experiment(client, home)
+    if experiment is None:
+        return ""
+    ascending = str(METRICS[metric].sign < 0).lower()
+    query = {
+        "workflowType": "machine_learning",
+        "orderByKey": f"metrics.`{metric}`",  # the last value, by which trials are compared
+        "orderByAsc": ascending,
+    }
+    if search is not None:
+        query["searchFilter"] = f"tags.search = '{search}'"
+    return f"#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def _check_database_server(uri: str) -> None:
+    """Connect to the port of a database server once. MLflow itself would try for 100 s in silence."""
+    parts = urlsplit(uri)
+    port = _PORTS.get(parts.scheme.partition("+")[0])
+    if port is not None and parts.hostname:
+        socket.create_connection((parts.hostname, parts.port or port), timeout=_CONNECT_SECONDS).close()
