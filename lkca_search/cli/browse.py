@@ -183,7 +183,7 @@ def _check_port(port: int) -> None:
 
 
 def _runs_page(home: Home, name: str | None, metric: "MetricName") -> str:
-    """Return the path and query of the page with the runs. Exit with code 1 and one line if the store cannot be used."""
+    """Return the path and query of the page with the runs. Exit with code 1 if the store cannot be used."""
     from lkca_search.tracking.experiment import open_client, runs_page
     from lkca_search.tracking.faults import StoreError, describe_fault
 
