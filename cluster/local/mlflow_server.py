@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from cluster.local.ports import free_port
+from lkca_search.paths import file_url, sqlite_url
+from lkca_search.tracking.database import prepare_database
 
 _START_SECONDS = 90
 
@@ -27,7 +29,7 @@ class MLflowServer:
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         """Address of the server, running or not."""
-        self.database = f"sqlite:///{folder / 'server.db'}"
+        self.database = sqlite_url(folder / "server.db")
         """URI of the store behind the server."""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -35,10 +37,10 @@ class MLflowServer:
         """Start the server and wait until it answers. Do nothing if it is running."""
         if self._process is not None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        prepare_database(self._folder / "server.db")  # a server killed while it creates its tables cannot start again
         options = {
             "backend-store-uri": self.database,
-            "artifacts-destination": str(self._folder / "artifacts"),
+            "artifacts-destination": file_url(self._folder / "artifacts"),
             "host": "127.0.0.1",
             "port": str(self._port),
             "workers": "1",

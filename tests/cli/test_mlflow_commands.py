@@ -1,0 +1,82 @@
+"""Tests of `sync` and `ui` with an MLflow store that cannot be used: one line with the command that mends it."""
+
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lkca_search.layout import Home
+from lkca_search.paths import sqlite_url
+from tests.support.processes import Command
+from tests.support.records import make_record, make_search
+from tests.support.tracking.database import copy_fresh_database
+
+
+@pytest.fixture
+def dead_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Set MLFLOW_TRACKING_URI to an address without a server, and return the address without the login."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:s3cret@{address}")
+        yield f"http://{address}"
+
+
+def test_ui_says_that_a_server_does_not_answer(dead_server: str, command: Command) -> None:
+    begun = time.monotonic()
+    answer = command("ui")
+    assert time.monotonic() - begun < 20
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == (
+        f"MLflow: the MLflow server {dead_server} does not answer (connection refused); start it, or correct "
+        "MLFLOW_TRACKING_URI. Then repeat the command.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("revision", "mends"), [("97727af70f4d", "mlflow db upgrade"), ("ffffffffffff", "pip install --upgrade mlflow")]
+)
+def test_ui_starts_no_server_over_a_database_of_another_version(revision: str, mends: str, command: Command) -> None:
+    home = Home.from_environment()
+    copy_fresh_database(home.mlflow_database)
+    with closing(sqlite3.connect(home.mlflow_database)) as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", [revision])
+        database.commit()
+    answer = command("ui")
+    assert (answer.code, answer.out) == (1, "")
+    (line,) = answer.err.splitlines()
+    assert f"cp {home.mlflow_database} {home.mlflow_database}.backup && {mends}" in line
+    if mends == "mlflow db upgrade":
+        assert line.split(". Then")[0].endswith(sqlite_url(home.mlflow_database))
+    assert Path(home.mlflow_database).exists()
+
+
+def test_sync_says_at_once_that_a_server_does_not_answer(dead_server: str, command: Command) -> None:
+    make_search("made", [make_record(0)])
+    begun = time.monotonic()
+    answer = command("sync", "made")
+    assert time.monotonic() - begun < 20
+    assert (answer.code, answer.out) == (1, "search made: 0 trials sent, 1 missing\n")
+    assert answer.err == (
+        f"MLflow: the MLflow server {dead_server} does not answer (connection refused); start it, or correct "
+        "MLFLOW_TRACKING_URI. Then repeat the command to send the rest.\n"
+    )
+
+
+def test_sync_reports_a_home_that_was_moved(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home.from_environment()
+    make_search("made", [make_record(0)])
+    assert command("sync", "made").code == 0
+    moved = Path(str(home.root)).rename(tmp_path / "moved")
+    monkeypatch.setenv("LKCA_SEARCH_HOME", str(moved))
+    answer = command("sync", "made")
+    assert (answer.code, answer.out) == (0, "search made: 0 trials sent, 0 missing\n")
+    assert answer.err == (
+        f"MLflow: the home was moved: MLflow now finds the artifacts of {home.mlflow_artifacts} in "
+        f"{moved}/mlflow_artifacts\n"
+    )
+    assert command("sync", "made").err == ""
