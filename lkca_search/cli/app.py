@@ -5,6 +5,7 @@ Commands import heavy packages when they are called, so that `--help` is fast.
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ from lkca_search.cli import browse, data, doctor, models, plan, replay, report, 
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import Interrupted, UserError
 from lkca_search.faults import explain_fault
+from lkca_search.search.studies.registry import import_from
 
 
 class _Group(TyperGroup):
@@ -83,7 +85,9 @@ for _panel, _commands in _COMMANDS.items():
 app.add_typer(data.app, name="data", rich_help_panel="Data, models and machine")
 
 
-_EFFECTS = frozenset({"run", "confirm", "stop", "rerun", "sync", "export", "report", "submit", "ui"})
+_EFFECTS = frozenset(
+    {"run", "confirm", "stop", "rerun", "sync", "repair", "export", "report", "submit", "ui", "data prepare"}
+)
 """Commands with a result besides their output. Output that is lost does not change their exit code."""
 
 
@@ -110,13 +114,14 @@ def main() -> None:
     error = output_error()
     if error is not None:
         print_error("error:", f"standard output could not be written ({error.strerror}), and the rest of it is lost")
-        if not code and not _EFFECTS.intersection(sys.argv[1:2]):
-            code = 1
+        command = " ".join(sys.argv[1:3] if sys.argv[1:2] == ["data"] else sys.argv[1:2])
+        code = code or (0 if command in _EFFECTS else 1)
     sys.exit(code)
 
 
 def _run() -> int:
     try:
+        import_from(_working_directory())
         app(prog_name="lkca-search")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
@@ -127,6 +132,13 @@ def _run() -> int:
         print_error("interrupted:", f"{error}\nFinished trials are kept. Repeat the command to resume.")
         return 1
     return 0
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the working directory must exist, but it was removed; change to another one") from error
 
 
 def print_error(label: str, message: str) -> None:

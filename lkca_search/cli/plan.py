@@ -1,11 +1,10 @@
 """The command `plan`: size, cost and duration of a search."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.arguments import Json, Overrides, Space
+from lkca_search.cli.arguments import Json, Overrides, Space, check_finite
 from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo
@@ -38,7 +37,10 @@ def plan(
         ),
     ] = False,
     max_hours: Annotated[
-        float | None, typer.Option(min=0, help="Exit with code 1 if the search would take longer. Default: no limit.")
+        float | None,
+        typer.Option(
+            min=0, callback=check_finite, help="Exit with code 1 if the search would take longer. Default: no limit."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -49,7 +51,7 @@ def plan(
     from lkca_search.search.studies.registry import import_from
     from lkca_search.training.images import open_train_images
 
-    import_from(space.parent, Path.cwd())
+    import_from(space.parent)
     data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:
         open_train_images(space_file.spec.data, data_dirs, progress=bars)

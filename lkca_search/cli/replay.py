@@ -86,9 +86,7 @@ def simulate(
     The search is replayed from its recorded curves. Nothing is trained, and the search is not changed.
     """
     from lkca_search.search.simulation.replay import replay
-    from lkca_search.search.studies.registry import import_from
 
-    import_from(Path.cwd())
     folder = Home.from_environment().started_search(name)
     result = replay(folder, pruner=pruner, sampler=sampler, num_slots=slots, num_seeds=seeds)
     echo_json(result) if json else _show_replay(result)

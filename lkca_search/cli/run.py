@@ -1,7 +1,6 @@
 """Commands that train, stop or synchronize a search: run, confirm, stop, sync."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,7 +89,7 @@ def run(
         from lkca_search.search.studies.registry import import_from
         from lkca_search.training.images import open_train_images
 
-        import_from(space.parent, Path.cwd())
+        import_from(space.parent)
         space_file = with_located_dataset(space_file, folder)
         with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
             open_train_images(space_file.spec.data, local_data_dirs(home), progress=bars)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lkca_search.cli.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
+from lkca_search.cli.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify, check_finite
 from lkca_search.cli.terminal.output import echo_json
-from lkca_search.cli.terminal.streams import echo
+from lkca_search.cli.terminal.streams import echo, output_is_lost
 from lkca_search.errors import UserError
 from lkca_search.layout import check_name
 from lkca_search.spec.space_file import read_space_file
@@ -53,7 +53,9 @@ def submit(
     data_dir: _ClusterDataDir = None,
     include: _Include = None,
     env: _JobVariables = None,
-    max_size: Annotated[float, typer.Option(min=0, metavar="MB", help="Upload at most this many megabytes.")] = 20,
+    max_size: Annotated[
+        float, typer.Option(min=0, callback=check_finite, metavar="MB", help="Upload at most this many megabytes.")
+    ] = 20,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return after submission. Default: print the log until the job ends.")
     ] = False,
@@ -119,7 +121,7 @@ def logs(
     cluster = _connect(address, headers, verify)
     job = cluster.newest_job(name)
     if follow:
-        _follow(cluster, job, json=False)
+        _follow(cluster, job, json=False, needs_reader=True)
     else:
         echo(cluster.log(job.job_id), nl=False)
 
@@ -141,11 +143,20 @@ def _connect(address: str | None, headers: str | None, verify: str | None) -> "J
     return JobsClient(address, Access.parse(headers, verify, os.environ))
 
 
-def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool) -> None:
-    """Print the log of a job until it ends, and exit with its code. With `json`, the log goes to standard error."""
+def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool, needs_reader: bool = False) -> None:
+    """Print the log of a job until it ends, and exit with its code. With `json`, the log goes to standard error.
+
+    With `needs_reader`, also end with code 0 if standard output is closed.
+    """
+
+    def write(text: str) -> None:
+        echo(text, nl=False, err=json)
+        if needs_reader and output_is_lost():
+            sys.exit(0)
+
     _print_job(job, err=json)
     try:
-        ended = cluster.follow(job.job_id, lambda text: echo(text, nl=False, err=json))
+        ended = cluster.follow(job.job_id, write)
     except KeyboardInterrupt:
         echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None

@@ -162,6 +162,25 @@ def test_a_driver_that_can_never_write_its_home_is_an_error_and_no_interruption(
     assert "interrupted" not in err
 
 
+@pytest.mark.parametrize("arguments", ["status made --every", "plan space.yaml --max-hours", "submit x --max-size"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_number_that_is_not_finite_is_refused(command: Command, made: Record, arguments: str, value: str) -> None:
+    code, out, err = command(*arguments.split(), value)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+    assert "must be a finite number" in err or "less than or equal" in err
+
+
+def test_a_working_directory_that_was_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {sys.executable} -P -c "
+    command += "'from lkca_search.cli.app import main; main()' list"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the working directory must exist, but it was removed; change to another one\n"
+
+
 def test_own_samplers_are_found_beside_the_space_file_and_in_the_working_directory(tmp_path: Path) -> None:
     spaces, work = tmp_path / "spaces", tmp_path / "work"
     for folder, module in ((spaces, "beside"), (work, "here")):
