@@ -1,6 +1,5 @@
 """Arguments and options that several commands share, and checks of paths to write before any work is done."""
 
-import math
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -9,14 +8,6 @@ import typer
 
 from lkca_search.errors import UserError
 from lkca_search.faults import explain_fault
-
-
-def check_finite(value: float | None) -> float | None:
-    """Return a value of an option; raise BadParameter for nan and infinity, which pass the limits of typer."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"must be a finite number, got {value}")
-    return value
-
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]

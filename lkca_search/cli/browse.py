@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.live import Live
 
-from lkca_search.cli.arguments import Headers, Json, Name, RemoteAddress, Verify, check_finite, check_output_folder
+from lkca_search.cli.arguments import Headers, Json, Name, RemoteAddress, Verify, check_output_folder
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, echo_rows, show_best, show_front, show_status, status_view
 from lkca_search.cli.terminal.streams import console, echo, output_is_lost
@@ -31,9 +31,7 @@ def status(
     ] = False,
     every: Annotated[
         float,
-        typer.Option(
-            min=0.1, max=86_400, callback=check_finite, metavar="SECONDS", help="Seconds between refreshes of --watch."
-        ),
+        typer.Option(min=0.1, max=86_400, metavar="SECONDS", help="Seconds between refreshes of --watch."),
     ] = 2.0,
     address: RemoteAddress = None,
     headers: Headers = None,

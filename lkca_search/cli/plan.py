@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.arguments import Json, Overrides, Space, check_finite
+from lkca_search.cli.arguments import Json, Overrides, Space
 from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo
@@ -38,9 +38,7 @@ def plan(
     ] = False,
     max_hours: Annotated[
         float | None,
-        typer.Option(
-            min=0, callback=check_finite, help="Exit with code 1 if the search would take longer. Default: no limit."
-        ),
+        typer.Option(min=0, help="Exit with code 1 if the search would take longer. Default: no limit."),
     ] = None,
     json: Json = False,
 ) -> None:

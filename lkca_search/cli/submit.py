@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lkca_search.cli.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify, check_finite
+from lkca_search.cli.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo, output_is_lost
 from lkca_search.errors import UserError
@@ -53,9 +53,7 @@ def submit(
     data_dir: _ClusterDataDir = None,
     include: _Include = None,
     env: _JobVariables = None,
-    max_size: Annotated[
-        float, typer.Option(min=0, callback=check_finite, metavar="MB", help="Upload at most this many megabytes.")
-    ] = 20,
+    max_size: Annotated[float, typer.Option(min=0, metavar="MB", help="Upload at most this many megabytes.")] = 20,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return after submission. Default: print the log until the job ends.")
     ] = False,
