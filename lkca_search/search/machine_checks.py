@@ -21,6 +21,7 @@ from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder
 from lkca_search.search.state.database import LEDGER_VARIABLE, check_server
 from lkca_search.spec.base import FrozenModel
+from lkca_search.tracking.store_check import check_store
 from lkca_search.training.device import gpu_memory_bytes
 
 _MIN_FREE_BYTES = 1e9
@@ -119,6 +120,10 @@ def _check_ledger() -> str:
     return "the server responds"
 
 
+def _check_mlflow() -> str:
+    return check_store(Home.from_environment())
+
+
 def _check_code() -> str:
     commit = read_commit()
     if commit.problem is not None and commit.is_checkout:
@@ -152,6 +157,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "temporary files": _check_temporary_folder,
     "cluster": _check_cluster,
     "ledger": _check_ledger,
+    "MLflow": _check_mlflow,
     "code": _check_code,
     "versions": _check_versions,
     "open files": _check_open_files,

@@ -55,6 +55,15 @@ def prepare_database(file: Path) -> Path | None:
     return copy
 
 
+def has_schema(file: Path) -> bool:
+    """Return True if MLflow can open a SQLite file, and False if its schema is missing or half-made.
+
+    The file is not changed. Errors are raised as in `prepare_database`.
+    """
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as database:
+        return _is_complete(database, file)
+
+
 def connect(file: Path) -> sqlite3.Connection:
     """Connect to a SQLite file. Statements outside `transaction` take effect at once."""
     return sqlite3.connect(file, isolation_level=None, timeout=_BUSY_SECONDS)

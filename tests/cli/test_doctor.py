@@ -1,12 +1,15 @@
 """The command `doctor`: a sound machine has no problem, and each planted problem is named with its remedy."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lkca_search.layout import Home
 from tests.support.processes import Command, parsed
+from tests.support.tracking.database import copy_fresh_database
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +51,8 @@ def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) ->
         ),
         ("RAY_local_fs_capacity_threshold", "0.000001", "temporary files", ["because Ray starts no worker"]),
         ("LKCA_SEARCH_LEDGER", "postgresql://u@127.0.0.1:1/d", "ledger", ["LKCA_SEARCH_LEDGER must respond"]),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:1", "MLflow", ["http://127.0.0.1:1 does not answer"]),
+        ("MLFLOW_TRACKING_URI", "sqlite:///{file}.db", "MLflow", ["belongs to another program than MLflow"]),
         ("LKCA_SEARCH_LEDGER", "mysql://u@h/d", "ledger", ["must be postgresql://USER@HOST/DATABASE"]),
     ],
 )
@@ -61,11 +66,29 @@ def test_a_planted_problem_is_named_with_its_remedy_and_the_exit_code_is_1(
     words: list[str],
 ) -> None:
     (tmp_path / "file").write_text("")
+    with closing(sqlite3.connect(tmp_path / "file.db")) as database:
+        database.execute("create table others (x)")
     monkeypatch.setenv(variable, value.format(file=tmp_path / "file"))
     code, out, err = command("doctor", "--json")
     assert (code, err) == (1, "")
     problems = {check["name"]: check["problem"] for check in json.loads(out) if check["problem"] is not None}
     for word in words:
         assert word.format(file=tmp_path / "file") in problems[name]
-    assert set(problems) <= {name, "datasets"}  # the datasets lie in the home
+    assert set(problems) <= {name, "datasets", "MLflow"}  # they lie in the home
     assert f"! {name}: " in command("doctor").out
+
+
+def test_a_store_of_mlflow_is_checked_and_never_changed(command: Command) -> None:
+    database = Home.from_environment().mlflow_database
+    copy_fresh_database(database)
+    found = {check["name"]: check["value"] for check in parsed(command("doctor", "--json"))}
+    assert found["MLflow"] == "the store responds, experiment 'lkca-search' not made yet"
+    with closing(sqlite3.connect(database)) as half_made:
+        half_made.execute("delete from alembic_version")
+        half_made.execute("delete from experiments")
+        half_made.commit()
+    content = database.read_bytes()
+    found = {check["name"]: check["value"] for check in parsed(command("doctor", "--json"))}
+    assert found["MLflow"] == f"{database} is half-made; the next run makes it again"
+    assert database.read_bytes() == content
+    assert [path.name for path in database.parent.iterdir()] == [database.name]
