@@ -1,8 +1,10 @@
 """Processes of a local cluster: the raylet runs its workers, and every call of Ray needs the GCS."""
 
+import os
+import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,10 +57,11 @@ class LocalProcesses:
         self._thread.join()
 
     def kill(self) -> None:
-        """Kill the processes. One that stands still would keep Ray's own shutdown waiting."""
-        for process in self._processes.values():
+        """Kill the processes and their children. One that stands still would keep Ray's own shutdown waiting."""
+        alive = [process.pid for process in self._processes.values() if process.poll() is None]
+        for pid in [*alive, *(child for parent in alive for child in _descendants(parent))]:
             with suppress(ProcessLookupError):
-                process.kill()
+                os.kill(pid, signal.SIGKILL)
 
     def _watch(self) -> None:
         while not self._ended.wait(self._poll_seconds):
@@ -93,3 +96,11 @@ def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Yield the children of a process, and theirs. Systems without /proc have none."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            yield int(child)
+            yield from _descendants(int(child))

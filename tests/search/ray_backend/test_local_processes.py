@@ -1,10 +1,13 @@
 """Watch over the processes of a local cluster, with other processes in their place."""
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from lkca_search.errors import Interrupted
@@ -13,11 +16,16 @@ from lkca_search.search.ray_backend.local_processes import LocalProcesses
 POLL_SECONDS = 0.05
 
 
+def start_process() -> subprocess.Popen[bytes]:
+    """Start a process with a child."""
+    return subprocess.Popen(["sh", "-c", "sleep 600 & wait"], start_new_session=True)
+
+
 class Watched:
     """A watch over two processes, and the errors that it reported."""
 
     def __init__(self) -> None:
-        self.processes = {name: subprocess.Popen(["sleep", "600"]) for name in ("raylet", "gcs_server", "log_monitor")}
+        self.processes = {name: start_process() for name in ("raylet", "gcs_server", "log_monitor")}
         self.lost: list[Interrupted] = []
         self.exits: list[Interrupted] = []
         self.watch = LocalProcesses(
@@ -31,7 +39,8 @@ class Watched:
     def end(self) -> None:
         self.watch.end()
         for process in self.processes.values():
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -75,12 +84,15 @@ def test_a_gcs_that_dies_ends_the_process_at_once(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_a_process_that_stands_still_is_reported_and_killed(watched: Watched, name: str) -> None:
+def test_a_process_that_stands_still_is_reported_and_killed_with_its_children(watched: Watched, name: str) -> None:
+    wait_for(lambda: psutil.Process(watched.processes[name].pid).children())
+    children = psutil.Process(watched.processes[name].pid).children()
     watched.processes[name].send_signal(signal.SIGSTOP)
     wait_for(lambda: watched.lost)
     assert "on this machine, stands still; " in str(watched.lost[0])
     watched.watch.kill()
     assert watched.processes[name].wait(timeout=10) == -signal.SIGKILL
+    assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
 def test_a_process_that_stands_still_for_a_moment_is_not_reported(watched: Watched) -> None:
