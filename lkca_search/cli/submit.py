@@ -92,7 +92,7 @@ def submit(
         variables=env or (),
         local_environment=os.environ,
     )
-    own = find_own_modules(spec, [space.resolve().parent, Path.cwd()])
+    own = find_own_modules(spec, [space.resolve().parent, Path.cwd()], included=include or ())
     working_dir = collect_working_dir(space=space, include=[*(include or ()), *own], max_megabytes=max_size)
     cluster = _connect(address, headers, verify)
     job = cluster.submit(submission, working_dir)

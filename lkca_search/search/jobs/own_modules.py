@@ -10,12 +10,13 @@ from lkca_search.spec.components import OPTUNAHUB
 from lkca_search.spec.search_spec import SearchSpec
 
 
-def find_own_modules(spec: SearchSpec, folders: Sequence[Path]) -> list[Path]:
+def find_own_modules(spec: SearchSpec, folders: Sequence[Path], *, included: Sequence[Path] = ()) -> list[Path]:
     """Return the files and packages in `folders` with the samplers and pruners that a space file names.
 
-    Installed packages come first, as in an import, and are not returned: the nodes must have them.
+    Installed packages come first, as in an import, and are not returned: the nodes must have them. Neither are modules
+    that the user has included already.
     """
-    tops = {name.partition(".")[0] for name in _class_names(spec)}
+    tops = {name.partition(".")[0] for name in _class_names(spec)} - {path.resolve().stem for path in included}
     return [path for top in sorted(tops) if (path := _find_own(top, folders)) is not None]
 
 

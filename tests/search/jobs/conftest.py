@@ -1,6 +1,7 @@
 """Cluster of two nodes, shared by all tests; a submitter; and a search that it has submitted."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -23,10 +24,11 @@ def submitter(tmp_path_factory: pytest.TempPathFactory) -> Submitter:
 
 @pytest.fixture(scope="session")
 def submitted(cluster: LocalCluster, submitter: Submitter) -> Submitted:
-    """Submit the search `toy`: one trial per cell, with a sampler from an included file."""
+    """Submit the search `toy`: one trial per cell, with a sampler of its own next to the space file."""
     probe = submitter.root / "probe.json"
     options = ["--address", cluster.dashboard, "--home", str(submitter.home), "--json"]
-    options += ["--include", str(submitter.probe), "--env", f"PROBE={probe}"]
+    shutil.copy(submitter.probe, submitter.space.parent)
+    options += ["--env", f"PROBE={probe}"]
     overrides = ["search.trials_per_cell=1", "search.sampler=probe.Probe"]
     answer = submitter.call("submit", str(submitter.space), *overrides, *options, LKCA_DATA_DIR="/of/the/submitter")
     assert answer.code == 0, answer.out + answer.err

@@ -43,5 +43,6 @@ def test_own_modules_beside_the_space_file_or_in_the_working_directory_are_uploa
     overrides = [f"search.sampler={sampler}", f"search.pruner={pruner}"]
     own = find_own_modules(read_space_file(space, overrides).spec, folders)
     assert [path.relative_to(folders[0].parent).as_posix() for path in own] == expected
+    assert find_own_modules(read_space_file(space, overrides).spec, folders, included=own) == []
     uploaded = collect_working_dir(space=space, include=own).files
     assert {path.name for path in own} <= {name.split("/")[0] for name in uploaded}
