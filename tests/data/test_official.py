@@ -206,6 +206,9 @@ def test_tiny_imagenet_is_also_read_from_its_folder(tmp_path: Path, monkeypatch:
     ("damage", "message"),
     [
         (lambda folder: (folder / "words.txt").unlink(), r"must be complete: .*words\.txt"),
+        (lambda folder: (folder / "words.txt").write_text("n01 cat\n"), "must be complete: "),
+        (lambda folder: (folder / "words.txt").write_bytes(b"n01\t\xff"), "must be complete: .*utf-8"),
+        (lambda folder: (folder / "val/val_annotations.txt").write_text("val_0.JPEG"), "must be complete: "),
         (lambda folder: (folder / "val/images/val_1.JPEG").unlink(), r"cannot be read: No such file .*val_1\.JPEG\)"),
         (
             lambda folder: (folder / "wnids.txt").write_text("n01\nn02\n"),
@@ -228,6 +231,13 @@ def test_a_damaged_folder_of_tiny_imagenet_is_refused(
     damage(folder)
     with pytest.raises(DataError, match=message):
         read("tiny_imagenet", "test", tmp_path / "cache", tmp_path)
+
+
+def test_a_fifo_in_place_of_an_official_file_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "cifar10").mkdir()
+    os.mkfifo(tmp_path / "cifar10" / "cifar-10-python.tar.gz")
+    with pytest.raises(DataError, match=r"dataset 'cifar10' cannot be read: Is a FIFO, not a file \(.*\.tar\.gz\)$"):
+        open_images("cifar10", "train", cache=tmp_path / "cache", data_dir=tmp_path)
 
 
 # Downloads that go wrong

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from lkca_search.data.readers.source_files import check_regular
 from lkca_search.errors import DataError
 from lkca_search.locks import hold_file_lock, partial_path
 
@@ -122,5 +123,6 @@ def check_md5(content: bytes | Path, md5: str, *, location: str) -> None:
 
 
 def _md5_of(path: Path) -> str:
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

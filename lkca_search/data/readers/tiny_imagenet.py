@@ -81,5 +81,7 @@ def _open_files(downloads: DownloadCache) -> Iterator[tuple[Path, list[str], _Re
             with zipfile.ZipFile(location) as archive:
                 names = [name.removeprefix(f"{_FOLDER}/") for name in archive.namelist()]
                 yield location, names, lambda name: archive.read(f"{_FOLDER}/{name}")
-    except (KeyError, FileNotFoundError) as error:
+    except DataError:
+        raise
+    except (LookupError, OSError, ValueError) as error:  # also a list of classes or images that is cut off
         raise DataError(f"Tiny-ImageNet must be complete: {error} ({location})") from error
