@@ -47,9 +47,11 @@ class Batches:
         self.num_images = len(indices)
         """Number of images in the subset."""
         self.batch_size = min(batch_size, self.num_images)
-        """Images per batch, at most the subset; the last batch of an epoch may be smaller."""
-        self.steps_per_epoch = -(-self.num_images // self.batch_size)
+        """Images per batch, at most the subset; `last_batch` is the size of an epoch's last one."""
+        self.steps_per_epoch = count_batches(self.num_images, self.batch_size)
         """Batches per epoch; every image occurs once per epoch."""
+        self.last_batch = self.num_images - (self.steps_per_epoch - 1) * self.batch_size
+        """Images in the last batch of an epoch, from 2 to batch_size + 1 if the subset and batch_size allow it."""
         self.mean, self.std = _channel_statistics(self._subset)
         """Mean and standard deviation of the subset's channels, (C,) float32, scale 0 to 1; std is at least MIN_STD."""
         self._normalize = _Normalize(self.mean, self.std)
@@ -66,11 +68,12 @@ class Batches:
         assert step >= 0
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
-        pixels, labels = self._subset.gather(self._epoch_order(epoch)[start : start + self.batch_size])
+        size = self.last_batch if position == self.steps_per_epoch - 1 else self.batch_size
+        pixels, labels = self._subset.gather(self._epoch_order(epoch)[start : start + size])
         return self._augment.mix(self._normalize(self._augment.distort(pixels, step)), labels, step)
 
     def samples_before(self, step: int) -> int:
-        """Return the number of training images in the first `step` steps, with smaller last batches."""
+        """Return the number of training images in the first `step` steps; last batches have their own size."""
         epochs, position = divmod(step, self.steps_per_epoch)
         return epochs * self.num_images + position * self.batch_size
 
@@ -79,6 +82,21 @@ class Batches:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
             self._order = (epoch, torch.randperm(self.num_images, generator=generator))
         return self._order[1]
+
+
+def count_batches(num_images: int, batch_size: int) -> int:
+    """Return the number of batches per epoch. A single image that is left over joins the batch before it.
+
+    BatchNorm cannot normalize one value per channel, and its statistics of one image are poor in any layer.
+    """
+    full, left = divmod(num_images, min(batch_size, num_images))
+    return full + (left > 1)
+
+
+def largest_batch(num_images: int, batch_size: int) -> int:
+    """Return the number of images in the largest batch of an epoch."""
+    batch_size = min(batch_size, num_images)
+    return max(batch_size, num_images - (count_batches(num_images, batch_size) - 1) * batch_size)
 
 
 class Evaluation:

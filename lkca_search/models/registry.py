@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+import torch
 from torch import nn
 
 from lkca_search.errors import Problem, UserError
@@ -123,6 +124,21 @@ def model_cost(configuration: Configuration, shape: ImageShape, num_classes: int
 @lru_cache(maxsize=10_000)
 def _model_cost(configuration: Configuration, shape: ImageShape, num_classes: int, batch_size: int) -> Cost:
     return measure_cost(lambda: build_model(configuration, shape, num_classes), shape, batch_size=batch_size)
+
+
+@lru_cache(maxsize=1000)
+def one_image_problem(configuration: Configuration, shape: ImageShape, num_classes: int) -> str | None:
+    """Return the reason why a model cannot train on batches of one image, or None. Uses the meta device.
+
+    BatchNorm needs two values per channel: a map of 1x1 pixels has one per image.
+    """
+    with torch.device("meta"):
+        model = build_model(configuration, shape, num_classes)
+        try:
+            model.train()(torch.empty(1, shape.channels, shape.height, shape.width))
+        except ValueError as error:
+            return str(error)
+    return None
 
 
 def _unknown_family(name: str) -> str:

@@ -66,6 +66,9 @@ class TrialMetadata(FrozenModel):
     """Number of training images."""
     num_validation_images: int
     """Number of validation images."""
+    last_batch: int | None = None
+    """Images in the last batch of an epoch: up to batch_size + 1, as a single image is no batch. None in old records,
+    whose last batch may have one image."""
     expected_overlap: float | None = None
     """Expected share of the training images that another draw of the same size has; None in old records."""
     data_hash: str
@@ -74,6 +77,9 @@ class TrialMetadata(FrozenModel):
     """SHA-256 of the indices of the training images; equal for all cells with the same subset size and draw."""
     validation_hash: str
     """SHA-256 of the indices of the validation images."""
+    damaged_checkpoints: tuple[str, ...] = ()
+    """Damaged checkpoints that the last attempt did not use, with the reason; it resumed from an earlier one or began
+    anew. Empty in old records, which do not list them."""
     provenance: Provenance
     description: ModelDescription | None = None
     """Defaults of the model; None in records of versions that did not write it."""

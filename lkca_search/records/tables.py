@@ -64,7 +64,8 @@ def _identity(record: Record) -> dict[str, Any]:
 def _trial_row(record: Record) -> dict[str, Any]:
     metadata = record.facts.model_dump() if record.facts else {}
     provenance = metadata.pop("provenance", {})
-    metadata.pop("description", None)
+    for name in _WITHOUT_COLUMN[1:]:
+        metadata.pop(name, None)
     return {
         **_identity(record),
         **record.model_dump(include=set(_OUTCOME)),
@@ -94,8 +95,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
-_WITHOUT_COLUMN = ("provenance", "description")
-"""Fields of the metadata without a column: two are nested, and few records have the third one."""
+_WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints")
+"""Fields of the metadata without a column of their own: they are nested or lists."""
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
 _LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.data.batches import Batches, Evaluation, largest_batch
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Holdout, assign_images, indices_hash
 from lkca_search.models.registry import build_model, find_family, model_cost, resolve
@@ -31,7 +31,7 @@ def open_training(
     checkpoints: Iterable[AnyPath] = (),
     images: Images | None = None,
 ) -> tuple[TrialMetadata, Training]:
-    """Build a training from its spec, and resume it from the newest checkpoint in the given folders.
+    """Build a training from its spec, and resume it from the newest good checkpoint in the given folders.
 
     Call `configure_torch` first: the result depends on its settings. `images` are the training images if they are
     open already.
@@ -67,9 +67,8 @@ def open_training(
         seed=spec.seed,
         patience=spec.training.patience,
     )
-    if (state := load_newest_checkpoint(checkpoints)) is not None:
-        training.load_state(state)
-    return _metadata(spec, images, holdout, training, device), training
+    damaged = load_newest_checkpoint(checkpoints, training.load_state)
+    return _metadata(spec, images, holdout, training, device, damaged), training
 
 
 def _seeded_model(spec: TrialSpec, images: Images, device: torch.device) -> nn.Module:
@@ -79,18 +78,26 @@ def _seeded_model(spec: TrialSpec, images: Images, device: torch.device) -> nn.M
 
 
 def _metadata(
-    spec: TrialSpec, images: Images, holdout: Holdout, training: Training, device: torch.device
+    spec: TrialSpec,
+    images: Images,
+    holdout: Holdout,
+    training: Training,
+    device: torch.device,
+    damaged_checkpoints: tuple[str, ...],
 ) -> TrialMetadata:
     family = find_family(spec.configuration.family)
     assert family is not None
     resolved = resolve(spec.configuration, images.shape, len(images.class_names))
-    cost = model_cost(spec.configuration, images.shape, len(images.class_names), batch_size=training.batches.batch_size)
+    batches = training.batches
+    largest = largest_batch(batches.num_images, batches.batch_size)
+    cost = model_cost(spec.configuration, images.shape, len(images.class_names), batch_size=largest)
     return TrialMetadata(
         model=family.label,
         **asdict(cost),
         planned_steps=training.last_step,
         num_train_images=len(holdout.train),
         num_validation_images=len(holdout.validation),
+        last_batch=batches.last_batch,
         expected_overlap=holdout.expected_overlap,
         data_hash=images.content_hash,
         subset_hash=indices_hash(holdout.train),
@@ -100,5 +107,6 @@ def _metadata(
             initialization=family.initialization,
             pooling=family.describe_pooling(resolved),
         ),
+        damaged_checkpoints=damaged_checkpoints,
         provenance=gather_provenance(device=device_name(device), num_threads=torch.get_num_threads()),
     )

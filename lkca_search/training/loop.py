@@ -16,6 +16,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.schedule import Schedule
+from lkca_search.training.state_check import check_optimizer_state, check_state
 
 
 class TrainingDiverged(RuntimeError):
@@ -80,10 +81,19 @@ class Training:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Resume from a state. `results` yields the results in it again, then trains on."""
+        """Resume from a state. `results` yields the results in it again, then trains on.
+
+        Raises:
+            ValueError: The state is of another training. Nothing is changed.
+        """
+        curve = [Result.model_validate(result) for result in state["curve"]]
+        if not curve or tuple(result.step for result in curve) != self._schedule.reports[: len(curve)]:
+            raise ValueError(f"it has results of steps {[result.step for result in curve]}")
+        check_state(state["model"], self.model)
+        check_optimizer_state(state["optimizer"], self._optimizer)
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._curve = [Result.model_validate(result) for result in state["curve"]]
+        self._curve = curve
 
     def results(self) -> Iterator[Result]:
         """Train to the end and yield a result per report.

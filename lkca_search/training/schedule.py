@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from lkca_search.data.batches import count_batches
 from lkca_search.recipe import FINAL_LEARNING_RATE
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.sections import TrainingSection
@@ -46,10 +47,10 @@ class Schedule:
 def planned_steps(training: TrainingSection, *, num_images: int) -> int:
     """Return the number of optimizer steps of a training, whose length is in epochs, steps or samples.
 
-    The last batch of an epoch may be smaller. A length in epochs is raised to its floor and cut at its cap.
+    The last batch of an epoch may have another size. A length in epochs is raised to its floor and cut at its cap.
     """
     batch_size = min(training.batch_size, num_images)
-    steps_per_epoch = math.ceil(num_images / batch_size)
+    steps_per_epoch = count_batches(num_images, batch_size)
     if training.steps is not None:
         return training.steps
     if training.epochs is not None:

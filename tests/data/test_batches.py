@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from lkca_search.data.batches import MIN_STD, Batches, Evaluation
+from lkca_search.data.batches import MIN_STD, Batches, Evaluation, count_batches, largest_batch
 from lkca_search.data.store import Images, hash_content, open_images
 from lkca_search.errors import DataError
 
@@ -52,14 +54,18 @@ def identical(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
     return torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 32, 50, 100, 4000])
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 33, 50, 99, 100, 4000])
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_an_epoch_has_every_image_once_with_its_label(digits: Images, batch_size: int, number: int) -> None:
     batches = make(digits, batch_size=batch_size)
     steps = list(epoch(batches, number))
     sizes = [len(labels) for _, labels in steps]
     full = min(batch_size, len(INDICES))
-    assert sizes == [full] * (len(INDICES) // full) + [len(INDICES) % full] * (len(INDICES) % full > 0)
+    expected_sizes = [full] * (len(INDICES) // full) + [len(INDICES) % full] * (len(INDICES) % full > 0)
+    if full > 1 and expected_sizes[-1] == 1:
+        expected_sizes[-2:] = [full + 1]
+    assert sizes == expected_sizes
+    assert (batches.last_batch, largest_batch(len(INDICES), batch_size)) == (sizes[-1], max(sizes))
     seen = [
         (*image.ravel(), label)
         for pixels, labels in steps
@@ -69,13 +75,30 @@ def test_an_epoch_has_every_image_once_with_its_label(digits: Images, batch_size
     assert sorted(seen) == sorted(expected)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 32, 50, 100, 4000])
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 33, 50, 99, 100, 4000])
 def test_samples_before_a_step_are_those_of_the_batches_before_it(digits: Images, batch_size: int) -> None:
     batches = make(digits, batch_size=batch_size)
     seen = 0
     for step in range(2 * batches.steps_per_epoch + 2):
         assert batches.samples_before(step) == seen
         seen += len(batches.train_batch(step)[1])
+
+
+@pytest.mark.parametrize("batch_size", [50, 25, 10])
+def test_a_single_image_left_over_joins_the_batch_before_it(digits: Images, batch_size: int) -> None:
+    batches = make(digits, indices=np.arange(1151), batch_size=batch_size)
+    sizes = [len(labels) for _, labels in epoch(batches)]
+    assert sizes == [batch_size] * (1150 // batch_size - 1) + [batch_size + 1]
+
+
+@given(num_images=st.integers(2, 5000), batch_size=st.integers(2, 5000))
+def test_no_batch_has_one_image_unless_the_batch_size_is_one(num_images: int, batch_size: int) -> None:
+    count, size = count_batches(num_images, batch_size), min(batch_size, num_images)
+    last = num_images - (count - 1) * size
+    assert 2 <= last <= size + 1
+    left = num_images % size
+    # Batches of every subset whose last batch has two images or more are those of earlier versions.
+    assert left == 1 or count == -(-num_images // size)
 
 
 def test_a_batch_is_float32_with_int64_labels(color_images: Images) -> None:

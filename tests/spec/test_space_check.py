@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from lkca_search.errors import Problem
-from lkca_search.search.studies.space_check import find_space_problems, find_subset_problems
+from lkca_search.search.studies.space_check import (
+    find_batch_problems,
+    find_space_problems,
+    find_subset_problems,
+)
 from lkca_search.spec.configuration import ImageShape
 from tests.support.space_files import Space, cell_keys
 
@@ -93,6 +97,17 @@ def test_a_rule_broken_by_a_default_value_is_reported_at_the_family(space: Space
     rule = "kernel_size must be odd and at most 1 on a 1x1 grid, got 3"
     assert problems == [Problem(("factors", "family"), rule)]
     assert str(space().error(problems)).endswith("(space.yaml:3)")
+
+
+def test_a_family_that_cannot_train_on_single_images_is_reported_at_the_batch_size(space: Space) -> None:
+    family = "timm:mobilenetv3_small_050"
+    alone = ["parameters={learning_rate: {float: [1.0e-4, 1.0e-2], log: true}}"]
+    file = space(*alone, f"factors.family=[vit, resnet, '{family}']", "training.batch_size=1")
+    (problem,) = find_batch_problems(file.spec, DIGITS, 10)
+    assert problem.location == ("training", "batch_size")
+    assert problem.rule.startswith(f"batch_size must be at least 2 for family {family}, got 1 (Expected more than 1")
+    two = space(*alone, f"factors.family=[vit, '{family}']", "training.batch_size=2").spec
+    assert list(find_batch_problems(two, DIGITS, 10)) == []
 
 
 def test_a_problem_is_reported_with_its_line(space: Space) -> None:

@@ -358,6 +358,15 @@ def test_the_metadata_describe_the_data_and_the_model(data_dirs: DataDirs, digit
     assert facts.provenance.device == "cpu"
 
 
+def test_batch_norm_trains_on_a_subset_that_leaves_a_single_image(data_dirs: DataDirs) -> None:
+    batch_norm = {"family": "timm:mobilenetv3_small_050", "kernel_size": None, "patch_size": None, "depth": None}
+    spec = changed(SPEC, **batch_norm, width=None, drop_path_rate=None, steps=None, epochs=1, batch_size=19, reports=1)
+    facts, training = opened(spec, data_dirs)
+    assert (facts.num_train_images, facts.last_batch, facts.planned_steps) == (1293, 20, 68)
+    (result,) = training.results()
+    assert (result.samples, result.epoch) == (1293, 1.0)
+
+
 def test_a_configuration_that_cannot_be_trained_is_the_users_error(data_dirs: DataDirs) -> None:
     with pytest.raises(UserError, match="kernel_size must be odd"):
         opened(changed(SPEC, kernel_size=4), data_dirs)

@@ -185,7 +185,20 @@ def _batches(results: SearchResults) -> str:
     sizes = {record.facts.num_train_images for record in _started(results) if record.facts}
     smaller = [f"{format_count(size)} images" for size in sorted(sizes) if size < batch_size]
     used = f"; a smaller subset is one batch ({_list_sizes(smaller)})" if smaller else ""
-    return f"The batch size is {batch_size}{used}. The last batch of an epoch may be smaller."
+    joined = sorted(
+        {
+            record.facts.num_train_images
+            for record in _started(results)
+            if record.facts and (record.facts.last_batch or 0) > min(batch_size, record.facts.num_train_images)
+        }
+    )
+    single = (
+        f" With {_list_sizes([f'{format_count(size)} images' for size in joined])} the last batch has "
+        f"{batch_size + 1}: a single image that is left over joins the batch before it."
+        if joined
+        else ""
+    )
+    return f"The batch size is {batch_size}{used}. The last batch of an epoch may be smaller.{single}"
 
 
 def _optimizer(results: SearchResults) -> str:

@@ -58,8 +58,8 @@ class Confirmation(TrialQueue):
         self._check_limits()
         if self.halt_reason is not None:
             return None
-        if self._pending:
-            return self._start_attempt(self._pending.popleft(), resources)
+        if requeued := self._next_pending(has_new=bool(self._unstarted)):
+            return self._start_attempt(requeued, resources)
         return self._start_attempt(self._start(*self._unstarted.popleft()), resources) if self._unstarted else None
 
     def _start(self, pick: Pick, replication: Replication) -> TrialStart:

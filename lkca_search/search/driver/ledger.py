@@ -78,9 +78,9 @@ class Ledger(TrialQueue):
         self._ensure_lease()
         self._check_limits()
         while self.halt_reason is None:
-            if self._pending:
-                return self._start_attempt(self._pending.popleft(), resources)
             cell = self._budget.next_cell
+            if requeued := self._next_pending(has_new=cell is not None):
+                return self._start_attempt(requeued, resources)
             if cell is None:
                 return None
             start = self._suggest(cell)

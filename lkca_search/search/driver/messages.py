@@ -39,6 +39,8 @@ class FailureKind(StrEnum):
     """Disk or memory was exhausted: the trial is requeued and gets a new worker."""
     GPU_MEMORY = "gpu_memory"
     """The memory of a GPU was exhausted: as MACHINE, and fewer trials share a GPU under `gpu: auto`."""
+    GPU = "gpu"
+    """CUDA failed: every later call of the process would fail too. As MACHINE."""
     NODE = "node"
     """The node's images are missing or differ from the driver's: the driver halts, and the trial stays unfinished."""
 
@@ -52,9 +54,20 @@ class Failure(FrozenModel):
     """Traceback for an error of the trial; type and text of the exception for any other."""
 
 
+class WorkerLocation(FrozenModel):
+    """Place of a worker in the cluster."""
+
+    node: str
+    """Ray's id of the node. A node that leaves and joins again has another one."""
+    gpu: str = ""
+    """Ray's id of the GPU on the node; empty on the CPU."""
+
+
 class Message(FrozenModel):
     """Message of a worker at one report of its trial."""
 
+    location: WorkerLocation | None = None
+    """Place of the worker; None outside of Ray."""
     metadata: TrialMetadata | None = None
     """Metadata of the trial; None until its data and model are ready."""
     result: Result | None = None

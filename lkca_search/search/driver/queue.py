@@ -15,7 +15,8 @@ from lkca_search.layout import PREDICTIONS, SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
-from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message, WorkerLocation
+from lkca_search.search.driver.node_faults import Exclusion, NodeFaults
 from lkca_search.search.state.manifests import Manifest, subset_size
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
@@ -40,6 +41,10 @@ class RunningTrial:
     """True if the pruner has stopped the trial."""
     failure: Failure | None = None
     """Error in the worker."""
+    location: WorkerLocation | None = None
+    """Place of the worker; None until the worker has reported it."""
+    order: int = 0
+    """Number of the attempt among all that this driver has started, from 1."""
 
 
 class TrialQueue(ABC):
@@ -75,6 +80,8 @@ class TrialQueue(ABC):
         """Content hash that workers must find for the test images; None if nothing is tested."""
         self.halt_reason: str | None = None
         """Reason for starting no further trial; None while trials may start."""
+        self.node_faults = NodeFaults()
+        """Deaths of workers per node."""
         self._tracker = tracker
         self._manifests = {manifest.size: manifest for manifest in manifests}
         self._driver = driver
@@ -82,6 +89,9 @@ class TrialQueue(ABC):
         self._pending: deque[TrialStart] = deque()
         self._running: dict[str, RunningTrial] = {}
         self._retries: dict[str, int] = {}
+        self._num_attempts = 0
+        self._tries_another = False
+        """True after a death that may be the node's fault: another trial must start there to find out."""
         self._limits = Limits(spec.limits, opened=opened)
 
     @property
@@ -129,6 +139,7 @@ class TrialQueue(ABC):
         if trial.pruned:
             return True
         trial.metadata = message.metadata or trial.metadata
+        trial.location = message.location or trial.location
         trial.failure = message.failure
         trial.test = message.test
         if message.result is not None:
@@ -140,6 +151,10 @@ class TrialQueue(ABC):
     def failure(self, trial_id: str) -> Failure | None:
         """Return the failure that a running trial's worker has reported; None if it has reported none."""
         return self._running[trial_id].failure
+
+    def location(self, trial_id: str) -> WorkerLocation | None:
+        """Return the place of a running trial's worker; None until the worker has reported it."""
+        return self._running[trial_id].location
 
     def finish(self, trial_id: str) -> Record:
         """Commit a trial whose worker has sent its last message: record, then study, then trackers."""
@@ -164,34 +179,69 @@ class TrialQueue(ABC):
             replicate=trial.start.replicate,
             test=trial.test,
         )
+        if trial.location is not None and not trial.failure:
+            self.node_faults.on_finished(trial.location)
         self._ensure_lease()
         write_atomically(trial.folder / "record.json", record.model_dump_json().encode())
         self._commit(record)
         return record
 
-    def on_worker_lost(self, trial_id: str, cause: str, *, counts_as_retry: bool = True) -> None:
+    def on_worker_lost(
+        self, trial_id: str, cause: str, *, counts_as_retry: bool = True, location: WorkerLocation | None = None
+    ) -> Exclusion | None:
         """Requeue a trial whose worker was lost; fail the trial after `search.max_retries` retries.
 
-        If the node lacks the images, halt and keep the trial unfinished: any other trial would fail there too.
+        Retries that were the fault of the trial's node are given back. If the node lacks the images, halt and keep the
+        trial unfinished: any other trial would fail there too.
 
         Args:
             trial_id: Id of the trial.
             cause: Cause of the loss; a failure that the worker has reported takes precedence.
             counts_as_retry: False if the loss uses up no retry.
+            location: Place of the worker if its node still lives; None if the node was lost too.
+
+        Returns:
+            The exclusion of the node, if the node is at fault.
         """
         trial = self._running[trial_id]
         cause = trial.failure.message if trial.failure else cause
+        exclusion = None
         if trial.failure and trial.failure.kind is FailureKind.NODE:
             self.halt(cause)
         else:
             self._retries[trial_id] = self._retries.get(trial_id, 0) + counts_as_retry
-            if self._retries[trial_id] > self.spec.search.max_retries:
+            if location is not None and not (trial.failure and trial.failure.kind is FailureKind.GPU_MEMORY):
+                exclusion = self._blame(trial, location, cause)
+            is_suspect = location is not None and self.node_faults.is_suspect(location)
+            if self._retries[trial_id] > self.spec.search.max_retries and not is_suspect:
                 error = f"lost its worker {self._retries[trial_id]} times; last cause: {cause}"
                 trial.failure = Failure(kind=FailureKind.MACHINE, message=error)
                 self.finish(trial_id)
-                return
+                return exclusion
         del self._running[trial_id]
         self._pending.append(trial.start)
+        return exclusion
+
+    def _blame(self, trial: RunningTrial, location: WorkerLocation, cause: str) -> Exclusion | None:
+        """Count the death of a trial's worker against its node; give its retries back if the node is excluded."""
+        exclusion = self.node_faults.on_death(
+            location,
+            trial.start.trial_id,
+            cause,
+            attempt=trial.order,
+            newest=self._num_attempts,
+            is_suspicious=trial.start.attempt <= self.spec.search.max_retries + 1,
+        )
+        self._tries_another = exclusion is None
+        for trial_id, count in exclusion.deaths.items() if exclusion else ():
+            self._retries[trial_id] = max(0, self._retries.get(trial_id, 0) - count)
+        return exclusion
+
+    def _next_pending(self, *, has_new: bool) -> TrialStart | None:
+        """Remove and return the next requeued trial; None if there is none, or if a new trial must start before it."""
+        if not self._pending or (self._tries_another and has_new):
+            return None
+        return self._pending.popleft()
 
     def _start_attempt(self, start: TrialStart, resources: TrialResources | None) -> Assignment:
         trial = self.folder.trial(start.trial_id)
@@ -200,7 +250,9 @@ class TrialQueue(ABC):
         start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
         folder = trial.attempt(driver=self._driver, attempt=start.attempt)
         folder.mkdir(parents=True)
-        self._running[start.trial_id] = RunningTrial(start=start, folder=folder)
+        self._num_attempts += 1
+        self._tries_another = False
+        self._running[start.trial_id] = RunningTrial(start=start, folder=folder, order=self._num_attempts)
         self._tracker.trial_started(start)
         manifest = self._manifests.get(subset_size(start.spec.configuration))
         return Assignment(

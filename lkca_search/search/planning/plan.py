@@ -50,7 +50,7 @@ class DiskUse(FrozenModel):
     records: int
     """Records, tables, the ledger and the local MLflow store."""
     checkpoints: int
-    """Largest checkpoints of the trials that run at the same time. Finished trials keep none."""
+    """Largest checkpoints of the trials that run at the same time, two per trial. Finished trials keep none."""
     predictions: int | None
     """Test predictions of all replicates, before compression; None if the number of test images is unknown."""
 

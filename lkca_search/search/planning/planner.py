@@ -30,6 +30,7 @@ from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
+from lkca_search.training.checkpoints import KEPT
 from lkca_search.training.device import choose_device, gpu_memory_bytes
 from lkca_search.training.images import DataDirs, open_train_images
 
@@ -203,7 +204,7 @@ def _disk_use(
     return DiskUse(
         images=images.pixels.nbytes + images.labels.nbytes,
         records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
-        checkpoints=min(num_slots, num_trials) * largest,
+        checkpoints=min(num_slots, num_trials) * KEPT * largest,
         predictions=_predictions_bytes(spec, num_replicates),
     )
 

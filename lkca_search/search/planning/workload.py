@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lkca_search.data.batches import count_batches, largest_batch
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
 from lkca_search.errors import UserError
@@ -109,7 +110,7 @@ class WorkloadFactory:
         num_train, num_validation = self._size(configuration)
         batch_size = min(training.batch_size, num_train)
         schedule = Schedule.plan(training, configuration, num_images=num_train)
-        epochs, rest = divmod(schedule.steps, -(-num_train // batch_size))
+        epochs, rest = divmod(schedule.steps, count_batches(num_train, batch_size))
         return Workload(
             configuration=configuration,
             num_train_images=num_train,
@@ -118,7 +119,7 @@ class WorkloadFactory:
             steps=schedule.steps,
             samples=epochs * num_train + rest * batch_size,
             num_reports=len(schedule.reports),
-            cost=self._cost(configuration, batch_size),
+            cost=self._cost(configuration, largest_batch(num_train, batch_size)),
         )
 
     def make_all(self, configurations: list[Configuration]) -> Iterator[Workload]:

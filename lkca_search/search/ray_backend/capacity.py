@@ -29,7 +29,8 @@ class Capacity:
         """
         self._read_nodes = read_nodes
         self._max_concurrent = max_concurrent
-        self._autoscales = autoscales
+        self.autoscales = autoscales
+        """True if an autoscaler adds nodes for pending trials."""
         self._notify = notify
         self._clock = clock
         self._nodes: Sequence[Resources] = ()
@@ -49,7 +50,7 @@ class Capacity:
             self._next_refresh = now + REFRESH_SECONDS
         slots = count_concurrent_trials(resource_request, self._nodes)
         self._notify_of_waiting(slots, resource_request, now)
-        if self._autoscales:
+        if self.autoscales:
             return slots + 1 if self._max_concurrent is None else self._max_concurrent
         return slots if self._max_concurrent is None else min(slots, self._max_concurrent)
 
@@ -58,7 +59,7 @@ class Capacity:
             self._notify(f"nodes have capacity again: {slots} trials at once")
             self._is_waiting, self._next_notice = False, -float("inf")
         elif not slots and now >= self._next_notice:
-            cause = "waiting for the cluster to scale up" if self._autoscales else "waiting for a node"
+            cause = "waiting for the cluster to scale up" if self.autoscales else "waiting for a node"
             self._notify(
                 f"no node has capacity for a trial, which requests {format_resources(resource_request)}: {cause}"
             )

@@ -21,15 +21,10 @@ def read_nodes() -> list[Resources]:
     return [node["Resources"] for node in live_nodes()]
 
 
-def read_local_nodes() -> list[Resources]:
-    """Return the same for a local cluster.
-
-    Raises:
-        Interrupted: Ray has declared the only node dead. Nothing replaces it.
-    """
-    if not (nodes := read_nodes()):
+def check_local_node() -> None:
+    """Raise Interrupted if Ray has declared the only node of a local cluster dead. Nothing replaces it."""
+    if not live_nodes():
         raise Interrupted("the local Ray cluster has lost its only node, because the raylet no longer responds")
-    return nodes
 
 
 def live_nodes() -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Adapters between Ray Tune and the queue: a searcher that starts trials, a scheduler that stops them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from lkca_search.search.driver.messages import Assignment, FailureKind, Message
+from lkca_search.search.driver.node_faults import EXCLUDED_SECONDS, Exclusion, NodeFaults
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
-from lkca_search.search.planning.packing import GpuSharing, describe_sharing, resource_request
+from lkca_search.search.planning.packing import GpuSharing, count_concurrent_trials, describe_sharing, resource_request
 from lkca_search.search.ray_backend.capacity import Capacity
+from lkca_search.search.ray_backend.locations import describe_node, location_of_lost, usable_nodes
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.images import DataDirs
 
@@ -29,8 +31,14 @@ class Placement:
         sharing: GpuSharing | None,
         *,
         notify: Callable[[str], None],
+        node_faults: NodeFaults | None = None,
     ) -> None:
-        """Place trials by the section `resources`; `sharing` decides the share of a GPU under `gpu: auto`."""
+        """Place trials by the section `resources`; `sharing` decides the share of a GPU under `gpu: auto`.
+
+        `capacity` counts on the nodes that `node_faults` does not exclude.
+        """
+        self.node_faults = node_faults or NodeFaults()
+        """Deaths of workers per node."""
         self._section = section
         self._capacity = capacity
         self._sharing = sharing
@@ -49,6 +57,26 @@ class Placement:
     def count_concurrent_trials(self) -> int:
         """Return the number of trials that may be in flight, running ones included."""
         return self._capacity.count(self.resource_request)
+
+    def avoided_nodes(self, trial_id: str) -> list[str]:
+        """Return the nodes that a trial must not use: excluded ones, and others where it has died.
+
+        It may return to a node where it has died if no other node can run it.
+        """
+        excluded, died_on = self.node_faults.excluded, self.node_faults.died_on(trial_id)
+        has_other = not died_on or self._has_node_beside({*excluded, *died_on})
+        return sorted({*excluded, *died_on} if has_other else excluded)
+
+    def _has_node_beside(self, unusable: Collection[str]) -> bool:
+        return count_concurrent_trials(self.resource_request, usable_nodes(unusable)) > 0
+
+    def on_excluded(self, exclusion: Exclusion) -> str | None:
+        """Notify the user of a node that is not used from now on; return the reason to halt if no node is left."""
+        line = f"node {describe_node(exclusion.node)}: {exclusion.reason}"
+        if exclusion.is_new:
+            self._notify(f"not used for {EXCLUDED_SECONDS / 60:.0f} minutes: {line}")
+        is_left = self._capacity.autoscales or self._has_node_beside(self.node_faults.excluded)
+        return None if is_left else f"no node is left to train on: {line}"
 
     def on_gpu_out_of_memory(self, trial_id: str, resources: TrialResources) -> bool:
         """Reduce the trials per GPU after a trial ran out of GPU memory; return False if that is impossible.
@@ -106,6 +134,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "assignment": assignment.model_dump_json(),
             "data_dirs": self._data_dirs,
             "resource_request": self._placement.resource_request,
+            "avoided_nodes": self._placement.avoided_nodes(assignment.trial_id),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -164,7 +193,16 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
             and failure.kind is FailureKind.GPU_MEMORY
             and self._placement.on_gpu_out_of_memory(assignment.trial_id, assignment.spec.resources)
         )
-        self._queue.on_worker_lost(assignment.trial_id, _last_line(trial), counts_as_retry=not is_reduced)
+        exclusion = self._queue.on_worker_lost(
+            assignment.trial_id,
+            _last_line(trial),
+            counts_as_retry=not is_reduced,
+            location=location_of_lost(trial, self._queue.location(assignment.trial_id)),
+        )
+        if exclusion is not None:
+            reason = self._placement.on_excluded(exclusion)
+            if reason is not None:
+                self._queue.halt(reason)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Pass a message on to the queue; return Tune's decision to stop or to continue the trial."""

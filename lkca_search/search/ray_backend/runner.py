@@ -11,12 +11,14 @@ from ray.tune.stopper import Stopper
 from lkca_search.data.store import Images
 from lkca_search.file_names import shorten_name
 from lkca_search.paths import AnyPath, RemotePath, remove_tree
+from lkca_search.search.driver.node_faults import NodeFaults
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController, restored_signals
-from lkca_search.search.planning.packing import GpuSharing, resource_request
+from lkca_search.search.planning.packing import GpuSharing, Resources, resource_request
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.ray_backend.capacity import Capacity
-from lkca_search.search.ray_backend.cluster import ensure_capacity, read_local_nodes, read_nodes, smallest_gpu_bytes
+from lkca_search.search.ray_backend.cluster import check_local_node, ensure_capacity, read_nodes, smallest_gpu_bytes
+from lkca_search.search.ray_backend.locations import placement_group, usable_nodes
 from lkca_search.search.ray_backend.node_checks import check_nodes
 from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher, read_assignment
 from lkca_search.search.ray_backend.session import RaySession
@@ -90,6 +92,7 @@ def run_trials(
     if placement is None:
         placement = place(session, queue.spec, queue.folder.trials, data_dirs, test_hash=queue.test_hash)
     session.on_lost = stop_controller.fail
+    queue.node_faults = placement.node_faults
     try:
         with restored_signals():
             stop_controller.install_signal_handlers()  # after the start of Ray, which installs its own
@@ -117,9 +120,15 @@ def _make_placement(session: RaySession, spec: SearchSpec, data_dirs: DataDirs, 
             nodes=read_nodes(),
         )
         notify(sharing.reason)
-    live_nodes = read_local_nodes if session.is_local else read_nodes
-    capacity = Capacity(live_nodes, max_concurrent=section.max_concurrent, autoscales=autoscales, notify=notify)
-    return Placement(section, capacity, sharing, notify=notify)
+    node_faults = NodeFaults()
+
+    def read_usable() -> list[Resources]:
+        if session.is_local:
+            check_local_node()
+        return usable_nodes(node_faults.excluded)
+
+    capacity = Capacity(read_usable, max_concurrent=section.max_concurrent, autoscales=autoscales, notify=notify)
+    return Placement(section, capacity, sharing, notify=notify, node_faults=node_faults)
 
 
 def _make_tuner(
@@ -127,7 +136,7 @@ def _make_tuner(
 ) -> tune.Tuner:
     remove_tree(queue.folder.ray)
     return tune.Tuner(
-        tune.with_resources(TrialActor, lambda config: tune.PlacementGroupFactory([config["resource_request"]])),
+        tune.with_resources(TrialActor, placement_group),
         tune_config=tune.TuneConfig(
             search_alg=QueueSearcher(queue, data_dirs, stop_controller, placement),
             scheduler=QueueScheduler(queue, stop_controller, placement),

@@ -21,15 +21,12 @@ from lkca_search.records.predictions import save_predictions
 from lkca_search.records.provenance import node_name
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
+from lkca_search.search.ray_backend.locations import own_location
 from lkca_search.spec.sections import DataSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
-from lkca_search.training.device import (
-    choose_device,
-    configure_torch,
-    is_gpu_out_of_memory,
-    is_machine_fault,
-)
+from lkca_search.training.device import choose_device, configure_torch
+from lkca_search.training.faults import is_gpu_fault, is_gpu_out_of_memory, is_machine_fault, is_usable
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
@@ -71,10 +68,13 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             message = self._next_message()
         except Exception as error:
             message = self._failed(error)
+        message = message.model_copy(update={"location": own_location()})
         return {"message": message.model_dump_json(), "done": message.done}
 
     def _failed(self, error: Exception) -> Message:
         kind = _failure_kind(error)
+        if kind is FailureKind.TRIAL and not is_usable(choose_device(self._assignment.spec.resources.gpu)):
+            kind = FailureKind.GPU  # CUDA failed, although the error does not show it
         if kind is FailureKind.TRIAL:
             failure = Failure(kind=kind, message=traceback.format_exc(limit=-8))
             return Message(metadata=self._metadata, failure=failure, done=True)
@@ -167,4 +167,6 @@ def _failure_kind(error: Exception) -> FailureKind:
         return FailureKind.NODE
     if is_gpu_out_of_memory(error):
         return FailureKind.GPU_MEMORY
+    if is_gpu_fault(error):
+        return FailureKind.GPU
     return FailureKind.MACHINE if is_machine_fault(error) else FailureKind.TRIAL

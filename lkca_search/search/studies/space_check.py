@@ -9,8 +9,8 @@ from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
 from lkca_search.models.family import without_common
+from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
-from lkca_search.models.registry import resolve
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import find_suggestion_problems
 from lkca_search.spec.cells import Cell, cells
@@ -37,6 +37,8 @@ def check_space(space_file: SpaceFile, images: Images, *, started: SearchSpec | 
         *find_space_problems(spec, images.shape, len(images.class_names)),
         *find_subset_problems(spec, images.labels, started=started),
     ]
+    if not problems:
+        problems = list(find_batch_problems(spec, images.shape, len(images.class_names)))
     if problems:
         raise space_file.error(problems)
 
@@ -156,6 +158,24 @@ def find_subset_problems(spec: SearchSpec, labels: Indices, *, started: SearchSp
                 )
                 levels = spec.factors[name].levels if section == "factors" else ()
                 yield Problem((section, name, *(("levels", levels.index(value)) if levels else ())), rule)
+
+
+def find_batch_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
+    """Yield each family that cannot train with `batch_size: 1`.
+
+    With any other batch size no batch has one image: a subset has at least one image per class.
+    """
+    if spec.training.batch_size > 1:
+        return
+    seen: set[str] = set()
+    for cell in cells(spec):
+        for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
+            family = configuration.family
+            reason = one_image_problem(without_common(configuration), shape, num_classes)
+            if reason is not None and family not in seen:
+                seen.add(family)
+                rule = f"batch_size must be at least 2 for family {family}, got 1 ({reason})"
+                yield Problem(("training", "batch_size"), rule)
 
 
 def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Scalar, ...]]]:

@@ -21,7 +21,7 @@ from lkca_search.search.planning.packing import (
 )
 from lkca_search.search.ray_backend.capacity import NOTIFY_SECONDS, REFRESH_SECONDS, Capacity
 from lkca_search.spec.resources import ResourcesSection, TrialResources
-from lkca_search.training.device import is_gpu_out_of_memory, is_machine_fault
+from lkca_search.training.faults import is_gpu_out_of_memory, is_machine_fault
 
 GB = 10**9
 

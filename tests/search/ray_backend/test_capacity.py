@@ -16,6 +16,7 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State
 from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.driver.node_faults import STRIKES
 from lkca_search.search.driver.stopping import StopController, request_stop
 from lkca_search.search.ray_backend import node_checks
 from lkca_search.search.ray_backend.runner import run_trials
@@ -90,10 +91,14 @@ class PlacementCluster:
         folder: SearchFolder,
         *,
         observer: StartObserver | None = None,
-        rules: dict[str, float] | None = None,
+        rules: Mapping[str, Any] | None = None,
+        halts: bool = False,
         **section: Any,
     ) -> tuple[StartObserver, list[str]]:
-        """Run a search with this section `resources`; return its observer and the lines printed for the user."""
+        """Run a search with this section `resources`; return its observer and the lines printed for the user.
+
+        With `halts`, the search ends early, and the last line is the reason.
+        """
         search = {name: section.pop(name) for name in ("trials_per_cell", "max_retries") if name in section}
         (self._events / "rules.json").write_text(json.dumps(rules or {}))
         (self._events / "events").write_text("")
@@ -112,6 +117,10 @@ class PlacementCluster:
                 timer.cancel()
         nodes = [(node["NodeID"][:6], node["Alive"]) for node in self.cluster.global_state.node_table()]
         starts = [(event["node"][:6], round(event["time"] - begun, 1)) for event in self.events()]
+        if halts:
+            assert ledger.num_left
+            assert ledger.halt_reason is not None
+            return observer, [*notices, ledger.halt_reason]
         assert ledger.num_left == 0, (
             f"stopped: {notices}, in flight {sorted(observer.in_flight)}, nodes {nodes}, starts {starts}"
         )
@@ -287,3 +296,39 @@ def test_a_trial_that_exceeds_a_whole_gpu_fails_after_max_retries(
         assert "lost its worker 2 times; last cause: torch.OutOfMemoryError" in (record.error or "")
         assert record.spec.resources.gpu == 1.0
         assert record.attempt >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["broken", "kills"])
+def test_a_node_whose_workers_keep_dying_is_not_used_and_its_trials_are_retried_elsewhere(
+    nodes: PlacementCluster, folder: SearchFolder, rule: str
+) -> None:
+    good, broken = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
+    rules = {"seconds": 0.5, rule: [broken.node_id]}
+    observer, notices = nodes.search(folder, rules=rules, trials_per_cell=8, max_retries=1)
+    assert_all_complete(observer, 16)
+    (notice,) = notices
+    assert notice.startswith("not used for 30 minutes: node ")
+    assert f": the workers of {STRIKES} trials died there and none finished; last cause: " in notice
+    assert {"broken": "an illegal memory access", "kills": "worker process has died"}[rule] in notice
+    died = [event for event in nodes.events() if event["node"] == broken.node_id]
+    # An attempt that had started before the last death may come on top.
+    assert STRIKES <= len(died) <= STRIKES + 1
+    assert len({event["pid"] for event in died}) == len(died), "no actor was reused after a death"
+    assert len({json.dumps(event["configuration"]) for event in died}) == len(died), "each was retried elsewhere"
+    assert {event["node"] for event in nodes.events()} == {good.node_id, broken.node_id}
+    assert max(record.attempt for record in observer.records) == 2
+
+
+@pytest.mark.slow
+def test_a_search_whose_only_node_is_broken_ends_with_the_reason_and_fails_no_trial(
+    nodes: PlacementCluster, folder: SearchFolder
+) -> None:
+    broken = nodes.add_node(num_cpus=1)
+    observer, notices = nodes.search(folder, rules={"broken": [broken.node_id]}, halts=True, trials_per_cell=20)
+    assert observer.records == []
+    assert len(observer.starts) == len({start.trial_id for start in observer.starts}) == STRIKES
+    assert notices[-1].startswith("no node is left to train on: node ")
+    assert notices[-1].endswith("an illegal memory access was encountered")
+    observer, _ = nodes.search(folder, trials_per_cell=20)  # the repaired node
+    assert_all_complete(observer, 40)

@@ -18,6 +18,8 @@ from lkca_search.search.ray_backend import worker
 from lkca_search.search.ray_backend.worker import TrialActor
 from tests.support.search.toy import make_spec
 
+ILLEGAL = "CUDA error: an illegal memory access was encountered"
+
 
 def make_config(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> dict[str, Any]:
     """Return the config that Tune passes to an actor."""
@@ -92,6 +94,18 @@ def test_an_error_of_the_trial_ends_it_with_its_traceback(tmp_path: Path) -> Non
     assert message.metadata is not None
 
 
+def test_an_error_that_leaves_the_gpu_unusable_is_a_fault_of_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("an error that does not mention CUDA")
+
+    monkeypatch.setattr(worker, "open_training", fail)
+    monkeypatch.setattr(worker, "is_usable", lambda device: False)
+    failure = read_failure(make_actor(tmp_path), ValueError)
+    assert failure.kind is FailureKind.GPU
+
+
 def no_memory() -> Exception:
     """Return the error of torch's CPU allocator."""
     with pytest.raises(RuntimeError) as error:
@@ -107,8 +121,10 @@ def no_memory() -> Exception:
         (no_memory(), FailureKind.MACHINE, "RuntimeError: "),
         (torch.OutOfMemoryError("CUDA out of memory"), FailureKind.GPU_MEMORY, "torch.OutOfMemoryError: CUDA out of"),
         (RuntimeError("CUDA error: out of memory"), FailureKind.GPU_MEMORY, "RuntimeError: CUDA error: out of memory"),
+        (torch.AcceleratorError(ILLEGAL), FailureKind.GPU, f"torch.AcceleratorError: {ILLEGAL}"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), FailureKind.GPU, "RuntimeError: cuDNN error"),
     ],
-    ids=["disk", "memory", "torch's allocator", "GPU memory", "CUDA"],
+    ids=["disk", "memory", "torch's allocator", "GPU memory", "CUDA's memory", "CUDA", "cuDNN"],
 )
 def test_a_fault_of_the_machine_is_reported_with_its_kind_and_ends_the_actor(
     error: Exception, kind: FailureKind, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,13 +2,15 @@
 
 Nothing happens unless PLACED_FOLDER is set. A worker then appends a line to PLACED_FOLDER/events when a trial begins.
 PLACED_FOLDER/rules.json may delay each trial by `seconds`. A trial with a smaller share of a GPU than the rule `needs`
-fails with an out-of-memory error.
+fails with an out-of-memory error. On a node in the rule `broken` a trial raises an error of CUDA, and on a node in the
+rule `kills` its worker is killed, as by the kernel when memory runs out.
 """
 
 import importlib.abc
 import importlib.machinery
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ def patch_worker(module: Any) -> None:
         line = {
             "node": ray.get_runtime_context().get_node_id(),
             "gpus": ray.get_gpu_ids(),
+            "pid": os.getpid(),
             "share": spec.resources.gpu,
             "configuration": spec.configuration.model_dump(mode="json"),
             "time": time.time(),
@@ -39,6 +42,10 @@ def patch_worker(module: Any) -> None:
         os.close(file)
         rules = json.loads((folder / "rules.json").read_text())
         time.sleep(rules.get("seconds", 0))
+        if line["node"] in rules.get("kills", ()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if line["node"] in rules.get("broken", ()):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
         if spec.resources.gpu < rules.get("needs", 0):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return open_training(spec, *args, **kwargs)
