@@ -80,6 +80,9 @@ class TrialMetadata(FrozenModel):
     damaged_checkpoints: tuple[str, ...] = ()
     """Damaged checkpoints that the last attempt did not use, with the reason; it resumed from an earlier one or began
     anew. Empty in old records, which do not list them."""
+    nondeterministic: tuple[str, ...] = ()
+    """Operations that ran without a deterministic implementation, with `deterministic: warn`. Empty in old records, in
+    which such an operation failed the trial."""
     provenance: Provenance
     description: ModelDescription | None = None
     """Defaults of the model; None in records of versions that did not write it."""

@@ -95,7 +95,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
-_WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints")
+_WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints", "nondeterministic")
 """Fields of the metadata without a column of their own: they are nested or lists."""
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")

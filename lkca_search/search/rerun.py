@@ -129,7 +129,7 @@ def rerun(
     Raises:
         UserError: The data cannot be read, or the configuration breaks a rule.
     """
-    configure_torch(num_threads=file.trial.resources.cpu)
+    configure_torch(num_threads=file.trial.resources.cpu, deterministic=file.trial.training.deterministic)
     metadata, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
     edits = tuple(_list_edits(file, metadata))
     results = training.results() if edits or not _ends_early(file) else islice(training.results(), file.num_reports)

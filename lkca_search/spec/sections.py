@@ -89,6 +89,9 @@ class TrainingSection(FrozenModel):
     """Images per step; a subset with fewer images is one batch."""
     reports: Annotated[int, Field(ge=1), _MAX_REPORTS] | None = None
     """Evaluations per trial, evenly spaced; by default one per epoch if the length is epochs alone, else 20."""
+    deterministic: Literal["strict", "warn"] = "strict"
+    """`strict`: an operation that has no deterministic implementation on the GPU fails its trial. `warn`: it runs, and
+    the record lists it; a rerun may then differ."""
     patience: Annotated[int, Field(ge=1), _MAX_REPORTS] | None = None
     """Evaluations in a row without a higher val_accuracy after which a trial ends early, as complete."""
 

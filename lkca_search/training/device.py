@@ -1,6 +1,11 @@
 """Device of a training, and torch settings of its process."""
 
 import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -22,13 +27,44 @@ def gpu_memory_bytes() -> int | None:
     return torch.cuda.mem_get_info(0)[1] if torch.cuda.is_available() else None
 
 
-def configure_torch(*, num_threads: int) -> None:
+def configure_torch(*, num_threads: int, deterministic: Literal["strict", "warn"] = "strict") -> None:
     """Make torch deterministic in this process, with this number of threads.
+
+    An operation without a deterministic implementation raises an error; with `warn`, it runs and gives a warning, which
+    `record_nondeterminism` collects.
 
     Call it before each training: the number of threads decides the order of floating-point sums. The workspace of
     cuBLAS must be fixed before the first use of CUDA.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=deterministic == "warn")
+    torch.set_warn_always(
+        deterministic == "warn"
+    )  # some warnings would come once per process, which trains many trials
     torch.backends.cudnn.benchmark = False
+
+
+_NONDETERMINISTIC = re.compile(
+    r"(?P<name>.+?) (?:does not have a deterministic implementation|defaults to a non-deterministic algorithm)"
+)
+"""Start of torch's warnings on an operation, and on an algorithm of attention."""
+
+
+@contextmanager
+def record_nondeterminism(names: set[str]) -> Iterator[None]:
+    """Add the operations without a deterministic implementation that run in the block to `names`.
+
+    It has an effect only after `configure_torch` with `warn`. Other warnings are shown as usual.
+    """
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        yield
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if match := _NONDETERMINISTIC.match(str(warning.message)):
+            names.add(match["name"])
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

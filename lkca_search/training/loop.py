@@ -14,6 +14,7 @@ from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
+from lkca_search.training.device import record_nondeterminism
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.schedule import Schedule
 from lkca_search.training.state_check import check_optimizer_state, check_state
@@ -49,6 +50,7 @@ class Training:
         device = next(model.parameters()).device
         self._cuda_devices = [device] if device.type == "cuda" else []
         self._curve: list[Result] = []
+        self._nondeterministic: set[str] = set()
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=schedule.peak,
@@ -62,6 +64,11 @@ class Training:
     def step(self) -> int:
         """Optimizer steps at the last result; 0 before the first."""
         return self._curve[-1].step if self._curve else 0
+
+    @property
+    def nondeterministic(self) -> tuple[str, ...]:
+        """Operations without a deterministic implementation that have run, in torch's words."""
+        return tuple(sorted(self._nondeterministic))
 
     @property
     def last_step(self) -> int:
@@ -105,7 +112,9 @@ class Training:
         for stop in self._schedule.reports[len(self._curve) :]:
             if self._out_of_patience(self.step):
                 return
-            self._curve.append(self._advance(stop))
+            with record_nondeterminism(self._nondeterministic):
+                result = self._advance(stop)
+            self._curve.append(result)
             yield self._curve[-1]
 
     def _out_of_patience(self, step: int) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from lkca_search.errors import Problem
 from lkca_search.search.studies.space_check import (
     find_batch_problems,
+    find_determinism_problems,
     find_space_problems,
     find_subset_problems,
 )
@@ -108,6 +109,22 @@ def test_a_family_that_cannot_train_on_single_images_is_reported_at_the_batch_si
     assert problem.rule.startswith(f"batch_size must be at least 2 for family {family}, got 1 (Expected more than 1")
     two = space(*alone, f"factors.family=[vit, '{family}']", "training.batch_size=2").spec
     assert list(find_batch_problems(two, DIGITS, 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count"), [(["resources.gpu=1"], 1), ([], 0), (["resources.gpu=1", "training.deterministic=warn"], 0)]
+)
+def test_a_family_without_deterministic_operations_is_reported_only_where_it_fails(
+    space: Space, overrides: list[str], count: int
+) -> None:
+    family = "timm:pvt_v2_b2_li"
+    alone = ["parameters={learning_rate: {float: [1.0e-4, 1.0e-2], log: true}}", f"factors.family=[vit, '{family}']"]
+    problems = list(find_determinism_problems(space(*alone, *overrides).spec, ImageShape(32, 32, 3), 10))
+    expected = (
+        f"deterministic must be warn for family {family} on a GPU, got strict (without a deterministic implementation "
+        "on CUDA: backward of AdaptiveAvgPool2d, except to 1x1)"
+    )
+    assert problems == [Problem(("training", "deterministic"), expected)] * count
 
 
 def test_a_problem_is_reported_with_its_line(space: Space) -> None:

@@ -24,6 +24,7 @@ from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.evaluation import evaluate
+from lkca_search.training.faults import is_machine_fault
 from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training, TrainingDiverged
 
@@ -365,6 +366,34 @@ def test_batch_norm_trains_on_a_subset_that_leaves_a_single_image(data_dirs: Dat
     assert (facts.num_train_images, facts.last_batch, facts.planned_steps) == (1293, 20, 68)
     (result,) = training.results()
     assert (result.samples, result.epoch) == (1293, 1.0)
+
+
+def put(*_: object) -> None:
+    """Run an operation that has no deterministic implementation on the CPU."""
+    torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+
+
+def test_an_operation_that_is_not_deterministic_fails_a_strict_training(data_dirs: DataDirs) -> None:
+    _, training = opened(SPEC, data_dirs)
+    training.model.register_forward_hook(put)
+    with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
+        next(training.results())
+    assert not is_machine_fault(RuntimeError("put_ does not have a deterministic implementation"))
+
+
+def test_with_warn_an_operation_that_is_not_deterministic_runs_and_is_listed_and_no_number_changes(
+    data_dirs: DataDirs,
+) -> None:
+    expected, _ = outcome(SPEC, data_dirs)
+    _, training = opened(SPEC, data_dirs)
+    configure_torch(num_threads=1, deterministic="warn")
+    training.model.register_forward_hook(put)
+    assert [measured(result) for result in training.results()] == expected
+    assert training.nondeterministic == ("put_",)
+    _, again = opened(SPEC, data_dirs)
+    configure_torch(num_threads=1, deterministic="warn")
+    next(again.results())
+    assert again.nondeterministic == ()
 
 
 def test_a_configuration_that_cannot_be_trained_is_the_users_error(data_dirs: DataDirs) -> None:

@@ -217,4 +217,9 @@ def _optimizer(results: SearchResults) -> str:
 def _precision(results: SearchResults) -> str:
     devices = {record.facts.provenance.device for record in _started(results) if record.facts}
     tf32 = ", except that convolutions on GPUs may use TF32" if devices - {"cpu"} else ""
-    return f"Numbers are float32{tf32}."
+    names = {name for record in _started(results) if record.facts for name in record.facts.nondeterministic}
+    listed = ", ".join(sorted(names))
+    differs = (
+        f" Operations without a deterministic implementation ran ({listed}), so reruns may differ." if names else ""
+    )
+    return f"Numbers are float32{tf32}.{differs}"

@@ -175,7 +175,7 @@ def _measure(
     device = choose_device(spec.resources.gpu)
     trial, interval = _short_trial(spec, workload, num_images=len(images), budget_seconds=budget_seconds)
     started = time.perf_counter()
-    configure_torch(num_threads=trial.resources.cpu)
+    configure_torch(num_threads=trial.resources.cpu, deterministic=spec.training.deterministic)
     _, training = open_training(trial, data_dirs, device=device, images=images)
     clock = [time.perf_counter()]
     start_seconds = clock[0] - started
@@ -220,7 +220,12 @@ def _short_trial(
     validation = min(spec.data.validation, _MAX_EVALUATED_IMAGES / num_images)
     trial = TrialSpec(
         data=spec.data.model_copy(update={"validation": validation, "scale_validation": False}),
-        training=TrainingSection(steps=interval * _MAX_INTERVALS, batch_size=batch_size, reports=_MAX_INTERVALS),
+        training=TrainingSection(
+            steps=interval * _MAX_INTERVALS,
+            batch_size=batch_size,
+            reports=_MAX_INTERVALS,
+            deterministic=spec.training.deterministic,
+        ),
         resources=spec.resources.of_trial(),
         configuration=workload.configuration.model_copy(update={"learning_rate": _LEARNING_RATE}),
         seed=derive_seed(spec.search.seed, "calibration"),

@@ -90,6 +90,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         is_checkpoint_time = time.monotonic() - self._saved_time >= self._assignment.checkpoint_seconds
         if is_checkpoint_time and not done and result.step > self._saved_step:
             self._save(self._training, result.step)
+        assert self._metadata is not None
+        self._metadata = self._metadata.model_copy(update={"nondeterministic": self._training.nondeterministic})
         return Message(
             metadata=self._metadata, result=result, test=self._test(self._training) if done else None, done=done
         )
@@ -97,7 +99,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     def _open_training(self) -> Training:
         spec = self._assignment.spec
         images = self._open_images()
-        configure_torch(num_threads=spec.resources.cpu)
+        configure_torch(num_threads=spec.resources.cpu, deterministic=spec.training.deterministic)
         self._metadata, training = open_training(
             spec,
             self._data_dirs,

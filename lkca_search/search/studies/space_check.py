@@ -7,6 +7,7 @@ from typing import TypeVar
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
+from lkca_search.models.determinism import nondeterministic_operations
 from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
 from lkca_search.models.family import without_common
 from lkca_search.models.registry import one_image_problem, resolve
@@ -38,7 +39,10 @@ def check_space(space_file: SpaceFile, images: Images, *, started: SearchSpec | 
         *find_subset_problems(spec, images.labels, started=started),
     ]
     if not problems:
-        problems = list(find_batch_problems(spec, images.shape, len(images.class_names)))
+        problems = [
+            *find_batch_problems(spec, images.shape, len(images.class_names)),
+            *find_determinism_problems(spec, images.shape, len(images.class_names)),
+        ]
     if problems:
         raise space_file.error(problems)
 
@@ -176,6 +180,22 @@ def find_batch_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
                 seen.add(family)
                 rule = f"batch_size must be at least 2 for family {family}, got 1 ({reason})"
                 yield Problem(("training", "batch_size"), rule)
+
+
+def find_determinism_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
+    """Yield each family whose trials would fail on a GPU, at an operation without a deterministic implementation."""
+    if not spec.resources.uses_gpu or spec.training.deterministic == "warn":
+        return
+    seen: set[str] = set()
+    for cell in cells(spec):
+        for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
+            family = configuration.family
+            names = nondeterministic_operations(without_common(configuration), shape, num_classes)
+            if names and family not in seen:
+                seen.add(family)
+                rule = f"deterministic must be warn for family {family} on a GPU, got strict"
+                reason = f"without a deterministic implementation on CUDA: {', '.join(names)}"
+                yield Problem(("training", "deterministic"), f"{rule} ({reason})")
 
 
 def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Scalar, ...]]]:

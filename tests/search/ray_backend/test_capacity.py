@@ -305,8 +305,8 @@ def test_a_node_whose_workers_keep_dying_is_not_used_and_its_trials_are_retried_
 ) -> None:
     good, broken = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
     rules = {"seconds": 0.5, rule: [broken.node_id]}
-    observer, notices = nodes.search(folder, rules=rules, trials_per_cell=8, max_retries=1)
-    assert_all_complete(observer, 16)
+    observer, notices = nodes.search(folder, rules=rules, trials_per_cell=5, max_retries=1)
+    assert_all_complete(observer, 10)
     (notice,) = notices
     assert notice.startswith("not used for 30 minutes: node ")
     assert f": the workers of {STRIKES} trials died there and none finished; last cause: " in notice
