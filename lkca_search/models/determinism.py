@@ -77,11 +77,11 @@ def find_operations(build: Callable[[], nn.Module], shape: ImageShape, num_class
     return tuple(sorted({NONDETERMINISTIC[name] for name in recorder.names & NONDETERMINISTIC.keys()}))
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Mode that collects the names of all operations, forward and backward."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
