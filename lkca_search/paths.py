@@ -209,6 +209,18 @@ def open_input(path: AnyPath) -> NativeFile:
     return filesystem.open_input_file(name)
 
 
+@contextmanager
+def probe_folder(folder: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file in a folder; OSError, which names the folder, if no file can be written there."""
+    try:
+        file = TemporaryFile(dir=folder)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+    with file:
+        yield file
+
+
 def remove_tree(folder: AnyPath) -> None:
     """Remove a folder and its content; on disk, skip the parts that cannot be removed."""
     if isinstance(folder, Path):

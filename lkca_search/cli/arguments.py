@@ -1,6 +1,5 @@
 """Arguments and options that several commands share, and checks of paths to write before any work is done."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from lkca_search.errors import UserError
 from lkca_search.faults import explain_fault
+from lkca_search.paths import probe_folder
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]
@@ -61,7 +61,8 @@ def check_output_folder(folder: Path, option: str) -> None:
     """Create a folder to write to; raise UserError, which names the option, if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        with probe_folder(folder):
+            pass
     except OSError as error:
         fault = explain_fault(error)
         if not isinstance(fault, UserError):

@@ -6,7 +6,6 @@ They change nothing. `doctor` prints them.
 import fcntl
 import os
 import resource
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,7 @@ from lkca_search.data.sources import check_data_dir
 from lkca_search.errors import Interrupted, SearchError, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.layout import Home
-from lkca_search.paths import AnyPath
+from lkca_search.paths import AnyPath, probe_folder
 from lkca_search.records.provenance import read_commit
 from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder
@@ -78,7 +77,7 @@ def _describe_folder(folder: AnyPath, variable: str) -> str:
     if not isinstance(folder, Path):
         return f"{folder}, {'has files' if folder.exists() else 'empty'}"
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    with tempfile.TemporaryFile(dir=existing) as file:
+    with probe_folder(existing) as file:
         locks = _describe_locks(file.fileno())
     disk = os.statvfs(existing)
     free = disk.f_bavail * disk.f_frsize
