@@ -2,7 +2,7 @@
 
 Question:  is every broken space file refused with rule, value and place in under 2 s and 300 MB?
 Command:   python -m benchmarks.broken_space_files [--tries 5]
-Expected:  each of the 121 files ends `plan` with exit code 2 and its message, in under 2 s and 300 MB; exit code 0.
+Expected:  each of the 125 files ends `plan` with exit code 2 and its message, in under 2 s and 300 MB; exit code 0.
 
 Each file of tests/support/broken_space_files.py is read by a `lkca-search plan` in a process of its own. `seconds` are
 wall time with the start of Python, `CPU` is its processor time, and `MB` is the peak of its resident memory (from

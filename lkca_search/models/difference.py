@@ -1,6 +1,7 @@
 """Comparison of the models of two configurations: levels of a factor must give different models."""
 
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 
 ARCHITECTURE_NAMES = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, "drop_path_rate"})
 """Hyperparameters of the architecture. All others affect training, or select the training images."""
+_MAX_BUILT = 100_000_000
+"""Maximum number of values in a model that is built to be compared: it takes 0.4 GB."""
 _TOLERANCE = 1e-4
 """Largest relative difference of two outputs that counts as rounding."""
 
@@ -19,8 +22,9 @@ def trains_same_model(first: Configuration, second: Configuration, shape: ImageS
     """Return True if two configurations are trained the same way and their models compute the same function.
 
     Two models are equal if their parameters have the same shapes and their outputs are equal in two tests. In the first
-    test, both are initialized from one seed. In the second test, both have the same random parameters, because a kernel
-    that starts at zero hides the layers that it multiplies.
+    test, both are initialized from one seed. In the second test, both have the same random parameters, because a
+    kernel that starts at zero hides the layers that it multiplies. Models of over 100 million parameters are not built:
+    two of them count as equal only if their configurations are.
 
     Raises:
         UserError: A configuration breaks rules on images of this shape.
@@ -32,7 +36,8 @@ def trains_same_model(first: Configuration, second: Configuration, shape: ImageS
         return True
     if one.drop_path_rate != other.drop_path_rate:
         return False
-    if _tensor_shapes(one, shape, num_classes) != _tensor_shapes(other, shape, num_classes):
+    shapes = _tensor_shapes(one, shape, num_classes)
+    if shapes != _tensor_shapes(other, shape, num_classes) or sum(map(prod, shapes)) > _MAX_BUILT:
         return False
     outputs = zip(_outputs(one, shape, num_classes), _outputs(other, shape, num_classes), strict=True)
     return all(_are_close(left, right) for left, right in outputs)

@@ -90,7 +90,7 @@ def confirm(
     """
     spec = read_spec(folder)
     repeats = len(repeats_of(spec.factors, spec.exclude))
-    section = (spec.confirm or with_draws(ConfirmSection(), repeats)).model_copy(update=requested)
+    section = (spec.confirm or with_draws(ConfirmSection(), repeats)).with_requested(requested)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
     images = open_train_images(spec.data, context.data_dirs)

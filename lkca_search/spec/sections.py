@@ -1,14 +1,15 @@
 """Sections of a space file: data, training, search, confirm and limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from lkca_search.errors import SearchError
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.metrics import METRICS, Direction, MetricName
-from lkca_search.spec.reading.limits import Limit, at_most, breaks, check_limit
+from lkca_search.spec.reading.limits import Limit, Limits, at_most, breaks, check_limit
 
 Augmentation = Literal[
     "crop", "crop_reflect", "flip", "trivial_augment", "rand_augment", "erase", "cutmix", "mixup"
@@ -224,6 +225,14 @@ class ConfirmSection(FrozenModel):
     """Trainings per draw, each with another seed."""
     top: Annotated[int, Field(ge=1), _MAX_REPLICATES] = 1
     """Configurations per cell, best first."""
+
+    def with_requested(self, values: Mapping[str, int]) -> Self:
+        """Return the section with values of the command line; SearchError if one is over its limit."""
+        try:
+            ConfirmSection.model_validate(dict(values), context=Limits.from_environment())
+        except ValidationError as error:
+            raise SearchError(error.errors()[0]["msg"]) from error
+        return self.model_copy(update=values)
 
 
 class LimitsSection(FrozenModel):

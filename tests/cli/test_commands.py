@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -46,6 +47,8 @@ SPACE_MISTAKES = {
     "trial.yaml": "trial_id: a/0\nsearch: made\n",
     "list.yaml": "- [0.1]\n",
     "date.yaml": "trial_id: 2024-99-99\n",
+    "bomb.yaml": "a: &a [1]\n"
+    + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij")),
     "good.yaml": SPACE,
 }
 
@@ -71,6 +74,7 @@ SPACE_MISTAKES = {
         ("rerun trial.yaml", ["trial.yaml is not a trial file: metric: field required"]),
         ("rerun list.yaml", ["list.yaml is not a trial file: file: input should be an object"]),
         ("rerun date.yaml", ["YAML reads 2024-99-99 as a date", "(date.yaml:1)"]),
+        ("rerun bomb.yaml", ["the number of values", "must be at most 10,000", "(bomb.yaml:1)"]),
         ("rerun trial.yaml --trial a/0", ["--trial selects a trial of a search", "trial.yaml"]),
         ("run nowhere.yaml", ["cannot read the space file nowhere.yaml"]),
         ("run syntax.yaml", ["not YAML", "(syntax.yaml:2)"]),

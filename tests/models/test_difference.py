@@ -55,6 +55,14 @@ def test_models_or_trainings_that_differ_are_not_the_same(one: dict[str, Any], o
     assert not trains_same_model(configuration(other), configuration(one), SHAPE, 10)
 
 
+@pytest.mark.timeout(60)
+def test_models_too_large_for_this_machine_are_not_built() -> None:
+    huge = {"family": "lkca", "patch_size": 4, "width": 65_536, "depth": 4}  # over 100 GB
+    one, other = (Configuration.model_validate({**huge, "kernel_init": init}) for init in ("zero", "delta"))
+    assert trains_same_model(one, one.model_copy(), SHAPE, 10)
+    assert not trains_same_model(one, other, SHAPE, 10)
+
+
 def test_no_two_families_are_the_same() -> None:
     shape = ImageShape(32, 32, 3)
     for one in FAMILIES:

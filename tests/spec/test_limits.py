@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from lkca_search.errors import SpaceFileError
+from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.layout import Home
 from lkca_search.search.state.resume import check_resume, commit_space_file, read_spec
 from lkca_search.spec.configuration import Configuration
@@ -163,6 +163,15 @@ def test_a_started_search_over_a_limit_can_be_read_and_resumed(
         read(text)
     monkeypatch.setenv("LKCA_SEARCH_ALLOW", "reports,depth")
     check_resume(folder, read(text))
+
+
+def test_draws_of_the_command_line_have_the_limits_of_a_space_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ConfirmSection(top=3).with_requested({"draws": 7}) == ConfirmSection(top=3, draws=7)
+    rule = "draws must be at most 1,000, got 1000000000: .* set LKCA_SEARCH_ALLOW=draws to allow more"
+    with pytest.raises(SearchError, match=rule):
+        ConfirmSection().with_requested({"draws": 10**9})
+    monkeypatch.setenv("LKCA_SEARCH_ALLOW", "draws")
+    assert ConfirmSection().with_requested({"draws": 10**9}).draws == 10**9
 
 
 @given(

@@ -139,6 +139,20 @@ def test_a_huge_design_is_checked_in_part(space: Space) -> None:
     assert len(set(rules)) == len(rules)
 
 
+@pytest.mark.timeout(60)
+def test_cells_that_differ_in_their_images_alone_are_checked_once(space: Space) -> None:
+    """Each cell has 4,000 combinations to check: 1,000 cells took a minute."""
+    repeated = [
+        f"factors.draw={list(range(250))}",
+        "parameters.depth={int: [1, 20]}",
+        "parameters.width={int: [8, 71]}",
+    ]
+    spec = space(*repeated).spec
+    rules = {problem.rule for problem in find_space_problems(spec, DIGITS, 10)}
+    assert rules == {problem.rule for problem in find_space_problems(space(*repeated[1:]).spec, DIGITS, 10)}
+    assert any("must divide the width" in rule for rule in rules)
+
+
 def test_widths_are_matched_for_a_part_of_a_huge_design(space: Space) -> None:
     ranges = ["parameters.depth={int: [1, 32]}", "parameters.mlp_ratio={choice: [1.0, 2.0, 3.0]}"]
     spec = space("~parameters.width", "factors.match_parameters=[2.0M]", "factors.family=[lkca]", *ranges).spec

@@ -108,6 +108,7 @@ TAG = "a value must have no tag"
 DECIMAL = "a number must be decimal without a leading zero"
 WRAPPED = "{name: patient, patience: 1, wraps: " * 40 + "none" + "}" * 40
 WRONG_LEVELS = ", ".join(f"x{i}" for i in range(4_000))
+CYCLE = "".join(f"  p{i}: {{levels: [1], when: {{p{(i + 1) % 700}: [1]}}}}\n" for i in range(700))
 MORE_FACTORS = "".join(f"  {name}: {_listed(8)}\n" for name in ("num_heads", "kernel_size", "width", "draw"))
 
 LARGE = (
@@ -129,6 +130,10 @@ LARGE = (
     text("nested keys", "? " * DEEP, 1, NESTED, "more"),
     edit("exclude 10,000 levels deep", "training:", f"exclude: {'[' * DEEP}\ntraining:", 11, NESTED, "more"),
     edit("pruners in pruners", "_cell: 6", f"_cell: 6\n  pruner: {WRAPPED}", 15, NESTED, "more"),
+    text("20,000 anchors", "&a " * 20_000, 1, "not YAML: expected", "anchor"),
+    text("60,000 brackets that close nothing", "]" * 60_000, 1, "not YAML: expected the node content", "']'"),
+    text("20,000 lines of one text", "a: |\n" + " x\n" * 20_000, 1, "the characters of a text must be", "40,000"),
+    edit("a cycle of 700 conditions", "factors:\n", f"factors:\n{CYCLE}", 5, "unknown name", "'p0'"),
     edit("a level in lists", "0.1, 1", "0.1, [[[1]]]", 6, "factors.data_fraction.1: must be a finite", "(((1,),),)"),
     text("32,000 values", f"data: [{'1,' * 32_000}1]\n", 1, VALUES, "more"),
     text("7,000 keys", "".join(f"k{i}: 1\n" for i in range(7_000)), 5_000, VALUES, "more"),

@@ -9,7 +9,7 @@ from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.models.determinism import nondeterministic_operations
 from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
-from lkca_search.models.family import without_common
+from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.search.studies.sampler_check import find_sampler_problems
@@ -21,6 +21,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 
 T = TypeVar("T")
+_Levels = tuple[tuple[str, Scalar], ...]
 _MAX_COMBINATIONS = 20_000
 _MAX_MATCHED = 64
 """Maximum number with `match_parameters`, which takes about a hundred times as long: it searches for a width."""
@@ -58,7 +59,8 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
-    for cell in cells(spec):
+    model_cells = {tuple(each.levels.items()): each for each in (_model_cell(spec, cell) for cell in cells(spec))}
+    for cell in model_cells.values():
         for configuration in map(without_common, boundary_configurations(spec, cell)):
             if configuration in checked:
                 continue
@@ -74,17 +76,19 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
 def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Yield a problem if a cell's models equal those of an earlier cell at a few configurations; each rule once."""
     seen: set[str] = set()
-    earlier: dict[tuple[tuple[str, Scalar], ...], list[tuple[Cell, list[Configuration]]]] = {}
+    sampled: dict[_Levels, tuple[int, list[Configuration]]] = {}
+    earlier: dict[_Levels, list[tuple[Cell, int, list[Configuration]]]] = {}
     for cell in cells(spec):
-        configurations = list(boundary_configurations(spec, cell))
+        model_cell = _model_cell(spec, cell)
+        key = tuple(model_cell.levels.items())
+        if key not in sampled:
+            every = boundary_configurations(spec, model_cell)
+            sampled[key] = len(every), evenly_spaced(every, _NUM_COMPARED)
+        count, configurations = sampled[key]
         alike = earlier.setdefault(tuple(pair for pair in cell.levels.items() if pair[0] not in ARCHITECTURE_NAMES), [])
-        for other, others in alike:
-            pairs = list(
-                zip(evenly_spaced(configurations, _NUM_COMPARED), evenly_spaced(others, _NUM_COMPARED), strict=False)
-            )
-            if len(configurations) == len(others) and all(
-                trains_same_model(one, two, shape, num_classes) for one, two in pairs
-            ):
+        for other, other_count, others in alike:
+            pairs = list(zip(configurations, others, strict=False))
+            if count == other_count and all(trains_same_model(one, two, shape, num_classes) for one, two in pairs):
                 one, two = (resolve(configuration, shape, num_classes) for configuration in pairs[0])
                 rule = f"a factor level must change the model, got equal models for {_show_differences(one, two)}"
                 if rule not in seen:
@@ -94,7 +98,14 @@ def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) ->
                     yield Problem(("factors", factor), rule)
                 break
         else:
-            alike.append((cell, configurations))
+            alike.append((cell, count, configurations))
+
+
+def _model_cell(spec: SearchSpec, cell: Cell) -> Cell:
+    """Return the cell without levels on which no model depends: cells that differ in these alone are checked once."""
+    in_conditions = {name for domain in spec.parameters.values() for name in domain.when}
+    kept = in_conditions | {"family"}
+    return Cell(levels={name: level for name, level in cell.levels.items() if name not in COMMON or name in kept})
 
 
 def _show_differences(one: Configuration, other: Configuration) -> str:
