@@ -59,8 +59,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
-    model_cells = {tuple(each.levels.items()): each for each in (_model_cell(spec, cell) for cell in cells(spec))}
-    for cell in model_cells.values():
+    for cell in _model_cells(spec):
         for configuration in map(without_common, boundary_configurations(spec, cell)):
             if configuration in checked:
                 continue
@@ -99,6 +98,12 @@ def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) ->
                 break
         else:
             alike.append((cell, count, configurations))
+
+
+def _model_cells(spec: SearchSpec) -> list[Cell]:
+    """Return each model cell once."""
+    model_cells = (_model_cell(spec, cell) for cell in cells(spec))
+    return list({tuple(cell.levels.items()): cell for cell in model_cells}.values())
 
 
 def _model_cell(spec: SearchSpec, cell: Cell) -> Cell:
@@ -183,7 +188,7 @@ def find_batch_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     if spec.training.batch_size > 1:
         return
     seen: set[str] = set()
-    for cell in cells(spec):
+    for cell in _model_cells(spec):
         for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
             family = configuration.family
             reason = one_image_problem(without_common(configuration), shape, num_classes)
@@ -198,7 +203,7 @@ def find_determinism_problems(spec: SearchSpec, shape: ImageShape, num_classes: 
     if not spec.resources.uses_gpu or spec.training.deterministic == "warn":
         return
     seen: set[str] = set()
-    for cell in cells(spec):
+    for cell in _model_cells(spec):
         for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
             family = configuration.family
             names = nondeterministic_operations(without_common(configuration), shape, num_classes)
