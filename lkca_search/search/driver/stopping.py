@@ -49,8 +49,9 @@ def interrupts_start() -> Iterator[None]:
                 signal.signal(number, _raise_interrupt)
         try:
             yield
-        except KeyboardInterrupt as error:
-            by = str(error) or "Ctrl-C"
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Ray's own handler of SIGTERM exits, and is installed while Ray starts.
+            by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) and not error.args else "SIGTERM"
             raise Interrupted(f"stopped by {by} before a trial was started") from error
 
 
@@ -150,7 +151,7 @@ class StopController:
 
 
 def _raise_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("SIGTERM" if number == signal.SIGTERM else "")
+    raise KeyboardInterrupt(*(["SIGTERM"] if number == signal.SIGTERM else []))
 
 
 def _is_main_thread() -> bool:

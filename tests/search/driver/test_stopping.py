@@ -123,6 +123,11 @@ def test_a_signal_before_the_first_trial_ends_the_start(number: signal.Signals, 
     assert signal.getsignal(number) is before
 
 
+def test_the_exit_of_rays_own_handler_while_it_starts_ends_the_start_too() -> None:
+    with pytest.raises(Interrupted, match=r"^stopped by SIGTERM before a trial was started$"), interrupts_start():
+        raise SystemExit(signal.SIGTERM)
+
+
 def test_a_request_before_the_first_trial_is_kept_and_ends_the_start(stopping: Stopping, folder: SearchFolder) -> None:
     check_start(stopping.lease)
     request_stop(folder, now=False)
