@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkca_search.errors import SearchError
-from lkca_search.paths import AnyPath, list_paths, parse_path
+from lkca_search.paths import AnyPath, is_set_aside, list_paths, parse_path
 
 PREDICTIONS = "predictions.parquet"
 """Name of the file with the test predictions of a replicate, beside its record."""
+START = "start.json"
+"""Name of the file with the configuration of an unfinished attempt, in its folder."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
+_ATTEMPT_NAME = re.compile(r"attempt-(\d+)-\d+")
 _RECORD = "record.json"
 _REPLICATE = "draw=*,seed=*"
 
@@ -75,11 +78,7 @@ class Home:
         """Return the folder of a search, which may not exist yet; SearchError for an invalid name."""
         check_name(name)
         folder = SearchFolder(root=self.root / "searches" / name)
-        return (
-            folder.with_storage(json.loads(folder.spec.read_text(encoding="utf-8")).get("storage"))
-            if folder.spec.exists()
-            else folder
-        )
+        return folder.with_storage(_read_storage(folder.spec))
 
     def searches(self) -> Iterator["SearchFolder"]:
         """Yield the folders of all started searches, sorted by name."""
@@ -90,11 +89,16 @@ class Home:
         """Return the names of all started searches, sorted."""
         return [spec.parent.name for spec in list_paths(self.root, "searches/*/spec.json")]
 
+    def existing_search(self, name: str) -> "SearchFolder":
+        """Return the folder of a search, also if its spec is lost; SearchError if there is no such folder."""
+        folder = self.search(name)
+        return folder if folder.root.exists() else self.started_search(name)
+
     def started_search(self, name: str) -> "SearchFolder":
         """Return the folder of a started search; SearchError with the existing names if there is none."""
         folder = self.search(name)
         if not folder.spec.exists():
-            known = ", ".join(other.name for other in self.searches()) or "none"
+            known = ", ".join(self.search_names()) or "none"
             raise SearchError(f"there is no search {name!r} in {self.root}; searches there: {known}")
         return folder
 
@@ -183,18 +187,43 @@ class SearchFolder:
 
     def records(self) -> dict[str, AnyPath]:
         """Return the path of each finished trial's record by trial id. It takes one listing."""
-        paths = list_paths(self.trials, f"*/*/{_ATTEMPT}/{_RECORD}")
-        return {_trial_id(path.parent.parent): path for path in paths}
+        return self.list_records().records
 
     def replicates(self) -> dict[str, AnyPath]:
         """Return the path of each finished replicate's record by replicate id. It takes one listing."""
-        paths = list_paths(self.trials, f"*/*/{_REPLICATE}/{_ATTEMPT}/{_RECORD}")
-        return {f"{_trial_id(path.parent.parent.parent)}/{path.parent.parent.name}": path for path in paths}
+        return self.list_replicates().records
+
+    def list_records(self) -> "RecordListing":
+        """Return the records of trials, and those that were set aside. It takes one listing."""
+        return _list_records(self.trials, "*/*", num_parts=2)
+
+    def list_replicates(self) -> "RecordListing":
+        """Return the records of replicates, and those that were set aside. It takes one listing."""
+        return _list_records(self.trials, f"*/*/{_REPLICATE}", num_parts=3)
 
     def drivers(self) -> dict[str, int]:
         """Return the driver number of the latest attempt of each started trial, by trial id."""
-        paths = list_paths(self.trials, f"*/*/{_ATTEMPT}")
-        return {_trial_id(path.parent): int(path.name.split("-")[1]) for path in paths}
+        return self._drivers("*/*", num_parts=2)
+
+    def latest_driver(self) -> int:
+        """Return the largest driver number of all attempts at trials and replicates; 0 if there is none."""
+        replicates = self._drivers(f"*/*/{_REPLICATE}", num_parts=3)
+        return max([*self.drivers().values(), *replicates.values()], default=0)
+
+    def _drivers(self, folders: str, *, num_parts: int) -> dict[str, int]:
+        paths = list_paths(self.trials, f"{folders}/{_ATTEMPT}")
+        named = ((path, _ATTEMPT_NAME.fullmatch(path.name)) for path in paths)
+        return {_last_parts(path.parent, num_parts): int(match[1]) for path, match in named if match}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordListing:
+    """Paths of the records of all trials, or of all replicates."""
+
+    records: dict[str, AnyPath]
+    """Path of each record by the id of its trial or replicate. Of two, it is that of the later attempt."""
+    set_aside: list[AnyPath]
+    """Damaged records that were renamed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,5 +251,27 @@ class TrialFolder:
         return list_paths(self.root, _ATTEMPT)
 
 
-def _trial_id(path: AnyPath) -> str:
-    return f"{path.parent.name}/{path.name}"
+def _list_records(trials: AnyPath, folders: str, *, num_parts: int) -> RecordListing:
+    # A pattern with a wildcard lists each folder once, which is faster than a test of each record's existence.
+    paths = list_paths(trials, f"{folders}/{_ATTEMPT}/{_RECORD}*")
+    return RecordListing(
+        records={_last_parts(path.parent.parent, num_parts): path for path in paths if path.name == _RECORD},
+        set_aside=[path for path in paths if is_set_aside(path)],
+    )
+
+
+def _read_storage(spec: AnyPath) -> str | None:
+    """Return the storage in a `spec.json`; None if the file is missing or damaged. Readers of the spec report that."""
+    try:
+        storage = json.loads(spec.read_bytes()).get("storage")
+    except (ValueError, AttributeError, RecursionError, FileNotFoundError, IsADirectoryError):
+        return None
+    return storage if isinstance(storage, str) else None
+
+
+def _last_parts(path: AnyPath, num_parts: int) -> str:
+    parts = []
+    for _ in range(num_parts):
+        parts.append(path.name)
+        path = path.parent
+    return "/".join(reversed(parts))

@@ -22,6 +22,7 @@ from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
 SCHEMES = ("s3", "gs")
 _DISK = fs.LocalFileSystem()
 _CHUNK_BYTES = 8 << 20
+_DAMAGED = ".damaged-"
 
 
 @dataclass(frozen=True, order=True)
@@ -201,6 +202,23 @@ def atomic_output(path: AnyPath) -> Iterator[BinaryIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def set_aside(path: AnyPath) -> AnyPath:
+    """Rename a damaged file or folder to NAME.damaged-N, with the first unused N, and return its new path."""
+    number = 1
+    while (target := path.parent / f"{path.name}{_DAMAGED}{number}").exists():
+        number += 1
+    if isinstance(path, RemotePath):
+        path.filesystem.move(path.path, str(cast(RemotePath, target).path))
+    else:
+        path.rename(cast(Path, target))
+    return target
+
+
+def is_set_aside(path: AnyPath) -> bool:
+    """Return True if `set_aside` has given a file its name."""
+    return _DAMAGED in path.name
 
 
 def open_input(path: AnyPath) -> NativeFile:

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.dataset import SearchDataset, read_search_dataset
-from lkca_search.records.predictions import read_correct
-from lkca_search.records.record import Record, read_records, read_replicates
-from lkca_search.records.rounds import Round, read_rounds
+from lkca_search.records.dataset import SearchDataset, scan_search_dataset
+from lkca_search.records.finding import Finding
+from lkca_search.records.predictions import scan_correct
+from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.rounds import Round, scan_rounds
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.records.uid import read_uid
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.factors import DRAW, repeats_of
@@ -49,6 +52,8 @@ class SearchResults:
     """Unique id; empty if it is not known."""
     dataset: SearchDataset | None = None
     """Training images; None if an older version started the search."""
+    findings: Sequence[Finding] = ()
+    """Damaged records and rounds, which are left out of all numbers."""
 
     @property
     def metric_name(self) -> MetricName:
@@ -140,16 +145,21 @@ class SearchResults:
 
 def read_search_results(folder: SearchFolder) -> SearchResults:
     """Read all results of a finished or running search."""
-    replicates = read_replicates(folder)
+    reader = RecordReader(folder)
+    trials, replicates = reader.trials(), reader.replicates()
+    rounds, damaged_rounds = scan_rounds(folder)
+    dataset, damaged_dataset = scan_search_dataset(folder)
+    correct, damaged_predictions = scan_correct(folder, replicates)
     return SearchResults(
         name=folder.name,
-        spec=SearchSpec.model_validate_json(folder.spec.read_bytes()),
-        trials=read_records(folder),
+        spec=read_spec(folder),
+        trials=trials,
         replicates=replicates,
-        rounds=read_rounds(folder),
-        correct=read_correct(folder, replicates),
-        uid=folder.uid.read_text() if folder.uid.exists() else "",
-        dataset=read_search_dataset(folder),
+        rounds=rounds,
+        correct=correct,
+        uid=read_uid(folder) or "",
+        dataset=dataset,
+        findings=(*reader.findings, *damaged_rounds, *damaged_dataset, *damaged_predictions),
     )
 
 

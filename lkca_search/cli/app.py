@@ -13,7 +13,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, doctor, models, plan, replay, report, run, submit
+from lkca_search.cli import browse, data, doctor, models, plan, repair, replay, report, run, submit
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import Interrupted, UserError
 from lkca_search.faults import explain_fault
@@ -66,6 +66,7 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "list": browse.list_searches,
         "confirm": run.confirm,
         "rerun": replay.rerun,
+        "repair": repair.repair,
     },
     "Results": {
         "best": browse.best,
@@ -74,7 +75,7 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "export": browse.export,
         "simulate": replay.simulate,
         "ui": browse.ui,
-        "sync": run.sync,
+        "sync": repair.sync,
     },
     "Ray cluster": {"submit": submit.submit, "logs": submit.logs},
     "Data, models and machine": {"models": models.models, "doctor": doctor.doctor},

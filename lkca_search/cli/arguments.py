@@ -17,6 +17,14 @@ Overrides = Annotated[
 ]
 SearchName = Annotated[str | None, typer.Option(help="Name of the search. Default: file name without .yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON. Default: as text.")]
+Ledger = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="LKCA_SEARCH_LEDGER",
+        help="Database for the Optuna studies, postgresql://USER@HOST/DB. Default: SQLite in the search's folder.",
+    ),
+]
 RayAddress = Annotated[
     str | None, typer.Option(help="Address of a Ray cluster. Default: RAY_ADDRESS, else start Ray on this machine.")
 ]

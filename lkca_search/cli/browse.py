@@ -13,11 +13,21 @@ from rich.live import Live
 
 from lkca_search.cli.arguments import Headers, Json, Name, RemoteAddress, Verify, check_output_folder
 from lkca_search.cli.submit import run_on_cluster
-from lkca_search.cli.terminal.output import echo_json, echo_rows, show_best, show_front, show_status, status_view
+from lkca_search.cli.terminal.output import (
+    echo_json,
+    echo_rows,
+    show_best,
+    show_front,
+    show_status,
+    status_view,
+    warn_of_damage,
+)
 from lkca_search.cli.terminal.streams import console, echo, output_is_lost
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.paths import file_url
+from lkca_search.records.finding import Finding
+from lkca_search.report.values.numbers import pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.state.status import StatusReader
@@ -74,17 +84,25 @@ def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
 
 def list_searches(json: Json = False) -> None:
     """List all searches in LKCA_SEARCH_HOME and their progress."""
-    from lkca_search.search.state.status import read_status
+    from lkca_search.search.state.status import list_statuses
 
-    statuses = [read_status(folder) for folder in Home.from_environment().searches()]
+    statuses, unreadable = list_statuses(Home.from_environment())
     if json:
-        echo_json(statuses)
+        echo_json([*statuses, *unreadable])
         return
     rows = [
-        (status.name, f"{status.num_finished}/{status.num_planned}", "running" if status.is_driven else "")
+        (
+            status.name,
+            f"{status.num_finished}/{status.num_planned}",
+            "running" if status.is_driven else "",
+            pluralize(status.num_damaged, "file") if status.num_damaged else "",
+        )
         for status in statuses
     ]
-    echo_rows(("search", "finished", "driver"), rows)
+    rows += [(search.name, "", "", search.damaged[0].damage) for search in unreadable]
+    shown = 4 if any(row[3] for row in rows) else 3
+    header = ("search", "finished", "driver", "damaged")
+    echo_rows(header[:shown], [row[:shown] for row in sorted(rows)])
 
 
 def best(
@@ -95,15 +113,17 @@ def best(
 ) -> None:
     """Show the best trial of a search or a cell. With several metrics, show the Pareto front."""
     from lkca_search.records.objectives import find_ties
+    from lkca_search.records.record import RecordReader
+    from lkca_search.records.stored_spec import read_spec
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.state.best_trials import find_best_records, list_best_trials
-    from lkca_search.search.state.resume import read_spec
 
     if yaml and json:
         raise UserError("--yaml and --json cannot be combined; use one of them")
     folder = Home.from_environment().started_search(name)
-    search = read_spec(folder).search
-    front = find_best_records(folder, cell=cell)
+    search, reader = read_spec(folder).search, RecordReader(folder)
+    front = find_best_records(folder, cell=cell, reader=reader)
+    warn_of_damage(reader.findings, name)
     num_tied = len(find_ties(front, search))
     if yaml:
         echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
@@ -127,15 +147,18 @@ def export(
     replicates.parquet has one row per replicate, and predictions.parquet one row per replicate and test image.
     """
     from lkca_search.records.predictions import write_predictions
-    from lkca_search.records.record import read_records, read_replicates
+    from lkca_search.records.record import RecordReader
     from lkca_search.records.tables import write_tables
 
     folder = Home.from_environment().started_search(name)
     if to is not None:
         check_output_folder(to, "--to")
-    replicates = read_replicates(folder)
-    paths = write_tables(read_records(folder), replicates, to or folder.root)
-    paths += write_predictions(folder, replicates, to or folder.root)
+    reader = RecordReader(folder)
+    trials, replicates = reader.trials(), reader.replicates()
+    paths = write_tables(trials, replicates, to or folder.root)
+    damaged: list[Finding] = []
+    paths += write_predictions(folder, replicates, to or folder.root, damaged=damaged)
+    warn_of_damage([*reader.findings, *damaged], name)
     if json:
         echo_json([str(path) for path in paths])
         return
@@ -151,7 +174,7 @@ def ui(
 
     If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
     """
-    from lkca_search.search.state.resume import read_spec
+    from lkca_search.records.stored_spec import read_spec
     from lkca_search.tracking.connection import tracking_uri
 
     home = Home.from_environment()

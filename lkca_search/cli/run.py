@@ -1,4 +1,4 @@
-"""Commands that train, stop or synchronize a search: run, confirm, stop, sync."""
+"""Commands that train or stop a search: run, confirm, stop."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ import typer
 from lkca_search.cli.arguments import (
     Headers,
     Json,
+    Ledger,
     Name,
     NumCpus,
     Overrides,
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
 _START_SECONDS = 3.0
 """Time for a driver that has just been started to hold its lease, before `stop` reports that none is running."""
 
-_Ledger = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="LKCA_SEARCH_LEDGER",
-        help="Database for the Optuna studies, postgresql://USER@HOST/DB. Default: SQLite in the search's folder.",
-    ),
-]
-
 
 def run(
     space: Space,
@@ -65,7 +57,7 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start no new trial after the first failure. Same as --max-failures 0.")
     ] = False,
-    ledger: _Ledger = None,
+    ledger: Ledger = None,
     json: Json = False,
 ) -> None:
     """Start a search, or resume it. Finished trials are not trained again.
@@ -83,7 +75,8 @@ def run(
     from lkca_search.search.state.lease import hold_lease
 
     cluster = choose_address(address, os.environ)
-    with hold_lease(folder, ledger, is_provisional=True) as lease:  # first, so that `stop` finds the driver
+    # First, so that `stop` finds the driver.
+    with hold_lease(folder, ledger, is_provisional=True, notify=_notify) as lease:
         from lkca_search.search.run import run_search
         from lkca_search.search.state.dataset import with_located_dataset
         from lkca_search.search.studies.registry import import_from
@@ -146,9 +139,9 @@ def confirm(
     folder = home.started_search(name)
     cluster = choose_address(address, os.environ)
     requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
-    with hold_lease(folder) as lease:
+    with hold_lease(folder, notify=_notify) as lease:
+        from lkca_search.records.stored_spec import read_spec
         from lkca_search.search.run import confirm as train_replicates
-        from lkca_search.search.state.resume import read_spec
         from lkca_search.training.testing import open_test_images
 
         spec, data_dirs = read_spec(folder), local_data_dirs(home)
@@ -246,18 +239,6 @@ def stop(
         return
     done = f"{status.num_finished} of {status.num_planned} trials finished, {status.num_left} left"
     echo(f"search {name} {state}: {done}")
-
-
-def sync(name: Name) -> None:
-    """Send the trials that MLflow lacks, for example after an outage. The search must not be running."""
-    from lkca_search.search.sync import sync as send
-
-    home = Home.from_environment()
-    result = send(home.started_search(name), home, notify=_notify)
-    echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
-    if result.fault is not None:
-        echo(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
-        raise typer.Exit(1)
 
 
 def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -> list[str]:

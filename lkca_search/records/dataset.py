@@ -1,7 +1,8 @@
 """Dataset of a search: content hash and size of its training images, written when the search starts."""
 
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import write_atomically
+from lkca_search.paths import parse_path, set_aside, write_atomically
+from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
 from lkca_search.spec.base import FrozenModel
 
 
@@ -30,15 +31,35 @@ class SearchDataset(FrozenModel):
 
 
 def read_search_dataset(folder: SearchFolder) -> SearchDataset | None:
-    """Return the dataset of a search; None if an older version started it."""
-    path = next((path for path in folder.dataset_files if path.exists()), None)
-    return None if path is None else SearchDataset.model_validate_json(path.read_bytes())
+    """Return the dataset of a search; None if an older version started it, or every copy is damaged."""
+    return scan_search_dataset(folder)[0]
 
 
-def write_search_dataset(folder: SearchFolder, dataset: SearchDataset) -> None:
-    """Write the dataset of a search, with a copy in the storage of the trials."""
+def scan_search_dataset(folder: SearchFolder) -> tuple[SearchDataset | None, list[Finding]]:
+    """Return the dataset from the first intact copy, None if there is none, and a finding per damaged copy."""
+    intact, findings = [], []
+    for path in folder.dataset_files:
+        try:
+            intact.append(read_stored(path, SearchDataset, remedy=repair_command(folder.name)))
+        except DamagedError as error:
+            findings.append(error.finding)
+        except FileNotFoundError:
+            pass
+    return (intact[0] if intact else None), findings
+
+
+def write_search_dataset(folder: SearchFolder, dataset: SearchDataset) -> list[str]:
+    """Write the dataset of a search, with a copy in the storage of the trials.
+
+    Return a line per damaged copy, which is kept under another name.
+    """
+    lines = []
+    for finding in scan_search_dataset(folder)[1]:
+        kept = set_aside(parse_path(finding.place))
+        lines.append(f"{finding.place} is written again; the damaged file is kept as {kept.name}")
     for path in reversed(folder.dataset_files):
         write_atomically(path, dataset.model_dump_json(indent=1).encode())
+    return lines
 
 
 def _shortage(num_images: int, num_official: int | None, noun: str) -> str | None:

@@ -14,6 +14,7 @@ from functools import cached_property
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import list_paths, write_atomically
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.uid import read_uid
 from lkca_search.spec.base import FrozenModel
 
 
@@ -107,4 +108,4 @@ def _looks_of(folder: SearchFolder) -> list[Look]:
 
 
 def _uid(folder: SearchFolder) -> str:
-    return folder.uid.read_text() if folder.uid.exists() else folder.name
+    return read_uid(folder) or folder.name

@@ -1,6 +1,6 @@
 """Predictions of replicates on the test images: one Parquet file in the folder of each replicate's attempt."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lkca_search.layout import PREDICTIONS, SearchFolder
 from lkca_search.paths import AnyPath, atomic_output, open_input, write_atomically
+from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.record import READ_THREADS, Record
 
 _WRITER: Mapping[str, Any] = {
@@ -52,10 +53,16 @@ def save_predictions(predictions: Predictions, attempt_folder: AnyPath, *, repli
 
 
 def read_predictions(folder: SearchFolder, replicate: Record) -> Predictions | None:
-    """Return the predictions of a replicate; None if it has none: it has failed, or is of an earlier version."""
+    """Return the predictions of a replicate; None if it has none: it has failed, or is of an earlier version.
+
+    Raises:
+        DamagedError: The file is damaged.
+    """
     table = _read(folder, replicate)
     if table is None:
         return None
+    if isinstance(table, Finding):
+        raise DamagedError(table)
     probabilities = table["probabilities"].combine_chunks()
     return Predictions(
         labels=table["label"].to_numpy(),
@@ -69,23 +76,35 @@ def read_correct(folder: SearchFolder, replicates: Sequence[Record]) -> dict[str
     """Return, by replicate id, True per test image (N,) that the replicate classifies correctly.
 
     The order of images is that of the test split. The mean is the test accuracy. Replicates without predictions are
-    left out: failed ones, and those of earlier versions.
+    left out: failed ones, those of earlier versions, and those with a damaged file.
     """
-    tables = _read_all(folder, replicates, columns=("label", "predicted"))
-    return {
-        record.trial_id: pc.equal(table["predicted"], table["label"]).to_numpy()
-        for record, table in tables
-        if table is not None
-    }
+    return scan_correct(folder, replicates)[0]
 
 
-def write_predictions(folder: SearchFolder, replicates: Sequence[Record], to: AnyPath) -> list[AnyPath]:
+def scan_correct(
+    folder: SearchFolder, replicates: Sequence[Record]
+) -> tuple[dict[str, NDArray[np.bool_]], list[Finding]]:
+    """Return the same as `read_correct`, and a finding per damaged file."""
+    correct, findings = {}, []
+    for record, table in _read_all(folder, replicates, columns=("label", "predicted")):
+        if isinstance(table, Finding):
+            findings.append(table)
+        elif table is not None:
+            correct[record.trial_id] = pc.equal(table["predicted"], table["label"]).to_numpy()
+    return correct, findings
+
+
+def write_predictions(
+    folder: SearchFolder, replicates: Sequence[Record], to: AnyPath, *, damaged: list[Finding] | None = None
+) -> list[AnyPath]:
     """Write the predictions of all replicates into `to` as `predictions.parquet`; return its path.
+
+    Damaged files are left out, and added to `damaged`.
 
     The file has a column `replicate_id` and one row group per replicate. Without predictions, there is no file and no
     path. At most READ_THREADS replicates are in memory.
     """
-    tables = ((record, table) for record, table in _read_all(folder, replicates) if table is not None)
+    tables = _intact(_read_all(folder, replicates), [] if damaged is None else damaged)
     first = next(tables, None)
     if first is None:
         return []
@@ -96,6 +115,17 @@ def write_predictions(folder: SearchFolder, replicates: Sequence[Record], to: An
             replicate_id = pa.repeat(record.trial_id, len(table))
             writer.write_table(pa.table([replicate_id, *table.columns], schema=schema))
     return [path]
+
+
+def _intact(
+    tables: Iterable[tuple[Record, pa.Table | Finding | None]], damaged: list[Finding]
+) -> Iterator[tuple[Record, pa.Table]]:
+    """Yield the replicates with a table, and add the damaged files to `damaged`."""
+    for record, table in tables:
+        if isinstance(table, Finding):
+            damaged.append(table)
+        elif table is not None:
+            yield record, table
 
 
 def _to_table(predictions: Predictions) -> pa.Table:
@@ -110,7 +140,7 @@ def _to_table(predictions: Predictions) -> pa.Table:
     return pa.table(columns)
 
 
-def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None = None) -> pa.Table | None:
+def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None = None) -> pa.Table | Finding | None:
     if replicate.test is None:
         return None
     attempt = folder.trial(replicate.trial_id).attempt(driver=replicate.driver, attempt=replicate.attempt)
@@ -119,11 +149,17 @@ def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None
             return pq.ParquetFile(file).read(columns)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise
+    except (pa.ArrowException, KeyError, OSError) as error:
+        damage = f"must be a Parquet file of predictions, got one that cannot be read ({str(error).splitlines()[0]})"
+        remedy = f"restore it. `lkca-search repair {folder.name}` sets it aside: the replicate keeps its test accuracy"
+        return Finding(place=str(attempt / PREDICTIONS), damage=damage, remedy=remedy)
 
 
 def _read_all(
     folder: SearchFolder, replicates: Sequence[Record], columns: Sequence[str] | None = None
-) -> Iterator[tuple[Record, pa.Table | None]]:
+) -> Iterator[tuple[Record, pa.Table | Finding | None]]:
     """Yield each replicate with its table; at most READ_THREADS tables are in memory."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for start in range(0, len(replicates), READ_THREADS):

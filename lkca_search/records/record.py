@@ -1,14 +1,17 @@
 """Records: results of finished trials and replicates, and their readers."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import RecordListing, SearchFolder
 from lkca_search.paths import AnyPath
+from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
 from lkca_search.records.provenance import Provenance
+from lkca_search.records.stored_spec import find_spec
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration
 
 READ_THREADS = 16
@@ -146,51 +149,104 @@ class Record(FrozenModel):
 
 
 def read_records(folder: SearchFolder) -> list[Record]:
-    """Return the records of every finished trial of a search, by cell and number."""
-    return read_all(folder.records().values())
+    """Return the intact records of a search's finished trials, by cell and number."""
+    return RecordReader(folder).trials()
 
 
 def read_replicates(folder: SearchFolder) -> list[Record]:
-    """Return the records of every finished replicate of a search, by cell, trial, draw and seed."""
-    return read_all(folder.replicates().values())
-
-
-def read_all(paths: Collection[AnyPath]) -> list[Record]:
-    """Return the records in these files, sorted by cell and number."""
-    return sorted(_read_files(paths), key=_sort_key)
+    """Return the intact records of a search's finished replicates, by cell, trial, draw and seed."""
+    return RecordReader(folder).replicates()
 
 
 class RecordReader:
-    """Reader of the records of a search. It reads each file once, because records never change."""
+    """Reader of the records of a search. It reads each intact file once, because records never change.
+
+    Damaged records are left out, so their trials count as unfinished. `findings` lists them.
+    """
 
     def __init__(self, folder: SearchFolder) -> None:
         """Set the folder of the search; no file is read yet."""
         self._folder = folder
         self._records: dict[AnyPath, Record] = {}
+        self._cells: frozenset[str] | None = None
+        self._damaged: dict[str, list[Finding]] = {}
+        self._set_aside: dict[str, list[AnyPath]] = {}
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Damaged records that the last calls of `trials` and `replicates` have left out."""
+        return [finding for found in self._damaged.values() for finding in found]
+
+    @property
+    def set_aside(self) -> list[AnyPath]:
+        """Damaged records that a driver or `repair` has renamed, as listed by the last calls."""
+        return [path for paths in self._set_aside.values() for path in paths]
 
     def find(self, record_id: str) -> Record | None:
         """Return the record of a trial or replicate, or None if it is not finished."""
         path = self._folder.trial(record_id).record
-        return None if path is None else self._read([path])[0]
+        if path is None:
+            return None
+        records, self._damaged["found"] = self._read({record_id: path})
+        return records[0] if records else None
 
     def trials(self) -> list[Record]:
         """Return the records of all finished trials, by cell and number."""
-        return self._read(self._folder.records().values())
+        return self._read_all("trials", self._folder.list_records())
 
     def replicates(self) -> list[Record]:
         """Return the records of all finished replicates, by cell, trial, draw and seed."""
-        return self._read(self._folder.replicates().values())
+        return self._read_all("replicates", self._folder.list_replicates())
 
-    def _read(self, paths: Collection[AnyPath]) -> list[Record]:
-        new = [path for path in paths if path not in self._records]
-        self._records.update(zip(new, _read_files(new), strict=True))
-        return sorted((self._records[path] for path in paths), key=_sort_key)
+    def _read_all(self, kind: str, listing: RecordListing) -> list[Record]:
+        records, self._damaged[kind] = self._read(listing.records)
+        self._set_aside[kind] = listing.set_aside
+        return sorted(records, key=_sort_key)
 
+    def _read(self, paths: Mapping[str, AnyPath]) -> tuple[list[Record], list[Finding]]:
+        new = {record_id: path for record_id, path in paths.items() if path not in self._records}
+        findings: list[Finding] = []
+        for path, record in zip(new.values(), self._read_files(new), strict=True):
+            if isinstance(record, Finding):
+                findings.append(record)
+            elif record is not None and (unknown := self._find_unknown_cell(record, path)):
+                findings.append(unknown)
+            elif record is not None:
+                self._records[path] = record
+        return [self._records[path] for path in paths.values() if path in self._records], findings
 
-def _read_files(paths: Collection[AnyPath]) -> list[Record]:
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        contents = pool.map(lambda path: path.read_bytes(), paths)
-        return [Record.model_validate_json(content) for content in contents]
+    def _read_files(self, paths: Mapping[str, AnyPath]) -> list[Record | Finding | None]:
+        """Return per file its record, its damage, or None if it was set aside since it was listed."""
+        remedy = repair_command(self._folder.name)
+
+        def read(item: tuple[str, AnyPath]) -> Record | Finding | None:
+            record_id, path = item
+            try:
+                record = read_stored(path, Record, remedy=remedy)
+            except DamagedError as error:
+                return error.finding
+            except FileNotFoundError:
+                return None
+            own_id = record.replicate.replicate_id if record.replicate else f"{record.cell}/{record.number}"
+            if {record.trial_id, own_id} == {record_id}:
+                return record
+            damage = f"must be the record of {record_id}, got that of {record.trial_id}"
+            return Finding(place=str(path), damage=damage, remedy=remedy)
+
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            return list(pool.map(read, paths.items()))
+
+    def _find_unknown_cell(self, record: Record, path: AnyPath) -> Finding | None:
+        """Return a finding if the search has no such cell. A resume may have added cells since the last look."""
+        if self._cells is None or record.cell not in self._cells:
+            spec = find_spec(self._folder)
+            if spec is None:
+                return None
+            self._cells = frozenset(cell.key for cell in cells(spec))
+        if record.cell in self._cells:
+            return None
+        damage = f"must be the record of a cell of the search, got the cell {record.cell}"
+        return Finding(place=str(path), damage=damage, remedy=repair_command(self._folder.name))
 
 
 def _sort_key(record: Record) -> tuple[str, int, int, int]:

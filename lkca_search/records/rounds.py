@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import list_paths
+from lkca_search.records.finding import DamagedError, Finding, read_stored
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.trial import Replication
 from lkca_search.spec.base import FrozenModel
@@ -128,20 +128,42 @@ def correct_for_rounds(p_values: Sequence[float | None], alpha: float) -> list[f
 
 
 def read_rounds(folder: SearchFolder) -> list[Round]:
-    """Return the rounds of a search, in order; SearchError for a round that does not match its seal."""
-    rounds = []
-    for path in list_paths(folder.rounds, "*.json"):
-        content = path.read_bytes()
-        stored = Round.model_validate_json(content)
-        if stored.seal != _seal_of(content) or path.name != round_file(stored.number):
-            raise SearchError(f"a round of confirmation must match its seal, and this file was changed ({path})")
-        rounds.append(stored)
+    """Return the rounds of a search, in order; DamagedError for a round that is damaged or was changed."""
+    rounds, findings = scan_rounds(folder)
+    if findings:
+        raise DamagedError(findings[0])
     return rounds
 
 
+def scan_rounds(folder: SearchFolder) -> tuple[list[Round], list[Finding]]:
+    """Return the intact rounds of a search, in order, and a finding per damaged one."""
+    rounds, findings = [], []
+    remedy = (
+        f"restore the file from a backup. `lkca-search repair {folder.name}` sets it aside instead: the next round "
+        "then has the next number, and a lower level"
+    )
+    for path in list_paths(folder.rounds, "*.json"):
+        try:
+            stored = read_stored(path, Round, remedy=remedy)
+            if stored.seal == _seal_of(path.read_bytes()) and path.name == round_file(stored.number):
+                rounds.append(stored)
+                continue
+            damage = f"a round of confirmation must match its seal, and this file was changed ({path.name})"
+            findings.append(Finding(place=str(path), damage=damage, remedy=remedy))
+        except DamagedError as error:
+            findings.append(error.finding)
+    return rounds, findings
+
+
+def next_round_number(folder: SearchFolder) -> int:
+    """Return the number of the next round. A damaged round that was set aside keeps its number, and so its level."""
+    numbers = [int(path.name[:4]) for path in list_paths(folder.rounds, "*.json*") if path.name[:4].isdigit()]
+    return max(numbers, default=0) + 1
+
+
 def round_statuses(folder: SearchFolder, *, num_trials: int, reader: RecordReader | None = None) -> list[RoundStatus]:
-    """Return the status of each round of a search that has `num_trials` finished trials."""
-    rounds = read_rounds(folder)
+    """Return the status of each intact round of a search that has `num_trials` finished trials."""
+    rounds, _ = scan_rounds(folder)
     replicates = (reader or RecordReader(folder)).replicates() if rounds else []
     return [_round_status(sealed, replicates, num_trials=num_trials) for sealed in rounds]
 

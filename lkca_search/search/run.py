@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.stored_spec import find_spec, read_spec
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.rounds import design_conflict
 from lkca_search.search.driver.stopping import check_start
@@ -13,7 +14,6 @@ from lkca_search.search.search_driver import open_driver
 from lkca_search.search.state.dataset import with_located_dataset
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.manifests import write_manifests
-from lkca_search.search.state.resume import find_spec, read_spec
 from lkca_search.search.state.status import read_status
 from lkca_search.search.studies.space_check import check_space
 from lkca_search.spec.factors import draws_rule, repeats_of
@@ -54,7 +54,10 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
             driver=driver.lease.driver,
             ensure_lease=driver.lease.ensure,
             opened=driver.opened,
+            reader=driver.reader,
         )
+        for line in queue.restored:
+            context.notify(line)
         driver.train(queue, images)
         if spec.confirm is not None and not queue.num_left:
             driver.is_complete, driver.halt_reason = False, queue.halt_reason

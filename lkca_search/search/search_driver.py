@@ -11,11 +11,13 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.looks import read_looks, register_looks
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
+from lkca_search.records.stored_spec import find_spec, read_spec
 from lkca_search.records.tables import write_tables
 from lkca_search.search.driver.confirmation import Confirmation, write_round_manifests
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.rounds import find_or_open_round
 from lkca_search.search.driver.stopping import StopController, check_start, interrupts_start
+from lkca_search.search.health.repair import set_aside_damaged
 from lkca_search.search.ray_backend.placement import Placement
 from lkca_search.search.ray_backend.runner import place, run_trials
 from lkca_search.search.ray_backend.session import RaySession
@@ -23,7 +25,6 @@ from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.dataset import check_search, commit_search, describe_dataset
 from lkca_search.search.state.lease import Lease
-from lkca_search.search.state.resume import find_spec, read_spec
 from lkca_search.search.state.status import read_status
 from lkca_search.search.studies.study import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
@@ -192,6 +193,7 @@ def open_driver(
     session.abandon = driver.end
     try:
         with session:
+            set_aside_damaged(folder, reader, context.notify)
             check_search(folder, dataset, reader, space_file)
             if space_file is not None and find_spec(folder) != spec:
                 driver.place(spec, images)

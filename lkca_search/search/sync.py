@@ -1,12 +1,14 @@
 """Command `sync`: send MLflow the recorded runs that it lacks. Separate from `run` because it needs no Ray."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.records.uid import read_uid
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.lease import hold_lease
-from lkca_search.search.state.resume import read_spec
 from lkca_search.search.state.status import read_status
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
@@ -29,7 +31,7 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
     Raises:
         SearchError: A driver holds the search; it sends the runs itself.
     """
-    with hold_lease(folder):
+    with hold_lease(folder, notify=notify):
         reader = RecordReader(folder)
         return send_missing(
             lambda: open_store(folder, home),
@@ -44,5 +46,8 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
 
 def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
     """Open the runs of a search in MLflow; create the parent run if needed."""
-    texts = {path.name: path.read_text(encoding="utf-8") for path in (folder.space_file, folder.spec)}
-    return MLflowStore(home, uid=folder.uid.read_text(), name=folder.name, texts=texts)
+    texts = {}
+    for path in (folder.space_file, folder.spec):
+        with suppress(FileNotFoundError, IsADirectoryError):  # only information for the reader of the run
+            texts[path.name] = path.read_bytes().decode(errors="replace")
+    return MLflowStore(home, uid=read_uid(folder) or folder.name, name=folder.name, texts=texts)

@@ -12,8 +12,8 @@ from PIL import Image
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, State, TestResult, read_records
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.driver.rounds import open_round
-from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.sections import ConfirmSection
 from tests.support.processes import Command
 from tests.support.records import CELL, make_record, make_search

@@ -9,9 +9,9 @@ from lkca_search.analysis.search_results import read_search_results
 from lkca_search.records.objectives import find_ties, pareto_front, rank_trials
 from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.driver.rounds import open_round
 from lkca_search.search.state.best_trials import best_record, find_record
-from lkca_search.search.state.resume import read_spec
 from lkca_search.search.state.status import read_status
 from lkca_search.spec.sections import ConfirmSection, SearchSection
 from tests.support.records import CELL, FACTS, make_record, make_search

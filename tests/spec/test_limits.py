@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.layout import Home
-from lkca_search.search.state.resume import check_resume, commit_space_file, read_spec
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.state.resume import check_resume, commit_space_file
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.domains import Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import excluded

@@ -7,7 +7,8 @@ import pytest
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.search.state.resume import commit_space_file, read_spec
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.cells import cells
 from tests.support.space_files import SPACE, Space, cell_keys
 

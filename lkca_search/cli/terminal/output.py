@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.records.finding import Finding
 from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
@@ -54,6 +55,8 @@ def status_view(status: "SearchStatus") -> RenderableType:
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
         *(Text(line) for line in _failure_lines(status)),
         *(Text(_round_line(round_)) for round_ in status.rounds),
+        *(Text(line) for line in damage_lines(status.damaged, status.name)),
+        *([Text(_kept_line(status))] if status.num_set_aside else []),
     )
 
 
@@ -72,6 +75,27 @@ def _failure_lines(status: "SearchStatus") -> list[str]:
     ]
 
 
+def damage_lines(findings: Sequence[Finding], name: str) -> list[str]:
+    """Return the damaged files of a search, which every number leaves out: a count, and a line per file, at most 5."""
+    if not findings:
+        return []
+    count = f"! {pluralize(len(findings), 'damaged file')}, left out of all numbers"
+    shown = [f"  {finding.place}: {finding.damage}" for finding in findings[:_MAX_FINDINGS]]
+    more = [f"  and {len(findings) - _MAX_FINDINGS} more"] if len(findings) > _MAX_FINDINGS else []
+    return [f"{count}; `lkca-search repair {name}` lists and repairs them:", *shown, *more]
+
+
+def warn_of_damage(findings: Sequence[Finding], name: str) -> None:
+    """Print the damaged files of a search on stderr."""
+    for line in damage_lines(findings, name):
+        echo(line, err=True)
+
+
+def _kept_line(status: "SearchStatus") -> str:
+    files = pluralize(status.num_set_aside, "damaged file")
+    return f"{files} kept as NAME.damaged-N; `lkca-search repair {status.name}` lists them"
+
+
 def _round_line(round_: "RoundStatus") -> str:
     """Return the progress of a confirmation round as one line."""
     done = f"{round_.complete + round_.failed} of {round_.num_replicates} replicates finished"
@@ -82,6 +106,8 @@ def _round_line(round_: "RoundStatus") -> str:
 
 
 _MAX_ERROR = 90
+_MAX_FINDINGS = 5
+"""Damaged files that are listed one by one."""
 _COLUMNS = (
     *("cell", "images", "done", "running", "interrupted", "pruned", "failed", "best", "trial"),
     *("steps", "samples", "time", "left"),

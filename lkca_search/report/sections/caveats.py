@@ -13,7 +13,7 @@ _MAX_OVERLAP = 0.25
 
 def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
     """Return the limits of the numbers: missing trials and replicates, and unequal budgets."""
-    caveats = _missing_images(results)
+    caveats = [*_damaged_files(results), *_missing_images(results)]
     if unfinished := sum(cell.budget - cell.num_finished for cell in spent if cell.num_finished < cell.budget):
         caveats.append(
             f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
@@ -48,6 +48,21 @@ def _failures(spent: Sequence[ComputeSpent]) -> list[str]:
         f"{pluralize(failed, 'trial')} failed and spent part of the budget: cells have {counts} complete trials each. "
         "The sampler does not learn from failed trials, and may suggest similar values again."
     ]
+
+
+def _damaged_files(results: SearchResults) -> Iterator[str]:
+    """Yield the caveat on damaged files, which are left out of all numbers."""
+    if not results.findings:
+        return
+    files = (
+        "1 file of the search is" if len(results.findings) == 1 else f"{len(results.findings)} files of the search are"
+    )
+    first = results.findings[0]
+    more = f", and {len(results.findings) - 1} more" if len(results.findings) > 1 else ""
+    yield (
+        f"{files} damaged and left out of all numbers: {first.place} ({first.damage}){more}. "
+        f"`lkca-search repair {results.name}` lists and repairs them."
+    )
 
 
 def _missing_images(results: SearchResults) -> list[str]:

@@ -1,27 +1,28 @@
 """Ledger of a search: its waiting, running and finished trials, exact whenever the driver crashes.
 
 A trial is finished when its record is durable (see `queue`). Opening the ledger tells Optuna every recorded trial
-that its studies lack, and requeues every trial that was running.
+that its studies lack, and requeues every trial that was running. Studies that are lost, or older than the records, are
+restored from the trial folders.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from lkca_search.errors import UserError
 from lkca_search.layout import SearchFolder
 from lkca_search.models.registry import resolve
 from lkca_search.records.objectives import trial_values
-from lkca_search.records.record import Record, State
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.driver.limits import Budget
 from lkca_search.search.driver.messages import Assignment
 from lkca_search.search.driver.queue import RunningTrial, TrialQueue
+from lkca_search.search.driver.trial_files import restore_studies
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.manifests import Manifest, split_seed
-from lkca_search.search.studies.study import Params, Storage, Study, open_storage
+from lkca_search.search.studies.study import Params, Storage, StoredTrial, open_storage
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
@@ -47,10 +48,12 @@ class Ledger(TrialQueue):
         ensure_lease: Callable[[], None] = lambda: None,
         opened: float | None = None,
         storage: Storage | None = None,
+        reader: RecordReader | None = None,
     ) -> None:
-        """Open the ledger and recover the trials of earlier drivers.
+        """Open the ledger, restore studies that do not match the trial folders, and recover earlier trials.
 
-        `storage` is the Optuna storage; if None, the ledger's own database. Other arguments as in `TrialQueue`.
+        `storage` is the Optuna storage; if None, the ledger's own database. `reader` saves reading the records again.
+        Other arguments as in `TrialQueue`.
         """
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
@@ -58,11 +61,14 @@ class Ledger(TrialQueue):
         self._shape = shape
         self._num_classes = num_classes
         storage = storage or open_storage(find_database(folder))
-        self._studies = {cell.key: Study(storage, spec, cell) for cell in cells(spec)}
+        reader = reader or RecordReader(folder)
+        records = {record.trial_id: record for record in reader.trials()}
+        self._studies, self.restored = restore_studies(folder, spec, storage, reader)
+        """Study of each cell, and a line per study that did not match the trial folders and was restored from them."""
         self._budget = Budget(folder, spec)
         self._first_of: dict[str, dict[Params, int]] = {cell: {} for cell in self._studies}
         """Per cell, the number of the first trial with given parameters."""
-        self._recover()
+        self._recover(records)
 
     @property
     def num_left(self) -> int:
@@ -121,32 +127,38 @@ class Ledger(TrialQueue):
         self._studies[record.cell].tell(record.number, record.state, trial_values(record, self.spec.search))
         self._budget.finish(record.cell, record.state, record.value)
 
-    def _recover(self) -> None:
+    def _recover(self, records: Mapping[str, Record]) -> None:
         """Tell the studies every recorded trial that they lack, end unfinished duplicates, and requeue other trials."""
-        records = self.folder.records()
         for cell, study in self._studies.items():
-            trials = [
-                trial for trial in study.trials() if not (study.is_duplicate(trial) and trial.state.is_finished())
-            ]
+            trials = [trial for trial in study.trials() if not study.is_left_out(trial)]
             finished = [trial for trial in trials if trial.state.is_finished()]
             for frozen in sorted(finished, key=lambda trial: trial.datetime_complete or datetime.max):
                 state = State[frozen.state.name]
                 self._limits.count(state)
                 self._budget.finish(cell, state, frozen.values[0] if frozen.values else None)
-            for frozen in trials:
+            for frozen in sorted(trials, key=study.is_gap):  # gaps last: they use what is left of the budget
                 number = frozen.number
-                path = records.get(f"{cell}/{number}")
-                if frozen.state.is_finished() or path is not None:
+                record = records.get(f"{cell}/{number}")
+                if frozen.state.is_finished() or record is not None:
                     self._first_of[cell].setdefault(study.params(number), number)
-                if not frozen.state.is_finished() and path is not None:
-                    self._commit(Record.model_validate_json(path.read_bytes()))
-                elif not frozen.state.is_finished():
-                    started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
-                    chosen = study.resume(frozen)
-                    if self._end_if_duplicate(cell, number):
-                        continue
-                    self._pending.append(self._start(cell, number, chosen, started))
+                if not frozen.state.is_finished() and record is not None:
+                    self._commit(record)
+                elif not frozen.state.is_finished() and not self._resume(cell, frozen):
+                    continue
                 self._budget.start(cell)
+
+    def _resume(self, cell: str, frozen: StoredTrial) -> bool:
+        """Requeue an unfinished trial; return False if it ends instead, as a duplicate or as a gap without budget."""
+        study, number = self._studies[cell], frozen.number
+        if study.is_gap(frozen) and not self._budget.has_unstarted(cell):
+            study.close_gap(number)
+            return False
+        started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
+        chosen = study.resume(frozen)
+        if self._end_if_duplicate(cell, number):
+            return False
+        self._pending.append(self._start(cell, number, chosen, started))
+        return True
 
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
         configuration = Configuration.model_validate(chosen)

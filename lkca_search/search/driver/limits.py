@@ -35,6 +35,10 @@ class Budget:
         cells = [cell for cell in self._num_started if self._num_unstarted(cell)]
         return min(cells, key=lambda cell: self._num_started[cell], default=None)
 
+    def has_unstarted(self, cell: str) -> bool:
+        """Return True if trials of a cell are still to be started."""
+        return self._num_unstarted(cell) > 0
+
     def start(self, cell: str) -> None:
         """Count a trial that this driver or an earlier one has started."""
         self._num_started[cell] += 1

@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lkca_search.layout import PREDICTIONS, SearchFolder
+from lkca_search.layout import PREDICTIONS, START, SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message, WorkerLocation
 from lkca_search.search.driver.node_faults import Exclusion, NodeFaults
+from lkca_search.search.driver.trial_files import write_start
 from lkca_search.search.state.manifests import Manifest, subset_size
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
@@ -250,6 +251,7 @@ class TrialQueue(ABC):
         start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
         folder = trial.attempt(driver=self._driver, attempt=start.attempt)
         folder.mkdir(parents=True)
+        write_start(start, folder)
         self._num_attempts += 1
         self._tries_another = False
         self._running[start.trial_id] = RunningTrial(start=start, folder=folder, order=self._num_attempts)
@@ -278,7 +280,7 @@ class TrialQueue(ABC):
         own = trial.attempt(driver=record.driver, attempt=record.attempt)
         for folder in trial.attempts():
             has_unused_predictions = folder.name < own.name if record.test else folder.name <= own.name
-            for pattern in ("checkpoint-*.pt", ".*", *([PREDICTIONS] if has_unused_predictions else [])):
+            for pattern in ("checkpoint-*.pt*", START, ".*", *([PREDICTIONS] if has_unused_predictions else [])):
                 for left in folder.glob(pattern):
                     left.unlink(missing_ok=True)
         self._limits.count(record.state)

@@ -9,7 +9,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.objectives import find_ties, rank_trials, trial_values
 from lkca_search.records.record import Record, RecordReader
-from lkca_search.records.rounds import Pick, Round, read_rounds, round_file, round_statuses
+from lkca_search.records.rounds import Pick, Round, next_round_number, read_rounds, round_file, round_statuses
 from lkca_search.spec.cells import cells
 from lkca_search.spec.domains import FloatRange
 from lkca_search.spec.factors import repeats_of
@@ -67,7 +67,7 @@ def open_round(
     if not picks:
         raise SearchError(f"search {folder.name!r} has no complete trial yet: run it before you confirm it")
     new = Round(
-        number=len(read_rounds(folder)) + 1,
+        number=next_round_number(folder),
         opened=time.time(),
         metric=spec.search.metrics[0],
         goal=spec.search.directions[0],

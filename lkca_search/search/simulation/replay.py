@@ -13,6 +13,7 @@ from pathlib import Path
 from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State, read_records
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.simulation.recorded_training import RecordedTraining, sampled_values
 from lkca_search.search.simulation.replay_results import (
@@ -23,7 +24,6 @@ from lkca_search.search.simulation.replay_results import (
     summarize_cell,
 )
 from lkca_search.search.simulation.simulator import simulate
-from lkca_search.search.state.resume import read_spec
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import Study, open_in_memory_storage
 from lkca_search.seeds import derive_seed

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.records.objectives import pareto_front, rank_trials, trial_values
-from lkca_search.records.record import Record, read_records
-from lkca_search.search.state.resume import read_spec
+from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import cells
 from lkca_search.spec.sections import SearchSection
@@ -32,15 +32,21 @@ def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
         SearchError: The trial has no record, or no trial is complete.
     """
     if trial_id is not None:
-        path = (folder.replicates() if trial_id.count("/") > 1 else folder.records()).get(trial_id)
-        if path is None:
-            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}")
-        return Record.model_validate_json(path.read_bytes())
+        reader = RecordReader(folder)
+        record = reader.find(trial_id)
+        if record is None:
+            reason = f"; {reader.findings[0]}" if reader.findings else ""
+            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason}")
+        return record
     return find_best_records(folder)[0]
 
 
-def find_best_records(folder: SearchFolder, *, cell: str | None = None) -> list[Record]:
+def find_best_records(
+    folder: SearchFolder, *, cell: str | None = None, reader: RecordReader | None = None
+) -> list[Record]:
     """Read the Pareto front of a search or of one of its cells, best value of the first metric first.
+
+    Damaged records are left out; a `reader` lists them.
 
     Raises:
         SearchError: The cell does not exist, or no trial is complete.
@@ -49,7 +55,9 @@ def find_best_records(folder: SearchFolder, *, cell: str | None = None) -> list[
     keys = [existing.key for existing in cells(spec)]
     if cell is not None and cell not in keys:
         raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
-    front = pareto_front([record for record in read_records(folder) if cell in (None, record.cell)], spec.search)
+    front = pareto_front(
+        [record for record in (reader or RecordReader(folder)).trials() if cell in (None, record.cell)], spec.search
+    )
     if not front:
         raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
     return front

@@ -14,7 +14,8 @@ from sqlalchemy.schema import CreateSchema
 from lkca_search.errors import SearchError
 from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import sqlite_url, write_atomically
+from lkca_search.paths import set_aside, sqlite_url, write_atomically
+from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
 from lkca_search.spec.base import FrozenModel
 
 LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"
@@ -75,13 +76,11 @@ class Database(FrozenModel):
 
 def find_database(folder: SearchFolder) -> Database:
     """Return the ledger's database that the latest driver used; by default SQLite in the search's folder."""
-    return _parse_database(
-        folder, folder.ledger_url.read_text(encoding="utf-8") if folder.ledger_url.exists() else None
-    )
+    return _parse_database(folder, _stored_url(folder))
 
 
 def choose_database(folder: SearchFolder, url: str | None) -> Database:
-    """Return the ledger's database for a new driver, and store its URL in the search's folder.
+    """Return the ledger's database for a new driver. `store_url` stores its URL in the search's folder.
 
     Args:
         folder: Folder of the search.
@@ -91,12 +90,48 @@ def choose_database(folder: SearchFolder, url: str | None) -> Database:
         SearchError: The URL is not a PostgreSQL URL or contains a password, or SQLite is used with an object store.
     """
     url_text = url or os.environ.get(LEDGER_VARIABLE)
-    if not url_text:
-        return find_database(folder)
-    database = _parse_database(folder, url_text)
-    if not folder.ledger_url.exists() or folder.ledger_url.read_text(encoding="utf-8") != url_text:
+    return _parse_database(folder, url_text) if url_text else find_database(folder)
+
+
+def store_url(folder: SearchFolder, url: str | None) -> None:
+    """Store the URL of the ledger's database in the search's folder, if it is new; arguments as `choose_database`."""
+    url_text = url or os.environ.get(LEDGER_VARIABLE)
+    if url_text and not is_stored(folder, url):
+        if folder.ledger_url.exists() and not _is_intact(folder):
+            set_aside(folder.ledger_url)
         write_atomically(folder.ledger_url, url_text.encode())
-    return database
+
+
+def is_stored(folder: SearchFolder, url: str | None) -> bool:
+    """Return True if the database of a new driver is that of the latest driver; arguments as `choose_database`."""
+    url_text = url or os.environ.get(LEDGER_VARIABLE)
+    if not url_text:
+        return True
+    return _is_intact(folder) and _stored_url(folder) == url_text
+
+
+def _is_intact(folder: SearchFolder) -> bool:
+    try:
+        _parse_database(folder, _stored_url(folder))
+    except SearchError:
+        return False
+    return True
+
+
+def _stored_url(folder: SearchFolder) -> str | None:
+    """Return the stored URL; None if the ledger is SQLite. DamagedError if the file cannot be decoded."""
+    remedy = f"give the URL of the search's database again: --ledger URL or {LEDGER_VARIABLE}"
+    try:
+        content = read_stored_bytes(folder.ledger_url, remedy=remedy)
+        text = content.decode("ascii")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        text = ""
+    if not text.startswith("postgresql"):
+        damage = f"must be the URL of the ledger's database, got {len(content)} other bytes"
+        raise DamagedError(Finding(place=str(folder.ledger_url), damage=damage, remedy=remedy))
+    return text
 
 
 def check_server(url: str) -> None:

@@ -7,10 +7,11 @@ from lkca_search.data.sources import locate_dataset
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.dataset import SearchDataset, read_search_dataset, write_search_dataset
+from lkca_search.records.dataset import SearchDataset, read_search_dataset, scan_search_dataset, write_search_dataset
 from lkca_search.records.record import RecordReader
-from lkca_search.search.state.manifests import read_data_hashes
-from lkca_search.search.state.resume import check_resume, commit_space_file, find_spec
+from lkca_search.records.stored_spec import find_spec
+from lkca_search.search.state.manifests import scan_manifests
+from lkca_search.search.state.resume import check_resume, commit_space_file
 from lkca_search.spec.space_file import SpaceFile
 
 
@@ -71,10 +72,13 @@ def commit_search(
     check_search(folder, dataset, reader, space_file)
     if space_file is not None:
         commit_space_file(folder, space_file)
-    if read_search_dataset(folder) != dataset:
+    existing, damaged = scan_search_dataset(folder)
+    if existing != dataset or damaged:
         write_search_dataset(folder, dataset)
 
 
 def _recorded_hashes(folder: SearchFolder, reader: RecordReader) -> set[str]:
     records = (*reader.trials(), *reader.replicates())
-    return read_data_hashes(folder) | {record.facts.data_hash for record in records if record.facts}
+    manifests, _ = scan_manifests(folder)
+    hashes = {manifest.data_hash for manifest in manifests}
+    return hashes | {record.facts.data_hash for record in records if record.facts}

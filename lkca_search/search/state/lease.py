@@ -15,23 +15,23 @@ import os
 import socket
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import Timeout
-from sqlalchemy import Engine, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import write_atomically
-from lkca_search.search.state.database import Database, choose_database
+from lkca_search.search.state.database import Database, choose_database, is_stored, store_url
 from lkca_search.search.state.driver_lock import LOCK_FILE, hold_lock
+from lkca_search.search.state.lease_row import LOST, match_row
 from lkca_search.search.state.lease_status import LEASES, TTL_SECONDS, read_lease, read_row
+from lkca_search.search.state.ledger_file import replace_if_damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +125,7 @@ def hold_lease(
     *,
     timing: LeaseTiming = DEFAULT_TIMING,
     is_provisional: bool = False,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Lease]:
     """Hold the lease of a search for this driver.
 
@@ -135,17 +136,23 @@ def hold_lease(
         ledger: URL of the ledger's database; by default that of the latest driver (see `choose_database`).
         timing: Times of the lease.
         is_provisional: True if the search may be refused in the block. It then leaves no file behind.
+        notify: Called with a line if the ledger was damaged or lost, and is replaced.
 
     Raises:
         SearchError: Another driver is running, or the ledger belongs to another search.
     """
     with _hold_lock(folder) as lock:
         database = choose_database(folder, ledger)
+        replace_if_damaged(folder, database, is_locked=lock is not None, notify=notify)
         database.create(LEASES.metadata)
         engine = database.engine()
         try:
-            _match_uids(engine, database, folder)
-            driver = _acquire(engine, folder.name, lock, timing)
+            # A search of this home with the ledger of its latest driver: if that is empty, it was lost.
+            can_restore = folder.uid.exists() and is_stored(folder, ledger)
+            if line := match_row(engine, folder, can_restore=can_restore):
+                notify(line)
+            store_url(folder, ledger)
+            driver = _acquire(engine, folder.name, lock, timing, owns_file=database.file is not None)
         except BaseException:
             engine.dispose()
             raise
@@ -192,38 +199,16 @@ def _remove_traces(folder: SearchFolder, database: Database) -> None:
                 path.rmdir()
 
 
-def _match_uids(engine: Engine, database: Database, folder: SearchFolder) -> None:
-    """Raise SearchError unless ledger, folder and storage have the same uid. The first driver creates it."""
-    uid_of_folder = folder.uid.read_text() if folder.uid.exists() else None
-    row = {"search": folder.name, "uid": uid_of_folder or uuid.uuid4().hex, "driver": 0, "beat": 0, "beat_time": 0.0}
-    try:
-        with engine.begin() as connection:
-            connection.execute(insert(LEASES).values(row))
-    except IntegrityError:
-        pass  # the row exists
-    with engine.begin() as connection:
-        stored = connection.execute(select(LEASES).where(LEASES.c.search == folder.name)).one()
-    if stored.driver == 0 and (num_trials := len(folder.drivers())):
-        raise SearchError(
-            f"search {folder.name!r} has {num_trials} trials, and the ledger {database.url} has none of them; "
-            "give the ledger with which the search was started"
-        )
-    for uid in (folder.uid, *([folder.storage / "uid"] if folder.storage else [])):
-        if not uid.exists():
-            write_atomically(uid, stored.uid.encode())
-        if uid.read_text() != stored.uid:
-            raise SearchError(
-                f"the ledger {database.url} belongs to another search {folder.name!r} than {uid.parent}; "
-                "give one of them another --name, or move it"
-            )
+def _acquire(engine: Engine, name: str, lock: str | None, timing: LeaseTiming, *, owns_file: bool) -> int:
+    """Become the driver, and return its number.
 
-
-def _acquire(engine: Engine, name: str, lock: str | None, timing: LeaseTiming) -> int:
-    """Become the driver, and return its number."""
+    With `owns_file`, the ledger is a file beside the lock file: the lock alone excludes the driver of a lost lease.
+    """
     seen = read_row(engine, name)
     started = time.monotonic()
     # The same lock id means that this process now holds the lock of the latest driver, which is therefore dead.
-    while seen.holder is not None and not (lock is not None and lock == seen.lock):
+    locks = (lock, None) if owns_file and seen.holder == LOST else (lock,)
+    while seen.holder is not None and not (lock is not None and seen.lock in locks):
         time.sleep(timing.heartbeat_seconds / 4)
         row = read_row(engine, name)
         if row.holder is not None and (row.driver, row.beat) != (seen.driver, seen.beat):

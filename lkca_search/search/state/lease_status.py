@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
+from lkca_search.records.finding import DamagedError
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.driver_lock import can_observe, is_locked
 
@@ -75,7 +76,10 @@ def read_row(engine: Engine, name: str) -> Any:
 
 
 def _read_if_exists(folder: SearchFolder) -> Any:
-    database = find_database(folder)
+    try:
+        database = find_database(folder)
+    except DamagedError:
+        return None  # the address of the ledger is damaged, so no driver can be found
     if not database.exists():
         return None
     engine = database.engine()

@@ -8,7 +8,8 @@ from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images, indices_hash
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import write_atomically
+from lkca_search.paths import AnyPath, list_paths, set_aside, write_atomically
+from lkca_search.records.finding import DamagedError, Finding, read_stored, read_stored_bytes
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
@@ -83,16 +84,22 @@ def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> t
 def save_manifests(
     configurations: Iterable[Configuration], spec: SearchSpec, images: Images, folder: SearchFolder
 ) -> list[Manifest]:
-    """Save a manifest for each distinct subset size and draw of the configurations, and return all in order."""
+    """Save a manifest for each distinct subset size and draw of the configurations, and return all in order.
+
+    A damaged manifest is set aside and written again.
+    """
     by_size = {subset_size(configuration): configuration for configuration in configurations}
     manifests = [
         make_manifest(images, spec.data, configuration, split_seed=split_seed(spec))
         for configuration in by_size.values()
     ]
     for manifest in manifests:
-        path = folder.root / "subsets" / f"{manifest.train.hash}.json"
+        path = _manifest_file(folder, manifest.train.hash)
+        content = manifest.model_dump_json().encode()
+        if path.exists() and not _is_intact(folder, path, content):
+            set_aside(path)
         if not path.exists():
-            write_atomically(path, manifest.model_dump_json().encode())
+            write_atomically(path, content)
     return manifests
 
 
@@ -102,30 +109,53 @@ def read_manifest(folder: SearchFolder, subset_hash: str) -> Manifest:
     Raises:
         SearchError: The manifest is missing, or its content does not match its hash.
     """
-    path = folder.root / "subsets" / f"{subset_hash}.json"
+    path = _manifest_file(folder, subset_hash)
     if not path.exists():
         raise SearchError(
             f"search {folder.name!r} has no manifest of the subset {subset_hash} ({path}); restore the file"
         )
-    manifest = Manifest.model_validate_json(path.read_bytes())
-    for part in (manifest.train, manifest.validation):
-        if indices_hash(part.indices) != part.hash or part.num_images != len(part.indices):
-            raise SearchError(f"a manifest must match its hash, got other indices ({path}); restore the file")
-    if manifest.train.hash != subset_hash:
-        raise SearchError(f"a manifest's file must be named by its hash, got {manifest.train.hash} ({path}); rename it")
-    return manifest
+    return _read(folder, path)
 
 
-def read_subset_sizes(folder: SearchFolder) -> dict[Size, int]:
-    """Return the number of training images per subset size and draw, from the manifests of a search."""
-    manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
+def scan_manifests(folder: SearchFolder) -> tuple[list[Manifest], list[Finding]]:
+    """Return the intact manifests of a search, and a finding per damaged one."""
+    manifests, findings = [], []
+    for path in list_paths(folder.root, "subsets/*.json"):
+        try:
+            manifests.append(_read(folder, path))
+        except DamagedError as error:
+            findings.append(error.finding)
+    return manifests, findings
+
+
+def subset_sizes(manifests: Iterable[Manifest]) -> dict[Size, int]:
+    """Return the number of training images per subset size and draw."""
     return {manifest.size: manifest.train.num_images for manifest in manifests}
 
 
-def read_data_hashes(folder: SearchFolder) -> set[str]:
-    """Return the content hashes of the training splits that the manifests of a search refer to."""
-    manifests = (Manifest.model_validate_json(path.read_bytes()) for path in folder.root.glob("subsets/*.json"))
-    return {manifest.data_hash for manifest in manifests}
+def _read(folder: SearchFolder, path: AnyPath) -> Manifest:
+    remedy = f"restore the file, or run the search {folder.name!r} again, which writes it again"
+    manifest = read_stored(path, Manifest, remedy=remedy)
+    for part in (manifest.train, manifest.validation):
+        if indices_hash(part.indices) != part.hash or part.num_images != len(part.indices):
+            damage = "a manifest must match its hash, got other indices"
+            raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy))
+    if path.name != f"{manifest.train.hash}.json":
+        damage = f"a manifest's file must be named by its hash, got {manifest.train.hash}"
+        raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy))
+    return manifest
+
+
+def _is_intact(folder: SearchFolder, path: AnyPath, expected: bytes) -> bool:
+    """Return True if a manifest has the expected content, or is one that another version wrote."""
+    try:
+        return read_stored_bytes(path, remedy="") == expected or bool(_read(folder, path))
+    except DamagedError:
+        return False
+
+
+def _manifest_file(folder: SearchFolder, subset_hash: str) -> AnyPath:
+    return folder.root / "subsets" / f"{subset_hash}.json"
 
 
 def subset_size(configuration: Configuration) -> Size:

@@ -1,9 +1,15 @@
 """Space file of a search: written at its start, and compared at each resume, which may change only some keys."""
 
+from collections.abc import Sequence
+
 from lkca_search.data.sources import is_path
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import AnyPath, write_atomically
+from lkca_search.paths import parse_path, set_aside, write_atomically
+from lkca_search.records.record import Record, read_records
+from lkca_search.records.stored_spec import find_spec, scan_specs
+from lkca_search.search.state.manifests import split_seed
+from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import Difference, find_differences
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.domains import Domain, holds
@@ -34,13 +40,31 @@ def commit_space_file(folder: SearchFolder, space_file: SpaceFile) -> None:
     """
     check_resume(folder, space_file)
     write_atomically(folder.space_file, space_file.text.encode())
+    write_spec(folder, space_file.spec)
+
+
+def write_spec(folder: SearchFolder, spec: SearchSpec) -> list[str]:
+    """Write every copy of the spec of a search; return a line per damaged copy, which is kept under another name."""
+    lines = []
+    for finding in scan_specs(folder)[1]:
+        kept = set_aside(parse_path(finding.place))
+        lines.append(f"{finding.place} is written again; the damaged file is kept as {kept.name}")
     for path in reversed(folder.specs):
-        write_atomically(path, space_file.spec.model_dump_json(by_alias=True, indent=1).encode())
+        write_atomically(path, spec.model_dump_json(by_alias=True, indent=1).encode())
+    return lines
 
 
 def check_resume(folder: SearchFolder, space_file: SpaceFile) -> None:
-    """Raise SearchError if a space file may not resume the search in a folder; see `commit_space_file`."""
+    """Raise SearchError if a space file may not resume the search in a folder; see `commit_space_file`.
+
+    If every copy of the spec is lost or damaged, the records show if the space file is that of the search.
+    """
     existing = find_spec(folder)
+    if existing is None and (conflict := find_record_conflict(read_records(folder), space_file.spec)):
+        raise SearchError(
+            f"the spec of search {folder.name!r} is lost, and this space file is another one: {conflict}; give the "
+            "space file and the overrides of the search"
+        )
     if existing is not None and (differences := _find_conflicts(existing, space_file.spec, folder)):
         listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
         raise SearchError(
@@ -49,19 +73,23 @@ def check_resume(folder: SearchFolder, space_file: SpaceFile) -> None:
         )
 
 
-def read_spec(folder: SearchFolder) -> SearchSpec:
-    """Read the spec of a started search."""
-    return _read(folder.spec)
-
-
-def find_spec(folder: SearchFolder) -> SearchSpec | None:
-    """Return the spec of a search, from its folder or its storage; None if it is not started."""
-    existing = next((path for path in folder.specs if path.exists()), None)
-    return None if existing is None else _read(existing)
-
-
-def _read(path: AnyPath) -> SearchSpec:
-    return SearchSpec.model_validate_json(path.read_bytes())
+def find_record_conflict(records: Sequence[Record], spec: SearchSpec) -> str | None:
+    """Return a difference between a record and the trial that a spec would have trained; None if there is none."""
+    keys = _cell_keys(spec)
+    for record in records:
+        trial, draw = record.spec, record.spec.configuration.draw
+        number_seed = derive_seed(spec.search.seed, "trial", record.number, *filter(None, (draw,)))
+        expected = {
+            "cell": (record.cell, record.cell if record.cell in keys else f"one of {len(keys)} others"),
+            "training": (trial.training, spec.training),
+            "data.validation": (trial.data.validation, spec.data.validation),
+            "seed": (trial.seed, number_seed),
+            "seed of the split": (trial.split_seed, split_seed(spec)),
+        }
+        for name, (recorded, own) in expected.items():
+            if recorded != own:
+                return f"{name} of {record.trial_id} is {recorded!r} in its record and would be {own!r}"
+    return None
 
 
 def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> list[Difference]:

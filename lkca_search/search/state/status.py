@@ -5,14 +5,16 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import RoundStatus, round_statuses
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.best_trials import best_record
+from lkca_search.search.state.damage import list_set_aside, scan_files
 from lkca_search.search.state.lease_status import LeaseStatus, read_lease
-from lkca_search.search.state.manifests import Size, read_subset_sizes, subset_size
-from lkca_search.search.state.resume import read_spec
+from lkca_search.search.state.manifests import Size, scan_manifests, subset_size, subset_sizes
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
@@ -82,6 +84,12 @@ class SearchStatus(FrozenModel):
     """Last line of an error of the most frequent kind among failed trials; None if no trial has failed."""
     max_failures: int | None = None
     """`limits.max_failures` of the space file; None if failed trials do not end the search."""
+    num_damaged: int = 0
+    """Number of damaged files. Their trials count as unfinished."""
+    damaged: tuple[Finding, ...] = ()
+    """Damaged files, each with its remedy."""
+    num_set_aside: int = 0
+    """Number of damaged files that were renamed to NAME.damaged-N."""
 
     @property
     def num_finished(self) -> int:
@@ -124,12 +132,36 @@ class StatusReader:
         return read_status(self._folder, self._records)
 
 
+class UnreadableSearch(FrozenModel):
+    """Search whose status cannot be read."""
+
+    name: str
+    num_damaged: int
+    damaged: tuple[Finding, ...]
+    """Damage that hides the status."""
+
+
+def list_statuses(home: Home) -> tuple[list[SearchStatus], list[UnreadableSearch]]:
+    """Return the status of each search of a home, and the searches whose status cannot be read."""
+    statuses, unreadable = [], []
+    for name in home.search_names():
+        try:
+            statuses.append(read_status(home.search(name)))
+        except DamagedError as error:
+            unreadable.append(UnreadableSearch(name=name, num_damaged=1, damaged=(error.finding,)))
+        except (OSError, ValueError) as error:  # storage without access, for example
+            finding = Finding(place=name, damage=str(error).splitlines()[0], remedy=f"lkca-search status {name}")
+            unreadable.append(UnreadableSearch(name=name, num_damaged=1, damaged=(finding,)))
+    return statuses, unreadable
+
+
 def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> SearchStatus:
     """Return the status of a search from all of its records. A `reader` that was used before reads only new records."""
     reader = reader or RecordReader(folder)
     records = reader.trials()
     spec = read_spec(folder)
-    sizes = read_subset_sizes(folder)
+    manifests, damaged_manifests = scan_manifests(folder)
+    sizes = subset_sizes(manifests)
     exhausted = {path.name for path in folder.exhausted.glob("*")}
     lease = read_lease(folder)
     all_cells = cells(spec)
@@ -169,6 +201,9 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         rounds=tuple(round_statuses(folder, num_trials=len(records), reader=reader)),
         common_error=_find_common_error(records),
         max_failures=spec.limits.max_failures,
+        damaged=(damaged := (*reader.findings, *damaged_manifests, *scan_files(folder))),
+        num_damaged=len(damaged),
+        num_set_aside=len(reader.set_aside) + len(list_set_aside(folder)),
     )
 
 

@@ -22,10 +22,13 @@ from lkca_search.spec.search_spec import SearchSpec
 STORAGE_FAULTS = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """Errors that a full disk or an unreachable database raises."""
 Storage = optuna.storages.BaseStorage
+StoredTrial = FrozenTrial
 Params = tuple[tuple[str, Scalar], ...]
 """Sampled parameters and their values, sorted by name. Equal `Params` in a cell mean equal configurations."""
 _DUPLICATE_ATTR = "repeats"
 """User attribute of a trial that duplicates an earlier one: the number of the earlier trial."""
+GAP_ATTR = "gap"
+"""User attribute of a trial of a restored study whose number has neither a record nor a folder."""
 
 
 def open_storage(database: Database) -> optuna.storages.RDBStorage:
@@ -77,6 +80,34 @@ class Study:
     def is_duplicate(self, trial: FrozenTrial) -> bool:
         """Return True if a trial duplicates an earlier one and is therefore not trained."""
         return _DUPLICATE_ATTR in trial.user_attrs
+
+    def is_gap(self, trial: FrozenTrial) -> bool:
+        """Return True if a restored study has the trial only because later numbers exist."""
+        return GAP_ATTR in trial.user_attrs
+
+    def is_left_out(self, trial: FrozenTrial) -> bool:
+        """Return True if a trial is finished and has no record: it is a duplicate, or fills a gap."""
+        return trial.state.is_finished() and (self.is_duplicate(trial) or self.is_gap(trial))
+
+    def close_gap(self, number: int) -> None:
+        """Finish a trial that fills a gap; it is never trained."""
+        self._study.tell(number, state=TrialState.FAIL)
+
+    def continue_sequence(self, num_added: int) -> None:
+        """Continue a quasi-random sequence after the points of trials that were added from their records.
+
+        The sampler stores the number of its latest point in the study. The first trial has no point of the sequence.
+        """
+        if self._spec.search.sampler.name != "qmc" or not num_added:
+            return
+        trial, sampler = self.trials()[-1], self._sampler(self._num_trials)
+        space = sampler.infer_relative_search_space(self._study, trial)
+        if space:
+            sampler.sample_relative(self._study, trial, space)
+        storage, study_id = self._study._storage, self._study._study_id
+        for key, latest in storage.get_study_system_attrs(study_id).items():
+            if key.startswith("qmc:"):
+                storage.set_study_system_attr(study_id, key, max(latest - 1, self._num_trials - 2))
 
     def enqueue_trial(self, params: Mapping[str, Scalar]) -> None:
         """Enqueue values for the next trial that has no enqueued values yet."""

@@ -15,9 +15,9 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.dataset import SearchDataset, read_search_dataset
 from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.dataset import commit_search, describe_dataset, with_located_dataset
 from lkca_search.search.state.manifests import write_manifests
-from lkca_search.search.state.resume import read_spec
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 from tests.support.records import FACTS, make_record
 
@@ -128,7 +128,7 @@ def test_a_search_of_an_older_version_is_compared_with_its_manifests_and_records
 
 def test_a_search_that_has_mixed_two_datasets_is_refused(folder: SearchFolder, here: Path, tmp_path: Path) -> None:
     start(folder, here, tmp_path)
-    save(with_data_hash(make_record(), "e" * 64), folder)
+    save(with_data_hash(make_record(family="pool", data_fraction=0.5), "e" * 64), folder)
     for path in folder.dataset_files:
         path.unlink()
     with pytest.raises(SearchError, match=f"must have SHA-256 {'e' * 64}, got "):

@@ -41,8 +41,8 @@ def write_record(folder: SearchFolder, record: Record) -> Path:
 def test_unfinished_trials_of_the_driver_are_running_and_those_of_earlier_drivers_are_cut_off() -> None:
     folder = make_search("made", [make_record(0)])
     start_trials(folder, f"{CELL}/1", driver=1)
-    start_trials(folder, f"{CELL}/2", driver=2)
     with hold_lease(folder):
+        start_trials(folder, f"{CELL}/2", driver=2)
         cell = cell_of(read_status(folder))
         assert (cell.complete, cell.running, cell.cut_off, cell.left) == (1, 1, 1, 2)
         start_trials(folder, f"{CELL}/1", driver=2)
@@ -99,8 +99,8 @@ def test_a_plateau_depends_on_the_order_in_which_trials_finished() -> None:
 def test_time_left_is_divided_by_the_running_trials_and_unknown_without_any() -> None:
     folder = make_search("made", [make_record(0)])  # takes two seconds
     assert read_status(folder).seconds_left is None
-    start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
     with hold_lease(folder):
+        start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
         status = read_status(folder)
     assert [cell.seconds_left for cell in status.cells] == [1.5, 2.5, 3.0, 3.0]
     assert status.seconds_left == 10.0

@@ -1,0 +1,53 @@
+"""Commands that complete a search after a fault: repair, sync."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from lkca_search.cli.arguments import Json, Ledger, Name
+from lkca_search.cli.terminal.output import echo_json
+from lkca_search.cli.terminal.streams import echo
+from lkca_search.layout import Home
+
+if TYPE_CHECKING:
+    from lkca_search.search.health.repair import RepairReport
+
+
+def repair(name: Name, ledger: Ledger = None, json: Json = False) -> None:
+    """Repair damaged files of a search, and restore its ledger from the records. The search must not be running.
+
+    Damaged files are kept as NAME.damaged-1. A trial without an intact record counts as unfinished: `run` trains it
+    again. No trial with a record is trained again. If damage remains that needs you, the exit code is 1.
+    """
+    from lkca_search.search.health.repair import repair_search
+
+    home = Home.from_environment()
+    report = repair_search(home.existing_search(name), home, ledger=ledger)
+    echo_json(report) if json else _show(report)
+    if report.remaining:
+        raise typer.Exit(1)
+
+
+def sync(name: Name) -> None:
+    """Send the trials that MLflow lacks, for example after an outage. The search must not be running."""
+    from lkca_search.search.sync import sync as send
+
+    home = Home.from_environment()
+    result = send(home.started_search(name), home, notify=lambda line: echo(line, err=True))
+    echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
+    if result.fault is not None:
+        echo(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
+        raise typer.Exit(1)
+
+
+def _show(report: "RepairReport") -> None:
+    for action in report.actions:
+        echo(action)
+    if not report.actions and not report.remaining:
+        echo(f"search {report.name}: no damage found")
+    for finding in report.remaining:
+        echo(f"! {finding}")
+    if report.kept:
+        echo(f"\n{len(report.kept)} damaged files are kept:")
+        for path in report.kept:
+            echo(f"  {path}")

@@ -1,0 +1,78 @@
+"""Findings: damaged files of a search, with their remedies, and the reader of stored files that finds them."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from lkca_search.errors import SearchError
+from lkca_search.paths import AnyPath
+from lkca_search.spec.base import FrozenModel
+
+T = TypeVar("T", bound=FrozenModel)
+
+
+class Finding(FrozenModel):
+    """Damaged file or database of a search."""
+
+    place: str
+    """Path of the file, or URL of the database."""
+    damage: str
+    """Rule that is broken, and the value found."""
+    remedy: str
+    """Command, or change by the user, that repairs it."""
+
+    def __str__(self) -> str:
+        """Return the finding as one line."""
+        return f"{self.place} is damaged: {self.damage}; {self.remedy}"
+
+
+class DamagedError(SearchError):
+    """File of a search that cannot be read because its content is damaged."""
+
+    def __init__(self, finding: Finding) -> None:
+        """Use the line of the finding as message."""
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+def repair_command(name: str) -> str:
+    """Return the remedy of most findings in the search `name`."""
+    return f"repair it by `lkca-search repair {name}`"
+
+
+def read_stored(path: AnyPath, model: type[T], *, remedy: str) -> T:
+    """Return the content of a JSON file as a model.
+
+    Raises:
+        DamagedError: The content is damaged, or the path is a folder.
+        FileNotFoundError: There is no such file.
+        OSError: The file cannot be read; it may be intact.
+    """
+    content = read_stored_bytes(path, remedy=remedy)
+    try:
+        return model.model_validate_json(content)
+    except ValueError as error:
+        damage = f"must be the JSON of a {model.__name__}, got {_describe(content, error)}"
+        raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy)) from error
+
+
+def read_stored_bytes(path: AnyPath, *, remedy: str) -> bytes:
+    """Return the content of a file; DamagedError if the path is a folder, FileNotFoundError if there is nothing."""
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        pass
+    except FileNotFoundError:  # object stores raise this for a folder
+        if not path.exists():
+            raise
+    raise DamagedError(Finding(place=str(path), damage="must be a file, got a folder", remedy=remedy))
+
+
+def _describe(content: bytes, error: ValueError) -> str:
+    if not content:
+        return "0 bytes"
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{len(content)} bytes: {f'{where}: ' if where else ''}{first['msg']}"
+    return f"{len(content)} bytes: {error}"

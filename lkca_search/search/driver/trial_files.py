@@ -1,0 +1,81 @@
+"""Files in the folders of unfinished trials: the start of each attempt, from which a lost ledger is restored."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from lkca_search.layout import START, SearchFolder, TrialFolder
+from lkca_search.paths import AnyPath, list_paths, set_aside
+from lkca_search.records.finding import DamagedError, read_stored
+from lkca_search.records.record import Record, RecordReader
+from lkca_search.search.studies.restore import CellFiles, restore_study
+from lkca_search.search.studies.study import Storage, Study
+from lkca_search.spec.cells import cells
+from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.tracking.tracker import TrialStart
+
+
+def write_start(start: TrialStart, attempt_folder: AnyPath) -> None:
+    """Write the start of an attempt into its folder.
+
+    The file is not flushed to the disk: if a machine loses power, the ledger still has the values.
+    """
+    (attempt_folder / START).write_bytes(start.model_dump_json().encode())
+
+
+def read_configuration(trial: TrialFolder) -> Configuration | None:
+    """Return the configuration of a trial from its latest attempt with an intact start; None if there is none."""
+    for folder in reversed(trial.attempts()):
+        try:
+            return read_stored(folder / START, TrialStart, remedy="").spec.configuration
+        except (DamagedError, FileNotFoundError, NotADirectoryError):
+            continue
+    return None
+
+
+def restore_studies(
+    folder: SearchFolder, spec: SearchSpec, storage: Storage, reader: RecordReader
+) -> tuple[dict[str, Study], list[str]]:
+    """Open the study of each cell, made to match the trial folders, and return a line per study that did not match."""
+    all_cells = cells(spec)
+    files = read_cell_files(folder, [cell.key for cell in all_cells], reader)
+    studies, lines = {}, []
+    for cell in all_cells:
+        studies[cell.key], restoration = restore_study(storage, spec, cell, files[cell.key])
+        if not restoration.is_empty:
+            lines.append(restoration.describe(cell.key))
+        for number in restoration.without_values:
+            _set_aside_checkpoints(folder.trial(f"{cell.key}/{number}"))
+    return studies, lines
+
+
+def read_cell_files(folder: SearchFolder, keys: Sequence[str], reader: RecordReader) -> dict[str, CellFiles]:
+    """Return the files of each cell's trials, by the key of the cell. Records and folders are listed once."""
+    records: dict[str, dict[int, Record]] = {key: {} for key in keys}
+    started: dict[str, set[int]] = {key: set() for key in keys}
+    for record in reader.trials():
+        if record.cell in records:
+            records[record.cell][record.number] = record
+    for trial_id in folder.drivers():
+        cell, _, number = trial_id.rpartition("/")
+        if cell in started and number.isdigit():
+            started[cell].add(int(number))
+    return {
+        key: CellFiles(
+            records=records[key],
+            started=frozenset(started[key]),
+            read_configuration=partial(_read_configuration, folder, key),
+        )
+        for key in keys
+    }
+
+
+def _set_aside_checkpoints(trial: TrialFolder) -> None:
+    """Rename the checkpoints of a trial whose values are lost: the next attempt may have other values."""
+    for folder in trial.attempts():
+        for path in list_paths(folder, "checkpoint-*.pt"):
+            set_aside(path)
+
+
+def _read_configuration(folder: SearchFolder, cell: str, number: int) -> Configuration | None:
+    return read_configuration(folder.trial(f"{cell}/{number}"))

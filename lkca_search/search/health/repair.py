@@ -1,0 +1,136 @@
+"""Repair of a search: damaged files are renamed and kept, copies restored, and studies restored from the records."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import AnyPath, is_set_aside, list_paths, parse_path, set_aside
+from lkca_search.records.dataset import read_search_dataset, write_search_dataset
+from lkca_search.records.finding import Finding
+from lkca_search.records.looks import register_looks
+from lkca_search.records.predictions import scan_correct
+from lkca_search.records.record import RecordReader
+from lkca_search.records.rounds import next_round_number, scan_rounds
+from lkca_search.records.stored_spec import find_spec, scan_specs
+from lkca_search.search.driver.trial_files import restore_studies
+from lkca_search.search.health.checks import blocked_files, check_search, damaged_looks
+from lkca_search.search.state.database import find_database
+from lkca_search.search.state.lease import hold_lease
+from lkca_search.search.state.manifests import scan_manifests
+from lkca_search.search.state.resume import find_record_conflict, write_spec
+from lkca_search.search.studies.study import open_storage
+from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import read_space_file
+
+
+class RepairReport(FrozenModel):
+    """Result of the repair of a search."""
+
+    name: str
+    actions: tuple[str, ...]
+    """Everything that was changed, one line each."""
+    remaining: tuple[Finding, ...]
+    """Damage that needs the user."""
+    kept: tuple[str, ...]
+    """Paths of all damaged files that were renamed, now and before."""
+
+
+def repair_search(folder: SearchFolder, home: Home, *, ledger: str | None = None) -> RepairReport:
+    """Repair a search that is not running.
+
+    Args:
+        folder: Folder of the search.
+        home: Home of the search, with the register of test images.
+        ledger: URL of the ledger's database; by default that of the latest driver.
+
+    Raises:
+        SearchError: A driver holds the search.
+    """
+    actions: list[str] = []
+    with hold_lease(folder, ledger, notify=actions.append):
+        actions += _repair_spec(folder)
+        spec = find_spec(folder)
+        folder = folder.with_storage(spec.storage) if spec else folder
+        reader = RecordReader(folder)
+        set_aside_damaged(folder, reader, actions.append)
+        for finding in (*scan_correct(folder, reader.replicates())[1], *scan_manifests(folder)[1]):
+            actions.append(_keep(finding.place))
+        actions += _repair_rounds(folder)
+        dataset = read_search_dataset(folder)
+        if dataset is not None:
+            actions += write_search_dataset(folder, dataset)
+        for path, _ in list(damaged_looks(folder, home)):
+            actions.append(_keep(str(path)))
+        if not scan_rounds(folder)[1]:
+            register_looks(folder, home)
+        if spec is not None:
+            _, lines = restore_studies(folder, spec, open_storage(find_database(folder)), reader)
+            actions += lines
+    return RepairReport(
+        name=folder.name,
+        actions=tuple(actions),
+        remaining=tuple(check_search(folder, home)),
+        kept=tuple(_list_kept(folder)),
+    )
+
+
+def set_aside_damaged(folder: SearchFolder, reader: RecordReader, notify: Callable[[str], None]) -> None:
+    """Rename every damaged record, so that its trial is trained again, and folders in the place of written files.
+
+    The caller must hold the lease of the search.
+    """
+    reader.trials()
+    reader.replicates()
+    for finding in reader.findings:
+        notify(f"{_keep(finding.place)}: {finding.damage}. The trial counts as unfinished")
+    for path in blocked_files(folder):
+        notify(_keep(str(path)))
+    reader.trials()
+    reader.replicates()
+
+
+def _repair_spec(folder: SearchFolder) -> Iterator[str]:
+    """Restore damaged copies of the spec from an intact one, else from the copy of the space file if it matches."""
+    spec, findings = scan_specs(folder)
+    if not findings:
+        return
+    if spec is None:
+        spec = _spec_of_space_file(folder)
+    if spec is not None:
+        yield from write_spec(folder.with_storage(spec.storage), spec)
+
+
+def _spec_of_space_file(folder: SearchFolder) -> SearchSpec | None:
+    """Return the spec of `space.yaml` if all records match it; None if it is damaged or lacks overrides."""
+    if not isinstance(folder.space_file, Path):
+        return None
+    try:
+        spec = read_space_file(folder.space_file, []).spec
+    except (ValueError, OSError):
+        return None
+    records = RecordReader(folder.with_storage(spec.storage)).trials()
+    return spec if records and find_record_conflict(records, spec) is None else None
+
+
+def _repair_rounds(folder: SearchFolder) -> Iterator[str]:
+    for finding in scan_rounds(folder)[1]:
+        line = _keep(finding.place)
+        number = next_round_number(folder)
+        yield (
+            f"{line}. Its seal is lost: restore the file from a backup, or the next confirmation is round {number}, at "
+            "its lower level"
+        )
+
+
+def _keep(place: str) -> str:
+    kept = set_aside(parse_path(place))
+    return f"{place} is damaged and kept as {kept.name}"
+
+
+def _list_kept(folder: SearchFolder) -> Iterator[str]:
+    patterns = ("*", "subsets/*", "rounds/*", "exhausted/*", "trials/*/*/*/*", "trials/*/*/*/*/*")
+    roots: list[AnyPath] = [folder.root, *([folder.storage] if folder.storage else [])]
+    for root in roots:
+        for pattern in patterns:
+            yield from (str(path) for path in list_paths(root, pattern) if is_set_aside(path))

@@ -1,0 +1,240 @@
+"""One damaged file of a search: no command fails for it, every reader names it, and `repair` sets it aside."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lkca_search.data.store import Images
+from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import write_atomically
+from lkca_search.records.dataset import SearchDataset, write_search_dataset
+from lkca_search.records.looks import register_looks
+from lkca_search.records.predictions import save_predictions
+from lkca_search.records.record import Record, RecordReader, TestResult, read_records
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.driver.rounds import open_round
+from lkca_search.search.state.manifests import write_manifests
+from lkca_search.spec.sections import ConfirmSection
+from tests.support.processes import Command
+from tests.support.records import CELL, make_predictions, make_record, make_search
+
+CELLS = [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
+ATTEMPT = "attempt-0001-0001"
+FILES = {
+    "record": f"searches/made/trials/{CELL}/1/{ATTEMPT}/record.json",
+    "replicate": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/record.json",
+    "predictions": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/predictions.parquet",
+    "manifest": "searches/made/subsets/*.json",
+    "round": "searches/made/rounds/0001.json",
+    "spec": "searches/made/spec.json",
+    "dataset": "searches/made/dataset.json",
+    "uid": "searches/made/uid",
+    "ledger": "searches/made/ledger.db",
+    "look": "test_looks/*/*.json",
+    "space file": "searches/made/space.yaml",
+    "marker": f"searches/made/exhausted/{CELLS[3]}",
+    "table": "searches/made/trials.parquet",
+}
+WITHOUT_CONTENT = ("marker", "table", "space file")
+"""Files whose content no command reads. Only a folder in their place is damage."""
+
+
+def _half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _flip(path: Path) -> None:
+    """Replace the content by bytes that are no text, with the same length."""
+    path.write_bytes(bytes(255 - byte for byte in path.read_bytes()) or b"\xff")
+
+
+def _replace_by_folder(path: Path) -> None:
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "empty": lambda path: path.write_bytes(b"") and None,
+    "half": _half,
+    "garbage": _flip,
+    "folder": _replace_by_folder,
+}
+
+
+def make_images() -> Images:
+    pixels, labels = np.zeros((200, 8, 8, 1), np.uint8), np.arange(200) % 4
+    return Images(name="digits", pixels=pixels, labels=labels, class_names=tuple("abcd"), content_hash="d" * 64)
+
+
+@pytest.fixture
+def home() -> Path:
+    """Return a home with a confirmed search `made`, which has every kind of file, and an intact search `other`."""
+    records = [make_record(n, family=f, data_fraction=d) for f in ("lkca", "vit") for d in (0.1, 1.0) for n in range(2)]
+    folder = make_search("made", records)
+    make_search("other", [make_record(0), make_record(1)])
+    spec, own = read_spec(folder), Home.from_environment()
+    write_manifests(spec, make_images(), folder)
+    write_search_dataset(folder, SearchDataset(dataset="digits", data_hash="d" * 64, num_images=100))
+    sealed = open_round(folder, spec, ConfirmSection(draws=2, seeds=1), records, test_hash="t" * 64, num_trials_left=4)
+    register_looks(folder, own)
+    for pick, replication in sealed.replications():
+        score = TestResult(num_images=50, data_hash="t" * 64, loss=1.0, accuracy=0.5)
+        values = {"trial_id": replication.replicate_id, "replicate": replication, "test": score}
+        levels = pick.configuration
+        record = make_record(0, family=levels.family, data_fraction=levels.data_fraction or 0, **values)
+        attempt = folder.trial(record.trial_id).attempt(driver=1, attempt=1)
+        save_predictions(make_predictions(0), attempt, replicate_id=record.trial_id)
+        write_atomically(attempt / "record.json", record.model_dump_json().encode())
+    write_atomically(folder.exhausted / CELLS[3], b"")
+    write_atomically(folder.root / "trials.parquet", b"table")
+    assert isinstance(own.root, Path)
+    return own.root
+
+
+@pytest.fixture(params=[(file, damage) for file in FILES for damage in DAMAGES], ids=lambda pair: "-".join(pair))
+def damaged(request: pytest.FixtureRequest, home: Path) -> Path:
+    file, damage = request.param
+    path = next(home.glob(FILES[file]))
+    DAMAGES[damage](path)
+    return path
+
+
+def kind_of(path: Path, home: Path) -> str:
+    return next(name for name, pattern in FILES.items() if path.relative_to(home).match(pattern))
+
+
+def made() -> SearchFolder:
+    return Home.from_environment().search("made")
+
+
+def test_no_command_fails_for_a_damaged_file_and_other_searches_are_unharmed(
+    damaged: Path, home: Path, command: Command
+) -> None:
+    kind, intact_content = kind_of(damaged, home), damaged.is_file()
+    code, out, _ = command("list")
+    assert code == 0
+    assert any(line.split() == ["other", "2/12"] for line in out.splitlines())
+    (row,) = (line for line in out.splitlines() if line.startswith("made"))
+    listed = {found["name"]: found for found in json.loads(command("list", "--json").out)}
+    assert listed["other"]["num_damaged"] == 0
+    shown = kind not in (*WITHOUT_CONTENT, "predictions", "look") and not (
+        kind == "ledger" and intact_content and not damaged.stat().st_size
+    )
+    if shown and not (kind == "ledger" and intact_content and damaged.read_bytes()[:6] == b"SQLite"):
+        assert listed["made"]["num_damaged"] == 1, listed["made"]
+        assert listed["made"]["damaged"][0]["place"] == str(damaged)
+        assert ("1 file" in row) or ("must be" in row)
+    expected = 2 if kind == "spec" else 0
+    code, out, err = command("status", "made")
+    assert code == expected
+    assert (str(damaged) in out + err) == bool(listed["made"]["num_damaged"])
+    for arguments in (("best", "made"), ("export", "made", "--to", str(home / "tables"))):
+        code, out, err = command(*arguments)
+        assert code == expected, err
+        if kind == "record" or (kind in ("replicate", "predictions") and "export" in arguments):
+            assert str(damaged) in err
+
+
+def test_repair_sets_the_damaged_file_aside_and_leaves_nothing_damaged(
+    damaged: Path, home: Path, command: Command
+) -> None:
+    kind, intact_content = kind_of(damaged, home), damaged.is_file()
+    before = damaged.read_bytes() if damaged.is_file() else b""
+    code, out, err = command("repair", "made", "--json")
+    report = json.loads(out)
+    assert (code, report["remaining"]) == (0, []), (report, err)
+    kept = [Path(path) for path in report["kept"]]
+    kept += home.glob("test_looks/*/*.damaged-1")
+    if kind in WITHOUT_CONTENT and intact_content:
+        assert kept == []
+    elif not (kind == "ledger" and intact_content and not before):
+        assert damaged.with_name(f"{damaged.name}.damaged-1") in kept
+        assert kept[0].is_dir() or kept[0].read_bytes() == before
+        assert report["actions"]
+    code, out, err = command("repair", "made", "--json")
+    assert (code, json.loads(out)["actions"]) == (0, []), "a second repair has nothing to do"
+    folder = made()
+    if kind == "record":
+        assert {record.trial_id for record in read_records(folder)} == {
+            f"{cell}/{number}" for cell in CELLS for number in range(2)
+        } - {f"{CELL}/1"}
+    assert command("status", "made").code == 0
+    if kind not in ("predictions", "replicate", "record") and kept and kind != "look":
+        assert json.loads(command("status", "made", "--json").out)["num_set_aside"] == len(kept)
+
+
+@pytest.mark.parametrize("change", ["unknown cell", "another trial"])
+def test_a_record_that_does_not_belong_to_its_folder_is_damage(home: Path, command: Command, change: str) -> None:
+    path = home / FILES["record"]
+    record = Record.model_validate_json(path.read_bytes())
+    update = {"trial_id": f"{CELL}/0", "number": 0}
+    if change == "unknown cell":
+        path = home / "searches/made/trials/family=cct/0" / ATTEMPT / "record.json"
+        update = {"trial_id": "family=cct/0", "cell": "family=cct", "number": 0}
+    write_atomically(path, record.model_copy(update=update).model_dump_json().encode())
+    (finding,) = json.loads(command("status", "made", "--json").out)["damaged"]
+    assert finding["place"] == str(path)
+    assert finding["damage"].startswith("must be the record of ")
+    assert command("best", "made").code == 0
+    assert command("repair", "made").code == 0
+    assert path.with_name("record.json.damaged-1").exists()
+    assert json.loads(command("status", "made", "--json").out)["num_set_aside"] == 1
+
+
+@pytest.mark.parametrize("kind", ["record", "replicate", "round", "predictions", "dataset"])
+def test_a_report_states_what_it_leaves_out(home: Path, command: Command, kind: str) -> None:
+    path = home / FILES[kind]
+    _half(path)
+    code, out, _ = command("report", "made", "--no-mlflow", "--to", str(home / "report"))
+    assert code == 0
+    assert f"1 file of the search is damaged and left out of all numbers: {path}" in out
+
+
+def test_a_damaged_address_of_the_ledger_is_named_with_the_option_that_replaces_it(
+    home: Path, command: Command
+) -> None:
+    url = home / "searches/made/ledger.url"
+    for content in (b"", b"\xff\xfe", b"postgresql"):
+        url.write_bytes(content)
+        status = json.loads(command("status", "made", "--json").out)
+        assert [finding["place"] for finding in status["damaged"]] == [str(url)]
+        assert command("list").code == 0
+        code, _, err = command("repair", "made")
+        assert code == 2
+        assert "--ledger" in err or "LKCA_SEARCH_LEDGER" in err
+
+
+def test_a_damaged_round_keeps_its_number_so_that_the_next_has_a_lower_level(home: Path, command: Command) -> None:
+    _half(home / FILES["round"])
+    assert "the next confirmation is round 2, at its lower level" in command("repair", "made").out
+    sealed = open_round(
+        made(), read_spec(made()), ConfirmSection(), read_records(made()), test_hash="t" * 64, num_trials_left=0
+    )
+    assert sealed.number == 2
+    assert sealed.alpha == pytest.approx(0.008)
+
+
+def test_a_reader_reads_a_record_that_was_restored(home: Path) -> None:
+    path, reader = home / FILES["record"], RecordReader(made())
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    assert len(reader.trials()) == 7
+    assert [finding.damage for finding in reader.findings] == ["must be the JSON of a Record, got 0 bytes"]
+    path.write_bytes(content)
+    assert len(reader.trials()) == 8
+    assert reader.findings == []
+
+
+def test_a_file_without_permission_is_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    reader = RecordReader(made())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(PermissionError):
+            reader.trials()
