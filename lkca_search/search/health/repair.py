@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import AnyPath, is_set_aside, list_paths, parse_path, set_aside
-from lkca_search.records.dataset import read_search_dataset, write_search_dataset
+from lkca_search.records.dataset import scan_search_dataset, write_search_dataset
 from lkca_search.records.finding import Finding
 from lkca_search.records.looks import register_looks
 from lkca_search.records.predictions import scan_correct
@@ -57,9 +57,7 @@ def repair_search(folder: SearchFolder, home: Home, *, ledger: str | None = None
         for finding in (*scan_correct(folder, reader.replicates())[1], *scan_manifests(folder)[1]):
             actions.append(_keep(finding.place))
         actions += _repair_rounds(folder)
-        dataset = read_search_dataset(folder)
-        if dataset is not None:
-            actions += write_search_dataset(folder, dataset)
+        actions += _repair_dataset(folder)
         for path, _ in list(damaged_looks(folder, home)):
             actions.append(_keep(str(path)))
         if not scan_rounds(folder)[1]:
@@ -111,6 +109,15 @@ def _spec_of_space_file(folder: SearchFolder) -> SearchSpec | None:
         return None
     records = RecordReader(folder.with_storage(spec.storage)).trials()
     return spec if records and find_record_conflict(records, spec) is None else None
+
+
+def _repair_dataset(folder: SearchFolder) -> Iterator[str]:
+    """Restore damaged copies from an intact one. Without any, the next driver compares the manifests and records."""
+    dataset, findings = scan_search_dataset(folder)
+    if dataset is not None and findings:
+        yield from write_search_dataset(folder, dataset)
+    elif findings:
+        yield from (f"{_keep(finding.place)}. The next `run` writes it again" for finding in findings)
 
 
 def _repair_rounds(folder: SearchFolder) -> Iterator[str]:
