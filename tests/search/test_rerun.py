@@ -25,7 +25,7 @@ SPEC: dict[str, Any] = {
     "resources": {"cpu": 1},
     "configuration": {
         "family": "lkca",
-        "data_fraction": 0.1,
+        "images_per_class": 13,  # 130 images, whose last batch has two
         "patch_size": 2,
         "depth": 1,
         "width": 16,

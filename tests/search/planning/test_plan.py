@@ -280,7 +280,7 @@ def test_a_calibration_measures_the_extremes_of_each_family_and_holds_out_one_co
     read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.5)
-    diverging = "parameters.learning_rate={value: 1.0e+30}"
+    diverging = "parameters.learning_rate={value: 1.0e+3}"
     spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
     workloads = [
         WorkloadFactory(spec, images).make(configuration)
