@@ -67,6 +67,8 @@ def load_newest_checkpoint(folders: Iterable[AnyPath], load: Callable[[dict[str,
     for path in sorted(paths, key=lambda path: (path.name, path.parent.name), reverse=True):
         try:
             load(read_checkpoint(path))
+        except FileNotFoundError:
+            continue  # a driver that replaced this one has removed it
         except Exception as error:  # a damaged file raises almost anything
             if is_machine_fault(error) and not isinstance(error, OSError):
                 raise  # no memory, or a GPU that fails: another worker may load the same file

@@ -1,5 +1,6 @@
 """Adapters between Ray Tune and the queue: a searcher that starts trials, a scheduler that stops them."""
 
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lkca_search.search.driver.node_faults import EXCLUDED_SECONDS, Exclusion, N
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.planning.packing import GpuSharing, count_concurrent_trials, describe_sharing, resource_request
-from lkca_search.search.ray_backend.capacity import Capacity
+from lkca_search.search.ray_backend.capacity import REFRESH_SECONDS, Capacity
 from lkca_search.search.ray_backend.locations import describe_node, location_of_lost, usable_nodes
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.images import DataDirs
@@ -43,6 +44,8 @@ class Placement:
         self._capacity = capacity
         self._sharing = sharing
         self._notify = notify
+        self._clock = time.monotonic
+        self._next_check = -float("inf")
 
     @property
     def resources(self) -> TrialResources:
@@ -66,6 +69,16 @@ class Placement:
         excluded, died_on = self.node_faults.excluded, self.node_faults.died_on(trial_id)
         has_other = not died_on or self._has_node_beside({*excluded, *died_on})
         return sorted({*excluded, *died_on} if has_other else excluded)
+
+    def is_stuck(self, trial_id: str, avoided: Collection[str]) -> bool:
+        """Return True if a pending trial avoids nodes although no other can run it, and need not avoid them now.
+
+        The other nodes have left since its request. The cluster is read at most every two seconds.
+        """
+        if not avoided or self._clock() < self._next_check:
+            return False
+        self._next_check = self._clock() + REFRESH_SECONDS
+        return not self._has_node_beside(avoided) and set(self.avoided_nodes(trial_id)) < set(avoided)
 
     def _has_node_beside(self, unusable: Collection[str]) -> bool:
         return count_concurrent_trials(self.resource_request, usable_nodes(unusable)) > 0
@@ -177,8 +190,14 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         Tune would choose the oldest one. That trial waits for an actor of its own, which Tune would kill while it
         starts. If workers start more slowly than trials train, a slow node would then never train a trial.
         """
-        pending = (trial for trial in reversed(tune_controller.get_trials()) if trial.status == Trial.PENDING)
-        return next(pending, None)
+        pending = [trial for trial in reversed(tune_controller.get_trials()) if trial.status == Trial.PENDING]
+        for trial in pending:
+            with self._stop_controller.capture_errors():
+                if self._placement.is_stuck(read_assignment(trial).trial_id, trial.config["avoided_nodes"]):
+                    self._queue.on_worker_lost(read_assignment(trial).trial_id, "", counts_as_retry=False)
+                    tune_controller.stop_trial(trial)  # it starts again, with another request
+                    return None
+        return next(iter(pending), None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Requeue or fail a trial whose worker was lost."""

@@ -100,7 +100,7 @@ class PlacementCluster:
         With `halts`, the search ends early, and the last line is the reason.
         """
         search = {name: section.pop(name) for name in ("trials_per_cell", "max_retries") if name in section}
-        (self._events / "rules.json").write_text(json.dumps(rules or {}))
+        self.change_rules(rules or {})
         (self._events / "events").write_text("")
         spec = make_spec(**search).model_copy(update={"resources": ResourcesSection.model_validate(section)})
         observer, notices, begun = observer or StartObserver(), list[str](), time.time()
@@ -125,6 +125,10 @@ class PlacementCluster:
             f"stopped: {notices}, in flight {sorted(observer.in_flight)}, nodes {nodes}, starts {starts}"
         )
         return observer, notices
+
+    def change_rules(self, rules: Mapping[str, Any]) -> None:
+        """Set the rules of trials that begin from now on."""
+        (self._events / "rules.json").write_text(json.dumps(rules))
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events that workers wrote, in order."""
@@ -332,3 +336,25 @@ def test_a_search_whose_only_node_is_broken_ends_with_the_reason_and_fails_no_tr
     assert notices[-1].endswith("an illegal memory access was encountered")
     observer, _ = nodes.search(folder, trials_per_cell=20)  # the repaired node
     assert_all_complete(observer, 40)
+
+
+@pytest.mark.slow
+def test_a_trial_returns_to_the_node_where_it_died_if_every_other_node_has_left(
+    nodes: PlacementCluster, folder: SearchFolder
+) -> None:
+    broken, other = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
+    observer = StartObserver()
+    left: list[float] = []
+
+    def remove(count: int) -> None:
+        if not left and any(start.attempt == 2 for start in observer.starts):
+            left.append(time.time())
+            nodes.change_rules({})
+            nodes.remove(other, kill=True)
+
+    observer.on_start = remove
+    rules = {"seconds": 5, "broken": [broken.node_id]}
+    nodes.search(folder, observer=observer, rules=rules, trials_per_cell=2)
+    assert left
+    assert_all_complete(observer, 4)
+    assert {event["node"] for event in nodes.events() if event["time"] > left[0] + 5} == {broken.node_id}
