@@ -1,6 +1,8 @@
 """Places of workers in a Ray cluster, and requests that keep trials off nodes."""
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,6 +14,8 @@ from lkca_search.search.planning.packing import Resources
 from lkca_search.search.ray_backend.cluster import live_nodes
 from lkca_search.search.ray_backend.private import private
 
+_ACTOR_ID = re.compile(r"(?:actor_id: |The actor )([0-9a-f]{32})\b")
+"""Id of an actor in Ray's errors of actors that died or cannot be reached."""
 _NODE_ID_LABEL = "ray.io/node-id"
 """Label that Ray gives to every node."""
 
@@ -29,7 +33,7 @@ def location_of_lost(trial: Trial, reported: WorkerLocation | None) -> WorkerLoc
 
     `reported` is the place in the worker's last message. A worker that died before its first one is looked up in Ray.
     """
-    location = reported or _look_up(trial.temporary_state.ray_actor)
+    location = reported or _look_up(_actor_id(trial))
     alive = {node["NodeID"] for node in live_nodes()}
     return location if location is not None and location.node in alive else None
 
@@ -58,10 +62,17 @@ def placement_group(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([config["resource_request"]])
 
 
-def _look_up(actor: Any) -> WorkerLocation | None:
+def _actor_id(trial: Trial) -> str | None:
+    """Return the id of the actor that a trial has lost: Tune forgets the actor, but keeps Ray's text."""
+    path = Path(trial.error_file) if trial.error_file else None
+    found = _ACTOR_ID.findall(path.read_text()) if path and path.exists() else []
+    return found[-1] if found else None
+
+
+def _look_up(actor_id: str | None) -> WorkerLocation | None:
     """Return the place of an actor, dead or alive. Ray has no public API for it without its dashboard."""
     read_actors = private("ray._private.state", "actors")
-    if read_actors is None or not hasattr(actor, "_actor_id"):
+    if read_actors is None or actor_id is None:
         return None
-    node = read_actors(actor._actor_id.hex()).get("Address", {}).get("NodeID")
+    node = read_actors(actor_id).get("Address", {}).get("NodeID")
     return WorkerLocation(node=node) if node else None
