@@ -9,6 +9,7 @@ import pytest
 
 from lkca_search.layout import Home
 from tests.support.processes import Command, parsed
+from tests.support.records import make_record, make_search
 from tests.support.tracking.database import copy_fresh_database
 
 
@@ -92,3 +93,19 @@ def test_a_store_of_mlflow_is_checked_and_never_changed(command: Command) -> Non
     assert found["MLflow"] == f"{database} is half-made; the next run makes it again"
     assert database.read_bytes() == content
     assert [path.name for path in database.parent.iterdir()] == [database.name]
+
+
+def test_with_a_name_the_files_of_the_search_are_checked_and_never_changed(command: Command) -> None:
+    folder = make_search("made", [make_record(0), make_record(1)])
+    found = {check["name"]: check["value"] for check in parsed(command("doctor", "made", "--json"))}
+    assert found["search made"] == "no damage found"
+    record = folder.records()[make_record(1).trial_id]
+    assert isinstance(record, Path)
+    record.write_bytes(b"")
+    code, out, err = command("doctor", "made", "--json")
+    assert (code, err) == (1, "")
+    (problem,) = [check["problem"] for check in json.loads(out) if check["problem"] is not None]
+    assert problem.startswith(f"{record} is damaged: ")
+    assert "lkca-search repair made" in problem
+    assert record.read_bytes() == b""
+    assert "there is no search 'nowhere'" in command("doctor", "nowhere").err
