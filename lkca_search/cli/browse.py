@@ -24,7 +24,7 @@ from lkca_search.cli.terminal.output import (
 )
 from lkca_search.cli.terminal.streams import console, echo, output_is_lost
 from lkca_search.errors import UserError
-from lkca_search.layout import Home
+from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import file_url
 from lkca_search.records.finding import Finding
 from lkca_search.report.values.numbers import pluralize
@@ -179,8 +179,8 @@ def ui(
 
     home = Home.from_environment()
     uri = tracking_uri(home)
-    metric = "val_accuracy" if name is None else read_spec(home.started_search(name)).search.metrics[0]
-    page = _runs_page(home, name, metric)
+    folder = None if name is None else home.started_search(name)
+    page = _runs_page(home, folder, "val_accuracy" if folder is None else read_spec(folder).search.metrics[0])
     if uri.startswith(("http://", "https://")):
         echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
         return
@@ -206,20 +206,22 @@ def _check_port(port: int) -> None:
             raise UserError(f"--port must be a free port, got {port}: {reason}; use another --port") from error
 
 
-def _runs_page(home: Home, name: str | None, metric: "MetricName") -> str:
+def _runs_page(home: Home, folder: SearchFolder | None, metric: "MetricName") -> str:
     """Return the path and query of the page with the runs. Exit with code 1 if the store cannot be used."""
-    from lkca_search.tracking.experiment import open_client, runs_page
+    from lkca_search.tracking.experiment import open_client
     from lkca_search.tracking.faults import StoreError, describe_fault
+    from lkca_search.tracking.runs import describe_missing, runs_page
 
     try:
         opened = open_client(home)
-        for notice in opened.notices:
-            echo(f"MLflow: {notice}", err=True)
         try:
-            return runs_page(opened.client, home, name, metric)
+            page = runs_page(opened.client, home, folder.name if folder else None, metric)
+            missing = describe_missing(opened.client, home, folder.uid.read_text()) if folder else None
         except StoreError as error:  # the server can start: it also shows other experiments
-            echo(f"MLflow: {error}", err=True)
-            return ""
+            page, missing = "", error.fault
     except Exception as error:  # any error of a store
         echo(f"MLflow: {describe_fault(error, home)}. Then repeat the command.", err=True)
         raise typer.Exit(1) from error
+    for line in (*opened.notices, *([missing] if missing else [])):
+        echo(f"MLflow: {line}", err=True)
+    return page

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from mlflow.entities import Metric
 
 from lkca_search.layout import Home
-from lkca_search.tracking.experiment import SEARCH_UID, find_experiment, open_client
+from lkca_search.tracking.experiment import find_experiment, open_client
+from lkca_search.tracking.runs import SEARCH_UID, find_runs
 
 
 def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> str | None:
@@ -19,7 +20,7 @@ def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metri
     client = open_client(home).client
     experiment = find_experiment(client, home)
     condition = f"tags.`{SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
-    runs = client.search_runs([experiment], condition) if experiment else []
+    runs = find_runs(client, experiment, condition) if experiment else []
     if not runs:
         return None
     run_id = str(runs[0].info.run_id)

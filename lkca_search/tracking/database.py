@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from lkca_search.paths import sqlite_url
 from lkca_search.tracking.faults import StoreError
 
-_BUSY_SECONDS = 120.0
+_BUSY_SECONDS = 30.0
 """Time to wait for another process that creates the schema."""
 _HAS_MEMDB = sqlite3.sqlite_version_info >= (3, 36)
 _MEMORY = f"file:/lkca-mlflow-schema?{'vfs=memdb' if _HAS_MEMDB else 'mode=memory&cache=shared'}"

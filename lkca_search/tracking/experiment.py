@@ -4,20 +4,17 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home
 from lkca_search.paths import file_url, sqlite_file
-from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.tracking.connection import experiment_name, is_default_store, mlflow_command, tracking_uri
 from lkca_search.tracking.database import prepare_database
 from lkca_search.tracking.faults import StoreError
 from lkca_search.tracking.moved_home import relocate_artifacts
 
-SEARCH_UID = "lkca.search_uid"
-"""Tag with the unique id of the search."""
 _CLIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
@@ -88,28 +85,6 @@ def open_experiment(client: MlflowClient, home: Home) -> str:
         if found is None:
             raise
         return found
-
-
-def runs_page(client: MlflowClient, home: Home, search: str | None = None, metric: MetricName = "val_accuracy") -> str:
-    """Return the path and query of the page that lists the runs of one or all searches, best by a metric first.
-
-    Returns an empty string if there is no experiment yet.
-
-    Raises:
-        StoreError: The experiment was deleted.
-    """
-    experiment = find_experiment(client, home)
-    if experiment is None:
-        return ""
-    ascending = str(METRICS[metric].sign < 0).lower()
-    query = {
-        "workflowType": "machine_learning",
-        "orderByKey": f"metrics.`{metric}`",  # the last value, by which trials are compared
-        "orderByAsc": ascending,
-    }
-    if search is not None:
-        query["searchFilter"] = f"tags.search = '{search}'"
-    return f"#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def _check_database_server(uri: str) -> None:

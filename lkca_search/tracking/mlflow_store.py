@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Metric, Param, Run, RunTag
 
 from lkca_search.layout import Home
 from lkca_search.records.provenance import git_commit
 from lkca_search.records.record import Record, Result, State
-from lkca_search.tracking.connection import mlflow_command
-from lkca_search.tracking.experiment import SEARCH_UID, open_client, open_experiment
+from lkca_search.tracking.experiment import open_client, open_experiment
 from lkca_search.tracking.run_fields import (
     CURVE,
     best_metric,
@@ -29,16 +28,12 @@ from lkca_search.tracking.run_fields import (
     start_params,
     start_tags,
 )
+from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID, describe_deleted, find_runs
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
-_TRIAL_ID = "lkca.trial_id"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
-_PAGE = 1000
-"""Runs per search request."""
-_MAX_NAMES = 5
-"""Deleted runs that a line names."""
 _BATCH = 120
 """Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
 A step is therefore written completely or not at all."""
@@ -70,15 +65,16 @@ class MLflowStore:
         opened = open_client(home)
         self._client = opened.client
         self._experiment = open_experiment(self._client, home)
-        runs = self._find_runs(f"tags.`{SEARCH_UID}` = '{uid}'")
+        runs = find_runs(self._client, self._experiment, f"tags.`{SEARCH_UID}` = '{uid}'")
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
-        searches = [run for run in runs if run.data.tags.get("kind") == "search"]
-        parent = self._open_parent(searches, children)
+        parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
         self._best = parent.data.tags.get("best_trial")
         self._runs = self._open_children(children)
         self._log_texts(texts, parent.data.tags.get(_TEXTS))
-        self.notices = (*opened.notices, *self._deleted_runs(home, {_PARENT} if searches else set()))
+        lost = describe_deleted(self._client, self._experiment, home, uid, existing=runs)
+        again = f"{lost.cause}; they are written again; {lost.remedy}" if lost else ""
+        self.notices = (*opened.notices, *([again] if again else []))
         """Lines for the user about the state of the store."""
 
     def is_sent(self, trial_id: str) -> bool:
@@ -156,14 +152,14 @@ class MLflowStore:
     def _open_children(self, children: Sequence[Run]) -> dict[str, _Run]:
         runs: dict[str, _Run] = {}
         for run in sorted(children, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
-            if run.data.tags[_TRIAL_ID] in runs:  # duplicate from a timed-out call
+            if run.data.tags[TRIAL_ID] in runs:  # duplicate from a timed-out call
                 self._client.delete_run(run.info.run_id)
                 continue
             if run.data.tags.get(_PARENT) != self._parent.run_id:
                 self._client.set_tag(run.info.run_id, _PARENT, self._parent.run_id)
             found = _Run(run.info.run_id, run.info.status, bool(run.data.params))
             found.is_outdated = is_outdated(run.data.metrics)
-            runs[run.data.tags[_TRIAL_ID]] = found
+            runs[run.data.tags[TRIAL_ID]] = found
         return runs
 
     def _log_texts(self, texts: dict[str, str], logged: str | None) -> None:
@@ -173,32 +169,14 @@ class MLflowStore:
                 self._client.log_text(self._parent.run_id, text, file)
             self._client.set_tag(self._parent.run_id, _TEXTS, digest)
 
-    def _deleted_runs(self, home: Home, existing: set[str]) -> list[str]:
-        """Return a line about the deleted runs of the search that are written again, if any."""
-        deleted = self._find_runs(f"tags.`{SEARCH_UID}` = '{self._uid}'", ViewType.DELETED_ONLY)
-        # A deleted duplicate of an existing run does not count.
-        absent = [run for run in deleted if run.data.tags.get(_TRIAL_ID, _PARENT) not in self._runs.keys() | existing]
-        if not absent:
-            return []
-        names = ", ".join(run.info.run_name for run in absent[:_MAX_NAMES])
-        restore = mlflow_command(home, f"runs restore --run-id {absent[0].info.run_id}")
-        more = ", likewise the others" if len(absent) > 1 else ""
-        again = f"runs of this search that were deleted in MLflow and are written again: {len(absent)} ({names})"
-        return [f"{again}; to bring back the deleted ones: {restore}{more}"]
-
-    def _find_runs(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
-        runs: dict[str, Run] = {}  # pages overlap if a run is created between two requests
-        token: str | None = ""
-        while token is not None:
-            page = self._client.search_runs([self._experiment], condition, view, _PAGE, page_token=token or None)
-            runs |= {run.info.run_id: run for run in page}
-            token = page.token or None
-        return list(runs.values())
-
     def _open_run(self, start: TrialStart) -> _Run:
         trial_id = start.trial_id
         if trial_id in self._uncertain:
-            runs = self._find_runs(f"tags.`{_TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'")
+            runs = find_runs(
+                self._client,
+                self._experiment,
+                f"tags.`{TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'",
+            )
             self._runs |= self._open_children(runs)
         if trial_id not in self._runs:
             self._uncertain.add(trial_id)
@@ -206,7 +184,7 @@ class MLflowStore:
                 **self._common_tags(),
                 **start_tags(start),
                 _PARENT: self._parent.run_id,
-                _TRIAL_ID: trial_id,
+                TRIAL_ID: trial_id,
                 "kind": "replicate" if start.replicate else "trial",
             }
             created = self._client.create_run(

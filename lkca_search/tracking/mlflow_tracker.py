@@ -19,6 +19,8 @@ from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
 _SLOW = "see the load of its server or disk"
+_UNOPENED_SECONDS = 10.0
+"""Time to wait at the end of a search for a store that could not be opened since its start."""
 _MAX_BACKOFF = 12
 """Longest pause after repeated failures, as a multiple of `pause_seconds`."""
 
@@ -72,13 +74,16 @@ class MLflowTracker(Tracker):
     ) -> None:
         """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer.
 
-        The thread calls `notify` with one line per fault and per notice of the store, until `close`. With `is_sync`,
+        The thread calls `notify` with one line per fault that it meets and per notice of the store. With `is_sync`,
         finished trials with metrics of an earlier version are sent again, and a store that cannot be opened is not
         opened again.
         """
         self._is_sync = is_sync
         self._notify = notify
         self._notified: set[str] = set()
+        self._was_opened = False
+        self._needs_user = False
+        """True if the store cannot be used until the user runs a command."""
         self._open_store = open_store
         self._folder = folder
         self._reader = reader or RecordReader(folder)
@@ -110,7 +115,8 @@ class MLflowTracker(Tracker):
         """Send the missing updates, end the runs and return the number of finished trials that MLflow may lack.
 
         The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED.
-        Returns after at most `patience_seconds`; `last_fault` is then the reason.
+        Returns after at most `patience_seconds`; `last_fault` is then the reason. A store that could never be opened is
+        tried for some seconds, and one that needs a command of the user once.
         """
         self._complete, self._best = complete, best
         self._deadline = time.monotonic() + patience_seconds
@@ -137,7 +143,13 @@ class MLflowTracker(Tracker):
                 backoff = 1
             else:
                 self._queue.requeue(item)
+        if not self._was_opened:
+            self._deadline = min(self._deadline, time.monotonic() + _UNOPENED_SECONDS)
         while not self._send_remaining() and time.monotonic() + self._pause_seconds < self._deadline:
+            if self._needs_user:
+                return
+            cause = self.last_fault.cause if self.last_fault else "some runs were not sent"
+            self._say(f"{cause}; tried again for up to {self._deadline - time.monotonic():.0f} s", once="retry")
             time.sleep(self._pause_seconds)
 
     def _send_remaining(self) -> bool:
@@ -170,7 +182,8 @@ class MLflowTracker(Tracker):
             action(self._store)
         except Exception as error:  # any error of a store: the search continues
             self.last_fault = describe_fault(error, self._folder.home)
-            if self._store is None and not self._is_sync:
+            self._needs_user = isinstance(error, StoreError)
+            if self._store is None and not self._is_sync and math.isinf(self._deadline):
                 self._say(f"{self.last_fault}. The search goes on; later: lkca-search sync {self._folder.name}")
             self._store = None  # reopened next time: the database may be another one, or runs may have been deleted
             return False
@@ -183,15 +196,16 @@ class MLflowTracker(Tracker):
             self._queue.add_finished([*self._folder.records(), *self._folder.replicates()])
             self._is_folder_read = True
         store = self._open_store()
+        self._was_opened = True
         for notice in store.notices:
             self._say(notice)
         self._queue.recheck_sent(store.is_current if self._is_sync else store.is_sent)
         return store
 
-    def _say(self, line: str) -> None:
-        """Print a line once. Nothing is printed at the end of a search: the caller of `close` prints the fault."""
-        if line not in self._notified and math.isinf(self._deadline):
-            self._notified.add(line)
+    def _say(self, line: str, *, once: str | None = None) -> None:
+        """Print a line that was not printed before; with `once`, one line of this kind."""
+        if (once or line) not in self._notified:
+            self._notified.add(once or line)
             with suppress(OSError, ValueError):  # the terminal is closed
                 self._notify(f"MLflow: {line}")
 

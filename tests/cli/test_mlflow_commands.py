@@ -2,12 +2,14 @@
 
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_url
@@ -80,3 +82,22 @@ def test_sync_reports_a_home_that_was_moved(command: Command, tmp_path: Path, mo
         f"{moved}/mlflow_artifacts\n"
     )
     assert command("sync", "made").err == ""
+
+
+def test_ui_says_that_runs_and_their_experiment_were_deleted(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home.from_environment()
+    make_search("made", [make_record(0)])
+    assert command("sync", "made").code == 0
+    client = MlflowClient(tracking_uri=sqlite_url(home.mlflow_database))
+    monkeypatch.setattr("os.execve", lambda *_: sys.exit(0))  # in place of the server, which would replace this process
+    assert command("ui", "made").err == ""
+    (trial,) = client.search_runs(["1"], "tags.kind = 'trial'")
+    client.delete_run(trial.info.run_id)
+    answer = command("ui", "made")
+    assert "#/experiments/1/runs" in answer.out
+    assert answer.err.startswith("MLflow: runs of this search that were deleted in MLflow: 1 (")
+    assert answer.err.endswith(f"mlflow runs restore --run-id {trial.info.run_id}\n")
+    client.delete_experiment("1")
+    answer = command("ui", "made")
+    assert answer.code == 0
+    assert answer.err.startswith("MLflow: the experiment 'lkca-search' was deleted in MLflow; restore it: ")

@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 
 from lkca_search.layout import Home
 from lkca_search.tracking.connection import experiment_name, redacted
-from lkca_search.tracking.experiment import runs_page
+from lkca_search.tracking.runs import runs_page
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,23 @@
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import alembic.command
+import mlflow
 import pytest
+from alembic.config import Config
 from mlflow import MlflowClient
+from mlflow.store.tracking.dbmodels.initial_models import Base as FirstSchema
+from sqlalchemy import create_engine
 
 from lkca_search.layout import Home
+from lkca_search.paths import sqlite_url
 from lkca_search.tracking.database import prepare_database
 from lkca_search.tracking.experiment import open_client
 from lkca_search.tracking.faults import StoreError, describe_fault
@@ -140,6 +148,27 @@ def test_the_schema_of_another_version_is_left_alone(revision: str, version: str
     assert f"cp '{file}' '{file}.backup' && {command}" in caught.value.fault.remedy
     assert "\n" not in str(caught.value)
     assert file.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_printed_command_upgrades_an_older_database(tmp_path: Path) -> None:
+    file = tmp_path / "a home" / "mlflow.db"
+    file.parent.mkdir()
+    engine = create_engine(sqlite_url(file))
+    FirstSchema.metadata.create_all(engine)
+    migrations = Config()
+    migrations.set_main_option("script_location", str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    with engine.begin() as connection:
+        migrations.attributes["connection"] = connection
+        alembic.command.upgrade(migrations, "c48cb773bb87")  # a version of 2020
+    execute(file, "INSERT INTO experiments (experiment_id, name, lifecycle_stage) VALUES (0, 'Default', 'active')")
+    with pytest.raises(StoreError, match="an older MLflow") as caught:
+        open_store(file.parent)
+    printed = caught.value.fault.remedy.partition(": ")[2].replace("mlflow ", f"{sys.executable} -m mlflow ")
+    subprocess.run(["sh", "-c", printed], check=True, capture_output=True)
+    assert file.with_name("mlflow.db.backup").exists()
+    open_store(file.parent).finish(make_record())
+    assert_stored(read_stored(sqlite_url(file)), make_record())
 
 
 def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_a_deleted_experiment_is_said_at_the_start_with_the_command_that_restore
     client.delete_experiment(experiment.experiment_id)
     lines: list[str] = []
     tracker = run_search(root, folder, lines)
-    assert tracker.close(complete=True, best=None, patience_seconds=0.5) == 2
+    begun = time.monotonic()
+    assert tracker.close(complete=True, best=None, patience_seconds=60) == 2
+    assert time.monotonic() - begun < 10  # waiting would not help
     (line,) = lines
     assert line.startswith("MLflow: the experiment 'lkca-search' was deleted in MLflow; restore it: ")
     assert line.endswith("The search goes on; later: lkca-search sync study")
@@ -101,7 +103,7 @@ def test_deleted_runs_are_said_at_the_start_and_written_again(
     again = run_search(root, folder, lines)
     assert again.close(complete=True, best=None) == 0
     (line,) = lines
-    assert f"deleted in MLflow and are written again: 1 ({deleted.info.run_name});" in line
+    assert f"deleted in MLflow: 1 ({deleted.info.run_name}); they are written again;" in line
     assert line.endswith(f"mlflow runs restore --run-id {deleted.info.run_id}")
     assert_stored(read_stored(uri), *RECORDS[:2])
     third = MLflowTracker(lambda: open_store(root), folder, notify=lines.append)
@@ -118,10 +120,12 @@ def test_an_unreachable_server_is_said_once_at_the_start(
         lines: list[str] = []
         tracker = run_search(root, folder, lines)
         time.sleep(0.3)
-        assert tracker.close(complete=True, best=None, patience_seconds=0.5) == 2
+        assert tracker.close(complete=True, best=None, patience_seconds=2) == 2
+        server = f"MLflow: the MLflow server http://127.0.0.1:{free.getsockname()[1]} does not answer"
         assert lines == [
-            f"MLflow: the MLflow server http://127.0.0.1:{free.getsockname()[1]} does not answer (connection refused); "
-            "start it, or correct MLFLOW_TRACKING_URI. The search goes on; later: lkca-search sync study"
+            f"{server} (connection refused); start it, or correct MLFLOW_TRACKING_URI. "
+            "The search goes on; later: lkca-search sync study",
+            f"{server} (connection refused); tried again for up to 2 s",  # at the end of the search
         ]
         assert str(tracker.last_fault) in lines[0]
 

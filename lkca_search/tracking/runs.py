@@ -1,0 +1,86 @@
+"""Runs of a search in an MLflow store, found by their tags, and the page that lists them."""
+
+from collections.abc import Iterable
+from urllib.parse import quote, urlencode
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+from lkca_search.layout import Home
+from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.tracking.connection import mlflow_command
+from lkca_search.tracking.experiment import find_experiment
+from lkca_search.tracking.faults import Fault
+
+SEARCH_UID = "lkca.search_uid"
+"""Tag with the unique id of the search."""
+TRIAL_ID = "lkca.trial_id"
+"""Tag with the id of the trial; the search's own run has none."""
+_PAGE = 1000
+"""Runs per search request."""
+_MAX_NAMES = 5
+"""Deleted runs that a line names."""
+
+
+def find_runs(client: MlflowClient, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    """Return all runs of an experiment that match a condition."""
+    runs: dict[str, Run] = {}  # pages overlap if a run is created between two requests
+    token: str | None = ""
+    while token is not None:
+        page = client.search_runs([experiment], condition, view, _PAGE, page_token=token or None)
+        runs |= {run.info.run_id: run for run in page}
+        token = page.token or None
+    return list(runs.values())
+
+
+def describe_deleted(
+    client: MlflowClient, experiment: str, home: Home, uid: str, *, existing: Iterable[Run]
+) -> Fault | None:
+    """Return the deleted runs of a search and the command that restores them, or None if there are none.
+
+    A deleted duplicate of an existing run does not count.
+    """
+    present = {run.data.tags.get(TRIAL_ID) for run in existing}
+    deleted = [
+        run
+        for run in find_runs(client, experiment, f"tags.`{SEARCH_UID}` = '{uid}'", ViewType.DELETED_ONLY)
+        if run.data.tags.get(TRIAL_ID) not in present
+    ]
+    if not deleted:
+        return None
+    names = ", ".join(run.info.run_name for run in deleted[:_MAX_NAMES])
+    restore = mlflow_command(home, f"runs restore --run-id {deleted[0].info.run_id}")
+    others = ", likewise the others" if len(deleted) > 1 else ""
+    cause = f"runs of this search that were deleted in MLflow: {len(deleted)} ({names})"
+    return Fault(cause, f"to bring back the deleted ones: {restore}{others}")
+
+
+def runs_page(client: MlflowClient, home: Home, search: str | None = None, metric: MetricName = "val_accuracy") -> str:
+    """Return the path and query of the page that lists the runs of one or all searches, best by a metric first.
+
+    Returns an empty string if there is no experiment yet.
+
+    Raises:
+        StoreError: The experiment was deleted.
+    """
+    experiment = find_experiment(client, home)
+    if experiment is None:
+        return ""
+    ascending = str(METRICS[metric].sign < 0).lower()
+    query = {
+        "workflowType": "machine_learning",
+        "orderByKey": f"metrics.`{metric}`",  # the last value, by which trials are compared
+        "orderByAsc": ascending,
+    }
+    if search is not None:
+        query["searchFilter"] = f"tags.search = '{search}'"
+    return f"#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def describe_missing(client: MlflowClient, home: Home, uid: str) -> Fault | None:
+    """Return the runs of a search that the page does not show since they were deleted, or None if there are none."""
+    experiment = find_experiment(client, home)
+    if experiment is None:
+        return None
+    existing = find_runs(client, experiment, f"tags.`{SEARCH_UID}` = '{uid}'")
+    return describe_deleted(client, experiment, home, uid, existing=existing)
