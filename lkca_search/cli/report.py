@@ -163,8 +163,8 @@ def _echo_json(content: "Report", paths: list[Path]) -> None:
 
 def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
     """Attach the page to the search's run in MLflow. Exit with code 1 if that fails; the report is already written."""
-    from lkca_search.tracking.attachment import attach_to_search_run
     from lkca_search.tracking.faults import describe_fault
+    from lkca_search.tracking.runs import attach_to_search_run
 
     try:
         files = {page.name: page.read_bytes()}

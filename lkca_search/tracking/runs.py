@@ -1,15 +1,18 @@
-"""Runs of a search in an MLflow store, found by their tags, and the page that lists them."""
+"""Runs of a search in an MLflow store: found by their tags, listed on a page, with the report attached."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote, urlencode
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Metric, Run, ViewType
 
 from lkca_search.layout import Home
 from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.tracking.connection import mlflow_command
-from lkca_search.tracking.experiment import find_experiment
+from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import Fault
 
 SEARCH_UID = "lkca.search_uid"
@@ -84,3 +87,25 @@ def describe_missing(client: MlflowClient, home: Home, uid: str) -> Fault | None
         return None
     existing = find_runs(client, experiment, f"tags.`{SEARCH_UID}` = '{uid}'")
     return describe_deleted(client, experiment, home, uid, existing=existing)
+
+
+def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> str | None:
+    """Attach files and metrics to a search's parent run. The search may be running.
+
+    Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
+    """
+    client = open_client(home).client
+    experiment = find_experiment(client, home)
+    condition = f"tags.`{SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
+    runs = find_runs(client, experiment, condition) if experiment else []
+    if not runs:
+        return None
+    run_id = str(runs[0].info.run_id)
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.write_bytes(content)
+            client.log_artifact(run_id, str(path))
+    timestamp = round(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(name, value, timestamp, 0) for name, value in metrics.items()])
+    return run_id

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_url
-from lkca_search.tracking.attachment import attach_to_search_run
 from lkca_search.tracking.database import connect
+from lkca_search.tracking.runs import attach_to_search_run
 from tests.support.tracking.database import copy_fresh_database
 from tests.support.tracking.recorded import assert_stored, make_record, open_store, read_stored
 
