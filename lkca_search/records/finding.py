@@ -48,7 +48,11 @@ def read_stored(path: AnyPath, model: type[T], *, remedy: str) -> T:
         FileNotFoundError: There is no such file.
         OSError: The file cannot be read; it may be intact.
     """
-    content = read_stored_bytes(path, remedy=remedy)
+    return parse_stored(read_stored_bytes(path, remedy=remedy), path, model, remedy=remedy)
+
+
+def parse_stored(content: bytes, path: AnyPath, model: type[T], *, remedy: str) -> T:
+    """Return the content of the file at a path as a model; DamagedError if it is none."""
     try:
         return model.model_validate_json(content)
     except ValueError as error:

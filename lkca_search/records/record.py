@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from lkca_search.layout import RecordListing, SearchFolder
 from lkca_search.paths import AnyPath
-from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
+from lkca_search.records.finding import DamagedError, Finding, parse_stored, read_stored_bytes, repair_command
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.stored_spec import find_spec
 from lkca_search.records.trial import Replication, TrialSpec
@@ -219,22 +219,20 @@ class RecordReader:
         """Return per file its record, its damage, or None if it was set aside since it was listed."""
         remedy = repair_command(self._folder.name)
 
-        def read(item: tuple[str, AnyPath]) -> Record | Finding | None:
-            record_id, path = item
+        def read(path: AnyPath) -> bytes | Finding | None:
             try:
-                record = read_stored(path, Record, remedy=remedy)
+                return read_stored_bytes(path, remedy=remedy)
             except DamagedError as error:
                 return error.finding
             except FileNotFoundError:
                 return None
-            own_id = record.replicate.replicate_id if record.replicate else f"{record.cell}/{record.number}"
-            if {record.trial_id, own_id} == {record_id}:
-                return record
-            damage = f"must be the record of {record_id}, got that of {record.trial_id}"
-            return Finding(place=str(path), damage=damage, remedy=remedy)
 
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            return list(pool.map(read, paths.items()))
+        with ThreadPoolExecutor(READ_THREADS) as pool:  # only reads: threads that parse would wait for each other
+            contents = pool.map(read, paths.values())
+            return [
+                _parse(record_id, path, content, remedy=remedy) if isinstance(content, bytes) else content
+                for (record_id, path), content in zip(paths.items(), contents, strict=True)
+            ]
 
     def _find_unknown_cell(self, record: Record, path: AnyPath) -> Finding | None:
         """Return a finding if the search has no such cell. A resume may have added cells since the last look."""
@@ -247,6 +245,18 @@ class RecordReader:
             return None
         damage = f"must be the record of a cell of the search, got the cell {record.cell}"
         return Finding(place=str(path), damage=damage, remedy=repair_command(self._folder.name))
+
+
+def _parse(record_id: str, path: AnyPath, content: bytes, *, remedy: str) -> Record | Finding:
+    try:
+        record = parse_stored(content, path, Record, remedy=remedy)
+    except DamagedError as error:
+        return error.finding
+    own_id = record.replicate.replicate_id if record.replicate else f"{record.cell}/{record.number}"
+    if record.trial_id == own_id == record_id:
+        return record
+    damage = f"must be the record of {record_id}, got that of {record.trial_id}"
+    return Finding(place=str(path), damage=damage, remedy=remedy)
 
 
 def _sort_key(record: Record) -> tuple[str, int, int, int]:

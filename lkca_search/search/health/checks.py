@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import AnyPath, list_paths
+from lkca_search.paths import AnyPath, is_set_aside, list_paths
 from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
 from lkca_search.records.looks import Look
 from lkca_search.records.predictions import scan_correct
@@ -42,8 +42,8 @@ def check_search(folder: SearchFolder, home: Home) -> list[Finding]:
 
 def blocked_files(folder: SearchFolder) -> list[AnyPath]:
     """Return the folders that stand in the place of files which drivers write without reading them."""
-    paths = (folder.root / name for name in TABLES)
-    return [path for path in paths if isinstance(path, Path) and path.is_dir()]
+    paths = [*(folder.root / name for name in TABLES), *list_paths(folder.exhausted, "*")]
+    return [path for path in paths if isinstance(path, Path) and path.is_dir() and not is_set_aside(path)]
 
 
 def blocked_finding(folder: SearchFolder, path: AnyPath) -> Finding:

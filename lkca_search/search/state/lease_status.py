@@ -9,7 +9,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.finding import DamagedError
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.driver_lock import can_observe, is_locked
 
@@ -78,7 +77,7 @@ def read_row(engine: Engine, name: str) -> Any:
 def _read_if_exists(folder: SearchFolder) -> Any:
     try:
         database = find_database(folder)
-    except DamagedError:
+    except SearchError:
         return None  # the address of the ledger is damaged, so no driver can be found
     if not database.exists():
         return None
