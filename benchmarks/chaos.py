@@ -2,6 +2,7 @@
 
 Question:  after kill -9, does the same command complete every trial exactly once, without a lost or repeated trial?
 Command:   python -m benchmarks.chaos [--points NAME ...] [--random 25] [--workers 10] [--seed 0] [--jobs 1]
+           python -m benchmarks.chaos --storm 60 40 [--searches 3] [--seed 0]
 Expected:  no broken invariant in any row; otherwise exit code 1.
 
 Each row is a search of 4 cells with 2 trials each on a real local cluster. It is killed once (or its workers ten times)
@@ -9,6 +10,11 @@ and then resumed by the same command. Named points: the driver is killed at each
 checkpoint; `+driver` kills the driver at a point of a worker. Random times: the driver is killed within the duration of
 an undisturbed search, every second time within the duration of its trials. tests/support/chaos/invariants.py has the
 invariants. Workers log events on their own, so that repeated training is noticed.
+
+`--storm KILLS DAMAGES` runs several searches of one home at once instead. Drivers, workers, raylets and GCS are killed
+or frozen at random times. Records, checkpoints, manifests, rounds, specs and ledgers are emptied, cut, overwritten,
+deleted or replaced by an older copy. After each attack, a command reads the search. A command without progress for 60
+seconds and a printed traceback break the rules too.
 """
 
 import argparse
@@ -17,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +35,7 @@ from rich.table import Table
 
 from lkca_search.records.record import Record
 from tests.support.chaos.harness import POINTS, ChaosSearch
+from tests.support.chaos.storm import suffer_storm
 
 LONGER = {"training__steps": "200", "training__reports": "10"}
 """Overrides of searches that are killed at a random time: training should take as long as start-up."""
@@ -192,6 +200,33 @@ def show(outcomes: list[Outcome]) -> None:
             print(f"BROKEN  {outcome.name}: {problem}")
 
 
+def run_storm(num_kills: int, num_damages: int, *, num_searches: int, seed: int) -> int:
+    """Run a storm, print its table, and return the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        sieges = suffer_storm(
+            Path(folder), seed=seed, num_searches=num_searches, num_kills=num_kills, num_damages=num_damages
+        )
+        names = ("search", "kills", "damages", "drivers", "durable", "records", "slowest s", "broken")
+        table = Table(*names, title=f"storm of {num_kills} kills and {num_damages} damages, seed {seed}")
+        for siege in sieges:
+            damages = Counter(f"{damage.file} {damage.kind}" for damage in siege.damages)
+            table.add_row(
+                siege.search.folder.name,
+                ", ".join(f"{count} {victim}" for victim, count in sorted(siege.kills.items())),
+                ", ".join(f"{count} {damage}" for damage, count in sorted(damages.items())),
+                str(siege.search.num_drivers),
+                str(siege.search.num_durable()),
+                str(len(siege.search.records())),
+                f"{siege.slowest:.0f}",
+                str(len(siege.problems)),
+            )
+        Console(width=160).print(table)
+        for siege in sieges:
+            for problem in siege.problems:
+                print(f"BROKEN  {siege.search.folder.name}: {problem}")
+    return 1 if any(siege.problems for siege in sieges) else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     points = (*POINTS, *DRIVER_POINTS)
@@ -200,7 +235,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=10, help="number of workers to kill in one search (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random times (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, help="searches in parallel (default: 1)")
+    parser.add_argument("--storm", nargs=2, type=int, metavar=("KILLS", "DAMAGES"), help="random kills and damages")
+    parser.add_argument("--searches", type=int, default=3, help="searches in the storm (default: 3)")
     options = parser.parse_args()
+    if options.storm:
+        return run_storm(*options.storm, num_searches=options.searches, seed=options.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         outcomes = []

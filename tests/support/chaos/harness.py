@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -13,6 +13,7 @@ import psutil
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import read_rounds
+from tests.support.chaos.damage import Damage
 from tests.support.chaos.invariants import Event, broken_invariants, left_behind, read_events
 from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECONDS
 
@@ -41,24 +42,35 @@ _MARK = "CHAOS_FOLDER"
 
 
 class ChaosSearch:
-    """One search in its own folder. On exit, the context manager kills every process of the search."""
+    """One search. On exit, the context manager kills every process of the search."""
 
-    def __init__(self, root: Path, *, undisturbed: Mapping[str, Record] | None = None, **overrides: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        home: Path | None = None,
+        name: str = "toy",
+        undisturbed: Mapping[str, Record] | None = None,
+        **overrides: str,
+    ) -> None:
         """Write the space file.
 
         Args:
-            root: Home of the search.
+            root: Folder of the space file, the logs and the events; each search has its own.
+            home: Home of the search; by default `root`.
+            name: Name of the search.
             undisturbed: Records of the same search without kills.
             overrides: Overrides of the space file, with `__` for a dot.
         """
-        self.home = Home(root=root)
-        self.folder = self.home.search("toy")
+        self.root = root
+        self.home = Home(root=home or root)
+        self.folder = self.home.search(name)
         self.num_drivers = 0
         self._undisturbed = undisturbed or {}
         self._overrides = [f"{name.replace('__', '.')}={value}" for name, value in overrides.items()]
         self._durable: dict[Path, bytes] = {}
         root.mkdir(parents=True)
-        (root / "toy.yaml").write_text(SPACE)
+        (root / f"{name}.yaml").write_text(SPACE)
 
     def __enter__(self) -> "ChaosSearch":
         return self
@@ -75,28 +87,34 @@ class ChaosSearch:
     def start(self, *, crash: str = "", victim: str = "") -> subprocess.Popen[bytes]:
         """Start a driver, with a point of a kill if one is given."""
         self.num_drivers += 1
-        (self.home.root / "crashed").unlink(missing_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "CHAOS_"))}
-        environment.pop("RAY_ADDRESS", None)
-        environment |= {
-            "LKCA_SEARCH_HOME": str(self.home.root),
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(INJECTION), os.environ.get("PYTHONPATH")))),
-            _MARK: str(self.home.root),
-            "CHAOS_CRASH": crash,
-            "CHAOS_VICTIM": victim,
-        }
-        command = [*COMMAND, "run", str(self.home.root / "toy.yaml"), "--num-cpus", "2", *self._overrides]
+        (self.root / "crashed").unlink(missing_ok=True)
+        environment = {**self._environment(), "CHAOS_CRASH": crash, "CHAOS_VICTIM": victim}
+        command = [*COMMAND, "run", str(self.root / f"{self.folder.name}.yaml"), "--num-cpus", "2", *self._overrides]
         with self._log(self.num_drivers).open("wb") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def call(self, *arguments: str, timeout: float) -> tuple[int, str]:
+        """Run another command to its end; return its exit code and all that it printed."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+        return done.returncode, done.stdout
+
+    def override(self, **overrides: str) -> None:
+        """Add overrides of the space file for all later drivers, with `__` for a dot."""
+        self._overrides += [f"{name.replace('__', '.')}={value}" for name, value in overrides.items()]
 
     def crash(self, point: str, *, victim: str = "") -> None:
         """Run until a process was killed at a point and the driver has ended."""
         driver = self.start(crash=point, victim=victim)
         code = driver.wait(WAIT_SECONDS)
-        self._remember()
-        crashed = self.home.root / "crashed"
+        self.remember()
+        crashed = self.root / "crashed"
         assert crashed.exists(), f"{point} was not reached:\n{self.printed()}"
         assert crashed.read_text() == point
         dies = victim == "driver" or point.split(":")[1] not in _WORKER_POINTS
@@ -112,7 +130,7 @@ class ChaosSearch:
         except subprocess.TimeoutExpired:
             driver.kill()
         code = driver.wait()
-        self._remember()
+        self.remember()
         return code == -signal.SIGKILL
 
     def kill_workers(self, count: int, generator: random.Random) -> list[float]:
@@ -140,24 +158,38 @@ class ChaosSearch:
                 return
         raise AssertionError(f"not finished after {self.num_drivers} drivers:\n{self.printed()}")
 
-    def broken(self) -> list[str]:
-        """Return every invariant that the finished search breaks."""
-        trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(_TRIALS_PER_CELL)}
+    def broken(
+        self,
+        *,
+        trials_per_cell: int = _TRIALS_PER_CELL,
+        damaged: Collection[Damage] = (),
+        undisturbed: Mapping[str, Record] | None = None,
+    ) -> list[str]:
+        """Return every invariant that the finished search breaks.
+
+        Args:
+            trials_per_cell: Final budget of each cell.
+            damaged: Files that were damaged on purpose.
+            undisturbed: Records of the same search without kills; by default those given at the start.
+        """
+        trial_ids = {f"{cell}/{number}" for cell in CELLS for number in range(trials_per_cell)}
         trial_ids |= {
             replicate.replicate_id for sealed in read_rounds(self.folder) for _, replicate in sealed.replications()
         }
+        damaged_paths = {damage.path for damage in damaged}
         return broken_invariants(
             self.home,
             self.folder,
             self.events(),
             trial_ids=trial_ids,
-            durable=self._durable,
-            undisturbed=self._undisturbed,
+            durable={path: content for path, content in self._durable.items() if path not in damaged_paths},
+            undisturbed=self._undisturbed if undisturbed is None else undisturbed,
+            damaged=damaged_paths,
         )
 
     def events(self) -> list[Event]:
         """Return the events of workers so far."""
-        return read_events(self.home.root / "events")
+        return read_events(self.root / "events")
 
     def records(self) -> dict[str, Record]:
         """Return the records of trials and replicates so far, by id."""
@@ -183,17 +215,30 @@ class ChaosSearch:
         """Yield every process of this search: drivers and their descendants, also orphaned ones."""
         for process in psutil.process_iter():
             try:
-                if process.environ().get(_MARK) == str(self.home.root):
+                if process.environ().get(_MARK) == str(self.root):
                     yield process
             except (psutil.Error, OSError):
                 continue
 
-    def _remember(self) -> None:
+    def _environment(self) -> dict[str, str]:
+        """Return the variables of every command: no other store, and the event log."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "CHAOS_"))}
+        environment.pop("RAY_ADDRESS", None)
+        return environment | {
+            "LKCA_SEARCH_HOME": str(self.home.root),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(INJECTION), os.environ.get("PYTHONPATH")))),
+            _MARK: str(self.root),
+        }
+
+    def remember(self) -> None:
+        """Remember the content of every record so far: none may be lost or rewritten."""
         paths: Iterable[Path] = self.folder.trials.rglob("attempt-*/record.json")
         self._durable |= {path: path.read_bytes() for path in paths}
 
     def _log(self, driver: int) -> Path:
-        return self.home.root / f"driver-{driver}.log"
+        return self.root / f"driver-{driver}.log"
 
 
 def _title(process: psutil.Process) -> str:

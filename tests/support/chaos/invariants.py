@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def broken_invariants(
     trial_ids: set[str],
     durable: Mapping[Path, bytes],
     undisturbed: Mapping[str, Record],
+    damaged: Collection[Path] = (),
     tracking_uri: str | None = None,
 ) -> list[str]:
     """Return every invariant that a finished search breaks.
@@ -61,13 +62,15 @@ def broken_invariants(
         trial_ids: Expected ids of trials and replicates.
         durable: Content of the records that were durable at a kill.
         undisturbed: Records of the same search without faults, for a comparison of curves.
+        damaged: Files that were damaged on purpose.
         tracking_uri: MLflow store, by default that of the home. It must hold no other search of this name.
     """
     trials, replicates = read_records(folder), read_replicates(folder)
     records = [*trials, *replicates]
     return [
         *_records(folder, records, trial_ids, durable),
-        *_trainings(folder, records, events),
+        *_trainings(folder, records, events, damaged),
+        *_set_aside(damaged),
         *_studies(folder, trials),
         *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, trials, replicates),
         *_curves(records, undisturbed),
@@ -97,14 +100,25 @@ def _records(
             yield f"{record.trial_id} is {record.state}: {record.error}"
 
 
-def _trainings(folder: SearchFolder, records: list[Record], events: list[Event]) -> Iterator[str]:
+def _set_aside(damaged: Collection[Path]) -> Iterator[str]:
+    for path in damaged:
+        if path.name == "record.json" and not any("damaged" in other.name for other in path.parent.iterdir()):
+            yield f"damaged {path} was not kept"
+
+
+def _trainings(
+    folder: SearchFolder, records: list[Record], events: list[Event], damaged: Collection[Path]
+) -> Iterator[str]:
     by_attempt: dict[tuple[str, str], dict[str, Event]] = {}
     for event in events:
         attempt = by_attempt.setdefault((event.trial_id, event.attempt), {})
         if event.event in attempt:
             yield f"{event.trial_id}, {event.attempt}: {event.event} twice"
         attempt[event.event] = event
-    for attempt in by_attempt.values():
+    unreadable = {path.parents[1].relative_to(folder.trials).as_posix() for path in damaged if path.suffix == ".pt"}
+    for (trial_id, _), attempt in by_attempt.items():
+        if trial_id in unreadable:
+            continue
         opened, begun = attempt["open"], attempt.get("start") or attempt.get("resume")
         # An orphan of a dead driver may write another checkpoint while the next attempt reads.
         if begun and not opened.newest_step <= begun.step <= max(opened.newest_step, begun.newest_step):
