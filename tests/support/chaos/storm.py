@@ -33,8 +33,8 @@ _VICTIMS = {
 _WEIGHTS = (6, 4, 1, 1, 1)
 _TRIALS_PER_CELL = 4
 """Budget of each cell at the start."""
-_UNDISTURBED_SECONDS = 25.0
-"""Longest time from the start of a driver to an attack."""
+_START_SECONDS, _TRAINING_SECONDS = 25.0, 8.0
+"""Longest time from the start of a driver, or from an event of a worker, to an attack."""
 
 
 @dataclass(kw_only=True)
@@ -56,8 +56,7 @@ class Siege:
         attacks = ["kill"] * num_kills + ["damage"] * num_damages
         self.generator.shuffle(attacks)
         for attack in attacks:
-            self._ensure_driver()
-            time.sleep(self.generator.uniform(0, _UNDISTURBED_SECONDS))
+            self._wait(self._ensure_driver())
             self._kill() if attack == "kill" else self._damage()
             self._read()
         self._end_driver()
@@ -86,6 +85,16 @@ class Siege:
                 self.search.override(search__trials_per_cell=str(self.trials_per_cell))
         self._driver = self.search.start()
         return self._driver
+
+    def _wait(self, driver: subprocess.Popen[bytes]) -> None:
+        """Wait for a random time: half of the times from the start of the driver, else from its next event."""
+        if self.generator.random() < 0.5:
+            time.sleep(self.generator.uniform(0, _START_SECONDS))
+            return
+        size, begun = self._event_bytes(), time.monotonic()
+        while driver.poll() is None and self._event_bytes() == size and time.monotonic() - begun < HANG_SECONDS:
+            time.sleep(0.05)
+        time.sleep(self.generator.uniform(0, _TRAINING_SECONDS))
 
     def _kill(self) -> None:
         driver = self._ensure_driver()
