@@ -159,6 +159,9 @@ def patch_tracker(module: Any) -> None:
 
 def patch_store(module: Any) -> None:
     context(module.MLflowStore, "finish", "sending")
+
+
+def patch_client(module: Any) -> None:
     inside(module.MlflowClient, "set_terminated", "sending")
 
 
@@ -172,6 +175,7 @@ PATCHES: dict[str, Patch] = {
     "lkca_search.search.ray_backend.runner": patch_runner,
     "lkca_search.search.studies.study": patch_studies,
     "lkca_search.search.ray_backend.worker": patch_worker,
+    "lkca_search.tracking.experiment": patch_client,
     "lkca_search.tracking.mlflow_store": patch_store,
     "lkca_search.tracking.tracker": patch_tracker,
     "lkca_search.training.loop": patch_loop,
