@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lkca_search.cli.terminal.progress import progress
 from lkca_search.data.store import Images
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
@@ -20,6 +21,7 @@ from lkca_search.search.state.manifests import split_seed, write_manifests
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection
+from lkca_search.tracking.tracker import Tracker
 from tests.support.processes import Command
 from tests.support.records import CELL, make_predictions, make_record, make_search
 
@@ -124,6 +126,14 @@ def kind_of(path: Path, home: Path) -> str:
 
 def made() -> SearchFolder:
     return Home.from_environment().search("made")
+
+
+def test_the_progress_of_a_new_driver_starts_without_a_damaged_spec(home: Path) -> None:
+    folder = made()
+    spec = read_spec(folder)
+    (home / FILES["spec"]).write_bytes(b"")
+    with progress(spec, folder, RecordReader(folder), quiet=False) as tracker:
+        assert isinstance(tracker, Tracker)
 
 
 def test_no_command_fails_for_a_damaged_file_and_other_searches_are_unharmed(

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result, State
+from lkca_search.records.stored_spec import find_spec
 from lkca_search.search.state.status import read_status
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
@@ -37,7 +38,7 @@ class _ProgressCounts:
         self.done = {cell.key: 0 for cell in cells(spec)}
         self.best: dict[str, float] = {}
         self.num_replicates = len(reader.replicates())
-        for cell in read_status(folder, reader).cells if folder.spec.exists() else ():
+        for cell in read_status(folder, reader).cells if find_spec(folder) else ():
             self.done[cell.cell] = cell.complete + cell.pruned + cell.failed
             if cell.best_value is not None:
                 self.best[cell.cell] = cell.best_value

@@ -77,12 +77,12 @@ class BackgroundCommand:
 
 
 class SearchCommands:
-    """The command line over a home with one space file; its search is named `toy`."""
+    """The command line over a home with one space file; its search is named `toy`, and learning rates may diverge."""
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root=root)
         self.space = root / "toy.yaml"
-        self.environment = {**os.environ, "LKCA_SEARCH_HOME": str(root)}
+        self.environment = {**os.environ, "LKCA_SEARCH_HOME": str(root), "LKCA_SEARCH_ALLOW": "learning_rate"}
         root.mkdir(parents=True, exist_ok=True)
         self.space.write_text(SPACE)
         copy_fresh_database(self.home.mlflow_database)
