@@ -173,3 +173,15 @@ def test_trials_that_have_died_too_often_before_exclude_no_node(num_suspicious: 
             BROKEN, str(number), CUDA, attempt=number, newest=number, is_suspicious=number <= num_suspicious
         )
         assert exclusion is None
+
+
+def test_the_next_driver_uses_every_node_and_resumes_the_trials_of_an_excluded_one(open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(trials_per_cell=20)
+    died: list[Assignment] = []
+    while not ledger.node_faults.excluded:
+        died.append(start(ledger))
+        die(ledger, died[-1])
+    following = open_ledger(trials_per_cell=20)
+    assert following.node_faults.excluded == {}
+    resumed = [start(following) for _ in died]
+    assert {(trial.trial_id, trial.attempt) for trial in resumed} == {(trial.trial_id, 2) for trial in died}

@@ -334,8 +334,6 @@ def test_a_search_whose_only_node_is_broken_ends_with_the_reason_and_fails_no_tr
     assert len(observer.starts) == len({start.trial_id for start in observer.starts}) == STRIKES
     assert notices[-1].startswith("no node is left to train on: node ")
     assert notices[-1].endswith("an illegal memory access was encountered")
-    observer, _ = nodes.search(folder, trials_per_cell=20)  # the repaired node
-    assert_all_complete(observer, 40)
 
 
 @pytest.mark.slow
