@@ -35,6 +35,10 @@ class Interrupted(Exception):
     """Failure of a disk, database or network under a driver. No finished trial is lost; the same command resumes."""
 
 
+RESUME_HINT = "Finished trials are kept. Repeat the command to resume."
+"""Line below the reason of an Interrupted."""
+
+
 class NodeError(OSError):
     """Cluster node that lacks the images or the shared storage of the other nodes."""
 

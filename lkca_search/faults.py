@@ -89,7 +89,7 @@ def explain_fault(error: BaseException) -> UserError | Interrupted | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error, which leaves out an SQL statement; its type if it has no text."""
+    """Return the first line of an error, without an SQL statement that follows; its type if it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

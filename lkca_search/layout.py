@@ -42,7 +42,8 @@ class Home:
         if not isinstance(root, Path):
             return cls(root=root)
         if root.exists() and not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
-            raise SearchError(f"LKCA_SEARCH_HOME must be a folder that this user can read, got {root.absolute()}")
+            rule = "LKCA_SEARCH_HOME must be a folder that this user can read"
+            raise SearchError(f"{rule}, got {root.absolute()}; correct it, or give this user access")
         return cls(root=root.absolute())
 
     @property
@@ -50,7 +51,7 @@ class Home:
         """Folder of decoded datasets, one per machine for all searches: LKCA_SEARCH_CACHE, by default in the home."""
         if folder := os.environ.get("LKCA_SEARCH_CACHE"):
             if Path(folder).exists() and not Path(folder).is_dir():
-                raise SearchError(f"LKCA_SEARCH_CACHE must be a folder, got {Path(folder).absolute()}")
+                raise SearchError(f"LKCA_SEARCH_CACHE must be a folder, got {Path(folder).absolute()}; correct it")
             return Path(folder).absolute()
         if isinstance(self.root, Path):
             return self.root / "datasets"
@@ -97,6 +98,11 @@ class Home:
     def started_search(self, name: str) -> "SearchFolder":
         """Return the folder of a started search; SearchError with the existing names if there is none."""
         folder = self.search(name)
+        if not folder.spec.exists() and folder.drivers():
+            hint = "or run its space file and overrides again under this name"
+            raise SearchError(
+                f"search {name!r} must have a spec, got no file {folder.spec}; `lkca-search repair {name}`, {hint}"
+            )
         if not folder.spec.exists():
             known = ", ".join(self.search_names()) or "none"
             raise SearchError(f"there is no search {name!r} in {self.root}; searches there: {known}")

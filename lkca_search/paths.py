@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,13 @@ SCHEMES = ("s3", "gs")
 _DISK = fs.LocalFileSystem()
 _CHUNK_BYTES = 8 << 20
 _DAMAGED = ".damaged-"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -237,6 +245,16 @@ def probe_folder(folder: Path) -> Iterator[BinaryIO]:
         raise
     with file:
         yield file
+
+
+def describe_kind(mode: int) -> str | None:
+    """Return the kind of a file by its mode, such as `a pipe`; None if it is a regular file."""
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "another kind of file")
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return a path that exists, or else the nearest folder above it that does."""
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def remove_tree(folder: AnyPath) -> None:

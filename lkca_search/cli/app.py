@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from lkca_search import __version__
 from lkca_search.cli import browse, data, doctor, models, plan, repair, replay, report, run, submit
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
-from lkca_search.errors import Interrupted, UserError
+from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.search.studies.registry import import_from
 
@@ -130,7 +130,7 @@ def _run() -> int:
         print_error("error:", str(error))
         return 2
     except Interrupted as error:
-        print_error("interrupted:", f"{error}\nFinished trials are kept. Repeat the command to resume.")
+        print_error("interrupted:", f"{error}\n{RESUME_HINT}")
         return 1
     return 0
 

@@ -27,6 +27,7 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import file_url
 from lkca_search.records.finding import Finding
+from lkca_search.records.uid import uid_or_name
 from lkca_search.report.values.numbers import pluralize
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _runs_page(home: Home, folder: SearchFolder | None, metric: "MetricName") ->
         opened = open_client(home)
         try:
             page = runs_page(opened.client, home, folder.name if folder else None, metric)
-            missing = describe_missing(opened.client, home, folder.uid.read_text()) if folder else None
+            missing = describe_missing(opened.client, home, uid_or_name(folder)) if folder else None
         except StoreError as error:  # the server can start: it also shows other experiments
             page, missing = "", error.fault
     except Exception as error:  # any error of a store

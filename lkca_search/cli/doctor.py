@@ -23,13 +23,13 @@ def doctor(
 
     With a NAME, also check the files of that search; `repair` mends them. The exit code is 1 if there is a problem.
     """
-    from lkca_search.search.health.checks import check_search
+    from lkca_search.search.health.checks import scan_search
     from lkca_search.search.machine_checks import MachineCheck, check_machine
 
     checks = list(check_machine())
     if name is not None:
         home = Home.from_environment()
-        findings = check_search(home.existing_search(name), home)
+        findings = scan_search(home.existing_search(name), home)
         checks += [MachineCheck(name=f"search {name}", value="", problem=str(finding)) for finding in findings]
         if not findings:
             checks.append(MachineCheck(name=f"search {name}", value="no damage found", problem=None))

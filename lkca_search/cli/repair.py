@@ -8,6 +8,7 @@ from lkca_search.cli.arguments import Json, Ledger, Name
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
+from lkca_search.report.values.numbers import pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.health.repair import RepairReport
@@ -48,6 +49,6 @@ def _show(report: "RepairReport") -> None:
     for finding in report.remaining:
         echo(f"! {finding}")
     if report.kept:
-        echo(f"\n{len(report.kept)} damaged files are kept:")
+        echo(f"\nkept: {pluralize(len(report.kept), 'damaged file')}")
         for path in report.kept:
             echo(f"  {path}")

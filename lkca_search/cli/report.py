@@ -12,6 +12,7 @@ from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.uid import uid_or_name
 
 if TYPE_CHECKING:
     from lkca_search.analysis.comparison import Comparison, UnpairedContrast
@@ -168,7 +169,7 @@ def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> 
 
     try:
         files = {page.name: page.read_bytes()}
-        run_id = attach_to_search_run(home, folder.uid.read_text(), files, content.mlflow_metrics())
+        run_id = attach_to_search_run(home, uid_or_name(folder), files, content.mlflow_metrics())
     except Exception as error:  # any error of a store
         fault = describe_fault(error, home)
         echo(f"The report is not attached in MLflow: {fault}. Then repeat the command.", err=True)

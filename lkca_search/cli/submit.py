@@ -73,7 +73,7 @@ def submit(
         raise UserError("submit needs either a space file, or --follow NAME for a submitted search")
     if follow is not None:
         if any((name, home, ledger, data_dir, include, env, no_wait)):
-            raise UserError("--follow submits nothing: only --address and --json can be combined with it")
+            raise UserError("--follow submits nothing: omit the options of a submission")
         _follow(cluster := _connect(address, headers, verify), cluster.newest_job(follow), json=json)
         return
     assert space is not None

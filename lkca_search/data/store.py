@@ -17,6 +17,7 @@ from lkca_search.data.readers.decoded import DecodedImages, Note, Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import Source, find_source, readable
 from lkca_search.errors import DataError
+from lkca_search.faults import explain_fault
 from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
 from lkca_search.locks import hold_file_lock, partial_path
 from lkca_search.spec.base import FrozenModel
@@ -122,7 +123,9 @@ def open_images(
                 decoded = source.read(split)
             _write(decoded, path, source, split, partial_path(path, is_locked=is_locked))
     except OSError as error:
-        raise DataError(f"LKCA_SEARCH_CACHE must be a folder that can be written, got {cache}: {error}") from error
+        raise DataError(
+            f"LKCA_SEARCH_CACHE must be a folder that can be written, got {cache}: {explain_fault(error)}"
+        ) from error
     _log.info("decoded %s images of %s into %s", split, dataset, path)
     if (images := _map(path, source.name)) is None:
         raise DataError(f"the file of decoded images was changed or removed while it was opened ({path})")

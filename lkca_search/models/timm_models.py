@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 import torch
 from torch import nn
 
+from lkca_search.faults import first_line
 from lkca_search.models.family import BrokenRule, Family
 from lkca_search.spec.configuration import Configuration, ImageShape
 
@@ -61,7 +62,7 @@ def _timm_problem(name: str, shape: ImageShape) -> str | None:
         with torch.device("meta"):
             logits = _create(name, shape, num_classes)(torch.empty(num_images, shape.channels, *shape[:2]))
     except Exception as error:  # models written for other images raise all kinds of errors
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     if logits.shape == (num_images, num_classes):
         return None
     return f"its output is {tuple(logits.shape)} for {num_images} images and {num_classes} classes"

@@ -14,7 +14,7 @@ from functools import cached_property
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import list_paths, write_atomically
 from lkca_search.records.rounds import read_rounds
-from lkca_search.records.uid import read_uid
+from lkca_search.records.uid import uid_or_name
 from lkca_search.spec.base import FrozenModel
 
 
@@ -80,7 +80,7 @@ def read_looks(home: Home, test_hash: str) -> LookHistory:
     for name in home.search_names():
         try:
             folder = home.search(name)
-            present.add(_uid(folder))
+            present.add(uid_or_name(folder))
             looks |= {look.file_name: look for look in _looks_of(folder) if look.test_hash == test_hash}
         except (OSError, ValueError):
             unreadable.append(name)
@@ -93,7 +93,7 @@ def read_looks(home: Home, test_hash: str) -> LookHistory:
 
 def _looks_of(folder: SearchFolder) -> list[Look]:
     """Return one look per round of a search."""
-    uid = _uid(folder)
+    uid = uid_or_name(folder)
     return [
         Look(
             search=folder.name,
@@ -105,7 +105,3 @@ def _looks_of(folder: SearchFolder) -> list[Look]:
         )
         for sealed in read_rounds(folder)
     ]
-
-
-def _uid(folder: SearchFolder) -> str:
-    return read_uid(folder) or folder.name

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lkca_search.faults import first_line
 from lkca_search.layout import PREDICTIONS, SearchFolder
 from lkca_search.paths import AnyPath, atomic_output, open_input, write_atomically
-from lkca_search.records.finding import DamagedError, Finding
+from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
 from lkca_search.records.record import READ_THREADS, Record
 
 _WRITER: Mapping[str, Any] = {
@@ -143,18 +144,28 @@ def _to_table(predictions: Predictions) -> pa.Table:
 def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None = None) -> pa.Table | Finding | None:
     if replicate.test is None:
         return None
-    attempt = folder.trial(replicate.trial_id).attempt(driver=replicate.driver, attempt=replicate.attempt)
+    path = folder.trial(replicate.trial_id).attempt(driver=replicate.driver, attempt=replicate.attempt) / PREDICTIONS
     try:
-        with open_input(attempt / PREDICTIONS) as file:
+        with open_input(path) as file:
             return pq.ParquetFile(file).read(columns)
     except FileNotFoundError:
         return None
-    except PermissionError:
-        raise
+    except (pa.ArrowException, KeyError, OSError):  # pyarrow raises OSError for damage and for a lost connection
+        return _read_again(path, folder, columns)
+
+
+def _read_again(path: AnyPath, folder: SearchFolder, columns: Sequence[str] | None) -> pa.Table | Finding:
+    """Return the table in a file, or the damage of its bytes; OSError if they cannot be read now."""
+    remedy = f"restore it. `lkca-search repair {folder.name}` sets it aside: the replicate keeps its test accuracy"
+    try:
+        content = read_stored_bytes(path, remedy=remedy)
+    except DamagedError as error:
+        return error.finding
+    try:
+        return pq.ParquetFile(pa.BufferReader(content)).read(columns)
     except (pa.ArrowException, KeyError, OSError) as error:
-        damage = f"must be a Parquet file of predictions, got one that cannot be read ({str(error).splitlines()[0]})"
-        remedy = f"restore it. `lkca-search repair {folder.name}` sets it aside: the replicate keeps its test accuracy"
-        return Finding(place=str(attempt / PREDICTIONS), damage=damage, remedy=remedy)
+        damage = f"must be a Parquet file of predictions, got one that cannot be read ({first_line(error)})"
+        return Finding(place=str(path), damage=damage, remedy=remedy)
 
 
 def _read_all(

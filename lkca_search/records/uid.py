@@ -14,6 +14,11 @@ def read_uid(folder: SearchFolder) -> str | None:
     return scan_uid(folder.uid, folder)[0]
 
 
+def uid_or_name(folder: SearchFolder) -> str:
+    """Return the unique id of a search; its name if the id is missing or damaged."""
+    return read_uid(folder) or folder.name
+
+
 def scan_uid(path: AnyPath, folder: SearchFolder) -> tuple[str | None, Finding | None]:
     """Return the unique id in a file, None if there is none, and the damage of the file, if any."""
     try:

@@ -14,7 +14,7 @@ from lkca_search.data.sources import check_data_dir
 from lkca_search.errors import Interrupted, SearchError, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.layout import Home
-from lkca_search.paths import AnyPath, probe_folder
+from lkca_search.paths import AnyPath, nearest_existing, probe_folder
 from lkca_search.records.provenance import read_commit
 from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder
@@ -76,7 +76,7 @@ def _describe_folder(folder: AnyPath, variable: str) -> str:
     """Return a folder and its free space; raise an error if it cannot be written or its disk is full."""
     if not isinstance(folder, Path):
         return f"{folder}, {'has files' if folder.exists() else 'empty'}"
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = nearest_existing(folder)
     with probe_folder(existing) as file:
         locks = _describe_locks(file.fileno())
     disk = os.statvfs(existing)

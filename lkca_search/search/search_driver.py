@@ -187,9 +187,9 @@ def open_driver(
     Commit the dataset first, and `space_file` if it is given and its trials can be placed.
     """
     dataset = describe_dataset(spec.data.dataset, images)
-    reader = context.reader or RecordReader(folder)
     session = RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
     driver = SearchDriver(folder, lease, context, session)
+    reader = driver.reader
     session.abandon = driver.end
     try:
         with session:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.records.uid import read_uid
+from lkca_search.records.uid import uid_or_name
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import read_status
@@ -50,4 +50,4 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
     for path in (folder.space_file, folder.spec):
         with suppress(FileNotFoundError, IsADirectoryError):  # only information for the reader of the run
             texts[path.name] = path.read_bytes().decode(errors="replace")
-    return MLflowStore(home, uid=read_uid(folder) or folder.name, name=folder.name, texts=texts)
+    return MLflowStore(home, uid=uid_or_name(folder), name=folder.name, texts=texts)

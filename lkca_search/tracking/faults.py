@@ -8,6 +8,7 @@ from socket import gaierror
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from lkca_search.faults import first_line
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_file
 from lkca_search.tracking.connection import redacted, tracking_uri
@@ -79,7 +80,7 @@ def describe_fault(error: Exception, home: Home) -> Fault:
         fault = Fault(f"the {match[1]} was deleted in MLflow", "repeat the command: its start has the details")
     if fault is None:
         shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
-        line = (str(shown).strip().splitlines() or [""])[0][:_MAX_CHARACTERS]
+        line = first_line(shown)[:_MAX_CHARACTERS]
         fault = Fault(f"{type(shown).__name__}: {line}", "check MLFLOW_TRACKING_URI and the store behind it")
     return fault
 
@@ -130,8 +131,7 @@ def _reason(links: list[BaseException]) -> str:
     root = links[-1]
     if isinstance(root, OSError):
         return (root.strerror or str(root)).lower()
-    line = (str(root).strip().splitlines() or [type(root).__name__])[0]
-    shown = redacted(Exception(line), os.environ.get("MLFLOW_TRACKING_URI", ""))
+    shown = redacted(Exception(first_line(root)), os.environ.get("MLFLOW_TRACKING_URI", ""))
     return str(shown).rpartition(": ")[2].lower()
 
 

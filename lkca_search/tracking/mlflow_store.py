@@ -232,12 +232,5 @@ class MLflowStore:
             "git_commit": git_commit(),
             "mlflow.source.name": "lkca-search",
             "mlflow.source.git.commit": git_commit(),
-            "mlflow.user": _user(),
+            "mlflow.user": getpass.getuser(),
         }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, the user may have no name
-        return "unknown"

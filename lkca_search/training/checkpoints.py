@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lkca_search.faults import first_line
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.training.faults import is_machine_fault
 
@@ -72,8 +73,7 @@ def load_newest_checkpoint(folders: Iterable[AnyPath], load: Callable[[dict[str,
         except Exception as error:  # a damaged file raises almost anything
             if is_machine_fault(error) and not isinstance(error, OSError):
                 raise  # no memory, or a GPU that fails: another worker may load the same file
-            text = (str(error).strip().splitlines() or [""])[0][:_MAX_TEXT]
-            damaged.append(f"{path.parent.name}/{path.name}: {type(error).__name__}: {text}")
+            damaged.append(f"{path.parent.name}/{path.name}: {type(error).__name__}: {first_line(error)[:_MAX_TEXT]}")
         else:
             break
     return tuple(damaged)

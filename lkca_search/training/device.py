@@ -39,9 +39,8 @@ def configure_torch(*, num_threads: int, deterministic: Literal["strict", "warn"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=deterministic == "warn")
-    torch.set_warn_always(
-        deterministic == "warn"
-    )  # some warnings would come once per process, which trains many trials
+    # Otherwise some warnings would come once per process, which trains many trials.
+    torch.set_warn_always(deterministic == "warn")
     torch.backends.cudnn.benchmark = False
 
 

@@ -11,12 +11,14 @@ from lkca_search.cli.terminal.progress import progress
 from lkca_search.data.store import Images
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
+from lkca_search.records import predictions
 from lkca_search.records.dataset import SearchDataset, write_search_dataset
 from lkca_search.records.looks import register_looks
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, RecordReader, TestResult, read_records
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.driver.rounds import open_round
+from lkca_search.search.health.checks import scan_search
 from lkca_search.search.state.manifests import split_seed, write_manifests
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.search_spec import SearchSpec
@@ -231,6 +233,35 @@ def test_a_damaged_address_of_the_ledger_is_named_with_the_option_that_replaces_
         code, _, err = command("repair", "made")
         assert code == 2
         assert "--ledger" in err or "LKCA_SEARCH_LEDGER" in err
+
+
+def test_a_search_whose_spec_was_deleted_is_named_and_repaired_from_its_space_file(
+    home: Path, command: Command
+) -> None:
+    spec = home / FILES["spec"]
+    before = spec.read_bytes()
+    spec.unlink()
+    code, _, err = command("status", "made")
+    assert code == 2
+    assert f"must have a spec, got no file {spec}; `lkca-search repair made`" in err
+    assert command("repair", "made").code == 0
+    assert spec.read_bytes() == before
+    assert command("status", "made").code == 0
+
+
+def test_a_server_of_ledgers_that_does_not_respond_is_no_damage(home: Path) -> None:
+    (home / "searches/made/ledger.url").write_text("postgresql://me@127.0.0.1:9/ledger")
+    assert scan_search(made(), Home(root=home)) == []
+
+
+def test_predictions_that_cannot_be_read_once_are_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disconnect(path: Path) -> None:
+        raise OSError(f"When reading {path}: AWS Error NETWORK_CONNECTION")  # as pyarrow, without an error number
+
+    replicates = RecordReader(made()).replicates()
+    monkeypatch.setattr(predictions, "open_input", disconnect)
+    correct, findings = predictions.scan_correct(made(), replicates)
+    assert (len(correct), findings) == (len(replicates), [])
 
 
 def test_a_damaged_round_keeps_its_number_so_that_the_next_has_a_lower_level(home: Path, command: Command) -> None:

@@ -1,4 +1,4 @@
-"""Files that are no images: links that loop, FIFOs, names that are not UTF-8, odd Parquet columns, large photos."""
+"""Files that are no images: links that loop, pipes, names that are not UTF-8, odd Parquet columns, large photos."""
 
 import os
 import socket
@@ -62,11 +62,11 @@ def bind_socket(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: os.mkfifo(path), "Is a FIFO, not a file"),
-        (lambda path: bind_socket(path), "Is a socket, not a file"),
-        (lambda path: path.symlink_to("/dev/zero"), "Is a device, not a file"),
+        (lambda path: os.mkfifo(path), "must be a regular file, got a pipe"),
+        (lambda path: bind_socket(path), "must be a regular file, got a socket"),
+        (lambda path: path.symlink_to("/dev/zero"), "must be a regular file, got a device"),
         (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
-        (lambda path: path.symlink_to(".."), "Is a directory"),
+        (lambda path: path.symlink_to(".."), "must be a regular file, got a folder"),
     ],
     ids=["fifo", "socket", "device", "link to itself", "link to a folder above"],
 )
@@ -236,8 +236,8 @@ def test_files_and_row_groups_may_encode_the_columns_in_different_ways(tmp_path:
     [
         (lambda path: path.symlink_to("/nothing"), "No such file or directory"),
         (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
-        (lambda path: path.mkdir(), "Is a directory"),
-        (lambda path: os.mkfifo(path), "Is a FIFO, not a file"),
+        (lambda path: path.mkdir(), "must be a regular file, got a folder"),
+        (lambda path: os.mkfifo(path), "must be a regular file, got a pipe"),
         (lambda path: path.touch(), "Parquet file size is 0 bytes"),
         (lambda path: path.write_bytes(b"PAR1" + bytes(100) + b"PAR1"), ".*"),
     ],

@@ -95,7 +95,7 @@ def test_all_files_that_cannot_be_read_are_in_one_error(tmp_path: Path) -> None:
         (odd / image.name).write_bytes(image.content)
     expected = {image.name: str(image.expected) for image in REFUSED}
     (odd / "folder.png").mkdir()
-    expected["folder.png"] = "image cannot be read: Is a directory"
+    expected["folder.png"] = "image cannot be read: must be a regular file, got a folder"
     (odd / "link.png").symlink_to("nothing.png")
     expected["link.png"] = "image cannot be read: No such file or directory"
     if os.geteuid() != 0:

@@ -236,7 +236,9 @@ def test_a_damaged_folder_of_tiny_imagenet_is_refused(
 def test_a_fifo_in_place_of_an_official_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "cifar10").mkdir()
     os.mkfifo(tmp_path / "cifar10" / "cifar-10-python.tar.gz")
-    with pytest.raises(DataError, match=r"dataset 'cifar10' cannot be read: Is a FIFO, not a file \(.*\.tar\.gz\)$"):
+    with pytest.raises(
+        DataError, match=r"dataset 'cifar10' cannot be read: must be a regular file, got a pipe \(.*\.tar\.gz\)$"
+    ):
         open_images("cifar10", "train", cache=tmp_path / "cache", data_dir=tmp_path)
 
 

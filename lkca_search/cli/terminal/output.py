@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from lkca_search.search.state.best_trials import BestTrial
     from lkca_search.search.state.status import CellStatus, SearchStatus
 
+_MAX_ERROR = 90
+"""Characters of an error in `status`."""
+_MAX_FINDINGS = 5
+"""Damaged files that are listed one by one."""
+_COLUMNS = (
+    *("cell", "images", "done", "running", "interrupted", "pruned", "failed", "best", "trial"),
+    *("steps", "samples", "time", "left"),
+)
+"""Columns of `status`."""
+
 
 def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> None:
     """Print one value or a list of values as JSON."""
@@ -103,15 +113,6 @@ def _round_line(round_: "RoundStatus") -> str:
     selected = f"{pluralize(round_.num_picks, 'configuration')} selected from {pluralize(round_.num_trials, 'trial')}"
     since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then: --new-round selects again"
     return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since if round_.num_trials_since else ''}"
-
-
-_MAX_ERROR = 90
-_MAX_FINDINGS = 5
-"""Damaged files that are listed one by one."""
-_COLUMNS = (
-    *("cell", "images", "done", "running", "interrupted", "pruned", "failed", "best", "trial"),
-    *("steps", "samples", "time", "left"),
-)
 
 
 def _cell_row(cell: "CellStatus") -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lkca_search.data.readers.source_files import check_regular
 from lkca_search.errors import DataError
+from lkca_search.faults import explain_fault
 from lkca_search.locks import hold_file_lock, partial_path
 
 Progress = Callable[[str, int, int | None], None]
@@ -88,7 +89,7 @@ class DownloadCache:
                         return path
         except OSError as error:
             raise DataError(
-                f"LKCA_SEARCH_CACHE must be a folder that can be written, got {self.folder}: {error}"
+                f"LKCA_SEARCH_CACHE must be a folder that can be written, got {self.folder}: {explain_fault(error)}"
             ) from error
         user_folder = self.user_folder or f"LKCA_DATA_DIR/{self.dataset}"
         raise DataError(

@@ -3,11 +3,11 @@
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_KINDS = ((stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
+from lkca_search.paths import describe_kind
+
 _Folder = tuple[int, int]
 """Device and inode number of a folder."""
 
@@ -16,17 +16,16 @@ def read_file(path: Path) -> bytes:
     """Return the content of a regular file, or of a link to one.
 
     Raises:
-        OSError: The file cannot be read. A read from a FIFO would wait for ever, and /dev/zero has no end.
+        OSError: The file cannot be read. A read from a pipe would wait for ever, and /dev/zero has no end.
     """
     check_regular(path)
     return path.read_bytes()
 
 
 def check_regular(path: Path) -> None:
-    """Raise OSError if a path is missing, or is a FIFO, a socket or a device."""
-    mode = os.stat(path).st_mode
-    if kind := next((kind for is_kind, kind in _KINDS if is_kind(mode)), None):
-        raise OSError(errno.EINVAL, f"Is a {kind}, not a file", str(path))
+    """Raise OSError if a path is missing, or is no regular file."""
+    if (kind := describe_kind(os.stat(path).st_mode)) is not None:
+        raise OSError(errno.EINVAL, f"must be a regular file, got {kind}", str(path))
 
 
 def show_path(path: Path | str) -> str:

@@ -23,7 +23,7 @@ TABLES = ("trials.parquet", "curves.parquet", "replicates.parquet", "predictions
 """Files that are written again by each driver or export; only a folder in their place is damage."""
 
 
-def check_search(folder: SearchFolder, home: Home) -> list[Finding]:
+def scan_search(folder: SearchFolder, home: Home) -> list[Finding]:
     """Return a finding per damaged file of a search; empty if every file is intact."""
     reader = RecordReader(folder)
     reader.trials()
@@ -65,9 +65,10 @@ def _check_ledger(folder: SearchFolder) -> Iterator[Finding]:
     try:
         database = find_database(folder)
         damage = check_integrity(database)
+        database.check_connection()
     except (SearchError, SQLAlchemyError):
         return  # a damaged address is a finding of `scan_files`; a database that does not respond is no damage
-    place = database.file or Path(database.url)
+    place = str(database.file or database.url)
     if damage is not None:
         yield ledger_finding(folder, place, damage)
         return

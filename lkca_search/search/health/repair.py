@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import AnyPath, is_set_aside, list_paths, parse_path, set_aside
+from lkca_search.paths import parse_path, set_aside
 from lkca_search.records.dataset import scan_search_dataset, write_search_dataset
 from lkca_search.records.finding import Finding
 from lkca_search.records.looks import register_looks
@@ -13,7 +13,8 @@ from lkca_search.records.record import RecordReader
 from lkca_search.records.rounds import next_round_number, scan_rounds
 from lkca_search.records.stored_spec import find_spec, scan_specs
 from lkca_search.search.driver.trial_files import restore_studies
-from lkca_search.search.health.checks import blocked_files, check_search, damaged_looks
+from lkca_search.search.health.checks import blocked_files, damaged_looks, scan_search
+from lkca_search.search.state.damage import list_set_aside
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.manifests import scan_manifests
@@ -68,8 +69,8 @@ def repair_search(folder: SearchFolder, home: Home, *, ledger: str | None = None
     return RepairReport(
         name=folder.name,
         actions=tuple(actions),
-        remaining=tuple(check_search(folder, home)),
-        kept=tuple(_list_kept(folder)),
+        remaining=tuple(scan_search(folder, home)),
+        kept=tuple(map(str, list_set_aside(folder, with_trials=True))),
     )
 
 
@@ -89,9 +90,9 @@ def set_aside_damaged(folder: SearchFolder, reader: RecordReader, notify: Callab
 
 
 def _repair_spec(folder: SearchFolder) -> Iterator[str]:
-    """Restore damaged copies of the spec from an intact one, else from the copy of the space file if it matches."""
+    """Restore damaged and missing copies of the spec from an intact one, else from the space file if it matches."""
     spec, findings = scan_specs(folder)
-    if not findings:
+    if spec is not None and not findings:
         return
     if spec is None:
         spec = _spec_of_space_file(folder)
@@ -133,11 +134,3 @@ def _repair_rounds(folder: SearchFolder) -> Iterator[str]:
 def _keep(place: str) -> str:
     kept = set_aside(parse_path(place))
     return f"{place} is damaged and kept as {kept.name}"
-
-
-def _list_kept(folder: SearchFolder) -> Iterator[str]:
-    patterns = ("*", "subsets/*", "rounds/*", "exhausted/*", "trials/*/*/*/*", "trials/*/*/*/*/*")
-    roots: list[AnyPath] = [folder.root, *([folder.storage] if folder.storage else [])]
-    for root in roots:
-        for pattern in patterns:
-            yield from (str(path) for path in list_paths(root, pattern) if is_set_aside(path))

@@ -15,6 +15,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from lkca_search.errors import SearchError, UserError
+from lkca_search.faults import first_line
 from lkca_search.search.jobs.access import LOGIN_HINT, Access, describe_proxy, describe_tls
 
 _API_ADDRESS = "RAY_API_SERVER_ADDRESS"
@@ -60,8 +61,8 @@ def name_cluster_in_errors(address: str) -> Iterator[None]:
         raise
     except AuthenticationError as error:
         hint = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on the cluster"
-        reason = str(error).splitlines()[0]
-        raise SearchError(f"the cluster at {address} requires its token ({reason}): {hint}; {LOGIN_HINT}") from error
+        rule = f"the cluster at {address} requires its token ({first_line(error)})"
+        raise SearchError(f"{rule}: {hint}; {LOGIN_HINT}") from error
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise SearchError(
             f"a request to Ray's Jobs API at {address} failed: {error}{describe_proxy(address)}"

@@ -38,6 +38,12 @@ def location_of_lost(trial: Trial, reported: WorkerLocation | None) -> WorkerLoc
     return location if location is not None and location.node in alive else None
 
 
+def read_error(trial: Trial) -> str:
+    """Return Tune's text of the error that ended a trial's worker; empty if there is none."""
+    path = Path(trial.error_file) if trial.error_file else None
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path and path.exists() else ""
+
+
 def describe_node(node_id: str) -> str:
     """Return host name and address of a node."""
     for node in ray.nodes():
@@ -64,8 +70,7 @@ def placement_group(config: dict[str, Any]) -> tune.PlacementGroupFactory:
 
 def _actor_id(trial: Trial) -> str | None:
     """Return the id of the actor that a trial has lost: Tune forgets the actor, but keeps Ray's text."""
-    path = Path(trial.error_file) if trial.error_file else None
-    found = _ACTOR_ID.findall(path.read_text()) if path and path.exists() else []
+    found = _ACTOR_ID.findall(read_error(trial))
     return found[-1] if found else None
 
 

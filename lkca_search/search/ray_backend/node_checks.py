@@ -11,8 +11,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lkca_search.errors import DataError, SearchError
+from lkca_search.faults import first_line
 from lkca_search.paths import AnyPath, parse_path, write_atomically
 from lkca_search.search.ray_backend.cluster import live_nodes
+from lkca_search.search.ray_backend.locations import describe_node
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
@@ -87,9 +89,9 @@ def _problems(checks: Sequence[tuple[Mapping[str, Any], Any]], check_start: Call
         except ray.exceptions.RayError as error:
             if not any(other["NodeID"] == node["NodeID"] for other in live_nodes()):
                 continue  # the node died during the check and trains nothing
-            problem = f"does not respond: {str(error).strip().splitlines()[0]}"
+            problem = f"does not respond: {first_line(error)}"
         if problem is not None:
-            yield f"  {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {problem}"
+            yield f"  {describe_node(node['NodeID'])} {problem}"
 
 
 def node_problem(

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -15,7 +14,7 @@ from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.planning.packing import GpuSharing, count_concurrent_trials, describe_sharing, resource_request
 from lkca_search.search.ray_backend.capacity import REFRESH_SECONDS, Capacity
-from lkca_search.search.ray_backend.locations import describe_node, location_of_lost, usable_nodes
+from lkca_search.search.ray_backend.locations import describe_node, location_of_lost, read_error, usable_nodes
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.images import DataDirs
 
@@ -193,8 +192,9 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         pending = [trial for trial in reversed(tune_controller.get_trials()) if trial.status == Trial.PENDING]
         for trial in pending:
             with self._stop_controller.capture_errors():
-                if self._placement.is_stuck(read_assignment(trial).trial_id, trial.config["avoided_nodes"]):
-                    self._queue.on_worker_lost(read_assignment(trial).trial_id, "", counts_as_retry=False)
+                trial_id = read_assignment(trial).trial_id
+                if self._placement.is_stuck(trial_id, trial.config["avoided_nodes"]):
+                    self._queue.on_worker_lost(trial_id, "", counts_as_retry=False)
                     tune_controller.stop_trial(trial)  # it starts again, with another request
                     return None
         return next(iter(pending), None)
@@ -240,5 +240,4 @@ def read_assignment(trial: Trial) -> Assignment:
 
 def _last_line(trial: Trial) -> str:
     """Return the last line of Tune's error, for a worker that died without a message: lost node, killed process."""
-    path = Path(trial.error_file) if trial.error_file else None
-    return path.read_text(encoding="utf-8").strip().splitlines()[-1] if path and path.exists() else "the worker died"
+    return (read_error(trial).splitlines() or ["the worker died"])[-1]

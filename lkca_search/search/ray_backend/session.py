@@ -9,8 +9,9 @@ from typing import Any
 
 import ray
 
-from lkca_search.errors import Interrupted, SearchError
+from lkca_search.errors import RESUME_HINT, Interrupted, SearchError
 from lkca_search.faults import first_line
+from lkca_search.paths import nearest_existing
 from lkca_search.search.driver.stopping import restored_signals
 from lkca_search.search.ray_backend.address import LOCAL
 from lkca_search.search.ray_backend.local_processes import LocalProcesses
@@ -127,7 +128,7 @@ class RaySession:
 
     def _exit(self, error: Interrupted) -> None:
         """End the process as after a crash, which loses no finished trial."""
-        self.notify(f"interrupted: {error}\nFinished trials are kept. Repeat the command to resume.")
+        self.notify(f"interrupted: {error}\n{RESUME_HINT}")
         try:
             self.abandon()
             if self._local is not None:
@@ -160,7 +161,7 @@ def choose_folder(notify: Callable[[str], None]) -> Path:
 
 def check_free_space(folder: Path) -> None:
     """Raise SearchError if the disk of Ray's files is so full that Ray would start no worker."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = nearest_existing(folder)
     usage = os.statvfs(existing)
     if not usage.f_blocks:
         return

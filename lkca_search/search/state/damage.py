@@ -20,15 +20,13 @@ def scan_files(folder: SearchFolder) -> list[Finding]:
     return list(_scan(folder))
 
 
-def list_set_aside(folder: SearchFolder) -> list[AnyPath]:
-    """Return all files and folders that were set aside, without records: their reader lists these."""
-    kept = [path for path in list_paths(folder.root, "*") if is_set_aside(path)]
-    for below in ("subsets", "rounds", "exhausted"):
-        kept += [path for path in list_paths(folder.root / below, "*") if is_set_aside(path)]
-    if folder.storage is not None:
-        for pattern in ("*", "rounds/*", "exhausted/*"):
-            kept += [path for path in list_paths(folder.storage, pattern) if is_set_aside(path)]
-    return kept
+def list_set_aside(folder: SearchFolder, *, with_trials: bool) -> list[AnyPath]:
+    """Return the files and folders that were set aside; those in the folders of trials only if requested."""
+    patterns = ["*", "subsets/*", "rounds/*", "exhausted/*"]
+    patterns += ["trials/*/*/*/*", "trials/*/*/*/*/*"] if with_trials else []
+    roots = [folder.root, *([folder.storage] if folder.storage else [])]
+    paths = (path for root in roots for pattern in patterns for path in list_paths(root, pattern))
+    return [path for path in paths if is_set_aside(path)]
 
 
 def _scan(folder: SearchFolder) -> Iterator[Finding]:
@@ -45,4 +43,4 @@ def _scan(folder: SearchFolder) -> Iterator[Finding]:
         yield Finding(place=str(folder.ledger_url), damage=str(error), remedy="give the ledger by --ledger")
     else:
         if isinstance(database.file, Path) and (damage := find_damage(database)):
-            yield ledger_finding(folder, database.file, damage)
+            yield ledger_finding(folder, str(database.file), damage)

@@ -69,6 +69,11 @@ class Database(FrozenModel):
         finally:
             engine.dispose()
 
+    def check_connection(self) -> None:
+        """Raise SQLAlchemyError if the server does not respond; do nothing on SQLite, which has none."""
+        if self.file is None:
+            _connect_once(self.engine())
+
     def exists(self) -> bool:
         """Return False if the ledger certainly does not exist: on SQLite, if its file is missing."""
         return self.file is None or self.file.exists()
@@ -138,9 +143,15 @@ def check_server(url: str) -> None:
     """Connect to the server of ledgers at a URL; SearchError if that fails. Nothing is stored there."""
     engine = create_engine(_parse_postgresql_url(url), connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS})
     try:
-        engine.connect().close()
+        _connect_once(engine)
     except SQLAlchemyError as error:
-        raise SearchError(f"the server of {LEDGER_VARIABLE} must respond, got: {first_line(error)}") from error
+        hint = f"start it, or correct {LEDGER_VARIABLE}"
+        raise SearchError(f"the server of {LEDGER_VARIABLE} must respond, got: {first_line(error)}; {hint}") from error
+
+
+def _connect_once(engine: Engine) -> None:
+    try:
+        engine.connect().close()
     finally:
         engine.dispose()
 

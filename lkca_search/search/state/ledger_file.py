@@ -1,7 +1,6 @@
 """Integrity of a ledger's SQLite file. A damaged file is set aside, and the ledger is restored from the records."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
@@ -56,9 +55,9 @@ def check_integrity(database: Database) -> str | None:
         engine.dispose()
 
 
-def ledger_finding(folder: SearchFolder, file: Path, damage: str) -> Finding:
+def ledger_finding(folder: SearchFolder, place: str, damage: str) -> Finding:
     """Return the finding of a damaged ledger. Its studies can be restored from the records."""
-    return Finding(place=str(file), damage=damage, remedy=repair_command(folder.name))
+    return Finding(place=place, damage=damage, remedy=repair_command(folder.name))
 
 
 def replace_if_damaged(

@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from lkca_search.faults import first_line
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.objectives import Plateau
@@ -150,7 +151,7 @@ def list_statuses(home: Home) -> tuple[list[SearchStatus], list[UnreadableSearch
         except DamagedError as error:
             unreadable.append(UnreadableSearch(name=name, num_damaged=1, damaged=(error.finding,)))
         except (OSError, ValueError) as error:  # storage without access, for example
-            finding = Finding(place=name, damage=str(error).splitlines()[0], remedy=f"lkca-search status {name}")
+            finding = Finding(place=name, damage=first_line(error), remedy=f"lkca-search status {name}")
             unreadable.append(UnreadableSearch(name=name, num_damaged=1, damaged=(finding,)))
     return statuses, unreadable
 
@@ -182,6 +183,8 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         for cell in all_cells
     ]
     overall = _mean_seconds(records)
+    rounds = tuple(round_statuses(folder, num_trials=len(records), reader=reader))
+    damaged = (*reader.findings, *damaged_manifests, *scan_files(folder))
     timed = [
         cell.model_copy(
             update={"seconds_left": _estimate_seconds_left(cell, by_cell[cell.cell], overall, running.total())}
@@ -198,12 +201,12 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         seconds_left=sum(known) if len(known) == len(timed) else None,
         cells=tuple(timed),
         is_to_be_confirmed=spec.confirm is not None,
-        rounds=tuple(round_statuses(folder, num_trials=len(records), reader=reader)),
+        rounds=rounds,
         common_error=_find_common_error(records),
         max_failures=spec.limits.max_failures,
-        damaged=(damaged := (*reader.findings, *damaged_manifests, *scan_files(folder))),
+        damaged=damaged,
         num_damaged=len(damaged),
-        num_set_aside=len(reader.set_aside) + len(list_set_aside(folder)),
+        num_set_aside=len(reader.set_aside) + len(list_set_aside(folder, with_trials=False)),
     )
 
 

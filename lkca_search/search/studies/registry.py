@@ -116,13 +116,9 @@ def load(kind: Kind, name: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # third-party code may raise anything when it is imported
-        hint = ""
-        if (
-            isinstance(error, ModuleNotFoundError)
-            and error.name
-            and error.name.partition(".")[0] == name.partition(".")[0]
-        ):
-            hint = f"; put {error.name.partition('.')[0]}.py next to the space file or into the working directory"
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        is_own = missing == name.partition(".")[0]
+        hint = f"; put {missing}.py next to the space file or into the working directory" if is_own else ""
         raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
     if not _is_subclass(kind, loaded):
         raise UserError(f"{kind} {name} must be a subclass of {_BASES[kind]}, got {loaded!r}")

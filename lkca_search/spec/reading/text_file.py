@@ -1,19 +1,11 @@
 """Text of a space file or trial file, read only from a regular file of a plausible size in UTF-8."""
 
 import os
-import stat
 from pathlib import Path
 
 from lkca_search.errors import SpaceFileError
+from lkca_search.paths import describe_kind
 from lkca_search.spec.reading.limits import FILE_SIZE, Limits, shorten
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> str:
@@ -43,8 +35,7 @@ def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> s
 
 
 def _check_regular(status: os.stat_result, kind: str, place: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        got = _KINDS.get(stat.S_IFMT(status.st_mode), "another kind of file")
+    if (got := describe_kind(status.st_mode)) is not None:
         raise SpaceFileError([f"a {kind} must be a regular file, got {got}; write the text to a file ({place})"])
 
 
