@@ -22,7 +22,7 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
 
     Args:
         folder: Folder of the search.
-        home: Home of the search; without MLFLOW_TRACKING_URI, MLflow's database lies there.
+        home: Home of the search; without MLFLOW_TRACKING_URI, MLflow's database is there.
         notify: Function that prints a line for the user: changes in the store, and faults while trials are sent.
 
     Returns:

@@ -95,12 +95,12 @@ def _server_fault(links: list[BaseException], text: str, address: str) -> Fault 
     if code == 404 or "not in a valid JSON format" in text:
         return Fault(f"{address} is not an MLflow server", "correct MLFLOW_TRACKING_URI")
     if code is not None:
-        return Fault(f"{server} answers with HTTP {code}", "see the log of the server")
+        return Fault(f"{server} responds with HTTP {code}", "see the log of the server")
     if any(type(link).__name__ == "SSLError" for link in links):
         certificate = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of its authority, or use http://"
         return Fault(f"{server} has no valid certificate ({_reason(links)})", certificate)
     if any(type(link).__module__.partition(".")[0] in ("requests", "urllib3") for link in links):
-        return Fault(f"{server} does not answer ({_reason(links)})", "start it, or correct MLFLOW_TRACKING_URI")
+        return Fault(f"{server} does not respond ({_reason(links)})", "start it, or correct MLFLOW_TRACKING_URI")
     return None
 
 
@@ -115,7 +115,7 @@ def _database_fault(links: list[BaseException], text: str, address: str) -> Faul
     if is_server or isinstance(links[-1], ConnectionError | TimeoutError | gaierror):
         reason = _reason(links)
         return Fault(
-            f"MLflow's database {address} does not answer ({reason})", "start it, or correct MLFLOW_TRACKING_URI"
+            f"MLflow's database {address} does not respond ({reason})", "start it, or correct MLFLOW_TRACKING_URI"
         )
     return None
 

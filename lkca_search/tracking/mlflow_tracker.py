@@ -184,7 +184,8 @@ class MLflowTracker(Tracker):
             self.last_fault = describe_fault(error, self._folder.home)
             self._needs_user = isinstance(error, StoreError)
             if self._store is None and not self._is_sync and math.isinf(self._deadline):
-                self._say(f"{self.last_fault}. The search goes on; later: lkca-search sync {self._folder.name}")
+                later = f"send the rest later: lkca-search sync {self._folder.name}"
+                self._say(f"{self.last_fault}. The search continues; {later}")
             self._store = None  # reopened next time: the database may be another one, or runs may have been deleted
             return False
         if not self._queue.unsent_trials:

@@ -1,4 +1,4 @@
-"""Faults of the machine under a training, told from faults of the trial itself."""
+"""Faults of the machine under a training, as opposed to faults of the trial itself."""
 
 import torch
 
@@ -34,7 +34,7 @@ _GPU_USER_ERRORS = ("CUBLAS_STATUS_INVALID_VALUE", "CUBLAS_STATUS_NOT_SUPPORTED"
 
 
 def is_gpu_fault(error: BaseException) -> bool:
-    """Return True if CUDA failed, so that the process can use its GPU no more; False if its memory was exhausted.
+    """Return True if CUDA failed, so that the process can no longer use its GPU; False if its memory was exhausted.
 
     CUDA reports such an error at a later call, and repeats it at every further call of the process.
     """

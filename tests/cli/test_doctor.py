@@ -52,7 +52,7 @@ def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) ->
         ),
         ("RAY_local_fs_capacity_threshold", "0.000001", "temporary files", ["because Ray starts no worker"]),
         ("LKCA_SEARCH_LEDGER", "postgresql://u@127.0.0.1:1/d", "ledger", ["LKCA_SEARCH_LEDGER must respond"]),
-        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:1", "MLflow", ["http://127.0.0.1:1 does not answer"]),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:1", "MLflow", ["http://127.0.0.1:1 does not respond"]),
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}.db", "MLflow", ["belongs to another program than MLflow"]),
         ("LKCA_SEARCH_LEDGER", "mysql://u@h/d", "ledger", ["must be postgresql://USER@HOST/DATABASE"]),
     ],

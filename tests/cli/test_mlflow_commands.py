@@ -34,7 +34,7 @@ def test_ui_says_that_a_server_does_not_answer(dead_server: str, command: Comman
     assert time.monotonic() - begun < 20
     assert (answer.code, answer.out) == (1, "")
     assert answer.err == (
-        f"MLflow: the MLflow server {dead_server} does not answer (connection refused); start it, or correct "
+        f"MLflow: the MLflow server {dead_server} does not respond (connection refused); start it, or correct "
         "MLFLOW_TRACKING_URI. Then repeat the command.\n"
     )
 
@@ -64,7 +64,7 @@ def test_sync_says_at_once_that_a_server_does_not_answer(dead_server: str, comma
     assert time.monotonic() - begun < 20
     assert (answer.code, answer.out) == (1, "search made: 0 trials sent, 1 missing\n")
     assert answer.err == (
-        f"MLflow: the MLflow server {dead_server} does not answer (connection refused); start it, or correct "
+        f"MLflow: the MLflow server {dead_server} does not respond (connection refused); start it, or correct "
         "MLFLOW_TRACKING_URI. Then repeat the command to send the rest.\n"
     )
 

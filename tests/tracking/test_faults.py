@@ -80,7 +80,7 @@ def test_a_deleted_experiment_is_said_at_the_start_with_the_command_that_restore
     assert time.monotonic() - begun < 10  # waiting would not help
     (line,) = lines
     assert line.startswith("MLflow: the experiment 'lkca-search' was deleted in MLflow; restore it: ")
-    assert line.endswith("The search goes on; later: lkca-search sync study")
+    assert line.endswith("The search continues; send the rest later: lkca-search sync study")
     run_command(line)
     outcome = send_missing(lambda: open_store(root), folder, complete=True, best=None, patience_seconds=5)
     assert (outcome.num_sent, outcome.num_missing, outcome.fault) == (2, 0, None)
@@ -121,10 +121,10 @@ def test_an_unreachable_server_is_said_once_at_the_start(
         tracker = run_search(root, folder, lines)
         time.sleep(0.3)
         assert tracker.close(complete=True, best=None, patience_seconds=2) == 2
-        server = f"MLflow: the MLflow server http://127.0.0.1:{free.getsockname()[1]} does not answer"
+        server = f"MLflow: the MLflow server http://127.0.0.1:{free.getsockname()[1]} does not respond"
         assert lines == [
             f"{server} (connection refused); start it, or correct MLFLOW_TRACKING_URI. "
-            "The search goes on; later: lkca-search sync study",
+            "The search continues; send the rest later: lkca-search sync study",
             f"{server} (connection refused); tried again for up to 2 s",  # at the end of the search
         ]
         assert str(tracker.last_fault) in lines[0]
@@ -140,7 +140,7 @@ def test_sync_ends_at_once_if_the_store_cannot_be_opened(
         outcome = send_missing(lambda: open_store(root), folder, complete=True, best=None, patience_seconds=3600)
     assert time.monotonic() - begun < 5
     assert outcome.fault is not None
-    assert "does not answer" in outcome.fault.cause
+    assert "does not respond" in outcome.fault.cause
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +170,11 @@ def answers() -> Iterator[str]:
         ("http:{server}/403", "refuses the login (HTTP 403)", "MLFLOW_TRACKING_PASSWORD"),
         ("http:{server}/404", "is not an MLflow server", "correct MLFLOW_TRACKING_URI"),
         ("http:{server}/200", "is not an MLflow server", "correct MLFLOW_TRACKING_URI"),
-        ("http:{server}/503", "answers with HTTP 503", "log of the server"),
+        ("http:{server}/503", "responds with HTTP 503", "log of the server"),
         ("https:{server}", "has no valid certificate", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
-        ("http://no.such.host.invalid", "does not answer (name or service not known)", "correct MLFLOW_TRACKING_URI"),
-        ("postgresql://me:s3cret@127.0.0.1:9/db", "does not answer (connection refused)", "start it"),
-        ("postgresql://me@no.such.host.invalid/db", "does not answer (name or service not known)", "start it"),
+        ("http://no.such.host.invalid", "does not respond (name or service not known)", "correct MLFLOW_TRACKING_URI"),
+        ("postgresql://me:s3cret@127.0.0.1:9/db", "does not respond (connection refused)", "start it"),
+        ("postgresql://me@no.such.host.invalid/db", "does not respond (name or service not known)", "start it"),
         ("ftp://host/path", "MLFLOW_TRACKING_URI must be http(s)://HOST", "correct it, or unset it"),
         ("./mlruns", "got ./mlruns", "unset it"),
     ],

@@ -142,7 +142,7 @@ def test_an_unreachable_store_blocks_nothing_and_close_counts_the_missing_trials
     assert time.monotonic() - begun < 1
     assert tracker.close(complete=True, best=None, patience_seconds=1) == len(RECORDS)
     assert time.monotonic() - begun < 3
-    assert "does not answer (connection refused)" in str(tracker.last_fault)
+    assert "does not respond (connection refused)" in str(tracker.last_fault)
     wait_for(lambda: tracker_threads() == 0)
 
 
@@ -208,4 +208,4 @@ def test_send_missing_counts_the_records_that_an_unreachable_store_lacks(root: P
     outcome = send_missing(lambda: open_store(root), folder, complete=True, best=None, patience_seconds=1)
     assert time.monotonic() - begun < 2
     assert (outcome.num_sent, outcome.num_missing) == (0, len(RECORDS))
-    assert "does not answer (connection refused)" in str(outcome.fault)
+    assert "does not respond (connection refused)" in str(outcome.fault)

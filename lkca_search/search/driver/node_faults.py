@@ -31,12 +31,12 @@ class _Row:
     deaths: dict[str, int] = field(default_factory=dict)
     """Number of deaths by trial."""
     num_suspicious: int = 0
-    """Number of trials that say something about the node: those that have not died under earlier drivers already."""
+    """Number of trials that may show a fault of the node: those that have not died too often under earlier drivers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exclusion:
-    """Decision to use a node no more."""
+    """Decision not to use a node any longer."""
 
     node: str
     """Ray's id of the node."""
@@ -88,7 +88,7 @@ class NodeFaults:
             cause: Cause of the death.
             attempt: Number of the attempt, in the order in which this driver has started all of them.
             newest: Number of the newest attempt.
-            is_suspicious: False if the trial has died too often under earlier drivers to say anything about a node.
+            is_suspicious: False if the trial has died too often under earlier drivers to show a fault of a node.
         """
         node = location.node
         self._died_on.setdefault(trial_id, set()).add(node)
