@@ -65,7 +65,7 @@ def explain_fault(error: BaseException) -> UserError | Interrupted | None:
     A UserError means that the same command fails again until the user changes something. Interrupted means that it
     resumes once the cause is gone.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if (number := _error_number(cause)) is not None:
             subject = " -> ".join(
                 str(name) for name in (getattr(cause, "filename", None), getattr(cause, "filename2", None)) if name
@@ -80,10 +80,10 @@ def explain_fault(error: BaseException) -> UserError | Interrupted | None:
             return UserError(f"the database refuses the request: {first_line(cause)}; change its settings or the URL")
         if isinstance(cause, OSError) and _OBJECT_STORE.search(str(cause)):
             return UserError(f"the object store refuses the request: {first_line(cause)}; change rights or URL")
-    root = [*_causes(error)][-1]
+    root = [*causes(error)][-1]
     is_fault = any(
         isinstance(cause, OSError) or hasattr(cause, "sqlstate") or hasattr(cause, "sqlite_errorname")
-        for cause in _causes(error)
+        for cause in causes(error)
     )
     return Interrupted(f"{type(root).__name__}: {first_line(root)}") if is_fault else None
 
@@ -93,12 +93,15 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its explicit causes. Optuna hides a full disk behind a message about long values."""
+def causes(error: BaseException, *, with_context: bool = False) -> Iterator[BaseException]:
+    """Yield an error and its explicit causes; with `with_context`, also errors that were handled when it was raised.
+
+    Optuna hides a full disk behind a message about long values.
+    """
     cause: BaseException | None = error
     while cause is not None:
         yield cause
-        cause = cause.__cause__
+        cause = cause.__cause__ or (cause.__context__ if with_context else None)
 
 
 def _error_number(error: BaseException) -> int | None:

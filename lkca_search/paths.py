@@ -214,13 +214,19 @@ def atomic_output(path: AnyPath) -> Iterator[BinaryIO]:
 
 def set_aside(path: AnyPath) -> AnyPath:
     """Rename a damaged file or folder to NAME.damaged-N, with the first unused N, and return its new path."""
-    number = 1
-    while (target := path.parent / f"{path.name}{_DAMAGED}{number}").exists():
-        number += 1
+    target = unused_path(path, _DAMAGED)
     if isinstance(path, RemotePath):
         path.filesystem.move(path.path, str(cast(RemotePath, target).path))
     else:
         path.rename(cast(Path, target))
+    return target
+
+
+def unused_path(path: AnyPath, ending: str) -> AnyPath:
+    """Return the path beside `path` whose name ends with `ending` and the first number that no file has."""
+    number = 1
+    while (target := path.parent / f"{path.name}{ending}{number}").exists():
+        number += 1
     return target
 
 

@@ -14,6 +14,7 @@ from lkca_search.data.sources import check_data_dir
 from lkca_search.errors import Interrupted, SearchError, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.layout import Home
+from lkca_search.locks import is_missing_lock
 from lkca_search.paths import AnyPath, nearest_existing, probe_folder
 from lkca_search.records.provenance import read_commit
 from lkca_search.search.ray_backend.address import choose_address
@@ -94,7 +95,9 @@ def _describe_folder(folder: AnyPath, variable: str) -> str:
 def _describe_locks(descriptor: int) -> str:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if not is_missing_lock(error):
+            raise
         return ", without file locks: the lease alone keeps a second driver away"
     return ""
 

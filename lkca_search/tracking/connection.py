@@ -5,6 +5,7 @@ import re
 import shlex
 from urllib.parse import unquote
 
+from lkca_search.faults import causes
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_url
 
@@ -51,7 +52,7 @@ def redacted(error: Exception, address: str) -> Exception:
             text = text.replace(secret, "***")
         return _USER_INFO.sub("***@", text)
 
-    link: BaseException | None = error
-    while link is not None and hide(repr(link)) == repr(link) and hide(str(link)) == str(link):
-        link = link.__cause__ or link.__context__
-    return error if link is None else RuntimeError(hide(f"{type(error).__name__}: {error}"))
+    texts = (text for link in causes(error, with_context=True) for text in (repr(link), str(link)))
+    if all(hide(text) == text for text in texts):
+        return error
+    return RuntimeError(hide(f"{type(error).__name__}: {error}"))

@@ -15,7 +15,7 @@ from shlex import quote
 import mlflow
 from mlflow import MlflowClient
 
-from lkca_search.paths import sqlite_url
+from lkca_search.paths import sqlite_url, unused_path
 from lkca_search.tracking.faults import StoreError
 
 _BUSY_SECONDS = 30.0
@@ -119,10 +119,8 @@ def _has_rows(database: sqlite3.Connection, table: str) -> bool:
 
 
 def _copy(database: sqlite3.Connection, file: Path) -> Path:
-    """Copy a database beside its file, under a name that is not taken."""
-    number = 1
-    while (copy := file.with_name(f"{file.name}.half-made-{number}")).exists():
-        number += 1
+    """Copy a database to an unused name in its folder."""
+    copy = Path(str(unused_path(file, ".half-made-")))
     with closing(sqlite3.connect(copy)) as target:
         database.backup(target)
     return copy

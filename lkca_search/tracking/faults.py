@@ -2,13 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator
 from shlex import quote
 from socket import gaierror
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from lkca_search.faults import first_line
+from lkca_search.faults import causes, first_line
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_file
 from lkca_search.tracking.connection import redacted, tracking_uri
@@ -70,7 +69,7 @@ def describe_fault(error: Exception, home: Home) -> Fault:
     if isinstance(error, StoreError):
         return error.fault
     uri = tracking_uri(home)
-    links = list(_chain(error))
+    links = list(causes(error, with_context=True))
     text = "\n".join(str(link) for link in links)
     if uri.startswith(("http://", "https://")):
         fault = _server_fault(links, text, _address(uri))
@@ -118,12 +117,6 @@ def _database_fault(links: list[BaseException], text: str, address: str) -> Faul
             f"MLflow's database {address} does not respond ({reason})", "start it, or correct MLFLOW_TRACKING_URI"
         )
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _reason(links: list[BaseException]) -> str:
