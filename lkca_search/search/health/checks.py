@@ -16,7 +16,7 @@ from lkca_search.records.uid import read_uid
 from lkca_search.search.state.damage import scan_files
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease_status import read_lease
-from lkca_search.search.state.ledger_file import check_integrity, ledger_finding
+from lkca_search.search.state.ledger_file import find_damage, ledger_finding
 from lkca_search.search.state.manifests import scan_manifests
 
 TABLES = ("trials.parquet", "curves.parquet", "replicates.parquet", "predictions.parquet", "space.yaml")
@@ -64,7 +64,7 @@ def damaged_looks(folder: SearchFolder, home: Home) -> Iterator[tuple[AnyPath, F
 def _check_ledger(folder: SearchFolder) -> Iterator[Finding]:
     try:
         database = find_database(folder)
-        damage = check_integrity(database)
+        damage = find_damage(database)
         database.check_connection()
     except (SearchError, SQLAlchemyError):
         return  # a damaged address is a finding of `scan_files`; a database that does not respond is no damage

@@ -12,7 +12,7 @@ from lkca_search.records.rounds import scan_rounds
 from lkca_search.records.stored_spec import scan_specs
 from lkca_search.records.uid import scan_uid
 from lkca_search.search.state.database import find_database
-from lkca_search.search.state.ledger_file import find_damage, ledger_finding
+from lkca_search.search.state.ledger_file import find_header_damage, ledger_finding
 
 
 def scan_files(folder: SearchFolder) -> list[Finding]:
@@ -42,5 +42,5 @@ def _scan(folder: SearchFolder) -> Iterator[Finding]:
     except SearchError as error:
         yield Finding(place=str(folder.ledger_url), damage=str(error), remedy="give the ledger by --ledger")
     else:
-        if isinstance(database.file, Path) and (damage := find_damage(database)):
+        if isinstance(database.file, Path) and (damage := find_header_damage(database)):
             yield ledger_finding(folder, str(database.file), damage)

@@ -16,7 +16,7 @@ _SIDE_FILES = ("-journal", "-wal", "-shm")
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
-def find_damage(database: Database) -> str | None:
+def find_header_damage(database: Database) -> str | None:
     """Return the damage of a ledger's file, from its first bytes; None on PostgreSQL, or if it seems intact.
 
     A file of 0 bytes is a database without tables to SQLite, as a missing one.
@@ -33,13 +33,13 @@ def find_damage(database: Database) -> str | None:
     return None if header in (b"", _HEADER) else f"must be a SQLite database, got other content ({header[:8]!r})"
 
 
-def check_integrity(database: Database) -> str | None:
+def find_damage(database: Database) -> str | None:
     """Return the damage that SQLite finds in a ledger's file; None on PostgreSQL, or if it is intact.
 
     Raises:
         SQLAlchemyError: The file cannot be read now; it may be intact.
     """
-    damage = find_damage(database)
+    damage = find_header_damage(database)
     if database.file is None or damage is not None or not database.file.exists():
         return damage
     engine = database.engine()
@@ -74,7 +74,7 @@ def replace_if_damaged(
     Raises:
         SearchError: The ledger is damaged, and the file system has no locks: another machine may use the ledger.
     """
-    damage = check_integrity(database)
+    damage = find_damage(database)
     if damage is None or database.file is None:
         return
     if not is_locked:
