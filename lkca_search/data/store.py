@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -97,11 +97,13 @@ def open_images(
     data_dir: Path | None = None,
     image_size: int | None = None,
     max_pixels: int | None = None,
+    verify: bool = False,
     progress: Progress = no_progress,
 ) -> Images:
     """Open a split of `dataset` (see `find_source`) from the folder `cache`; decode it into `cache` first if needed.
 
-    `max_pixels` has no effect on images that are decoded already.
+    `max_pixels` has no effect on images that are decoded already. With `verify`, a file whose pixels differ from their
+    hash is decoded again; this reads the whole file, at about 1 GB per second. Labels are compared in any case.
 
     Other processes that open it at the same time wait until it is decoded.
 
@@ -112,12 +114,12 @@ def open_images(
         dataset, data_dir=data_dir, cache=cache, image_size=image_size, max_pixels=max_pixels, progress=progress
     )
     path = cache / _file_name(source, split)
-    if (images := _map(path, source.name)) is not None:
+    if (images := _map(path, source.name, verify=verify)) is not None:
         return images
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with hold_file_lock(path.with_name(f"{path.name}.lock")) as is_locked:
-            if (images := _map(path, source.name)) is not None:
+            if (images := _map(path, source.name, verify=verify)) is not None:
                 return images
             with readable(source.name):
                 decoded = source.read(split)
@@ -207,23 +209,18 @@ def _write(decoded: DecodedImages, path: Path, source: Source, split: Split, par
     os.replace(partial, path)
 
 
-def _map(path: Path, name: str) -> Images | None:
+def _map(path: Path, name: str, *, verify: bool = False) -> Images | None:
     """Return views of the mapped file, or None if it is missing or damaged."""
-    if (content := _read(path)) is None:
+    if (content := _read(path, verify=verify)) is None:
         return None
-    stored, batch = content
-    shape = (stored.num_images, *stored.shape)
+    stored, pixels, labels = content
     return Images(
-        name=name,
-        pixels=np.frombuffer(batch["pixels"].buffers()[1], np.uint8, int(np.prod(shape))).reshape(shape),
-        labels=np.frombuffer(batch["label"].buffers()[1], np.int64, stored.num_images),
-        class_names=stored.class_names,
-        content_hash=stored.content_hash,
+        name=name, pixels=pixels, labels=labels, class_names=stored.class_names, content_hash=stored.content_hash
     )
 
 
-def _read(path: Path) -> tuple[StoredSplit, Any] | None:
-    """Return the metadata of a file and its mapped record batch; None if it is missing or damaged."""
+def _read(path: Path, *, verify: bool = False) -> tuple[StoredSplit, NDArray[np.uint8], NDArray[np.int64]] | None:
+    """Return the metadata of a file, and views of its pixels and labels; None if it is missing or damaged."""
     if not path.is_file():
         return None
     try:
@@ -232,7 +229,16 @@ def _read(path: Path) -> tuple[StoredSplit, Any] | None:
         batch = reader.get_batch(0)
         if (rows := batch.num_rows) != stored.num_images or reader.num_record_batches != 1:
             raise ValueError(f"{reader.num_record_batches} batches, {rows} rows in the first")
-        return stored, batch
+        shape = (stored.num_images, *stored.shape)
+        pixels = np.frombuffer(batch["pixels"].buffers()[1], np.uint8, int(np.prod(shape))).reshape(shape)
+        labels = np.frombuffer(batch["label"].buffers()[1], np.int64, stored.num_images)
+        num_classes = len(stored.class_names)
+        known = labels[(labels >= 0) & (labels < num_classes)]  # bincount allocates memory up to the largest label
+        if tuple(np.bincount(known, minlength=num_classes).tolist()) != stored.class_counts:
+            raise ValueError("the labels differ from the number of images of each class")
+        if verify and hash_content(pixels, labels) != stored.content_hash:
+            raise ValueError("the images differ from their hash")
+        return stored, pixels, labels
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
         _log.warning("%s is damaged and will be decoded again: %s", path, error)
         return None

@@ -39,7 +39,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
     folder = folder.with_storage(space_file.spec.storage)
     space_file = with_located_dataset(space_file, folder)
     spec = space_file.spec
-    images = open_train_images(spec.data, context.data_dirs)
+    images = open_train_images(spec.data, context.data_dirs, verify=True)
     check_space(space_file, images, started=find_spec(folder))
     check_start(lease)
     with open_driver(folder, lease, context, spec, images, space_file=space_file) as driver:
@@ -96,7 +96,7 @@ def confirm(
     section = (spec.confirm or with_draws(ConfirmSection(), repeats)).with_requested(requested)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
-    images = open_train_images(spec.data, context.data_dirs)
+    images = open_train_images(spec.data, context.data_dirs, verify=True)
     with open_driver(folder, lease, context, spec, images) as driver:
         status = read_status(folder, driver.reader)
         resumes = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)

@@ -109,7 +109,8 @@ class SearchDriver:
         new_round: bool,
     ) -> Round:
         """Train and test the unfinished replicates of the latest round, or of a new one; return the round."""
-        test_hash = open_test_images(spec.data, self._context.data_dirs, train=images).content_hash
+        tested = open_test_images(spec.data, self._context.data_dirs, train=images, verify=True)
+        test_hash = tested.content_hash
         if new_round or not read_rounds(self.folder):
             self.place(spec, images, test_hash=test_hash)  # a round is sealed only where it can be trained
         current = find_or_open_round(

@@ -1,5 +1,6 @@
 """Domains of parameters: a choice, a range of integers, a range of floats, or one fixed value."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -101,6 +102,10 @@ class FloatRange(FrozenModel):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         _check_bounds(*self.bounds, log=self.log)
+        low, high = self.bounds
+        if self.log and math.isinf(high / low):
+            rule = "the ratio of the bounds of a logarithmic range must be at most 1e308"
+            raise ValueError(f"{rule}, got [{low}, {high}]; raise the first bound")
         return self
 
     def edges(self) -> tuple[Scalar, ...]:

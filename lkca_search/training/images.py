@@ -18,8 +18,12 @@ class DataDirs:
     """Folder of datasets by name: LKCA_DATA_DIR."""
 
 
-def open_train_images(data: DataSection, data_dirs: DataDirs, *, progress: Progress = no_progress) -> Images:
+def open_train_images(
+    data: DataSection, data_dirs: DataDirs, *, verify: bool = False, progress: Progress = no_progress
+) -> Images:
     """Open the training split of a space file's dataset; download and decode it first if needed.
+
+    With `verify`, damaged pixels are found too (see `open_images`).
 
     Raises:
         DataError: The dataset is unknown, or cannot be downloaded or decoded.
@@ -31,5 +35,6 @@ def open_train_images(data: DataSection, data_dirs: DataDirs, *, progress: Progr
         data_dir=data_dirs.data_dir,
         image_size=data.image_size,
         max_pixels=data.max_pixels,
+        verify=verify,
         progress=progress,
     )

@@ -20,11 +20,12 @@ def open_test_images(
     data_dirs: DataDirs,
     *,
     train: Images | None = None,
+    verify: bool = False,
     progress: Progress = no_progress,
 ) -> Images:
     """Open the test split of a space file's dataset; download and decode it first if needed.
 
-    `train` is the training split if it is open already.
+    `train` is the training split if it is open already. With `verify`, damaged pixels are found too.
 
     Raises:
         DataError: The split cannot be read, or its classes or image shape differ from the training split's.
@@ -36,6 +37,7 @@ def open_test_images(
         data_dir=data_dirs.data_dir,
         image_size=data.image_size,
         max_pixels=data.max_pixels,
+        verify=verify,
         progress=progress,
     )
     check_splits(open_train_images(data, data_dirs) if train is None else train, images)

@@ -67,6 +67,14 @@ def arrow_file(cache: Path) -> Path:
     return path
 
 
+def flip(path: Path, content: bytes, *, offset: int) -> None:
+    """Replace a byte of a part of a file, given by its content. The file is a new one: the old one may be mapped."""
+    data = bytearray(path.read_bytes())
+    data[data.index(content) + offset] ^= 0x55
+    path.unlink()
+    path.write_bytes(bytes(data))
+
+
 def refuse_to_decode(*_: object) -> None:
     raise AssertionError("decoded again")
 
@@ -192,6 +200,22 @@ def test_a_truncated_file_is_decoded_again(tmp_path: Path, kept: float, caplog: 
     assert images.content_hash == expected == hash_content(images.pixels, images.labels)
     assert "is damaged and will be decoded again" in caplog.text
     assert path.read_bytes() == data
+
+
+def test_flipped_labels_are_decoded_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels = open_digits(tmp_path).labels.copy()
+    flip(arrow_file(tmp_path), labels.tobytes(), offset=len(labels.tobytes()) // 2)
+    np.testing.assert_array_equal(open_digits(tmp_path).labels, labels)
+    assert "the labels differ from the number of images of each class" in caplog.text
+
+
+def test_flipped_pixels_are_decoded_again_by_a_driver(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = open_digits(tmp_path).pixels.copy()
+    flip(arrow_file(tmp_path), pixels.tobytes(), offset=1000)
+    images = open_images("digits", "train", cache=tmp_path, verify=True)
+    assert images.content_hash == hash_content(images.pixels, images.labels)
+    np.testing.assert_array_equal(images.pixels, pixels)
+    assert "the images differ from their hash" in caplog.text
 
 
 def test_a_file_of_another_schema_version_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,12 @@ ERRORS: list[tuple[str, str, str, list[str]]] = [
     ("step: 2", "step: 0", "11", ["parameters.depth.step", "equal to 1", "got 0"]),
     ("step: 2", "step: 2, log: true", "11", ["step must be 1 in a logarithmic range", "got 2"]),
     ("[1.0e-4, 1.0e-2]", "[0, 1.0e-2]", "13", ["the first bound of a logarithmic range must be above 0", "got 0.0"]),
+    (
+        "[1.0e-4, 1.0e-2]",
+        "[5.0e-324, 1.0e-2]",
+        "13",
+        ["the ratio of the bounds", "at most 1e308", "got [5e-324, 0.01]"],
+    ),
     ("[1.0e-4, 1.0e-2]", "[1.0e-4, .inf]", "13", ["parameters.learning_rate.float.1", "finite", "got inf"]),
     ("log: true", "log: 'yes'", "13", ["parameters.learning_rate.log", "valid boolean", "got 'yes'"]),
     (

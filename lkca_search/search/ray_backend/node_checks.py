@@ -115,10 +115,10 @@ def node_problem(
     data_dirs = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
     data = SearchSpec.model_validate_json(spec).data
     try:
-        train = open_train_images(data, data_dirs)
+        train = open_train_images(data, data_dirs, verify=True)
         opened = [(train, data_hash)]
         if test_hash:
-            opened.append((open_test_images(data, data_dirs, train=train), test_hash))
+            opened.append((open_test_images(data, data_dirs, train=train, verify=True), test_hash))
     except DataError as error:
         return f"cannot open the images: {error}"
     for images, expected in opened:
