@@ -2,23 +2,28 @@
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lkca_search.layout import Home
+from lkca_search.records.provenance import read_commit
 from tests.support.processes import Command, parsed
 from tests.support.records import make_record, make_search
 from tests.support.tracking.database import copy_fresh_database
 
 
 @pytest.fixture(autouse=True)
-def _sound(monkeypatch: pytest.MonkeyPatch) -> None:
+def _sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("LKCA_SEARCH_CACHE", "LKCA_DATA_DIR", "LKCA_SEARCH_LEDGER", "TMPDIR", "RAY_TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LKCA_GIT_COMMIT", "1234")
     monkeypatch.setenv("RAY_local_fs_capacity_threshold", "1.0")  # the disk of this machine may be full
+    read_commit.cache_clear()  # a process reads its commit once
+    yield
+    read_commit.cache_clear()
 
 
 def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) -> None:

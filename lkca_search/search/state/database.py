@@ -47,7 +47,9 @@ class Database(FrozenModel):
         return {"options": f"-csearch_path={self.schema_name}", "connect_timeout": _CONNECT_TIMEOUT_SECONDS}
 
     def engine(self) -> Engine:
-        """Create an engine for the tables of this search."""
+        """Create an engine for the tables of this search; SearchError if the package of the database is missing."""
+        if self.file is None:
+            _check_psycopg()
         return create_engine(self.url, connect_args=self.connect_args, pool_pre_ping=True)
 
     def create(self, tables: MetaData) -> None:
@@ -141,7 +143,9 @@ def _stored_url(folder: SearchFolder) -> str | None:
 
 def check_server(url: str) -> None:
     """Connect to the server of ledgers at a URL; SearchError if that fails. Nothing is stored there."""
-    engine = create_engine(_parse_postgresql_url(url), connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS})
+    server = _parse_postgresql_url(url)
+    _check_psycopg()
+    engine = create_engine(server, connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS})
     try:
         _connect_once(engine)
     except SQLAlchemyError as error:
@@ -179,8 +183,11 @@ def _parse_postgresql_url(url_text: str) -> URL:
         raise SearchError(f"{rule} without a password, got one in {hidden}; set PGPASSWORD or PGPASSFILE instead")
     if url.get_backend_name() != "postgresql":
         raise SearchError(f"{rule}, got {url_text!r}; unset it to keep the ledger as SQLite in the search's folder")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _check_psycopg() -> None:
     try:
         import_module("psycopg")
     except ImportError as error:  # not installed, or installed without the library of PostgreSQL
         raise SearchError(f"a ledger on PostgreSQL needs psycopg: pip install 'psycopg[binary]' ({error})") from error
-    return url.set(drivername="postgresql+psycopg")

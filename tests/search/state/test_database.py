@@ -10,7 +10,10 @@ import pytest
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home
+from lkca_search.paths import write_atomically
+from lkca_search.search.state.damage import scan_files
 from lkca_search.search.state.database import choose_database
+from lkca_search.search.state.lease_status import read_lease
 from lkca_search.search.studies.study import open_storage
 
 
@@ -19,7 +22,18 @@ def test_a_psycopg_that_cannot_be_imported_is_reported_with_the_package_to_insta
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)  # import then raises ImportError, as without libpq
     with pytest.raises(SearchError, match=r"needs psycopg: pip install 'psycopg\[binary\]'"):
-        choose_database(Home(root=tmp_path).search("toy"), "postgresql://me@127.0.0.1/ledger")
+        choose_database(Home(root=tmp_path).search("toy"), "postgresql://me@127.0.0.1/ledger").engine()
+
+
+def test_an_address_of_a_server_is_no_damage_where_psycopg_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Home(root=tmp_path).search("toy")
+    write_atomically(folder.ledger_url, b"postgresql://me@127.0.0.1/ledger")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert scan_files(folder) == []
+    with pytest.raises(SearchError, match="needs psycopg"):
+        read_lease(folder)
 
 
 @pytest.mark.parametrize(
