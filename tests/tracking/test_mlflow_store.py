@@ -1,6 +1,5 @@
 """Tests of the runs that a search has in an MLflow store."""
 
-import getpass
 import subprocess
 import sys
 from collections.abc import Callable
@@ -227,14 +226,3 @@ def test_mlflow_experiment_name_sets_the_experiment(
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("elsewhere")
     assert experiment is not None
     assert stored.parent.info.experiment_id == experiment.experiment_id
-
-
-def test_a_user_without_a_name_is_unknown(root: Path, uid: str, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nameless() -> str:
-        raise KeyError("getpwuid(): uid not found: 1234")
-
-    monkeypatch.setattr(getpass, "getuser", nameless)
-    open_store(root, uid=uid)
-    stored = read_stored(uri, uid=uid)
-    assert stored is not None
-    assert stored.parent.data.tags["mlflow.user"] == "unknown"
