@@ -110,7 +110,8 @@ class RoundStatus(FrozenModel):
     num_trials: int
     """Finished trials of the search when the round was sealed."""
     num_trials_since: int
-    """Trials that finished after the seal; the best trial of a cell may have changed since."""
+    """Trials that finished after the seal; the best trial of a cell may have changed since. Below 0 if records are
+    damaged or lost."""
 
     @property
     def num_left(self) -> int:

@@ -157,6 +157,7 @@ def test_no_command_fails_for_a_damaged_file_and_other_searches_are_unharmed(
         assert ("1 file" in row) or ("must be" in row)
     expected = 2 if kind == "spec" else 0
     code, out, err = command("status", "made")
+    assert ("1 trial fewer than then: records are damaged or lost" in out) == (kind == "record")
     assert code == expected
     assert (str(damaged) in out + err) == bool(listed["made"]["num_damaged"])
     for arguments in (("best", "made"), ("export", "made", "--to", str(home / "tables"))):

@@ -111,8 +111,12 @@ def _round_line(round_: "RoundStatus") -> str:
     done = f"{round_.complete + round_.failed} of {round_.num_replicates} replicates finished"
     failed = f", {round_.failed} failed" if round_.failed else ""
     selected = f"{pluralize(round_.num_picks, 'configuration')} selected from {pluralize(round_.num_trials, 'trial')}"
-    since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then: --new-round selects again"
-    return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since if round_.num_trials_since else ''}"
+    since = ""
+    if round_.num_trials_since > 0:
+        since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then: --new-round selects again"
+    elif round_.num_trials_since < 0:
+        since = f"; {pluralize(-round_.num_trials_since, 'trial')} fewer than then: records are damaged or lost"
+    return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since}"
 
 
 def _cell_row(cell: "CellStatus") -> tuple[str, ...]:
