@@ -151,10 +151,10 @@ class ChaosSearch:
         assert driver.wait(WAIT_SECONDS) == 0, self.printed()
         return moments
 
-    def finish(self) -> None:
-        """Run the same command until the search is complete."""
+    def finish(self, *, timeout: float = WAIT_SECONDS) -> None:
+        """Run the same command until the search is complete; each driver may take `timeout` seconds."""
         for _ in range(_MAX_DRIVERS):
-            if self.start().wait(WAIT_SECONDS) == 0:
+            if self.start().wait(timeout) == 0:
                 return
         raise AssertionError(f"not finished after {self.num_drivers} drivers:\n{self.printed()}")
 

@@ -33,7 +33,8 @@ _VICTIMS = {
 _WEIGHTS = (6, 4, 1, 1, 1)
 _TRIALS_PER_CELL = 4
 """Budget of each cell at the start."""
-_START_SECONDS, _TRAINING_SECONDS = 25.0, 8.0
+_FINISH_SECONDS = 1800
+_START_SECONDS, _TRAINING_SECONDS = 20.0, 6.0
 """Longest time from the start of a driver, or from an event of a worker, to an attack."""
 
 
@@ -62,7 +63,7 @@ class Siege:
         self._end_driver()
         self.search.override(search__trials_per_cell=str(self.trials_per_cell))
         try:
-            self.search.finish()
+            self.search.finish(timeout=_FINISH_SECONDS)
         except AssertionError as error:
             self.problems.append(str(error))
             return
@@ -192,7 +193,7 @@ def suffer_storm(root: Path, *, seed: int, num_searches: int, num_kills: int, nu
         for future in [pool.submit(siege.suffer, *share) for siege, share in zip(sieges, shares, strict=True)]:
             future.result()
     with _open_search(root / "twin", 0, home=root / "home-of-twin", trials_per_cell=sieges[0].trials_per_cell) as twin:
-        twin.finish()
+        twin.finish(timeout=_FINISH_SECONDS)
         for siege in sieges:
             with siege.search:  # kills what is left
                 siege.check(twin.records() if siege is sieges[0] else {})
