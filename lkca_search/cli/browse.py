@@ -176,14 +176,14 @@ def ui(
     If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
     """
     from lkca_search.records.stored_spec import read_spec
-    from lkca_search.tracking.connection import tracking_uri
+    from lkca_search.tracking.connection import tracking_uri, without_login
 
     home = Home.from_environment()
     uri = tracking_uri(home)
     folder = None if name is None else home.started_search(name)
     page = _runs_page(home, folder, "val_accuracy" if folder is None else read_spec(folder).search.metrics[0])
     if uri.startswith(("http://", "https://")):
-        echo(f"The runs are on the MLflow server: {uri.rstrip('/')}/{page}")
+        echo(f"The runs are on the MLflow server: {without_login(uri).rstrip('/')}/{page}")
         return
     _check_port(port)
     echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")

@@ -31,6 +31,11 @@ def mlflow_command(home: Home, arguments: str) -> str:
     return f"{prefix}mlflow {arguments}"
 
 
+def without_login(uri: str) -> str:
+    """Return a URI without user and password, to be printed."""
+    return _USER_INFO.sub("", uri)
+
+
 def experiment_name() -> str:
     """Return MLFLOW_EXPERIMENT_NAME, or `lkca-search` if it is not set."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"

@@ -4,7 +4,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home
-from lkca_search.tracking.connection import experiment_name, redacted
+from lkca_search.tracking.connection import experiment_name, redacted, without_login
 from lkca_search.tracking.runs import runs_page
 
 
@@ -39,6 +39,11 @@ def test_an_error_about_an_address_does_not_show_its_password(address: str, monk
 def test_secrets_from_the_environment_are_hidden(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "s3cret")
     assert str(redacted(ValueError("got s3cret"), "")) == "ValueError: got ***"
+
+
+def test_an_address_is_printed_without_its_login() -> None:
+    assert without_login("https://user:s3cret@host:5000/path") == "https://host:5000/path"
+    assert without_login("https://host:5000/a@b") == "https://host:5000/a@b"
 
 
 def test_an_error_without_secrets_is_returned_unchanged() -> None:
