@@ -2,7 +2,7 @@
 
 Question:  after kill -9, does the same command complete every trial exactly once, without a lost or repeated trial?
 Command:   python -m benchmarks.chaos [--points NAME ...] [--random 25] [--workers 10] [--seed 0] [--jobs 1]
-           python -m benchmarks.chaos --storm 60 40 [--searches 3] [--seed 0]
+           python -m benchmarks.chaos --storm 60 40 [--searches 3] [--seed 0] [--minutes M]
 Expected:  no broken invariant in any row; otherwise exit code 1.
 
 Each row is a search of 4 cells with 2 trials each on a real local cluster. It is killed once (or its workers ten times)
@@ -18,6 +18,7 @@ seconds and a printed traceback break the rules too.
 """
 
 import argparse
+import math
 import random
 import sys
 import tempfile
@@ -200,14 +201,23 @@ def show(outcomes: list[Outcome]) -> None:
             print(f"BROKEN  {outcome.name}: {problem}")
 
 
-def run_storm(num_kills: int, num_damages: int, *, num_searches: int, seed: int) -> int:
+def run_storm(num_kills: int, num_damages: int, *, num_searches: int, seed: int, minutes: float) -> int:
     """Run a storm, print its table, and return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         sieges = suffer_storm(
-            Path(folder), seed=seed, num_searches=num_searches, num_kills=num_kills, num_damages=num_damages
+            Path(folder),
+            seed=seed,
+            num_searches=num_searches,
+            num_kills=num_kills,
+            num_damages=num_damages,
+            minutes=minutes,
         )
         names = ("search", "kills", "damages", "drivers", "durable", "records", "slowest s", "broken")
-        table = Table(*names, title=f"storm of {num_kills} kills and {num_damages} damages, seed {seed}")
+        table = Table(
+            *names,
+            title=f"storm of {sum(siege.kills.total() for siege in sieges)} kills and "
+            f"{sum(len(siege.damages) for siege in sieges)} damages, seed {seed}",
+        )
         for siege in sieges:
             damages = Counter(f"{damage.file} {damage.kind}" for damage in siege.damages)
             table.add_row(
@@ -236,10 +246,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the random times (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, help="searches in parallel (default: 1)")
     parser.add_argument("--storm", nargs=2, type=int, metavar=("KILLS", "DAMAGES"), help="random kills and damages")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end the attacks of the storm after this time")
     parser.add_argument("--searches", type=int, default=3, help="searches in the storm (default: 3)")
     options = parser.parse_args()
     if options.storm:
-        return run_storm(*options.storm, num_searches=options.searches, seed=options.seed)
+        return run_storm(*options.storm, num_searches=options.searches, seed=options.seed, minutes=options.minutes)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         outcomes = []

@@ -1,5 +1,6 @@
 """Storm on several searches of one home: kills of every kind of process and damages of every kind of file."""
 
+import math
 import random
 import signal
 import sqlite3
@@ -52,11 +53,13 @@ class Siege:
     """Longest time of a command, or of a driver without progress after an attack, in seconds."""
     _driver: subprocess.Popen[bytes] | None = None
 
-    def suffer(self, num_kills: int, num_damages: int) -> None:
-        """Run and attack the search, then run it to its end."""
+    def suffer(self, num_kills: int, num_damages: int, *, deadline: float = math.inf) -> None:
+        """Run and attack the search until a time of `time.monotonic`, then run it to its end."""
         attacks = ["kill"] * num_kills + ["damage"] * num_damages
         self.generator.shuffle(attacks)
         for attack in attacks:
+            if time.monotonic() > deadline:
+                break
             self._wait(self._ensure_driver())
             self._kill() if attack == "kill" else self._damage()
             self._read()
@@ -173,9 +176,12 @@ class Siege:
         return events.stat().st_size if events.exists() else 0
 
 
-def suffer_storm(root: Path, *, seed: int, num_searches: int, num_kills: int, num_damages: int) -> list[Siege]:
+def suffer_storm(
+    root: Path, *, seed: int, num_searches: int, num_kills: int, num_damages: int, minutes: float = math.inf
+) -> list[Siege]:
     """Run several searches of one home at once under random kills and damages; return what each suffered.
 
+    The attacks end after `minutes`, even if some are left.
     The first search has a confirmation, and is compared with the same search without attacks.
     """
     sieges = [
@@ -190,7 +196,10 @@ def suffer_storm(root: Path, *, seed: int, num_searches: int, num_kills: int, nu
         shares = [
             (_share(num_kills, num_searches, i), _share(num_damages, num_searches, i)) for i in range(num_searches)
         ]
-        for future in [pool.submit(siege.suffer, *share) for siege, share in zip(sieges, shares, strict=True)]:
+        deadline = time.monotonic() + 60 * minutes
+        for future in [
+            pool.submit(siege.suffer, *share, deadline=deadline) for siege, share in zip(sieges, shares, strict=True)
+        ]:
             future.result()
     with _open_search(root / "twin", 0, home=root / "home-of-twin", trials_per_cell=sieges[0].trials_per_cell) as twin:
         twin.finish(timeout=_FINISH_SECONDS)
