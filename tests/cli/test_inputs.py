@@ -110,7 +110,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused_by_the_variables_name(
         code, out, err = command(*arguments.split())
         assert (code, out) == (2, "")
         assert err.startswith(f"error: {name} must be a folder")
-        assert err.rstrip().endswith(f"got {tmp_path / 'file'}")
+        assert f"got {tmp_path / 'file'}; correct it" in err
 
 
 @pytest.mark.parametrize("kind", ["missing", "a file"])

@@ -236,6 +236,7 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(tmp_path: Path) -> 
     assert "is being driven by another driver (process " in output
 
 
+@pytest.mark.slow
 def test_a_run_without_any_standard_stream_or_reader_trains_everything(tmp_path: Path) -> None:
     search = SearchCommands(tmp_path / "home")
     reader, writer = os.pipe()
