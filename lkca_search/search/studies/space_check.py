@@ -1,6 +1,6 @@
 """Checks of a space file against its images: all configurations can be trained, and all cells differ."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
@@ -187,31 +187,29 @@ def find_batch_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     """
     if spec.training.batch_size > 1:
         return
-    seen: set[str] = set()
-    for cell in _model_cells(spec):
-        for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
-            family = configuration.family
-            reason = one_image_problem(without_common(configuration), shape, num_classes)
-            if reason is not None and family not in seen:
-                seen.add(family)
-                rule = f"batch_size must be at least 2 for family {family}, got 1 ({reason})"
-                yield Problem(("training", "batch_size"), rule)
+    for family, reason in _first_per_family(spec, lambda model: one_image_problem(model, shape, num_classes)):
+        rule = f"batch_size must be at least 2 for family {family}, got 1 ({reason})"
+        yield Problem(("training", "batch_size"), rule)
 
 
 def find_determinism_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Yield each family whose trials would fail on a GPU, at an operation without a deterministic implementation."""
     if not spec.resources.uses_gpu or spec.training.deterministic == "warn":
         return
-    seen: set[str] = set()
+    for family, names in _first_per_family(spec, lambda model: nondeterministic_operations(model, shape, num_classes)):
+        rule = f"deterministic must be warn for family {family} on a GPU, got strict"
+        reason = f"without a deterministic implementation on CUDA: {', '.join(names)}"
+        yield Problem(("training", "deterministic"), f"{rule} ({reason})")
+
+
+def _first_per_family(spec: SearchSpec, find: Callable[[Configuration], T]) -> Iterator[tuple[str, T]]:
+    """Yield the first true result of `find` per family, over boundary configurations of the cells."""
+    found: set[str] = set()
     for cell in _model_cells(spec):
         for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
-            family = configuration.family
-            names = nondeterministic_operations(without_common(configuration), shape, num_classes)
-            if names and family not in seen:
-                seen.add(family)
-                rule = f"deterministic must be warn for family {family} on a GPU, got strict"
-                reason = f"without a deterministic implementation on CUDA: {', '.join(names)}"
-                yield Problem(("training", "deterministic"), f"{rule} ({reason})")
+            if configuration.family not in found and (result := find(without_common(configuration))):
+                found.add(configuration.family)
+                yield configuration.family, result
 
 
 def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Scalar, ...]]]:
