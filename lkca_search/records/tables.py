@@ -11,8 +11,7 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.sections import DataSection
+from lkca_search.spec.configuration import NAMES, Configuration
 
 
 def trials_table(records: Sequence[Record]) -> pa.Table:
@@ -69,10 +68,9 @@ def _trial_row(record: Record) -> dict[str, Any]:
     return {
         **_identity(record),
         **record.model_dump(include=set(_OUTCOME)),
-        "dataset": record.spec.data.dataset,
         "seed": record.spec.seed,
         "split_seed": record.spec.split_seed,
-        **record.spec.configuration.model_dump(),
+        **record.spec.complete_configuration.model_dump(include=set(_CONFIGURATION)),
         **(record.curve[-1].model_dump(include=set(_LAST_RESULT)) if record.curve else {}),
         **metadata,
         **provenance,
@@ -97,6 +95,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 _WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints", "nondeterministic")
 """Fields of the metadata without a column of their own: they are nested or lists."""
+_CONFIGURATION = tuple(name for name in NAMES if name != "samples")  # the column `samples` is the number seen
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
 _LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
@@ -107,9 +106,8 @@ _TRIALS = pa.schema(
     [
         *_IDENTITY_FIELDS,
         *_fields(Record, _OUTCOME),
-        *_fields(DataSection, ("dataset",)),
         *_fields(TrialSpec, ("seed", "split_seed")),
-        *_fields(Configuration),
+        *_fields(Configuration, _CONFIGURATION),
         *_fields(Result, _LAST_RESULT),
         *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name not in _WITHOUT_COLUMN]),
         *_fields(Provenance),

@@ -1,11 +1,11 @@
 """Specifications of trials and replicates: everything needed to repeat one training."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection
 
@@ -24,6 +24,21 @@ class TrialSpec(FrozenModel):
     """Seed of initial weights, order of images, augmentation and drop-path."""
     split_seed: Seed
     """Seed of the validation split and of the subsets of each draw."""
+
+    @property
+    def complete_configuration(self) -> Configuration:
+        """Configuration with the values of the sections in place of None; at most one length is not None."""
+        lengths = {name: getattr(self.training, name) for name in LENGTH_NAMES}
+        augment = "+".join(self.data.augment) or "none"
+        update = {"dataset": self.data.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
+        return self.configuration.model_copy(update=update)
+
+    @model_validator(mode="after")
+    def _complete_sections(self) -> Self:
+        """Take the configuration's dataset, augmentations, batch size and length over those of the sections."""
+        object.__setattr__(self, "data", self.data.of(self.configuration))
+        object.__setattr__(self, "training", self.training.of(self.configuration))
+        return self
 
 
 class Replication(FrozenModel):

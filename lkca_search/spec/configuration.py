@@ -41,6 +41,8 @@ class Configuration(FrozenModel):
 
     family: str = "lkca"
     """Model family, preset, or `timm:NAME`; `lkca-search models` lists all."""
+    dataset: Annotated[str, Field(min_length=1)] | None = None
+    """Dataset; None for `data.dataset`."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
     images_per_class: (
@@ -93,6 +95,22 @@ class Configuration(FrozenModel):
     """Label smoothing of the cross-entropy."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the planned steps over which the learning rate rises linearly."""
+    batch_size: (
+        Annotated[int, Field(ge=1), at_most(65_536, "batches in the literature have at most 65,536 images")] | None
+    ) = None
+    """Images per step; None for `training.batch_size`."""
+    augment: Annotated[str, Field(min_length=1)] | None = None
+    """Augmentations of training images, joined by `+`, or `none`; None for `data.augment`."""
+    epochs: (
+        Annotated[int, Field(ge=1), at_most(1_000_000, "trainings in the literature have at most 10,000")] | None
+    ) = None
+    """Passes over the training subset, instead of the length in the section `training`."""
+    steps: Annotated[int, Field(ge=1), at_most(10**9, "at 1 ms per step they take 12 days per trial")] | None = None
+    """Optimizer steps, instead of the length in the section `training`."""
+    samples: Annotated[int, Field(ge=1), at_most(10**12, "at 1,000,000 images per second they take 12 days")] | None = (
+        None
+    )
+    """Training images seen, instead of the length in the section `training`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -102,10 +120,14 @@ class Configuration(FrozenModel):
         return values
 
     @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def _one_size_and_length(self) -> Self:
         if (self.data_fraction is None) == (self.images_per_class is None):
             size = f"{self.data_fraction} and {self.images_per_class}"
             raise ValueError(f"a subset must have either data_fraction or images_per_class, got {size}")
+        given = {name: getattr(self, name) for name in LENGTH_NAMES if getattr(self, name) is not None}
+        if len(given) > 1:
+            got = " and ".join(f"{name} {value:,}" for name, value in given.items())
+            raise ValueError(f"a training must have its length in one unit, got {got}")
         return self
 
 
@@ -114,6 +136,10 @@ NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
 
 SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
+LENGTH_NAMES = ("epochs", "steps", "samples")
+"""Units of the length of a training."""
+RECIPE_NAMES = ("batch_size", "augment", *LENGTH_NAMES)
+"""Names of every family whose value, if None, stands in a section of the space file."""
 
 
 def value_rule(name: str, value: object, limits: Any = None) -> str | None:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from lkca_search.errors import SearchError
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
+from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.metrics import METRICS, Direction, MetricName
 from lkca_search.spec.reading.limits import Limit, Limits, at_most, breaks, check_limit
 
@@ -43,6 +44,11 @@ def augment_rule(names: Sequence[str]) -> str | None:
     return None
 
 
+def parse_augment(level: str) -> tuple[str, ...]:
+    """Return the augmentations of a level of `augment`: names joined by `+`, or `none`."""
+    return () if level == "none" else tuple(level.split("+"))
+
+
 class DataSection(FrozenModel):
     """Dataset, validation split and augmentation."""
 
@@ -65,6 +71,15 @@ class DataSection(FrozenModel):
         if rule := augment_rule(names):
             raise ValueError(rule)
         return names
+
+    def of(self, configuration: Configuration) -> Self:
+        """Return the section with the configuration's dataset and augmentations in place of its own."""
+        update: dict[str, object] = {}
+        if configuration.dataset is not None:
+            update["dataset"] = configuration.dataset
+        if configuration.augment is not None:
+            update["augment"] = parse_augment(configuration.augment)
+        return self.model_copy(update=update) if update else self
 
 
 class TrainingSection(FrozenModel):
@@ -107,6 +122,17 @@ class TrainingSection(FrozenModel):
     def has_bounds(self) -> bool:
         """True if the length in epochs has a floor or a cap in steps."""
         return self.min_steps is not None or self.max_steps is not None
+
+    def of(self, configuration: Configuration) -> Self:
+        """Return the section with the configuration's batch size and length in place of its own."""
+        update: dict[str, object] = {}
+        if configuration.batch_size is not None:
+            update["batch_size"] = configuration.batch_size
+        lengths = {name: getattr(configuration, name) for name in LENGTH_NAMES}
+        if any(length is not None for length in lengths.values()):
+            bounds = {} if lengths["epochs"] is not None else {"min_steps": None, "max_steps": None}
+            update |= {**lengths, **bounds}
+        return self.model_copy(update=update) if update else self
 
     @field_validator("min_steps", "max_steps")
     @classmethod

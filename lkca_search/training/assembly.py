@@ -20,7 +20,7 @@ from lkca_search.training.device import device_name
 from lkca_search.training.evaluation import EVALUATION_BATCH
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
-from lkca_search.training.schedule import Schedule
+from lkca_search.training.recipe.schedule import Schedule
 
 
 def open_training(

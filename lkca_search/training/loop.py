@@ -16,7 +16,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.training.device import record_nondeterminism
 from lkca_search.training.evaluation import evaluate
-from lkca_search.training.schedule import Schedule
+from lkca_search.training.recipe.schedule import Schedule
 from lkca_search.training.state_check import check_optimizer_state, check_state
 
 

@@ -10,6 +10,7 @@ from lkca_search.spec.domains import Choice, Fixed, FloatRange, IntRange
 
 VALID_AND_INVALID: dict[str, tuple[object, object, str]] = {
     "family": ("vit", 1, "valid string, got 1"),
+    "dataset": ("digits", "", "at least 1 character"),
     "data_fraction": (1, 0.0, "greater than 0"),
     "images_per_class": (5, 0, "greater than or equal to 1"),
     "draw": (0, -1, "greater than or equal to 0"),
@@ -28,6 +29,11 @@ VALID_AND_INVALID: dict[str, tuple[object, object, str]] = {
     "weight_decay": (0, -0.1, "greater than or equal to 0"),
     "label_smoothing": (0.99, math.nan, "finite number"),
     "warmup_fraction": (0.0, 1, "less than 1"),
+    "batch_size": (1, 0, "greater than or equal to 1"),
+    "augment": ("none", "", "at least 1 character"),
+    "epochs": (1, 0, "greater than or equal to 1"),
+    "steps": (1, 1.5, "valid integer"),
+    "samples": (1, 0, "greater than or equal to 1"),
 }
 
 

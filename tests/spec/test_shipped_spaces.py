@@ -21,7 +21,7 @@ from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration, ImageShape
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import read_space_file
-from lkca_search.training.schedule import planned_steps
+from lkca_search.training.recipe.schedule import planned_steps
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "search_spaces").glob("*.yaml"))

@@ -20,7 +20,7 @@ ERRORS: list[tuple[str, str, str, list[str]]] = [
     ("  gpu:", "  gpus:", "21", ["unknown key resources.gpus", "did you mean gpu?"]),
     ("step: 2", "stride: 2", "11", ["unknown key parameters.depth.stride"]),
     ("{value: 64}", "{value: 64, log: true}", "12", ["unknown key parameters.width.log"]),
-    ("  width:", "  widht:", "12", ["unknown name 'widht'", "known names: family, data_fraction"]),
+    ("  width:", "  widht:", "12", ["unknown name 'widht'", "known names: family, dataset, data_fraction"]),
     ("  data_fraction:", "  fraction:", "8", ["unknown name 'fraction'", "known names"]),
     ("  seed: 7", "  seed: 7\n  seed: 8", "20", ["must appear once per mapping, got 'seed' twice"]),
     ("training:", "factors:", "14", ["got 'factors' twice"]),

@@ -1,6 +1,7 @@
 """Properties of all specs: JSON, space files, conditions and suggestions."""
 
 import json
+import math
 
 import pytest
 import yaml
@@ -44,7 +45,7 @@ def domains(draw: st.DrawFn, name: str, when: dict[str, tuple[object, ...]]) -> 
     if kind == "choice":
         return Choice.model_validate({"choice": values, "when": when})
     bounds = (min(values), max(values))
-    log = draw(st.booleans()) and bounds[0] > 0
+    log = draw(st.booleans()) and bounds[0] > 0 and math.isfinite(bounds[1] / bounds[0])
     if kind == "float":
         return FloatRange.model_validate({"float": bounds, "log": log, "when": when})
     step = 1 if log else draw(st.integers(1, 3))

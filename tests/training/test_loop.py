@@ -102,10 +102,10 @@ def weights_hash(training: Training) -> str:
 
 
 def changed(spec: TrialSpec, **changes: object) -> TrialSpec:
-    """Return the spec with other values, in whichever section their names are."""
-    values = spec.model_dump()
+    """Return the spec with other values, in the first section that has their names."""
+    values, left = spec.model_dump(), dict(changes)
     for section in (values, values["data"], values["training"], values["resources"], values["configuration"]):
-        section.update({name: changes[name] for name in changes.keys() & section.keys()})
+        section.update({name: left.pop(name) for name in left.keys() & section.keys()})
     return TrialSpec.model_validate(values)
 
 
@@ -188,6 +188,8 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
     ("lkca", {"weight_decay": 0.5}),
     ("lkca", {"label_smoothing": 0.0}),
     ("lkca", {"warmup_fraction": 0.5}),
+    ("lkca", {"steps": None, "epochs": 1}),
+    ("lkca", {"steps": None, "samples": 300}),
 ]
 
 
@@ -201,7 +203,7 @@ def test_every_value_of_a_spec_has_an_effect(family: str, change: dict[str, obje
 
 def test_the_effect_of_every_name_of_a_configuration_is_tested() -> None:
     names = {name for _, change in CHANGES for name in change}
-    assert set(Configuration.model_fields) - names == {"family"}
+    assert set(Configuration.model_fields) - names == {"family", "dataset"}
 
 
 @families

@@ -14,7 +14,7 @@ from lkca_search.search.state.manifests import split_seed
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.training.schedule import Schedule
+from lkca_search.training.recipe.schedule import Schedule
 
 WORKER_BYTES = 440_000_000
 """Memory of a worker process that has imported torch and does not train."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.sections import TrainingSection
-from lkca_search.training.schedule import Schedule, planned_steps
+from lkca_search.training.recipe.schedule import Schedule, planned_steps
 
 LENGTHS = st.integers(1, 200)
 SIZES = st.integers(1, 500)
