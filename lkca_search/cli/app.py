@@ -17,7 +17,7 @@ from lkca_search.cli import browse, data, doctor, models, plan, repair, replay, 
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
-from lkca_search.search.studies.registry import import_from
+from lkca_search.own_code import import_from
 
 
 class _Group(TyperGroup):

@@ -14,6 +14,7 @@ from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.errors import DataError, Problem
 from lkca_search.layout import Home
+from lkca_search.own_code import import_from
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def read_with_dataset(space: Path, overrides: Sequence[str], home: Home) -> Spac
     """Read a space file; SpaceFileError also if its dataset is unknown. Neither torch nor an image is read."""
     from lkca_search.data.sources import find_source
 
+    import_from(space.parent)
     space_file = read_space_file(space, overrides)
     try:
         find_source(space_file.spec.data.dataset, data_dir=_data_dir(), cache=home.datasets)

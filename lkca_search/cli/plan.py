@@ -46,10 +46,8 @@ def plan(
     home = Home.from_environment()
     space_file = read_with_dataset(space, overrides or (), home)
     from lkca_search.search.planning.planner import make_plan
-    from lkca_search.search.studies.registry import import_from
     from lkca_search.training.images import open_train_images
 
-    import_from(space.parent)
     data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:
         open_train_images(space_file.spec.data, data_dirs, progress=bars)

@@ -79,10 +79,8 @@ def run(
     with hold_lease(folder, ledger, is_provisional=True, notify=_notify) as lease:
         from lkca_search.search.run import run_search
         from lkca_search.search.state.dataset import with_located_dataset
-        from lkca_search.search.studies.registry import import_from
         from lkca_search.training.images import open_train_images
 
-        import_from(space.parent)
         space_file = with_located_dataset(space_file, folder)
         with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
             open_train_images(space_file.spec.data, local_data_dirs(home), progress=bars)

@@ -3,15 +3,14 @@
 The defaults are explicit because Optuna's own change between releases. A class is imported when it is used.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal
 
 from lkca_search.errors import UserError
+from lkca_search.own_code import check_kind, is_subclass, load_own, load_path
 from lkca_search.spec.components import OPTUNAHUB
 
 Kind = Literal["sampler", "pruner"]
@@ -20,7 +19,6 @@ NUM_REPORTS = "num_reports"
 """Placeholder of an argument's value: the number of reports per trial."""
 DERIVED_ARGUMENTS = ("seed", "search_space", "independent_sampler", "wrapped_pruner")
 """Constructor arguments that the search sets. A space file cannot set them."""
-_BASES = {"sampler": "optuna.samplers.BaseSampler", "pruner": "optuna.pruners.BasePruner"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +90,6 @@ REGISTRY: Mapping[Kind, Mapping[str, Entry]] = {
 }
 
 
-def import_from(*folders: Path) -> None:
-    """Find your own samplers and pruners in these folders, after the installed packages.
-
-    `python -m` puts the working directory on the path, and an installed command does not.
-    """
-    sys.path += [path for path in dict.fromkeys(str(folder.absolute()) for folder in folders) if path not in sys.path]
-
-
 def load(kind: Kind, name: str) -> Any:
     """Return the class of a sampler or pruner.
 
@@ -109,30 +99,16 @@ def load(kind: Kind, name: str) -> Any:
     entry = REGISTRY[kind].get(name)
     for package in entry.needs if entry else ():
         _require_package(package, kind, name)
+    if entry is None and not name.startswith(OPTUNAHUB):
+        return load_own(kind, name)
     try:
-        loaded = (
-            _load_from_optunahub(kind, name) if name.startswith(OPTUNAHUB) else load_path(entry.path if entry else name)
-        )
+        loaded = load_path(entry.path) if entry else _load_from_optunahub(kind, name)
     except UserError:
         raise
     except Exception as error:  # third-party code may raise anything when it is imported
-        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-        is_own = missing == name.partition(".")[0]
-        hint = f"; put {missing}.py next to the space file or into the working directory" if is_own else ""
-        raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
-    if not _is_subclass(kind, loaded):
-        raise UserError(f"{kind} {name} must be a subclass of {_BASES[kind]}, got {loaded!r}")
+        raise UserError(f"{kind} {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    check_kind(kind, name, loaded)
     return loaded
-
-
-def load_path(path: str) -> Any:
-    """Import the object at a dotted path."""
-    module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)
-
-
-def _is_subclass(kind: Kind, loaded: Any) -> bool:
-    return isinstance(loaded, type) and issubclass(loaded, load_path(_BASES[kind]))
 
 
 def _require_package(package: str, kind: Kind, name: str) -> None:
@@ -144,7 +120,7 @@ def _load_from_optunahub(kind: Kind, name: str) -> Any:
     _require_package("optunahub", kind, name)
     module = import_module("optunahub").load_module(name.removeprefix(OPTUNAHUB))
     public = getattr(module, "__all__", None) or [key for key in vars(module) if not key.startswith("_")]
-    loaded = [value for value in (getattr(module, key) for key in public) if _is_subclass(kind, value)]
+    loaded = [value for value in (getattr(module, key) for key in public) if is_subclass(kind, value)]
     own = [value for value in loaded if not value.__module__.startswith("optuna.")]
     if len(own) != 1:
         raise UserError(f"{kind} {name} must be a package with one {kind}, got {[value.__name__ for value in own]}")

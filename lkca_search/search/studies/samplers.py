@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lkca_search.search.studies.registry import DERIVED_ARGUMENTS, NUM_REPORTS, REGISTRY, Kind, load, load_path
+from lkca_search.own_code import load_path
+from lkca_search.search.studies.registry import DERIVED_ARGUMENTS, NUM_REPORTS, REGISTRY, Kind, load
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.components import ComponentConfig
 
