@@ -1,6 +1,7 @@
 """Errors. The command line reports a UserError without a traceback and exits with code 2."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 Location = tuple[str | int, ...]
@@ -45,3 +46,21 @@ class NodeError(OSError):
 
 class SearchError(UserError):
     """Search that cannot be started, resumed or found."""
+
+
+_MAX_LETTERS = 200
+"""Letters of a name that are compared with known names: long texts take seconds."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean NAME?` with the known name that is closest, or an empty text if none is close.
+
+    Case, hyphens and underscores do not count: `batchSize` and `batch-size` are close to `batch_size`.
+    """
+    plain = {_letters(each): each for each in known}
+    close = get_close_matches(_letters(name[:_MAX_LETTERS]), plain, n=1, cutoff=0.7)
+    return f"; did you mean {plain[close[0]]}?" if close else ""
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

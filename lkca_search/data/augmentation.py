@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lkca_search.augmentations import augment_rule
 from lkca_search.errors import DataError
 from lkca_search.recipe import CROP_DIVISOR, ERASE_AREA, ERASE_ASPECT, ERASE_CHANCE, POLICY_GROUP
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.sections import Augmentation, augment_rule
 
 
 class Augment:
     """Augmentation of the batches of one training."""
 
-    def __init__(self, names: Sequence[Augmentation], *, seed: int, num_classes: int, gray: Tensor) -> None:
+    def __init__(self, names: Sequence[str], *, seed: int, num_classes: int, gray: Tensor) -> None:
         """Set the augmentations by name; DataError if they break a rule.
 
         `gray`, (C,) uint8, is the color of the boxes that `erase` draws.

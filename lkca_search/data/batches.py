@@ -14,7 +14,6 @@ from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices
 from lkca_search.errors import DataError
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.sections import Augmentation
 
 MIN_STD = 1e-3
 """Smallest standard deviation of a channel, to avoid a division by zero for constant channels."""
@@ -34,7 +33,7 @@ class Batches:
         images: Images,
         indices: Indices,
         batch_size: int,
-        augment: Sequence[Augmentation],
+        augment: Sequence[str],
         seed: int,
         device: torch.device,
     ) -> None:

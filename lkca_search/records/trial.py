@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from lkca_search.augmentations import join_augment
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.resources import TrialResources
@@ -29,7 +30,7 @@ class TrialSpec(FrozenModel):
     def complete_configuration(self) -> Configuration:
         """Configuration with the values of the sections in place of None; at most one length is not None."""
         lengths = {name: getattr(self.training, name) for name in LENGTH_NAMES}
-        augment = "+".join(self.data.augment) or "none"
+        augment = self.configuration.augment or join_augment(self.data.augment)
         update = {"dataset": self.data.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
         return self.configuration.model_copy(update=update)
 
@@ -38,6 +39,8 @@ class TrialSpec(FrozenModel):
         """Take the configuration's dataset, augmentations, batch size and length over those of the sections."""
         object.__setattr__(self, "data", self.data.of(self.configuration))
         object.__setattr__(self, "training", self.training.of(self.configuration))
+        if self.training.unit is None:
+            raise ValueError(f"training must have exactly one of {', '.join(LENGTH_NAMES)}, got none")
         return self
 
 

@@ -50,6 +50,12 @@ def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:
     return tuple(result)
 
 
+def num_reports(spec: SearchSpec, cell: Cell) -> int:
+    """Return the most evaluations of a trial of a cell: one per epoch by default, and epochs may be a level."""
+    recipes = (Configuration.model_validate(recipe) for recipe in spec.recipes.recipes_of(cell.levels))
+    return max(spec.training.of(recipe).num_reports for recipe in recipes)
+
+
 def grid_points(spec: SearchSpec, cell: Cell, *, limit: int | None = None) -> list[dict[str, Scalar]]:
     """Return every distinct suggestion for a cell, or the first `limit` of them.
 

@@ -5,8 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from lkca_search.augmentations import augment_rule, join_augment, parse_augment
+from lkca_search.errors import did_you_mean
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.reading.limits import LIMIT_ERROR, at_most
 
@@ -22,6 +24,12 @@ def parse_count(value: object) -> object:
     """Return the number that 1.0M or 250k stands for; any other value unchanged."""
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)([kM])", value) if isinstance(value, str) else None
     return round(float(match[1]) * {"k": 1e3, "M": 1e6}[match[2]]) if match else value
+
+
+def _check_augment(level: str) -> str:
+    if rule := augment_rule(parse_augment(level)):
+        raise ValueError(rule)
+    return level
 
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
@@ -99,8 +107,8 @@ class Configuration(FrozenModel):
         Annotated[int, Field(ge=1), at_most(65_536, "batches in the literature have at most 65,536 images")] | None
     ) = None
     """Images per step; None for `training.batch_size`."""
-    augment: Annotated[str, Field(min_length=1)] | None = None
-    """Augmentations of training images, joined by `+`, or `none`; None for `data.augment`."""
+    augment: Annotated[str, BeforeValidator(join_augment), AfterValidator(_check_augment)] | None = None
+    """Augmentations of training images: a named set, or names joined by `+`; None for `data.augment`."""
     epochs: (
         Annotated[int, Field(ge=1), at_most(1_000_000, "trainings in the literature have at most 10,000")] | None
     ) = None
@@ -138,6 +146,8 @@ SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
 LENGTH_NAMES = ("epochs", "steps", "samples")
 """Units of the length of a training."""
+SECTIONS: Mapping[str, str] = {"augment": "data", "batch_size": "training", **dict.fromkeys(LENGTH_NAMES, "training")}
+"""Section of the space file that has the value of a name where neither a factor nor a parameter gives it."""
 RECIPE_NAMES = ("batch_size", "augment", *LENGTH_NAMES)
 """Names of every family whose value, if None, stands in a section of the space file."""
 
@@ -153,5 +163,10 @@ def value_rule(name: str, value: object, limits: Any = None) -> str | None:
         details = error.errors(include_url=False)[0]
         if details["type"] == LIMIT_ERROR:
             return str(details["ctx"]["limit"].rule(name, value))
-        return f"{name}: {details['msg'].lower()}, got {value!r}"
+        if details["type"] == "value_error":
+            return f"{name}: {details['ctx']['error']}"
+        hint = ""
+        if details["type"] == "literal_error" and isinstance(value, str):
+            hint = did_you_mean(value, re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+        return f"{name}: {details['msg'].lower()}, got {value!r}{hint}"
     return None

@@ -17,9 +17,8 @@ from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_seria
 from lkca_search.errors import Problem
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Scalar
-from lkca_search.spec.domains import ALWAYS, Condition, Levels
+from lkca_search.spec.domains import ALWAYS, Condition, Levels, Space, cycle_problem
 from lkca_search.spec.reading.limits import CELLS, breaks
-from lkca_search.spec.space import Space, cycle_problem
 
 Design = Literal["crossed", "one_at_a_time"]
 Combination = dict[str, Scalar]
@@ -133,8 +132,16 @@ def count_cells(
     factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar], exclude: Sequence[Exclusion]
 ) -> int:
     """Return the number of cells: the combinations that no exclusion covers."""
+    return len(included(factors, design, base, exclude))
+
+
+def included(
+    factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar], exclude: Sequence[Exclusion]
+) -> list[Combination]:
+    """Return the combinations of a design that no exclusion covers, in the order of the space file."""
     every = combinations(factors, design, base)
-    return len(every) - reduce(or_, excluded(every, exclude), 0).bit_count()
+    left_out = reduce(or_, excluded(every, exclude), 0)
+    return [levels for i, levels in enumerate(every) if not left_out >> i & 1]
 
 
 def with_repeats(factors: Mapping[str, Factor], repeats: int) -> Mapping[str, Factor]:

@@ -8,11 +8,12 @@ from typing import Any, Self
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from lkca_search.errors import Location, Problem
+from lkca_search.augmentations import with_joined_levels
+from lkca_search.errors import Location, Problem, did_you_mean
 from lkca_search.paths import parse_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Scalar, value_rule
-from lkca_search.spec.domains import Domain, FloatRange, IntRange, Level
+from lkca_search.spec.domains import Domain, FloatRange, IntRange, Level, Space, cycle_problem
 from lkca_search.spec.factors import (
     DRAW,
     Design,
@@ -26,13 +27,12 @@ from lkca_search.spec.factors import (
     with_repeats,
 )
 from lkca_search.spec.reading.limits import REPLICATES, TRIALS, breaks
+from lkca_search.spec.recipe_space import RecipeSpace
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
-from lkca_search.spec.space import Space, cycle_problem
 
 _MAX_PROBLEMS = 1_000
 """Maximum number of broken rules that are collected. A message shows fewer."""
-_DIGIT_DATASETS = ("digits", "svhn")
 
 
 class SearchSpec(FrozenModel):
@@ -66,6 +66,17 @@ class SearchSpec(FrozenModel):
         """Conditional space of the parameters."""
         return Space(self.parameters)
 
+    @property
+    def recipes(self) -> RecipeSpace:
+        """Datasets, batch sizes, augmentations and lengths of the trainings."""
+        names = ("factors", "design", "base", "exclude", "parameters", "data", "training")
+        return RecipeSpace(**{name: getattr(self, name) for name in names})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_augmentations(cls, content: Any) -> Any:
+        return with_joined_levels(content)
+
     @model_validator(mode="after")
     def _add_repeats(self) -> Self:
         object.__setattr__(self, "factors", with_repeats(self.factors, self.search.repeats))
@@ -96,15 +107,22 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 
 def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
-    if "flip" in spec.data.augment and spec.data.dataset in _DIGIT_DATASETS:
-        rule = f"augment must not have flip for {spec.data.dataset}: a mirrored digit is no digit, or another one"
-        yield Problem(("data", "augment", spec.data.augment.index("flip")), rule)
     problems = [
         *_name_problems(spec),
         *factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits),
     ]
     yield from problems or _size_problems(spec, limits)
     yield from _repeats_problems(spec.factors, spec.exclude, spec.search.repeats, spec.confirm)
+    values = [*_all_value_problems(spec, limits)]
+    yield from values
+    if cycle := cycle_problem(spec.space, "parameters"):
+        yield cycle
+    elif not problems and not values:
+        yield from spec.recipes.problems(limits)
+    yield from _search_problems(spec)
+
+
+def _all_value_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
     for name, factor in spec.factors.items():
         for i, level in enumerate(factor.levels):
             yield from _value_problems(name, level, ("factors", name, "levels", i), limits)
@@ -112,9 +130,6 @@ def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
         for edge in domain.edges():
             yield from _value_problems(name, edge, ("parameters", name), limits)
         yield from _condition_problems(spec, name, domain)
-    if cycle := cycle_problem(spec.space, "parameters"):
-        yield cycle
-    yield from _search_problems(spec)
 
 
 def _size_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
@@ -138,7 +153,8 @@ def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
     for section, names in (("factors", spec.factors), ("parameters", spec.parameters)):
         for name in names:
             if name not in NAMES:
-                yield Problem((section, name), f"unknown name {name!r}; known names: {', '.join(NAMES)}")
+                hint = did_you_mean(name, NAMES)
+                yield Problem((section, name), f"unknown name {name!r}{hint}; known names: {', '.join(NAMES)}")
     for name in spec.parameters:
         if name in spec.factors:
             yield Problem(("parameters", name), f"{name} must be either a factor or a parameter, got both")

@@ -1,10 +1,11 @@
 """Sections of a space file: data, training, search, confirm and limits."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from lkca_search.augmentations import augment_rule, expand_sets, parse_augment
 from lkca_search.errors import SearchError
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
@@ -12,41 +13,11 @@ from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.metrics import METRICS, Direction, MetricName
 from lkca_search.spec.reading.limits import Limit, Limits, at_most, breaks, check_limit
 
-Augmentation = Literal[
-    "crop", "crop_reflect", "flip", "trivial_augment", "rand_augment", "erase", "cutmix", "mixup"
-]  # fmt: skip
-"""Augmentation of training images, in the order in which they are applied; data/augmentation.py has the strengths.
-
-`crop`: a random window after padding with black by an eighth of each side. `crop_reflect`: the same, padded by
-reflection. `flip`: left to right, with probability 1/2. `trivial_augment`, `rand_augment`: the policies of these names.
-`erase`: a random gray box, with probability 1/2. `cutmix`, `mixup`: images and labels mixed in pairs. If both are
-given, each step draws one of them.
-"""
-
 _MAX_STEPS = at_most(10**9, "at 1 ms per step they take 12 days per trial")
 _MAX_REPORTS = at_most(10_000, "each report takes 2,500 bytes, and a trial with as many takes 25 MB")
 _ONE_PER_EPOCH = Limit(name="reports", maximum=10_000, reason="there is one report per epoch; give reports")
 _MAX_TRIALS = at_most(100_000, "the sampler reads all trials of a cell before each suggestion")
 _MAX_REPLICATES = at_most(1_000, "1,000 trainings make an interval 3% as wide as one")
-_EXCLUSIVE = (("crop", "crop_reflect"), ("trivial_augment", "rand_augment"))
-
-
-def augment_rule(names: Sequence[str]) -> str | None:
-    """Return the rule that a list of augmentations breaks; None if it breaks none."""
-    known = get_args(Augmentation)
-    if unknown := sorted(set(names) - set(known)):
-        return f"augment must have names among {', '.join(known)}, got {unknown}"
-    if len(set(names)) < len(names):
-        return f"augment must name each augmentation once, got {list(names)}"
-    for pair in _EXCLUSIVE:
-        if set(pair) <= set(names):
-            return f"augment must have at most one of {' and '.join(pair)}, got both"
-    return None
-
-
-def parse_augment(level: str) -> tuple[str, ...]:
-    """Return the augmentations of a level of `augment`: names joined by `+`, or `none`."""
-    return () if level == "none" else tuple(level.split("+"))
 
 
 class DataSection(FrozenModel):
@@ -62,12 +33,20 @@ class DataSection(FrozenModel):
     """Fraction of the training images held out per class, and never trained on."""
     scale_validation: bool = False
     """True if a trial uses the same (nested) fraction of the validation images as of the training images."""
-    augment: tuple[Augmentation, ...] = ()
-    """Augmentations of training images; the order of the names does not matter."""
+    augment: tuple[str, ...] = ()
+    """Augmentations of training images, or a named set of them; the order of the names does not matter."""
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _expand_sets(cls, names: Any) -> Any:
+        if isinstance(names, str):
+            return parse_augment(names)
+        is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        return expand_sets(names) if is_list else names
 
     @field_validator("augment")
     @classmethod
-    def _check_augment(cls, names: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+    def _check_augment(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if rule := augment_rule(names):
             raise ValueError(rule)
         return names
@@ -83,22 +62,25 @@ class DataSection(FrozenModel):
 
 
 class TrainingSection(FrozenModel):
-    """Length of every trial, in exactly one unit; a length in epochs may have a floor and a cap in steps."""
+    """Length of every trial, in one unit; a length in epochs may have a floor and a cap in steps.
+
+    The section may leave the length to factors or parameters. That of a trial always has one.
+    """
 
     epochs: (
         Annotated[int, Field(ge=1), at_most(1_000_000, "trainings in the literature have at most 10,000")] | None
     ) = None
     """Passes over the training subset."""
-    min_steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
-    """Minimum optimizer steps of a length in epochs: few images make few steps per epoch, too few to fit them."""
-    max_steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
-    """Maximum optimizer steps of a length in epochs: it limits the cost of large subsets."""
     steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
     """Optimizer steps."""
     samples: Annotated[int, Field(ge=1), at_most(10**12, "at 1,000,000 images per second they take 12 days")] | None = (
         None
     )
     """Training images seen, rounded up to full batches."""
+    min_steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
+    """Minimum optimizer steps of a length in epochs: few images make few steps per epoch, too few to fit them."""
+    max_steps: Annotated[int, Field(ge=1), _MAX_STEPS] | None = None
+    """Maximum optimizer steps of a length in epochs: it limits the cost of large subsets."""
     batch_size: Annotated[int, Field(ge=1), at_most(65_536, "batches in the literature have at most 65,536 images")] = (
         128
     )
@@ -117,6 +99,11 @@ class TrainingSection(FrozenModel):
         if self.reports is not None:
             return self.reports
         return self.epochs if self.epochs is not None and not self.has_bounds else 20
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of the length: epochs, steps or samples; None if the section leaves it to factors or parameters."""
+        return next((name for name in LENGTH_NAMES if getattr(self, name) is not None), None)
 
     @property
     def has_bounds(self) -> bool:
@@ -140,7 +127,7 @@ class TrainingSection(FrozenModel):
         """Check a bound; fields that break their own rules are not in `info.data`."""
         if bound is None:
             return None
-        if info.data.get("epochs", bound) is None:
+        if info.data.get("epochs", bound) is None and any(info.data.get(name) for name in ("steps", "samples")):
             raise ValueError(
                 f"{info.field_name} must be given with epochs, whose steps it bounds, got {bound} without epochs"
             )
@@ -168,9 +155,9 @@ class TrainingSection(FrozenModel):
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:
-        units = [unit for unit in ("epochs", "steps", "samples") if getattr(self, unit) is not None]
-        if len(units) != 1:
-            raise ValueError(f"training must have exactly one of epochs, steps, samples, got {units or 'none'}")
+        units = [unit for unit in LENGTH_NAMES if getattr(self, unit) is not None]
+        if len(units) > 1:
+            raise ValueError(f"training must have exactly one of {', '.join(LENGTH_NAMES)}, got {units}")
         return self
 
 

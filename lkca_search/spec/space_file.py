@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lkca_search.errors import Location, Problem, SpaceFileError
-from lkca_search.spec.configuration import NAMES
+from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean
+from lkca_search.spec.configuration import NAMES, SECTIONS
 from lkca_search.spec.reading.limits import FILE_SIZE, LIMIT_ERROR, MAX_DEPTH, OVERRIDES, Limits, shorten
 from lkca_search.spec.reading.scalars import check_text
 from lkca_search.spec.reading.text_file import read_text_file
@@ -159,6 +158,9 @@ def _suggestion(key: str, location: Location) -> str:
     section = SearchSpec.model_fields.get(str(location[0])) if location else None
     fields = getattr(section.annotation, "model_fields", {}) if section else SearchSpec.model_fields
     if not location and key in NAMES:
-        return f"; write it below factors or parameters: factors.{key} or parameters.{key}"
-    close = get_close_matches(key[:_MAX_SHOWN], fields, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+        places = [f"{SECTIONS[key]}.{key}"] if key in SECTIONS else []
+        places += [f"factors.{key}", f"parameters.{key}"]
+        return f"; write it below a section: {', '.join(places[:-1])} or {places[-1]}"
+    if len(location) == 1 and key in SECTIONS:
+        return f"; write it as {SECTIONS[key]}.{key}"
+    return did_you_mean(key, fields)

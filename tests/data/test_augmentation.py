@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lkca_search.augmentations import Augmentation, augment_rule
 from lkca_search.data.augmentation import Augment, cutmix, mixup
 from lkca_search.data.batches import Batches
 from lkca_search.data.store import Images
 from lkca_search.errors import DataError
 from lkca_search.recipe import POLICY_GROUP
-from lkca_search.spec.sections import Augmentation, DataSection, augment_rule
+from lkca_search.spec.sections import DataSection
 
 NAMES = get_args(Augmentation)
 EVERYTHING = ("crop_reflect", "flip", "trivial_augment", "erase", "cutmix", "mixup")

@@ -7,13 +7,13 @@ from typing import Any, get_args
 import torch
 
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.augmentations import Augmentation
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
 from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.records.record import ModelDescription, Record
 from lkca_search.report.content import make_report
 from lkca_search.report.methods.training import AUGMENTATION_TEXTS
 from lkca_search.spec.configuration import Configuration, ImageShape
-from lkca_search.spec.sections import Augmentation
 from tests.support.search_results import law, make_search_results
 
 

@@ -30,7 +30,7 @@ VALID_AND_INVALID: dict[str, tuple[object, object, str]] = {
     "label_smoothing": (0.99, math.nan, "finite number"),
     "warmup_fraction": (0.0, 1, "less than 1"),
     "batch_size": (1, 0, "greater than or equal to 1"),
-    "augment": ("none", "", "at least 1 character"),
+    "augment": ("none", "", "names among crop, crop_reflect"),
     "epochs": (1, 0, "greater than or equal to 1"),
     "steps": (1, 1.5, "valid integer"),
     "samples": (1, 0, "greater than or equal to 1"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lkca_search.augmentations import Augmentation
 from lkca_search.data.store import Images, open_images
 from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_out, indices_hash
 from lkca_search.errors import UserError
@@ -19,7 +20,7 @@ from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.sections import Augmentation, DataSection, TrainingSection
+from lkca_search.spec.sections import DataSection, TrainingSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import choose_device, configure_torch

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.augmentations import Augmentation
 from lkca_search.recipe import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -18,7 +19,7 @@ from lkca_search.report.values.numbers import format_count, format_epochs, forma
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration
 from lkca_search.spec.domains import holds
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.spec.sections import Augmentation, TrainingSection
+from lkca_search.spec.sections import TrainingSection
 
 _CROP = f"by 1/{CROP_DIVISOR} of each side, at least a pixel"
 _POLICY = f"with its default strength, one draw per {POLICY_GROUP} images"

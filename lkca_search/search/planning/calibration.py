@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from lkca_search.data.batches import Batches, Evaluation
@@ -15,6 +15,7 @@ from lkca_search.search.planning.workload import Workload
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.configuration import LENGTH_NAMES
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import TrainingSection
 from lkca_search.training.assembly import open_training
@@ -36,6 +37,8 @@ _MAX_INTERVAL_STEPS = 50
 _MAX_EVALUATED_IMAGES = 128
 _LEARNING_RATE = 1e-6
 """Learning rate at which no training diverges. The time per step does not depend on it."""
+_OWN_LENGTH: Mapping[str, None] = dict.fromkeys(("batch_size", *LENGTH_NAMES))
+"""Names that a short training takes from its own section."""
 _MIN_BATCH_SIZE = 8
 _MIN_STEPS = 4
 """Minimum number of steps in a configuration's time limit, at the assumed speed. If needed, its batch is reduced."""
@@ -227,7 +230,7 @@ def _short_trial(
             deterministic=spec.training.deterministic,
         ),
         resources=spec.resources.of_trial(),
-        configuration=workload.configuration.model_copy(update={"learning_rate": _LEARNING_RATE}),
+        configuration=workload.configuration.model_copy(update={**_OWN_LENGTH, "learning_rate": _LEARNING_RATE}),
         seed=derive_seed(spec.search.seed, "calibration"),
         split_seed=split_seed(spec),
     )

@@ -8,11 +8,16 @@ from scipy.stats import qmc
 from lkca_search.models.difference import ARCHITECTURE_NAMES
 from lkca_search.search.studies.space_check import boundary_configurations, evenly_spaced
 from lkca_search.spec.cells import Cell
-from lkca_search.spec.configuration import Configuration, Scalar
+from lkca_search.spec.configuration import NAMES, Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, holds
 from lkca_search.spec.search_spec import SearchSpec
 
+_WITHOUT_COST = ("draw", "learning_rate", "weight_decay", "label_smoothing", "warmup_fraction", "drop_path_rate")
 _MAX_EXTREMES = 32
+_MAX_WORKLOADS = 16
+"""Maximum number of configurations per model."""
+WORKLOAD_NAMES = tuple(name for name in NAMES if name not in (*ARCHITECTURE_NAMES, *_WITHOUT_COST))
+"""Names that change the memory or the time of a trial, and not its model."""
 
 
 def count_configurations(spec: SearchSpec, cell: Cell) -> int | None:
@@ -46,8 +51,8 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
 
     The size of a model is assumed to be monotonic in each numeric parameter. Therefore, numeric parameters take only
     their smallest and largest values, combined with all values of the other parameters. At most 32 models
-    are returned, evenly spaced. If the subset size is searched, each model is returned with the smallest and with the
-    largest subset.
+    are returned, evenly spaced. If the subset size, the batch size or the length is searched, each model is returned
+    with the smallest and with the largest value, and with each value of another name that changes memory or time.
     """
     groups: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in boundary_configurations(spec, cell):
@@ -55,17 +60,21 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
         kind = tuple("number" if _is_number(value) else value for value in values)
         groups.setdefault(kind, []).append(configuration)
     extremes = [configuration for group in groups.values() for configuration in _keep_extremes(group)]
-    return [sized for model in evenly_spaced(extremes, _MAX_EXTREMES) for sized in _with_subset_sizes(spec, model)]
+    models = evenly_spaced(extremes, _MAX_EXTREMES)
+    return [sized for model in models for sized in evenly_spaced(_with_workloads(spec, model), _MAX_WORKLOADS)]
 
 
-def _with_subset_sizes(spec: SearchSpec, configuration: Configuration) -> list[Configuration]:
-    """Return the configuration with the smallest and the largest subset that the space file allows."""
+def _with_workloads(spec: SearchSpec, configuration: Configuration) -> list[Configuration]:
+    """Return the configuration with the extreme values of all names that change the work of a trial, not its model."""
     result = [configuration]
-    for name in ("data_fraction", "images_per_class"):
+    for name in WORKLOAD_NAMES:
         domain = spec.parameters.get(name)
-        if domain is not None and holds(domain.when, configuration.model_dump()):
-            edges = [edge for edge in domain.edges() if not isinstance(edge, str)]
-            result = [sized.model_copy(update={name: edge}) for sized in result for edge in {min(edges), max(edges)}]
+        if domain is None or not holds(domain.when, configuration.model_dump()):
+            continue
+        edges = domain.edges()
+        numbers = [edge for edge in edges if _is_number(edge)]
+        ends = dict.fromkeys((min(numbers), max(numbers))) if len(numbers) == len(edges) else edges
+        result = [sized.model_copy(update={name: end}) for sized in result for end in ends]
     return result
 
 

@@ -32,7 +32,7 @@ class Workload:
     num_train_images: int
     num_validation_images: int
     batch_size: int
-    """Images per step: as in the space file, or all images of a smaller subset."""
+    """Images per step: as in the space file or the configuration, or all images of a smaller subset."""
     steps: int
     """Number of optimizer steps."""
     samples: int
@@ -106,7 +106,7 @@ class WorkloadFactory:
         Raises:
             UserError: The configuration cannot be trained.
         """
-        training = self._spec.training
+        training = self._spec.training.of(configuration)
         num_train, num_validation = self._size(configuration)
         batch_size = min(training.batch_size, num_train)
         schedule = Schedule.plan(training, configuration, num_images=num_train)

@@ -81,7 +81,7 @@ def find_record_conflict(records: Sequence[Record], spec: SearchSpec) -> str | N
         number_seed = derive_seed(spec.search.seed, "trial", record.number, *filter(None, (draw,)))
         expected = {
             "cell": (record.cell, record.cell if record.cell in keys else f"one of {len(keys)} others"),
-            "training": (trial.training, spec.training),
+            "training": (trial.training, spec.training.of(trial.configuration)),
             "data.validation": (trial.data.validation, spec.data.validation),
             "seed": (trial.seed, number_seed),
             "seed of the split": (trial.split_seed, split_seed(spec)),

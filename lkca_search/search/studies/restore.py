@@ -23,7 +23,7 @@ from lkca_search.records.record import Record, State
 from lkca_search.search.studies.samplers import make_pruner
 from lkca_search.search.studies.stored_trials import renumber_trial, reopen_trials
 from lkca_search.search.studies.study import GAP_ATTR, Storage, Study, open_in_memory_storage
-from lkca_search.spec.cells import Cell
+from lkca_search.spec.cells import Cell, num_reports
 from lkca_search.spec.configuration import Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.search_spec import SearchSpec
@@ -227,7 +227,7 @@ def _pruner_attrs(number: int, cell: Cell, reports: Mapping[int, float], spec: S
     if spec.search.pruner.name in _PRUNERS_WITHOUT_STATE or not reports:
         return {}
     storage = open_in_memory_storage()
-    pruner = make_pruner(spec.search.pruner, num_reports=spec.training.num_reports)
+    pruner = make_pruner(spec.search.pruner, num_reports=num_reports(spec, cell))
     study = optuna.create_study(
         storage=storage, study_name=cell.key, directions=list(spec.search.directions), pruner=pruner
     )

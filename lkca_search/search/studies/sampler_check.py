@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lkca_search.errors import Problem, UserError
 from lkca_search.search.studies.registry import DERIVED_ARGUMENTS, REGISTRY, Kind, load
 from lkca_search.search.studies.samplers import make_pruner, make_sampler
-from lkca_search.spec.cells import cells, grid_points
+from lkca_search.spec.cells import cells, grid_points, num_reports
 from lkca_search.spec.components import PRUNERS, ComponentConfig, name_rule
 from lkca_search.spec.search_spec import SearchSpec
 
@@ -24,8 +24,9 @@ _ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)
 
 def find_sampler_problems(spec: SearchSpec) -> Iterator[Problem]:
     """Yield each reason why the sampler or the pruner of a search cannot be built."""
-    yield from _find_problems("sampler", spec.search.sampler, ("search", "sampler"), spec.training.num_reports)
-    yield from _find_problems("pruner", spec.search.pruner, ("search", "pruner"), spec.training.num_reports)
+    fewest = min(num_reports(spec, cell) for cell in cells(spec))
+    yield from _find_problems("sampler", spec.search.sampler, ("search", "sampler"), fewest)
+    yield from _find_problems("pruner", spec.search.pruner, ("search", "pruner"), fewest)
     if spec.search.sampler.name == "grid":
         if any(len(grid_points(spec, cell, limit=_MAX_GRID_POINTS + 1)) > _MAX_GRID_POINTS for cell in cells(spec)):
             rule = (

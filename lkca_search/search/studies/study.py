@@ -14,7 +14,7 @@ from lkca_search.search.state.database import Database
 from lkca_search.search.studies.grid_sampler import GridSampler
 from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.cells import Cell, cells, grid_points
+from lkca_search.spec.cells import Cell, cells, grid_points, num_reports
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.search_spec import SearchSpec
@@ -60,7 +60,7 @@ class Study:
             directions=list(spec.search.directions),
             load_if_exists=True,
             sampler=RandomSampler(),
-            pruner=make_pruner(spec.search.pruner, num_reports=spec.training.num_reports),
+            pruner=make_pruner(spec.search.pruner, num_reports=num_reports(spec, cell)),
         )
         self._points = grid_points(spec, cell) if spec.search.sampler.name == "grid" else None
         self._running: dict[int, Trial] = {}
@@ -179,11 +179,11 @@ class Study:
 
     def _update_user_attrs(self) -> None:
         """Store sampler, pruner and all Optuna versions that ran the study as its user attributes."""
-        search, num_reports, stored = self._spec.search, self._spec.training.num_reports, self._study.user_attrs
+        search, count, stored = self._spec.search, num_reports(self._spec, self._cell), self._study.user_attrs
         versions = [version for version in stored.get("optuna_version", "").split(", ") if version]
         current = {
-            "sampler": describe("sampler", search.sampler, num_reports=num_reports),
-            "pruner": describe("pruner", search.pruner, num_reports=num_reports),
+            "sampler": describe("sampler", search.sampler, num_reports=count),
+            "pruner": describe("pruner", search.pruner, num_reports=count),
             "optuna_version": ", ".join(dict.fromkeys([*versions, optuna.__version__])),
         }
         for name, value in current.items():
