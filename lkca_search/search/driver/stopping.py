@@ -1,6 +1,7 @@
 """Stop of a driver before its search is finished: by a request from another process, or by a signal."""
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,17 +43,46 @@ def wait_until_stopped(folder: SearchFolder, driver: int) -> None:
 
 @contextmanager
 def interrupts_start() -> Iterator[None]:
-    """Raise Interrupted on Ctrl-C and SIGTERM in the block, which starts no trial yet."""
-    with restored_signals():
+    """Raise Interrupted on Ctrl-C and SIGTERM in the block, which starts no trial yet.
+
+    A signal is raised where the block is, or else at its end: Ray may swallow it while Ray starts.
+    """
+    with restored_signals(), _received_signals() as received:
         if _is_main_thread():
-            for number in _SIGNALS:
-                signal.signal(number, _raise_interrupt)
+            for handled in _SIGNALS:
+                signal.signal(handled, _raise_interrupt)
         try:
             yield
+            for number in set(received()).intersection(_SIGNALS):
+                _raise_interrupt(number, None)
         except (KeyboardInterrupt, SystemExit) as error:
             # Ray's own handler of SIGTERM exits, and is installed while Ray starts.
             by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) and not error.args else "SIGTERM"
             raise Interrupted(f"stopped by {by} before a trial was started") from error
+
+
+@contextmanager
+def _received_signals() -> Iterator[Callable[[], bytes]]:
+    """Yield a function that returns the numbers of the signals received so far, whatever their handlers."""
+    if not _is_main_thread():
+        yield lambda: b""
+        return
+    numbers, written = socket.socketpair()
+    with numbers, written:
+        numbers.setblocking(False)
+        written.setblocking(False)
+        earlier = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            yield lambda: _read_all(numbers)
+        finally:
+            signal.set_wakeup_fd(earlier)
+
+
+def _read_all(numbers: socket.socket) -> bytes:
+    try:
+        return numbers.recv(4096)
+    except BlockingIOError:
+        return b""
 
 
 def check_start(lease: Lease) -> None:

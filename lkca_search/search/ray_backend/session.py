@@ -1,5 +1,6 @@
 """Session of a driver with Ray: it joins a cluster, or starts a local one of this machine, and ends it."""
 
+import atexit
 import logging
 import os
 import sys
@@ -78,6 +79,7 @@ class RaySession:
 
         Raises:
             SearchError: Ray cannot store its files on this machine, or the cluster does not respond.
+            Interrupted: Ray did not start on this machine.
         """
         if self._is_started:
             return
@@ -95,15 +97,26 @@ class RaySession:
         with restored_signals():  # Ray installs a handler of SIGTERM
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
-            except ConnectionError as error:
-                if self._address is None:
-                    raise
-                hint = "start one with `ray start --head`, or omit --address to train on this machine alone"
-                raise SearchError(f"no cluster responds at {self._address}: {first_line(error)}; {hint}") from error
+            except BaseException as error:
+                self._is_started = False
+                atexit.register(_exit_now)
+                raise self._explain(error) from error
         if self._address is None:
             self._local = LocalProcesses(
                 started_processes(), logs=logs_folder(), on_lost=lambda error: self.on_lost(error), exit=self._exit
             )
+
+    def _explain(self, error: BaseException) -> BaseException:
+        """Return the error to raise in place of one that Ray has raised while it started."""
+        is_disk = isinstance(error, OSError) and not isinstance(error, ConnectionError)
+        if not isinstance(error, Exception) or is_disk:
+            return error
+        if self._address is None:
+            return Interrupted(f"Ray did not start on this machine: {first_line(error)}")
+        if isinstance(error, ConnectionError):
+            hint = "start one with `ray start --head`, or omit --address to train on this machine alone"
+            return SearchError(f"no cluster responds at {self._address}: {first_line(error)}; {hint}")
+        return error
 
     @property
     def is_local(self) -> bool:
@@ -133,10 +146,20 @@ class RaySession:
             self.abandon()
             if self._local is not None:
                 self._local.kill()
-            sys.stdout.flush()
-            sys.stderr.flush()
         finally:
-            os._exit(1)
+            _exit_now()
+
+
+def _exit_now() -> None:
+    """End the process before Ray's own handlers of its end. They may abort it if Ray is half started.
+
+    A process of Ray ends the local cluster when this one has ended.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
 
 
 def choose_folder(notify: Callable[[str], None]) -> Path:

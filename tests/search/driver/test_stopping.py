@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -121,6 +122,21 @@ def test_a_signal_before_the_first_trial_ends_the_start(number: signal.Signals, 
     with pytest.raises(Interrupted, match=f"^stopped by {by} before a trial was started$"), interrupts_start():
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_that_is_swallowed_before_the_first_trial_ends_the_start_at_its_end(
+    number: signal.Signals, by: str
+) -> None:
+    def receive() -> None:
+        with interrupts_start(), suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+
+    with pytest.raises(Interrupted, match=f"^stopped by {by} before a trial was started$"):
+        receive()
+    with interrupts_start():
+        pass  # an earlier signal has no effect on the next start
 
 
 def test_the_exit_of_rays_own_handler_while_it_starts_ends_the_start_too() -> None:

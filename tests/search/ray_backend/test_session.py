@@ -1,5 +1,7 @@
 """Folder of Ray's files and sockets, and the space that Ray needs there."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,28 @@ def test_a_full_disk_of_rays_files_is_refused_with_the_variables_that_help(
     ) as e:
         check_free_space(tmp_path / "missing")
     assert "set RAY_TMPDIR to a folder on another disk, or set RAY_local_fs_capacity_threshold=0.99" in str(e.value)
+
+
+SECOND_START = """
+import ray
+from lkca_search.errors import Interrupted
+from lkca_search.search.ray_backend.session import RaySession
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+try:
+    with RaySession(num_cpus=1) as session:
+        session.start()
+except Interrupted as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_an_error_of_ray_while_it_starts_is_one_line_and_the_process_ends_with_1() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_START], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("Ray did not start on this machine: Maybe you called ray.init twice by accident?")
