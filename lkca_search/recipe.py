@@ -16,5 +16,8 @@ ERASE_ASPECT = (0.3, 3.3)
 """Smallest and largest aspect ratio of a box of `erase`."""
 POLICY_GROUP = 4
 """Images per draw of an augmentation policy: torchvision applies one draw to all images of a call."""
+COMPILED_STEPS = 20_000
+"""Steps from which on `compile: auto` compiles on a GPU. A compilation takes 20 to 60 s, and saves about 2 ms per step
+of a small model: 40 s are 20,000 steps. A guess from published figures, not measured here."""
 FEW_EPOCHS = 20
 """Epochs below which `plan` warns of short trainings."""

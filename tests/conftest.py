@@ -38,9 +38,23 @@ LONGEST_FIRST = (
 """Files that start with a cluster or server; begun first, so that no worker ends alone with a long one."""
 
 
+def _missing_gpu() -> str | None:
+    """Return the reason why this machine runs no test of a GPU, or None."""
+    import torch
+
+    return None if torch.cuda.is_available() else "torch finds no GPU of NVIDIA on this machine"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first. `--dist loadfile --no-loadscope-reorder` assigns files in this order."""
+    """Skip tests that need a GPU if there is none, and put the longest files first.
+
+    `--dist loadfile --no-loadscope-reorder` assigns files in this order.
+    """
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_items and (reason := _missing_gpu()):
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 

@@ -15,7 +15,7 @@ from lkca_search.models.family import COMMON, Family, require, without_common
 from lkca_search.models.matching import matched_width, matches, parameters_at
 from lkca_search.models.timm_models import TIMM, close_timm_names, timm_family
 from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
-from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar, UsedPrecision
 
 FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **TRANSFORMER_BASELINES, **CONVOLUTIONAL_BASELINES}
 """Families by their name in a space file. Every model of timm is one more family, `timm:NAME`."""
@@ -110,20 +110,31 @@ def build_model(configuration: Configuration, shape: ImageShape, num_classes: in
     return family.build(resolved, shape, num_classes)
 
 
-def model_cost(configuration: Configuration, shape: ImageShape, num_classes: int, *, batch_size: int) -> Cost:
-    """Return the cost of a configuration's model for training steps of `batch_size` images.
+def model_cost(
+    configuration: Configuration,
+    shape: ImageShape,
+    num_classes: int,
+    *,
+    batch_size: int,
+    precision: UsedPrecision = "float32",
+) -> Cost:
+    """Return the cost of a configuration's model for training steps of `batch_size` images in a precision.
 
     It is measured once per process and architecture: learning rates and data fractions do not change it.
 
     Raises:
         UserError: The configuration breaks rules; one line per rule.
     """
-    return _model_cost(without_common(configuration), shape, num_classes, batch_size)
+    return _model_cost(without_common(configuration), shape, num_classes, batch_size, precision)
 
 
 @lru_cache(maxsize=10_000)
-def _model_cost(configuration: Configuration, shape: ImageShape, num_classes: int, batch_size: int) -> Cost:
-    return measure_cost(lambda: build_model(configuration, shape, num_classes), shape, batch_size=batch_size)
+def _model_cost(
+    configuration: Configuration, shape: ImageShape, num_classes: int, batch_size: int, precision: UsedPrecision
+) -> Cost:
+    return measure_cost(
+        lambda: build_model(configuration, shape, num_classes), shape, batch_size=batch_size, precision=precision
+    )
 
 
 @lru_cache(maxsize=1000)

@@ -12,7 +12,7 @@ from lkca_search.records.stored_spec import find_spec
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import cells
-from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.configuration import Configuration, UsedPrecision
 
 READ_THREADS = 16
 """Threads that read files; a read from an object store is slow."""
@@ -86,6 +86,13 @@ class TrialMetadata(FrozenModel):
     nondeterministic: tuple[str, ...] = ()
     """Operations that ran without a deterministic implementation, with `deterministic: warn`. Empty in old records, in
     which such an operation failed the trial."""
+    used_precision: UsedPrecision | None = None
+    """Type of matrix products and convolutions, `auto` resolved. None in old records: float32, except that convolutions
+    on GPUs may have used TF32."""
+    compiled: bool | None = None
+    """True if torch.compile compiled the model; None in old records, which did not."""
+    channels_last: bool | None = None
+    """True if images and convolutions had their channels last in memory; None in old records, which did not."""
     provenance: Provenance
     description: ModelDescription | None = None
     """Defaults of the model; None in records of versions that did not write it."""

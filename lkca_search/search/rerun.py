@@ -130,7 +130,8 @@ def rerun(
         UserError: The data cannot be read, or the configuration breaks a rule.
     """
     configure_torch(num_threads=file.trial.resources.cpu, deterministic=file.trial.training.deterministic)
-    metadata, training = open_training(file.trial, data_dirs, device=choose_device(file.trial.resources.gpu))
+    trial = _with_used_numerics(file.trial, file.facts)
+    metadata, training = open_training(trial, data_dirs, device=choose_device(trial.resources.gpu))
     edits = tuple(_list_edits(file, metadata))
     results = training.results() if edits or not _ends_early(file) else islice(training.results(), file.num_reports)
     last, error = None, None
@@ -161,6 +162,18 @@ def rerun(
         changes=tuple(changes),
         error=error,
     )
+
+
+def _with_used_numerics(trial: TrialSpec, facts: TrialMetadata | None) -> TrialSpec:
+    """Return the trial with the precision and compilation of the recorded training in place of `auto`.
+
+    Trainings of earlier versions used float32 and did not compile.
+    """
+    if facts is None:
+        return trial
+    used = {"precision": facts.used_precision or "float32", "compile": "on" if facts.compiled else "off"}
+    update = {name: value for name, value in used.items() if getattr(trial.configuration, name) == "auto"}
+    return trial.model_copy(update={"configuration": trial.configuration.model_copy(update=update)})
 
 
 def _ends_early(file: TrialFile) -> bool:

@@ -11,6 +11,7 @@ from lkca_search.augmentations import augment_rule, join_augment, parse_augment
 from lkca_search.errors import did_you_mean
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.reading.limits import LIMIT_ERROR, at_most
+from lkca_search.spec.reading.switches import parse_switch
 
 
 def _check_scalar(value: object) -> object:
@@ -32,6 +33,8 @@ def _check_augment(level: str) -> str:
     return level
 
 
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+UsedPrecision = Literal["float32", "tf32", "bfloat16", "float16"]
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
 """Value of one name of a configuration."""
 
@@ -103,6 +106,11 @@ class Configuration(FrozenModel):
     """Label smoothing of the cross-entropy."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the planned steps over which the learning rate rises linearly."""
+    precision: Precision = "auto"
+    """Type of matrix products and convolutions; `auto` is bfloat16 on GPUs that have it, else float32. The short types
+    use autocast, and float16 scales the loss."""
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_switch)] = "auto"
+    """`on` compiles the model with torch.compile; `auto` does on GPUs for trainings of at least 20,000 steps."""
     batch_size: (
         Annotated[int, Field(ge=1), at_most(65_536, "batches in the literature have at most 65,536 images")] | None
     ) = None

@@ -23,6 +23,13 @@ GpuShare = Annotated[
 _MAX_CORES = at_most(4_096, "no machine has as many cores")
 
 
+def cpu_precision_rule(precision: str) -> str | None:
+    """Return the rule that a precision breaks on a CPU, or None."""
+    if precision not in ("tf32", "float16"):
+        return None
+    return f"precision must be auto, float32 or bfloat16 on a CPU, got {precision}"
+
+
 class TrialResources(FrozenModel):
     """Resources of one trial while it trains that can affect its result or speed."""
 

@@ -13,7 +13,7 @@ from lkca_search.errors import Location, Problem, did_you_mean
 from lkca_search.paths import parse_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Scalar, value_rule
-from lkca_search.spec.domains import Domain, FloatRange, IntRange, Level, Space, cycle_problem
+from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, Level, Space, cycle_problem
 from lkca_search.spec.factors import (
     DRAW,
     Design,
@@ -28,7 +28,7 @@ from lkca_search.spec.factors import (
 )
 from lkca_search.spec.reading.limits import REPLICATES, TRIALS, breaks
 from lkca_search.spec.recipe_space import RecipeSpace
-from lkca_search.spec.resources import ResourcesSection
+from lkca_search.spec.resources import ResourcesSection, cpu_precision_rule
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
 
 _MAX_PROBLEMS = 1_000
@@ -130,6 +130,7 @@ def _all_value_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
         for edge in domain.edges():
             yield from _value_problems(name, edge, ("parameters", name), limits)
         yield from _condition_problems(spec, name, domain)
+    yield from _numerics_problems(spec)
 
 
 def _size_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
@@ -191,6 +192,32 @@ def _search_problems(spec: SearchSpec) -> Iterator[Problem]:
         if sampler == "grid" and isinstance(domain, FloatRange):
             rule = f"{name} must not be a range of floats with sampler grid, which tries every value: make it a choice"
             yield Problem(("parameters", name), rule)
+
+
+def _numerics_problems(spec: SearchSpec) -> Iterator[Problem]:
+    """Yield each value of `precision` and `compile` that a CPU does not have, or that another value may stand for."""
+    for name in ("precision", "compile"):
+        for location, values in _listed_values(spec, name):
+            for i, value in enumerate(values):
+                place = (*location, i) if location[-1] in ("levels", "choice") else location
+                if value == "auto" and len(values) > 1:
+                    reason = "auto stands for one of the others"
+                    yield Problem(
+                        place, f"{name} must not have auto among several values, got {list(values)}: {reason}"
+                    )
+                elif name == "precision" and not spec.resources.uses_gpu:
+                    if rule := cpu_precision_rule(str(value)):
+                        yield Problem(place, f"{rule}; request a GPU with resources.gpu")
+
+
+def _listed_values(spec: SearchSpec, name: str) -> Iterator[tuple[Location, tuple[Scalar, ...]]]:
+    """Yield the location and the values of a name that is a factor or a parameter."""
+    if name in spec.factors:
+        yield ("factors", name, "levels"), spec.factors[name].levels
+    if isinstance(domain := spec.parameters.get(name), Choice):
+        yield ("parameters", name, "choice"), domain.choice
+    elif isinstance(domain, Fixed):
+        yield ("parameters", name), (domain.value,)
 
 
 def _repeats_problems(

@@ -13,6 +13,7 @@ from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean
 from lkca_search.spec.configuration import NAMES, SECTIONS
 from lkca_search.spec.reading.limits import FILE_SIZE, LIMIT_ERROR, MAX_DEPTH, OVERRIDES, Limits, shorten
 from lkca_search.spec.reading.scalars import check_text
+from lkca_search.spec.reading.switches import parse_switches
 from lkca_search.spec.reading.text_file import read_text_file
 from lkca_search.spec.reading.yaml_reader import YamlReader
 from lkca_search.spec.search_spec import SearchSpec
@@ -63,7 +64,7 @@ def read_space_file(path: Path, overrides: Sequence[str] = ()) -> SpaceFile:
     for override in overrides:
         _apply_override(override, data, positions, limits)
     try:
-        spec = SearchSpec.model_validate(data, context=limits)
+        spec = SearchSpec.model_validate(parse_switches(data), context=limits)
     except ValidationError as error:
         all_details = error.errors(include_url=False)
         problems = (problem for details in all_details for problem in _problems(details, positions))

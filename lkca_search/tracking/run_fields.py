@@ -114,5 +114,9 @@ def final_tags(record: Record) -> list[RunTag]:
     if record.facts:
         names = ("model", "data_hash", "subset_hash", "validation_hash")
         tags |= {name: getattr(record.facts, name) for name in names}
+        tags |= {
+            "precision_used": record.facts.used_precision or "float32",
+            "compiled": str(bool(record.facts.compiled)),
+        }
         tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
     return [RunTag(name, value) for name, value in tags.items()]

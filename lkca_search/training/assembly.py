@@ -20,6 +20,7 @@ from lkca_search.training.device import device_name
 from lkca_search.training.evaluation import EVALUATION_BATCH
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
+from lkca_search.training.recipe.precision import resolve_numerics
 from lkca_search.training.recipe.schedule import Schedule
 
 
@@ -58,14 +59,19 @@ def open_training(
         batch_size=EVALUATION_BATCH,
         device=device,
     )
+    model = _seeded_model(spec, images, device)
+    schedule = Schedule.plan(spec.training, spec.configuration, num_images=len(holdout.train))
+    numerics = resolve_numerics(spec.configuration, model, device=device, steps=schedule.steps)
+    numerics.prepare(model)
     training = Training(
-        model=_seeded_model(spec, images, device),
+        model=model,
         batches=batches,
         validation=validation,
-        schedule=Schedule.plan(spec.training, spec.configuration, num_images=len(holdout.train)),
+        schedule=schedule,
         configuration=spec.configuration,
         seed=spec.seed,
         patience=spec.training.patience,
+        numerics=numerics,
     )
     damaged = load_newest_checkpoint(checkpoints, training.load_state)
     return _metadata(spec, images, holdout, training, device, damaged), training
@@ -90,7 +96,10 @@ def _metadata(
     resolved = resolve(spec.configuration, images.shape, len(images.class_names))
     batches = training.batches
     largest = largest_batch(batches.num_images, batches.batch_size)
-    cost = model_cost(spec.configuration, images.shape, len(images.class_names), batch_size=largest)
+    numerics = training.numerics
+    cost = model_cost(
+        spec.configuration, images.shape, len(images.class_names), batch_size=largest, precision=numerics.precision
+    )
     return TrialMetadata(
         model=family.label,
         **asdict(cost),
@@ -108,5 +117,8 @@ def _metadata(
             pooling=family.describe_pooling(resolved),
         ),
         damaged_checkpoints=damaged_checkpoints,
+        used_precision=numerics.precision,
+        compiled=numerics.compiled,
+        channels_last=numerics.channels_last,
         provenance=gather_provenance(device=device_name(device), num_threads=torch.get_num_threads()),
     )

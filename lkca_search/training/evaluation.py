@@ -1,6 +1,6 @@
 """Evaluation of a model on held-out images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +10,31 @@ EVALUATION_BATCH = 512
 """Images per batch of an evaluation."""
 
 
+Forward = Callable[[nn.Module, Tensor], Tensor]
+"""Function (model, images) -> logits in float32, in the precision of a training."""
+
+
+def forward_as_is(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits (B, K) of images (B, C, H, W)."""
+    logits: Tensor = model(images)
+    return logits
+
+
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], forward: Forward = forward_as_is
+) -> tuple[float, float]:
     """Return mean cross-entropy and accuracy over batches of images (B, C, H, W) and labels (B,).
 
     The model is in eval mode during the evaluation, and in its former mode after it.
     """
-    return score(predict(model, batches))
+    return score(predict(model, batches, forward))
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+def predict(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], forward: Forward = forward_as_is
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits (B, K) and labels (B,) of each batch.
 
     The model is in eval mode until the last batch, and in its former mode after it.
@@ -28,7 +42,7 @@ def predict(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Itera
     was_training = model.training
     model.eval()
     for images, labels in batches:
-        yield model(images), labels
+        yield forward(model, images), labels
     model.train(was_training)
 
 

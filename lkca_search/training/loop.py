@@ -16,6 +16,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.training.device import record_nondeterminism
 from lkca_search.training.evaluation import evaluate
+from lkca_search.training.recipe.precision import Numerics
 from lkca_search.training.recipe.schedule import Schedule
 from lkca_search.training.state_check import check_optimizer_state, check_state
 
@@ -37,11 +38,18 @@ class Training:
         configuration: Configuration,
         seed: int,
         patience: int | None = None,
+        numerics: Numerics | None = None,
     ) -> None:
-        """Create a training; it ends early after `patience` results without a higher val_accuracy."""
+        """Create a training; it ends early after `patience` results without a higher val_accuracy.
+
+        `numerics` have prepared the model; by default, it is trained in float32 on the CPU.
+        """
         self.model = model
         self.batches = batches
         """Training batches. Their mean and standard deviation normalize every image."""
+        self.numerics = numerics or Numerics()
+        """Precision, memory layout and compilation."""
+        self._scaler = self.numerics.make_scaler()
         self._validation = validation
         self._schedule = schedule
         self._label_smoothing = configuration.label_smoothing
@@ -84,6 +92,8 @@ class Training:
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "numerics": self.numerics.state(),
+            "scaler": self._scaler.state_dict(),
             "curve": [result.model_dump() for result in self._curve],
         }
 
@@ -96,10 +106,12 @@ class Training:
         curve = [Result.model_validate(result) for result in state["curve"]]
         if not curve or tuple(result.step for result in curve) != self._schedule.reports[: len(curve)]:
             raise ValueError(f"it has results of steps {[result.step for result in curve]}")
+        self.numerics.check(state.get("numerics"))
         check_state(state["model"], self.model)
         check_optimizer_state(state["optimizer"], self._optimizer)
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state.get("scaler", {}))
         self._curve = curve
 
     def results(self) -> Iterator[Result]:
@@ -112,7 +124,7 @@ class Training:
         for stop in self._schedule.reports[len(self._curve) :]:
             if self._out_of_patience(self.step):
                 return
-            with record_nondeterminism(self._nondeterministic):
+            with self.numerics.applied(), record_nondeterminism(self._nondeterministic):
                 result = self._advance(stop)
             self._curve.append(result)
             yield self._curve[-1]
@@ -133,7 +145,7 @@ class Training:
         if not finite.all():
             step = start + int((~finite).nonzero()[0, 0]) + 1
             raise TrainingDiverged(f"the loss of step {step} of {self._schedule.steps} is not finite")
-        val_loss, val_accuracy = evaluate(self.model, self._validation)
+        val_loss, val_accuracy = evaluate(self.model, self._validation, self.numerics.forward)
         if not math.isfinite(val_loss):
             raise TrainingDiverged(f"the validation loss after step {stop} of {self._schedule.steps} is not finite")
         samples = self.batches.samples_before(stop)
@@ -155,8 +167,9 @@ class Training:
         images, labels = self.batches.train_batch(step)
         torch.manual_seed(derive_seed(self._seed, "step", step))
         self.model.train()
-        loss = F.cross_entropy(self.model(images), labels, label_smoothing=self._label_smoothing)
+        loss = F.cross_entropy(self.numerics.forward(self.model, images), labels, label_smoothing=self._label_smoothing)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         return loss.detach()

@@ -58,7 +58,8 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
         batch_size=EVALUATION_BATCH,
         device=device,
     )
-    outputs = list(predict(training.model, batches))
+    with training.numerics.applied():
+        outputs = list(predict(training.model, batches, training.numerics.forward))
     loss, accuracy = score(outputs)
     logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
     predictions = Predictions(

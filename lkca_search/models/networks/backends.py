@@ -85,8 +85,10 @@ class _MatrixTimesTokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, value: Tensor) -> Tensor:
         """Multiply, and keep both factors for the backward pass."""
-        ctx.save_for_backward(matrix, value)
-        return matrix.expand(len(value), -1, -1) @ value
+        product = matrix.expand(len(value), -1, -1) @ value
+        # Autocast may have cast both. The backward pass runs without it, and must multiply equal types.
+        ctx.save_for_backward(matrix.to(product.dtype), value.to(product.dtype))
+        return product
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -95,10 +97,21 @@ class _MatrixTimesTokens(torch.autograd.Function):
         (gradient,) = gradients
         matrix_gradient, value_gradient = None, None
         if ctx.needs_input_grad[0]:
-            matrix_gradient = torch.addbmm(torch.zeros_like(matrix), gradient, value.transpose(1, 2))
+            matrix_gradient = _sum_of_products(gradient, value)
         if ctx.needs_input_grad[1]:
             value_gradient = matrix.t().expand(len(value), -1, -1) @ gradient
         return matrix_gradient, value_gradient
+
+
+def _sum_of_products(gradient: Tensor, value: Tensor) -> Tensor:
+    """Return the sum over images of gradient @ value^T: two of (B, N, C) -> (N, N)."""
+    if gradient.dtype.itemsize >= torch.float32.itemsize:
+        zeros = gradient.new_zeros(gradient.shape[1], gradient.shape[1])
+        return torch.addbmm(zeros, gradient, value.transpose(1, 2))
+    # addbmm rounds the sum after every image: in bfloat16, later images of a batch would be lost. One product of
+    # (N, B C) and (B C, N) sums in float32.
+    rows, columns = (tokens.transpose(0, 1).flatten(1) for tokens in (gradient, value))
+    return rows @ columns.t()
 
 
 def correlate(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:

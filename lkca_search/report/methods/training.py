@@ -15,6 +15,7 @@ from lkca_search.recipe import (
     POLICY_GROUP,
 )
 from lkca_search.records.record import Record
+from lkca_search.report.methods.numerics import numerics_methods
 from lkca_search.report.values.numbers import format_count, format_epochs, format_range, join_words, pluralize
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration
 from lkca_search.spec.domains import holds
@@ -48,7 +49,9 @@ _EQUAL_LENGTH = {
 _MAX_SIZES = 8
 """Maximum number of sizes to list; of more sizes, the smallest and the largest are given."""
 _OPTIMIZER_NAMES = ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction")
-_ARCHITECTURE = tuple(name for name in NAMES if name not in ("family", *SUBSET_NAMES, *_OPTIMIZER_NAMES))
+_ARCHITECTURE = tuple(
+    name for name in NAMES if name not in ("family", *SUBSET_NAMES, *_OPTIMIZER_NAMES, "precision", "compile")
+)
 """Hyperparameters of the model itself."""
 
 
@@ -85,6 +88,7 @@ def models_methods(results: SearchResults) -> str:
 def training_methods(results: SearchResults) -> str:
     """Return the length, the batches, the optimizer and the evaluation of every training."""
     training = results.spec.training
+    facts = [record.facts for record in _started(results) if record.facts]
     patience = (
         f" A training ends early after {pluralize(training.patience, 'evaluation')} without a higher validation "
         "accuracy."
@@ -94,7 +98,7 @@ def training_methods(results: SearchResults) -> str:
     return (
         f"The length of a training is {_length(training)}. {_lengths_per_size(results)}"
         f"{_EQUAL_LENGTH[_unit(training)]} "
-        f"{_batches(results)} {_optimizer(results)} {_precision(results)} The model is evaluated "
+        f"{_batches(results)} {_optimizer(results)} {numerics_methods(facts)} The model is evaluated "
         f"{training.num_reports} times; the last evaluation is the result.{patience}"
     )
 
@@ -213,14 +217,3 @@ def _optimizer(results: SearchResults) -> str:
         f"cosine to {FINAL_LEARNING_RATE:g}. The loss is cross-entropy with label smoothing {smoothing}. Gradients are "
         "not clipped, and weights are not averaged."
     )
-
-
-def _precision(results: SearchResults) -> str:
-    devices = {record.facts.provenance.device for record in _started(results) if record.facts}
-    tf32 = ", except that convolutions on GPUs may use TF32" if devices - {"cpu"} else ""
-    names = {name for record in _started(results) if record.facts for name in record.facts.nondeterministic}
-    listed = ", ".join(sorted(names))
-    differs = (
-        f" Operations without a deterministic implementation ran ({listed}), so reruns may differ." if names else ""
-    )
-    return f"Numbers are float32{tf32}.{differs}"

@@ -10,7 +10,7 @@ from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
 from lkca_search.models.family import without_common
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.planning.speed import FamilyLines, Speed, assumed_speed
+from lkca_search.search.planning.speed import ASSUMED_COMPILE_SECONDS, FamilyLines, Speed, assumed_speed
 from lkca_search.search.planning.workload import Workload
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
@@ -48,6 +48,8 @@ class Measurement(FrozenModel):
     """Times of one configuration."""
 
     family: str
+    kind: str
+    """Family, precision and compilation."""
     num_parameters: int
     """Trainable parameters of the model."""
     flops: int
@@ -62,6 +64,8 @@ class Measurement(FrozenModel):
     """Seconds per step."""
     evaluation_seconds: float
     """Seconds per validation image."""
+    compile_seconds: float | None = None
+    """Seconds of the compilation; None if the model is not compiled."""
 
 
 class HoldoutResult(FrozenModel):
@@ -155,7 +159,7 @@ def _select(workloads: list[Workload]) -> _Selection:
     families: dict[str, dict[object, Workload]] = defaultdict(dict)
     for workload in sorted(workloads, key=lambda workload: workload.step_flops):
         model = without_common(workload.configuration), workload.batch_size
-        families[workload.configuration.family].setdefault(model, workload)
+        families[workload.kind].setdefault(model, workload)
     groups = sorted((list(group.values()) for group in families.values()), key=lambda group: -group[-1].step_flops)
     longest = max(groups, key=len)
     held_out = _nearest(longest[1:-1] or longest[1:], (longest[0].step_flops * longest[-1].step_flops) ** 0.5)
@@ -194,9 +198,11 @@ def _measure(
     evaluation = Evaluation(
         images=images, indices=validation, mean=batches.mean, std=batches.std, batch_size=len(validation), device=device
     )
-    evaluation_seconds = _mean_seconds(lambda: evaluate(training.model, evaluation))
+    with training.numerics.applied():
+        evaluation_seconds = _mean_seconds(lambda: evaluate(training.model, evaluation, training.numerics.forward))
     return Measurement(
         family=workload.configuration.family,
+        kind=workload.kind,
         num_parameters=workload.cost.num_parameters,
         flops=workload.cost.flops,
         batch_size=trial.training.batch_size,
@@ -204,6 +210,7 @@ def _measure(
         start_seconds=start_seconds,
         step_seconds=max(interval_seconds - evaluation_seconds, interval_seconds / 3) / interval,
         evaluation_seconds=evaluation_seconds / len(validation),
+        compile_seconds=max(0.0, clock[1] - clock[0] - interval_seconds) if training.numerics.compiled else None,
     )
 
 
@@ -211,7 +218,8 @@ def _short_trial(
     spec: SearchSpec, workload: Workload, *, num_images: int, budget_seconds: float
 ) -> tuple[TrialSpec, int]:
     """Return a trial like the workload, with few validation images and many reports, and its steps per report."""
-    assumed = assumed_speed(spec.resources.of_trial(), on_gpu=choose_device(spec.resources.gpu).type != "cpu")
+    on_gpu = choose_device(spec.resources.gpu).type != "cpu"
+    assumed = assumed_speed(spec.resources.of_trial(), on_gpu=on_gpu)
     image_seconds = 3 * workload.cost.flops * assumed.step.overall.slope
     # A slow step is measured with fewer images: the lines are functions of operations, not of images.
     affordable = max(_MIN_BATCH_SIZE, int(budget_seconds / _MIN_STEPS / image_seconds))
@@ -220,6 +228,11 @@ def _short_trial(
         _MAX_INTERVAL_STEPS,
         max(1, round(_INTERVAL_SECONDS / (assumed.step.overall.intercept + batch_size * image_seconds))),
     )
+    # The CPU of this machine may stand for a GPU, whose precisions it does not have.
+    is_own_device = spec.resources.uses_gpu == on_gpu
+    numerics = {"precision": workload.precision, "compile": "on" if workload.compiled else "off"}
+    if not is_own_device:
+        numerics = {"precision": "float32", "compile": "off"}
     validation = min(spec.data.validation, _MAX_EVALUATED_IMAGES / num_images)
     trial = TrialSpec(
         data=spec.data.model_copy(update={"validation": validation, "scale_validation": False}),
@@ -230,7 +243,9 @@ def _short_trial(
             deterministic=spec.training.deterministic,
         ),
         resources=spec.resources.of_trial(),
-        configuration=workload.configuration.model_copy(update={**_OWN_LENGTH, "learning_rate": _LEARNING_RATE}),
+        configuration=workload.configuration.model_copy(
+            update={**_OWN_LENGTH, "learning_rate": _LEARNING_RATE, **numerics}
+        ),
         seed=derive_seed(spec.search.seed, "calibration"),
         split_seed=split_seed(spec),
     )
@@ -248,13 +263,15 @@ def _mean_seconds(action: Callable[[], object]) -> float:
 def _fit(timed: list[tuple[Workload, Measurement]]) -> Speed:
     steps: dict[str, list[tuple[float, float]]] = defaultdict(list)
     evaluations: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    compilations = [each.compile_seconds for _, each in timed if each.compile_seconds is not None]
     for _, measured in timed:
-        steps[measured.family].append((3 * measured.flops * measured.batch_size, measured.step_seconds))
-        evaluations[measured.family].append((measured.flops, measured.evaluation_seconds))
+        steps[measured.kind].append((3 * measured.flops * measured.batch_size, measured.step_seconds))
+        evaluations[measured.kind].append((measured.flops, measured.evaluation_seconds))
     return Speed(
         start_seconds=min(measured.start_seconds for _, measured in timed),
         step=FamilyLines.fit(steps),
         evaluation=FamilyLines.fit(evaluations),
+        compile_seconds=max(compilations, default=ASSUMED_COMPILE_SECONDS),
     )
 
 
@@ -262,7 +279,8 @@ def _compare_holdout(workload: Workload, measured: Measurement, speed: Speed) ->
     predicted = speed.trial_seconds(workload)
     batch_ratio = workload.samples / workload.steps / measured.batch_size
     steps = workload.steps * measured.step_seconds * batch_ratio
-    measured_seconds = speed.start_seconds + steps + workload.num_evaluated * measured.evaluation_seconds
+    compilation = speed.compile_seconds * workload.compiled
+    measured_seconds = speed.start_seconds + compilation + steps + workload.num_evaluated * measured.evaluation_seconds
     return HoldoutResult(
         measured=measured,
         predicted_trial_seconds=predicted,

@@ -13,6 +13,8 @@ ASSUMED_CORE_FLOPS = 80e9
 """Operations per second of one core. Server CPUs with AVX-512 reached 70 to 110 GFLOP/s."""
 ASSUMED_GPU_FLOPS = 4e12
 """Operations per second of one GPU: a guess, not measured."""
+ASSUMED_COMPILE_SECONDS = 40.0
+"""Seconds of a compilation by torch.compile: a guess, not measured."""
 _ASSUMED_STEP_SECONDS = 0.002
 _ASSUMED_START_SECONDS = 0.1
 
@@ -49,14 +51,14 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyLines:
-    """One line per measured family, and one line for all others."""
+    """One line per measured kind of workload (see `Workload.kind`), and one line for all others."""
 
     overall: Line
     families: Mapping[str, Line] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, points: Mapping[str, Sequence[tuple[float, float]]]) -> Self:
-        """Fit a line per family with several points. A family with one point gets the overall line, scaled to it."""
+        """Fit a line per kind with several points. A kind with one point gets the overall line, scaled to it."""
         overall = Line.fit([point for family_points in points.values() for point in family_points])
         families = {
             family: Line.fit(family_points) if len(family_points) > 1 else overall.scaled_to(*family_points[0])
@@ -64,9 +66,9 @@ class FamilyLines:
         }
         return cls(overall=overall, families=families)
 
-    def predict(self, family: str, flops: float) -> float:
-        """Return the seconds of `flops` operations of a family's model."""
-        return self.families.get(family, self.overall).predict(flops)
+    def predict(self, kind: str, flops: float) -> float:
+        """Return the seconds of `flops` operations of a kind of workload."""
+        return self.families.get(kind, self.overall).predict(flops)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +81,14 @@ class Speed:
     """Seconds per step, by its operations."""
     evaluation: FamilyLines
     """Seconds per validation image, by the operations of its forward pass."""
+    compile_seconds: float = ASSUMED_COMPILE_SECONDS
+    """Seconds of a compilation, at the first step and the first evaluation of a compiled model."""
 
     def trial_seconds(self, workload: Workload) -> float:
-        """Return the seconds of a trial: start, steps and evaluations."""
-        family = workload.configuration.family
-        steps = workload.steps * self.step.predict(family, workload.step_flops)
-        evaluations = workload.num_evaluated * self.evaluation.predict(family, workload.cost.flops)
-        return self.start_seconds + steps + evaluations
+        """Return the seconds of a trial: start, compilation, steps and evaluations."""
+        steps = workload.steps * self.step.predict(workload.kind, workload.step_flops)
+        evaluations = workload.num_evaluated * self.evaluation.predict(workload.kind, workload.cost.flops)
+        return self.start_seconds + self.compile_seconds * workload.compiled + steps + evaluations
 
 
 def assumed_speed(resources: TrialResources, *, on_gpu: bool) -> Speed:

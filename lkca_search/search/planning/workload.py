@@ -12,8 +12,9 @@ from lkca_search.models.registry import model_cost
 from lkca_search.search.planning.space_size import extreme_configurations
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.spec.cells import cells
-from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
+from lkca_search.spec.configuration import SUBSET_NAMES, Configuration, UsedPrecision
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.training.recipe.precision import plan_numerics
 from lkca_search.training.recipe.schedule import Schedule
 
 WORKER_BYTES = 440_000_000
@@ -41,6 +42,16 @@ class Workload:
     """Number of evaluations, each on all validation images."""
     cost: Cost
     """Parameters, operations and memory of the model."""
+    precision: UsedPrecision
+    """Planned type of matrix products and convolutions."""
+    compiled: bool
+    """True if the model is planned to be compiled."""
+
+    @property
+    def kind(self) -> str:
+        """Family, precision and compilation: workloads of one kind have one line of seconds per operation."""
+        compiled = ", compiled" if self.compiled else ""
+        return f"{self.configuration.family} in {self.precision}{compiled}"
 
     @property
     def step_flops(self) -> float:
@@ -111,6 +122,7 @@ class WorkloadFactory:
         batch_size = min(training.batch_size, num_train)
         schedule = Schedule.plan(training, configuration, num_images=num_train)
         epochs, rest = divmod(schedule.steps, count_batches(num_train, batch_size))
+        numerics = plan_numerics(configuration, uses_gpu=self._spec.resources.uses_gpu, steps=schedule.steps)
         return Workload(
             configuration=configuration,
             num_train_images=num_train,
@@ -119,7 +131,9 @@ class WorkloadFactory:
             steps=schedule.steps,
             samples=epochs * num_train + rest * batch_size,
             num_reports=len(schedule.reports),
-            cost=self._cost(configuration, largest_batch(num_train, batch_size)),
+            cost=self._cost(configuration, largest_batch(num_train, batch_size), numerics.precision),
+            precision=numerics.precision,
+            compiled=numerics.compiled,
         )
 
     def make_all(self, configurations: list[Configuration]) -> Iterator[Workload]:
@@ -130,8 +144,9 @@ class WorkloadFactory:
             except UserError:
                 continue  # only the edges of long ranges are checked; this trial fails at its start
 
-    def _cost(self, configuration: Configuration, batch_size: int) -> Cost:
-        return model_cost(configuration, self._images.shape, len(self._images.class_names), batch_size=batch_size)
+    def _cost(self, configuration: Configuration, batch_size: int, precision: UsedPrecision) -> Cost:
+        shape, num_classes = self._images.shape, len(self._images.class_names)
+        return model_cost(configuration, shape, num_classes, batch_size=batch_size, precision=precision)
 
     def _size(self, configuration: Configuration) -> tuple[int, int]:
         """Return the numbers of training and validation images."""
