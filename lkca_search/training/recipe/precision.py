@@ -6,7 +6,7 @@ its loss is scaled (torch.amp.GradScaler; arXiv 1710.03740, section 3.2).
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,7 @@ class Numerics:
     """True if images and weights of convolutions have their channels last in memory."""
     device_type: str = "cpu"
     """`cpu` or `cuda`."""
-    compiler: str = "inductor"
+    compiler: str | Callable[..., Any] = "inductor"
     """Backend of torch.compile."""
 
     def prepare(self, model: nn.Module) -> None:
