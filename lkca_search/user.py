@@ -1,6 +1,7 @@
-"""Name and home folder of the user, for a process whose user id has neither, as in many containers.
+"""Name and home folder of the user.
 
-Ray, MLflow and torch request both, some of them when they are imported. Workers inherit the variables.
+In many containers a process has a user id with neither. Ray, MLflow and torch request both, some of them when they are
+imported. Workers inherit the variables.
 """
 
 import getpass
@@ -8,6 +9,8 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from lkca_search.errors import UserError
 
 
 def ensure_user() -> None:
@@ -21,6 +24,15 @@ def ensure_user() -> None:
     except RuntimeError:
         with suppress(OSError):  # without a folder for temporary files, a later step fails with its reason
             os.environ["HOME"] = str(_private_folder())
+
+
+def expand_user(path: str) -> Path:
+    """Return the path with the home of a user in place of `~` or `~NAME`; UserError if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        name = path.partition("/")[0]
+        raise UserError(f"~NAME must be a user of this machine, got {name} in {path}; write the whole path") from error
 
 
 def _private_folder() -> Path:

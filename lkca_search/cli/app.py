@@ -3,7 +3,9 @@
 Commands import heavy packages when they are called, so that `--help` is fast.
 """
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,12 +129,20 @@ def _run() -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except UserError as error:
+        _print_traceback()
         print_error("error:", str(error))
         return 2
     except Interrupted as error:
+        _print_traceback()
         print_error("interrupted:", f"{error}\n{RESUME_HINT}")
         return 1
     return 0
+
+
+def _print_traceback() -> None:
+    """Print the traceback of the error that is handled, if LKCA_SEARCH_DEBUG is set."""
+    if os.environ.get("LKCA_SEARCH_DEBUG"):
+        traceback.print_exc()
 
 
 def _working_directory() -> Path:

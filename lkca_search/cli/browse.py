@@ -87,7 +87,8 @@ def list_searches(json: Json = False) -> None:
     """List all searches in LKCA_SEARCH_HOME and their progress."""
     from lkca_search.search.state.status import list_statuses
 
-    statuses, unreadable = list_statuses(Home.from_environment())
+    home = Home.from_environment()
+    statuses, unreadable = list_statuses(home)
     if json:
         echo_json([*statuses, *unreadable])
         return
@@ -104,6 +105,10 @@ def list_searches(json: Json = False) -> None:
     shown = 4 if any(row[3] for row in rows) else 3
     header = ("search", "finished", "driver", "damaged")
     echo_rows(header[:shown], [row[:shown] for row in sorted(rows)])
+    if not rows:
+        missing = isinstance(home.root, Path) and not home.root.exists()
+        text = f"no search in {home.root}{', which does not exist' if missing else ''} (LKCA_SEARCH_HOME)"
+        console(err=True).print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def best(

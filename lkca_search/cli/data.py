@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from lkca_search.cli.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
-from lkca_search.errors import DataError, Problem
+from lkca_search.errors import Problem, UserError
 from lkca_search.layout import Home
 from lkca_search.own_code import import_from
 from lkca_search.spec.space_file import SpaceFile, read_space_file
@@ -131,7 +131,7 @@ def read_with_dataset(space: Path, overrides: Sequence[str], home: Home) -> Spac
     space_file = read_space_file(space, overrides)
     try:
         find_source(space_file.spec.data.dataset, data_dir=_data_dir(), cache=home.datasets)
-    except (DataError, RuntimeError) as error:  # RuntimeError: `~` or `~name` without a home
+    except UserError as error:
         raise space_file.error([Problem(("data", "dataset"), str(error))]) from error
     return space_file
 

@@ -13,6 +13,7 @@ from lkca_search.data.readers.image_folder import ImageFolder
 from lkca_search.data.readers.parquet_folder import ParquetFolder
 from lkca_search.data.readers.source_files import show_path
 from lkca_search.errors import DataError
+from lkca_search.user import expand_user
 
 
 class Source(Protocol):
@@ -84,7 +85,7 @@ def _find_source(
         if not path:
             raise DataError(f"{kind}:PATH must name a folder, got {dataset!r}")
         check_utf8(path)
-        return _FOLDERS[kind](name=dataset, folder=Path(path).expanduser(), **options)
+        return _FOLDERS[kind](name=dataset, folder=expand_user(path), **options)
     if Path(dataset).name != dataset:
         raise DataError(
             f"dataset must be a name, not a path, got {dataset!r}; write parquet:{dataset} to read that folder"
@@ -118,7 +119,7 @@ def locate_dataset(dataset: str, *, started: str | None = None) -> str:
     if not is_path(dataset):
         return dataset
     kind, _, text = dataset.partition(":")
-    path = Path(text).expanduser()
+    path = expand_user(text)
     if started is not None and not path.is_absolute() and is_path(started):
         started_kind, _, started_text = started.partition(":")
         named = [part for part in Path(os.path.normpath(path)).parts if part != ".."]

@@ -146,9 +146,27 @@ def test_list_shows_every_search_and_its_progress(command: Command, search_recor
     assert [(search["name"], search["is_driven"]) for search in searches] == [("empty", False), ("made", False)]
 
 
-def test_list_without_searches_prints_only_the_header(command: Command) -> None:
+def test_list_without_searches_prints_the_header_and_names_the_home(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert parsed(command("list", "--json")) == []
-    assert command("list").out.split() == ["search", "finished", "driver"]
+    (tmp_path / "home").mkdir(exist_ok=True)
+    code, out, err = command("list")
+    assert (code, out.split()) == (0, ["search", "finished", "driver"])
+    assert err == f"no search in {tmp_path / 'home'} (LKCA_SEARCH_HOME)\n"
+    monkeypatch.setenv("LKCA_SEARCH_HOME", "/nosuch")
+    assert command("list").err == "no search in /nosuch, which does not exist (LKCA_SEARCH_HOME)\n"
+
+
+def test_the_traceback_of_an_error_is_printed_only_on_request(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("status", "nosuch").err.count("\n") == 1
+    monkeypatch.setenv("LKCA_SEARCH_DEBUG", "1")
+    code, out, err = command("status", "nosuch")
+    assert (code, out) == (2, "")
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert err.splitlines()[-1].startswith("error: ")
 
 
 def test_status_counts_the_trials_of_each_cell(command: Command, search_records: list[Record]) -> None:

@@ -502,7 +502,14 @@ OVERRIDES = (
 
 DATASETS = (
     edit("an unknown dataset", "digits", "digit", 2, "unknown dataset", "'digit'"),
-    edit("a dataset in the folder of nobody", "digits", "folder:~nobody-here/x", 2, "determine home directory", ""),
+    edit(
+        "a dataset in the folder of nobody",
+        "digits",
+        "folder:~nobody-here/x",
+        2,
+        "~NAME must be a user of this machine",
+        "",
+    ),
     edit("a path without its kind", "digits", "../digits", 2, "dataset must be a name, not a path", "'../digits'"),
 )
 """Files whose dataset `plan` and `run` refuse after they have read the file."""

@@ -5,11 +5,11 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from lkca_search.errors import SearchError
+from lkca_search.user import expand_user
 
 HEADERS_VARIABLE = "RAY_JOB_HEADERS"
 LOGIN_HINT = (
@@ -82,7 +82,7 @@ def _parse_headers(text: str | None) -> dict[str, str]:
 def _parse_verify(text: str) -> bool | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    path = Path(text).expanduser()
+    path = expand_user(text)
     if not path.exists():
         raise SearchError(f"--verify must be true, false, or a file or folder of certificates, got {text!r}")
     try:

@@ -188,7 +188,11 @@ def check_free_space(folder: Path) -> None:
     usage = os.statvfs(existing)
     if not usage.f_blocks:
         return
-    limit = float(os.environ.get(_CAPACITY_VARIABLE) or _DEFAULT_CAPACITY)
+    text = os.environ.get(_CAPACITY_VARIABLE)
+    try:
+        limit = float(text) if text else _DEFAULT_CAPACITY
+    except ValueError as error:
+        raise SearchError(f"{_CAPACITY_VARIABLE} must be a number from 0 to 1, got {text!r}; correct it") from error
     used = 1 - usage.f_bavail / usage.f_blocks
     if used > limit:
         raise SearchError(

@@ -60,6 +60,12 @@ def test_a_full_disk_of_rays_files_is_refused_with_the_variables_that_help(
     assert "set RAY_TMPDIR to a folder on another disk, or set RAY_local_fs_capacity_threshold=0.99" in str(e.value)
 
 
+def test_a_capacity_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_local_fs_capacity_threshold", "95%")
+    with pytest.raises(SearchError, match="RAY_local_fs_capacity_threshold must be a number from 0 to 1, got '95%'"):
+        check_free_space(tmp_path)
+
+
 SECOND_START = """
 import ray
 from lkca_search.errors import Interrupted
