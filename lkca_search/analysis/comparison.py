@@ -17,13 +17,14 @@ from lkca_search.analysis.stats.student import welch_difference
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round, correct_for_rounds
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import Metric
 
 _ReplicateKey = tuple[str, int, int]
 """Key of the cell, draw, and seed within the draw."""
 
 
 class UnpairedContrast(FrozenModel):
-    """First search minus second search in one cell without pairs, in points of test accuracy."""
+    """First search minus second search in one cell without pairs, in the unit of the test score."""
 
     cell: str
     num_train_images: tuple[int, int]
@@ -39,11 +40,13 @@ class UnpairedContrast(FrozenModel):
     """Two-sided p of Welch's t test over draws, before correction; None if a search has a single draw."""
     adjusted_p: float | None
     """p-value corrected for all tests of the comparison, paired and unpaired, and for the rounds."""
+    sign: int = 1
+    """1 if a higher score is better, else -1."""
 
     @property
     def verdict(self) -> Verdict:
         """Result for the first search, at a corrected p of at most 0.05."""
-        return decide(self.adjusted_p, self.difference.value)
+        return decide(self.adjusted_p, self.sign * self.difference.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ class Comparison:
     """Cells of either search that were not compared, each with the reason."""
     alpha: float
     """Level of the tests: the stricter one of the two rounds."""
+    metric: Metric
+    """Metric of the scores: the leading one of both searches, or accuracy if they differ in it."""
 
 
 def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = False) -> Comparison:
@@ -80,6 +85,8 @@ def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = Fal
     differences = find_search_differences(a, b)
     if not allow_differences:
         _check_training(a, b, differences)
+    if a.metric != b.metric:
+        a, b = a.by_accuracy(), b.by_accuracy()
     pairs, unpaired, left_out = _match(a, b, rounds)
     alpha = min(sealed.alpha for sealed in rounds)
     contrasts = contrast_pairs(
@@ -101,6 +108,7 @@ def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = Fal
         ),
         left_out=tuple(left_out),
         alpha=alpha,
+        metric=a.metric,
     )
 
 
@@ -141,7 +149,7 @@ def _match(
 
 
 def _unpaired_contrast(a: CellScores, b: CellScores) -> UnpairedContrast:
-    means = [cell.unit_means(cell.accuracies) for cell in (a, b)]
+    means = [cell.unit_means(cell.test_values) for cell in (a, b)]
     tolerance = RELATIVE_TOLERANCE * float(max(np.abs(values).max() for values in means))
     difference, p_value = welch_difference(means[0], means[1], tolerance=tolerance)
     return UnpairedContrast(
@@ -151,12 +159,14 @@ def _unpaired_contrast(a: CellScores, b: CellScores) -> UnpairedContrast:
         difference=difference,
         p_value=p_value,
         adjusted_p=None,
+        sign=a.metric.sign,
     )
 
 
 def _latest_round(results: SearchResults) -> Round:
     if not results.rounds:
-        raise SearchError(f"search {results.name!r} is not confirmed, so it has no test accuracy to compare")
+        metric = results.metric.label.removeprefix("validation ")
+        raise SearchError(f"search {results.name!r} is not confirmed, so it has no test {metric} to compare")
     return results.rounds[-1]
 
 

@@ -1,4 +1,4 @@
-"""Contrasts of test accuracy: reference variant minus each other variant, corrected for multiple testing."""
+"""Contrasts of test scores: reference variant minus each other variant, corrected for multiple testing."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -10,7 +10,7 @@ from lkca_search.analysis.scores import (
     RoundScores,
     Unit,
     by_unit,
-    difference_sampling_variance,
+    score_difference_variance,
     shared_unit,
 )
 from lkca_search.analysis.search_results import Variant
@@ -29,12 +29,10 @@ Verdict = Literal["ahead", "behind", "undecided", "untested"]
 
 `ahead` or `behind` if the corrected p is at most 0.05, `undecided` if it is larger, `untested` for a single draw.
 """
-TARGET_DIFFERENCE = 0.5
-"""Difference, in points of accuracy, that the power analysis of a contrast is for."""
 
 
 class Contrast(FrozenModel):
-    """Reference minus another variant on the same images with the same seeds, in points of test accuracy."""
+    """Reference minus another variant on the same images with the same seeds, in the unit of the test score."""
 
     reference: str
     """Label of the reference variant."""
@@ -56,16 +54,19 @@ class Contrast(FrozenModel):
     improvement: Improvement
     """Probability that a training of the reference scores above a training of the other variant."""
     power_analysis: PowerAnalysis | None
-    """Draws and seeds needed to detect 0.5 points in a test at the same corrections; None for a single draw."""
+    """Draws and seeds needed to detect a small difference (`Metric.small`: 0.5 points) in a test at the same
+    corrections; None for a single draw."""
+    sign: int = 1
+    """1 if a higher score is better, else -1."""
 
     @property
     def verdict(self) -> Verdict:
         """Result for the reference, at a corrected p of at most 0.05."""
-        return decide(self.adjusted_p, self.paired.difference.value)
+        return decide(self.adjusted_p, self.sign * self.paired.difference.value)
 
 
 def decide(adjusted_p: float | None, difference: float) -> Verdict:
-    """Return the verdict on a difference with this corrected p-value."""
+    """Return the verdict on a difference, above 0 if the first side is better, with this corrected p-value."""
     if adjusted_p is None:
         return "untested"
     if adjusted_p > 1 - CONFIDENCE_LEVEL:
@@ -92,7 +93,7 @@ def contrast_pairs(
     `names` label the two sides of each pair. `alpha` is the level of the round (`Round.alpha`). The power analysis is
     for a correction that also covers `num_other_tests`; the caller corrects the p-values for them.
     """
-    variances = [difference_sampling_variance(a, b) for a, b in pairs]
+    variances = [score_difference_variance(a, b) for a, b in pairs]
     units = [_units(a, b) for a, b in pairs]
     differences = [
         paired_difference(*scores, sampling_variance=variance)
@@ -115,8 +116,11 @@ def contrast_pairs(
                 sampling_variance=variance or 0.0,
             ),
             adjusted_p=p,
-            improvement=probability_of_improvement(*scores),
-            power_analysis=_power_analysis(scores, alpha=alpha / max(num_tested, 1), sampling_variance=variance or 0.0),
+            improvement=probability_of_improvement(*(a.metric.sign * values for values in scores)),
+            power_analysis=_power_analysis(
+                scores, a.metric.small, alpha=alpha / max(num_tested, 1), sampling_variance=variance or 0.0
+            ),
+            sign=a.metric.sign,
         )
         for (a, b), scores, variance, (reference, other), paired, p in zip(
             pairs, units, variances, names, differences, adjusted, strict=True
@@ -125,9 +129,9 @@ def contrast_pairs(
 
 
 def _units(a: CellScores, b: CellScores) -> tuple[Floats, Floats]:
-    """Return the accuracies of both cells, (units, trainings per unit)."""
+    """Return the scores of both cells, (units, trainings per unit)."""
     unit = shared_unit(a, b)
-    return by_unit(a.accuracies, unit), by_unit(b.accuracies, unit)
+    return by_unit(a.test_values, unit), by_unit(b.test_values, unit)
 
 
 def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores, CellScores]]:
@@ -156,16 +160,16 @@ def decided_each_way(contrasts: Sequence[Contrast], other: str) -> tuple[int, in
 
 def have_pairs(a: CellScores, b: CellScores) -> bool:
     """Return True if any replicate of one cell has a partner in the other."""
-    return bool(np.isfinite(a.accuracies - b.accuracies).any())
+    return bool(np.isfinite(a.test_values - b.test_values).any())
 
 
-def _power_analysis(scores: tuple[Floats, Floats], *, alpha: float, sampling_variance: float) -> PowerAnalysis | None:
+def _power_analysis(
+    scores: tuple[Floats, Floats], difference: float, *, alpha: float, sampling_variance: float
+) -> PowerAnalysis | None:
     """Return the power analysis of one test at level `alpha`; None if a float cannot hold 1 - alpha (round 23)."""
     if 1 - alpha == 1:
         return None
     try:
-        return analyze_power(
-            *scores, difference=TARGET_DIFFERENCE, level=1 - alpha, sampling_variance=sampling_variance
-        )
+        return analyze_power(*scores, difference=difference, level=1 - alpha, sampling_variance=sampling_variance)
     except NotEstimable:
         return None

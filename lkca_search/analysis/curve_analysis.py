@@ -1,5 +1,6 @@
 """Learning curves of all variants of a round, their power laws, and comparisons with the curve of the reference."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class Point(FrozenModel):
-    """Test error of one variant at one number of training images, in percent."""
+    """Test error of one variant at one number of training images, as in `CellScores.errors`."""
 
     num_train_images: int
     error: Estimate
@@ -36,7 +37,7 @@ class Point(FrozenModel):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VariantCurve:
-    """Test error of one variant, in percent, against training images."""
+    """Test error of one variant against training images."""
 
     variant: Variant
     points: tuple[Point, ...]
@@ -73,6 +74,8 @@ def analyze_curves(
 
     `contrasts` are those of the round: they decide between which sizes there is a crossover.
     """
+    if not _have_errors(scores.cells):
+        return _without_laws(scores, reference)
     curves = {variant: _learning_curve(scores.cells_of_variant(variant)) for variant in scores.variants}
     return CurveAnalysis(
         curves=tuple(
@@ -82,6 +85,27 @@ def analyze_curves(
             _contrast(curves[reference], variant, curve, decided_each_way(contrasts, variant.label), seed)
             for variant, curve in curves.items()
             if reference in curves and variant != reference
+        ),
+    )
+
+
+def _have_errors(cells: Sequence[CellScores]) -> bool:
+    """Return True if every score has a distance of at least 0 from that of a perfect classifier."""
+    return all(cell.metric.perfect is not None and np.nanmin(cell.errors) >= 0 for cell in cells)
+
+
+def _without_laws(scores: RoundScores, reference: Variant) -> CurveAnalysis:
+    """Return the curves of a metric without errors: its values against training images, and no law."""
+    reason = NotEstimable("a power law needs errors of at least 0, and this metric has values without a best one")
+    return CurveAnalysis(
+        curves=tuple(
+            VariantCurve(variant=variant, points=_points(scores.cells_of_variant(variant)), law=reason)
+            for variant in scores.variants
+        ),
+        contrasts=tuple(
+            CurveContrast(other=variant, data_efficiency=reason, crossover=reason, exponent_difference=reason)
+            for variant in scores.variants
+            if reference in scores.variants and variant != reference
         ),
     )
 
@@ -100,18 +124,23 @@ def _learning_curve(cells: Sequence[CellScores]) -> LearningCurve:
 
 
 def _image_errors(cells: Sequence[CellScores]) -> Floats | None:
-    """Return the mean error per size and test image in percent, (sizes, images); None if any is unknown."""
+    """Return the mean error per size and test image, (sizes, images); None if any is unknown."""
     by_size: dict[int, list[Floats]] = {}
     for cell in cells:
-        if cell.image_accuracies is None:
+        if (image_errors := cell.image_errors) is None:
             return None
-        by_size.setdefault(cell.num_train_images, []).append(PERCENT - cell.image_accuracies)
+        by_size.setdefault(cell.num_train_images, []).append(image_errors)
     return np.stack([np.mean(errors, axis=0) for errors in by_size.values()])
 
 
 def _curve(variant: Variant, curve: LearningCurve, cells: Sequence[CellScores], seed: int) -> VariantCurve:
-    law = _value_or_reason(lambda: fit_power_law(curve, generator=_generator(seed, variant), maximum=PERCENT))
-    points = tuple(
+    maximum = PERCENT if cells[0].metric.is_percentage else math.inf
+    law = _value_or_reason(lambda: fit_power_law(curve, generator=_generator(seed, variant), maximum=maximum))
+    return VariantCurve(variant=variant, points=_points(cells), law=law)
+
+
+def _points(cells: Sequence[CellScores]) -> tuple[Point, ...]:
+    return tuple(
         Point(
             num_train_images=cell.num_train_images,
             error=mean_error(cell),
@@ -120,7 +149,6 @@ def _curve(variant: Variant, curve: LearningCurve, cells: Sequence[CellScores], 
         )
         for cell in cells
     )
-    return VariantCurve(variant=variant, points=points, law=law)
 
 
 def _contrast(

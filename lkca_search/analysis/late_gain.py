@@ -1,6 +1,6 @@
 """Late gain: improvement of the leading metric at the end of training. Trainings that still improve were too short."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,12 +10,10 @@ from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.records.record import Record, Result
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.spec.metrics import Metric
 
 LATE_SHARE = 0.2
 """Last share of the steps over which the gain is measured."""
-MIN_GAINS: Mapping[MetricName, float] = {"val_accuracy": 0.5, "val_loss": 0.02}
-"""Gain per leading metric, in its unit, above which a cell is reported: a smaller one changes few comparisons."""
 MIN_REPORTS = 3
 """Minimum number of reports in the last share: two give no line through noise."""
 
@@ -26,8 +24,10 @@ class LateGain(FrozenModel):
     cell: str
     variant: str
     num_train_images: int
-    metric: MetricName
+    metric: str
     """Leading metric."""
+    min_gain: float
+    """Gain, in the unit of the metric, above which the cell is reported: a smaller one changes few comparisons."""
     epochs: tuple[float, float] | None
     """Fewest and most epochs of a replicate; None if no replicate is finished."""
     gain: Estimate | None
@@ -38,7 +38,7 @@ class LateGain(FrozenModel):
         """True if the gain is above its minimum and its interval above 0: flat curves get there in 2.5% of cases."""
         if self.gain is None or self.gain.interval is None or self.gain.interval.lower is None:
             return False
-        return self.gain.value > MIN_GAINS[self.metric] and self.gain.interval.lower > 0
+        return self.gain.value > self.min_gain and self.gain.interval.lower > 0
 
 
 def late_gains(results: SearchResults, scores: RoundScores) -> tuple[LateGain, ...]:
@@ -59,6 +59,7 @@ def late_gains(results: SearchResults, scores: RoundScores) -> tuple[LateGain, .
             variant=cell.variant.label,
             num_train_images=cell.num_train_images,
             metric=results.metric_name,
+            min_gain=results.metric.small,
             epochs=_epochs(records),
             gain=_mean_gain(results, records),
         )
@@ -66,7 +67,7 @@ def late_gains(results: SearchResults, scores: RoundScores) -> tuple[LateGain, .
     )
 
 
-def curve_gain(curve: Sequence[Result], metric: MetricName) -> float | None:
+def curve_gain(curve: Sequence[Result], name: str, metric: Metric) -> float | None:
     """Return the gain of a least-squares line through the last reports; None if there are too few.
 
     The line uses all reports of the last LATE_SHARE of the steps, so that one noisy report decides little.
@@ -75,9 +76,8 @@ def curve_gain(curve: Sequence[Result], metric: MetricName) -> float | None:
     late = [result for result in curve if result.step >= curve[-1].step - length]
     if len(late) < MIN_REPORTS:
         return None
-    sign, scale = METRICS[metric].sign, METRICS[metric].scale
     steps = np.array([result.step for result in late], dtype=float)
-    values = np.array([sign * scale * getattr(result, metric) for result in late])
+    values = np.array([metric.sign * metric.scale * result.value(name) for result in late])
     centered = steps - steps.mean()
     return length * float(centered @ values) / float(centered @ centered)
 
@@ -86,7 +86,7 @@ def _mean_gain(results: SearchResults, replicates: Sequence[Record]) -> Estimate
     """Return the mean over draws of the mean over seeds, with its t interval over draws."""
     of_draw: dict[int, list[float]] = {}
     for record in replicates:
-        gain = curve_gain(record.curve, results.metric_name)
+        gain = curve_gain(record.curve, results.metric_name, results.metric)
         if record.replicate is not None and gain is not None:
             of_draw.setdefault(record.replicate.draw, []).append(gain)
     return student_mean(np.array([np.mean(gains) for gains in of_draw.values()])) if of_draw else None

@@ -6,7 +6,6 @@ from typing import Literal
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.objectives import rank_trials
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.metrics import METRICS, MetricName
 
 CostName = Literal["num_parameters", "flops", "num_train_images"]
 
@@ -17,8 +16,10 @@ class CostPoint(FrozenModel):
     family: str
     trial_id: str
     num_train_images: int
-    metric: MetricName
+    metric: str
     """Leading metric of the search."""
+    sign: int
+    """1 if a higher value of the metric is better, else -1."""
     metric_value: float
     """Value on validation images, in the unit of the metric: percent for `val_accuracy`."""
     num_parameters: int
@@ -36,6 +37,7 @@ def cost_points(results: SearchResults) -> tuple[CostPoint, ...]:
             trial_id=record.trial_id,
             num_train_images=record.facts.num_train_images,
             metric=results.metric_name,
+            sign=results.metric.sign,
             metric_value=results.metric_value(record),
             num_parameters=record.facts.num_parameters,
             flops=record.facts.flops,
@@ -55,7 +57,7 @@ def cost_front(points: Sequence[CostPoint], cost: CostName) -> list[CostPoint]:
     """
 
     def score(point: CostPoint) -> float:
-        return METRICS[point.metric].sign * point.metric_value
+        return point.sign * point.metric_value
 
     front: list[CostPoint] = []
     for point in sorted(points, key=lambda point: (getattr(point, cost), point.rank)):

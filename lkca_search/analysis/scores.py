@@ -1,8 +1,7 @@
 """Scores of a round by cell, draw and seed.
 
-The score of a replicate is its test accuracy, for every metric of the search. Differences, learning curves, data
-efficiency and crossover are defined for accuracy. Validation values and their test counterparts follow the leading
-metric: a search by `val_loss` compares the validation loss with the test loss.
+The score of a replicate is the leading metric on test images: test accuracy for a search by `val_accuracy`, test loss
+for one by `val_loss`. Differences, learning curves, data efficiency and crossover are computed from it.
 """
 
 from collections import Counter
@@ -10,16 +9,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.replicates import Floats
-from lkca_search.analysis.stats.variance import image_variance
+from lkca_search.analysis.stats.variance import difference_variance, sampling_variance
 from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import Pick, Round
+from lkca_search.spec.metrics import Metric
 
 PERCENT = 100.0
 Unit = Literal["draw", "seed"]
@@ -37,6 +37,8 @@ class CellScores:
     cell: str
     """Key of the cell, without the draw if the search was repeated."""
     variant: Variant
+    metric: Metric
+    """Leading metric of the search."""
     num_train_images: int
     """Training images of every replicate. Repeats that chose different numbers are separate scores of one cell."""
     num_replicates: int
@@ -48,7 +50,7 @@ class CellScores:
     val_values: Floats
     """Leading metric on validation images, in its unit, (draws, seeds), at the end of the same trainings."""
     test_values: Floats
-    """Leading metric on test images, in its unit, (draws, seeds): accuracy or loss."""
+    """Score: leading metric on test images, in its unit, (draws, seeds); NaN for a missing or failed replicate."""
     num_failed: int
     """Replicates that failed with an error of their own."""
     unit: Unit = "draw"
@@ -59,6 +61,9 @@ class CellScores:
 
     Values of missing replicates mean nothing.
     """
+    image_scores: NDArray[Any] | None = None
+    """Numbers per replicate and test image whose mean times `metric.scale` is the score, (draws, seeds, images). None
+    if any is unknown, or if the metric is no mean over images."""
 
     def unit_means(self, values: Floats) -> Floats:
         """Return the mean of values, (draws, seeds), over the trainings of each unit with a value, (units,)."""
@@ -71,37 +76,55 @@ class CellScores:
         """Variance of the mean accuracy from the sampling of test images, in squared points; None if unknown."""
         if self.correct is None:
             return None
-        return _sampling_variance(PERCENT * self.correct, np.isfinite(self.accuracies), self.unit)
+        return sampling_variance(PERCENT * self.correct, np.isfinite(self.accuracies), by_seed=self.unit == "seed")
+
+    @cached_property
+    def score_variance(self) -> float | None:
+        """Variance of the mean score from the sampling of test images, in squared units; None if unknown."""
+        if self.image_scores is None:
+            return None
+        present, by_seed = np.isfinite(self.test_values), self.unit == "seed"
+        return sampling_variance(self.metric.scale * self.image_scores, present, by_seed=by_seed)
 
     @property
-    def image_accuracies(self) -> Floats | None:
-        """Mean accuracy per test image over all replicates, in percent, (images,); None if it is unknown."""
-        if self.correct is None:
+    def image_errors(self) -> Floats | None:
+        """Mean error per test image over all replicates, in the unit of `errors`, (images,); None if it is unknown."""
+        if self.image_scores is None:
             return None
-        means: Floats = PERCENT * self.correct[np.isfinite(self.accuracies)].mean(axis=0)
-        return means
+        return self._error_of(self.metric.scale * self.image_scores[np.isfinite(self.test_values)].mean(axis=0))
 
     @property
     def errors(self) -> Floats:
-        """Test error in percent, (draws, seeds)."""
-        return PERCENT - self.accuracies
+        """Distance of the score from that of a perfect classifier; if minimized or unbounded, the score itself."""
+        return self._error_of(self.test_values)
+
+    def _error_of(self, values: Floats) -> Floats:
+        perfect = self.metric.perfect
+        return values if self.metric.direction == "minimize" or perfect is None else perfect - values
 
     def at_replicates(self, positions: Sequence[Sequence[tuple[int, int] | None]]) -> "CellScores":
         """Return a copy with the scores at other positions, (draws, seeds); None is a missing replicate."""
-        shape = len(positions), len(positions[0])
-        accuracies = np.full(shape, np.nan)
-        correct = None if self.correct is None else np.zeros((*shape, self.correct.shape[2]), dtype=np.bool_)
-        for (draw, row), seed in product(enumerate(positions), range(shape[1])):
-            if (position := row[seed]) is not None:
-                accuracies[draw, seed] = self.accuracies[position]
-                if correct is not None and self.correct is not None:
-                    correct[draw, seed] = self.correct[position]
-        return replace(self, accuracies=accuracies, correct=correct)
+
+        def moved(values: NDArray[Any], empty: float) -> NDArray[Any]:
+            shape = len(positions), len(positions[0]), *values.shape[2:]
+            result = np.full(shape, empty, dtype=values.dtype)
+            for (draw, row), seed in product(enumerate(positions), range(shape[1])):
+                if (position := row[seed]) is not None:
+                    result[draw, seed] = values[position]
+            return result
+
+        return replace(
+            self,
+            accuracies=moved(self.accuracies, np.nan),
+            test_values=moved(self.test_values, np.nan),
+            correct=None if self.correct is None else moved(self.correct, 0),
+            image_scores=None if self.image_scores is None else moved(self.image_scores, 0),
+        )
 
     @property
     def num_scored(self) -> int:
         """Replicates with a score."""
-        return int(np.isfinite(self.accuracies).sum())
+        return int(np.isfinite(self.test_values).sum())
 
     @property
     def num_missing(self) -> int:
@@ -157,10 +180,16 @@ def difference_sampling_variance(a: CellScores, b: CellScores) -> float | None:
 
     Both cells have the same test images, so their difficulty largely cancels. None without predictions per image.
     """
-    if a.correct is None or b.correct is None:
-        return None
-    differences = PERCENT * (a.correct.astype(np.float32) - b.correct)
-    return _sampling_variance(differences, np.isfinite(a.accuracies - b.accuracies), shared_unit(a, b))
+    present, by_seed = np.isfinite(a.accuracies - b.accuracies), shared_unit(a, b) == "seed"
+    return difference_variance(a.correct, b.correct, present, scale=PERCENT, by_seed=by_seed)
+
+
+def score_difference_variance(a: CellScores, b: CellScores) -> float | None:
+    """Return the same for the scores, in squared units."""
+    present, scale = np.isfinite(a.test_values - b.test_values), a.metric.scale
+    return difference_variance(
+        a.image_scores, b.image_scores, present, scale=scale, by_seed=shared_unit(a, b) == "seed"
+    )
 
 
 def by_unit(values: Floats, unit: Unit) -> Floats:
@@ -171,16 +200,6 @@ def by_unit(values: Floats, unit: Unit) -> Floats:
 def shared_unit(a: CellScores, b: CellScores) -> Unit:
     """Return the unit of a contrast of two cells."""
     return "seed" if a.unit == b.unit == "seed" else "draw"
-
-
-def _sampling_variance(scores: NDArray[np.floating], present: NDArray[np.bool_], unit: Unit) -> float:
-    """Return the image variance of scores, (draws, seeds, images), of the replicates that are present."""
-    if unit == "seed":
-        scores, present = scores.reshape(-1, 1, scores.shape[2]), present.reshape(-1, 1)
-    kept = present.any(axis=1)
-    counts = present[kept].sum(axis=1)[:, None]
-    units = np.einsum("dsi,ds->di", scores[kept].astype(np.float64), present[kept].astype(np.float64)) / counts
-    return image_variance(units)
 
 
 def round_scores(results: SearchResults, sealed: Round) -> RoundScores:
@@ -225,6 +244,7 @@ def _cell_scores(
     return CellScores(
         cell=key[0],
         variant=results.variants[picks[0].cell],
+        metric=results.metric,
         num_train_images=key[1],
         num_replicates=len(planned),
         picks=tuple(picks),
@@ -234,7 +254,8 @@ def _cell_scores(
         num_failed=num_failed,
         unit="draw" if sealed.repeats else _unit(trained.values()),
         overlap=_overlap(trained.values()),
-        correct=_correct(results, trained, scores.shape[1:]),
+        correct=_per_image(results.correct, trained, scores.shape[1:]),
+        image_scores=_per_image(results.leading_image_scores, trained, scores.shape[1:]),
     )
 
 
@@ -257,25 +278,22 @@ def _overlap(replicates: Collection[Record]) -> float | None:
     return None if fraction is None else float(fraction)
 
 
-def _correct(
-    results: SearchResults, replicates: Mapping[tuple[int, int], Record], shape: tuple[int, ...]
-) -> NDArray[np.bool_] | None:
-    """Return the correct predictions of replicates, (draws, seeds, images); None if one has no predictions."""
-    known = {
-        position: results.correct[record.trial_id]
-        for position, record in replicates.items()
-        if record.trial_id in results.correct
-    }
+def _per_image(
+    values: Mapping[str, NDArray[Any]], replicates: Mapping[tuple[int, int], Record], shape: tuple[int, ...]
+) -> NDArray[Any] | None:
+    """Return values per test image of replicates, (draws, seeds, images); None if one has no predictions."""
+    known = {position: values[record.trial_id] for position, record in replicates.items() if record.trial_id in values}
     if not known or len(known) < len(replicates):
         return None
-    array = np.zeros((*shape, len(next(iter(known.values())))), dtype=np.bool_)
-    for position, correct in known.items():
-        array[position] = correct
+    array = np.zeros((*shape, len(first := next(iter(known.values())))), dtype=first.dtype)
+    for position, of_images in known.items():
+        array[position] = of_images
     return array
 
 
 def _scores(results: SearchResults, replicate: Record) -> tuple[float, float, float]:
     """Return test accuracy in percent, then the leading metric on validation and on test images, in its unit."""
     assert replicate.test is not None
-    test_value = float(getattr(replicate.test, results.metric.test_field or ""))
-    return PERCENT * replicate.test.accuracy, results.metric_value(replicate), results.metric.scale * test_value
+    test_value = replicate.test.value(results.metric.test_field or "")
+    score = np.nan if test_value is None else results.metric.scale * test_value
+    return PERCENT * replicate.test.accuracy, results.metric_value(replicate), score

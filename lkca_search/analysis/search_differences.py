@@ -15,11 +15,18 @@ too. `search`: the space, the design, or the search of each cell. `machine`: cod
 """
 _TRAINING = ("data", "training")
 _WITHOUT_EFFECT = (
-    *("search.goal", "search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures"),
+    *(
+        "search.goal",
+        "search.also_measure",
+        "search.max_retries",
+        "search.checkpoint_seconds",
+        "limits.hours",
+        "limits.max_failures",
+    ),
     *("resources", "confirm", "storage", "data.max_pixels"),
 )
 """Sections and keys that change no result, or that a comparison takes from the records and the round."""
-_WHOLE = ("search.sampler", "search.pruner")
+_WHOLE = ("search.sampler", "search.pruner", "search.metric")
 """Mappings that are shown as one value."""
 _MACHINE = ("git_commit", "package_version", "torch_version", "device", "num_threads")
 

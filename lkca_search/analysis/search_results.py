@@ -1,8 +1,9 @@
 """Everything that the analysis of one search needs: its spec, its records and its rounds, read once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from lkca_search.layout import SearchFolder
 from lkca_search.records.dataset import SearchDataset, scan_search_dataset
 from lkca_search.records.finding import Finding
-from lkca_search.records.predictions import scan_correct
+from lkca_search.records.predictions import scan_predictions
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, scan_rounds
 from lkca_search.records.stored_spec import read_spec
@@ -18,7 +19,7 @@ from lkca_search.records.uid import read_uid
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.factors import DRAW, repeats_of
-from lkca_search.spec.metrics import METRICS, Metric, MetricName
+from lkca_search.spec.metrics import Metric
 from lkca_search.spec.search_spec import SearchSpec
 
 SIZE_NAMES = ("data_fraction", "images_per_class")
@@ -48,6 +49,13 @@ class SearchResults:
     rounds: Sequence[Round] = field(repr=False)
     correct: Mapping[str, NDArray[np.bool_]] = field(repr=False, default_factory=dict)
     """True per test image that a replicate classifies correctly, (images,), by replicate id; not in old records."""
+    image_scores: Mapping[str, NDArray[Any]] | None = field(repr=False, default=None)
+    """Numbers per test image whose mean is the leading metric of a replicate, (images,), by replicate id. None if they
+    are `correct`, as for accuracy; empty for a metric that is no mean over images."""
+    predicted: Mapping[str, NDArray[np.uint16]] = field(repr=False, default_factory=dict)
+    """Predicted class per test image, (images,), by replicate id; not in old records."""
+    labels: NDArray[np.uint16] | None = field(repr=False, default=None)
+    """True class per test image, (images,); None if no replicate has predictions."""
     uid: str = ""
     """Unique id; empty if it is not known."""
     dataset: SearchDataset | None = None
@@ -56,18 +64,28 @@ class SearchResults:
     """Damaged records and rounds, which are left out of all numbers."""
 
     @property
-    def metric_name(self) -> MetricName:
+    def metric_name(self) -> str:
         """Name of the leading metric: the first metric of the search, by which the best trial of a cell is picked."""
         return self.spec.search.metrics[0]
 
     @property
     def metric(self) -> Metric:
         """Direction, label, unit and scale of the leading metric."""
-        return METRICS[self.metric_name]
+        return self.spec.search.definitions[0]
 
     def metric_value(self, record: Record) -> float:
         """Return the leading metric after the last result of a trial or replicate, in the unit of the metric."""
-        return self.metric.scale * float(getattr(record.curve[-1], self.metric_name))
+        return self.metric.scale * record.curve[-1].value(self.metric_name)
+
+    def by_accuracy(self) -> "SearchResults":
+        """Return the same results, scored by accuracy."""
+        search = self.spec.search.model_copy(update={"metric": "val_accuracy", "goal": "maximize"})
+        return replace(self, spec=self.spec.model_copy(update={"search": search}), image_scores=None)
+
+    @property
+    def leading_image_scores(self) -> Mapping[str, NDArray[Any]]:
+        """Numbers per test image whose mean is the leading metric, by replicate id."""
+        return self.correct if self.image_scores is None else self.image_scores
 
     @cached_property
     def shortages(self) -> list[str]:
@@ -149,14 +167,19 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
     trials, replicates = reader.trials(), reader.replicates()
     rounds, damaged_rounds = scan_rounds(folder)
     dataset, damaged_dataset = scan_search_dataset(folder)
-    correct, damaged_predictions = scan_correct(folder, replicates)
+    spec = read_spec(folder)
+    leading = spec.search.definitions[0].test_field or ""
+    scores, predicted, labels, damaged_predictions = scan_predictions(folder, replicates, metric=leading)
     return SearchResults(
         name=folder.name,
-        spec=read_spec(folder),
+        spec=spec,
         trials=trials,
         replicates=replicates,
         rounds=rounds,
-        correct=correct,
+        correct={replicate: classes == labels for replicate, classes in predicted.items()},
+        image_scores=None if leading == "accuracy" else scores,
+        predicted=predicted,
+        labels=labels,
         uid=read_uid(folder) or "",
         dataset=dataset,
         findings=(*reader.findings, *damaged_rounds, *damaged_dataset, *damaged_predictions),

@@ -4,14 +4,14 @@ import statistics
 
 import numpy as np
 
-from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
+from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.percentage_mean import mean_percentage
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.metrics import METRICS, Metric, MetricName
+from lkca_search.spec.metrics import Metric
 
 
 class SelectionEffect(FrozenModel):
@@ -20,8 +20,10 @@ class SelectionEffect(FrozenModel):
     cell: str
     variant: str
     num_train_images: int
-    metric: MetricName
+    metric: str
     """Leading metric, by which the trial was picked."""
+    sign: int
+    """1 if a higher value of the metric is better, else -1."""
     trial_ids: tuple[str, ...]
     """Id of the picked trial; one id per repeat of a repeated search."""
     num_trials: int
@@ -36,41 +38,51 @@ class SelectionEffect(FrozenModel):
     @property
     def selection_bias(self) -> float:
         """Advantage of the pick over its replicates on the same validation images; above 0 if the pick is better."""
-        return METRICS[self.metric].sign * (self.picked - self.validation.value)
+        return self.sign * (self.picked - self.validation.value)
 
     @property
     def test_gap(self) -> float:
         """Advantage of the pick on validation images over its replicates on test images."""
-        return METRICS[self.metric].sign * (self.picked - self.test.value)
+        return self.sign * (self.picked - self.test.value)
 
 
 def compute_selection_effects(results: SearchResults, scores: RoundScores) -> tuple[SelectionEffect, ...]:
     """Return the selection effect of every cell that has scores."""
     trials = {record.trial_id: record for record in results.trials}
-    is_accuracy = results.metric.test_field == "accuracy"
     return tuple(
         SelectionEffect(
             cell=cell.cell,
             variant=cell.variant.label,
             num_train_images=cell.num_train_images,
             metric=results.metric_name,
+            sign=results.metric.sign,
             trial_ids=tuple(pick.trial_id for pick in cell.picks),
             num_trials=sum(pick.num_trials for pick in cell.picks),
             picked=results.metric.scale
-            * statistics.fmean(getattr(trials[pick.trial_id].curve[-1], results.metric_name) for pick in cell.picks),
-            validation=_mean(cell, cell.val_values, results.metric),
-            test=mean_accuracy(cell) if is_accuracy else _mean(cell, cell.test_values, results.metric),
+            * statistics.fmean(trials[pick.trial_id].curve[-1].value(results.metric_name) for pick in cell.picks),
+            validation=mean_of(cell, cell.val_values, results.metric),
+            test=mean_score(cell),
         )
         for cell in scores.cells
     )
 
 
-def _mean(cell: CellScores, values: Floats, metric: Metric) -> Estimate:
-    """Return the mean over units of a metric, (draws, seeds), with its 95% interval for these images."""
+def mean_score(cell: CellScores) -> Estimate:
+    """Return the mean score of a cell in its unit, with the sampling of test images if it is known."""
+    return _mean(cell, cell.test_values, cell.metric, sampling_variance=cell.score_variance or 0.0)
+
+
+def mean_of(cell: CellScores, values: Floats, metric: Metric) -> Estimate:
+    """Return the mean of a metric, (draws, seeds), with its 95% interval for these images."""
+    return _mean(cell, values, metric)
+
+
+def _mean(cell: CellScores, values: Floats, metric: Metric, *, sampling_variance: float = 0.0) -> Estimate:
     means = cell.unit_means(values)
-    if metric.unit == "%":
-        return mean_percentage(means)
-    return student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
+    if metric.is_percentage:
+        return mean_percentage(means, sampling_variance=sampling_variance)
+    tolerance = RELATIVE_TOLERANCE * float(np.abs(means).max())
+    return student_mean(means, tolerance=tolerance, sampling_variance=sampling_variance)
 
 
 def mean_accuracy(cell: CellScores) -> Estimate:
@@ -79,11 +91,13 @@ def mean_accuracy(cell: CellScores) -> Estimate:
 
 
 def mean_error(cell: CellScores) -> Estimate:
-    """Return the mean test error of a cell in percent."""
-    accuracy = mean_accuracy(cell)
-    if accuracy.interval is None:
-        return accuracy.model_copy(update={"value": PERCENT - accuracy.value})
-    ends = accuracy.interval.upper, accuracy.interval.lower
-    lower, upper = (None if end is None else PERCENT - end for end in ends)
-    interval = accuracy.interval.model_copy(update={"lower": lower, "upper": upper})
-    return Estimate(value=PERCENT - accuracy.value, interval=interval)
+    """Return the mean test error of a cell, as in `CellScores.errors`."""
+    score = mean_score(cell)
+    if cell.metric.direction == "minimize" or (perfect := cell.metric.perfect) is None:
+        return score
+    if score.interval is None:
+        return score.model_copy(update={"value": perfect - score.value})
+    ends = score.interval.upper, score.interval.lower
+    lower, upper = (None if end is None else perfect - end for end in ends)
+    interval = score.interval.model_copy(update={"lower": lower, "upper": upper})
+    return Estimate(value=perfect - score.value, interval=interval)

@@ -32,7 +32,7 @@ from lkca_search.report.values.numbers import pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.state.status import StatusReader
-    from lkca_search.spec.metrics import MetricName
+    from lkca_search.spec.sections import SearchSection
 
 
 def status(
@@ -186,7 +186,7 @@ def ui(
     home = Home.from_environment()
     uri = tracking_uri(home)
     folder = None if name is None else home.started_search(name)
-    page = _runs_page(home, folder, "val_accuracy" if folder is None else read_spec(folder).search.metrics[0])
+    page = _runs_page(home, folder, None if folder is None else read_spec(folder).search)
     if uri.startswith(("http://", "https://")):
         echo(f"The runs are on the MLflow server: {without_login(uri).rstrip('/')}/{page}")
         return
@@ -212,7 +212,7 @@ def _check_port(port: int) -> None:
             raise UserError(f"--port must be a free port, got {port}: {reason}; use another --port") from error
 
 
-def _runs_page(home: Home, folder: SearchFolder | None, metric: "MetricName") -> str:
+def _runs_page(home: Home, folder: SearchFolder | None, search: "SearchSection | None") -> str:
     """Return the path and query of the page with the runs. Exit with code 1 if the store cannot be used."""
     from lkca_search.tracking.experiment import open_client
     from lkca_search.tracking.faults import StoreError, describe_fault
@@ -221,7 +221,9 @@ def _runs_page(home: Home, folder: SearchFolder | None, metric: "MetricName") ->
     try:
         opened = open_client(home)
         try:
-            page = runs_page(opened.client, home, folder.name if folder else None, metric)
+            name = folder.name if folder else None
+            metric, direction = (search.metrics[0], search.directions[0]) if search else ("val_accuracy", "maximize")
+            page = runs_page(opened.client, home, name, metric, direction=direction)
             missing = describe_missing(opened.client, home, uid_or_name(folder)) if folder else None
         except StoreError as error:  # the server can start: it also shows other experiments
             page, missing = "", error.fault

@@ -107,6 +107,7 @@ def compare(
 
 def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
     from lkca_search.report.sections.contrast_tables import comparison_table, unpaired_table
+    from lkca_search.report.values.metric_format import MetricFormat
 
     for kind, subject in _SUBJECTS.items():
         differences = [difference for difference in comparison.differences if difference.kind == kind]
@@ -115,10 +116,10 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
             for difference in differences:
                 echo(f"  {difference.name}: {difference.one} in {one}, {difference.other} in {other}")
             echo()
-    alpha = comparison.alpha
+    alpha, metric = comparison.alpha, MetricFormat(comparison.metric)
     tables = [
-        *([comparison_table(comparison.contrasts, one, other, alpha=alpha)] if comparison.contrasts else []),
-        *([unpaired_table(comparison.unpaired, one, other, alpha=alpha)] if comparison.unpaired else []),
+        *([comparison_table(comparison.contrasts, one, other, metric, alpha=alpha)] if comparison.contrasts else []),
+        *([unpaired_table(comparison.unpaired, one, other, metric, alpha=alpha)] if comparison.unpaired else []),
     ]
     for table in tables:
         echo_rows(table.columns, [[field.text for field in row] for row in table.rows])

@@ -4,19 +4,18 @@ import math
 from collections.abc import Sequence
 
 from lkca_search.records.record import Record, Result, State, TrialMetadata
-from lkca_search.spec.metrics import METRICS, MetricName
 from lkca_search.spec.sections import SearchSection
 
 TIE_BREAKS = "lower validation loss, then fewer FLOPs per image, then cell and number"
 """Rule of `tie_key` in words."""
 
 
-def measure(metric: MetricName, result: Result, metadata: TrialMetadata) -> float:
-    """Return the value of a metric at a result."""
-    return float(getattr(result if METRICS[metric].source == "result" else metadata, metric))
+def measure(metric: str, result: Result, metadata: TrialMetadata) -> float:
+    """Return the value of a metric at a result; KeyError if it was not measured."""
+    return float(getattr(metadata, metric)) if metric in TrialMetadata.model_fields else result.value(metric)
 
 
-def trial_value(record: Record, metric: MetricName) -> float | None:
+def trial_value(record: Record, metric: str) -> float | None:
     """Return a complete trial's value of a metric after its last result; None for any other trial."""
     if record.state is not State.COMPLETE or record.facts is None:
         return None
@@ -72,10 +71,13 @@ def _losses(record: Record, search: SearchSection) -> tuple[float, ...]:
 class Plateau:
     """Detector of a cell that no longer improves."""
 
-    def __init__(self, limit: int | None, metric: MetricName) -> None:
-        """Detect a plateau after `limit` trials without a better value; never if it is None."""
+    def __init__(self, limit: int | None, *, sign: int) -> None:
+        """Detect a plateau after `limit` trials without a better value; never if it is None.
+
+        `sign` is 1 if a higher value is better, else -1.
+        """
         self._limit = limit
-        self._sign = METRICS[metric].sign
+        self._sign = sign
         self._best = -math.inf
         self._num_since_best = 0
 

@@ -18,6 +18,8 @@ from lkca_search.paths import AnyPath, atomic_output, open_input, write_atomical
 from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
 from lkca_search.records.record import READ_THREADS, Record
 
+_SMALLEST = np.float32(2.0**-25)
+"""Probability in place of one that the file has rounded to 0."""
 _WRITER: Mapping[str, Any] = {
     "compression": "zstd",
     "use_dictionary": False,
@@ -37,6 +39,40 @@ class Predictions:
     """Softmax of the logits, (N, K); probabilities below 3e-8 are 0."""
     data_hash: str
     """SHA-256 of the test split's pixels and labels."""
+
+
+def is_among_top(probabilities: NDArray[Any], labels: NDArray[Any], *, number: int = 5) -> NDArray[np.bool_]:
+    """Return True per image whose class is among the most probable ones, (N,); of equal classes, the first ones are.
+
+    `probabilities` are (N, K), and `labels` (N,).
+    """
+    own = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), axis=1)
+    ahead = (probabilities > own).sum(axis=1)
+    ahead += ((probabilities == own) & (np.arange(probabilities.shape[1]) < labels[:, None])).sum(axis=1)
+    is_among: NDArray[np.bool_] = ahead < number
+    return is_among
+
+
+def image_scores(metric: str, predictions: Predictions) -> NDArray[Any] | None:
+    """Return numbers per image, (N,), whose mean is a test metric; None if it is not such a mean.
+
+    Loss and top-5 accuracy are those of the rounded probabilities.
+    """
+    labels = predictions.labels
+    is_correct: NDArray[np.bool_] = predictions.predicted == labels
+    match metric:
+        case "accuracy":
+            return is_correct
+        case "top5_accuracy":
+            return is_among_top(predictions.probabilities, labels)
+        case "balanced_accuracy":
+            counts = np.bincount(labels)
+            return np.asarray(is_correct * (len(labels) / (counts > 0).sum() / counts[labels]), dtype=np.float32)
+        case "loss":
+            own = np.take_along_axis(predictions.probabilities, labels[:, None].astype(np.int64), axis=1)[:, 0]
+            losses: NDArray[np.float32] = -np.log(np.maximum(own.astype(np.float32), _SMALLEST))
+            return losses
+    return None
 
 
 def bytes_per_image(num_classes: int) -> int:
@@ -64,13 +100,7 @@ def read_predictions(folder: SearchFolder, replicate: Record) -> Predictions | N
         return None
     if isinstance(table, Finding):
         raise DamagedError(table)
-    probabilities = table["probabilities"].combine_chunks()
-    return Predictions(
-        labels=table["label"].to_numpy(),
-        predicted=table["predicted"].to_numpy(),
-        probabilities=probabilities.flatten().to_numpy().reshape(len(table), -1),
-        data_hash=table.schema.metadata[b"test_data_hash"].decode(),
-    )
+    return _from_table(table)
 
 
 def read_correct(folder: SearchFolder, replicates: Sequence[Record]) -> dict[str, NDArray[np.bool_]]:
@@ -93,6 +123,25 @@ def scan_correct(
         elif table is not None:
             correct[record.trial_id] = pc.equal(table["predicted"], table["label"]).to_numpy()
     return correct, findings
+
+
+def scan_predictions(
+    folder: SearchFolder, replicates: Sequence[Record], *, metric: str = "accuracy"
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.uint16]], NDArray[np.uint16] | None, list[Finding]]:
+    """Return `image_scores` of a metric by replicate id, predicted classes by replicate id, true classes, and damages.
+
+    Replicates without predictions are left out, and so are all scores of a metric that is no mean over images.
+    """
+    has_few_columns = metric in ("accuracy", "balanced_accuracy")
+    scores, predicted, labels = {}, {}, None
+    findings: list[Finding] = []
+    columns = ("label", "predicted") if has_few_columns else None
+    for record, table in _intact(_read_all(folder, replicates, columns=columns), findings):
+        predictions = _from_table(table)
+        if (values := image_scores(metric, predictions)) is not None:
+            scores[record.trial_id] = values
+        predicted[record.trial_id], labels = predictions.predicted, predictions.labels
+    return scores, predicted, labels, findings
 
 
 def write_predictions(
@@ -127,6 +176,19 @@ def _intact(
             damaged.append(table)
         elif table is not None:
             yield record, table
+
+
+def _from_table(table: pa.Table) -> Predictions:
+    """Return the predictions in a table; without the column of probabilities, there are none."""
+    probabilities = np.empty((len(table), 0), dtype=np.float16)
+    if "probabilities" in table.column_names:
+        probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+    return Predictions(
+        labels=table["label"].to_numpy(),
+        predicted=table["predicted"].to_numpy(),
+        probabilities=probabilities,
+        data_hash=table.schema.metadata[b"test_data_hash"].decode(),
+    )
 
 
 def _to_table(predictions: Predictions) -> pa.Table:

@@ -39,6 +39,15 @@ class Result(FrozenModel):
     """Fraction of the validation images that are classified correctly."""
     time: float
     """Time of the evaluation, in seconds since 1970."""
+    metrics: Mapping[str, float] = {}
+    """Further metrics of the validation images, by name; empty in old records. `training/metrics.py` has the list."""
+
+    def value(self, metric: str) -> float:
+        """Return a number of the result by its name; KeyError if it was not measured."""
+        return float(getattr(self, metric) if metric in _NUMBERS else self.metrics[metric])
+
+
+_NUMBERS = frozenset(Result.model_fields) - {"metrics"}
 
 
 class ModelDescription(FrozenModel):
@@ -109,6 +118,12 @@ class TestResult(FrozenModel):
     """Mean cross-entropy, without smoothing."""
     accuracy: float
     """Fraction of the images that are classified correctly."""
+    metrics: Mapping[str, float] = {}
+    """Further metrics of the test images, by name; empty in old records."""
+
+    def value(self, metric: str) -> float | None:
+        """Return the loss, the accuracy or a further metric; None if it was not measured, as in old records."""
+        return {"loss": self.loss, "accuracy": self.accuracy, **self.metrics}.get(metric)
 
 
 class State(StrEnum):
@@ -135,7 +150,7 @@ class Record(FrozenModel):
     """Number of the driver that wrote the record, from 1."""
     state: State
     metric: str
-    """Leading metric of the search; test_accuracy for a replicate."""
+    """Leading metric of the search; for a replicate, its name on test images: test_accuracy."""
     value: float | None
     """Last reported value of the metric; None for a failed trial."""
     spec: TrialSpec

@@ -12,17 +12,19 @@ from lkca_search.records.record import Record, Result, State, TestResult, TrialM
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Configuration
+from lkca_search.spec.metrics import METRICS, name_of
 
 
 def trials_table(records: Sequence[Record]) -> pa.Table:
     """Return one row per trial: identity, outcome, last result, configuration, metadata and provenance."""
-    return pa.Table.from_pylist([_trial_row(record) for record in records], schema=_TRIALS)
+    schema = _with_own(_TRIALS, _own_names(records))
+    return pa.Table.from_pylist([_trial_row(record) for record in records], schema=schema)
 
 
 def curves_table(records: Sequence[Record]) -> pa.Table:
     """Return one row per result of each trial or replicate."""
-    rows = [{**_identity(record), **result.model_dump()} for record in records for result in record.curve]
-    return pa.Table.from_pylist(rows, schema=_CURVES)
+    rows = [{**_identity(record), **_result_row(result)} for record in records for result in record.curve]
+    return pa.Table.from_pylist(rows, schema=_with_own(_CURVES, _own_names(records)))
 
 
 def replicates_table(replicates: Sequence[Record]) -> pa.Table:
@@ -33,12 +35,14 @@ def replicates_table(replicates: Sequence[Record]) -> pa.Table:
     rows = []
     for record in replicates:
         assert record.replicate is not None
-        test = record.test.model_dump() if record.test else {}
+        test = {**record.test.model_dump(exclude={"metrics"}), **record.test.metrics} if record.test else {}
         ids = {"replicate_id": record.trial_id, "of_trial": record.replicate.of, "seed_number": record.replicate.seed}
-        row = {**_trial_row(record), **ids, **{f"test_{name}": test.get(name) for name in _TEST}}
+        row = {**_trial_row(record), **ids, **{f"test_{name}": value for name, value in test.items()}}
         del row["trial_id"]
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=_REPLICATES)
+    own = _own_names(replicates)
+    schema = _with_own(_REPLICATES, [*own, *(f"test_{name}" for name in own)])
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath) -> list[AnyPath]:
@@ -71,10 +75,24 @@ def _trial_row(record: Record) -> dict[str, Any]:
         "seed": record.spec.seed,
         "split_seed": record.spec.split_seed,
         **record.spec.complete_configuration.model_dump(include=set(_CONFIGURATION)),
-        **(record.curve[-1].model_dump(include=set(_LAST_RESULT)) if record.curve else {}),
+        **(_result_row(record.curve[-1], _LAST_RESULT) if record.curve else {}),
         **metadata,
         **provenance,
     }
+
+
+def _result_row(result: Result, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the fields of a result and its further metrics, each in a column of its own."""
+    return {**result.model_dump(include=set(names) if names else None, exclude={"metrics"}), **result.metrics}
+
+
+def _own_names(records: Sequence[Record]) -> list[str]:
+    """Return the dotted paths of the own metrics of trainings, sorted: columns after those of the registry."""
+    return sorted({name_of(metric) for record in records for metric in record.spec.metrics} - METRICS.keys())
+
+
+def _with_own(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    return pa.schema([*schema, *(pa.field(name, pa.float64()) for name in names)])
 
 
 def _fields(model: type[FrozenModel], names: Sequence[str] | None = None) -> list[pa.Field]:
@@ -99,9 +117,13 @@ _CONFIGURATION = tuple(name for name in NAMES if name != "samples")  # the colum
 _TEST = ("num_images", "data_hash", "loss", "accuracy")
 _OUTCOME = ("attempt", "driver", "state", "metric", "value", "error", "started", "finished")
 _LAST_RESULT = ("step", "epoch", "samples", "seconds", "train_loss", "val_loss", "val_accuracy")
+_RESULT = tuple(name for name in Result.model_fields if name != "metrics")
 _IDENTITY = ("trial_id", "search", "cell", "number")
 _IDENTITY_FIELDS = _fields(Record, _IDENTITY)
-_CURVES = pa.schema([*_IDENTITY_FIELDS, *_fields(Result)])
+_FURTHER = [name for name, metric in METRICS.items() if metric.source == "result" and name not in Result.model_fields]
+"""Metrics of the registry that are keys of `Result.metrics`. A column is empty where they were not measured."""
+_FURTHER_FIELDS = [pa.field(name, pa.float64()) for name in _FURTHER]
+_CURVES = pa.schema([*_IDENTITY_FIELDS, *_fields(Result, _RESULT), *_FURTHER_FIELDS])
 _TRIALS = pa.schema(
     [
         *_IDENTITY_FIELDS,
@@ -109,6 +131,7 @@ _TRIALS = pa.schema(
         *_fields(TrialSpec, ("seed", "split_seed")),
         *_fields(Configuration, _CONFIGURATION),
         *_fields(Result, _LAST_RESULT),
+        *_FURTHER_FIELDS,
         *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name not in _WITHOUT_COLUMN]),
         *_fields(Provenance),
     ]
@@ -120,5 +143,6 @@ _REPLICATES = pa.schema(
         *(field for field in _TRIALS if field.name != "trial_id"),
         pa.field("seed_number", pa.int64()),
         *(field.with_name(f"test_{field.name}") for field in _fields(TestResult, _TEST)),
+        *(pa.field(f"test_{METRICS[name].test_field}", pa.float64()) for name in _FURTHER),
     ]
 )

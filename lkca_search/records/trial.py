@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from lkca_search.augmentations import join_augment
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
+from lkca_search.spec.metrics import MetricChoice
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection
 
@@ -25,6 +26,9 @@ class TrialSpec(FrozenModel):
     """Seed of initial weights, order of images, augmentation and drop-path."""
     split_seed: Seed
     """Seed of the validation split and of the subsets of each draw."""
+    metrics: tuple[MetricChoice, ...] = ("val_accuracy",)
+    """Metrics that the training measures, the leading one first: `patience` follows it. Validation accuracy in records
+    of earlier versions, whose patience followed it for every metric."""
 
     @property
     def complete_configuration(self) -> Configuration:

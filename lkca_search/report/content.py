@@ -22,6 +22,7 @@ from lkca_search.report.sections.looks import look_caveats
 from lkca_search.report.sections.narrative import write_headline, write_summary
 from lkca_search.report.sections.training_length import length_caveats, length_table
 from lkca_search.report.values.metric_format import MetricFormat
+from lkca_search.report.values.numbers import capitalize
 from lkca_search.report.values.report import Report, Section
 from lkca_search.seeds import derive_seed
 
@@ -68,16 +69,16 @@ def make_report(
 def _describe_scores(
     results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast]
 ) -> tuple[list[str], list[Section]]:
-    """Return the summary and the sections that are computed from test accuracies."""
+    """Return the summary and the sections that are computed from test scores."""
     curves = analyze_curves(scores, results.reference, contrasts, seed=results.spec.search.seed)
     selections = compute_selection_effects(results, scores)
     reference, metric = results.reference.label, MetricFormat(results.metric)
     sections = [
         Section(
             name="scarcity",
-            title="Accuracy with fewer training images",
-            figures=(figures.learning_curves(curves, scores),),
-            tables=(tables.accuracy_table(scores),),
+            title=f"{capitalize(metric.name)} with fewer training images",
+            figures=(figures.learning_curves(curves, scores, metric),),
+            tables=(tables.score_table(scores, metric),),
         )
     ]
     if contrasts:
@@ -85,8 +86,8 @@ def _describe_scores(
             Section(
                 name="contrasts",
                 title=f"{reference} compared with the other variants",
-                figures=(figures.differences(contrasts, scores, reference),),
-                tables=(contrast_table(contrasts, reference, alpha=scores.round.alpha),),
+                figures=(figures.differences(contrasts, scores, reference, metric),),
+                tables=(contrast_table(contrasts, reference, metric, alpha=scores.round.alpha),),
             )
         )
     efficiencies = (tables.efficiency_table(curves, reference),) if curves.contrasts else ()
@@ -94,11 +95,11 @@ def _describe_scores(
         Section(
             name="curves",
             title="Power laws, data efficiency and crossover",
-            tables=(tables.curve_table(curves), *efficiencies),
+            tables=(tables.curve_table(curves, metric), *efficiencies),
         ),
         Section(
             name="selection",
-            title=f"{metric.label.capitalize()} and {metric.test_label}",
+            title=f"{capitalize(metric.label)} and {metric.test_label}",
             tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
         ),
     ]

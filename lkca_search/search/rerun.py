@@ -16,6 +16,7 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel, find_differences
+from lkca_search.spec.metrics import name_of
 from lkca_search.spec.reading.limits import Limits
 from lkca_search.spec.reading.text_file import read_text_file
 from lkca_search.spec.reading.yaml_reader import YamlReader
@@ -53,12 +54,12 @@ class TrialFile(FrozenModel):
     @classmethod
     def from_record(cls, record: Record) -> "TrialFile":
         """Return the trial file of a record. Replicates are compared on validation images, not on test images."""
-        is_replicate = record.replicate is not None and bool(record.curve)
+        is_replicate, leading = record.replicate is not None and bool(record.curve), name_of(record.spec.metrics[0])
         return cls(
             trial_id=record.trial_id,
             search=record.search,
-            metric="val_accuracy" if is_replicate else record.metric,
-            value=record.curve[-1].val_accuracy if is_replicate else record.value,
+            metric=leading if is_replicate else record.metric,
+            value=record.curve[-1].value(leading) if is_replicate else record.value,
             num_reports=len(record.curve),
             state=record.state,
             facts=record.facts,
@@ -145,7 +146,7 @@ def rerun(
         torch.save(training.model.state_dict(), buffer)
         write_atomically(weights, buffer.getvalue())
     is_repeat = not edits and error is None
-    value = None if last is None else getattr(last, file.metric)
+    value = None if last is None else last.value(file.metric)
     changes = list(_list_changes(file, metadata))
     if file.state is None and last is not None and not training.is_last(last):
         ended = f"step {last.step} of {training.last_step}"

@@ -10,7 +10,17 @@ from lkca_search.errors import SearchError
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
-from lkca_search.spec.metrics import METRICS, Direction, MetricName
+from lkca_search.spec.metrics import (
+    Direction,
+    Metric,
+    MetricChoice,
+    MetricChoices,
+    check_choices,
+    check_goals,
+    find_metric,
+    name_of,
+    with_directions,
+)
 from lkca_search.spec.reading.limits import Limit, Limits, at_most, breaks, check_limit
 
 _MAX_STEPS = at_most(10**9, "at 1 ms per step they take 12 days per trial")
@@ -91,7 +101,7 @@ class TrainingSection(FrozenModel):
     """`strict`: an operation that has no deterministic implementation on the GPU fails its trial. `warn`: it runs, and
     the record lists it; a rerun may then differ."""
     patience: Annotated[int, Field(ge=1), _MAX_REPORTS] | None = None
-    """Evaluations in a row without a higher val_accuracy after which a trial ends early, as complete."""
+    """Evaluations in a row without a better value of the leading metric after which a trial ends early, as complete."""
 
     @property
     def num_reports(self) -> int:
@@ -172,10 +182,12 @@ class SearchSection(FrozenModel):
     """Trials per cell, the same for every cell."""
     repeats: Annotated[int, Field(ge=1), at_most(1_000, "an interval over 1,000 repeats is 3% as wide as over one")] = 1
     """Number of searches per cell, each on another subset draw; short for the factor `draw`."""
-    metric: MetricName | Annotated[tuple[MetricName, ...], Field(min_length=1)] = "val_accuracy"
+    metric: MetricChoices = "val_accuracy"
     """Number by which trials are compared, as last reported. Several make a Pareto front; the first one leads."""
     goal: Direction | Annotated[tuple[Direction, ...], Field(min_length=1)] | None = None
     """Better direction of the metric, or of each metric; by default it follows from the metric."""
+    also_measure: tuple[MetricChoice, ...] = ()
+    """Further metrics, which stand in the records and the report and decide nothing."""
     seed: Annotated[int, Field(ge=0), at_most(2**128, "generators take at most 128 bits")] = 0
     """Seed from which every other seed of the search is derived."""
     max_retries: Annotated[int, Field(ge=0), at_most(10_000, "a trial that lost as many workers does not finish")] = 3
@@ -184,19 +196,34 @@ class SearchSection(FrozenModel):
     """Minimum seconds of training between checkpoints, which follow a report; 0 saves one at every report."""
 
     @property
-    def metrics(self) -> tuple[MetricName, ...]:
-        """Every metric. The first one leads: it decides the best trial, and its value is shown for a trial."""
-        return (self.metric,) if isinstance(self.metric, str) else self.metric
+    def metric_choices(self) -> tuple[MetricChoice, ...]:
+        """Every metric that trials are compared by; the first one leads."""
+        return self.metric if isinstance(self.metric, tuple) else (self.metric,)
+
+    @property
+    def measured(self) -> tuple[MetricChoice, ...]:
+        """Metrics that every training measures, the leading one first."""
+        return (*self.metric_choices, *self.also_measure)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Name of every metric. The first one leads: it decides the best trial, and its value is shown for a trial."""
+        return tuple(name_of(metric) for metric in self.metric_choices)
+
+    @property
+    def definitions(self) -> tuple[Metric, ...]:
+        """Direction, label, unit and scale of each metric."""
+        return tuple(find_metric(metric) for metric in self.metric_choices)
 
     @property
     def directions(self) -> tuple[Direction, ...]:
         """Better direction of each metric."""
-        return tuple(METRICS[metric].direction for metric in self.metrics)
+        return tuple(metric.direction for metric in self.definitions)
 
     @property
     def signs(self) -> tuple[int, ...]:
         """1 per metric to be maximized, -1 per metric to be minimized."""
-        return tuple(METRICS[metric].sign for metric in self.metrics)
+        return tuple(metric.sign for metric in self.definitions)
 
     @field_validator("sampler", "pruner")
     @classmethod
@@ -208,24 +235,16 @@ class SearchSection(FrozenModel):
 
     @model_validator(mode="after")
     def _check_metrics_and_goals(self) -> Self:
-        if len(set(self.metrics)) < len(self.metrics):
-            raise ValueError(f"metrics must be distinct, got {list(self.metrics)}")
-        if not METRICS[self.metrics[0]].can_lead:
-            leads = " or ".join(name for name, metric in METRICS.items() if metric.can_lead)
-            raise ValueError(f"the first metric leads and must be {leads}, got {self.metrics[0]}")
+        goals = (self.goal,) if self.goal is None or isinstance(self.goal, str) else self.goal
+        directed = with_directions(self.metric_choices, goals)
+        object.__setattr__(self, "metric", directed if isinstance(self.metric, tuple) else directed[0])
+        check_choices(self.metric_choices, self.also_measure)
         if self.goal is None:
             # A spec is equal with and without a written goal, and its JSON always has one.
             derived = self.directions
             object.__setattr__(self, "goal", derived[0] if len(derived) == 1 else derived)
-            return self
-        goals = (self.goal,) if isinstance(self.goal, str) else self.goal
-        if len(goals) != len(self.metrics):
-            raise ValueError(
-                f"goal must have one direction per metric, got {len(self.metrics)} metrics and {list(goals)}"
-            )
-        for metric, goal in zip(self.metrics, goals, strict=True):
-            if goal != METRICS[metric].direction:
-                raise ValueError(f"goal of metric {metric} must be {METRICS[metric].direction}, got {goal}")
+        else:
+            check_goals(self.metric_choices, goals)
         return self
 
 

@@ -7,12 +7,13 @@ from mlflow.entities import Metric, Param, RunTag
 
 from lkca_search.file_names import shorten_name
 from lkca_search.records.record import Record, Result
-from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.spec.metrics import METRICS, find_metric, name_of
 from lkca_search.tracking.tracker import TrialStart
 
-CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time"))
-"""Metrics logged for every result."""
-_LEADING = tuple(name for name, metric in METRICS.items() if metric.can_lead)
+CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time", "metrics"))
+"""Metrics logged for every result, before those in `Result.metrics`."""
+_LEADING = ("val_accuracy", "val_loss")
+"""Metrics with which an earlier version could compare trials."""
 _MAX_RUN_NAME = 250
 """Longest name of a run in MLflow's databases."""
 _TAGS = ("family", "data_fraction", "images_per_class", "draw")
@@ -46,9 +47,9 @@ def start_tags(start: TrialStart) -> dict[str, str]:
 def points(results: Iterable[Result]) -> list[Metric]:
     """Return one point per result and metric."""
     return [
-        Metric(name, getattr(result, name), round(result.time * 1000), result.step)
+        Metric(name, result.value(name), round(result.time * 1000), result.step)
         for result in results
-        for name in CURVE
+        for name in (*CURVE, *result.metrics)
     ]
 
 
@@ -61,15 +62,16 @@ def final_metrics(record: Record) -> list[Metric]:
     timestamp = round(record.finished * 1000)
     values: dict[str, float] = {}
     if record.curve:
-        for name in _LEADING:
-            extreme = max if METRICS[name].sign > 0 else min
-            values[_extreme(name)] = extreme(float(getattr(result, name)) for result in record.curve)
+        for name, sign in _signs(record).items():
+            extreme = max if sign > 0 else min
+            values[_extreme(name, sign)] = extreme(result.value(name) for result in record.curve)
     if record.facts:
         values["num_parameters"] = record.facts.num_parameters
         values["flops"] = record.facts.flops
         values["num_train_images"] = record.facts.num_train_images
     if record.test:
-        values |= {"test_accuracy": record.test.accuracy, "test_loss": record.test.loss}
+        measured = {"accuracy": record.test.accuracy, "loss": record.test.loss, **record.test.metrics}
+        values |= {f"test_{name}": value for name, value in measured.items()}
     # Step 0: the UI then draws one bar per run in place of a curve with one point.
     return [Metric(name, value, timestamp, 0) for name, value in values.items()]
 
@@ -85,7 +87,7 @@ def is_outdated(names: Collection[str]) -> bool:
 
     There, `best_val_accuracy` of a trial was the maximum of its curve.
     """
-    return any(_best(name) in names and _extreme(name) not in names for name in _LEADING)
+    return any(_best(name) in names and _extreme(name, METRICS[name].sign) not in names for name in _LEADING)
 
 
 def replaced_metrics(record: Record, *, timestamp: int) -> list[Metric]:
@@ -98,8 +100,19 @@ def replaced_metrics(record: Record, *, timestamp: int) -> list[Metric]:
     return [Metric(_best(name), float(getattr(last, name)), timestamp, 0) for name in _LEADING]
 
 
-def _extreme(name: MetricName) -> str:
-    return f"{'max' if METRICS[name].sign > 0 else 'min'}_{name}"
+def _signs(record: Record) -> dict[str, int]:
+    """Return the sign of each metric that every result of a trial has, by its name."""
+    named = {name_of(metric): find_metric(metric) for metric in record.spec.metrics}
+    metrics = {name: metric for name, metric in {**METRICS, **named}.items() if metric.can_lead}
+    return {
+        name: metric.sign
+        for name, metric in metrics.items()
+        if name in _LEADING or all(name in result.metrics for result in record.curve)
+    }
+
+
+def _extreme(name: str, sign: int) -> str:
+    return f"{'max' if sign > 0 else 'min'}_{name}"
 
 
 def _best(name: str) -> str:

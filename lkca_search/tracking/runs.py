@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, ViewType
 
 from lkca_search.layout import Home
-from lkca_search.spec.metrics import METRICS, MetricName
+from lkca_search.spec.metrics import Direction
 from lkca_search.tracking.connection import mlflow_command
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import Fault
@@ -58,7 +58,14 @@ def describe_deleted(
     return Fault(cause, f"to bring back the deleted ones: {restore}{others}")
 
 
-def runs_page(client: MlflowClient, home: Home, search: str | None = None, metric: MetricName = "val_accuracy") -> str:
+def runs_page(
+    client: MlflowClient,
+    home: Home,
+    search: str | None = None,
+    metric: str = "val_accuracy",
+    *,
+    direction: Direction = "maximize",
+) -> str:
     """Return the path and query of the page that lists the runs of one or all searches, best by a metric first.
 
     Returns an empty string if there is no experiment yet.
@@ -69,7 +76,7 @@ def runs_page(client: MlflowClient, home: Home, search: str | None = None, metri
     experiment = find_experiment(client, home)
     if experiment is None:
         return ""
-    ascending = str(METRICS[metric].sign < 0).lower()
+    ascending = str(direction == "minimize").lower()
     query = {
         "workflowType": "machine_learning",
         "orderByKey": f"metrics.`{metric}`",  # the last value, by which trials are compared

@@ -70,6 +70,7 @@ def open_training(
         schedule=schedule,
         configuration=spec.configuration,
         seed=spec.seed,
+        metrics=spec.metrics,
         patience=spec.training.patience,
         numerics=numerics,
     )

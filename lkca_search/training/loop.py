@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.metrics import OwnMetric, find_metric, name_of
 from lkca_search.training.device import record_nondeterminism
 from lkca_search.training.evaluation import evaluate
+from lkca_search.training.metrics import MetricSet
 from lkca_search.training.recipe.precision import Numerics
 from lkca_search.training.recipe.schedule import Schedule
 from lkca_search.training.state_check import check_optimizer_state, check_state
@@ -37,10 +39,11 @@ class Training:
         schedule: Schedule,
         configuration: Configuration,
         seed: int,
+        metrics: Sequence[str | OwnMetric] = ("val_accuracy",),
         patience: int | None = None,
         numerics: Numerics | None = None,
     ) -> None:
-        """Create a training; it ends early after `patience` results without a higher val_accuracy.
+        """Create a training; it ends early after `patience` results that do not improve the first metric.
 
         `numerics` have prepared the model; by default, it is trained in float32 on the CPU.
         """
@@ -54,6 +57,9 @@ class Training:
         self._schedule = schedule
         self._label_smoothing = configuration.label_smoothing
         self._seed = seed
+        self.metrics = MetricSet(metrics)
+        """Metrics of every evaluation besides loss and accuracy."""
+        self._leading, self._sign = name_of(metrics[0]), find_metric(metrics[0]).sign
         self._patience = patience
         device = next(model.parameters()).device
         self._cuda_devices = [device] if device.type == "cuda" else []
@@ -131,10 +137,10 @@ class Training:
 
     def _out_of_patience(self, step: int) -> bool:
         """Return True if the last `patience` results up to a step are no better than an earlier one."""
-        accuracies = [result.val_accuracy for result in self._curve if result.step <= step]
-        if self._patience is None or not accuracies:
+        if self._patience is None:
             return False
-        return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= self._patience
+        values = [self._sign * result.value(self._leading) for result in self._curve if result.step <= step]
+        return bool(values) and len(values) - 1 - values.index(max(values)) >= self._patience
 
     def _advance(self, stop: int) -> Result:
         start, started = self.step, time.perf_counter()
@@ -145,8 +151,8 @@ class Training:
         if not finite.all():
             step = start + int((~finite).nonzero()[0, 0]) + 1
             raise TrainingDiverged(f"the loss of step {step} of {self._schedule.steps} is not finite")
-        val_loss, val_accuracy = evaluate(self.model, self._validation, self.numerics.forward)
-        if not math.isfinite(val_loss):
+        evaluated = evaluate(self.model, self._validation, self.numerics.forward)
+        if not math.isfinite(evaluated.loss):
             raise TrainingDiverged(f"the validation loss after step {stop} of {self._schedule.steps} is not finite")
         samples = self.batches.samples_before(stop)
         return Result(
@@ -156,9 +162,10 @@ class Training:
             seconds=earlier_seconds + time.perf_counter() - started,
             learning_rate=self._schedule.learning_rate(stop - 1),
             train_loss=losses.mean(dtype=torch.float64).item(),
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_loss=evaluated.loss,
+            val_accuracy=evaluated.accuracy,
             time=time.time(),
+            metrics=self.metrics.of_validation(evaluated.probabilities, evaluated.labels),
         )
 
     def _train_step(self, step: int) -> Tensor:

@@ -10,7 +10,7 @@ from lkca_search.data.store import Images, open_images
 from lkca_search.records.predictions import Predictions
 from lkca_search.records.record import TestResult
 from lkca_search.spec.sections import DataSection
-from lkca_search.training.evaluation import EVALUATION_BATCH, predict, score
+from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 
@@ -48,7 +48,7 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
     """Test a finished training on all test images, normalized as its training images.
 
     Returns:
-        Loss and accuracy, and the predictions from which both are computed.
+        Loss, accuracy and further metrics, and the predictions from which all are computed.
     """
     batches = Evaluation(
         images=images,
@@ -59,14 +59,18 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
         device=device,
     )
     with training.numerics.applied():
-        outputs = list(predict(training.model, batches, training.numerics.forward))
-    loss, accuracy = score(outputs)
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+        evaluated = evaluate(training.model, batches, training.numerics.forward)
     predictions = Predictions(
-        labels=labels.numpy().astype(np.uint16),
-        predicted=logits.argmax(dim=1).numpy().astype(np.uint16),
-        probabilities=logits.softmax(dim=1).numpy().astype(np.float16),
+        labels=evaluated.labels.astype(np.uint16),
+        predicted=evaluated.logits.argmax(dim=1).numpy().astype(np.uint16),
+        probabilities=evaluated.probabilities.astype(np.float16),
         data_hash=images.content_hash,
     )
-    result = TestResult(num_images=len(images.labels), data_hash=images.content_hash, loss=loss, accuracy=accuracy)
+    result = TestResult(
+        num_images=len(images.labels),
+        data_hash=images.content_hash,
+        loss=evaluated.loss,
+        accuracy=evaluated.accuracy,
+        metrics=training.metrics.of_test(evaluated.probabilities, evaluated.labels),
+    )
     return result, predictions

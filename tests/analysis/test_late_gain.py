@@ -10,6 +10,7 @@ from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, Result
 from lkca_search.report.content import make_report
+from lkca_search.spec.metrics import METRICS
 from tests.support.records import make_result
 from tests.support.search_results import law, make_search_results
 
@@ -44,18 +45,20 @@ def share_reported(late: float, noise: float, searches: int) -> float:
 
 
 def test_the_gain_of_a_line_is_that_of_its_last_fifth() -> None:
-    assert curve_gain(curve([0.5 + 0.01 * i for i in range(REPORTS)]), "val_accuracy") == pytest.approx(4.0)
-    assert curve_gain(curve([0.9, 0.1] * 5 + [0.5] * 10), "val_accuracy") == pytest.approx(0.0)
+    assert curve_gain(
+        curve([0.5 + 0.01 * i for i in range(REPORTS)]), "val_accuracy", METRICS["val_accuracy"]
+    ) == pytest.approx(4.0)
+    assert curve_gain(curve([0.9, 0.1] * 5 + [0.5] * 10), "val_accuracy", METRICS["val_accuracy"]) == pytest.approx(0.0)
 
 
 def test_a_falling_loss_is_a_gain() -> None:
     falling = [result.model_copy(update={"val_loss": 2 - result.step / 200}) for result in curve([0.5] * REPORTS)]
-    assert curve_gain(falling, "val_loss") == pytest.approx(0.2)
+    assert curve_gain(falling, "val_loss", METRICS["val_loss"]) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("reports", "is_known"), [(2, False), (9, False), (10, True), (11, True), (20, True)])
 def test_a_gain_needs_three_reports_in_the_last_fifth(reports: int, is_known: bool) -> None:
-    assert (curve_gain(curve([0.5] * reports), "val_accuracy") is not None) is is_known
+    assert (curve_gain(curve([0.5] * reports), "val_accuracy", METRICS["val_accuracy"]) is not None) is is_known
 
 
 def test_the_interval_of_a_gain_is_over_draws() -> None:
@@ -64,7 +67,9 @@ def test_the_interval_of_a_gain_is_over_draws() -> None:
     of_draw: dict[int, list[float]] = {}
     for record in results.replicates:
         if record.cell == first.cell and record.replicate is not None:
-            of_draw.setdefault(record.replicate.draw, []).append(curve_gain(record.curve, "val_accuracy") or 0.0)
+            of_draw.setdefault(record.replicate.draw, []).append(
+                curve_gain(record.curve, "val_accuracy", METRICS["val_accuracy"]) or 0.0
+            )
     means = [np.mean(gains) for gains in of_draw.values()]
     assert len(means) == 5
     assert first.gain is not None

@@ -6,11 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lkca_search.records.record import Record, RecordReader, State, read_records
+from lkca_search.records.record import Record, RecordReader, State, TestResult, read_records
 from lkca_search.records.tables import curves_table, replicates_table, trials_table, write_tables
 from lkca_search.records.trial import Replication
+from lkca_search.spec.metrics import OwnMetric
 from tests.support.records import CELL, FACTS, PROVENANCE, make_record, make_result, make_search
 
+FURTHER = ("val_top5_accuracy", "val_balanced_accuracy", "val_calibration_error", "val_macro_auroc")
 RECORDS = [
     make_record(0),
     make_record(1, family="vit", accuracy=0.75),
@@ -42,7 +44,8 @@ def test_the_trials_table_has_one_row_per_trial_and_one_column_per_value() -> No
         "augment": "crop",
         "batch_size": 128,
         "steps": 20,
-        **last.model_dump(exclude={"learning_rate", "time"}),
+        **last.model_dump(exclude={"learning_rate", "time", "metrics"}),
+        **dict.fromkeys(FURTHER),
         **FACTS.model_dump(exclude={"provenance", "description", "damaged_checkpoints", "nondeterministic"}),
         **PROVENANCE.model_dump(),
     }
@@ -96,12 +99,39 @@ def test_the_curves_table_has_one_row_per_result() -> None:
     assert table.to_pylist() == [
         {
             **{name: getattr(record, name) for name in ("trial_id", "search", "cell", "number")},
-            **result.model_dump(),
+            **result.model_dump(exclude={"metrics"}),
+            **dict.fromkeys(FURTHER),
         }
         for record in RECORDS
         for result in record.curve
     ]
     assert curves_table([]).schema == table.schema
+
+
+def test_each_further_metric_has_a_column_in_every_table() -> None:
+    own = OwnMetric(name="mylab.metrics.brier", direction="minimize")
+    measured = {"val_top5_accuracy": 0.9, "mylab.metrics.brier": 0.2}
+    result = make_result(10, 0.5).model_copy(update={"metrics": measured})
+    test = TestResult(
+        num_images=10,
+        data_hash="t" * 64,
+        loss=1.0,
+        accuracy=0.5,
+        metrics={"macro_auroc": 0.7, "mylab.metrics.brier": 0.3},
+    )
+    replication = Replication(of=f"{CELL}/1", draw=2, seed=0)
+    plain = make_record(1)
+    spec = plain.spec.model_copy(update={"metrics": ("val_accuracy", own)})
+    record = plain.model_copy(update={"spec": spec, "curve": (result,)})
+    replicate = record.model_copy(update={"replicate": replication, "trial_id": replication.replicate_id, "test": test})
+    for table in (trials_table([plain, record]), curves_table([plain, record])):
+        rows = table.to_pylist()
+        assert rows[-1] | measured | {"val_macro_auroc": None} == rows[-1]
+        assert rows[0]["mylab.metrics.brier"] is None
+    (row,) = replicates_table([replicate]).to_pylist()
+    assert (row["test_macro_auroc"], row["test_mylab.metrics.brier"], row["test_top5_accuracy"]) == (0.7, 0.3, None)
+    assert (row["val_top5_accuracy"], row["mylab.metrics.brier"]) == (0.9, 0.2)
+    assert Record.model_validate_json(replicate.model_dump_json()) == replicate
 
 
 def test_an_id_means_the_same_in_every_table() -> None:

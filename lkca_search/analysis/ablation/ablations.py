@@ -20,7 +20,6 @@ from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
 from lkca_search.records.record import State
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import SUBSET_NAMES
-from lkca_search.spec.metrics import MetricName
 
 
 class HeatMapEntry(FrozenModel):
@@ -43,7 +42,7 @@ class Ablation:
 
     family: str
     hyperparameter: str
-    metric: MetricName
+    metric: str
     """Leading metric of the search; its direction decides which trial is best."""
     levels: tuple[ParameterLevel, ...]
     reference: ParameterLevel

@@ -1,4 +1,4 @@
-"""Interquartile mean of percentages: the mean of the middle half of all replicates, robust against outliers.
+"""Interquartile mean of scores: the mean of the middle half of all replicates, robust against outliers.
 
 `scipy.stats.trim_mean` does not handle missing values row by row, as resamples with unequal numbers of seeds need.
 """
@@ -25,13 +25,14 @@ def interquartile_mean(
     level: float = CONFIDENCE_LEVEL,
     num_resamples: int = NUM_RESAMPLES,
     sampling_variance: float = 0.0,
+    bounds: tuple[float, float] = (0.0, PERCENT),
 ) -> Estimate:
-    """Return the 25% trimmed mean of percentages (draws, seeds) of one family, with a bootstrap interval over draws.
+    """Return the 25% trimmed mean of scores (draws, seeds) of one family, with a bootstrap interval over draws.
 
     The estimate is that of Agarwal et al. 2021 (section 4.3) and of rliable for a single task. The interval is that of
     `bootstrap`: seeds stay with their draw. It covers 95-97% at 5 draws x 2 seeds. NaN marks a missing replicate, and
     draws without a score are left out. `sampling_variance`, from the sampling of test images, widens the interval in
-    quadrature. Its ends are within 0 and 100.
+    quadrature. Its ends are within `bounds`, by default those of percentages.
 
     Raises:
         ValueError: As for `check_scores`.
@@ -53,8 +54,8 @@ def interquartile_mean(
     assert interval.lower is not None
     assert interval.upper is not None
     sampling = normal_quantile(level) * math.sqrt(sampling_variance)
-    lower = max(0.0, value - math.hypot(value - interval.lower, sampling))
-    upper = min(PERCENT, value + math.hypot(interval.upper - value, sampling))
+    lower = max(bounds[0], value - math.hypot(value - interval.lower, sampling))
+    upper = min(bounds[1], value + math.hypot(interval.upper - value, sampling))
     return Estimate(value=value, interval=Interval(lower=lower, upper=upper, level=level))
 
 

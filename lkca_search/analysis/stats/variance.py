@@ -1,7 +1,9 @@
 """Variance components: between draws of training images, between seeds of one draw, and between test images."""
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.replicates import Floats, pair
@@ -93,3 +95,25 @@ def image_variance(scores: Floats) -> float:
     residuals = scores - image_means - scores.mean(axis=1, keepdims=True) + scores.mean()
     interaction = float((residuals**2).sum()) / ((num_units - 1) * (num_images - 1))
     return float(max(0.0, between - interaction) / (num_units * num_images))
+
+
+def sampling_variance(scores: NDArray[np.floating], present: NDArray[np.bool_], *, by_seed: bool) -> float:
+    """Return the image variance of scores, (draws, seeds, images), of the replicates that are present, (draws, seeds).
+
+    Units are draws, or with `by_seed` trainings.
+    """
+    if by_seed:
+        scores, present = scores.reshape(-1, 1, scores.shape[2]), present.reshape(-1, 1)
+    kept = present.any(axis=1)
+    counts = present[kept].sum(axis=1)[:, None]
+    units = np.einsum("dsi,ds->di", scores[kept].astype(np.float64), present[kept].astype(np.float64)) / counts
+    return image_variance(units)
+
+
+def difference_variance(
+    a: NDArray[Any] | None, b: NDArray[Any] | None, present: NDArray[np.bool_], *, scale: float, by_seed: bool
+) -> float | None:
+    """Return the image variance of `scale` times A - B, as in `sampling_variance`; None if either is unknown."""
+    if a is None or b is None:
+        return None
+    return sampling_variance(scale * (a.astype(np.float32) - b), present, by_seed=by_seed)

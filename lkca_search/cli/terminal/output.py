@@ -17,7 +17,6 @@ from lkca_search.records.record import Record, Result
 from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
-from lkca_search.spec.metrics import METRICS
 
 if TYPE_CHECKING:
     from lkca_search.records.rounds import RoundStatus
@@ -61,7 +60,7 @@ def status_view(status: "SearchStatus") -> RenderableType:
         state += f", about {format_duration(status.seconds_left)} left"
     title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
     return Group(
-        Text(f"{title}; best by the {METRICS[status.metric].best} {status.metric}"),
+        Text(f"{title}; best by the {'highest' if status.goal == 'maximize' else 'lowest'} {status.metric}"),
         _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
         *(Text(line) for line in _failure_lines(status)),
         *(Text(_round_line(round_)) for round_ in status.rounds),
@@ -192,11 +191,12 @@ def _show_ties(num_tied: int) -> None:
         echo(f"{num_tied} trials tie for first place. Ties are ordered by {TIE_BREAKS}.")
 
 
-def show_result(result: Result) -> None:
-    """Print one evaluation of a trial as one line."""
+def show_result(result: Result, metric: str = "val_accuracy") -> None:
+    """Print one evaluation of a trial as one line, with loss, accuracy and the metric by which trials are compared."""
+    leading = f"  {metric} {result.value(metric):.4f}" if metric in result.metrics else ""
     echo(
         f"step {result.step:>6}  epoch {result.epoch:7.2f}  train_loss {result.train_loss:.4f}  "
-        f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}  {result.seconds:.1f} s"
+        f"val_loss {result.val_loss:.4f}  val_accuracy {result.val_accuracy:.4f}{leading}  {result.seconds:.1f} s"
     )
 
 

@@ -110,5 +110,5 @@ class _LiveTable(Tracker):
             table.add_row("replicates", str(self._counts.num_replicates), "")
         for trial_id, result in self._running.items():
             now = f"step {result.step}" if result else "starting"
-            table.add_row(f"  {trial_id}", now, f"{getattr(result, metric):.4f}" if result else "", style="dim")
+            table.add_row(f"  {trial_id}", now, f"{result.value(metric):.4f}" if result else "", style="dim")
         self._live.update(table)

@@ -11,11 +11,11 @@ from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import Round
 from lkca_search.report.methods.statistics import statistics_paragraph
 from lkca_search.report.methods.training import images_methods, models_methods, training_methods
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 from lkca_search.report.values.report import Paragraph
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
-from lkca_search.spec.metrics import METRICS
 
 
 def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragraph]:
@@ -27,8 +27,8 @@ def methods(results: SearchResults, scores: RoundScores | None) -> list[Paragrap
         ("Models", models_methods(results)),
         ("Training", training_methods(results)),
         ("Search", _search(results)),
-        *([("Confirmation", _confirmation(scores))] if scores else []),
-        ("Statistics", statistics_paragraph(scores)),
+        *([("Confirmation", _confirmation(scores, MetricFormat(results.metric)))] if scores else []),
+        ("Statistics", statistics_paragraph(scores, results.metric)),
         ("Provenance", _provenance(results)),
     ]
 
@@ -97,12 +97,7 @@ def _domain(domain: Domain) -> str:
 def _search(results: SearchResults) -> str:
     search, draws = results.spec.search, results.repeats
     states = Counter(record.state for record in results.trials)
-    metrics = join_words(
-        [
-            f"{METRICS[metric].label} ({direction})"
-            for metric, direction in zip(search.metrics, search.directions, strict=True)
-        ]
-    )
+    metrics = join_words([f"{metric.label} ({metric.direction})" for metric in search.definitions])
     pruner = "no pruner" if search.pruner.name == "none" else f"pruner {search.pruner}, which compares within a cell"
     repeats = (
         f"Every cell is searched {len(draws)} times, on subset draws {join_words([str(draw) for draw in draws])}. Each "
@@ -121,7 +116,7 @@ def _search(results: SearchResults) -> str:
     )
 
 
-def _confirmation(scores: RoundScores) -> str:
+def _confirmation(scores: RoundScores, metric: MetricFormat) -> str:
     sealed = scores.round
     opened = datetime.fromtimestamp(sealed.opened, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
     best = "best configuration" if sealed.top == 1 else f"best {sealed.top} configurations"
@@ -143,7 +138,7 @@ def _confirmation(scores: RoundScores) -> str:
         f"Round {sealed.number} was sealed on {opened} (seal {sealed.seal[:16]}…). It froze the {best} of each cell, "
         f"chosen from {pluralize(sealed.num_trials, 'trial')}.{ties} {retrained} Each replicate has the number of "
         "training images of its cell and was evaluated once on the test split (content hash "
-        f"{sealed.test_hash[:16]}…). Tables and figures of test accuracy show the best configuration of each "
+        f"{sealed.test_hash[:16]}…). Tables and figures of {metric.test_label} show the best configuration of each "
         f"cell.{variation}"
     )
 

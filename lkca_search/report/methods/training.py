@@ -19,6 +19,7 @@ from lkca_search.report.methods.numerics import numerics_methods
 from lkca_search.report.values.numbers import format_count, format_epochs, format_range, join_words, pluralize
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration
 from lkca_search.spec.domains import holds
+from lkca_search.spec.metrics import Metric, find_metric
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import TrainingSection
 
@@ -85,13 +86,19 @@ def models_methods(results: SearchResults) -> str:
     return f"No model is pretrained. {' '.join(sentences)}"
 
 
+def _patience_metric(results: SearchResults) -> Metric:
+    """Return the metric that `patience` followed: accuracy in records of earlier versions, else the leading one."""
+    record = next(iter((*results.trials, *results.replicates)), None)
+    return results.metric if record is None else find_metric(record.spec.metrics[0])
+
+
 def training_methods(results: SearchResults) -> str:
     """Return the length, the batches, the optimizer and the evaluation of every training."""
-    training = results.spec.training
+    training, metric = results.spec.training, _patience_metric(results)
     facts = [record.facts for record in _started(results) if record.facts]
     patience = (
-        f" A training ends early after {pluralize(training.patience, 'evaluation')} without a higher validation "
-        "accuracy."
+        f" A training ends early after {pluralize(training.patience, 'evaluation')} without a "
+        f"{'higher' if metric.sign > 0 else 'lower'} {metric.label}."
         if training.patience
         else ""
     )

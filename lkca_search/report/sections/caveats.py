@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 
 _MAX_OVERLAP = 0.25
@@ -24,15 +25,16 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
         caveats.append(
             f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
         )
+    metric = MetricFormat(results.metric)
     if scores is None:
         caveats.append(
-            f"Nothing is confirmed yet, so this report has no test accuracy. The best {results.metric.label} of many "
+            f"Nothing is confirmed yet, so this report has no {metric.test_label}. The best {metric.label} of many "
             f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
         )
         return caveats
     return [
         *caveats,
-        *_scope_caveats(scores),
+        *_scope_caveats(scores, metric),
         *_round_caveats(results, scores),
         *_replicate_caveats(results, scores),
     ]
@@ -73,7 +75,7 @@ def _missing_images(results: SearchResults) -> list[str]:
     return [f"{part} Accuracies on the whole dataset may differ."]
 
 
-def _scope_caveats(scores: RoundScores) -> Iterator[str]:
+def _scope_caveats(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
     """Yield the limits of what the intervals and verdicts are about."""
     if not scores.round.repeats:
         yield (
@@ -102,7 +104,9 @@ def _scope_caveats(scores: RoundScores) -> Iterator[str]:
             f"At {_sizes(whole)} images, every draw has all training images, so replicates differ only by the "
             "configuration found and by seed. Results at this size hold for these training images alone."
         )
-    if any(cell.correct is None for cell in scores.cells):
+    if any(cell.correct is not None and cell.image_scores is None for cell in scores.cells):
+        yield (f"The {metric.test_label} is no mean over test images, so its intervals are for these test images only.")
+    elif any(cell.image_scores is None for cell in scores.cells):
         yield (
             "Some replicates have no predictions per test image, so intervals without them are for these test images "
             "only."
@@ -143,8 +147,9 @@ def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[
         )
     single = [cell.num_train_images for cell in scores.cells if cell.unit == "draw"]
     if len(sealed.draws) < 2 and single:
+        plural = "accuracies" if results.metric.test_field == "accuracy" else "scores"
         at = "" if len(single) == len(scores.cells) else f" at {_sizes(single)} images"
-        yield f"There is a single draw, so test accuracies{at} have no intervals and no tests."
+        yield f"There is a single draw, so test {plural}{at} have no intervals and no tests."
     if scores.cells and (num_small := _num_small_cells(results)):
         yield (
             f"In {pluralize(num_small, 'cell')}, validation images outnumber training images: the search had more "

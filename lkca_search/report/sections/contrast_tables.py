@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 from lkca_search.analysis.comparison import UnpairedContrast
-from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
+from lkca_search.analysis.contrasts import Contrast, Verdict
 from lkca_search.analysis.scores import Unit
 from lkca_search.analysis.stats.estimate import Interval
 from lkca_search.records.rounds import ERROR_RATE
 from lkca_search.report.sections.looks import format_alpha
+from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
     format_count,
     format_p_value,
     format_percent,
-    format_points,
-    format_signed_interval,
     pluralize,
 )
 from lkca_search.report.values.table import (
@@ -36,38 +35,43 @@ _VERDICTS: dict[Verdict, str] = {
 _NOUNS: dict[Unit, str] = {"draw": "draw", "seed": "training"}
 
 
-def contrast_table(contrasts: Sequence[Contrast], reference: str, *, alpha: float) -> Table:
+def contrast_table(contrasts: Sequence[Contrast], reference: str, metric: MetricFormat, *, alpha: float) -> Table:
     """Return the reference against every other variant at each size; `alpha` is the level of the round."""
     return make_table(
         name="contrasts",
         title=f"{reference} compared with the other variants",
-        caption=_caption(reference, alpha, tests="tested contrasts of this table"),
-        columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns()],
+        caption=_caption(reference, metric, alpha, tests="tested contrasts of this table"),
+        columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
     )
 
 
-def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, *, alpha: float) -> Table:
+def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, metric: MetricFormat, *, alpha: float) -> Table:
     """Return search `a` against search `b`, cell by cell; `alpha` is the stricter level of the two rounds."""
     return make_table(
         name="comparison",
         title=f"{a} compared with {b}",
-        caption=_caption(a, alpha, tests="tests of this comparison"),
-        columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns()],
+        caption=_caption(a, metric, alpha, tests="tests of this comparison"),
+        columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
     )
 
 
-def unpaired_table(contrasts: Sequence[UnpairedContrast], a: str, b: str, *, alpha: float) -> Table:
+def unpaired_table(
+    contrasts: Sequence[UnpairedContrast], a: str, b: str, metric: MetricFormat, *, alpha: float
+) -> Table:
     """Return search `a` against search `b` in the cells without pairs; `alpha` is the stricter level of the rounds."""
     columns: list[Column[UnpairedContrast]] = [
         Column("cell", lambda contrast: text_cell(contrast.cell)),
         Column("training images", lambda contrast: text_cell(_join(contrast.num_train_images))),
         Column("draws", lambda contrast: text_cell(_join(contrast.num_draws))),
-        Column("difference, points", lambda contrast: estimate_cell(contrast.difference, format_points)),
-        Column("95% interval", lambda contrast: interval_cell(contrast.difference, format_signed_interval)),
+        Column(
+            metric.difference_header("difference"),
+            lambda contrast: estimate_cell(contrast.difference, metric.difference),
+        ),
+        Column("95% interval", lambda contrast: interval_cell(contrast.difference, metric.difference_interval)),
         Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
         Column("p", lambda contrast: number_cell(contrast.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
@@ -76,13 +80,14 @@ def unpaired_table(contrasts: Sequence[UnpairedContrast], a: str, b: str, *, alp
         name="unpaired",
         title=f"{a} compared with {b}, unpaired",
         caption=(
-            f"Unpaired difference in points of test accuracy: mean over the draws of {a} minus mean over the draws of "
-            f"{b}. No two replicates of these cells trained on the same images with the same seed. Differences between "
-            "subsets and seeds therefore do not cancel, and a paired test would detect smaller differences. 95% "
-            "intervals and p are those of Welch's t test over draws (at a data fraction of 1.0, over trainings). They "
-            "are for these test images: another sample of test images would give another difference. p, corrected: by "
-            "Holm's method over all tests of this comparison, then for the rounds, of which the stricter one has the "
-            f"level {format_alpha(alpha)}. Two numbers in a column are those of {a} and of {b}."
+            f"Unpaired difference in {metric.test_difference_label}: mean over the draws of {a} minus mean over the "
+            f"draws of {b}. No two replicates of these cells trained on the same images with the same seed. "
+            "Differences between subsets and seeds therefore do not cancel, and a paired test would detect smaller "
+            "differences. 95% intervals and p are those of Welch's t test over draws (at a data fraction of 1.0, over "
+            "trainings). They are for these test images: another sample of test images would give another "
+            "difference. p, corrected: by Holm's method over all tests of this comparison, then for the rounds, of "
+            f"which the stricter one has the level {format_alpha(alpha)}. Two numbers in a column are those of {a} "
+            f"and of {b}."
         ),
         columns=columns,
         rows=contrasts,
@@ -94,29 +99,32 @@ def _join(numbers: tuple[int, int]) -> str:
     return " and ".join(dict.fromkeys(map(format_count, numbers)))
 
 
-def _caption(reference: str, alpha: float, *, tests: str) -> str:
+def _caption(reference: str, metric: MetricFormat, alpha: float, *, tests: str) -> str:
     return (
-        f"Difference in points of test accuracy: {reference} minus the other, paired by draw and seed. Units are "
-        "draws, or trainings where all draws have the same images. Each 95% t interval over units is for its own "
+        f"Difference in {metric.test_difference_label}: {reference} minus the other, paired by draw and seed. Units "
+        "are draws, or trainings where all draws have the same images. Each 95% t interval over units is for its own "
         "contrast and a single look, and includes the sampling of test images if predictions are known. A bootstrap "
         "over units and seeds checks it; where both differ much, their ends are uncertain. p: two-sided t test over "
         "units. p, corrected: by Holm's method over all "
         f"{tests}, then for the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict "
         f"is ahead or behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of "
         f"{reference} beats one of the other on the same draw. More units: number of additional draws, or trainings "
-        f"where these are the units, that would resolve {TARGET_DIFFERENCE:g} points with a power of 80%, in a test "
+        f"where these are the units, that would resolve {metric.small} with a power of 80%, in a test "
         "with both corrections. This number is imprecise if there are few units."
     )
 
 
-def _columns() -> list[Column[Contrast]]:
+def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
     return [
         Column("training images", lambda contrast: number_cell(contrast.num_train_images, format_count)),
-        Column("difference, points", lambda contrast: estimate_cell(contrast.paired.difference, format_points)),
-        Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, format_signed_interval)),
+        Column(
+            metric.difference_header("difference"),
+            lambda contrast: estimate_cell(contrast.paired.difference, metric.difference),
+        ),
+        Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, metric.difference_interval)),
         Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
         Column("units", _units),
-        Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, format_signed_interval)),
+        Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, metric.difference_interval)),
         Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
         Column(
@@ -126,7 +134,7 @@ def _columns() -> list[Column[Contrast]]:
             "95% interval of P",
             lambda contrast: interval_cell(contrast.improvement.probability, _format_share_interval),
         ),
-        Column(f"more units for {TARGET_DIFFERENCE:g} points", _more_units),
+        Column(f"more units for {metric.small}", _more_units),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lkca_search.analysis.contrasts import TARGET_DIFFERENCE, Contrast, Verdict
+from lkca_search.analysis.contrasts import Contrast, Verdict
 from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
@@ -14,12 +14,8 @@ from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
     format_count,
     format_count_interval,
-    format_interval,
-    format_percent,
-    format_points,
     format_ratio,
     format_ratio_interval,
-    format_signed_interval,
     join_words,
     pluralize,
 )
@@ -44,8 +40,9 @@ def write_headline(results: SearchResults, scores: RoundScores | None, contrasts
     difference = contrasts[0].paired.difference
     if len(contrasts) > 1 or difference.interval is None:
         return headline
-    interval = format_signed_interval(difference.interval)
-    return f"{headline}; the difference is {format_points(difference.value)} points {interval}"
+    metric = MetricFormat(results.metric)
+    interval = metric.difference_interval(difference.interval)
+    return f"{headline}; the difference {_of_metric(metric)}is {metric.signed_with_unit(difference.value)} {interval}"
 
 
 def write_summary(
@@ -56,7 +53,7 @@ def write_summary(
     selections: Sequence[SelectionEffect],
 ) -> list[str]:
     """Return the paragraphs of the summary."""
-    paragraphs = [*_verdicts(results, scores, contrasts), *_detectable(contrasts)]
+    paragraphs = [*_verdicts(results, scores, contrasts), *_detectable(contrasts, MetricFormat(results.metric))]
     for curve_contrast in curves.contrasts:
         paragraphs += _efficiency(results, curve_contrast)
     if selections:
@@ -120,23 +117,33 @@ def _sizes(contrasts: Sequence[Contrast], verdict: Verdict) -> list[str]:
 
 def _decided(results: SearchResults, contrast: Contrast) -> str:
     verdict = "ahead of" if contrast.verdict == "ahead" else "behind"
-    points = format_percent(abs(contrast.paired.difference.value))
+    metric = MetricFormat(results.metric)
     found, that = ("", "") if results.repeats else ("the configuration found for ", "that for ")
     return (
         f"With {_images(results, contrast)}, {found}{contrast.reference} is {verdict} {that}{contrast.other} by "
-        f"{points} points{_absolute_interval(contrast)}."
+        f"{metric.distance(contrast.paired.difference.value)}{_measured_in(metric)}"
+        f"{_absolute_interval(contrast, metric)}."
     )
 
 
-def _absolute_interval(contrast: Contrast) -> str:
-    """Return the interval of the difference, with its sign reversed if the reference is behind."""
+def _absolute_interval(contrast: Contrast, metric: MetricFormat) -> str:
+    """Return the interval of the difference, with its sign reversed if the difference is below 0."""
     interval = contrast.paired.difference.interval
     if interval is None:
         return f" (no interval: {contrast.paired.difference.reason})"
-    if contrast.verdict == "behind":
+    if contrast.paired.difference.value < 0:
         lower, upper = (None if end is None else -end for end in (interval.upper, interval.lower))
         interval = interval.model_copy(update={"lower": lower, "upper": upper})
-    return f" {format_interval(interval)}"
+    return f" {metric.interval(interval)}"
+
+
+def _of_metric(metric: MetricFormat) -> str:
+    """Return the phrase that names the metric of a difference; empty for accuracy, whose unit is points."""
+    return "" if metric.name == "accuracy" else f"in {metric.test_difference_label} "
+
+
+def _measured_in(metric: MetricFormat) -> str:
+    return "" if metric.name == "accuracy" else f" of {metric.test_label}"
 
 
 def _images(results: SearchResults, contrast: Contrast) -> str:
@@ -146,7 +153,7 @@ def _images(results: SearchResults, contrast: Contrast) -> str:
     return f"{format_count(contrast.num_train_images)} training images{share}"
 
 
-def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
+def _detectable(contrasts: Sequence[Contrast], metric: MetricFormat) -> Iterator[str]:
     """Yield the difference that this design can detect, if a contrast is not significant."""
     undecided = [contrast for contrast in contrasts if contrast.verdict == "undecided"]
     if not undecided:
@@ -160,12 +167,12 @@ def _detectable(contrasts: Sequence[Contrast]) -> Iterator[str]:
             "there is none."
         )
         return
-    low, high = format_percent(min(detectable)), format_percent(max(detectable))
-    span = f"{low} points" if low == high else f"{low} to {high} points"
+    low, high = metric.value(min(detectable)), metric.distance(max(detectable))
+    span = high if metric.distance(min(detectable)) == high else f"{low} to {high}"
     yield (
         f"Where the difference is not significant, the smallest true difference that this design detects with a power "
         f"of 80% is {span}. The table of contrasts lists the number of additional draws or trainings for "
-        f"{TARGET_DIFFERENCE:g} points."
+        f"{metric.small}."
     )
 
 
@@ -174,7 +181,8 @@ def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str
     found = "" if results.repeats else "the configurations found for "
     reference, other = (f"{found}{name}" for name in names)
     if not isinstance(contrast.data_efficiency, NotEstimable):
-        yield _efficiency_sentence(contrast.data_efficiency.ratio, reference, other)
+        error = MetricFormat(results.metric).error_label
+        yield _efficiency_sentence(contrast.data_efficiency.ratio, reference, other, error)
     if isinstance(contrast.crossover, NotEstimable):
         yield f"No crossover between {reference} and {other} can be shown."
         return
@@ -191,15 +199,15 @@ def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str
     )
 
 
-def _efficiency_sentence(ratio: Estimate, reference: str, other: str) -> str:
+def _efficiency_sentence(ratio: Estimate, reference: str, other: str, error: str) -> str:
     """Return the data efficiency with its interval; it states no advantage if the interval contains 1."""
     number = f"{format_ratio(ratio.value)} {format_ratio_interval(ratio.interval)}".rstrip()
     if ratio.interval is None or ratio.interval.contains(1.0):
         return (
-            f"No difference in data efficiency is shown: for the same test error, the ratio of the training images for "
+            f"No difference in data efficiency is shown: for the same {error}, the ratio of the training images for "
             f"{other} to those for {reference} is {number}."
         )
     return (
-        f"For the same test error, the ratio of the training images for {other} to those for {reference} is {number}. "
+        f"For the same {error}, the ratio of the training images for {other} to those for {reference} is {number}. "
         "It is a mean over the errors that both reach, and its interval is not corrected for other comparisons."
     )

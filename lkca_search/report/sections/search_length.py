@@ -1,7 +1,5 @@
 """Expected result of a shorter search: the expected best of k trials of each cell."""
 
-import math
-
 import numpy as np
 
 from lkca_search.analysis.search_results import SearchResults
@@ -63,6 +61,6 @@ def _row(results: SearchResults, cell: str, ks: list[int]) -> _Row:
     available_ks = [k for k in ks if k <= len(values)]
     generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
     goal = results.metric.direction
-    bounds = 0.0, 100.0 if results.metric.unit == "%" else math.inf
+    bounds = results.metric.bounds
     best = expected_best(values, ks=available_ks, goal=goal, generator=generator, bounds=bounds) if available_ks else ()
     return cell, len(values), {estimate.k: estimate for estimate in best}

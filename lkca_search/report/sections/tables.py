@@ -1,4 +1,4 @@
-"""Tables of test accuracy, curves, selection and compute."""
+"""Tables of test scores, curves, selection and compute."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast, VariantCurve
 from lkca_search.analysis.scores import CellScores, RoundScores, by_unit
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import SelectionEffect, mean_accuracy
+from lkca_search.analysis.selection import SelectionEffect, mean_score
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.records.rounds import Pick
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
+    capitalize,
     format_compact,
     format_count,
     format_count_interval,
@@ -22,7 +23,6 @@ from lkca_search.report.values.numbers import (
     format_decimal_interval,
     format_duration,
     format_epochs,
-    format_estimate,
     format_percent,
     format_range,
     format_ratio,
@@ -44,24 +44,25 @@ from lkca_search.report.values.table import (
 from lkca_search.seeds import derive_seed
 
 
-def accuracy_table(scores: RoundScores) -> Table:
-    """Return the test accuracy of each cell."""
+def score_table(scores: RoundScores, metric: MetricFormat) -> Table:
+    """Return the leading metric on test images of each cell."""
     columns: list[Column[CellScores]] = [
         Column("variant", lambda cell: text_cell(cell.variant.label)),
         Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
-        Column("test accuracy, %", lambda cell: estimate_cell(mean_accuracy(cell), format_percent)),
-        Column("95% interval", lambda cell: interval_cell(mean_accuracy(cell))),
-        Column("interquartile mean, %", lambda cell: _estimate_with_interval_cell(_interquartile_mean(cell))),
+        Column(metric.header(metric.test_label), lambda cell: estimate_cell(mean_score(cell), metric.value)),
+        Column("95% interval", lambda cell: interval_cell(mean_score(cell), metric.interval)),
+        Column(metric.header("interquartile mean"), lambda cell: _metric_cell(_interquartile_mean(cell), metric)),
         Column("replicates", lambda cell: number_cell(cell.num_scored)),
         Column("missing", lambda cell: text_cell(_missing(cell.num_missing, cell.num_failed))),
     ]
     return make_table(
         name="accuracies",
-        title="Test accuracy",
+        title=capitalize(metric.test_label),
         caption=(
-            "Test accuracy in percent: the mean over draws of the mean over seeds, with its 95% interval. Where all "
-            "draws have the same images, it is the mean over trainings. The interquartile mean of all replicates has a "
-            "95% bootstrap interval. Both intervals include the sampling of test images if predictions are known."
+            f"{capitalize(metric.test_label_in_unit)}: the mean over draws of the mean over seeds, with its 95% "
+            "interval. Where all draws have the same images, it is the mean over trainings. The interquartile mean of "
+            "all replicates has a 95% bootstrap interval. Both intervals include the sampling of test images if "
+            "predictions are known."
         ),
         columns=columns,
         rows=scores.cells,
@@ -71,7 +72,10 @@ def accuracy_table(scores: RoundScores) -> Table:
 def _interquartile_mean(cell: CellScores) -> Estimate:
     generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
     return interquartile_mean(
-        by_unit(cell.accuracies, cell.unit), generator=generator, sampling_variance=cell.sampling_variance or 0.0
+        by_unit(cell.test_values, cell.unit),
+        generator=generator,
+        sampling_variance=cell.score_variance or 0.0,
+        bounds=cell.metric.bounds,
     )
 
 
@@ -80,13 +84,13 @@ def _missing(num_missing: int, num_failed: int) -> str:
     return f"{num_missing}{failed}" if num_missing else ""
 
 
-def curve_table(curves: CurveAnalysis) -> Table:
+def curve_table(curves: CurveAnalysis, metric: MetricFormat) -> Table:
     """Return the power law of each variant, or the reason why none is estimable."""
     columns: list[Column[VariantCurve]] = [
         Column("variant", lambda curve: text_cell(curve.variant.label)),
         Column("sizes", lambda curve: number_cell(len(curve.points))),
-        Column("α, %", lambda curve: estimate_cell(_alpha(curve), format_percent)),
-        Column("95% interval of α", lambda curve: interval_cell(_alpha(curve))),
+        Column(metric.header("α"), lambda curve: estimate_cell(_alpha(curve), metric.value)),
+        Column("95% interval of α", lambda curve: interval_cell(_alpha(curve), metric.interval)),
         Column("γ", lambda curve: estimate_cell(_gamma(curve), format_decimal)),
         Column("95% interval of γ", lambda curve: interval_cell(_gamma(curve), format_decimal_interval)),
         Column(NOT_ESTIMABLE, lambda curve: reason_cell(curve.law)),
@@ -95,7 +99,7 @@ def curve_table(curves: CurveAnalysis) -> Table:
         name="curves",
         title="Power laws",
         caption=(
-            "Power law e(n) = α + η n^γ of the test error in percent, fitted by weighted least squares, with 95% "
+            f"Power law e(n) = α + η n^γ of the {metric.error_in_unit}, fitted by weighted least squares, with 95% "
             "bootstrap intervals over draws. α is the part of the error that more images do not remove. γ is the rate "
             "at which the error falls."
         ),
@@ -195,7 +199,7 @@ def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat)
         name="selection",
         title="Selection effect",
         caption=(
-            f"{metric.label_in_unit.capitalize()} of the selected trial and of its replicates on the same images, and "
+            f"{capitalize(metric.label_in_unit)} of the selected trial and of its replicates on the same images, and "
             f"{metric.test_label} of the replicates. Replicates are means over draws with 95% intervals. Selection "
             "bias and gap to test: by how much the selected trial on validation images is better than its replicates "
             "on "
@@ -279,8 +283,3 @@ def _hyperparameter_cell(value: object) -> TableCell:
 
 def _metric_cell(estimate: Estimate, metric: MetricFormat) -> TableCell:
     return TableCell(text=metric.estimate(estimate), number=estimate.value)
-
-
-def _estimate_with_interval_cell(estimate: Estimate) -> TableCell:
-    """Return a cell with an estimate and its interval."""
-    return TableCell(text=format_estimate(estimate), number=estimate.value)

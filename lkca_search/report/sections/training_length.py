@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from lkca_search.analysis.compute_spent import ComputeSpent
-from lkca_search.analysis.late_gain import LATE_SHARE, MIN_GAINS, MIN_REPORTS, LateGain
+from lkca_search.analysis.late_gain import LATE_SHARE, MIN_REPORTS, LateGain
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.report.values.metric_format import MetricFormat
@@ -39,7 +39,7 @@ def length_table(results: SearchResults, gains: Sequence[LateGain]) -> Table:
             f"Late gain: improvement of the {metric.label} over the last {LATE_SHARE:.0%} of the steps, by a line "
             f"through these reports; mean over draws with a 95% t interval. Highlighted cells may improve still: by "
             f"more "
-            f"than {metric.distance(MIN_GAINS[results.metric_name])}, with an interval above 0. A flat end does not "
+            f"than {metric.distance(results.metric.small)}, with an interval above 0. A flat end does not "
             "prove that a training was long enough, since the decay of the learning rate flattens every curve. A cell "
             f"without a number has fewer than {MIN_REPORTS} reports there."
         ),

@@ -111,6 +111,11 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 99.5 * 3600 else f"{seconds / 86400:.0f} d"
 
 
+def capitalize(text: str) -> str:
+    """Return a text with a capital first letter; the other letters stay, as in AUROC."""
+    return text[:1].upper() + text[1:]
+
+
 def join_words(items: Sequence[str]) -> str:
     """Join items with commas and a final `and`: a, b and c."""
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""

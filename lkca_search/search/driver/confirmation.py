@@ -75,6 +75,7 @@ class Confirmation(TrialQueue):
                 configuration=pick.configuration.model_copy(update={"draw": replication.draw}),
                 seed=derive_seed(self.spec.search.seed, "replicate", replication.draw, replication.seed),
                 split_seed=split_seed(self.spec),
+                metrics=self.spec.search.measured,
             ),
             started=time.time(),
             replicate=replication,
@@ -84,7 +85,9 @@ class Confirmation(TrialQueue):
         return False
 
     def _metric(self, trial: RunningTrial) -> tuple[str, float | None]:
-        return "test_accuracy", trial.test.accuracy if trial.test and not trial.failure else None
+        name = self.spec.search.definitions[0].test_field
+        assert name is not None
+        return f"test_{name}", trial.test.value(name) if trial.test and not trial.failure else None
 
     def _on_recorded(self, record: Record) -> None:
         """Do nothing: no study suggests replicates."""

@@ -121,7 +121,7 @@ class Ledger(TrialQueue):
 
     def _metric(self, trial: RunningTrial) -> tuple[str, float | None]:
         metric = self.spec.search.metrics[0]
-        return metric, None if trial.failure else getattr(trial.curve[-1], metric)
+        return metric, None if trial.failure else trial.curve[-1].value(metric)
 
     def _on_recorded(self, record: Record) -> None:
         self._studies[record.cell].tell(record.number, record.state, trial_values(record, self.spec.search))
@@ -173,5 +173,6 @@ class Ledger(TrialQueue):
             configuration=configuration,
             seed=derive_seed(self.spec.search.seed, "trial", number, *filter(None, (configuration.draw,))),
             split_seed=split_seed(self.spec),
+            metrics=self.spec.search.measured,
         )
         return TrialStart(trial_id=f"{cell}/{number}", cell=cell, number=number, attempt=0, spec=spec, started=started)

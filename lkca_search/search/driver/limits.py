@@ -21,7 +21,7 @@ class Budget:
         keys = [cell.key for cell in cells(spec)]
         marked = {path.name for path in folder.exhausted.glob("*")}
         self._exhausted = {cell for cell in keys if cell in marked}
-        self._plateaus = {cell: Plateau(spec.limits.plateau, spec.search.metrics[0]) for cell in keys}
+        self._plateaus = {cell: Plateau(spec.limits.plateau, sign=spec.search.signs[0]) for cell in keys}
         self._num_started = dict.fromkeys(keys, 0)
 
     @property

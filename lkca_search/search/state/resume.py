@@ -24,7 +24,7 @@ _CHANGEABLE = (
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
 """Keys that a resume may change."""
-_NOT_FLATTENED = ("search.sampler", "search.pruner")
+_NOT_FLATTENED = ("search.sampler", "search.pruner", "search.metric")
 """Mappings that are compared and shown as one value."""
 
 

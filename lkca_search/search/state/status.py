@@ -19,7 +19,7 @@ from lkca_search.search.state.manifests import Size, scan_manifests, subset_size
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
-from lkca_search.spec.metrics import Direction, MetricName
+from lkca_search.spec.metrics import Direction
 from lkca_search.spec.search_spec import SearchSpec
 
 
@@ -71,7 +71,7 @@ class SearchStatus(FrozenModel):
     """True if a driver is running."""
     driver: str | None
     """Process and machine of the running driver."""
-    metric: MetricName
+    metric: str
     """Metric by which trials are compared; the first of several."""
     goal: Direction
     seconds_left: float | None
@@ -278,7 +278,7 @@ def _cell_status(
 
 
 def _is_at_plateau(records: Sequence[Record], spec: SearchSpec) -> bool:
-    plateau = Plateau(spec.limits.plateau, spec.search.metrics[0])
+    plateau = Plateau(spec.limits.plateau, sign=spec.search.signs[0])
     for record in sorted(records, key=lambda record: record.finished):
         if record.state is State.COMPLETE and record.value is not None:
             plateau.add(record.value)

@@ -216,7 +216,7 @@ def _reports(record: Record, spec: SearchSpec) -> dict[int, float]:
     """Return what the trial reported to its study: nothing with several metrics, which Optuna does not support."""
     if len(spec.search.metrics) > 1:
         return {}
-    return {index: float(getattr(result, spec.search.metrics[0])) for index, result in enumerate(record.curve, start=1)}
+    return {index: result.value(spec.search.metrics[0]) for index, result in enumerate(record.curve, start=1)}
 
 
 def _pruner_attrs(number: int, cell: Cell, reports: Mapping[int, float], spec: SearchSpec) -> dict[str, float]:

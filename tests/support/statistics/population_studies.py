@@ -18,6 +18,7 @@ from lkca_search.analysis.stats.paired import paired_difference
 from lkca_search.analysis.stats.percentage_mean import mean_percentage
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import student_mean
+from lkca_search.spec.metrics import METRICS
 from tests.support.search_results import law, make_search_results
 from tests.support.statistics.coverage import NUM_RESAMPLES, Coverage, Tally
 from tests.support.statistics.simulated import NUM_DRAWS, NUM_SEEDS
@@ -91,6 +92,7 @@ class Population:
         return CellScores(
             cell=name,
             variant=Variant(levels=(("family", name),), label=name),
+            metric=METRICS["val_accuracy"],
             num_train_images=1000,
             num_replicates=accuracies.size,
             picks=(),
