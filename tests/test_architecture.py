@@ -34,7 +34,7 @@ LADDER: dict[str, list[str]] = {
     "training": [*BASE, "data", "data/readers", "models", "training/recipe"],
     "tracking": BASE,
     "search/state": [*BASE, "data"],
-    "search/studies": [*BASE, "data", "models", "search/state"],
+    "search/studies": [*BASE, "data", "models", "training/recipe", "search/state"],
     "search/planning": [*BASE, "data", "models", "training", "training/recipe", "search/state", "search/studies"],
     "search/driver": [*BASE, "data", "models", "tracking", "search/state", "search/studies"],
     "search/health": [*BASE, "search/state", "search/studies", "search/driver"],

@@ -31,8 +31,11 @@ def run_name(start: TrialStart) -> str:
 
 
 def start_params(start: TrialStart) -> list[Param]:
-    """Return the configuration and the seed as parameters."""
-    values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
+    """Return the configuration, with the values of the sections of the space file, and the seed as parameters."""
+    values: dict[str, Any] = {
+        **start.spec.complete_configuration.model_dump(exclude_none=True),
+        "seed": start.spec.seed,
+    }
     return [Param(name, str(value)) for name, value in values.items()]
 
 

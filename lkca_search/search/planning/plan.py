@@ -22,6 +22,8 @@ class PlannedCell(FrozenModel):
     """Distinct configurations; None if a range of floats is searched, which has infinitely many."""
     num_train_images: tuple[int, int]
     """Training images per trial."""
+    batch_size: tuple[int, int]
+    """Images per step, at most the training images."""
     steps: tuple[int, int]
     """Planned optimizer steps per trial."""
     epochs: tuple[float, float]
@@ -88,5 +90,7 @@ class Plan(FrozenModel):
     """Cells with trials of fewer than FEW_EPOCHS epochs: their trainings may end too early."""
     few_steps: tuple[str, ...]
     """Cells with trials of fewer steps than the given number of reports: these trials have one report per step."""
+    unequal_lengths: tuple[str, ...]
+    """Cells whose trials see another number of images than those of other cells with as many training images."""
     notes: tuple[str, ...]
     """Assumptions behind the numbers."""

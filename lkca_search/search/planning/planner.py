@@ -86,8 +86,7 @@ def make_plan(
         SearchError: No trial fits on the machine.
     """
     spec = space_file.spec
-    images = open_train_images(spec.data, data_dirs)
-    check_space(space_file, images)
+    check_space(space_file, images := open_train_images(spec.data, data_dirs))
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
     num_cpus = os.cpu_count() or 1 if num_cpus is None else num_cpus
     num_gpus = int(on_gpu) if num_gpus is None else num_gpus
@@ -119,8 +118,24 @@ def make_plan(
         hours=_hours(planned, num_slots),
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
+        unequal_lengths=_unequal_lengths(sampled),
         notes=(*_shortages(spec, images), *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
+
+
+def _unequal_lengths(sampled: Sequence[_SampledCell]) -> tuple[str, ...]:
+    """Return `Plan.unequal_lengths`. One batch more or less is no difference."""
+    seen: dict[int, list[Workload]] = {}
+    for cell in sampled:
+        for workload in cell.all:
+            seen.setdefault(workload.num_train_images, []).append(workload)
+    differs = {
+        size
+        for size, workloads in seen.items()
+        if max(each.samples for each in workloads) - min(each.samples for each in workloads)
+        > max(each.batch_size for each in workloads)
+    }
+    return tuple(cell.cell.key for cell in sampled if any(each.num_train_images in differs for each in cell.all))
 
 
 def _hours(planned: Sequence[PlannedCell], num_slots: int) -> float:
@@ -178,6 +193,7 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
         num_replicates=num_replicates,
         num_configurations=num_configurations,
         num_train_images=_min_max([workload.num_train_images for workload in workloads]),
+        batch_size=_min_max([workload.batch_size for workload in workloads]),
         steps=_min_max([workload.steps for workload in workloads]),
         epochs=_min_max([workload.epochs for workload in workloads]),
         num_parameters=_min_max([workload.cost.num_parameters for workload in workloads]),

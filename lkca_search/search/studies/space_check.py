@@ -1,6 +1,7 @@
 """Checks of a space file against its images: all configurations can be trained, and all cells differ."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
 from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
+from lkca_search.search.studies.equal_trainings import find_equal_trainings
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import find_suggestion_problems
 from lkca_search.spec.cells import Cell, cells
@@ -38,6 +40,7 @@ def check_space(space_file: SpaceFile, images: Images, *, started: SearchSpec | 
     problems = [
         *find_space_problems(spec, images.shape, len(images.class_names)),
         *find_subset_problems(spec, images.labels, started=started),
+        *find_equal_trainings(spec, images.labels),
     ]
     if not problems:
         problems = [
@@ -59,7 +62,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
-    for cell in _model_cells(spec):
+    for cell in _model_cells(spec, cells(spec)):
         for configuration in map(without_common, boundary_configurations(spec, cell)):
             if configuration in checked:
                 continue
@@ -100,9 +103,9 @@ def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) ->
             alike.append((cell, count, configurations))
 
 
-def _model_cells(spec: SearchSpec) -> list[Cell]:
-    """Return each model cell once."""
-    model_cells = (_model_cell(spec, cell) for cell in cells(spec))
+def _model_cells(spec: SearchSpec, chosen: Iterable[Cell]) -> list[Cell]:
+    """Return each model cell of the chosen cells once."""
+    model_cells = (_model_cell(spec, cell) for cell in chosen)
     return list({tuple(cell.levels.items()): cell for cell in model_cells}.values())
 
 
@@ -185,27 +188,34 @@ def find_batch_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
 
     With any other batch size no batch has one image: a subset has at least one image per class.
     """
-    if spec.training.batch_size > 1:
-        return
-    for family, reason in _first_per_family(spec, lambda model: one_image_problem(model, shape, num_classes)):
+    alone = [cell for cell in cells(spec) if 1 in _batch_sizes(spec, cell)]
+    for family, reason in _first_per_family(spec, alone, lambda model: one_image_problem(model, shape, num_classes)):
         rule = f"batch_size must be at least 2 for family {family}, got 1 ({reason})"
-        yield Problem(("training", "batch_size"), rule)
+        section = next((part for part in ("factors", "parameters") if "batch_size" in getattr(spec, part)), "training")
+        yield Problem((section, "batch_size"), rule)
+
+
+def _batch_sizes(spec: SearchSpec, cell: Cell) -> set[Scalar]:
+    return {recipe.get("batch_size", spec.training.batch_size) for recipe in spec.recipes.recipes_of(cell.levels)}
 
 
 def find_determinism_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Yield each family whose trials would fail on a GPU, at an operation without a deterministic implementation."""
     if not spec.resources.uses_gpu or spec.training.deterministic == "warn":
         return
-    for family, names in _first_per_family(spec, lambda model: nondeterministic_operations(model, shape, num_classes)):
+    operations = partial(nondeterministic_operations, shape=shape, num_classes=num_classes)
+    for family, names in _first_per_family(spec, cells(spec), operations):
         rule = f"deterministic must be warn for family {family} on a GPU, got strict"
         reason = f"without a deterministic implementation on CUDA: {', '.join(names)}"
         yield Problem(("training", "deterministic"), f"{rule} ({reason})")
 
 
-def _first_per_family(spec: SearchSpec, find: Callable[[Configuration], T]) -> Iterator[tuple[str, T]]:
-    """Yield the first true result of `find` per family, over boundary configurations of the cells."""
+def _first_per_family(
+    spec: SearchSpec, chosen: Iterable[Cell], find: Callable[[Configuration], T]
+) -> Iterator[tuple[str, T]]:
+    """Yield the first true result of `find` per family, over boundary configurations of the chosen cells."""
     found: set[str] = set()
-    for cell in _model_cells(spec):
+    for cell in _model_cells(spec, chosen):
         for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
             if configuration.family not in found and (result := find(without_common(configuration))):
                 found.add(configuration.family)
