@@ -56,8 +56,8 @@ def images_methods(results: SearchResults) -> str:
     tested = sorted({record.test.num_images for record in results.replicates if record.test})
     numbers = f"Numbers of images: {list_sizes(sizes)}. " if sizes else ""
     test = f"The test split has {join_words([format_count(size) for size in tested])} images. " if tested else ""
-    levels = [record.spec.complete_configuration.augment for record in _started(results)]
-    levels = sorted({level for level in levels if level is not None}) or [join_augment(results.spec.data.augment)]
+    used = {record.spec.complete_configuration.augment for record in _started(results)} - {None}
+    levels = sorted(map(str, used)) or [str(join_augment(results.spec.data.augment))]
     return (
         f"{numbers}{test}Each channel is normalized by its mean and standard deviation over the training subset. "
         f"{_augmentation(levels)} Validation and test images are not augmented."
