@@ -46,11 +46,11 @@ def plan(
     home = Home.from_environment()
     space_file = read_with_dataset(space, overrides or (), home)
     from lkca_search.search.planning.planner import make_plan
-    from lkca_search.training.images import open_train_images
+    from lkca_search.training.images import open_all_train_images
 
     data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:
-        open_train_images(space_file.spec.data, data_dirs, progress=bars)
+        open_all_train_images(space_file.spec, data_dirs, progress=bars)
     result = make_plan(
         space_file,
         data_dirs,
@@ -74,7 +74,9 @@ def _print_timing(num_done: int, num_all: int) -> None:
 
 
 def _show(result: "Plan") -> None:
-    echo(f"{result.dataset}: {describe_images(result.shape, result.num_classes)}\n")
+    for dataset in result.datasets:
+        echo(f"{dataset.name}: {describe_images(dataset.shape, dataset.num_classes)}")
+    echo()
     header = ("cell", "images", "trials", "configurations", "steps", "epochs", "batch", "parameters", "FLOPs")
     echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
     for cell in result.cells:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 COMMON = frozenset(
     name
     for name, info in Configuration.model_fields.items()
-    if info.default is not None or name in (*SUBSET_NAMES, *RECIPE_NAMES, "dataset")
+    if info.default is not None or name in (*SUBSET_NAMES, *RECIPE_NAMES)
 )
 """Hyperparameters of every family. Any other one is None in a configuration unless its family has it."""
 _COMMON_DEFAULTS = {name: Configuration.model_fields[name].default for name in COMMON if name != "family"}

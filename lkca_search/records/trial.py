@@ -35,8 +35,13 @@ class TrialSpec(FrozenModel):
         """Configuration with the values of the sections in place of None; at most one length is not None."""
         lengths = {name: getattr(self.training, name) for name in LENGTH_NAMES}
         augment = self.configuration.augment or join_augment(self.data.augment)
-        update = {"dataset": self.data.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
+        update = {"dataset": self.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
         return self.configuration.model_copy(update=update)
+
+    @property
+    def dataset(self) -> str:
+        """Level of the factor `dataset`, or `data.dataset`."""
+        return self.configuration.dataset or self.data.place_of(None)
 
     @model_validator(mode="after")
     def _complete_sections(self) -> Self:

@@ -53,7 +53,7 @@ class Configuration(FrozenModel):
     family: str = "lkca"
     """Model family, preset, or `timm:NAME`; `lkca-search models` lists all."""
     dataset: Annotated[str, Field(min_length=1)] | None = None
-    """Dataset; None for `data.dataset`."""
+    """Dataset to train, validate and test on; None is `data.dataset`."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
     images_per_class: (
@@ -150,7 +150,7 @@ class Configuration(FrozenModel):
 NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
 """Every name that `factors` or `parameters` may have, in canonical order."""
 
-SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
+SUBSET_NAMES = ("dataset", "data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
 LENGTH_NAMES = ("epochs", "steps", "samples")
 """Units of the length of a training."""

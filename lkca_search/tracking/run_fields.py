@@ -40,11 +40,11 @@ def start_params(start: TrialStart) -> list[Param]:
 
 
 def start_tags(start: TrialStart) -> dict[str, str]:
-    """Return the cell, and its levels that are useful as search filters."""
+    """Return the cell, the dataset, and levels of the cell that are useful as search filters."""
     configuration = start.spec.configuration
     levels = {name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None}
     replicated = {"of_trial": start.replicate.of, "seed_number": str(start.replicate.seed)} if start.replicate else {}
-    return {"cell": start.cell, **levels, **replicated}
+    return {"cell": start.cell, "dataset": start.spec.dataset, **levels, **replicated}
 
 
 def points(results: Iterable[Result]) -> list[Metric]:

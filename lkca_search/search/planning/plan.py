@@ -44,11 +44,21 @@ class PlannedCell(FrozenModel):
     """Operations of all of them: three forward passes per training image, one per validation image."""
 
 
+class PlannedDataset(FrozenModel):
+    """Images of a dataset."""
+
+    name: str
+    """Level of the factor `dataset`, or `data.dataset`."""
+    shape: ImageShape
+    """Height and width of the images in pixels, and channels."""
+    num_classes: int
+
+
 class DiskUse(FrozenModel):
     """Disk space of a search, in bytes."""
 
     images: int
-    """Decoded training split. All searches share one copy."""
+    """Decoded training splits. All searches share one copy."""
     records: int
     """Records, tables, the ledger and the local MLflow store."""
     checkpoints: int
@@ -60,10 +70,8 @@ class DiskUse(FrozenModel):
 class Plan(FrozenModel):
     """Trials, cost and duration of a search."""
 
-    dataset: str
-    shape: ImageShape
-    """Height and width of the images in pixels, and channels."""
-    num_classes: int
+    datasets: tuple[PlannedDataset, ...]
+    """Datasets of the search, in the order of the space file."""
     cells: tuple[PlannedCell, ...]
     num_trials: int
     """Trials of all cells."""

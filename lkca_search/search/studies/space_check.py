@@ -1,6 +1,6 @@
 """Checks of a space file against its images: all configurations can be trained, and all cells differ."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -16,9 +16,9 @@ from lkca_search.models.registry import problems as model_problems
 from lkca_search.search.studies.equal_trainings import find_equal_trainings
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import find_suggestion_problems
-from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.cells import Cell, cells, dataset_location, specs_by_dataset
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
-from lkca_search.spec.domains import Domain
+from lkca_search.spec.domains import Domain, may_hold
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 
@@ -31,24 +31,53 @@ _NUM_COMPARED = 4
 """Number of configurations at which two cells are compared."""
 
 
-def check_space(space_file: SpaceFile, images: Images, *, started: SearchSpec | None = None) -> None:
-    """Raise SpaceFileError if a configuration cannot be trained on the images of a dataset, or two cells are equal.
+def check_space(
+    space_file: SpaceFile, images: Mapping[str | None, Images], *, started: SearchSpec | None = None
+) -> None:
+    """Raise SpaceFileError if a configuration cannot be trained on the images of its dataset, or two cells are equal.
 
-    `started` is the spec of the search that the space file resumes: its sizes may be equal.
+    Args:
+        space_file: Space file of the search.
+        images: Training images per level of the factor `dataset`; the level is None without this factor.
+        started: Spec of the search that the space file resumes: its sizes may be equal.
     """
-    spec = space_file.spec
-    problems = [
-        *find_space_problems(spec, images.shape, len(images.class_names)),
-        *find_subset_problems(spec, images.labels, started=started),
-        *find_equal_trainings(spec, images.labels),
-    ]
-    if not problems:
-        problems = [
-            *find_batch_problems(spec, images.shape, len(images.class_names)),
-            *find_determinism_problems(spec, images.shape, len(images.class_names)),
-        ]
+    specs = specs_by_dataset(space_file.spec)
+
+    def find_first(level: str | None) -> Iterator[Problem]:
+        spec, opened = specs[level], images[level]
+        yield from find_space_problems(spec, opened.shape, len(opened.class_names))
+        yield from find_subset_problems(spec, opened.labels, started=started)
+        yield from find_equal_trainings(spec, opened.labels)
+
+    def find_second(level: str | None) -> Iterator[Problem]:
+        spec, opened = specs[level], images[level]
+        yield from find_batch_problems(spec, opened.shape, len(opened.class_names))
+        yield from find_determinism_problems(spec, opened.shape, len(opened.class_names))
+
+    problems = [*_find_in_each(specs, find_first), *find_equal_datasets(space_file.spec, images)]
+    problems = problems or list(_find_in_each(specs, find_second))
     if problems:
         raise space_file.error(problems)
+
+
+def _find_in_each(levels: Iterable[str | None], find: Callable[[str | None], Iterable[Problem]]) -> Iterator[Problem]:
+    """Yield the problems that `find` finds for each dataset, each once, with the level of the dataset in its rule."""
+    found = ((level, problem) for level in levels for problem in find(level))
+    first = dict[Problem, str | None]()
+    for level, problem in found:
+        first.setdefault(problem, level)
+    for problem, level in first.items():
+        yield problem if level is None else problem._replace(rule=f"{problem.rule} (dataset {level})")
+
+
+def find_equal_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> Iterator[Problem]:
+    """Yield a problem per dataset whose training images are those of an earlier one: their cells would be equal."""
+    first_of: dict[str, str | None] = {}
+    for level, opened in images.items():
+        first = first_of.setdefault(opened.content_hash, level)
+        if level is not None and first != level:
+            rule = f"levels of dataset must have different training images, got the same for {first} and {level}"
+            yield Problem(dataset_location(spec, level), rule)
 
 
 def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
@@ -229,4 +258,11 @@ def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Sca
     all_cells = cells(spec)
     for name in ("data_fraction", "images_per_class"):
         yield "factors", name, tuple(dict.fromkeys(cell.levels[name] for cell in all_cells if name in cell.levels))
-        yield "parameters", name, spec.parameters[name].edges() if name in spec.parameters else ()
+        yield "parameters", name, _edges_in(all_cells, spec, name)
+
+
+def _edges_in(all_cells: Sequence[Cell], spec: SearchSpec, name: str) -> tuple[Scalar, ...]:
+    """Return the edges of a parameter that exists in one of the cells; none otherwise."""
+    domain = spec.parameters.get(name)
+    exists = domain is not None and any(may_hold(domain.when, cell.levels, spec.factors) for cell in all_cells)
+    return domain.edges() if domain is not None and exists else ()
