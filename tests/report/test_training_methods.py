@@ -119,3 +119,31 @@ def test_every_augmentation_and_every_family_has_a_text() -> None:
         resolved = family.fill(Configuration(family=name), ImageShape(32, 32, 3))
         assert family.initialization
         assert family.describe_pooling(resolved)
+
+
+def with_numerics(results: SearchResults, count: int, **numerics: Any) -> SearchResults:
+    """Return the results with other numerics in the facts of the first `count` trials; None for all trainings."""
+
+    def changed(records: list[Record]) -> list[Record]:
+        return [
+            record.model_copy(update={"facts": record.facts.model_copy(update=numerics)}) if record.facts else record
+            for record in records
+        ]
+
+    return replace(results, trials=[*changed(list(results.trials[:count])), *results.trials[count:]])
+
+
+def test_methods_state_the_precision_and_the_compilation_that_were_used() -> None:
+    results = described(replace(make_search_results(law()), replicates=[]))
+    total = len(results.trials)
+
+    def text(count: int, **numerics: Any) -> str:
+        return dict(make_report(with_numerics(results, count, **numerics)).methods)["Training"]
+
+    assert "Numbers are float32." in text(0)
+    autocast = "atrix products and convolutions are bfloat16, and weights, gradients, losses and metrics are float32"
+    assert f"M{autocast} (autocast); torch.compile compiles the model." in text(
+        total, used_precision="bfloat16", compiled=True
+    )
+    mixed = text(2, used_precision="bfloat16", compiled=False)
+    assert f"In {total - 2} of {total} trainings, numbers are float32. In 2 of {total} trainings, m{autocast}" in mixed
