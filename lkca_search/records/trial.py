@@ -8,6 +8,7 @@ from lkca_search.augmentations import join_augment
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.metrics import MetricChoice
+from lkca_search.spec.recipe.rules import fill_recipe
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection
 
@@ -32,11 +33,11 @@ class TrialSpec(FrozenModel):
 
     @property
     def complete_configuration(self) -> Configuration:
-        """Configuration with the values of the sections in place of None; at most one length is not None."""
+        """Configuration with the values of the sections and the optimizer in place of None, and at most one length."""
         lengths = {name: getattr(self.training, name) for name in LENGTH_NAMES}
         augment = self.configuration.augment or join_augment(self.data.augment)
         update = {"dataset": self.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
-        return self.configuration.model_copy(update=update)
+        return fill_recipe(self.configuration.model_copy(update=update))
 
     @property
     def dataset(self) -> str:

@@ -147,7 +147,7 @@ def rerun(
         error = str(failure)
     if weights is not None:
         buffer = io.BytesIO()
-        torch.save(training.model.state_dict(), buffer)
+        torch.save(training.evaluated_model.state_dict(), buffer)
         write_atomically(weights, buffer.getvalue())
     is_repeat = not edits and error is None
     value = None if last is None else last.value(file.metric)

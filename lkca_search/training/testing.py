@@ -80,7 +80,7 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
         device=device,
     )
     with training.numerics.applied():
-        evaluated = evaluate(training.model, batches, training.numerics.forward)
+        evaluated = evaluate(training.evaluated_model, batches, training.numerics.forward)
     predictions = Predictions(
         labels=evaluated.labels.astype(np.uint16),
         predicted=evaluated.logits.argmax(dim=1).numpy().astype(np.uint16),

@@ -9,7 +9,7 @@ import torch
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.augmentations import Augmentation
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
-from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
+from lkca_search.recipe import ADAM_EPSILON, BETA1
 from lkca_search.records.record import ModelDescription, Record
 from lkca_search.report.content import make_report
 from lkca_search.report.methods.training import AUGMENTATION_TEXTS
@@ -59,7 +59,7 @@ def test_methods_list_the_optimizer_the_schedule_and_the_loss() -> None:
 
 def test_the_constants_of_the_recipe_are_those_that_the_optimizer_had_by_default() -> None:
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
-    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == (ADAM_BETAS, ADAM_EPSILON)
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((BETA1, 0.999), ADAM_EPSILON)
 
 
 def test_methods_list_the_images_and_the_batches_of_each_size() -> None:

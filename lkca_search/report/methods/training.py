@@ -5,20 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.augmentations import Augmentation, join_augment, parse_augment
 from lkca_search.recipe import (
-    ADAM_BETAS,
-    ADAM_EPSILON,
     CROP_DIVISOR,
     ERASE_AREA,
     ERASE_ASPECT,
     ERASE_CHANCE,
-    FINAL_LEARNING_RATE,
     POLICY_GROUP,
 )
 from lkca_search.records.record import Record
 from lkca_search.report.methods.length import batch_methods, length_methods, list_sizes, num_evaluations
 from lkca_search.report.methods.numerics import numerics_methods
-from lkca_search.report.values.numbers import format_count, format_range, join_words, pluralize
-from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Configuration
+from lkca_search.report.methods.optimizer import format_values, optimizer_methods
+from lkca_search.report.values.numbers import format_count, join_words, pluralize
+from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, RECIPE_NAMES, SUBSET_NAMES, Configuration
 from lkca_search.spec.domains import holds
 from lkca_search.spec.metrics import Metric, find_metric
 from lkca_search.spec.search_spec import SearchSpec
@@ -39,9 +37,10 @@ AUGMENTATION_TEXTS: Mapping[Augmentation, str] = {
     "mixup": "mixup (α = 1)",
 }
 """Augmentations with their strengths, in the order in which they are applied."""
-_OPTIMIZER_NAMES = ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction")
 _ARCHITECTURE = tuple(
-    name for name in NAMES if name not in ("family", *SUBSET_NAMES, *_OPTIMIZER_NAMES, "precision", "compile")
+    name
+    for name in NAMES
+    if name not in ("family", *SUBSET_NAMES, *OPTIMIZER_NAMES, *RECIPE_NAMES, "precision", "compile")
 )
 """Hyperparameters of the model itself."""
 
@@ -127,7 +126,7 @@ def _model_sentence(label: str, records: list[Record], spec: SearchSpec) -> str:
     descriptions = [record.facts.description for record in records if record.facts and record.facts.description]
     resolved = [description.configuration for description in descriptions]
     left_out = [name for name in _ARCHITECTURE if not all(_is_given(name, spec, each) for each in resolved)]
-    values = [(name, _values(resolved, name)) for name in left_out]
+    values = [(name, format_values(resolved, name)) for name in left_out]
     defaults = join_words([f"{name} {text}" for name, text in values if text])
     poolings = join_words(list(dict.fromkeys(description.pooling for description in descriptions)))
     initial = join_words(list(dict.fromkeys(description.initialization for description in descriptions)))
@@ -140,28 +139,6 @@ def _is_given(name: str, spec: SearchSpec, configuration: Configuration) -> bool
     return given is not None and holds(given.when, configuration.model_dump())
 
 
-def _values(configurations: Iterable[Configuration], name: str) -> str:
-    """Return the value of a hyperparameter, or the range or list of its values; empty if it does not apply."""
-    values = {getattr(configuration, name) for configuration in configurations} - {None}
-    if not values:
-        return ""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return format_range((min(values), max(values)), _number)
-    return join_words(sorted(str(value).lower() for value in values))
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
-
-
 def _optimizer(results: SearchResults) -> str:
     """Return the optimizer, its schedule and the loss; values are those of the trainings."""
-    configurations = [record.spec.configuration for record in _started(results)] or [Configuration()]
-    rate, decay, smoothing, warmup = (_values(configurations, name) for name in _OPTIMIZER_NAMES)
-    return (
-        f"The optimizer is AdamW with β1 = {ADAM_BETAS[0]:g}, β2 = {ADAM_BETAS[1]:g}, ε = {ADAM_EPSILON:g}, peak "
-        f"learning rate {rate} and decoupled weight decay {decay} on all parameters, biases and normalization "
-        f"included. The learning rate rises linearly over a fraction {warmup} of the steps, then falls as half a "
-        f"cosine to {FINAL_LEARNING_RATE:g}. The loss is cross-entropy with label smoothing {smoothing}. Gradients are "
-        "not clipped, and weights are not averaged."
-    )
+    return optimizer_methods([record.spec.configuration for record in _started(results)] or [Configuration()])

@@ -13,6 +13,7 @@ from lkca_search.search.planning.space_size import extreme_configurations
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.spec.cells import cells, specs_by_dataset
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration, UsedPrecision
+from lkca_search.spec.recipe.rules import num_moments
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.recipe.precision import plan_numerics
 from lkca_search.training.recipe.schedule import Schedule
@@ -75,8 +76,9 @@ class Workload:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of a worker: four numbers per parameter (weight, gradient, two moments of AdamW), and activations."""
-        return WORKER_BYTES + 4 * _FLOAT_BYTES * self.cost.num_parameters + self.cost.activation_bytes
+        """Memory of a worker: the numbers of a checkpoint, a gradient per parameter, and activations."""
+        gradients = _FLOAT_BYTES * self.cost.num_parameters
+        return WORKER_BYTES + self.checkpoint_bytes + gradients + self.cost.activation_bytes
 
     def gpu_bytes(self, images: Images) -> int:
         """Return the GPU memory: the context, model and activations as in `memory_bytes`, and the images."""
@@ -85,8 +87,9 @@ class Workload:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Size of a checkpoint: three numbers per parameter (weight, two moments of AdamW)."""
-        return 3 * _FLOAT_BYTES * self.cost.num_parameters
+        """Size of a checkpoint: per parameter its weight, the moments of the optimizer, and the average."""
+        numbers = 1 + num_moments(self.configuration) + (self.configuration.ema_decay > 0)
+        return numbers * _FLOAT_BYTES * self.cost.num_parameters
 
 
 def largest_gpu_bytes(spec: SearchSpec, images: Mapping[str | None, Images]) -> int:

@@ -14,6 +14,7 @@ from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.search.studies.equal_trainings import find_equal_trainings
+from lkca_search.search.studies.recipe_check import find_recipe_problems, location_in_space_file
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import find_suggestion_problems
 from lkca_search.spec.cells import Cell, cells, dataset_location, specs_by_dataset
@@ -48,6 +49,7 @@ def check_space(
         yield from find_space_problems(spec, opened.shape, len(opened.class_names))
         yield from find_subset_problems(spec, opened.labels, started=started)
         yield from find_equal_trainings(spec, opened.labels)
+        yield from find_recipe_problems(spec, opened.labels)
 
     def find_second(level: str | None) -> Iterator[Problem]:
         spec, opened = specs[level], images[level]
@@ -99,7 +101,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
             for problem in model_problems(configuration, shape, num_classes):
                 if problem.rule not in seen:
                     seen.add(problem.rule)
-                    yield Problem(_location_in_space_file(spec, problem.location), problem.rule)
+                    yield Problem(location_in_space_file(spec, problem.location), problem.rule)
     if not seen:
         yield from _find_equal_models(spec, shape, num_classes)
 
@@ -174,15 +176,6 @@ def _boundary_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, S
         return domain.edges() if name in combined else domain.edges()[:1]
 
     return spec.space.branch(edges, cell.levels)
-
-
-def _location_in_space_file(spec: SearchSpec, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Return the location in the space file of a value of a configuration."""
-    name = location[0] if location else ""
-    for section in ("factors", "parameters"):
-        if name in getattr(spec, section):
-            return (section, *location)
-    return (section,)
 
 
 def find_subset_problems(spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None) -> Iterator[Problem]:

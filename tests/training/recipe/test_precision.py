@@ -24,6 +24,7 @@ from lkca_search.training.checkpoints import load_newest_checkpoint, save_checkp
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training
+from lkca_search.training.recipe.loss import make_loss
 from lkca_search.training.recipe.precision import Numerics, resolve_numerics
 from lkca_search.training.recipe.schedule import Schedule
 
@@ -182,6 +183,7 @@ def make_training(numerics: Numerics, images: Images, *folders: Path, family: st
         validation=Evaluation(images=images, indices=holdout.validation, batch_size=100, device=CPU, **statistics),
         schedule=Schedule.plan(spec.training, spec.configuration, num_images=len(holdout.train)),
         configuration=spec.configuration,
+        loss=make_loss(spec.configuration, images.labels[holdout.train], 10, CPU),
         seed=1,
         numerics=numerics,
     )
