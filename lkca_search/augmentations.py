@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from lkca_search.errors import did_you_mean
+from lkca_search.own_code import is_dotted
 
 Augmentation = Literal[
     "crop", "crop_reflect", "flip", "trivial_augment", "rand_augment", "erase", "cutmix", "mixup"
@@ -63,7 +64,7 @@ def join_augment(value: Any) -> Any:
 
 def augment_rule(names: Sequence[str]) -> str | None:
     """Return the rule that a list of augmentations breaks; None if it breaks none."""
-    if unknown := [name for name in names if name not in AUGMENTATIONS and not _is_dotted(name)]:
+    if unknown := [name for name in names if name not in AUGMENTATIONS and not is_dotted(name)]:
         known = f"{', '.join(AUGMENTATIONS)}, or a set: {', '.join(AUGMENTATION_SETS)}"
         hint = did_you_mean(unknown[0], (*AUGMENTATIONS, *AUGMENTATION_SETS))
         return f"augment must have names among {known}; got {unknown[0]!r}{hint}"
@@ -124,8 +125,3 @@ def _join_listed(condition: Any) -> Any:
 
 def _join_each(levels: Any) -> Any:
     return tuple(map(join_augment, levels)) if isinstance(levels, list | tuple) else levels
-
-
-def _is_dotted(name: str) -> bool:
-    parts = name.split(".")
-    return len(parts) > 1 and all(part.isidentifier() for part in parts)

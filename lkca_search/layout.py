@@ -158,6 +158,11 @@ class SearchFolder:
         return [spec.parent / "dataset.json" for spec in self.specs]
 
     @property
+    def code_files(self) -> list[AnyPath]:
+        """Every copy of the hashes of your own code, as for `specs`; absent without such code."""
+        return [spec.parent / "own_code.json" for spec in self.specs]
+
+    @property
     def uid(self) -> AnyPath:
         """File with the unique id of the search; the ledger and the MLflow runs have the same id."""
         return self.root / "uid"

@@ -10,7 +10,6 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -19,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from lkca_search.errors import UserError
+from lkca_search.errors import UserError, did_you_mean
 
 Kind = Literal["family", "augment", "dataset", "optimizer", "metric", "sampler", "pruner"]
 """Name in a space file that may be a dotted path."""
@@ -30,6 +29,8 @@ _BASES: Mapping[Kind, str] = {
     "pruner": "optuna.pruners.BasePruner",
 }
 """Class that an object of this kind must be a subclass of. An object of another kind must be callable."""
+_LIBRARIES = frozenset({"numpy", "optuna", "scipy", "sklearn", "timm", "torch", "torchvision"})
+"""Packages that this one needs. They are no own code: their classes may be named, and an update changes no hash."""
 _folders: dict[str, None] = {}
 
 
@@ -122,8 +123,19 @@ def code_hashes(paths: Iterable[str]) -> dict[str, str]:
 
 @cache
 def _code_hashes(tops: frozenset[str], folders: tuple[str, ...]) -> Mapping[str, str]:
+    tops -= _LIBRARIES
     located = {top: _location(top) for top in tops} | find_modules(tops, [Path(folder) for folder in folders])
     return {top: _hash(top, location) for top, location in sorted(located.items()) if location is not None}
+
+
+def other_code(expected: Mapping[str, str]) -> str | None:
+    """Return the phrase on a module that this process lacks, or has with another hash; None if there is none."""
+    for module, expected_hash in expected.items():
+        found = code_hashes([module]).get(module)
+        if found != expected_hash:
+            has = "cannot import the module" if found is None else "has another version of the module"
+            return f"{has} {module}: {found}, not {expected_hash} as the driver"
+    return None
 
 
 def describe_code(hashes: Mapping[str, str]) -> str | None:
@@ -221,6 +233,6 @@ def _hint(path: str, error: BaseException) -> str:
         return f"; put {file} next to the space file or into the working directory"
     loaded = sys.modules.get(module)
     if isinstance(error, AttributeError) and loaded is not None and not hasattr(loaded, name):
-        close = get_close_matches(name, [other for other in vars(loaded) if not other.startswith("_")], n=1)
-        return f"; did you mean {module}.{close[0]}?" if close else f" ({getattr(loaded, '__file__', module)})"
+        public = [f"{module}.{other}" for other in vars(loaded) if not other.startswith("_")]
+        return did_you_mean(path, public) or f" ({getattr(loaded, '__file__', module)})"
     return ""

@@ -34,6 +34,7 @@ def rerun(
     edits are listed in place of a difference, and the exit code is 1.
     """
     from lkca_search.cli.terminal.output import show_result
+    from lkca_search.records.provenance import import_search_code
     from lkca_search.search.rerun import TrialFile
     from lkca_search.search.rerun import rerun as train_again
     from lkca_search.search.state.best_trials import find_record
@@ -46,7 +47,9 @@ def rerun(
             raise UserError(f"--trial selects a trial of a search, but {source} is a trial file; omit one of them")
         file = TrialFile.read(Path(source))
     else:
-        file = TrialFile.from_record(find_record(home.started_search(source), trial))
+        folder = home.started_search(source)
+        import_search_code(folder)
+        file = TrialFile.from_record(find_record(folder, trial))
     outcome = train_again(
         file, local_data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save
     )
@@ -85,9 +88,11 @@ def simulate(
 
     The search is replayed from its recorded curves. Nothing is trained, and the search is not changed.
     """
+    from lkca_search.records.provenance import import_search_code
     from lkca_search.search.simulation.replay import replay
 
     folder = Home.from_environment().started_search(name)
+    import_search_code(folder)
     result = replay(folder, pruner=pruner, sampler=sampler, num_slots=slots, num_seeds=seeds)
     echo_json(result) if json else _show_replay(result)
 

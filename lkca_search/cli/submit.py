@@ -80,9 +80,8 @@ def submit(
     spec = read_space_file(space, overrides or ()).spec
     name = space.stem if name is None else name
     check_name(name)
-    from lkca_search.search.jobs.own_modules import find_own_modules
     from lkca_search.search.jobs.submission import build_submission
-    from lkca_search.search.jobs.working_dir import collect_working_dir
+    from lkca_search.search.jobs.working_dir import collect_working_dir, find_own_modules
 
     submission = build_submission(
         name=name,

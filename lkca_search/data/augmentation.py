@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from lkca_search.augmentations import augment_rule
+from lkca_search.data.own_augmentation import OwnAugmentation
 from lkca_search.errors import DataError
+from lkca_search.own_code import is_dotted
 from lkca_search.recipe import CROP_DIVISOR, ERASE_AREA, ERASE_ASPECT, ERASE_CHANCE, POLICY_GROUP
 from lkca_search.seeds import derive_seed
 
@@ -27,12 +29,16 @@ class Augment:
         if rule := augment_rule(names):
             raise DataError(rule)
         self._names = frozenset(names)
+        self._own = [OwnAugmentation(name) for name in names if is_dotted(name)]
         self._seed = seed
         self._num_classes = num_classes
         self._gray = gray
 
     def distort(self, pixels: Tensor, step: int) -> Tensor:
-        """Apply the augmentations that change single images: uint8 (B, C, H, W) -> the same shape."""
+        """Apply the augmentations that change single images: uint8 (B, C, H, W) -> the same shape.
+
+        Your own are applied last, in the order of their list.
+        """
         if self._names & {"crop", "crop_reflect", "flip"}:
             # Crop numbers are drawn without crop too, so `flip` mirrors the same images with and without it.
             generator = self._generator("augment", step)
@@ -43,6 +49,8 @@ class Augment:
                 pixels = apply_policy(pixels, policy, seed=derive_seed(self._seed, policy, step))
         if "erase" in self._names:
             pixels = erase(pixels, self._gray, generator=self._generator("erase", step))
+        for own in self._own:
+            pixels = own(pixels, seed=derive_seed(self._seed, own.name, step))
         return pixels
 
     def mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Sources of images: catalog entries, folders of LKCA_DATA_DIR, `parquet:PATH` and `folder:PATH`."""
+"""Sources of images: catalog entries, folders of LKCA_DATA_DIR, `parquet:PATH`, `folder:PATH` and your own code."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,11 @@ from lkca_search.data.catalog import CATALOG, CatalogSource
 from lkca_search.data.readers.decoded import DecodedImages, Split
 from lkca_search.data.readers.download_cache import DownloadCache, Progress, no_progress
 from lkca_search.data.readers.image_folder import ImageFolder
+from lkca_search.data.readers.own_dataset import OwnDataset
 from lkca_search.data.readers.parquet_folder import ParquetFolder
 from lkca_search.data.readers.source_files import show_path
 from lkca_search.errors import DataError
+from lkca_search.own_code import is_dotted
 from lkca_search.user import expand_user
 
 
@@ -47,8 +49,9 @@ def find_source(
     """Return the source of `dataset`: `parquet:PATH`, `folder:PATH` or a NAME. Nothing is downloaded yet.
 
     `image_size` is the side to resize images to, and `max_pixels` the most pixels that an encoded image may have.
-    A NAME with Parquet files in `data_dir`/NAME is read from there. Otherwise it must be in the catalog; its official
-    files are searched in `data_dir`/NAME, then in `cache`/downloads/NAME, and downloaded to the latter when read.
+    A NAME with Parquet files in `data_dir`/NAME is read from there. Otherwise it must be in the catalog, or the dotted
+    path of a function of your own. Official files are searched in `data_dir`/NAME, then in `cache`/downloads/NAME, and
+    downloaded to the latter when read.
 
     Raises:
         DataError: The dataset is unknown, or its folder or `data_dir` cannot be read. The message lists the known
@@ -94,6 +97,8 @@ def _find_source(
         check_data_dir(data_dir)
     if data_dir is not None and dataset in parquet_names(data_dir):
         return ParquetFolder(name=dataset, folder=data_dir / dataset, **options)
+    if dataset not in CATALOG and is_dotted(dataset):
+        return OwnDataset(name=dataset, home=cache / "downloads" if data_dir is None else data_dir, **options)
     if dataset not in CATALOG:
         raise DataError(_unknown(dataset, data_dir))
     user_folder = None if data_dir is None else data_dir / dataset
@@ -155,7 +160,7 @@ def check_data_dir(data_dir: Path) -> None:
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
     names = ", ".join(dict.fromkeys([*CATALOG, *parquet_names(data_dir)]))
-    known = f"unknown dataset {dataset!r}; known datasets: {names}, parquet:PATH and folder:PATH"
+    known = f"unknown dataset {dataset!r}; known datasets: {names}, parquet:PATH, folder:PATH and module.function"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:
         return f"{known}; for your own data, set LKCA_DATA_DIR to the folder with {dataset}/ and put {files} there"

@@ -8,21 +8,13 @@ from typing import TypeVar
 from torch import nn
 
 from lkca_search.models.networks.grid import kernel_size_rule, patch_size_rule, token_grid
-from lkca_search.spec.configuration import (
-    NAMES,
-    OPTIMIZER_NAMES,
-    RECIPE_NAMES,
-    SUBSET_NAMES,
-    Configuration,
-    ImageShape,
-    Scalar,
-)
+from lkca_search.spec.configuration import NAMES, RECIPE_NAMES, SUBSET_NAMES, Configuration, ImageShape, Scalar
 
 T = TypeVar("T")
 COMMON = frozenset(
     name
     for name, info in Configuration.model_fields.items()
-    if info.default is not None or name in (*SUBSET_NAMES, *OPTIMIZER_NAMES, *RECIPE_NAMES)
+    if info.default is not None or name in (*SUBSET_NAMES, *RECIPE_NAMES, "dataset")
 )
 """Hyperparameters of every family. Any other one is None in a configuration unless its family has it."""
 _COMMON_DEFAULTS = {name: Configuration.model_fields[name].default for name in COMMON if name != "family"}
@@ -73,6 +65,8 @@ class Family:
         for name, default in {**self.hyperparameters, **self.fixed}.items():
             if getattr(filled, name) is None:
                 value = default(filled, shape) if callable(default) else default
+                if value is None:
+                    continue
                 filled = filled.model_copy(update={name: value})
         return filled
 

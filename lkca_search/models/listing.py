@@ -5,7 +5,7 @@ from lkca_search.models.cost import Cost
 from lkca_search.models.family import COMMON, Family, require
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, model_cost, resolve
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar
+from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar, in_order
 
 BATCH_SIZE = 128
 """Images per training step for the listed activation memory."""
@@ -39,19 +39,6 @@ class ListedModel(FrozenModel):
     """Rules that its defaults break on images of this shape; None if it can be built."""
     cost: Cost | None
     """Cost with its defaults and batches of BATCH_SIZE images; None if it cannot be built."""
-
-
-def list_common_names() -> tuple[ListedName, ...]:
-    """Describe the hyperparameters of every model: images, training, and the recipe."""
-    return tuple(
-        ListedName(
-            name=name,
-            default=Configuration.model_fields[name].default,
-            fixed=False,
-            meaning=_sentence(name),
-        )
-        for name in COMMON_NAMES
-    )
 
 
 def list_models(shape: ImageShape, num_classes: int) -> list[ListedModel]:
@@ -90,9 +77,8 @@ def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: 
                 fixed=hyperparameter in family.fixed,
                 meaning=_meaning(family, hyperparameter),
             )
-            for hyperparameter in NAMES
-            if hyperparameter in family.hyperparameters
-            and not (hyperparameter == "match_parameters" and "width" in family.fixed)
+            for hyperparameter in in_order(family.hyperparameters)
+            if hyperparameter not in COMMON and not (hyperparameter == "match_parameters" and "width" in family.fixed)
         ),
         problem=problem,
         cost=cost,
@@ -101,11 +87,7 @@ def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: 
 
 def _meaning(family: Family, name: str) -> str:
     """Return the meaning of a hyperparameter: the family's own, or else the description in Configuration."""
-    return family.meanings.get(name) or _sentence(name)
-
-
-def _sentence(name: str) -> str:
-    """Return the description in Configuration as one line, as a part of a sentence."""
-    description = " ".join(require(Configuration.model_fields[name].description).split())
-    sentence = description.partition("; None for ")[0].removesuffix(".")
-    return sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]
+    if name in Configuration.model_fields and name not in family.meanings:
+        sentence = require(Configuration.model_fields[name].description).removesuffix(".")
+        return sentence[0].lower() + sentence[1:]
+    return family.meanings[name]

@@ -13,10 +13,10 @@ from lkca_search.models.convolutional_baselines import CONVOLUTIONAL_BASELINES
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import COMMON, Family, require, without_common
 from lkca_search.models.matching import matched_width, matches, parameters_at
+from lkca_search.models.own_family import own_family
 from lkca_search.models.timm_models import TIMM, close_timm_names, timm_family
 from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar, UsedPrecision
-from lkca_search.spec.recipe.rules import fill_recipe, recipe_problems
 
 FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **TRANSFORMER_BASELINES, **CONVOLUTIONAL_BASELINES}
 """Families by their name in a space file. Every model of timm is one more family, `timm:NAME`."""
@@ -44,26 +44,37 @@ PRESETS: Mapping[str, Family] = {
 
 
 def find_family(name: str) -> Family | None:
-    """Return the family, preset or timm model of this name, or None."""
-    return FAMILIES.get(name) or PRESETS.get(name) or timm_family(name)
+    """Return the family, preset, timm model or family of your own of this name, or None.
+
+    Raises:
+        UserError: The code of a dotted path cannot be imported, or its signature breaks a rule.
+    """
+    return FAMILIES.get(name) or PRESETS.get(name) or timm_family(name) or own_family(name)
 
 
 def problems(configuration: Configuration, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Yield every rule that the configuration breaks on images of this shape, located at the name to change."""
     name = configuration.family
-    family = find_family(name)
+    try:
+        family = find_family(name)
+    except UserError as error:
+        yield Problem(("family",), str(error))
+        return
     if family is None:
         yield Problem(("family",), _unknown_family(name))
         return
-    user_set = {name for name in NAMES if getattr(configuration, name) is not None}
-    for other in NAMES:
-        if other in user_set and other not in COMMON and other not in family.hyperparameters:
+    names = (*NAMES, *configuration.own)
+    user_set = {name for name in names if getattr(configuration, name) is not None}
+    for other in names:
+        if other in configuration.own and other not in family.hyperparameters:
+            takes = ", ".join(family.hyperparameters) or "none"
+            yield Problem((other,), f"{other} is no name of family {name}, which takes {takes}")
+        elif other in user_set and other not in COMMON and other not in family.hyperparameters:
             owners = ", ".join(key for key, owner in FAMILIES.items() if other in owner.hyperparameters)
             yield Problem((other,), f"{other} does not apply to family {name}; give it when: {{family: [{owners}]}}")
         elif other in user_set and other in family.fixed and getattr(configuration, other) != family.fixed[other]:
             rule = f"{other} of preset {name} is {family.fixed[other]!r}, got {getattr(configuration, other)!r}"
             yield Problem((other,), rule)
-    yield from recipe_problems(configuration)
     if configuration.match_parameters is not None and "width" in family.fixed:
         yield Problem(("match_parameters",), f"match_parameters does not apply to preset {name}, whose width is fixed")
         return
@@ -93,7 +104,7 @@ def resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -
     if configuration.match_parameters is not None and configuration.width is None:
         width = matched_width(family, configuration, shape, num_classes)
         configuration = configuration.model_copy(update={"width": width})
-    return fill_recipe(family.fill(configuration, shape))
+    return family.fill(configuration, shape)
 
 
 def build_model(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
@@ -159,7 +170,7 @@ def _unknown_family(name: str) -> str:
         close = ", ".join(close_timm_names(name))
         return f"unknown family {name!r}; similar models of timm: {close or 'none'}"
     known = ", ".join((*FAMILIES, *PRESETS))
-    return f"unknown family {name!r}; known families: {known}, and timm:NAME for a model of timm"
+    return f"unknown family {name!r}; known families: {known}, timm:NAME for a model of timm, module.Name for your own"
 
 
 def _matching_problems(

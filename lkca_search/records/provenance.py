@@ -5,12 +5,17 @@ import platform
 import shlex
 import socket
 import subprocess
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from lkca_search import __version__
+from lkca_search.layout import SearchFolder
+from lkca_search.own_code import code_hashes, describe_code, import_from
+from lkca_search.records.finding import DamagedError, read_stored
 from lkca_search.spec.base import FrozenModel
 
 
@@ -32,6 +37,9 @@ class Provenance(FrozenModel):
     """Number of CPU threads of PyTorch."""
     git_problem: str | None = None
     """Reason why the commit is unknown; None if it is known, and in records of earlier versions."""
+    own_code: str | None = None
+    """Modules of your own code that the training used, with their hashes; None without such code, and in records of
+    earlier versions."""
 
     @property
     def code(self) -> str:
@@ -39,8 +47,31 @@ class Provenance(FrozenModel):
         return f"{self.git_commit} ({self.git_problem})" if self.git_problem else self.git_commit
 
 
-def gather_provenance(*, device: str, num_threads: int) -> Provenance:
-    """Return the provenance of this process."""
+class SearchCode(FrozenModel):
+    """Own code of a search, written when it starts. A resume and a confirmation must have the same."""
+
+    modules: Mapping[str, str]
+    """Hash of each top-level module."""
+    folders: tuple[str, ...]
+    """Folders in which the modules are searched, after the installed packages."""
+
+
+def read_search_code(folder: SearchFolder) -> SearchCode | None:
+    """Return the own code of a search; None if it has none, an older version started it, or all copies are damaged."""
+    for path in folder.code_files:
+        with suppress(DamagedError, FileNotFoundError):
+            return read_stored(path, SearchCode, remedy="run the space file of the search again under this name")
+    return None
+
+
+def import_search_code(folder: SearchFolder) -> None:
+    """Find the own code of a search in the folders in which it was found at its start."""
+    if (code := read_search_code(folder)) is not None:
+        import_from(*map(Path, code.folders))
+
+
+def gather_provenance(*, device: str, num_threads: int, own_code: Iterable[str] = ()) -> Provenance:
+    """Return the provenance of this process. `own_code` has the dotted paths of the training's own code."""
     return Provenance(
         git_commit=git_commit(),
         package_version=__version__,
@@ -52,6 +83,7 @@ def gather_provenance(*, device: str, num_threads: int) -> Provenance:
         device=device,
         num_threads=num_threads,
         git_problem=read_commit().problem,
+        own_code=describe_code(code_hashes(own_code)),
     )
 
 

@@ -17,8 +17,8 @@ from lkca_search.spec.metrics import METRICS, name_of
 
 def trials_table(records: Sequence[Record]) -> pa.Table:
     """Return one row per trial: identity, outcome, last result, configuration, metadata and provenance."""
-    schema = _with_own(_TRIALS, _own_names(records))
-    return pa.Table.from_pylist([_trial_row(record) for record in records], schema=schema)
+    schema = pa.schema([*_with_own(_TRIALS, _own_names(records)), *_own_hyperparameters(records)])
+    return pa.Table.from_pylist(_cast([_trial_row(record) for record in records], schema), schema=schema)
 
 
 def curves_table(records: Sequence[Record]) -> pa.Table:
@@ -42,7 +42,8 @@ def replicates_table(replicates: Sequence[Record]) -> pa.Table:
         rows.append(row)
     own = _own_names(replicates)
     schema = _with_own(_REPLICATES, [*own, *(f"test_{name}" for name in own)])
-    return pa.Table.from_pylist(rows, schema=schema)
+    schema = pa.schema([*schema, *_own_hyperparameters(replicates)])
+    return pa.Table.from_pylist(_cast(rows, schema), schema=schema)
 
 
 def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath) -> list[AnyPath]:
@@ -75,6 +76,7 @@ def _trial_row(record: Record) -> dict[str, Any]:
         "seed": record.spec.seed,
         "split_seed": record.spec.split_seed,
         **record.spec.complete_configuration.model_dump(include=set(_CONFIGURATION)),
+        **record.spec.configuration.own,
         **(_result_row(record.curve[-1], _LAST_RESULT) if record.curve else {}),
         **metadata,
         **provenance,
@@ -93,6 +95,26 @@ def _own_names(records: Sequence[Record]) -> list[str]:
 
 def _with_own(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     return pa.schema([*schema, *(pa.field(name, pa.float64()) for name in names)])
+
+
+def _own_hyperparameters(records: Sequence[Record]) -> list[pa.Field]:
+    """Return a column per name of a family of your own; it has strings if the values have several types."""
+    kinds: dict[str, set[type]] = {}
+    for record in records:
+        for name, value in record.spec.configuration.own.items():
+            kinds.setdefault(name, set()).add(type(value))
+    types = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64()}
+    types |= {frozenset({float}): pa.float64(), frozenset({int, float}): pa.float64()}
+    return [pa.field(name, types.get(frozenset(kinds[name]), pa.string())) for name in sorted(kinds)]
+
+
+def _cast(rows: list[dict[str, Any]], schema: pa.Schema) -> list[dict[str, Any]]:
+    """Return the rows with text in the columns of text."""
+    texts = {field.name for field in schema if field.type == pa.string()}
+    return [
+        {name: str(value) if name in texts and value is not None else value for name, value in row.items()}
+        for row in rows
+    ]
 
 
 def _fields(model: type[FrozenModel], names: Sequence[str] | None = None) -> list[pa.Field]:
@@ -146,3 +168,5 @@ _REPLICATES = pa.schema(
         *(pa.field(f"test_{METRICS[name].test_field}", pa.float64()) for name in _FURTHER),
     ]
 )
+COLUMNS = frozenset([*_TRIALS.names, *_REPLICATES.names, *_CURVES.names])
+"""Columns of every search. A name of a family of your own must not be one of them."""

@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lkca_search.augmentations import augment_rule, join_augment, parse_augment
 from lkca_search.errors import did_you_mean
@@ -36,17 +36,6 @@ def _check_augment(level: str) -> str:
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 UsedPrecision = Literal["float32", "tf32", "bfloat16", "float16"]
-OPTIMIZERS = ("adamw", "sgd", "lamb", "lion")
-"""Short names of optimizers."""
-
-
-def _check_optimizer(name: str) -> str:
-    if name in OPTIMIZERS or is_dotted(name):
-        return name
-    rule = f"must be one of {', '.join(OPTIMIZERS)}, or the dotted path of a class"
-    raise ValueError(rule + did_you_mean(name, OPTIMIZERS))
-
-
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
 """Value of one name of a configuration."""
 
@@ -60,12 +49,18 @@ class ImageShape(NamedTuple):
 
 
 class Configuration(FrozenModel):
-    """Hyperparameters of one training. A name that does not apply to the family stays None."""
+    """Hyperparameters of one training. A name that does not apply to the family stays None.
+
+    With a family of your own, it may also have names of its own: `own` has them, and each is an attribute too.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Scalar] = Field(init=False)
 
     family: str = "lkca"
-    """Model family, preset, or `timm:NAME`; `lkca-search models` lists all."""
+    """Model family, preset, `timm:NAME` or dotted path of your own; `lkca-search models` lists all."""
     dataset: Annotated[str, Field(min_length=1)] | None = None
-    """Dataset to train, validate and test on; None is `data.dataset`."""
+    """Dataset; None for `data.dataset`."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
     images_per_class: (
@@ -110,34 +105,14 @@ class Configuration(FrozenModel):
     """True if a learned position embedding is added to each token."""
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Probability that a residual branch is dropped for an image."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Probability that a unit is zeroed in training; on tokens in transformers, before the classifier elsewhere."""
     learning_rate: Annotated[float, Field(gt=0), at_most(1_000, "AdamW diverges far below")] = 1e-3
-    """Peak learning rate."""
+    """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0), at_most(1_000, "weights are zero after one step far below")] = 0.05
-    """Weight decay: decoupled in AdamW and Lion, added to the gradient in SGD, to the update in LAMB."""
+    """Decoupled weight decay of AdamW, on all parameters."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing of the cross-entropy."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the planned steps over which the learning rate rises linearly."""
-    optimizer: Annotated[str, AfterValidator(_check_optimizer)] = "adamw"
-    """Optimizer: adamw, sgd (with Nesterov momentum), lamb, lion, or the dotted path of a class of optimizers."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Nesterov momentum of SGD; 0.9 by default."""
-    beta2: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay rate of the average of squared gradients (of the momentum in Lion); by default 0.999, in Lion 0.99."""
-    schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
-    """Learning rate after the warm-up: half a cosine, a line, constant, or constant with a line in the last 20%."""
-    final_lr_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Learning rate at the end of the decay, as a fraction of the peak; by default the rate is 1e-6."""
-    weight_decay_on: Literal["all", "weights"] = "all"
-    """Parameters that decay: all, or weights without biases, norms, positions, class tokens and layer scales."""
-    gradient_clip: Annotated[float, Field(ge=0), at_most(1_000_000, "no gradient is as large; 0 clips none")] = 0.0
-    """Norm of the gradient of all parameters above which it is scaled down; 0 clips none."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the exponential moving average of the weights, which is evaluated in their place; 0 averages none."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the classes in the loss: all 1, or inversely proportional to the number of training images."""
     precision: Precision = "auto"
     """Type of matrix products and convolutions; `auto` is bfloat16 on GPUs that have it, else float32. The short types
     use autocast, and float16 scales the loss."""
@@ -178,17 +153,34 @@ class Configuration(FrozenModel):
             raise ValueError(f"a training must have its length in one unit, got {got}")
         return self
 
+    @model_validator(mode="after")
+    def _own_names_need_an_own_family(self) -> Self:
+        for name in self.own:
+            if rule := own_name_rule(name):
+                raise ValueError(rule)
+            if not is_dotted(self.family):
+                raise ValueError(f"unknown name {name!r}{did_you_mean(name, NAMES)}; known names: {', '.join(NAMES)}")
+        return self
+
+    @property
+    def own(self) -> Mapping[str, Scalar]:
+        """Names that only a family of your own takes, sorted, with their values."""
+        return dict(sorted(self.__pydantic_extra__.items()))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return None for a name of another family of your own."""
+            if name.startswith("_"):
+                return super().__getattr__(name)
+            return self.__pydantic_extra__.get(name)
+
 
 NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
 """Every name that `factors` or `parameters` may have, in canonical order."""
 
-SUBSET_NAMES = ("dataset", "data_fraction", "images_per_class", "draw")
+SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
-OPTIMIZER_NAMES = (
-    *("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction", "optimizer", "momentum", "beta2"),
-    *("schedule", "final_lr_fraction", "weight_decay_on", "gradient_clip", "ema_decay", "class_weights"),
-)
-"""Names of every family that decide optimizer, schedule and loss."""
 LENGTH_NAMES = ("epochs", "steps", "samples")
 """Units of the length of a training."""
 SECTIONS: Mapping[str, str] = {"augment": "data", "batch_size": "training", **dict.fromkeys(LENGTH_NAMES, "training")}
@@ -197,13 +189,34 @@ RECIPE_NAMES = ("batch_size", "augment", *LENGTH_NAMES)
 """Names of every family whose value, if None, stands in a section of the space file."""
 
 
+_ANY_FAMILY = "own.family"
+
+
+def own_name_rule(name: str) -> str | None:
+    """Return the rule that a name of your own family breaks; None if it breaks none."""
+    if name.isidentifier() and not name.startswith("_") and not hasattr(BaseModel, name) and name != "own":
+        return None
+    return f"a name of your own must be a Python identifier that is no attribute of a configuration, got {name!r}"
+
+
+def without_own_names(values: Mapping[str, Scalar]) -> Configuration:
+    """Return the configuration with these values, without names of your own, whose family may be among the rest."""
+    return Configuration.model_validate({name: value for name, value in values.items() if name in NAMES})
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names in canonical order: those of `NAMES`, then names of your own by the alphabet."""
+    return sorted(names, key=lambda name: (NAMES.index(name) if name in NAMES else len(NAMES), name))
+
+
 def value_rule(name: str, value: object, limits: Any = None) -> str | None:
     """Return the rule that `value` breaks as a value of `name`, with the value; None if it is valid.
 
     `limits` is the context of the validation; by default no limit applies.
     """
+    family = {} if name in NAMES else {"family": _ANY_FAMILY}
     try:
-        Configuration.model_validate({name: value}, context=limits)
+        Configuration.model_validate({**family, name: value}, context=limits)
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
         if details["type"] == LIMIT_ERROR:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_seria
 
 from lkca_search.errors import Problem
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Scalar
+from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Scalar, own_name_rule
 from lkca_search.spec.domains import ALWAYS, Condition, Levels, Space, cycle_problem
 from lkca_search.spec.reading.limits import CELLS, breaks
 
@@ -26,8 +26,6 @@ Combination = dict[str, Scalar]
 
 DRAW = "draw"
 """Factor that repeats a search: every cell is searched once per level, on the subset draw of that number."""
-DATASET = "dataset"
-"""Factor whose levels are datasets: each cell trains, validates and tests on one of them."""
 _FIRST_LEVELS: Mapping[str, Scalar] = {}
 
 
@@ -194,7 +192,7 @@ def factor_problems(
     yield from problems
     if cycle := cycle_problem(Space(factors), "factors"):
         yield cycle
-    elif problems or not all(name in NAMES for name in factors):
+    elif problems or any(name not in NAMES and own_name_rule(name) for name in factors):
         return
     elif breaks(limits, CELLS, sum(1 for _ in islice(_all_combinations(factors, design, base), CELLS.maximum + 1))):
         yield Problem(("factors",), CELLS.rule("the number of cells", "more"))

@@ -10,9 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from lkca_search.augmentations import with_joined_levels
 from lkca_search.errors import Location, Problem, did_you_mean
+from lkca_search.own_code import Kind, is_dotted
 from lkca_search.paths import parse_path
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import NAMES, Scalar, value_rule
+from lkca_search.spec.configuration import NAMES, Configuration, Scalar, in_order, own_name_rule, value_rule
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, Level, Space, cycle_problem
 from lkca_search.spec.factors import (
     DRAW,
@@ -26,8 +27,9 @@ from lkca_search.spec.factors import (
     repeats_of,
     with_repeats,
 )
+from lkca_search.spec.metrics import name_of
 from lkca_search.spec.reading.limits import REPLICATES, TRIALS, breaks
-from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems
+from lkca_search.spec.recipe_space import RecipeSpace
 from lkca_search.spec.resources import ResourcesSection, cpu_precision_rule
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
 
@@ -77,6 +79,37 @@ class SearchSpec(FrozenModel):
     def _join_augmentations(cls, content: Any) -> Any:
         return with_joined_levels(content)
 
+    @property
+    def families(self) -> tuple[Scalar, ...]:
+        """Every model family that a trial may have."""
+        return self.values_of("family") or (Configuration().family,)
+
+    def values_of(self, name: str) -> tuple[Scalar, ...]:
+        """Return the levels of a factor, or the values at the edges of a parameter; empty if it is neither."""
+        if name in self.factors:
+            return self.factors[name].levels
+        return self.parameters[name].edges() if name in self.parameters else ()
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Names of the factors and parameters that only a family of your own takes."""
+        return tuple(name for name in in_order({**self.factors, **self.parameters}) if name not in NAMES)
+
+    def own_code(self) -> Iterator[tuple[Kind, str]]:
+        """Yield kind and dotted path of each object of your own code that the search uses, once."""
+        named: list[tuple[Kind, Any]] = [("family", family) for family in self.families]
+        named += [("dataset", dataset) for dataset in (self.data.dataset, *self.values_of("dataset"))]
+        named += [("optimizer", optimizer) for optimizer in self.values_of("optimizer")]
+        named += [("metric", name_of(metric)) for metric in self.search.measured]
+        augment = [*self.data.augment, *(name for level in self.values_of("augment") for name in str(level).split("+"))]
+        named += [("augment", name) for name in augment]
+        for component in (self.search.sampler, self.search.pruner):
+            wraps: Any = component.arguments.get("wraps")
+            inner = wraps.get("name") if isinstance(wraps, Mapping) else wraps
+            kind: Kind = "sampler" if component is self.search.sampler else "pruner"
+            named += [(kind, component.name), (kind, inner)]
+        yield from dict.fromkeys((kind, name) for kind, name in named if isinstance(name, str) and is_dotted(name))
+
     @model_validator(mode="after")
     def _add_repeats(self) -> Self:
         object.__setattr__(self, "factors", with_repeats(self.factors, self.search.repeats))
@@ -107,7 +140,6 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 
 def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
-    yield from dataset_problems(spec.factors, spec.parameters, spec.data)
     problems = [
         *_name_problems(spec),
         *factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits),
@@ -154,9 +186,13 @@ def _size_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
 def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
     for section, names in (("factors", spec.factors), ("parameters", spec.parameters)):
         for name in names:
-            if name not in NAMES:
+            if name in NAMES:
+                continue
+            if not any(is_dotted(str(family)) for family in spec.families):
                 hint = did_you_mean(name, NAMES)
                 yield Problem((section, name), f"unknown name {name!r}{hint}; known names: {', '.join(NAMES)}")
+            elif rule := own_name_rule(name):
+                yield Problem((section, name), rule)
     for name in spec.parameters:
         if name in spec.factors:
             yield Problem(("parameters", name), f"{name} must be either a factor or a parameter, got both")
@@ -238,7 +274,7 @@ def _repeats_problems(
 
 
 def _value_problems(name: str, value: Scalar, location: Location, limits: Any) -> Iterator[Problem]:
-    rule = value_rule(name, value, limits) if name in NAMES else None
+    rule = value_rule(name, value, limits) if name in NAMES or own_name_rule(name) is None else None
     if rule is not None:
         yield Problem(location, rule)
 

@@ -20,7 +20,6 @@ from lkca_search.training.device import device_name
 from lkca_search.training.evaluation import EVALUATION_BATCH
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
-from lkca_search.training.recipe.loss import make_loss
 from lkca_search.training.recipe.precision import resolve_numerics
 from lkca_search.training.recipe.schedule import Schedule
 
@@ -70,7 +69,6 @@ def open_training(
         validation=validation,
         schedule=schedule,
         configuration=spec.configuration,
-        loss=make_loss(spec.configuration, images.labels[holdout.train], len(images.class_names), device),
         seed=spec.seed,
         metrics=spec.metrics,
         patience=spec.training.patience,
@@ -123,5 +121,7 @@ def _metadata(
         used_precision=numerics.precision,
         compiled=numerics.compiled,
         channels_last=numerics.channels_last,
-        provenance=gather_provenance(device=device_name(device), num_threads=torch.get_num_threads()),
+        provenance=gather_provenance(
+            device=device_name(device), num_threads=torch.get_num_threads(), own_code=spec.own_code()
+        ),
     )

@@ -19,7 +19,13 @@ def commit_of_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     package = tmp_path / "copy" / "lkca_search"
     for name in (
         "__init__.py",
+        "errors.py",
+        "file_names.py",
+        "layout.py",
+        "own_code.py",
+        "paths.py",
         "user.py",
+        "records/finding.py",
         "records/__init__.py",
         "records/provenance.py",
         "spec/__init__.py",

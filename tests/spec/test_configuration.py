@@ -25,20 +25,10 @@ VALID_AND_INVALID: dict[str, tuple[object, object, str]] = {
     "pooling": ("class_token", "max", "'mean' or 'class_token'"),
     "position_embedding": (False, 0, "valid boolean"),
     "drop_path_rate": (0.0, 1.0, "less than 1"),
-    "dropout": (0.0, 1, "less than 1"),
     "learning_rate": (1e-9, math.inf, "finite number"),
     "weight_decay": (0, -0.1, "greater than or equal to 0"),
     "label_smoothing": (0.99, math.nan, "finite number"),
     "warmup_fraction": (0.0, 1, "less than 1"),
-    "optimizer": ("torch.optim.NAdam", "adamW", "did you mean adamw"),
-    "momentum": (0.9, 1, "less than 1"),
-    "beta2": (0.99, 1, "less than 1"),
-    "schedule": ("linear", "cosin", "'cosine', 'linear'"),
-    "final_lr_fraction": (0, 1.1, "less than or equal to 1"),
-    "weight_decay_on": ("weights", "weight", "'all' or 'weights'"),
-    "gradient_clip": (0, -1, "greater than or equal to 0"),
-    "ema_decay": (0.999, 1, "less than 1"),
-    "class_weights": ("balanced", "balance", "'none' or 'balanced'"),
     "batch_size": (1, 0, "greater than or equal to 1"),
     "augment": ("none", "", "names among crop, crop_reflect"),
     "epochs": (1, 0, "greater than or equal to 1"),
@@ -80,7 +70,7 @@ def test_a_configuration_is_frozen_and_refuses_unknown_names() -> None:
     configuration = Configuration()
     with pytest.raises(ValidationError, match="frozen"):
         configuration.depth = 3
-    with pytest.raises(ValidationError, match="extra"):
+    with pytest.raises(ValidationError, match="unknown name 'deepth'; did you mean depth"):
         Configuration.model_validate({"deepth": 3})
     assert hash(configuration) == hash(Configuration(data_fraction=1))
     assert all(field.description for field in Configuration.model_fields.values())

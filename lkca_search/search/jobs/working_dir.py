@@ -10,6 +10,8 @@ from pathspec import GitIgnoreSpec
 
 import lkca_search
 from lkca_search.errors import UserError
+from lkca_search.own_code import find_modules
+from lkca_search.spec.search_spec import SearchSpec
 
 _IGNORE_FILES = (".gitignore", ".rayignore")
 _ALWAYS_IGNORED = GitIgnoreSpec.from_lines([".*", "__pycache__/", "*.py[cod]", "*.egg-info/", "lkca_runs/", "mlruns/"])
@@ -68,6 +70,16 @@ def collect_working_dir(
     working_dir = WorkingDir(files=dict(sorted(files.items())))
     _check_size(working_dir, max_megabytes)
     return working_dir
+
+
+def find_own_modules(spec: SearchSpec, folders: Sequence[Path], *, included: Sequence[Path] = ()) -> list[Path]:
+    """Return the files and packages in `folders` with the code that a space file names, and those that they import.
+
+    Installed packages come first, as in an import, and are not returned: the nodes must have them. Neither are modules
+    that the user has included already.
+    """
+    tops = {path.partition(".")[0] for _, path in spec.own_code()} - {path.resolve().stem for path in included}
+    return [path for _, path in sorted(find_modules(tops, folders).items())]
 
 
 class _IgnoreRules(NamedTuple):

@@ -1,16 +1,15 @@
 """Planner: computes the plan of a search without starting it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from lkca_search.data.catalog import CATALOG
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
-from lkca_search.models.difference import ARCHITECTURE_NAMES
+from lkca_search.models.difference import is_of_architecture
 from lkca_search.recipe import FEW_EPOCHS
-from lkca_search.records.dataset import list_shortages
 from lkca_search.records.predictions import bytes_per_image
 from lkca_search.search.planning.calibration import CalibrationRun, calibrate
 from lkca_search.search.planning.packing import (
@@ -20,20 +19,21 @@ from lkca_search.search.planning.packing import (
     count_concurrent_trials,
     resource_request,
 )
-from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell, PlannedDataset
+from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory
-from lkca_search.search.state.dataset import describe_datasets
-from lkca_search.search.studies.space_check import check_space
-from lkca_search.spec.cells import Cell, cells, specs_by_dataset
-from lkca_search.spec.factors import DATASET, repeats_of
+from lkca_search.search.state.dataset import describe_dataset
+from lkca_search.search.studies.space_check import check_space, sampled_models
+from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.training.checkpoints import KEPT
 from lkca_search.training.device import choose_device, gpu_memory_bytes
-from lkca_search.training.images import DataDirs, open_all_train_images
+from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.laws.own_code_check import check_own_code
 
 T = TypeVar("T", int, float)
 _CAPACITY_HINT = "; to plan for another machine or cluster, give --num-cpus and --num-gpus"
@@ -87,10 +87,11 @@ def make_plan(
         SearchError: No trial fits on the machine.
     """
     spec = space_file.spec
-    check_space(space_file, images := open_all_train_images(spec, data_dirs))
+    images = open_train_images(spec.data, data_dirs)
+    check_space(space_file, images)
+    notes = [*check_own_code(space_file, images, data_dirs, sampled_models(spec)), *_shortages(spec, images)]
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
-    num_cpus = os.cpu_count() or 1 if num_cpus is None else num_cpus
-    num_gpus = int(on_gpu) if num_gpus is None else num_gpus
+    num_cpus, num_gpus = num_cpus or os.cpu_count() or 1, int(on_gpu) if num_gpus is None else num_gpus
     sampled = _sample_cells(spec, images)
     node = {"CPU": float(num_cpus), "GPU": float(num_gpus)}
     sharing = _plan_gpu_sharing(spec, sampled, images, node) if spec.resources.gpu == "auto" else None
@@ -98,11 +99,13 @@ def make_plan(
     num_slots = _count_slots(spec.resources, trial, node)
     run, speed = None, assumed_speed(trial, on_gpu=spec.resources.uses_gpu)
     if calibrate_speed:
-        workloads = [workload for cell in sampled for workload in cell.all]
+        workloads = [each for cell in sampled for each in cell.all]
         run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
     return Plan(
-        datasets=_planned_datasets(spec, images),
+        dataset=spec.data.dataset,
+        shape=images.shape,
+        num_classes=len(images.class_names),
         cells=planned,
         num_trials=sum(cell.num_trials for cell in planned),
         num_replicates=sum(cell.num_replicates for cell in planned),
@@ -117,32 +120,8 @@ def make_plan(
         hours=_hours(planned, num_slots),
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
-        unequal_lengths=_unequal_lengths(sampled),
-        notes=_all_notes(spec, images, sharing, _notes(spec, run, on_gpu=on_gpu)),
+        notes=(*notes, *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
     )
-
-
-def _planned_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> tuple[PlannedDataset, ...]:
-    """Return `Plan.datasets`."""
-    return tuple(
-        PlannedDataset(name=level or spec.data.place_of(None), shape=opened.shape, num_classes=len(opened.class_names))
-        for level, opened in images.items()
-    )
-
-
-def _unequal_lengths(sampled: Sequence[_SampledCell]) -> tuple[str, ...]:
-    """Return `Plan.unequal_lengths`. One batch more or less is no difference."""
-    seen: dict[int, list[Workload]] = {}
-    for cell in sampled:
-        for workload in cell.all:
-            seen.setdefault(workload.num_train_images, []).append(workload)
-    differs = {
-        size
-        for size, workloads in seen.items()
-        if max(each.samples for each in workloads) - min(each.samples for each in workloads)
-        > max(each.batch_size for each in workloads)
-    }
-    return tuple(cell.cell.key for cell in sampled if any(each.num_train_images in differs for each in cell.all))
 
 
 def _hours(planned: Sequence[PlannedCell], num_slots: int) -> float:
@@ -150,9 +129,7 @@ def _hours(planned: Sequence[PlannedCell], num_slots: int) -> float:
     return max(sum(cell.seconds for cell in planned) / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600
 
 
-def _plan_gpu_sharing(
-    spec: SearchSpec, sampled: Sequence[_SampledCell], images: Mapping[str | None, Images], node: Resources
-) -> GpuSharing:
+def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images: Images, node: Resources) -> GpuSharing:
     """Compute the number of trials per GPU from `resources.gpu_memory` or the GPU of this machine."""
     gigabytes = spec.resources.gpu_memory
     gpu_bytes = gpu_memory_bytes() if gigabytes is None else gigabytes * 1e9
@@ -160,9 +137,7 @@ def _plan_gpu_sharing(
         raise SearchError(
             "gpu: auto needs the memory of a GPU, and this machine has none; give it as resources.gpu_memory, in GB"
         )
-    trial_bytes = max(
-        workload.gpu_bytes(images[workload.configuration.dataset]) for cell in sampled for workload in cell.all
-    )
+    trial_bytes = max(workload.gpu_bytes(images) for cell in sampled for workload in cell.all)
     return GpuSharing(trial_bytes=trial_bytes, gpu_bytes=gpu_bytes, cpu=spec.resources.cpu, nodes=[node])
 
 
@@ -174,10 +149,9 @@ def _count_slots(resources: ResourcesSection, trial: TrialResources, node: Resou
     return slots if resources.max_concurrent is None else min(slots, resources.max_concurrent)
 
 
-def _sample_cells(spec: SearchSpec, images: Mapping[str | None, Images]) -> list[_SampledCell]:
-    factories = {level: WorkloadFactory(part, images[level]) for level, part in specs_by_dataset(spec).items()}
-    all_cells, names = cells(spec), (*ARCHITECTURE_NAMES, DATASET)
-    models = [tuple(level for name, level in cell.levels.items() if name in names) for cell in all_cells]
+def _sample_cells(spec: SearchSpec, images: Images) -> list[_SampledCell]:
+    factory, all_cells = WorkloadFactory(spec, images), cells(spec)
+    models = [tuple(level for name, level in cell.levels.items() if is_of_architecture(name)) for cell in all_cells]
     count = max(_SAMPLES_PER_CELL[0], min(_SAMPLES_PER_CELL[1], _MAX_SAMPLES // len(set(models))))
     return [
         _SampledCell(
@@ -186,7 +160,6 @@ def _sample_cells(spec: SearchSpec, images: Mapping[str | None, Images]) -> list
             samples=list(factory.make_all(sampled_configurations(spec, cell, count))),
         )
         for cell in all_cells
-        for factory in (factories[cell.dataset],)
     ]
 
 
@@ -206,7 +179,6 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
         num_replicates=num_replicates,
         num_configurations=num_configurations,
         num_train_images=_min_max([workload.num_train_images for workload in workloads]),
-        batch_size=_min_max([workload.batch_size for workload in workloads]),
         steps=_min_max([workload.steps for workload in workloads]),
         epochs=_min_max([workload.epochs for workload in workloads]),
         num_parameters=_min_max([workload.cost.num_parameters for workload in workloads]),
@@ -221,7 +193,7 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
 
 def _disk_use(
     spec: SearchSpec,
-    images: Mapping[str | None, Images],
+    images: Images,
     sampled: Sequence[_SampledCell],
     planned: Sequence[PlannedCell],
     num_slots: int,
@@ -231,30 +203,23 @@ def _disk_use(
     num_reports = max(workload.num_reports for cell in sampled for workload in cell.all)
     largest = max(workload.checkpoint_bytes for cell in sampled for workload in cell.all)
     return DiskUse(
-        images=sum(opened.pixels.nbytes + opened.labels.nbytes for opened in images.values()),
+        images=images.pixels.nbytes + images.labels.nbytes,
         records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
         checkpoints=min(num_slots, num_trials) * KEPT * largest,
-        predictions=_predictions_bytes(spec, sampled, planned),
+        predictions=_predictions_bytes(spec, num_replicates),
     )
 
 
-def _predictions_bytes(spec: SearchSpec, sampled: Sequence[_SampledCell], planned: Sequence[PlannedCell]) -> int | None:
-    """Return the size of all predictions; None if a dataset is not in the catalog, because no test image is opened."""
-    total = 0
-    for cell, plan in zip(sampled, planned, strict=True):
-        entry = CATALOG.get(spec.data.place_of(cell.cell.dataset))
-        if plan.num_replicates and entry is None:
-            return None
-        total += plan.num_replicates * entry.num_test * bytes_per_image(entry.num_classes) if entry else 0
-    return total
+def _predictions_bytes(spec: SearchSpec, num_replicates: int) -> int | None:
+    if not num_replicates:
+        return 0
+    entry = CATALOG.get(spec.data.dataset)  # test images of other datasets are not opened before a confirmation
+    return None if entry is None else num_replicates * entry.num_test * bytes_per_image(entry.num_classes)
 
 
-def _all_notes(
-    spec: SearchSpec, images: Mapping[str | None, Images], sharing: GpuSharing | None, notes: Sequence[str]
-) -> tuple[str, ...]:
-    """Return `Plan.notes`: a line per dataset that lacks images, the sharing of GPUs, and the other notes."""
-    lacking = list_shortages(describe_datasets(spec, images).values())
-    return (*lacking, *([sharing.reason] if sharing else []), *notes)
+def _shortages(spec: SearchSpec, images: Images) -> list[str]:
+    shortage = describe_dataset(spec.data.dataset, images).shortage
+    return [f"{spec.data.dataset}: {shortage}"] if shortage else []
 
 
 def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:

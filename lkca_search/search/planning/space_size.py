@@ -56,7 +56,7 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """
     groups: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in boundary_configurations(spec, cell):
-        values = [getattr(configuration, name) for name in ARCHITECTURE_NAMES]
+        values = [getattr(configuration, name) for name in (*ARCHITECTURE_NAMES, *spec.own_names)]
         kind = tuple("number" if _is_number(value) else value for value in values)
         groups.setdefault(kind, []).append(configuration)
     extremes = [configuration for group in groups.values() for configuration in _keep_extremes(group)]
@@ -81,7 +81,7 @@ def _with_workloads(spec: SearchSpec, configuration: Configuration) -> list[Conf
 def _keep_extremes(configurations: list[Configuration]) -> Iterable[Configuration]:
     """Return the configurations in which each number is its smallest or largest value; all if there is none."""
     edges: dict[str, tuple[float, float]] = {}
-    for name in ARCHITECTURE_NAMES:
+    for name in (*ARCHITECTURE_NAMES, *(name for configuration in configurations[:1] for name in configuration.own)):
         numbers = [value for configuration in configurations if _is_number(value := getattr(configuration, name))]
         if numbers:
             edges[name] = (min(numbers), max(numbers))

@@ -16,6 +16,7 @@ from ray import tune
 
 from lkca_search.data.store import Images
 from lkca_search.errors import DataError, NodeError
+from lkca_search.own_code import import_from, other_code
 from lkca_search.paths import parse_path
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.provenance import node_name
@@ -31,8 +32,6 @@ from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 
-_MAX_OPEN_SPLITS = 16
-"""Maximum number of splits that a worker keeps open. Their pixels are mapped, so an open split takes little memory."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +41,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     def setup(self, config: dict[str, Any]) -> None:
         """Read the assignment. Data and model are opened in the first step, so that their errors are reported."""
         self._assignment = Assignment.model_validate_json(config["assignment"])
-        folders = config["data_dirs"]
+        folders, own_code = config["data_dirs"], config.get("own_code", {"folders": (), "modules": {}})
+        import_from(*map(Path, own_code["folders"]))
+        self._modules: dict[str, str] = own_code["modules"]
         self._data_dirs = DataDirs(
             cache=Path(folders["cache"]), data_dir=Path(folders["data_dir"]) if folders["data_dir"] else None
         )
@@ -100,6 +101,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def _open_training(self) -> Training:
         spec = self._assignment.spec
+        if problem := other_code(self._modules):
+            raise NodeError(f"node {node_name()} {problem}")
         images = self._open_images()
         configure_torch(num_threads=spec.resources.cpu, deterministic=spec.training.deterministic)
         self._metadata, training = open_training(
@@ -155,24 +158,15 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             raise NodeError(f"{node}: {name} {actual}, in the manifest {expected}")
 
 
+@functools.lru_cache(maxsize=1)
 def _shared_train_images(data: DataSection, data_dirs: DataDirs) -> Images:
     """Open the training images once per process: they are mapped read-only, so all trials of an actor share them."""
-    return _open_shared(data.place_of(None), data.image_size, data.max_pixels, data_dirs, is_test=False)
-
-
-def _shared_test_images(data: DataSection, data_dirs: DataDirs) -> Images:
-    return _open_shared(data.place_of(None), data.image_size, data.max_pixels, data_dirs, is_test=True)
-
-
-@functools.lru_cache(maxsize=_MAX_OPEN_SPLITS)
-def _open_shared(
-    dataset: str, image_size: int | None, max_pixels: int | None, data_dirs: DataDirs, *, is_test: bool
-) -> Images:
-    """Open a split. All fields of a section `data` that decide its pixels are arguments: others differ by trial."""
-    data = DataSection(dataset=dataset, image_size=image_size, max_pixels=max_pixels)
-    if is_test:
-        return open_test_images(data, data_dirs, train=_shared_train_images(data, data_dirs))
     return open_train_images(data, data_dirs)
+
+
+@functools.lru_cache(maxsize=1)
+def _shared_test_images(data: DataSection, data_dirs: DataDirs) -> Images:
+    return open_test_images(data, data_dirs, train=_shared_train_images(data, data_dirs))
 
 
 def _failure_kind(error: Exception) -> FailureKind:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from lkca_search.data.sources import is_path
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
+from lkca_search.own_code import code_hashes, own_folders
 from lkca_search.paths import parse_path, set_aside, write_atomically
+from lkca_search.records.provenance import SearchCode, read_search_code
 from lkca_search.records.record import Record, read_records
 from lkca_search.records.stored_spec import find_spec, scan_specs
 from lkca_search.search.state.manifests import split_seed
@@ -20,7 +22,6 @@ _CHANGEABLE = (
     *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
     "search.goal",  # follows from search.metric
     "confirm",  # a new round reads it; sealed rounds do not change
-    "data.sources",  # the content of every dataset is compared by its hash
     "data.max_pixels",  # it admits files, and does not change the pixels of any
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
@@ -74,6 +75,33 @@ def check_resume(folder: SearchFolder, space_file: SpaceFile) -> None:
         )
 
 
+def check_own_code(folder: SearchFolder, spec: SearchSpec) -> SearchCode | None:
+    """Return the own code that a spec names, as this process imports it; None if it names none.
+
+    Raises:
+        SearchError: A module differs from the one that the search was started with.
+    """
+    hashes = code_hashes(path for _, path in spec.own_code())
+    existing = read_search_code(folder)
+    known = existing.modules if existing else {}
+    if changed := [name for name in hashes if name in known and known[name] != hashes[name]]:
+        listing = "\n".join(f"  {name}: {known[name]} -> {hashes[name]}" for name in changed)
+        raise SearchError(
+            f"own code must not change between runs of one search, and that of search {folder.name!r} has; restore it, "
+            f"or start a new search with another --name:\n{listing}"
+        )
+    modules = {**known, **hashes}
+    return SearchCode(modules=modules, folders=own_folders()) if modules else None
+
+
+def commit_own_code(folder: SearchFolder, spec: SearchSpec) -> None:
+    """Write the hashes of the own code of a search, if it has any; SearchError as in `check_own_code`."""
+    code = check_own_code(folder, spec)
+    if code is not None and code != read_search_code(folder):
+        for path in reversed(folder.code_files):
+            write_atomically(path, code.model_dump_json(indent=1).encode())
+
+
 def find_record_conflict(records: Sequence[Record], spec: SearchSpec) -> str | None:
     """Return a difference between a record and the trial that a spec would have trained; None if there is none."""
     keys = _cell_keys(spec)
@@ -104,7 +132,7 @@ def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> l
         allowed.add("exclude")
     if old.resources.uses_gpu == new.resources.uses_gpu:
         allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results
-    if old.data.dataset and new.data.dataset and _is_folder_moved(old.data.dataset, new.data.dataset):
+    if _is_folder_moved(old.data.dataset, new.data.dataset):
         allowed.add("data.dataset")
     names = old.parameters.keys() | new.parameters.keys()
     allowed |= {f"parameters.{name}" for name in names if _is_same_in_old_cells(name, old, new)}

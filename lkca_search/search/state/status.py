@@ -18,7 +18,7 @@ from lkca_search.search.state.lease_status import LeaseStatus, read_lease
 from lkca_search.search.state.manifests import Size, scan_manifests, subset_size, subset_sizes
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.configuration import SUBSET_NAMES, Configuration
+from lkca_search.spec.configuration import SUBSET_NAMES, without_own_names
 from lkca_search.spec.metrics import Direction
 from lkca_search.spec.search_spec import SearchSpec
 
@@ -234,8 +234,7 @@ def _count_planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int
     """Return the number of training images of a cell from its manifest; None if the subset is a parameter."""
     if any(name in spec.parameters for name in SUBSET_NAMES):
         return None
-    configuration = Configuration.model_validate(dict(cell.levels))
-    return sizes.get(subset_size(configuration))
+    return sizes.get(subset_size(without_own_names(cell.levels)))
 
 
 def _cell_status(

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lkca_search.search.jobs.own_modules import find_own_modules
-from lkca_search.search.jobs.working_dir import collect_working_dir
+from lkca_search.search.jobs.working_dir import collect_working_dir, find_own_modules
 from lkca_search.spec.space_file import read_space_file
 from tests.support.records import SPACE
 
