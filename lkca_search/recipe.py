@@ -1,11 +1,15 @@
 """Recipe of every training: settings that no space file changes. Training applies them, and the report lists them."""
 
-ADAM_BETAS = (0.9, 0.999)
-"""Decay rates of AdamW's averages of gradients and of squared gradients."""
 ADAM_EPSILON = 1e-8
 """Number that AdamW adds to the root of the squared gradients."""
+BETA1 = 0.9
+"""Decay rate of the average of gradients in AdamW, LAMB and Lion."""
+LAMB_EPSILON = 1e-6
+"""Number that LAMB adds to the root of the squared gradients."""
 FINAL_LEARNING_RATE = 1e-6
-"""Learning rate at the end of the cosine decay."""
+"""Learning rate at the end of a decay without `final_lr_fraction`."""
+DECAY_FRACTION = 0.2
+"""Fraction of the steps in which the learning rate of `warmup_stable_decay` falls (arXiv 2405.18392)."""
 CROP_DIVISOR = 8
 """A crop pads each side of an image by the side divided by this number."""
 ERASE_CHANCE = 0.5

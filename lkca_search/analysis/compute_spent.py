@@ -8,8 +8,8 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.spec.base import FrozenModel
 
-STEP_TOLERANCE = 0.02
-"""Relative difference in planned steps per trial that is allowed between cells with equal training images."""
+LENGTH_TOLERANCE = 0.02
+"""Relative difference in planned images seen per trial that is allowed between cells with equal training images."""
 
 
 class ComputeSpent(FrozenModel):
@@ -32,6 +32,8 @@ class ComputeSpent(FrozenModel):
     """Passes over the training images in the shortest and the longest complete trial; None without one."""
     planned_epochs: float | None
     """Fewest passes that a complete trial had without patience; None without one."""
+    planned_samples: float
+    """Images that a training would see without pruning and patience; mean over trials with a result."""
     samples: int
     """Images seen in training."""
     seconds: float
@@ -58,7 +60,7 @@ def compute_spent(results: SearchResults) -> tuple[ComputeSpent, ...]:
     """Return the compute spent per cell, in the order of the space file."""
     per_cell = [_cell_compute(results, cell.key) for cell in results.cells]
     typical = {
-        size: statistics.median(_planned_steps_per_trial(spent) for spent in per_cell if spent.num_train_images == size)
+        size: statistics.median(spent.planned_samples for spent in per_cell if spent.num_train_images == size)
         for size in {spent.num_train_images for spent in per_cell}
     }
     return tuple(
@@ -87,6 +89,7 @@ def _cell_compute(results: SearchResults, cell: str) -> ComputeSpent:
         steps=sum(result.step for result in last),
         epochs=(min(epochs), max(epochs)) if epochs else None,
         planned_epochs=min(planned) if planned else None,
+        planned_samples=_planned_samples(records),
         samples=sum(result.samples for result in last),
         seconds=sum(result.seconds for result in last),
         flops=_flops(records),
@@ -105,8 +108,14 @@ def _planned_epochs(record: Record) -> float:
     return record.curve[-1].epoch * record.facts.planned_steps / record.curve[-1].step
 
 
-def _planned_steps_per_trial(spent: ComputeSpent) -> float:
-    return spent.planned_steps / spent.num_finished if spent.num_finished else 0.0
+def _planned_samples(records: Sequence[Record]) -> float:
+    """Return the mean number of images that a training would see; batch sizes differ, and images are the compute."""
+    planned = [
+        record.curve[-1].samples * record.facts.planned_steps / record.curve[-1].step
+        for record in records
+        if record.facts and record.curve
+    ]
+    return statistics.fmean(planned) if planned else 0.0
 
 
 def _deviations(spent: ComputeSpent, typical: float) -> Iterator[str]:
@@ -114,6 +123,6 @@ def _deviations(spent: ComputeSpent, typical: float) -> Iterator[str]:
         yield f"{spent.num_finished} of {spent.budget} trials"
     if spent.failed:
         yield f"{spent.failed} failed"
-    planned = _planned_steps_per_trial(spent)
-    if spent.num_finished and abs(planned - typical) > STEP_TOLERANCE * typical:
-        yield f"{planned:,.0f} planned steps per trial, others of its size {typical:,.0f}"
+    planned = spent.planned_samples
+    if planned and abs(planned - typical) > LENGTH_TOLERANCE * typical:
+        yield f"{planned:,.0f} planned images seen per trial, others of its size {typical:,.0f}"

@@ -1,6 +1,6 @@
 """Everything that the analysis of one search needs: its spec, its records and its rounds, read once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.dataset import SearchDataset, scan_search_dataset
+from lkca_search.records.dataset import SearchDataset, scan_search_datasets
 from lkca_search.records.finding import Finding
 from lkca_search.records.predictions import scan_predictions
 from lkca_search.records.record import Record, RecordReader
@@ -58,8 +58,9 @@ class SearchResults:
     """True class per test image, (images,); None if no replicate has predictions."""
     uid: str = ""
     """Unique id; empty if it is not known."""
-    dataset: SearchDataset | None = None
-    """Training images; None if an older version started the search."""
+    datasets: Mapping[str | None, SearchDataset] = field(default_factory=dict)
+    """Training images per level of the factor `dataset`; empty if an older version started the search. The level is
+    None in a search without this factor."""
     findings: Sequence[Finding] = ()
     """Damaged records and rounds, which are left out of all numbers."""
 
@@ -90,11 +91,15 @@ class SearchResults:
     @cached_property
     def shortages(self) -> list[str]:
         """Phrases on missing images of an official dataset, such as `20,000 of the 50,000 official training images`."""
-        if self.dataset is None:
-            return []
-        num_tested = sorted({record.test.num_images for record in self.replicates if record.test})
-        phrases = [self.dataset.shortage, *(self.dataset.test_shortage(count) for count in num_tested)]
-        return [phrase for phrase in phrases if phrase is not None]
+        return [phrase for level in self.datasets for phrase in self._shortages_of(level)]
+
+    def _shortages_of(self, level: str | None) -> Iterator[str]:
+        dataset = self.datasets[level]
+        replicates = [record for record in self.replicates if record.spec.configuration.dataset == level]
+        num_tested = sorted({record.test.num_images for record in replicates if record.test})
+        for phrase in (dataset.shortage, *(dataset.test_shortage(count) for count in num_tested)):
+            if phrase is not None:
+                yield phrase if level is None else f"{phrase} of {level}"
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -166,7 +171,7 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
     reader = RecordReader(folder)
     trials, replicates = reader.trials(), reader.replicates()
     rounds, damaged_rounds = scan_rounds(folder)
-    dataset, damaged_dataset = scan_search_dataset(folder)
+    datasets, damaged_datasets = scan_search_datasets(folder)
     spec = read_spec(folder)
     leading = spec.search.definitions[0].test_field or ""
     scores, predicted, labels, damaged_predictions = scan_predictions(folder, replicates, metric=leading)
@@ -181,8 +186,8 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
         predicted=predicted,
         labels=labels,
         uid=read_uid(folder) or "",
-        dataset=dataset,
-        findings=(*reader.findings, *damaged_rounds, *damaged_dataset, *damaged_predictions),
+        datasets=datasets,
+        findings=(*reader.findings, *damaged_rounds, *damaged_datasets, *damaged_predictions),
     )
 
 

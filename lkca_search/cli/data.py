@@ -15,6 +15,8 @@ from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.errors import Problem, UserError
 from lkca_search.layout import Home
 from lkca_search.own_code import import_from
+from lkca_search.spec.cells import dataset_levels, dataset_location
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 
 if TYPE_CHECKING:
@@ -124,16 +126,22 @@ def local_data_dirs(home: Home) -> "DataDirs":
 
 
 def read_with_dataset(space: Path, overrides: Sequence[str], home: Home) -> SpaceFile:
-    """Read a space file; SpaceFileError also if its dataset is unknown. Neither torch nor an image is read."""
-    from lkca_search.data.sources import find_source
-
+    """Read a space file; SpaceFileError also if a dataset is unknown. Neither torch nor an image is read."""
     import_from(space.parent)
     space_file = read_space_file(space, overrides)
-    try:
-        find_source(space_file.spec.data.dataset, data_dir=_data_dir(), cache=home.datasets)
-    except UserError as error:
-        raise space_file.error([Problem(("data", "dataset"), str(error))]) from error
+    if problems := list(_unknown_datasets(space_file.spec, home)):
+        raise space_file.error(problems)
     return space_file
+
+
+def _unknown_datasets(spec: SearchSpec, home: Home) -> Iterator[Problem]:
+    from lkca_search.data.sources import find_source
+
+    for level in dataset_levels(spec):
+        try:
+            find_source(spec.data.place_of(level), data_dir=_data_dir(), cache=home.datasets)
+        except UserError as error:
+            yield Problem(dataset_location(spec, level), str(error))
 
 
 @contextmanager

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lkca_search.augmentations import AUGMENTATION_SETS, AUGMENTATIONS, join_augment
 from lkca_search.cli.arguments import Json
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.spec.configuration import ImageShape, Scalar
+from lkca_search.spec.configuration import SECTIONS, ImageShape, Scalar
 
 if TYPE_CHECKING:
-    from lkca_search.models.listing import ListedModel
+    from lkca_search.models.listing import ListedModel, ListedName
 
 
 def models(
@@ -64,8 +65,8 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
     ]
     echo()
     echo_rows(("preset", *costs, "description", "fixed values"), presets)
-    echo("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18")
-    echo(_common())
+    echo("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18\n")
+    _show_common()
     for model in listed:
         if model.problem is not None:
             echo(f"{model.name} does not fit these images: {model.problem}")
@@ -93,13 +94,23 @@ def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
             (f"bytes of activations at batch size {BATCH_SIZE}", f"{model.cost.activation_bytes:,}"),
         )
         echo_rows(("cost", f"for {describe_images(shape, num_classes)}"), costs)
-    echo(f"\n{_common()}")
+    echo()
+    _show_common()
 
 
-def _common() -> str:
-    from lkca_search.models.listing import COMMON_NAMES
+def _show_common() -> None:
+    """Print the hyperparameters of every model, and the sets of augmentations."""
+    from lkca_search.models.listing import list_common_names
 
-    return f"hyperparameters of every model: {' '.join(COMMON_NAMES)}"
+    rows = [(each.name, _default(each), each.meaning) for each in list_common_names()]
+    echo_rows(("hyperparameter of every model", "default", "meaning"), rows)
+    sets = "; ".join(f"{name} = {join_augment(list(names))}" for name, names in AUGMENTATION_SETS.items() if names)
+    echo(f"\naugment: none; {sets}; or a list of {', '.join(AUGMENTATIONS)}")
+
+
+def _default(listed: "ListedName") -> str:
+    """Return the default of a hyperparameter; one of a section is where the space file gives it."""
+    return f"{SECTIONS[listed.name]}.{listed.name}" if listed.name in SECTIONS else _text(listed.default)
 
 
 def _costs(model: "ListedModel") -> tuple[str, str]:

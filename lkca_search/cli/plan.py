@@ -46,11 +46,11 @@ def plan(
     home = Home.from_environment()
     space_file = read_with_dataset(space, overrides or (), home)
     from lkca_search.search.planning.planner import make_plan
-    from lkca_search.training.images import open_train_images
+    from lkca_search.training.images import open_all_train_images
 
     data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:
-        open_train_images(space_file.spec.data, data_dirs, progress=bars)
+        open_all_train_images(space_file.spec, data_dirs, progress=bars)
     result = make_plan(
         space_file,
         data_dirs,
@@ -74,8 +74,10 @@ def _print_timing(num_done: int, num_all: int) -> None:
 
 
 def _show(result: "Plan") -> None:
-    echo(f"{result.dataset}: {describe_images(result.shape, result.num_classes)}\n")
-    header = ("cell", "images", "trials", "configurations", "steps", "epochs", "parameters", "FLOPs")
+    for dataset in result.datasets:
+        echo(f"{dataset.name}: {describe_images(dataset.shape, dataset.num_classes)}")
+    echo()
+    header = ("cell", "images", "trials", "configurations", "steps", "epochs", "batch", "parameters", "FLOPs")
     echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
     for cell in result.cells:
         if cell.num_trials < cell.budget:
@@ -85,6 +87,8 @@ def _show(result: "Plan") -> None:
         echo(f"! {_few_epochs(result)}")
     if result.few_steps:
         echo(f"! {_few_steps(result)}")
+    if result.unequal_lengths:
+        echo(f"! {_unequal_lengths(result)}")
     echo()
     disk = result.disk
     slots = f"{pluralize(result.num_slots, 'trial')} at a time on {result.num_cpus} cores and {result.num_gpus} GPUs"
@@ -113,6 +117,7 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
         "infinite" if cell.num_configurations is None else f"{cell.num_configurations:,}",
         format_range(*(f"{count:,}" for count in cell.steps)),
         format_range(*map(format_epochs, cell.epochs)),
+        format_range(*(f"{count:,}" for count in cell.batch_size)),
         format_range(*map(format_compact, cell.num_parameters)),
         format_range(*map(format_compact, cell.flops)),
         format_range(*(f"{count / 1e6:,.0f}" for count in cell.memory_bytes)),
@@ -138,6 +143,17 @@ def _few_steps(result: "Plan") -> str:
     return (
         f"trials of {cells} have fewer steps than training.reports, and {fewest.steps[0]:,} in {fewest.cell}: they "
         "report after every step; lower training.reports, or raise training.epochs or min_steps"
+    )
+
+
+def _unequal_lengths(result: "Plan") -> str:
+    """Return the warning of lengths that differ between cells of one size; the budget in trials is equal."""
+    cells = [cell for cell in result.cells if cell.cell in result.unequal_lengths]
+    shortest, longest = (pick(cells, key=lambda cell: cell.epochs[end]) for pick, end in ((min, 0), (max, 1)))
+    number = f"{pluralize(len(cells), 'cell')} of {len(result.cells)}"
+    return (
+        f"trainings of {number} differ in length with equal images, from {format_epochs(shortest.epochs[0])} epochs in "
+        f"{shortest.cell} to {format_epochs(longest.epochs[1])} in {longest.cell}: budgets are equal in trials only"
     )
 
 

@@ -57,7 +57,7 @@ def report(
     check_output_folder(target, "--to")
     search_results = read_search_results(folder)
     rounds = search_results.rounds
-    history = read_looks(home, rounds[-1].test_hash) if rounds else None  # all rounds have the same test images
+    history = read_looks(home, *rounds[-1].hash_by_dataset.values()) if rounds else None
     content = make_report(search_results, round_number=round_number, history=history)
     paths = write_report(content, search_results, target)
     if json:

@@ -79,12 +79,12 @@ def run(
     # First, so that `stop` finds the driver.
     with hold_lease(folder, ledger, is_provisional=True, notify=_notify) as lease:
         from lkca_search.search.run import run_search
-        from lkca_search.search.state.dataset import with_located_dataset
-        from lkca_search.training.images import open_train_images
+        from lkca_search.search.state.dataset import with_located_datasets
+        from lkca_search.training.images import open_all_train_images
 
-        space_file = with_located_dataset(space_file, folder)
+        space_file = with_located_datasets(space_file, folder)
         with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
-            open_train_images(space_file.spec.data, local_data_dirs(home), progress=bars)
+            open_all_train_images(space_file.spec, local_data_dirs(home), progress=bars)
         reader = RecordReader(folder)
         with progress(space_file.spec, folder, reader, quiet=json) as console:
             context = _run_context(home, console, reader, cluster, num_cpus)
@@ -142,11 +142,11 @@ def confirm(
     with hold_lease(folder, notify=_notify) as lease:
         from lkca_search.records.stored_spec import read_spec
         from lkca_search.search.run import confirm as train_replicates
-        from lkca_search.training.testing import open_test_images
+        from lkca_search.training.testing import open_all_test_images
 
         spec, data_dirs = read_spec(folder), local_data_dirs(home)
         with download_bars(quiet=json) as bars:
-            open_test_images(spec.data, data_dirs, progress=bars)
+            open_all_test_images(spec, data_dirs, progress=bars)
         reader = RecordReader(folder)
         with progress(spec, folder, reader, quiet=json) as console:
             context = _run_context(home, console, reader, cluster, num_cpus)

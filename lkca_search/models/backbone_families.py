@@ -31,6 +31,7 @@ _HYPERPARAMETERS: Mapping[str, Default] = {
     "mlp_ratio": 2.0,
     "position_embedding": True,
     "drop_path_rate": 0.1,
+    "dropout": 0.0,
 }
 
 
@@ -65,6 +66,7 @@ def _family(label: str, make_mixer: MakeMixer, hyperparameters: Mapping[str, Def
             depth=require(configuration.depth),
             mlp_ratio=require(configuration.mlp_ratio),
             drop_path_rate=require(configuration.drop_path_rate),
+            dropout=require(configuration.dropout),
             position_embedding=require(configuration.position_embedding),
             pooling=pooling,
         )
@@ -73,6 +75,7 @@ def _family(label: str, make_mixer: MakeMixer, hyperparameters: Mapping[str, Def
     return Family(
         label=label,
         hyperparameters={**_HYPERPARAMETERS, **hyperparameters},
+        meanings={"dropout": "probability that a value is zeroed: of tokens with positions, and of a block's branches"},
         initialization=f"Xavier-normal linear weights, zero biases, standard-normal positions{kernels}",
         pooling=token_pooling,
         rules=_rules,

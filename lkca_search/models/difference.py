@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import build_model, resolve
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
+from lkca_search.spec.recipe.rules import normal_recipe
 
-ARCHITECTURE_NAMES = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, "drop_path_rate"})
+_DROPPING_NAMES = ("drop_path_rate", "dropout")
+"""Hyperparameters that change a model in training alone."""
+ARCHITECTURE_NAMES = tuple(name for name in NAMES if name == "family" or name not in {*COMMON, *_DROPPING_NAMES})
 """Names of NAMES that are hyperparameters of the architecture. All others affect training, or select images."""
 
 
@@ -36,12 +39,13 @@ def trains_same_model(first: Configuration, second: Configuration, shape: ImageS
     Raises:
         UserError: A configuration breaks rules on images of this shape.
     """
-    if any(getattr(first, name) != getattr(second, name) for name in COMMON - {"family"}):
+    recipes = normal_recipe(first), normal_recipe(second)
+    if any(getattr(recipes[0], name) != getattr(recipes[1], name) for name in COMMON - {"family"}):
         return False
     one, other = (_resolve(without_common(configuration), shape, num_classes) for configuration in (first, second))
     if one == other:
         return True
-    if one.drop_path_rate != other.drop_path_rate:
+    if any(getattr(one, name) != getattr(other, name) for name in _DROPPING_NAMES):
         return False
     shapes = _tensor_shapes(one, shape, num_classes)
     if shapes != _tensor_shapes(other, shape, num_classes) or sum(map(prod, shapes)) > _MAX_BUILT:

@@ -8,13 +8,21 @@ from typing import TypeVar
 from torch import nn
 
 from lkca_search.models.networks.grid import kernel_size_rule, patch_size_rule, token_grid
-from lkca_search.spec.configuration import NAMES, RECIPE_NAMES, SUBSET_NAMES, Configuration, ImageShape, Scalar
+from lkca_search.spec.configuration import (
+    NAMES,
+    OPTIMIZER_NAMES,
+    RECIPE_NAMES,
+    SUBSET_NAMES,
+    Configuration,
+    ImageShape,
+    Scalar,
+)
 
 T = TypeVar("T")
 COMMON = frozenset(
     name
     for name, info in Configuration.model_fields.items()
-    if info.default is not None or name in (*SUBSET_NAMES, *RECIPE_NAMES, "dataset")
+    if info.default is not None or name in (*SUBSET_NAMES, *OPTIMIZER_NAMES, *RECIPE_NAMES)
 )
 """Hyperparameters of every family. Any other one is None in a configuration unless its family has it."""
 _COMMON_DEFAULTS = {name: Configuration.model_fields[name].default for name in COMMON if name != "family"}

@@ -41,6 +41,19 @@ class ListedModel(FrozenModel):
     """Cost with its defaults and batches of BATCH_SIZE images; None if it cannot be built."""
 
 
+def list_common_names() -> tuple[ListedName, ...]:
+    """Describe the hyperparameters of every model: images, training, and the recipe."""
+    return tuple(
+        ListedName(
+            name=name,
+            default=Configuration.model_fields[name].default,
+            fixed=False,
+            meaning=_sentence(name),
+        )
+        for name in COMMON_NAMES
+    )
+
+
 def list_models(shape: ImageShape, num_classes: int) -> list[ListedModel]:
     """Describe every family, then every preset. Models that cannot be built have a `problem`."""
     return [_listed_or_problem(name, shape, num_classes) for name in (*FAMILIES, *PRESETS)]
@@ -87,7 +100,11 @@ def _listed(name: str, shape: ImageShape, *, cost: Cost | None = None, problem: 
 
 def _meaning(family: Family, name: str) -> str:
     """Return the meaning of a hyperparameter: the family's own, or else the description in Configuration."""
-    if name in Configuration.model_fields and name not in family.meanings:
-        sentence = require(Configuration.model_fields[name].description).removesuffix(".")
-        return sentence[0].lower() + sentence[1:]
-    return family.meanings[name]
+    return family.meanings.get(name) or _sentence(name)
+
+
+def _sentence(name: str) -> str:
+    """Return the description in Configuration as one line, as a part of a sentence."""
+    description = " ".join(require(Configuration.model_fields[name].description).split())
+    sentence = description.partition("; None for ")[0].removesuffix(".")
+    return sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]

@@ -17,6 +17,7 @@ from lkca_search.models.own_family import own_family
 from lkca_search.models.timm_models import TIMM, close_timm_names, timm_family
 from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar, UsedPrecision
+from lkca_search.spec.recipe.rules import fill_recipe, recipe_problems
 
 FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **TRANSFORMER_BASELINES, **CONVOLUTIONAL_BASELINES}
 """Families by their name in a space file. Every model of timm is one more family, `timm:NAME`."""
@@ -75,6 +76,7 @@ def problems(configuration: Configuration, shape: ImageShape, num_classes: int) 
         elif other in user_set and other in family.fixed and getattr(configuration, other) != family.fixed[other]:
             rule = f"{other} of preset {name} is {family.fixed[other]!r}, got {getattr(configuration, other)!r}"
             yield Problem((other,), rule)
+    yield from recipe_problems(configuration)
     if configuration.match_parameters is not None and "width" in family.fixed:
         yield Problem(("match_parameters",), f"match_parameters does not apply to preset {name}, whose width is fixed")
         return
@@ -104,7 +106,7 @@ def resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -
     if configuration.match_parameters is not None and configuration.width is None:
         width = matched_width(family, configuration, shape, num_classes)
         configuration = configuration.model_copy(update={"width": width})
-    return family.fill(configuration, shape)
+    return fill_recipe(family.fill(configuration, shape))
 
 
 def build_model(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:

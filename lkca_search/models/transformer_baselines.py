@@ -16,6 +16,7 @@ from lkca_search.spec.configuration import Configuration, ImageShape
 
 _SWIN_WINDOW = 4
 """Side of Swin's windows in tokens."""
+_TIMM_DROPOUT = "of the output of attention, and of hidden units and output of the MLP"
 
 
 def _timm_mlp_rules(configuration: Configuration, width: int) -> Iterator[BrokenRule]:
@@ -64,6 +65,7 @@ def _build_swin(configuration: Configuration, shape: ImageShape, num_classes: in
         window_size=_SWIN_WINDOW,
         mlp_ratio=require(configuration.mlp_ratio),
         drop_path_rate=require(configuration.drop_path_rate),
+        proj_drop_rate=require(configuration.dropout),
     )
     return model
 
@@ -92,6 +94,8 @@ def _build_timm_vit(configuration: Configuration, shape: ImageShape, num_classes
         num_heads=require(configuration.num_heads),
         mlp_ratio=require(configuration.mlp_ratio),
         drop_path_rate=require(configuration.drop_path_rate),
+        pos_drop_rate=require(configuration.dropout),
+        proj_drop_rate=require(configuration.dropout),
     )
     return model
 
@@ -116,6 +120,7 @@ def _build_cct(configuration: Configuration, shape: ImageShape, num_classes: int
         num_heads=require(configuration.num_heads),
         mlp_ratio=require(configuration.mlp_ratio),
         drop_path_rate=require(configuration.drop_path_rate),
+        dropout=require(configuration.dropout),
         position_embedding=require(configuration.position_embedding),
     )
 
@@ -132,7 +137,9 @@ TRANSFORMER_BASELINES: Mapping[str, Family] = {
             "pooling": "mean",
             "match_parameters": None,
             "drop_path_rate": 0.1,
+            "dropout": 0.0,
         },
+        meanings={"dropout": f"probability that a value is zeroed: of tokens with positions, {_TIMM_DROPOUT}"},
         initialization="timm's",
         pooling=token_pooling,
         rules=_timm_vit_rules,
@@ -150,8 +157,12 @@ TRANSFORMER_BASELINES: Mapping[str, Family] = {
             "num_heads": heads_for(4),
             "position_embedding": True,
             "drop_path_rate": 0.1,
+            "dropout": 0.0,
         },
-        meanings={"kernel_size": "side of the tokenizer's kernels in pixels; odd, at most 2 s - 1 for s pixels"},
+        meanings={
+            "kernel_size": "side of the tokenizer's kernels in pixels; odd, at most 2 s - 1 for s pixels",
+            "dropout": "probability that a value is zeroed: of tokens with positions, and of a block's branches",
+        },
         initialization=(
             "truncated normal (linear weights 0.02, positions 0.2), zero biases, Kaiming-normal convolutions"
         ),
@@ -170,11 +181,13 @@ TRANSFORMER_BASELINES: Mapping[str, Family] = {
             "num_heads": _default_swin_heads,
             "match_parameters": None,
             "drop_path_rate": 0.1,
+            "dropout": 0.0,
         },
         meanings={
             "depth": "blocks per stage, of three; every second block has shifted windows",
             "width": "channels of the last stage; a quarter and a half of it in the stages before",
             "num_heads": "heads of the last stage, a quarter and a half of it before; need not divide the width",
+            "dropout": f"probability that a value is zeroed: {_TIMM_DROPOUT}",
         },
         initialization="timm's",
         pooling="mean of the tokens",

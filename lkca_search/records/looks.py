@@ -65,14 +65,15 @@ def register_looks(folder: SearchFolder, home: Home) -> None:
             write_atomically(path, look.model_dump_json(indent=1).encode())
 
 
-def read_looks(home: Home, test_hash: str) -> LookHistory:
-    """Return all looks at test images with this hash: those of the register, and the rounds of all present searches.
+def read_looks(home: Home, *test_hashes: str) -> LookHistory:
+    """Return all looks at test images with these hashes: those of the register, and the rounds of all present searches.
 
+    A round with several datasets is one look, although the register has a file for each.
     Rounds that were sealed before the register existed are counted as long as their search is in the home.
     """
     looks: dict[str, Look] = {}
     present, unreadable = set(), []
-    for path in list_paths(home.test_looks(test_hash), "*.json"):
+    for path in (path for each in test_hashes for path in list_paths(home.test_looks(each), "*.json")):
         try:
             looks[path.name] = Look.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
@@ -81,7 +82,7 @@ def read_looks(home: Home, test_hash: str) -> LookHistory:
         try:
             folder = home.search(name)
             present.add(uid_or_name(folder))
-            looks |= {look.file_name: look for look in _looks_of(folder) if look.test_hash == test_hash}
+            looks |= {look.file_name: look for look in _looks_of(folder) if look.test_hash in test_hashes}
         except (OSError, ValueError):
             unreadable.append(name)
     return LookHistory(
@@ -92,7 +93,7 @@ def read_looks(home: Home, test_hash: str) -> LookHistory:
 
 
 def _looks_of(folder: SearchFolder) -> list[Look]:
-    """Return one look per round of a search."""
+    """Return one look per round and dataset of a search."""
     uid = uid_or_name(folder)
     return [
         Look(
@@ -100,8 +101,9 @@ def _looks_of(folder: SearchFolder) -> list[Look]:
             uid=uid,
             round=sealed.number,
             opened=sealed.opened,
-            test_hash=sealed.test_hash,
+            test_hash=test_hash,
             seal=sealed.seal,
         )
         for sealed in read_rounds(folder)
+        for test_hash in dict.fromkeys(sealed.hash_by_dataset.values())
     ]

@@ -8,8 +8,9 @@ that ends the search. No number of rounds is planned in advance.
 """
 
 import hashlib
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -67,7 +68,10 @@ class Round(FrozenModel):
     top: int
     """Configurations per cell, or fewer if a cell has fewer complete trials."""
     test_hash: str
-    """SHA-256 of the test split's pixels and labels."""
+    """SHA-256 of the test split's pixels and labels; of all hashes in `test_hashes` if the search has the factor
+    `dataset`."""
+    test_hashes: Mapping[str, str] = {}
+    """SHA-256 of the test split's pixels and labels, per level of the factor `dataset`; empty without this factor."""
     num_trials: int
     """Finished trials of the search when the round was sealed."""
     num_trials_left: int
@@ -82,6 +86,11 @@ class Round(FrozenModel):
     def alpha(self) -> float:
         """Level of the round's tests: 0.04, 0.008, 0.0016, ... for round 1, 2, 3, ..."""
         return max(sys.float_info.min, ERROR_RATE * SPENT_SHARE * (1 - SPENT_SHARE) ** (self.number - 1))
+
+    @property
+    def hash_by_dataset(self) -> Mapping[str | None, str]:
+        """Hash of the test images per level of the factor `dataset`; the level is None without this factor."""
+        return {level: found for level, found in self.test_hashes.items()} or {None: self.test_hash}
 
     def replications(self) -> Iterator[tuple[Pick, Replication]]:
         """Yield each pick with each of its replications, in the order of training: by draw, then seed, then pick.
@@ -169,11 +178,17 @@ def round_statuses(folder: SearchFolder, *, num_trials: int, reader: RecordReade
     return [_round_status(sealed, replicates, num_trials=num_trials) for sealed in rounds]
 
 
+def combine_hashes(test_hashes: Mapping[str, str]) -> str:
+    """Return one hash of the test images of several datasets, by the level of each."""
+    return hashlib.sha256(json.dumps(dict(test_hashes), sort_keys=True).encode()).hexdigest()
+
+
 def _seal_of(content: bytes) -> str:
     """Return the seal of a round's JSON, from the fields in it; later code may have more fields."""
     fields = _FIELDS.validate_json(content)
-    if not fields.get("repeats"):
-        fields.pop("repeats", None)  # the first rounds had no such field
+    for name in ("repeats", "test_hashes"):
+        if not fields.get(name):
+            fields.pop(name, None)  # the first rounds had no such field
     return hashlib.sha256(_FIELDS.dump_json({**fields, "seal": ""})).hexdigest()
 
 

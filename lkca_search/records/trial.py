@@ -9,6 +9,7 @@ from lkca_search.own_code import is_dotted
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.metrics import MetricChoice, name_of
+from lkca_search.spec.recipe.rules import fill_recipe
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection
 
@@ -33,11 +34,16 @@ class TrialSpec(FrozenModel):
 
     @property
     def complete_configuration(self) -> Configuration:
-        """Configuration with the values of the sections in place of None; at most one length is not None."""
+        """Configuration with the values of the sections and the optimizer in place of None, and at most one length."""
         lengths = {name: getattr(self.training, name) for name in LENGTH_NAMES}
         augment = self.configuration.augment or join_augment(self.data.augment)
-        update = {"dataset": self.data.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
-        return self.configuration.model_copy(update=update)
+        update = {"dataset": self.dataset, "augment": augment, "batch_size": self.training.batch_size, **lengths}
+        return fill_recipe(self.configuration.model_copy(update=update))
+
+    @property
+    def dataset(self) -> str:
+        """Level of the factor `dataset`, or `data.dataset`."""
+        return self.configuration.dataset or self.data.place_of(None)
 
     def own_code(self) -> list[str]:
         """Return the dotted paths of your own code that the training uses."""

@@ -2,9 +2,10 @@
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -16,6 +17,7 @@ from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel, find_differences
+from lkca_search.spec.configuration import SECTIONS
 from lkca_search.spec.metrics import name_of
 from lkca_search.spec.reading.limits import Limits
 from lkca_search.spec.reading.text_file import read_text_file
@@ -79,7 +81,9 @@ class TrialFile(FrozenModel):
             text = read_text_file(path, limits, kind="trial file")
             plain = YamlReader(lambda line: f"{path}:{line}", {}, limits).read(text, ())
             # Through JSON, because strict validation accepts a list as a tuple only there.
-            return cls.model_validate_json(json.dumps(plain))
+            file = cls.model_validate_json(json.dumps(plain))
+            _check_edits(plain["trial"], file, path)
+            return file
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "file"
@@ -143,7 +147,7 @@ def rerun(
         error = str(failure)
     if weights is not None:
         buffer = io.BytesIO()
-        torch.save(training.model.state_dict(), buffer)
+        torch.save(training.evaluated_model.state_dict(), buffer)
         write_atomically(weights, buffer.getvalue())
     is_repeat = not edits and error is None
     value = None if last is None else last.value(file.metric)
@@ -175,6 +179,20 @@ def _with_used_numerics(trial: TrialSpec, facts: TrialMetadata | None) -> TrialS
     used = {"precision": facts.used_precision or "float32", "compile": "on" if facts.compiled else "off"}
     update = {name: value for name, value in used.items() if getattr(trial.configuration, name) == "auto"}
     return trial.model_copy(update={"configuration": trial.configuration.model_copy(update=update)})
+
+
+def _check_edits(written: Mapping[str, Any], file: TrialFile, path: Path) -> None:
+    """Raise UserError if a value was edited in a section where the configuration has its own, which counts."""
+    if file.recorded_trial is None:
+        return
+    for name, section in SECTIONS.items():
+        recorded, used = (getattr(getattr(trial, section), name) for trial in (file.recorded_trial, file.trial))
+        value = written.get(section, {}).get(name, recorded)
+        if value not in (recorded, used):
+            raise UserError(
+                f"{path}: trial.{section}.{name} must be that of trial.configuration, which counts, got {value} and "
+                f"{used}: edit trial.configuration"
+            )
 
 
 def _ends_early(file: TrialFile) -> bool:

@@ -11,7 +11,7 @@ from lkca_search.search.driver.rounds import design_conflict
 from lkca_search.search.driver.stopping import check_start
 from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.search_driver import open_driver
-from lkca_search.search.state.dataset import with_located_dataset
+from lkca_search.search.state.dataset import with_located_datasets
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.search.state.status import read_status
@@ -20,7 +20,7 @@ from lkca_search.spec.factors import draws_rule, repeats_of
 from lkca_search.spec.search_spec import with_draws
 from lkca_search.spec.sections import ConfirmSection
 from lkca_search.spec.space_file import SpaceFile
-from lkca_search.training.images import open_train_images
+from lkca_search.training.images import open_all_train_images
 from lkca_search.training.laws.own_code_check import check_own_code
 
 
@@ -38,21 +38,23 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
         Interrupted: A disk, a database or the local cluster failed, or a stop came before the first trial.
     """
     folder = folder.with_storage(space_file.spec.storage)
-    space_file = with_located_dataset(space_file, folder)
+    space_file = with_located_datasets(space_file, folder)
     spec = space_file.spec
-    images = open_train_images(spec.data, context.data_dirs, verify=True)
+    images = open_all_train_images(spec, context.data_dirs, verify=True)
     check_space(space_file, images, started=find_spec(folder))
     for line in check_own_code(space_file, images, context.data_dirs, sampled_models(spec)):
         context.notify(line)
     check_start(lease)
     with open_driver(folder, lease, context, spec, images, space_file=space_file) as driver:
         manifests = write_manifests(spec, images, driver.folder)
+        first = next(iter(images.values()))
         queue = Ledger(
             driver.folder,
             spec,
-            images.shape,
-            len(images.class_names),
+            first.shape,
+            len(first.class_names),
             driver.trackers,
+            images=images,
             manifests=manifests,
             driver=driver.lease.driver,
             ensure_lease=driver.lease.ensure,
@@ -99,7 +101,7 @@ def confirm(
     section = (spec.confirm or with_draws(ConfirmSection(), repeats)).with_requested(requested)
     if rule := draws_rule(repeats, section.draws):
         raise SearchError(rule)
-    images = open_train_images(spec.data, context.data_dirs, verify=True)
+    images = open_all_train_images(spec, context.data_dirs, verify=True)
     with open_driver(folder, lease, context, spec, images) as driver:
         status = read_status(folder, driver.reader)
         resumes = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)

@@ -1,13 +1,14 @@
 """Driver of one search while it holds the lease: places, trains and confirms on one session with Ray."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted
 from lkca_search.faults import explain_fault, first_line
 from lkca_search.layout import SearchFolder
+from lkca_search.records.dataset import list_shortages
 from lkca_search.records.looks import read_looks, register_looks
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
@@ -23,7 +24,7 @@ from lkca_search.search.ray_backend.runner import place, run_trials
 from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.state.best_trials import best_record
-from lkca_search.search.state.dataset import check_search, commit_search, describe_dataset
+from lkca_search.search.state.dataset import check_search, commit_search, describe_datasets
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.status import read_status
 from lkca_search.search.studies.study import STORAGE_FAULTS
@@ -33,7 +34,7 @@ from lkca_search.spec.sections import ConfirmSection
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Trackers
-from lkca_search.training.testing import open_test_images
+from lkca_search.training.testing import open_all_test_images
 
 _MLFLOW_SECONDS = 60.0
 """Time for MLflow to receive the last updates."""
@@ -63,8 +64,8 @@ class SearchDriver:
         self.num_untracked = 0
         self._context = context
         self._session = session
-        self._placements: dict[str | None, Placement] = {}
-        """Placement of the trials, and of the replicates by the hash of their test images."""
+        self._placements: dict[frozenset[str], Placement] = {}
+        """Placement of the trials, and of the replicates by the hashes of their test images."""
         self._stopped_now = False
 
     def open_mlflow(self) -> None:
@@ -73,27 +74,34 @@ class SearchDriver:
         self.mlflow = MLflowTracker(lambda: open_store(self.folder, home), self.folder, notify=notify)
         self.trackers = Trackers([self.mlflow, self._context.console])
 
-    def place(self, spec: SearchSpec, images: Images, *, test_hash: str | None = None) -> Placement:
-        """Place the trials of a search on the cluster, or with `test_hash` its replicates; start Ray if needed."""
-        if test_hash not in self._placements:
+    def place(
+        self,
+        spec: SearchSpec,
+        images: Mapping[str | None, Images],
+        *,
+        test_hashes: Mapping[str | None, str] | None = None,
+    ) -> Placement:
+        """Place the trials of a search on the cluster, or with `test_hashes` its replicates; start Ray if needed."""
+        key = frozenset((test_hashes or {}).values())
+        if key not in self._placements:
             with interrupts_start():
-                self._placements[test_hash] = place(
+                self._placements[key] = place(
                     self._session,
                     spec,
                     self.folder.trials,
                     self._context.data_dirs,
                     images=images,
-                    test_hash=test_hash,
+                    test_hashes=test_hashes,
                     check_start=lambda: check_start(self.lease),
                 )
-        return self._placements[test_hash]
+        return self._placements[key]
 
-    def train(self, queue: TrialQueue, images: Images) -> None:
+    def train(self, queue: TrialQueue, images: Mapping[str | None, Images]) -> None:
         """Train all unfinished trials of a queue, unless a limit or a stop ends the driver."""
         context = self._context
         stop_controller = StopController(self.lease, halt=queue.halt, notify=context.notify)
         if queue.may_assign:
-            placement = self.place(queue.spec, images, test_hash=queue.test_hash)
+            placement = self.place(queue.spec, images, test_hashes=queue.test_hashes)
             run_trials(queue, context.data_dirs, stop_controller, self._session, placement)
         self.is_complete = not queue.num_left
         self._stopped_now = stop_controller.stops_now
@@ -103,22 +111,22 @@ class SearchDriver:
         self,
         spec: SearchSpec,
         section: ConfirmSection,
-        images: Images,
+        images: Mapping[str | None, Images],
         *,
         num_trials_left: int,
         new_round: bool,
     ) -> Round:
         """Train and test the unfinished replicates of the latest round, or of a new one; return the round."""
-        tested = open_test_images(spec.data, self._context.data_dirs, train=images, verify=True)
-        test_hash = tested.content_hash
+        tested = open_all_test_images(spec, self._context.data_dirs, train=images, verify=True)
+        test_hashes = {level: opened.content_hash for level, opened in tested.items()}
         if new_round or not read_rounds(self.folder):
-            self.place(spec, images, test_hash=test_hash)  # a round is sealed only where it can be trained
+            self.place(spec, images, test_hashes=test_hashes)  # a round is sealed only where it can be trained
         current = find_or_open_round(
             self.folder,
             spec,
             section,
             self.reader,
-            test_hash=test_hash,
+            test_hashes=test_hashes,
             num_trials_left=num_trials_left,
             new_round=new_round,
         )
@@ -140,7 +148,7 @@ class SearchDriver:
             self._context.notify(
                 f"confirmation, round {current.number}: {design}, {queue.num_left} replicates to train"
             )
-            num_rounds = read_looks(self._context.home, current.test_hash).num_rounds
+            num_rounds = read_looks(self._context.home, *current.hash_by_dataset.values()).num_rounds
             self._context.notify(
                 "uses of these test images in this home, this round included: "
                 f"rounds {num_rounds.total()}, searches {len(num_rounds)}"
@@ -179,15 +187,15 @@ def open_driver(
     lease: Lease,
     context: RunContext,
     spec: SearchSpec,
-    images: Images,
+    images: Mapping[str | None, Images],
     *,
     space_file: SpaceFile | None = None,
 ) -> Iterator[SearchDriver]:
     """Yield the driver of a search; at the end, write the tables, end Ray and the runs in MLflow, and free the lease.
 
-    Commit the dataset first, and `space_file` if it is given and its trials can be placed.
+    Commit the datasets first, and `space_file` if it is given and its trials can be placed.
     """
-    dataset = describe_dataset(spec.data.dataset, images)
+    datasets = describe_datasets(spec, images)
     session = RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
     driver = SearchDriver(folder, lease, context, session)
     reader = driver.reader
@@ -195,12 +203,12 @@ def open_driver(
     try:
         with session:
             set_aside_damaged(folder, reader, context.notify)
-            check_search(folder, dataset, reader, space_file)
+            check_search(folder, datasets, reader, space_file)
             if space_file is not None and find_spec(folder) != spec:
                 driver.place(spec, images)
-            commit_search(folder, dataset, reader, space_file)
-            if dataset.shortage is not None:
-                context.notify(f"{dataset.dataset}: {dataset.shortage}")
+            commit_search(folder, datasets, reader, space_file)
+            for line in list_shortages(datasets.values()):
+                context.notify(line)
             driver.open_mlflow()
             try:
                 yield driver

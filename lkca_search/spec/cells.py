@@ -1,4 +1,8 @@
-"""Cells of a search: the combinations of factor levels in its design."""
+"""Cells of a search: the combinations of factor levels in its design, and the parts of a search with one dataset.
+
+A dataset is named by its level of the factor `dataset`. In a search without this factor the level is None, as `dataset`
+in its configurations.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,10 +10,11 @@ from functools import reduce
 from itertools import islice
 from operator import or_
 
+from lkca_search.errors import Location
 from lkca_search.file_names import hash_name, is_too_long
 from lkca_search.spec.configuration import Configuration, Scalar, in_order, without_own_names
 from lkca_search.spec.domains import Domain, Fixed, FloatRange
-from lkca_search.spec.factors import combinations, excluded
+from lkca_search.spec.factors import DATASET, Factor, combinations, excluded
 from lkca_search.spec.search_spec import SearchSpec
 
 _SHORT_KEY_BYTES = 200
@@ -22,6 +27,12 @@ class Cell:
 
     levels: Mapping[str, Scalar]
     """Factor name to level, in canonical order, without the factors that do not apply."""
+
+    @property
+    def dataset(self) -> str | None:
+        """Level of the factor `dataset`; None in a search without this factor."""
+        level = self.levels.get(DATASET)
+        return None if level is None else str(level)
 
     @property
     def key(self) -> str:
@@ -69,3 +80,34 @@ def grid_points(spec: SearchSpec, cell: Cell, *, limit: int | None = None) -> li
     points = islice(spec.space.branch(values, cell.levels), limit)
     suggested = {name for name, domain in spec.parameters.items() if not isinstance(domain, Fixed)}
     return [{name: value for name, value in point.items() if name in suggested} for point in points]
+
+
+def dataset_levels(spec: SearchSpec) -> tuple[str | None, ...]:
+    """Return the level of each dataset that a cell uses, in the order of the space file."""
+    if DATASET not in spec.factors:
+        return (None,)
+    used = {cell.dataset for cell in cells(spec)}
+    return tuple(str(level) for level in spec.factors[DATASET].levels if level in used)
+
+
+def spec_of_dataset(spec: SearchSpec, level: str | None) -> SearchSpec:
+    """Return the spec of the cells of one dataset, with that dataset in its section `data`.
+
+    Its cells have the same keys as in the whole search.
+    """
+    factors = spec.factors if level is None else {**spec.factors, DATASET: Factor(levels=(level,))}
+    return spec.model_copy(update={"data": spec.data.of_dataset(level), "factors": factors})
+
+
+def specs_by_dataset(spec: SearchSpec) -> dict[str | None, SearchSpec]:
+    """Return `spec_of_dataset` per dataset of a search."""
+    return {level: spec_of_dataset(spec, level) for level in dataset_levels(spec)}
+
+
+def dataset_location(spec: SearchSpec, level: str | None) -> Location:
+    """Return the location in the space file of a dataset: its entry in `data.sources`, its level or `data.dataset`."""
+    if level is None:
+        return ("data", "dataset")
+    if level in spec.data.sources:
+        return ("data", "sources", level)
+    return ("factors", DATASET, "levels", spec.factors[DATASET].levels.index(level))

@@ -36,6 +36,17 @@ def _check_augment(level: str) -> str:
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 UsedPrecision = Literal["float32", "tf32", "bfloat16", "float16"]
+OPTIMIZERS = ("adamw", "sgd", "lamb", "lion")
+"""Short names of optimizers."""
+
+
+def _check_optimizer(name: str) -> str:
+    if name in OPTIMIZERS or is_dotted(name):
+        return name
+    rule = f"must be one of {', '.join(OPTIMIZERS)}, or the dotted path of a class"
+    raise ValueError(rule + did_you_mean(name, OPTIMIZERS))
+
+
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
 """Value of one name of a configuration."""
 
@@ -60,7 +71,7 @@ class Configuration(FrozenModel):
     family: str = "lkca"
     """Model family, preset, `timm:NAME` or dotted path of your own; `lkca-search models` lists all."""
     dataset: Annotated[str, Field(min_length=1)] | None = None
-    """Dataset; None for `data.dataset`."""
+    """Dataset to train, validate and test on; None is `data.dataset`."""
     data_fraction: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     """Fraction of the training images left after validation images are held out; None with `images_per_class`."""
     images_per_class: (
@@ -105,14 +116,34 @@ class Configuration(FrozenModel):
     """True if a learned position embedding is added to each token."""
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Probability that a residual branch is dropped for an image."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Probability that a unit is zeroed in training; on tokens in transformers, before the classifier elsewhere."""
     learning_rate: Annotated[float, Field(gt=0), at_most(1_000, "AdamW diverges far below")] = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     weight_decay: Annotated[float, Field(ge=0), at_most(1_000, "weights are zero after one step far below")] = 0.05
-    """Decoupled weight decay of AdamW, on all parameters."""
+    """Weight decay: decoupled in AdamW and Lion, added to the gradient in SGD, to the update in LAMB."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing of the cross-entropy."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the planned steps over which the learning rate rises linearly."""
+    optimizer: Annotated[str, AfterValidator(_check_optimizer)] = "adamw"
+    """Optimizer: adamw, sgd (with Nesterov momentum), lamb, lion, or the dotted path of a class of optimizers."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Nesterov momentum of SGD; 0.9 by default."""
+    beta2: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay rate of the average of squared gradients (of the momentum in Lion); by default 0.999, in Lion 0.99."""
+    schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
+    """Learning rate after the warm-up: half a cosine, a line, constant, or constant with a line in the last 20%."""
+    final_lr_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Learning rate at the end of the decay, as a fraction of the peak; by default the rate is 1e-6."""
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """Parameters that decay: all, or weights without biases, norms, positions, class tokens and layer scales."""
+    gradient_clip: Annotated[float, Field(ge=0), at_most(1_000_000, "no gradient is as large; 0 clips none")] = 0.0
+    """Norm of the gradient of all parameters above which it is scaled down; 0 clips none."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights, which is evaluated in their place; 0 averages none."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the loss: all 1, or inversely proportional to the number of training images."""
     precision: Precision = "auto"
     """Type of matrix products and convolutions; `auto` is bfloat16 on GPUs that have it, else float32. The short types
     use autocast, and float16 scales the loss."""
@@ -179,8 +210,13 @@ class Configuration(FrozenModel):
 NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
 """Every name that `factors` or `parameters` may have, in canonical order."""
 
-SUBSET_NAMES = ("data_fraction", "images_per_class", "draw")
+SUBSET_NAMES = ("dataset", "data_fraction", "images_per_class", "draw")
 """Names that decide which images are trained on, for every family."""
+OPTIMIZER_NAMES = (
+    *("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction", "optimizer", "momentum", "beta2"),
+    *("schedule", "final_lr_fraction", "weight_decay_on", "gradient_clip", "ema_decay", "class_weights"),
+)
+"""Names of every family that decide optimizer, schedule and loss."""
 LENGTH_NAMES = ("epochs", "steps", "samples")
 """Units of the length of a training."""
 SECTIONS: Mapping[str, str] = {"augment": "data", "batch_size": "training", **dict.fromkeys(LENGTH_NAMES, "training")}

@@ -1,7 +1,7 @@
 """Domains of parameters (a choice, a range, or one fixed value), and the conditional space that they make."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
@@ -36,6 +36,11 @@ ALWAYS: Mapping[str, tuple[Scalar, ...]] = {}
 def holds(when: Condition, chosen: Mapping[str, Scalar]) -> bool:
     """Return True if every name of a condition has one of its listed values in `chosen`."""
     return all(chosen.get(name) in values for name, values in when.items())
+
+
+def may_hold(when: Condition, levels: Mapping[str, Scalar], factors: Container[str]) -> bool:
+    """Return True if a condition holds for some values of parameters in the cell with these levels."""
+    return holds({name: values for name, values in when.items() if name in factors}, levels)
 
 
 class Choice(FrozenModel):

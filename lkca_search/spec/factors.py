@@ -26,6 +26,8 @@ Combination = dict[str, Scalar]
 
 DRAW = "draw"
 """Factor that repeats a search: every cell is searched once per level, on the subset draw of that number."""
+DATASET = "dataset"
+"""Factor whose levels are datasets: each cell trains, validates and tests on one of them."""
 _FIRST_LEVELS: Mapping[str, Scalar] = {}
 
 

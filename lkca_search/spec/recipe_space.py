@@ -1,6 +1,6 @@
-"""Batch size, augmentations and length of the trainings of a search, and the rules that they break together."""
+"""Dataset, batch size, augmentations and length of the trainings of a search, and their rules."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,12 +12,13 @@ from lkca_search.augmentations import parse_augment
 from lkca_search.errors import Problem
 from lkca_search.spec.configuration import LENGTH_NAMES, SECTIONS, Configuration, Scalar
 from lkca_search.spec.domains import Domain, Space
-from lkca_search.spec.factors import Combination, Design, Exclusion, Factor, included
+from lkca_search.spec.factors import DATASET, Combination, Design, Exclusion, Factor, included
 from lkca_search.spec.reading.limits import LIMIT_ERROR, Limits
 from lkca_search.spec.sections import DataSection, TrainingSection
 
 _MAX_BRANCHES = 1_000
 """Maximum number of combinations of values per cell that are checked."""
+_PATH_CHARACTERS = frozenset(":/\\")
 _DIGIT_DATASETS = ("digits", "svhn")
 
 
@@ -128,3 +129,37 @@ class RecipeSpace:
 
     def _location(self, name: str) -> tuple[str, str]:
         return ("factors" if name in self.factors else "parameters", name)
+
+
+def dataset_problems(factors: Mapping[str, Factor], parameters: Container[str], data: DataSection) -> Iterator[Problem]:
+    """Yield every rule that the datasets of a space file break."""
+    factor = factors.get(DATASET)
+    if DATASET in parameters:
+        rule = "dataset must be a factor, not a parameter: accuracies on different datasets cannot be compared"
+        yield Problem(("parameters", DATASET), rule)
+    elif factor is None and data.dataset is None:
+        yield Problem(("data", "dataset"), "required key data.dataset is missing; give it, or the factor dataset")
+    elif factor is not None and data.dataset is not None:
+        rule = f"data.dataset must be left out if dataset is a factor, got {data.dataset}"
+        yield Problem(("data", "dataset"), rule)
+    if factor is not None and factor.when:
+        yield Problem(("factors", DATASET, "when"), "factor dataset must have no `when`: every cell needs a dataset")
+    levels = factor.levels if factor else ()
+    for i, level in enumerate(levels):
+        if not _is_name(level):
+            rule = f"a level of dataset must be a name, got {level!r}"
+            remedy = "give a path as data.sources: {NAME: folder:PATH}, and its NAME as level"
+            yield Problem(("factors", DATASET, "levels", i), f"{rule}; {remedy}")
+    for name in data.sources:
+        if name not in (*levels, data.dataset):
+            rule = f"data.sources must have only datasets of the search ({_join(levels, data)}), got {name}"
+            yield Problem(("data", "sources", name), rule)
+
+
+def _is_name(level: Scalar) -> bool:
+    """Return True if a level can be a part of the name of a folder."""
+    return isinstance(level, str) and bool(level) and not _PATH_CHARACTERS & set(level)
+
+
+def _join(levels: tuple[Scalar, ...], data: DataSection) -> str:
+    return ", ".join(map(str, levels)) or str(data.dataset)

@@ -29,7 +29,7 @@ from lkca_search.spec.factors import (
 )
 from lkca_search.spec.metrics import name_of
 from lkca_search.spec.reading.limits import REPLICATES, TRIALS, breaks
-from lkca_search.spec.recipe_space import RecipeSpace
+from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems
 from lkca_search.spec.resources import ResourcesSection, cpu_precision_rule
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
 
@@ -140,6 +140,7 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 
 def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
+    yield from dataset_problems(spec.factors, spec.parameters, spec.data)
     problems = [
         *_name_problems(spec),
         *factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits),

@@ -33,8 +33,10 @@ _MAX_REPLICATES = at_most(1_000, "1,000 trainings make an interval 3% as wide as
 class DataSection(FrozenModel):
     """Dataset, validation split and augmentation."""
 
-    dataset: Annotated[str, Field(min_length=1)]
-    """Name in the catalog (`data list`), `parquet:PATH` or `folder:PATH`."""
+    dataset: Annotated[str, Field(min_length=1)] | None = None
+    """Name in the catalog (`data list`), `parquet:PATH` or `folder:PATH`; left out if `dataset` is a factor."""
+    sources: Mapping[str, Annotated[str, Field(min_length=1)]] = {}
+    """Place of a level of the factor `dataset` that is not in the catalog: `{birds: folder:/data/birds}`."""
     image_size: Annotated[int, Field(ge=1), at_most(1_024, "50,000 images of this size take 157 GB")] | None = None
     """Side in pixels to which images are resized and center-cropped; by default images keep their size."""
     max_pixels: Annotated[int, Field(ge=1), at_most(10**10, "one image of this size takes 30 GB")] | None = None
@@ -54,6 +56,16 @@ class DataSection(FrozenModel):
         is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
         return expand_sets(names) if is_list else names
 
+    def place_of(self, level: str | None) -> str:
+        """Return the place of the images of a level of the factor `dataset`, or of `data.dataset` if it is given."""
+        name = self.dataset or level
+        assert name is not None
+        return self.sources.get(name, name)
+
+    def of_dataset(self, level: str | None) -> Self:
+        """Return the section of trials on one dataset, with the place of its images in `dataset`."""
+        return self.model_copy(update={"dataset": self.place_of(level), "sources": {}})
+
     @field_validator("augment")
     @classmethod
     def _check_augment(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,10 +74,13 @@ class DataSection(FrozenModel):
         return names
 
     def of(self, configuration: Configuration) -> Self:
-        """Return the section with the configuration's dataset and augmentations in place of its own."""
+        """Return the section with the place of the configuration's dataset, and with its augmentations.
+
+        A dataset that the section has already stays: it is the place of the same dataset.
+        """
         update: dict[str, object] = {}
-        if configuration.dataset is not None:
-            update["dataset"] = configuration.dataset
+        if self.dataset is None and configuration.dataset is not None:
+            update |= {"dataset": self.place_of(configuration.dataset), "sources": {}}
         if configuration.augment is not None:
             update["augment"] = parse_augment(configuration.augment)
         return self.model_copy(update=update) if update else self

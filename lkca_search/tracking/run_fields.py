@@ -31,17 +31,20 @@ def run_name(start: TrialStart) -> str:
 
 
 def start_params(start: TrialStart) -> list[Param]:
-    """Return the configuration and the seed as parameters."""
-    values: dict[str, Any] = {**start.spec.configuration.model_dump(exclude_none=True), "seed": start.spec.seed}
+    """Return the configuration, with the values of the sections of the space file, and the seed as parameters."""
+    values: dict[str, Any] = {
+        **start.spec.complete_configuration.model_dump(exclude_none=True),
+        "seed": start.spec.seed,
+    }
     return [Param(name, str(value)) for name, value in values.items()]
 
 
 def start_tags(start: TrialStart) -> dict[str, str]:
-    """Return the cell, and its levels that are useful as search filters."""
+    """Return the cell, the dataset, and levels of the cell that are useful as search filters."""
     configuration = start.spec.configuration
     levels = {name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None}
     replicated = {"of_trial": start.replicate.of, "seed_number": str(start.replicate.seed)} if start.replicate else {}
-    return {"cell": start.cell, **levels, **replicated}
+    return {"cell": start.cell, "dataset": start.spec.dataset, **levels, **replicated}
 
 
 def points(results: Iterable[Result]) -> list[Metric]:

@@ -20,6 +20,7 @@ from lkca_search.training.device import device_name
 from lkca_search.training.evaluation import EVALUATION_BATCH
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
+from lkca_search.training.recipe.loss import make_loss
 from lkca_search.training.recipe.precision import resolve_numerics
 from lkca_search.training.recipe.schedule import Schedule
 
@@ -69,6 +70,7 @@ def open_training(
         validation=validation,
         schedule=schedule,
         configuration=spec.configuration,
+        loss=make_loss(spec.configuration, images.labels[holdout.train], len(images.class_names), device),
         seed=spec.seed,
         metrics=spec.metrics,
         patience=spec.training.patience,

@@ -1,10 +1,13 @@
 """Training images of a space file's dataset, and the folders of datasets on a machine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
+from lkca_search.spec.cells import specs_by_dataset
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
 
 
@@ -29,7 +32,7 @@ def open_train_images(
         DataError: The dataset is unknown, or cannot be downloaded or decoded.
     """
     return open_images(
-        data.dataset,
+        data.place_of(None),
         "train",
         cache=data_dirs.cache,
         data_dir=data_dirs.data_dir,
@@ -38,3 +41,19 @@ def open_train_images(
         verify=verify,
         progress=progress,
     )
+
+
+def open_all_train_images(
+    spec: SearchSpec, data_dirs: DataDirs, *, verify: bool = False, progress: Progress = no_progress
+) -> Mapping[str | None, Images]:
+    """Open the training split of each dataset of a search, by its level of the factor `dataset`.
+
+    The level is None in a search without this factor. Other arguments as in `open_train_images`.
+
+    Raises:
+        DataError: A dataset is unknown, or cannot be downloaded or decoded.
+    """
+    return {
+        level: open_train_images(part.data, data_dirs, verify=verify, progress=progress)
+        for level, part in specs_by_dataset(spec).items()
+    }

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lkca_search.data.batches import Batches, Evaluation
-from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
 from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
@@ -18,6 +16,8 @@ from lkca_search.spec.metrics import OwnMetric, find_metric, name_of
 from lkca_search.training.device import record_nondeterminism
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.metrics import MetricSet
+from lkca_search.training.recipe.averaging import averaged_model
+from lkca_search.training.recipe.optimizers import make_optimizer
 from lkca_search.training.recipe.precision import Numerics
 from lkca_search.training.recipe.schedule import Schedule
 from lkca_search.training.state_check import check_optimizer_state, check_state
@@ -38,6 +38,7 @@ class Training:
         validation: Evaluation,
         schedule: Schedule,
         configuration: Configuration,
+        loss: nn.Module,
         seed: int,
         metrics: Sequence[str | OwnMetric] = ("val_accuracy",),
         patience: int | None = None,
@@ -55,7 +56,9 @@ class Training:
         self._scaler = self.numerics.make_scaler()
         self._validation = validation
         self._schedule = schedule
-        self._label_smoothing = configuration.label_smoothing
+        self._loss = loss
+        self._gradient_clip = configuration.gradient_clip
+        self._average = averaged_model(model, configuration.ema_decay) if configuration.ema_decay else None
         self._seed = seed
         self.metrics = MetricSet(metrics)
         """Metrics of every evaluation besides loss and accuracy."""
@@ -65,14 +68,12 @@ class Training:
         self._cuda_devices = [device] if device.type == "cuda" else []
         self._curve: list[Result] = []
         self._nondeterministic: set[str] = set()
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=schedule.peak,
-            betas=ADAM_BETAS,
-            eps=ADAM_EPSILON,
-            weight_decay=configuration.weight_decay,
-            fused=True,
-        )
+        self._optimizer = make_optimizer(model, configuration)
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """Model that is evaluated: with `ema_decay` the average of the trained one, else the trained one."""
+        return self.model if self._average is None else self._average.module
 
     @property
     def step(self) -> int:
@@ -95,13 +96,14 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Return the content of a checkpoint. Call it between two results."""
-        return {
+        state = {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "numerics": self.numerics.state(),
             "scaler": self._scaler.state_dict(),
             "curve": [result.model_dump() for result in self._curve],
         }
+        return state if self._average is None else state | {"average": self._average.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from a state. `results` yields the results in it again, then trains on.
@@ -115,6 +117,9 @@ class Training:
         self.numerics.check(state.get("numerics"))
         check_state(state["model"], self.model)
         check_optimizer_state(state["optimizer"], self._optimizer)
+        if self._average is not None:
+            check_state(state["average"], self._average)
+            self._average.load_state_dict(state["average"])
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state.get("scaler", {}))
@@ -151,7 +156,7 @@ class Training:
         if not finite.all():
             step = start + int((~finite).nonzero()[0, 0]) + 1
             raise TrainingDiverged(f"the loss of step {step} of {self._schedule.steps} is not finite")
-        evaluated = evaluate(self.model, self._validation, self.numerics.forward)
+        evaluated = evaluate(self.evaluated_model, self._validation, self.numerics.forward)
         if not math.isfinite(evaluated.loss):
             raise TrainingDiverged(f"the validation loss after step {stop} of {self._schedule.steps} is not finite")
         samples = self.batches.samples_before(stop)
@@ -174,9 +179,14 @@ class Training:
         images, labels = self.batches.train_batch(step)
         torch.manual_seed(derive_seed(self._seed, "step", step))
         self.model.train()
-        loss = F.cross_entropy(self.numerics.forward(self.model, images), labels, label_smoothing=self._label_smoothing)
+        loss: Tensor = self._loss(self.numerics.forward(self.model, images), labels)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._gradient_clip:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._gradient_clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
+        if self._average is not None:
+            self._average.update_parameters(self.model)
         return loss.detach()

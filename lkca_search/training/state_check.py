@@ -5,6 +5,7 @@ of another shape fail at a later step.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -26,23 +27,45 @@ def check_state(state: Mapping[str, Any], model: nn.Module) -> None:
 
 
 def check_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless a state has the groups of an optimizer, and moments of its parameters' shapes."""
-    expected = optimizer.state_dict()["param_groups"]
+    """Raise ValueError unless a state has the groups of an optimizer, and values of its parameters' shapes.
+
+    The values are compared with those of a copy after one step, so that the check holds for every optimizer.
+    """
+    fresh = optimizer.state_dict()["param_groups"]
     groups = state["param_groups"]
-    if [group["params"] for group in groups] != [group["params"] for group in expected]:
+    if [group["params"] for group in groups] != [group["params"] for group in fresh]:
         raise ValueError("the optimizer has other parameters")
-    for group, own in zip(groups, expected, strict=True):
+    for group, own in zip(groups, fresh, strict=True):
         names = [name for name in own if name in group and name not in _SCHEDULED]
         if differing := [name for name in names if group[name] != own[name]]:
             raise ValueError(f"the optimizer has {differing[0]} {group[differing[0]]!r}, not {own[differing[0]]!r}")
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, moments in state["state"].items():
-        if number not in range(len(parameters)):
-            raise ValueError(f"the optimizer has moments of parameter {number!r}, of {len(parameters)}")
-        for name in ("exp_avg", "exp_avg_sq"):
-            _check_tensor(f"{name} of parameter {number}", moments[name], parameters[number])
-        if not isinstance(moments["step"], Tensor) or moments["step"].numel() != 1:
-            raise ValueError(f"the optimizer has no step of parameter {number}")
+    stepped = _state_after_a_step(optimizer)
+    for group, own, before in zip(groups, stepped["param_groups"], fresh, strict=True):
+        for name in own.keys() - before.keys():  # timm's LAMB keeps its number of steps in the group
+            _check_value(f"{name} of the optimizer", group.get(name), own[name])
+    for number, values in state["state"].items():
+        if number not in stepped["state"]:
+            raise ValueError(f"the optimizer has values of parameter {number!r}, of {len(stepped['state'])}")
+        for name, expected in stepped["state"][number].items():
+            _check_value(f"{name} of parameter {number}", values.get(name), expected)
+
+
+def _state_after_a_step(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the state of a copy of an optimizer after a step with gradients of zero."""
+    copy = deepcopy(optimizer)
+    for group in copy.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    copy.step()
+    return copy.state_dict()
+
+
+def _check_value(name: str, value: object, expected: object) -> None:
+    """Raise ValueError unless a value is a tensor like an expected tensor, or of the type of another value."""
+    if isinstance(expected, Tensor):
+        _check_tensor(name, value, expected)
+    elif expected is not None and not isinstance(value, type(expected)):
+        raise ValueError(f"{name} is {value!r}, not a {type(expected).__name__}")
 
 
 def _check_tensor(name: str, tensor: object, expected: Tensor) -> None:

@@ -1,5 +1,7 @@
 """Test images: only a confirmation and the commands that prepare and check data open them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -9,6 +11,8 @@ from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.records.predictions import Predictions
 from lkca_search.records.record import TestResult
+from lkca_search.spec.cells import specs_by_dataset
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
 from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
 from lkca_search.training.images import DataDirs, open_train_images
@@ -31,7 +35,7 @@ def open_test_images(
         DataError: The split cannot be read, or its classes or image shape differ from the training split's.
     """
     images = open_images(
-        data.dataset,
+        data.place_of(None),
         "test",
         cache=data_dirs.cache,
         data_dir=data_dirs.data_dir,
@@ -42,6 +46,23 @@ def open_test_images(
     )
     check_splits(open_train_images(data, data_dirs) if train is None else train, images)
     return images
+
+
+def open_all_test_images(
+    spec: SearchSpec,
+    data_dirs: DataDirs,
+    *,
+    train: Mapping[str | None, Images] | None = None,
+    verify: bool = False,
+    progress: Progress = no_progress,
+) -> Mapping[str | None, Images]:
+    """Open the test split of each dataset of a search, by its level of the factor `dataset`; see `open_test_images`."""
+    return {
+        level: open_test_images(
+            part.data, data_dirs, train=train[level] if train else None, verify=verify, progress=progress
+        )
+        for level, part in specs_by_dataset(spec).items()
+    }
 
 
 def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> tuple[TestResult, Predictions]:
@@ -59,7 +80,7 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
         device=device,
     )
     with training.numerics.applied():
-        evaluated = evaluate(training.model, batches, training.numerics.forward)
+        evaluated = evaluate(training.evaluated_model, batches, training.numerics.forward)
     predictions = Predictions(
         labels=evaluated.labels.astype(np.uint16),
         predicted=evaluated.logits.argmax(dim=1).numpy().astype(np.uint16),

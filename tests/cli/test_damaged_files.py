@@ -12,7 +12,7 @@ from lkca_search.data.store import Images
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records import predictions
-from lkca_search.records.dataset import SearchDataset, write_search_dataset
+from lkca_search.records.dataset import SearchDataset, write_search_datasets
 from lkca_search.records.looks import register_looks
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, RecordReader, TestResult, read_records
@@ -96,9 +96,11 @@ def home() -> Path:
     records = [with_seeds(record, spec) for record in made_up]
     for record in records:
         write_atomically(own.root / FILES["record"].replace(f"{CELL}/1", record.trial_id), dump(record))
-    write_manifests(spec, make_images(), folder)
-    write_search_dataset(folder, SearchDataset(dataset="digits", data_hash="d" * 64, num_images=100))
-    sealed = open_round(folder, spec, ConfirmSection(draws=2, seeds=1), records, test_hash="t" * 64, num_trials_left=4)
+    write_manifests(spec, {None: make_images()}, folder)
+    write_search_datasets(folder, {None: SearchDataset(dataset="digits", data_hash="d" * 64, num_images=100)})
+    sealed = open_round(
+        folder, spec, ConfirmSection(draws=2, seeds=1), records, test_hashes={None: "t" * 64}, num_trials_left=4
+    )
     register_looks(folder, own)
     for pick, replication in sealed.replications():
         score = TestResult(num_images=50, data_hash="t" * 64, loss=1.0, accuracy=0.5)
@@ -275,7 +277,12 @@ def test_a_damaged_round_keeps_its_number_so_that_the_next_has_a_lower_level(hom
     _half(home / FILES["round"])
     assert "the next confirmation is round 2, at its lower level" in command("repair", "made").out
     sealed = open_round(
-        made(), read_spec(made()), ConfirmSection(), read_records(made()), test_hash="t" * 64, num_trials_left=0
+        made(),
+        read_spec(made()),
+        ConfirmSection(),
+        read_records(made()),
+        test_hashes={None: "t" * 64},
+        num_trials_left=0,
     )
     assert sealed.number == 2
     assert sealed.alpha == pytest.approx(0.008)

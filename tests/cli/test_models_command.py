@@ -31,7 +31,9 @@ def test_every_family_and_preset_is_listed_with_its_hyperparameters_and_costs(co
         assert lines[name].split()[-len(preset.fixed) :] == fixed_values(name)
     assert lines["ResNet-20"].split()[1:3] == ["0.27", "81.6"]
     assert lines["timm:NAME"].startswith("timm:NAME is any timm model")
-    assert set(COMMON_NAMES) <= set(lines["hyperparameters"].split())
+    assert set(COMMON_NAMES) <= set(lines)
+    assert lines["batch_size"].split()[1] == "training.batch_size"
+    assert "standard = crop+flip; strong = crop+flip+rand_augment+erase+cutmix+mixup" in lines["augment:"]
 
 
 def fixed_values(preset: str) -> list[str]:

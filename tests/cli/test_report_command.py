@@ -26,7 +26,7 @@ def confirm(folder: SearchFolder) -> None:
         read_spec(folder),
         ConfirmSection(draws=3, seeds=1),
         read_records(folder),
-        test_hash="t" * 64,
+        test_hashes={None: "t" * 64},
         num_trials_left=0,
     )
     for pick, replication in sealed.replications():

@@ -54,6 +54,17 @@ def test_flops_are_those_of_the_layers(family: str, values: dict[str, object], m
 
 
 @families
+def test_the_activations_of_a_short_precision_are_those_of_a_real_step(family: str) -> None:
+    model, images = build(family=family), torch.zeros(4, SHAPE.channels, *SHAPE[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = count_activation_bytes(model, images)
+    for precision in ("bfloat16", "float16"):
+        short = measure_cost(lambda: build(family=family), SHAPE, batch_size=4, precision=precision)  # type: ignore[arg-type]
+        assert short.activation_bytes == pytest.approx(expected, rel=0.05)
+    assert cost(family=family).flops == short.flops
+
+
+@families
 def test_costs_are_those_of_a_real_model(family: str) -> None:
     model, images = build(family=family), torch.zeros(4, SHAPE.channels, *SHAPE[:2])
     found = cost(family=family)

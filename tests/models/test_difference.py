@@ -7,7 +7,7 @@ import torch
 
 from lkca_search.models.difference import ARCHITECTURE_NAMES, trains_same_model
 from lkca_search.models.registry import FAMILIES
-from lkca_search.spec.configuration import NAMES, RECIPE_NAMES, SUBSET_NAMES, Configuration, ImageShape
+from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, RECIPE_NAMES, SUBSET_NAMES, Configuration, ImageShape
 
 SHAPE = ImageShape(16, 16, 3)
 SMALL = {"patch_size": 4, "width": 24, "depth": 2}
@@ -84,6 +84,5 @@ def test_a_comparison_changes_neither_the_generator_nor_the_number_of_threads() 
 
 
 def test_architecture_names_are_all_names_except_those_of_data_and_training() -> None:
-    training = ("dataset", *SUBSET_NAMES, "drop_path_rate")
-    training += ("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction", *RECIPE_NAMES)
+    training = ("dataset", *SUBSET_NAMES, "drop_path_rate", "dropout", *OPTIMIZER_NAMES, *RECIPE_NAMES)
     assert tuple(name for name in NAMES if name not in ARCHITECTURE_NAMES) == training

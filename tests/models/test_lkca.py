@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lkca_search.models.networks import backends
-from lkca_search.models.networks.backends import Backend, attention_matrix, fastest_backend
+from lkca_search.models.networks.backends import Backend, attention_matrix, fastest_backend, mix_tokens
 from lkca_search.models.networks.grid import Grid, full_kernel_size
 from lkca_search.models.networks.lkca import LKCA, KernelInit
 
@@ -212,6 +212,31 @@ def test_autocast_gives_bfloat16_near_the_float32_result_and_float32_gradients(
         assert parameter.grad is not None
         assert parameter.grad.dtype == torch.float32
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=0.03 * largest(gradient))
+
+
+@every_backend
+def test_the_gradient_of_a_kernel_in_bfloat16_does_not_lose_images_of_a_large_batch(backend: Backend) -> None:
+    """A sum that is rounded to bfloat16 after every image is wrong by 0.5% for 256 images."""
+    kernel = random_layer((8, 8), 15, backend, embed_dim=4).kernel.detach().float()
+    value, weights = (1 + random_tokens((8, 8), seed, batch=256, embed_dim=4).float() / 2 for seed in (0, 1))
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        taps = kernel.clone().requires_grad_()
+        mixed = mix_tokens(value.to(dtype), taps, (8, 8), backend)
+        (gradient,) = torch.autograd.grad((mixed * weights.to(dtype)).float().sum(), taps)
+        gradients.append(gradient)
+    exact, rough = gradients
+    assert (rough - exact).norm() < 2e-3 * exact.norm()
+
+
+def test_the_attention_backend_takes_float32_tokens_under_autocast() -> None:
+    value = random_tokens((8, 8), 0, embed_dim=4).float().requires_grad_()
+    kernel = random_layer((8, 8), 7, "attention", embed_dim=4).kernel.detach().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = mix_tokens(value, kernel, (8, 8), "attention")
+    gradients = torch.autograd.grad(mixed.float().sum(), (value, kernel))
+    assert mixed.dtype == torch.bfloat16
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
 
 
 @every_backend

@@ -13,6 +13,7 @@ from lkca_search.models.cost import count_parameters
 from lkca_search.models.family import COMMON
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, problems, resolve
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
+from lkca_search.spec.recipe.rules import fill_recipe
 
 SMALL = ImageShape(8, 8, 3)
 SHAPES = [ImageShape(side, side, channels) for side in (8, 28, 32, 64) for channels in (1, 3)]
@@ -191,7 +192,7 @@ def test_resolving_fills_the_hyperparameters_of_the_family_and_no_others(name: s
     assert family is not None
     resolved = resolve(given, shape, 10)
     filled = {name for name in NAMES if getattr(resolved, name) != getattr(given, name)}
-    assert filled == family.hyperparameters.keys() - {"match_parameters"}
+    assert filled == (family.hyperparameters.keys() - {"match_parameters"}) | {"beta2"}
     assert resolve(resolved, shape, 10) == resolved
     assert Configuration.model_validate(resolved.model_dump()) == resolved
 
@@ -199,7 +200,7 @@ def test_resolving_fills_the_hyperparameters_of_the_family_and_no_others(name: s
 def test_resolving_keeps_values_set_by_the_user() -> None:
     given = small("vit", patch_size=4, num_heads=2, pooling="class_token", mlp_ratio=3.0, drop_path_rate=0.0)
     resolved = resolve(given, SMALL, 10)
-    assert resolved == given.model_copy(update={"position_embedding": True})
+    assert resolved == fill_recipe(given.model_copy(update={"position_embedding": True, "dropout": 0.0}))
 
 
 @pytest.mark.parametrize(

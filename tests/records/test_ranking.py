@@ -56,7 +56,7 @@ def test_every_choice_of_a_best_trial_takes_the_same_one_of_tied_trials() -> Non
     spec = read_spec(folder)
     assert find_record(folder, None) == BEST
     assert next(cell.best_trial for cell in read_status(folder).cells if cell.cell == CELL) == BEST.trial_id
-    sealed = open_round(folder, spec, ConfirmSection(top=2), EXPECTED, test_hash="t", num_trials_left=0)
+    sealed = open_round(folder, spec, ConfirmSection(top=2), EXPECTED, test_hashes={None: "t"}, num_trials_left=0)
     assert [pick.trial_id for pick in sealed.picks] == [BEST.trial_id, LATER_OF_TWO.trial_id]
     assert {pick.num_tied for pick in sealed.picks} == {4}
     assert read_rounds(folder) == [sealed]

@@ -9,7 +9,7 @@ import torch
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.augmentations import Augmentation
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
-from lkca_search.recipe import ADAM_BETAS, ADAM_EPSILON
+from lkca_search.recipe import ADAM_EPSILON, BETA1
 from lkca_search.records.record import ModelDescription, Record
 from lkca_search.report.content import make_report
 from lkca_search.report.methods.training import AUGMENTATION_TEXTS
@@ -59,7 +59,7 @@ def test_methods_list_the_optimizer_the_schedule_and_the_loss() -> None:
 
 def test_the_constants_of_the_recipe_are_those_that_the_optimizer_had_by_default() -> None:
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
-    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == (ADAM_BETAS, ADAM_EPSILON)
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((BETA1, 0.999), ADAM_EPSILON)
 
 
 def test_methods_list_the_images_and_the_batches_of_each_size() -> None:
@@ -119,3 +119,31 @@ def test_every_augmentation_and_every_family_has_a_text() -> None:
         resolved = family.fill(Configuration(family=name), ImageShape(32, 32, 3))
         assert family.initialization
         assert family.describe_pooling(resolved)
+
+
+def with_numerics(results: SearchResults, count: int, **numerics: Any) -> SearchResults:
+    """Return the results with other numerics in the facts of the first `count` trials; None for all trainings."""
+
+    def changed(records: list[Record]) -> list[Record]:
+        return [
+            record.model_copy(update={"facts": record.facts.model_copy(update=numerics)}) if record.facts else record
+            for record in records
+        ]
+
+    return replace(results, trials=[*changed(list(results.trials[:count])), *results.trials[count:]])
+
+
+def test_methods_state_the_precision_and_the_compilation_that_were_used() -> None:
+    results = described(replace(make_search_results(law()), replicates=[]))
+    total = len(results.trials)
+
+    def text(count: int, **numerics: Any) -> str:
+        return dict(make_report(with_numerics(results, count, **numerics)).methods)["Training"]
+
+    assert "Numbers are float32." in text(0)
+    autocast = "atrix products and convolutions are bfloat16, and weights, gradients, losses and metrics are float32"
+    assert f"M{autocast} (autocast); torch.compile compiles the model." in text(
+        total, used_precision="bfloat16", compiled=True
+    )
+    mixed = text(2, used_precision="bfloat16", compiled=False)
+    assert f"In {total - 2} of {total} trainings, numbers are float32. In 2 of {total} trainings, m{autocast}" in mixed

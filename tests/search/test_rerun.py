@@ -182,3 +182,26 @@ def test_an_edit_that_breaks_a_rule_is_an_error_with_the_rule(data_dirs: DataDir
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match=r"trial\.training\.epochs"):
         TrialFile.read(path)
+
+
+def test_a_rerun_uses_the_precision_and_the_compilation_of_the_record_in_place_of_auto(data_dirs: DataDirs) -> None:
+    record = train(data_dirs, configuration=SPEC["configuration"] | {"precision": "bfloat16"})
+    assert record.facts is not None
+    assert (record.facts.used_precision, record.facts.compiled) == ("bfloat16", False)
+    configuration = record.spec.configuration.model_copy(update={"precision": "auto"})
+    on_gpu = record.model_copy(update={"spec": record.spec.model_copy(update={"configuration": configuration})})
+    outcome, results = run(edited(TrialFile.from_record(on_gpu)), data_dirs)
+    assert (outcome.is_repeat, outcome.difference, outcome.edits, outcome.changes) == (True, 0.0, (), ())
+    assert [result.val_loss for result in results] == [result.val_loss for result in record.curve]
+    edit = edited(TrialFile.from_record(on_gpu), configuration__precision="float32")
+    outcome, _ = run(edit, data_dirs)
+    assert outcome.edits == ("configuration.precision was auto, is float32",)
+
+
+def test_a_rerun_of_a_record_without_precision_is_float32(data_dirs: DataDirs) -> None:
+    record = train(data_dirs)
+    assert record.facts is not None
+    unknown = {"used_precision": None, "compiled": None, "channels_last": None}
+    old = record.model_copy(update={"facts": record.facts.model_copy(update=unknown)})
+    outcome, _ = run(TrialFile.from_record(old), data_dirs)
+    assert (outcome.difference, outcome.changes) == (0.0, ())

@@ -29,8 +29,13 @@ BETWEEN_0_AND_1 = {
     "validation",
     "data_fraction",
     "drop_path_rate",
+    "dropout",
     "label_smoothing",
     "warmup_fraction",
+    "momentum",
+    "beta2",
+    "final_lr_fraction",
+    "ema_decay",
     "gpu",  # at most 1, by a rule of its own
 }
 

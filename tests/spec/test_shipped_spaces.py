@@ -156,6 +156,15 @@ def test_convmixer_has_the_patch_of_its_own_default(path: str) -> None:
     assert found == {default}
 
 
+@pytest.mark.parametrize("path", FILES)
+def test_a_header_says_which_parameters_decay_and_why(path: str) -> None:
+    domain = spec_of(path).parameters.get("weight_decay_on")
+    chosen = set(domain.edges()) if domain is not None else {Configuration().weight_decay_on}
+    text = header(path)["Decay"]
+    assert text.startswith(f"weight_decay_on: {' or '.join(sorted(map(str, chosen)))}")
+    assert ": " in text.partition(": ")[2]  # the reason
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if "Small" in header(path)])
 def test_the_small_version_of_a_shipped_space_is_valid(path: str) -> None:
     overrides = [word for word in shlex.split(header(path)["Small"]) if "=" in word]

@@ -66,12 +66,19 @@ def make_search_results(
 ) -> SearchResults:
     """Return a search whose second trial is the best of each cell; without `accuracy` it is not confirmed."""
     spec = make_spec(families, fractions, **changes)
-    made = [_trial(cell, number) for cell in cells(spec) for number in range(trials)]
+    made = [_of_search(spec, _trial(cell, number)) for cell in cells(spec) for number in range(trials)]
     sealed = _seal(spec, made, draws, seeds)
-    replicates = list(_replicates(sealed, accuracy, fails)) if accuracy else []
+    replicates = [_of_search(spec, made) for made in _replicates(sealed, accuracy, fails)] if accuracy else []
     return SearchResults(
         name="made", spec=spec, trials=made, replicates=replicates, rounds=[sealed] if accuracy else []
     )
+
+
+def _of_search(spec: SearchSpec, record: Record) -> Record:
+    """Return the record with the sections of a search's spec."""
+    values = {name: getattr(record.spec, name) for name in TrialSpec.model_fields}
+    trial = TrialSpec.model_validate({**values, "data": spec.data, "training": spec.training})
+    return record.model_copy(update={"spec": trial})
 
 
 def images_of(cell: Cell | Configuration) -> int:

@@ -43,6 +43,7 @@ SPEC = TrialSpec(
 )
 FAMILIES = {"lkca": SPEC, "vit": SPEC.model_copy(update={"configuration": VIT})}
 families = pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
+SGD = LKCA.model_copy(update={"optimizer": "sgd"})
 
 FRESH_PROCESS = """
 import hashlib, sys, torch
@@ -189,6 +190,20 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
     ("lkca", {"weight_decay": 0.5}),
     ("lkca", {"label_smoothing": 0.0}),
     ("lkca", {"warmup_fraction": 0.5}),
+    ("lkca", {"optimizer": "sgd", "learning_rate": 0.1}),
+    ("lkca", {"optimizer": "lamb"}),
+    ("lkca", {"optimizer": "lion"}),
+    ("lkca_sgd", {"momentum": 0.5}),
+    ("lkca", {"beta2": 0.9}),
+    ("lkca", {"schedule": "linear"}),
+    ("lkca", {"schedule": "constant"}),
+    ("lkca", {"schedule": "warmup_stable_decay"}),
+    ("lkca", {"final_lr_fraction": 0.1}),
+    ("lkca", {"weight_decay_on": "weights"}),
+    ("lkca", {"gradient_clip": 0.1}),
+    ("lkca", {"ema_decay": 0.9}),
+    ("lkca", {"class_weights": "balanced"}),
+    ("lkca", {"dropout": 0.1}),
     ("lkca", {"steps": None, "epochs": 1}),
     ("lkca", {"steps": None, "samples": 300}),
 ]
@@ -198,7 +213,8 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
     ("family", "change"), CHANGES, ids=lambda value: value if isinstance(value, str) else "-".join(value)
 )
 def test_every_value_of_a_spec_has_an_effect(family: str, change: dict[str, object], data_dirs: DataDirs) -> None:
-    short = changed(FAMILIES[family], steps=6, reports=1, data_fraction=0.5)
+    specs = FAMILIES | {"lkca_sgd": SPEC.model_copy(update={"configuration": SGD})}
+    short = changed(specs[family], steps=6, reports=1, data_fraction=0.5)
     assert outcome(changed(short, **change), data_dirs) != outcome(short, data_dirs)
 
 

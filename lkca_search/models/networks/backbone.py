@@ -34,10 +34,14 @@ class Backbone(nn.Module):
         depth: int,
         mlp_ratio: float,
         drop_path_rate: float,
+        dropout: float = 0.0,
         pooling: Pooling = "mean",
         position_embedding: bool = True,
     ) -> None:
         """Make a network; `make_mixer` is called once per block.
+
+        Dropout acts on the tokens with their positions and on the output of every mixer and MLP (arXiv 1706.03762,
+        section 5.4).
 
         Raises:
             ValueError: The patches do not tile the image, or the MLP has no hidden unit.
@@ -51,7 +55,10 @@ class Backbone(nn.Module):
         self.class_token = nn.Parameter(torch.randn(1, 1, embed_dim)) if pooling == "class_token" else None
         self.positions = nn.Parameter(torch.randn(1, num_tokens, embed_dim)) if position_embedding else None
         hidden_dim = round(mlp_ratio * embed_dim)
-        self.blocks = nn.Sequential(*(Block(make_mixer(), embed_dim, hidden_dim, drop_path_rate) for _ in range(depth)))
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(
+            *(Block(make_mixer(), embed_dim, hidden_dim, drop_path_rate, dropout) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(embed_dim)
         self.head = nn.Linear(embed_dim, num_classes)
         self.apply(_initialize)
@@ -62,7 +69,7 @@ class Backbone(nn.Module):
         if self.class_token is not None:
             # (B, N, C) -> (B, 1 + N, C)
             x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)
-        x = self.blocks(x if self.positions is None else x + self.positions)
+        x = self.blocks(self.dropout(x if self.positions is None else x + self.positions))
         # (B, N, C) -> (B, C)
         x = x.mean(dim=1) if self.class_token is None else x[:, 0]
         logits: Tensor = self.head(self.norm(x))
@@ -72,7 +79,9 @@ class Backbone(nn.Module):
 class Block(nn.Module):
     """Transformer block: x + mixer(norm(x)), then x + MLP(norm(x))."""
 
-    def __init__(self, mixer: nn.Module, embed_dim: int, hidden_dim: int, drop_path_rate: float) -> None:
+    def __init__(
+        self, mixer: nn.Module, embed_dim: int, hidden_dim: int, drop_path_rate: float, dropout: float = 0.0
+    ) -> None:
         """Make a block around a mixer."""
         super().__init__()
         self.mixer_norm = nn.LayerNorm(embed_dim)
@@ -80,11 +89,12 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(embed_dim)
         self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim))
         self.drop_path = DropPath(drop_path_rate)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block: (B, N, C) -> (B, N, C)."""
-        x = x + self.drop_path(self.mixer(self.mixer_norm(x)))
-        x = x + self.drop_path(self.mlp(self.mlp_norm(x)))
+        x = x + self.drop_path(self.dropout(self.mixer(self.mixer_norm(x))))
+        x = x + self.drop_path(self.dropout(self.mlp(self.mlp_norm(x))))
         return x
 
 

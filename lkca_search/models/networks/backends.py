@@ -163,10 +163,10 @@ def fastest_backend(kernel: Tensor, grid: Grid, value: Tensor, costs: BackendCos
     """
     num_kernels, size, _ = kernel.shape
     costs = costs or COSTS.get(value.dtype, COSTS[torch.float32])
-    return _least_time(num_kernels, size, grid, value.dtype.itemsize, costs)
+    least_time = _least_time if torch.compiler.is_compiling() else _cached_least_time  # torch cannot trace a cache
+    return least_time(num_kernels, size, grid, value.dtype.itemsize, costs)
 
 
-@lru_cache(maxsize=1000)
 def _least_time(num_kernels: int, size: int, grid: Grid, itemsize: int, costs: BackendCosts) -> Backend:
     num_tokens = grid[0] * grid[1]
     rows, columns = _padded(grid, size)
@@ -182,6 +182,9 @@ def _least_time(num_kernels: int, size: int, grid: Grid, itemsize: int, costs: B
     if num_kernels * num_tokens**2 * itemsize > _MAX_MATRIX_BYTES:
         del nanoseconds["attention"]
     return min(nanoseconds, key=lambda backend: nanoseconds[backend])
+
+
+_cached_least_time = lru_cache(maxsize=1000)(_least_time)
 
 
 def _padded(grid: Grid, kernel_size: int) -> Grid:

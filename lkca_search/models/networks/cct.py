@@ -38,6 +38,7 @@ class CCT(nn.Module):
         num_heads: int,
         mlp_ratio: float,
         drop_path_rate: float,
+        dropout: float = 0.0,
         position_embedding: bool = True,
     ) -> None:
         """Make a network.
@@ -54,8 +55,9 @@ class CCT(nn.Module):
         hidden_dim = round(mlp_ratio * embed_dim)
         rates = [drop_path_rate * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.Sequential(
-            *(Block(Attention(embed_dim, num_heads), embed_dim, hidden_dim, rate) for rate in rates)
+            *(Block(Attention(embed_dim, num_heads), embed_dim, hidden_dim, rate, dropout) for rate in rates)
         )
+        self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(embed_dim)
         self.scores = nn.Linear(embed_dim, 1, bias=False)
         self.head = nn.Linear(embed_dim, num_classes)
@@ -66,7 +68,7 @@ class CCT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Classify: (B, channels, height, width) -> logits (B, num_classes)."""
         x = self.tokenizer(images)
-        x = self.norm(self.blocks(x if self.positions is None else x + self.positions))
+        x = self.norm(self.blocks(self.dropout(x if self.positions is None else x + self.positions)))
         # (B, 1, N) @ (B, N, C) -> (B, C): mean of the tokens, weighted by their scores
         x = (self.scores(x).softmax(dim=1).transpose(1, 2) @ x).squeeze(1)
         logits: Tensor = self.head(x)

@@ -13,13 +13,21 @@ MakeBlock = Callable[[int, int, int, float], nn.Module]
 
 
 def resnet(
-    shape: ImageShape, num_classes: int, *, make_block: MakeBlock, width: int, depth: int, drop_path_rate: float
+    shape: ImageShape,
+    num_classes: int,
+    *,
+    make_block: MakeBlock,
+    width: int,
+    depth: int,
+    drop_path_rate: float,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Return a network: 3x3 stem at full resolution, three stages of `depth` blocks, mean over space, Linear.
 
     The stages have width / 4, width / 2 (both rounded up) and width channels. The second and third stage halve the
-    resolution. The drop-path rate rises linearly from 0 to `drop_path_rate`. Convolutions are initialized by fan-out
-    (arXiv 1502.01852). The network maps (B, channels, height, width) -> logits (B, num_classes).
+    resolution. The drop-path rate rises linearly from 0 to `drop_path_rate`. Dropout acts on the inputs of the Linear.
+    Convolutions are initialized by fan-out (arXiv 1502.01852). The network maps (B, channels, height, width) -> logits
+    (B, num_classes).
     """
     channels = (ceil(width / 4), ceil(width / 2), width)
     layers: list[tuple[str, nn.Module]] = [
@@ -35,7 +43,8 @@ def resnet(
             blocks.append(make_block(in_channels, out_channels, stride, drop_path_rate * index / (3 * depth - 1)))
             in_channels = out_channels
         layers.append((f"stage{stage + 1}", nn.Sequential(*blocks)))
-    layers += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("head", nn.Linear(width, num_classes))]
+    layers += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("dropout", nn.Dropout(dropout))]
+    layers.append(("head", nn.Linear(width, num_classes)))
     model = nn.Sequential(OrderedDict(layers))
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lkca_search.data.store import Images
 from lkca_search.layout import SearchFolder
@@ -38,7 +38,7 @@ class Confirmation(TrialQueue):
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
-        self.test_hash = round_.test_hash
+        self.test_hashes = round_.hash_by_dataset
         finished = {record.trial_id: record.state for record in (reader or RecordReader(folder)).replicates()}
         self._unstarted: deque[tuple[Pick, Replication]] = deque()
         for pick, replication in round_.replications():
@@ -93,7 +93,9 @@ class Confirmation(TrialQueue):
         """Do nothing: no study suggests replicates."""
 
 
-def write_round_manifests(round_: Round, spec: SearchSpec, images: Images, folder: SearchFolder) -> list[Manifest]:
+def write_round_manifests(
+    round_: Round, spec: SearchSpec, images: Mapping[str | None, Images], folder: SearchFolder
+) -> list[Manifest]:
     """Save a manifest per training subset of a round; raise DataError if a subset cannot be drawn."""
     configurations = dict.fromkeys(
         pick.configuration.model_copy(update={"draw": replication.draw}) for pick, replication in round_.replications()

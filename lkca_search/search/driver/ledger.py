@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from lkca_search.data.store import Images
 from lkca_search.errors import UserError
 from lkca_search.layout import SearchFolder
 from lkca_search.models.registry import resolve
@@ -49,17 +50,19 @@ class Ledger(TrialQueue):
         opened: float | None = None,
         storage: Storage | None = None,
         reader: RecordReader | None = None,
+        images: Mapping[str | None, Images] | None = None,
     ) -> None:
         """Open the ledger, restore studies that do not match the trial folders, and recover earlier trials.
 
-        `storage` is the Optuna storage; if None, the ledger's own database. `reader` saves reading the records again.
-        Other arguments as in `TrialQueue`.
+        `shape` and `num_classes` are those of the images, unless their dataset is in `images`, by its level of the
+        factor `dataset`. `storage` is the Optuna storage; if None, the ledger's own database. `reader` saves reading
+        the records again. Other arguments as in `TrialQueue`.
         """
         super().__init__(
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
-        self._shape = shape
-        self._num_classes = num_classes
+        self._shapes = {level: (opened.shape, len(opened.class_names)) for level, opened in (images or {}).items()}
+        self._shape = shape, num_classes
         storage = storage or open_storage(find_database(folder))
         reader = reader or RecordReader(folder)
         records = {record.trial_id: record for record in reader.trials()}
@@ -163,7 +166,7 @@ class Ledger(TrialQueue):
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:
         configuration = Configuration.model_validate(chosen)
         try:
-            configuration = resolve(configuration, self._shape, self._num_classes)
+            configuration = resolve(configuration, *self._shapes.get(configuration.dataset, self._shape))
         except UserError:
             pass  # the worker raises the same error and reports it as an error of the trial
         spec = TrialSpec(

@@ -8,7 +8,7 @@ the next driver repeats the later steps from it.
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lkca_search.layout import PREDICTIONS, START, SearchFolder
@@ -75,10 +75,11 @@ class TrialQueue(ABC):
         """
         self.folder = folder
         self.spec = spec
-        self.data_hash = manifests[0].data_hash if manifests else None
-        """Content hash that workers must find for the training images; None if unknown."""
-        self.test_hash: str | None = None
-        """Content hash that workers must find for the test images; None if nothing is tested."""
+        self.data_hashes: Mapping[str | None, str] = {manifest.level: manifest.data_hash for manifest in manifests}
+        """Content hash that workers must find for the training images, per level of the factor `dataset`; empty if
+        unknown. The level is None in a search without this factor."""
+        self.test_hashes: Mapping[str | None, str] = {}
+        """Content hash that workers must find for the test images, as `data_hashes`; empty if nothing is tested."""
         self.halt_reason: str | None = None
         """Reason for starting no further trial; None while trials may start."""
         self.node_faults = NodeFaults()
@@ -256,16 +257,17 @@ class TrialQueue(ABC):
         self._tries_another = False
         self._running[start.trial_id] = RunningTrial(start=start, folder=folder, order=self._num_attempts)
         self._tracker.trial_started(start)
-        manifest = self._manifests.get(subset_size(start.spec.configuration))
+        configuration = start.spec.configuration
+        manifest = self._manifests.get(subset_size(configuration))
         return Assignment(
             trial_id=start.trial_id,
             spec=start.spec,
             attempt=start.attempt,
             attempt_folder=str(folder),
             earlier_folders=tuple(str(path) for path in earlier),
-            data_hash=self.data_hash,
+            data_hash=self.data_hashes.get(configuration.dataset),
             subset_hash=manifest.train.hash if manifest else None,
-            test_hash=self.test_hash,
+            test_hash=self.test_hashes.get(configuration.dataset),
             checkpoint_seconds=self.spec.search.checkpoint_seconds,
         )
 

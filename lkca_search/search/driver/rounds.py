@@ -9,7 +9,15 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.objectives import find_ties, rank_trials, trial_values
 from lkca_search.records.record import Record, RecordReader
-from lkca_search.records.rounds import Pick, Round, next_round_number, read_rounds, round_file, round_statuses
+from lkca_search.records.rounds import (
+    Pick,
+    Round,
+    combine_hashes,
+    next_round_number,
+    read_rounds,
+    round_file,
+    round_statuses,
+)
 from lkca_search.spec.cells import cells
 from lkca_search.spec.domains import FloatRange
 from lkca_search.spec.factors import repeats_of
@@ -23,23 +31,27 @@ def find_or_open_round(
     section: ConfirmSection,
     reader: RecordReader,
     *,
-    test_hash: str,
+    test_hashes: Mapping[str | None, str],
     num_trials_left: int,
     new_round: bool,
 ) -> Round:
     """Return the latest round. Seal a new one if there is none, or if `new_round` and the latest one is finished.
+
+    `test_hashes` has the hash of the test images per level of the factor `dataset`; the level is None without it.
 
     Raises:
         SearchError: The test images differ from those of an earlier round, or no cell has a complete trial.
     """
     rounds, records = read_rounds(folder), reader.trials()
     for earlier in rounds:
-        if earlier.test_hash != test_hash:
-            rule = f"test images must be those of round {earlier.number}, with hash {earlier.test_hash}"
-            raise SearchError(f"{rule}, got {test_hash}: restore the dataset, or confirm in a new search")
+        for level, known in earlier.hash_by_dataset.items():
+            if (found := test_hashes.get(level, known)) != known:
+                images = "test images" if level is None else f"test images of {level}"
+                rule = f"{images} must be those of round {earlier.number}, with hash {known}"
+                raise SearchError(f"{rule}, got {found}: restore the dataset, or confirm in a new search")
     if rounds and (not new_round or round_statuses(folder, num_trials=len(records), reader=reader)[-1].num_left):
         return rounds[-1]
-    return open_round(folder, spec, section, records, test_hash=test_hash, num_trials_left=num_trials_left)
+    return open_round(folder, spec, section, records, test_hashes=test_hashes, num_trials_left=num_trials_left)
 
 
 def design_conflict(existing: Round, requested: Mapping[str, int]) -> str | None:
@@ -58,7 +70,7 @@ def open_round(
     section: ConfirmSection,
     records: Sequence[Record],
     *,
-    test_hash: str,
+    test_hashes: Mapping[str | None, str],
     num_trials_left: int,
 ) -> Round:
     """Seal a new round with the best configurations of every cell; raise SearchError if no trial is complete."""
@@ -66,6 +78,7 @@ def open_round(
     picks = [pick for key in by_cell for pick in _picks(key, by_cell[key], spec, section.top)]
     if not picks:
         raise SearchError(f"search {folder.name!r} has no complete trial yet: run it before you confirm it")
+    by_level = {level: found for level, found in test_hashes.items() if level is not None}
     new = Round(
         number=next_round_number(folder),
         opened=time.time(),
@@ -75,7 +88,8 @@ def open_round(
         draws=tuple(islice(unused_draws(spec), section.draws)),
         num_seeds=section.seeds,
         top=section.top,
-        test_hash=test_hash,
+        test_hash=combine_hashes(by_level) if by_level else test_hashes[None],
+        test_hashes=by_level,
         num_trials=len(records),
         num_trials_left=num_trials_left,
         picks=tuple(picks),

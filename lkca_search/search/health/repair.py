@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import parse_path, set_aside
-from lkca_search.records.dataset import scan_search_dataset, write_search_dataset
+from lkca_search.records.dataset import scan_search_datasets, write_search_datasets
 from lkca_search.records.finding import Finding
 from lkca_search.records.looks import register_looks
 from lkca_search.records.predictions import scan_correct
@@ -114,9 +114,9 @@ def _spec_of_space_file(folder: SearchFolder) -> SearchSpec | None:
 
 def _repair_dataset(folder: SearchFolder) -> Iterator[str]:
     """Restore damaged copies from an intact one. Without any, the next driver compares the manifests and records."""
-    dataset, findings = scan_search_dataset(folder)
-    if dataset is not None and findings:
-        yield from write_search_dataset(folder, dataset)
+    datasets, findings = scan_search_datasets(folder)
+    if datasets and findings:
+        yield from write_search_datasets(folder, datasets)
     elif findings:
         yield from (f"{_keep(finding.place)}. The next `run` writes it again" for finding in findings)
 

@@ -15,13 +15,14 @@ from lkca_search.search.planning.workload import Workload
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.cells import spec_of_dataset
 from lkca_search.spec.configuration import LENGTH_NAMES
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import TrainingSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.evaluation import evaluate
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_all_train_images
 
 CALIBRATION_SECONDS = 60.0
 """Approximate time limit of a calibration. A step that has started is finished."""
@@ -121,7 +122,7 @@ def calibrate(
     """
     started = time.perf_counter()
     selection = _select(list(workloads))
-    images = open_train_images(spec.data, data_dirs)  # once per process, as in a worker
+    images = open_all_train_images(spec, data_dirs)  # once per process, as in a worker
     # Small models first: large ones then get the remaining time. The held-out model is always measured.
     order = [
         *([selection.held_out] if selection.held_out else []),
@@ -135,7 +136,13 @@ def calibrate(
         measured.append(
             (
                 workload,
-                _measure(spec, workload, data_dirs, images, budget_seconds=max(0.0, remaining) / (len(order) - i)),
+                _measure(
+                    spec_of_dataset(spec, workload.configuration.dataset),
+                    workload,
+                    data_dirs,
+                    images[workload.configuration.dataset],
+                    budget_seconds=max(0.0, remaining) / (len(order) - i),
+                ),
             )
         )
         on_measured(i + 1, len(order))
@@ -158,7 +165,7 @@ def _select(workloads: list[Workload]) -> _Selection:
     """
     families: dict[str, dict[object, Workload]] = defaultdict(dict)
     for workload in sorted(workloads, key=lambda workload: workload.step_flops):
-        model = without_common(workload.configuration), workload.batch_size
+        model = without_common(workload.configuration), workload.configuration.dataset, workload.batch_size
         families[workload.kind].setdefault(model, workload)
     groups = sorted((list(group.values()) for group in families.values()), key=lambda group: -group[-1].step_flops)
     longest = max(groups, key=len)

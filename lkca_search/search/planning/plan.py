@@ -22,6 +22,8 @@ class PlannedCell(FrozenModel):
     """Distinct configurations; None if a range of floats is searched, which has infinitely many."""
     num_train_images: tuple[int, int]
     """Training images per trial."""
+    batch_size: tuple[int, int]
+    """Images per step, at most the training images."""
     steps: tuple[int, int]
     """Planned optimizer steps per trial."""
     epochs: tuple[float, float]
@@ -42,11 +44,21 @@ class PlannedCell(FrozenModel):
     """Operations of all of them: three forward passes per training image, one per validation image."""
 
 
+class PlannedDataset(FrozenModel):
+    """Images of a dataset."""
+
+    name: str
+    """Level of the factor `dataset`, or `data.dataset`."""
+    shape: ImageShape
+    """Height and width of the images in pixels, and channels."""
+    num_classes: int
+
+
 class DiskUse(FrozenModel):
     """Disk space of a search, in bytes."""
 
     images: int
-    """Decoded training split. All searches share one copy."""
+    """Decoded training splits. All searches share one copy."""
     records: int
     """Records, tables, the ledger and the local MLflow store."""
     checkpoints: int
@@ -58,10 +70,8 @@ class DiskUse(FrozenModel):
 class Plan(FrozenModel):
     """Trials, cost and duration of a search."""
 
-    dataset: str
-    shape: ImageShape
-    """Height and width of the images in pixels, and channels."""
-    num_classes: int
+    datasets: tuple[PlannedDataset, ...]
+    """Datasets of the search, in the order of the space file."""
     cells: tuple[PlannedCell, ...]
     num_trials: int
     """Trials of all cells."""
@@ -88,5 +98,7 @@ class Plan(FrozenModel):
     """Cells with trials of fewer than FEW_EPOCHS epochs: their trainings may end too early."""
     few_steps: tuple[str, ...]
     """Cells with trials of fewer steps than the given number of reports: these trials have one report per step."""
+    unequal_lengths: tuple[str, ...]
+    """Cells whose trials see another number of images than those of other cells with as many training images."""
     notes: tuple[str, ...]
     """Assumptions behind the numbers."""

@@ -1,7 +1,7 @@
 """Planner: computes the plan of a search without starting it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import is_of_architecture
 from lkca_search.recipe import FEW_EPOCHS
+from lkca_search.records.dataset import list_shortages
 from lkca_search.records.predictions import bytes_per_image
 from lkca_search.search.planning.calibration import CalibrationRun, calibrate
 from lkca_search.search.planning.packing import (
@@ -19,20 +20,25 @@ from lkca_search.search.planning.packing import (
     count_concurrent_trials,
     resource_request,
 )
-from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell
+from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell, PlannedDataset
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
 from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
-from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory
-from lkca_search.search.state.dataset import describe_dataset
+from lkca_search.search.planning.workload import (
+    WORKER_BYTES,
+    Workload,
+    WorkloadFactory,
+    sizes_with_unequal_lengths,
+)
+from lkca_search.search.state.dataset import describe_datasets
 from lkca_search.search.studies.space_check import check_space, sampled_models
-from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.factors import repeats_of
+from lkca_search.spec.cells import Cell, cells, specs_by_dataset
+from lkca_search.spec.factors import DATASET, repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.training.checkpoints import KEPT
 from lkca_search.training.device import choose_device, gpu_memory_bytes
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_all_train_images
 from lkca_search.training.laws.own_code_check import check_own_code
 
 T = TypeVar("T", int, float)
@@ -87,9 +93,8 @@ def make_plan(
         SearchError: No trial fits on the machine.
     """
     spec = space_file.spec
-    images = open_train_images(spec.data, data_dirs)
-    check_space(space_file, images)
-    notes = [*check_own_code(space_file, images, data_dirs, sampled_models(spec)), *_shortages(spec, images)]
+    check_space(space_file, images := open_all_train_images(spec, data_dirs))
+    notes = check_own_code(space_file, images, data_dirs, sampled_models(spec))
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
     num_cpus, num_gpus = num_cpus or os.cpu_count() or 1, int(on_gpu) if num_gpus is None else num_gpus
     sampled = _sample_cells(spec, images)
@@ -103,9 +108,7 @@ def make_plan(
         run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
     return Plan(
-        dataset=spec.data.dataset,
-        shape=images.shape,
-        num_classes=len(images.class_names),
+        datasets=_planned_datasets(spec, images),
         cells=planned,
         num_trials=sum(cell.num_trials for cell in planned),
         num_replicates=sum(cell.num_replicates for cell in planned),
@@ -120,8 +123,23 @@ def make_plan(
         hours=_hours(planned, num_slots),
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
-        notes=(*notes, *([sharing.reason] if sharing else []), *_notes(spec, run, on_gpu=on_gpu)),
+        unequal_lengths=_unequal_lengths(sampled),
+        notes=_all_notes(spec, images, sharing, [*notes, *_notes(spec, run, on_gpu=on_gpu)]),
     )
+
+
+def _planned_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> tuple[PlannedDataset, ...]:
+    """Return `Plan.datasets`."""
+    return tuple(
+        PlannedDataset(name=level or spec.data.place_of(None), shape=opened.shape, num_classes=len(opened.class_names))
+        for level, opened in images.items()
+    )
+
+
+def _unequal_lengths(sampled: Sequence[_SampledCell]) -> tuple[str, ...]:
+    """Return `Plan.unequal_lengths`."""
+    differ = sizes_with_unequal_lengths(workload for cell in sampled for workload in cell.all)
+    return tuple(cell.cell.key for cell in sampled if any(workload.size in differ for workload in cell.all))
 
 
 def _hours(planned: Sequence[PlannedCell], num_slots: int) -> float:
@@ -129,7 +147,9 @@ def _hours(planned: Sequence[PlannedCell], num_slots: int) -> float:
     return max(sum(cell.seconds for cell in planned) / num_slots, *(cell.trial_seconds[1] for cell in planned)) / 3600
 
 
-def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images: Images, node: Resources) -> GpuSharing:
+def _plan_gpu_sharing(
+    spec: SearchSpec, sampled: Sequence[_SampledCell], images: Mapping[str | None, Images], node: Resources
+) -> GpuSharing:
     """Compute the number of trials per GPU from `resources.gpu_memory` or the GPU of this machine."""
     gigabytes = spec.resources.gpu_memory
     gpu_bytes = gpu_memory_bytes() if gigabytes is None else gigabytes * 1e9
@@ -137,7 +157,9 @@ def _plan_gpu_sharing(spec: SearchSpec, sampled: Sequence[_SampledCell], images:
         raise SearchError(
             "gpu: auto needs the memory of a GPU, and this machine has none; give it as resources.gpu_memory, in GB"
         )
-    trial_bytes = max(workload.gpu_bytes(images) for cell in sampled for workload in cell.all)
+    trial_bytes = max(
+        workload.gpu_bytes(images[workload.configuration.dataset]) for cell in sampled for workload in cell.all
+    )
     return GpuSharing(trial_bytes=trial_bytes, gpu_bytes=gpu_bytes, cpu=spec.resources.cpu, nodes=[node])
 
 
@@ -149,9 +171,13 @@ def _count_slots(resources: ResourcesSection, trial: TrialResources, node: Resou
     return slots if resources.max_concurrent is None else min(slots, resources.max_concurrent)
 
 
-def _sample_cells(spec: SearchSpec, images: Images) -> list[_SampledCell]:
-    factory, all_cells = WorkloadFactory(spec, images), cells(spec)
-    models = [tuple(level for name, level in cell.levels.items() if is_of_architecture(name)) for cell in all_cells]
+def _sample_cells(spec: SearchSpec, images: Mapping[str | None, Images]) -> list[_SampledCell]:
+    factories = {level: WorkloadFactory(part, images[level]) for level, part in specs_by_dataset(spec).items()}
+    all_cells = cells(spec)
+    models = [
+        tuple(level for name, level in cell.levels.items() if is_of_architecture(name) or name == DATASET)
+        for cell in all_cells
+    ]
     count = max(_SAMPLES_PER_CELL[0], min(_SAMPLES_PER_CELL[1], _MAX_SAMPLES // len(set(models))))
     return [
         _SampledCell(
@@ -160,6 +186,7 @@ def _sample_cells(spec: SearchSpec, images: Images) -> list[_SampledCell]:
             samples=list(factory.make_all(sampled_configurations(spec, cell, count))),
         )
         for cell in all_cells
+        for factory in (factories[cell.dataset],)
     ]
 
 
@@ -179,6 +206,7 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
         num_replicates=num_replicates,
         num_configurations=num_configurations,
         num_train_images=_min_max([workload.num_train_images for workload in workloads]),
+        batch_size=_min_max([workload.batch_size for workload in workloads]),
         steps=_min_max([workload.steps for workload in workloads]),
         epochs=_min_max([workload.epochs for workload in workloads]),
         num_parameters=_min_max([workload.cost.num_parameters for workload in workloads]),
@@ -193,7 +221,7 @@ def _plan_cell(spec: SearchSpec, sampled: _SampledCell, speed: Speed) -> Planned
 
 def _disk_use(
     spec: SearchSpec,
-    images: Images,
+    images: Mapping[str | None, Images],
     sampled: Sequence[_SampledCell],
     planned: Sequence[PlannedCell],
     num_slots: int,
@@ -203,23 +231,30 @@ def _disk_use(
     num_reports = max(workload.num_reports for cell in sampled for workload in cell.all)
     largest = max(workload.checkpoint_bytes for cell in sampled for workload in cell.all)
     return DiskUse(
-        images=images.pixels.nbytes + images.labels.nbytes,
+        images=sum(opened.pixels.nbytes + opened.labels.nbytes for opened in images.values()),
         records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
         checkpoints=min(num_slots, num_trials) * KEPT * largest,
-        predictions=_predictions_bytes(spec, num_replicates),
+        predictions=_predictions_bytes(spec, sampled, planned),
     )
 
 
-def _predictions_bytes(spec: SearchSpec, num_replicates: int) -> int | None:
-    if not num_replicates:
-        return 0
-    entry = CATALOG.get(spec.data.dataset)  # test images of other datasets are not opened before a confirmation
-    return None if entry is None else num_replicates * entry.num_test * bytes_per_image(entry.num_classes)
+def _predictions_bytes(spec: SearchSpec, sampled: Sequence[_SampledCell], planned: Sequence[PlannedCell]) -> int | None:
+    """Return the size of all predictions; None if a dataset is not in the catalog, because no test image is opened."""
+    total = 0
+    for cell, plan in zip(sampled, planned, strict=True):
+        entry = CATALOG.get(spec.data.place_of(cell.cell.dataset))
+        if plan.num_replicates and entry is None:
+            return None
+        total += plan.num_replicates * entry.num_test * bytes_per_image(entry.num_classes) if entry else 0
+    return total
 
 
-def _shortages(spec: SearchSpec, images: Images) -> list[str]:
-    shortage = describe_dataset(spec.data.dataset, images).shortage
-    return [f"{spec.data.dataset}: {shortage}"] if shortage else []
+def _all_notes(
+    spec: SearchSpec, images: Mapping[str | None, Images], sharing: GpuSharing | None, notes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return `Plan.notes`: a line per dataset that lacks images, the sharing of GPUs, and the other notes."""
+    lacking = list_shortages(describe_datasets(spec, images).values())
+    return (*lacking, *([sharing.reason] if sharing else []), *notes)
 
 
 def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:

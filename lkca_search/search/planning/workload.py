@@ -1,6 +1,6 @@
 """Workload of a trial: its steps, images, operations and bytes, independent of the machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lkca_search.data.batches import count_batches, largest_batch
@@ -11,8 +11,9 @@ from lkca_search.models.cost import Cost
 from lkca_search.models.registry import model_cost
 from lkca_search.search.planning.space_size import extreme_configurations
 from lkca_search.search.state.manifests import split_seed
-from lkca_search.spec.cells import cells
+from lkca_search.spec.cells import cells, specs_by_dataset
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration, UsedPrecision
+from lkca_search.spec.recipe.rules import num_moments
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.recipe.precision import plan_numerics
 from lkca_search.training.recipe.schedule import Schedule
@@ -54,6 +55,11 @@ class Workload:
         return f"{self.configuration.family} in {self.precision}{compiled}"
 
     @property
+    def size(self) -> tuple[str | None, int]:
+        """Dataset and number of training images."""
+        return self.configuration.dataset, self.num_train_images
+
+    @property
     def step_flops(self) -> float:
         """Operations per step: three forward passes per image."""
         return 3 * self.cost.flops * self.samples / self.steps
@@ -75,8 +81,9 @@ class Workload:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of a worker: four numbers per parameter (weight, gradient, two moments of AdamW), and activations."""
-        return WORKER_BYTES + 4 * _FLOAT_BYTES * self.cost.num_parameters + self.cost.activation_bytes
+        """Memory of a worker: the numbers of a checkpoint, a gradient per parameter, and activations."""
+        gradients = _FLOAT_BYTES * self.cost.num_parameters
+        return WORKER_BYTES + self.checkpoint_bytes + gradients + self.cost.activation_bytes
 
     def gpu_bytes(self, images: Images) -> int:
         """Return the GPU memory: the context, model and activations as in `memory_bytes`, and the images."""
@@ -85,29 +92,44 @@ class Workload:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Size of a checkpoint: three numbers per parameter (weight, two moments of AdamW)."""
-        return 3 * _FLOAT_BYTES * self.cost.num_parameters
+        """Size of a checkpoint: per parameter its weight, the moments of the optimizer, and the average."""
+        numbers = 1 + num_moments(self.configuration) + (self.configuration.ema_decay > 0)
+        return numbers * _FLOAT_BYTES * self.cost.num_parameters
 
 
-def largest_gpu_bytes(spec: SearchSpec, images: Images) -> int:
-    """Return the GPU memory of the largest trial of a search."""
-    factory = WorkloadFactory(spec, images)
+def sizes_with_unequal_lengths(workloads: Iterable[Workload]) -> set[tuple[str | None, int]]:
+    """Return the sizes at which workloads see different numbers of images; one batch more or less is no difference."""
+    by_size: dict[tuple[str | None, int], list[Workload]] = {}
+    for workload in workloads:
+        by_size.setdefault(workload.size, []).append(workload)
+    return {
+        size
+        for size, alike in by_size.items()
+        if max(each.samples for each in alike) - min(each.samples for each in alike)
+        > max(each.batch_size for each in alike)
+    }
+
+
+def largest_gpu_bytes(spec: SearchSpec, images: Mapping[str | None, Images]) -> int:
+    """Return the GPU memory of the largest trial of a search, on the dataset that needs the most."""
+    factories = {level: WorkloadFactory(part, images[level]) for level, part in specs_by_dataset(spec).items()}
     return max(
         (
-            workload.gpu_bytes(images)
-            for cell in cells(spec)
-            for workload in factory.make_all(extreme_configurations(spec, cell))
+            workload.gpu_bytes(images[level])
+            for level, factory in factories.items()
+            for cell in cells(factory.spec)
+            for workload in factory.make_all(extreme_configurations(factory.spec, cell))
         ),
         default=CUDA_CONTEXT_BYTES,
     )
 
 
 class WorkloadFactory:
-    """Factory of the workloads of a search. It computes each subset size once."""
+    """Factory of the workloads of a search with one dataset. It computes each subset size once."""
 
     def __init__(self, spec: SearchSpec, images: Images) -> None:
         """Create a factory for the training images of a search."""
-        self._spec = spec
+        self.spec = spec
         self._images = images
         self._sizes: dict[tuple[object, ...], tuple[int, int]] = {}
 
@@ -117,12 +139,12 @@ class WorkloadFactory:
         Raises:
             UserError: The configuration cannot be trained.
         """
-        training = self._spec.training.of(configuration)
+        training = self.spec.training.of(configuration)
         num_train, num_validation = self._size(configuration)
         batch_size = min(training.batch_size, num_train)
         schedule = Schedule.plan(training, configuration, num_images=num_train)
         epochs, rest = divmod(schedule.steps, count_batches(num_train, batch_size))
-        numerics = plan_numerics(configuration, uses_gpu=self._spec.resources.uses_gpu, steps=schedule.steps)
+        numerics = plan_numerics(configuration, uses_gpu=self.spec.resources.uses_gpu, steps=schedule.steps)
         return Workload(
             configuration=configuration,
             num_train_images=num_train,
@@ -152,7 +174,7 @@ class WorkloadFactory:
         """Return the numbers of training and validation images."""
         key = tuple(getattr(configuration, name) for name in SUBSET_NAMES)
         if key not in self._sizes:
-            seed = split_seed(self._spec)
-            holdout = assign_images(self._images.labels, self._spec.data, configuration, split_seed=seed)
+            seed = split_seed(self.spec)
+            holdout = assign_images(self._images.labels, self.spec.data, configuration, split_seed=seed)
             self._sizes[key] = len(holdout.train), len(holdout.validation)
         return self._sizes[key]

@@ -17,10 +17,13 @@ from lkca_search.own_code import code_hashes, import_from, other_code, own_folde
 from lkca_search.paths import AnyPath, parse_path, write_atomically
 from lkca_search.search.ray_backend.cluster import live_nodes
 from lkca_search.search.ray_backend.locations import describe_node
+from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.testing import open_test_images
 
+Hashes = Mapping[str | None, str]
+"""Content hash of images per level of the factor `dataset`; the level is None in a search without this factor."""
 _CHECK_SECONDS = 1800.0
 """Time for the nodes to download and decode a dataset, at the same time."""
 _POLL_SECONDS = 1.0
@@ -31,14 +34,15 @@ def check_nodes(
     spec: SearchSpec,
     data_dirs: DataDirs,
     *,
-    data_hash: str | None,
-    test_hash: str | None = None,
+    data_hashes: Hashes,
+    test_hashes: Hashes,
     check_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Check that every node with enough cores for a trial shares the storage and has the driver's images.
 
-    A node decodes the images if needed. With `test_hash`, the test images are checked too. The driver's own node is
-    skipped, and a node that joins later is checked by its first trial. `check_start` is called about once per second.
+    A node decodes the images of every dataset if needed. With `test_hashes`, the test images are checked too. The
+    driver's own node is skipped, and a node that joins later is checked by its first trial. `check_start` is called
+    about once per second.
 
     Raises:
         SearchError: One line per node that cannot train, with the reason.
@@ -53,7 +57,7 @@ def check_nodes(
     write_atomically(marker, token.encode())
     try:
         checks = [
-            (node, start_check(node, str(marker), token, spec, data_dirs, data_hash, test_hash)) for node in nodes
+            (node, start_check(node, str(marker), token, spec, data_dirs, data_hashes, test_hashes)) for node in nodes
         ]
         problems = list(_problems(checks, check_start))
     finally:
@@ -71,16 +75,16 @@ def start_check(
     token: str,
     spec: SearchSpec,
     data_dirs: DataDirs,
-    data_hash: str | None,
-    test_hash: str | None,
+    data_hashes: Hashes,
+    test_hashes: Hashes,
 ) -> Any:
     """Start `node_problem` on a node; return the Ray reference to its result."""
     on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     task = ray.remote(num_cpus=0, scheduling_strategy=on_node, max_retries=1)(node_problem)
     cache, data_dir = str(data_dirs.cache), None if data_dirs.data_dir is None else str(data_dirs.data_dir)
     own_code = list(own_folders()), code_hashes(path for _, path in spec.own_code())
-    text = spec.model_dump_json(by_alias=True)
-    return task.remote(marker, token, text, cache, data_dir, data_hash, test_hash, *own_code)
+    plain = spec.model_dump_json(by_alias=True)
+    return task.remote(marker, token, plain, cache, data_dir, dict(data_hashes), dict(test_hashes), *own_code)
 
 
 def _problems(checks: Sequence[tuple[Mapping[str, Any], Any]], check_start: Callable[[], None]) -> Iterator[str]:
@@ -104,8 +108,8 @@ def node_problem(
     spec: str,
     cache: str,
     data_dir: str | None,
-    data_hash: str | None,
-    test_hash: str | None = None,
+    data_hashes: Hashes,
+    test_hashes: Hashes,
     folders: Sequence[str] = (),
     modules: Mapping[str, str] = MappingProxyType({}),
 ) -> str | None:
@@ -122,15 +126,17 @@ def node_problem(
     if (other := other_code(modules)) is not None:
         return other
     data_dirs = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
-    data = SearchSpec.model_validate_json(spec).data
-    try:
-        train = open_train_images(data, data_dirs, verify=True)
-        opened = [(train, data_hash)]
-        if test_hash:
-            opened.append((open_test_images(data, data_dirs, train=train, verify=True), test_hash))
-    except DataError as error:
-        return f"cannot open the images: {error}"
-    for images, expected in opened:
-        if expected not in (None, images.content_hash):
-            return f"has other images than the driver: {images.content_hash}, not {expected}"
+    for level, part in specs_by_dataset(SearchSpec.model_validate_json(spec)).items():
+        try:
+            train = open_train_images(part.data, data_dirs, verify=True)
+            opened = [(train, data_hashes.get(level))]
+            if level in test_hashes:
+                test = open_test_images(part.data, data_dirs, train=train, verify=True)
+                opened.append((test, test_hashes[level]))
+        except DataError as error:
+            return f"cannot open the images: {error}"
+        for images, expected in opened:
+            if expected not in (None, images.content_hash):
+                found = f"{images.content_hash}, not {expected}"
+                return f"has other images than the driver{f' of {level}' if level else ''}: {found}"
     return None

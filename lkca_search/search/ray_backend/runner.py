@@ -1,6 +1,6 @@
 """Run of a queue's trials under Ray Tune: places them on the nodes, and runs Tune until no trial is left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -25,7 +25,7 @@ from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_all_train_images
 
 _TUNE_NAME_BYTES = 200
 """Longest name of Tune's folder of a trial. The name of a replicate is longer than its cell, which is a folder too."""
@@ -37,8 +37,8 @@ def place(
     trials: AnyPath,
     data_dirs: DataDirs,
     *,
-    images: Images | None = None,
-    test_hash: str | None = None,
+    images: Mapping[str | None, Images] | None = None,
+    test_hashes: Mapping[str | None, str] | None = None,
     check_start: Callable[[], None] = lambda: None,
 ) -> Placement:
     """Start Ray if needed, and place the trials of a spec on the cluster, before anything of them is committed.
@@ -48,8 +48,8 @@ def place(
         spec: Spec of the search.
         trials: Folder of the trials, which every node must share.
         data_dirs: Folders of images, on every node.
-        images: Training images, which every node must have, if they are already open.
-        test_hash: Content hash that every node must find for the test images; None if nothing is tested.
+        images: Training images per level of the factor `dataset`, which every node must have, if they are open.
+        test_hashes: Content hash that every node must find for the test images of each level, if they are tested.
         check_start: Raises an error if the start is to be ended; called repeatedly.
 
     Raises:
@@ -60,8 +60,14 @@ def place(
         session.start()
         check_start()
         placement = _make_placement(session, spec, data_dirs, images)
-        data_hash = images.content_hash if images else None
-        check_nodes(trials, spec, data_dirs, data_hash=data_hash, test_hash=test_hash, check_start=check_start)
+        check_nodes(
+            trials,
+            spec,
+            data_dirs,
+            data_hashes={level: opened.content_hash for level, opened in (images or {}).items()},
+            test_hashes=test_hashes or {},
+            check_start=check_start,
+        )
         check_start()
     except ray.exceptions.RayError:
         session.raise_if_lost()
@@ -90,7 +96,7 @@ def run_trials(
         Interrupted: The local cluster is lost.
     """
     if placement is None:
-        placement = place(session, queue.spec, queue.folder.trials, data_dirs, test_hash=queue.test_hash)
+        placement = place(session, queue.spec, queue.folder.trials, data_dirs, test_hashes=queue.test_hashes)
     session.on_lost = stop_controller.fail
     queue.node_faults = placement.node_faults
     try:
@@ -105,13 +111,15 @@ def run_trials(
     stop_controller.raise_failure()
 
 
-def _make_placement(session: RaySession, spec: SearchSpec, data_dirs: DataDirs, images: Images | None) -> Placement:
+def _make_placement(
+    session: RaySession, spec: SearchSpec, data_dirs: DataDirs, images: Mapping[str | None, Images] | None
+) -> Placement:
     section, notify = spec.resources, session.notify
     smallest_request = resource_request(section, section.of_trial(gpu=SMALLEST_AMOUNT))
     autoscales = ensure_capacity(smallest_request, notify)
     sharing = None
     if section.gpu == "auto":
-        images = open_train_images(spec.data, data_dirs) if images is None else images
+        images = open_all_train_images(spec, data_dirs) if images is None else images
         memory = section.gpu_memory
         sharing = GpuSharing(
             trial_bytes=largest_gpu_bytes(spec, images),

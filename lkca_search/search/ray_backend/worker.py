@@ -32,6 +32,8 @@ from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 
+_MAX_OPEN_SPLITS = 16
+"""Maximum number of splits that a worker keeps open. Their pixels are mapped, so an open split takes little memory."""
 _log = logging.getLogger(__name__)
 
 
@@ -158,15 +160,24 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             raise NodeError(f"{node}: {name} {actual}, in the manifest {expected}")
 
 
-@functools.lru_cache(maxsize=1)
 def _shared_train_images(data: DataSection, data_dirs: DataDirs) -> Images:
     """Open the training images once per process: they are mapped read-only, so all trials of an actor share them."""
-    return open_train_images(data, data_dirs)
+    return _open_shared(data.place_of(None), data.image_size, data.max_pixels, data_dirs, is_test=False)
 
 
-@functools.lru_cache(maxsize=1)
 def _shared_test_images(data: DataSection, data_dirs: DataDirs) -> Images:
-    return open_test_images(data, data_dirs, train=_shared_train_images(data, data_dirs))
+    return _open_shared(data.place_of(None), data.image_size, data.max_pixels, data_dirs, is_test=True)
+
+
+@functools.lru_cache(maxsize=_MAX_OPEN_SPLITS)
+def _open_shared(
+    dataset: str, image_size: int | None, max_pixels: int | None, data_dirs: DataDirs, *, is_test: bool
+) -> Images:
+    """Open a split. All fields of a section `data` that decide its pixels are arguments: others differ by trial."""
+    data = DataSection(dataset=dataset, image_size=image_size, max_pixels=max_pixels)
+    if is_test:
+        return open_test_images(data, data_dirs, train=_shared_train_images(data, data_dirs))
+    return open_train_images(data, data_dirs)
 
 
 def _failure_kind(error: Exception) -> FailureKind:

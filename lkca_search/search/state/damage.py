@@ -6,7 +6,7 @@ from pathlib import Path
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, is_set_aside, list_paths
-from lkca_search.records.dataset import scan_search_dataset
+from lkca_search.records.dataset import scan_search_datasets
 from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.rounds import scan_rounds
 from lkca_search.records.stored_spec import scan_specs
@@ -31,7 +31,7 @@ def list_set_aside(folder: SearchFolder, *, with_trials: bool) -> list[AnyPath]:
 
 def _scan(folder: SearchFolder) -> Iterator[Finding]:
     yield from scan_specs(folder)[1]
-    yield from scan_search_dataset(folder)[1]
+    yield from scan_search_datasets(folder)[1]
     yield from scan_rounds(folder)[1]
     if (damaged_uid := scan_uid(folder.uid, folder)[1]) is not None:
         yield damaged_uid

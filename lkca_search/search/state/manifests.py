@@ -1,7 +1,7 @@
 """Manifests of a search: the images that its trials train on, with the hashes that identify them in records."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from lkca_search.data.store import Images
@@ -14,11 +14,12 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, Configuration, Scalar
+from lkca_search.spec.domains import may_hold
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
 
-Size = tuple[float | None, int | None, int]
-"""data_fraction, images_per_class and draw. They determine the images that a trial trains on."""
+Size = tuple[str | None, float | None, int | None, int]
+"""dataset, data_fraction, images_per_class and draw. They determine the images that a trial trains on."""
 
 
 class ImageSubset(FrozenModel):
@@ -37,6 +38,9 @@ class Manifest(FrozenModel):
     """Images of all trials with the same subset size and the same draw."""
 
     dataset: str
+    """Dataset in the catalog, or its path."""
+    level: str | None = None
+    """Level of the factor `dataset`; None in a search without this factor."""
     data_hash: str
     """SHA-256 of the pixels and labels of the training split."""
     data_fraction: float | None
@@ -51,7 +55,7 @@ class Manifest(FrozenModel):
     @property
     def size(self) -> Size:
         """Values that determine the images."""
-        return self.data_fraction, self.images_per_class, self.draw
+        return self.level, self.data_fraction, self.images_per_class, self.draw
 
 
 def make_manifest(images: Images, data: DataSection, configuration: Configuration, *, split_seed: int) -> Manifest:
@@ -62,7 +66,8 @@ def make_manifest(images: Images, data: DataSection, configuration: Configuratio
     """
     assigned = assign_images(images.labels, data, configuration, split_seed=split_seed)
     return Manifest(
-        dataset=data.dataset,
+        dataset=data.place_of(configuration.dataset),
+        level=configuration.dataset,
         data_hash=images.content_hash,
         data_fraction=configuration.data_fraction,
         images_per_class=configuration.images_per_class,
@@ -72,8 +77,12 @@ def make_manifest(images: Images, data: DataSection, configuration: Configuratio
     )
 
 
-def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> tuple[Manifest, ...]:
-    """Save a manifest for each subset size and draw of a search as `subsets/HASH.json`, and return all in order.
+def write_manifests(
+    spec: SearchSpec, images: Mapping[str | None, Images], folder: SearchFolder
+) -> tuple[Manifest, ...]:
+    """Save a manifest for each subset size and draw of a search, and return all in order.
+
+    The file is `subsets/HASH.json`, or `subsets/LEVEL-HASH.json` for a level of the factor `dataset`.
 
     For a parameter that is a range, only its edges are saved (see `Domain`); `make_manifest` computes the manifest of
     any other value. Two sizes with the same images share the file of the first.
@@ -82,7 +91,10 @@ def write_manifests(spec: SearchSpec, images: Images, folder: SearchFolder) -> t
 
 
 def save_manifests(
-    configurations: Iterable[Configuration], spec: SearchSpec, images: Images, folder: SearchFolder
+    configurations: Iterable[Configuration],
+    spec: SearchSpec,
+    images: Mapping[str | None, Images],
+    folder: SearchFolder,
 ) -> list[Manifest]:
     """Save a manifest for each distinct subset size and draw of the configurations, and return all in order.
 
@@ -90,11 +102,11 @@ def save_manifests(
     """
     by_size = {subset_size(configuration): configuration for configuration in configurations}
     manifests = [
-        make_manifest(images, spec.data, configuration, split_seed=split_seed(spec))
+        make_manifest(images[configuration.dataset], spec.data, configuration, split_seed=split_seed(spec))
         for configuration in by_size.values()
     ]
     for manifest in manifests:
-        path = _manifest_file(folder, manifest.train.hash)
+        path = folder.root / _manifest_file(manifest.train.hash, manifest.level)
         content = manifest.model_dump_json().encode()
         if path.exists() and not _is_intact(folder, path, content):
             set_aside(path)
@@ -103,13 +115,13 @@ def save_manifests(
     return manifests
 
 
-def read_manifest(folder: SearchFolder, subset_hash: str) -> Manifest:
-    """Read the manifest with a trial's `subset_hash`.
+def read_manifest(folder: SearchFolder, subset_hash: str, level: str | None = None) -> Manifest:
+    """Read the manifest with a trial's `subset_hash`, and its level of the factor `dataset`.
 
     Raises:
         SearchError: The manifest is missing, or its content does not match its hash.
     """
-    path = _manifest_file(folder, subset_hash)
+    path = folder.root / _manifest_file(subset_hash, level)
     if not path.exists():
         raise SearchError(
             f"search {folder.name!r} has no manifest of the subset {subset_hash} ({path}); restore the file"
@@ -140,7 +152,7 @@ def _read(folder: SearchFolder, path: AnyPath) -> Manifest:
         if indices_hash(part.indices) != part.hash or part.num_images != len(part.indices):
             damage = "a manifest must match its hash, got other indices"
             raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy))
-    if path.name != f"{manifest.train.hash}.json":
+    if path.name != _manifest_file(manifest.train.hash, manifest.level).rpartition("/")[2]:
         damage = f"a manifest's file must be named by its hash, got {manifest.train.hash}"
         raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy))
     return manifest
@@ -154,13 +166,14 @@ def _is_intact(folder: SearchFolder, path: AnyPath, expected: bytes) -> bool:
         return False
 
 
-def _manifest_file(folder: SearchFolder, subset_hash: str) -> AnyPath:
-    return folder.root / "subsets" / f"{subset_hash}.json"
+def _manifest_file(subset_hash: str, level: str | None) -> str:
+    """Return the path of a manifest in the folder of its search. Two datasets may have subsets with equal indices."""
+    return f"subsets/{subset_hash}.json" if level is None else f"subsets/{level}-{subset_hash}.json"
 
 
 def subset_size(configuration: Configuration) -> Size:
     """Return the values of a configuration that determine its images."""
-    return configuration.data_fraction, configuration.images_per_class, configuration.draw
+    return configuration.dataset, configuration.data_fraction, configuration.images_per_class, configuration.draw
 
 
 def split_seed(spec: SearchSpec) -> int:
@@ -187,6 +200,8 @@ def _values(spec: SearchSpec, cell: Cell, name: str) -> tuple[Scalar | None, ...
     if name not in spec.parameters:
         return (None,)
     domain = spec.parameters[name]
+    if not may_hold(domain.when, cell.levels, spec.factors):
+        return (None,)
     return (*domain.edges(), None) if domain.when else domain.edges()
 
 

@@ -22,6 +22,7 @@ _CHANGEABLE = (
     *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
     "search.goal",  # follows from search.metric
     "confirm",  # a new round reads it; sealed rounds do not change
+    "data.sources",  # the content of every dataset is compared by its hash
     "data.max_pixels",  # it admits files, and does not change the pixels of any
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
@@ -132,7 +133,7 @@ def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> l
         allowed.add("exclude")
     if old.resources.uses_gpu == new.resources.uses_gpu:
         allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results
-    if _is_folder_moved(old.data.dataset, new.data.dataset):
+    if old.data.dataset and new.data.dataset and _is_folder_moved(old.data.dataset, new.data.dataset):
         allowed.add("data.dataset")
     names = old.parameters.keys() | new.parameters.keys()
     allowed |= {f"parameters.{name}" for name in names if _is_same_in_old_cells(name, old, new)}

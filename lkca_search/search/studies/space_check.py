@@ -1,6 +1,7 @@
 """Checks of a space file against its images: all configurations can be trained, and all cells differ."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -12,11 +13,13 @@ from lkca_search.models.difference import ARCHITECTURE_NAMES, is_of_architecture
 from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
+from lkca_search.search.studies.equal_trainings import find_equal_trainings
+from lkca_search.search.studies.recipe_check import find_recipe_problems, location_in_space_file
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import find_suggestion_problems
-from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.cells import Cell, cells, dataset_location, specs_by_dataset
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar, in_order
-from lkca_search.spec.domains import Domain
+from lkca_search.spec.domains import Domain, may_hold
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 
@@ -29,23 +32,54 @@ _NUM_COMPARED = 4
 """Number of configurations at which two cells are compared."""
 
 
-def check_space(space_file: SpaceFile, images: Images, *, started: SearchSpec | None = None) -> None:
-    """Raise SpaceFileError if a configuration cannot be trained on the images of a dataset, or two cells are equal.
+def check_space(
+    space_file: SpaceFile, images: Mapping[str | None, Images], *, started: SearchSpec | None = None
+) -> None:
+    """Raise SpaceFileError if a configuration cannot be trained on the images of its dataset, or two cells are equal.
 
-    `started` is the spec of the search that the space file resumes: its sizes may be equal.
+    Args:
+        space_file: Space file of the search.
+        images: Training images per level of the factor `dataset`; the level is None without this factor.
+        started: Spec of the search that the space file resumes: its sizes may be equal.
     """
-    spec = space_file.spec
-    problems = [
-        *find_space_problems(spec, images.shape, len(images.class_names)),
-        *find_subset_problems(spec, images.labels, started=started),
-    ]
-    if not problems:
-        problems = [
-            *find_batch_problems(spec, images.shape, len(images.class_names)),
-            *find_determinism_problems(spec, images.shape, len(images.class_names)),
-        ]
+    specs = specs_by_dataset(space_file.spec)
+
+    def find_first(level: str | None) -> Iterator[Problem]:
+        spec, opened = specs[level], images[level]
+        yield from find_space_problems(spec, opened.shape, len(opened.class_names))
+        yield from find_subset_problems(spec, opened.labels, started=started)
+        yield from find_equal_trainings(spec, opened.labels)
+        yield from find_recipe_problems(spec, opened.labels)
+
+    def find_second(level: str | None) -> Iterator[Problem]:
+        spec, opened = specs[level], images[level]
+        yield from find_batch_problems(spec, opened.shape, len(opened.class_names))
+        yield from find_determinism_problems(spec, opened.shape, len(opened.class_names))
+
+    problems = [*_find_in_each(specs, find_first), *find_equal_datasets(space_file.spec, images)]
+    problems = problems or list(_find_in_each(specs, find_second))
     if problems:
         raise space_file.error(problems)
+
+
+def _find_in_each(levels: Iterable[str | None], find: Callable[[str | None], Iterable[Problem]]) -> Iterator[Problem]:
+    """Yield the problems that `find` finds for each dataset, each once, with the level of the dataset in its rule."""
+    found = ((level, problem) for level in levels for problem in find(level))
+    first = dict[Problem, str | None]()
+    for level, problem in found:
+        first.setdefault(problem, level)
+    for problem, level in first.items():
+        yield problem if level is None else problem._replace(rule=f"{problem.rule} (dataset {level})")
+
+
+def find_equal_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> Iterator[Problem]:
+    """Yield a problem per dataset whose training images are those of an earlier one: their cells would be equal."""
+    first_of: dict[str, str | None] = {}
+    for level, opened in images.items():
+        first = first_of.setdefault(opened.content_hash, level)
+        if level is not None and first != level:
+            rule = f"levels of dataset must have different training images, got the same for {first} and {level}"
+            yield Problem(dataset_location(spec, level), rule)
 
 
 def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
@@ -59,7 +93,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
-    for cell in _model_cells(spec):
+    for cell in _model_cells(spec, cells(spec)):
         for configuration in map(without_common, boundary_configurations(spec, cell)):
             if configuration in checked:
                 continue
@@ -67,7 +101,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
             for problem in model_problems(configuration, shape, num_classes):
                 if problem.rule not in seen:
                     seen.add(problem.rule)
-                    yield Problem(_location_in_space_file(spec, problem.location), problem.rule)
+                    yield Problem(location_in_space_file(spec, problem.location), problem.rule)
     if not seen:
         yield from _find_equal_models(spec, shape, num_classes)
 
@@ -100,9 +134,9 @@ def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) ->
             alike.append((cell, count, configurations))
 
 
-def _model_cells(spec: SearchSpec) -> list[Cell]:
-    """Return each model cell once."""
-    model_cells = (_model_cell(spec, cell) for cell in cells(spec))
+def _model_cells(spec: SearchSpec, chosen: Iterable[Cell]) -> list[Cell]:
+    """Return each model cell of the chosen cells once."""
+    model_cells = (_model_cell(spec, cell) for cell in chosen)
     return list({tuple(cell.levels.items()): cell for cell in model_cells}.values())
 
 
@@ -130,9 +164,11 @@ def boundary_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]
 
 
 def sampled_models(spec: SearchSpec) -> Iterator[Configuration]:
-    """Yield up to four evenly spaced boundary configurations per cell."""
-    for cell in _model_cells(spec):
-        yield from evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED)
+    """Yield up to four evenly spaced boundary configurations per model cell and dataset."""
+    for level, part in specs_by_dataset(spec).items():
+        for cell in _model_cells(part, cells(part)):
+            for configuration in evenly_spaced(boundary_configurations(part, cell), _NUM_COMPARED):
+                yield configuration.model_copy(update={"dataset": level})
 
 
 def evenly_spaced(items: list[T], count: int) -> list[T]:
@@ -149,15 +185,6 @@ def _boundary_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, S
         return domain.edges() if name in combined or is_of_architecture(name) else domain.edges()[:1]
 
     return spec.space.branch(edges, cell.levels)
-
-
-def _location_in_space_file(spec: SearchSpec, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Return the location in the space file of a value of a configuration."""
-    name = location[0] if location else ""
-    for section in ("factors", "parameters"):
-        if name in getattr(spec, section):
-            return (section, *location)
-    return (section,)
 
 
 def find_subset_problems(spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None) -> Iterator[Problem]:
@@ -192,27 +219,34 @@ def find_batch_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
 
     With any other batch size no batch has one image: a subset has at least one image per class.
     """
-    if spec.training.batch_size > 1:
-        return
-    for family, reason in _first_per_family(spec, lambda model: one_image_problem(model, shape, num_classes)):
+    alone = [cell for cell in cells(spec) if 1 in _batch_sizes(spec, cell)]
+    for family, reason in _first_per_family(spec, alone, lambda model: one_image_problem(model, shape, num_classes)):
         rule = f"batch_size must be at least 2 for family {family}, got 1 ({reason})"
-        yield Problem(("training", "batch_size"), rule)
+        section = next((part for part in ("factors", "parameters") if "batch_size" in getattr(spec, part)), "training")
+        yield Problem((section, "batch_size"), rule)
+
+
+def _batch_sizes(spec: SearchSpec, cell: Cell) -> set[Scalar]:
+    return {recipe.get("batch_size", spec.training.batch_size) for recipe in spec.recipes.recipes_of(cell.levels)}
 
 
 def find_determinism_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Yield each family whose trials would fail on a GPU, at an operation without a deterministic implementation."""
     if not spec.resources.uses_gpu or spec.training.deterministic == "warn":
         return
-    for family, names in _first_per_family(spec, lambda model: nondeterministic_operations(model, shape, num_classes)):
+    operations = partial(nondeterministic_operations, shape=shape, num_classes=num_classes)
+    for family, names in _first_per_family(spec, cells(spec), operations):
         rule = f"deterministic must be warn for family {family} on a GPU, got strict"
         reason = f"without a deterministic implementation on CUDA: {', '.join(names)}"
         yield Problem(("training", "deterministic"), f"{rule} ({reason})")
 
 
-def _first_per_family(spec: SearchSpec, find: Callable[[Configuration], T]) -> Iterator[tuple[str, T]]:
-    """Yield the first true result of `find` per family, over boundary configurations of the cells."""
+def _first_per_family(
+    spec: SearchSpec, chosen: Iterable[Cell], find: Callable[[Configuration], T]
+) -> Iterator[tuple[str, T]]:
+    """Yield the first true result of `find` per family, over boundary configurations of the chosen cells."""
     found: set[str] = set()
-    for cell in _model_cells(spec):
+    for cell in _model_cells(spec, chosen):
         for configuration in evenly_spaced(boundary_configurations(spec, cell), _NUM_COMPARED):
             if configuration.family not in found and (result := find(without_common(configuration))):
                 found.add(configuration.family)
@@ -226,4 +260,11 @@ def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Sca
     all_cells = cells(spec)
     for name in ("data_fraction", "images_per_class"):
         yield "factors", name, tuple(dict.fromkeys(cell.levels[name] for cell in all_cells if name in cell.levels))
-        yield "parameters", name, spec.parameters[name].edges() if name in spec.parameters else ()
+        yield "parameters", name, _edges_in(all_cells, spec, name)
+
+
+def _edges_in(all_cells: Sequence[Cell], spec: SearchSpec, name: str) -> tuple[Scalar, ...]:
+    """Return the edges of a parameter that exists in one of the cells; none otherwise."""
+    domain = spec.parameters.get(name)
+    exists = domain is not None and any(may_hold(domain.when, cell.levels, spec.factors) for cell in all_cells)
+    return domain.edges() if domain is not None and exists else ()

@@ -3,7 +3,7 @@
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -30,12 +30,15 @@ _SEARCHED: tuple[Kind, ...] = ("sampler", "pruner")
 
 
 def check_own_code(
-    space_file: SpaceFile, images: Images, data_dirs: DataDirs, configurations: Iterable[Configuration]
+    space_file: SpaceFile,
+    images: Mapping[str | None, Images],
+    data_dirs: DataDirs,
+    configurations: Iterable[Configuration],
 ) -> list[str]:
     """Check the own code that a space file names; return warnings. Without such code, nothing is done.
 
     Each model is checked at up to four of the configurations. The first one per combination of own code is trained for
-    three steps, on a few images.
+    three steps, on a few images of its dataset; `images` are those of each dataset, as in `check_space`.
 
     Raises:
         SpaceFileError: Code cannot be imported or breaks a law, with the position of its name.
@@ -52,12 +55,12 @@ def check_own_code(
             problems.append(Problem(_location(spec, kind, path), str(error)))
     if problems:
         raise space_file.error(problems)
-    few = few_images(images)
+    few = {level: few_images(opened) for level, opened in images.items()}
     warnings: list[str] = []
     with _deterministic():
         for kind, path in named:
             if kind == "augment":
-                _check(space_file, [(kind, path)], partial(check_augmentation, path, _batch(few)))
+                _check(space_file, [(kind, path)], partial(check_augmentation, path, _batch(next(iter(few.values())))))
         num_checked: Counter[tuple[str, ...]] = Counter()
         for configuration in configurations:
             trial = short_trial(spec, configuration)
@@ -65,12 +68,13 @@ def check_own_code(
             if not paths or num_checked[paths] >= _MAX_CHECKED:
                 continue
             num_checked[paths] += 1
+            opened = images[configuration.dataset]
             if is_dotted(configuration.family):
-                found = check_model(configuration, images.shape, len(images.class_names))
+                found = check_model(configuration, opened.shape, len(opened.class_names))
                 _check(space_file, [("family", configuration.family)], partial(warnings.extend, found))
             if num_checked[paths] == 1:
                 used = [(kind, path) for kind, path in named if path in paths]
-                _check(space_file, used, partial(check_training, trial, few, data_dirs))
+                _check(space_file, used, partial(check_training, trial, few[configuration.dataset], data_dirs))
     return list(dict.fromkeys(warnings))
 
 

@@ -1,1 +1,1 @@
-"""Recipe of a training: schedule, optimizer, precision; may import the root, spec, records, data and models."""
+"""Recipe of a training: optimizer, schedule, loss, precision; may import the root, spec, records, data and models."""

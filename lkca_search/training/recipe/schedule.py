@@ -1,11 +1,15 @@
-"""Schedule of a trial: number of steps, evaluations, and the learning rate of each step."""
+"""Schedule of a trial: number of steps, evaluations, and the learning rate of each step.
+
+The learning rate is a function of the step: it resumes without a state, which the schedulers of torch have. timm's have
+no `warmup_stable_decay`, and another warm-up than the one that results so far have used.
+"""
 
 import math
 from dataclasses import dataclass
 from typing import Self
 
 from lkca_search.data.batches import count_batches
-from lkca_search.recipe import FINAL_LEARNING_RATE
+from lkca_search.recipe import DECAY_FRACTION, FINAL_LEARNING_RATE
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.sections import TrainingSection
 
@@ -22,6 +26,10 @@ class Schedule:
     """Steps of linear warm-up."""
     peak: float
     """Peak learning rate."""
+    final: float
+    """Learning rate at the end of a decay."""
+    decay: str
+    """Learning rate after the warm-up: a `schedule` of a configuration."""
 
     @classmethod
     def plan(cls, training: TrainingSection, configuration: Configuration, *, num_images: int) -> Self:
@@ -33,15 +41,35 @@ class Schedule:
             reports=tuple(round(i * steps / count) for i in range(1, count + 1)),
             warmup_steps=round(configuration.warmup_fraction * steps),
             peak=configuration.learning_rate,
+            final=_final_rate(configuration),
+            decay=configuration.schedule,
         )
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay."""
+        """Return the learning rate of a step, counted from 0: linear warm-up, then the decay."""
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        floor = min(FINAL_LEARNING_RATE, self.peak)
-        return floor + (self.peak - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        start = self._decay_start
+        if start is None or step < start:
+            return self.peak
+        progress = (step - start) / max(1, self.steps - start)
+        share = 0.5 * (1 + math.cos(math.pi * progress)) if self.decay == "cosine" else 1 - progress
+        return self.final + (self.peak - self.final) * share
+
+    @property
+    def _decay_start(self) -> int | None:
+        """First step of the decay; None if the learning rate stays at its peak."""
+        if self.decay == "constant":
+            return None
+        if self.decay == "warmup_stable_decay":
+            return max(self.warmup_steps, self.steps - round(DECAY_FRACTION * self.steps))
+        return self.warmup_steps
+
+
+def _final_rate(configuration: Configuration) -> float:
+    if configuration.final_lr_fraction is None:
+        return min(FINAL_LEARNING_RATE, configuration.learning_rate)
+    return configuration.final_lr_fraction * configuration.learning_rate
 
 
 def planned_steps(training: TrainingSection, *, num_images: int) -> int:

@@ -42,7 +42,7 @@ def seal(folder: SearchFolder, *, trials_left: int = 0, spec: SearchSpec | None 
         spec or make_spec(),
         ConfirmSection(**{"draws": 2, "seeds": 2, **section}),
         read_records(folder),
-        test_hash="test",
+        test_hashes={None: "test"},
         num_trials_left=trials_left,
     )
 
@@ -337,7 +337,7 @@ def find_or_open(folder: SearchFolder, *, new_round: bool = False, test_hash: st
         make_spec(),
         ConfirmSection(**{"draws": 2, "seeds": 2, **section}),
         RecordReader(folder),
-        test_hash=test_hash,
+        test_hashes={None: test_hash},
         num_trials_left=0,
         new_round=new_round,
     )
@@ -408,7 +408,7 @@ def test_unused_draws_are_those_of_no_trial(section: str, values: dict[str, Any]
 def test_every_subset_of_a_round_has_a_manifest(folder: SearchFolder, searched: list[Record], tmp_path: Any) -> None:
     images = open_images("digits", "train", cache=tmp_path / "cache")
     sealed = seal(folder)
-    manifests = write_round_manifests(sealed, make_spec(), images, folder)
+    manifests = write_round_manifests(sealed, make_spec(), {None: images}, folder)
     assert [manifest.draw for manifest in manifests] == [1, 2]
     configuration = sealed.picks[0].configuration.model_copy(update={"draw": 2})
     expected = make_manifest(images, make_spec().data, configuration, split_seed=split_seed(make_spec()))

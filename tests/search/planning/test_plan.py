@@ -86,7 +86,9 @@ def trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
 
 def test_a_plan_has_every_cell_with_its_trials_images_and_steps(read: Any, data_dirs: DataDirs) -> None:
     plan = plan_of(read(), data_dirs)
-    assert (plan.dataset, tuple(plan.shape), plan.num_classes) == ("digits", (8, 8, 1), 10)
+    assert [tuple(dataset) for dataset in plan.datasets] == [
+        (("name", "digits"), ("shape", (8, 8, 1)), ("num_classes", 10))
+    ]
     sizes = {0.1: 116, 1.0: 1151}
     assert [cell.cell for cell in plan.cells] == [cell.key for cell in cells(read().spec)]
     for cell, (family, fraction) in zip(plan.cells, product(("lkca", "vit"), sizes), strict=True):
@@ -223,7 +225,7 @@ def test_custom_resources_are_assumed_to_be_available_with_a_note(read: Any, dat
 def test_gpu_auto_is_planned_as_it_runs(read: Any, data_dirs: DataDirs, images: Images) -> None:
     auto = ("resources.gpu=auto", "resources.gpu_memory=2")
     plan = make_plan(read(*auto), data_dirs, num_cpus=12, num_gpus=2)
-    trial_bytes = largest_gpu_bytes(read().spec, images)
+    trial_bytes = largest_gpu_bytes(read().spec, {None: images})
     assert int(2e9 * 0.9 // trial_bytes) == 2
     assert plan.num_slots == 4
     assert plan.notes[0].startswith("gpu: auto: 2 trials per GPU (gpu: 0.5 each); the largest trial needs")

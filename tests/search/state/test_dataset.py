@@ -13,10 +13,10 @@ from lkca_search.data.sources import locate_dataset
 from lkca_search.data.store import Images, open_images
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.dataset import SearchDataset, read_search_dataset
+from lkca_search.records.dataset import SearchDataset, read_search_datasets
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.search.state.dataset import commit_search, describe_dataset, with_located_dataset
+from lkca_search.search.state.dataset import commit_search, describe_dataset, describe_datasets, with_located_datasets
 from lkca_search.search.state.manifests import write_manifests
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 from tests.support.records import FACTS, make_record
@@ -62,21 +62,21 @@ def folder(tmp_path: Path) -> SearchFolder:
 
 
 def read_space(folder: SearchFolder, here: Path) -> SpaceFile:
-    return with_located_dataset(read_space_file(here / "mine.yaml"), folder)
+    return with_located_datasets(read_space_file(here / "mine.yaml"), folder)
 
 
 def open_photos(space_file: SpaceFile, tmp_path: Path) -> Images:
-    return open_images(space_file.spec.data.dataset, "train", cache=tmp_path / "cache")
+    return open_images(space_file.spec.data.place_of(None), "train", cache=tmp_path / "cache")
 
 
 def start(folder: SearchFolder, here: Path, tmp_path: Path) -> SearchDataset:
     """Start the search or resume it, as a driver does before its first trial."""
     space_file = read_space(folder, here)
     images = open_photos(space_file, tmp_path)
-    dataset = describe_dataset(space_file.spec.data.dataset, images)
-    commit_search(folder, dataset, RecordReader(folder), space_file)
-    write_manifests(space_file.spec, images, folder)
-    return dataset
+    datasets = describe_datasets(space_file.spec, {None: images})
+    commit_search(folder, datasets, RecordReader(folder), space_file)
+    write_manifests(space_file.spec, {None: images}, folder)
+    return datasets[None]
 
 
 def with_data_hash(record: Record, data_hash: str) -> Record:
@@ -91,7 +91,7 @@ def save(record: Record, folder: SearchFolder) -> None:
 
 def test_a_search_with_unchanged_images_resumes(folder: SearchFolder, here: Path, tmp_path: Path) -> None:
     started = start(folder, here, tmp_path)
-    assert start(folder, here, tmp_path) == started == read_search_dataset(folder)
+    assert start(folder, here, tmp_path) == started == read_search_datasets(folder)[None]
 
 
 def test_changed_images_are_refused_with_both_hashes_and_nothing_is_written(

@@ -171,3 +171,37 @@ def test_the_learning_rate_decays_to_the_floor_as_half_a_cosine() -> None:
 
 def test_a_training_of_one_step_has_the_peak_learning_rate() -> None:
     assert rates(make(steps=1, warmup_fraction=0.0)) == rates(make(steps=1, warmup_fraction=0.9)) == [1e-2]
+
+
+def planned_rates(steps: int = 100, **values: object) -> list[float]:
+    values = {"learning_rate": 1.0, "warmup_fraction": 0.1, "final_lr_fraction": 0.2, **values}
+    configuration = Configuration.model_validate(values)
+    return rates(Schedule.plan(TrainingSection(steps=steps), configuration, num_images=10))
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear", "constant", "warmup_stable_decay"])
+def test_every_schedule_rises_linearly_to_the_peak(decay: str) -> None:
+    planned = planned_rates(schedule=decay, **({"final_lr_fraction": None} if decay == "constant" else {}))
+    assert planned[:11] == pytest.approx([*(i / 10 for i in range(1, 11)), 1.0])
+
+
+def test_each_schedule_falls_in_its_own_way() -> None:
+    assert planned_rates(schedule="linear")[55] == pytest.approx(0.6)
+    assert planned_rates(schedule="cosine")[55] == pytest.approx(0.6)
+    assert planned_rates(schedule="cosine")[32] == pytest.approx(0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * 22 / 90)))
+    assert planned_rates(schedule="linear")[32] == pytest.approx(1 - 0.8 * 22 / 90)
+    assert planned_rates(schedule="constant", final_lr_fraction=None)[10:] == [1.0] * 90
+    stable = planned_rates(schedule="warmup_stable_decay")
+    assert stable[10:81] == [1.0] * 71
+    assert stable[80:] == pytest.approx([1 - 0.8 * i / 20 for i in range(20)])
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear", "warmup_stable_decay"])
+@pytest.mark.parametrize("final", [0.0, 0.2, 1.0])
+def test_a_schedule_ends_near_the_fraction_of_the_peak_that_is_given(decay: str, final: float) -> None:
+    assert planned_rates(1000, schedule=decay, final_lr_fraction=final)[-1] == pytest.approx(final, abs=6e-3)
+
+
+def test_a_long_warm_up_leaves_the_decay_of_a_stable_schedule_what_remains() -> None:
+    planned = planned_rates(10, schedule="warmup_stable_decay", warmup_fraction=0.9)
+    assert planned == pytest.approx([*(i / 9 for i in range(1, 10)), 1.0])
