@@ -14,6 +14,8 @@ PREDICTIONS = "predictions.parquet"
 """Name of the file with the test predictions of a replicate, beside its record."""
 START = "start.json"
 """Name of the file with the configuration of an unfinished attempt, in its folder."""
+BACKENDS = "backends.json"
+"""Name of the file with the backends of LKCA layers of an unfinished attempt, in its folder."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
 _ATTEMPT_NAME = re.compile(r"attempt-(\d+)-\d+")

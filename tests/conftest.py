@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import settings
 # Ray reads these when it is first imported. Clusters of tests are private and leave no token in the user's home.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+# Backends that tests measure are kept apart from the user's, and shared by all tests as by all searches of a user.
+os.environ["LKCA_BACKEND_CACHE"] = str(Path(tempfile.gettempdir()) / f"lkca-search-tests-{os.getuid()}" / "backends")
 
 # A shell starts background jobs with SIGINT ignored, and every child would inherit that. Tests send Ctrl-C to commands.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -32,7 +32,8 @@ LADDER: dict[str, list[str]] = {
     "models/networks": [ROOT, "spec"],
     "models": [ROOT, "spec", "spec/recipe", "models/networks"],
     "training/recipe": [*BASE, "spec/recipe", "data", "models"],
-    "training": [*BASE, "data", "data/readers", "models", "training/recipe"],
+    "training/backends": [*BASE, "models/networks"],
+    "training": [*BASE, "data", "data/readers", "models", "training/recipe", "training/backends"],
     "training/laws": [*BASE, "data", "models", "training"],
     "tracking": BASE,
     "search/state": [*BASE, "data"],
@@ -43,7 +44,9 @@ LADDER: dict[str, list[str]] = {
     ],
     "search/driver": [*BASE, "data", "models", "tracking", "search/state", "search/studies"],
     "search/health": [*BASE, "search/state", "search/studies", "search/driver"],
-    "search/ray_backend": [*BASE, "data", "training", "search/state", "search/planning", "search/driver"],
+    "search/ray_backend": [
+        *(*BASE, "data", "training", "training/backends", "search/state", "search/planning", "search/driver"),
+    ],
     "search/simulation": [*BASE, "tracking", "search/state", "search/studies", "search/driver"],
     "search/jobs": BASE,
     "search": [
@@ -90,7 +93,10 @@ THIRD_PARTY = {
     "sklearn": ["data"],
     "sqlalchemy": ["search/state", "search/studies", "search/health"],
     "timm": ["models", "training/recipe"],
-    "torch": ["data", "models", "models/networks", "training", "training/recipe", "training/laws", "search/rerun.py"],
+    "torch": [
+        *("data", "models", "models/networks", "search/rerun.py"),
+        *("training", "training/recipe", "training/backends", "training/laws"),
+    ],
     "torchvision": ["data", "data/readers"],
     "typer": ["cli"],
     "yaml": ["spec/reading", "search/rerun.py"],

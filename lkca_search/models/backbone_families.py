@@ -8,23 +8,36 @@ from lkca_search.models.family import (
     BrokenRule,
     Default,
     Family,
+    Rules,
     heads_for,
     patch_rules,
     patch_size_for,
     require,
     token_pooling,
 )
-from lkca_search.models.networks.backbone import Backbone, Pooling, mlp_ratio_rule
-from lkca_search.models.networks.grid import Grid, full_kernel_size, token_grid
+from lkca_search.models.networks.attention_init import AttentionInit, initialize_impulse, initialize_mimetic
+from lkca_search.models.networks.backbone import Backbone, Pooling, mlp_ratio_rule, shifted_patches_rule
+from lkca_search.models.networks.grid import Grid, full_kernel_size, patch_size_rule, token_grid
 from lkca_search.models.networks.lkca import LKCA
-from lkca_search.models.networks.mixers import Attention, Pool, num_heads_rule
+from lkca_search.models.networks.mixers import Attention, LocalityAttention, Pool, num_heads_rule
+from lkca_search.models.networks.van import LKAMixer
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 MakeMixer = Callable[[Configuration, Grid], nn.Module]
 """Function (resolved configuration, token grid) -> mixer of one block."""
 
+
+def _patch_size(configuration: Configuration, shape: ImageShape) -> int:
+    """Return the patch size of the authors' 8x8 grid, for every image size; patches of one pixel cannot be shifted."""
+    size = patch_size_for(8)(configuration, shape)
+    sides = range(2, min(shape.height, shape.width) + 1)
+    larger = (side for side in sides if patch_size_rule(side, shape) is None)
+    return next(larger, size) if configuration.shifted_patches and size == 1 else size
+
+
 _HYPERPARAMETERS: Mapping[str, Default] = {
-    "patch_size": patch_size_for(8),  # the authors' 8x8 grid, for every image size
+    "shifted_patches": False,
+    "patch_size": _patch_size,
     "depth": 9,
     "width": 136,
     "match_parameters": None,
@@ -48,16 +61,51 @@ def _rules(configuration: Configuration, shape: ImageShape) -> Iterator[BrokenRu
     yield from patch_rules(configuration, shape)
     if rule := mlp_ratio_rule(require(configuration.mlp_ratio), width):
         yield ("mlp_ratio", "width"), rule
+    if configuration.shifted_patches:
+        if rule := shifted_patches_rule(require(configuration.patch_size)):
+            yield ("shifted_patches", "patch_size"), rule
     if configuration.num_heads is not None:
         if rule := num_heads_rule(configuration.num_heads, width):
             yield ("num_heads", "width"), rule
 
 
-def _family(label: str, make_mixer: MakeMixer, hyperparameters: Mapping[str, Default]) -> Family:
+def _attention_rules(configuration: Configuration, shape: ImageShape) -> Iterator[BrokenRule]:
+    broken = list(_rules(configuration, shape))
+    yield from broken
+    if configuration.attention_init == "impulse" and not configuration.position_embedding:
+        rule = "attention_init must be default or mimetic without position_embedding, got impulse"
+        yield ("attention_init", "position_embedding"), rule
+    if not broken and configuration.locality_attention:
+        height, width = token_grid(require(configuration.patch_size), shape)
+        if height * width + (configuration.pooling == "class_token") < 2:
+            yield ("locality_attention", "patch_size"), "locality_attention must have at least two tokens, got one"
+
+
+def _initialize_attention(model: Backbone, init: AttentionInit | None, grid: Grid) -> None:
+    layers = [module for module in model.modules() if isinstance(module, Attention)]
+    if init == "mimetic":
+        initialize_mimetic(layers)
+    elif init == "impulse":
+        # The class token, if any, comes before the grid.
+        initialize_impulse(layers, require(model.positions)[0, -grid[0] * grid[1] :], grid)
+
+
+def _describe_initialization(resolved: Configuration) -> str:
+    """Return the initial weights in words. LKCA's kernels and attention have hyperparameters of their own."""
+    kernels = ", kernels by kernel_init" if resolved.kernel_init else ""
+    attention = {
+        "mimetic": ", mimetic attention (query-key product near the identity, value-output product near its negative)",
+        "impulse": ", attention maps that are shifts by one token (impulse filters), mimetic value and output weights",
+    }
+    words = "Xavier-normal linear weights, zero biases, standard-normal positions"
+    return f"{words}{kernels}{attention.get(resolved.attention_init or '', '')}"
+
+
+def _family(label: str, make_mixer: MakeMixer, hyperparameters: Mapping[str, Default], rules: Rules = _rules) -> Family:
     def build(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
         grid = token_grid(require(configuration.patch_size), shape)
         pooling: Pooling = configuration.pooling or "mean"
-        return Backbone(
+        model = Backbone(
             shape,
             num_classes,
             make_mixer=lambda: make_mixer(configuration, grid),
@@ -69,16 +117,18 @@ def _family(label: str, make_mixer: MakeMixer, hyperparameters: Mapping[str, Def
             dropout=require(configuration.dropout),
             position_embedding=require(configuration.position_embedding),
             pooling=pooling,
+            shifted_patches=require(configuration.shifted_patches),
         )
+        _initialize_attention(model, configuration.attention_init, grid)
+        return model
 
-    kernels = ", kernels by kernel_init" if "kernel_init" in hyperparameters else ""
     return Family(
         label=label,
         hyperparameters={**_HYPERPARAMETERS, **hyperparameters},
         meanings={"dropout": "probability that a value is zeroed: of tokens with positions, and of a block's branches"},
-        initialization=f"Xavier-normal linear weights, zero biases, standard-normal positions{kernels}",
+        initialization=_describe_initialization,
         pooling=token_pooling,
-        rules=_rules,
+        rules=rules,
         build=build,
         width_step=lambda configuration: configuration.num_heads or 1,
     )
@@ -97,6 +147,11 @@ def _lkca(num_kernels: Callable[[Configuration], int]) -> MakeMixer:
     return make_mixer
 
 
+def _attention(configuration: Configuration, grid: Grid) -> nn.Module:
+    mixer = LocalityAttention if configuration.locality_attention else Attention
+    return mixer(require(configuration.width), require(configuration.num_heads))
+
+
 BACKBONE_FAMILIES: Mapping[str, Family] = {
     "lkca": _family("LKCA, one kernel for all channels (the paper's)", _lkca(lambda _: 1), _LKCA_HYPERPARAMETERS),
     "lkca_grouped": _family(
@@ -109,8 +164,14 @@ BACKBONE_FAMILIES: Mapping[str, Family] = {
     ),
     "vit": _family(
         "ViT: multi-head self-attention",
-        lambda configuration, grid: Attention(require(configuration.width), require(configuration.num_heads)),
-        {**_HEADS, "pooling": "mean"},
+        _attention,
+        {**_HEADS, "attention_init": "default", "locality_attention": False, "pooling": "mean"},
+        _attention_rules,
+    ),
+    "lka": _family(
+        "LKA: the large kernel attention of VAN (arXiv 2202.09741)",
+        lambda configuration, grid: LKAMixer(require(configuration.width), grid),
+        {},
     ),
     "pool": _family(
         "Average pooling as the mixer, without weights",

@@ -1,4 +1,4 @@
-"""Convolutional baselines: ConvNeXt, ConvMixer and ResNet, fitted to small images.
+"""Convolutional baselines: ConvNeXt, ConvMixer, ResNet and VAN, fitted to small images.
 
 timm is imported only when a model is built: the import takes seconds.
 """
@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from lkca_search.models.family import BrokenRule, Family, patch_rules, patch_size_for, require
+from lkca_search.models.networks.backbone import mlp_ratio_rule
 from lkca_search.models.networks.grid import token_grid
 from lkca_search.models.networks.resnet import resnet
+from lkca_search.models.networks.van import VAN
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 _DROPOUT = {"dropout": "probability that an input of the classifier is zeroed"}
@@ -94,6 +96,35 @@ def _build_convnext(configuration: Configuration, shape: ImageShape, num_classes
     return network
 
 
+def _van_dims(configuration: Configuration) -> tuple[int, ...]:
+    width = require(configuration.width)
+    return ceil(width / 8), ceil(width / 4), ceil(width * 5 / 8), width
+
+
+def _van_rules(configuration: Configuration, shape: ImageShape) -> Iterator[BrokenRule]:
+    # The network halves the grid three times, rounded up. On one token, attention has nothing to attend to.
+    yield from patch_rules(configuration, shape, min_tokens=5)
+    if rule := mlp_ratio_rule(2 * require(configuration.mlp_ratio), _van_dims(configuration)[0]):
+        yield ("mlp_ratio", "width"), rule
+
+
+def _build_van(configuration: Configuration, shape: ImageShape, num_classes: int) -> nn.Module:
+    from timm.layers import DropPath
+
+    depth, mlp_ratio = require(configuration.depth), require(configuration.mlp_ratio)
+    model = VAN(
+        shape,
+        num_classes,
+        dims=_van_dims(configuration),
+        depths=(depth, depth, 2 * depth, depth),
+        mlp_ratios=(2 * mlp_ratio, 2 * mlp_ratio, mlp_ratio, mlp_ratio),
+        patch_size=require(configuration.patch_size),
+        drop_path_rate=require(configuration.drop_path_rate),
+        make_drop_path=DropPath,
+    )
+    return model.to(memory_format=torch.channels_last)
+
+
 CONVOLUTIONAL_BASELINES: Mapping[str, Family] = {
     "convnext": Family(
         label="ConvNeXt with a small patch (timm)",
@@ -145,6 +176,27 @@ CONVOLUTIONAL_BASELINES: Mapping[str, Family] = {
         pooling="mean over space",
         rules=lambda configuration, shape: iter(()),
         build=_build_resnet,
+    ),
+    "van": Family(
+        label="VAN: large kernel attention at four resolutions (arXiv 2202.09741)",
+        hyperparameters={
+            "patch_size": patch_size_for(16),
+            "depth": 1,
+            "width": 128,
+            "match_parameters": None,
+            "mlp_ratio": 4.0,
+            "drop_path_rate": 0.1,
+        },
+        meanings={
+            "patch_size": "stride of the first convolution in pixels; neighboring patches overlap",
+            "depth": "blocks per stage, of four; twice as many in the third",
+            "width": "channels of the last stage; an eighth, a quarter and five eighths of it in the stages before",
+            "mlp_ratio": "hidden width of an MLP as a multiple of its channels; doubled in the first two stages",
+        },
+        initialization="the authors' (normal convolutions by fan-out, residual branches scaled by 0.01, zero biases)",
+        pooling="mean over space",
+        rules=_van_rules,
+        build=_build_van,
     ),
 }
 """Convolutional baselines by name."""

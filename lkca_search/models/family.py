@@ -53,8 +53,8 @@ class Family:
     """Meaning of a hyperparameter in this family, if it differs from the description in Configuration."""
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     """Hyperparameters that a preset fixes, with their value."""
-    initialization: str
-    """Initial weights, in words for the report's methods."""
+    initialization: str | Callable[[Configuration], str]
+    """Initial weights, in words for the report's methods; a function of the resolved configuration."""
     pooling: str | Callable[[Configuration], str]
     """Reduction of an image's features to one vector, in words; a function of the resolved configuration."""
     rules: Rules
@@ -65,6 +65,10 @@ class Family:
     def describe_pooling(self, resolved: Configuration) -> str:
         """Return the pooling of a resolved configuration, in words."""
         return self.pooling if isinstance(self.pooling, str) else self.pooling(resolved)
+
+    def describe_initialization(self, resolved: Configuration) -> str:
+        """Return the initial weights of a resolved configuration, in words."""
+        return self.initialization if isinstance(self.initialization, str) else self.initialization(resolved)
 
     def fill(self, configuration: Configuration, shape: ImageShape) -> Configuration:
         """Return the configuration with defaults in place of None, and None for hyperparameters of other families."""

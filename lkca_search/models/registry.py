@@ -37,6 +37,18 @@ PRESETS: Mapping[str, Family] = {
     "ViT-Small": _preset(
         "vit", "ViT-Small (arXiv 2401.05738)", width=192, depth=9, mlp_ratio=2.0, num_heads=12, pooling="class_token"
     ),
+    "SL-ViT": _preset(
+        "vit",
+        "SL-ViT (arXiv 2112.13492)",
+        width=192,
+        depth=9,
+        mlp_ratio=2.0,
+        num_heads=12,
+        pooling="class_token",
+        shifted_patches=True,
+        locality_attention=True,
+    ),
+    "VAN-B1": _preset("van", "VAN-B1 (arXiv 2202.09741)", width=512, depth=2, mlp_ratio=4.0),
     "ConvMixer-256-8": _preset("convmixer", "ConvMixer-256/8 (arXiv 2201.09792)", width=256, depth=8, kernel_size=5),
     "ResNet-20": _preset("resnet", "ResNet-20 (arXiv 1512.03385)", width=64, depth=3),
     "ResNet-56": _preset("resnet", "ResNet-56 (arXiv 1512.03385)", width=64, depth=9),

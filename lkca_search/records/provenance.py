@@ -1,4 +1,4 @@
-"""Provenance of a result: code, versions and machine."""
+"""Provenance of a result: code, versions, machine, and the backends that were measured on it."""
 
 import os
 import platform
@@ -10,13 +10,45 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lkca_search import __version__
 from lkca_search.layout import SearchFolder
 from lkca_search.own_code import code_hashes, describe_code, import_from
 from lkca_search.records.finding import DamagedError, read_stored
 from lkca_search.spec.base import FrozenModel
+
+BackendName = Literal["conv", "attention", "fft"]
+"""Name of a backend of LKCA. All compute the same map; their results differ by rounding."""
+
+
+class LayerBackend(FrozenModel):
+    """Backend that computes all LKCA layers of one shape in a training, and the measurement that decided it."""
+
+    grid: tuple[int, int]
+    """Height and width of the token grid."""
+    kernel_size: int
+    """Side of the kernels in tokens."""
+    num_kernels: int
+    """Kernels of the layer."""
+    channels: int
+    """Channels of a token."""
+    backend: BackendName
+    """Backend of the training."""
+    batch_size: int
+    """Images per measured batch."""
+    precision: str
+    """Precision of the measured layer, such as `float32`."""
+    milliseconds: dict[BackendName, float]
+    """Measured milliseconds of a forward and backward pass; a backend that is missing was far slower or cannot run.
+
+    Empty if nothing was measured, and the backend is an estimate.
+    """
+
+    @property
+    def shape(self) -> tuple[tuple[int, int], int, int, int]:
+        """Shape of the layers: grid, kernel size, number of kernels, channels."""
+        return self.grid, self.kernel_size, self.num_kernels, self.channels
 
 
 class Provenance(FrozenModel):

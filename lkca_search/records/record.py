@@ -7,7 +7,7 @@ from enum import StrEnum
 from lkca_search.layout import RecordListing, SearchFolder
 from lkca_search.paths import AnyPath
 from lkca_search.records.finding import DamagedError, Finding, parse_stored, read_stored_bytes, repair_command
-from lkca_search.records.provenance import Provenance
+from lkca_search.records.provenance import LayerBackend, Provenance
 from lkca_search.records.stored_spec import find_spec
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
@@ -102,6 +102,9 @@ class TrialMetadata(FrozenModel):
     """True if torch.compile compiled the model; None in old records, which did not."""
     channels_last: bool | None = None
     """True if images and convolutions had their channels last in memory; None in old records, which did not."""
+    backends: tuple[LayerBackend, ...] | None = None
+    """Backend of each shape of LKCA layers, empty for a model without such layers. None in old records, whose layers
+    were computed by the estimated backend."""
     provenance: Provenance
     description: ModelDescription | None = None
     """Defaults of the model; None in records of versions that did not write it."""

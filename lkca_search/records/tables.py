@@ -133,7 +133,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
-_WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints", "nondeterministic")
+_WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints", "nondeterministic", "backends")
 """Fields of the metadata without a column of their own: they are nested or lists."""
 _CONFIGURATION = tuple(name for name in NAMES if name != "samples")  # the column `samples` is the number seen
 _TEST = ("num_images", "data_hash", "loss", "accuracy")

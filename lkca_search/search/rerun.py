@@ -136,7 +136,9 @@ def rerun(
     """
     configure_torch(num_threads=file.trial.resources.cpu, deterministic=file.trial.training.deterministic)
     trial = _with_used_numerics(file.trial, file.facts)
-    metadata, training = open_training(trial, data_dirs, device=choose_device(trial.resources.gpu))
+    backends = (file.facts.backends or ()) if file.facts else None
+    device = choose_device(trial.resources.gpu)
+    metadata, training = open_training(trial, data_dirs, device=device, backends=backends)
     edits = tuple(_list_edits(file, metadata))
     results = training.results() if edits or not _ends_early(file) else islice(training.results(), file.num_reports)
     last, error = None, None
@@ -215,8 +217,9 @@ def _list_edits(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
 def _list_changes(file: TrialFile, current: TrialMetadata) -> Iterator[str]:
     if file.facts is None:
         return
-    # The description follows from the configuration and the code, which are compared themselves.
-    names = set(TrialMetadata.model_fields) - {*_TRAINING, "provenance", "description"}
+    # The description follows from the configuration and the code, which are compared themselves. The backends are those
+    # of the record, except for layers whose shape was edited.
+    names = set(TrialMetadata.model_fields) - {*_TRAINING, "provenance", "description", "backends"}
     yield from _list_different(file.facts, current, names)
     yield from _list_different(file.facts.provenance, current.provenance, Provenance.model_fields)
 

@@ -82,6 +82,8 @@ class Configuration(FrozenModel):
     """Number of the seeded subset draw. Within one draw, larger subsets contain the smaller ones."""
     patch_size: Annotated[int, Field(ge=1), at_most(1_024, "images have at most 1,024 pixels per side")] | None = None
     """Side of a square patch in pixels; the token grid has image side / patch size tokens per side."""
+    shifted_patches: bool | None = None
+    """True if a patch is embedded with those of four copies of the image, shifted diagonally (arXiv 2112.13492)."""
     depth: (
         Annotated[int, Field(ge=1), at_most(1_000, "the deepest networks in the literature have 1,000 blocks")] | None
     ) = None
@@ -106,6 +108,10 @@ class Configuration(FrozenModel):
     """Side of the token-mixing kernel, in tokens; odd, at most 2 s - 1 on an s x s grid."""
     kernel_init: Literal["zero", "delta", "normal"] | None = None
     """Initial LKCA kernels: all zero, the identity, or drawn from a normal distribution."""
+    attention_init: Literal["default", "mimetic", "impulse"] | None = None
+    """Initial weights of attention: as in other layers, mimetic (arXiv 2305.09828), or impulse (arXiv 2505.19985)."""
+    locality_attention: bool | None = None
+    """True if no token attends to itself and each head learns its temperature (arXiv 2112.13492)."""
     num_heads: Annotated[int, Field(ge=1), at_most(65_536, "it must divide the width, which has this limit")] | None = (
         None
     )

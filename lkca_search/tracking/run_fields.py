@@ -134,5 +134,7 @@ def final_tags(record: Record) -> list[RunTag]:
             "precision_used": record.facts.used_precision or "float32",
             "compiled": str(bool(record.facts.compiled)),
         }
+        if record.facts.backends:
+            tags["lkca_backend"] = "+".join(sorted({each.backend for each in record.facts.backends}))
         tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
     return [RunTag(name, value) for name, value in tags.items()]

@@ -1,6 +1,6 @@
 """Assembly of a training from its spec: images, subset, batches, model, schedule, checkpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
@@ -11,10 +11,11 @@ from lkca_search.data.store import Images
 from lkca_search.data.subsets import Holdout, assign_images, indices_hash
 from lkca_search.models.registry import build_model, find_family, model_cost, resolve
 from lkca_search.paths import AnyPath
-from lkca_search.records.provenance import gather_provenance
+from lkca_search.records.provenance import LayerBackend, gather_provenance
 from lkca_search.records.record import ModelDescription, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
+from lkca_search.training.backends.choice import LayerSettings, choose_backends, read_backends
 from lkca_search.training.checkpoints import load_newest_checkpoint
 from lkca_search.training.device import device_name
 from lkca_search.training.evaluation import EVALUATION_BATCH
@@ -30,13 +31,23 @@ def open_training(
     data_dirs: DataDirs,
     *,
     device: torch.device,
-    checkpoints: Iterable[AnyPath] = (),
+    checkpoints: Sequence[AnyPath] = (),
     images: Images | None = None,
+    backends: tuple[LayerBackend, ...] | None = None,
 ) -> tuple[TrialMetadata, Training]:
     """Build a training from its spec, and resume it from the newest good checkpoint in the given folders.
 
-    Call `configure_torch` first: the result depends on its settings. `images` are the training images if they are
-    open already.
+    Call `configure_torch` first: the result depends on its settings. The backend of LKCA layers is that of the
+    checkpoint, or else of an earlier attempt in these folders, or else measured.
+
+    Args:
+        spec: Training to build.
+        data_dirs: Folders of the datasets.
+        device: Device of the model.
+        checkpoints: Folders of earlier attempts.
+        images: Training images if they are open already.
+        backends: Backends of a recorded training to take, instead of measured ones; layers of other shapes estimate
+            theirs.
 
     Raises:
         UserError: The data cannot be read, or the configuration breaks a rule.
@@ -44,22 +55,7 @@ def open_training(
     if images is None:
         images = open_train_images(spec.data, data_dirs)
     holdout = assign_images(images.labels, spec.data, spec.configuration, split_seed=spec.split_seed)
-    batches = Batches(
-        images=images,
-        indices=holdout.train,
-        batch_size=spec.training.batch_size,
-        augment=spec.data.augment,
-        seed=spec.seed,
-        device=device,
-    )
-    validation = Evaluation(
-        images=images,
-        indices=holdout.validation,
-        mean=batches.mean,
-        std=batches.std,
-        batch_size=EVALUATION_BATCH,
-        device=device,
-    )
+    batches, validation = _open_batches(spec, images, holdout, device)
     model = _seeded_model(spec, images, device)
     schedule = Schedule.plan(spec.training, spec.configuration, num_images=len(holdout.train))
     numerics = resolve_numerics(spec.configuration, model, device=device, steps=schedule.steps)
@@ -77,13 +73,54 @@ def open_training(
         numerics=numerics,
     )
     damaged = load_newest_checkpoint(checkpoints, training.load_state)
+    if training.step == 0:
+        given = (*(backends or ()), *read_backends(checkpoints))
+        _use_backends(training, device, given, measure=backends is None)
     return _metadata(spec, images, holdout, training, device, damaged), training
+
+
+def _open_batches(
+    spec: TrialSpec, images: Images, holdout: Holdout, device: torch.device
+) -> tuple[Batches, Evaluation]:
+    """Return the training batches, and the validation images normalized by their statistics."""
+    batches = Batches(
+        images=images,
+        indices=holdout.train,
+        batch_size=spec.training.batch_size,
+        augment=spec.data.augment,
+        seed=spec.seed,
+        device=device,
+    )
+    validation = Evaluation(
+        images=images,
+        indices=holdout.validation,
+        mean=batches.mean,
+        std=batches.std,
+        batch_size=EVALUATION_BATCH,
+        device=device,
+    )
+    return batches, validation
 
 
 def _seeded_model(spec: TrialSpec, images: Images, device: torch.device) -> nn.Module:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(spec.seed, "weights"))
         return build_model(spec.configuration, images.shape, len(images.class_names)).to(device)
+
+
+def _use_backends(training: Training, device: torch.device, given: tuple[LayerBackend, ...], *, measure: bool) -> None:
+    """Choose the backends of LKCA layers under the settings of the training."""
+    numerics = training.numerics
+    settings = LayerSettings(
+        batch_size=_largest_batch(training.batches),
+        device=device,
+        device_name=device_name(device),
+        precision=numerics.precision,
+        dtype=numerics.dtype,
+        context=numerics.autocast,
+    )
+    with numerics.applied():
+        training.use_backends(choose_backends(training.model, settings, given=given, measure=measure))
 
 
 def _metadata(
@@ -98,10 +135,13 @@ def _metadata(
     assert family is not None
     resolved = resolve(spec.configuration, images.shape, len(images.class_names))
     batches = training.batches
-    largest = largest_batch(batches.num_images, batches.batch_size)
     numerics = training.numerics
     cost = model_cost(
-        spec.configuration, images.shape, len(images.class_names), batch_size=largest, precision=numerics.precision
+        spec.configuration,
+        images.shape,
+        len(images.class_names),
+        batch_size=_largest_batch(batches),
+        precision=numerics.precision,
     )
     return TrialMetadata(
         model=family.label,
@@ -116,14 +156,19 @@ def _metadata(
         validation_hash=indices_hash(holdout.validation),
         description=ModelDescription(
             configuration=resolved,
-            initialization=family.initialization,
+            initialization=family.describe_initialization(resolved),
             pooling=family.describe_pooling(resolved),
         ),
         damaged_checkpoints=damaged_checkpoints,
         used_precision=numerics.precision,
         compiled=numerics.compiled,
         channels_last=numerics.channels_last,
+        backends=training.backends,
         provenance=gather_provenance(
             device=device_name(device), num_threads=torch.get_num_threads(), own_code=spec.own_code()
         ),
     )
+
+
+def _largest_batch(batches: Batches) -> int:
+    return largest_batch(batches.num_images, batches.batch_size)

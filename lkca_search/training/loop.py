@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lkca_search.data.batches import Batches, Evaluation
+from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Result
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.metrics import OwnMetric, find_metric, name_of
+from lkca_search.training.backends.choice import apply_backends
 from lkca_search.training.device import record_nondeterminism
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.metrics import MetricSet
@@ -68,6 +70,8 @@ class Training:
         self._cuda_devices = [device] if device.type == "cuda" else []
         self._curve: list[Result] = []
         self._nondeterministic: set[str] = set()
+        self.backends: tuple[LayerBackend, ...] | None = None
+        """Backend of each shape of LKCA layers; None if each layer estimates its own."""
         self._optimizer = make_optimizer(model, configuration)
 
     @property
@@ -84,6 +88,12 @@ class Training:
     def nondeterministic(self) -> tuple[str, ...]:
         """Operations without a deterministic implementation that have run, in torch's words."""
         return tuple(sorted(self._nondeterministic))
+
+    def use_backends(self, backends: tuple[LayerBackend, ...]) -> None:
+        """Compute LKCA layers by these backends. Call it before the first step."""
+        self.backends = backends
+        apply_backends(self.model, backends)
+        apply_backends(self.evaluated_model, backends)
 
     @property
     def last_step(self) -> int:
@@ -102,6 +112,7 @@ class Training:
             "numerics": self.numerics.state(),
             "scaler": self._scaler.state_dict(),
             "curve": [result.model_dump() for result in self._curve],
+            "backends": None if self.backends is None else [each.model_dump(mode="json") for each in self.backends],
         }
         return state if self._average is None else state | {"average": self._average.state_dict()}
 
@@ -124,6 +135,8 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state.get("scaler", {}))
         self._curve = curve
+        if (backends := state.get("backends")) is not None:
+            self.use_backends(tuple(LayerBackend.model_validate(each, strict=False) for each in backends))
 
     def results(self) -> Iterator[Result]:
         """Train to the end and yield a result per report.

@@ -140,6 +140,9 @@ OTHER_VALUES = {
     "num_heads": 2,
     "pooling": "class_token",
     "position_embedding": False,
+    "shifted_patches": True,
+    "attention_init": "mimetic",
+    "locality_attention": True,
     "drop_path_rate": 0.9,
 }
 
@@ -200,7 +203,9 @@ def test_resolving_fills_the_hyperparameters_of_the_family_and_no_others(name: s
 def test_resolving_keeps_values_set_by_the_user() -> None:
     given = small("vit", patch_size=4, num_heads=2, pooling="class_token", mlp_ratio=3.0, drop_path_rate=0.0)
     resolved = resolve(given, SMALL, 10)
-    assert resolved == fill_recipe(given.model_copy(update={"position_embedding": True, "dropout": 0.0}))
+    filled = {"position_embedding": True, "attention_init": "default", "dropout": 0.0}
+    filled |= {"shifted_patches": False, "locality_attention": False}
+    assert resolved == fill_recipe(given.model_copy(update=filled))
 
 
 @pytest.mark.parametrize(
@@ -238,6 +243,8 @@ def vit_formula(d: int, depth: int, ratio: int, *, p: int = 8, n: int = 64, clas
         ("LKCA-L", lkca_formula(360, 12, 3), 360, "12.649M"),
         ("ViT-Lite", vit_formula(136, 7, 2), 0, "1.106M"),
         ("ViT-Small", vit_formula(192, 9, 2), 0, "2.757M"),
+        # Five images per patch instead of one and their LayerNorm; a temperature per head of each block.
+        ("SL-ViT", vit_formula(192, 9, 2) + 4 * 3 * 8**2 * 192 + 2 * 5 * 3 * 8**2 + 9 * 12, 0, "2.906M"),
     ],
 )
 def test_presets_have_the_published_parameter_counts(preset: str, exact: int, unused: int, published: str) -> None:

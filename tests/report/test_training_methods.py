@@ -10,6 +10,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.augmentations import Augmentation
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
 from lkca_search.recipe import ADAM_EPSILON, BETA1
+from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import ModelDescription, Record
 from lkca_search.report.content import make_report
 from lkca_search.report.methods.training import AUGMENTATION_TEXTS
@@ -27,7 +28,7 @@ def described(results: SearchResults) -> SearchResults:
         resolved = resolve(record.spec.configuration, ImageShape(8, 8, 1), 10)
         description = ModelDescription(
             configuration=resolved,
-            initialization=family.initialization,
+            initialization=family.describe_initialization(resolved),
             pooling=family.describe_pooling(resolved),
         )
         return record.model_copy(
@@ -100,6 +101,24 @@ def test_a_value_that_only_other_families_are_given_is_listed_as_a_default() -> 
     assert "patch_size 2" in vit
 
 
+def test_the_backends_of_lkca_are_listed_with_their_trainings() -> None:
+    results = described(make_search_results(law(), fractions=(0.005, 0.1)))
+    layer = {"grid": (4, 4), "kernel_size": 3, "num_kernels": 1, "channels": 8, "batch_size": 8}
+    backends = [
+        LayerBackend.model_validate({**layer, "backend": name, "precision": "float32", "milliseconds": {}})
+        for name in ("conv", "fft")
+    ]
+    trials = []
+    for i, record in enumerate(results.trials):
+        assert record.facts is not None
+        chosen = (backends[i == 0],) if record.spec.configuration.family == "lkca" else ()
+        trials.append(record.model_copy(update={"facts": record.facts.model_copy(update={"backends": chosen})}))
+    count = sum(record.spec.configuration.family == "lkca" for record in trials)
+    text = dict(make_report(replace(results, trials=trials)).methods)["Models"]
+    assert f"computed by the LKCA backend conv ({count - 1} trainings) and fft (1 training)." in text
+    assert text.count("LKCA backend") == 1
+
+
 def test_records_of_earlier_versions_have_no_description() -> None:
     results = make_search_results(law())
     assert dict(make_report(results).methods)["Models"] == "The records do not describe the models."
@@ -117,7 +136,7 @@ def test_every_augmentation_and_every_family_has_a_text() -> None:
         family = find_family(name)
         assert family is not None
         resolved = family.fill(Configuration(family=name), ImageShape(32, 32, 3))
-        assert family.initialization
+        assert family.describe_initialization(resolved)
         assert family.describe_pooling(resolved)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lkca_search.models.networks.grid import patch_size_rule, token_grid
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
         dropout: float = 0.0,
         pooling: Pooling = "mean",
         position_embedding: bool = True,
+        shifted_patches: bool = False,
     ) -> None:
         """Make a network; `make_mixer` is called once per block.
 
@@ -44,14 +46,16 @@ class Backbone(nn.Module):
         section 5.4).
 
         Raises:
-            ValueError: The patches do not tile the image, or the MLP has no hidden unit.
+            ValueError: The patches do not tile the image or cannot be shifted, or the MLP has no hidden unit.
         """
         super().__init__()
-        if rule := patch_size_rule(patch_size, shape) or mlp_ratio_rule(mlp_ratio, embed_dim):
+        rule = patch_size_rule(patch_size, shape) or mlp_ratio_rule(mlp_ratio, embed_dim)
+        if rule := rule or (shifted_patches_rule(patch_size) if shifted_patches else None):
             raise ValueError(rule)
         height, width = token_grid(patch_size, shape)
         num_tokens = height * width + (pooling == "class_token")
-        self.patches = PatchEmbedding(shape.channels, patch_size, embed_dim)
+        embedding = ShiftedPatchEmbedding if shifted_patches else PatchEmbedding
+        self.patches = embedding(shape.channels, patch_size, embed_dim)
         self.class_token = nn.Parameter(torch.randn(1, 1, embed_dim)) if pooling == "class_token" else None
         self.positions = nn.Parameter(torch.randn(1, num_tokens, embed_dim)) if position_embedding else None
         hidden_dim = round(mlp_ratio * embed_dim)
@@ -109,12 +113,41 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed patches, row by row: (B, channels, height, width) -> (B, N, C)."""
+        tokens: Tensor = self.projection(self._cut(images))
+        return tokens
+
+    def _cut(self, images: Tensor) -> Tensor:
         side = self.patch_size
         # (B, channels, H p, W p) -> (B, channels, H, W, p, p) -> (B, N, channels p p)
         windows = images.unfold(2, side, side).unfold(3, side, side)
-        patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-        tokens: Tensor = self.projection(patches)
+        return windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+
+
+class ShiftedPatchEmbedding(PatchEmbedding):
+    """Shifted patch tokenization (arXiv 2112.13492, section 3.1): patches of the image and of four shifted copies.
+
+    Each copy is shifted by half a patch, rounded down, along one diagonal; pixels from outside the image are zero. The
+    values of the five patches at one place are normalized by a LayerNorm, then projected to one token.
+    """
+
+    def __init__(self, channels: int, patch_size: int, embed_dim: int) -> None:
+        """Make the norm and the projection of patches of patch_size x patch_size pixels."""
+        super().__init__(5 * channels, patch_size, embed_dim)
+        self.norm = nn.LayerNorm(5 * channels * patch_size**2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed patches, row by row: (B, channels, height, width) -> (B, N, C)."""
+        tokens: Tensor = self.projection(self.norm(self._cut(shift_diagonally(images, self.patch_size // 2))))
         return tokens
+
+
+def shift_diagonally(images: Tensor, pixels: int) -> Tensor:
+    """Return images and their copies shifted along four diagonals: (B, c, height, width) -> (B, 5 c, height, width)."""
+    height, width = images.shape[2:]
+    padded = F.pad(images, (pixels,) * 4)
+    corners = [(top, left) for top in (0, 2 * pixels) for left in (0, 2 * pixels)]
+    copies = [padded[:, :, top : top + height, left : left + width] for top, left in corners]
+    return torch.cat((images, *copies), dim=1)
 
 
 class DropPath(nn.Module):
@@ -145,6 +178,13 @@ def mlp_ratio_rule(mlp_ratio: float, width: int) -> str | None:
     if round(mlp_ratio * width) >= 1:
         return None
     return f"mlp_ratio must leave at least one hidden unit, got {mlp_ratio} of width {width}"
+
+
+def shifted_patches_rule(patch_size: int) -> str | None:
+    """Return the rule that the patch size breaks if patches are shifted, or None."""
+    if patch_size >= 2:
+        return None
+    return f"patch_size must be at least 2 with shifted_patches, half of which is the shift, got {patch_size}"
 
 
 def _initialize(module: nn.Module) -> None:

@@ -6,6 +6,7 @@ outside the grid count as zero. Every odd k up to 2 s - 1 and every rectangular 
 torch.compile and double backward. The search for a fast FFT length is ours: torch.compile cannot trace scipy's.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -158,16 +159,28 @@ COSTS = {
 def fastest_backend(kernel: Tensor, grid: Grid, value: Tensor, costs: BackendCosts | None = None) -> Backend:
     """Return the backend with the smallest estimated time for kernels (G, k, k) and value tokens (B, N, C).
 
-    An estimate is a size times a constant that benchmarks/lkca_backends.py measured on an AVX-512 CPU. GPUs have not
-    been measured; the same constants are used for them. `costs` replaces the constants of the dtype.
+    An estimate is a size times a constant that benchmarks/lkca_backends.py measured on an AVX-512 CPU. Trainings
+    measure their own device instead. `costs` replaces the constants of the dtype.
     """
     num_kernels, size, _ = kernel.shape
-    costs = costs or COSTS.get(value.dtype, COSTS[torch.float32])
-    least_time = _least_time if torch.compiler.is_compiling() else _cached_least_time  # torch cannot trace a cache
-    return least_time(num_kernels, size, grid, value.dtype.itemsize, costs)
+    # torch cannot trace a cache
+    estimate = _estimate_times if torch.compiler.is_compiling() else estimate_times
+    return _least(estimate(grid, size, num_kernels, value.dtype, costs))
 
 
-def _least_time(num_kernels: int, size: int, grid: Grid, itemsize: int, costs: BackendCosts) -> Backend:
+def estimate_backend(grid: Grid, kernel_size: int, num_kernels: int, dtype: torch.dtype) -> Backend:
+    """Return the backend with the smallest estimated time for a layer, as `fastest_backend` does."""
+    return _least(estimate_times(grid, kernel_size, num_kernels, dtype))
+
+
+def _least(nanoseconds: Mapping[Backend, float]) -> Backend:
+    return min(nanoseconds, key=lambda backend: nanoseconds[backend])
+
+
+def _estimate_times(
+    grid: Grid, size: int, num_kernels: int, dtype: torch.dtype, costs: BackendCosts | None = None
+) -> Mapping[Backend, float]:
+    costs = costs or COSTS.get(dtype, COSTS[torch.float32])
     num_tokens = grid[0] * grid[1]
     rows, columns = _padded(grid, size)
     # Libraries have special code for 3x3, and slower code beyond 13x13.
@@ -179,12 +192,17 @@ def _least_time(num_kernels: int, size: int, grid: Grid, itemsize: int, costs: B
         "attention": costs.pair * pairs,
         "fft": costs.frequency * rows * columns,
     }
-    if num_kernels * num_tokens**2 * itemsize > _MAX_MATRIX_BYTES:
+    if num_kernels * num_tokens**2 * dtype.itemsize > _MAX_MATRIX_BYTES:
         del nanoseconds["attention"]
-    return min(nanoseconds, key=lambda backend: nanoseconds[backend])
+    return nanoseconds
 
 
-_cached_least_time = lru_cache(maxsize=1000)(_least_time)
+@lru_cache(maxsize=1000)
+def estimate_times(
+    grid: Grid, size: int, num_kernels: int, dtype: torch.dtype, costs: BackendCosts | None = None
+) -> Mapping[Backend, float]:
+    """Return the estimated nanoseconds per image and channel of each backend whose matrices fit into 256 MiB."""
+    return _estimate_times(grid, size, num_kernels, dtype, costs)
 
 
 def _padded(grid: Grid, kernel_size: int) -> Grid:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lkca_search.models.networks.backend_times import LayerShape
 from lkca_search.models.networks.backends import Backend, fastest_backend, mix_tokens
 from lkca_search.models.networks.grid import Grid, kernel_size_rule
 
@@ -43,7 +44,8 @@ class LKCA(nn.Module):
             kernel_size: Side of the kernels; odd, at most 2 s - 1 for a grid of shorter side s.
             num_kernels: Number of kernels; must divide embed_dim.
             init: Initial values of the kernels.
-            backend: Backend that computes the layer; `auto` calls `fastest_backend` for each input.
+            backend: Backend that computes the layer; `auto` calls `fastest_backend` for each input. A training sets
+                the one that it has measured.
 
         Raises:
             ValueError: The kernel does not fit the grid, or num_kernels does not divide embed_dim.
@@ -59,6 +61,12 @@ class LKCA(nn.Module):
         self.kernel = nn.Parameter(torch.zeros(num_kernels, kernel_size, kernel_size))
         self.out = nn.Linear(embed_dim, embed_dim)
         _initialize(self.kernel, init)
+
+    @property
+    def shape(self) -> LayerShape:
+        """Shape that decides the fastest backend."""
+        num_kernels, kernel_size, _ = self.kernel.shape
+        return LayerShape(self.grid, kernel_size, num_kernels, self.value.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens: (B, N, C) -> (B, N, C)."""

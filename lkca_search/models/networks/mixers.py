@@ -1,5 +1,6 @@
 """Token mixers to compare LKCA with. Every mixer maps (B, N, C) -> (B, N, C)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,10 +26,31 @@ class Attention(nn.Module):
         """Mix tokens: (B, N, C) -> (B, N, C)."""
         # (B, N, 3C) -> three of (B, heads, N, C / heads)
         query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = self._attend(query, key, value)
         # (B, heads, N, C / heads) -> (B, N, C)
         tokens: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return tokens
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(query, key, value)
+
+
+class LocalityAttention(Attention):
+    """Locality self-attention (arXiv 2112.13492, section 3.2): no token attends to itself, temperatures are learned.
+
+    As in the authors' code, each head has a temperature. It starts at the usual square root of the channels per head,
+    and its inverse is the parameter. Parameters: those of Attention, and one per head.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        """Make a layer; ValueError if num_heads does not divide embed_dim."""
+        super().__init__(embed_dim, num_heads)
+        self.inverse_temperature = nn.Parameter(torch.full((num_heads,), (embed_dim / num_heads) ** -0.5))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        others = ~torch.eye(query.shape[2], dtype=torch.bool, device=query.device)
+        scaled = query * self.inverse_temperature[:, None, None].to(query.dtype)
+        return F.scaled_dot_product_attention(scaled, key, value, attn_mask=others, scale=1.0)
 
 
 class Pool(nn.Module):

@@ -1,5 +1,6 @@
 """Methods of the trainings in a report: images, models, optimizer and length, with every default in force."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from lkca_search.analysis.search_results import SearchResults
@@ -131,7 +132,15 @@ def _model_sentence(label: str, records: list[Record], spec: SearchSpec) -> str:
     defaults = join_words([f"{name} {text}" for name, text in values if text])
     poolings = join_words(list(dict.fromkeys(description.pooling for description in descriptions)))
     initial = join_words(list(dict.fromkeys(description.initialization for description in descriptions)))
-    return f"{label}: pooling: {poolings}; initial weights: {initial}{f'; {defaults}' if defaults else ''}."
+    more = "".join(f"; {text}" for text in (defaults, _backends(records)) if text)
+    return f"{label}: pooling: {poolings}; initial weights: {initial}{more}."
+
+
+def _backends(records: Iterable[Record]) -> str:
+    """Return the backends that computed the LKCA layers of some trainings; empty if they have none, or are old."""
+    counts = Counter(each.backend for record in records if record.facts for each in record.facts.backends or ())
+    names = [f"{name} ({pluralize(count, 'training')})" for name, count in counts.most_common()]
+    return f"computed by the LKCA backend {join_words(names)}" if names else ""
 
 
 def _is_given(name: str, spec: SearchSpec, configuration: Configuration) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lkca_search.data.store import Images
 from lkca_search.layout import SearchFolder
+from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Pick, Round
 from lkca_search.records.trial import Replication, TrialSpec
@@ -39,7 +40,8 @@ class Confirmation(TrialQueue):
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
         self.test_hashes = round_.hash_by_dataset
-        finished = {record.trial_id: record.state for record in (reader or RecordReader(folder)).replicates()}
+        self._reader = reader or RecordReader(folder)
+        finished = {record.trial_id: record.state for record in self._reader.replicates()}
         self._unstarted: deque[tuple[Pick, Replication]] = deque()
         for pick, replication in round_.replications():
             if replication.replicate_id in finished:
@@ -80,6 +82,12 @@ class Confirmation(TrialQueue):
             started=time.time(),
             replicate=replication,
         )
+
+    def _backends(self, start: TrialStart) -> tuple[LayerBackend, ...]:
+        """Return the backends of the trial that is repeated: its replicates then differ by draw and seed alone."""
+        assert start.replicate is not None
+        record = self._reader.find(start.replicate.of)
+        return (record.facts.backends or ()) if record and record.facts else ()
 
     def _should_prune(self, trial: RunningTrial) -> bool:
         return False

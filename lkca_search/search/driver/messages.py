@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel
@@ -26,6 +27,8 @@ class Assignment(FrozenModel):
     """Expected hash of the trial's training subset; None if unknown."""
     test_hash: str | None = None
     """Expected content hash of the test images of a replicate; None for a trial, which is never tested."""
+    backends: tuple[LayerBackend, ...] = ()
+    """Backends of the trial that a replicate repeats: all replicates of a configuration are computed the same way."""
     checkpoint_seconds: float
     """Minimum time between two checkpoints."""
 

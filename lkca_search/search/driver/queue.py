@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lkca_search.layout import PREDICTIONS, START, SearchFolder
+from lkca_search.layout import BACKENDS, PREDICTIONS, START, SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
+from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message, WorkerLocation
@@ -268,8 +269,13 @@ class TrialQueue(ABC):
             data_hash=self.data_hashes.get(configuration.dataset),
             subset_hash=manifest.train.hash if manifest else None,
             test_hash=self.test_hashes.get(configuration.dataset),
+            backends=self._backends(start),
             checkpoint_seconds=self.spec.search.checkpoint_seconds,
         )
+
+    def _backends(self, start: TrialStart) -> tuple[LayerBackend, ...]:
+        """Return the backends that an attempt must take; empty if its worker chooses them."""
+        return ()
 
     def _check_limits(self) -> None:
         if limit := self._limits.reached:
@@ -282,7 +288,8 @@ class TrialQueue(ABC):
         own = trial.attempt(driver=record.driver, attempt=record.attempt)
         for folder in trial.attempts():
             has_unused_predictions = folder.name < own.name if record.test else folder.name <= own.name
-            for pattern in ("checkpoint-*.pt*", START, ".*", *([PREDICTIONS] if has_unused_predictions else [])):
+            unused = [PREDICTIONS] if has_unused_predictions else []
+            for pattern in ("checkpoint-*.pt*", START, BACKENDS, ".*", *unused):
                 for left in folder.glob(pattern):
                     left.unlink(missing_ok=True)
         self._limits.count(record.state)

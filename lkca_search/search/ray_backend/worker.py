@@ -25,6 +25,7 @@ from lkca_search.search.driver.messages import Assignment, Failure, FailureKind,
 from lkca_search.search.ray_backend.locations import own_location
 from lkca_search.spec.sections import DataSection
 from lkca_search.training.assembly import open_training
+from lkca_search.training.backends.choice import write_backends
 from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.faults import is_gpu_fault, is_gpu_out_of_memory, is_machine_fault, is_usable
@@ -113,7 +114,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             device=choose_device(spec.resources.gpu),
             checkpoints=[parse_path(folder) for folder in self._assignment.earlier_folders],
             images=images,
+            backends=self._assignment.backends or None,
         )
+        write_backends(training.backends or (), parse_path(self._assignment.attempt_folder))
         for name in ("data_hash", "subset_hash"):
             self._check_hash(name, getattr(self._assignment, name), getattr(self._metadata, name))
         self._saved_step = training.step

@@ -63,9 +63,19 @@ class Numerics:
             images = images.contiguous(memory_format=torch.channels_last)
         if self.compiled:
             torch._dynamo.maybe_mark_dynamic(images, 0)  # last batches have other sizes: compile for all at once
-        with self._autocast():
+        with self.autocast():
             logits: Tensor = model(images)
         return logits.float()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the output of a matrix product in a forward pass."""
+        return _SHORT_TYPES.get(self.precision, torch.float32)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass."""
+        short = _SHORT_TYPES.get(self.precision)
+        return nullcontext() if short is None else torch.autocast(self.device_type, short)
 
     def make_scaler(self) -> torch.amp.GradScaler:
         """Return a new scaler of the loss. It changes nothing in a precision other than float16."""
@@ -94,10 +104,6 @@ class Numerics:
         state = state or {"precision": "float32", "compiled": False}
         if state != self.state():
             raise ValueError(f"it was trained with {_describe(state)}, not {_describe(self.state())}")
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        short = _SHORT_TYPES.get(self.precision)
-        return nullcontext() if short is None else torch.autocast(self.device_type, short)
 
 
 def resolve_numerics(configuration: Configuration, model: nn.Module, *, device: torch.device, steps: int) -> Numerics:

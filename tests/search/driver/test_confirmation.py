@@ -14,6 +14,7 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import parse_path
 from lkca_search.records.predictions import Predictions, read_correct, save_predictions
+from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Record, RecordReader, State, TestResult, read_records, read_replicates
 from lkca_search.records.rounds import Round, read_rounds, round_statuses
 from lkca_search.search.driver.confirmation import (
@@ -119,6 +120,35 @@ def test_a_replicate_has_its_picks_configuration_on_an_unused_draw(
         assert record.replicate.of == pick.trial_id
         assert record.spec.configuration == pick.configuration.model_copy(update={"draw": record.replicate.draw})
         assert (record.metric, record.value, record.test) == ("test_accuracy", 0.25, TEST)
+
+
+def test_replicates_take_the_backends_of_the_trial_that_they_repeat(
+    folder: SearchFolder, searched: list[Record]
+) -> None:
+    layer = LayerBackend(
+        grid=(4, 4),
+        kernel_size=3,
+        num_kernels=1,
+        channels=16,
+        backend="fft",
+        batch_size=32,
+        precision="float32",
+        milliseconds={"fft": 1.0, "conv": 2.0},
+    )
+    for record in searched:
+        path = folder.trial(record.trial_id).record
+        assert path is not None
+        assert record.facts is not None
+        if record.cell == "family=lkca":
+            with_backend = record.facts.model_copy(update={"backends": (layer,)})
+            path.write_bytes(record.model_copy(update={"facts": with_backend}).model_dump_json().encode())
+    queue = open_queue(folder, seal(folder))
+    given: dict[str, list[tuple[LayerBackend, ...]]] = {cell: [] for cell in CELLS}
+    while (assignment := queue.assign()) is not None:
+        given[assignment.trial_id.partition("/")[0]].append(assignment.backends)
+        train(queue, assignment)
+    # None on the record of an earlier version: its workers choose.
+    assert given == {"family=lkca": 4 * [(layer,)], "family=vit": 4 * [()]}
 
 
 def test_in_a_repeated_search_the_pick_of_each_repeat_is_trained_on_its_own_draw(
