@@ -12,6 +12,7 @@ standard error of a rate from 1,000 repetitions is 0.7 points.
 import argparse
 import sys
 
+from benchmarks.truth.aggregate import show_aggregate
 from benchmarks.truth.curves import show_comparisons, show_equal_efficiencies, show_fits, show_null_crossovers
 from benchmarks.truth.differences import (
     check_against_scipy,
@@ -39,6 +40,7 @@ def main() -> int:
         show_rounds,
         show_power_analysis,
         show_others,
+        show_aggregate,
         show_fits,
         show_comparisons,
         show_best_levels,

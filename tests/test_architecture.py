@@ -58,13 +58,18 @@ LADDER: dict[str, list[str]] = {
     "analysis/curves": [ROOT, "spec", "analysis/stats"],
     "analysis": [*BASE, "analysis/stats", "analysis/curves"],
     "analysis/ablation": [*BASE, "analysis", "analysis/stats"],
-    "report/values": [ROOT, "spec", "analysis", "analysis/stats"],
+    "analysis/aggregate": [*BASE, "analysis", "analysis/stats"],
+    "report/values": [ROOT, "spec", "analysis", "analysis/stats", "analysis/aggregate"],
     "report/sections": [
         *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "report/values"),
     ],
     "report/methods": [*BASE, "spec/recipe", "analysis", "report/values", "report/sections"],
     "report/rendering": [ROOT, "report/values"],
-    "report": [*BASE, "analysis", "report/values", "report/sections", "report/methods", "report/rendering"],
+    "report": [
+        *(*BASE, "analysis", "analysis/stats", "analysis/aggregate"),
+        *("report/values", "report/sections", "report/aggregate"),
+        *("report/methods", "report/rendering"),
+    ],
 }
 """Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
 LADDER["cli/terminal"] = [*BASE, "tracking", "report/values", "search/state"]
@@ -79,7 +84,7 @@ THIRD_PARTY = {
     "mlflow": ["tracking"],
     "numpy": [
         *("data", "data/readers", "records", "training", "training/laws", "report/sections"),
-        *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation"),
+        *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
     ],
     "optuna": ["search/studies", "analysis"],
     "pathspec": ["search/jobs"],

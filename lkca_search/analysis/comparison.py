@@ -65,6 +65,8 @@ class Comparison:
     """Level of the tests: the stricter one of the two rounds."""
     metric: Metric
     """Metric of the scores: the leading one of both searches, or accuracy if they differ in it."""
+    pairs: tuple[tuple[CellScores, CellScores], ...] = ()
+    """Scores of the contrasts, aligned by draw and seed."""
 
 
 def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = False) -> Comparison:
@@ -109,6 +111,7 @@ def compare(a: SearchResults, b: SearchResults, *, allow_differences: bool = Fal
         left_out=tuple(left_out),
         alpha=alpha,
         metric=a.metric,
+        pairs=tuple(pairs),
     )
 
 

@@ -38,6 +38,8 @@ class Contrast(FrozenModel):
     """Label of the reference variant."""
     other: str
     """Label of the other variant."""
+    dataset: str | None = None
+    """Dataset of both cells in a search of several datasets; None in a search of one."""
     reference_cell: str
     """Key of the reference's cell."""
     other_cell: str
@@ -76,7 +78,7 @@ def decide(adjusted_p: float | None, difference: float) -> Verdict:
 
 def compute_contrasts(scores: RoundScores, reference: Variant) -> tuple[Contrast, ...]:
     """Return all contrasts with at least one pair of replicates, by variant, from few training images to many."""
-    pairs = list(_pairs(scores, reference))
+    pairs = list(find_pairs(scores, reference))
     names = [(a.variant.label, b.variant.label) for a, b in pairs]
     return contrast_pairs(pairs, names=names, alpha=scores.round.alpha)
 
@@ -134,7 +136,8 @@ def _units(a: CellScores, b: CellScores) -> tuple[Floats, Floats]:
     return by_unit(a.test_values, unit), by_unit(b.test_values, unit)
 
 
-def _pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores, CellScores]]:
+def find_pairs(scores: RoundScores, reference: Variant) -> Iterator[tuple[CellScores, CellScores]]:
+    """Yield the cells of the reference and of another variant that have pairs of replicates at the same size."""
     for variant in scores.variants:
         if variant == reference:
             continue

@@ -18,7 +18,7 @@ from lkca_search.records.stored_spec import read_spec
 from lkca_search.records.uid import read_uid
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Scalar
-from lkca_search.spec.factors import DRAW, repeats_of
+from lkca_search.spec.factors import DATASET, DRAW, repeats_of
 from lkca_search.spec.metrics import Metric
 from lkca_search.spec.search_spec import SearchSpec
 
@@ -31,7 +31,7 @@ class Variant:
     """A family or another combination of factor levels, compared with others at each number of training images."""
 
     levels: tuple[tuple[str, Scalar], ...]
-    """Levels of a cell, without those that set the number of training images."""
+    """Levels of a cell, without the dataset and those that set the number of training images."""
     label: str
     """Short name, unique in its search: `lkca` or `lkca, kernel_size 7`."""
 
@@ -63,6 +63,8 @@ class SearchResults:
     None in a search without this factor."""
     findings: Sequence[Finding] = ()
     """Damaged records and rounds, which are left out of all numbers."""
+    whole: "SearchResults | None" = field(repr=False, default=None)
+    """Results on all datasets, if these are the results on one of several; they have the names of the variants."""
 
     @property
     def metric_name(self) -> str:
@@ -127,8 +129,10 @@ class SearchResults:
 
     @cached_property
     def variants(self) -> dict[str, Variant]:
-        """Variant of each cell, by the key of the cell."""
-        levels = {key: _without(cell, SIZE_NAMES) for key, cell in self.compared_cells.items()}
+        """Variant of each cell, by the key of the cell; cells of two datasets may have the same variant."""
+        if self.whole is not None:
+            return {cell.key: self.whole.variants[cell.key] for cell in self.cells}
+        levels = {key: _without(cell, (DATASET, *SIZE_NAMES)) for key, cell in self.compared_cells.items()}
         distinct = list(dict.fromkeys(levels.values()))
         if self.spec.design == "one_at_a_time":
             labels = {combination: _changes(combination, self.base_levels) or "base" for combination in distinct}
@@ -147,6 +151,8 @@ class SearchResults:
     @cached_property
     def reference(self) -> Variant:
         """Variant that all others are compared with: the base of the design, else the first LKCA, else the first."""
+        if self.whole is not None:
+            return self.whole.reference
         variants = list(dict.fromkeys(self.variants.values()))
         if self.spec.design == "one_at_a_time":
             return next(

@@ -15,8 +15,12 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.uid import uid_or_name
 
 if TYPE_CHECKING:
+    from lkca_search.analysis.aggregate.aggregate import Aggregate
+    from lkca_search.analysis.aggregate.differences import AggregateDifference
+    from lkca_search.analysis.aggregate.searches import SearchComparison
     from lkca_search.analysis.comparison import Comparison, UnpairedContrast
     from lkca_search.analysis.contrasts import Contrast
+    from lkca_search.analysis.stats.estimate import NotEstimable
     from lkca_search.report.values.report import Report
 
 _SUBJECTS = {
@@ -86,14 +90,16 @@ def compare(
     Replicates are paired by training images and seed. Cells without pairs are compared by an unpaired test over draws.
     Everything in which the searches differ is listed above the tables.
     """
-    from lkca_search.analysis.comparison import compare as compare_results
+    from lkca_search.analysis.aggregate.searches import compare_searches
     from lkca_search.analysis.search_results import read_search_results
 
     home = Home.from_environment()
     results = [read_search_results(home.started_search(name)) for name in (one, other)]
-    comparison = compare_results(*results, allow_differences=allow_differences)
+    found = compare_searches(*results, allow_differences=allow_differences)
+    comparison = found.comparison
     if not json:
         _show_comparison(comparison, one, other)
+        _show_aggregate(found)
         return
     _print_json(
         {
@@ -101,6 +107,7 @@ def compare(
             "contrasts": [_contrast(contrast) for contrast in comparison.contrasts],
             "unpaired": [_contrast(contrast) for contrast in comparison.unpaired],
             "left_out": comparison.left_out,
+            **({"aggregate": _difference(found.aggregate)} if found.aggregate is not None else {}),
         }
     )
 
@@ -128,6 +135,21 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
         echo(f"! {reason}")
 
 
+def _show_aggregate(found: "SearchComparison") -> None:
+    from lkca_search.analysis.stats.estimate import NotEstimable
+    from lkca_search.report.aggregate.section import difference_table, normalization
+    from lkca_search.report.values.metric_format import MetricFormat
+
+    if found.aggregate is None:
+        return
+    if isinstance(found.aggregate, NotEstimable):
+        echo(f"! Over all datasets, nothing is estimable: {found.aggregate}")
+        return
+    table = difference_table((found.aggregate,), alpha=found.comparison.alpha)
+    echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
+    echo(f"\n{table.caption} {normalization(MetricFormat(found.comparison.metric))}\n")
+
+
 def _own_folder(folder: SearchFolder) -> Path:
     if not isinstance(folder.root, Path):
         raise UserError(f"--to is required: the search is stored in {folder.root}, and a report is written to disk")
@@ -150,6 +172,22 @@ def _contrast(contrast: "Contrast | UnpairedContrast") -> dict[str, object]:
     return {**contrast.model_dump(mode="json"), "verdict": contrast.verdict}
 
 
+def _aggregate(aggregate: "Aggregate") -> dict[str, object]:
+    return {
+        "ranges": [found.model_dump(mode="json") for found in aggregate.ranges],
+        "differences": [_difference(found) for found in aggregate.differences],
+        "left_out": aggregate.left_out,
+    }
+
+
+def _difference(found: "AggregateDifference | NotEstimable") -> dict[str, object]:
+    from lkca_search.analysis.aggregate.differences import AggregateDifference
+
+    if isinstance(found, AggregateDifference):
+        return {**found.model_dump(mode="json"), "verdict": found.verdict}
+    return {"reason": str(found)}
+
+
 def _echo_json(content: "Report", paths: list[Path]) -> None:
     value = {
         "search": content.search,
@@ -158,6 +196,7 @@ def _echo_json(content: "Report", paths: list[Path]) -> None:
         "summary": content.summary,
         "missing": content.caveats,
         "contrasts": [_contrast(contrast) for contrast in content.contrasts],
+        **({"aggregate": _aggregate(content.aggregate)} if content.aggregate else {}),
         "files": [str(path) for path in paths],
     }
     _print_json(value)

@@ -83,6 +83,8 @@ class TrialMetadata(FrozenModel):
     whose last batch may have one image."""
     expected_overlap: float | None = None
     """Expected share of the training images that another draw of the same size has; None in old records."""
+    num_classes: int | None = None
+    """Number of classes of the dataset; None in old records."""
     data_hash: str
     """SHA-256 of the training split's pixels and labels."""
     subset_hash: str

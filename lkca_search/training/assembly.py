@@ -151,6 +151,7 @@ def _metadata(
         num_validation_images=len(holdout.validation),
         last_batch=batches.last_batch,
         expected_overlap=holdout.expected_overlap,
+        num_classes=len(images.class_names),
         data_hash=images.content_hash,
         subset_hash=indices_hash(holdout.train),
         validation_hash=indices_hash(holdout.validation),

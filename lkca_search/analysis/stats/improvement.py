@@ -41,7 +41,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = CON
     """
     check_level(level)
     pairs = pair(a, b)
-    shares = _shares(pairs)
+    shares = shares_of_wins(pairs)
     return Improvement(
         probability=_estimate(shares, pairs, level=level),
         num_draws=pairs.num_draws,
@@ -49,7 +49,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, level: float = CON
     )
 
 
-def _shares(pairs: Pairs) -> Floats:
+def shares_of_wins(pairs: Pairs) -> Floats:
     """Return the share of seed pairs in which A is better, per draw, (draws,)."""
     a, b = pairs.a[:, :, None], pairs.b[:, None, :]
     wins = np.where(np.abs(a - b) <= pairs.tolerance, 0.5, a > b)
@@ -66,8 +66,13 @@ def _estimate(shares: Floats, pairs: Pairs, *, level: float) -> Estimate:
     # If A wins all pairs or none, the spread between draws is unknown: each draw counts as one trial.
     ratio = variance / maximum if maximum > 0 else 1.0
     effective = len(shares) / min(max(ratio, 1 / float(pairs.counts.mean())), 1.0)
-    lower, upper = _wilson(mean, effective, level=level)
-    return Estimate(value=mean, interval=Interval(lower=lower, upper=upper, level=level))
+    return share_with_interval(mean, effective, level=level)
+
+
+def share_with_interval(share: float, num_trials: float, *, level: float = CONFIDENCE_LEVEL) -> Estimate:
+    """Return a share with its score interval for an effective number of independent trials."""
+    lower, upper = _wilson(share, num_trials, level=level)
+    return Estimate(value=share, interval=Interval(lower=lower, upper=upper, level=level))
 
 
 def _wilson(share: float, num_trials: float, *, level: float) -> tuple[float, float]:

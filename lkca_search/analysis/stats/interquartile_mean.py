@@ -43,11 +43,11 @@ def interquartile_mean(
     array = array[np.isfinite(array).any(axis=1)]
     if not len(array):
         raise NotEstimable("there is no score for an interquartile mean")
-    value = float(_trimmed_mean(array.reshape(1, -1))[0])
+    value = float(trimmed_mean(array.reshape(1, -1))[0])
     if len(array) < 2:
         return Estimate(value=value, reason=SINGLE_DRAW)
     draws = resample_draws(len(array), num_resamples=num_resamples, generator=generator)
-    resamples = _trimmed_mean(array[draws].reshape(num_resamples, -1))
+    resamples = trimmed_mean(array[draws].reshape(num_resamples, -1))
     if np.ptp(resamples) <= RELATIVE_TOLERANCE * float(np.nanmax(np.abs(array))):
         return Estimate(value=value, reason=NO_SPREAD)
     interval = widened_interval(value, resamples, num_draws=len(array), level=level)
@@ -59,7 +59,7 @@ def interquartile_mean(
     return Estimate(value=value, interval=Interval(lower=lower, upper=upper, level=level))
 
 
-def _trimmed_mean(values: Floats) -> Floats:
+def trimmed_mean(values: Floats) -> Floats:
     """Return the mean of each row of (rows, values) without NaN and without int(0.25 n) values at each end."""
     ordered = np.sort(values, axis=1)  # NaN sorts last
     counts = np.isfinite(ordered).sum(axis=1, keepdims=True)

@@ -25,12 +25,12 @@ def two_sided_p(values: Floats, *, tolerance: float = 0.0, sampling_variance: fl
     mean = abs(float(values.mean()))
     if not has_spread(values, tolerance=tolerance):
         flips = 2.0 ** (1 - len(values))
-        return 1.0 if mean <= tolerance else max(flips, _p_of_error(0.0, mean, len(values), sampling_variance))
-    return _p_of_error(standard_error(values), mean, len(values), sampling_variance)
+        return 1.0 if mean <= tolerance else max(flips, p_of_error(0.0, mean, len(values), sampling_variance))
+    return p_of_error(standard_error(values), mean, len(values), sampling_variance)
 
 
-def _p_of_error(error: float, mean: float, num_draws: int, sampling_variance: float) -> float:
-    """Return p of a mean of at least 0 with this standard error over draws."""
+def p_of_error(error: float, mean: float, num_draws: float, sampling_variance: float) -> float:
+    """Return p of a mean of at least 0 with this standard error over draws, of `num_draws` - 1 degrees of freedom."""
     if sampling_variance == 0:
         return float(2 * special.stdtr(num_draws - 1, -mean / error)) if error else 0.0
 

@@ -12,7 +12,7 @@ SINGLE_DRAW = "a single draw has no spread to make an interval of"
 NO_SPREAD = "every draw gives the same value, so there is no spread to make an interval of"
 
 
-def t_quantile(num_draws: int, level: float) -> float:
+def t_quantile(num_draws: float, level: float) -> float:
     """Return the factor of the standard error in a two-sided t interval: 2.776 for 5 draws at 0.95."""
     return float(special.stdtrit(num_draws - 1, (1 + level) / 2))
 
@@ -32,7 +32,7 @@ def has_spread(values: Floats, *, tolerance: float) -> bool:
     return float(np.ptp(values)) > tolerance
 
 
-def half_width(error: float, *, num_draws: int, level: float, sampling_variance: float = 0.0) -> float:
+def half_width(error: float, *, num_draws: float, level: float, sampling_variance: float = 0.0) -> float:
     """Return the half width of the interval of a mean over draws with this standard error over draws.
 
     `sampling_variance` is the variance of the mean that all draws share, from the sampling of test images. It is known

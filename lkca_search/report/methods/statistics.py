@@ -23,9 +23,14 @@ _METHODS = (
 
 def statistics_paragraph(scores: RoundScores | None, metric: Metric) -> str:
     """Return the paragraph; without a round, only the methods."""
+    return " ".join(statistics_sentences(scores, metric))
+
+
+def statistics_sentences(scores: RoundScores | None, metric: Metric) -> list[str]:
+    """Return the sentences of the paragraph."""
     if scores is None or not scores.cells:
-        return _methods(metric)
-    return " ".join([*_estimand(scores, MetricFormat(metric)), _methods(metric), *_sampling(scores), _coverage(scores)])
+        return [_methods(metric)]
+    return [*_estimand(scores, MetricFormat(metric)), _methods(metric), *_sampling(scores), _coverage(scores)]
 
 
 def _methods(metric: Metric) -> str:

@@ -14,7 +14,7 @@ from lkca_search.report.values.figure import (
     color_of,
     marker_of,
 )
-from lkca_search.report.values.numbers import format_count
+from lkca_search.report.values.numbers import format_tick
 
 _BAND_OPACITY = 0.15
 _DOT_OPACITY = 0.45
@@ -45,7 +45,8 @@ def _traces(series: Series) -> list[Any]:
             line={"width": 0},
             **hidden,
         )
-        return [edge, go.Scatter(x=series.x, y=series.y, mode="lines", line={"color": color}, **hidden)]
+        line = {**hidden, "showlegend": series.in_legend}
+        return [edge, go.Scatter(x=series.x, y=series.y, mode="lines", line={"color": color}, **line)]
     if series.kind == "dots":
         marker = {"color": color, "size": 5, "opacity": _DOT_OPACITY}
         return [go.Scatter(x=series.x, y=series.y, mode="markers", marker=marker, **hidden)]
@@ -58,7 +59,7 @@ def _traces(series: Series) -> list[Any]:
             marker={"color": color, "size": 9, "symbol": marker_of(series.color_index)},
             line={"color": color},
             error_y=_error_bars(series, color),
-            showlegend=series.kind == "points",
+            showlegend=series.kind == "points" or series.in_legend,
             **group,
             **hover,
         )
@@ -76,7 +77,7 @@ def _error_bars(series: Series, color: str) -> dict[str, Any] | None:
 def _layout(figure: Figure) -> dict[str, Any]:
     x: dict[str, Any] = {"title": {"text": figure.x_label}, "type": "log" if figure.x_is_logarithmic else "linear"}
     if figure.x_ticks:
-        x |= {"tickvals": figure.x_ticks, "ticktext": [format_count(tick) for tick in figure.x_ticks]}
+        x |= {"tickvals": figure.x_ticks, "ticktext": [format_tick(tick) for tick in figure.x_ticks]}
     y: dict[str, Any] = {"title": {"text": figure.y_label}, "type": "log" if figure.y_is_logarithmic else "linear"}
     if figure.y_ticks:
         y |= {"tickvals": figure.y_ticks, "ticktext": [f"{tick:g}" for tick in figure.y_ticks]}

@@ -19,7 +19,7 @@ from lkca_search.report.values.figure import (
     color_of,
     marker_of,
 )
-from lkca_search.report.values.numbers import format_count
+from lkca_search.report.values.numbers import format_tick
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -75,15 +75,16 @@ def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
 
 def _draw_series(axes: Axes, series: Series) -> None:
     color = color_of(series.color_index)
+    label = series.name if series.in_legend else None
     if series.kind == "band":
         axes.fill_between(
             series.x, _ends(series.lower, series.y), _ends(series.upper, series.y), color=color, alpha=0.15, lw=0
         )
-        axes.plot(series.x, series.y, color=color, lw=1)
+        axes.plot(series.x, series.y, color=color, lw=1, label=label)
     elif series.kind == "dots":
         axes.plot(series.x, series.y, ls="", marker="o", ms=2, color=color, alpha=0.4)
     elif series.kind == "line":
-        axes.plot(series.x, series.y, color=color)
+        axes.plot(series.x, series.y, color=color, label=label)
     else:
         style: dict[str, Any] = {
             "ls": "",
@@ -113,7 +114,7 @@ def _style_axes(axes: Axes, figure: Figure) -> None:
     if figure.y_is_logarithmic:
         axes.set_yscale("log")
     if figure.x_ticks:
-        axes.set_xticks(figure.x_ticks, [format_count(tick) for tick in figure.x_ticks])
+        axes.set_xticks(figure.x_ticks, [format_tick(tick) for tick in figure.x_ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     elif figure.x_is_logarithmic:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,10 +1,11 @@
 """Limits of a report's numbers, one sentence each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.records.rounds import Round
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import format_count, join_words, pluralize
 
@@ -14,6 +15,19 @@ _MAX_OVERLAP = 0.25
 
 def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
     """Return the limits of the numbers: missing trials and replicates, and unequal budgets."""
+    caveats = search_caveats(results, spent)
+    if scores is None:
+        return [*caveats, unconfirmed_caveat(results)]
+    return [
+        *caveats,
+        *scope_caveats(scores, MetricFormat(results.metric)),
+        *round_caveats(results, scores.round),
+        *replicate_caveats(results, scores),
+    ]
+
+
+def search_caveats(results: SearchResults, spent: Sequence[ComputeSpent]) -> list[str]:
+    """Return the limits that damaged files, missing images and the budgets of the trials set."""
     caveats = [*_damaged_files(results), *_missing_images(results)]
     if unfinished := sum(cell.budget - cell.num_finished for cell in spent if cell.num_finished < cell.budget):
         caveats.append(
@@ -25,19 +39,16 @@ def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Seq
         caveats.append(
             f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
         )
+    return caveats
+
+
+def unconfirmed_caveat(results: SearchResults) -> str:
+    """Return the limit of a search without a round."""
     metric = MetricFormat(results.metric)
-    if scores is None:
-        caveats.append(
-            f"Nothing is confirmed yet, so this report has no {metric.test_label}. The best {metric.label} of many "
-            f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
-        )
-        return caveats
-    return [
-        *caveats,
-        *_scope_caveats(scores, metric),
-        *_round_caveats(results, scores),
-        *_replicate_caveats(results, scores),
-    ]
+    return (
+        f"Nothing is confirmed yet, so this report has no {metric.test_label}. The best {metric.label} of many "
+        f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
+    )
 
 
 def _failures(spent: Sequence[ComputeSpent]) -> list[str]:
@@ -75,7 +86,7 @@ def _missing_images(results: SearchResults) -> list[str]:
     return [f"{part} Accuracies on the whole dataset may differ."]
 
 
-def _scope_caveats(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
+def scope_caveats(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
     """Yield the limits of what the intervals and verdicts are about."""
     if not scores.round.repeats:
         yield (
@@ -117,8 +128,8 @@ def _sizes(numbers: Iterable[int]) -> str:
     return join_words([format_count(number) for number in sorted(set(numbers))])
 
 
-def _round_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
-    sealed = scores.round
+def round_caveats(results: SearchResults, sealed: Round) -> Iterator[str]:
+    """Yield the limits of the choice of the configurations."""
     if sealed.num_trials_left:
         due = f"{pluralize(sealed.num_trials_left, 'trial')} {'was' if sealed.num_trials_left == 1 else 'were'}"
         yield f"Configurations were frozen while {due} still due, so budgets were unequal."
@@ -128,7 +139,8 @@ def _round_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]
         yield f"{cell} had no complete trial, so it was not confirmed."
 
 
-def _replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+def replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+    """Yield the limits that the replicates and their numbers of images set."""
     sealed = scores.round
     scored = {pick.cell for cell in scores.cells for pick in cell.picks}
     if unscored := [pick.cell for pick in sealed.picks if pick.rank == 1 and pick.cell not in scored]:
@@ -169,3 +181,12 @@ def _num_small_cells(results: SearchResults) -> int:
         if record.facts and record.facts.num_validation_images > record.facts.num_train_images
     }
     return len(small)
+
+
+def join_texts(texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the distinct texts on each dataset, in order; those that not all datasets have begin with their names."""
+    datasets: dict[str, list[str]] = {}
+    for name, found in texts.items():
+        for text in dict.fromkeys(found):
+            datasets.setdefault(text, []).append(name)
+    return [text if len(names) == len(texts) else f"On {join_words(names)}: {text}" for text, names in datasets.items()]

@@ -26,21 +26,27 @@ from lkca_search.report.values.table import (
     text_cell,
 )
 
-_VERDICTS: dict[Verdict, str] = {
+VERDICTS: dict[Verdict, str] = {
     "ahead": "ahead",
     "behind": "behind",
     "undecided": "not significant",
     "untested": "not tested",
 }
+"""Words of the tables."""
 _NOUNS: dict[Unit, str] = {"draw": "draw", "seed": "training"}
 
 
-def contrast_table(contrasts: Sequence[Contrast], reference: str, metric: MetricFormat, *, alpha: float) -> Table:
-    """Return the reference against every other variant at each size; `alpha` is the level of the round."""
+def contrast_table(
+    contrasts: Sequence[Contrast], reference: str, metric: MetricFormat, *, alpha: float, tests: str
+) -> Table:
+    """Return the reference against every other variant at each size.
+
+    `alpha` is the level of the round, and `tests` names the tests that the correction is over.
+    """
     return make_table(
         name="contrasts",
         title=f"{reference} compared with the other variants",
-        caption=_caption(reference, metric, alpha, tests="tested contrasts of this table"),
+        caption=_caption(reference, metric, alpha, tests=tests),
         columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
@@ -72,7 +78,7 @@ def unpaired_table(
             lambda contrast: estimate_cell(contrast.difference, metric.difference),
         ),
         Column("95% interval", lambda contrast: interval_cell(contrast.difference, metric.difference_interval)),
-        Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
+        Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
         Column("p", lambda contrast: number_cell(contrast.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
     ]
@@ -122,7 +128,7 @@ def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
             lambda contrast: estimate_cell(contrast.paired.difference, metric.difference),
         ),
         Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, metric.difference_interval)),
-        Column("verdict", lambda contrast: text_cell(_VERDICTS[contrast.verdict])),
+        Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
         Column("units", _units),
         Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, metric.difference_interval)),
         Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
@@ -132,7 +138,7 @@ def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
         ),
         Column(
             "95% interval of P",
-            lambda contrast: interval_cell(contrast.improvement.probability, _format_share_interval),
+            lambda contrast: interval_cell(contrast.improvement.probability, format_share_interval),
         ),
         Column(f"more units for {metric.small}", _more_units),
     ]
@@ -155,7 +161,7 @@ def _more_units(contrast: Contrast) -> TableCell:
     return text_cell(f"over 10,000 {noun}s") if more is None else TableCell(text=pluralize(more, noun), number=more)
 
 
-def _format_share_interval(interval: Interval | None) -> str:
+def format_share_interval(interval: Interval | None) -> str:
     """Return the interval of a share of 1 in percent."""
     if interval is None or interval.lower is None or interval.upper is None:
         return ""

@@ -34,6 +34,8 @@ class Series(FrozenModel):
     """Index in the palette; all series of a variant share it."""
     hover_texts: tuple[str, ...] = ()
     """One text per point, shown when the pointer is on it."""
+    in_legend: bool = False
+    """True if a line or a band has an entry in the legend; points always have one."""
 
 
 class Figure(FrozenModel):

@@ -14,6 +14,11 @@ def format_count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def format_tick(value: float) -> str:
+    """Return the label of a tick: 12,345 or 0.8."""
+    return format_count(value) if value == round(value) else f"{value:g}"
+
+
 def format_compact(value: float) -> str:
     """Return a count in three digits: 1.03M, 62.1M, 940."""
     for exponent, unit in _UNITS:

@@ -1,7 +1,9 @@
 """Report and its sections: sentences, figures and tables under headings."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from lkca_search.analysis.aggregate.aggregate import Aggregate
 from lkca_search.analysis.contrasts import Contrast
 from lkca_search.report.values.figure import Drawing, HeatMap
 from lkca_search.report.values.table import Table
@@ -16,9 +18,33 @@ class Section:
 
     name: str
     title: str
+    summary: tuple[str, ...] = ()
+    """Results as a list, above everything else."""
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Drawing, ...] = ()
     tables: tuple[Table, ...] = ()
+    subsections: tuple["Section", ...] = ()
+    """Sections on one dataset, in a report of several."""
+
+    @property
+    def label(self) -> str:
+        """Text of its link."""
+        return self.title if self.subsections else self.name.rpartition("-")[2].capitalize()
+
+    def every(self) -> Iterator["Section"]:
+        """Yield the section and all sections in it, in the order of the page."""
+        yield self
+        for section in self.subsections:
+            yield from section.every()
+
+    def on_dataset(self, dataset: str, prefix: str) -> "Section":
+        """Return a copy whose figures and tables have the dataset in their titles and `prefix` in their names."""
+        return replace(
+            self,
+            name=f"{prefix}-{self.name}",
+            figures=tuple(each.model_copy(update=_on_dataset(each, dataset, prefix)) for each in self.figures),
+            tables=tuple(each.model_copy(update=_on_dataset(each, dataset, prefix)) for each in self.tables),
+        )
 
     @property
     def plots(self) -> tuple[Drawing, ...]:
@@ -47,25 +73,32 @@ class Report:
     sections: tuple[Section, ...]
     methods: tuple[Paragraph, ...]
     contrasts: tuple[Contrast, ...]
+    """Contrasts of all datasets."""
+    aggregate: Aggregate | None = None
+    """Results over all datasets; None for a single dataset, and if they are not estimable."""
 
     @property
     def tables(self) -> list[Table]:
         """Tables of all sections."""
-        return [table for section in self.sections for table in section.tables]
+        return [table for top in self.sections for section in top.every() for table in section.tables]
 
     @property
     def figures(self) -> list[Drawing]:
         """Figures of all sections."""
-        return [figure for section in self.sections for figure in section.figures]
+        return [figure for top in self.sections for section in top.every() for figure in section.figures]
 
     def mlflow_metrics(self) -> dict[str, float]:
         """Return the difference of each contrast, in points, by a name that MLflow accepts."""
         return {
-            f"difference {_plain(contrast.reference)} - {_plain(contrast.other)} at {contrast.num_train_images}": (
-                contrast.paired.difference.value
-            )
+            f"difference {_plain(contrast.reference)} - {_plain(contrast.other)} at {contrast.num_train_images}"
+            f"{_plain(f' on {contrast.dataset}' if contrast.dataset else '')}": contrast.paired.difference.value
             for contrast in self.contrasts
         }
+
+
+def _on_dataset(item: Drawing | Table, dataset: str, prefix: str) -> dict[str, str]:
+    """Return the name and the title of a figure or table on one dataset."""
+    return {"name": f"{prefix}_{item.name}", "title": f"{dataset}: {item.title}"}
 
 
 def _plain(label: str) -> str:
