@@ -51,7 +51,7 @@ class DatasetScores:
         return PERCENT * (by_unit(cell.test_values, self.unit) - self.range.chance) / self.range.width
 
     def normalized_difference(self, a: CellScores, b: CellScores) -> Floats:
-        """Return the mean of A - B per unit over its pairs, in percent of the range, (units,); above 0 if A is better."""
+        """Return the mean advantage of A over B per unit and its pairs, in percent of the range, (units,); or NaN."""
         differences = by_unit(a.test_values - b.test_values, self.unit)
         counts = np.isfinite(differences).sum(axis=1)
         means = np.where(counts, np.nansum(differences, axis=1) / np.maximum(counts, 1), np.nan)
