@@ -51,7 +51,8 @@ def dataset_range(results: SearchResults, dataset: str, cells: Sequence[CellScor
         NotEstimable: The metric has no value for chance, the number of classes is unknown, or no cell is better.
     """
     metric = results.metric
-    if metric.test_field not in CHANCE:
+    chance = CHANCE.get(metric.test_field or "")
+    if chance is None:
         raise NotEstimable(f"{metric.label} has no value for chance, by which datasets could be normalized")
     numbers = {record.facts.num_classes for record in (*results.trials, *results.replicates) if record.facts}
     number = numbers.pop() if len(numbers) == 1 else None
@@ -61,7 +62,7 @@ def dataset_range(results: SearchResults, dataset: str, cells: Sequence[CellScor
     found = DatasetRange(
         dataset=dataset,
         num_classes=number,
-        chance=CHANCE[metric.test_field](number),
+        chance=chance(number),
         best=mean_score(best).value,
         best_cell=best.cell,
     )

@@ -40,7 +40,7 @@ class AggregateDifference(FrozenModel):
     improvement: Estimate
     """Probability that a training of the reference scores above one of the other variant; mean over datasets."""
     p_value: float | None
-    """Two-sided p that the interquartile mean is 0, before correction; None without an interval."""
+    """Two-sided p that the interquartile mean is 0, before correction; None for a single draw."""
     adjusted_p: float | None = None
     """p-value corrected for all tests of the round, contrasts included, and for the rounds."""
 

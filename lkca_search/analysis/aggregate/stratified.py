@@ -45,7 +45,7 @@ def stratified_mean(
     tolerance: float = 0.0,
     sampling_variance: float = 0.0,
 ) -> tuple[Estimate, float | None]:
-    """Return the interquartile mean of all values, and the two-sided p that it is 0; None without an interval.
+    """Return the interquartile mean of all values, and the two-sided p that it is 0; None for a single draw.
 
     `strata` are (draws, values per draw) per dataset, NaN for a missing value; every draw has at least one. Every value
     counts once, as in rliable. `sampling_variance`, from the sampling of test images, is added as in `half_width`.
@@ -57,7 +57,7 @@ def stratified_mean(
         return Estimate(value=value, reason=SINGLE_DRAW), None
     found = _bootstrap_error(strata, _interquartile_mean, generator, num_resamples)
     if found.error <= tolerance:
-        return Estimate(value=value, reason=NO_SPREAD), None
+        return Estimate(value=value, reason=NO_SPREAD), _p_without_spread(value, strata, tolerance, sampling_variance)
     draws = found.effective_draws
     half = half_width(found.error, num_draws=draws, level=level, sampling_variance=sampling_variance)
     p_value = p_of_error(found.error, abs(value), draws, sampling_variance)
@@ -77,6 +77,14 @@ def combine_variances(variances: Sequence[float], num_draws: Sequence[int]) -> S
     squares = sum(variance**2 / (draws - 1) for variance, draws in zip(variances, num_draws, strict=True))
     freedom = total**2 / squares if squares else float(sum(num_draws) - len(num_draws))
     return StratifiedError(error=math.sqrt(total), effective_draws=freedom + 1)
+
+
+def _p_without_spread(value: float, strata: Sequence[Floats], tolerance: float, sampling_variance: float) -> float:
+    """Return at least p of the sign-flip test of all draws, as `two_sided_p`; 1 for a value of 0."""
+    num_draws = sum(map(len, strata))
+    if abs(value) <= tolerance:
+        return 1.0
+    return max(2.0 ** (1 - num_draws), p_of_error(0.0, abs(value), num_draws, sampling_variance))
 
 
 def _bootstrap_error(

@@ -175,7 +175,7 @@ def test_one_dataset_with_scores_has_no_aggregate() -> None:
 
 def test_a_dataset_at_chance_has_no_range() -> None:
     found = compute_on(make_dataset_results(lambda *key: 0.1 if key[0] == "cifar10" else normal()(*key)))
-    assert str(found.aggregate) == "no cell of cifar10 is better than chance, 10.0%"
+    assert str(found.aggregate) == "no cell of cifar10 is better than chance, 10%"
 
 
 def test_a_profile_is_the_share_of_trainings_above_a_normalized_accuracy() -> None:
@@ -237,7 +237,8 @@ def test_a_loss_is_normalized_from_the_logarithm_of_the_classes_down_to_the_best
         cells = product(("lkca", "vit"), SIZES)
         best = min(np.mean([value for key, value in losses.items() if key[:3] == (name, *cell)]) for cell in cells)
         ranges[name] = math.log(number), best
-    assert {each.dataset: (each.chance, each.best) for each in found.ranges} == pytest.approx(ranges)
+    for each in found.ranges:
+        assert (each.chance, each.best) == pytest.approx(ranges[each.dataset])
     expected = [
         100
         * np.mean([losses[name, "vit", size, draw, seed] - losses[name, "lkca", size, draw, seed] for seed in (0, 1)])
@@ -250,6 +251,25 @@ def test_a_loss_is_normalized_from_the_logarithm_of_the_classes_down_to_the_best
 
 
 def test_a_metric_without_chance_has_the_reason() -> None:
-    results = make_dataset_results(normal(), search={"trials_per_cell": 3, "metric": "val_calibration_error"})
-    found = compute_on(results).aggregate
+    results = make_dataset_results(normal())
+    search = results.spec.search.model_copy(update={"metric": "val_calibration_error", "goal": "minimize"})
+    curves = [
+        record.model_copy(
+            update={
+                "curve": tuple(
+                    each.model_copy(update={"metrics": {"val_calibration_error": 0.1}}) for each in record.curve
+                ),
+                "test": record.test
+                and record.test.model_copy(update={"metrics": {"calibration_error": 0.1 + record.test.accuracy / 10}}),
+            }
+        )
+        for record in (*results.trials, *results.replicates)
+    ]
+    changed = replace(
+        results,
+        spec=results.spec.model_copy(update={"search": search}),
+        trials=curves[: len(results.trials)],
+        replicates=curves[len(results.trials) :],
+    )
+    found = compute_on(changed).aggregate
     assert str(found) == "validation calibration error has no value for chance, by which datasets could be normalized"
