@@ -63,6 +63,9 @@ LADDER: dict[str, list[str]] = {
     "report/sections": [
         *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "report/values"),
     ],
+    "report/aggregate": [
+        *("records", "analysis", "analysis/stats", "analysis/aggregate", "report/values", "report/sections"),
+    ],
     "report/methods": [*BASE, "spec/recipe", "analysis", "report/values", "report/sections"],
     "report/rendering": [ROOT, "report/values"],
     "report": [
