@@ -17,7 +17,7 @@ from lkca_search.own_code import code_hashes, find_modules, import_from, is_dott
 from lkca_search.search.studies.space_check import check_space, sampled_models
 from lkca_search.spec.configuration import Configuration, ImageShape
 from lkca_search.spec.space_file import SpaceFile, read_space_file
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_all_train_images
 from lkca_search.training.laws.own_code_check import check_own_code
 from tests.support.own_code import write_broken, write_examples
 
@@ -53,7 +53,7 @@ def check(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Spa
     data_dirs = DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
 
     def check(space_file: SpaceFile) -> list[str]:
-        images = open_train_images(space_file.spec.data, data_dirs)
+        images = open_all_train_images(space_file.spec, data_dirs)
         check_space(space_file, images)
         return check_own_code(space_file, images, data_dirs, sampled_models(space_file.spec))
 

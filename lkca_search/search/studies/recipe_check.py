@@ -7,7 +7,7 @@ from itertools import islice
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Location, Problem
 from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.configuration import OPTIMIZER_NAMES, Configuration, Scalar
+from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, Configuration, Scalar
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.recipe.rules import normal_recipe, recipe_problems
 from lkca_search.spec.search_spec import SearchSpec
@@ -64,7 +64,9 @@ def _recipes(spec: SearchSpec, levels: _Levels) -> list[Configuration]:
         return domain.edges() if name in combined else domain.edges()[:1]
 
     chosen = islice(spec.space.branch(edges, dict(levels)), _MAX_RECIPES)
-    return [Configuration.model_validate(values) for values in chosen]
+    # No recipe depends on a name of an own family, which a configuration of another family must not have.
+    known = ({name: value for name, value in values.items() if name in NAMES} for values in chosen)
+    return [Configuration.model_validate(values) for values in known]
 
 
 def _find_equal_recipes(
