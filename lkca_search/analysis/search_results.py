@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lkca_search.layout import SearchFolder
 from lkca_search.records.dataset import SearchDataset, scan_search_datasets
 from lkca_search.records.finding import Finding
-from lkca_search.records.predictions import scan_predictions
+from lkca_search.records.predictions import ReplicatePredictions, scan_predictions
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, scan_rounds
 from lkca_search.records.stored_spec import read_spec
@@ -52,10 +52,8 @@ class SearchResults:
     image_scores: Mapping[str, NDArray[Any]] | None = field(repr=False, default=None)
     """Numbers per test image whose mean is the leading metric of a replicate, (images,), by replicate id. None if they
     are `correct`, as for accuracy; empty for a metric that is no mean over images."""
-    predicted: Mapping[str, NDArray[np.uint16]] = field(repr=False, default_factory=dict)
-    """Predicted class per test image, (images,), by replicate id; not in old records."""
-    labels: NDArray[np.uint16] | None = field(repr=False, default=None)
-    """True class per test image, (images,); None if no replicate has predictions."""
+    predictions: Mapping[str, ReplicatePredictions] = field(repr=False, default_factory=dict)
+    """Predicted and true classes of the test images, by replicate id; not in old records."""
     uid: str = ""
     """Unique id; empty if it is not known."""
     datasets: Mapping[str | None, SearchDataset] = field(default_factory=dict)
@@ -180,21 +178,24 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
     datasets, damaged_datasets = scan_search_datasets(folder)
     spec = read_spec(folder)
     leading = spec.search.definitions[0].test_field or ""
-    scores, predicted, labels, damaged_predictions = scan_predictions(folder, replicates, metric=leading)
+    predictions, damaged_predictions = scan_predictions(folder, replicates, metric=leading)
     return SearchResults(
         name=folder.name,
         spec=spec,
         trials=trials,
         replicates=replicates,
         rounds=rounds,
-        correct={replicate: classes == labels for replicate, classes in predicted.items()},
-        image_scores=None if leading == "accuracy" else scores,
-        predicted=predicted,
-        labels=labels,
+        correct={replicate: each.correct for replicate, each in predictions.items()},
+        image_scores=None if leading == "accuracy" else _known_scores(predictions),
+        predictions=predictions,
         uid=read_uid(folder) or "",
         datasets=datasets,
         findings=(*reader.findings, *damaged_rounds, *damaged_datasets, *damaged_predictions),
     )
+
+
+def _known_scores(predictions: Mapping[str, ReplicatePredictions]) -> dict[str, NDArray[Any]]:
+    return {replicate: each.scores for replicate, each in predictions.items() if each.scores is not None}
 
 
 def _without(cell: Cell, names: Sequence[str]) -> tuple[tuple[str, Scalar], ...]:

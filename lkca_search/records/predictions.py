@@ -1,5 +1,6 @@
 """Predictions of replicates on the test images: one Parquet file in the folder of each replicate's attempt."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Predictions:
     """Softmax of the logits, (N, K); probabilities below 3e-8 are 0."""
     data_hash: str
     """SHA-256 of the test split's pixels and labels."""
+    class_names: tuple[str, ...] = ()
+    """Name of each class; empty in files of earlier versions."""
 
 
 def is_among_top(probabilities: NDArray[Any], labels: NDArray[Any], *, number: int = 5) -> NDArray[np.bool_]:
@@ -84,6 +87,7 @@ def save_predictions(predictions: Predictions, attempt_folder: AnyPath, *, repli
     """Write the predictions of a replicate atomically into the folder of its attempt."""
     table = _to_table(predictions)
     metadata = {"replicate_id": replicate_id, "test_data_hash": predictions.data_hash}
+    metadata["class_names"] = json.dumps(predictions.class_names)
     buffer = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), buffer, **_WRITER)
     write_atomically(attempt_folder / PREDICTIONS, buffer.getvalue().to_pybytes())
@@ -125,23 +129,52 @@ def scan_correct(
     return correct, findings
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TestImages:
+    """True classes of the test images of a dataset, and the names of the classes."""
+
+    labels: NDArray[np.uint16]
+    """True classes, (N,)."""
+    class_names: tuple[str, ...] = ()
+    """Name of each class; empty in files of earlier versions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplicatePredictions:
+    """Predictions of a replicate on the test images, and its numbers per image."""
+
+    predicted: NDArray[np.uint16]
+    """Predicted classes, (N,)."""
+    images: TestImages
+    """Test images, shared by all replicates of a dataset."""
+    scores: NDArray[Any] | None
+    """Result of `image_scores`, (N,)."""
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """True per image that is classified correctly, (N,)."""
+        correct: NDArray[np.bool_] = self.predicted == self.images.labels
+        return correct
+
+
 def scan_predictions(
     folder: SearchFolder, replicates: Sequence[Record], *, metric: str = "accuracy"
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.uint16]], NDArray[np.uint16] | None, list[Finding]]:
-    """Return `image_scores` of a metric by replicate id, predicted classes by replicate id, true classes, and damages.
+) -> tuple[dict[str, ReplicatePredictions], list[Finding]]:
+    """Return the predictions with the `image_scores` of a metric, by replicate id, and a finding per damaged file.
 
-    Replicates without predictions are left out, and so are all scores of a metric that is no mean over images.
+    Replicates without predictions are left out.
     """
-    has_few_columns = metric in ("accuracy", "balanced_accuracy")
-    scores, predicted, labels = {}, {}, None
     findings: list[Finding] = []
-    columns = ("label", "predicted") if has_few_columns else None
+    columns = ("label", "predicted") if metric in ("accuracy", "balanced_accuracy") else None
+    known: dict[str, TestImages] = {}
+    found = {}
     for record, table in _intact(_read_all(folder, replicates, columns=columns), findings):
-        predictions = _from_table(table)
-        if (values := image_scores(metric, predictions)) is not None:
-            scores[record.trial_id] = values
-        predicted[record.trial_id], labels = predictions.predicted, predictions.labels
-    return scores, predicted, labels, findings
+        each = _from_table(table)
+        images = known.setdefault(each.data_hash, TestImages(labels=each.labels, class_names=each.class_names))
+        found[record.trial_id] = ReplicatePredictions(
+            predicted=each.predicted, images=images, scores=image_scores(metric, each)
+        )
+    return found, findings
 
 
 def write_predictions(
@@ -188,6 +221,7 @@ def _from_table(table: pa.Table) -> Predictions:
         predicted=table["predicted"].to_numpy(),
         probabilities=probabilities,
         data_hash=table.schema.metadata[b"test_data_hash"].decode(),
+        class_names=tuple(json.loads(table.schema.metadata.get(b"class_names", b"[]"))),
     )
 
 

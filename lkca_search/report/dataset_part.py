@@ -12,6 +12,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.report.sections import figures, tables
 from lkca_search.report.sections.ablation import ablation_section
+from lkca_search.report.sections.classes import class_section
 from lkca_search.report.sections.contrast_tables import contrast_table
 from lkca_search.report.sections.costs import cost_section
 from lkca_search.report.sections.narrative import write_summary
@@ -100,5 +101,6 @@ def _describe_scores(
             title=f"{capitalize(metric.label)} and {metric.test_label}",
             tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
         ),
+        *filter(None, (class_section(results, scores),)),
     ]
     return write_summary(results, scores, contrasts, curves, selections), sections

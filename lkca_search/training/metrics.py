@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lkca_search.own_code import load_own
+from lkca_search.data.store import Images
+from lkca_search.errors import Problem, UserError
+from lkca_search.own_code import describe_error, load_own
 from lkca_search.records.predictions import is_among_top
-from lkca_search.spec.metrics import VALIDATION, OwnMetric, find_metric
+from lkca_search.spec.metrics import VALIDATION, OwnMetric, find_metric, name_of
+from lkca_search.spec.space_file import SpaceFile
 
 Probabilities = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -93,6 +96,33 @@ FUNCTIONS: Mapping[str, Function] = {
 AT_EVERY_REPORT = ("top5_accuracy", "balanced_accuracy", "calibration_error")
 """Metrics of every evaluation: on 10,000 images of 200 classes they take 8 ms together, and macro AUROC 40 ms. The
 latter is computed at reports only if the search names it, and once on the test images."""
+
+
+def check_metrics(space_file: SpaceFile, images: Images) -> None:
+    """Compute every metric that a search names, on made outputs for the classes of a dataset that have images.
+
+    Raises:
+        SpaceFileError: A metric cannot be imported, raises an error, returns no finite number or not the same one
+            twice, or is undefined for the classes of the dataset.
+    """
+    labels = np.repeat(np.unique(images.labels), 2).astype(np.int64)
+    logits = np.random.default_rng(0).standard_normal((len(labels), len(images.class_names)))
+    exponentials = np.exp(logits).astype(np.float32)
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    search = space_file.spec.search
+    for choices, field in ((search.metric_choices, "metric"), (search.also_measure, "also_measure")):
+        for choice in choices:
+            try:
+                first, second = (MetricSet([choice]).of_validation(probabilities, labels) for _ in range(2))
+            except UserError as error:
+                raise space_file.error([Problem(("search", field), str(error))]) from error
+            except Exception as error:  # an own metric may raise anything
+                reason = str(error) if isinstance(error, UndefinedMetric) else describe_error(error)
+                rule = f"metric {name_of(choice)} must have a value for {len(images.class_names)} classes: {reason}"
+                raise space_file.error([Problem(("search", field), rule)]) from error
+            if first != second:
+                rule = f"metric {name_of(choice)} must return the same number for the same images, got two"
+                raise space_file.error([Problem(("search", field), rule)])
 
 
 class MetricSet:

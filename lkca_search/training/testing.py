@@ -86,6 +86,7 @@ def evaluate_on_test(training: Training, images: Images, *, device: torch.device
         predicted=evaluated.logits.argmax(dim=1).numpy().astype(np.uint16),
         probabilities=evaluated.probabilities.astype(np.float16),
         data_hash=images.content_hash,
+        class_names=images.class_names,
     )
     result = TestResult(
         num_images=len(images.labels),

@@ -133,7 +133,8 @@ def test_the_file_has_one_row_per_image_and_names_its_replicate_and_images(tmp_p
         "predicted": pa.uint16(),
         "probabilities": pa.list_(pa.float16(), 10),
     }
-    assert schema.metadata == {b"replicate_id": record.trial_id.encode(), b"test_data_hash": b"t" * 64}
+    ids = {b"replicate_id": record.trial_id.encode(), b"test_data_hash": b"t" * 64}
+    assert schema.metadata == {**ids, b"class_names": b"[]"}
     rows = pd.read_parquet(path)
     assert list(rows["image"]) == list(range(50))
     np.testing.assert_array_equal(np.stack(rows["probabilities"]), predictions.probabilities)

@@ -17,6 +17,7 @@ from lkca_search.training.assembly import open_training
 from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
 from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training
+from lkca_search.training.metrics import FUNCTIONS
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 
 CPU = torch.device("cpu")
@@ -60,7 +61,11 @@ def test_loss_and_accuracy_are_those_of_the_evaluation_bit_for_bit(trained: Trai
         batch_size=EVALUATION_BATCH,
         device=CPU,
     )
-    assert (result.loss, result.accuracy) == evaluate(trained.model, batches)
+    evaluated = evaluate(trained.model, batches)
+    assert (result.loss, result.accuracy) == (evaluated.loss, evaluated.accuracy)
+    assert list(result.metrics) == list(FUNCTIONS)
+    for name, function in FUNCTIONS.items():
+        assert result.metrics[name] == function(evaluated.probabilities, evaluated.labels)
     assert 0.3 < result.accuracy < 1
 
 

@@ -14,6 +14,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.report.values.figure import HeatMap
 from lkca_search.report.values.metric_format import MetricFormat
 from lkca_search.report.values.numbers import (
+    capitalize,
     format_count,
     pluralize,
 )
@@ -147,7 +148,7 @@ def heat_map_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table
         name="fields",
         title="Numbers of the heat maps",
         caption=(
-            f"{metric.label_in_unit.capitalize()} of the trials with one level and one size of the data. Best "
+            f"{capitalize(metric.label_in_unit)} of the trials with one level and one size of the data. Best "
             f"is the {metric.metric.best}. The standard deviation is over these trials, which differ in their other "
             "hyperparameters."
         ),
@@ -165,7 +166,7 @@ def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
         ablation,
         name="map",
         title=f"{family}: {name} and training images",
-        caption=f"{metric.best_label.capitalize()}, and the number of trials. Point at a cell for the mean.",
+        caption=f"{capitalize(metric.best_label)}, and the number of trials. Point at a cell for the mean.",
         unit=metric.header("best"),
         entry=lambda level, size: _value_entry(entries.get((level.index, size)), metric),
     )

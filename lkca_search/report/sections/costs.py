@@ -9,7 +9,7 @@ from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.report.sections.search_length import best_of_k_table
 from lkca_search.report.values.figure import Figure, Series
 from lkca_search.report.values.metric_format import MetricFormat
-from lkca_search.report.values.numbers import format_compact, format_count, format_percent
+from lkca_search.report.values.numbers import capitalize, format_compact, format_count, format_percent
 from lkca_search.report.values.report import Section
 from lkca_search.report.values.table import (
     NOT_ESTIMABLE,
@@ -28,7 +28,7 @@ _Row = tuple[str, CostPoint]
 def cost_section(results: SearchResults, *, seed: int) -> Section:
     """Return the section; it has only a reason if no trial is complete."""
     metric = MetricFormat(results.metric)
-    title = f"{metric.label.capitalize()} and cost"
+    title = f"{capitalize(metric.label)} and cost"
     points = cost_points(results)
     if not points:
         return Section(name="costs", title=title, paragraphs=("Not estimable: no trial is complete.",))
@@ -110,7 +110,7 @@ def pareto_figure(points: Sequence[CostPoint], metric: MetricFormat) -> Figure:
     families = list(dict.fromkeys(point.family for point in points))
     return Figure(
         name="pareto_flops",
-        title=f"{metric.label.capitalize()} against FLOPs, {format_count(size)} training images",
+        title=f"{capitalize(metric.label)} against FLOPs, {format_count(size)} training images",
         caption=(
             "All complete trials with the largest number of training images. A line joins the Pareto front of each "
             "family. The x-axis is logarithmic."

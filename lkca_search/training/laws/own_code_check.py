@@ -21,6 +21,7 @@ from lkca_search.training.images import DataDirs
 from lkca_search.training.laws.augmentation_laws import check_augmentation
 from lkca_search.training.laws.model_laws import BrokenLaw, check_model
 from lkca_search.training.laws.training_laws import check_training, few_images, short_trial
+from lkca_search.training.metrics import check_metrics
 
 _SECTIONS = {"augment": ("data", "augment"), "dataset": ("data", "dataset"), "metric": ("search", "metric")}
 _MAX_CHECKED = 4
@@ -35,7 +36,7 @@ def check_own_code(
     data_dirs: DataDirs,
     configurations: Iterable[Configuration],
 ) -> list[str]:
-    """Check the own code that a space file names; return warnings. Without such code, nothing is done.
+    """Check the metrics and the own code that a space file names; return warnings.
 
     Each model is checked at up to four of the configurations. The first one per combination of own code is trained for
     three steps, on a few images of its dataset; `images` are those of each dataset, as in `check_space`.
@@ -44,6 +45,8 @@ def check_own_code(
         SpaceFileError: Code cannot be imported or breaks a law, with the position of its name.
     """
     spec = space_file.spec
+    for opened in images.values():
+        check_metrics(space_file, opened)
     named = [(kind, path) for kind, path in spec.own_code() if kind not in _SEARCHED]
     if not named:
         return []
