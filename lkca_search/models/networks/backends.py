@@ -41,7 +41,7 @@ def convolve(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     kernels = (
         kernel.expand(channels, 1, size, size) if one else kernel.repeat_interleave(channels // groups, 0)[:, None]
     )
-    mixed = F.conv2d(images, kernels, padding=size // 2, groups=channels)
+    mixed = F.conv2d(images, kernels.to(value.dtype), padding=size // 2, groups=channels)
     # (B, C, H, W) -> (B, N, C)
     return mixed.permute(0, 2, 3, 1).flatten(1, 2)
 
