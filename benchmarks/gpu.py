@@ -28,13 +28,15 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.precision import MODELS, Setting, compare, comparison_table
-from lkca_search.models.networks.backends import Backend, fastest_backend, mix_tokens
+from lkca_search.models.networks.backends import Backend, mix_tokens
+from lkca_search.models.networks.lkca import LKCA
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration, Precision
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection
 from lkca_search.training.assembly import open_training
-from lkca_search.training.device import configure_torch
+from lkca_search.training.backends.choice import LayerSettings, choose_backends
+from lkca_search.training.device import configure_torch, device_name
 from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training
 
@@ -64,6 +66,10 @@ class Bench:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         return ("float32", "bfloat16") if self.device.type == "cpu" else ("float32", "tf32", "bfloat16", "float16")
+
+    @property
+    def device_name(self) -> str:
+        return device_name(self.device)
 
     def has_time(self, share: float, part: str) -> bool:
         """Return True before a share of the time is over; note the part that is left out after it."""
@@ -171,11 +177,13 @@ def backend_times(bench: Bench) -> tuple[Table, bool]:
                     for name in get_args(Backend)
                     for _ in range(2)  # the first round warms up
                 }
-                chosen = fastest_backend(kernel, (side, side), value)
+                kind = str(dtype).removeprefix("torch.")
+                layer = LKCA(channels, (side, side), size).to(bench.device)
+                settings = LayerSettings(batch, bench.device, bench.device_name, precision=kind, dtype=dtype)
+                chosen = choose_backends(layer, settings)[0].backend
                 ratio = times[chosen] / min(times.values())
                 slow = slow or ratio > 1.15
                 found = [f"{milliseconds:.3f}" for milliseconds in times.values()]
-                kind = str(dtype).removeprefix("torch.")
                 table.add_row(f"{side}x{side}", f"{size}x{size}", str(batch), kind, *found, chosen, f"{ratio:.2f}")
     return table, bench.is_quick or not slow
 
@@ -248,8 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = "digits" if options.quick or not data_dir else "cifar10"
     device = torch.device(options.device)
     console, is_good = Console(width=140, record=True), True
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    console.print(f"{name}, torch {torch.__version__}, {dataset}")
+    console.print(f"{device_name(device)}, torch {torch.__version__}, {dataset}")
     with tempfile.TemporaryDirectory() as cache:
         bench = Bench(
             device=device,

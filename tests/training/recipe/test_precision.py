@@ -167,9 +167,9 @@ def test_compile_without_a_compiler_is_an_error_with_rule_and_value(
     assert not opened(make_spec(compile="auto"), data_dirs).numerics.compiled
 
 
-def make_training(numerics: Numerics, images: Images, *folders: Path, family: str = "lkca") -> Training:
+def make_training(numerics: Numerics, images: Images, *folders: Path, family: str = "lkca", **changes: Any) -> Training:
     """Return a training with numerics that no configuration has on this machine."""
-    spec = make_spec(family)
+    spec = make_spec(family, **changes)
     configure_torch(num_threads=1)
     holdout = assign_images(images.labels, spec.data, spec.configuration, split_seed=2)
     batches = Batches(images=images, indices=holdout.train, batch_size=32, augment=(), seed=1, device=CPU)
@@ -333,3 +333,17 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed_in_float32(data_dirs: Dat
     save_checkpoint(old, tmp_path, step=first.step)
     assert opened(make_spec(), data_dirs, tmp_path).step == first.step
     assert opened(make_spec(precision="bfloat16"), data_dirs, tmp_path).step == 0
+
+
+def test_a_bfloat16_training_with_an_averaged_model_and_clipped_gradients_resumes_exactly(
+    data_dirs: DataDirs, tmp_path: Path
+) -> None:
+    spec = make_spec("resnet", precision="bfloat16", ema_decay=0.9, gradient_clip=1.0)
+    assert_resumes_exactly(lambda *folders: opened(spec, data_dirs, *folders), tmp_path)
+
+
+def test_a_float16_training_with_clipped_gradients_resumes_exactly(digits: Images, tmp_path: Path) -> None:
+    numerics = Numerics(precision="float16")
+    assert_resumes_exactly(
+        lambda *folders: make_training(numerics, digits, *folders, gradient_clip=0.5, ema_decay=0.9), tmp_path
+    )
