@@ -12,7 +12,8 @@ from lkca_search.models.difference import is_of_architecture
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.records.dataset import list_shortages
 from lkca_search.records.predictions import bytes_per_image
-from lkca_search.search.planning.calibration import CalibrationRun, calibrate
+from lkca_search.search.planning.calibration import calibrate
+from lkca_search.search.planning.notes import list_notes
 from lkca_search.search.planning.packing import (
     GpuSharing,
     Resources,
@@ -22,9 +23,8 @@ from lkca_search.search.planning.packing import (
 )
 from lkca_search.search.planning.plan import DiskUse, Plan, PlannedCell, PlannedDataset
 from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
-from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS, Speed, assumed_speed
+from lkca_search.search.planning.speed import Speed, assumed_speed
 from lkca_search.search.planning.workload import (
-    WORKER_BYTES,
     Workload,
     WorkloadFactory,
     sizes_with_unequal_lengths,
@@ -103,8 +103,8 @@ def make_plan(
     trial = spec.resources.of_trial(gpu=sharing.share if sharing else None)
     num_slots = _count_slots(spec.resources, trial, node)
     run, speed = None, assumed_speed(trial, on_gpu=spec.resources.uses_gpu)
+    workloads = [each for cell in sampled for each in cell.all]
     if calibrate_speed:
-        workloads = [each for cell in sampled for each in cell.all]
         run, speed = calibrate(spec, workloads, data_dirs, on_measured=on_measured)
     planned = tuple(_plan_cell(spec, cell, speed) for cell in sampled)
     return Plan(
@@ -124,7 +124,7 @@ def make_plan(
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         unequal_lengths=_unequal_lengths(sampled),
-        notes=_all_notes(spec, images, sharing, [*notes, *_notes(spec, run, on_gpu=on_gpu)]),
+        notes=_all_notes(spec, images, sharing, [*notes, *list_notes(spec, workloads, run, on_gpu=on_gpu)]),
     )
 
 
@@ -255,37 +255,6 @@ def _all_notes(
     """Return `Plan.notes`: a line per dataset that lacks images, the sharing of GPUs, and the other notes."""
     lacking = list_shortages(describe_datasets(spec, images).values())
     return (*lacking, *([sharing.reason] if sharing else []), *notes)
-
-
-def _notes(spec: SearchSpec, calibration: CalibrationRun | None, *, on_gpu: bool) -> list[str]:
-    notes = [
-        f"memory per trial: {WORKER_BYTES // 10**6} MB for a worker with torch, 16 bytes per parameter (weight, "
-        "gradient, two moments of AdamW), and the activations of a step",
-        "FLOPs: three forward passes per training image, one per validation image",
-        "totals: mean over evenly sampled configurations of each cell, times its number of trials",
-    ]
-    if calibration is None:
-        rate = (
-            f"{ASSUMED_GPU_FLOPS / 1e12:g} TFLOP/s per GPU"
-            if spec.resources.uses_gpu
-            else (f"{ASSUMED_CORE_FLOPS / 1e9:g} GFLOP/s per core")
-        )
-        notes.append(f"seconds: estimated from FLOPs at an assumed {rate}; --calibrate measures them")
-    else:
-        notes.append("seconds: measured on this machine with one trial at a time; several trials at once may be slower")
-        if spec.resources.uses_gpu and not on_gpu:
-            notes.append(
-                "the calibration ran on the CPU, because this machine has no GPU: the hours are not those of a GPU"
-            )
-    if spec.confirm is not None:
-        notes.append("replicates: planned as trials of mean size; their evaluations on test images are not counted")
-    if spec.resources.custom:
-        notes.append(f"custom resources ({', '.join(spec.resources.custom)}) are assumed to be available")
-    if spec.search.pruner.name != "none" or spec.limits != type(spec.limits)():
-        notes.append(
-            "the pruner and the limits can end trials, cells or the search early: all numbers are upper bounds"
-        )
-    return notes
 
 
 def _min_max(numbers: Sequence[T]) -> tuple[T, T]:

@@ -50,9 +50,13 @@ class Workload:
 
     @property
     def kind(self) -> str:
-        """Family, precision and compilation: workloads of one kind have one line of seconds per operation."""
+        """Family, precision, compilation and the level of `augment`: one kind has one line of seconds per operation.
+
+        Augmentations take time and no counted operation: on a CPU, the policies take as long as a small model.
+        """
         compiled = ", compiled" if self.compiled else ""
-        return f"{self.configuration.family} in {self.precision}{compiled}"
+        augment = f", augment {self.configuration.augment}" if self.configuration.augment is not None else ""
+        return f"{self.configuration.family} in {self.precision}{compiled}{augment}"
 
     @property
     def size(self) -> tuple[str | None, int]:
@@ -89,6 +93,11 @@ class Workload:
         """Return the GPU memory: the context, model and activations as in `memory_bytes`, and the images."""
         image_bytes = (self.num_train_images + self.num_validation_images) * images.pixels.nbytes // len(images)
         return CUDA_CONTEXT_BYTES + self.memory_bytes - WORKER_BYTES + image_bytes
+
+    @property
+    def bytes_per_parameter(self) -> int:
+        """Bytes per parameter: weight, gradient, moments of the optimizer, and the average."""
+        return self.checkpoint_bytes // self.cost.num_parameters + _FLOAT_BYTES
 
     @property
     def checkpoint_bytes(self) -> int:

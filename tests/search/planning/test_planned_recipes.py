@@ -109,6 +109,23 @@ def test_a_calibration_times_the_batches_of_each_level(
     assert sorted(each.batch_size for each in (*run.fitted, run.held_out.measured)) == [8, 32, 100]
 
 
+def test_levels_of_augment_have_speeds_of_their_own(read: Any, images: Images) -> None:
+    spec = read("factors.augment=[none, [crop, rand_augment]]").spec
+    kinds = {WorkloadFactory(spec, images).make(extreme_configurations(spec, cell)[0]).kind for cell in cells(spec)}
+    assert kinds == {"lkca in float32, augment none", "lkca in float32, augment crop+rand_augment"}
+
+
+def test_notes_have_the_bytes_per_parameter_of_the_optimizers_and_averages(read: Any, data_dirs: DataDirs) -> None:
+    def memory(*overrides: str) -> str:
+        return next(note for note in make_plan(read(*overrides), data_dirs).notes if note.startswith("memory"))
+
+    assert ", 16 bytes per parameter (weight, gradient, moments" in memory()
+    assert ", 12 to 20 bytes per parameter" in memory(
+        "factors.optimizer=[adamw, sgd]",
+        "factors.ema_decay={levels: [0.0, 0.9], when: {optimizer: [adamw]}}",
+    )
+
+
 def test_a_matched_width_does_not_depend_on_the_recipe(read: Any, images: Images) -> None:
     matched = ["~parameters.width", "parameters.match_parameters={value: 20k}"]
     spec = read(*matched, "factors.batch_size=[8, 32]", "factors.augment=[none, light]").spec
