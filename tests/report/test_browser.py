@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lkca_search.report.content import make_report
 from lkca_search.report.rendering.html import to_html
+from tests.support.dataset_results import CLASSES, make_dataset_results, normal
 from tests.support.search_results import law, make_search_results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -137,3 +138,22 @@ def test_a_table_is_downloaded_as_csv(page: Page) -> None:
     lines = Path(download.value.path()).read_text().splitlines()
     assert len(lines) == 1 + 10
     assert lines[0].startswith("other,training images,")
+
+
+def test_a_page_of_several_datasets_fits_and_its_links_lead_to_the_datasets(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(to_html(make_report(make_dataset_results(normal(leads=0.03))), source=""))
+    problems: list[str] = []
+    for width in (1400, 390):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda message: problems.append(message.text))
+        page.goto(path.as_uri())
+        page.wait_for_selector("#performance_profiles .legendtext")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("nav a").all_text_contents() == ["Summary", "Aggregate", *CLASSES, "Methods"]
+        for name in CLASSES:
+            assert page.locator(f"section#{name} > section").count() == 7
+            assert page.locator(f"#{name}_learning_curves .legendtext").all_text_contents() == ["lkca", "vit"]
+        assert page.locator("#performance_profiles .legendtext").all_text_contents() == ["lkca", "vit"]
+        page.close()
+    assert problems == []
