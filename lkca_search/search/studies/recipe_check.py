@@ -7,10 +7,11 @@ from itertools import islice
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Location, Problem
 from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, Configuration, Scalar
+from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, OPTIMIZERS, Configuration, Scalar
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.recipe.rules import normal_recipe, recipe_problems
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.training.recipe.own_optimizers import own_optimizer_problem
 
 _MAX_RECIPES = 2_000
 """Maximum number of recipes of a cell that are checked."""
@@ -27,13 +28,18 @@ def find_recipe_problems(spec: SearchSpec, labels: Indices) -> Iterator[Problem]
     for cell in cells(spec):
         if (levels := _recipe_levels(spec, cell)) not in recipes:
             recipes[levels] = _recipes(spec, levels)
-    for configuration in (configuration for configurations in recipes.values() for configuration in configurations):
-        for problem in recipe_problems(configuration):
+    for configuration in (each for configurations in recipes.values() for each in configurations):
+        for problem in (*recipe_problems(configuration), *_own_optimizer_problems(configuration)):
             if problem.rule not in seen:
                 seen.add(problem.rule)
                 yield Problem(location_in_space_file(spec, problem.location), problem.rule)
     if not seen:
         yield from _find_equal_recipes(spec, labels, recipes)
+
+
+def _own_optimizer_problems(configuration: Configuration) -> Iterator[Problem]:
+    if configuration.optimizer not in OPTIMIZERS and (problem := own_optimizer_problem(configuration)):
+        yield problem
 
 
 def location_in_space_file(spec: SearchSpec, location: Location) -> Location:

@@ -4,7 +4,6 @@ AdamW and SGD are torch's, LAMB and Lion are timm's. timm is imported only where
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lkca_search.models.family import require
-from lkca_search.own_code import load_own
 from lkca_search.recipe import ADAM_EPSILON, BETA1, LAMB_EPSILON
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.recipe.rules import fill_recipe
+from lkca_search.training.recipe.own_optimizers import make_own_optimizer
 
 Groups = list[dict[str, Any]]
 """Parameter groups of an optimizer, each with its weight decay."""
@@ -37,12 +36,8 @@ def make_optimizer(model: nn.Module, configuration: Configuration) -> Optimizer:
 
 
 def find_optimizer(name: str) -> MakeOptimizer:
-    """Return the function that makes an optimizer, given its short name or the dotted path of a class.
-
-    Raises:
-        UserError: The class cannot be loaded, or is no optimizer.
-    """
-    return OPTIMIZERS[name] if name in OPTIMIZERS else partial(_own, load_own("optimizer", name))
+    """Return the function that makes an optimizer, given its short name or the dotted path of a class."""
+    return OPTIMIZERS.get(name, make_own_optimizer)
 
 
 def parameter_groups(model: nn.Module, configuration: Configuration) -> Groups:
@@ -109,16 +104,6 @@ def _lion(groups: Groups, configuration: Configuration) -> Optimizer:
         weight_decay=configuration.weight_decay,
     )
     return optimizer
-
-
-def _own(make: Callable[..., Optimizer], groups: Groups, configuration: Configuration) -> Optimizer:
-    """Make the optimizer of another class; names that are None keep the defaults of its constructor."""
-    given: dict[str, Any] = {"lr": configuration.learning_rate, "weight_decay": configuration.weight_decay}
-    if configuration.momentum is not None:
-        given["momentum"] = configuration.momentum
-    if configuration.beta2 is not None:
-        given["betas"] = (BETA1, configuration.beta2)
-    return make(groups, **given)
 
 
 OPTIMIZERS: Mapping[str, MakeOptimizer] = {"adamw": _adamw, "sgd": _sgd, "lamb": _lamb, "lion": _lion}
