@@ -30,17 +30,18 @@ def _results_on(results: SearchResults, level: str | None) -> SearchResults:
         spec=spec_of_dataset(results.spec, level),
         trials=[record for record in results.trials if record.cell in keys],
         replicates=[record for record in results.replicates if record.cell in keys],
-        rounds=[_round_on(sealed, keys) for sealed in results.rounds],
+        rounds=[_round_on(sealed, level, keys) for sealed in results.rounds],
         datasets={level: results.datasets[level]} if level in results.datasets else {},
         findings=(),
         whole=results,
     )
 
 
-def _round_on(sealed: Round, keys: Collection[str]) -> Round:
-    """Return a round with the picks of one dataset; all other fields are those of the whole round."""
+def _round_on(sealed: Round, level: str | None, keys: Collection[str]) -> Round:
+    """Return a round with the picks and the test images of one dataset; other fields are those of the whole round."""
     return sealed.model_copy(
         update={
+            "test_hash": sealed.hash_by_dataset.get(level, sealed.test_hash),
             "picks": tuple(pick for pick in sealed.picks if pick.cell in keys),
             "cells_without": tuple(key for key in sealed.cells_without if key in keys),
         }

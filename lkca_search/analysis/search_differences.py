@@ -57,10 +57,11 @@ def _training_images(one: SearchResults, other: SearchResults) -> Iterator[Searc
 
 
 def _settings(one: SearchResults, other: SearchResults) -> Iterator[SearchDifference]:
-    is_same_data = len(_data_hashes(one)) == 1 and _data_hashes(one) == _data_hashes(other)
+    is_same_data = bool(_hashes_by_level(one)) and _hashes_by_level(one) == _hashes_by_level(other)
     for name, old, new in find_differences(one.spec, other.spec, whole=_WHOLE):
         sections = [name.rsplit(".", count)[0] for count in range(name.count(".") + 1)]
-        is_same_split = name == "data.dataset" and is_same_data  # the same images by another path
+        is_place = name == "data.dataset" or name.startswith("data.sources")
+        is_same_split = is_place and is_same_data  # the same images by another path
         if not is_same_split and not set(sections) & set(_WITHOUT_EFFECT):
             kind: Kind = "training" if name.split(".")[0] in _TRAINING else "search"
             yield SearchDifference(kind=kind, name=name, one=_format(old), other=_format(new))
@@ -74,7 +75,13 @@ def _machines(one: SearchResults, other: SearchResults) -> Iterator[SearchDiffer
 
 
 def _data_hashes(results: SearchResults) -> set[str]:
-    return {record.facts.data_hash for record in (*results.trials, *results.replicates) if record.facts}
+    return {data_hash for _, data_hash in _hashes_by_level(results)}
+
+
+def _hashes_by_level(results: SearchResults) -> set[tuple[str | None, str]]:
+    """Return each level of the factor `dataset` with the hash of its training images."""
+    records = (*results.trials, *results.replicates)
+    return {(record.spec.configuration.dataset, record.facts.data_hash) for record in records if record.facts}
 
 
 def _provenance(results: SearchResults, name: str) -> set[str]:

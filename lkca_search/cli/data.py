@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
@@ -15,8 +15,9 @@ from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.errors import Problem, UserError
 from lkca_search.layout import Home
 from lkca_search.own_code import import_from
-from lkca_search.spec.cells import dataset_levels, dataset_location
+from lkca_search.spec.cells import dataset_levels, dataset_location, specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.sections import DataSection
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ _DUPLICATES_SHOWN = 20
 _NEAR_DUPLICATES_SHOWN = 10
 
 Dataset = Annotated[str, typer.Argument(help="A name from `data list`, parquet:PATH or folder:PATH.")]
+DatasetOrSpace = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET|SPACE",
+        help="A name from `data list`, parquet:PATH, folder:PATH, or a space file (.yaml), for all of its datasets.",
+    ),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(min=1, help="Resize images to squares of this many pixels. Default: no resizing."),
@@ -41,6 +49,15 @@ MaxPixels = Annotated[
         "the memory, so raise this for your own files only. Default: 178956970.",
     ),
 ]
+
+
+class _Options(TypedDict):
+    """Options of the functions that open and find decoded images."""
+
+    cache: Path
+    data_dir: Path | None
+    image_size: int | None
+
 
 app = typer.Typer(no_args_is_help=True, help="List, prepare and check datasets.")
 
@@ -69,25 +86,35 @@ def list_datasets(json: Json = False) -> None:
 
 
 @app.command()
-def prepare(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False) -> None:
-    """Download a dataset if needed and decode both splits. Later runs reuse the decoded copy."""
+def prepare(
+    dataset: DatasetOrSpace, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False
+) -> None:
+    """Download a dataset if needed and decode both splits. Later runs reuse the decoded copy.
+
+    For a space file, prepare each of its datasets, with the image size and the limit in its section `data`.
+    """
     from lkca_search.data.store import SPLITS, find_stored, open_images
 
-    cache, folder = _cache(), _data_dir()
+    cache, folder, splits = _cache(), _data_dir(), []
     with download_bars(quiet=json) as progress:
-        for split in SPLITS:
-            open_images(
-                dataset,
-                split,
-                cache=cache,
-                data_dir=folder,
-                image_size=image_size,
-                max_pixels=max_pixels,
-                progress=progress,
-            )
-    stored = [find_stored(dataset, split, cache=cache, data_dir=folder, image_size=image_size) for split in SPLITS]
-    splits = [split for split in stored if split is not None]
+        for section in _sections(dataset, image_size, max_pixels):
+            place, size = section.place_of(None), section.image_size
+            for split in SPLITS:
+                options: _Options = {"cache": cache, "data_dir": folder, "image_size": size}
+                open_images(place, split, max_pixels=section.max_pixels, progress=progress, **options)
+                if (stored := find_stored(place, split, **options)) is not None:
+                    splits.append(stored)
     echo_json(splits) if json else _show_splits(splits)
+
+
+def _sections(dataset: str, image_size: int | None, max_pixels: int | None) -> list[DataSection]:
+    """Return a section `data` per dataset: the given one, or those of a space file."""
+    if not dataset.endswith((".yaml", ".yml")):
+        return [DataSection(dataset=dataset, image_size=image_size, max_pixels=max_pixels)]
+    parts = specs_by_dataset(read_with_dataset(Path(dataset), (), Home.from_environment()).spec)
+    given = {"image_size": image_size, "max_pixels": max_pixels}
+    update = {name: value for name, value in given.items() if value is not None}
+    return [part.data.model_copy(update=update) for part in parts.values()]
 
 
 @app.command()
@@ -169,9 +196,10 @@ def _cache() -> Path:
 
 
 def _show_splits(splits: "list[StoredSplit] | tuple[StoredSplit, ...]") -> None:
+    names = {split.dataset for split in splits}
     rows = [
         (
-            split.split,
+            split.split if len(names) < 2 else f"{split.dataset} {split.split}",
             f"{split.num_images:,}",
             str(len(split.class_names)),
             format_range(*(f"{count:,}" for count in (min(split.class_counts), max(split.class_counts)))),

@@ -18,6 +18,7 @@ from lkca_search.data.catalog import CATALOG
 from lkca_search.layout import Home
 from tests.support.official_files import WRITERS, serving
 from tests.support.processes import Command, parsed
+from tests.support.search.two_datasets import SPACE, write_photos
 
 NUM_TRAIN, NUM_TEST = 3_000, 50
 
@@ -99,6 +100,20 @@ def test_prepare_prints_the_decoded_splits(command: Command) -> None:
     lines = [line.split() for line in out.splitlines()[1:]]
     assert [line[:3] for line in lines] == [["train", "1,438", "10"], ["test", "359", "10"]]
     assert all("16x16x1" in line for line in lines)
+
+
+def test_prepare_decodes_every_dataset_of_a_space_file(command: Command, tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    space = tmp_path / "two.yaml"
+    space.write_text(SPACE.replace("folder:photos", f"folder:{tmp_path}/photos"))
+    splits = parsed(command("data", "prepare", str(space), "--json"))
+    assert [(split["split"], split["shape"]) for split in splits] == [
+        *((split, [8, 8, 1]) for split in ("train", "test")),
+        *((split, [12, 12, 3]) for split in ("train", "test")),
+    ]
+    out = command("data", "prepare", str(space), "--image-size", "16").out
+    assert "digits train" in out
+    assert "16x16x3" in out
 
 
 def test_prepare_downloads_official_files_and_shows_progress_on_standard_error(
