@@ -74,7 +74,8 @@ def header(path: str) -> dict[str, str]:
     lines = (ROOT / path).read_text().split("\ndata:")[0].splitlines()
     assert all(line.startswith("# ") for line in lines)
     text = "\n".join(line.removeprefix("# ") for line in lines)
-    return {key: re.sub(r"\s+", " ", value) for key, value in re.findall(r"^(\w+): ([\s\S]+?)(?=\n\w|\Z)", text, re.M)}
+    entries = re.findall(r"^(\w+): ([\s\S]+?)(?=\n\w|\Z)", text, re.M)
+    return {key: re.sub(r"\s+", " ", value).strip() for key, value in entries}
 
 
 def test_there_is_a_space_file_per_question() -> None:
