@@ -113,7 +113,12 @@ def list_searches(json: Json = False) -> None:
 
 def best(
     name: Name,
-    cell: Annotated[str | None, typer.Option(help="Only this cell, named as in `status`. Default: all cells.")] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this cell, named as in `status`. Default: all cells, unless they have different datasets."
+        ),
+    ] = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file, which `rerun` accepts.")] = False,
     json: Json = False,
 ) -> None:

@@ -23,7 +23,7 @@ from lkca_search.search.ray_backend.placement import Placement
 from lkca_search.search.ray_backend.runner import place, run_trials
 from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.run_context import RunContext, RunOutcome
-from lkca_search.search.state.best_trials import best_record
+from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.dataset import check_search, commit_search, describe_datasets
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.status import read_status
@@ -160,7 +160,7 @@ class SearchDriver:
         """Write the tables, and read the best trial for MLflow."""
         trials = self.reader.trials()
         write_tables(trials, self.reader.replicates(), self.folder.root)
-        self.best = best_record(trials, read_spec(self.folder).search)
+        self.best = best_of_search(trials, read_spec(self.folder))
         self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
 
     def end(self) -> None:

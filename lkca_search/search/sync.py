@@ -7,7 +7,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.records.uid import uid_or_name
-from lkca_search.search.state.best_trials import best_record
+from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import read_status
 from lkca_search.tracking.mlflow_store import MLflowStore
@@ -38,7 +38,7 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
             folder,
             reader,
             complete=not read_status(folder, reader).num_left,
-            best=best_record(reader.trials(), read_spec(folder).search),
+            best=best_of_search(reader.trials(), read_spec(folder)),
             patience_seconds=_MLFLOW_SECONDS,
             notify=notify,
         )

@@ -21,6 +21,7 @@ from lkca_search.search.driver.rounds import find_or_open_round
 from lkca_search.search.planning.planner import make_plan
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.rerun import TrialFile, rerun
+from lkca_search.search.state.best_trials import best_of_search, find_best_records
 from lkca_search.search.state.dataset import commit_search, describe_datasets, with_located_datasets
 from lkca_search.search.state.manifests import read_manifest, scan_manifests, write_manifests
 from lkca_search.search.state.status import read_status
@@ -288,3 +289,12 @@ def test_the_dataset_file_of_a_search_with_one_dataset_is_that_of_earlier_versio
     content = json.loads(driver.folder.dataset_files[0].read_bytes())
     assert list(content) == ["dataset", "data_hash", "num_images", "num_official", "num_official_test"]
     assert read_search_datasets(driver.folder) == datasets
+
+
+def test_the_best_trial_is_that_of_a_cell_because_datasets_cannot_be_compared(driver: Driver) -> None:
+    driver.finish(driver.open())
+    with pytest.raises(SearchError, match=r"several datasets, whose values cannot be compared: give a cell \(dataset="):
+        find_best_records(driver.folder)
+    for cell in CELLS:
+        assert find_best_records(driver.folder, cell=cell)[0].cell == cell
+    assert best_of_search(read_records(driver.folder), driver.spec) is None

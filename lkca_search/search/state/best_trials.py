@@ -8,7 +8,8 @@ from lkca_search.records.objectives import pareto_front, rank_trials, trial_valu
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.cells import cells
+from lkca_search.spec.cells import cells, dataset_levels
+from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import SearchSection
 
 
@@ -23,6 +24,11 @@ class BestTrial(FrozenModel):
 def best_record(records: Sequence[Record], search: SearchSection) -> Record | None:
     """Return the first trial of `rank_trials`, the best by the first metric; None if no trial is complete."""
     return next(iter(rank_trials(records, search)), None)
+
+
+def best_of_search(records: Sequence[Record], spec: SearchSpec) -> Record | None:
+    """Return the best trial of a search; None if no trial is complete, or its datasets cannot be compared."""
+    return best_record(records, spec.search) if len(dataset_levels(spec)) == 1 else None
 
 
 def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
@@ -49,12 +55,16 @@ def find_best_records(
     Damaged records are left out; a `reader` lists them.
 
     Raises:
-        SearchError: The cell does not exist, or no trial is complete.
+        SearchError: The cell does not exist, no trial is complete, or no cell is given in a search with several
+            datasets, whose values cannot be compared.
     """
     spec = read_spec(folder)
     keys = [existing.key for existing in cells(spec)]
     if cell is not None and cell not in keys:
         raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
+    if cell is None and len(dataset_levels(spec)) > 1:
+        rule = f"search {folder.name!r} has several datasets, whose values cannot be compared"
+        raise SearchError(f"{rule}: give a cell ({' '.join(keys)}) or the id of a trial")
     front = pareto_front(
         [record for record in (reader or RecordReader(folder)).trials() if cell in (None, record.cell)], spec.search
     )
