@@ -131,7 +131,7 @@ def final_tags(record: Record) -> list[RunTag]:
         names = ("model", "data_hash", "subset_hash", "validation_hash")
         tags |= {name: getattr(record.facts, name) for name in names}
         tags |= {
-            "precision_used": record.facts.used_precision or "float32",
+            "used_precision": record.facts.used_precision or "float32",
             "compiled": str(bool(record.facts.compiled)),
         }
         if record.facts.backends:
