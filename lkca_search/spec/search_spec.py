@@ -98,7 +98,8 @@ class SearchSpec(FrozenModel):
     def own_code(self) -> Iterator[tuple[Kind, str]]:
         """Yield kind and dotted path of each object of your own code that the search uses, once."""
         named: list[tuple[Kind, Any]] = [("family", family) for family in self.families]
-        named += [("dataset", dataset) for dataset in (self.data.dataset, *self.values_of("dataset"))]
+        datasets = (self.data.dataset, *self.data.sources.values(), *self.values_of("dataset"))
+        named += [("dataset", dataset) for dataset in datasets]
         named += [("optimizer", optimizer) for optimizer in self.values_of("optimizer")]
         named += [("metric", name_of(metric)) for metric in self.search.measured]
         augment = [*self.data.augment, *(name for level in self.values_of("augment") for name in str(level).split("+"))]

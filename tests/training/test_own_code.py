@@ -67,8 +67,8 @@ def space(code: Path, family: str = "lkca", *overrides: str) -> SpaceFile:
 
 
 def test_the_examples_of_the_page_keep_all_laws(code: Path, check: Callable[[SpaceFile], list[str]]) -> None:
-    file = read_space_file(code / "space.yaml", ["~parameters.optimizer"])
-    assert {kind for kind, _ in file.spec.own_code()} == {"family", "augment", "dataset", "metric"}
+    file = read_space_file(code / "space.yaml")
+    assert {kind for kind, _ in file.spec.own_code()} == {"family", "augment", "dataset", "optimizer", "metric"}
     assert check(file) == []
 
 
@@ -177,6 +177,48 @@ def test_a_broken_augmentation_is_refused_at_its_line_before_the_search(
     path = f"brokenlab.augment.{name}"
     with pytest.raises(SpaceFileError) as caught:
         check(space(code, "identity", f"data.augment=[crop, {path}]"))
+    assert rule in str(caught.value)
+    assert path in str(caught.value)
+    assert "override" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("HiddenState", "resumed from a checkpoint after step 2 must equal the uninterrupted one"),
+        ("ThirdStep", "failed: RuntimeError: no third step ("),
+        ("NeedsRho", "must take (params, lr), and may take weight_decay, got NeedsRho(params, rho)"),
+        ("function", "must be a subclass of torch.optim.Optimizer"),
+        ("Adamw", "has no attribute 'Adamw'"),
+    ],
+)
+def test_a_broken_optimizer_is_refused_at_its_line_before_the_search(
+    code: Path, check: Callable[[SpaceFile], list[str]], name: str, rule: str
+) -> None:
+    path = f"brokenlab.optimizers.{name}"
+    with pytest.raises(SpaceFileError) as caught:
+        check(space(code, "identity", f"parameters.optimizer={{value: {path}}}"))
+    assert rule in str(caught.value)
+    assert path in str(caught.value)
+    assert "override" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("not_a_number", "must return a finite number, got nan"),
+        ("text", "must return a finite number, got 'good'"),
+        ("raises", "ZeroDivisionError: no images ("),
+        ("one_argument", "TypeError: one_argument() takes 1 positional argument"),
+        ("f2", "has no attribute 'f2'"),
+    ],
+)
+def test_a_broken_metric_is_refused_at_its_line_before_the_search(
+    code: Path, check: Callable[[SpaceFile], list[str]], name: str, rule: str
+) -> None:
+    path = f"brokenlab.metrics.{name}"
+    with pytest.raises(SpaceFileError) as caught:
+        check(space(code, "identity", f"search.metric={path}", "search.goal=maximize"))
     assert rule in str(caught.value)
     assert path in str(caught.value)
     assert "override" in str(caught.value)

@@ -6,7 +6,7 @@ from lkca_search.augmentations import AUGMENTATIONS
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.configuration import LENGTH_NAMES, SECTIONS, Configuration, Scalar
+from lkca_search.spec.configuration import LENGTH_NAMES, SECTIONS, Scalar, without_own_names
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.recipe.schedule import Schedule
 
@@ -44,7 +44,7 @@ def find_equal_trainings(spec: SearchSpec, labels: Indices) -> Iterator[Problem]
 
 def _training_key(spec: SearchSpec, cell: Cell, num_images: int | None) -> Hashable:
     """Return a value that is equal for cells with equal batches, augmentations, steps and reports."""
-    configuration = Configuration.model_validate(cell.levels)
+    configuration = without_own_names(cell.levels)
     training, augment = spec.training.of(configuration), spec.data.of(configuration).augment
     names = frozenset(augment) & frozenset(AUGMENTATIONS), tuple(name for name in augment if name not in AUGMENTATIONS)
     if num_images is None or any(name in spec.parameters for name in ("batch_size", *LENGTH_NAMES)):
@@ -59,6 +59,6 @@ def _count_images(spec: SearchSpec, labels: Indices, levels: Mapping[str, Scalar
         return None
     try:
         # The seed does not matter: only the number of images is used.
-        return len(assign_images(labels, spec.data, Configuration.model_validate(levels), split_seed=0).train)
+        return len(assign_images(labels, spec.data, without_own_names(levels), split_seed=0).train)
     except DataError:
         return None

@@ -7,7 +7,7 @@ from itertools import islice
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Location, Problem
 from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, OPTIMIZERS, Configuration, Scalar
+from lkca_search.spec.configuration import OPTIMIZER_NAMES, OPTIMIZERS, Configuration, Scalar, without_own_names
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.recipe.rules import normal_recipe, recipe_problems
 from lkca_search.spec.search_spec import SearchSpec
@@ -70,9 +70,7 @@ def _recipes(spec: SearchSpec, levels: _Levels) -> list[Configuration]:
         return domain.edges() if name in combined else domain.edges()[:1]
 
     chosen = islice(spec.space.branch(edges, dict(levels)), _MAX_RECIPES)
-    # No recipe depends on a name of an own family, which a configuration of another family must not have.
-    known = ({name: value for name, value in values.items() if name in NAMES} for values in chosen)
-    return [Configuration.model_validate(values) for values in known]
+    return [without_own_names(values) for values in chosen]
 
 
 def _find_equal_recipes(
@@ -105,7 +103,7 @@ def _find_equal_recipes(
 def _has_equal_classes(spec: SearchSpec, cell: Cell, labels: Indices) -> bool:
     """Return True if every class has as many training images as any other."""
     try:
-        train = assign_images(labels, spec.data, Configuration.model_validate(cell.levels), split_seed=0).train
+        train = assign_images(labels, spec.data, without_own_names(cell.levels), split_seed=0).train
     except DataError:
         return False  # another check reports it
     counts = Counter(labels[train].tolist())
