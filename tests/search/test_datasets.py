@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.rounds import find_or_open_round
 from lkca_search.search.planning.planner import make_plan
 from lkca_search.search.planning.workload import largest_gpu_bytes
+from lkca_search.search.ray_backend.node_checks import node_problem
+from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.search.rerun import TrialFile, rerun
 from lkca_search.search.state.best_trials import best_of_search, find_best_records
 from lkca_search.search.state.dataset import commit_search, describe_datasets, with_located_datasets
@@ -298,3 +301,51 @@ def test_the_best_trial_is_that_of_a_cell_because_datasets_cannot_be_compared(dr
     for cell in CELLS:
         assert find_best_records(driver.folder, cell=cell)[0].cell == cell
     assert best_of_search(read_records(driver.folder), driver.spec) is None
+
+
+def test_a_calibration_times_configurations_of_every_dataset(driver: Driver) -> None:
+    plan = make_plan(driver.space_file(), driver.dirs, num_cpus=2, num_gpus=0, calibrate_speed=True)
+    assert plan.calibration is not None
+    assert plan.calibration.held_out is not None
+    timed = (*plan.calibration.fitted, plan.calibration.held_out.measured)
+    assert len({measurement.flops for measurement in timed}) == 3  # two patch sizes of digits, and the photos
+
+
+@pytest.mark.parametrize("wrong", ["train", "test"])
+def test_a_node_with_other_images_of_one_dataset_is_refused_with_its_name(driver: Driver, wrong: str) -> None:
+    spec = driver.space_file().spec
+    train = open_all_train_images(spec, driver.dirs)
+    hashes = {
+        "train": {level: images.content_hash for level, images in train.items()},
+        "test": {
+            level: images.content_hash for level, images in open_all_test_images(spec, driver.dirs, train=train).items()
+        },
+    }
+    marker = driver.root / "marker"
+    marker.write_text("token")
+    arguments = (str(marker), "token", spec.model_dump_json(by_alias=True), str(driver.dirs.cache), None)
+    assert node_problem(*arguments, hashes["train"], hashes["test"]) is None
+    hashes[wrong]["photos"] = "other"
+    problem = node_problem(*arguments, hashes["train"], hashes["test"])
+    assert str(problem).startswith("has other images than the driver of photos: ")
+
+
+def test_a_worker_that_is_used_for_several_datasets_trains_as_a_new_one(driver: Driver) -> None:
+    def assign(ledger: Ledger) -> dict[str, Any]:
+        assignment = ledger.assign()
+        assert assignment is not None
+        dirs = {"cache": str(driver.dirs.cache), "data_dir": None}
+        return {"assignment": assignment.model_dump_json(), "data_dirs": dirs}
+
+    ledger = driver.open()
+    configs = [assign(ledger) for _ in range(4)]
+    reused = TrialActor(config=configs[0])
+    for config in configs[1:]:
+        reused.reset_config(config)
+        new = TrialActor(config=config)
+        for _ in range(2):
+            one, other = (Message.model_validate_json(actor.step()["message"]) for actor in (reused, new))
+            assert one.failure is None
+            assert one.result is not None
+            assert other.result is not None
+            assert one.result.val_loss == other.result.val_loss
