@@ -121,6 +121,7 @@ def _build_van(configuration: Configuration, shape: ImageShape, num_classes: int
         patch_size=require(configuration.patch_size),
         drop_path_rate=require(configuration.drop_path_rate),
         make_drop_path=DropPath,
+        dropout=require(configuration.dropout),
     )
     return model.to(memory_format=torch.channels_last)
 
@@ -186,8 +187,10 @@ CONVOLUTIONAL_BASELINES: Mapping[str, Family] = {
             "match_parameters": None,
             "mlp_ratio": 4.0,
             "drop_path_rate": 0.1,
+            "dropout": 0.0,
         },
         meanings={
+            **_DROPOUT,
             "patch_size": "stride of the first convolution in pixels; neighboring patches overlap",
             "depth": "blocks per stage, of four; twice as many in the third",
             "width": "channels of the last stage; an eighth, a quarter and five eighths of it in the stages before",

@@ -129,7 +129,7 @@ class VANStage(nn.Module):
 
 
 class VAN(nn.Module):
-    """VAN: stages of large kernel attention at halved resolutions, mean over space, Linear.
+    """VAN: stages of large kernel attention at halved resolutions, mean over space, dropout, Linear.
 
     The drop-path rate rises linearly from 0 to `drop_path_rate`. Convolutions are initialized by fan-out, the
     classifier by a truncated normal with std 0.02. VAN-B1: dims 64, 128, 320, 512, depths 2, 2, 4, 2, MLP ratios 8, 8,
@@ -150,6 +150,7 @@ class VAN(nn.Module):
         patch_size: int,
         drop_path_rate: float,
         make_drop_path: type[nn.Module],
+        dropout: float = 0.0,
     ) -> None:
         """Make a network; ValueError if an MLP has no hidden unit."""
         super().__init__()
@@ -166,12 +167,13 @@ class VAN(nn.Module):
             stages.append(VANStage(in_channels, channels, stride, blocks))
             in_channels, index = channels, index + depth
         self.stages = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(in_channels, num_classes)
         self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify: (B, channels, height, width) -> logits (B, num_classes)."""
-        logits: Tensor = self.head(self.stages(images).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.dropout(self.stages(images).mean(dim=(2, 3))))
         return logits
 
 
