@@ -144,6 +144,7 @@ OTHER_VALUES = {
     "attention_init": "mimetic",
     "locality_attention": True,
     "drop_path_rate": 0.9,
+    "dropout": 0.5,
 }
 
 
