@@ -11,7 +11,7 @@ import torch
 
 from lkca_search.data.store import Images
 from lkca_search.errors import Location, Problem, UserError
-from lkca_search.own_code import Kind, is_dotted, load_own, signature_of
+from lkca_search.own_code import Kind, is_dotted, load_own
 from lkca_search.records.tables import COLUMNS
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import SearchSpec
@@ -64,8 +64,6 @@ def check_own_code(
         for kind, path in named:
             if kind == "augment":
                 _check(space_file, [(kind, path)], partial(check_augmentation, path, _batch(next(iter(few.values())))))
-            elif kind == "optimizer":
-                _check(space_file, [(kind, path)], partial(_check_optimizer, path))
         num_checked: Counter[tuple[str, ...]] = Counter()
         for configuration in configurations:
             trial = short_trial(spec, configuration)
@@ -89,15 +87,6 @@ def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
             section = "factors" if name in spec.factors else "parameters"
             rule = "a name of your own must not be a column of the tables of a search"
             yield Problem((section, name), f"{rule}, got {name!r}: add a prefix")
-
-
-def _check_optimizer(path: str) -> None:
-    signature = signature_of("optimizer", path, load_own("optimizer", path))
-    try:
-        signature.bind([], lr=0.0)
-    except TypeError as error:
-        rule = f"optimizer {path} must take (params, lr), and may take weight_decay"
-        raise BrokenLaw(f"{rule}, got {path.rpartition('.')[2]}{signature}") from error
 
 
 def _check(space_file: SpaceFile, used: list[tuple[Kind, str]], law: Callable[[], None]) -> None:
