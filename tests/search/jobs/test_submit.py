@@ -15,10 +15,14 @@ import pytest
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from cluster.local.local_cluster import LocalCluster
+from lkca_search.layout import Home
+from lkca_search.records.provenance import read_search_code
+from lkca_search.records.record import State, read_replicates
 from lkca_search.search.jobs.client import JobsClient
 from lkca_search.search.jobs.versions import PACKAGES
 from tests.support.cluster.dropping_proxy import DroppingProxy
 from tests.support.cluster.submitter import MARK, Submitted, Submitter
+from tests.support.own_code import write_examples
 from tests.support.search.command_line import CELLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -124,6 +128,24 @@ def test_the_same_name_resumes_a_search_and_its_log_is_complete_after_lost_conne
     assert printed.split("\n", 1)[1] == logged
     assert len(trial_lines(logged)) == 20
     assert len(submitter.records()) == 24
+
+
+def test_own_code_beside_the_space_file_is_uploaded_and_trains_on_the_cluster(
+    cluster: LocalCluster, submitter: Submitter, tmp_path: Path
+) -> None:
+    space = write_examples(tmp_path)
+    options = ["--address", cluster.dashboard, "--home", str(submitter.home), "--name", "own"]
+    answer = submitter.call("submit", str(space), *options)
+    assert answer.code == 0, answer.out + answer.err
+    folder = Home(root=submitter.home).search("own")
+    code = read_search_code(folder)
+    assert code is not None
+    assert PACKAGE_FOLDER.search(f"{code.folders[0]}/")
+    records = [*submitter.records("own"), *read_replicates(folder)]
+    assert len(records) == 8
+    assert {record.state for record in records} == {State.COMPLETE}
+    recorded = {record.facts.provenance.own_code for record in records if record.facts}
+    assert recorded == {f"mylab {code.modules['mylab']}"}
 
 
 def test_one_of_two_simultaneous_submissions_of_a_search_drives_it_and_the_other_is_an_error(
