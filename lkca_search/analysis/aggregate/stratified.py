@@ -7,7 +7,7 @@ about other datasets.
 The interval is t times the stratified bootstrap standard error (Davison & Hinkley 1997, section 3.2; Agarwal et al.
 2021, section 4.1, resample within tasks, too). A resample of n draws has (n - 1) / n of the variance, so the variance
 of each dataset is multiplied by n / (n - 1). The degrees of freedom are Satterthwaite's (1946), from the variances that
-the datasets contribute. In simulations with 2 to 4 datasets and 3 or 5 draws of each, it covers 95-98%. Percentiles of
+the datasets contribute. In simulations with 2 to 4 datasets and 3 or 5 draws of each, it covers 94-98%. Percentiles of
 the resamples, as rliable has them, cover 79-86% at 3 draws and 88-92% at 5.
 """
 

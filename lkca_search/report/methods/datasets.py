@@ -17,7 +17,7 @@ _AGGREGATE = (
     "by the range of each dataset from chance to its best cell. Their interquartile mean has t times the standard "
     "error of a bootstrap that resamples draws within each dataset, with Satterthwaite's degrees of freedom. Holm's "
     "correction is over all contrasts of all datasets and the tests over the datasets. In simulations with 2 to 4 "
-    "datasets, these intervals covered the truth in 95 to 98% of cases at 3 and 5 draws (tests/analysis/aggregate)."
+    "datasets, these intervals covered the truth in 94 to 98% of cases at 3 and 5 draws (benchmarks/known_truth.py)."
 )
 
 
