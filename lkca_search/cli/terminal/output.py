@@ -151,7 +151,9 @@ def show_next_steps(status: "SearchStatus") -> None:
     is_server = server.scheme in ("http", "https")
     browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
     echo(f"\nbrowse   {browse}")
-    echo(f"best     lkca-search best {status.name}\nrerun    lkca-search rerun {status.name}")
+    levels = {part for cell in status.cells for part in cell.cell.split(",") if part.startswith("dataset=")}
+    cell, trial = (" --cell CELL", " --trial TRIAL") if len(levels) > 1 else ("", "")  # datasets cannot be compared
+    echo(f"best     lkca-search best {status.name}{cell}\nrerun    lkca-search rerun {status.name}{trial}")
     if not status.num_left and not status.rounds:
         echo(f"confirm  lkca-search confirm {status.name}")
 
