@@ -21,6 +21,8 @@ from lkca_search.records.record import READ_THREADS, Record
 
 _SMALLEST = np.float32(2.0**-25)
 """Probability in place of one that the file has rounded to 0."""
+_LISTS = pa.list_(pa.float16())
+"""Type of the probabilities of several datasets, which differ in the number of classes."""
 _WRITER: Mapping[str, Any] = {
     "compression": "zstd",
     "use_dictionary": False,
@@ -185,14 +187,19 @@ def write_predictions(
     Damaged files are left out, and added to `damaged`.
 
     The file has a column `replicate_id` and one row group per replicate. Without predictions, there is no file and no
-    path. At most READ_THREADS replicates are in memory.
+    path. At most READ_THREADS replicates are in memory. In a search with several datasets, the lists of probabilities
+    differ in length.
     """
     tables = _intact(_read_all(folder, replicates), [] if damaged is None else damaged)
     first = next(tables, None)
     if first is None:
         return []
     path = to / PREDICTIONS
-    schema = first[1].schema.remove_metadata().insert(0, pa.field("replicate_id", pa.string()))
+    fields = list(first[1].schema.remove_metadata())
+    if len({record.spec.dataset for record in replicates}) > 1:
+        is_list = (pa.types.is_fixed_size_list(field.type) for field in fields)
+        fields = [field.with_type(_LISTS) if each else field for field, each in zip(fields, is_list, strict=True)]
+    schema = pa.schema([pa.field("replicate_id", pa.string()), *fields])
     with atomic_output(path) as file, pq.ParquetWriter(file, schema, **_WRITER) as writer:
         for record, table in chain([first], tables):
             replicate_id = pa.repeat(record.trial_id, len(table))

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import parse_path
 from lkca_search.records.dataset import read_search_datasets
 from lkca_search.records.looks import read_looks, register_looks
+from lkca_search.records.predictions import save_predictions, write_predictions
 from lkca_search.records.record import RecordReader, read_records, read_replicates
 from lkca_search.records.rounds import read_rounds
 from lkca_search.records.tables import trials_table
@@ -89,7 +92,8 @@ class Driver:
             if done and assignment.test_hash is not None:
                 images = open_test_images(assignment.spec.data, self.dirs)
                 assert images.content_hash == assignment.test_hash
-                test, _ = evaluate_on_test(training, images, device=choose_device(0))
+                test, predictions = evaluate_on_test(training, images, device=choose_device(0))
+                save_predictions(predictions, parse_path(assignment.attempt_folder), replicate_id=assignment.trial_id)
             yield Message(metadata=metadata, result=result, test=test, done=done)
 
     def confirm(self) -> Confirmation:
@@ -349,3 +353,17 @@ def test_a_worker_that_is_used_for_several_datasets_trains_as_a_new_one(driver: 
             assert one.result is not None
             assert other.result is not None
             assert one.result.val_loss == other.result.val_loss
+
+
+def test_the_exported_predictions_have_a_probability_per_class_of_the_dataset(driver: Driver) -> None:
+    driver.finish(driver.open())
+    driver.finish(driver.confirm())
+    replicates = read_replicates(driver.folder)
+    (path,) = write_predictions(driver.folder, replicates, driver.root)
+    rows = pq.read_table(path).to_pylist()
+    lengths = {row["replicate_id"].split(",")[0]: len(row["probabilities"]) for row in rows}
+    assert lengths == {"dataset=digits": 10, "dataset=photos": 3}
+    for record in replicates:
+        own = [row for row in rows if row["replicate_id"] == record.trial_id]
+        assert record.test is not None
+        assert sum(row["label"] == row["predicted"] for row in own) / len(own) == record.test.accuracy
