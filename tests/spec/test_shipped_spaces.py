@@ -177,7 +177,7 @@ def test_convmixer_has_the_patch_of_its_own_default(path: str) -> None:
 def test_a_header_says_which_parameters_decay_and_why(path: str) -> None:
     domain = spec_of(path).parameters.get("weight_decay_on")
     chosen = set(domain.edges()) if domain is not None else {Configuration().weight_decay_on}
-    text = header(path)["Decay"]
+    text = header(path)["Decay"].strip()
     assert text.startswith(f"weight_decay_on: {' or '.join(sorted(map(str, chosen)))}")
     assert ": " in text.partition(": ")[2]  # the reason
 
