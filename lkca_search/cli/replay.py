@@ -1,5 +1,6 @@
 """Commands that repeat recorded trials: rerun trains one again, simulate replays a search without training."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,10 @@ def rerun(
         import_search_code(folder)
         file = TrialFile.from_record(find_record(folder, trial))
     outcome = train_again(
-        file, local_data_dirs(home), on_result=show_result if not json else lambda _: None, weights=save
+        file,
+        local_data_dirs(home),
+        on_result=partial(show_result, metric=file.metric) if not json else lambda _: None,
+        weights=save,
     )
     echo_json(outcome) if json else _show_rerun(outcome)
     if not outcome.is_repeat:

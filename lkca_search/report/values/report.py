@@ -88,7 +88,7 @@ class Report:
         return [figure for top in self.sections for section in top.every() for figure in section.figures]
 
     def mlflow_metrics(self) -> dict[str, float]:
-        """Return the difference of each contrast, in points, by a name that MLflow accepts."""
+        """Return the difference of each contrast, in its unit, by a name that MLflow accepts."""
         return {
             f"difference {_plain(contrast.reference)} - {_plain(contrast.other)} at {contrast.num_train_images}"
             f"{_plain(f' on {contrast.dataset}' if contrast.dataset else '')}": contrast.paired.difference.value

@@ -148,7 +148,7 @@ def _studies(folder: SearchFolder, records: list[Record]) -> Iterator[str]:
     for record in records:
         trial = trials.get(record.trial_id)
         told = (trial.state.name, trial.value, trial.intermediate_values) if trial else None
-        curve = {index: getattr(result, record.metric) for index, result in enumerate(record.curve, start=1)}
+        curve = {index: result.value(record.metric) for index, result in enumerate(record.curve, start=1)}
         if told != (record.state, record.value, curve):
             yield f"{record.trial_id}: its study has {told}, its record {(record.state, record.value, curve)}"
 
