@@ -24,6 +24,8 @@ from lkca_search.report.values.numbers import format_tick
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
 _DPI = 300
+_MAX_TICK_CHARACTERS = 45
+"""Characters of all labels of an axis of a heat map that fit side by side."""
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"}
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -66,6 +68,8 @@ def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
         for x, text in enumerate(row):
             axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=HEAT_MAP_TEXT_COLOR)
     axes.set_xticks(range(len(figure.columns)), figure.columns)
+    if sum(map(len, figure.columns)) > _MAX_TICK_CHARACTERS:
+        axes.tick_params("x", rotation=90)
     axes.set_yticks(range(len(figure.rows)), figure.rows)
     axes.set_xlabel(figure.x_label)
     axes.set_ylabel(figure.y_label)
