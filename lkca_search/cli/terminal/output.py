@@ -176,7 +176,9 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
     """
     echo(f"{record.trial_id}: {record.metric} {record.value}")
     _show_ties(num_tied)
-    rows = [(name, str(value)) for name, value in record.spec.configuration.model_dump(exclude_none=True).items()]
+    rows = [
+        (name, str(value)) for name, value in record.spec.complete_configuration.model_dump(exclude_none=True).items()
+    ]
     if record.facts:
         rows += [
             ("model", record.facts.model),
