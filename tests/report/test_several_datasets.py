@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from lkca_search.records.dataset import SearchDataset
 from lkca_search.report.content import make_report
 from lkca_search.report.rendering.html import to_html
 from lkca_search.report.rendering.paper import draw
@@ -195,3 +196,11 @@ def test_old_records_without_the_number_of_classes_have_the_reason() -> None:
     report = make_report(replace(results, trials=old[: len(results.trials)], replicates=old[len(results.trials) :]))
     assert report.aggregate is None
     assert "the records do not have the number of classes of cifar10" in report.summary[0]
+
+
+def test_missing_training_images_are_stated_with_their_dataset() -> None:
+    results = make_dataset_results(normal(leads=LEADS))
+    part = SearchDataset(dataset="cifar10", data_hash="d" * 64, num_images=20_000, num_official=50_000)
+    caveats = make_report(replace(results, datasets={"cifar10": part})).caveats
+    stated = "The data were parts of their datasets: 20,000 of the 50,000 official training images of cifar10. "
+    assert len([text for text in caveats if text.startswith(stated)]) == 1

@@ -82,8 +82,9 @@ def _missing_images(results: SearchResults) -> list[str]:
     """Return the caveat on an incomplete official dataset; empty if it is complete or not an official one."""
     if not results.shortages:
         return []
-    part = f"The data were a part of {results.spec.data.dataset}: {join_words(results.shortages)}."
-    return [f"{part} Accuracies on the whole dataset may differ."]
+    name = results.spec.data.dataset  # None with several datasets, which the phrases name
+    part = "The data were parts of their datasets" if name is None else f"The data were a part of {name}"
+    return [f"{part}: {join_words(results.shortages)}. Accuracies on the whole dataset may differ."]
 
 
 def scope_caveats(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
