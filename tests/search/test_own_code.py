@@ -39,9 +39,11 @@ def searched(commands: SearchCommands) -> SearchCommands:
     assert planned["num_trials"] == 4
     overrides = ["training.steps=400", "training.reports=40", "search.checkpoint_seconds=0"]
     running = commands.start_run(*overrides)
-    running.wait_until(lambda: list(commands.folder.trials.glob("*/*/attempt-*/checkpoint-*.pt")))
-    running.process.kill()
-    running.process.wait()
+    try:
+        running.wait_until(lambda: list(commands.folder.trials.glob("*/*/attempt-*/checkpoint-*.pt")))
+    finally:
+        running.process.kill()
+        running.process.wait()
     commands.run(*overrides)
     return commands
 
