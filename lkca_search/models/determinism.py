@@ -4,8 +4,9 @@ With `torch.use_deterministic_algorithms`, such an operation raises an error on 
 that of its documentation in torch 2.14. All other operations have a deterministic implementation, or choose it.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -72,13 +73,25 @@ def find_operations(build: Callable[[], nn.Module], shape: ImageShape, num_class
 
     Operations after one that the meta device does not run remain unknown.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _deterministic_mode():
         model = build().train()
         images = torch.empty(2, shape.channels, shape.height, shape.width)
         labels = torch.zeros(2, dtype=torch.int64)
         with _Recorder() as recorder, suppress(NotImplementedError, RuntimeError, TypeError):
             F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
     return tuple(sorted({NONDETERMINISTIC[name] for name in recorder.names & NONDETERMINISTIC.keys()}))
+
+
+@contextmanager
+def _deterministic_mode() -> Iterator[None]:
+    """Set torch's deterministic mode in the block, as a training does: `interpolate` then calls other operations."""
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

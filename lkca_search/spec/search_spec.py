@@ -28,7 +28,7 @@ from lkca_search.spec.factors import (
     with_repeats,
 )
 from lkca_search.spec.metrics import name_of
-from lkca_search.spec.reading.limits import REPLICATES, TRIALS, breaks
+from lkca_search.spec.reading.limits import NUM_NAMES, REPLICATES, TRIALS, breaks
 from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems
 from lkca_search.spec.resources import ResourcesSection, cpu_precision_rule
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
@@ -142,10 +142,12 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
     yield from dataset_problems(spec.factors, spec.parameters, spec.data)
-    problems = [
-        *_name_problems(spec),
-        *factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits),
-    ]
+    problems = [*_name_problems(spec)]
+    num_names = len(spec.factors) + len(spec.parameters)
+    if breaks(limits, NUM_NAMES, num_names):
+        problems.append(Problem(("factors",), NUM_NAMES.rule("the number of factors and parameters", num_names)))
+    else:
+        problems += factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits)
     yield from problems or _size_problems(spec, limits)
     yield from _repeats_problems(spec.factors, spec.exclude, spec.search.repeats, spec.confirm)
     values = [*_all_value_problems(spec, limits)]

@@ -222,7 +222,7 @@ def test_mixed_labels_are_probabilities_that_the_loss_accepts() -> None:
 
 
 REFUSED = [
-    (("flop", "crop", "blur"), r"augment must have names among crop, .*, got \['blur', 'flop'\]"),
+    (("flop", "crop", "blur"), r"augment must have names among crop, .*; got 'flop'; did you mean flip\?"),
     (("flip", "crop", "flip"), "must name each augmentation once"),
     (("crop", "crop_reflect"), "one of crop and crop_reflect, got both"),
     (("rand_augment", "flip", "trivial_augment"), "one of trivial_augment and rand_augment, got both"),

@@ -257,7 +257,7 @@ def test_training_and_evaluation_normalize_the_same_way(digits: Images) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment": ("crop", "flop")}, r"augment must have names among crop, .*, mixup, got \['flop'\]"),
+        ({"augment": ("crop", "flop")}, r"augment must have names among crop, .*, mixup, or a set: .*; got 'flop'"),
         ({"batch_size": 0}, "must have at least one image, got batch_size 0 and 100 images"),
         ({"indices": np.arange(0)}, "must have at least one image, got batch_size 32 and 0 images"),
     ],

@@ -289,7 +289,8 @@ def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_dataset_is_refused_with_the_known_names_and_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'other'; known datasets: digits, cifar10, .*, parquet:PATH and folder:PATH; .* other/"
+        DataError,
+        match=r"'other'; known datasets: digits, cifar10, .*, parquet:PATH, folder:PATH and module.function; .* other/",
     ):
         find("other")
     write(tmp_path / "mine", columns())

@@ -57,7 +57,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[str, ...]]] = {
     "sum of scattered": (lambda x: x.scatter_reduce(3, torch.zeros_like(x).long(), x, "sum"), ()),
     "adaptive pooling": (nn.AdaptiveAvgPool2d(3), ("backward of AdaptiveAvgPool2d, except to 1x1",)),
     "adaptive max pooling": (nn.AdaptiveMaxPool2d(3), ("backward of AdaptiveMaxPool2d",)),
-    "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), ("backward of interpolate, bilinear",)),
+    "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), ()),
     "bicubic": (nn.Upsample(scale_factor=2, mode="bicubic"), ("backward of interpolate, bicubic",)),
     "reflection": (nn.ReflectionPad2d(1), ("backward of ReflectionPad2d",)),
     "sampling": (sampled, ("backward of grid_sample",)),

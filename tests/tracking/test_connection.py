@@ -60,4 +60,6 @@ def test_the_page_of_runs_is_sorted_by_the_metric_of_the_search_best_first(
     client.create_experiment(experiment_name())
     home = Home(root=tmp_path)
     assert "orderByKey=metrics.%60val_accuracy%60&orderByAsc=false" in runs_page(client, home, "toy")
-    assert "orderByKey=metrics.%60val_loss%60&orderByAsc=true" in runs_page(client, home, "toy", "val_loss")
+    assert "orderByKey=metrics.%60val_loss%60&orderByAsc=true" in runs_page(
+        client, home, "toy", "val_loss", direction="minimize"
+    )

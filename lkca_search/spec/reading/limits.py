@@ -51,6 +51,7 @@ VALUES = Limit(
 TEXT_LENGTH = Limit(name="text_length", maximum=4_096, reason="Linux allows no longer path")
 DIGITS = Limit(name="digits", maximum=100, reason="a float has 17 significant digits")
 OVERRIDES = Limit(name="overrides", maximum=100, reason="write a space file for more changes")
+NUM_NAMES = Limit(name="names", maximum=200, reason="shipped files have 12, and each factor multiplies the cells")
 CELLS = Limit(name="cells", maximum=5_000, reason="each cell has its own study and at least one trial")
 TRIALS = Limit(
     name="trials", maximum=1_000_000, reason="each trial is a folder and an MLflow run, and 1,000,000 take over 10 GB"

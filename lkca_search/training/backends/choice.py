@@ -16,7 +16,7 @@ from lkca_search.layout import BACKENDS
 from lkca_search.models.networks.backend_times import LayerShape, choose_backend, measure_backends
 from lkca_search.models.networks.backends import Backend
 from lkca_search.models.networks.lkca import LKCA
-from lkca_search.paths import AnyPath
+from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.provenance import LayerBackend
 from lkca_search.spec.base import FrozenModel
 from lkca_search.training.backends.cache import find_or_measure
@@ -89,7 +89,7 @@ def write_backends(backends: tuple[LayerBackend, ...], folder: AnyPath) -> None:
     if not backends:
         return
     try:
-        (folder / BACKENDS).write_bytes(_Choices(backends=backends).model_dump_json().encode())
+        write_atomically(folder / BACKENDS, _Choices(backends=backends).model_dump_json().encode())
     except OSError as error:
         _log.warning("the backends of %s are not stored: %s", folder, error)
 

@@ -1,5 +1,6 @@
 """Messages of a worker: results, failures by kind, and what a failure leaves to the next attempt."""
 
+import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -198,7 +199,11 @@ def test_the_predictions_of_a_replicate_are_durable_when_its_test_result_arrives
     rows = pq.read_table(path)
     assert rows.num_rows == last.test.num_images
     assert pc.mean(pc.equal(rows["predicted"], rows["label"])).as_py() == last.test.accuracy
-    assert rows.schema.metadata == {b"replicate_id": b"toy/0", b"test_data_hash": test_hash.encode()}
+    assert rows.schema.metadata == {
+        b"replicate_id": b"toy/0",
+        b"test_data_hash": test_hash.encode(),
+        b"class_names": json.dumps([str(digit) for digit in range(10)]).encode(),
+    }
 
 
 def test_a_trial_has_no_predictions(tmp_path: Path) -> None:
