@@ -13,7 +13,7 @@ from lkca_search.data.readers.image_folder import ImageFolder
 from lkca_search.data.readers.own_dataset import OwnDataset
 from lkca_search.data.readers.parquet_folder import ParquetFolder
 from lkca_search.data.readers.source_files import show_path
-from lkca_search.errors import DataError
+from lkca_search.errors import DataError, did_you_mean
 from lkca_search.own_code import is_dotted
 from lkca_search.user import expand_user
 
@@ -160,7 +160,8 @@ def check_data_dir(data_dir: Path) -> None:
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
     names = ", ".join(dict.fromkeys([*CATALOG, *parquet_names(data_dir)]))
-    known = f"unknown dataset {dataset!r}; known datasets: {names}, parquet:PATH, folder:PATH and module.function"
+    hint = did_you_mean(dataset, (*CATALOG, *parquet_names(data_dir)))
+    known = f"unknown dataset {dataset!r}{hint}; known datasets: {names}, parquet:PATH, folder:PATH and module.function"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:
         return f"{known}; for your own data, set LKCA_DATA_DIR to the folder with {dataset}/ and put {files} there"

@@ -43,7 +43,7 @@ OPTIMIZERS = ("adamw", "sgd", "lamb", "lion")
 def _check_optimizer(name: str) -> str:
     if name in OPTIMIZERS or is_dotted(name):
         return name
-    rule = f"must be one of {', '.join(OPTIMIZERS)}, or the dotted path of a class"
+    rule = f"must be one of {', '.join(OPTIMIZERS)}, or the dotted path of a class, got {name!r}"
     raise ValueError(rule + did_you_mean(name, OPTIMIZERS))
 
 

@@ -209,7 +209,8 @@ def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
 def _condition_problems(spec: SearchSpec, name: str, domain: Domain) -> Iterator[Problem]:
     for other, values in domain.when.items():
         if other not in spec.factors and other not in spec.parameters:
-            rule = f"`when` must name a factor or a parameter, got {other!r}"
+            hint = did_you_mean(other, (*spec.factors, *spec.parameters))
+            rule = f"`when` must name a factor or a parameter, got {other!r}{hint}"
             yield Problem(("parameters", name, "when", other), rule)
             continue
         kind = "level of factor" if other in spec.factors else "value of parameter"

@@ -40,7 +40,7 @@ def test_the_default_recipe_has_the_sentences_of_earlier_versions() -> None:
         ([{"class_weights": "balanced"}], "; classes are weighted inversely to their number of training images."),
         ([{"gradient_clip": 1.0}], "Gradients are clipped to a norm of 1, and weights are not averaged."),
         ([{}, {"gradient_clip": 1.0}], "Gradients are clipped to a norm of 1 in some trainings, and"),
-        ([{"ema_decay": 0.99}], "and the evaluated weights are exponential moving averages with decay 0.99."),
+        ([{"ema_decay": 0.99}], "and the evaluated weights are exponential moving averages whose decay rises to 0.99."),
     ],
 )
 def test_the_sentences_name_what_the_trainings_used(recipes: list[dict[str, Any]], sentence: str) -> None:

@@ -64,7 +64,7 @@ def _describe(optimizer: str, group: list[Configuration]) -> str:
     betas = f"β1 = {BETA1:g}, β2 = {beta2}"
     constants = {
         "adamw": f"AdamW with {betas}, ε = {ADAM_EPSILON:g}, ",
-        "sgd": f"SGD with Nesterov momentum {momentum}, ",
+        "sgd": f"SGD with {'Nesterov ' if any(each.momentum for each in group) else ''}momentum {momentum}, ",
         "lamb": f"LAMB with {betas}, ε = {LAMB_EPSILON:g}, ",
         "lion": f"Lion with {betas}, ",
     }.get(optimizer)
@@ -106,4 +106,4 @@ def _averaging(configurations: Sequence[Configuration]) -> str:
         return "weights are not averaged"
     some = " in some trainings" if len(averaged) < len(configurations) else ""
     decay = format_values(averaged, "ema_decay")
-    return f"the evaluated weights are exponential moving averages with decay {decay}{some}"
+    return f"the evaluated weights are exponential moving averages whose decay rises to {decay}{some}"

@@ -72,4 +72,5 @@ def num_moments(configuration: Configuration) -> int:
 
 
 def _needs_rule(name: str, other: str, chosen: str, allowed: Sequence[str]) -> str:
-    return f"{name} does not apply to {other} {chosen}; give it when: {{{other}: [{', '.join(allowed)}]}}"
+    condition = f"when: {{{other}: [{', '.join(allowed)}]}}"
+    return f"{name} does not apply to {other} {chosen}; set another {other}, or give {name} {condition}"

@@ -32,6 +32,8 @@ def make_own_optimizer(groups: list[dict[str, Any]], configuration: Configuratio
     given: dict[str, Any] = {"lr": configuration.learning_rate}
     if _has_argument(configuration.optimizer, make, "weight_decay"):
         given["weight_decay"] = configuration.weight_decay
+    else:
+        groups = [{"params": group["params"]} for group in groups]
     if configuration.momentum is not None:
         given["momentum"] = configuration.momentum
     if configuration.beta2 is not None:
@@ -50,8 +52,10 @@ def own_optimizer_problem(configuration: Configuration) -> Problem | None:
         make = load_own("optimizer", name)
         for other, argument in _ARGUMENTS.items():
             if getattr(configuration, other) is not None and not _has_argument(name, make, argument):
-                rule = f"{other} does not apply to optimizer {name}, whose constructor has no argument {argument}"
-                return Problem((other,), rule)
+                return _missing_argument(name, other, argument)
+        gives_decay = "weight_decay" in configuration.model_fields_set and configuration.weight_decay != 0
+        if gives_decay and not _has_argument(name, make, "weight_decay"):
+            return _missing_argument(name, "weight_decay", "weight_decay")
     except UserError as error:
         return Problem(("optimizer",), str(error))
     try:
@@ -63,6 +67,11 @@ def own_optimizer_problem(configuration: Configuration) -> Problem | None:
         return None
     rule = f"optimizer {name} must resume bit for bit from its state_dict, got other weights"
     return Problem(("optimizer",), f"{rule}; keep all state in `state` and `param_groups`")
+
+
+def _missing_argument(optimizer: str, name: str, argument: str) -> Problem:
+    rule = f"{name} does not apply to optimizer {optimizer}, whose constructor has no argument {argument}"
+    return Problem((name,), rule)
 
 
 def _has_argument(name: str, make: Callable[..., Optimizer], argument: str) -> bool:

@@ -29,7 +29,8 @@ def test_a_parameter_that_no_optimizer_of_a_cell_has_is_a_problem_at_its_place()
     momentum: dict[str, Any] = {"float": (0.5, 0.95)}
     (problem,) = find_recipe_problems(spec(factors, {"momentum": momentum}), EQUAL)
     assert problem.location == ("parameters", "momentum")
-    assert problem.rule == "momentum does not apply to optimizer adamw; give it when: {optimizer: [sgd]}"
+    condition = "give momentum when: {optimizer: [sgd]}"
+    assert problem.rule == f"momentum does not apply to optimizer adamw; set another optimizer, or {condition}"
     conditional = {"momentum": {**momentum, "when": {"optimizer": ("sgd",)}}}
     assert list(find_recipe_problems(spec(factors, conditional), EQUAL)) == []
 

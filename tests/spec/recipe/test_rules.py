@@ -19,17 +19,26 @@ from lkca_search.training.recipe.optimizers import make_optimizer
 @pytest.mark.parametrize(
     ("values", "name", "rule"),
     [
-        ({"momentum": 0.9}, "momentum", "optimizer adamw; give it when: {optimizer: [sgd]}"),
-        ({"optimizer": "lion", "momentum": 0.9}, "momentum", "optimizer lion; give it when: {optimizer: [sgd]}"),
+        (
+            {"momentum": 0.9},
+            "momentum",
+            "optimizer adamw; set another optimizer, or give momentum when: {optimizer: [sgd]}",
+        ),
+        (
+            {"optimizer": "lion", "momentum": 0.9},
+            "momentum",
+            "optimizer lion; set another optimizer, or give momentum when: {optimizer: [sgd]}",
+        ),
         (
             {"optimizer": "sgd", "beta2": 0.9},
             "beta2",
-            "optimizer sgd; give it when: {optimizer: [adamw, lamb, lion]}",
+            "optimizer sgd; set another optimizer, or give beta2 when: {optimizer: [adamw, lamb, lion]}",
         ),
         (
             {"schedule": "constant", "final_lr_fraction": 0.1},
             "final_lr_fraction",
-            "schedule constant; give it when: {schedule: [cosine, linear, warmup_stable_decay]}",
+            "schedule constant; set another schedule, or give final_lr_fraction "
+            "when: {schedule: [cosine, linear, warmup_stable_decay]}",
         ),
     ],
 )

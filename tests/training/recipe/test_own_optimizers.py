@@ -102,9 +102,18 @@ def test_an_optimizer_that_keeps_the_laws_is_accepted(path: str) -> None:
     assert own_optimizer_problem(Configuration(optimizer=path)) is None
 
 
+def test_a_weight_decay_is_refused_if_the_optimizer_does_not_take_it() -> None:
+    problem = own_optimizer_problem(Configuration(optimizer="ownoptim.Plain", weight_decay=0.1))
+    assert problem is not None
+    assert problem.location == ("weight_decay",)
+    assert "constructor has no argument weight_decay" in problem.rule
+    assert own_optimizer_problem(Configuration(optimizer="ownoptim.Plain", weight_decay=0)) is None
+
+
 def test_an_optimizer_without_weight_decay_is_called_without_it() -> None:
     model = nn.Linear(2, 2)
     optimizer = make_optimizer(model, Configuration(optimizer="ownoptim.Plain", learning_rate=0.5))
+    assert all("weight_decay" not in group for group in optimizer.param_groups)
     before = model.weight.detach().clone()
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
