@@ -144,7 +144,7 @@ def test_a_confirmation_without_test_images_is_refused(searched: ClosedTest, ref
 def test_a_confirmation_that_ended_between_seal_and_register_is_completed_by_the_same_command(
     confirmed: ClosedTest, interrupted: Interruption
 ) -> None:
-    assert interrupted.code == 1
+    assert interrupted.code == 2
     assert "test_looks" in interrupted.error
     assert interrupted.num_replicates == 0, "no replicate is tested before its look is registered"
     (sealed,) = confirmed.folder.rounds.glob("*.json")
