@@ -229,7 +229,7 @@ def test_a_node_that_joins_adds_slots_and_a_node_that_dies_removes_them(
     observer.on_start = change
     nodes.search(folder, observer=observer, rules={"seconds": 2}, trials_per_cell=8)
     assert_all_complete(observer, 16)
-    assert observer.most_in_flight == 3
+    assert 3 <= observer.most_in_flight <= 3 + 2, "three slots, and two trials of the dead node that wait for another"
     counts = Counter(event["node"] for event in nodes.events())
     assert set(counts) == {first.node_id, joined[0].node_id}
     retried = [record for record in observer.records if record.attempt > 1]
