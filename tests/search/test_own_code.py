@@ -15,6 +15,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CELLS = ["family=mylab.models.MyNet", "family=resnet"]
 
 
+LONGER = ("training.steps=400", "training.reports=40", "search.checkpoint_seconds=0")
+"""Overrides of a search that is killed between two checkpoints of a trial."""
+
+
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
     """Return the command line, in a working directory without own code; the space file is beside the package."""
@@ -37,14 +41,13 @@ def searched(commands: SearchCommands) -> SearchCommands:
     """Plan the search, kill its driver in the middle, and run it to its end with its confirmation."""
     planned = json.loads(commands.call("plan", str(commands.space), "--json"))
     assert planned["num_trials"] == 4
-    overrides = ["training.steps=400", "training.reports=40", "search.checkpoint_seconds=0"]
-    running = commands.start_run(*overrides)
+    running = commands.start_run(*LONGER)
     try:
         running.wait_until(lambda: list(commands.folder.trials.glob("*/*/attempt-*/checkpoint-*.pt")))
     finally:
         running.process.kill()
         running.process.wait()
-    commands.run(*overrides)
+    commands.run(*LONGER)
     return commands
 
 
@@ -95,7 +98,10 @@ def test_changed_own_code_is_refused_with_both_hashes(searched: SearchCommands) 
     original = module.read_text()
     module.write_text(original.replace("< 0.5", "< 0.6"))
     try:
-        for command in (["run", str(searched.space), "search.trials_per_cell=3"], ["confirm", "toy", "--new-round"]):
+        for command in (
+            ["run", str(searched.space), *LONGER, "search.trials_per_cell=3"],
+            ["confirm", "toy", "--new-round"],
+        ):
             error = refused(searched, *command)
             assert "own code must not change between runs of one search" in error
             assert f"mylab: {code.modules['mylab']} -> " in error
