@@ -159,9 +159,9 @@ def check_data_dir(data_dir: Path) -> None:
 
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
-    names = ", ".join(dict.fromkeys([*CATALOG, *parquet_names(data_dir)]))
-    hint = did_you_mean(dataset, (*CATALOG, *parquet_names(data_dir)))
-    known = f"unknown dataset {dataset!r}{hint}; known datasets: {names}, parquet:PATH, folder:PATH and module.function"
+    names = dict.fromkeys([*CATALOG, *parquet_names(data_dir)])
+    rule = f"unknown dataset {dataset!r}{did_you_mean(dataset, names)}"
+    known = f"{rule}; known datasets: {', '.join(names)}, parquet:PATH, folder:PATH and module.function"
     files = "train*.parquet and test*.parquet"
     if data_dir is None:
         return f"{known}; for your own data, set LKCA_DATA_DIR to the folder with {dataset}/ and put {files} there"
