@@ -23,7 +23,7 @@ from rich.table import Table
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import read_records
 from lkca_search.records.rounds import round_file
-from lkca_search.report.files import PAGE
+from lkca_search.reporting.files import PAGE
 from tests.support.records import make_result
 from tests.support.search_results import law, make_search_results
 

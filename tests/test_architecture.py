@@ -59,41 +59,41 @@ LADDER: dict[str, list[str]] = {
     "analysis": [*BASE, "analysis/stats", "analysis/curves"],
     "analysis/ablation": [*BASE, "analysis", "analysis/stats"],
     "analysis/aggregate": [*BASE, "analysis", "analysis/stats"],
-    "report/values": [ROOT, "spec", "analysis", "analysis/stats", "analysis/aggregate"],
-    "report/sections": [
-        *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "report/values"),
+    "reporting/values": [ROOT, "spec", "analysis", "analysis/stats", "analysis/aggregate"],
+    "reporting/sections": [
+        *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "reporting/values"),
     ],
-    "report/aggregate": [
-        *("records", "analysis", "analysis/stats", "analysis/aggregate", "report/values", "report/sections"),
+    "reporting/aggregate": [
+        *("records", "analysis", "analysis/stats", "analysis/aggregate", "reporting/values", "reporting/sections"),
     ],
-    "report/methods": [*BASE, "spec/recipe", "analysis", "report/values", "report/sections"],
-    "report/rendering": [ROOT, "report/values"],
-    "report": [
+    "reporting/methods": [*BASE, "spec/recipe", "analysis", "reporting/values", "reporting/sections"],
+    "reporting/rendering": [ROOT, "reporting/values"],
+    "reporting": [
         *(*BASE, "analysis", "analysis/stats", "analysis/aggregate"),
-        *("report/values", "report/sections", "report/aggregate"),
-        *("report/methods", "report/rendering"),
+        *("reporting/values", "reporting/sections", "reporting/aggregate"),
+        *("reporting/methods", "reporting/rendering"),
     ],
 }
 """Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
-LADDER["cli/terminal"] = [*BASE, "tracking", "report/values", "search/state"]
+LADDER["cli/terminal"] = [*BASE, "tracking", "reporting/values", "search/state"]
 LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
     "PIL": ["data/readers"],
     "filelock": ["locks.py", "search/state/lease.py"],
-    "jinja2": ["report/rendering"],
-    "markupsafe": ["report/rendering"],
-    "matplotlib": ["report/rendering"],
+    "jinja2": ["reporting/rendering"],
+    "markupsafe": ["reporting/rendering"],
+    "matplotlib": ["reporting/rendering"],
     "mlflow": ["tracking"],
     "numpy": [
-        *("data", "data/readers", "records", "training", "training/laws", "report/sections"),
+        *("data", "data/readers", "records", "training", "training/laws", "reporting/sections"),
         *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
     ],
     "optuna": ["search/studies", "analysis"],
     "pathspec": ["search/jobs"],
-    "plotly": ["report/rendering"],
+    "plotly": ["reporting/rendering"],
     "pyarrow": ["paths.py", "data/store.py", "data/readers", "records"],
-    "pydantic": ["spec", "spec/reading", "records", "search", "search/studies", "report/values"],
+    "pydantic": ["spec", "spec/reading", "records", "search", "search/studies", "reporting/values"],
     "pydantic_core": ["spec", "spec/reading"],
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli", "cli/terminal"],
@@ -165,7 +165,7 @@ def test_only_confirmation_opens_the_test_images(sources: Sources) -> None:
     """Commands that prepare and check data read whole datasets, and train nothing."""
     naming = {path for path, source in sources.items() if re.search(r"[\"']test[\"']|\bSPLITS\b|\bSplit\b", source)}
     # A report cannot import data; `test` is a label there.
-    assert {path for path in naming if not path.startswith(("data/", "report/"))} == {
+    assert {path for path in naming if not path.startswith(("data/", "reporting/"))} == {
         "cli/data.py",
         "training/testing.py",
     }
@@ -213,10 +213,14 @@ UPWARD = [
     ("search/run.py", "from lkca_search.analysis.stats.p_values import holm", "search may not import analysis/stats"),
     (
         "analysis/scores.py",
-        "from lkca_search.report.values.table import Table",
-        "analysis may not import report/values",
+        "from lkca_search.reporting.values.table import Table",
+        "analysis may not import reporting/values",
     ),
-    ("report/values/table.py", "from lkca_search.report.content import Report", "report/values may not import report"),
+    (
+        "reporting/values/table.py",
+        "from lkca_search.reporting.content import Report",
+        "reporting/values may not import reporting",
+    ),
     ("search/run.py", "def f():\n    from lkca_search.cli import output", "search/run.py:2: search may not import cli"),
     ("data/store.py", "if TYPE_CHECKING:\n    import lkca_search.cli.app", "data/store.py:2: data may not import cli"),
     ("spec/cells.py", "from .domains import Choice", "import must be absolute"),
@@ -234,8 +238,8 @@ IMPORTED = {
         "search/driver": ["ledger"],
         "search/ray_backend": ["runner"],
         "analysis/stats": ["p_values"],
-        "report": ["content"],
-        "report/values": ["table"],
+        "reporting": ["content"],
+        "reporting/values": ["table"],
         "cli": ["output", "app"],
     }.items()
     for name in names

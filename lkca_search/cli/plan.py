@@ -10,7 +10,7 @@ from lkca_search.cli.terminal.output import describe_images, echo_json, echo_row
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
 from lkca_search.recipe import FEW_EPOCHS
-from lkca_search.report.values.numbers import format_compact, format_epochs, pluralize
+from lkca_search.reporting.values.numbers import format_compact, format_epochs, pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.planning.calibration import CalibrationRun, HoldoutResult, Measurement

@@ -8,7 +8,7 @@ from lkca_search.cli.arguments import Json, Ledger, Name
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
-from lkca_search.report.values.numbers import pluralize
+from lkca_search.reporting.values.numbers import pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.health.repair import RepairReport

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lkca_search.analysis.comparison import Comparison, UnpairedContrast
     from lkca_search.analysis.contrasts import Contrast
     from lkca_search.analysis.stats.estimate import NotEstimable
-    from lkca_search.report.values.report import Report
+    from lkca_search.reporting.values.report import Report
 
 _SUBJECTS = {
     "training": "! Different data or training, so a difference in accuracy may have this reason",
@@ -52,8 +52,8 @@ def report(
     """
     from lkca_search.analysis.search_results import read_search_results
     from lkca_search.records.looks import read_looks
-    from lkca_search.report.content import make_report
-    from lkca_search.report.files import write_report
+    from lkca_search.reporting.content import make_report
+    from lkca_search.reporting.files import write_report
 
     home = Home.from_environment()
     folder = home.started_search(name)
@@ -113,8 +113,8 @@ def compare(
 
 
 def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
-    from lkca_search.report.sections.contrast_tables import comparison_table, unpaired_table
-    from lkca_search.report.values.metric_format import MetricFormat
+    from lkca_search.reporting.sections.contrast_tables import comparison_table, unpaired_table
+    from lkca_search.reporting.values.metric_format import MetricFormat
 
     for kind, subject in _SUBJECTS.items():
         differences = [difference for difference in comparison.differences if difference.kind == kind]
@@ -137,8 +137,8 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
 
 def _show_aggregate(found: "SearchComparison") -> None:
     from lkca_search.analysis.stats.estimate import NotEstimable
-    from lkca_search.report.aggregate.section import difference_table, normalization
-    from lkca_search.report.values.metric_format import MetricFormat
+    from lkca_search.reporting.aggregate.section import difference_table, normalization
+    from lkca_search.reporting.values.metric_format import MetricFormat
 
     if found.aggregate is None:
         return

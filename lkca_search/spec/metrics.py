@@ -1,4 +1,4 @@
-"""Registry of the metrics that trials are compared by. All packages from `spec` to `report` read it."""
+"""Registry of the metrics that trials are compared by. All packages from `spec` to `reporting` read it."""
 
 import math
 from collections.abc import Mapping, Sequence

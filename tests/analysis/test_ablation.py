@@ -19,9 +19,9 @@ from lkca_search.analysis.pareto import cost_front, cost_points
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
-from lkca_search.report.content import make_report
-from lkca_search.report.sections.ablation import ablation_section
-from lkca_search.report.values.figure import HeatMap
+from lkca_search.reporting.content import make_report
+from lkca_search.reporting.sections.ablation import ablation_section
+from lkca_search.reporting.values.figure import HeatMap
 from tests.support.records import make_result
 from tests.support.search_results import images_of, law, make_search_results, make_spec
 

@@ -9,7 +9,7 @@ from lkca_search.analysis.late_gain import LATE_SHARE, LateGain, curve_gain, lat
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, Result
-from lkca_search.report.content import make_report
+from lkca_search.reporting.content import make_report
 from lkca_search.spec.metrics import METRICS
 from tests.support.records import make_result
 from tests.support.search_results import law, make_search_results

@@ -12,7 +12,7 @@ from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.records.record import Record
-from lkca_search.report.sections.search_length import best_of_k_table
+from lkca_search.reporting.sections.search_length import best_of_k_table
 from tests.support.search_results import law, make_search_results
 
 NUM_TRIALS = 12

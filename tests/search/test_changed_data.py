@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lkca_search.analysis.search_results import read_search_results
-from lkca_search.report.content import make_report
+from lkca_search.reporting.content import make_report
 from tests.support.search.command_line import ONE_CELL, SearchCommands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a whole search, on machines that may be busy

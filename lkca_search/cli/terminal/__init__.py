@@ -1,1 +1,1 @@
-"""Standard output and error of the commands: guarded streams, tables and JSON, progress; may import `report/values`."""
+"""Standard output and error of the commands: guarded streams, tables, JSON, progress. May import `reporting.values`."""

@@ -14,7 +14,7 @@ from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.records.finding import Finding
 from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, Result
-from lkca_search.report.values.numbers import format_compact, format_duration, pluralize
+from lkca_search.reporting.values.numbers import format_compact, format_duration, pluralize
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
 

@@ -1,1 +1,0 @@
-"""Results over several datasets in a report: section, figures and sentences. May import `report.sections` and below."""

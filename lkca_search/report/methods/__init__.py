@@ -1,1 +1,0 @@
-"""Methods of a report, as for the appendix of a paper. May import `report.sections` and all below it."""

@@ -1,1 +1,0 @@
-"""Rendering of a report: HTML with Plotly, paper figures with matplotlib. May import `report.values` and the root."""

@@ -1,1 +1,0 @@
-"""Sections of a report: texts, tables and figures of one topic each. May import `report.values` and `analysis`."""

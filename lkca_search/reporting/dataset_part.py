@@ -1,0 +1,106 @@
+"""Part of a report on one dataset: summary and sections. The report of most searches has a single part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lkca_search.analysis.compute_spent import ComputeSpent, compute_spent
+from lkca_search.analysis.contrasts import Contrast
+from lkca_search.analysis.curve_analysis import analyze_curves
+from lkca_search.analysis.late_gain import LateGain, late_gains
+from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.selection import compute_selection_effects
+from lkca_search.reporting.sections import figures, tables
+from lkca_search.reporting.sections.ablation import ablation_section
+from lkca_search.reporting.sections.classes import class_section
+from lkca_search.reporting.sections.contrast_tables import contrast_table
+from lkca_search.reporting.sections.costs import cost_section
+from lkca_search.reporting.sections.narrative import write_summary
+from lkca_search.reporting.sections.training_length import length_table
+from lkca_search.reporting.values.metric_format import MetricFormat
+from lkca_search.reporting.values.numbers import capitalize
+from lkca_search.reporting.values.report import Section
+from lkca_search.seeds import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetPart:
+    """Results on one dataset, as sentences and sections."""
+
+    results: SearchResults
+    """Results on this dataset alone."""
+    scores: RoundScores | None
+    """Scores of a round; None if nothing is confirmed."""
+    contrasts: tuple[Contrast, ...]
+    spent: tuple[ComputeSpent, ...]
+    gains: tuple[LateGain, ...]
+    summary: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def make_part(
+    results: SearchResults, scores: RoundScores | None, contrasts: tuple[Contrast, ...], *, tests: str
+) -> DatasetPart:
+    """Return the part on one dataset; `tests` names the tests that Holm's correction of its contrasts is over."""
+    spent = compute_spent(results)
+    summary, test_sections = (
+        _describe_scores(results, scores, contrasts, tests) if scores and scores.cells else ([], [])
+    )
+    gains = late_gains(results, scores) if scores else ()
+    lengths = (length_table(results, gains),) if gains else ()
+    seed = derive_seed(results.spec.search.seed, "views")
+    return DatasetPart(
+        results=results,
+        scores=scores,
+        contrasts=contrasts,
+        spent=spent,
+        gains=gains,
+        summary=tuple(summary),
+        sections=(
+            *test_sections,
+            ablation_section(results, scores, seed=seed),
+            cost_section(results, seed=seed),
+            Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent), *lengths)),
+        ),
+    )
+
+
+def _describe_scores(
+    results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast], tests: str
+) -> tuple[list[str], list[Section]]:
+    """Return the summary and the sections that are computed from test scores."""
+    curves = analyze_curves(scores, results.reference, contrasts, seed=results.spec.search.seed)
+    selections = compute_selection_effects(results, scores)
+    reference, metric = results.reference.label, MetricFormat(results.metric)
+    sections = [
+        Section(
+            name="scarcity",
+            title=f"{capitalize(metric.name)} with fewer training images",
+            figures=(figures.learning_curves(curves, scores, metric),),
+            tables=(tables.score_table(scores, metric),),
+        )
+    ]
+    if contrasts:
+        sections.append(
+            Section(
+                name="contrasts",
+                title=f"{reference} compared with the other variants",
+                figures=(figures.differences(contrasts, scores, reference, metric),),
+                tables=(contrast_table(contrasts, reference, metric, alpha=scores.round.alpha, tests=tests),),
+            )
+        )
+    efficiencies = (tables.efficiency_table(curves, reference),) if curves.contrasts else ()
+    sections += [
+        Section(
+            name="curves",
+            title="Power laws, data efficiency and crossover",
+            tables=(tables.curve_table(curves, metric), *efficiencies),
+        ),
+        Section(
+            name="selection",
+            title=f"{capitalize(metric.label)} and {metric.test_label}",
+            tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
+        ),
+        *filter(None, (class_section(results, scores),)),
+    ]
+    return write_summary(results, scores, contrasts, curves, selections), sections

@@ -1,0 +1,41 @@
+"""Report as one HTML page that loads nothing: style, scripts, Plotly and data are in the file."""
+
+import json
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from lkca_search import __version__
+from lkca_search.reporting.rendering.interactive import plotly_json
+from lkca_search.reporting.values.report import Report
+
+
+def to_html(report: Report, *, source: str) -> str:
+    """Return the page of a report; its footer has `source` as the origin of the numbers."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    figures = {figure.name: json.loads(plotly_json(figure)) for figure in report.figures}
+    page: str = environment.from_string(_read_page_file("page.html")).render(
+        report=report,
+        source=source,
+        version=__version__,
+        style=Markup(_read_page_file("style.css")),
+        script=Markup(_read_page_file("script.js")),
+        plotly=Markup(get_plotlyjs()),
+        figures=_to_script(figures),
+        tables=_to_script({table.name: table.to_csv() for table in report.tables}),
+    )
+    return page
+
+
+def _to_script(value: object) -> Markup:
+    """Return a value as JSON for a script element.
+
+    `<` is escaped: otherwise a text that contains `</script>` would end the element.
+    """
+    return Markup(json.dumps(value).replace("<", "\\u003c"))
+
+
+def _read_page_file(name: str) -> str:
+    return resources.files("lkca_search.reporting.rendering").joinpath("page", name).read_text(encoding="utf-8")

@@ -1,0 +1,168 @@
+"""Tables of contrasts: the reference against the other variants, and one search against another."""
+
+from collections.abc import Sequence
+
+from lkca_search.analysis.comparison import UnpairedContrast
+from lkca_search.analysis.contrasts import Contrast, Verdict
+from lkca_search.analysis.scores import Unit
+from lkca_search.analysis.stats.estimate import Interval
+from lkca_search.records.rounds import ERROR_RATE
+from lkca_search.reporting.sections.looks import format_alpha
+from lkca_search.reporting.values.metric_format import MetricFormat
+from lkca_search.reporting.values.numbers import (
+    format_count,
+    format_p_value,
+    format_percent,
+    pluralize,
+)
+from lkca_search.reporting.values.table import (
+    Column,
+    Table,
+    TableCell,
+    estimate_cell,
+    interval_cell,
+    make_table,
+    number_cell,
+    text_cell,
+)
+
+VERDICTS: dict[Verdict, str] = {
+    "ahead": "ahead",
+    "behind": "behind",
+    "undecided": "not significant",
+    "untested": "not tested",
+}
+"""Words of the tables."""
+_NOUNS: dict[Unit, str] = {"draw": "draw", "seed": "training"}
+
+
+def contrast_table(
+    contrasts: Sequence[Contrast], reference: str, metric: MetricFormat, *, alpha: float, tests: str
+) -> Table:
+    """Return the reference against every other variant at each size.
+
+    `alpha` is the level of the round, and `tests` names the tests that the correction is over.
+    """
+    return make_table(
+        name="contrasts",
+        title=f"{reference} compared with the other variants",
+        caption=_caption(reference, metric, alpha, tests=tests),
+        columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns(metric)],
+        rows=contrasts,
+        highlight=_is_decided,
+    )
+
+
+def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, metric: MetricFormat, *, alpha: float) -> Table:
+    """Return search `a` against search `b`, cell by cell; `alpha` is the stricter level of the two rounds."""
+    return make_table(
+        name="comparison",
+        title=f"{a} compared with {b}",
+        caption=_caption(a, metric, alpha, tests="tests of this comparison"),
+        columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns(metric)],
+        rows=contrasts,
+        highlight=_is_decided,
+    )
+
+
+def unpaired_table(
+    contrasts: Sequence[UnpairedContrast], a: str, b: str, metric: MetricFormat, *, alpha: float
+) -> Table:
+    """Return search `a` against search `b` in the cells without pairs; `alpha` is the stricter level of the rounds."""
+    columns: list[Column[UnpairedContrast]] = [
+        Column("cell", lambda contrast: text_cell(contrast.cell)),
+        Column("training images", lambda contrast: text_cell(_join(contrast.num_train_images))),
+        Column("draws", lambda contrast: text_cell(_join(contrast.num_draws))),
+        Column(
+            metric.difference_header("difference"),
+            lambda contrast: estimate_cell(contrast.difference, metric.difference),
+        ),
+        Column("95% interval", lambda contrast: interval_cell(contrast.difference, metric.difference_interval)),
+        Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
+        Column("p", lambda contrast: number_cell(contrast.p_value, format_p_value)),
+        Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
+    ]
+    return make_table(
+        name="unpaired",
+        title=f"{a} compared with {b}, unpaired",
+        caption=(
+            f"Unpaired difference in {metric.test_difference_label}: mean over the draws of {a} minus mean over the "
+            f"draws of {b}. No two replicates of these cells trained on the same images with the same seed. "
+            "Differences between subsets and seeds therefore do not cancel, and a paired test would detect smaller "
+            "differences. 95% intervals and p are those of Welch's t test over draws (at a data fraction of 1.0, over "
+            "trainings). They are for these test images: another sample of test images would give another "
+            "difference. p, corrected: by Holm's method over all tests of this comparison, then for the rounds, of "
+            f"which the stricter one has the level {format_alpha(alpha)}. Two numbers in a column are those of {a} "
+            f"and of {b}."
+        ),
+        columns=columns,
+        rows=contrasts,
+        highlight=lambda contrast: contrast.verdict in ("ahead", "behind"),
+    )
+
+
+def _join(numbers: tuple[int, int]) -> str:
+    return " and ".join(dict.fromkeys(map(format_count, numbers)))
+
+
+def _caption(reference: str, metric: MetricFormat, alpha: float, *, tests: str) -> str:
+    return (
+        f"Difference in {metric.test_difference_label}: {reference} minus the other, paired by draw and seed. Units "
+        "are draws, or trainings where all draws have the same images. Each 95% t interval over units is for its own "
+        "contrast and a single look, and includes the sampling of test images if predictions are known. A bootstrap "
+        "over units and seeds checks it; where both differ much, their ends are uncertain. p: two-sided t test over "
+        "units. p, corrected: by Holm's method over all "
+        f"{tests}, then for the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict "
+        f"is ahead or behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of "
+        f"{reference} beats one of the other on the same draw. More units: number of additional draws, or trainings "
+        f"where these are the units, that would resolve {metric.small} with a power of 80%, in a test "
+        "with both corrections. This number is imprecise if there are few units."
+    )
+
+
+def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
+    return [
+        Column("training images", lambda contrast: number_cell(contrast.num_train_images, format_count)),
+        Column(
+            metric.difference_header("difference"),
+            lambda contrast: estimate_cell(contrast.paired.difference, metric.difference),
+        ),
+        Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, metric.difference_interval)),
+        Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
+        Column("units", _units),
+        Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, metric.difference_interval)),
+        Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
+        Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
+        Column(
+            "P(better), %", lambda contrast: number_cell(100 * contrast.improvement.probability.value, format_percent)
+        ),
+        Column(
+            "95% interval of P",
+            lambda contrast: interval_cell(contrast.improvement.probability, format_share_interval),
+        ),
+        Column(f"more units for {metric.small}", _more_units),
+    ]
+
+
+def _units(contrast: Contrast) -> TableCell:
+    number = contrast.paired.num_draws
+    return TableCell(text=pluralize(number, _NOUNS[contrast.unit]), number=number)
+
+
+def _is_decided(contrast: Contrast) -> bool:
+    return contrast.verdict in ("ahead", "behind")
+
+
+def _more_units(contrast: Contrast) -> TableCell:
+    if contrast.power_analysis is None:
+        return number_cell(None)
+    more = contrast.power_analysis.additional_draws
+    noun = _NOUNS[contrast.unit]
+    return text_cell(f"over 10,000 {noun}s") if more is None else TableCell(text=pluralize(more, noun), number=more)
+
+
+def format_share_interval(interval: Interval | None) -> str:
+    """Return the interval of a share of 1 in percent."""
+    if interval is None or interval.lower is None or interval.upper is None:
+        return ""
+    return f"[{format_percent(100 * interval.lower)}, {format_percent(100 * interval.upper)}]"

@@ -1,0 +1,213 @@
+"""Sentences of a report, computed from its numbers: headline and summary."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from lkca_search.analysis.contrasts import Contrast, Verdict
+from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast
+from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.selection import SelectionEffect
+from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
+from lkca_search.analysis.stats.power import MIN_DRAWS
+from lkca_search.reporting.values.metric_format import MetricFormat
+from lkca_search.reporting.values.numbers import (
+    format_count,
+    format_count_interval,
+    format_ratio,
+    format_ratio_interval,
+    join_words,
+    pluralize,
+)
+
+
+def write_headline(results: SearchResults, scores: RoundScores | None, contrasts: Sequence[Contrast]) -> str:
+    """Return the answer in one line: the verdicts, and the difference if there is a single contrast."""
+    if scores is None or not scores.cells:
+        return "No comparison yet"
+    if not contrasts:
+        return _headline_without_contrast(results, scores)
+    counts = Counter(contrast.verdict for contrast in contrasts)
+    verdicts: dict[Verdict, str] = {
+        "ahead": "ahead in {}",
+        "behind": "behind in {}",
+        "undecided": "no significant difference in {}",
+        "untested": "not tested in {}",
+    }
+    parts = [text.format(counts[verdict]) for verdict, text in verdicts.items() if counts[verdict]]
+    subject = contrasts[0].reference if results.repeats else f"Configurations found for {contrasts[0].reference}"
+    headline = f"{subject}: {', '.join(parts)} of {pluralize(len(contrasts), 'contrast')}"
+    difference = contrasts[0].paired.difference
+    if len(contrasts) > 1 or difference.interval is None:
+        return headline
+    metric = MetricFormat(results.metric)
+    interval = metric.difference_interval(difference.interval)
+    return f"{headline}; the difference {_of_metric(metric)}is {metric.signed_with_unit(difference.value)} {interval}"
+
+
+def write_summary(
+    results: SearchResults,
+    scores: RoundScores,
+    contrasts: Sequence[Contrast],
+    curves: CurveAnalysis,
+    selections: Sequence[SelectionEffect],
+) -> list[str]:
+    """Return the paragraphs of the summary."""
+    paragraphs = [*_verdicts(results, scores, contrasts), *_detectable(contrasts, MetricFormat(results.metric))]
+    for curve_contrast in curves.contrasts:
+        paragraphs += _efficiency(results, curve_contrast)
+    if selections:
+        gap = sum(selection.test_gap for selection in selections) / len(selections)
+        metric = MetricFormat(results.metric)
+        paragraphs.append(
+            f"In this search, the best {metric.label} of a cell was on average {metric.distance(gap)} "
+            f"{'above' if metric.metric.sign * gap > 0 else 'below'} the {metric.test_label} of its retrained "
+            "configuration."
+        )
+    if not contrasts and scores.cells:
+        paragraphs.append(_reason_for_no_contrast(results, scores))
+    return paragraphs
+
+
+def _headline_without_contrast(results: SearchResults, scores: RoundScores) -> str:
+    if len(set(results.variants.values())) == 1:
+        return "One variant, no comparison"
+    if len(scores.variants) == 1:
+        return f"No comparison: only {scores.variants[0].label} has test results"
+    return f"No comparison: no replicate of {results.reference.label} has a partner"
+
+
+def _reason_for_no_contrast(results: SearchResults, scores: RoundScores) -> str:
+    if len(set(results.variants.values())) == 1:
+        return "There is only one variant, so nothing is compared."
+    if len(scores.variants) == 1:
+        return f"Only {scores.variants[0].label} has test results, so nothing is compared."
+    return (
+        f"Nothing is compared: no replicate of {results.reference.label} has a partner with the same number of "
+        "training images, draw and seed in another variant."
+    )
+
+
+def _verdicts(results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """Yield one paragraph per other variant."""
+    repeats, draws = len(scores.round.repeats), pluralize(len(scores.round.draws), "draw")
+    design = f"{f'{repeats} repeats of the search' if repeats else draws} x {pluralize(scores.round.num_seeds, 'seed')}"
+    for other in dict.fromkeys(contrast.other for contrast in contrasts):
+        of_other = [contrast for contrast in contrasts if contrast.other == other]
+        reference = of_other[0].reference
+        both = f"{reference} and {other}" if repeats else f"the configurations found for {reference} and {other}"
+        sentences = [_decided(results, contrast) for contrast in of_other if contrast.verdict in ("ahead", "behind")]
+        if undecided := _sizes(of_other, "undecided"):
+            sentences.append(f"At {join_words(undecided)} images, no significant difference between {both} is shown.")
+        if untested := _sizes(of_other, "untested"):
+            reason = "there is" if len(scores.round.draws) == 1 else "pairs of replicates are from"
+            sentences.append(f"At {join_words(untested)} images, no test is possible: {reason} a single draw.")
+        if over_seeds := [format_count(each.num_train_images) for each in of_other if each.unit == "seed"]:
+            sentences.append(
+                f"At {join_words(over_seeds)} images, all draws have the same images, so the test is over seeds."
+            )
+        yield f"{' '.join(sentences)} These results are from {design}."
+
+
+def _sizes(contrasts: Sequence[Contrast], verdict: Verdict) -> list[str]:
+    """Return the distinct numbers of training images with a verdict."""
+    sizes = (format_count(contrast.num_train_images) for contrast in contrasts if contrast.verdict == verdict)
+    return list(dict.fromkeys(sizes))
+
+
+def _decided(results: SearchResults, contrast: Contrast) -> str:
+    verdict = "ahead of" if contrast.verdict == "ahead" else "behind"
+    metric = MetricFormat(results.metric)
+    found, that = ("", "") if results.repeats else ("the configuration found for ", "that for ")
+    return (
+        f"With {_images(results, contrast)}, {found}{contrast.reference} is {verdict} {that}{contrast.other} by "
+        f"{metric.distance(contrast.paired.difference.value)}{_measured_in(metric)}"
+        f"{_absolute_interval(contrast, metric)}."
+    )
+
+
+def _absolute_interval(contrast: Contrast, metric: MetricFormat) -> str:
+    """Return the interval of the difference, with its sign reversed if the difference is below 0."""
+    interval = contrast.paired.difference.interval
+    if interval is None:
+        return f" (no interval: {contrast.paired.difference.reason})"
+    if contrast.paired.difference.value < 0:
+        lower, upper = (None if end is None else -end for end in (interval.upper, interval.lower))
+        interval = interval.model_copy(update={"lower": lower, "upper": upper})
+    return f" {metric.interval(interval)}"
+
+
+def _of_metric(metric: MetricFormat) -> str:
+    """Return the phrase that names the metric of a difference; empty for accuracy, whose unit is points."""
+    return "" if metric.name == "accuracy" else f"in {metric.test_difference_label} "
+
+
+def _measured_in(metric: MetricFormat) -> str:
+    return "" if metric.name == "accuracy" else f" of {metric.test_label}"
+
+
+def _images(results: SearchResults, contrast: Contrast) -> str:
+    levels = next(cell.levels for cell in results.compared_cells.values() if cell.key == contrast.reference_cell)
+    fraction = levels.get("data_fraction")
+    share = f" ({100 * float(fraction):g}%)" if isinstance(fraction, float) else ""
+    return f"{format_count(contrast.num_train_images)} training images{share}"
+
+
+def _detectable(contrasts: Sequence[Contrast], metric: MetricFormat) -> Iterator[str]:
+    """Yield the difference that this design can detect, if a contrast is not significant."""
+    undecided = [contrast for contrast in contrasts if contrast.verdict == "undecided"]
+    if not undecided:
+        return
+    detectable = [contrast.power_analysis.detectable_difference for contrast in undecided if contrast.power_analysis]
+    if len(detectable) < len(undecided):
+        yield (
+            "The difference that this design can detect is not estimable for "
+            f"{len(undecided) - len(detectable)} of {pluralize(len(undecided), 'contrast')}: it needs at least "
+            f"{MIN_DRAWS} draws or trainings, with spread between them. No significant difference does not mean that "
+            "there is none."
+        )
+        return
+    low, high = metric.value(min(detectable)), metric.distance(max(detectable))
+    span = high if metric.distance(min(detectable)) == high else f"{low} to {high}"
+    yield (
+        f"Where the difference is not significant, the smallest true difference that this design detects with a power "
+        f"of 80% is {span}. The table of contrasts lists the number of additional draws or trainings for "
+        f"{metric.small}."
+    )
+
+
+def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str]:
+    names = results.reference.label, contrast.other.label
+    found = "" if results.repeats else "the configurations found for "
+    reference, other = (f"{found}{name}" for name in names)
+    if not isinstance(contrast.data_efficiency, NotEstimable):
+        error = MetricFormat(results.metric).error_label
+        yield _efficiency_sentence(contrast.data_efficiency.ratio, reference, other, error)
+    if isinstance(contrast.crossover, NotEstimable):
+        yield f"No crossover between {reference} and {other} can be shown."
+        return
+    images = contrast.crossover.num_train_images
+    below, above = (reference, other) if contrast.crossover.better_below == "a" else (other, reference)
+    low, high = map(format_count, contrast.crossover.between)
+    interval = images.interval
+    if interval is None or (interval.lower is None and interval.upper is None):
+        yield f"Between {low} and {high} training images, the lead changes from {below} to {above}."
+        return
+    yield (
+        f"Between {low} and {high} training images, the lead changes from {below} to {above}, near "
+        f"{format_count(images.value)} {format_count_interval(interval)}."
+    )
+
+
+def _efficiency_sentence(ratio: Estimate, reference: str, other: str, error: str) -> str:
+    """Return the data efficiency with its interval; it states no advantage if the interval contains 1."""
+    number = f"{format_ratio(ratio.value)} {format_ratio_interval(ratio.interval)}".rstrip()
+    if ratio.interval is None or ratio.interval.contains(1.0):
+        return (
+            f"No difference in data efficiency is shown: for the same {error}, the ratio of the training images for "
+            f"{other} to those for {reference} is {number}."
+        )
+    return (
+        f"For the same {error}, the ratio of the training images for {other} to those for {reference} is {number}. "
+        "It is a mean over the errors that both reach, and its interval is not corrected for other comparisons."
+    )

@@ -1,0 +1,66 @@
+"""Expected result of a shorter search: the expected best of k trials of each cell."""
+
+import numpy as np
+
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
+from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.records.record import State
+from lkca_search.reporting.values.metric_format import MetricFormat
+from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.seeds import derive_seed
+from lkca_search.spec.components import INDEPENDENT_SAMPLERS
+
+_Row = tuple[str, int, dict[int, BestOfK]]
+"""Key of a cell, its number of complete trials, and the estimate for each k."""
+
+
+def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
+    """Return the expected best value of the leading metric over 1, 2, 4, ... trials.
+
+    It requires trials that are independent of each other: NotEstimable for other samplers, and for pruners.
+    """
+    search = results.spec.search
+    if search.sampler.name not in INDEPENDENT_SAMPLERS:
+        return NotEstimable(f"sampler {search.sampler.name} chooses a trial by the results of earlier trials")
+    if search.pruner.name != "none":
+        return NotEstimable(f"pruner {search.pruner.name} stops trials early")
+    metric = MetricFormat(results.metric)
+    ks = sorted({*(2**power for power in range(search.trials_per_cell.bit_length())), search.trials_per_cell})
+    columns: list[Column[_Row]] = [
+        Column("cell", lambda row: text_cell(row[0])),
+        Column("complete trials", lambda row: number_cell(row[1])),
+        *(_column(k, metric) for k in ks),
+    ]
+    return make_table(
+        name="best_of_k",
+        title="Expected best of k trials",
+        caption=(
+            f"Mean of the {metric.best_label} over all subsets of k complete trials of a cell (Tang et al. 2020). "
+            "There is a 95% bootstrap interval if a cell has at least 4 k complete trials. The method "
+            "requires independent trials. Quasi-random trials (qmc) are not quite so, and their values are approximate."
+        ),
+        columns=columns,
+        rows=[_row(results, cell.key, ks) for cell in results.cells],
+    )
+
+
+def _column(k: int, metric: MetricFormat) -> Column[_Row]:
+    return Column(f"k = {k}", lambda row: _best_cell(row[2].get(k), metric))
+
+
+def _best_cell(best: BestOfK | None, metric: MetricFormat) -> TableCell:
+    if best is None:
+        return number_cell(None)
+    return TableCell(text=metric.estimate(best.expected), number=best.expected.value)
+
+
+def _row(results: SearchResults, cell: str, ks: list[int]) -> _Row:
+    complete = [record for record in results.trials_by_cell[cell] if record.state is State.COMPLETE]
+    values = [results.metric_value(record) for record in complete]
+    available_ks = [k for k in ks if k <= len(values)]
+    generator = np.random.default_rng(derive_seed(results.spec.search.seed, "best of k", cell))
+    goal = results.metric.direction
+    bounds = results.metric.bounds
+    best = expected_best(values, ks=available_ks, goal=goal, generator=generator, bounds=bounds) if available_ks else ()
+    return cell, len(values), {estimate.k: estimate for estimate in best}

@@ -1,0 +1,186 @@
+"""Table of cells with a text and a number; it is written as CSV, Markdown and LaTeX."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+from pydantic import model_validator
+
+from lkca_search.analysis.stats.estimate import Estimate, Interval, NotEstimable
+from lkca_search.reporting.values.numbers import NO_VALUE, format_interval
+from lkca_search.spec.base import FrozenModel
+
+_LONG_TEXT = 40
+"""Characters above which a text may be broken into lines."""
+_GREEK = {"α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "η": r"\eta", "λ": r"\lambda"}
+_LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{letter: f"${command}$" for letter, command in _GREEK.items()},
+    "−": "$-$",
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "∞": r"$\infty$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "…": r"\ldots{}",
+    "<": "$<$",
+    ">": "$>$",
+}
+_POWER = re.compile(r"\b(\w)\^(\w)\b")  # n^γ
+
+NOT_ESTIMABLE = "not estimable because"
+"""Header of the column that gives the reason for a missing number."""
+
+Row = TypeVar("Row")
+Value = TypeVar("Value")
+
+
+class TableCell(FrozenModel):
+    """Text of one row in one column, and the number behind it."""
+
+    text: str
+    """Text in the page, in Markdown and in LaTeX."""
+    number: float | None = None
+    """Number for sorting and for CSV; None if the text is not a number."""
+
+    @property
+    def raw(self) -> str | float:
+        """Unrounded number, or the text."""
+        return self.text if self.number is None else self.number
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """Column of a table whose rows are values of one type."""
+
+    header: str
+    cell: Callable[[Row], TableCell]
+    """Function from a row to its cell in this column."""
+
+
+class Table(FrozenModel):
+    """Table with a title, a caption and one header per column."""
+
+    name: str
+    """Name of its files, without extension: `contrasts`."""
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    """Headers."""
+    rows: tuple[tuple[TableCell, ...], ...]
+    highlighted: tuple[int, ...] = ()
+    """Indices of rows that the page highlights."""
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        if wrong := [len(row) for row in self.rows if len(row) != len(self.columns)]:
+            raise ValueError(f"rows must have {len(self.columns)} cells, one per column, got {wrong[0]}")
+        return self
+
+    def to_csv(self) -> str:
+        """Return the headers and the unrounded numbers as CSV."""
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerows(
+            [self.columns, *([cell.raw for cell in row] for row in self.rows)]
+        )
+        return file.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown, numbers aligned to the right, with the caption below."""
+        alignment = ["---:" if is_numeric else "---" for is_numeric in self.is_numeric]
+        lines = [self.columns, alignment, *([cell.text for cell in row] for row in self.rows)]
+        body = "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines)
+        return f"{body}\n\n{self.caption}\n"
+
+    def to_latex(self) -> str:
+        """Return the table as LaTeX; it requires the package booktabs."""
+        alignment = "".join("r" if is_numeric else "l" for is_numeric in self.is_numeric)
+        rows = [_latex_row([cell.text for cell in row]) for row in self.rows]
+        lines = [_latex_row(self.columns), r"\midrule", *rows]
+        body = "\n".join([rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
+        caption = rf"\caption{{{to_latex(self.caption)}}}"
+        return "\n".join([r"\begin{table}", r"\centering", body, caption, r"\end{table}", ""])
+
+    def has_long_texts(self, column: int) -> bool:
+        """Return True if a column has texts that need several lines."""
+        return any(len(row[column].text) > _LONG_TEXT for row in self.rows)
+
+    @property
+    def is_numeric(self) -> tuple[bool, ...]:
+        """True for each column that has numbers."""
+        return tuple(any(row[column].number is not None for row in self.rows) for column in range(len(self.columns)))
+
+
+def make_table(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    columns: Sequence[Column[Row]],
+    rows: Sequence[Row],
+    highlight: Callable[[Row], bool] = lambda row: False,
+) -> Table:
+    """Return a table with one cell per row and column; `highlight` selects rows that the page highlights."""
+    return Table(
+        name=name,
+        title=title,
+        caption=caption,
+        columns=tuple(column.header for column in columns),
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        highlighted=tuple(index for index, row in enumerate(rows) if highlight(row)),
+    )
+
+
+def text_cell(text: str | None) -> TableCell:
+    """Return a cell without a number; it is empty for None."""
+    return TableCell(text=text or "")
+
+
+def number_cell(value: float | None, write: Callable[[float], str] = str) -> TableCell:
+    """Return a cell with a number and its text; a dash for None."""
+    return TableCell(text=NO_VALUE) if value is None else TableCell(text=write(value), number=float(value))
+
+
+def estimate_cell(estimate: Estimate | None, write: Callable[[float], str]) -> TableCell:
+    """Return a cell with the value of an estimate; a dash for None."""
+    return number_cell(None if estimate is None else estimate.value, write)
+
+
+def interval_cell(estimate: Estimate | None, write: Callable[[Interval | None], str] = format_interval) -> TableCell:
+    """Return a cell with the interval of an estimate, or with the reason why it has none; it is empty for None."""
+    return text_cell("" if estimate is None else write(estimate.interval) or estimate.reason)
+
+
+def estimable(value: Value | NotEstimable) -> Value | None:
+    """Return a value, or None if it is not estimable."""
+    return None if isinstance(value, NotEstimable) else value
+
+
+def reason_cell(*values: object) -> TableCell:
+    """Return a cell with the reasons of those values that are not estimable."""
+    return text_cell("; ".join(sorted({str(value) for value in values if isinstance(value, NotEstimable)})))
+
+
+def to_latex(text: str) -> str:
+    """Return a text with LaTeX's special characters escaped, and with Greek letters and symbols in math mode."""
+    start, parts = 0, []
+    for power in _POWER.finditer(text):
+        base, exponent = (_GREEK.get(char, char) for char in power.groups())
+        parts += [_escape(text[start : power.start()]), f"${base}^{{{exponent}}}$"]
+        start = power.end()
+    return "".join([*parts, _escape(text[start:])])
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return rf"{' & '.join(map(to_latex, texts))} \\"

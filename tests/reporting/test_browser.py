@@ -1,0 +1,159 @@
+"""The page in a real browser, offline, on a wide and a narrow screen: figures, sorting, theme, hover, download."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from lkca_search.reporting.content import make_report
+from lkca_search.reporting.rendering.html import to_html
+from tests.support.dataset_results import CLASSES, make_dataset_results, normal
+from tests.support.search_results import law, make_search_results
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(
+        to_html(make_report(make_search_results(law(lead=0.02), families=("lkca", "vit", "resnet"))), source="")
+    )
+    return path
+
+
+@pytest.fixture(params=[1400, 390], ids=["wide", "narrow"])
+def page(browser: Browser, path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport={"width": request.param, "height": 900}, color_scheme="light", offline=True, accept_downloads=True
+    )
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda sent: problems.append(sent.url) if sent.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector("#differences .errorbars")
+    yield page
+    context.close()
+    assert problems == [], "no error and no request to a network"
+
+
+def test_figures_are_drawn_and_fit_the_width_of_the_page(page: Page) -> None:
+    width = page.evaluate("innerWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for figure in ("learning_curves", "differences"):
+        box = page.locator(f"#{figure} svg.main-svg").first.bounding_box()
+        assert box is not None
+        assert 0 < box["width"] <= width
+    assert page.locator("#learning_curves .legendtext").all_text_contents() == ["lkca", "vit", "resnet"]
+
+
+def overlaps(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    apart = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+    return not (apart or one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"])
+
+
+def test_tick_labels_do_not_overlap(page: Page) -> None:
+    for figure in ("learning_curves", "differences"):
+        for axis in ("xtick", "ytick"):
+            boxes = [label.bounding_box() for label in page.locator(f"#{figure} .{axis} text").all()]
+            assert len(boxes) > 2
+            for index, box in enumerate(boxes[1:]):
+                before = boxes[index]
+                assert box is not None
+                assert before is not None
+                assert not overlaps(dict(before), dict(box))
+
+
+def test_a_click_on_a_header_sorts_by_number_and_a_second_click_reverses_the_order(page: Page) -> None:
+    header = page.locator("#table-accuracies th", has_text="test accuracy")
+
+    def column() -> list[float]:
+        return [float(text) for text in page.locator("#table-accuracies td:nth-child(3)").all_inner_texts()]
+
+    assert column() != sorted(column())
+    header.locator("button").click()
+    assert column() == sorted(column())
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.locator("button").click()
+    assert column() == sorted(column(), reverse=True)
+
+
+def test_the_theme_changes_the_colors_of_page_and_figures(page: Page) -> None:
+    def colors() -> tuple[str, str]:
+        text = page.locator("#differences .xtick text").first
+        return page.evaluate("getComputedStyle(document.body).backgroundColor"), text.evaluate(
+            "element => element.style.fill"
+        )
+
+    light = colors()
+    page.locator("#theme").click()
+    dark = colors()
+    assert light[0] == "rgb(255, 255, 255)"
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]
+    page.locator("#theme").click()
+    assert colors() == light
+
+
+def test_a_printed_page_is_light(page: Page) -> None:
+    page.locator("#theme").click()
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_hover_over_a_point_shows_its_numbers(page: Page) -> None:
+    point = page.locator("#differences .points path").first
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#differences .hovertext")
+    text = page.locator("#differences .hovertext").text_content() or ""
+    assert "lkca − vit, 360 images:" in text
+    assert "points [" in text
+
+
+def test_a_table_is_downloaded_as_csv(page: Page) -> None:
+    with page.expect_download() as download:
+        page.locator("#table-contrasts .download").click()
+    assert download.value.suggested_filename == "contrasts.csv"
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == 1 + 10
+    assert lines[0].startswith("other,training images,")
+
+
+def test_a_page_of_several_datasets_fits_and_its_links_lead_to_the_datasets(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(to_html(make_report(make_dataset_results(normal(leads=0.03))), source=""))
+    problems: list[str] = []
+    for width in (1400, 390):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda message: problems.append(message.text))
+        page.goto(path.as_uri())
+        page.wait_for_selector("#performance_profiles .legendtext")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("nav a").all_text_contents() == ["Summary", "Aggregate", *CLASSES, "Methods"]
+        for name in CLASSES:
+            assert page.locator(f"section#{name} > section").count() == 7
+            assert page.locator(f"#{name}_learning_curves .legendtext").all_text_contents() == ["lkca", "vit"]
+        assert page.locator("#performance_profiles .legendtext").all_text_contents() == ["lkca", "vit"]
+        page.close()
+    assert problems == []

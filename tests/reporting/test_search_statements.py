@@ -1,0 +1,53 @@
+"""Statements on the search itself: ties between trials, and trials that failed."""
+
+from dataclasses import replace
+
+import pytest
+
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.records.record import Record, State
+from lkca_search.reporting.content import make_report
+from tests.support.search_results import law, make_search_results
+
+RULE = "Ties are ordered by lower validation loss, then fewer FLOPs per image, then cell and number."
+CONFIRMED = make_search_results(law(), fractions=(0.1, 0.5))
+
+
+def with_ties(*numbers: int | None) -> SearchResults:
+    """Return a confirmed search of four cells whose picks had these numbers of tied trials."""
+    sealed = CONFIRMED.rounds[0]
+    picks = [pick.model_copy(update={"num_tied": number}) for pick, number in zip(sealed.picks, numbers, strict=True)]
+    return replace(CONFIRMED, rounds=[sealed.model_copy(update={"picks": tuple(picks)}).sealed()])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "statement"),
+    [
+        ((1, 1, 1, 1), ""),
+        ((1, 2, 1, 1), " In 1 of 4 cells, two trials tied for first place."),
+        ((3, 2, 1, 5), " In 3 of 4 cells, up to 5 trials tied for first place."),
+        ((None, None, None, None), " The version that sealed it ordered ties by the lowest number alone."),
+    ],
+)
+def test_methods_state_the_rule_for_ties_and_how_many_cells_it_decided(
+    numbers: tuple[int | None, ...], statement: str
+) -> None:
+    paragraphs = dict(make_report(with_ties(*numbers)).methods)
+    assert RULE in paragraphs["Search"]
+    assert f"chosen from 12 trials.{statement} Each was retrained" in paragraphs["Confirmation"]
+
+
+def failed(record: Record) -> Record:
+    changes = {"state": State.FAIL, "curve": (), "facts": None, "value": None, "error": "broken"}
+    return record.model_copy(update=changes)
+
+
+def test_a_report_shows_complete_trials_per_cell_and_says_that_failed_ones_spend_the_budget() -> None:
+    trials = [*map(failed, CONFIRMED.trials[:1]), *CONFIRMED.trials[1:]]
+    report = make_report(replace(CONFIRMED, trials=trials))
+    statement = "1 trial failed and spent part of the budget: cells have 2 to 3 complete trials each."
+    assert [caveat for caveat in report.caveats if caveat.startswith(statement)]
+    (table,) = (table for table in report.tables if table.name == "budgets")
+    (index,) = (i for i, header in enumerate(table.columns) if header == "complete")
+    assert [row[index].number for row in table.rows] == [2, 3, 3, 3]
+    assert not [caveat for caveat in make_report(CONFIRMED).caveats if "failed" in caveat]
