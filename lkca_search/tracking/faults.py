@@ -16,6 +16,8 @@ _MAX_CHARACTERS = 300
 _HTTP_STATUS = re.compile(r"error code (\d{3}) != 200|too many (\d{3}) error responses")
 _DELETED = re.compile(r"The (experiment|run) \S+ must be in the 'active' state")
 
+_NO_FUNCTION = ("404", "405", "501", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED")
+"""Statuses and error codes of a server that lacks a function."""
 _DRIVERS = ("psycopg", "psycopg2", "pymysql", "MySQLdb", "pyodbc")
 """Packages that connect to a database server."""
 _DATABASE_FAULTS = (
@@ -82,6 +84,17 @@ def describe_fault(error: Exception, home: Home) -> Fault:
         line = first_line(shown)[:_MAX_CHARACTERS]
         fault = Fault(f"{type(shown).__name__}: {line}", "check MLFLOW_TRACKING_URI and the store behind it")
     return fault
+
+
+def is_unsupported(error: Exception) -> bool:
+    """Return True if the store or its server is of an MLflow that lacks the requested function."""
+    links = list(causes(error))
+    status = _HTTP_STATUS.search("\n".join(str(link) for link in links))
+    return (
+        bool(status and (status[1] or status[2]) in _NO_FUNCTION)
+        or any(isinstance(link, NotImplementedError) for link in links)
+        or any(getattr(link, "error_code", None) in _NO_FUNCTION for link in links)
+    )
 
 
 def _server_fault(links: list[BaseException], text: str, address: str) -> Fault | None:

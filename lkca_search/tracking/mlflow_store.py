@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from lkca_search.layout import Home
 from lkca_search.records.provenance import git_commit
 from lkca_search.records.record import Record, Result, State
 from lkca_search.tracking.experiment import open_client, open_experiment
+from lkca_search.tracking.faults import is_unsupported
 from lkca_search.tracking.run_fields import (
     CURVE,
     best_metric,
+    dataset_inputs,
     final_metrics,
     final_tags,
     is_outdated,
@@ -34,6 +37,7 @@ from lkca_search.tracking.tracker import TrialStart
 _PARENT = "mlflow.parentRunId"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
+_NO_DATASETS = "the server stores no datasets, so its column of datasets stays empty; upgrade it to MLflow 2.4 or later"
 _BATCH = 120
 """Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
 A step is therefore written completely or not at all."""
@@ -51,6 +55,8 @@ class _Run:
     """Steps whose results are written; None if they have to be read from the store."""
     is_outdated: bool = False
     """True if its metrics have the names of an earlier version."""
+    lacks_datasets: bool = False
+    """True if it should have datasets and an earlier version wrote none."""
 
 
 class MLflowStore:
@@ -74,7 +80,7 @@ class MLflowStore:
         self._log_texts(texts, parent.data.tags.get(_TEXTS))
         lost = describe_deleted(self._client, self._experiment, home, uid, existing=runs)
         again = f"{lost.cause}; they are written again; {lost.remedy}" if lost else ""
-        self.notices = (*opened.notices, *([again] if again else []))
+        self.notices: tuple[str, ...] = (*opened.notices, *([again] if again else []))
         """Lines for the user about the state of the store."""
 
     def is_sent(self, trial_id: str) -> bool:
@@ -82,8 +88,23 @@ class MLflowStore:
         return trial_id in self._runs and self._runs[trial_id].status in _STATUS.values()
 
     def is_current(self, trial_id: str) -> bool:
-        """Return True if a trial is sent, and its metrics have the present names."""
-        return self.is_sent(trial_id) and not self._runs[trial_id].is_outdated
+        """Return True if a trial is sent, its metrics have the present names, and its datasets are linked."""
+        run = self._runs.get(trial_id)
+        return run is not None and self.is_sent(trial_id) and not (run.is_outdated or run.lacks_datasets)
+
+    @property
+    def client(self) -> MlflowClient:
+        """Client of the store."""
+        return self._client
+
+    @property
+    def experiment(self) -> str:
+        """Id of the experiment of all searches."""
+        return self._experiment
+
+    def run_id(self, trial_id: str) -> str:
+        """Return the id of the run of a trial, which must be in the store."""
+        return self._runs[trial_id].run_id
 
     @property
     def running_trials(self) -> list[str]:
@@ -117,6 +138,7 @@ class MLflowStore:
         if run.is_outdated:
             metrics += replaced_metrics(record, timestamp=round(time.time() * 1000))
         self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
+        self._log_datasets(run, record)
         run.is_outdated = False
         self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
 
@@ -159,6 +181,8 @@ class MLflowStore:
                 self._client.set_tag(run.info.run_id, _PARENT, self._parent.run_id)
             found = _Run(run.info.run_id, run.info.status, bool(run.data.params))
             found.is_outdated = is_outdated(run.data.metrics)
+            has_datasets = bool(run.inputs and run.inputs.dataset_inputs)
+            found.lacks_datasets = "data_hash" in run.data.tags and not has_datasets
             runs[run.data.tags[TRIAL_ID]] = found
         return runs
 
@@ -220,6 +244,18 @@ class MLflowStore:
             )
             run.has_params = run.has_params or bool(params)
         run.steps = None if steps is None else steps | by_step.keys()
+
+    def _log_datasets(self, run: _Run, record: Record) -> None:
+        """Link the images of a finished trial to its run, which a server older than MLflow 2.4 cannot do."""
+        inputs = dataset_inputs(record)
+        try:
+            if inputs:
+                self._client.log_inputs(run.run_id, inputs)
+        except Exception as error:
+            if not is_unsupported(error):
+                raise
+            self.notices = tuple(dict.fromkeys((*self.notices, _NO_DATASETS)))
+        run.lacks_datasets = False
 
     def _end_run(self, run: _Run, status: str, timestamp: int | None = None) -> None:
         self._client.set_terminated(run.run_id, status, timestamp)

@@ -7,7 +7,7 @@ start.
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,6 +23,10 @@ _UNOPENED_SECONDS = 10.0
 """Time to wait at the end of a search for a store that could not be opened since its start."""
 _MAX_BACKOFF = 12
 """Longest pause after repeated failures, as a multiple of `pause_seconds`."""
+
+
+Register = Callable[[MLflowStore], Iterator[str]]
+"""Function that registers models in steps, once all runs are sent; it yields a line for the user, or an empty text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ def send_missing(
     patience_seconds: float,
     pause_seconds: float = 5.0,
     notify: Callable[[str], None] = lambda _: None,
+    register: Register | None = None,
 ) -> SyncResult:
     """Send the trials that MLflow lacks of a search that is not running, and end its runs.
 
@@ -55,7 +60,7 @@ def send_missing(
     runs of a running search would end as KILLED.
     """
     tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds, notify=notify, is_sync=True)
-    num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds)
+    num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds, register=register)
     return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, fault=tracker.last_fault)
 
 
@@ -93,6 +98,9 @@ class MLflowTracker(Tracker):
         self._is_folder_read = False
         self._complete = False
         self._best: Record | None = None
+        self._register: Register | None = None
+        self._patience_seconds = self._last_step = math.inf
+        """Time of the last step of the registration, or of the call of `close`."""
         self._deadline = math.inf
         self.num_sent = 0
         self.last_fault: Fault | None = None
@@ -111,17 +119,29 @@ class MLflowTracker(Tracker):
         """Queue a finished trial. Its record is read when it is sent."""
         self._queue.add_finished([record.trial_id])
 
-    def close(self, *, complete: bool, best: Record | None, patience_seconds: float = 60.0) -> int:
+    def close(
+        self,
+        *,
+        complete: bool,
+        best: Record | None,
+        patience_seconds: float = 60.0,
+        register: Register | None = None,
+    ) -> int:
         """Send the missing updates, end the runs and return the number of finished trials that MLflow may lack.
 
-        The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED.
-        Returns after at most `patience_seconds`; `last_fault` is then the reason. A store that could never be opened is
-        tried for some seconds, and one that needs a command of the user once.
+        The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED. Then
+        `register` is called, if nothing is missing.
+
+        Returns after at most `patience_seconds`, and as long again for each step of `register`; `last_fault` is then
+        the reason. A store that could never be opened is tried for some seconds, and one that needs a command of the
+        user once.
         """
-        self._complete, self._best = complete, best
-        self._deadline = time.monotonic() + patience_seconds
+        self._complete, self._best, self._register = complete, best, register
+        self._patience_seconds, self._last_step = patience_seconds, time.monotonic()
+        self._deadline = self._last_step + patience_seconds
         self._queue.close()
-        self._thread.join(patience_seconds)
+        while self._thread.is_alive() and (left := self._last_step + patience_seconds - time.monotonic()) > 0:
+            self._thread.join(left)
         if self._thread.is_alive() and self.last_fault is None:
             self.last_fault = Fault(f"MLflow took longer than {patience_seconds:g} s", _SLOW)
         return len(self._queue.unsent_trials)
@@ -162,7 +182,19 @@ class MLflowTracker(Tracker):
         if not self._try_each(self._queue.unsent_trials, self._send):
             return False
         unfinished = self._store.running_trials if self._store else ()
-        return self._try_each(unfinished, self._mark_killed) and not self._queue.unsent_trials
+        if not self._try_each(unfinished, self._mark_killed) or self._queue.unsent_trials:
+            return False
+        return self._register is None or self._try(self._register_models)
+
+    def _register_models(self, store: MLflowStore) -> None:
+        assert self._register is not None
+        for line in self._register(store):
+            if line:
+                self._say(line)
+            if time.monotonic() > self._deadline:
+                raise StoreError("MLflow was too slow to register all models", _SLOW)
+            self._last_step = time.monotonic()
+            self._deadline = self._last_step + self._patience_seconds
 
     def _try_each(self, trial_ids: Sequence[str], action: Callable[[MLflowStore, str], None]) -> bool:
         """Apply an action to each trial, skipping trials that fail. Return False if the store becomes unreachable."""
@@ -180,6 +212,7 @@ class MLflowTracker(Tracker):
             if self._store is None:
                 self._store = self._open()
             action(self._store)
+            self._say_all(self._store.notices)
         except Exception as error:  # any error of a store: the search continues
             self.last_fault = describe_fault(error, self._folder.home)
             self._needs_user = isinstance(error, StoreError)
@@ -198,10 +231,13 @@ class MLflowTracker(Tracker):
             self._is_folder_read = True
         store = self._open_store()
         self._was_opened = True
-        for notice in store.notices:
-            self._say(notice)
+        self._say_all(store.notices)
         self._queue.recheck_sent(store.is_current if self._is_sync else store.is_sent)
         return store
+
+    def _say_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._say(line)
 
     def _say(self, line: str, *, once: str | None = None) -> None:
         """Print a line that was not printed before; with `once`, one line of this kind."""

@@ -1,5 +1,6 @@
 """Artifacts of a home that was moved or copied: MLflow stores absolute locations, which then are out of date."""
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,13 @@ SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 
     SELECT 1 FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid
     WHERE runs.experiment_id = experiments.experiment_id AND tags.key = 'lkca.search_uid'))
 """
+
+_MODEL_LOCATIONS = (
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Table and column with the absolute location of a model."""
 
 
 def relocate_artifacts(home: Home) -> list[Path]:
@@ -45,11 +53,27 @@ def relocate_artifacts(home: Home) -> list[Path]:
                     if (present / unquote(path)).exists() or not (folder / unquote(path)).exists()
                 ]
                 database.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", runs)
+                for table, column in _MODEL_LOCATIONS:
+                    _relocate(database, table, column, prefix, folder, present)
                 database.execute(
                     "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?",
                     [file_url(present), location],
                 )
     return list(moved.values())
+
+
+def _relocate(database: sqlite3.Connection, table: str, column: str, prefix: str, former: Path, present: Path) -> None:
+    """Replace the former folder in the locations of models whose artifacts are in the present folder."""
+    rows = database.execute(
+        f"SELECT DISTINCT {column} FROM {table} WHERE substr({column}, 1, ?) = ?", [len(prefix), prefix]
+    ).fetchall()
+    below = [uri.removeprefix(prefix) for (uri,) in rows]
+    moved = [
+        (f"{file_url(present)}/{path}", f"{prefix}{path}")
+        for path in below
+        if (present / unquote(path)).exists() or not (former / unquote(path)).exists()
+    ]
+    database.executemany(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", moved)
 
 
 def _is_same_folder(one: Path, other: Path) -> bool:

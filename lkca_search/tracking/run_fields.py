@@ -1,9 +1,13 @@
-"""Name, parameters, metrics and tags of the MLflow run of a trial."""
+"""Name, parameters, metrics, tags and datasets of the MLflow run of a trial."""
 
-from collections.abc import Collection, Iterable
-from typing import Any
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from lkca_search.file_names import shorten_name
 from lkca_search.records.record import Record, Result
@@ -17,6 +21,10 @@ _LEADING = ("val_accuracy", "val_loss")
 _MAX_RUN_NAME = 250
 """Longest name of a run in MLflow's databases."""
 _TAGS = ("family", "data_fraction", "images_per_class", "draw")
+_MAX_DATASET_NAME = 500
+"""Longest name of a dataset in MLflow's databases."""
+_DIGEST_CHARACTERS = 12
+"""Characters of a hash in a digest. MLflow's databases store 36, and its page shows all of them."""
 
 
 def run_name(start: TrialStart) -> str:
@@ -138,3 +146,63 @@ def final_tags(record: Record) -> list[RunTag]:
             tags["lkca_backend"] = "+".join(sorted({each.backend for each in record.facts.backends}))
         tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
     return [RunTag(name, value) for name, value in tags.items()]
+
+
+Context = Literal["train", "validation", "test"]
+
+
+def dataset_inputs(record: Record) -> list[DatasetInput]:
+    """Return the training, validation and test images of a finished trial, for MLflow's column of datasets.
+
+    A trial has no test images. The result is empty for a trial that failed before its data were opened.
+    """
+    return [
+        DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)]) for context, dataset in _datasets(record)
+    ]
+
+
+def find_dataset(record: Record, context: Context) -> Dataset | None:
+    """Return the images of a finished trial in one context; None if it has opened none."""
+    return dict(_datasets(record)).get(context)
+
+
+def _datasets(record: Record) -> Iterator[tuple[Context, Dataset]]:
+    """Yield each context with its images. Equal digests mean equal images."""
+    facts, test = record.facts, record.test
+    if facts is None:
+        return
+    configuration = record.spec.configuration
+    part = {"draw": configuration.draw, "data_hash": facts.data_hash, "subset_hash": facts.subset_hash}
+    size = {"data_fraction": configuration.data_fraction, "images_per_class": configuration.images_per_class}
+    training = {name: value for name, value in {**size, **part}.items() if value is not None}
+    held_out = {"data_hash": facts.data_hash, "validation_hash": facts.validation_hash}
+    hashes = facts.data_hash, facts.subset_hash
+    yield "train", _dataset(record, hashes, facts.num_train_images, training)
+    hashes = facts.data_hash, facts.validation_hash
+    yield "validation", _dataset(record, hashes, facts.num_validation_images, held_out)
+    if test is not None:
+        yield "test", _dataset(record, (test.data_hash,), test.num_images, {"data_hash": test.data_hash})
+
+
+def _dataset(record: Record, hashes: Iterable[str], num_images: int, profile: dict[str, Any]) -> Dataset:
+    assert record.facts is not None
+    counts = {"num_images": num_images, "num_classes": record.facts.num_classes}
+    place = record.spec.data.place_of(record.spec.configuration.dataset)
+    source_type, source = _source(place)
+    name = record.spec.configuration.dataset or Path(place.removesuffix("/")).name
+    return Dataset(
+        name=shorten_name(name, max_bytes=_MAX_DATASET_NAME),
+        digest="-".join(text[:_DIGEST_CHARACTERS] for text in hashes),
+        source_type=source_type,
+        source=source,
+        profile=json.dumps({name: value for name, value in {**counts, **profile}.items() if value is not None}),
+    )
+
+
+def _source(place: str) -> tuple[str, str]:
+    """Return the type and the JSON of a source that MLflow can read: a path, or the name that the code has."""
+    kind, _, path = place.partition(":")
+    if kind in ("folder", "parquet"):
+        return "local", json.dumps({"uri": str(Path(path).absolute())})
+    source = CodeDatasetSource(tags={"mlflow.source.name": "lkca-search", "dataset": place})
+    return "code", source.to_json()

@@ -72,6 +72,26 @@ def test_a_child_run_has_the_parameters_tags_and_metrics_of_its_trial(root: Path
     assert run.data.tags["model"] == "LKCA"
 
 
+def test_the_datasets_of_a_trial_are_linked_once_and_later_if_an_earlier_version_lacked_them(
+    root: Path, uid: str, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, failed = make_record(), make_record("lkca/1", state=State.FAIL, num_results=0, error="boom")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(MlflowClient, "log_inputs", lambda *_: None)
+        write_at_once(open_store(root, uid=uid), record, failed)
+    store = open_store(root, uid=uid)
+    assert (store.is_sent("lkca/0"), store.is_current("lkca/0"), store.is_current("lkca/1")) == (True, False, True)
+    for _ in range(2):
+        write_at_once(store, record)
+        store = open_store(root, uid=uid)
+    assert store.is_current("lkca/0")
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    inputs = stored.trials["lkca/0"].inputs.dataset_inputs
+    assert sorted(each.tags[0].value for each in inputs) == ["train", "validation"]
+    assert {each.dataset.name for each in inputs} == {"digits"}
+
+
 def test_a_point_has_the_step_and_the_time_of_its_result(root: Path, uid: str, uri: str) -> None:
     write_live(open_store(root, uid=uid), make_record())
     stored = read_stored(uri, uid=uid)
