@@ -48,6 +48,10 @@ class SearchError(UserError):
     """Search that cannot be started, resumed or found."""
 
 
+class DamageWarning(UserWarning):
+    """Warning of damaged files of a search, which are left out of all numbers."""
+
+
 _MAX_LETTERS = 200
 """Letters of a name that are compared with known names: long texts take seconds."""
 

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lkca_search.errors import Interrupted, UserError
 
@@ -86,6 +87,19 @@ def explain_fault(error: BaseException) -> UserError | Interrupted | None:
         for cause in causes(error)
     )
     return Interrupted(f"{type(root).__name__}: {first_line(root)}") if is_fault else None
+
+
+@contextmanager
+def explained_faults() -> Iterator[None]:
+    """Raise the error of `explain_fault` for a fault in the block. It decorates functions too."""
+    try:
+        yield
+    except (UserError, Interrupted):
+        raise
+    except Exception as error:
+        if (fault := explain_fault(error)) is None:
+            raise
+        raise fault from error
 
 
 def first_line(error: BaseException) -> str:

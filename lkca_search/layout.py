@@ -40,11 +40,16 @@ class Home:
     @classmethod
     def from_environment(cls) -> "Home":
         """Return the home that LKCA_SEARCH_HOME names; SearchError if it is no folder, or not readable."""
-        root = parse_path(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
+        return cls.at(os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs")
+
+    @classmethod
+    def at(cls, place: str, *, name: str = "LKCA_SEARCH_HOME") -> "Home":
+        """Return the home at a path or URL; SearchError, with the `name` of the value, as in `from_environment`."""
+        root = parse_path(place)
         if not isinstance(root, Path):
             return cls(root=root)
         if root.exists() and not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
-            rule = "LKCA_SEARCH_HOME must be a folder that this user can read"
+            rule = f"{name} must be a folder that this user can read"
             raise SearchError(f"{rule}, got {root.absolute()}; correct it, or give this user access")
         return cls(root=root.absolute())
 

@@ -1,13 +1,9 @@
-"""Arguments and options that several commands share, and checks of paths to write before any work is done."""
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from lkca_search.errors import UserError
-from lkca_search.faults import explain_fault
-from lkca_search.paths import probe_folder
 
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]
@@ -63,23 +59,3 @@ RemoteAddress = Annotated[
     ),
 ]
 """Cluster of a command that runs on this machine by default. No variable sets it, so that the default is stable."""
-
-
-def check_output_folder(folder: Path, option: str) -> None:
-    """Create a folder to write to; raise UserError, which names the option, if it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with probe_folder(folder):
-            pass
-    except OSError as error:
-        fault = explain_fault(error)
-        if not isinstance(fault, UserError):
-            raise
-        raise UserError(f"{option} must be a folder that can be written, got {folder}: {fault}") from error
-
-
-def check_output_file(file: Path, option: str) -> None:
-    """Raise UserError, which names the option, if a file cannot be written or is no ordinary file."""
-    if file.exists() and not file.is_file():  # it would be replaced, even if it is /dev/null
-        raise UserError(f"{option} must be an ordinary file, got {file}; choose another file name")
-    check_output_folder(file.absolute().parent, f"the folder of {option}")

@@ -1,7 +1,6 @@
 """Commands for datasets: data list, data prepare, data check."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -9,22 +8,19 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from lkca_search.api.home import local_data_dir
+from lkca_search.api.space import read_space
 from lkca_search.cli.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
-from lkca_search.errors import Problem, UserError
 from lkca_search.layout import Home
-from lkca_search.own_code import import_from
-from lkca_search.spec.cells import dataset_levels, dataset_location, specs_by_dataset
-from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.sections import DataSection
-from lkca_search.spec.space_file import SpaceFile, read_space_file
 
 if TYPE_CHECKING:
     from lkca_search.data.check import Check
     from lkca_search.data.readers.download_cache import Progress as DownloadProgress
     from lkca_search.data.store import StoredSplit
-    from lkca_search.training.images import DataDirs
 
 _DUPLICATES_SHOWN = 20
 _NEAR_DUPLICATES_SHOWN = 10
@@ -67,7 +63,7 @@ def list_datasets(json: Json = False) -> None:
     """List the named datasets, the files found and the splits prepared on this machine."""
     from lkca_search.data.listing import list_datasets
 
-    datasets = list_datasets(cache=_cache(), data_dir=_data_dir())
+    datasets = list_datasets(cache=_cache(), data_dir=local_data_dir())
     if json:
         echo_json(datasets)
         return
@@ -95,7 +91,7 @@ def prepare(
     """
     from lkca_search.data.store import SPLITS, find_stored, open_images
 
-    cache, folder, splits = _cache(), _data_dir(), []
+    cache, folder, splits = _cache(), local_data_dir(), []
     with download_bars(quiet=json) as progress:
         for section in _sections(dataset, image_size, max_pixels):
             place, size = section.place_of(None), section.image_size
@@ -111,7 +107,7 @@ def _sections(dataset: str, image_size: int | None, max_pixels: int | None) -> l
     """Return a section `data` per dataset: the given one, or those of a space file."""
     if not dataset.endswith((".yaml", ".yml")):
         return [DataSection(dataset=dataset, image_size=image_size, max_pixels=max_pixels)]
-    parts = specs_by_dataset(read_with_dataset(Path(dataset), (), Home.from_environment()).spec)
+    parts = specs_by_dataset(read_space(Path(dataset), (), Home.from_environment()).spec)
     given = {"image_size": image_size, "max_pixels": max_pixels}
     update = {name: value for name, value in given.items() if value is not None}
     return [part.data.model_copy(update=update) for part in parts.values()]
@@ -129,7 +125,7 @@ def check(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels 
         result = check_dataset(
             dataset,
             cache=_cache(),
-            data_dir=_data_dir(),
+            data_dir=local_data_dir(),
             image_size=image_size,
             max_pixels=max_pixels,
             progress=progress,
@@ -137,38 +133,6 @@ def check(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels 
     echo_json(result) if json else _show_check(result)
     if result.problems:
         raise typer.Exit(1)
-
-
-def _data_dir() -> Path | None:
-    """Return the absolute path of LKCA_DATA_DIR, the folder of datasets by name; None if it is not set."""
-    folder = os.environ.get("LKCA_DATA_DIR")
-    return Path(folder).absolute() if folder else None
-
-
-def local_data_dirs(home: Home) -> "DataDirs":
-    """Return the folders of datasets on this machine."""
-    from lkca_search.training.images import DataDirs
-
-    return DataDirs(cache=home.datasets, data_dir=_data_dir())
-
-
-def read_with_dataset(space: Path, overrides: Sequence[str], home: Home) -> SpaceFile:
-    """Read a space file; SpaceFileError also if a dataset is unknown. Neither torch nor an image is read."""
-    import_from(space.parent)
-    space_file = read_space_file(space, overrides)
-    if problems := list(_unknown_datasets(space_file.spec, home)):
-        raise space_file.error(problems)
-    return space_file
-
-
-def _unknown_datasets(spec: SearchSpec, home: Home) -> Iterator[Problem]:
-    from lkca_search.data.sources import find_source
-
-    for level in dataset_levels(spec):
-        try:
-            find_source(spec.data.place_of(level), data_dir=_data_dir(), cache=home.datasets)
-        except UserError as error:
-            yield Problem(dataset_location(spec, level), str(error))
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lkca_search.api.plan import plan as make_plan
 from lkca_search.cli.arguments import Json, Overrides, Space
-from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
+from lkca_search.cli.data import download_bars
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.layout import Home
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.reporting.values.numbers import format_compact, format_epochs, pluralize
 
@@ -43,30 +43,20 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show the trials of a search, their cost and the duration. Nothing is trained."""
-    home = Home.from_environment()
-    space_file = read_with_dataset(space, overrides or (), home)
-    from lkca_search.search.planning.planner import make_plan
-    from lkca_search.training.images import open_all_train_images
-
-    data_dirs = local_data_dirs(home)
     with download_bars(quiet=json) as bars:
-        open_all_train_images(space_file.spec, data_dirs, progress=bars)
-    result = make_plan(
-        space_file,
-        data_dirs,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        calibrate_speed=calibrate,
-        on_measured=_ignore_timing if json else _print_timing,
-    )
+        result = make_plan(
+            space,
+            overrides or (),
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            calibrate=calibrate,
+            on_download=bars,
+            on_measured=None if json else _print_timing,
+        )
     echo_json(result) if json else _show(result)
     if max_hours is not None and result.hours > max_hours:
         echo(f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True)
         raise typer.Exit(1)
-
-
-def _ignore_timing(num_done: int, num_all: int) -> None:
-    pass
 
 
 def _print_timing(num_done: int, num_all: int) -> None:

@@ -1,18 +1,17 @@
 """Commands that evaluate confirmed searches: report, compare."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.arguments import Json, Name, check_output_folder
+from lkca_search.api.report import attach_page, write
+from lkca_search.cli.arguments import Json, Name
 from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.errors import UserError
-from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.uid import uid_or_name
+from lkca_search.layout import Home
 
 if TYPE_CHECKING:
     from lkca_search.analysis.aggregate.aggregate import Aggregate
@@ -50,26 +49,15 @@ def report(
     The page is attached to the search's MLflow run. For an unfinished or unconfirmed search, the report lists the
     missing parts.
     """
-    from lkca_search.analysis.search_results import read_search_results
-    from lkca_search.records.looks import read_looks
-    from lkca_search.reporting.content import make_report
-    from lkca_search.reporting.files import write_report
-
-    home = Home.from_environment()
-    folder = home.started_search(name)
-    target = to or _own_folder(folder)
-    check_output_folder(target, "--to")
-    search_results = read_search_results(folder)
-    rounds = search_results.rounds
-    history = read_looks(home, *rounds[-1].hash_by_dataset.values()) if rounds else None
-    content = make_report(search_results, round_number=round_number, history=history)
-    paths = write_report(content, search_results, target)
+    folder = Home.from_environment().started_search(name)
+    written = write(folder, to=to, round_number=round_number, option="--to")
     if json:
-        _echo_json(content, paths)
+        _echo_json(written.content, written.files)
     else:
-        _show(content, paths)
-    if not no_mlflow:
-        _attach(content, folder, home, paths[0])
+        _show(written.content, written.files)
+    if not no_mlflow and (problem := attach_page(written, folder)):
+        echo(f"The report is not attached in MLflow: {problem}. Then repeat the command, or use --no-mlflow.", err=True)
+        raise typer.Exit(1)
 
 
 def compare(
@@ -150,13 +138,7 @@ def _show_aggregate(found: "SearchComparison") -> None:
     echo(f"\n{table.caption} {normalization(MetricFormat(found.comparison.metric))}\n")
 
 
-def _own_folder(folder: SearchFolder) -> Path:
-    if not isinstance(folder.root, Path):
-        raise UserError(f"--to is required: the search is stored in {folder.root}, and a report is written to disk")
-    return folder.root / "report"
-
-
-def _show(content: "Report", paths: list[Path]) -> None:
+def _show(content: "Report", paths: Sequence[Path]) -> None:
     for sentence in (content.headline, "", *content.summary):
         echo(sentence)
     for note in content.caveats:
@@ -188,7 +170,7 @@ def _difference(found: "AggregateDifference | NotEstimable") -> dict[str, object
     return {"reason": str(found)}
 
 
-def _echo_json(content: "Report", paths: list[Path]) -> None:
+def _echo_json(content: "Report", paths: Sequence[Path]) -> None:
     value = {
         "search": content.search,
         "round": content.round,
@@ -200,24 +182,3 @@ def _echo_json(content: "Report", paths: list[Path]) -> None:
         "files": [str(path) for path in paths],
     }
     _print_json(value)
-
-
-def _attach(content: "Report", folder: SearchFolder, home: Home, page: Path) -> None:
-    """Attach the page to the search's run in MLflow. Exit with code 1 if that fails; the report is already written."""
-    from lkca_search.tracking.faults import describe_fault
-    from lkca_search.tracking.runs import attach_to_search_run
-
-    try:
-        files = {page.name: page.read_bytes()}
-        run_id = attach_to_search_run(home, uid_or_name(folder), files, content.mlflow_metrics())
-    except Exception as error:  # any error of a store
-        fault = describe_fault(error, home)
-        echo(f"The report is not attached in MLflow: {fault}. Then repeat the command.", err=True)
-        raise typer.Exit(1) from error
-    if run_id is None:
-        echo(
-            "The report is not attached: MLflow has no run of this search. Run "
-            f"`lkca-search sync {folder.name}` first, or use --no-mlflow.",
-            err=True,
-        )
-        raise typer.Exit(1)

@@ -1,10 +1,14 @@
 """Commands that train or stop a search: run, confirm, stop."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lkca_search.api.home import local_data_dirs
+from lkca_search.api.run import Display, drive, make_context
+from lkca_search.api.space import limits
 from lkca_search.cli.arguments import (
     Headers,
     Json,
@@ -18,7 +22,7 @@ from lkca_search.cli.arguments import (
     Space,
     Verify,
 )
-from lkca_search.cli.data import download_bars, local_data_dirs, read_with_dataset
+from lkca_search.cli.data import download_bars
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
@@ -29,8 +33,7 @@ from lkca_search.records.provenance import import_search_code
 from lkca_search.records.record import RecordReader
 
 if TYPE_CHECKING:
-    from lkca_search.search.run_context import RunContext, RunOutcome
-    from lkca_search.tracking.tracker import Tracker
+    from lkca_search.search.run_context import RunOutcome
 
 _START_SECONDS = 3.0
 """Time for a driver that has just been started to hold its lease, before `stop` reports that none is running."""
@@ -68,27 +71,20 @@ def run(
 
     If the space file has a section `confirm`, the best configurations are confirmed at the end, as by `confirm`.
     """
-    home = Home.from_environment()
-    changes = [*(overrides or ()), *_limits(hours, max_failures, fail_fast=fail_fast)]
-    space_file = read_with_dataset(space, changes, home)
-    folder = home.search(space.stem if name is None else name).with_storage(space_file.spec.storage)
-    from lkca_search.search.ray_backend.address import choose_address
-    from lkca_search.search.state.lease import hold_lease
-
-    cluster = choose_address(address, os.environ)
-    # First, so that `stop` finds the driver.
-    with hold_lease(folder, ledger, is_provisional=True, notify=_notify) as lease:
-        from lkca_search.search.run import run_search
-        from lkca_search.search.state.dataset import with_located_datasets
-        from lkca_search.training.images import open_all_train_images
-
-        space_file = with_located_datasets(space_file, folder)
-        with download_bars(quiet=json) as bars:  # before the live table, which would share the terminal with them
-            open_all_train_images(space_file.spec, local_data_dirs(home), progress=bars)
-        reader = RecordReader(folder)
-        with progress(space_file.spec, folder, reader, quiet=json) as console:
-            context = _run_context(home, console, reader, cluster, num_cpus)
-            outcome = run_search(space_file, folder, lease, context)
+    _, outcome = drive(
+        space,
+        [*(overrides or ()), *limits(hours, _max_failures(max_failures, fail_fast=fail_fast))],
+        home=Home.from_environment(),
+        name=name,
+        address=address,
+        num_cpus=num_cpus,
+        ledger=ledger,
+        display=Display(
+            notify=_notify,
+            downloads=partial(download_bars, quiet=json),
+            trials=partial(progress, quiet=json),
+        ),
+    )
     _print_outcome(outcome, json=json)
     if not outcome.status.is_answered:
         raise typer.Exit(1)
@@ -149,35 +145,11 @@ def confirm(
             open_all_test_images(spec, data_dirs, progress=bars)
         reader = RecordReader(folder)
         with progress(spec, folder, reader, quiet=json) as console:
-            context = _run_context(home, console, reader, cluster, num_cpus)
+            context = make_context(home, console, reader, notify=_notify, address=cluster, num_cpus=num_cpus)
             outcome = train_replicates(folder, requested, lease, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
         raise typer.Exit(1)
-
-
-def _run_context(
-    home: Home,
-    console: "Tracker",
-    reader: RecordReader,
-    address: str | None,
-    num_cpus: int | None,
-) -> "RunContext":
-    from lkca_search.records.provenance import read_commit
-    from lkca_search.search.run_context import RunContext
-
-    commit = read_commit()
-    if commit.problem is not None and commit.is_checkout:
-        _notify(f"the records will have no commit: {commit.problem}")
-    return RunContext(
-        home=home,
-        data_dirs=local_data_dirs(home),
-        console=console,
-        reader=reader,
-        notify=_notify,
-        address=address,
-        num_cpus=num_cpus,
-    )
 
 
 def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
@@ -241,13 +213,10 @@ def stop(
     echo(f"search {name} {state}: {done}")
 
 
-def _limits(hours: float | None, max_failures: int | None, *, fail_fast: bool) -> list[str]:
-    """Return the options of `run` as overrides of the space file."""
+def _max_failures(max_failures: int | None, *, fail_fast: bool) -> int | None:
     if fail_fast and max_failures is not None:
         raise UserError("--fail-fast is the same as --max-failures 0; use one of them")
-    failures = 0 if fail_fast else max_failures
-    named = {"limits.hours": hours, "limits.max_failures": failures}
-    return [f"{name}={value}" for name, value in named.items() if value is not None]
+    return 0 if fail_fast else max_failures
 
 
 def _notify(line: str) -> None:

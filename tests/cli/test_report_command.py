@@ -103,7 +103,7 @@ def test_a_report_that_cannot_be_attached_is_still_written(
 ) -> None:
     code, _, err = command("report", "made")
     assert code == 1
-    assert "MLflow has no run of this search. Run `lkca-search sync made` first" in err
+    assert "not attached in MLflow: it has no run of this search; run `lkca-search sync made`" in err
     assert (Path(str(confirmed.root)) / "report" / "report.html").is_file()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

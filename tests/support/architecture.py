@@ -39,12 +39,24 @@ def read_sources(package: Path) -> dict[str, str]:
 
 def imports(source: str) -> Iterator[Import]:
     """Yield everything that a source imports, also inside functions and conditions."""
-    for node in ast.walk(ast.parse(source)):
+    yield from imports_of(ast.parse(source))
+
+
+def imports_of(tree: ast.AST) -> Iterator[Import]:
+    """Yield everything that is imported in a part of a source."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (Import(node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             yield from (Import(node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def type_checked_imports(source: str) -> Iterator[Import]:
+    """Yield the imports of a source that only type checkers read."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING":
+            yield from imports_of(node)
 
 
 def folder_of(path: str) -> str:
@@ -60,11 +72,17 @@ def rung_of(path: str, ladder: Mapping[str, object]) -> str:
 
 
 def import_graph(sources: Sources) -> dict[str, dict[str, Import]]:
-    """Return the modules that each module imports, with the import of each."""
+    """Return the modules that each module imports, with the import of each.
+
+    The names that the package exports for type checkers are left out: it imports them when they are used.
+    """
     paths = {_dotted(path): path for path in sources}
     graph: dict[str, dict[str, Import]] = {path: {} for path in sources}
     for path, source in sources.items():
+        exports = set(type_checked_imports(source)) if path == "__init__.py" else set()
         for each in imports(source):
+            if each in exports:
+                continue
             imported = paths.get(each.name) or paths.get(each.name.rpartition(".")[0])
             if imported and imported != path:
                 graph[path].setdefault(imported, each)

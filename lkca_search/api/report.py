@@ -1,0 +1,91 @@
+"""Function `report`: writes the report of a search."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lkca_search.api.output import check_output_folder
+from lkca_search.api.search import Search, find_folder
+from lkca_search.errors import SearchError, UserError
+from lkca_search.faults import explained_faults
+from lkca_search.layout import SearchFolder
+from lkca_search.records.uid import uid_or_name
+
+if TYPE_CHECKING:
+    from lkca_search.reporting.values.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenReport:
+    """Report of a search, and its files."""
+
+    content: "Report"
+    """Headline, summary, sections, tables, figures and contrasts."""
+    files: tuple[Path, ...]
+    """Files of the report; the first one is the page."""
+
+    @property
+    def page(self) -> Path:
+        """HTML page, which works offline."""
+        return self.files[0]
+
+
+@explained_faults()
+def report(
+    search: Search | str | Path,
+    *,
+    to: str | Path | None = None,
+    round_number: int | None = None,
+    attach: bool = False,
+    home: str | Path | None = None,
+) -> WrittenReport:
+    """Write the report of a search: an HTML page, figures and tables for a paper, and the data as Parquet.
+
+    Args:
+        search: Search, or the name, path or URL of one, as for `load_search`.
+        to: Folder for the report; by default `report/` in the folder of the search.
+        round_number: Number of the confirmation round; by default the latest.
+        attach: True to attach the page to the search's run in MLflow.
+        home: Folder of searches, if `search` is a name; by default LKCA_SEARCH_HOME, else `./lkca_runs`.
+
+    Raises:
+        SearchError: There is no such search or round, or the written report cannot be attached.
+        UserError: The folder cannot be written.
+    """
+    folder = search.folder if isinstance(search, Search) else find_folder(search, home=home)
+    written = write(folder, to=None if to is None else Path(to), round_number=round_number, option="to")
+    if attach and (problem := attach_page(written, folder)):
+        raise SearchError(f"the report is written ({written.page}), but not attached in MLflow: {problem}")
+    return written
+
+
+def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:
+    """Write a report as `report` does. Errors about the folder have the name of the option."""
+    from lkca_search.analysis.search_results import read_search_results
+    from lkca_search.records.looks import read_looks
+    from lkca_search.reporting.content import make_report
+    from lkca_search.reporting.files import write_report
+
+    if to is None and not isinstance(folder.root, Path):
+        raise UserError(f"{option} is required: the search is stored in {folder.root}, and a report is written to disk")
+    target = to or Path(str(folder.root)) / "report"
+    check_output_folder(target, option)
+    results = read_search_results(folder)
+    history = read_looks(folder.home, *results.rounds[-1].hash_by_dataset.values()) if results.rounds else None
+    content = make_report(results, round_number=round_number, history=history)
+    return WrittenReport(content=content, files=tuple(write_report(content, results, target)))
+
+
+def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
+    """Attach the page to the search's run in MLflow; return the reason and the remedy if that fails, else None."""
+    from lkca_search.tracking.faults import describe_fault
+    from lkca_search.tracking.runs import attach_to_search_run
+
+    page, metrics = written.page, written.content.mlflow_metrics()
+    try:
+        run_id = attach_to_search_run(folder.home, uid_or_name(folder), {page.name: page.read_bytes()}, metrics)
+    except Exception as error:  # any error of a store
+        return str(describe_fault(error, folder.home))
+    if run_id is None:
+        return f"it has no run of this search; run `lkca-search sync {folder.name}`"
+    return None

@@ -1,0 +1,72 @@
+"""Space file with its overrides, read and checked before anything is opened."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from lkca_search.api.home import local_data_dir
+from lkca_search.errors import Problem, UserError
+from lkca_search.layout import Home
+from lkca_search.own_code import import_from
+from lkca_search.spec.cells import dataset_levels, dataset_location
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import SpaceFile, read_space_file
+from lkca_search.user import expand_user
+
+Overrides = Sequence[str] | Mapping[str, object]
+"""Changes of a space file: texts such as `search.trials_per_cell=4` and `~confirm`, or values by key."""
+
+
+def read_space(space: str | Path, overrides: Overrides, home: Home) -> SpaceFile:
+    """Read a space file; SpaceFileError also if a dataset is unknown. Neither torch nor an image is read.
+
+    Own code is found in the working directory and beside the space file.
+    """
+    path = expand_user(str(space))
+    import_from(Path.cwd(), path.parent)
+    space_file = read_space_file(path, list_overrides(overrides))
+    if problems := list(_unknown_datasets(space_file.spec, home)):
+        raise space_file.error(problems)
+    return space_file
+
+
+def list_overrides(overrides: Overrides) -> list[str]:
+    """Return overrides as texts. A value of a mapping is written as YAML; UserError if YAML has no such value."""
+    if isinstance(overrides, str):
+        raise UserError(f"overrides must be a list or a mapping, got {overrides!r}; write [{overrides!r}]")
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [f"{key}={_to_yaml(key, value)}" for key, value in overrides.items()]
+
+
+def limits(hours: float | None, max_failures: int | None) -> list[str]:
+    """Return the limits of a run as overrides of the space file."""
+    named = {"limits.hours": hours, "limits.max_failures": max_failures}
+    return [f"{name}={value}" for name, value in named.items() if value is not None]
+
+
+def check_at_least(minimum: int, **numbers: int | None) -> None:
+    """Raise UserError if a number, given by its name, is below the minimum. None is no number."""
+    for name, number in numbers.items():
+        if number is not None and number < minimum:
+            raise UserError(f"{name} must be at least {minimum}, got {number}")
+
+
+def _to_yaml(key: str, value: object) -> str:
+    try:
+        text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    except yaml.YAMLError as error:
+        rule = "an override must be a value of YAML: a number, text, list, mapping, True, False or None"
+        raise UserError(f"{rule}, got {value!r} for {key}") from error
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _unknown_datasets(spec: SearchSpec, home: Home) -> Iterator[Problem]:
+    from lkca_search.data.sources import find_source
+
+    for level in dataset_levels(spec):
+        try:
+            find_source(spec.data.place_of(level), data_dir=local_data_dir(), cache=home.datasets)
+        except UserError as error:
+            yield Problem(dataset_location(spec, level), str(error))
