@@ -111,7 +111,7 @@ THIRD_PARTY = {
         *("training", "training/recipe", "training/backends", "training/laws"),
     ],
     "torchvision": ["data", "data/readers"],
-    "typer": ["cli"],
+    "typer": ["cli", "cli/terminal"],
     "yaml": ["api/space.py", "spec/reading", "search/rerun.py"],
 }
 

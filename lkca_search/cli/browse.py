@@ -12,8 +12,8 @@ import typer
 from rich.live import Live
 
 from lkca_search.api.output import check_output_folder
-from lkca_search.cli.arguments import Headers, Json, Name, RemoteAddress, Verify
 from lkca_search.cli.submit import run_on_cluster
+from lkca_search.cli.terminal.arguments import Headers, Json, Name, RemoteAddress, Verify
 from lkca_search.cli.terminal.output import (
     echo_json,
     echo_rows,

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from lkca_search.api.home import local_data_dir
 from lkca_search.api.space import read_space
-from lkca_search.cli.arguments import Json
+from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.layout import Home

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.arguments import Json
+from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home

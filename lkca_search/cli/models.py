@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.augmentations import AUGMENTATION_SETS, AUGMENTATIONS, join_augment
-from lkca_search.cli.arguments import Json
+from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.spec.configuration import SECTIONS, ImageShape, Scalar

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.api.plan import plan as make_plan
-from lkca_search.cli.arguments import Json, Overrides, Space
 from lkca_search.cli.data import download_bars
+from lkca_search.cli.terminal.arguments import Json, Overrides, Space
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.recipe import FEW_EPOCHS

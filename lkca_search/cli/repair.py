@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lkca_search.cli.arguments import Json, Ledger, Name
+from lkca_search.cli.terminal.arguments import Json, Ledger, Name
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home

@@ -8,7 +8,7 @@ import typer
 
 from lkca_search.api.home import local_data_dirs
 from lkca_search.api.output import check_output_file
-from lkca_search.cli.arguments import Json
+from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError

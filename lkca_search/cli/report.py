@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.api.report import attach_page, write
-from lkca_search.cli.arguments import Json, Name
+from lkca_search.cli.terminal.arguments import Json, Name
 from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home

@@ -9,7 +9,9 @@ import typer
 from lkca_search.api.home import local_data_dirs
 from lkca_search.api.run import Display, drive, make_context
 from lkca_search.api.space import limits
-from lkca_search.cli.arguments import (
+from lkca_search.cli.data import download_bars
+from lkca_search.cli.submit import run_on_cluster
+from lkca_search.cli.terminal.arguments import (
     Headers,
     Json,
     Ledger,
@@ -22,8 +24,6 @@ from lkca_search.cli.arguments import (
     Space,
     Verify,
 )
-from lkca_search.cli.data import download_bars
-from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
 from lkca_search.cli.terminal.streams import echo

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lkca_search.cli.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
+from lkca_search.cli.terminal.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo, output_is_lost
 from lkca_search.errors import UserError

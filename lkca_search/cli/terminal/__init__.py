@@ -1,1 +1,1 @@
-"""Standard output and error of the commands: guarded streams, tables, JSON, progress. May import `reporting.values`."""
+"""Shared parts of commands: arguments, streams, tables, JSON, progress. May import `reporting.values`."""

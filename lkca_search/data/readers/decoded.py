@@ -116,6 +116,28 @@ def decode_images(
     )
 
 
+def decode_to_shape(
+    read: Callable[[], bytes], *, shape: tuple[int, int, int], location: str, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Decode one image to the shape (H, W, C) of a split, as `decode_images` does for its images.
+
+    An image of another size is center-cropped and scaled (bicubic). For C = 3, a gray image is converted to RGB. For
+    C = 1, an image in color must have three equal channels.
+
+    Raises:
+        DataError: The image cannot be read or decoded, or it has colors and C is 1.
+    """
+    height, width, channels = shape
+    image, _ = _decode(lambda row: read(), 0, lambda row: location, max_pixels)
+    array = _to_array(_fitted(image, height=height, width=width))
+    if channels == 1 and array.shape[2] == 3:
+        if (array != array[..., :1]).any():
+            rule = "an image must be gray (1 channel), as the images of the training, got one in color (3 channels)"
+            raise DataError(f"{rule}: convert it first, in Pillow by Image.open(FILE).convert('L') ({location})")
+        array = array[..., :1]
+    return np.ascontiguousarray(np.broadcast_to(array, shape))
+
+
 def _decode(
     read: Callable[[int], bytes], row: int, location: Callable[[int], str], max_pixels: int
 ) -> tuple[Image.Image, Set[str]]:
@@ -155,9 +177,11 @@ def _join(faults: Sequence[str]) -> str:
 
 
 def _sized(image: Image.Image, image_size: int | None) -> Image.Image:
-    if image_size is None:
-        return image
-    return ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
+    return image if image_size is None else _fitted(image, height=image_size, width=image_size)
+
+
+def _fitted(image: Image.Image, *, height: int, width: int) -> Image.Image:
+    return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
 
 
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:

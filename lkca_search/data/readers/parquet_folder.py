@@ -1,7 +1,7 @@
 """Reader of folders with `train*.parquet` and `test*.parquet`, one encoded image per row."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -80,23 +80,54 @@ class ParquetFolder:
         return paths
 
 
+def read_image_column(path: Path) -> Iterator[bytes]:
+    """Yield the encoded images of a Parquet file in the order of its rows; one row group is in memory at a time.
+
+    Raises:
+        DataError: The file cannot be read, the column `image` breaks a rule, or a row has no image.
+    """
+    row = 0
+    try:
+        check_regular(path)
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
+            _check_schema(file.schema_arrow, path, _COLUMNS[:1])
+            for group in range(file.num_row_groups):
+                for image in _image_bytes(file.read_row_group(group, columns=["image"])["image"]):
+                    if (data := image.as_py()) is None:
+                        rule = "column 'image' must have a value in every row"
+                        raise DataError(f"{rule}, got null ({show_path(path)}, row {row})")
+                    yield data
+                    row += 1
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(error, path) from error
+
+
+def _image_bytes(image: Any) -> Any:
+    """Return the column `image` as encoded bytes."""
+    image = _decode_dictionary(image)
+    if pt.is_struct(image.type):
+        image = _decode_dictionary(pc.struct_field(image, "bytes"))
+    return image.cast(pa.large_binary())
+
+
+def _unreadable(error: Exception, path: Path) -> DataError:
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return DataError(f"file cannot be read as Parquet: {reason} ({show_path(path)})")
+
+
 def _read_columns(path: Path) -> Any:
     """Return the three columns as binary, int64 and string."""
     try:
         check_regular(path)
         # Opened here, since pyarrow refuses a name that is not UTF-8.
         with path.open("rb") as stream, pq.ParquetFile(stream) as file:
-            _check_schema(file.schema_arrow, path)
+            _check_schema(file.schema_arrow, path, _COLUMNS)
             table = _read_table(file, [name for name, _, _ in _COLUMNS])
-        image = _decode_dictionary(table["image"])
-        if pt.is_struct(image.type):
-            image = _decode_dictionary(pc.struct_field(image, "bytes"))
         names = _decode_dictionary(table["label_name"]).cast(pa.large_string())
         names.validate(full=True)  # text that is not UTF-8
-        columns = [image.cast(pa.large_binary()), _to_int64(_decode_dictionary(table["label"]), path), names]
+        columns = [_image_bytes(table["image"]), _to_int64(_decode_dictionary(table["label"]), path), names]
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise DataError(f"file cannot be read as Parquet: {reason} ({show_path(path)})") from error
+        raise _unreadable(error, path) from error
     return pa.table(columns, names=["image", "label", "label_name"])
 
 
@@ -106,8 +137,12 @@ def _read_table(file: Any, names: Sequence[str]) -> Any:
     return pa.concat_tables([file.schema_arrow.empty_table().select(names), *groups])
 
 
-def _check_schema(schema: Any, path: Path) -> None:
-    for name, is_allowed, rule in _COLUMNS:
+_Column = tuple[str, Callable[[Any], bool], str]
+"""Name, test of the type, and rule of a column."""
+
+
+def _check_schema(schema: Any, path: Path, columns: Sequence[_Column]) -> None:
+    for name, is_allowed, rule in columns:
         if (count := schema.names.count(name)) > 1:
             raise DataError(f"column {name!r} must occur once, got {count} of this name ({show_path(path)})")
         if count == 0:
@@ -158,7 +193,7 @@ def _value_type(kind: Any) -> Any:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+_COLUMNS: tuple[_Column, ...] = (
     ("image", _is_image, "encoded bytes, or a struct with field `bytes`"),
     ("label", _is_integer, "integers"),
     ("label_name", _is_text, "strings"),

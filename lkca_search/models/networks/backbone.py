@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         x = self.patches(images)
         if self.class_token is not None:
             # (B, N, C) -> (B, 1 + N, C)
-            x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)
+            x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), dim=1)
         x = self.blocks(self.dropout(x if self.positions is None else x + self.positions))
         # (B, N, C) -> (B, C)
         x = x.mean(dim=1) if self.class_token is None else x[:, 0]

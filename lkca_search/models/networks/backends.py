@@ -86,7 +86,7 @@ class _MatrixTimesTokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, value: Tensor) -> Tensor:
         """Multiply, and keep both factors for the backward pass."""
-        product = matrix.expand(len(value), -1, -1) @ value
+        product = matrix.expand(value.shape[0], -1, -1) @ value
         # Autocast may have cast both. The backward pass runs without it, and must multiply equal types.
         ctx.save_for_backward(matrix.to(product.dtype), value.to(product.dtype))
         return product

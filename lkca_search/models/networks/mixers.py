@@ -70,7 +70,7 @@ class Pool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens: (B, N, C) -> (B, N, C)."""
         # (B, N, C) -> (B, C, H, W), already channels_last in memory
-        images = x.reshape(len(x), *self.grid, -1).permute(0, 3, 1, 2)
+        images = x.reshape(x.shape[0], *self.grid, -1).permute(0, 3, 1, 2)
         side = self.kernel_size
         averages = F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
         # (B, C, H, W) -> (B, N, C)
