@@ -5,11 +5,12 @@ Command:   python -m benchmarks.chaos [--points NAME ...] [--random 25] [--worke
            python -m benchmarks.chaos --storm 60 40 [--searches 3] [--seed 0] [--minutes M]
 Expected:  no broken invariant in any row; otherwise exit code 1.
 
-Each row is a search of 4 cells with 2 trials each on a real local cluster. It is killed once (or its workers ten times)
-and then resumed by the same command. Named points: the driver is killed at each commit of a trial, a worker around its
-checkpoint; `+driver` kills the driver at a point of a worker. Random times: the driver is killed within the duration of
-an undisturbed search, every second time within the duration of its trials. tests/support/chaos/invariants.py has the
-invariants. Workers log events on their own, so that repeated training is noticed.
+Each row is a search of 4 cells with 2 trials each on a real local cluster, which keeps one model per cell. It is
+killed once (or its workers ten times) and then resumed by the same command. Named points: the driver is killed at each
+commit of a trial, a worker around its checkpoint and its model; `+driver` kills the driver at a point of a worker.
+Random times: the driver is killed within the duration of an undisturbed search, every second time within the duration
+of its trials. tests/support/chaos/invariants.py has the invariants. Workers log events on their own, so that repeated
+training is noticed.
 
 `--storm KILLS DAMAGES` runs several searches of one home at once instead. Drivers, workers, raylets and GCS are killed
 or frozen at random times. Records, checkpoints, manifests, rounds, specs and ledgers are emptied, cut, overwritten,
@@ -35,12 +36,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lkca_search.records.record import Record
-from tests.support.chaos.harness import POINTS, ChaosSearch
+from tests.support.chaos.harness import POINTS, WORKER_POINTS, ChaosSearch
 from tests.support.chaos.storm import suffer_storm
 
-LONGER = {"training__steps": "200", "training__reports": "10"}
+KEEPING = {"keep__weights": "best"}
+"""Override of every search but those of a storm: trials keep models, too."""
+LONGER = {"training__steps": "200", "training__reports": "10", **KEEPING}
 """Overrides of searches that are killed at a random time: training should take as long as start-up."""
-DRIVER_POINTS = tuple(f"{point}+driver" for point in POINTS if "checkpoint" in point)
+DRIVER_POINTS = tuple(f"{point}+driver" for point in POINTS if point.split(":")[1] in WORKER_POINTS)
 _checking = threading.Lock()
 
 Attack = Callable[[ChaosSearch], str]
@@ -113,7 +116,7 @@ def at_point(name: str) -> Attack:
     def attack(search: ChaosSearch) -> str:
         point, _, victim = name.partition("+")
         search.crash(point, victim=victim)
-        return "driver" if victim or "checkpoint" not in point else "worker"
+        return "driver" if victim or point.split(":")[1] not in WORKER_POINTS else "worker"
 
     return attack
 
@@ -144,9 +147,9 @@ def at_workers(count: int, seed: int) -> Attack:
 def scenarios(options: argparse.Namespace, root: Path) -> Iterator[Callable[[], Outcome]]:
     """Yield the function of every requested row, in order."""
     if options.points:
-        alone, _ = run_undisturbed(root / "alone")
+        alone, _ = run_undisturbed(root / "alone", **KEEPING)
         for name in options.points:
-            yield partial(suffer, name, at_point(name), root / name.replace(":", "-"), alone)
+            yield partial(suffer, name, at_point(name), root / name.replace(":", "-"), alone, **KEEPING)
     if options.random or options.workers:
         alone, seconds = run_undisturbed(root / "alone-longer", **LONGER)
         print(f"without kills, the search of the next rows takes {seconds:.1f} s", file=sys.stderr, flush=True)

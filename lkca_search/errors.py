@@ -44,6 +44,10 @@ class NodeError(OSError):
     """Cluster node that lacks the images or the shared storage of the other nodes."""
 
 
+class StorageError(OSError):
+    """Storage of a search that is full: a worker cannot write the files that belong to a record."""
+
+
 class SearchError(UserError):
     """Search that cannot be started, resumed or found."""
 

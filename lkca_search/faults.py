@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lkca_search.errors import Interrupted, UserError
+from lkca_search.errors import Interrupted, StorageError, UserError
 
 _OTHER_FOLDER = "or choose another folder"
 _PERMANENT = {
@@ -100,6 +100,20 @@ def explained_faults() -> Iterator[None]:
         if (fault := explain_fault(error)) is None:
             raise
         raise fault from error
+
+
+@contextmanager
+def storage_faults(folder: object) -> Iterator[None]:
+    """Raise StorageError in place of the error of a full disk or quota in the block; the message names the folder.
+
+    Every other node would meet the same error, so another attempt is of no use.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageError(f"{folder}: {os.strerror(error.errno)}; {_TEMPORARY[error.errno]}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,10 @@ from lkca_search.paths import AnyPath, is_set_aside, list_paths, parse_path
 
 PREDICTIONS = "predictions.parquet"
 """Name of the file with the test predictions of a replicate, beside its record."""
+WEIGHTS = "model.safetensors"
+"""Name of the file with the weights of a kept model, beside the record of its training."""
+MODEL = "model.json"
+"""Name of the file with the description of a kept model, beside its weights."""
 START = "start.json"
 """Name of the file with the configuration of an unfinished attempt, in its folder."""
 BACKENDS = "backends.json"

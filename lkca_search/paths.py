@@ -258,6 +258,17 @@ def describe_kind(mode: int) -> str | None:
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "another kind of file")
 
 
+def kind_and_size(path: AnyPath) -> tuple[str | None, int]:
+    """Return the kind of a path, None if it is a regular file, and its size in bytes; FileNotFoundError if missing."""
+    if isinstance(path, Path):
+        status = path.stat()
+        return describe_kind(status.st_mode), status.st_size
+    info = path.filesystem.get_file_info(path.path)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(str(path))
+    return None if info.type == fs.FileType.File else "a folder", info.size or 0
+
+
 def nearest_existing(path: Path) -> Path:
     """Return a path that exists, or else the nearest folder above it that does."""
     return next(each for each in (path, *path.parents) if each.exists())

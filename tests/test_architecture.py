@@ -20,13 +20,14 @@ from tests.support.architecture import (
 
 REPOSITORY = Path(__file__).parents[1]
 
-BASE = [ROOT, "spec", "records"]
+BASE = [ROOT, "spec", "records", "records/search"]
 LADDER: dict[str, list[str]] = {
     ROOT: [],
     "spec/reading": [ROOT],
     "spec": [ROOT, "spec/reading"],
     "spec/recipe": [ROOT, "spec"],
     "records": [ROOT, "spec", "spec/recipe"],
+    "records/search": [ROOT, "spec", "records"],
     "data/readers": [ROOT],
     "data": [ROOT, "spec", "data/readers"],
     "models/networks": [ROOT, "spec"],
@@ -100,6 +101,7 @@ THIRD_PARTY = {
     "pyarrow": ["paths.py", "data/store.py", "data/readers", "records"],
     "pydantic": ["spec", "spec/reading", "records", "search", "search/studies", "reporting/values"],
     "pydantic_core": ["spec", "spec/reading"],
+    "safetensors": ["training"],
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli", "cli/terminal"],
     "scipy": ["data/readers", "search/planning", "analysis/stats", "analysis/curves", "analysis/ablation"],

@@ -23,7 +23,7 @@ _WITHOUT_EFFECT = (
         "limits.hours",
         "limits.max_failures",
     ),
-    *("resources", "confirm", "storage", "data.max_pixels"),
+    *("resources", "confirm", "keep", "storage", "data.max_pixels"),
 )
 """Sections and keys that change no result, or that a comparison takes from the records and the round."""
 _WHOLE = ("search.sampler", "search.pruner", "search.metric")

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.dataset import SearchDataset, scan_search_datasets
 from lkca_search.records.finding import Finding
 from lkca_search.records.predictions import ReplicatePredictions, scan_predictions
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, scan_rounds
+from lkca_search.records.search.dataset import SearchDataset, scan_search_datasets
+from lkca_search.records.search.uid import read_uid
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.records.uid import read_uid
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.factors import DATASET, DRAW, repeats_of

@@ -9,7 +9,7 @@ from lkca_search.api.search import Search, find_folder
 from lkca_search.errors import SearchError, UserError
 from lkca_search.faults import explained_faults
 from lkca_search.layout import SearchFolder
-from lkca_search.records.uid import uid_or_name
+from lkca_search.records.search.uid import uid_or_name
 
 if TYPE_CHECKING:
     from lkca_search.reporting.values.report import Report
@@ -62,7 +62,7 @@ def report(
 def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:
     """Write a report as `report` does. Errors about the folder have the name of the option."""
     from lkca_search.analysis.search_results import read_search_results
-    from lkca_search.records.looks import read_looks
+    from lkca_search.records.search.looks import read_looks
     from lkca_search.reporting.content import make_report
     from lkca_search.reporting.files import write_report
 

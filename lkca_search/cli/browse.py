@@ -28,7 +28,7 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import file_url
 from lkca_search.records.finding import Finding
-from lkca_search.records.uid import uid_or_name
+from lkca_search.records.search.uid import uid_or_name
 from lkca_search.reporting.values.numbers import pluralize
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """Findings: damaged files of a search, with their remedies, and the reader of stored files that finds them."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from lkca_search.errors import SearchError
-from lkca_search.paths import AnyPath
+from lkca_search.paths import AnyPath, kind_and_size
 from lkca_search.spec.base import FrozenModel
 
 T = TypeVar("T", bound=FrozenModel)
@@ -51,10 +51,13 @@ def read_stored(path: AnyPath, model: type[T], *, remedy: str) -> T:
     return parse_stored(read_stored_bytes(path, remedy=remedy), path, model, remedy=remedy)
 
 
-def parse_stored(content: bytes, path: AnyPath, model: type[T], *, remedy: str) -> T:
-    """Return the content of the file at a path as a model; DamagedError if it is none."""
+def parse_stored(content: bytes, path: AnyPath, model: type[T], *, remedy: str, limits: Any = None) -> T:
+    """Return the content of the file at a path as a model; DamagedError if it is none.
+
+    `limits` is the context of the validation; by default no limit applies.
+    """
     try:
-        return model.model_validate_json(content)
+        return model.model_validate_json(content, context=limits)
     except ValueError as error:
         damage = f"must be the JSON of a {model.__name__}, got {_describe(content, error)}"
         raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy)) from error
@@ -70,6 +73,21 @@ def read_stored_bytes(path: AnyPath, *, remedy: str) -> bytes:
         if not path.exists():
             raise
     raise DamagedError(Finding(place=str(path), damage="must be a file, got a folder", remedy=remedy))
+
+
+def read_bounded_bytes(path: AnyPath, *, sizes: range, remedy: str) -> bytes:
+    """Return the content of a file whose size is in `sizes`. A pipe or a larger file is not opened.
+
+    Raises:
+        DamagedError: The path is no regular file, or its size is another one.
+        FileNotFoundError: There is no such file.
+    """
+    kind, size = kind_and_size(path)
+    if kind is None and size in sizes:
+        return path.read_bytes()
+    wanted = f"{sizes.start:,}" if len(sizes) == 1 else f"{sizes.start:,} to {sizes.stop - 1:,}"
+    damage = f"must be a file, got {kind}" if kind else f"must have {wanted} bytes, got {size:,}"
+    raise DamagedError(Finding(place=str(path), damage=damage, remedy=remedy))
 
 
 def _describe(content: bytes, error: ValueError) -> str:

@@ -50,7 +50,7 @@ class Result(FrozenModel):
 _NUMBERS = frozenset(Result.model_fields) - {"metrics"}
 
 
-class ModelDescription(FrozenModel):
+class ModelDefaults(FrozenModel):
     """Properties of a model that its configuration leaves to defaults."""
 
     configuration: Configuration
@@ -108,7 +108,7 @@ class TrialMetadata(FrozenModel):
     """Backend of each shape of LKCA layers, empty for a model without such layers. None in old records, whose layers
     were computed by the estimated backend."""
     provenance: Provenance
-    description: ModelDescription | None = None
+    description: ModelDefaults | None = None
     """Defaults of the model; None in records of versions that did not write it."""
 
 

@@ -8,10 +8,10 @@ from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted
 from lkca_search.faults import explain_fault, first_line
 from lkca_search.layout import SearchFolder
-from lkca_search.records.dataset import list_shortages
-from lkca_search.records.looks import read_looks, register_looks
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
+from lkca_search.records.search.dataset import list_shortages
+from lkca_search.records.search.looks import read_looks, register_looks
 from lkca_search.records.stored_spec import find_spec, read_spec
 from lkca_search.records.tables import write_tables
 from lkca_search.search.driver.confirmation import Confirmation, write_round_manifests

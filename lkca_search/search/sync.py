@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
+from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.records.uid import uid_or_name
 from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import read_status

@@ -1,4 +1,4 @@
-"""Resources that a space file requests per trial, and resources of one trial while it trains."""
+"""Resources that a space file requests per trial, resources of one trial while it trains, and weights that it keeps."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -82,3 +82,10 @@ class ResourcesSection(FrozenModel):
                     f"custom.{name} must be a whole number if it is above 1, as Ray requires, got {amount}"
                 )
         return self
+
+
+class KeepSection(FrozenModel):
+    """Weights that stay after a training. Records and predictions always stay."""
+
+    weights: Literal["replicates", "best", "none"] = "replicates"
+    """Models to keep: `replicates` all of replicates, `best` also that of the best trial per cell, `none` none."""

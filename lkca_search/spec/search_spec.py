@@ -30,7 +30,7 @@ from lkca_search.spec.factors import (
 from lkca_search.spec.metrics import name_of
 from lkca_search.spec.reading.limits import NUM_NAMES, REPLICATES, TRIALS, breaks
 from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems
-from lkca_search.spec.resources import ResourcesSection, cpu_precision_rule
+from lkca_search.spec.resources import KeepSection, ResourcesSection, cpu_precision_rule
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
 
 _MAX_PROBLEMS = 1_000
@@ -60,6 +60,7 @@ class SearchSpec(FrozenModel):
     limits: LimitsSection = LimitsSection()
     confirm: ConfirmSection | None = None
     """Confirmation at the end of `run`; None leaves it to the command `confirm`."""
+    keep: KeepSection = KeepSection()
     storage: str | None = None
     """Folder of records and checkpoints: file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; by default the home."""
 

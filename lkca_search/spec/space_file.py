@@ -1,5 +1,6 @@
 """Reader of space files: overrides, and errors with file and line."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -152,6 +153,8 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
         rule = f"{name}: {message}"
     else:
         rule = f"{name}: {message[0].lower()}{message[1:]}, got {got}"
+    if details["type"] == "literal_error" and isinstance(details["input"], str):
+        rule += did_you_mean(details["input"], re.findall("'([^']*)'", details["ctx"]["expected"]))
     return [Problem(nearest, rule)]
 
 

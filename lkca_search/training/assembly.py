@@ -12,7 +12,7 @@ from lkca_search.data.subsets import Holdout, assign_images, indices_hash
 from lkca_search.models.registry import build_model, find_family, model_cost, resolve
 from lkca_search.paths import AnyPath
 from lkca_search.records.provenance import LayerBackend, gather_provenance
-from lkca_search.records.record import ModelDescription, TrialMetadata
+from lkca_search.records.record import ModelDefaults, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.training.backends.choice import LayerSettings, choose_backends, read_backends
@@ -155,7 +155,7 @@ def _metadata(
         data_hash=images.content_hash,
         subset_hash=indices_hash(holdout.train),
         validation_hash=indices_hash(holdout.validation),
-        description=ModelDescription(
+        description=ModelDefaults(
             configuration=resolved,
             initialization=family.describe_initialization(resolved),
             pooling=family.describe_pooling(resolved),

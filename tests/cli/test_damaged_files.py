@@ -12,10 +12,10 @@ from lkca_search.data.store import Images
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records import predictions
-from lkca_search.records.dataset import SearchDataset, write_search_datasets
-from lkca_search.records.looks import register_looks
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, RecordReader, TestResult, read_records
+from lkca_search.records.search.dataset import SearchDataset, write_search_datasets
+from lkca_search.records.search.looks import register_looks
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.driver.rounds import open_round
 from lkca_search.search.health.checks import scan_search

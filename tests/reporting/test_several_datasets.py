@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lkca_search.records.dataset import SearchDataset
+from lkca_search.records.search.dataset import SearchDataset
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.rendering.paper import draw

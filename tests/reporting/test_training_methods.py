@@ -11,7 +11,7 @@ from lkca_search.augmentations import Augmentation
 from lkca_search.models.registry import FAMILIES, PRESETS, find_family, resolve
 from lkca_search.recipe import ADAM_EPSILON, BETA1
 from lkca_search.records.provenance import LayerBackend
-from lkca_search.records.record import ModelDescription, Record
+from lkca_search.records.record import ModelDefaults, Record
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.methods.training import AUGMENTATION_TEXTS
 from lkca_search.spec.configuration import Configuration, ImageShape
@@ -26,7 +26,7 @@ def described(results: SearchResults) -> SearchResults:
         assert family is not None
         assert record.facts is not None
         resolved = resolve(record.spec.configuration, ImageShape(8, 8, 1), 10)
-        description = ModelDescription(
+        description = ModelDefaults(
             configuration=resolved,
             initialization=family.describe_initialization(resolved),
             pooling=family.describe_pooling(resolved),

@@ -37,7 +37,7 @@ def test_a_search_and_its_confirmation_killed_between_commits_are_exact(tmp_path
         assert num_trials > 0
         for point in ("inside:round:1", "after:round:1", "inside:record:3"):
             search.crash(point)
-        search.crash("after:predictions:1", victim="driver")
+        search.crash("after:weights:1", victim="driver")  # between a kept model, its predictions, and the record
         search.crash("inside:predictions:1")  # only a worker dies, and the driver completes the round
         assert search.broken() == []
         assert search.num_durable() > 8, "kills also hit the confirmation"

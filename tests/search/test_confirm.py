@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lkca_search.records.looks import Look
 from lkca_search.records.record import Record, read_replicates
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.search.looks import Look
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs

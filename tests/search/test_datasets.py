@@ -11,11 +11,11 @@ import pytest
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import parse_path
-from lkca_search.records.dataset import read_search_datasets
-from lkca_search.records.looks import read_looks, register_looks
 from lkca_search.records.predictions import save_predictions, write_predictions
 from lkca_search.records.record import RecordReader, read_records, read_replicates
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.search.dataset import read_search_datasets
+from lkca_search.records.search.looks import read_looks, register_looks
 from lkca_search.records.tables import trials_table
 from lkca_search.search.driver.confirmation import Confirmation, write_round_manifests
 from lkca_search.search.driver.ledger import Ledger

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lkca_search.paths import list_paths
-from lkca_search.records.looks import read_looks
 from lkca_search.records.predictions import read_correct
 from lkca_search.records.record import read_replicates
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.search.looks import read_looks
 from tests.support.object_store import running_object_store
 from tests.support.search.command_line import SearchCommands
 

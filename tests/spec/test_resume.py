@@ -32,6 +32,7 @@ def test_the_spec_of_a_started_search_is_read_unchanged(space: Space, started: S
         "search.seed=0",  # unchanged
         "search.trials_per_cell=5",
         "search.max_retries=0",
+        "keep.weights=none",
         "search.checkpoint_seconds=0.5",
         "resources={custom: {a100: 0.25}, max_concurrent: 8}",
         "factors.data_fraction=[0.1, 1, 0.5]",

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lkca_search.data.store import Images
 from lkca_search.layout import SearchFolder
+from lkca_search.records.model_description import ModelOrigin
 from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Pick, Round
+from lkca_search.records.search.uid import read_uid
 from lkca_search.records.trial import Replication, TrialSpec
-from lkca_search.search.driver.messages import Assignment
+from lkca_search.search.driver.messages import Assignment, KeepRequest
 from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.state.manifests import Manifest, save_manifests, split_seed
 from lkca_search.seeds import derive_seed
@@ -40,6 +42,7 @@ class Confirmation(TrialQueue):
             folder, spec, tracker, manifests=manifests, driver=driver, ensure_lease=ensure_lease, opened=opened
         )
         self.test_hashes = round_.hash_by_dataset
+        self._round, self._uid = round_.number, read_uid(folder)
         self._reader = reader or RecordReader(folder)
         finished = {record.trial_id: record.state for record in self._reader.replicates()}
         self._unstarted: deque[tuple[Pick, Replication]] = deque()
@@ -88,6 +91,21 @@ class Confirmation(TrialQueue):
         assert start.replicate is not None
         record = self._reader.find(start.replicate.of)
         return (record.facts.backends or ()) if record and record.facts else ()
+
+    def _keep_request(self, start: TrialStart) -> KeepRequest | None:
+        assert start.replicate is not None
+        if self.spec.keep.weights == "none":
+            return None
+        origin = ModelOrigin(
+            search=self.folder.name,
+            uid=self._uid,
+            cell=start.cell,
+            trial_id=start.trial_id,
+            round=self._round,
+            draw=start.replicate.draw,
+            seed=start.replicate.seed,
+        )
+        return KeepRequest(origin=origin)
 
     def _should_prune(self, trial: RunningTrial) -> bool:
         return False

@@ -13,11 +13,14 @@ from lkca_search.data.store import Images
 from lkca_search.errors import UserError
 from lkca_search.layout import SearchFolder
 from lkca_search.models.registry import resolve
+from lkca_search.records.model_description import ModelOrigin
 from lkca_search.records.objectives import trial_values
 from lkca_search.records.record import Record, RecordReader, State
+from lkca_search.records.search.uid import read_uid
 from lkca_search.records.trial import TrialSpec
+from lkca_search.search.driver.kept_models import BestModels
 from lkca_search.search.driver.limits import Budget
-from lkca_search.search.driver.messages import Assignment
+from lkca_search.search.driver.messages import Assignment, KeepRequest
 from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.driver.trial_files import restore_studies
 from lkca_search.search.state.database import find_database
@@ -63,12 +66,14 @@ class Ledger(TrialQueue):
         )
         self._shapes = {level: (opened.shape, len(opened.class_names)) for level, opened in (images or {}).items()}
         self._shape = shape, num_classes
+        self._uid = read_uid(folder)
         storage = storage or open_storage(find_database(folder))
         reader = reader or RecordReader(folder)
         records = {record.trial_id: record for record in reader.trials()}
         self._studies, self.restored = restore_studies(folder, spec, storage, reader)
         """Study of each cell, and a line per study that did not match the trial folders and was restored from them."""
         self._budget = Budget(folder, spec)
+        self._best_models = BestModels(folder, spec, records.values()) if spec.keep.weights == "best" else None
         self._first_of: dict[str, dict[Params, int]] = {cell: {} for cell in self._studies}
         """Per cell, the number of the first trial with given parameters."""
         self._recover(records)
@@ -126,7 +131,18 @@ class Ledger(TrialQueue):
         metric = self.spec.search.metrics[0]
         return metric, None if trial.failure else trial.curve[-1].value(metric)
 
+    def _keep_request(self, start: TrialStart) -> KeepRequest | None:
+        if self._best_models is None:
+            return None
+        draw = start.spec.configuration.draw
+        origin = ModelOrigin(
+            search=self.folder.name, uid=self._uid, cell=start.cell, trial_id=start.trial_id, draw=draw
+        )
+        return KeepRequest(origin=origin, at_least=self._best_models.best_value(start.cell))
+
     def _on_recorded(self, record: Record) -> None:
+        if self._best_models is not None:
+            self._best_models.on_recorded(record)
         self._studies[record.cell].tell(record.number, record.state, trial_values(record, self.spec.search))
         self._budget.finish(record.cell, record.state, record.value)
 

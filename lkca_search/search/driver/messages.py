@@ -2,10 +2,20 @@
 
 from enum import StrEnum
 
+from lkca_search.records.model_description import ModelOrigin
 from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.base import FrozenModel
+
+
+class KeepRequest(FrozenModel):
+    """Request to keep the model of an attempt."""
+
+    origin: ModelOrigin
+    """Search, cell, trial and round of the model."""
+    at_least: float | None = None
+    """Best value of the leading metric in the cell: the model of a worse trial is not kept. None keeps every model."""
 
 
 class Assignment(FrozenModel):
@@ -29,6 +39,8 @@ class Assignment(FrozenModel):
     """Expected content hash of the test images of a replicate; None for a trial, which is never tested."""
     backends: tuple[LayerBackend, ...] = ()
     """Backends of the trial that a replicate repeats: all replicates of a configuration are computed the same way."""
+    keep: KeepRequest | None = None
+    """Request to keep the trained model; None if none is kept."""
     checkpoint_seconds: float
     """Minimum time between two checkpoints."""
 
@@ -44,6 +56,8 @@ class FailureKind(StrEnum):
     """The memory of a GPU was exhausted: as MACHINE, and fewer trials share a GPU under `gpu: auto`."""
     GPU = "gpu"
     """CUDA failed: every later call of the process would fail too. As MACHINE."""
+    STORAGE = "storage"
+    """The storage of the search is full: the driver ends, as for a record, and the trial stays unfinished."""
     NODE = "node"
     """The node's images are missing or differ from the driver's: the driver halts, and the trial stays unfinished."""
 

@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lkca_search.layout import BACKENDS, PREDICTIONS, START, SearchFolder
+from lkca_search.errors import Interrupted
+from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.provenance import LayerBackend
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.search.driver.limits import Limits
-from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message, WorkerLocation
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, KeepRequest, Message, WorkerLocation
 from lkca_search.search.driver.node_faults import Exclusion, NodeFaults
-from lkca_search.search.driver.trial_files import write_start
+from lkca_search.search.driver.trial_files import remove_unused_files, write_start
 from lkca_search.search.state.manifests import Manifest, subset_size
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
@@ -137,8 +138,10 @@ class TrialQueue(ABC):
         self.halt_reason = self.halt_reason or reason
 
     def on_message(self, trial_id: str, message: Message) -> bool:
-        """Add a worker's message to its trial; return True if the trial must stop."""
+        """Add a worker's message to its trial; return True if it must stop; Interrupted if the storage is full."""
         trial = self._running[trial_id]
+        if message.failure is not None and message.failure.kind is FailureKind.STORAGE:
+            raise Interrupted(message.failure.message)
         if trial.pruned:
             return True
         trial.metadata = message.metadata or trial.metadata
@@ -270,6 +273,7 @@ class TrialQueue(ABC):
             subset_hash=manifest.train.hash if manifest else None,
             test_hash=self.test_hashes.get(configuration.dataset),
             backends=self._backends(start),
+            keep=self._keep_request(start),
             checkpoint_seconds=self.spec.search.checkpoint_seconds,
         )
 
@@ -277,21 +281,18 @@ class TrialQueue(ABC):
         """Return the backends that an attempt must take; empty if its worker chooses them."""
         return ()
 
+    def _keep_request(self, start: TrialStart) -> KeepRequest | None:
+        """Return the request to keep the model of an attempt; None if none is kept."""
+        return None
+
     def _check_limits(self) -> None:
         if limit := self._limits.reached:
             self.halt(limit)
 
     def _commit(self, record: Record) -> None:
         # Remove files before the study receives the trial: no later driver visits a trial that its study has, so files
-        # left here would never be removed. Later attempts are another driver's: their predictions may be in use.
-        trial = self.folder.trial(record.trial_id)
-        own = trial.attempt(driver=record.driver, attempt=record.attempt)
-        for folder in trial.attempts():
-            has_unused_predictions = folder.name < own.name if record.test else folder.name <= own.name
-            unused = [PREDICTIONS] if has_unused_predictions else []
-            for pattern in ("checkpoint-*.pt*", START, BACKENDS, ".*", *unused):
-                for left in folder.glob(pattern):
-                    left.unlink(missing_ok=True)
+        # left here would never be removed.
+        remove_unused_files(self.folder.trial(record.trial_id), record)
         self._limits.count(record.state)
         self._on_recorded(record)
         self._tracker.trial_finished(record)

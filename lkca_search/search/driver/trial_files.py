@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from functools import partial
 
-from lkca_search.layout import START, SearchFolder, TrialFolder
+from lkca_search.layout import BACKENDS, MODEL, PREDICTIONS, START, WEIGHTS, SearchFolder, TrialFolder
 from lkca_search.paths import AnyPath, list_paths, set_aside
 from lkca_search.records.finding import DamagedError, read_stored
-from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.search.studies.restore import CellFiles, restore_study
 from lkca_search.search.studies.study import Storage, Study
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import TrialStart
+
+BESIDE_RECORD = (PREDICTIONS, MODEL, WEIGHTS)
+"""Files that a worker writes before the record of a complete training."""
+_TEMPORARY = ("checkpoint-*.pt*", START, BACKENDS, ".*")
+"""Patterns of the files that an attempt needs until its record is durable."""
 
 
 def write_start(start: TrialStart, attempt_folder: AnyPath) -> None:
@@ -21,6 +26,20 @@ def write_start(start: TrialStart, attempt_folder: AnyPath) -> None:
     The file is not flushed to the disk: if a machine loses power, the ledger still has the values.
     """
     (attempt_folder / START).write_bytes(start.model_dump_json().encode())
+
+
+def remove_unused_files(trial: TrialFolder, record: Record) -> None:
+    """Remove the files of a recorded trial without further use, in the folders of its attempts.
+
+    The files beside a record stay if the trial is complete. Those of earlier attempts do not: they died between the
+    files and their record. Later attempts are another driver's, and their files may be in use.
+    """
+    own = trial.attempt(driver=record.driver, attempt=record.attempt)
+    for folder in trial.attempts():
+        is_unused = folder.name < own.name or (folder.name == own.name and record.state is not State.COMPLETE)
+        for pattern in (*_TEMPORARY, *(BESIDE_RECORD if is_unused else ())):
+            for left in folder.glob(pattern):
+                left.unlink(missing_ok=True)
 
 
 def read_configuration(trial: TrialFolder) -> Configuration | None:

@@ -9,10 +9,11 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import AnyPath, is_set_aside, list_paths
 from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
-from lkca_search.records.looks import Look
+from lkca_search.records.model_description import scan_models
 from lkca_search.records.predictions import scan_correct
 from lkca_search.records.record import RecordReader
-from lkca_search.records.uid import read_uid
+from lkca_search.records.search.looks import Look
+from lkca_search.records.search.uid import read_uid
 from lkca_search.search.state.damage import scan_files
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease_status import read_lease
@@ -31,6 +32,7 @@ def scan_search(folder: SearchFolder, home: Home) -> list[Finding]:
     found = [
         *reader.findings,
         *predictions,
+        *scan_models(folder),
         *scan_manifests(folder)[1],
         *scan_files(folder),
         *(blocked_finding(folder, path) for path in blocked_files(folder)),

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import parse_path, set_aside
-from lkca_search.records.dataset import scan_search_datasets, write_search_datasets
 from lkca_search.records.finding import Finding
-from lkca_search.records.looks import register_looks
+from lkca_search.records.model_description import scan_models, set_aside_model
 from lkca_search.records.predictions import scan_correct
 from lkca_search.records.record import RecordReader
 from lkca_search.records.rounds import next_round_number, scan_rounds
+from lkca_search.records.search.dataset import scan_search_datasets, write_search_datasets
+from lkca_search.records.search.looks import register_looks
 from lkca_search.records.stored_spec import find_spec, scan_specs
 from lkca_search.search.driver.trial_files import restore_studies
 from lkca_search.search.health.checks import blocked_files, damaged_looks, scan_search
@@ -57,6 +58,9 @@ def repair_search(folder: SearchFolder, home: Home, *, ledger: str | None = None
         set_aside_damaged(folder, reader, actions.append)
         for finding in (*scan_correct(folder, reader.replicates())[1], *scan_manifests(folder)[1]):
             actions.append(_keep(finding.place))
+        for finding in scan_models(folder):
+            kept = " and ".join(path.name for path in set_aside_model(finding))
+            actions.append(f"{finding.place} is damaged, and its model is kept as {kept}")
         actions += _repair_rounds(folder)
         actions += _repair_dataset(folder)
         for path, _ in list(damaged_looks(folder, home)):

@@ -63,6 +63,10 @@ class DiskUse(FrozenModel):
     """Records, tables, the ledger and the local MLflow store."""
     checkpoints: int
     """Largest checkpoints of the trials that run at the same time, two per trial. Finished trials keep none."""
+    weights: int
+    """Kept models: of all replicates, and with `keep.weights: best` one per cell, each as large as the largest there.
+
+    0 if none is kept. A confirmation that the space file does not plan is not counted."""
     predictions: int | None
     """Test predictions of all replicates, before compression; None if the number of test images is unknown."""
 

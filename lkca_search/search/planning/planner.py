@@ -10,8 +10,8 @@ from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import is_of_architecture
 from lkca_search.recipe import FEW_EPOCHS
-from lkca_search.records.dataset import list_shortages
 from lkca_search.records.predictions import bytes_per_image
+from lkca_search.records.search.dataset import list_shortages
 from lkca_search.search.planning.calibration import calibrate
 from lkca_search.search.planning.notes import list_notes
 from lkca_search.search.planning.packing import (
@@ -234,8 +234,17 @@ def _disk_use(
         images=sum(opened.pixels.nbytes + opened.labels.nbytes for opened in images.values()),
         records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
         checkpoints=min(num_slots, num_trials) * KEPT * largest,
+        weights=sum(
+            _num_models(spec, plan) * max(workload.weights_bytes for workload in cell.all)
+            for cell, plan in zip(sampled, planned, strict=True)
+        ),
         predictions=_predictions_bytes(spec, sampled, planned),
     )
+
+
+def _num_models(spec: SearchSpec, cell: PlannedCell) -> int:
+    """Return the number of models that a cell keeps."""
+    return {"none": 0, "replicates": cell.num_replicates, "best": cell.num_replicates + 1}[spec.keep.weights]
 
 
 def _predictions_bytes(spec: SearchSpec, sampled: Sequence[_SampledCell], planned: Sequence[PlannedCell]) -> int | None:

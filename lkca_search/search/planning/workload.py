@@ -100,6 +100,11 @@ class Workload:
         return self.checkpoint_bytes // self.cost.num_parameters + _FLOAT_BYTES
 
     @property
+    def weights_bytes(self) -> int:
+        """Size of a kept model: its weights in float32. Buffers, such as those of BatchNorm, are not counted."""
+        return _FLOAT_BYTES * self.cost.num_parameters
+
+    @property
     def checkpoint_bytes(self) -> int:
         """Size of a checkpoint: per parameter its weight, the moments of the optimizer, and the average."""
         numbers = 1 + num_moments(self.configuration) + (self.configuration.ema_decay > 0)

@@ -1,7 +1,7 @@
 """Worker on the cluster: a Ray actor that trains one trial after another and sends one message per report.
 
-It writes only checkpoints and the test predictions of replicates. Records, studies and trackers are updated by the
-driver.
+It writes only checkpoints and the files beside a record: kept models, and the test predictions of replicates. Records,
+studies and trackers are updated by the driver.
 """
 
 import functools
@@ -15,14 +15,18 @@ from typing import Any
 from ray import tune
 
 from lkca_search.data.store import Images
-from lkca_search.errors import DataError, NodeError
+from lkca_search.errors import DataError, NodeError, StorageError
+from lkca_search.faults import storage_faults
 from lkca_search.own_code import import_from, other_code
 from lkca_search.paths import parse_path
+from lkca_search.records.objectives import measure
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.provenance import node_name
 from lkca_search.records.record import Result, TestResult, TrialMetadata
-from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
+from lkca_search.records.trial import TrialSpec
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, KeepRequest, Message
 from lkca_search.search.ray_backend.locations import own_location
+from lkca_search.spec.metrics import find_metric, name_of
 from lkca_search.spec.sections import DataSection
 from lkca_search.training.assembly import open_training
 from lkca_search.training.backends.choice import write_backends
@@ -32,6 +36,7 @@ from lkca_search.training.faults import is_gpu_fault, is_gpu_out_of_memory, is_m
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
+from lkca_search.training.trained_model import describe_model, save_model
 
 _MAX_OPEN_SPLITS = 16
 """Maximum number of splits that a worker keeps open. Their pixels are mapped, so an open split takes little memory."""
@@ -85,7 +90,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             failure = Failure(kind=kind, message=traceback.format_exc(limit=-8))
             return Message(metadata=self._metadata, failure=failure, done=True)
         self._fatal = error
-        description = "".join(traceback.format_exception_only(error)).strip()
+        is_storage = kind is FailureKind.STORAGE
+        description = str(error) if is_storage else "".join(traceback.format_exception_only(error)).strip()
         return Message(failure=Failure(kind=kind, message=description))
 
     def _next_message(self) -> Message:
@@ -98,9 +104,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             self._save(self._training, result.step)
         assert self._metadata is not None
         self._metadata = self._metadata.model_copy(update={"nondeterministic": self._training.nondeterministic})
-        return Message(
-            metadata=self._metadata, result=result, test=self._test(self._training) if done else None, done=done
-        )
+        test = self._test(self._training) if done else None
+        if done:
+            self._keep(self._training, result, test)
+        return Message(metadata=self._metadata, result=result, test=test, done=done)
 
     def _open_training(self) -> Training:
         spec = self._assignment.spec
@@ -145,8 +152,21 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         device = choose_device(self._assignment.spec.resources.gpu)
         result, predictions = evaluate_on_test(training, images, device=device)
         attempt_folder = parse_path(self._assignment.attempt_folder)
-        save_predictions(predictions, attempt_folder, replicate_id=self._assignment.trial_id)
+        with storage_faults(attempt_folder):
+            save_predictions(predictions, attempt_folder, replicate_id=self._assignment.trial_id)
         return result
+
+    def _keep(self, training: Training, result: Result, test: TestResult | None) -> None:
+        """Write the model of a finished training if it is to be kept, before the driver writes the record."""
+        request, spec, metadata = self._assignment.keep, self._assignment.spec, self._metadata
+        assert metadata is not None
+        if request is None or not _is_good_enough(request, spec, result, metadata):
+            return
+        images = _shared_train_images(spec.data, self._data_dirs)
+        description = describe_model(training, spec, metadata, images, request.origin, result=result, test=test)
+        attempt_folder = parse_path(self._assignment.attempt_folder)
+        with storage_faults(attempt_folder):
+            save_model(attempt_folder, training.evaluated_model, description)
 
     def _save(self, training: Training, step: int) -> None:
         try:
@@ -183,9 +203,20 @@ def _open_shared(
     return open_train_images(data, data_dirs)
 
 
+def _is_good_enough(request: KeepRequest, spec: TrialSpec, result: Result, metadata: TrialMetadata) -> bool:
+    """Return True unless another trial of the cell is better already, so that the model would be removed."""
+    if request.at_least is None:
+        return True
+    metric = spec.metrics[0]
+    sign = find_metric(metric).sign
+    return sign * measure(name_of(metric), result, metadata) >= sign * request.at_least
+
+
 def _failure_kind(error: Exception) -> FailureKind:
     if isinstance(error, NodeError):
         return FailureKind.NODE
+    if isinstance(error, StorageError):
+        return FailureKind.STORAGE
     if is_gpu_out_of_memory(error):
         return FailureKind.GPU_MEMORY
     if is_gpu_fault(error):

@@ -6,11 +6,11 @@ from pathlib import Path
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, is_set_aside, list_paths
-from lkca_search.records.dataset import scan_search_datasets
 from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.rounds import scan_rounds
+from lkca_search.records.search.dataset import scan_search_datasets
+from lkca_search.records.search.uid import scan_uid
 from lkca_search.records.stored_spec import scan_specs
-from lkca_search.records.uid import scan_uid
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.ledger_file import find_header_damage, ledger_finding
 

@@ -9,8 +9,13 @@ from lkca_search.data.sources import locate_dataset
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.records.dataset import SearchDataset, read_search_datasets, scan_search_datasets, write_search_datasets
 from lkca_search.records.record import RecordReader
+from lkca_search.records.search.dataset import (
+    SearchDataset,
+    read_search_datasets,
+    scan_search_datasets,
+    write_search_datasets,
+)
 from lkca_search.records.stored_spec import find_spec
 from lkca_search.search.state.manifests import scan_manifests
 from lkca_search.search.state.resume import check_own_code, check_resume, commit_own_code, commit_space_file

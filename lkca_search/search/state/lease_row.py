@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import set_aside, write_atomically
-from lkca_search.records.uid import scan_uid
+from lkca_search.records.search.uid import scan_uid
 from lkca_search.search.state.lease_status import LEASES, read_row
 
 LOST = "a driver whose lease was lost"

@@ -21,6 +21,7 @@ from lkca_search.spec.space_file import SpaceFile
 _CHANGEABLE = (
     *("search.max_retries", "search.checkpoint_seconds", "limits.hours", "limits.max_failures", "limits.plateau"),
     "search.goal",  # follows from search.metric
+    "keep",  # later trainings keep other files
     "confirm",  # a new round reads it; sealed rounds do not change
     "data.sources",  # the content of every dataset is compared by its hash
     "data.max_pixels",  # it admits files, and does not change the pixels of any

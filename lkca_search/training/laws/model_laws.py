@@ -60,6 +60,9 @@ def _check_weights(family: str, model: nn.Module, other: nn.Module) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise BrokenLaw(f"{family} must have a trainable parameter, got none")
     one, two = model.state_dict(), other.state_dict()
+    if objects := [name for name, value in one.items() if not isinstance(value, Tensor)]:
+        rule = f"{family} must have a state of tensors, which files of weights can hold"
+        raise BrokenLaw(f"{rule}, got {type(one[objects[0]]).__name__} as {objects[0]}: keep it in a buffer")
     differing = [name for name in one if name not in two or not torch.equal(one[name], two[name])]
     if differing or one.keys() != two.keys():
         name = next(iter(differing), "the names of its tensors")

@@ -194,6 +194,15 @@ def test_the_planned_predictions_have_the_uncompressed_size_of_their_files(read:
     assert plan_of(read(), data_dirs).disk.predictions == 0
 
 
+def test_the_planned_weights_are_those_of_the_models_to_keep(read: Any, data_dirs: DataDirs) -> None:
+    confirm = ("confirm.draws=3", "confirm.seeds=2")
+    largest = [4 * cell.num_parameters[1] for cell in plan_of(read(*confirm), data_dirs).cells]
+    for kept, num_models in (("replicates", 6), ("best", 7), ("none", 0)):
+        plan = plan_of(read(*confirm, f"keep.weights={kept}"), data_dirs)
+        assert plan.disk.weights == num_models * sum(largest)
+    assert plan_of(read(), data_dirs).disk.weights == 0
+
+
 def test_hours_are_seconds_divided_by_slots_and_at_least_the_longest_trial(read: Any, data_dirs: DataDirs) -> None:
     one, four = plan_of(read("resources.cpu=4"), data_dirs), plan_of(read(), data_dirs)
     assert (one.num_slots, four.num_slots) == (1, 4)

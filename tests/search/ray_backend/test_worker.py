@@ -12,17 +12,20 @@ import pytest
 import torch
 
 from lkca_search.data.store import open_images
-from lkca_search.errors import NodeError
+from lkca_search.errors import NodeError, StorageError
+from lkca_search.layout import MODEL, WEIGHTS
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, Message
+from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, KeepRequest, Message
 from lkca_search.search.ray_backend import worker
 from lkca_search.search.ray_backend.worker import TrialActor
+from lkca_search.training.trained_model import load_trained
+from tests.support.models import ORIGIN
 from tests.support.search.toy import make_spec
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
 
-def make_config(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> dict[str, Any]:
+def make_config(tmp_path: Path, expected: Mapping[str, Any] | None = None, **configuration: Any) -> dict[str, Any]:
     """Return the config that Tune passes to an actor."""
     spec = make_spec()
     trial = TrialSpec(
@@ -34,7 +37,7 @@ def make_config(tmp_path: Path, expected: Mapping[str, str] | None = None, **con
         split_seed=0,
     )
     assignment = Assignment(
-        **(expected or {}),  # type: ignore[arg-type]
+        **(expected or {}),
         trial_id="toy/0",
         spec=trial,
         attempt=1,
@@ -46,7 +49,7 @@ def make_config(tmp_path: Path, expected: Mapping[str, str] | None = None, **con
     return {"assignment": assignment.model_dump_json(), "data_dirs": data_dirs}
 
 
-def make_actor(tmp_path: Path, expected: Mapping[str, str] | None = None, **configuration: Any) -> TrialActor:
+def make_actor(tmp_path: Path, expected: Mapping[str, Any] | None = None, **configuration: Any) -> TrialActor:
     return TrialActor(config=make_config(tmp_path, expected, **configuration))
 
 
@@ -217,3 +220,56 @@ def test_predictions_that_cannot_be_written_are_a_fault_of_the_machine(tmp_path:
     actor = make_actor(tmp_path, {"test_hash": test_hash})
     next_message(actor)
     assert read_failure(actor, OSError).kind is FailureKind.MACHINE
+
+
+def keep(at_least: float | None = None) -> KeepRequest:
+    return KeepRequest(origin=ORIGIN, at_least=at_least)
+
+
+def test_the_model_of_a_replicate_is_durable_when_its_test_result_arrives(tmp_path: Path, test_hash: str) -> None:
+    actor = make_actor(tmp_path, {"test_hash": test_hash, "keep": keep()})
+    assert next_message(actor).test is None
+    assert not (tmp_path / "attempt" / MODEL).exists()
+    last = next_message(actor)
+    assert last.test is not None
+    assert last.result is not None
+    assert last.metadata is not None
+    model = load_trained(tmp_path / "attempt")
+    images = open_images("digits", "test", cache=tmp_path / "datasets")
+    predicted = model.predict_probabilities(images.pixels).argmax(1)
+    assert (predicted == images.labels).mean() == last.test.accuracy
+    description = model.description
+    assert description.metrics["val_accuracy"] == last.result.val_accuracy
+    assert (description.data_hash, description.subset_hash) == (last.metadata.data_hash, last.metadata.subset_hash)
+    assert (description.trial_id, description.test_hash) == (ORIGIN.trial_id, test_hash)
+
+
+@pytest.mark.parametrize(("at_least", "is_kept"), [(None, True), (0.0, True), (1.0, False)])
+def test_a_trial_keeps_its_model_unless_its_cell_has_a_better_one(
+    tmp_path: Path, at_least: float | None, is_kept: bool
+) -> None:
+    actor = make_actor(tmp_path, {"keep": keep(at_least)})
+    assert [next_message(actor).done, next_message(actor).done] == [False, True]
+    assert [(tmp_path / "attempt" / name).exists() for name in (WEIGHTS, MODEL)] == [is_kept] * 2
+
+
+def test_without_a_request_no_model_is_kept(tmp_path: Path, test_hash: str) -> None:
+    actor = make_actor(tmp_path, {"test_hash": test_hash})
+    assert [next_message(actor).done, next_message(actor).done] == [False, True]
+    assert not list(tmp_path.rglob("model.*"))
+
+
+@pytest.mark.parametrize("file", ["predictions", "model"])
+def test_a_full_disk_beside_the_record_is_a_fault_of_the_storage(
+    tmp_path: Path, test_hash: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(worker, f"save_{file}", fail)
+    actor = make_actor(tmp_path, {"test_hash": test_hash, "keep": keep()})
+    next_message(actor)
+    failure = read_failure(actor, StorageError)
+    assert failure.kind is FailureKind.STORAGE
+    folder = tmp_path / "attempt"
+    assert failure.message == f"{folder}: No space left on device; free space on its disk (df -h, df -i)"

@@ -13,8 +13,8 @@ from lkca_search.data.sources import locate_dataset
 from lkca_search.data.store import Images, open_images
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.dataset import SearchDataset, read_search_datasets
 from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.search.dataset import SearchDataset, read_search_datasets
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.dataset import commit_search, describe_dataset, describe_datasets, with_located_datasets
 from lkca_search.search.state.manifests import write_manifests

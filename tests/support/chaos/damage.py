@@ -17,6 +17,8 @@ KINDS: Mapping[str, Callable[[bytes, random.Random], bytes]] = {
 FILES: Mapping[str, str] = {
     "record": "trials/*/*/attempt-*/record.json",
     "replicate": "trials/*/*/draw=*/attempt-*/record.json",
+    "weights": "trials/*/*/draw=*/attempt-*/model.safetensors",
+    "model": "trials/*/*/draw=*/attempt-*/model.json",
     "checkpoint": "trials/**/checkpoint-*.pt",
     "manifest": "subsets/*.json",
     "round": "rounds/*.json",

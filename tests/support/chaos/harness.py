@@ -21,6 +21,7 @@ POINTS = (
     *("before:ask:3", "inside:ask:3", "before:suggestion:3", "after:ask:3"),
     *("before:report:6", "after:report:6"),
     *("before:checkpoint:2", "inside:checkpoint:2", "after:checkpoint:2"),
+    *("before:weights:2", "inside:weights:2", "inside:weights:3", "after:weights:2"),
     *("before:record:2", "inside:record:2", "after:record:2"),
     *("before:tell:2", "after:tell:2"),
     *("before:projection:2", "after:projection:2"),
@@ -28,14 +29,16 @@ POINTS = (
 )
 """Points of a kill, each with the number of the visit.
 
-`sending` is in the MLflow thread, `checkpoint` in a worker, all others in the driver. A confirmation also has the
-points `round` in the driver and `predictions` in a worker.
+`sending` is in the MLflow thread, those of WORKER_POINTS are in a worker, all others in the driver. A confirmation also
+has the points `round` in the driver and `predictions` in a worker. `weights` is visited inside twice per model, for the
+weights and for their description; trials keep models with `keep.weights: best` only.
 """
 
 INJECTION = Path(__file__).parent / "inject"
 """Folder of the `sitecustomize` that logs events and kills processes."""
 
-_WORKER_POINTS = ("checkpoint", "predictions")
+WORKER_POINTS = ("checkpoint", "predictions", "weights")
+"""Points in a worker."""
 _TRIALS_PER_CELL = 2
 _MAX_DRIVERS = 4
 _MARK = "CHAOS_FOLDER"
@@ -117,7 +120,7 @@ class ChaosSearch:
         crashed = self.root / "crashed"
         assert crashed.exists(), f"{point} was not reached:\n{self.printed()}"
         assert crashed.read_text() == point
-        dies = victim == "driver" or point.split(":")[1] not in _WORKER_POINTS
+        dies = victim == "driver" or point.split(":")[1] not in WORKER_POINTS
         assert code == (-signal.SIGKILL if dies else 0), self.printed()
 
     def kill_at(self, seconds: float, *, of_training: bool) -> bool:

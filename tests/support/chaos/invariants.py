@@ -9,9 +9,13 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from lkca_search.layout import Home, SearchFolder
+from lkca_search.layout import WEIGHTS, Home, SearchFolder
+from lkca_search.records.model_description import list_models, model_folder, read_description, scan_models
 from lkca_search.records.predictions import read_correct
 from lkca_search.records.record import Record, Result, State, read_records, read_replicates
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.driver.trial_files import BESIDE_RECORD
+from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import open_storage
 
@@ -75,14 +79,15 @@ def broken_invariants(
         *_runs(tracking_uri or f"sqlite:///{home.mlflow_database}", folder.name, trials, replicates),
         *_curves(records, undisturbed),
         *_predictions(folder, replicates),
+        *_models(folder, trials, replicates, damaged),
     ]
 
 
 def left_behind(folder: SearchFolder) -> int:
-    """Return the number of files without further use: checkpoints, temporary files, predictions without a record."""
+    """Return the number of files without further use: checkpoints, temporary files, results without a record."""
     unused = sum(1 for path in folder.trials.rglob("*") if path.name.startswith(("checkpoint-", ".")))
-    predictions = folder.trials.rglob("predictions.parquet")
-    return unused + sum(1 for path in predictions if not path.with_name("record.json").exists())
+    results = (path for name in BESIDE_RECORD for path in folder.trials.rglob(name))
+    return unused + sum(1 for path in results if not path.with_name("record.json").exists())
 
 
 def _records(
@@ -190,6 +195,32 @@ def _predictions(folder: SearchFolder, replicates: list[Record]) -> Iterator[str
         found = correct[record.trial_id].mean() if record.trial_id in correct else None
         if record.test is not None and found != record.test.accuracy:
             yield f"{record.trial_id}: its predictions have the accuracy {found}, its record {record.test.accuracy}"
+
+
+def _models(
+    folder: SearchFolder, trials: list[Record], replicates: list[Record], damaged: Collection[Path]
+) -> Iterator[str]:
+    """Yield each lost, surplus and damaged model, except those that were damaged on purpose."""
+    spec = read_spec(folder)
+    owners = [record for record in replicates if record.test is not None] if spec.keep.weights != "none" else []
+    if spec.keep.weights == "best":
+        owners += filter(None, (best_record(by_cell, spec.search) for by_cell in _by_cell(trials)))
+    kept = {model_folder(folder, record): record for record in owners}
+    found = {path.parent for path in folder.trials.rglob(WEIGHTS)} & set(list_models(folder))
+    for path in kept.keys() ^ found:
+        if not any(each.parent == path for each in damaged):
+            yield f"{path} has {'a surplus' if path in found else 'lost its'} model"
+    for finding in scan_models(folder):
+        if Path(finding.place).parent not in {each.parent for each in damaged}:
+            yield str(finding)
+    for path in kept.keys() & found - {each.parent for each in damaged}:
+        record, metrics = kept[path], read_description(path).metrics
+        if record.test is not None and metrics["test_accuracy"] != record.test.accuracy:
+            yield f"{record.trial_id}: its model has the test accuracy {metrics['test_accuracy']}"
+
+
+def _by_cell(records: list[Record]) -> list[list[Record]]:
+    return [[record for record in records if record.cell == cell] for cell in {record.cell for record in records}]
 
 
 def _measured(record: Record) -> list[dict[str, Any]]:

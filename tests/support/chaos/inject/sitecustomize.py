@@ -122,6 +122,8 @@ def patch_worker(module: Any) -> None:
     inside(Path, "replace", "checkpoint")
     context(module, "save_predictions", "predictions")
     inside(Path, "replace", "predictions")
+    context(module, "save_model", "weights")
+    inside(Path, "replace", "weights")
 
 
 def patch_loop(module: Any) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import list_paths, write_atomically
 from lkca_search.records.rounds import read_rounds
-from lkca_search.records.uid import uid_or_name
+from lkca_search.records.search.uid import uid_or_name
 from lkca_search.spec.base import FrozenModel
 
 
