@@ -6,6 +6,7 @@ from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
+from lkca_search.records.search.looks import LookHistory
 from lkca_search.reporting.dataset_part import make_part
 from lkca_search.reporting.methods.methods import methods
 from lkca_search.reporting.sections.caveats import write_caveats

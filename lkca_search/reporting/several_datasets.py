@@ -12,6 +12,7 @@ from lkca_search.analysis.scores import RoundScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.rounds import Round
+from lkca_search.records.search.looks import LookHistory
 from lkca_search.reporting.aggregate.section import aggregate_section
 from lkca_search.reporting.aggregate.sentences import aggregate_sentences
 from lkca_search.reporting.dataset_part import DatasetPart, make_part

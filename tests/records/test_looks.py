@@ -10,6 +10,7 @@ import pytest
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import list_paths, write_atomically
 from lkca_search.records.rounds import read_rounds, round_file
+from lkca_search.records.search.looks import LookHistory, read_looks, register_looks
 from lkca_search.reporting.content import make_report
 from tests.support.records import make_search
 from tests.support.search_results import law, make_search_results

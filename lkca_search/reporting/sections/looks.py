@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.rounds import ERROR_RATE, SPENT_SHARE, Round
+from lkca_search.records.search.looks import LookHistory
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
 
 ALPHA_RULE = (
