@@ -126,9 +126,8 @@ class ModelDescription(ModelOrigin):
             raise ValueError(f"image_shape must be height, width and 1 or 3 channels, got {tuple(self.image_shape)}")
         for name, values in self.normalization:
             if len(values) != channels:
-                raise ValueError(
-                    f"normalization.{name} must have {channels} values, one per channel, got {len(values)}"
-                )
+                rule = f"normalization.{name} must have a value per channel, {channels}"
+                raise ValueError(f"{rule}, got {len(values)}")
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"class_names must have {self.num_classes} names, got {len(self.class_names)}")
         return self

@@ -74,8 +74,8 @@ def replace_weights(folder: Path, content: bytes) -> None:
     "configuration",
     [
         {},
-        {"ema_decay": 0.9, "num_heads": 4},
-        {"family": "resnet", "patch_size": None},
+        {"ema_decay": 0.9},
+        {"family": "resnet", "patch_size": None, "width": 8},
         {"family": "vit", "precision": "bfloat16"},
         {"match_parameters": 3000, "width": None},
     ],
