@@ -31,11 +31,6 @@ Damage = Callable[[Path], object]
 Change = Callable[[dict[str, Any]], object]
 
 
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
 def opened(data_dirs: DataDirs, *checkpoints: Path) -> tuple[TrialMetadata, Training]:
     configure_torch(num_threads=1)
     return open_training(SPEC, data_dirs, device=torch.device("cpu"), checkpoints=checkpoints)

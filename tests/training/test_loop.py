@@ -1,47 +1,26 @@
-import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from lkca_search.augmentations import Augmentation
-from lkca_search.data.store import Images, open_images
-from lkca_search.data.subsets import Holdout, assign_images, draw_subset, hold_out, indices_hash
-from lkca_search.errors import UserError
+from lkca_search.data.store import Images
 from lkca_search.models.cost import count_activation_bytes, count_flops
-from lkca_search.records.record import Result, TrialMetadata
+from lkca_search.records.record import Result
 from lkca_search.records.trial import TrialSpec
-from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.resources import TrialResources
-from lkca_search.spec.sections import DataSection, TrainingSection
-from lkca_search.training.assembly import open_training
 from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.faults import is_machine_fault
 from lkca_search.training.images import DataDirs
-from lkca_search.training.loop import Training, TrainingDiverged
+from tests.support.trainings import CPU, FAMILIES, LKCA, SPEC, changed, measured, opened, outcome, split, weights_hash
 
-CPU = torch.device("cpu")
-TINY = {"patch_size": 2, "depth": 2, "width": 16, "drop_path_rate": 0.2, "learning_rate": 3e-3}
-LKCA = Configuration.model_validate({"family": "lkca", "kernel_size": 3, **TINY})
-VIT = Configuration.model_validate({"family": "vit", "num_heads": 4, "pooling": "class_token", **TINY})
-SPEC = TrialSpec(
-    data=DataSection(dataset="digits", augment=("crop", "flip")),
-    training=TrainingSection(steps=30, batch_size=32, reports=6),
-    resources=TrialResources(),
-    configuration=LKCA,
-    seed=1,
-    split_seed=2,
-)
-FAMILIES = {"lkca": SPEC, "vit": SPEC.model_copy(update={"configuration": VIT})}
 families = pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
 SGD = LKCA.model_copy(update={"optimizer": "sgd"})
 
@@ -62,63 +41,6 @@ for text in sys.argv[2:]:
         print(result.model_dump_json())
     print(hashlib.sha256(b"".join(w.numpy().tobytes() for w in training.model.state_dict().values())).hexdigest())
 """
-
-
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
-@pytest.fixture(scope="module")
-def digits(data_dirs: DataDirs) -> Images:
-    return open_images("digits", "train", cache=data_dirs.cache)
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    num_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(deterministic)
-
-
-def opened(spec: TrialSpec, data_dirs: DataDirs, *checkpoints: Path) -> tuple[TrialMetadata, Training]:
-    configure_torch(num_threads=spec.resources.cpu)
-    return open_training(spec, data_dirs, device=CPU, checkpoints=checkpoints)
-
-
-def outcome(spec: TrialSpec, data_dirs: DataDirs) -> tuple[list[dict[str, Any]], str]:
-    """Train to the end and return curve and weights."""
-    _, training = opened(spec, data_dirs)
-    return [measured(result) for result in training.results()], weights_hash(training)
-
-
-def measured(result: Result) -> dict[str, Any]:
-    """Return a result without its times."""
-    return result.model_dump(exclude={"seconds", "time"})
-
-
-def weights_hash(training: Training) -> str:
-    weights = training.model.state_dict().values()
-    return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in weights)).hexdigest()
-
-
-def changed(spec: TrialSpec, **changes: object) -> TrialSpec:
-    """Return the spec with other values, in the first section that has their names."""
-    values, left = spec.model_dump(), dict(changes)
-    for section in (values, values["data"], values["training"], values["resources"], values["configuration"]):
-        section.update({name: left.pop(name) for name in left.keys() & section.keys()})
-    return TrialSpec.model_validate(values)
-
-
-def split(spec: TrialSpec, images: Images) -> tuple[Holdout, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Return the holdout and the training subset."""
-    configuration = spec.configuration
-    seed = derive_seed(spec.split_seed, "validation")
-    holdout = hold_out(images.labels, fraction=spec.data.validation, seed=seed)
-    draw = derive_seed(spec.split_seed, "draw", configuration.draw)
-    assert configuration.data_fraction is not None
-    return holdout, draw_subset(images.labels, holdout.train, fraction=configuration.data_fraction, seed=draw)
 
 
 @families
@@ -239,20 +161,6 @@ def test_a_training_does_not_change_the_global_random_state(spec: TrialSpec, dat
 
 
 @families
-def test_a_loss_that_is_not_finite_names_its_step(spec: TrialSpec, data_dirs: DataDirs) -> None:
-    _, training = opened(changed(spec, learning_rate=1e30), data_dirs)
-    with pytest.raises(TrainingDiverged, match=r"the loss of step [2-5] of 30 is not finite"):
-        list(training.results())
-
-
-@families
-def test_a_validation_loss_that_is_not_finite_names_its_step(spec: TrialSpec, data_dirs: DataDirs) -> None:
-    _, training = opened(changed(spec, learning_rate=1e30, steps=1, reports=1), data_dirs)
-    with pytest.raises(TrainingDiverged, match=r"the validation loss after step 1 of 1 is not finite"):
-        list(training.results())
-
-
-@families
 def test_a_training_learns(spec: TrialSpec, data_dirs: DataDirs) -> None:
     long = changed(spec, steps=300, reports=1, augment=(), drop_path_rate=0.0, learning_rate=1e-2)
     curve, _ = outcome(long, data_dirs)
@@ -307,52 +215,6 @@ def test_the_validation_result_equals_one_computed_image_by_image(
         hits.append(logits.argmax().item() == digits.labels[i])
     assert last.val_loss == pytest.approx(np.mean(losses), rel=1e-4)
     assert last.val_accuracy == np.mean(hits)
-
-
-def test_families_share_subset_and_validation_images_at_one_fraction_and_draw(data_dirs: DataDirs) -> None:
-    for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0)):
-        lkca, vit = (
-            opened(changed(spec, data_fraction=fraction, draw=draw, seed=seed), data_dirs)[0]
-            for seed, spec in enumerate(FAMILIES.values())
-        )
-        assert lkca.subset_hash == vit.subset_hash
-        assert lkca.validation_hash == vit.validation_hash
-        assert lkca.data_hash == vit.data_hash
-
-
-def test_draws_and_fractions_differ_in_their_subset_and_never_in_validation(data_dirs: DataDirs) -> None:
-    found = [
-        opened(changed(SPEC, data_fraction=fraction, draw=draw), data_dirs)[0]
-        for fraction, draw in ((0.1, 0), (0.1, 1), (0.5, 0), (1.0, 0))
-    ]
-    assert len({facts.subset_hash for facts in found}) == 4
-    assert len({facts.validation_hash for facts in found}) == 1
-
-
-@pytest.mark.parametrize("fraction", [0.01, 0.3, 1.0])
-def test_validation_images_are_never_trained_on(fraction: float, data_dirs: DataDirs, digits: Images) -> None:
-    spec = changed(SPEC, data_fraction=fraction)
-    facts, _ = opened(spec, data_dirs)
-    holdout, subset = split(spec, digits)
-    assert (facts.subset_hash, facts.num_train_images) == (indices_hash(subset), len(subset))
-    validation = holdout.validation
-    assert (facts.validation_hash, facts.num_validation_images) == (indices_hash(validation), len(validation))
-    assert not set(subset.tolist()) & set(validation.tolist())
-
-
-@pytest.mark.parametrize("scale_validation", [False, True])
-@pytest.mark.parametrize("size", [{"data_fraction": 0.1}, {"data_fraction": None, "images_per_class": 12}])
-def test_a_trial_trains_on_the_images_assigned_to_it(
-    size: dict[str, object], scale_validation: bool, data_dirs: DataDirs, digits: Images
-) -> None:
-    spec = changed(SPEC, scale_validation=scale_validation, draw=2, **size)
-    facts, _ = opened(spec, data_dirs)
-    assigned = assign_images(digits.labels, spec.data, spec.configuration, split_seed=spec.split_seed)
-    assert (facts.subset_hash, facts.num_train_images) == (indices_hash(assigned.train), len(assigned.train))
-    assert (facts.validation_hash, facts.num_validation_images) == (
-        indices_hash(assigned.validation),
-        len(assigned.validation),
-    )
 
 
 def test_a_training_learns_from_mixed_labels(data_dirs: DataDirs) -> None:
@@ -422,13 +284,6 @@ def test_with_warn_an_operation_that_is_not_deterministic_runs_and_is_listed_and
     assert again.nondeterministic == ()
 
 
-def test_a_configuration_that_cannot_be_trained_is_the_users_error(data_dirs: DataDirs) -> None:
-    with pytest.raises(UserError, match="kernel_size must be odd"):
-        opened(changed(SPEC, kernel_size=4), data_dirs)
-    with pytest.raises(UserError, match="digit-s"):
-        opened(changed(SPEC, dataset="digit-s"), data_dirs)
-
-
 def test_without_a_share_of_a_gpu_a_trial_trains_on_the_cpu() -> None:
     assert choose_device(0.0) == CPU
     assert choose_device(0.5) == (torch.device("cuda", 0) if torch.cuda.is_available() else CPU)
@@ -442,32 +297,3 @@ def test_a_result_survives_json_and_a_checkpoint_bit_for_bit(data_dirs: DataDirs
     again = resumed.results()
     for result in results:
         assert next(again) == result == Result.model_validate_json(json.dumps(json.loads(result.model_dump_json())))
-
-
-@pytest.mark.parametrize("patience", [1, 3])
-def test_a_training_that_patience_ends_equals_the_beginning_of_a_full_training(
-    patience: int, data_dirs: DataDirs, tmp_path: Path
-) -> None:
-    still = changed(SPEC, learning_rate=1e-12, steps=10, reports=10)
-    whole, _ = outcome(still, data_dirs)
-    accuracies = [result["val_accuracy"] for result in whole]
-    due = next(i + 1 for i in range(10) if i - accuracies.index(max(accuracies[: i + 1])) >= patience)
-    assert due < 10
-    spec = changed(still, patience=patience)
-    _, training = opened(spec, data_dirs)
-    ended = []
-    for result in training.results():
-        ended.append(measured(result))
-        assert training.is_last(result) == (len(ended) == due)
-    assert ended == whole[:due]
-
-    _, first = opened(spec, data_dirs)
-    next(first.results())
-    save_checkpoint(first.state(), tmp_path, step=first.step)
-    _, second = opened(spec, data_dirs, tmp_path)
-    assert [measured(result) for result in second.results()] == ended
-
-
-def test_without_patience_a_training_goes_to_its_last_step(data_dirs: DataDirs) -> None:
-    _, training = opened(changed(SPEC, learning_rate=1e-12, steps=6, reports=6), data_dirs)
-    assert [training.is_last(result) for result in training.results()] == [False] * 5 + [True]

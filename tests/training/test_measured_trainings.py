@@ -17,11 +17,6 @@ from lkca_search.training.loop import Training
 OWN = "measured_by_a_test"
 
 
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
 @pytest.fixture(autouse=True)
 def _own_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"{OWN}.py").write_text(

@@ -1,7 +1,6 @@
 """Trainings whose batch size, augmentations and length are levels: they equal those of sections, and resume exactly."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +28,6 @@ LENGTHS = st.one_of(
     st.fixed_dictionaries({"steps": st.integers(3, 9)}),
     st.fixed_dictionaries({"samples": st.integers(30, 400)}),
 )
-
-
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    num_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def spec(*, training: dict[str, Any], augment: tuple[str, ...] = (), **levels: Any) -> TrialSpec:

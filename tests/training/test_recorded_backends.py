@@ -33,11 +33,6 @@ SPEC = TrialSpec.model_validate(
 )
 
 
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LKCA_BACKEND_CACHE", str(tmp_path / "backends"))

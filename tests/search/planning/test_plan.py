@@ -1,9 +1,7 @@
 """Tests of a plan: its cells, trials, images, steps and sizes equal those of the run; its seconds are fitted."""
 
 import math
-from collections import Counter
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,59 +9,21 @@ import pytest
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError, SpaceFileError
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.planning.calibration import calibrate
 from lkca_search.search.planning.plan import Plan
 from lkca_search.search.planning.planner import make_plan
-from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
-from lkca_search.search.planning.speed import FamilyLines, Line, Speed, assumed_speed
-from lkca_search.search.planning.workload import WORKER_BYTES, Workload, WorkloadFactory, largest_gpu_bytes
+from lkca_search.search.planning.space_size import sampled_configurations
+from lkca_search.search.planning.workload import WORKER_BYTES, WorkloadFactory, largest_gpu_bytes
 from lkca_search.search.state.manifests import split_seed
-from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration
-from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
-from lkca_search.spec.space_file import SpaceFile, read_space_file
+from lkca_search.spec.space_file import SpaceFile
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs
 from lkca_search.training.testing import open_test_images
 from tests.support.records import make_predictions
-
-SPACE = """
-data: {dataset: digits, validation: 0.2}
-factors:
-  family: [lkca, vit]
-  data_fraction: [0.1, 1.0]
-parameters:
-  kernel_size: {choice: [3, 7, 5], when: {family: [lkca]}}
-  depth: {int: [1, 2]}
-  width: {choice: [16, 64]}
-  patch_size: {value: 2}
-  drop_path_rate: {value: 0.0}
-training: {epochs: 3, batch_size: 64}
-search: {trials_per_cell: 8, sampler: random}
-"""
-
-
-@pytest.fixture
-def data_dirs(tmp_path: Path) -> DataDirs:
-    return DataDirs(cache=tmp_path / "datasets", data_dir=None)
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Any:
-    def read(*overrides: str) -> SpaceFile:
-        path = tmp_path / "space.yaml"
-        path.write_text(SPACE)
-        return read_space_file(path, overrides)
-
-    return read
-
-
-@pytest.fixture
-def images(data_dirs: DataDirs, read: Any) -> Images:
-    return open_train_images(read().spec.data, data_dirs)
 
 
 def plan_of(space_file: SpaceFile, data_dirs: DataDirs, **options: Any) -> Plan:
@@ -244,170 +204,3 @@ def test_gpu_auto_without_a_known_gpu_memory_is_refused(read: Any, data_dirs: Da
     if choose_device("auto").type == "cpu":
         with pytest.raises(SearchError, match=r"this machine has none; give it as resources\.gpu_memory, in GB"):
             make_plan(read("resources.gpu=auto"), data_dirs, num_cpus=4, num_gpus=1)
-
-
-@pytest.mark.parametrize(
-    ("points", "base", "slope"),
-    [
-        ([(10, 3.0), (20, 5.0)], 1.0, 0.2),
-        ([(10, 3.0)], 0.0, 0.3),
-        ([(10, 1.0), (20, 4.0), (30, 9.0)], 0.0, None),
-        ([(10, 3.0), (20, 2.0)], None, 0.0),
-        ([(10, 3.0), (20, 5.0), (40, 9.0)], 1.0, 0.2),
-    ],
-)
-def test_a_line_fits_its_points_with_an_intercept_and_a_slope_of_at_least_0(
-    points: list[tuple[float, float]], base: float | None, slope: float | None
-) -> None:
-    line = Line.fit(points)
-    assert line.intercept >= 0
-    assert line.slope >= 0
-    assert base is None or line.intercept == pytest.approx(base)
-    assert slope is None or line.slope == pytest.approx(slope)
-
-
-def test_a_family_has_its_own_line_or_the_overall_line_scaled_to_its_point() -> None:
-    lines = FamilyLines.fit({"lkca": [(10, 3.0), (20, 5.0)], "vit": [(20, 50.0)]})
-    assert lines.predict("lkca", 30) == pytest.approx(7.0)
-    assert lines.predict("vit", 20) == pytest.approx(50.0)
-    assert lines.predict("resnet", 20) == lines.overall.predict(20)
-
-
-def test_the_seconds_of_a_trial_are_start_steps_and_evaluations(read: Any, images: Images) -> None:
-    spec = read().spec
-    workload = WorkloadFactory(spec, images).make(extreme_configurations(spec, cells(spec)[0])[0])
-    speed = Speed(
-        start_seconds=1.0,
-        step=FamilyLines(overall=Line(intercept=2.0, slope=0.0)),
-        evaluation=FamilyLines(overall=Line(intercept=0.5, slope=0.0)),
-    )
-    num_evaluated = workload.num_reports * workload.num_validation_images
-    assert speed.trial_seconds(workload) == 1.0 + 2.0 * workload.steps + 0.5 * num_evaluated
-    cores = [assumed_speed(TrialResources(cpu=cpu), on_gpu=False).trial_seconds(workload) for cpu in (1, 4)]
-    assert cores[0] > cores[1]
-
-
-def test_a_calibration_measures_the_extremes_of_each_family_and_holds_out_one_configuration(
-    read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.5)
-    diverging = "parameters.learning_rate={value: 1.0e+3}"
-    spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
-    workloads = [
-        WorkloadFactory(spec, images).make(configuration)
-        for cell in cells(spec)
-        for configuration in extreme_configurations(spec, cell)
-    ]
-    workloads += [
-        WorkloadFactory(spec, images).make(configuration)
-        for cell in cells(spec)
-        for configuration in sampled_configurations(spec, cell, 6)
-    ]
-    calls: list[tuple[int, int]] = []
-    calibration, speed = calibrate(spec, workloads, data_dirs, on_measured=lambda done, of: calls.append((done, of)))
-    assert calls == [(i, 7) for i in range(1, 8)]
-    for family in ("lkca", "vit"):
-        of_family = [workload.cost.flops for workload in workloads if workload.configuration.family == family]
-        fitted = [workload.flops for workload in calibration.fitted if workload.family == family]
-        assert (min(fitted), max(fitted), len(fitted)) == (min(of_family), max(of_family), 3)
-    assert calibration.held_out is not None
-    assert calibration.held_out.measured not in calibration.fitted
-    predicted, measured = calibration.held_out.predicted_trial_seconds, calibration.held_out.measured_trial_seconds
-    assert min(predicted, measured) > 0
-    assert calibration.held_out.error == pytest.approx(predicted / measured - 1)
-    assert all(speed.trial_seconds(workload) > 0 for workload in workloads)
-
-
-# Size of a cell's space
-
-
-CONDITIONAL = {
-    "family": {"choice": ("lkca", "vit", "convmixer")},
-    "kernel_size": {"choice": (3, 5), "when": {"family": ("lkca", "convmixer")}},
-    "depth": {"int": (1, 9), "step": 2},
-    "mlp_ratio": {"choice": (1.0, 2.0, 4.0), "when": {"family": ("lkca", "vit"), "depth": (1, 3)}},
-    "width": {"value": 64},
-}
-
-
-def conditional(**more: Any) -> SearchSpec:
-    return SearchSpec.model_validate(
-        {
-            "data": {"dataset": "digits"},
-            "factors": {"data_fraction": (1.0,)},
-            "parameters": {**CONDITIONAL, **more},
-            "training": {"steps": 20},
-            "search": {"trials_per_cell": 3},
-        }
-    )
-
-
-def test_the_number_of_distinct_configurations_equals_that_of_their_list() -> None:
-    spec = conditional()
-    listed = set()
-    for family, kernel, depth, ratio in product(("lkca", "vit", "convmixer"), (3, 5), (1, 3, 5, 7, 9), (1, 2, 4)):
-        listed.add(
-            (
-                family,
-                kernel if family != "vit" else None,
-                depth,
-                ratio if family != "convmixer" and depth <= 3 else None,
-            )
-        )
-    (cell,) = cells(spec)
-    assert count_configurations(spec, cell) == len(listed)
-
-
-def test_a_range_of_floats_has_infinitely_many_configurations() -> None:
-    spec = conditional(weight_decay={"float": (0.1, 0.2), "when": {"family": ("vit",)}})
-    (cell,) = cells(spec)
-    assert count_configurations(spec, cell) is None
-    assert count_configurations(conditional(), cell) is not None
-    wide = conditional(depth={"int": (1, 10**9)})
-    assert count_configurations(wide, cell) == 5 * (10**9 - 2) + 2 * (2 * 3 + 3 + 2)
-
-
-def test_extreme_configurations_include_the_smallest_and_the_largest_model(read: Any, images: Images) -> None:
-    spec = read("parameters.depth={int: [1, 3]}", "parameters.width={choice: [48, 16, 32]}").spec
-    workloads = WorkloadFactory(spec, images)
-    for cell in cells(spec)[::2]:
-        extremes = [workloads.make(configuration) for configuration in extreme_configurations(spec, cell)]
-        kernels = (3, 5, 7) if cell.levels["family"] == "lkca" else (None,)
-        all_workloads = [
-            workloads.make(
-                Configuration(
-                    **cell.levels, kernel_size=kernel, depth=depth, width=width, patch_size=2, drop_path_rate=0.0
-                )  # type: ignore[arg-type]
-            )
-            for kernel, depth, width in product(kernels, (1, 2, 3), (16, 32, 48))
-        ]
-        for size in (num_parameters, flops, memory):
-            assert (min(map(size, extremes)), max(map(size, extremes))) == (
-                min(map(size, all_workloads)),
-                max(map(size, all_workloads)),
-            )
-
-
-def num_parameters(workload: Workload) -> int:
-    return workload.cost.num_parameters
-
-
-def flops(workload: Workload) -> int:
-    return workload.cost.flops
-
-
-def memory(workload: Workload) -> int:
-    return workload.memory_bytes
-
-
-def test_sampled_configurations_are_even_over_every_domain_and_satisfy_conditions() -> None:
-    spec = conditional(learning_rate={"float": (1e-4, 1e-2), "log": True}, num_heads={"int": (1, 16), "log": True})
-    draws = sampled_configurations(spec, Cell(levels={"data_fraction": 1.0}), 30)
-    assert Counter(draw.family for draw in draws) == dict.fromkeys(("lkca", "vit", "convmixer"), 10)
-    assert Counter(draw.depth for draw in draws) == dict.fromkeys((1, 3, 5, 7, 9), 6)
-    assert sum(draw.learning_rate < 1e-3 for draw in draws) == 15
-    assert sum((draw.num_heads or 0) <= 3 for draw in draws) in range(14, 18)
-    for draw in draws:
-        assert (draw.kernel_size is None) == (draw.family == "vit")
-        assert (draw.mlp_ratio is not None) == (draw.family != "convmixer" and (draw.depth or 0) <= 3)
-    assert draws == sampled_configurations(spec, Cell(levels={"data_fraction": 1.0}), 30)

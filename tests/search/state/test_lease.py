@@ -7,24 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from cluster.local.ports import free_port
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import write_atomically
 from lkca_search.search.state import driver_lock
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease import Lease, LeaseTiming, hold_lease
 from lkca_search.search.state.lease_status import LEASES, LeaseStatus, read_lease, write_stop_request
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.space_file import read_space_file
-from tests.support.postgres import Postgres, running_postgres
+from tests.support.postgres import Postgres
 from tests.support.space_files import VALID
 
 TIMING = LeaseTiming(ttl_seconds=3.0, valid_seconds=2.0)
@@ -46,22 +43,6 @@ with hold_lease(SearchFolder(root=Path(sys.argv[1])), timing=LeaseTiming(ttl_sec
         lease.ensure()
 """
 """Driver that only holds its lease. A file names the kernel of its machine."""
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    # In /tmp, because a server that is not root must be able to read it.
-    folder = Path("/tmp") / f"lkca-pg-{os.getpid()}"
-    with running_postgres(folder, free_port()) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchFolder:
-    name = f"search-{abs(hash(request.node.name))}"
-    if request.param == "postgresql":
-        monkeypatch.setenv("LKCA_SEARCH_LEDGER", request.getfixturevalue("postgres").url)
-    return Home(root=tmp_path / "home").search(name)
 
 
 class Driver:
@@ -305,68 +286,6 @@ def write_space(folder: Path) -> Path:
     path = folder / "space.yaml"
     path.write_text(VALID)
     return path
-
-
-def test_a_ledger_of_another_search_is_refused(folder: SearchFolder) -> None:
-    with hold_lease(folder, timing=TIMING):
-        pass
-    write_atomically(folder.uid, b"0" * 32)
-    with pytest.raises(SearchError, match=r"belongs to another search .*; give one of them another --name"):
-        with hold_lease(folder, timing=TIMING):
-            pass
-
-
-def test_two_searches_cannot_share_a_storage(folder: SearchFolder, tmp_path: Path) -> None:
-    here = SearchFolder(root=folder.root, storage=tmp_path / "storage" / folder.name)
-    with hold_lease(here, timing=TIMING):
-        pass
-    elsewhere = SearchFolder(root=tmp_path / "other" / folder.name, storage=here.storage)
-    if find_database(folder).file is None:  # the same ledger: this is the same search in a new home
-        with hold_lease(elsewhere, timing=TIMING) as lease:
-            assert lease.driver == 2
-        return
-    with pytest.raises(SearchError, match=r"belongs to another search"), hold_lease(elsewhere, timing=TIMING):
-        pass
-
-
-def test_trials_that_are_missing_in_the_ledger_are_refused(folder: SearchFolder) -> None:
-    folder.trial("cell/0").attempt(driver=1, attempt=1).mkdir(parents=True)
-    with pytest.raises(SearchError, match=r"has 1 trials, and the ledger .* has none of them; give the ledger with wh"):
-        with hold_lease(folder, timing=TIMING):
-            pass
-
-
-def test_the_url_of_the_ledger_is_stored_in_the_folder(
-    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Home(root=tmp_path).search("noted")
-    monkeypatch.setenv("LKCA_SEARCH_LEDGER", postgres.url)
-    with hold_lease(folder, timing=TIMING):
-        pass
-    monkeypatch.delenv("LKCA_SEARCH_LEDGER")
-    assert find_database(folder).url == postgres.url.replace("postgresql://", "postgresql+psycopg://")
-    assert read_lease(folder).driver == 1
-    with hold_lease(folder, timing=TIMING) as lease:
-        assert lease.driver == 2
-
-
-@pytest.mark.parametrize(
-    ("url", "rule"),
-    [
-        ("postgresql://me:secret@host/db", "without a password, got one in .*; set PGPASSWORD or PGPASSFILE"),
-        ("postgresql://me@host/db?password=secret", "without a password, got one in .*; set PGPASSWORD or PGPASSFILE"),
-        ("mysql://me@host/db", "must be postgresql://USER@HOST/DATABASE, got 'mysql://me@host/db'"),
-        ("host/db", "must be postgresql://USER@HOST/DATABASE, got 'host/db'"),
-        ("postgresql://me@127.0.0.1:1/db", "the ledger's database cannot be opened: .*refused"),
-    ],
-)
-def test_an_invalid_url_of_a_ledger_is_refused_without_printing_its_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, rule: str
-) -> None:
-    monkeypatch.setenv("LKCA_SEARCH_LEDGER", url)
-    with pytest.raises(SearchError, match=rule) as caught, hold_lease(Home(root=tmp_path).search("bad")):
-        pass
-    assert "secret" not in str(caught.value)
 
 
 def test_an_expired_lease_of_another_machine_is_not_held(folder: SearchFolder) -> None:

@@ -1,6 +1,5 @@
 """Every precision trains in its own arithmetic, resumes bit-identically, and leaves the process as it was."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import nn
 
 from lkca_search.data.batches import Batches, Evaluation
-from lkca_search.data.store import Images, open_images
+from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
 from lkca_search.errors import UserError
 from lkca_search.models.registry import build_model
@@ -37,24 +36,6 @@ MODELS = {
     "vit": {"patch_size": 2, "depth": 2, "width": 16, "num_heads": 4, "drop_path_rate": 0.2},
     "resnet": {"depth": 1, "width": 16},
 }
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    num_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(deterministic)
-
-
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
-@pytest.fixture(scope="module")
-def digits(data_dirs: DataDirs) -> Images:
-    return open_images("digits", "train", cache=data_dirs.cache)
 
 
 def make_spec(family: str = "lkca", *, steps: int = 6, **changes: Any) -> TrialSpec:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from lkca_search.data.store import Images, open_images
+from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
 from lkca_search.records.record import Result
 from lkca_search.records.trial import TrialSpec
@@ -60,16 +60,6 @@ GOLDEN: dict[str, tuple[dict[str, Any], list[tuple[float, float]]]] = {
     ),
 }
 """Per family its configuration, and train_loss and val_loss of each report, as code without recipe names gave them."""
-
-
-@pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
-@pytest.fixture(scope="module")
-def digits(data_dirs: DataDirs) -> Images:
-    return open_images("digits", "train", cache=data_dirs.cache)
 
 
 def spec_of(values: dict[str, Any], *, steps: int = 4, reports: int = 2, augment: tuple[str, ...] = ()) -> TrialSpec:
