@@ -1,13 +1,11 @@
 """Searches on a local cluster of this machine that cannot start, is full, is stopped early or loses a process."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -15,9 +13,9 @@ import pytest
 from tests.support.search.command_line import COMMAND, ONE_CELL, SPACE, BackgroundCommand, SearchCommands
 
 CELL = "family=lkca,data_fraction=0.2"
-NUM_TRIALS = 6
-LONG = (*ONE_CELL, "training.steps=300", "training.reports=10", f"search.trials_per_cell={NUM_TRIALS}")
 SHORT = (*ONE_CELL, "search.trials_per_cell=1")
+MANY = (*ONE_CELL, "search.trials_per_cell=500")
+"""More trials than a machine of any speed runs in a test."""
 MAX_SECONDS = 60
 """Limit for the end of a driver whose disk is full or whose cluster is lost."""
 
@@ -26,18 +24,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # drivers one after 
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
+    """Return a search that every test of it continues."""
     return SearchCommands(tmp_path_factory.mktemp("local") / "home")
 
 
-def wait_for_checkpoint(search: SearchCommands, driver: BackgroundCommand) -> None:
-    earlier = set(search.folder.trials.glob("*/*/attempt-*/checkpoint-*"))
-    driver.wait_until(lambda: set(search.folder.trials.glob("*/*/attempt-*/checkpoint-*")) - earlier)
-
-
-def status(search: SearchCommands) -> dict[str, Any]:
-    (cell,) = json.loads(search.call("status", "toy", "--json"))["cells"]
-    assert isinstance(cell, dict)
-    return cell
+def wait_for_attempt(search: SearchCommands, driver: BackgroundCommand) -> None:
+    earlier = set(search.folder.trials.glob("*/*/attempt-*"))
+    driver.wait_until(lambda: set(search.folder.trials.glob("*/*/attempt-*")) - earlier)
 
 
 def assert_ended_by(driver: BackgroundCommand, begun: float, rule: str) -> None:
@@ -53,14 +46,10 @@ def assert_ended_by(driver: BackgroundCommand, begun: float, rule: str) -> None:
 
 def test_a_search_that_no_node_can_run_is_refused_and_does_not_take_its_name(tmp_path: Path) -> None:
     search = SearchCommands(tmp_path / "home")
-    for refused, rule in (
-        ("resources.gpu=1", "resources must fit on one node, got {cpu: 1, gpu: 1} per trial"),
-        ("resources.gpu=auto", "resources must fit on one node, got {cpu: 1, gpu: 0.0001} per trial"),
-    ):
-        code, output = search.start_run(*SHORT, refused).wait()
-        assert code == 2, output
-        assert rule in output
-        assert not search.folder.root.exists()
+    code, output = search.start_run(*SHORT, "resources.gpu=1").wait()
+    assert code == 2, output
+    assert "resources must fit on one node, got {cpu: 1, gpu: 1} per trial" in output
+    assert not search.folder.root.exists()
     far = tmp_path / ("a" * 60)
     far.mkdir()
     search.environment["TMPDIR"] = str(far)  # too long for sockets of Ray
@@ -81,8 +70,8 @@ def test_a_search_that_no_node_can_run_is_refused_and_does_not_take_its_name(tmp
 def test_the_loss_of_a_local_cluster_ends_the_driver_with_the_reason(
     search: SearchCommands, name: str, number: signal.Signals, rule: str
 ) -> None:
-    driver = search.start_run(*LONG)
-    wait_for_checkpoint(search, driver)
+    driver = search.start_run(*MANY)
+    wait_for_attempt(search, driver)
     family = psutil.Process(driver.process.pid).children(recursive=True)
     (victim,) = (process for process in family if process.name() == name)
     begun = time.monotonic()
@@ -93,21 +82,16 @@ def test_the_loss_of_a_local_cluster_ends_the_driver_with_the_reason(
 
 
 def test_a_stop_while_the_first_worker_starts_finishes_its_trial(search: SearchCommands) -> None:
-    attempts = set(search.folder.trials.glob("*/*/attempt-*"))
     num_finished = len(search.records())
-    driver = search.start_run(*LONG)
-    driver.wait_until(lambda: set(search.folder.trials.glob("*/*/attempt-*")) - attempts)
+    driver = search.start_run(*MANY)
+    wait_for_attempt(search, driver)
     search.call("stop", "toy")
     code, output = driver.wait()
     assert code == 1, output
     assert "`stop`: finishing running trials" in output
-    assert num_finished < len(search.records()) < NUM_TRIALS
-
-
-def test_the_same_command_completes_the_search_afterwards(search: SearchCommands) -> None:
-    search.run(*LONG)
-    search.assert_exact(trials_per_cell=NUM_TRIALS, cells=[CELL])
-    assert status(search)["complete"] == NUM_TRIALS
+    finished = {record.trial_id for record in search.records()}
+    assert len(finished) > num_finished
+    assert finished == {f"{CELL}/{number}" for number in range(len(finished))}, "no trial was lost or replaced"
 
 
 @pytest.mark.parametrize("now", [(), ("--now",)])
@@ -132,7 +116,7 @@ def test_a_full_disk_ends_the_driver_with_the_reason(tmp_path: Path, kilobytes: 
     home.mkdir()
     space.write_text(SPACE)
     on_small_disk = f'mount -t tmpfs -o size={kilobytes}k tmpfs "$LKCA_SEARCH_HOME" && exec "$@"'
-    command = [unshare, "-rm", "sh", "-c", on_small_disk, "sh", *COMMAND, "run", str(space), "--num-cpus", "2", *LONG]
+    command = [unshare, "-rm", "sh", "-c", on_small_disk, "sh", *COMMAND, "run", str(space), "--num-cpus", "2", *MANY]
     environment = {**os.environ, "LKCA_SEARCH_HOME": str(home)}
     begun = time.monotonic()
     driver = BackgroundCommand(command, environment, tmp_path / "log")

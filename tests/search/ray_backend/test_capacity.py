@@ -308,7 +308,7 @@ def test_a_node_whose_workers_keep_dying_is_not_used_and_its_trials_are_retried_
     nodes: PlacementCluster, folder: SearchFolder, rule: str
 ) -> None:
     good, broken = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
-    rules = {"seconds": 0.5, rule: [broken.node_id]}
+    rules = {"seconds": 0.5, rule: [broken.node_id], "after": (broken.node_id, STRIKES)}
     observer, notices = nodes.search(folder, rules=rules, trials_per_cell=5, max_retries=1)
     assert_all_complete(observer, 10)
     (notice,) = notices

@@ -57,11 +57,11 @@ class Siege:
         """Run and attack the search until a time of `time.monotonic`, then run it to its end."""
         attacks = ["kill"] * num_kills + ["damage"] * num_damages
         self.generator.shuffle(attacks)
-        for attack in attacks:
-            if time.monotonic() > deadline:
-                break
+        while attacks and time.monotonic() < deadline:
             self._wait(self._ensure_driver())
-            self._kill() if attack == "kill" else self._damage()
+            attack = self._kill if attacks[0] == "kill" else self._damage
+            if attack():
+                attacks.pop(0)
             self._read()
         self._end_driver()
         self.search.override(search__trials_per_cell=str(self.trials_per_cell))
@@ -100,7 +100,8 @@ class Siege:
             time.sleep(0.05)
         time.sleep(self.generator.uniform(0, _TRAINING_SECONDS))
 
-    def _kill(self) -> None:
+    def _kill(self) -> bool:
+        """Kill a random process; return False if it ended before."""
         driver = self._ensure_driver()
         (victim,) = self.generator.choices(tuple(_VICTIMS), weights=_WEIGHTS)
         name, number = _VICTIMS[victim]
@@ -111,7 +112,7 @@ class Siege:
         try:
             self.generator.choice(processes).send_signal(number)
         except psutil.NoSuchProcess:
-            return
+            return False
         self.kills[victim] += 1
         begun = time.monotonic()
         while driver.poll() is None and self._event_bytes() == size:
@@ -121,8 +122,10 @@ class Siege:
             time.sleep(0.1)
         self.slowest = max(self.slowest, time.monotonic() - begun)
         self.search.remember()
+        return True
 
-    def _damage(self) -> None:
+    def _damage(self) -> bool:
+        """Damage a random file; return False if the search has none yet."""
         file = self.generator.choice(tuple(FILES))
         if file in AT_REST or self.generator.random() < 0.5:
             self._end_driver()
@@ -134,8 +137,10 @@ class Siege:
             damage = damage_file(self.search.folder, "ledger", self.generator, backup=backup)
         elif file != "ledger" and self.generator.random() < 0.3:
             _copy_database(self.search.folder.root / "ledger.db", backup)
-        if damage is not None:
-            self.damages.append(damage)
+        if damage is None:
+            return False
+        self.damages.append(damage)
+        return True
 
     def _end_driver(self) -> None:
         """End the driver as SIGTERM does."""
