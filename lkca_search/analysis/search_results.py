@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.finding import Finding
+from lkca_search.records.inspection.inspection import Inspection
+from lkca_search.records.inspection.inspection_file import scan_inspections
 from lkca_search.records.predictions import ReplicatePredictions, scan_predictions
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, scan_rounds
@@ -54,6 +56,8 @@ class SearchResults:
     are `correct`, as for accuracy; empty for a metric that is no mean over images."""
     predictions: Mapping[str, ReplicatePredictions] = field(repr=False, default_factory=dict)
     """Predicted and true classes of the test images, by replicate id; not in old records."""
+    inspections: Mapping[str, Inspection] = field(repr=False, default_factory=dict)
+    """Kernels, attention and receptive field, by replicate id; not in old records."""
     uid: str = ""
     """Unique id; empty if it is not known."""
     datasets: Mapping[str | None, SearchDataset] = field(default_factory=dict)
@@ -179,6 +183,7 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
     spec = read_spec(folder)
     leading = spec.search.definitions[0].test_field or ""
     predictions, damaged_predictions = scan_predictions(folder, replicates, metric=leading)
+    inspections, damaged_inspections = scan_inspections(folder, replicates)
     return SearchResults(
         name=folder.name,
         spec=spec,
@@ -188,9 +193,13 @@ def read_search_results(folder: SearchFolder) -> SearchResults:
         correct={replicate: each.correct for replicate, each in predictions.items()},
         image_scores=None if leading == "accuracy" else _known_scores(predictions),
         predictions=predictions,
+        inspections=inspections,
         uid=read_uid(folder) or "",
         datasets=datasets,
-        findings=(*reader.findings, *damaged_rounds, *damaged_datasets, *damaged_predictions),
+        findings=(
+            *(*reader.findings, *damaged_rounds, *damaged_datasets, *damaged_predictions),
+            *damaged_inspections,
+        ),
     )
 
 

@@ -156,8 +156,10 @@ def export(
     """Write the records as Parquet tables.
 
     trials.parquet has one row per trial, and curves.parquet one row per evaluation. After a confirmation,
-    replicates.parquet has one row per replicate, and predictions.parquet one row per replicate and test image.
+    replicates.parquet has one row per replicate, predictions.parquet one row per replicate and test image, and
+    kernels.parquet one row per replicate and layer with a kernel or attention.
     """
+    from lkca_search.records.inspection.kernel_table import write_kernels
     from lkca_search.records.predictions import write_predictions
     from lkca_search.records.record import RecordReader
     from lkca_search.records.tables import write_tables
@@ -170,6 +172,7 @@ def export(
     paths = write_tables(trials, replicates, to or folder.root)
     damaged: list[Finding] = []
     paths += write_predictions(folder, replicates, to or folder.root, damaged=damaged)
+    paths += write_kernels(folder, replicates, to or folder.root, damaged=damaged)
     warn_of_damage([*reader.findings, *damaged], name)
     if json:
         echo_json([str(path) for path in paths])

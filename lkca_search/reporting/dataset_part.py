@@ -10,6 +10,7 @@ from lkca_search.analysis.late_gain import LateGain, late_gains
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
+from lkca_search.reporting.kernels.section import kernel_section
 from lkca_search.reporting.sections import figures, tables
 from lkca_search.reporting.sections.ablation import ablation_section
 from lkca_search.reporting.sections.classes import class_section
@@ -102,5 +103,6 @@ def _describe_scores(
             tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
         ),
         *filter(None, (class_section(results, scores),)),
+        kernel_section(results, scores),
     ]
     return write_summary(results, scores, contrasts, curves, selections), sections

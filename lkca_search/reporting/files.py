@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.paths import write_atomically
+from lkca_search.records.inspection.kernel_table import save_kernels
 from lkca_search.records.tables import write_tables
 from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.rendering.paper import draw
@@ -20,13 +21,17 @@ def write_report(report: Report, results: SearchResults, folder: Path) -> list[P
         report.html
         figures/NAME.png, .svg, .pdf
         tables/NAME.csv, .md, .tex
-        data/trials.parquet, curves.parquet, replicates.parquet
+        data/trials.parquet, curves.parquet, replicates.parquet, kernels.parquet
     """
     paths = []
     for name, content in _render(report, results):
         write_atomically(folder / name, content)
         paths.append(folder / name)
-    parquet_files = write_tables(results.trials, results.replicates, folder / "data")
+    data = folder / "data"
+    parquet_files = [
+        *write_tables(results.trials, results.replicates, data),
+        *save_kernels(results.inspections, results.replicates, data),
+    ]
     return [*paths, *(Path(str(path)) for path in parquet_files)]
 
 

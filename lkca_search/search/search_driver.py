@@ -8,6 +8,7 @@ from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted
 from lkca_search.faults import explain_fault, first_line
 from lkca_search.layout import SearchFolder
+from lkca_search.records.inspection.kernel_table import write_kernels
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, read_rounds
 from lkca_search.records.search.dataset import list_shortages
@@ -159,7 +160,9 @@ class SearchDriver:
     def close(self) -> None:
         """Write the tables, and read the best trial for MLflow."""
         trials = self.reader.trials()
-        write_tables(trials, self.reader.replicates(), self.folder.root)
+        replicates = self.reader.replicates()
+        write_tables(trials, replicates, self.folder.root)
+        write_kernels(self.folder, replicates, self.folder.root)
         self.best = best_of_search(trials, read_spec(self.folder))
         self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
 

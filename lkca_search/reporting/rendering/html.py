@@ -9,13 +9,20 @@ from plotly.offline import get_plotlyjs
 
 from lkca_search import __version__
 from lkca_search.reporting.rendering.interactive import plotly_json
+from lkca_search.reporting.rendering.multiples import multiples_data
+from lkca_search.reporting.values.figure import SmallMultiples
 from lkca_search.reporting.values.report import Report
 
 
 def to_html(report: Report, *, source: str) -> str:
     """Return the page of a report; its footer has `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    figures = {figure.name: json.loads(plotly_json(figure)) for figure in report.figures}
+    figures, multiples = {}, {}
+    for figure in report.figures:
+        if isinstance(figure, SmallMultiples):
+            multiples[figure.name] = multiples_data(figure)
+        else:
+            figures[figure.name] = json.loads(plotly_json(figure))
     page: str = environment.from_string(_read_page_file("page.html")).render(
         report=report,
         source=source,
@@ -24,6 +31,7 @@ def to_html(report: Report, *, source: str) -> str:
         script=Markup(_read_page_file("script.js")),
         plotly=Markup(get_plotlyjs()),
         figures=_to_script(figures),
+        multiples=_to_script(multiples),
         tables=_to_script({table.name: table.to_csv() for table in report.tables}),
     )
     return page

@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 from lkca_search.reporting.values.figure import (
     HEAT_MAP_COLORS,
     HEAT_MAP_TEXT_COLOR,
-    Drawing,
     Figure,
     HeatMap,
     Series,
@@ -20,7 +19,7 @@ _BAND_OPACITY = 0.15
 _DOT_OPACITY = 0.45
 
 
-def plotly_json(figure: Drawing) -> str:
+def plotly_json(figure: Figure | HeatMap) -> str:
     """Return data and layout of a figure as JSON; script.js sets the colors of text and grid by the theme."""
     if isinstance(figure, HeatMap):
         drawn = go.Figure(data=_heat_map(figure), layout=_heat_map_layout(figure))

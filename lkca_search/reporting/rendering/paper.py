@@ -9,6 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from lkca_search.reporting.rendering.multiples import draw_multiples
 from lkca_search.reporting.values.figure import (
     HEAT_MAP_COLORS,
     HEAT_MAP_TEXT_COLOR,
@@ -16,6 +17,7 @@ from lkca_search.reporting.values.figure import (
     Figure,
     HeatMap,
     Series,
+    SmallMultiples,
     color_of,
     marker_of,
 )
@@ -44,6 +46,9 @@ _NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": 
 def draw(figure: Drawing) -> dict[str, bytes]:
     """Return the content of a figure in every format: {extension: content}."""
     with rc_context(_STYLE):
+        if isinstance(figure, SmallMultiples):
+            canvas = draw_multiples(figure)
+            return {extension: _save(canvas, extension) for extension in FORMATS}
         canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot()
         if isinstance(figure, HeatMap):

@@ -1,5 +1,6 @@
 """Figures as data, with their palette; `rendering` draws them with Plotly and matplotlib."""
 
+import math
 from typing import Literal
 
 from lkca_search.spec.base import FrozenModel
@@ -16,6 +17,13 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 HEAT_MAP_COLORS = ("#f2f6fa", "#5aa2d6")
 """Colors of the smallest and the largest value; light, so that dark text on them is legible, in gray too."""
 HEAT_MAP_TEXT_COLOR = "#14181f"
+DIVERGING_COLORS = ("#1f5f9e", "#f7f7f7", "#b35806")
+"""Colors of the most negative weight, of 0 and of the largest weight, on a light page and on paper.
+
+Blue and orange are distinct for all common kinds of color vision, and 0 has the lightest color.
+"""
+DIVERGING_COLORS_ON_DARK = ("#6db8ff", "#1b2029", "#ff9f4a")
+"""The same on a dark page, where 0 has the darkest color."""
 
 
 class Series(FrozenModel):
@@ -79,7 +87,53 @@ class HeatMap(FrozenModel):
     """Label of the color scale."""
 
 
-Drawing = Figure | HeatMap
+class Panel(FrozenModel):
+    """One map among small multiples."""
+
+    values: tuple[Numbers, ...]
+    """Numbers, (rows, columns), the first row on top."""
+    center: tuple[float, float]
+    """Row and column of the center, in cells."""
+    radius: float | None
+    """Radius of a circle around the center, in cells; None without one."""
+    hover_text: str
+    """Text shown when the pointer is on the panel."""
+
+
+class SmallMultiples(FrozenModel):
+    """Grid of maps on one color scale. Colors are linear in the square root of a number, so that small ones show."""
+
+    name: str
+    """Name of its files, without extension."""
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    """Headers of the columns of panels."""
+    rows: tuple[str, ...]
+    """Headers of the rows of panels."""
+    panels: tuple[tuple[Panel | None, ...], ...]
+    """Maps, (rows, columns); None for an empty place."""
+    limit: float
+    """Absolute value at the end of the scale, above 0."""
+    is_signed: bool
+    """True if numbers may be negative."""
+    unit: str
+    """Label of the color scale."""
+
+    def shade(self, value: float) -> float:
+        """Return the place of a number on the color scale, from -1 to 1."""
+        return math.copysign(min(abs(value) / self.limit, 1.0) ** 0.5, value)
+
+    @property
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Places and labels of the ticks of the color scale."""
+        numbers = (-1.0, -0.25, 0.0, 0.25, 1.0) if self.is_signed else (0.0, 0.25, 1.0)
+        return tuple(
+            (self.shade(share * self.limit), f"{share * self.limit:.2g}".replace("-", "−")) for share in numbers
+        )
+
+
+Drawing = Figure | HeatMap | SmallMultiples
 
 
 def color_of(index: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from lkca_search.layout import BACKENDS, MODEL, PREDICTIONS, START, WEIGHTS, SearchFolder, TrialFolder
+from lkca_search.layout import BACKENDS, INSPECTION, MODEL, PREDICTIONS, START, WEIGHTS, SearchFolder, TrialFolder
 from lkca_search.paths import AnyPath, list_paths, set_aside
 from lkca_search.records.finding import DamagedError, read_stored
 from lkca_search.records.record import Record, RecordReader, State
@@ -14,7 +14,7 @@ from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import TrialStart
 
-BESIDE_RECORD = (PREDICTIONS, MODEL, WEIGHTS)
+BESIDE_RECORD = (PREDICTIONS, INSPECTION, MODEL, WEIGHTS)
 """Files that a worker writes before the record of a complete training."""
 _TEMPORARY = ("checkpoint-*.pt*", START, BACKENDS, ".*")
 """Patterns of the files that an attempt needs until its record is durable."""

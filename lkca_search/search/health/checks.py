@@ -6,9 +6,10 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import Home, SearchFolder
+from lkca_search.layout import KERNELS, Home, SearchFolder
 from lkca_search.paths import AnyPath, is_set_aside, list_paths
 from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
+from lkca_search.records.inspection.inspection_file import scan_inspections
 from lkca_search.records.model_description import scan_models
 from lkca_search.records.predictions import scan_correct
 from lkca_search.records.record import RecordReader
@@ -20,7 +21,7 @@ from lkca_search.search.state.lease_status import read_lease
 from lkca_search.search.state.ledger_file import find_damage, ledger_finding
 from lkca_search.search.state.manifests import scan_manifests
 
-TABLES = ("trials.parquet", "curves.parquet", "replicates.parquet", "predictions.parquet", "space.yaml")
+TABLES = ("trials.parquet", "curves.parquet", "replicates.parquet", "predictions.parquet", KERNELS, "space.yaml")
 """Files that are written again by each driver or export; only a folder in their place is damage."""
 
 
@@ -28,10 +29,11 @@ def scan_search(folder: SearchFolder, home: Home) -> list[Finding]:
     """Return a finding per damaged file of a search; empty if every file is intact."""
     reader = RecordReader(folder)
     reader.trials()
-    _, predictions = scan_correct(folder, reader.replicates())
+    replicates = reader.replicates()
     found = [
         *reader.findings,
-        *predictions,
+        *scan_correct(folder, replicates)[1],
+        *scan_inspections(folder, replicates)[1],
         *scan_models(folder),
         *scan_manifests(folder)[1],
         *scan_files(folder),

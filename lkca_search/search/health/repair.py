@@ -6,6 +6,7 @@ from pathlib import Path
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import parse_path, set_aside
 from lkca_search.records.finding import Finding
+from lkca_search.records.inspection.inspection_file import scan_inspections
 from lkca_search.records.model_description import scan_models, set_aside_model
 from lkca_search.records.predictions import scan_correct
 from lkca_search.records.record import RecordReader
@@ -56,7 +57,9 @@ def repair_search(folder: SearchFolder, home: Home, *, ledger: str | None = None
         folder = folder.with_storage(spec.storage) if spec else folder
         reader = RecordReader(folder)
         set_aside_damaged(folder, reader, actions.append)
-        for finding in (*scan_correct(folder, reader.replicates())[1], *scan_manifests(folder)[1]):
+        replicates = reader.replicates()
+        damaged = *scan_correct(folder, replicates)[1], *scan_inspections(folder, replicates)[1]
+        for finding in (*damaged, *scan_manifests(folder)[1]):
             actions.append(_keep(finding.place))
         for finding in scan_models(folder):
             kept = " and ".join(path.name for path in set_aside_model(finding))

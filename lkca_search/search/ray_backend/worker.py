@@ -1,7 +1,7 @@
 """Worker on the cluster: a Ray actor that trains one trial after another and sends one message per report.
 
-It writes only checkpoints and the files beside a record: kept models, and the test predictions of replicates. Records,
-studies and trackers are updated by the driver.
+It writes only checkpoints and the files beside a record: kept models, and the test predictions and inspections of
+replicates. Records, studies and trackers are updated by the driver.
 """
 
 import functools
@@ -16,9 +16,10 @@ from ray import tune
 
 from lkca_search.data.store import Images
 from lkca_search.errors import DataError, NodeError, StorageError
-from lkca_search.faults import storage_faults
+from lkca_search.faults import first_line, storage_faults
 from lkca_search.own_code import import_from, other_code
 from lkca_search.paths import parse_path
+from lkca_search.records.inspection.inspection_file import save_inspection
 from lkca_search.records.objectives import measure
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.provenance import node_name
@@ -34,6 +35,7 @@ from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.faults import is_gpu_fault, is_gpu_out_of_memory, is_machine_fault, is_usable
 from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.inspection.replicate import inspect_replicate
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 from lkca_search.training.trained_model import describe_model, save_model
@@ -154,7 +156,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         attempt_folder = parse_path(self._assignment.attempt_folder)
         with storage_faults(attempt_folder):
             save_predictions(predictions, attempt_folder, replicate_id=self._assignment.trial_id)
+        self._inspect(training, images)
         return result
+
+    def _inspect(self, training: Training, images: Images) -> None:
+        """Write the inspection of a tested replicate. Without it, a section of the report lacks the replicate."""
+        device = choose_device(self._assignment.spec.resources.gpu)
+        try:
+            inspection = inspect_replicate(training, images, device=device)
+            folder = parse_path(self._assignment.attempt_folder)
+            save_inspection(inspection, folder, replicate_id=self._assignment.trial_id)
+        except Exception as error:  # the test result is known, and no fault may lose it
+            _log.warning("no inspection of %s: %s", self._assignment.trial_id, first_line(error))
 
     def _keep(self, training: Training, result: Result, test: TestResult | None) -> None:
         """Write the model of a finished training if it is to be kept, before the driver writes the record."""

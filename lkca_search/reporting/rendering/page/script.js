@@ -19,6 +19,73 @@ function draw() {
     Plotly.react(name, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg", filename: name } });
   }
+  for (const [name, figure] of Object.entries(MULTIPLES)) drawMultiples(document.getElementById(name), figure);
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text ?? "";
+  return made;
+}
+
+/* Return the color [r, g, b] of a shade from -127 to 127. */
+function colorScale(colors) {
+  const ends = colors.map((color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16)));
+  return (shade) => {
+    const end = ends[shade < 0 ? 0 : 2], share = Math.abs(shade) / 127;
+    return ends[1].map((zero, index) => zero + share * (end[index] - zero));
+  };
+}
+
+function paint(canvas, width, height, shades, colorOf) {
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  shades.forEach((shade, index) => image.data.set([...colorOf(shade), 255], 4 * index));
+  context.putImageData(image, 0, 0);
+}
+
+function drawPanel(panel, colorOf) {
+  const frame = element("div", "panel");
+  if (!panel) return frame;
+  frame.title = panel.text;
+  frame.style.aspectRatio = `${panel.width} / ${panel.height}`;
+  const canvas = frame.appendChild(document.createElement("canvas"));
+  const bytes = Int8Array.from(atob(panel.shades), (char) => char.charCodeAt(0));
+  paint(canvas, panel.width, panel.height, bytes, colorOf);
+  if (panel.radius !== null) {
+    const circle = frame.appendChild(element("span", "circle"));
+    const radius = panel.radius + 0.5, [row, column] = panel.center;
+    Object.assign(circle.style, { left: `${100 * (column + 0.5 - radius) / panel.width}%`, width: `${200 * radius / panel.width}%`,
+      top: `${100 * (row + 0.5 - radius) / panel.height}%`, height: `${200 * radius / panel.height}%` });
+  }
+  return frame;
+}
+
+function drawMultiples(place, figure) {
+  const colorOf = colorScale(figure.colors[isDark() ? "dark" : "light"]);
+  const grid = element("div", `grid${figure.columns.length > figure.rows.length ? " wide" : ""}`);
+  grid.style.setProperty("--columns", figure.columns.length);
+  grid.style.setProperty("--rows", figure.rows.length);
+  const put = (item, row, column) => {
+    item.style.setProperty("--row", row);
+    item.style.setProperty("--column", column);
+    grid.append(item);
+  };
+  figure.columns.forEach((header, index) => put(element("span", "header", header), 1, index + 2));
+  figure.rows.forEach((header, row) => {
+    put(element("span", "header", header), row + 2, 1);
+    figure.panels[row].forEach((panel, column) => put(drawPanel(panel, colorOf), row + 2, column + 2));
+  });
+  const scale = element("div", "scale"), bar = scale.appendChild(document.createElement("canvas"));
+  const lowest = figure.signed ? -127 : 0;
+  paint(bar, 128 - lowest, 1, Array.from({ length: 128 - lowest }, (_, index) => lowest + index), colorOf);
+  for (const [at, label] of figure.ticks) {
+    const tick = scale.appendChild(element("span", "tick", label));
+    tick.style.left = `${100 * (figure.signed ? (at + 1) / 2 : at)}%`;
+  }
+  place.replaceChildren(grid, scale, element("div", "unit", figure.unit));
 }
 
 function sortBy(header) {

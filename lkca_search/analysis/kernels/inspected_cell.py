@@ -1,0 +1,143 @@
+"""Inspections of the replicates of one cell, as arrays by draw and seed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.stats.estimate import Estimate, Interval
+from lkca_search.analysis.stats.percentage_mean import PERCENT, mean_percentage
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
+from lkca_search.analysis.stats.student import student_mean
+from lkca_search.records.inspection.inspection import Inspection, LayerMaps
+from lkca_search.records.inspection.measures import FieldMeasures, LayerMeasures, measure_field, measure_layer
+from lkca_search.spec.configuration import Configuration
+
+Position = tuple[int, int]
+"""Index of the draw, and seed within the draw."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InspectedCell:
+    """Scores of a cell with the inspections of its replicates."""
+
+    scores: CellScores
+    inspections: Mapping[Position, Inspection]
+    """Inspection of each replicate that has one."""
+    configurations: tuple[Configuration, ...]
+    """Complete configurations of the replicates, without repetition."""
+    num_without: int
+    """Tested replicates without an inspection."""
+
+    @property
+    def num_layers(self) -> int:
+        """Most layers of a replicate that mix tokens by weights."""
+        return max((len(each.layers) for each in self.inspections.values()), default=0)
+
+    def layers(self, number: int) -> dict[Position, LayerMaps]:
+        """Return a layer, counted from 0, of each replicate that has it."""
+        return {
+            position: each.layers[number] for position, each in self.inspections.items() if number < len(each.layers)
+        }
+
+    @cached_property
+    def layer_measures(self) -> dict[Position, tuple[LayerMeasures, ...]]:
+        """Measures of all layers of each replicate."""
+        return {position: tuple(map(measure_layer, each.layers)) for position, each in self.inspections.items()}
+
+    @cached_property
+    def field_measures(self) -> dict[Position, FieldMeasures]:
+        """Measures of the receptive field of each replicate that has one."""
+        return {
+            position: measure_field(each.receptive_field)
+            for position, each in self.inspections.items()
+            if each.receptive_field is not None
+        }
+
+    def layer_values(self, number: int, value: Callable[[LayerMeasures], float]) -> Floats:
+        """Return a value of a layer, counted from 0, by draw and seed, (draws, seeds); NaN where it is missing."""
+        return self._array(
+            {
+                position: value(measures[number])
+                for position, measures in self.layer_measures.items()
+                if number < len(measures)
+            }
+        )
+
+    def mean_values(self, value: Callable[[LayerMeasures], float]) -> Floats:
+        """Return the mean of a value over the layers with weights, (draws, seeds); NaN where it is missing."""
+        found = {}
+        for position, measures in self.layer_measures.items():
+            finite = [each for each in map(value, measures) if np.isfinite(each)]
+            found[position] = float(np.mean(finite)) if finite else np.nan
+        return self._array(found)
+
+    def field_values(self, value: Callable[[FieldMeasures], float]) -> Floats:
+        """Return a value of the receptive fields, (draws, seeds); NaN where it is missing."""
+        return self._array({position: value(measures) for position, measures in self.field_measures.items()})
+
+    def _array(self, values: Mapping[Position, float]) -> Floats:
+        array = np.full(self.scores.test_values.shape, np.nan)
+        for position, value in values.items():
+            array[position] = value
+        return array
+
+    def radius(self, values: Floats) -> Estimate | None:
+        """Return the mean of a radius, (draws, seeds), with its t interval over units; None if all are missing."""
+        if not np.isfinite(values).any():
+            return None
+        means = self.scores.unit_means(values)
+        estimate = student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
+        interval = estimate.interval
+        if interval is None or interval.lower is None or interval.lower >= 0:
+            return estimate
+        return Estimate(value=estimate.value, interval=Interval(lower=0.0, upper=interval.upper, level=interval.level))
+
+    def share(self, values: Floats) -> Estimate | None:
+        """Return the mean of a share from 0 to 1, (draws, seeds), in percent with its interval over units."""
+        if not np.isfinite(values).any():
+            return None
+        return mean_percentage(np.clip(PERCENT * self.scores.unit_means(values), 0.0, PERCENT))
+
+
+def inspected_cells(results: SearchResults, scores: RoundScores) -> tuple[InspectedCell, ...]:
+    """Return all cells of a round with the inspections of their replicates, in the order of the space file."""
+    return tuple(_inspected_cell(results, scores, cell) for cell in scores.cells)
+
+
+def _inspected_cell(results: SearchResults, scores: RoundScores, cell: CellScores) -> InspectedCell:
+    inspections: dict[Position, Inspection] = {}
+    configurations: list[Configuration] = []
+    num_without = 0
+    for position, replicate_id, configuration in _replicates(results, scores, cell):
+        if configuration not in configurations:
+            configurations.append(configuration)
+        if replicate_id in results.inspections:
+            inspections[position] = results.inspections[replicate_id]
+        else:
+            num_without += 1
+    return InspectedCell(
+        scores=cell,
+        inspections=inspections,
+        configurations=tuple(configurations),
+        num_without=num_without,
+    )
+
+
+def _replicates(
+    results: SearchResults, scores: RoundScores, cell: CellScores
+) -> Iterator[tuple[Position, str, Configuration]]:
+    """Yield position, id and complete configuration, without its draw, of each tested replicate of a cell."""
+    records = {record.trial_id: record for record in results.replicates if record.test is not None}
+    picks = {pick.trial_id for pick in cell.picks}
+    draws = {draw: index for index, draw in enumerate(scores.round.draws)}
+    for pick, replication in scores.round.replications():
+        record = records.get(replication.replicate_id)
+        if pick.trial_id in picks and record is not None:
+            description = record.facts.description if record.facts else None
+            configuration = description.configuration if description else record.spec.configuration
+            plain = configuration.model_copy(update={"draw": 0})
+            yield (draws[replication.draw], replication.seed), record.trial_id, plain

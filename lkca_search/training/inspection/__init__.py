@@ -1,0 +1,1 @@
+"""Inspection of a trained model: kernels, attention by relative position, receptive field. Needs torch and records."""
