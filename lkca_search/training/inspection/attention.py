@@ -1,11 +1,12 @@
 """Attention averaged by relative position, over images and queries, for every model that calls torch's attention.
 
-Calls of `torch.nn.functional.scaled_dot_product_attention` are observed while the model classifies images: those of
-this package's families, of timm and of your own models. Nothing in a model is changed.
+Calls of `torch.nn.functional.scaled_dot_product_attention`, and of softmax over a square of tokens, are observed while
+the model classifies images: those of this package's families, of timm and of your own models. Nothing in a model is
+changed.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from lkca_search.records.inspection.inspection import LayerMaps
 from lkca_search.training.inspection.kernels import layer_maps
 from lkca_search.training.inspection.spatial import Grid, infer_grid, record_module_names
 
+_SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 _CHUNK_VALUES = 2**23
 """Values of attention in memory at once: 32 MiB."""
 _MAX_VALUES = 2**25
@@ -88,15 +90,11 @@ class _Layer:
         assert self.grid is not None
         return self.grid
 
-    def add(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> None:
-        """Add the attention of queries and keys, (B, heads, N, d) each."""
-        size = max(1, _CHUNK_VALUES // (query.shape[1] * query.shape[2] ** 2))
-        for start in range(0, len(query), size):
-            part = slice(start, start + size)
-            weights = attention_weights(query[part], key[part], _part(mask, part, len(query)), scale)
-            weights = weights[:, :, self.extra :, self.extra :].sum(dim=0)
-            self.total = weights if self.total is None else self.total + weights
-        self.count += len(query)
+    def add(self, weights: Tensor) -> None:
+        """Add weights (B, heads, N, N) of some images."""
+        total = weights[:, :, self.extra :, self.extra :].float().sum(dim=0)
+        self.total = total if self.total is None else self.total + total
+        self.count += len(weights)
 
     def means(self) -> Tensor:
         """Return the mean attention by relative position, (heads, 2 H - 1, 2 W - 1)."""
@@ -112,10 +110,6 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: fl
     return scores.softmax(dim=-1)
 
 
-def _part(mask: Tensor | None, part: slice, batch: int) -> Tensor | None:
-    return mask[part] if mask is not None and mask.ndim == 4 and len(mask) == batch else mask
-
-
 class _Observer(TorchFunctionMode):
     """Mode that adds the arguments of each call of attention to its layer."""
 
@@ -129,13 +123,18 @@ class _Observer(TorchFunctionMode):
         self._call = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run a function, and observe it first if it is attention."""
+        """Run a function, and observe it if it is attention, or the softmax of attention without torch's function."""
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            self._observe(*args, **kwargs)
-        return func(*args, **kwargs)
+            self._observe_fused(*args, **kwargs)
+            return func(*args, **kwargs)
+        output = func(*args, **kwargs)
+        if func in _SOFTMAX and _is_over_keys(output, args, kwargs):
+            if (layer := self._layer(output.shape)) is not None:
+                layer.add(output)
+        return output
 
-    def _observe(
+    def _observe_fused(
         self,
         query: Tensor,
         key: Tensor,
@@ -146,21 +145,43 @@ class _Observer(TorchFunctionMode):
         scale: float | None = None,
         **options: Any,
     ) -> None:
+        if is_causal or query.ndim != 4 or query.shape != key.shape:
+            return
+        batch, heads, tokens, channels = query.shape
+        layer = self._layer((batch, heads, tokens, tokens))
+        if layer is None:
+            return
+        size = max(1, _CHUNK_VALUES // (heads * tokens**2))
+        for start in range(0, batch, size):
+            part = slice(start, start + size)
+            mask = attn_mask[part] if attn_mask is not None and _is_per_image(attn_mask, batch) else attn_mask
+            layer.add(attention_weights(query[part], key[part], mask, channels**-0.5 if scale is None else scale))
+
+    def _layer(self, shape: Sequence[int]) -> _Layer | None:
+        """Return the layer of this call, whose attention is (B, heads, N, N); None if it is left out."""
         number = self._call
         self._call += 1
-        if is_causal or query.ndim != 4 or query.shape != key.shape or query.shape[:3].numel() == 0:
-            return
-        _, heads, tokens, channels = query.shape
-        if heads * tokens**2 > _MAX_VALUES:
-            return
+        batch, heads, tokens, _ = shape
+        if batch == 0 or heads * tokens**2 > _MAX_VALUES:
+            return None
         if number not in self._layers:
             # Windows are square, and more than the images.
-            sides = self._image if len(query) == self._images else (1, 1)
+            sides = self._image if batch == self._images else (1, 1)
             grid, extra = infer_grid(tokens, sides) or (None, 0)
             self._layers[number] = _Layer(self._running[-1] if self._running else "", grid, extra)
         layer = self._layers[number]
-        if layer.grid is not None:
-            layer.add(query, key, attn_mask, channels**-0.5 if scale is None else scale)
+        return None if layer.grid is None else layer
+
+
+def _is_per_image(mask: Tensor, batch: int) -> bool:
+    return mask.ndim == 4 and len(mask) == batch
+
+
+def _is_over_keys(output: object, args: Any, kwargs: Any) -> bool:
+    """Return True if the output of softmax is attention (B, heads, N, N), over its last dimension."""
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] != output.shape[3]:
+        return False
+    return kwargs.get("dim", args[1] if len(args) > 1 else None) in (-1, 3)
 
 
 @contextmanager
