@@ -54,7 +54,7 @@ def test_sentences_have_the_numbers_of_the_tables() -> None:
     kernels, field, attention, _ = section.summary
     assert kernels.startswith("lkca: 90% of the energy of the kernels lies within a mean radius of ")
     assert "at 360 images and " in kernels
-    assert "at 9,000 images, in tokens. Equal weights would have 7.81." in kernels
+    assert "at 9,000 images, in tokens. Equal weights would have 8.49." in kernels
     trends = table(section, "kernel_trends")
     slope = next(row for row in trends if row[:2] == ["lkca", "mean over layers"])
     assert (

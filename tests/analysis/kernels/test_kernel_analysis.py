@@ -125,7 +125,7 @@ def test_kernels_without_weights_have_no_radius_and_their_layer_is_left_out_of_t
 def test_replicates_of_two_kernel_sizes_or_grids_have_radii_and_no_mean_map() -> None:
     results = with_inspections(make_search_results(law(), fractions=(0.1,)), spread_of())
     mixed = {}
-    for index, (replicate, inspection) in enumerate(results.inspections.items()):
+    for replicate, inspection in results.inspections.items():
         layers = tuple(
             replace(layer, weights=layer.weights[:, 4:11, 4:11], energy=layer.energy[4:11, 4:11])
             if index % 2
