@@ -18,8 +18,6 @@ MODEL = "model.json"
 """Name of the file with the description of a kept model, beside its weights."""
 INSPECTION = "inspection.parquet"
 """Name of the file with the kernels, attention and receptive field of a replicate, beside its record."""
-KERNELS = "kernels.parquet"
-"""Name of the table with the inspections of all replicates of a search."""
 START = "start.json"
 """Name of the file with the configuration of an unfinished attempt, in its folder."""
 BACKENDS = "backends.json"
@@ -233,8 +231,7 @@ class SearchFolder:
 
     def latest_driver(self) -> int:
         """Return the largest driver number of all attempts at trials and replicates; 0 if there is none."""
-        replicates = self._drivers(f"*/*/{_REPLICATE}", num_parts=3)
-        return max([*self.drivers().values(), *replicates.values()], default=0)
+        return max([*self.drivers().values(), *self._drivers(f"*/*/{_REPLICATE}", num_parts=3).values()], default=0)
 
     def _drivers(self, folders: str, *, num_parts: int) -> dict[str, int]:
         paths = list_paths(self.trials, f"{folders}/{_ATTEMPT}")

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lkca_search.layout import KERNELS, SearchFolder
+from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.finding import Finding
 from lkca_search.records.inspection.inspection import Inspection, LayerMaps, ReceptiveField
@@ -14,6 +14,8 @@ from lkca_search.records.inspection.inspection_file import scan_inspections
 from lkca_search.records.inspection.measures import field_columns, layer_columns
 from lkca_search.records.record import Record
 
+KERNELS = "kernels.parquet"
+"""Name of the table with the inspections of all replicates of a search."""
 _SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in ("replicate_id", "search", "cell", "family")),

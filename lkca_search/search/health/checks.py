@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import KERNELS, Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import AnyPath, is_set_aside, list_paths
 from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
 from lkca_search.records.inspection.inspection_file import scan_inspections
@@ -21,7 +21,14 @@ from lkca_search.search.state.lease_status import read_lease
 from lkca_search.search.state.ledger_file import find_damage, ledger_finding
 from lkca_search.search.state.manifests import scan_manifests
 
-TABLES = ("trials.parquet", "curves.parquet", "replicates.parquet", "predictions.parquet", KERNELS, "space.yaml")
+TABLES = (
+    "trials.parquet",
+    "curves.parquet",
+    "replicates.parquet",
+    "predictions.parquet",
+    "kernels.parquet",
+    "space.yaml",
+)
 """Files that are written again by each driver or export; only a folder in their place is damage."""
 
 
