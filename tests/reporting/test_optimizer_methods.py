@@ -36,6 +36,7 @@ def test_the_default_recipe_has_the_sentences_of_earlier_versions() -> None:
         ([{"schedule": "linear", "final_lr_fraction": 0.1}], "then falls linearly to 0.1 of the peak."),
         ([{"schedule": "constant"}], "then stays constant."),
         ([{"schedule": "warmup_stable_decay"}], "falls linearly to 1e-06 in the last 20% of the steps."),
+        ([{"schedule": "warmup_stable_decay", "warmup_fraction": 0.9}], "1e-06 in at most the last 20% of the steps."),
         ([{}, {"schedule": "constant"}], "then falls as half a cosine to 1e-06, or stays constant."),
         ([{"class_weights": "balanced"}], "; classes are weighted inversely to their number of training images."),
         ([{"gradient_clip": 1.0}], "Gradients are clipped to a norm of 1, and weights are not averaged."),

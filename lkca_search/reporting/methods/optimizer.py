@@ -15,7 +15,7 @@ _DECAYS = {
     "cosine": "falls as half a cosine to {final}",
     "linear": "falls linearly to {final}",
     "constant": "stays constant",
-    "warmup_stable_decay": "stays constant and falls linearly to {final} in the last {share} of the steps",
+    "warmup_stable_decay": "stays constant and falls linearly to {final} in {share} of the steps",
 }
 
 
@@ -81,7 +81,9 @@ def _decay(schedule: str, group: list[Configuration]) -> str:
     ends = [f"{format_values(given, 'final_lr_fraction')} of the peak"] if given else []
     if len(given) < len(group):
         ends.append(f"{FINAL_LEARNING_RATE:g}")
-    return _DECAYS[schedule].format(final=" or ".join(ends), share=f"{DECAY_FRACTION:.0%}")
+    is_cut = any(each.warmup_fraction > 1 - DECAY_FRACTION for each in group)  # the decay starts after the warm-up
+    share = f"{'at most ' if is_cut else ''}the last {DECAY_FRACTION:.0%}"
+    return _DECAYS[schedule].format(final=" or ".join(ends), share=share)
 
 
 def _class_weights(configurations: Sequence[Configuration]) -> str:
