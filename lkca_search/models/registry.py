@@ -13,6 +13,7 @@ from lkca_search.models.convolutional_baselines import CONVOLUTIONAL_BASELINES
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import COMMON, Family, require, without_common
 from lkca_search.models.matching import matched_width, matches, parameters_at
+from lkca_search.models.networks.strided_convolution import subsample_strided_convolutions
 from lkca_search.models.own_family import own_family
 from lkca_search.models.timm_models import TIMM, close_timm_names, timm_family
 from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
@@ -134,7 +135,7 @@ def build_model(configuration: Configuration, shape: ImageShape, num_classes: in
     resolved = resolve(configuration, shape, num_classes)
     family = find_family(resolved.family)
     assert family is not None
-    return family.build(resolved, shape, num_classes)
+    return subsample_strided_convolutions(family.build(resolved, shape, num_classes))
 
 
 def model_cost(
