@@ -1,6 +1,7 @@
 """Figures for a paper, drawn by matplotlib: PNG, SVG and PDF, one column wide."""
 
 import io
+from math import ceil
 from typing import Any
 
 from matplotlib import rc_context
@@ -26,11 +27,15 @@ from lkca_search.reporting.values.numbers import format_tick
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
 _DPI = 300
+_FONT_SIZE = 8
+_CHARACTER_INCHES, _MARKER_INCHES, _ROW_INCHES = 0.065, 0.55, 0.18
+"""Size of a legend at this font size: width per character and of a marker with its margins, and height per row."""
+_MAX_LEGEND_COLUMNS = 4
 _MAX_TICK_CHARACTERS = 45
 """Characters of all labels of an axis of a heat map that fit side by side."""
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"}
 _STYLE: dict[Any, Any] = {
-    "font.size": 8,
+    "font.size": _FONT_SIZE,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -57,6 +62,7 @@ def draw(figure: Drawing) -> dict[str, bytes]:
             for series in figure.series:
                 _draw_series(axes, series)
             _style_axes(axes, figure)
+            _add_legend(canvas, axes)
         return {extension: _save(canvas, extension) for extension in FORMATS}
 
 
@@ -134,4 +140,14 @@ def _style_axes(axes: Axes, figure: Figure) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     if figure.has_zero_line:
         axes.axhline(0, color="black", lw=0.8)
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+
+
+def _add_legend(canvas: Canvas, axes: Axes) -> None:
+    """Add a legend above the axes, with as many columns as its names allow, and make room for its rows."""
+    _, names = axes.get_legend_handles_labels()
+    width, height = SIZE_INCHES
+    widest = _MARKER_INCHES + _CHARACTER_INCHES * max(map(len, names), default=0)
+    columns = min(max(int(width / widest), 1), _MAX_LEGEND_COLUMNS)
+    canvas.set_size_inches(width, height + _ROW_INCHES * max(0, ceil(len(names) / columns) - 2))
+    fontsize = _FONT_SIZE * min(1.0, width / widest)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=fontsize)
