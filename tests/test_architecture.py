@@ -54,7 +54,8 @@ LADDER: dict[str, list[str]] = {
     "search/simulation": [*BASE, "tracking", "search/state", "search/studies", "search/driver"],
     "search/jobs": BASE,
     "search": [
-        *(*BASE, "records/inspection", "spec/reading", "data", "models", "training", "training/laws", "tracking"),
+        *(*BASE, "records/inspection", "spec/reading", "data", "models", "tracking"),
+        *("training", "training/laws", "training/inspection"),
         *("search/state", "search/studies", "search/planning", "search/driver", "search/health"),
         "search/ray_backend",
     ],
@@ -188,6 +189,7 @@ def test_only_confirmation_opens_the_test_images(sources: Sources) -> None:
         "search/ray_backend/worker.py",  # for a replicate, after its training
         "search/ray_backend/node_checks.py",  # each node must have them
         "search/search_driver.py",  # their hash, for the round
+        "search/inspection.py",  # of replicates that were tested on them
         "cli/run.py",  # to show the progress of a download
     }
 

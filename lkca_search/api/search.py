@@ -127,6 +127,21 @@ class Search:
         self._warn("predictions", findings)
         return frame
 
+    @cached_property
+    @explained_faults()
+    def kernels(self) -> "pd.DataFrame":
+        """One row per replicate and layer with a kernel or attention, and one per receptive field.
+
+        Radii are in tokens, and in pixels for receptive fields. `energy` is (height, width) and `weights` (groups,
+        height, width), row by row. Replicates that failed, and those of early versions, have no rows.
+        """
+        from lkca_search.records.inspection.inspection_file import scan_inspections
+        from lkca_search.records.inspection.kernel_table import kernels_table
+
+        inspections, findings = scan_inspections(self.folder, self.replicate_records)
+        self._warn("kernels", findings)
+        return kernels_table(inspections, self.replicate_records).to_pandas()
+
     @property
     def findings(self) -> list[Finding]:
         """Damaged files found so far, each with its remedy. All numbers leave them out."""

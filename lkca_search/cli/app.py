@@ -78,6 +78,7 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "simulate": replay.simulate,
         "ui": browse.ui,
         "sync": repair.sync,
+        "inspect": repair.inspect,
     },
     "Ray cluster": {"submit": submit.submit, "logs": submit.logs},
     "Data, models and machine": {"models": models.models, "doctor": doctor.doctor},
@@ -89,7 +90,7 @@ app.add_typer(data.app, name="data", rich_help_panel="Data, models and machine")
 
 
 _EFFECTS = frozenset(
-    {"run", "confirm", "stop", "rerun", "sync", "repair", "export", "report", "submit", "ui", "data prepare"}
+    {"run", "confirm", "stop", "rerun", "sync", "repair", "inspect", "export", "report", "submit", "ui", "data prepare"}
 )
 """Commands with a result besides their output. Output that is lost does not change their exit code."""
 

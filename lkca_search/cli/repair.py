@@ -1,6 +1,6 @@
-"""Commands that complete a search after a fault: repair, sync."""
+"""Commands that complete a search: repair, sync, inspect."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,6 +38,43 @@ def sync(name: Name) -> None:
     echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
     if result.fault is not None:
         echo(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
+        raise typer.Exit(1)
+
+
+def inspect(
+    name: Name,
+    trust_own_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-own-code",
+            help="Import the modules of your own families, which runs their code. Default: leave these models out.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Inspect confirmed models without kernels, attention and receptive fields, from their kept weights.
+
+    Replicates are inspected after their test. This command is for replicates of earlier versions, and for those whose
+    inspection was lost. If a replicate could not be inspected, the exit code is 1.
+    """
+    from lkca_search.api.home import local_data_dirs
+    from lkca_search.search.inspection import inspect_search
+
+    home = Home.from_environment()
+    outcome = inspect_search(
+        home.started_search(name),
+        local_data_dirs(home),
+        trust_own_code=trust_own_code,
+        notify=lambda line: echo(line, err=True),
+    )
+    if json:
+        echo_json(outcome)
+    else:
+        had = f"{outcome.num_present} had an inspection"
+        echo(f"search {name}: {pluralize(outcome.num_inspected, 'replicate')} inspected, {had}")
+        for problem in outcome.problems:
+            echo(f"! {problem}")
+    if outcome.problems:
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
 from tests.support.dataset_results import CLASSES, make_dataset_results, normal
+from tests.support.inspections import with_inspections
 from tests.support.search_results import law, make_search_results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,12 +26,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def spread(family: str, images: int, draw: int, seed: int, layer: int) -> float:
+    """Return the spread of kernels in `tests/support/inspections.py`."""
+    return 1.0 + 0.4 * layer + images / 9000 + 0.05 * draw
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(
-        to_html(make_report(make_search_results(law(lead=0.02), families=("lkca", "vit", "resnet"))), source="")
-    )
+    results = make_search_results(law(lead=0.02), families=("lkca", "vit", "resnet"))
+    path.write_text(to_html(make_report(with_inspections(results, spread, layers=6)), source=""))
     return path
 
 
@@ -129,6 +134,37 @@ def test_hover_over_a_point_shows_its_numbers(page: Page) -> None:
     text = page.locator("#differences .hovertext").text_content() or ""
     assert "lkca − vit, 360 images:" in text
     assert "points [" in text
+
+
+def test_small_multiples_fit_the_page_and_layers_run_down_a_narrow_one(page: Page) -> None:
+    width = page.evaluate("innerWidth")
+    panels = page.locator("#kernel_maps_1 .panel")
+    assert panels.count() == 5 * 6  # sizes x layers, all of lkca
+    boxes = [box for panel in panels.all() if (box := panel.bounding_box())]
+    assert len(boxes) == 30
+    for box in boxes:
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["width"] == pytest.approx(box["height"], abs=1)
+        assert box["width"] > 40
+    first, second = boxes[:2]  # layers 1 and 2 of the smallest size
+    assert (second["y"] > first["y"], second["x"] > first["x"]) == ((True, False) if width < 600 else (False, True))
+    assert page.locator("#kernel_maps_1 .tick").all_inner_texts()[0] == "0"
+
+
+def test_the_scale_of_small_multiples_follows_the_theme(page: Page) -> None:
+    def corner() -> list[int]:
+        canvas = page.locator("#kernel_maps_1 .panel canvas").first
+        data: list[int] = canvas.evaluate("element => [...element.getContext('2d').getImageData(0, 0, 1, 1).data]")
+        return data
+
+    light = corner()
+    page.locator("#theme").click()
+    dark = corner()
+    assert min(light[:3]) > 230, "a weight of 0 has the color of the page"
+    assert max(dark[:3]) < 60
+    page.locator("#theme").click()
+    assert corner() == light
 
 
 def test_a_table_is_downloaded_as_csv(page: Page) -> None:

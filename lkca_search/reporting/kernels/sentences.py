@@ -10,6 +10,7 @@ from lkca_search.reporting.values.numbers import (
     format_count,
     format_decimal,
     format_decimal_interval,
+    format_tick,
     join_words,
     pluralize,
 )
@@ -34,8 +35,8 @@ def missing_sentences(analysis: KernelAnalysis, name: str) -> Iterator[str]:
         number = pluralize(analysis.num_without, "tested replicate")
         verb = "has" if analysis.num_without == 1 else "have"
         yield (
-            f"{number} {verb} no inspection: of an earlier version of LKCA Search, or the inspection failed. They are "
-            "left out of this section."
+            f"{number} {verb} no inspection: of an earlier version of LKCA Search, or the inspection failed. This "
+            f"section is without them. `lkca-search inspect {name}` inspects those with kept weights."
         )
     zero = dict.fromkeys(cell.variant.label for cell in analysis.cells for layer in cell.layers if layer.radius is None)
     if zero:
@@ -63,7 +64,7 @@ def _fields(variant: Variant, cells: list[CellKernels]) -> str:
     radii = join_words(
         [f"{format_radius(cell.field_radius)} {_at(cell)}" for cell in ends if cell.field_radius is not None]
     )
-    reaches = dict.fromkeys(format_decimal(cell.reach) for cell in ends if cell.reach is not None)
+    reaches = dict.fromkeys(format_tick(cell.reach) for cell in ends if cell.reach is not None)
     reach = f" A kernel reaches {join_words(list(reaches))} pixels." if reaches else ""
     return f"{variant.label}: 90% of the squared gradients of the central feature lie within {radii}, in pixels.{reach}"
 

@@ -9,6 +9,7 @@ from lkca_search.reporting.values.numbers import (
     format_count,
     format_decimal,
     format_decimal_interval,
+    format_tick,
     join_words,
 )
 from lkca_search.reporting.values.table import (
@@ -87,7 +88,7 @@ def _field_table(analysis: KernelAnalysis) -> Table:
         Column("95% interval", lambda cell: interval_cell(cell.field_radius, format_decimal_interval)),
         Column("of equal gradients, pixels", lambda cell: number_cell(cell.field_flat_radius, format_decimal)),
         Column("90% radius of kernels, pixels", _kernel_pixels),
-        Column("reach of a kernel, pixels", lambda cell: number_cell(cell.reach, format_decimal)),
+        Column("reach of a kernel, pixels", lambda cell: number_cell(cell.reach, format_tick)),
     ]
     return make_table(
         name="receptive_fields",

@@ -22,6 +22,7 @@ from lkca_search.training.inspection.kernels import kernel_maps
 from lkca_search.training.inspection.receptive_field import receptive_field
 from lkca_search.training.inspection.spatial import Grid
 from lkca_search.training.loop import Training
+from lkca_search.training.trained_model import TrainedModel
 
 NUM_IMAGES = 64
 """Test images of an inspection, at equal distances in the test split."""
@@ -34,6 +35,13 @@ def inspect_replicate(training: Training, images: Images, *, device: torch.devic
     """Inspect the model of a finished training that is evaluated, on test images normalized as its training images."""
     batches = training.batches
     return inspect_model(training.evaluated_model, images, mean=batches.mean, std=batches.std, device=device)
+
+
+def inspect_trained(trained: TrainedModel, images: Images) -> Inspection:
+    """Inspect a kept model on test images normalized as its training images."""
+    statistics = trained.description.normalization
+    mean, std = (torch.tensor(values, dtype=torch.float32) for values in (statistics.mean, statistics.std))
+    return inspect_model(trained.module, images, mean=mean, std=std, device=trained.device)
 
 
 def inspect_model(model: nn.Module, images: Images, *, mean: Tensor, std: Tensor, device: torch.device) -> Inspection:
