@@ -13,7 +13,7 @@ import torch
 
 from lkca_search.data.store import open_images
 from lkca_search.errors import NodeError, StorageError
-from lkca_search.layout import MODEL, WEIGHTS
+from lkca_search.layout import INSPECTION, MODEL, WEIGHTS
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, KeepRequest, Message
 from lkca_search.search.ray_backend import worker
@@ -220,6 +220,48 @@ def test_predictions_that_cannot_be_written_are_a_fault_of_the_machine(tmp_path:
     actor = make_actor(tmp_path, {"test_hash": test_hash})
     next_message(actor)
     assert read_failure(actor, OSError).kind is FailureKind.MACHINE
+
+
+def test_the_inspection_of_a_replicate_is_durable_when_its_test_result_arrives(tmp_path: Path, test_hash: str) -> None:
+    actor = make_actor(tmp_path, {"test_hash": test_hash}, family="lkca", kernel_size=3)
+    path = tmp_path / "attempt" / INSPECTION
+    assert next_message(actor).test is None
+    assert not path.exists()
+    assert next_message(actor).test is not None
+    rows = pq.read_table(path)
+    assert rows["kind"].to_pylist() == ["kernel", "receptive_field"]
+    assert len(rows["weights"][0].as_py()) == 3 * 3
+    assert rows.schema.metadata[b"replicate_id"] == b"toy/0"
+    assert json.loads(rows.schema.metadata[b"inspection"])["failures"] == []
+
+
+def test_a_trial_has_no_inspection(tmp_path: Path) -> None:
+    actor = make_actor(tmp_path)
+    assert [next_message(actor).done, next_message(actor).done] == [False, True]
+    assert not list(tmp_path.rglob(INSPECTION))
+
+
+@pytest.mark.parametrize("part", ["inspect_replicate", "save_inspection"])
+def test_an_inspection_that_fails_changes_no_message_of_a_replicate(
+    tmp_path: Path, test_hash: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def last_message(folder: Path) -> Message:
+        actor = make_actor(folder, {"test_hash": test_hash})
+        next_message(actor)
+        return next_message(actor)
+
+    inspected = last_message(tmp_path)
+    monkeypatch.setattr(worker, part, fail)
+    without = last_message(tmp_path / "other")
+    assert not (tmp_path / "other" / "attempt" / INSPECTION).exists()
+    assert (without.done, without.failure) == (True, None)
+    assert without.test == inspected.test
+    assert without.result is not None
+    assert inspected.result is not None
+    assert without.result.val_loss == inspected.result.val_loss
 
 
 def keep(at_least: float | None = None) -> KeepRequest:
