@@ -83,7 +83,17 @@ LADDER: dict[str, list[str]] = {
 }
 """Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
 LADDER["api"] = [
-    *(*BASE, "data", "data/readers", "training", "tracking", "analysis", "reporting", "reporting/values"),
+    *(
+        *BASE,
+        "records/inspection",
+        "data",
+        "data/readers",
+        "training",
+        "tracking",
+        "analysis",
+        "reporting",
+        "reporting/values",
+    ),
     *("search", "search/state", "search/planning", "search/ray_backend"),
 ]
 LADDER["cli/terminal"] = [*BASE, "tracking", "reporting/values", "search/state"]
