@@ -39,6 +39,8 @@ LADDER: dict[str, list[str]] = {
     "training/laws": [*BASE, "data", "models", "training"],
     "training/inspection": [*BASE, "records/inspection", "data", "models/networks", "training"],
     "tracking": BASE,
+    "tracking/registry": [*BASE, "tracking"],
+    "inference": [*BASE, "data", "data/readers", "models/networks", "training", "tracking/registry"],
     "search/state": [*BASE, "data"],
     "search/studies": [*BASE, "spec/recipe", "data", "models", "training/recipe", "search/state"],
     "search/planning": [
@@ -105,17 +107,18 @@ THIRD_PARTY = {
     "jinja2": ["reporting/rendering"],
     "markupsafe": ["reporting/rendering"],
     "matplotlib": ["reporting/rendering"],
-    "mlflow": ["tracking"],
+    "mlflow": ["tracking", "tracking/registry"],
     "numpy": [
         *("api", "data", "data/readers", "records", "records/inspection", "training", "training/laws"),
-        *("training/inspection", "reporting/sections", "reporting/kernels", "analysis/kernels"),
+        *("training/inspection", "inference", "reporting/sections", "reporting/kernels", "analysis/kernels"),
         *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
     ],
+    "onnxruntime": ["inference"],
     "optuna": ["search/studies", "analysis"],
     "pandas": ["api"],
     "pathspec": ["search/jobs"],
     "plotly": ["reporting/rendering"],
-    "pyarrow": ["paths.py", "data/store.py", "data/readers", "records", "records/inspection"],
+    "pyarrow": ["paths.py", "data/store.py", "data/readers", "records", "records/inspection", "inference"],
     "pydantic": ["spec", "spec/reading", "records", "records/search", "search", "search/studies", "reporting/values"],
     "pydantic_core": ["spec", "spec/reading"],
     "safetensors": ["training"],
@@ -127,7 +130,7 @@ THIRD_PARTY = {
     "timm": ["models", "training/recipe"],
     "torch": [
         *("data", "models", "models/networks", "search/rerun.py"),
-        *("training", "training/recipe", "training/backends", "training/laws", "training/inspection"),
+        *("training", "training/recipe", "training/backends", "training/laws", "training/inspection", "inference"),
     ],
     "torchvision": ["data", "data/readers"],
     "typer": ["cli", "cli/terminal"],
@@ -191,9 +194,11 @@ def test_only_confirmation_opens_the_test_images(sources: Sources) -> None:
     # Reports and trackers cannot import data; `test` is a label there.
     assert {path for path in naming if not path.startswith(("data/", "reporting/", "tracking/"))} == {
         "cli/data.py",
+        "cli/kept_models.py",
         "training/testing.py",
     }
-    openers = {path for path, source in sources.items() if re.search(r"\bopen_(all_)?test_images", source)}
+    opener = re.compile(r"\bopen_(all_|model_)?test_images")
+    openers = {path for path, source in sources.items() if opener.search(source)}
     assert openers == {
         "training/testing.py",
         "search/ray_backend/worker.py",  # for a replicate, after its training
@@ -201,6 +206,7 @@ def test_only_confirmation_opens_the_test_images(sources: Sources) -> None:
         "search/search_driver.py",  # their hash, for the round
         "search/inspection.py",  # of replicates that were tested on them
         "cli/run.py",  # to show the progress of a download
+        "cli/kept_models.py",  # the test of a replicate, repeated
     }
 
 
@@ -211,9 +217,10 @@ def test_declared_dependencies_are_exactly_the_imported_packages(sources: Source
     def distributions(lines: list[str]) -> set[str]:
         return {re.split(r"[\[<>=~!; ]", line)[0] for line in lines}
 
-    # The extra `cluster` also lists packages that servers and Ray's autoscaler import.
+    # The extras also list packages that servers, Ray's autoscaler and torch's exporter import.
     declared = distributions(project["dependencies"])
-    declared |= distributions(project["optional-dependencies"]["cluster"]) & names
+    for extra in ("cluster", "onnx"):
+        declared |= distributions(project["optional-dependencies"][extra]) & names
     imported = {each.name.partition(".")[0] for source in sources.values() for each in architecture.imports(source)}
     third_party = imported & THIRD_PARTY.keys()
     assert {DISTRIBUTIONS.get(package, package) for package in third_party} == declared

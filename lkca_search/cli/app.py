@@ -15,7 +15,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, doctor, models, plan, repair, replay, report, run, submit
+from lkca_search.cli import browse, data, doctor, kept_models, models, plan, repair, replay, report, run, submit
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
@@ -74,7 +74,8 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "best": browse.best,
         "report": report.report,
         "compare": report.compare,
-        "export": browse.export,
+        "predict": kept_models.predict,
+        "export": kept_models.export,
         "simulate": replay.simulate,
         "ui": browse.ui,
         "sync": repair.sync,

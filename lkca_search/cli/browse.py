@@ -1,4 +1,4 @@
-"""Commands that read searches: status, list, best, export, ui."""
+"""Commands that read searches: status, list, best, ui."""
 
 import errno
 import os
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.live import Live
 
-from lkca_search.api.output import check_output_folder
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.arguments import Headers, Json, Name, RemoteAddress, Verify
 from lkca_search.cli.terminal.output import (
@@ -27,7 +26,6 @@ from lkca_search.cli.terminal.streams import console, echo, output_is_lost
 from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import file_url
-from lkca_search.records.finding import Finding
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.reporting.values.numbers import pluralize
 
@@ -144,41 +142,6 @@ def best(
         echo_json(trials) if json else show_front(trials, name, num_tied=num_tied)
     else:
         echo_json(front[0]) if json else show_best(front[0], num_tied=num_tied)
-
-
-def export(
-    name: Name,
-    to: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder for the tables. Default: the folder of the search.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write the records as Parquet tables.
-
-    trials.parquet has one row per trial, and curves.parquet one row per evaluation. After a confirmation,
-    replicates.parquet has one row per replicate, predictions.parquet one row per replicate and test image, and
-    kernels.parquet one row per replicate and layer with a kernel or attention.
-    """
-    from lkca_search.records.inspection.kernel_table import write_kernels
-    from lkca_search.records.predictions import write_predictions
-    from lkca_search.records.record import RecordReader
-    from lkca_search.records.tables import write_tables
-
-    folder = Home.from_environment().started_search(name)
-    if to is not None:
-        check_output_folder(to, "--to")
-    reader = RecordReader(folder)
-    trials, replicates = reader.trials(), reader.replicates()
-    paths = write_tables(trials, replicates, to or folder.root)
-    damaged: list[Finding] = []
-    paths += write_predictions(folder, replicates, to or folder.root, damaged=damaged)
-    paths += write_kernels(folder, replicates, to or folder.root, damaged=damaged)
-    warn_of_damage([*reader.findings, *damaged], name)
-    if json:
-        echo_json([str(path) for path in paths])
-        return
-    for path in paths:
-        echo(path)
 
 
 def ui(

@@ -9,6 +9,8 @@ from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
+from lkca_search.errors import DataError, UserError
+from lkca_search.records.model_description import ModelDescription
 from lkca_search.records.predictions import Predictions
 from lkca_search.records.record import TestResult
 from lkca_search.spec.cells import specs_by_dataset
@@ -63,6 +65,41 @@ def open_all_test_images(
         )
         for level, part in specs_by_dataset(spec).items()
     }
+
+
+def open_model_test_images(
+    description: ModelDescription,
+    data_dirs: DataDirs,
+    *,
+    dataset: str | None = None,
+    progress: Progress = no_progress,
+) -> Images:
+    """Open the test images on which a kept model of a replicate was tested; `dataset` names them if they have moved.
+
+    Raises:
+        UserError: The model is that of a trial, which is never tested.
+        DataError: The images cannot be read, or are not those of the test.
+    """
+    if description.test_hash is None:
+        raise UserError(
+            "test images must be given to the model of a replicate, which a confirmation has tested, got that of trial "
+            f"{description.trial_id}: `lkca-search confirm {description.search}`, or name other images"
+        )
+    name = dataset or description.dataset
+    images = open_images(
+        name,
+        "test",
+        cache=data_dirs.cache,
+        data_dir=data_dirs.data_dir,
+        image_size=description.image_size,
+        progress=progress,
+    )
+    if images.content_hash != description.test_hash:
+        raise DataError(
+            f"the test images of {name} must be those of the model's test, SHA-256 {description.test_hash[:16]}, got "
+            f"{images.content_hash[:16]}: restore them, or name their dataset by --dataset"
+        )
+    return images
 
 
 def evaluate_on_test(training: Training, images: Images, *, device: torch.device) -> tuple[TestResult, Predictions]:
