@@ -78,11 +78,15 @@ class RaySession:
         """Start Ray if it is not started.
 
         Raises:
-            SearchError: Ray cannot store its files on this machine, or the cluster does not respond.
+            SearchError: Ray cannot store its files on this machine, the cluster does not respond, or this process is
+                connected to Ray already.
             Interrupted: Ray did not start on this machine.
         """
         if self._is_started:
             return
+        if ray.is_initialized():  # a search ends its connection, and a local cluster, when it has ended
+            rule = "the process of a search must not be connected to Ray, and this one is"
+            raise SearchError(f"{rule}; call ray.shutdown() first, or run the search in another process")
         os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the records

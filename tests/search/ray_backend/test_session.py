@@ -66,14 +66,21 @@ def test_a_capacity_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: py
         check_free_space(tmp_path)
 
 
-SECOND_START = """
+TWO_STARTS = """
 import ray
-from lkca_search.errors import Interrupted
+from lkca_search.errors import Interrupted, SearchError
 from lkca_search.search.ray_backend.session import RaySession
 
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 try:
     with RaySession(num_cpus=1) as session:
+        session.start()
+except SearchError as error:
+    print(error)
+print(ray.is_initialized())
+ray.shutdown()
+try:
+    with RaySession(num_cpus=-1) as session:
         session.start()
 except Interrupted as error:
     print(error)
@@ -82,10 +89,10 @@ except Interrupted as error:
 
 @pytest.mark.slow
 def test_an_error_of_ray_while_it_starts_is_one_line_and_the_process_ends_with_1() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SECOND_START], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", TWO_STARTS], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("Ray did not start on this machine: Maybe you called ray.init twice by accident?")
+    connected, is_still_connected, failed = done.stdout.splitlines()
+    assert connected.startswith("the process of a search must not be connected to Ray, and this one is; call ray.shut")
+    assert is_still_connected == "True"
+    assert failed.startswith("Ray did not start on this machine: ")
