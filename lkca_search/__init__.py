@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from lkca_search.user import ensure_user
 
 if TYPE_CHECKING:
+    from lkca_search.api.model import load_model, predict
     from lkca_search.api.plan import plan
     from lkca_search.api.report import WrittenReport, report
     from lkca_search.api.run import run
     from lkca_search.api.search import Search, load_search
     from lkca_search.errors import DamageWarning, DataError, Interrupted, SearchError, SpaceFileError, UserError
+    from lkca_search.training.trained_model import TrainedModel
 
 # MLflow and Ray send no telemetry. Both read these variables when they are imported, so they are set here.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -27,21 +29,26 @@ __all__ = [
     "Search",
     "SearchError",
     "SpaceFileError",
+    "TrainedModel",
     "UserError",
     "WrittenReport",
     "__version__",
+    "load_model",
     "load_search",
     "plan",
+    "predict",
     "report",
     "run",
 ]
 
 _MODULES = {
+    "api.model": ("load_model", "predict"),
     "api.plan": ("plan",),
     "api.report": ("WrittenReport", "report"),
     "api.run": ("run",),
     "api.search": ("Search", "load_search"),
     "errors": ("DamageWarning", "DataError", "Interrupted", "SearchError", "SpaceFileError", "UserError"),
+    "training.trained_model": ("TrainedModel",),
 }
 """Exported names by the module that defines them. It is imported when a name is first used: torch and Ray are slow."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

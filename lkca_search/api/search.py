@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lkca_search.search.run_context import RunOutcome
     from lkca_search.search.state.status import SearchStatus
+    from lkca_search.training.trained_model import TrainedModel
 
 
 _OWN_FRAMES = ("lkca_search", "functools", "contextlib")
@@ -172,12 +173,63 @@ class Search:
         self._warn("trials", self._reader.findings)
         return found
 
+    @explained_faults()
+    def model(
+        self,
+        cell: str,
+        draw: int | None = None,
+        seed: int | None = None,
+        *,
+        number: int | None = None,
+        device: str = "auto",
+    ) -> "TrainedModel":
+        """Load the model of a replicate of a cell; without draw and seed, the first replicate of its best trial.
+
+        Its own code, if any, is that of the search and runs. Without replicates, it is the best trial if that is kept.
+
+        Args:
+            cell: Key of the cell, as in `cells`.
+            draw: Number of the subset draw.
+            seed: Number of the seed within the draw, from 0.
+            number: Number of the confirmed trial, if a round has confirmed several of the cell.
+            device: Device, as for `load_model`.
+
+        Raises:
+            SearchError: There is no such cell or replicate, or its model was not kept or is damaged.
+        """
+        from lkca_search.api.model import load_located
+        from lkca_search.inference.model_place import ModelPlace
+        from lkca_search.inference.replicate_choice import choose_record
+        from lkca_search.records.model_description import model_folder
+        from lkca_search.records.provenance import import_search_code
+
+        if cell not in self.cells:
+            raise SearchError(f"search {self.name!r} has no cell {cell!r}; its cells: {' '.join(self.cells)}")
+        wanted = {"draw": draw, "seed": seed, "number": number}
+        import_search_code(self.folder)
+        record = choose_record(self.folder, self._find_replicate(cell, wanted), self._reader)
+        place = ModelPlace(folder=model_folder(self.folder, record), name=record.trial_id, search=self.name)
+        return load_located(place, device=device, trust_own_code=True)
+
     def refresh(self) -> None:
         """Read everything again when it is next used. Records that were read are kept, since they never change."""
         self._found.clear()
         for name, value in type(self).__dict__.items():
             if isinstance(value, cached_property):
                 self.__dict__.pop(name, None)
+
+    def _find_replicate(self, cell: str, wanted: Mapping[str, int | None]) -> str:
+        """Return the id of the first replicate with these numbers; the cell if no number is given."""
+        given = {name: value for name, value in wanted.items() if value is not None}
+        if not given:
+            return cell
+        replicates = [record for record in self.replicate_records if record.cell == cell]
+        for record in replicates:
+            if given.items() <= _numbers(record).items():
+                return record.trial_id
+        numbers = ", ".join(f"{name} {value}" for name, value in given.items())
+        finished = " ".join(record.trial_id for record in replicates) or "none"
+        raise SearchError(f"cell {cell} has no finished replicate with {numbers}; finished: {finished}")
 
     def _warn(self, kind: str, findings: Sequence[Finding]) -> None:
         """Keep the findings of a kind, and warn of the new ones."""
@@ -216,6 +268,11 @@ def find_folder(search: str | Path, *, home: str | Path | None = None) -> Search
         rule = "a search must be a name, or the path or URL of a folder with a file spec.json"
         raise SearchError(f"{rule}, got {text}")
     return folder.with_storage(read_spec(folder).storage)
+
+
+def _numbers(record: Record) -> dict[str, int]:
+    assert record.replicate is not None
+    return {"draw": record.replicate.draw, "seed": record.replicate.seed, "number": record.number}
 
 
 def _caller_level() -> int:
