@@ -96,7 +96,7 @@ LADDER["api"] = [
         "reporting",
         "reporting/values",
     ),
-    *("search", "search/state", "search/planning", "search/ray_backend"),
+    *("inference", "search", "search/state", "search/planning", "search/ray_backend"),
 ]
 LADDER["cli/terminal"] = [*BASE, "tracking", "reporting/values", "search/state"]
 LADDER["cli"] = list(LADDER)

@@ -52,10 +52,10 @@ def find_device(requested: str, description: ModelDescription) -> torch.device:
     try:
         device = torch.device(requested)
     except RuntimeError as error:
-        raise UserError(f"--device must be auto, cpu, cuda or cuda:N, got {requested}") from error
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {requested}") from error
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device must be auto, cpu, cuda or cuda:N, got {requested}")
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {requested}")
     if device.type == "cuda" and not (has_gpu and (device.index or 0) < torch.cuda.device_count()):
         found = torch.cuda.device_count() if has_gpu else "no"
-        raise UserError(f"--device must be a device of this machine, got {requested}: torch finds {found} GPUs")
+        raise UserError(f"device must be a device of this machine, got {requested}: torch finds {found} GPUs")
     return device
