@@ -60,7 +60,7 @@ class DiskUse(FrozenModel):
     images: int
     """Decoded training splits. All searches share one copy."""
     records: int
-    """Records, tables, the ledger and the local MLflow store."""
+    """Records, inspections of replicates, tables, the ledger and the local MLflow store."""
     checkpoints: int
     """Largest checkpoints of the trials that run at the same time, two per trial. Finished trials keep none."""
     weights: int

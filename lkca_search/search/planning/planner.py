@@ -51,6 +51,8 @@ _TRIAL_BYTES = 10_000
 """Measured size of a trial in records, tables, the ledger and the local MLflow store."""
 _REPORT_BYTES = 2_500
 """Measured size of one report of a trial there."""
+_INSPECTION_BYTES = 200_000
+"""Measured size of the inspection of a replicate, with images of 32 pixels; 1.2 MB with a kernel per channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +234,7 @@ def _disk_use(
     largest = max(workload.checkpoint_bytes for cell in sampled for workload in cell.all)
     return DiskUse(
         images=sum(opened.pixels.nbytes + opened.labels.nbytes for opened in images.values()),
-        records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES),
+        records=num_trials * (_TRIAL_BYTES + num_reports * _REPORT_BYTES) + num_replicates * _INSPECTION_BYTES,
         checkpoints=min(num_slots, num_trials) * KEPT * largest,
         weights=sum(
             _num_models(spec, plan) * max(workload.weights_bytes for workload in cell.all)

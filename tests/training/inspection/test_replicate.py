@@ -1,5 +1,6 @@
 """Inspection of a trained replicate: complete, without an effect on the training, and never a fault of it."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lkca_search.training.assembly import open_training
 from lkca_search.training.images import DataDirs
 from lkca_search.training.inspection.replicate import NUM_IMAGES, inspect_model, inspect_replicate
 from lkca_search.training.loop import Training
+from lkca_search.training.recipe.precision import Numerics
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 
 CPU = torch.device("cpu")
@@ -98,6 +100,26 @@ def test_a_training_that_is_inspected_between_two_results_ends_in_the_same_weigh
         assert inspect_replicate(inspected, images, device=CPU).failures == ()
     for name, value in inspected.model.state_dict().items():
         assert torch.equal(value, plain.model.state_dict()[name]), name
+
+
+def test_a_compiled_model_is_inspected_without_compilation(trained: Training, images: Images) -> None:
+    plain = inspect_replicate(trained, images, device=CPU)
+    model = copy.deepcopy(trained.evaluated_model)
+    calls: list[int] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        calls.append(1)
+        return graph.forward
+
+    model.compile(backend=backend)
+    compiled = copy.copy(trained)
+    compiled.model, compiled.numerics = model, Numerics(compiled=True)
+    inspection = inspect_replicate(compiled, images, device=CPU)
+    assert calls == []
+    assert inspection.failures == ()
+    assert inspection.receptive_field is not None
+    assert plain.receptive_field is not None
+    assert inspection.receptive_field.energy.tobytes() == plain.receptive_field.energy.tobytes()
 
 
 class Broken(nn.Module):
