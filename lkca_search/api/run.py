@@ -131,12 +131,12 @@ def drive(
             open_all_train_images(space_file.spec, local_data_dirs(home), progress=bars)
         reader = RecordReader(folder)
         with display.trials(space_file.spec, folder, reader) as tracker:
-            context = make_context(home, tracker, reader, notify=display.notify, address=cluster, num_cpus=num_cpus)
+            context = make_context(folder, tracker, reader, notify=display.notify, address=cluster, num_cpus=num_cpus)
             return folder, run_search(space_file, folder, lease, context)
 
 
 def make_context(
-    home: Home,
+    folder: SearchFolder,
     tracker: Tracker,
     reader: RecordReader,
     *,
@@ -145,15 +145,17 @@ def make_context(
     num_cpus: int | None,
 ) -> "RunContext":
     """Return the context of a driver. A line states why the records will have no commit."""
-    from lkca_search.records.provenance import read_commit
+    from lkca_search.environment.checkout import read_commit
     from lkca_search.search.run_context import RunContext
 
     commit = read_commit()
     if commit.problem is not None and commit.is_checkout:
         notify(f"the records will have no commit: {commit.problem}")
+    elif commit.problem is not None and not folder.provenance.exists():  # stated once per search
+        notify(f"the records will have no commit: {commit.problem}; to state one: export LKCA_GIT_COMMIT=HASH")
     return RunContext(
-        home=home,
-        data_dirs=local_data_dirs(home),
+        home=folder.home,
+        data_dirs=local_data_dirs(folder.home),
         console=tracker,
         reader=reader,
         notify=notify,

@@ -125,7 +125,7 @@ def best(
     from lkca_search.records.objectives import find_ties
     from lkca_search.records.record import RecordReader
     from lkca_search.records.stored_spec import read_spec
-    from lkca_search.search.rerun import TrialFile
+    from lkca_search.search.rerun.trial_file import TrialFile
     from lkca_search.search.state.best_trials import find_best_records, list_best_trials
 
     if yaml and json:

@@ -1,66 +1,173 @@
 """Commands that repeat recorded trials: rerun trains one again, simulate replays a search without training."""
 
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lkca_search.api.home import local_data_dirs
-from lkca_search.api.output import check_output_file
+from lkca_search.api.output import check_output_folder
 from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.errors import UserError
+from lkca_search.errors import UserError, did_you_mean
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
-    from lkca_search.search.rerun import RerunOutcome
+    from lkca_search.records.record import Result
+    from lkca_search.records.rerun import RerunOutcome, RerunRecord
+    from lkca_search.search.rerun.retraining import OpenedRerun, RecordedTraining
     from lkca_search.search.simulation.replay_results import CellReplay, CellSpread, Replay, Spread
+
+_MAX_HARMLESS = 10
+"""Harmless differences that are listed; another environment may have hundreds of other packages."""
+
+
+_Source = Annotated[
+    str,
+    typer.Argument(
+        help="NAME of a search: its best trial. NAME/CELL/NUMBER or NAME/CELL/NUMBER/draw=D,seed=S: that trial or "
+        "replicate. Or a file: a trial file from `best --yaml`, the JSON of `best --json`, a record.json, or a "
+        "configuration. Or the id of an MLflow run, or models:/NAME@champion."
+    ),
+]
+_Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="CELL/NUMBER[/draw=D,seed=S] of the search, and changes: key=value sets a value of the training, ~key "
+        "restores its default. A changed training is not compared. Default: none."
+    ),
+]
+_Trial = Annotated[str | None, typer.Option(help="Id of a trial or replicate. Default: the best trial of the search.")]
+_Seeds = Annotated[
+    int, typer.Option(min=0, max=1_000, help="Train this many fresh seeds instead of the recorded one. Default: 0.")
+]
+_Draws = Annotated[
+    int, typer.Option(min=0, max=1_000, help="Train on this many fresh draws instead of the recorded one. Default: 0.")
+]
+_Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="AREA",
+        help="Accept a fatal difference, and compare nothing: data, subset, model or own-code. Default: refuse it.",
+    ),
+]
+_Exact = Annotated[bool, typer.Option("--exact", help="Exit with code 1 unless the result is identical, bit for bit.")]
+_TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="MLflow store with the search. Default: MLFLOW_TRACKING_URI, else that of the home."
+    ),
+]
+_Save = Annotated[
+    Path | None, typer.Option(file_okay=False, help="Keep the trained model in this folder. Default: not kept.")
+]
 
 
 def rerun(
-    source: Annotated[str, typer.Argument(help="Name of a search, or a trial file (.yaml) from `best --yaml`.")],
-    trial: Annotated[
-        str | None, typer.Option(help="Id of a trial or replicate. Default: the best trial of the search.")
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(dir_okay=False, help="Save the trained weights (a state dict) in this file. Default: not saved."),
-    ] = None,
+    source: _Source,
+    overrides: _Changes = None,
+    trial: _Trial = None,
+    seeds: _Seeds = 0,
+    draws: _Draws = 0,
+    allow: _Allow = None,
+    exact: _Exact = False,
+    tracking_uri: _TrackingUri = None,
+    save: _Save = None,
     json: Json = False,
 ) -> None:
-    """Train one trial again with its recorded seeds, and print the difference from the recorded metric.
+    """Train a recorded trial again, and state whether the result is identical, within tolerance, or different.
 
-    A pruned trial ends where it was pruned. A trial file can be edited: its training then takes its whole schedule, the
-    edits are listed in place of a difference, and the exit code is 1.
+    Data, code and machine are compared first. A fatal difference ends the command with code 2. The tolerance is the 95%
+    interval of another training, from the spread of the replicates. Exit code 0: identical, or within tolerance; 1:
+    different, or not compared. A pruned trial ends where it was pruned.
+
+    The rerun is recorded in the home, and in MLflow as a run of kind `rerun`. No table, study or report counts it.
     """
-    from lkca_search.cli.terminal.output import show_result
-    from lkca_search.records.provenance import import_search_code
-    from lkca_search.search.rerun import TrialFile
-    from lkca_search.search.rerun import rerun as train_again
-    from lkca_search.search.state.best_trials import find_record
+    from lkca_search.search.rerun.design import list_trainings
+    from lkca_search.search.rerun.sources import read_source, take_trial
 
-    home = Home.from_environment()
+    if tracking_uri is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+    _check_areas(allow or ())
     if save is not None:
-        check_output_file(save, "--save")
-    if Path(source).suffix in (".yaml", ".yml"):
-        if trial is not None:
-            raise UserError(f"--trial selects a trial of a search, but {source} is a trial file; omit one of them")
-        file = TrialFile.read(Path(source))
-    else:
-        folder = home.started_search(source)
-        import_search_code(folder)
-        file = TrialFile.from_record(find_record(folder, trial))
-    outcome = train_again(
-        file,
-        local_data_dirs(home),
-        on_result=partial(show_result, metric=file.metric) if not json else lambda _: None,
-        weights=save,
-    )
-    echo_json(outcome) if json else _show_rerun(outcome)
-    if not outcome.is_repeat:
+        check_output_folder(save, "--save")
+    home = Home.from_environment()
+    given, changes = take_trial(list(overrides or ()), source, home)
+    if given is not None and trial is not None:
+        raise UserError(f"a trial must be given once, got {given} and --trial {trial}")
+    recorded = read_source(source, given or trial, home)
+    trainings = list_trainings(recorded, changes, seeds=seeds, draws=draws)
+    records = [_train(each, home, allow or (), save=save, quiet=json) for each in trainings]
+    outcomes = [record.outcome for record in records]
+    if json:
+        echo_json(outcomes if seeds or draws else outcomes[0])
+    elif len(outcomes) > 1:
+        _show_several(outcomes)
+    if not all(outcome.verdict.is_success(exact=exact) for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _check_areas(allowed: Sequence[str]) -> None:
+    from lkca_search.search.rerun.differences import AREAS
+
+    for area in allowed:
+        if area not in AREAS:
+            raise UserError(f"--allow must be one of {', '.join(AREAS)}, got {area!r}{did_you_mean(area, AREAS)}")
+
+
+def _train(
+    recorded: "RecordedTraining", home: Home, allowed: Sequence[str], *, save: Path | None, quiet: bool
+) -> "RerunRecord":
+    """Open, show, train, record and log one rerun."""
+    from lkca_search.cli.terminal.output import show_result
+    from lkca_search.records.rerun import reruns_folder, write_rerun
+    from lkca_search.search.rerun.retraining import open_rerun, train
+    from lkca_search.tracking.faults import describe_fault
+    from lkca_search.tracking.reruns.rerun_run import log_rerun
+
+    opened = open_rerun(recorded, local_data_dirs(home), allowed=allowed)
+    if not quiet:
+        _show_differences(opened)
+    on_result: Callable[[Result], None] = (
+        (lambda _: None) if quiet else partial(show_result, metric=recorded.file.metric)
+    )
+    record = train(opened, on_result=on_result, save=save)
+    path = write_rerun(record, reruns_folder(home, record.repeats.search))
+    run, fault = None, None
+    try:
+        run = log_rerun(home, record)
+    except Exception as error:  # any error of a store: the record is on disk
+        fault = describe_fault(error, home)
+    if not quiet:
+        _show_rerun(record.outcome)
+        echo(f"record   {path}" + (f"\nMLflow   run {run}" if run else ""))
+    if fault is not None:
+        echo(f"MLflow lacks the rerun: {fault}", err=True)
+    return record
+
+
+def _show_differences(opened: "OpenedRerun") -> None:
+    """Print the differences of data, code and machine, of the harmless ones at most some."""
+    from lkca_search.records.rerun import Severity
+
+    repeats = opened.recorded.repeats
+    echo(f"{repeats.search}: {repeats.trial_id}, seed {opened.trial.seed}, draw {opened.trial.configuration.draw}")
+    if opened.edits:
+        echo("not a repeat of the recorded training, so the values are not compared:")
+    for edit in opened.edits:
+        echo(f"  edited    {edit}")
+    harmless = [change for change in opened.changes if change.severity is Severity.HARMLESS]
+    for change in [change for change in opened.changes if change not in harmless] + harmless[:_MAX_HARMLESS]:
+        echo(f"  {change.severity.value:<8}  {change}")
+    if len(harmless) > _MAX_HARMLESS:
+        echo(f"  harmless  {len(harmless) - _MAX_HARMLESS} more")
+    if not opened.edits and not opened.changes and opened.recorded.file.facts is not None:
+        echo("  data, code and machine are those of the recorded training")
 
 
 def _show_rerun(outcome: "RerunOutcome") -> None:
@@ -70,10 +177,19 @@ def _show_rerun(outcome: "RerunOutcome") -> None:
     echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
     if outcome.error is not None:
         echo(f"  failed: {outcome.error}")
-    if outcome.edits:
-        echo("not a repeat of the recorded training, so the values are not compared:")
-    for line in (*outcome.edits, *outcome.changes):
-        echo(f"  {line}")
+    echo(f"{outcome.verdict.value}: {outcome.reason}")
+
+
+def _show_several(outcomes: Sequence["RerunOutcome"]) -> None:
+    """Print one row per training, and their mean and standard deviation."""
+    header = ("draw", "seed", outcomes[0].metric, "verdict")
+    rows = [(str(each.draw), str(each.seed), _number(each.value), each.verdict.value) for each in outcomes]
+    echo("")
+    echo_rows(header, rows)
+    values = [each.value for each in outcomes if each.value is not None]
+    if len(values) > 1:
+        recorded = "" if outcomes[0].recorded is None else f"; recorded {outcomes[0].recorded:.4f}"
+        echo(f"mean {fmean(values):.4f}, standard deviation {stdev(values):.4f} of {len(values)} trainings{recorded}")
 
 
 def simulate(

@@ -145,7 +145,7 @@ def confirm(
             open_all_test_images(spec, data_dirs, progress=bars)
         reader = RecordReader(folder)
         with progress(spec, folder, reader, quiet=json) as console:
-            context = make_context(home, console, reader, notify=_notify, address=cluster, num_cpus=num_cpus)
+            context = make_context(folder, console, reader, notify=_notify, address=cluster, num_cpus=num_cpus)
             outcome = train_replicates(folder, requested, lease, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:

@@ -92,7 +92,9 @@ def submit(
         local_environment=os.environ,
     )
     own = find_own_modules(spec, [space.resolve().parent, Path.cwd()], included=include or ())
-    working_dir = collect_working_dir(space=space, include=[*(include or ()), *own], max_megabytes=max_size)
+    working_dir = collect_working_dir(
+        space=space, include=[*(include or ()), *own], max_megabytes=max_size, texts=_differences()
+    )
     cluster = _connect(address, headers, verify)
     job = cluster.submit(submission, working_dir)
     if not no_wait:
@@ -102,6 +104,14 @@ def submit(
     else:
         _print_job(job)
         echo(_next_commands(job))
+
+
+def _differences() -> dict[str, str]:
+    """Return the file with the differences of this checkout, whose package is uploaded without its history."""
+    from lkca_search.environment.checkout import SHIPPED_DIFF, read_diff
+
+    diff = read_diff()
+    return {} if diff is None else {SHIPPED_DIFF: diff}
 
 
 def logs(

@@ -2,24 +2,31 @@
 
 import os
 import platform
-import shlex
 import socket
-import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from lkca_search import __version__
+from lkca_search.environment.checkout import git_commit, read_commit, read_diff
+from lkca_search.environment.hardware import cpu_model, gpu_driver, memory_bytes
+from lkca_search.environment.packages import computing_packages, content_hash, packages_text
 from lkca_search.layout import SearchFolder
 from lkca_search.own_code import code_hashes, describe_code, import_from
+from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.finding import DamagedError, read_stored
 from lkca_search.spec.base import FrozenModel
 
 BackendName = Literal["conv", "attention", "fft"]
 """Name of a backend of LKCA. All compute the same map; their results differ by rounding."""
+
+
+ContentHash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+"""Hash of a file of a search, and its name without the suffix."""
 
 
 class LayerBackend(FrozenModel):
@@ -72,6 +79,25 @@ class Provenance(FrozenModel):
     own_code: str | None = None
     """Modules of your own code that the training used, with their hashes; None without such code, and in records of
     earlier versions."""
+    git_diff: ContentHash | None = None
+    """Hash of the differences of the checkout from the commit, in `provenance/HASH.diff` of the search. None without
+    differences. Like all fields below, None or empty in records of earlier versions."""
+    packages_hash: ContentHash | None = None
+    """Hash of the versions of all installed packages, in `provenance/HASH.json` of the search."""
+    packages: Mapping[str, str] = {}
+    """Versions of the packages besides torch that compute images, models or steps."""
+    cpu_model: str | None = None
+    """Name of the processor, and the instructions that torch uses on it."""
+    memory_bytes: int | None = None
+    """Memory of the machine or its container."""
+    gpu_driver: str | None = None
+    """Version of NVIDIA's driver; None without one."""
+    cuda_version: str | None = None
+    """Version of CUDA that torch was built for; None for a training on the CPU."""
+    cudnn_version: str | None = None
+    """Version of cuDNN; None for a training on the CPU."""
+    command_line: str | None = None
+    """Command that started the search or rerun, without secrets."""
 
     @property
     def code(self) -> str:
@@ -102,8 +128,23 @@ def import_search_code(folder: SearchFolder) -> None:
         import_from(*map(Path, code.folders))
 
 
-def gather_provenance(*, device: str, num_threads: int, own_code: Iterable[str] = ()) -> Provenance:
+class TorchBuild(FrozenModel):
+    """Libraries and instructions that torch uses on the device of a training."""
+
+    instructions: str | None = None
+    """Instructions of the CPU, such as AVX512."""
+    cuda: str | None = None
+    """Version of CUDA; None on the CPU."""
+    cudnn: str | None = None
+    """Version of cuDNN; None on the CPU."""
+
+
+def gather_provenance(
+    *, device: str, num_threads: int, own_code: Iterable[str] = (), build: TorchBuild | None = None
+) -> Provenance:
     """Return the provenance of this process. `own_code` has the dotted paths of the training's own code."""
+    build = build or TorchBuild()
+    diff = read_diff()
     return Provenance(
         git_commit=git_commit(),
         package_version=__version__,
@@ -116,62 +157,35 @@ def gather_provenance(*, device: str, num_threads: int, own_code: Iterable[str] 
         num_threads=num_threads,
         git_problem=read_commit().problem,
         own_code=describe_code(code_hashes(own_code)),
+        git_diff=None if diff is None else content_hash(diff),
+        packages_hash=content_hash(packages_text()),
+        packages=computing_packages(),
+        cpu_model=_join(cpu_model(), build.instructions),
+        memory_bytes=memory_bytes(),
+        gpu_driver=gpu_driver() if build.cuda else None,
+        cuda_version=build.cuda,
+        cudnn_version=build.cudnn,
     )
+
+
+def _join(model: str | None, instructions: str | None) -> str | None:
+    return f"{model} ({instructions})" if model and instructions else model
+
+
+def write_environment(folder: AnyPath) -> None:
+    """Write the package versions and the differences of the checkout, each under its hash, unless they are there."""
+    texts = {"json": packages_text(), "diff": read_diff()}
+    for suffix, text in texts.items():
+        if text is not None and not (path := folder / f"{content_hash(text)}.{suffix}").exists():
+            write_atomically(path, text.encode("utf-8", errors="replace"))
+
+
+def environment_files(provenance: Provenance) -> list[str]:
+    """Return the names of the files that `write_environment` has written for a training."""
+    hashes = {"json": provenance.packages_hash, "diff": provenance.git_diff}
+    return [f"{value}.{suffix}" for suffix, value in hashes.items() if value is not None]
 
 
 def node_name() -> str:
     """Return the name of this machine: LKCA_NODE if set (nodes may share a host name), else the host name."""
     return os.environ.get("LKCA_NODE") or socket.gethostname()
-
-
-class Commit(NamedTuple):
-    """Commit of this package's checkout."""
-
-    text: str
-    """Hash, with `-dirty` appended if files differ; `unknown` if it cannot be read."""
-    problem: str | None
-    """Reason why the commit is unknown; None if it is known."""
-    is_checkout: bool
-    """False if the package is installed, so that no commit can be expected."""
-
-
-def git_commit() -> str:
-    """Return the commit of this package's checkout; LKCA_GIT_COMMIT, if set, for code shipped without its history."""
-    return read_commit().text
-
-
-@cache
-def read_commit() -> Commit:
-    """Return the commit as `git_commit` does, and the reason if it is unknown."""
-    if commit := os.environ.get("LKCA_GIT_COMMIT"):
-        return Commit(commit, None, True)
-    try:
-        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a checkout of another project
-        return Commit(_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"), None, True)
-    except FileNotFoundError:
-        return _unknown("git is not installed")
-    except subprocess.TimeoutExpired as error:
-        return _unknown(f"git did not respond within {error.timeout:g} s")
-    except subprocess.CalledProcessError as error:
-        first = next(iter(error.stderr.strip().splitlines()), f"git ended with exit code {error.returncode}")
-        if "dubious ownership" in first:
-            folder = first.rpartition(" at ")[2].strip("'")
-            allow = f"git config --global --add safe.directory {shlex.quote(folder)}"
-            return _unknown(f"git refuses the checkout of another user, {folder}; to allow it: {allow}")
-        if "not a git repository" in first or "did not match any file" in first:
-            return Commit("unknown", "the package is in no Git checkout", False)
-        return _unknown(first)
-    except (OSError, subprocess.SubprocessError) as error:
-        return _unknown(f"git cannot be run: {error}")
-
-
-def _unknown(problem: str) -> Commit:
-    """Return an unknown commit; the package lies in a checkout if a folder above it has a `.git`."""
-    return Commit("unknown", problem, any((folder / ".git").exists() for folder in Path(__file__).parents))
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    environment = {**os.environ, "LC_ALL": "C"}  # messages in English
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=environment)
-    return done.stdout.strip()

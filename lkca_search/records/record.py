@@ -107,6 +107,9 @@ class TrialMetadata(FrozenModel):
     backends: tuple[LayerBackend, ...] | None = None
     """Backend of each shape of LKCA layers, empty for a model without such layers. None in old records, whose layers
     were computed by the estimated backend."""
+    weights_hash: str | None = None
+    """SHA-256 of the final weights in the format of kept models. None unless the training ended by itself, and in old
+    records."""
     provenance: Provenance
     description: ModelDefaults | None = None
     """Defaults of the model; None in records of versions that did not write it."""

@@ -68,6 +68,7 @@ def _identity(record: Record) -> dict[str, Any]:
 def _trial_row(record: Record) -> dict[str, Any]:
     metadata = record.facts.model_dump() if record.facts else {}
     provenance = metadata.pop("provenance", {})
+    provenance.pop("packages", None)
     for name in _WITHOUT_COLUMN[1:]:
         metadata.pop(name, None)
     return {
@@ -155,7 +156,7 @@ _TRIALS = pa.schema(
         *_fields(Result, _LAST_RESULT),
         *_FURTHER_FIELDS,
         *_fields(TrialMetadata, [name for name in TrialMetadata.model_fields if name not in _WITHOUT_COLUMN]),
-        *_fields(Provenance),
+        *_fields(Provenance, [name for name in Provenance.model_fields if name != "packages"]),
     ]
 )
 _REPLICATES = pa.schema(

@@ -1,1 +1,1 @@
-"""Commands `run`, `confirm`, `rerun`, `sync`. May import all below `analysis`, except `jobs` and `simulation`."""
+"""Commands `run`, `confirm`, `sync`. May import all below `analysis`, except `jobs` and `simulation`."""

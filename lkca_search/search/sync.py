@@ -50,4 +50,11 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
     for path in (folder.space_file, folder.spec):
         with suppress(FileNotFoundError, IsADirectoryError):  # only information for the reader of the run
             texts[path.name] = path.read_bytes().decode(errors="replace")
-    return MLflowStore(home, uid=uid_or_name(folder), name=folder.name, texts=texts)
+
+    def read_provenance(name: str) -> str | None:
+        try:
+            return (folder.provenance / name).read_bytes().decode(errors="replace")
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+    return MLflowStore(home, uid=uid_or_name(folder), name=folder.name, texts=texts, read_provenance=read_provenance)

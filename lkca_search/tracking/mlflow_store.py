@@ -7,14 +7,14 @@ import getpass
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from lkca_search.environment.checkout import git_commit
 from lkca_search.layout import Home
-from lkca_search.records.provenance import git_commit
 from lkca_search.records.record import Record, Result, State
 from lkca_search.tracking.experiment import open_client, open_experiment
 from lkca_search.tracking.faults import is_unsupported
@@ -31,13 +31,15 @@ from lkca_search.tracking.run_fields import (
     start_params,
     start_tags,
 )
-from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID, describe_deleted, find_runs
+from lkca_search.tracking.runs import RECORD, SEARCH_UID, TRIAL_ID, ProvenanceFiles, describe_deleted, find_runs
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _NO_DATASETS = "the server stores no datasets, so its column of datasets stays empty; upgrade it to MLflow 2.4 or later"
+_HAS_RECORD = "lkca.record"
+"""Tag of a run that has the artifact with the record."""
 _BATCH = 120
 """Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
 A step is therefore written completely or not at all."""
@@ -57,13 +59,26 @@ class _Run:
     """True if its metrics have the names of an earlier version."""
     lacks_datasets: bool = False
     """True if it should have datasets and an earlier version wrote none."""
+    has_record: bool = False
+    """True if the record is among its artifacts."""
 
 
 class MLflowStore:
     """Runs of one search. Every method may raise an error of the store, and can then be called again."""
 
-    def __init__(self, home: Home, *, uid: str, name: str, texts: dict[str, str]) -> None:
-        """Open the store and the search's parent run, which is created if needed. `texts` become its artifacts."""
+    def __init__(
+        self,
+        home: Home,
+        *,
+        uid: str,
+        name: str,
+        texts: dict[str, str],
+        read_provenance: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        """Open the store and the search's parent run, which is created if needed. `texts` become its artifacts.
+
+        `read_provenance` returns the text of a file in the search's folder `provenance`, or None if there is none.
+        """
         self._uid = uid
         self._name = name
         self._uncertain: set[str] = set()
@@ -75,6 +90,7 @@ class MLflowStore:
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
+        self._provenance = ProvenanceFiles(self._client, self._parent.run_id, read_provenance)
         self._best = parent.data.tags.get("best_trial")
         self._runs = self._open_children(children)
         self._log_texts(texts, parent.data.tags.get(_TEXTS))
@@ -88,9 +104,11 @@ class MLflowStore:
         return trial_id in self._runs and self._runs[trial_id].status in _STATUS.values()
 
     def is_current(self, trial_id: str) -> bool:
-        """Return True if a trial is sent, its metrics have the present names, and its datasets are linked."""
+        """Return True if a trial is sent, its metrics have the present names, and it has its datasets and record."""
         run = self._runs.get(trial_id)
-        return run is not None and self.is_sent(trial_id) and not (run.is_outdated or run.lacks_datasets)
+        if run is None or not self.is_sent(trial_id):
+            return False
+        return run.has_record and not (run.is_outdated or run.lacks_datasets)
 
     @property
     def client(self) -> MlflowClient:
@@ -134,12 +152,15 @@ class MLflowStore:
             replicate=record.replicate,
         )
         run = self._open_run(start)
-        metrics, tags = final_metrics(record), final_tags(record)
+        if not run.has_record:
+            self._client.log_text(run.run_id, record.model_dump_json(), RECORD)
+        self._provenance.log(record)
+        metrics, tags = final_metrics(record), [*final_tags(record), RunTag(_HAS_RECORD, "true")]
         if run.is_outdated:
             metrics += replaced_metrics(record, timestamp=round(time.time() * 1000))
         self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
         self._log_datasets(run, record)
-        run.is_outdated = False
+        run.is_outdated, run.has_record = False, True
         self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
 
     def mark_killed(self, trial_id: str, results: Iterable[Result] = ()) -> None:
@@ -183,6 +204,7 @@ class MLflowStore:
             found.is_outdated = is_outdated(run.data.metrics)
             has_datasets = bool(run.inputs and run.inputs.dataset_inputs)
             found.lacks_datasets = "data_hash" in run.data.tags and not has_datasets
+            found.has_record = _HAS_RECORD in run.data.tags
             runs[run.data.tags[TRIAL_ID]] = found
         return runs
 

@@ -1,7 +1,7 @@
 """Runs of a search in an MLflow store: found by their tags, listed on a page, with the report attached."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote, urlencode
@@ -10,6 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, ViewType
 
 from lkca_search.layout import Home
+from lkca_search.records.provenance import environment_files
+from lkca_search.records.record import Record
 from lkca_search.spec.metrics import Direction
 from lkca_search.tracking.connection import mlflow_command
 from lkca_search.tracking.experiment import find_experiment, open_client
@@ -19,6 +21,10 @@ SEARCH_UID = "lkca.search_uid"
 """Tag with the unique id of the search."""
 TRIAL_ID = "lkca.trial_id"
 """Tag with the id of the trial; the search's own run has none."""
+RECORD = "record.json"
+"""Artifact of a trial's run: its record, with which `rerun` repeats the trial."""
+PROVENANCE = "provenance"
+"""Folder of artifacts of a search's run: package versions, and differences from the commit, by their hashes."""
 _PAGE = 1000
 """Runs per search request."""
 _MAX_NAMES = 5
@@ -116,3 +122,26 @@ def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metri
     timestamp = round(time.time() * 1000)
     client.log_batch(run_id, metrics=[Metric(name, value, timestamp, 0) for name, value in metrics.items()])
     return run_id
+
+
+class ProvenanceFiles:
+    """Files of provenance among the artifacts of a search's run; each is logged once."""
+
+    def __init__(self, client: MlflowClient, run_id: str, read: Callable[[str], str | None]) -> None:
+        """Log to a run; `read` returns the text of a file of the search by its name, or None if there is none."""
+        self._client = client
+        self._run_id = run_id
+        self._read = read
+        self._logged: set[str] | None = None
+        """Names of the logged files; None if they have to be read from the store."""
+
+    def log(self, record: Record) -> None:
+        """Log the files that the provenance of a record names, unless they are there."""
+        names = environment_files(record.facts.provenance) if record.facts else []
+        if names and self._logged is None:
+            paths = [file.path for file in self._client.list_artifacts(self._run_id, PROVENANCE)]
+            self._logged = {path.rpartition("/")[2] for path in paths}
+        for name in names:
+            if name not in (self._logged or ()) and (text := self._read(name)) is not None:
+                self._client.log_text(self._run_id, text, f"{PROVENANCE}/{name}")
+                self._logged = {*(self._logged or ()), name}

@@ -17,7 +17,7 @@ from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.training.backends.choice import LayerSettings, choose_backends, read_backends
 from lkca_search.training.checkpoints import load_newest_checkpoint
-from lkca_search.training.device import device_name
+from lkca_search.training.device import device_name, torch_build
 from lkca_search.training.evaluation import EVALUATION_BATCH
 from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training
@@ -166,7 +166,10 @@ def _metadata(
         channels_last=numerics.channels_last,
         backends=training.backends,
         provenance=gather_provenance(
-            device=device_name(device), num_threads=torch.get_num_threads(), own_code=spec.own_code()
+            device=device_name(device),
+            num_threads=torch.get_num_threads(),
+            own_code=spec.own_code(),
+            build=torch_build(device),
         ),
     )
 

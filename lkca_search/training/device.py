@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from lkca_search.records.provenance import TorchBuild
 from lkca_search.spec.resources import GpuShare
 
 
@@ -20,6 +21,23 @@ def choose_device(gpu: GpuShare) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the name of a GPU, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def torch_build(device: torch.device) -> TorchBuild:
+    """Return the libraries and instructions that torch uses on a device."""
+    instructions = torch.backends.cpu.get_cpu_capability()
+    if device.type != "cuda":
+        return TorchBuild(instructions=instructions)
+    cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return TorchBuild(
+        instructions=instructions, cuda=torch.version.cuda, cudnn=None if cudnn is None else format_cudnn(cudnn)
+    )
+
+
+def format_cudnn(number: int) -> str:
+    """Return cuDNN's version for its number: 9.10.2 for 91002, and 8.9.7 for 8907."""
+    major, rest = divmod(number, 10_000 if number >= 90_000 else 1_000)
+    return f"{major}.{rest // 100}.{rest % 100}"
 
 
 def gpu_memory_bytes() -> int | None:

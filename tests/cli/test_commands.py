@@ -14,7 +14,7 @@ from lkca_search.layout import Home
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.records.tables import curves_table, trials_table
-from lkca_search.search.rerun import TrialFile
+from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.search.state.lease import hold_lease
 from tests.support.processes import Command, parsed
 from tests.support.records import CELL, FACTS, SPACE, make_predictions, make_record, make_replicate, make_search

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lkca_search.environment.checkout import read_commit
 from lkca_search.layout import Home
-from lkca_search.records.provenance import read_commit
 from tests.support.processes import Command, parsed
 from tests.support.records import make_record, make_search
 from tests.support.tracking.database import copy_fresh_database

@@ -26,7 +26,8 @@ from lkca_search.search.planning.planner import make_plan
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.ray_backend.node_checks import node_problem
 from lkca_search.search.ray_backend.worker import TrialActor
-from lkca_search.search.rerun import TrialFile, rerun
+from lkca_search.search.rerun.retraining import rerun
+from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.search.state.best_trials import best_of_search, find_best_records
 from lkca_search.search.state.dataset import commit_search, describe_datasets, with_located_datasets
 from lkca_search.search.state.manifests import read_manifest, scan_manifests, write_manifests
@@ -139,7 +140,7 @@ def test_each_cell_trains_and_tests_on_the_images_of_its_dataset(driver: Driver)
     assert photos.spec.configuration == photos.facts.description.configuration  # resolved for 12 x 12 images in color
     assert trials_table(records)["dataset"].to_pylist() == ["digits"] * 4 + ["photos"] * 4
     assert start_tags(driver.tracker.starts[0])["dataset"] == "digits"
-    assert rerun(TrialFile.from_record(photos), driver.dirs, on_result=lambda _: None).difference == 0
+    assert rerun(TrialFile.from_record(photos), driver.dirs).outcome.difference == 0
 
 
 def test_a_driver_that_ends_at_any_trial_is_followed_by_one_that_finishes_the_same_search(

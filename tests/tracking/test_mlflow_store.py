@@ -9,8 +9,9 @@ import pytest
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home
-from lkca_search.records.record import State
+from lkca_search.records.record import Record, State
 from lkca_search.tracking.connection import tracking_uri
+from lkca_search.tracking.mlflow_store import MLflowStore
 from tests.support.tracking.recorded import (
     BEGIN,
     METRICS,
@@ -90,6 +91,46 @@ def test_the_datasets_of_a_trial_are_linked_once_and_later_if_an_earlier_version
     inputs = stored.trials["lkca/0"].inputs.dataset_inputs
     assert sorted(each.tags[0].value for each in inputs) == ["train", "validation"]
     assert {each.dataset.name for each in inputs} == {"digits"}
+
+
+def test_a_child_run_has_its_record_and_the_parent_run_each_file_of_provenance_once(
+    root: Path, uid: str, uri: str
+) -> None:
+    made = make_record()
+    assert made.facts is not None
+    provenance = made.facts.provenance.model_copy(update={"packages_hash": "0" * 16, "git_diff": "1" * 16})
+    facts = made.facts.model_copy(update={"provenance": provenance})
+    record, other = (made.model_copy(update={"facts": facts, "trial_id": f"lkca/{i}", "number": i}) for i in range(2))
+    read: list[str] = []
+
+    def read_provenance(name: str) -> str | None:
+        read.append(name)
+        return None if name.endswith(".diff") else "{}"
+
+    for _ in range(2):
+        store = MLflowStore(Home(root=root), uid=uid, name="study", texts={}, read_provenance=read_provenance)
+        for each in (record, other):
+            store.finish(each)
+            assert store.is_current(each.trial_id)
+    assert read.count(f"{'0' * 16}.json") == 1
+    stored, client = read_stored(uri, uid=uid), MlflowClient(tracking_uri=uri)
+    assert stored is not None
+    (path,) = (file.path for file in client.list_artifacts(stored.parent.info.run_id, "provenance"))
+    assert path == f"provenance/{'0' * 16}.json"
+    file = client.download_artifacts(stored.trials["lkca/1"].info.run_id, "record.json", str(root))
+    assert Record.model_validate_json(Path(file).read_bytes()) == other
+
+
+def test_the_run_of_an_earlier_version_without_record_is_not_current(root: Path, uid: str, uri: str) -> None:
+    store = open_store(root, uid=uid)
+    store.finish(make_record())
+    stored = read_stored(uri, uid=uid)
+    assert stored is not None
+    MlflowClient(tracking_uri=uri).delete_tag(stored.trials["lkca/0"].info.run_id, "lkca.record")
+    store = open_store(root, uid=uid)
+    assert (store.is_sent("lkca/0"), store.is_current("lkca/0")) == (True, False)
+    store.finish(make_record())
+    assert open_store(root, uid=uid).is_current("lkca/0")
 
 
 def test_a_point_has_the_step_and_the_time_of_its_result(root: Path, uid: str, uri: str) -> None:

@@ -12,7 +12,8 @@ from lkca_search.models.networks.backends import Backend, estimate_backend
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.records.record import Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.rerun import TrialFile, rerun
+from lkca_search.search.rerun.retraining import rerun
+from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.assembly import open_training
 from lkca_search.training.backends.choice import write_backends
 from lkca_search.training.checkpoints import save_checkpoint
@@ -122,7 +123,7 @@ def test_a_rerun_takes_the_recorded_backend(data_dirs: DataDirs, tmp_path: Path)
     let_node_prefer("conv", tmp_path, data_dirs)
     file = TrialFile.model_validate_json(TrialFile.from_record(record).model_dump_json())
     results: list[Result] = []
-    outcome = rerun(file, data_dirs, on_result=results.append)
+    outcome = rerun(file, data_dirs, on_result=results.append).outcome
     assert (outcome.is_repeat, outcome.difference, outcome.changes) == (True, 0.0, ())
     assert losses(results) == losses(list(curve))
 
@@ -138,7 +139,7 @@ def test_the_rerun_of_a_record_of_an_earlier_version_estimates_the_backend_as_it
     old = metadata.model_copy(update={"backends": None})
     record = make_record(spec=SPEC, facts=old, curve=curve, value=curve[-1].val_accuracy)
     results: list[Result] = []
-    outcome = rerun(TrialFile.from_record(record), data_dirs, on_result=results.append)
+    outcome = rerun(TrialFile.from_record(record), data_dirs, on_result=results.append).outcome
     assert outcome.difference == 0.0
     assert losses(results) == losses(list(curve))
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
+from lkca_search.environment.checkout import git_commit
+from lkca_search.environment.redaction import SECRET_NAME
 from lkca_search.errors import SearchError
-from lkca_search.records.provenance import git_commit
 from lkca_search.search.jobs.versions import SUBMITTED_WITH, installed_versions
 
 PYTHON = 'exec "${LKCA_PYTHON:-python}"'
@@ -19,7 +20,6 @@ _ALLOWED = "LKCA_SEARCH_ALLOW"
 """Limits of space files that are lifted; the job reads the space file again."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIAL|KEY)S?(_|\d|$)", re.IGNORECASE)
 _FILE_VARIABLE = re.compile(r"_(FILE|PATH)$", re.IGNORECASE)
 _HOME = re.compile(r"/|(s3|gs)://[^/]|file:///")
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -153,7 +153,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_no_secret(name: str, value: str) -> None:
-    if _SECRET.search(name) and not _FILE_VARIABLE.search(name):
+    if SECRET_NAME.search(name) and not _FILE_VARIABLE.search(name):
         raise SearchError(f"a job must not carry a secret, and {name} looks like one: {_SECRET_HINT}")
     _check_no_password(name, value)
 
@@ -167,7 +167,7 @@ def _check_no_password(field: str, text: str) -> None:
         has_password = bool(url.password)
     except ValueError as error:
         raise SearchError(f"{field} must be a valid URL: {error}") from error
-    if has_password or any(_SECRET.search(key) for key in keys):
+    if has_password or any(SECRET_NAME.search(key) for key in keys):
         raise SearchError(f"a job must not carry a secret, and the URL of {field} contains one: {_SECRET_HINT}")
 
 

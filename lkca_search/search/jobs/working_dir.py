@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +25,14 @@ class WorkingDir:
 
     files: Mapping[str, Path]
     """Local file by its path in the working directory, sorted by that path."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Text of each further file, by its path."""
 
     @property
     def num_bytes(self) -> int:
         """Total size of the files."""
-        return sum(path.stat().st_size for path in self.files.values())
+        written = sum(len(text.encode()) for text in self.texts.values())
+        return sum(path.stat().st_size for path in self.files.values()) + written
 
     def copy_to(self, folder: Path) -> None:
         """Copy the files into a folder. Raise UserError if one cannot be read."""
@@ -40,15 +43,21 @@ class WorkingDir:
                 shutil.copyfile(path, target)
             except OSError as error:
                 raise UserError(f"cannot upload {path}: {error}") from error
+        for name, text in self.texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def collect_working_dir(
-    *, space: Path | None = None, include: Sequence[Path] = (), max_megabytes: float = 20
+    *,
+    space: Path | None = None,
+    include: Sequence[Path] = (),
+    max_megabytes: float = 20,
+    texts: Mapping[str, str] | None = None,
 ) -> WorkingDir:
     """Collect this package, a space file, and the included files and folders, each under its own name.
 
     Hidden files and caches are left out, and so are the matches of a .gitignore or .rayignore file in an included
-    folder or next to it.
+    folder or next to it. `texts` has the contents of further files by their names.
 
     Raises:
         UserError: A path does not exist or is ignored entirely, two have one name, or the files are too large.
@@ -67,7 +76,7 @@ def collect_working_dir(
         if not selected:
             raise UserError(f"{source} has no file to upload: it is empty, or ignore files exclude all of it")
         files.update(selected)
-    working_dir = WorkingDir(files=dict(sorted(files.items())))
+    working_dir = WorkingDir(files=dict(sorted(files.items())), texts=dict(texts or {}))
     _check_size(working_dir, max_megabytes)
     return working_dir
 

@@ -8,6 +8,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from lkca_search.environment.redaction import command_line
 from lkca_search.own_code import code_hashes, own_folders
 from lkca_search.search.driver.messages import Assignment, FailureKind, Message
 from lkca_search.search.driver.node_faults import EXCLUDED_SECONDS, Exclusion, NodeFaults
@@ -129,6 +130,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "folders": own_folders(),
             "modules": code_hashes(path for _, path in queue.spec.own_code()),
         }
+        self._origin = {"folder": str(queue.folder.provenance), "command_line": command_line()}
         self._trial_ids: dict[str, str] = {}
         """Trial id in this search by Tune's trial id."""
 
@@ -151,6 +153,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "assignment": assignment.model_dump_json(),
             "data_dirs": self._data_dirs,
             "own_code": self._own_code,
+            "origin": self._origin,
             "resource_request": self._placement.resource_request,
             "avoided_nodes": self._placement.avoided_nodes(assignment.trial_id),
         }

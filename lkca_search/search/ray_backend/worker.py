@@ -22,7 +22,7 @@ from lkca_search.paths import parse_path
 from lkca_search.records.inspection.inspection_file import save_inspection
 from lkca_search.records.objectives import measure
 from lkca_search.records.predictions import save_predictions
-from lkca_search.records.provenance import node_name
+from lkca_search.records.provenance import node_name, write_environment
 from lkca_search.records.record import Result, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, KeepRequest, Message
@@ -39,6 +39,7 @@ from lkca_search.training.inspection.replicate import inspect_replicate
 from lkca_search.training.loop import Training
 from lkca_search.training.testing import evaluate_on_test, open_test_images
 from lkca_search.training.trained_model import describe_model, save_model
+from lkca_search.training.weights_hash import weights_hash
 
 _MAX_OPEN_SPLITS = 16
 """Maximum number of splits that a worker keeps open. Their pixels are mapped, so an open split takes little memory."""
@@ -57,6 +58,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         self._data_dirs = DataDirs(
             cache=Path(folders["cache"]), data_dir=Path(folders["data_dir"]) if folders["data_dir"] else None
         )
+        self._origin: dict[str, str] = config.get("origin", {})
         self._metadata: TrialMetadata | None = None
         self._training: Training | None = None
         self._results: Iterator[Result] = iter(())
@@ -105,7 +107,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         if is_checkpoint_time and not done and result.step > self._saved_step:
             self._save(self._training, result.step)
         assert self._metadata is not None
-        self._metadata = self._metadata.model_copy(update={"nondeterministic": self._training.nondeterministic})
+        update: dict[str, Any] = {"nondeterministic": self._training.nondeterministic}
+        if done:
+            update["weights_hash"] = weights_hash(self._training.evaluated_model)
+        self._metadata = self._metadata.model_copy(update=update)
         test = self._test(self._training) if done else None
         if done:
             self._keep(self._training, result, test)
@@ -117,7 +122,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             raise NodeError(f"node {node_name()} {problem}")
         images = self._open_images()
         configure_torch(num_threads=spec.resources.cpu, deterministic=spec.training.deterministic)
-        self._metadata, training = open_training(
+        metadata, training = open_training(
             spec,
             self._data_dirs,
             device=choose_device(spec.resources.gpu),
@@ -125,12 +130,25 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
             images=images,
             backends=self._assignment.backends or None,
         )
+        self._metadata = self._with_origin(metadata)
         write_backends(training.backends or (), parse_path(self._assignment.attempt_folder))
         for name in ("data_hash", "subset_hash"):
             self._check_hash(name, getattr(self._assignment, name), getattr(self._metadata, name))
         self._saved_step = training.step
         self._results = training.results()
         return training
+
+    def _with_origin(self, metadata: TrialMetadata) -> TrialMetadata:
+        """Add the driver's command line to the provenance, and write the files that the provenance names."""
+        if not self._origin:
+            return metadata
+        folder = self._origin["folder"]
+        try:
+            _write_environment(folder)
+        except OSError as error:  # only information: it fails no trial
+            _log.warning("no package versions in %s: %s", folder, error)
+        provenance = metadata.provenance.model_copy(update={"command_line": self._origin["command_line"]})
+        return metadata.model_copy(update={"provenance": provenance})
 
     def _open_images(self) -> Images:
         # The driver has opened the same images, so a DataError here is a fault of this node.
@@ -194,6 +212,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         if expected not in (None, actual):
             node = f"node {node_name()} has other images than the driver"
             raise NodeError(f"{node}: {name} {actual}, in the manifest {expected}")
+
+
+@functools.cache
+def _write_environment(folder: str) -> None:
+    """Write the files once per process and search."""
+    write_environment(parse_path(folder))
 
 
 def _shared_train_images(data: DataSection, data_dirs: DataDirs) -> Images:

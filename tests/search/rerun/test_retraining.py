@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 from lkca_search.cli.app import app
 from lkca_search.errors import UserError
 from lkca_search.records.record import Record, Result, State
+from lkca_search.records.rerun import RerunOutcome, Severity, Verdict
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.rerun import RerunOutcome, TrialFile, rerun
+from lkca_search.search.rerun.differences import RerunRefused
+from lkca_search.search.rerun.retraining import rerun
+from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.images import DataDirs
@@ -65,9 +68,9 @@ def edited(file: TrialFile, **edits: Any) -> TrialFile:
     return TrialFile.model_validate_json(json.dumps(content))
 
 
-def run(file: TrialFile, data_dirs: DataDirs) -> tuple[RerunOutcome, list[Result]]:
+def run(file: TrialFile, data_dirs: DataDirs, *allowed: str) -> tuple[RerunOutcome, list[Result]]:
     results: list[Result] = []
-    return rerun(file, data_dirs, on_result=results.append), results
+    return rerun(file, data_dirs, allowed=allowed, on_result=results.append).outcome, results
 
 
 def test_a_rerun_of_an_unchanged_file_repeats_every_result(data_dirs: DataDirs) -> None:
@@ -118,12 +121,14 @@ def test_the_rerun_of_a_trial_that_ran_out_of_patience_ends_at_the_same_step(dat
     assert (outcome.is_repeat, outcome.difference, outcome.step) == (True, 0.0, record.curve[-1].step)
 
 
-def test_a_rerun_on_other_images_is_not_a_repeat(data_dirs: DataDirs) -> None:
+def test_a_rerun_on_other_images_is_refused_unless_it_is_allowed_and_then_no_repeat(data_dirs: DataDirs) -> None:
     record = train(data_dirs)
     assert record.facts is not None
     other = record.model_copy(update={"facts": record.facts.model_copy(update={"data_hash": "x" * 64})})
-    outcome, _ = run(TrialFile.from_record(other), data_dirs)
-    assert outcome.difference is None
+    with pytest.raises(RerunRefused, match=r"data_hash was x{64}, is .*: the training images have .*--allow data"):
+        run(TrialFile.from_record(other), data_dirs)
+    outcome, _ = run(TrialFile.from_record(other), data_dirs, "data")
+    assert (outcome.difference, outcome.verdict) == (None, Verdict.NOT_COMPARED)
     (edit,) = outcome.edits
     assert edit.startswith(f"data_hash was {'x' * 64}, is ")
     assert edit.endswith(": the training images have changed")
@@ -136,7 +141,10 @@ def test_a_rerun_with_other_code_is_compared_and_the_change_listed(data_dirs: Da
     facts = record.facts.model_copy(update={"provenance": provenance, "flops": 1})
     outcome, _ = run(TrialFile.from_record(record.model_copy(update={"facts": facts})), data_dirs)
     assert (outcome.is_repeat, outcome.difference) == (True, 0.0)
-    assert [change.split()[0] for change in outcome.changes] == ["flops", "torch_version"]
+    assert [(change.name, change.severity) for change in outcome.changes] == [
+        ("flops", Severity.NOTABLE),
+        ("torch_version", Severity.NOTABLE),
+    ]
 
 
 def test_a_failed_trial_fails_again_with_its_reason(data_dirs: DataDirs) -> None:
@@ -153,7 +161,7 @@ def test_a_file_of_an_earlier_version_ends_at_its_last_result_and_its_new_length
     earlier = TrialFile.from_record(record).model_copy(update={"state": None, "recorded_trial": None})
     outcome, _ = run(earlier, data_dirs)
     assert outcome.is_repeat
-    assert outcome.changes == ("the file states no final state: ended at its last result, step 3 of 6",)
+    assert outcome.reason.endswith("; the file states no final state: ended at its last result, step 3 of 6")
     outcome, results = run(edited(earlier, training__epochs=6), data_dirs)
     assert (outcome.edits, results[-1].step) == (("planned_steps was 6, is 18",), 18)
 
@@ -173,6 +181,8 @@ def test_the_command_exits_with_1_unless_the_rerun_is_a_repeat(
     assert "not a repeat of the recorded training, so the values are not compared:" in longer.stdout
     assert "training.epochs was 2, is 6" in longer.stdout
     assert "difference" not in longer.stdout
+    assert "not compared: the training was edited" in longer.stdout
+    assert "identical: the last val_accuracy is equal bit for bit" in same.stdout
 
 
 def test_an_edit_that_breaks_a_rule_is_an_error_with_the_rule(data_dirs: DataDirs, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lkca_search.errors import UserError
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.rerun import TrialFile
+from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection

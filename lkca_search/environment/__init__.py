@@ -1,0 +1,1 @@
+"""Environment of a process: its checkout, packages, hardware and command line. May import the root."""

@@ -1,0 +1,88 @@
+"""Tolerance of a rerun: the interval of another training of the same configuration, from the spread of replicates.
+
+A training whose rounding differs by one bit ends like one with another seed. So the values of trainings that differ by
+their seed are the scale on which a repeat that is not identical is judged.
+"""
+
+import math
+from collections.abc import Collection
+from statistics import fmean, variance
+
+from scipy.stats import t
+
+from lkca_search.records.rerun import Tolerance
+from lkca_search.spec.base import FrozenModel
+
+LEVEL = 0.95
+MIN_DEGREES_OF_FREEDOM = 2
+"""Smallest number of degrees of freedom: with one, an interval would be 25 standard deviations wide."""
+
+
+class ReplicateValue(FrozenModel):
+    """Value of the compared metric of one replicate of the repeated configuration."""
+
+    draw: int
+    seed: int
+    value: float
+
+
+def tolerance_of_repeat(recorded: float, replicates: Collection[ReplicateValue]) -> Tolerance | str:
+    """Return the interval of a training on the same draw, around the recorded value; a reason if there is none.
+
+    The difference of two trainings has a variance of twice that of one. The spread is that of seeds within a draw,
+    pooled over draws; if no draw has several seeds, it is that of draws and seeds, which is wider.
+    """
+    by_draw = _by_draw(replicates)
+    freedom = sum(len(values) - 1 for values in by_draw)
+    if freedom >= MIN_DEGREES_OF_FREEDOM:
+        squares = sum((len(values) - 1) * variance(values) for values in by_draw if len(values) > 1)
+        spread, deviation = "seeds within a draw", math.sqrt(squares / freedom)
+    else:
+        freedom = len(by_draw) - 1
+        if freedom < MIN_DEGREES_OF_FREEDOM:
+            return _too_few(replicates)
+        spread, deviation = "draws and seeds", math.sqrt(_variance_of_one(by_draw))
+    return _interval(recorded, deviation * math.sqrt(2), freedom, replicates, spread)
+
+
+def tolerance_of_new_draw(replicates: Collection[ReplicateValue]) -> Tolerance | str:
+    """Return the prediction interval of a training on another draw, around the mean of the replicates."""
+    by_draw = _by_draw(replicates)
+    freedom = len(by_draw) - 1
+    if freedom < MIN_DEGREES_OF_FREEDOM:
+        return _too_few(replicates)
+    means = [fmean(values) for values in by_draw]
+    deviation = math.sqrt(_variance_of_one(by_draw) + variance(means) / len(means))
+    return _interval(fmean(means), deviation, freedom, replicates, "draws and seeds")
+
+
+def _variance_of_one(by_draw: Collection[list[float]]) -> float:
+    """Return the variance of one training over draws and seeds, from the means of draws and the spread within them."""
+    several = [values for values in by_draw if len(values) > 1]
+    within = fmean(variance(values) for values in several) if several else 0.0
+    seeds = len(by_draw) / sum(1 / len(values) for values in by_draw)
+    return variance([fmean(values) for values in by_draw]) + within * (1 - 1 / seeds)
+
+
+def _interval(
+    center: float, deviation: float, freedom: int, replicates: Collection[ReplicateValue], spread: str
+) -> Tolerance:
+    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * deviation
+    return Tolerance(
+        low=center - half,
+        high=center + half,
+        num_replicates=len(replicates),
+        num_draws=len(_by_draw(replicates)),
+        degrees_of_freedom=freedom,
+        spread=spread,
+    )
+
+
+def _by_draw(replicates: Collection[ReplicateValue]) -> list[list[float]]:
+    draws = sorted({replicate.draw for replicate in replicates})
+    return [[each.value for each in replicates if each.draw == draw] for draw in draws]
+
+
+def _too_few(replicates: Collection[ReplicateValue]) -> str:
+    found = f"{len(replicates)} replicates on {len(_by_draw(replicates))} draws"
+    return f"too few replicates for a tolerance: {found}, at least 3 draws or 2 further seeds are needed"

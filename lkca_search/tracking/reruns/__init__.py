@@ -1,0 +1,1 @@
+"""Runs of an MLflow store that a rerun repeats, and the run that a rerun leaves. May import `tracking` and below."""

@@ -1,0 +1,69 @@
+"""The tolerance of a rerun holds another training in 95% of the cases, and there is none from too few replicates."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from lkca_search.records.rerun import Tolerance
+from lkca_search.search.rerun.tolerance import ReplicateValue, tolerance_of_new_draw, tolerance_of_repeat
+
+
+def replicates(values: list[list[float]]) -> list[ReplicateValue]:
+    """Return replicates with the given values, one list per draw."""
+    return [
+        ReplicateValue(draw=draw, seed=seed, value=value)
+        for draw, row in enumerate(values, start=1)
+        for seed, value in enumerate(row)
+    ]
+
+
+def test_the_spread_of_a_repeat_is_that_of_the_seeds_within_its_draw() -> None:
+    found = tolerance_of_repeat(0.5, replicates([[0.4, 0.6], [1.4, 1.6]]))
+    assert isinstance(found, Tolerance)
+    half = t.ppf(0.975, 2) * math.sqrt(2) * math.sqrt(0.02)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert (found.num_replicates, found.num_draws, found.degrees_of_freedom) == (4, 2, 2)
+    assert found.spread == "seeds within a draw"
+
+
+def test_with_one_seed_per_draw_the_spread_of_a_repeat_is_that_of_the_draws() -> None:
+    found = tolerance_of_repeat(0.5, replicates([[0.4], [0.5], [0.6]]))
+    assert isinstance(found, Tolerance)
+    half = t.ppf(0.975, 2) * math.sqrt(2) * 0.1
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert found.spread == "draws and seeds"
+
+
+def test_a_new_draw_is_predicted_around_the_mean_of_the_replicates() -> None:
+    found = tolerance_of_new_draw(replicates([[0.4], [0.5], [0.6]]))
+    assert isinstance(found, Tolerance)
+    half = t.ppf(0.975, 2) * 0.1 * math.sqrt(1 + 1 / 3)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+@pytest.mark.parametrize("values", [[], [[0.5]], [[0.4, 0.6]], [[0.4], [0.5]]])
+def test_too_few_replicates_give_a_reason(values: list[list[float]]) -> None:
+    few = replicates(values)
+    assert "too few replicates for a tolerance" in str(tolerance_of_new_draw(few))
+    assert f"{len(few)} replicates on {len(values)} draws" in str(tolerance_of_repeat(0.5, few))
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_the_interval_holds_95_percent_of_further_trainings(seeds: int) -> None:
+    generator = np.random.default_rng(5)
+    inside = {"repeat": 0, "draw": 0}
+    rounds = 1_000
+    for _ in range(rounds):
+        means = generator.normal(0.5, 0.02, 6)
+        values = means[:, None] + generator.normal(0, 0.01, (6, seeds + 1))
+        made = replicates(values[:5, :seeds].tolist())
+        repeat, drawn = tolerance_of_repeat(values[0, 0], made), tolerance_of_new_draw(made)
+        assert isinstance(repeat, Tolerance)
+        assert isinstance(drawn, Tolerance)
+        inside["repeat"] += repeat.contains(values[0, seeds])
+        inside["draw"] += drawn.contains(values[5, 0])
+    assert inside["draw"] / rounds == pytest.approx(0.95, abs=0.025)
+    # With one seed per draw, the interval is that of draws, which is wider than that of seeds.
+    assert inside["repeat"] / rounds == pytest.approx(0.95, abs=0.025) or (seeds == 1 and inside["repeat"] > 950)
