@@ -176,11 +176,6 @@ class SearchFolder:
         return [spec.parent / "own_code.json" for spec in self.specs]
 
     @property
-    def provenance(self) -> AnyPath:
-        """Folder of package versions and differences from a commit, by their hashes: HASH.json, HASH.diff."""
-        return (self.storage or self.root) / "provenance"
-
-    @property
     def uid(self) -> AnyPath:
         """File with the unique id of the search; the ledger and the MLflow runs have the same id."""
         return self.root / "uid"

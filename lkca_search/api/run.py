@@ -146,12 +146,13 @@ def make_context(
 ) -> "RunContext":
     """Return the context of a driver. A line states why the records will have no commit."""
     from lkca_search.environment.checkout import read_commit
+    from lkca_search.records.provenance import provenance_folder
     from lkca_search.search.run_context import RunContext
 
     commit = read_commit()
     if commit.problem is not None and commit.is_checkout:
         notify(f"the records will have no commit: {commit.problem}")
-    elif commit.problem is not None and not folder.provenance.exists():  # stated once per search
+    elif commit.problem is not None and not provenance_folder(folder).exists():  # stated once per search
         notify(f"the records will have no commit: {commit.problem}; to state one: export LKCA_GIT_COMMIT=HASH")
     return RunContext(
         home=folder.home,

@@ -92,9 +92,8 @@ def submit(
         local_environment=os.environ,
     )
     own = find_own_modules(spec, [space.resolve().parent, Path.cwd()], included=include or ())
-    working_dir = collect_working_dir(
-        space=space, include=[*(include or ()), *own], max_megabytes=max_size, texts=_differences()
-    )
+    added = [*(include or ()), *own]
+    working_dir = collect_working_dir(space=space, include=added, max_megabytes=max_size, texts=_differences())
     cluster = _connect(address, headers, verify)
     job = cluster.submit(submission, working_dir)
     if not no_wait:

@@ -172,6 +172,11 @@ def _join(model: str | None, instructions: str | None) -> str | None:
     return f"{model} ({instructions})" if model and instructions else model
 
 
+def provenance_folder(folder: SearchFolder) -> AnyPath:
+    """Return the folder of package versions and differences from a commit, by their hashes: HASH.json, HASH.diff."""
+    return (folder.storage or folder.root) / "provenance"
+
+
 def write_environment(folder: AnyPath) -> None:
     """Write the package versions and the differences of the checkout, each under its hash, unless they are there."""
     texts = {"json": packages_text(), "diff": read_diff()}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.records.provenance import provenance_folder
 from lkca_search.records.record import RecordReader
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
@@ -53,7 +54,7 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
 
     def read_provenance(name: str) -> str | None:
         try:
-            return (folder.provenance / name).read_bytes().decode(errors="replace")
+            return (provenance_folder(folder) / name).read_bytes().decode(errors="replace")
         except (FileNotFoundError, IsADirectoryError):
             return None
 

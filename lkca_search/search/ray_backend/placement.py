@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 
 from lkca_search.environment.redaction import command_line
 from lkca_search.own_code import code_hashes, own_folders
+from lkca_search.records.provenance import provenance_folder
 from lkca_search.search.driver.messages import Assignment, FailureKind, Message
 from lkca_search.search.driver.node_faults import EXCLUDED_SECONDS, Exclusion, NodeFaults
 from lkca_search.search.driver.queue import TrialQueue
@@ -130,7 +131,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types
             "folders": own_folders(),
             "modules": code_hashes(path for _, path in queue.spec.own_code()),
         }
-        self._origin = {"folder": str(queue.folder.provenance), "command_line": command_line()}
+        self._origin = {"folder": str(provenance_folder(queue.folder)), "command_line": command_line()}
         self._trial_ids: dict[str, str] = {}
         """Trial id in this search by Tune's trial id."""
 

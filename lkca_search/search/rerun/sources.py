@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import describe_kind
-from lkca_search.records.provenance import import_search_code
+from lkca_search.records.provenance import import_search_code, provenance_folder
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rerun import Repeated, RerunRecord
 from lkca_search.records.search.uid import read_uid
@@ -106,7 +106,7 @@ def _packages_in(folder: SearchFolder, record: Record) -> Mapping[str, str] | No
     if packages_hash is None:
         return None
     try:
-        found = json.loads((folder.provenance / f"{packages_hash}.json").read_bytes())
+        found = json.loads((provenance_folder(folder) / f"{packages_hash}.json").read_bytes())
     except (OSError, ValueError):  # only information
         return None
     return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else None
