@@ -30,7 +30,10 @@ def repair(name: Name, ledger: Ledger = None, json: Json = False) -> None:
 
 
 def sync(name: Name) -> None:
-    """Send the trials that MLflow lacks, for example after an outage. The search must not be running."""
+    """Send the trials that MLflow lacks, and register the confirmed models that its registry lacks.
+
+    Use it after an outage of MLflow. The search must not be running.
+    """
     from lkca_search.search.sync import sync as send
 
     home = Home.from_environment()

@@ -160,7 +160,8 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
         show_status(outcome.status)
         show_next_steps(outcome.status)
     if outcome.tracking_fault is not None:
-        missing = f"MLflow lacks at least {outcome.num_untracked} runs: {outcome.tracking_fault}."
+        lacking = f"at least {outcome.num_untracked} runs" if outcome.num_untracked else "the end of the search"
+        missing = f"MLflow lacks {lacking}: {outcome.tracking_fault}."
         send = f"Then send them from the records on disk: lkca-search sync {outcome.status.name}"
         echo(f"{missing} {send}", err=True)
     if outcome.halt_reason is not None:

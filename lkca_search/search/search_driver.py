@@ -23,6 +23,7 @@ from lkca_search.search.health.repair import set_aside_damaged
 from lkca_search.search.ray_backend.placement import Placement
 from lkca_search.search.ray_backend.runner import place, run_trials
 from lkca_search.search.ray_backend.session import RaySession
+from lkca_search.search.registration import register_confirmed
 from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.dataset import check_search, commit_search, describe_datasets
@@ -68,6 +69,8 @@ class SearchDriver:
         self._placements: dict[frozenset[str], Placement] = {}
         """Placement of the trials, and of the replicates by the hashes of their test images."""
         self._stopped_now = False
+        self._registers = False
+        """True if the confirmed models are registered at the end: the driver has neither failed nor must stop now."""
 
     def open_mlflow(self) -> None:
         """Send to MLflow from now on."""
@@ -165,14 +168,20 @@ class SearchDriver:
         write_kernels(self.folder, replicates, self.folder.root)
         self.best = best_of_search(trials, read_spec(self.folder))
         self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
+        self._registers = not self._stopped_now
 
     def end(self) -> None:
-        """End the runs in MLflow, and free the lease."""
-        if self.mlflow is not None:
-            self.num_untracked = self.mlflow.close(
-                complete=self.is_complete, best=self.best, patience_seconds=self.mlflow_seconds
-            )
-        self.lease.release()
+        """End the runs in MLflow, register the confirmed models unless the driver must stop, and free the lease."""
+        try:
+            if self.mlflow is not None:
+                self.num_untracked = self.mlflow.close(
+                    complete=self.is_complete,
+                    best=self.best,
+                    patience_seconds=self.mlflow_seconds,
+                    register=(lambda store: register_confirmed(store, self.folder)) if self._registers else None,
+                )
+        finally:
+            self.lease.release()
 
     def outcome(self) -> RunOutcome:
         """Return the state of the search."""

@@ -1,4 +1,7 @@
-"""Command `sync`: send MLflow the recorded runs that it lacks. Separate from `run` because it needs no Ray."""
+"""Command `sync`: send MLflow the recorded runs and the confirmed models that it lacks.
+
+It is separate from `run` because it needs no Ray.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,8 +9,10 @@ from contextlib import suppress
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.provenance import provenance_folder
 from lkca_search.records.record import RecordReader
+from lkca_search.records.search.dataset import read_search_datasets
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.registration import register_confirmed
 from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import read_status
@@ -19,7 +24,7 @@ _MLFLOW_SECONDS = 3600.0
 
 
 def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = lambda _: None) -> SyncResult:
-    """Send MLflow the runs of a search that it lacks.
+    """Send MLflow the runs of a search and the models of its confirmation that it lacks.
 
     Args:
         folder: Folder of the search.
@@ -42,6 +47,7 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
             best=best_of_search(reader.trials(), read_spec(folder)),
             patience_seconds=_MLFLOW_SECONDS,
             notify=notify,
+            register=lambda store: register_confirmed(store, folder),
         )
 
 
@@ -58,4 +64,11 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
         except (FileNotFoundError, IsADirectoryError):
             return None
 
-    return MLflowStore(home, uid=uid_or_name(folder), name=folder.name, texts=texts, read_provenance=read_provenance)
+    return MLflowStore(
+        home,
+        uid=uid_or_name(folder),
+        name=folder.name,
+        texts=texts,
+        read_provenance=read_provenance,
+        datasets=read_search_datasets(folder).values(),
+    )

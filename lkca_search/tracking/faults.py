@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from lkca_search.faults import causes, first_line
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_file
+from lkca_search.records.finding import DamagedError
 from lkca_search.tracking.connection import redacted, tracking_uri
 
 _MAX_CHARACTERS = 300
@@ -70,6 +71,8 @@ def describe_fault(error: Exception, home: Home) -> Fault:
     """Return the fault behind an error of MLflow, its database or its server, as one line."""
     if isinstance(error, StoreError):
         return error.fault
+    if isinstance(error, DamagedError):
+        return Fault(f"{error.finding.place} is damaged: {error.finding.damage}", error.finding.remedy)
     uri = tracking_uri(home)
     links = list(causes(error, with_context=True))
     text = "\n".join(str(link) for link in links)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 
 from lkca_search.environment.checkout import git_commit
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, Result, State
+from lkca_search.records.search.dataset import SearchDataset
 from lkca_search.tracking.experiment import open_client, open_experiment
 from lkca_search.tracking.faults import is_unsupported
 from lkca_search.tracking.run_fields import (
@@ -28,6 +29,7 @@ from lkca_search.tracking.run_fields import (
     points,
     replaced_metrics,
     run_name,
+    search_inputs,
     start_params,
     start_tags,
 )
@@ -74,10 +76,12 @@ class MLflowStore:
         name: str,
         texts: dict[str, str],
         read_provenance: Callable[[str], str | None] = lambda _: None,
+        datasets: Iterable[SearchDataset] = (),
     ) -> None:
-        """Open the store and the search's parent run, which is created if needed. `texts` become its artifacts.
+        """Open the store and the search's parent run, which is created if needed.
 
-        `read_provenance` returns the text of a file in the search's folder `provenance`, or None if there is none.
+        `texts` become its artifacts, and `datasets` its datasets. `read_provenance` returns the text of a file in the
+        search's folder `provenance`, or None if there is none.
         """
         self._uid = uid
         self._name = name
@@ -98,6 +102,7 @@ class MLflowStore:
         again = f"{lost.cause}; they are written again; {lost.remedy}" if lost else ""
         self.notices: tuple[str, ...] = (*opened.notices, *([again] if again else []))
         """Lines for the user about the state of the store."""
+        self._log_inputs(self._parent, [] if _has_datasets(parent) else search_inputs(datasets))
 
     def is_sent(self, trial_id: str) -> bool:
         """Return True if the run of a trial has ended with its record."""
@@ -159,8 +164,8 @@ class MLflowStore:
         if run.is_outdated:
             metrics += replaced_metrics(record, timestamp=round(time.time() * 1000))
         self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
-        self._log_datasets(run, record)
-        run.is_outdated, run.has_record = False, True
+        self._log_inputs(run, dataset_inputs(record))
+        run.lacks_datasets, run.is_outdated, run.has_record = False, False, True
         self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
 
     def mark_killed(self, trial_id: str, results: Iterable[Result] = ()) -> None:
@@ -202,8 +207,7 @@ class MLflowStore:
                 self._client.set_tag(run.info.run_id, _PARENT, self._parent.run_id)
             found = _Run(run.info.run_id, run.info.status, bool(run.data.params))
             found.is_outdated = is_outdated(run.data.metrics)
-            has_datasets = bool(run.inputs and run.inputs.dataset_inputs)
-            found.lacks_datasets = "data_hash" in run.data.tags and not has_datasets
+            found.lacks_datasets = "data_hash" in run.data.tags and not _has_datasets(run)
             found.has_record = _HAS_RECORD in run.data.tags
             runs[run.data.tags[TRIAL_ID]] = found
         return runs
@@ -267,9 +271,8 @@ class MLflowStore:
             run.has_params = run.has_params or bool(params)
         run.steps = None if steps is None else steps | by_step.keys()
 
-    def _log_datasets(self, run: _Run, record: Record) -> None:
-        """Link the images of a finished trial to its run, which a server older than MLflow 2.4 cannot do."""
-        inputs = dataset_inputs(record)
+    def _log_inputs(self, run: _Run, inputs: list[DatasetInput]) -> None:
+        """Link images to a run, which a server older than MLflow 2.4 cannot do."""
         try:
             if inputs:
                 self._client.log_inputs(run.run_id, inputs)
@@ -277,7 +280,6 @@ class MLflowStore:
             if not is_unsupported(error):
                 raise
             self.notices = tuple(dict.fromkeys((*self.notices, _NO_DATASETS)))
-        run.lacks_datasets = False
 
     def _end_run(self, run: _Run, status: str, timestamp: int | None = None) -> None:
         self._client.set_terminated(run.run_id, status, timestamp)
@@ -292,3 +294,7 @@ class MLflowStore:
             "mlflow.source.git.commit": git_commit(),
             "mlflow.user": getpass.getuser(),
         }
+
+
+def _has_datasets(run: Run) -> bool:
+    return bool(run.inputs and run.inputs.dataset_inputs)

@@ -11,6 +11,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from lkca_search.file_names import shorten_name
 from lkca_search.records.record import Record, Result
+from lkca_search.records.search.dataset import SearchDataset
 from lkca_search.spec.metrics import METRICS, find_metric, name_of
 from lkca_search.tracking.tracker import TrialStart
 
@@ -161,6 +162,21 @@ def dataset_inputs(record: Record) -> list[DatasetInput]:
     ]
 
 
+def search_inputs(datasets: Iterable[SearchDataset]) -> list[DatasetInput]:
+    """Return the training splits of a search, for the run of the search."""
+    found = (
+        Dataset(
+            name=_name(each.dataset, None),
+            digest=each.data_hash[:_DIGEST_CHARACTERS],
+            source_type=_source(each.dataset)[0],
+            source=_source(each.dataset)[1],
+            profile=json.dumps({"num_images": each.num_images, "data_hash": each.data_hash}),
+        )
+        for each in datasets
+    )
+    return [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "train")]) for dataset in found]
+
+
 def find_dataset(record: Record, context: Context) -> Dataset | None:
     """Return the images of a finished trial in one context; None if it has opened none."""
     return dict(_datasets(record)).get(context)
@@ -189,14 +205,18 @@ def _dataset(record: Record, hashes: Iterable[str], num_images: int, profile: di
     counts = {"num_images": num_images, "num_classes": record.facts.num_classes}
     place = record.spec.data.place_of(record.spec.configuration.dataset)
     source_type, source = _source(place)
-    name = record.spec.configuration.dataset or Path(place.removesuffix("/")).name
     return Dataset(
-        name=shorten_name(name, max_bytes=_MAX_DATASET_NAME),
+        name=_name(place, record.spec.configuration.dataset),
         digest="-".join(text[:_DIGEST_CHARACTERS] for text in hashes),
         source_type=source_type,
         source=source,
         profile=json.dumps({name: value for name, value in {**counts, **profile}.items() if value is not None}),
     )
+
+
+def _name(place: str, level: str | None) -> str:
+    """Return the level of the factor `dataset`, or the name of a dataset or of its folder."""
+    return shorten_name(level or Path(place.removesuffix("/")).name, max_bytes=_MAX_DATASET_NAME)
 
 
 def _source(place: str) -> tuple[str, str]:

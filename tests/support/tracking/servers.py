@@ -25,6 +25,8 @@ class Proxy:
         self.is_open = threading.Event()
         """While this is cleared, calls are accepted, but neither forwarded nor answered."""
         self.is_open.set()
+        self.lacks: Callable[[str], bool] = lambda path: False
+        """True if the server has no such path, as a server of an older version."""
         self.authorization: str | None = None
         """Authorization header that every call must carry, or None."""
         self.calls: Counter[str] = Counter()
@@ -46,6 +48,9 @@ def proxy_of(target: str) -> Iterator[Proxy]:
             number = proxy.calls[path]
             if proxy.authorization not in (None, self.headers.get("Authorization")):
                 self.answer(401, b"unauthorized")
+                return
+            if proxy.lacks(path):
+                self.answer(404, b"<!doctype html><title>404 Not Found</title>")
                 return
             time.sleep(proxy.seconds + proxy.delay(path, number))
             proxy.is_open.wait()
