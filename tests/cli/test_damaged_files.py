@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection
 from lkca_search.tracking.tracker import Tracker
+from tests.support.models import write_model
 from tests.support.processes import Command
 from tests.support.records import CELL, make_predictions, make_record, make_search
 
@@ -33,6 +35,8 @@ FILES = {
     "record": f"searches/made/trials/{CELL}/1/{ATTEMPT}/record.json",
     "replicate": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/record.json",
     "predictions": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/predictions.parquet",
+    "weights": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/model.safetensors",
+    "model": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/model.json",
     "manifest": "searches/made/subsets/*.json",
     "round": "searches/made/rounds/0001.json",
     "spec": "searches/made/spec.json",
@@ -46,6 +50,8 @@ FILES = {
 }
 WITHOUT_CONTENT = ("marker", "table", "space file")
 """Files whose content no command reads. Only a folder in their place is damage."""
+BESIDE = ("predictions", "weights", "model")
+"""Files beside a record, which only `doctor`, `repair` and the commands that need them read."""
 
 
 def _half(path: Path) -> None:
@@ -102,13 +108,16 @@ def home() -> Path:
         folder, spec, ConfirmSection(draws=2, seeds=1), records, test_hashes={None: "t" * 64}, num_trials_left=4
     )
     register_looks(folder, own)
+    made_up_predictions = make_predictions(0)
+    accuracy = float((made_up_predictions.predicted == made_up_predictions.labels).mean())
     for pick, replication in sealed.replications():
-        score = TestResult(num_images=50, data_hash="t" * 64, loss=1.0, accuracy=0.5)
+        score = TestResult(num_images=50, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
         values = {"trial_id": replication.replicate_id, "replicate": replication, "test": score}
         levels = pick.configuration
         record = make_record(0, family=levels.family, data_fraction=levels.data_fraction or 0, **values)
         attempt = folder.trial(record.trial_id).attempt(driver=1, attempt=1)
-        save_predictions(make_predictions(0), attempt, replicate_id=record.trial_id)
+        save_predictions(made_up_predictions, attempt, replicate_id=record.trial_id)
+        write_model(attempt, record)
         write_atomically(attempt / "record.json", record.model_dump_json().encode())
     write_atomically(folder.exhausted / CELLS[3], b"")
     write_atomically(folder.root / "trials.parquet", b"table")
@@ -156,7 +165,7 @@ def test_no_command_fails_for_a_damaged_file_and_other_searches_are_unharmed(
     (row,) = (line for line in out.splitlines() if line.startswith("made"))
     listed = {found["name"]: found for found in json.loads(command("list", "--json").out)}
     assert listed["other"]["num_damaged"] == 0
-    shown = kind not in (*WITHOUT_CONTENT, "predictions", "look") and not (
+    shown = kind not in (*WITHOUT_CONTENT, *BESIDE, "look") and not (
         kind == "ledger" and intact_content and not damaged.stat().st_size
     )
     if shown and not (kind == "ledger" and intact_content and damaged.read_bytes()[:6] == b"SQLite"):
@@ -188,8 +197,9 @@ def test_repair_sets_the_damaged_file_aside_and_leaves_nothing_damaged(
     if kind in WITHOUT_CONTENT and intact_content:
         assert kept == []
     elif not (kind == "ledger" and intact_content and not before):
-        assert damaged.with_name(f"{damaged.name}.damaged-1") in kept
-        assert kept[0].is_dir() or kept[0].read_bytes() == before
+        renamed = damaged.with_name(f"{damaged.name}.damaged-1")
+        assert renamed in kept
+        assert renamed.is_dir() or renamed.read_bytes() == before
         assert report["actions"]
     code, out, err = command("repair", "made", "--json")
     assert (code, json.loads(out)["actions"]) == (0, []), "a second repair has nothing to do"
@@ -199,7 +209,7 @@ def test_repair_sets_the_damaged_file_aside_and_leaves_nothing_damaged(
             f"{cell}/{number}" for cell in CELLS for number in range(2)
         } - {f"{CELL}/1"}
     assert command("status", "made").code == 0
-    if kind not in ("predictions", "replicate", "record") and kept and kind != "look":
+    if kind not in (*BESIDE, "replicate", "record") and kept and kind != "look":
         assert json.loads(command("status", "made", "--json").out)["num_set_aside"] == len(kept)
 
 
@@ -219,6 +229,70 @@ def test_a_record_that_does_not_belong_to_its_folder_is_damage(home: Path, comma
     assert command("repair", "made").code == 0
     assert path.with_name("record.json.damaged-1").exists()
     assert json.loads(command("status", "made", "--json").out)["num_set_aside"] == 1
+
+
+def edit_record(path: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+EDITED: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "value": ("record", lambda content: content.update(value=0.99), "the value must be that of its last result, 0.5"),
+    "test": ("replicate", lambda content: content["test"].update(accuracy=0.99), "must be that of its predictions"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITED)
+def test_a_result_that_was_edited_by_hand_is_found_and_left_to_the_user(
+    home: Path, command: Command, edit: str
+) -> None:
+    file, change, damage = EDITED[edit]
+    path = home / FILES[file]
+    edit_record(path, change)
+    (finding,) = scan_search(made(), Home(root=home))
+    assert str(finding).startswith(f"{path} is damaged: ")
+    assert damage in str(finding)
+    (remaining,) = json.loads(command("repair", "made", "--json").out)["remaining"]
+    assert remaining["place"] == str(path)
+
+
+def test_a_test_accuracy_that_was_edited_with_its_predictions_differs_from_that_of_the_model(home: Path) -> None:
+    path = home / FILES["replicate"]
+    edit_record(path, lambda content: content["test"].update(accuracy=0.99))
+    path.with_name("predictions.parquet").unlink()
+    (finding,) = scan_search(made(), Home(root=home))
+    assert "the test accuracy must be that of its model" in finding.damage
+
+
+HOSTILE: dict[str, Callable[[Any], object]] = {
+    "id outside": lambda content: content.update(trial_id="../../../../outside/0"),
+    "cell outside": lambda content: content.update(cell="../../outside"),
+    "trial outside": lambda content: content["replicate"].update(of="../../outside/0"),
+    "number": lambda content: content.update(number=-1),
+    "not a number": lambda content: content.update(value=float("nan")),
+    "unknown key": lambda content: content.update(code="__import__('os').mkdir('outside')"),
+    "huge width": lambda content: content["spec"]["configuration"].update(width="9" * 400),
+    "wrong type": lambda content: content.update(curve="__import__('os')"),
+    "deep": lambda content: content.update(curve=json.loads("[" * 60 + "]" * 60)),
+}
+
+
+@pytest.mark.parametrize("edit", HOSTILE)
+def test_a_hostile_record_is_left_out_and_named_and_nothing_is_written_outside(
+    home: Path, command: Command, edit: str
+) -> None:
+    path = home / FILES["replicate"]
+    edit_record(path, HOSTILE[edit])
+    before = sorted(other for other in home.parent.rglob("*") if home not in other.parents)
+    code, out, err = command("status", "made")
+    assert (code, str(path) in out) == (0, True), err
+    for arguments in (("best", "made"), ("export", "made"), ("report", "made", "--no-mlflow"), ("repair", "made")):
+        code, out, err = command(*arguments)
+        assert "Traceback" not in err
+        assert code == 0, err
+    assert path.with_name("record.json.damaged-1").exists()
+    assert sorted(other for other in home.parent.rglob("*") if home not in other.parents) == before
 
 
 @pytest.mark.parametrize("kind", ["record", "round", "predictions"])

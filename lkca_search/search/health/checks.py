@@ -15,6 +15,7 @@ from lkca_search.records.predictions import scan_correct
 from lkca_search.records.record import RecordReader
 from lkca_search.records.search.looks import Look
 from lkca_search.records.search.uid import read_uid
+from lkca_search.search.health.edited_results import find_edited_results
 from lkca_search.search.state.damage import scan_files
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease_status import read_lease
@@ -35,11 +36,13 @@ TABLES = (
 def scan_search(folder: SearchFolder, home: Home) -> list[Finding]:
     """Return a finding per damaged file of a search; empty if every file is intact."""
     reader = RecordReader(folder)
-    reader.trials()
-    replicates = reader.replicates()
+    trials, replicates = reader.trials(), reader.replicates()
+    correct, predictions = scan_correct(folder, replicates)
+    accuracies = {replicate_id: float(each.mean()) for replicate_id, each in correct.items()}
     found = [
         *reader.findings,
-        *scan_correct(folder, replicates)[1],
+        *find_edited_results(folder, [*trials, *replicates], accuracies),
+        *predictions,
         *scan_inspections(folder, replicates)[1],
         *scan_models(folder),
         *scan_manifests(folder)[1],
