@@ -104,6 +104,8 @@ class ModelDescription(ModelOrigin):
     """Values after the last step by name: `val_accuracy`, and `test_accuracy` of a replicate."""
     precision: UsedPrecision
     """Type of matrix products and convolutions in the training and the test."""
+    compiled: bool = False
+    """True if torch.compile had compiled the model. A loaded model is not compiled: its numbers differ by rounding."""
     channels_last: bool = False
     """True if images and convolutions had their channels last in memory."""
     backends: tuple[LayerBackend, ...] = ()

@@ -144,6 +144,7 @@ def describe_model(
         test_hash=None if test is None else test.data_hash,
         metrics=metrics,
         precision=training.numerics.precision,
+        compiled=training.numerics.compiled,
         channels_last=training.numerics.channels_last,
         backends=training.backends or (),
         provenance=metadata.provenance,
