@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from lkca_search.layout import RecordListing, SearchFolder
 from lkca_search.paths import AnyPath
@@ -47,6 +50,7 @@ class Result(FrozenModel):
         return float(getattr(self, metric) if metric in _NUMBERS else self.metrics[metric])
 
 
+_Count = Annotated[int, Field(ge=0)]
 _NUMBERS = frozenset(Result.model_fields) - {"metrics"}
 
 
@@ -150,11 +154,11 @@ class Record(FrozenModel):
     search: str
     cell: str
     """Key of the cell, and name of its Optuna study."""
-    number: int
+    number: _Count
     """Number of the trial (or replicated trial) in its cell, from 0."""
-    attempt: int
+    attempt: _Count
     """Number of the attempt that finished, from 1."""
-    driver: int
+    driver: _Count
     """Number of the driver that wrote the record, from 1."""
     state: State
     metric: str

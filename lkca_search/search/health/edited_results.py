@@ -34,7 +34,7 @@ def _in_record(record: Record) -> Iterator[tuple[str, object, str, object]]:
     if record.value is None or record.facts is None:
         return
     if record.test is not None and record.metric.startswith("test_"):
-        yield "the value", record.value, "test", record.test.value(record.metric.removeprefix("test_"))
+        yield "the value", record.value, "test result", record.test.value(record.metric.removeprefix("test_"))
     elif record.curve:
         with suppress(KeyError):  # a metric that records of an earlier version do not have
             yield "the value", record.value, "last result", measure(record.metric, record.curve[-1], record.facts)
