@@ -9,7 +9,16 @@ import typer
 from lkca_search.api.home import local_data_dirs
 from lkca_search.api.output import check_output_file, check_output_folder
 from lkca_search.cli.data import MaxPixels, download_bars
-from lkca_search.cli.terminal.arguments import Json
+from lkca_search.cli.terminal.arguments import (
+    EXPORT_FORMATS,
+    Device,
+    ExportTarget,
+    Images,
+    Json,
+    Model,
+    Threads,
+    TrustOwnCode,
+)
 from lkca_search.cli.terminal.output import echo_json, echo_rows, warn_of_damage
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
@@ -28,41 +37,6 @@ if TYPE_CHECKING:
 
 _TEST = "test"
 """Name that stands for the test images of the model's dataset."""
-_FORMATS: "tuple[ExportFormat, ...]" = ("onnx", "torch_export")
-
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="NAME of a search, for its best confirmed cell (first replicate); NAME/CELL or "
-        "NAME/CELL/NUMBER/draw=D,seed=S for that one; a folder with model.json; or an MLflow URI such as "
-        "models:/NAME@champion.",
-    ),
-]
-Images = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="IMAGES...",
-        help="Image files of any size, folders of them, or Parquet files with a column `image`. `test` stands for the "
-        "test images of the model's dataset, which must give its stored predictions again (./test is a folder).",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(help="cpu, cuda or cuda:N. Default: the kind of device of the training, or the CPU without a GPU."),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, max=1024, help="CPU threads, which decide how sums are rounded. Default: as in the training."),
-]
-TrustOwnCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-own-code",
-        help="Import the Python module that a model from a folder or from MLflow names as its family. Default: refuse. "
-        "A search of this home is trusted.",
-    ),
-]
 
 
 def predict(
@@ -150,14 +124,16 @@ def _collect(
 ) -> "list[ImagePrediction]":
     """Write each batch, compare it, and return its `top` classes per image; None returns no image."""
     from lkca_search.inference.classification import list_predictions
+    from lkca_search.training.device import record_nondeterminism
 
     shown = []
-    for batch in batches:
-        write(batch)
-        if test is not None:
-            test.add(batch)
-        if top is not None:
-            shown += list_predictions(batch, names, top=top)
+    with record_nondeterminism(set()):  # a test on the same device has run the same operations
+        for batch in batches:
+            write(batch)
+            if test is not None:
+                test.add(batch)
+            if top is not None:
+                shown += list_predictions(batch, names, top=top)
     return shown
 
 
@@ -192,14 +168,7 @@ def export(
     name: Annotated[
         str, typer.Argument(metavar="NAME|MODEL", help="Name of a search, or with a format, a model as in `predict`.")
     ],
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER|onnx|torch_export",
-            help="onnx or torch_export: convert a model. Otherwise the folder for the tables; ./onnx is a folder. "
-            "Default: tables, in the folder of the search.",
-        ),
-    ] = None,
+    to: ExportTarget = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -230,12 +199,12 @@ def export(
     A converted model takes any number of images as uint8 pixels, and normalizes them itself. It is loaded again and
     compared with the model; if they differ by more than rounding, nothing is written and the exit code is 1.
     """
-    for found in _FORMATS:
+    for found in EXPORT_FORMATS:
         if to == found:
             _export_model(name, found, output, images or [], trusts_code=trust_own_code, json=json)
             return
     if given := [option for option, value in (("--output", output), ("--images", images)) if value]:
-        raise UserError(f"{given[0]} applies to --to {' and '.join(_FORMATS)} alone; omit it for tables")
+        raise UserError(f"{given[0]} applies to --to {' and '.join(EXPORT_FORMATS)} alone; omit it for tables")
     _export_tables(name, None if to is None else Path(to), json=json)
 
 

@@ -79,7 +79,7 @@ def check_packages(to: ExportFormat) -> None:
     """Raise UserError with the command that installs them if the packages of a format are missing."""
     missing = [name for name in ONNX_PACKAGES if to == "onnx" and find_spec(name) is None]
     if missing:
-        raise UserError(f"--to onnx needs the packages {', '.join(missing)}: pip install 'lkca-search[onnx]'")
+        raise UserError(f"--to onnx needs the packages {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def pixel_model(module: nn.Module, description: ModelDescription) -> PixelModel:

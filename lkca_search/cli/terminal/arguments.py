@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -59,3 +59,56 @@ RemoteAddress = Annotated[
     ),
 ]
 """Cluster of a command that runs on this machine by default. No variable sets it, so that the default is stable."""
+EXPORT_FORMATS: tuple[Literal["onnx"], Literal["torch_export"]] = ("onnx", "torch_export")
+"""Formats of `export` for a model."""
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="NAME of a search, for its best confirmed cell (first replicate); NAME/CELL or "
+        "NAME/CELL/NUMBER/draw=D,seed=S for that one; a folder with model.json; or an MLflow URI such as "
+        "models:/NAME@champion.",
+    ),
+]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES",
+        help="Image files of any size, folders of them, or Parquet files with a column `image`. `test` stands for the "
+        "test images of the model's dataset, which must give its stored predictions again (./test is a folder).",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(help="cpu, cuda or cuda:N. Default: the kind of device of the training, or the CPU without a GPU."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, help="CPU threads, which decide how sums are rounded. Default: as in the training."),
+]
+TrustOwnCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-own-code",
+        help="Import the Python module that a model from a folder or from MLflow names as its family. Default: refuse. "
+        "A search of this home is trusted.",
+    ),
+]
+
+
+def _check_target(target: str | None) -> str | None:
+    """Return the target of `export`; refuse a file in place of a folder."""
+    if target not in (None, *EXPORT_FORMATS) and Path(target).is_file():
+        raise typer.BadParameter(f"{target!r} is a file; it must be a folder, or {' or '.join(EXPORT_FORMATS)}.")
+    return target
+
+
+ExportTarget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|onnx|torch_export",
+        callback=_check_target,
+        help="onnx or torch_export: convert a model. Otherwise the folder for the tables; ./onnx is a folder. "
+        "Default: tables, in the folder of the search.",
+    ),
+]

@@ -100,8 +100,8 @@ def _check_size(image: ImageFile, max_pixels: int) -> None:
     if (found := image.width * image.height) > max_pixels:
         rule = f"an image must have at most {max_pixels:,} pixels, got {image.width}x{image.height}"
         raise ValueError(
-            f"{rule}; if the file is one of yours, set data.max_pixels (`data prepare` and `data check`: --max-pixels) "
-            f"to {found} or more"
+            f"{rule}; if the file is one of yours, set data.max_pixels (`data prepare`, `data check`, `predict`: "
+            f"--max-pixels) to {found} or more"
         )
 
 
