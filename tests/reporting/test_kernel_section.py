@@ -60,7 +60,7 @@ def test_sentences_have_the_numbers_of_the_tables() -> None:
     assert (
         f"The radius grows with training images: {slope[3]} {slope[4]} tokens per tenfold training images." in kernels
     )
-    assert field.startswith("lkca: 90% of the squared gradients of the central feature lie within ")
+    assert field.startswith("lkca: 90% of the gradients of the central feature lie within ")
     assert "A kernel reaches 28 pixels." in field
     assert attention.startswith("vit: 90% of the energy of the attention lies within a mean radius of ")
     slope = next(row for row in trends if row[:2] == ["vit", "mean over layers"])

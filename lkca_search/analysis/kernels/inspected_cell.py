@@ -1,5 +1,6 @@
 """Inspections of the replicates of one cell, as arrays by draw and seed."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +9,8 @@ import numpy as np
 
 from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.stats.estimate import Estimate, Interval
-from lkca_search.analysis.stats.percentage_mean import PERCENT, mean_percentage
+from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.records.inspection.inspection import Inspection, LayerMaps
@@ -87,20 +88,27 @@ class InspectedCell:
 
     def radius(self, values: Floats) -> Estimate | None:
         """Return the mean of a radius, (draws, seeds), with its t interval over units; None if all are missing."""
+        return self._mean(values, maximum=math.inf)
+
+    def share(self, values: Floats) -> Estimate | None:
+        """Return the mean of a share from 0 to 1, (draws, seeds), in percent with its t interval over units.
+
+        The interval on the scale of log odds, as of accuracies, is far too wide for the tiny shares near the center.
+        """
+        return self._mean(PERCENT * values, maximum=PERCENT)
+
+    def _mean(self, values: Floats, *, maximum: float) -> Estimate | None:
+        """Return the mean with an interval within 0 and a maximum; None if all values are missing."""
         if not np.isfinite(values).any():
             return None
         means = self.scores.unit_means(values)
         estimate = student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
-        interval = estimate.interval
-        if interval is None or interval.lower is None or interval.lower >= 0:
+        if (interval := estimate.interval) is None:
             return estimate
-        return Estimate(value=estimate.value, interval=Interval(lower=0.0, upper=interval.upper, level=interval.level))
-
-    def share(self, values: Floats) -> Estimate | None:
-        """Return the mean of a share from 0 to 1, (draws, seeds), in percent with its interval over units."""
-        if not np.isfinite(values).any():
-            return None
-        return mean_percentage(np.clip(PERCENT * self.scores.unit_means(values), 0.0, PERCENT))
+        assert interval.lower is not None
+        assert interval.upper is not None
+        bounds = {"lower": max(interval.lower, 0.0), "upper": min(interval.upper, maximum)}
+        return estimate.model_copy(update={"interval": interval.model_copy(update=bounds)})
 
 
 def inspected_cells(results: SearchResults, scores: RoundScores) -> tuple[InspectedCell, ...]:

@@ -65,7 +65,9 @@ class CellKernels:
     flat_profile: tuple[float, ...]
     """The same of equal weights; empty unless all maps have one size."""
     field_radius: Estimate | None
-    """Radius that holds 90% of the squared gradients, in pixels; None without a receptive field."""
+    """Radius that holds 90% of the gradients, in pixels; None without a receptive field."""
+    field_energy_radius: Estimate | None
+    """The same of the squared gradients."""
     field_flat_radius: float
     """Radius of equal gradients of all pixels."""
     field_map: Maps | None
@@ -174,7 +176,8 @@ def _cell(cell: InspectedCell) -> CellKernels:
         flat_radius=_mean(cell.mean_values(lambda each: each.flat_radius)),
         profile=tuple(_profile(cell)),
         flat_profile=_flat_profile(cell),
-        field_radius=cell.radius(cell.field_values(lambda each: each.radius)),
+        field_radius=cell.radius(cell.field_values(lambda each: each.gradient_radius)),
+        field_energy_radius=cell.radius(cell.field_values(lambda each: each.radius)),
         field_flat_radius=_mean(cell.field_values(lambda each: each.flat_radius)),
         field_map=np.mean([_normalized(field.energy) for field in fields], axis=0) if same and shapes else None,
         field_center=fields[0].center if fields else (0.0, 0.0),
@@ -228,7 +231,11 @@ def _trends(cells: Sequence[CellKernels]) -> Iterator[Trend]:
             yield _trend(cells, f"layer {number}", _layer_radius(index), shared)
     if any(cell.field_radius is not None for cell in cells):
         yield _trend(
-            cells, "receptive field", lambda cell: cell.field_values(lambda each: each.radius), None, unit="pixels"
+            cells,
+            "receptive field",
+            lambda cell: cell.field_values(lambda each: each.gradient_radius),
+            None,
+            unit="pixels",
         )
 
 

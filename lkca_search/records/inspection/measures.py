@@ -35,7 +35,11 @@ class FieldMeasures:
     """Radius of a receptive field in pixels; NaN for a model without gradients."""
 
     radius: float
-    """Radius that holds 90% of the squared gradients."""
+    """Radius that holds 90% of the energy: of the mean squared gradients."""
+    gradient_radius: float
+    """Radius that holds 90% of their roots, the size of the gradients: the radius of Luo et al.
+
+    The shortcuts of a network keep most of the squares in the patch of the feature itself."""
     flat_radius: float
     """Radius that holds 90% of equal gradients of all pixels."""
     profile: Floats
@@ -59,6 +63,7 @@ def measure_field(field: ReceptiveField) -> FieldMeasures:
     """Return the radius and the profile of a receptive field."""
     return FieldMeasures(
         radius=field.cell * radius_of_share(field.energy, center=field.center),
+        gradient_radius=field.cell * radius_of_share(np.sqrt(field.energy), center=field.center),
         flat_radius=field.cell * radius_of_share(np.ones(field.energy.shape), center=field.center),
         profile=cumulative_shares(field.energy, field.center),
         cell=field.cell,
@@ -90,6 +95,7 @@ def field_columns(field: ReceptiveField, image_side: int) -> dict[str, Any]:
         "unit": "pixel",
         "radius_90": found.radius,
         "radius_90_of_grid": found.radius / image_side,
+        "mass_radius_90": found.gradient_radius,
         "flat_radius_90": found.flat_radius,
         "profile": found.profile,
     }

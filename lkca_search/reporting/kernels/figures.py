@@ -179,8 +179,8 @@ def _field_radii(results: SearchResults, analysis: KernelAnalysis) -> Figure:
         name="field_radius",
         title="Radius of the effective receptive field, against training images",
         caption=(
-            "Radius that holds 90% of the squared gradients of the central feature with respect to the pixels: the "
-            "mean over draws with 95% intervals over draws."
+            "Radius that holds 90% of the gradients of the central feature with respect to the pixels: the mean over "
+            "draws with 95% intervals over draws."
         ),
         y_label="radius, pixels",
         value=lambda cell: cell.field_radius,
@@ -245,7 +245,7 @@ def _field_maps(analysis: KernelAnalysis) -> SmallMultiples | None:
         caption=(
             "Squared gradients of the central feature with respect to each pixel, summed over channels, the mean over "
             "test images and replicates. The largest value of each panel is 1, and colors are linear in its square "
-            "root: in the gradient. The dashed circle encloses 90% of the squared gradients, the mean over draws."
+            "root: in the gradient. The dashed circle encloses 90% of the gradients, the mean over draws."
         ),
         columns=tuple(f"{format_count(size)} images" for size in sizes),
         rows=tuple(variant.label for variant in variants[:MAX_VARIANTS]),

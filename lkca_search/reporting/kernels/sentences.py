@@ -66,7 +66,7 @@ def _fields(variant: Variant, cells: list[CellKernels]) -> str:
     )
     reaches = dict.fromkeys(format_tick(cell.reach) for cell in ends if cell.reach is not None)
     reach = f" A kernel reaches {join_words(list(reaches))} pixels." if reaches else ""
-    return f"{variant.label}: 90% of the squared gradients of the central feature lie within {radii}, in pixels.{reach}"
+    return f"{variant.label}: 90% of the gradients of the central feature lie within {radii}, in pixels.{reach}"
 
 
 def _at(cell: CellKernels) -> str:

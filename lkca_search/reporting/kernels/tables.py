@@ -86,6 +86,7 @@ def _field_table(analysis: KernelAnalysis) -> Table:
         Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
         Column("90% radius, pixels", lambda cell: estimate_cell(cell.field_radius, format_decimal)),
         Column("95% interval", lambda cell: interval_cell(cell.field_radius, format_decimal_interval)),
+        Column("of squared gradients, pixels", lambda cell: estimate_cell(cell.field_energy_radius, format_decimal)),
         Column("of equal gradients, pixels", lambda cell: number_cell(cell.field_flat_radius, format_decimal)),
         Column("90% radius of kernels, pixels", _kernel_pixels),
         Column("reach of a kernel, pixels", lambda cell: number_cell(cell.reach, format_tick)),
@@ -94,9 +95,11 @@ def _field_table(analysis: KernelAnalysis) -> Table:
         name="receptive_fields",
         title="Effective receptive field beside the kernels",
         caption=(
-            "Radius that holds 90% of the squared gradients of the central feature with respect to the pixels (Luo et "
-            "al. 2016), of the last output with height and width: the mean over draws with a 95% interval. The radius "
-            "of equal gradients is that of a model that uses all pixels alike. The radius of the kernels is the mean "
+            "Radius that holds 90% of the gradients of the central feature with respect to the pixels (Luo et al. "
+            "2016), of the last output with height and width: the mean over draws with a 95% interval. A gradient is "
+            "the root of its mean square over images, summed over channels. Shortcuts keep most of the squares in the "
+            "patch of the feature itself. The radius of equal gradients is that of a model that uses all pixels alike. "
+            "The radius of the kernels, of squared weights, is the mean "
             "over layers, times the side of a token. The reach is the largest displacement of a tap along an axis."
         ),
         columns=columns,

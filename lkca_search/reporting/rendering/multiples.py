@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 
 from lkca_search.reporting.values.figure import DIVERGING_COLORS, DIVERGING_COLORS_ON_DARK, Panel, SmallMultiples
@@ -51,7 +52,7 @@ def draw_multiples(figure: SmallMultiples) -> Canvas:
     num_rows, num_columns = len(figure.rows), len(figure.columns)
     side = min((_WIDTH_INCHES - _LABEL_INCHES) / num_columns, _MAX_PANEL_INCHES)
     size = (num_columns * side + 2 * _LABEL_INCHES, num_rows * side + 2 * _LABEL_INCHES)
-    canvas = Canvas(figsize=size, layout="constrained")
+    canvas = Canvas(figsize=size, layout=ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 0.95)))
     colors = list(DIVERGING_COLORS if figure.is_signed else DIVERGING_COLORS[1:])
     shades = Normalize(-1.0 if figure.is_signed else 0.0, 1.0)
     scale = ScalarMappable(shades, LinearSegmentedColormap.from_list("scale", colors))

@@ -70,6 +70,7 @@ def test_deep_stacks_of_box_kernels_have_the_radius_of_a_gaussian() -> None:
     field = receptive_field(Stack(*kernels).eval(), batches(side=65), (65, 65))
     sigma = math.sqrt(depth * 2 / 3)
     assert measure_field(field).radius == pytest.approx(sigma * math.sqrt(math.log(10)), abs=0.5)
+    assert measure_field(field).gradient_radius == pytest.approx(sigma * math.sqrt(2 * math.log(10)), abs=0.5)
 
 
 def test_a_delta_kernel_sees_one_pixel() -> None:
