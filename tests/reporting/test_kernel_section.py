@@ -128,6 +128,8 @@ def test_configurations_that_differ_between_sizes_are_named_beside_the_trend() -
     section = section_of(replace(results, replicates=replicates))
     assert "The configurations differ in kernel_size between replicates" in section.summary[0]
     assert table(section, "kernel_trends")[0][5] == "kernel_size"
+    alike = section_of(results)
+    assert "configurations differ in" not in next(t for t in alike.tables if t.name == "kernel_trends").columns
 
 
 def test_zero_kernels_are_named() -> None:

@@ -1,6 +1,5 @@
 """Inspections of the replicates of one cell, as arrays by draw and seed."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,9 +85,28 @@ class InspectedCell:
             array[position] = value
         return array
 
-    def radius(self, values: Floats) -> Estimate | None:
-        """Return the mean of a radius, (draws, seeds), with its t interval over units; None if all are missing."""
-        return self._mean(values, maximum=math.inf)
+    def radius(self, values: Floats, *, maximum: float) -> Estimate | None:
+        """Return the mean of a radius, (draws, seeds), with its t interval over units; None if all are missing.
+
+        No radius is larger than `maximum`, so no interval is.
+        """
+        return self._mean(values, maximum=maximum)
+
+    @cached_property
+    def longest_tokens(self) -> float:
+        """Largest distance from the center of a map of any layer, in tokens, rounded up."""
+        return max((len(each.profile) - 1.0 for found in self.layer_measures.values() for each in found), default=0.0)
+
+    @cached_property
+    def longest_sides(self) -> float:
+        """The same in sides of the grid."""
+        distances = ((len(each.profile) - 1) / each.side for found in self.layer_measures.values() for each in found)
+        return max(distances, default=0.0)
+
+    @cached_property
+    def longest_pixels(self) -> float:
+        """Largest distance from the center of a receptive field, in pixels, rounded up."""
+        return max((each.cell * (len(each.profile) - 1.0) for each in self.field_measures.values()), default=0.0)
 
     def share(self, values: Floats) -> Estimate | None:
         """Return the mean of a share from 0 to 1, (draws, seeds), in percent with its t interval over units.

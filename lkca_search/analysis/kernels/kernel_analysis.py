@@ -171,13 +171,13 @@ def _cell(cell: InspectedCell) -> CellKernels:
     return CellKernels(
         cell=cell,
         layers=tuple(_layer(cell, number) for number in range(cell.num_layers)),
-        radius=cell.radius(cell.mean_values(lambda each: each.radius)),
-        radius_of_grid=cell.radius(cell.mean_values(lambda each: each.radius_of_grid)),
+        radius=cell.radius(cell.mean_values(lambda each: each.radius), maximum=cell.longest_tokens),
+        radius_of_grid=cell.radius(cell.mean_values(lambda each: each.radius_of_grid), maximum=cell.longest_sides),
         flat_radius=_mean(cell.mean_values(lambda each: each.flat_radius)),
         profile=tuple(_profile(cell)),
         flat_profile=_flat_profile(cell),
-        field_radius=cell.radius(cell.field_values(lambda each: each.gradient_radius)),
-        field_energy_radius=cell.radius(cell.field_values(lambda each: each.radius)),
+        field_radius=cell.radius(cell.field_values(lambda each: each.gradient_radius), maximum=cell.longest_pixels),
+        field_energy_radius=cell.radius(cell.field_values(lambda each: each.radius), maximum=cell.longest_pixels),
         field_flat_radius=_mean(cell.field_values(lambda each: each.flat_radius)),
         field_map=np.mean([_normalized(field.energy) for field in fields], axis=0) if same and shapes else None,
         field_center=fields[0].center if fields else (0.0, 0.0),
@@ -194,9 +194,11 @@ def _layer(cell: InspectedCell, number: int) -> LayerResult:
         grids=tuple(dict.fromkeys(layer.grid for layer in layers)),
         sizes=tuple(dict.fromkeys((layer.energy.shape[0], layer.energy.shape[1]) for layer in layers)),
         num_groups=layers[0].num_groups,
-        radius=cell.radius(cell.layer_values(number, lambda each: each.radius)),
-        radius_of_grid=cell.radius(cell.layer_values(number, lambda each: each.radius_of_grid)),
-        mass_radius=cell.radius(cell.layer_values(number, lambda each: each.mass_radius)),
+        radius=cell.radius(cell.layer_values(number, lambda each: each.radius), maximum=cell.longest_tokens),
+        radius_of_grid=cell.radius(
+            cell.layer_values(number, lambda each: each.radius_of_grid), maximum=cell.longest_sides
+        ),
+        mass_radius=cell.radius(cell.layer_values(number, lambda each: each.mass_radius), maximum=cell.longest_tokens),
         flat_radius=_mean(cell.layer_values(number, lambda each: each.flat_radius)),
         mean=mean_map([np.asarray(layer.weights, dtype=np.float64) for layer in layers]),
     )

@@ -71,7 +71,8 @@ def _maps_caption(is_kernel: bool, *, num_groups: int) -> str:
     )
     return (
         f"Each square is {weight}: the mean over replicates{groups}. {origin}All panels have one scale. Colors are "
-        "linear in the square root of the weight. The dashed circle encloses 90% of the energy, the mean over draws."
+        "linear in the square root of the weight. The dashed circle encloses 90% of the energy, the mean over draws. A "
+        "mean shows little if its replicates agree little: the table of radii has their agreement."
     )
 
 
@@ -93,7 +94,9 @@ def _describe_radius(layer: LayerResult) -> str:
     if layer.radius is None:
         return "all weights are 0"
     height, width = layer.sizes[0]
-    return f"{height}x{width}, 90% of the energy within {format_radius(layer.radius)} tokens"
+    agreement = layer.mean.agreement if layer.mean else None
+    agree = "" if agreement is None else f", agreement of replicates {format_decimal(agreement)}"
+    return f"{height}x{width}, 90% of the energy within {format_radius(layer.radius)} tokens{agree}"
 
 
 def format_radius(estimate: Estimate) -> str:
@@ -243,9 +246,10 @@ def _field_maps(analysis: KernelAnalysis) -> SmallMultiples | None:
         name="receptive_fields",
         title="Effective receptive fields, mean over replicates",
         caption=(
-            "Squared gradients of the central feature with respect to each pixel, summed over channels, the mean over "
-            "test images and replicates. The largest value of each panel is 1, and colors are linear in its square "
-            "root: in the gradient. The dashed circle encloses 90% of the gradients, the mean over draws."
+            "Gradient of the central feature with respect to each pixel: the root of the mean square over test images "
+            "and replicates, summed over channels. The largest value of each panel is 1, and colors are linear in its "
+            "square root, so that pixels outside the patch of the feature show. The dashed circle encloses 90% of the "
+            "gradients, the mean over draws."
         ),
         columns=tuple(f"{format_count(size)} images" for size in sizes),
         rows=tuple(variant.label for variant in variants[:MAX_VARIANTS]),
@@ -254,7 +258,7 @@ def _field_maps(analysis: KernelAnalysis) -> SmallMultiples | None:
         ),
         limit=1.0,
         is_signed=False,
-        unit="squared gradient, of the largest",
+        unit="gradient, of the largest",
     )
 
 
@@ -265,7 +269,7 @@ def _field_panel(cell: CellKernels | None) -> Panel | None:
     row, column = ((position + 0.5) / factor - 0.5 for position in cell.field_center)
     radius = cell.field_radius
     return Panel(
-        values=_rows(values / values.max()),
+        values=_rows(np.sqrt(values / values.max())),
         center=(row, column),
         radius=None if radius is None else radius.value / (cell.field_cell * factor),
         hover_text=f"{cell.variant.label}, {_images(cell)}"

@@ -124,8 +124,9 @@ def _trend_table(analysis: KernelAnalysis) -> Table:
         Column("unit", lambda trend: text_cell(trend.unit)),
         Column("change per tenfold images", lambda trend: estimate_cell(estimable(trend.slope), _signed)),
         Column("95% interval", lambda trend: interval_cell(estimable(trend.slope), format_decimal_interval)),
-        Column("configurations differ in", lambda trend: text_cell(join_words(trend.differences))),
     ]
+    if any(trend.differences for trend in analysis.trends):
+        columns.append(Column("configurations differ in", lambda trend: text_cell(join_words(trend.differences))))
     if any(isinstance(trend.slope, NotEstimable) for trend in analysis.trends):
         columns.append(Column(NOT_ESTIMABLE, lambda trend: reason_cell(trend.slope)))
     return make_table(
