@@ -64,7 +64,7 @@ _TrackingUri = Annotated[
     ),
 ]
 _Save = Annotated[
-    Path | None, typer.Option(file_okay=False, help="Keep the trained model in this folder. Default: not kept.")
+    Path | None, typer.Option(metavar="FOLDER", help="Keep the trained model in this folder. Default: not kept.")
 ]
 
 

@@ -76,5 +76,5 @@ def _missing(folder: SearchFolder, wanted: str | None, replicates: Sequence[Reco
         return f"{subject} has no kept model: it is not confirmed yet; `lkca-search confirm {folder.name}`"
     return (
         f"{subject} has no kept model: `keep: {{weights: replicates}}` in a space file keeps those of later trainings, "
-        f"and `lkca-search rerun {folder.name} --trial ID --save FILE` trains one again"
+        f"and `lkca-search rerun {folder.name} --trial ID --save FOLDER` trains one again"
     )

@@ -71,9 +71,9 @@ def test_an_empty_variable_counts_as_not_set(
         ("report made --to /proc/x", ["--to must be a folder that can be written, got /proc/x"]),
         ("export made --to file/tables", ["got file/tables: file/tables: Not a directory", "move the file"]),
         ("report made --to file/page", ["got file/page"]),
-        ("rerun made --save /proc/x", ["the folder of --save must be a folder that can be written, got /proc"]),
-        ("rerun made --save file/weights", ["the folder of --save must be a folder"]),
-        ("rerun made --save /dev/null", ["--save must be an ordinary file, got /dev/null"]),
+        ("rerun made --save /proc/x", ["--save must be a folder that can be written, got /proc/x"]),
+        ("rerun made --save file/weights", ["--save must be a folder"]),
+        ("rerun made --save /dev/null", ["--save must be a folder that can be written, got /dev/null"]),
     ],
 )
 def test_a_path_that_cannot_be_written_is_refused_before_the_work(
