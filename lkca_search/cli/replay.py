@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,12 +18,9 @@ from lkca_search.layout import Home
 
 if TYPE_CHECKING:
     from lkca_search.records.record import Result
-    from lkca_search.records.rerun import RerunOutcome, RerunRecord
-    from lkca_search.search.rerun.retraining import OpenedRerun, RecordedTraining
+    from lkca_search.records.rerun import RerunRecord
+    from lkca_search.search.rerun.retraining import RecordedTraining
     from lkca_search.search.simulation.replay_results import CellReplay, CellSpread, Replay, Spread
-
-_MAX_HARMLESS = 10
-"""Harmless differences that are listed; another environment may have hundreds of other packages."""
 
 
 _Source = Annotated[
@@ -67,6 +63,10 @@ _Save = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Keep the trained model in this folder. Default: not kept.")
 ]
 
+_Lists = Annotated[
+    bool, typer.Option("--list", help="List the reruns of the search so far, and train nothing. Default: train.")
+]
+
 
 def rerun(
     source: _Source,
@@ -78,6 +78,7 @@ def rerun(
     exact: _Exact = False,
     tracking_uri: _TrackingUri = None,
     save: _Save = None,
+    lists: _Lists = False,
     json: Json = False,
 ) -> None:
     """Train a recorded trial again, and state whether the result is identical, within tolerance, or different.
@@ -88,9 +89,13 @@ def rerun(
 
     The rerun is recorded in the home, and in MLflow as a run of kind `rerun`. No table, study or report counts it.
     """
+    from lkca_search.cli.terminal.reruns import show_several
     from lkca_search.search.rerun.design import list_trainings
     from lkca_search.search.rerun.sources import read_source, take_trial
 
+    if lists:
+        _list_reruns(source, json=json)
+        return
     if tracking_uri is not None:
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
     _check_areas(allow or ())
@@ -102,14 +107,29 @@ def rerun(
         raise UserError(f"a trial must be given once, got {given} and --trial {trial}")
     recorded = read_source(source, given or trial, home)
     trainings = list_trainings(recorded, changes, seeds=seeds, draws=draws)
-    records = [_train(each, home, allow or (), save=save, quiet=json) for each in trainings]
+    folders = [save and (save / each.label if len(trainings) > 1 else save) for each in trainings]
+    records = [
+        _train(each, home, allow or (), save=folder, quiet=json)
+        for each, folder in zip(trainings, folders, strict=True)
+    ]
     outcomes = [record.outcome for record in records]
     if json:
         echo_json(outcomes if seeds or draws else outcomes[0])
     elif len(outcomes) > 1:
-        _show_several(outcomes)
+        show_several(outcomes)
     if not all(outcome.verdict.is_success(exact=exact) for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _list_reruns(search: str, *, json: bool) -> None:
+    from lkca_search.cli.terminal.reruns import show_reruns
+    from lkca_search.records.rerun import read_reruns, reruns_folder
+
+    records = read_reruns(reruns_folder(Home.from_environment(), search))
+    if json:
+        echo_json([record.outcome for record in records.values()])
+    else:
+        show_reruns(records, search)
 
 
 def _check_areas(allowed: Sequence[str]) -> None:
@@ -125,6 +145,7 @@ def _train(
 ) -> "RerunRecord":
     """Open, show, train, record and log one rerun."""
     from lkca_search.cli.terminal.output import show_result
+    from lkca_search.cli.terminal.reruns import show_differences, show_rerun
     from lkca_search.records.rerun import reruns_folder, write_rerun
     from lkca_search.search.rerun.retraining import open_rerun, train
     from lkca_search.tracking.faults import describe_fault
@@ -132,7 +153,7 @@ def _train(
 
     opened = open_rerun(recorded, local_data_dirs(home), allowed=allowed)
     if not quiet:
-        _show_differences(opened)
+        show_differences(opened)
     on_result: Callable[[Result], None] = (
         (lambda _: None) if quiet else partial(show_result, metric=recorded.file.metric)
     )
@@ -144,52 +165,11 @@ def _train(
     except Exception as error:  # any error of a store: the record is on disk
         fault = describe_fault(error, home)
     if not quiet:
-        _show_rerun(record.outcome)
+        show_rerun(record.outcome)
         echo(f"record   {path}" + (f"\nMLflow   run {run}" if run else ""))
     if fault is not None:
         echo(f"MLflow lacks the rerun: {fault}", err=True)
     return record
-
-
-def _show_differences(opened: "OpenedRerun") -> None:
-    """Print the differences of data, code and machine, of the harmless ones at most some."""
-    from lkca_search.records.rerun import Severity
-
-    repeats = opened.recorded.repeats
-    echo(f"{repeats.search}: {repeats.trial_id}, seed {opened.trial.seed}, draw {opened.trial.configuration.draw}")
-    if opened.edits:
-        echo("not a repeat of the recorded training, so the values are not compared:")
-    for edit in opened.edits:
-        echo(f"  edited    {edit}")
-    harmless = [change for change in opened.changes if change.severity is Severity.HARMLESS]
-    for change in [change for change in opened.changes if change not in harmless] + harmless[:_MAX_HARMLESS]:
-        echo(f"  {change.severity.value:<8}  {change}")
-    if len(harmless) > _MAX_HARMLESS:
-        echo(f"  harmless  {len(harmless) - _MAX_HARMLESS} more")
-    if not opened.edits and not opened.changes and opened.recorded.file.facts is not None:
-        echo("  data, code and machine are those of the recorded training")
-
-
-def _show_rerun(outcome: "RerunOutcome") -> None:
-    recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}"
-    if outcome.difference is not None:
-        recorded += f", difference {outcome.difference!r}"
-    echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
-    if outcome.error is not None:
-        echo(f"  failed: {outcome.error}")
-    echo(f"{outcome.verdict.value}: {outcome.reason}")
-
-
-def _show_several(outcomes: Sequence["RerunOutcome"]) -> None:
-    """Print one row per training, and their mean and standard deviation."""
-    header = ("draw", "seed", outcomes[0].metric, "verdict")
-    rows = [(str(each.draw), str(each.seed), _number(each.value), each.verdict.value) for each in outcomes]
-    echo("")
-    echo_rows(header, rows)
-    values = [each.value for each in outcomes if each.value is not None]
-    if len(values) > 1:
-        recorded = "" if outcomes[0].recorded is None else f"; recorded {outcomes[0].recorded:.4f}"
-        echo(f"mean {fmean(values):.4f}, standard deviation {stdev(values):.4f} of {len(values)} trainings{recorded}")
 
 
 def simulate(

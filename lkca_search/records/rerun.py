@@ -156,12 +156,12 @@ def write_rerun(record: RerunRecord, folder: AnyPath) -> AnyPath:
     return path
 
 
-def read_reruns(folder: AnyPath) -> list[RerunRecord]:
-    """Return the intact records of reruns below a folder, oldest first."""
-    records = []
+def read_reruns(folder: AnyPath) -> dict[str, RerunRecord]:
+    """Return the intact records of reruns below a folder by their numbers, oldest first."""
+    records = {}
     for path in list_paths(folder, f"*/{_FILE}"):
         try:
-            records.append(read_stored(path, RerunRecord, remedy="delete it, since nothing depends on it"))
+            records[path.parent.name] = read_stored(path, RerunRecord, remedy="delete it: nothing depends on it")
         except (DamagedError, FileNotFoundError):
             continue
     return records

@@ -41,6 +41,11 @@ class RecordedTraining:
     is_fresh: bool = False
     """True if another seed or draw than the recorded one is trained: the result is then compared by its tolerance."""
 
+    @property
+    def label(self) -> str:
+        """Name of the training among several: its draw and seed."""
+        return f"draw={self.file.trial.configuration.draw},seed={self.file.trial.seed}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedRerun:

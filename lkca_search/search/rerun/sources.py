@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lkca_search.errors import SearchError, UserError
-from lkca_search.layout import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder, check_name
 from lkca_search.paths import describe_kind
 from lkca_search.records.provenance import import_search_code, provenance_folder
 from lkca_search.records.record import Record, RecordReader, State
@@ -29,6 +29,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 """Endings of files that a rerun reads."""
 _TRIAL = re.compile(r"(?P<trial>.+/\d+(?:/draw=\d+,seed=\d+)?)")
 _RECORD = "record.json"
+_MAX_ID = 1_000
 
 
 def read_source(source: str, trial_id: str | None, home: Home) -> RecordedTraining:
@@ -114,11 +115,13 @@ def _packages_in(folder: SearchFolder, record: Record) -> Mapping[str, str] | No
 
 def _read_mlflow(home: Home, source: str, trial_id: str | None) -> RecordedTraining:
     found = read_recorded_run(home, source, trial_id)
+    file = TrialFile.from_record(found.record)
+    _check_names(file, f"run {found.run_id}")
     repeats = Repeated(
         search=found.record.search, trial_id=found.record.trial_id, uid=found.uid, mlflow_run=found.run_id
     )
     return RecordedTraining(
-        file=TrialFile.from_record(found.record),
+        file=file,
         repeats=repeats,
         replicates=tuple(ReplicateValue(draw=each.draw, seed=each.seed, value=each.value) for each in found.replicates),
         packages=found.packages,
@@ -129,30 +132,40 @@ def _read_file(path: Path, home: Home) -> RecordedTraining:
     """Read a file by its content: a trial file, a record of a trial or rerun, a training, or a configuration."""
     if path.suffix != ".json":
         file = TrialFile.read(path)
-        return _of_file(file, home)
+        return _of_file(file, home, path)
     plain = _read_json(path)
     if not isinstance(plain, dict):
         raise UserError(f"{path} must be a record, a trial file or a configuration, got {_kind(plain)}")
     if "trial" in plain:
-        return _of_file(TrialFile.parse(plain, path), home)
+        return _of_file(TrialFile.parse(plain, path), home, path)
     if "outcome" in plain:
         return _of_file(TrialFile.from_rerun(_validate(plain, RerunRecord, path)), home)
     if "curve" in plain:
         record = _validate(plain, Record, path)
-        return _of_file(TrialFile.from_record(record), home)
+        return _of_file(TrialFile.from_record(record), home, path)
     if "configuration" not in plain:
         plain = _complete(plain)
     return _of_file(TrialFile.from_spec(_validate(plain, TrialSpec, path), path.stem), home)
 
 
-def _of_file(file: TrialFile, home: Home) -> RecordedTraining:
-    """Return the training of a file, with the replicates of its trial if its search is in the home."""
-    repeats = Repeated(search=file.search, trial_id=file.trial_id)
+def _check_names(file: TrialFile, place: str) -> None:
+    """Raise UserError if a name from elsewhere, which becomes part of a path, is no name of a search or trial."""
+    parts = file.trial_id.split("/")
     try:
-        folder = home.search(file.search)
-        record = RecordReader(folder).find(file.trial_id) if folder.spec.exists() else None
-    except SearchError:  # the search of a file need not be a valid name here
-        record = None
+        check_name(file.search)
+    except SearchError as error:
+        raise UserError(f"{place}: {error}") from error
+    if len(file.trial_id) > _MAX_ID or not file.trial_id.isprintable() or {"", ".", ".."}.intersection(parts):
+        rule = f"trial_id must be CELL/NUMBER, at most {_MAX_ID:,} characters"
+        raise UserError(f"{place}: {rule}, got {file.trial_id[:_MAX_ID]!r}")
+
+
+def _of_file(file: TrialFile, home: Home, path: Path) -> RecordedTraining:
+    """Return the training of a file, with the replicates of its trial if its search is in the home."""
+    _check_names(file, str(path))
+    repeats = Repeated(search=file.search, trial_id=file.trial_id)
+    folder = home.search(file.search)
+    record = RecordReader(folder).find(file.trial_id) if folder.spec.exists() else None
     if record is None or file.facts is None or record.facts != file.facts:
         return RecordedTraining(file=file, repeats=repeats)
     import_search_code(folder)
