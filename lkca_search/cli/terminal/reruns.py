@@ -34,6 +34,7 @@ def show_differences(opened: "OpenedRerun") -> None:
 
 
 def show_rerun(outcome: RerunOutcome) -> None:
+    """Print the values and the verdict of a rerun, with its reason."""
     recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}"
     if outcome.difference is not None:
         recorded += f", difference {outcome.difference!r}"

@@ -139,13 +139,14 @@ def _read_file(path: Path, home: Home) -> RecordedTraining:
     if "trial" in plain:
         return _of_file(TrialFile.parse(plain, path), home, path)
     if "outcome" in plain:
-        return _of_file(TrialFile.from_rerun(_validate(plain, RerunRecord, path)), home)
+        return _of_file(TrialFile.from_rerun(_validate(plain, RerunRecord, path)), home, path)
     if "curve" in plain:
         record = _validate(plain, Record, path)
         return _of_file(TrialFile.from_record(record), home, path)
     if "configuration" not in plain:
         plain = _complete(plain)
-    return _of_file(TrialFile.from_spec(_validate(plain, TrialSpec, path), path.stem), home)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")[:100] or "file"
+    return _of_file(TrialFile.from_spec(_validate(plain, TrialSpec, path), name), home, path)
 
 
 def _check_names(file: TrialFile, place: str) -> None:

@@ -125,6 +125,28 @@ def test_a_file_that_is_none_of_these_is_an_error(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": "../../x"}, "the name of a search must start with a letter or digit"),
+        ({"trial_id": "../../x/0"}, "trial_id must be CELL/NUMBER"),
+        ({"trial_id": "/etc/passwd"}, "trial_id must be CELL/NUMBER"),
+        ({"trial_id": "a\n/0"}, "trial_id must be CELL/NUMBER"),
+    ],
+)
+def test_names_in_a_file_that_lead_elsewhere_are_refused(
+    changes: dict[str, str], message: str, home: Home, tmp_path: Path
+) -> None:
+    content = json.loads(BEST.model_copy(update=changes).model_dump_json())
+    with pytest.raises(UserError, match=message):
+        read_source(write(tmp_path / "x.json", content), None, home)
+
+
+def test_a_configuration_may_have_any_file_name(home: Home, tmp_path: Path) -> None:
+    name = write(tmp_path / ".my configuration (2).json", {"dataset": "digits", "epochs": 1})
+    assert read_source(name, None, home).repeats.search == "my-configuration-2-"
+
+
 def test_an_unknown_search_names_the_option_for_mlflow(home: Home) -> None:
     with pytest.raises(UserError, match=r"there is no search 'other' .* searches there: made; .*--tracking-uri URL"):
         read_source("other", None, home)
