@@ -153,7 +153,10 @@ def _train(
 
     opened = open_rerun(recorded, local_data_dirs(home), allowed=allowed)
     if not quiet:
-        show_differences(opened)
+        randomness = f"seed {opened.trial.seed}, draw {opened.trial.configuration.draw}"
+        echo(f"{recorded.repeats.search}: {recorded.repeats.trial_id}, {randomness}")
+    if not quiet and recorded.file.facts is not None:
+        show_differences(opened.edits, opened.changes)
     on_result: Callable[[Result], None] = (
         (lambda _: None) if quiet else partial(show_result, metric=recorded.file.metric)
     )

@@ -3,33 +3,27 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
 from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.records.rerun import RerunOutcome, RerunRecord, Severity
-
-if TYPE_CHECKING:
-    from lkca_search.search.rerun.retraining import OpenedRerun
+from lkca_search.records.rerun import Change, RerunOutcome, RerunRecord, Severity
 
 _MAX_HARMLESS = 10
 """Harmless differences that are listed; another environment may have hundreds of other packages."""
 
 
-def show_differences(opened: "OpenedRerun") -> None:
-    """Print the differences of data, code and machine, of the harmless ones at most some."""
-    repeats = opened.recorded.repeats
-    echo(f"{repeats.search}: {repeats.trial_id}, seed {opened.trial.seed}, draw {opened.trial.configuration.draw}")
-    if opened.edits:
+def show_differences(edits: Sequence[str], changes: Sequence[Change]) -> None:
+    """Print the differences of data, code and machine, the strongest first; of the harmless ones at most some."""
+    if edits:
         echo("not a repeat of the recorded training, so the values are not compared:")
-    for edit in opened.edits:
+    for edit in edits:
         echo(f"  edited    {edit}")
-    harmless = [change for change in opened.changes if change.severity is Severity.HARMLESS]
-    for change in [change for change in opened.changes if change not in harmless] + harmless[:_MAX_HARMLESS]:
+    harmless = [change for change in changes if change.severity is Severity.HARMLESS]
+    for change in [change for change in changes if change not in harmless] + harmless[:_MAX_HARMLESS]:
         echo(f"  {change.severity.value:<8}  {change}")
     if len(harmless) > _MAX_HARMLESS:
         echo(f"  harmless  {len(harmless) - _MAX_HARMLESS} more")
-    if not opened.edits and not opened.changes and opened.recorded.file.facts is not None:
+    if not edits and not changes:
         echo("  data, code and machine are those of the recorded training")
 
 
