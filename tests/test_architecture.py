@@ -64,9 +64,16 @@ LADDER: dict[str, list[str]] = {
     "analysis/kernels": [*BASE, "records/inspection", "analysis", "analysis/stats"],
     "analysis/ablation": [*BASE, "analysis", "analysis/stats"],
     "analysis/aggregate": [*BASE, "analysis", "analysis/stats"],
-    "reporting/values": [ROOT, "spec", "analysis", "analysis/stats", "analysis/aggregate"],
+    "analysis/predictions": [*BASE, "analysis", "analysis/stats"],
+    "reporting/values": [
+        *(ROOT, "spec", "analysis", "analysis/stats", "analysis/aggregate", "analysis/predictions"),
+    ],
     "reporting/sections": [
-        *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "reporting/values"),
+        *(*BASE, "analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/predictions"),
+        "reporting/values",
+    ],
+    "reporting/predictions": [
+        *("spec", "analysis", "analysis/stats", "analysis/predictions", "reporting/values", "reporting/sections"),
     ],
     "reporting/aggregate": [
         *("records", "analysis", "analysis/stats", "analysis/aggregate", "reporting/values", "reporting/sections"),
@@ -76,7 +83,9 @@ LADDER: dict[str, list[str]] = {
     "reporting/rendering": [ROOT, "reporting/values"],
     "reporting": [
         *(*BASE, "records/inspection", "analysis", "analysis/stats", "analysis/aggregate"),
+        "analysis/predictions",
         *("reporting/values", "reporting/sections", "reporting/aggregate", "reporting/kernels"),
+        "reporting/predictions",
         *("reporting/methods", "reporting/rendering"),
     ],
     "search": [
@@ -105,7 +114,7 @@ LADDER["cli/terminal"] = [*BASE, "tracking", "reporting/values", "search/state"]
 LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
-    "PIL": ["data/readers"],
+    "PIL": ["data/readers", "data/pictures.py"],
     "filelock": ["locks.py", "search/state/lease.py"],
     "jinja2": ["reporting/rendering"],
     "markupsafe": ["reporting/rendering"],
@@ -122,6 +131,7 @@ THIRD_PARTY = {
             "analysis/kernels",
         ),
         *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
+        "analysis/predictions",
     ],
     "onnxruntime": ["inference"],
     "optuna": ["search/studies", "analysis"],

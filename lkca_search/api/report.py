@@ -1,6 +1,7 @@
 """Function `report`: writes the report of a search."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ def report(
 def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:
     """Write a report as `report` does. Errors about the folder have the name of the option."""
     from lkca_search.analysis.search_results import read_search_results
+    from lkca_search.data.pictures import find_test_pictures
     from lkca_search.records.search.looks import read_looks
     from lkca_search.reporting.content import make_report
     from lkca_search.reporting.files import write_report
@@ -72,7 +74,8 @@ def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, op
     check_output_folder(target, option)
     results = read_search_results(folder)
     history = read_looks(folder.home, *results.rounds[-1].hash_by_dataset.values()) if results.rounds else None
-    content = make_report(results, round_number=round_number, history=history)
+    find_pictures = partial(find_test_pictures, home=folder.home)
+    content = make_report(results, round_number=round_number, history=history, find_pictures=find_pictures)
     return WrittenReport(content=content, files=tuple(write_report(content, results, target)))
 
 

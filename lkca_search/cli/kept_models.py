@@ -23,7 +23,6 @@ from lkca_search.cli.terminal.output import echo_json, echo_rows, warn_of_damage
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
-from lkca_search.records.finding import Finding
 from lkca_search.reporting.values.numbers import pluralize
 
 if TYPE_CHECKING:
@@ -194,7 +193,9 @@ def export(
 
     Tables: trials.parquet has one row per trial, and curves.parquet one row per evaluation. After a confirmation,
     replicates.parquet has one row per replicate, predictions.parquet one row per replicate and test image, and
-    kernels.parquet one row per replicate and layer with a kernel or attention.
+    kernels.parquet one row per replicate and layer with a kernel or attention. Numbers from the predictions of the
+    latest round are in class_accuracies.parquet, confusions.parquet, agreements.parquet, disputed_images.parquet,
+    calibration.parquet and reliability.parquet.
 
     A converted model takes any number of images as uint8 pixels, and normalizes them itself. It is loaded again and
     compared with the model; if they differ by more than rounding, nothing is written and the exit code is 1.
@@ -209,21 +210,13 @@ def export(
 
 
 def _export_tables(name: str, to: Path | None, *, json: bool) -> None:
-    from lkca_search.records.inspection.kernel_table import write_kernels
-    from lkca_search.records.predictions import write_predictions
-    from lkca_search.records.record import RecordReader
-    from lkca_search.records.tables import write_tables
+    from lkca_search.api.tables import write_all_tables
 
     folder = Home.from_environment().started_search(name)
     if to is not None:
         check_output_folder(to, "--to")
-    reader = RecordReader(folder)
-    trials, replicates = reader.trials(), reader.replicates()
-    paths = write_tables(trials, replicates, to or folder.root)
-    damaged: list[Finding] = []
-    paths += write_predictions(folder, replicates, to or folder.root, damaged=damaged)
-    paths += write_kernels(folder, replicates, to or folder.root, damaged=damaged)
-    warn_of_damage([*reader.findings, *damaged], name)
+    paths, damaged = write_all_tables(folder, to or folder.root)
+    warn_of_damage(damaged, name)
     if json:
         echo_json([str(path) for path in paths])
         return

@@ -143,6 +143,14 @@ def find_stored(
     return None if stored is None else stored[0]
 
 
+def find_by_hash(content_hash: str, split: Split, *, cache: Path) -> Images | None:
+    """Return a stored split by the hash of its content, whatever its name and source; None if `cache` has none."""
+    for path in sorted(cache.glob(f"*-{split}-*.arrow")):
+        if (content := _read(path)) is not None and content[0].content_hash == content_hash:
+            return _map(path, content[0].dataset)
+    return None
+
+
 def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
     """Return the SHA-256 in hex of shape, pixels and labels."""
     digest = hashlib.sha256(json.dumps(pixels.shape).encode())

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from lkca_search.faults import first_line
 from lkca_search.layout import PREDICTIONS, SearchFolder
 from lkca_search.paths import AnyPath, atomic_output, open_input, write_atomically
 from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
-from lkca_search.records.record import READ_THREADS, Record
+from lkca_search.records.record import READ_THREADS, Record, TestResult
 
 _SMALLEST = np.float32(2.0**-25)
 """Probability in place of one that the file has rounded to 0."""
@@ -58,6 +57,11 @@ def is_among_top(probabilities: NDArray[Any], labels: NDArray[Any], *, number: i
     return is_among
 
 
+def probabilities_of(probabilities: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
+    """Return the probability of one class per image, (N,), from those of all classes, (N, K)."""
+    return np.take_along_axis(probabilities, classes[:, None].astype(np.int64), axis=1)[:, 0]
+
+
 def image_scores(metric: str, predictions: Predictions) -> NDArray[Any] | None:
     """Return numbers per image, (N,), whose mean is a test metric; None if it is not such a mean.
 
@@ -74,7 +78,7 @@ def image_scores(metric: str, predictions: Predictions) -> NDArray[Any] | None:
             counts = np.bincount(labels)
             return np.asarray(is_correct * (len(labels) / (counts > 0).sum() / counts[labels]), dtype=np.float32)
         case "loss":
-            own = np.take_along_axis(predictions.probabilities, labels[:, None].astype(np.int64), axis=1)[:, 0]
+            own = probabilities_of(predictions.probabilities, labels)
             losses: NDArray[np.float32] = -np.log(np.maximum(own.astype(np.float32), _SMALLEST))
             return losses
     return None
@@ -122,12 +126,11 @@ def scan_correct(
     folder: SearchFolder, replicates: Sequence[Record]
 ) -> tuple[dict[str, NDArray[np.bool_]], list[Finding]]:
     """Return the same as `read_correct`, and a finding per damaged file."""
-    correct, findings = {}, []
-    for record, table in _read_all(folder, replicates, columns=("label", "predicted")):
-        if isinstance(table, Finding):
-            findings.append(table)
-        elif table is not None:
-            correct[record.trial_id] = pc.equal(table["predicted"], table["label"]).to_numpy()
+    findings: list[Finding] = []
+    tables = _intact(_read_all(folder, replicates), findings)
+    correct = {
+        record.trial_id: np.equal(table["predicted"].to_numpy(), table["label"].to_numpy()) for record, table in tables
+    }
     return correct, findings
 
 
@@ -137,6 +140,8 @@ class TestImages:
 
     labels: NDArray[np.uint16]
     """True classes, (N,)."""
+    data_hash: str = ""
+    """SHA-256 of the test split's pixels and labels."""
     class_names: tuple[str, ...] = ()
     """Name of each class; empty in files of earlier versions."""
 
@@ -151,6 +156,8 @@ class ReplicatePredictions:
     """Test images, shared by all replicates of a dataset."""
     scores: NDArray[Any] | None
     """Result of `image_scores`, (N,)."""
+    confidences: NDArray[np.float16] | None = None
+    """Probabilities of the predicted classes, (N,); None in made-up results without them."""
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -164,17 +171,19 @@ def scan_predictions(
 ) -> tuple[dict[str, ReplicatePredictions], list[Finding]]:
     """Return the predictions with the `image_scores` of a metric, by replicate id, and a finding per damaged file.
 
-    Replicates without predictions are left out.
+    Replicates without predictions are left out. Probabilities are read, but only one per image is kept.
     """
     findings: list[Finding] = []
-    columns = ("label", "predicted") if metric in ("accuracy", "balanced_accuracy") else None
     known: dict[str, TestImages] = {}
     found = {}
-    for record, table in _intact(_read_all(folder, replicates, columns=columns), findings):
+    for record, table in _intact(_read_all(folder, replicates), findings):
         each = _from_table(table)
-        images = known.setdefault(each.data_hash, TestImages(labels=each.labels, class_names=each.class_names))
+        images = TestImages(labels=each.labels, data_hash=each.data_hash, class_names=each.class_names)
         found[record.trial_id] = ReplicatePredictions(
-            predicted=each.predicted, images=images, scores=image_scores(metric, each)
+            predicted=each.predicted,
+            images=known.setdefault(each.data_hash, images),
+            scores=image_scores(metric, each),
+            confidences=probabilities_of(each.probabilities, each.predicted),
         )
     return found, findings
 
@@ -219,10 +228,8 @@ def _intact(
 
 
 def _from_table(table: pa.Table) -> Predictions:
-    """Return the predictions in a table; without the column of probabilities, there are none."""
-    probabilities = np.empty((len(table), 0), dtype=np.float16)
-    if "probabilities" in table.column_names:
-        probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+    """Return the predictions in a table."""
+    probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     return Predictions(
         labels=table["label"].to_numpy(),
         predicted=table["predicted"].to_numpy(),
@@ -244,38 +251,50 @@ def _to_table(predictions: Predictions) -> pa.Table:
     return pa.table(columns)
 
 
-def _read(folder: SearchFolder, replicate: Record, columns: Sequence[str] | None = None) -> pa.Table | Finding | None:
+def _read(folder: SearchFolder, replicate: Record) -> pa.Table | Finding | None:
     if replicate.test is None:
         return None
     path = folder.trial(replicate.trial_id).attempt(driver=replicate.driver, attempt=replicate.attempt) / PREDICTIONS
+    remedy = f"restore it. `lkca-search repair {folder.name}` sets it aside: the replicate keeps its test accuracy"
     try:
         with open_input(path) as file:
-            return pq.ParquetFile(file).read(columns)
+            table = pq.ParquetFile(file).read()
     except FileNotFoundError:
         return None
     except (pa.ArrowException, KeyError, OSError):  # pyarrow raises OSError for damage and for a lost connection
-        return _read_again(path, folder, columns)
+        table = _read_again(path, remedy)
+    if isinstance(table, Finding) or (damage := _find_damage(table, replicate.test)) is None:
+        return table
+    return Finding(place=str(path), damage=damage, remedy=remedy)
 
 
-def _read_again(path: AnyPath, folder: SearchFolder, columns: Sequence[str] | None) -> pa.Table | Finding:
+def _read_again(path: AnyPath, remedy: str) -> pa.Table | Finding:
     """Return the table in a file, or the damage of its bytes; OSError if they cannot be read now."""
-    remedy = f"restore it. `lkca-search repair {folder.name}` sets it aside: the replicate keeps its test accuracy"
     try:
         content = read_stored_bytes(path, remedy=remedy)
     except DamagedError as error:
         return error.finding
     try:
-        return pq.ParquetFile(pa.BufferReader(content)).read(columns)
+        return pq.ParquetFile(pa.BufferReader(content)).read()
     except (pa.ArrowException, KeyError, OSError) as error:
         damage = f"must be a Parquet file of predictions, got one that cannot be read ({first_line(error)})"
         return Finding(place=str(path), damage=damage, remedy=remedy)
 
 
-def _read_all(
-    folder: SearchFolder, replicates: Sequence[Record], columns: Sequence[str] | None = None
-) -> Iterator[tuple[Record, pa.Table | Finding | None]]:
+def _find_damage(table: pa.Table, test: TestResult) -> str | None:
+    """Return the rule that a table breaks which can be read; None if it has the predictions of a test result."""
+    if not {"image", "label", "predicted", "probabilities"} <= {*table.column_names}:
+        return f"must have images, labels and predictions, got the columns {', '.join(table.column_names)}"
+    if (table.schema.metadata or {}).get(b"test_data_hash", b"").decode() != test.data_hash:
+        return "must be predictions on the test images of the record, got another hash of test images"
+    if len(table) != test.num_images:
+        return f"must have {test.num_images} rows, one per test image of the record, got {len(table)}"
+    return None
+
+
+def _read_all(folder: SearchFolder, replicates: Sequence[Record]) -> Iterator[tuple[Record, pa.Table | Finding | None]]:
     """Yield each replicate with its table; at most READ_THREADS tables are in memory."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for start in range(0, len(replicates), READ_THREADS):
             batch = replicates[start : start + READ_THREADS]
-            yield from zip(batch, pool.map(lambda record: _read(folder, record, columns), batch), strict=True)
+            yield from zip(batch, pool.map(lambda record: _read(folder, record), batch), strict=True)

@@ -1,6 +1,6 @@
 """Parquet tables of a search: one row per trial, per replicate, and per result of either."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import pyarrow as pa
@@ -59,6 +59,19 @@ def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder
         pq.write_table(table, buffer)
         write_atomically(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
     return [folder / f"{name}.parquet" for name in tables]
+
+
+def write_rows(rows: Mapping[str, Sequence[Mapping[str, Any]]], folder: AnyPath) -> list[AnyPath]:
+    """Write each table of rows as `NAME.parquet`, atomically; return the paths. A column without values has floats."""
+    for name, found in rows.items():
+        table = pa.Table.from_pylist(list(found))
+        empty = [index for index, column in enumerate(table.schema.types) if pa.types.is_null(column)]
+        for index in empty:
+            table = table.set_column(index, table.column_names[index], table.column(index).cast(pa.float64()))
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        write_atomically(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+    return [folder / f"{name}.parquet" for name in rows]
 
 
 def _identity(record: Record) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from lkca_search.records.rounds import Round
 from lkca_search.records.search.looks import LookHistory
 from lkca_search.reporting.dataset_part import make_part
 from lkca_search.reporting.methods.methods import methods
+from lkca_search.reporting.predictions.disagreements import FindPictures, no_pictures
 from lkca_search.reporting.sections.caveats import write_caveats
 from lkca_search.reporting.sections.looks import look_caveats
 from lkca_search.reporting.sections.narrative import write_headline
@@ -18,12 +19,17 @@ from lkca_search.reporting.values.report import Report
 
 
 def make_report(
-    results: SearchResults, *, round_number: int | None = None, history: LookHistory | None = None
+    results: SearchResults,
+    *,
+    round_number: int | None = None,
+    history: LookHistory | None = None,
+    find_pictures: FindPictures = no_pictures,
 ) -> Report:
     """Return the report of a search in its current state, for one of its rounds; by default the latest.
 
     A search of several datasets has a section per dataset and one on all of them. `history` holds all looks at the test
-    images in the home; without it, only the rounds of this search are counted.
+    images in the home; without it, only the rounds of this search are counted. `find_pictures` returns test images on
+    which variants disagree; without it, the report has their indices.
 
     Raises:
         SearchError: The search has no such round.
@@ -31,10 +37,10 @@ def make_report(
     sealed = _find_round(results, round_number)
     by_dataset = split_by_dataset(results)
     if len(by_dataset) > 1:
-        return report_datasets(results, by_dataset, sealed, history)
+        return report_datasets(results, by_dataset, sealed, history, find_pictures)
     scores = round_scores(results, sealed) if sealed else None
     contrasts = compute_contrasts(scores, results.reference) if scores else ()
-    part = make_part(results, scores, contrasts, tests="tested contrasts of this table")
+    part = make_part(results, scores, contrasts, tests="tested contrasts of this table", find_pictures=find_pictures)
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
@@ -48,6 +54,7 @@ def make_report(
         sections=part.sections,
         methods=tuple(methods(results, scores)),
         contrasts=contrasts,
+        predictions={} if part.predictions is None else {None: part.predictions},
     )
 
 

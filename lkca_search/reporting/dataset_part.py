@@ -7,16 +7,19 @@ from lkca_search.analysis.compute_spent import ComputeSpent, compute_spent
 from lkca_search.analysis.contrasts import Contrast
 from lkca_search.analysis.curve_analysis import analyze_curves
 from lkca_search.analysis.late_gain import LateGain, late_gains
+from lkca_search.analysis.predictions.prediction_analysis import PredictionAnalysis, analyze_predictions
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.reporting.kernels.section import kernel_section
+from lkca_search.reporting.predictions.disagreements import FindPictures, no_pictures
+from lkca_search.reporting.predictions.section import prediction_sections
 from lkca_search.reporting.sections import figures, tables
 from lkca_search.reporting.sections.ablation import ablation_section
-from lkca_search.reporting.sections.classes import class_section
 from lkca_search.reporting.sections.contrast_tables import contrast_table
 from lkca_search.reporting.sections.costs import cost_section
 from lkca_search.reporting.sections.narrative import write_summary
+from lkca_search.reporting.sections.other_metrics import metric_section
 from lkca_search.reporting.sections.training_length import length_table
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize
@@ -37,10 +40,17 @@ class DatasetPart:
     gains: tuple[LateGain, ...]
     summary: tuple[str, ...]
     sections: tuple[Section, ...]
+    predictions: PredictionAnalysis | None
+    """Numbers from the predictions on test images; None if there are none."""
 
 
 def make_part(
-    results: SearchResults, scores: RoundScores | None, contrasts: tuple[Contrast, ...], *, tests: str
+    results: SearchResults,
+    scores: RoundScores | None,
+    contrasts: tuple[Contrast, ...],
+    *,
+    tests: str,
+    find_pictures: FindPictures = no_pictures,
 ) -> DatasetPart:
     """Return the part on one dataset; `tests` names the tests that Holm's correction of its contrasts is over."""
     spent = compute_spent(results)
@@ -49,6 +59,7 @@ def make_part(
     )
     gains = late_gains(results, scores) if scores else ()
     lengths = (length_table(results, gains),) if gains else ()
+    predictions = analyze_predictions(results, scores) if scores else None
     seed = derive_seed(results.spec.search.seed, "views")
     return DatasetPart(
         results=results,
@@ -59,10 +70,12 @@ def make_part(
         summary=tuple(summary),
         sections=(
             *test_sections,
+            *(prediction_sections(results, predictions, find_pictures=find_pictures) if predictions else ()),
             ablation_section(results, scores, seed=seed),
             cost_section(results, seed=seed),
             Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent), *lengths)),
         ),
+        predictions=predictions,
     )
 
 
@@ -102,7 +115,7 @@ def _describe_scores(
             title=f"{capitalize(metric.label)} and {metric.test_label}",
             tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
         ),
-        *filter(None, (class_section(results, scores),)),
+        *filter(None, (metric_section(results, scores),)),
         kernel_section(results, scores),
     ]
     return write_summary(results, scores, contrasts, curves, selections), sections

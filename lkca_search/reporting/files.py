@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from lkca_search.analysis.predictions.prediction_analysis import prediction_rows
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.paths import write_atomically
 from lkca_search.records.inspection.kernel_table import save_kernels
-from lkca_search.records.tables import write_tables
+from lkca_search.records.tables import write_rows, write_tables
 from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.rendering.paper import draw
 from lkca_search.reporting.values.report import Report
@@ -21,7 +22,7 @@ def write_report(report: Report, results: SearchResults, folder: Path) -> list[P
         report.html
         figures/NAME.png, .svg, .pdf
         tables/NAME.csv, .md, .tex
-        data/trials.parquet, curves.parquet, replicates.parquet, kernels.parquet
+        data/trials.parquet, curves.parquet, replicates.parquet, kernels.parquet, and the numbers from predictions
     """
     paths = []
     for name, content in _render(report, results):
@@ -31,6 +32,7 @@ def write_report(report: Report, results: SearchResults, folder: Path) -> list[P
     parquet_files = [
         *write_tables(results.trials, results.replicates, data),
         *save_kernels(results.inspections, results.replicates, data),
+        *write_rows(prediction_rows(report.predictions), data),
     ]
     return [*paths, *(Path(str(path)) for path in parquet_files)]
 

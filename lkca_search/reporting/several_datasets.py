@@ -17,6 +17,7 @@ from lkca_search.reporting.aggregate.section import aggregate_section
 from lkca_search.reporting.aggregate.sentences import aggregate_sentences
 from lkca_search.reporting.dataset_part import DatasetPart, make_part
 from lkca_search.reporting.methods.datasets import dataset_methods
+from lkca_search.reporting.predictions.disagreements import FindPictures
 from lkca_search.reporting.sections.caveats import (
     join_texts,
     replicate_caveats,
@@ -39,6 +40,7 @@ def report_datasets(
     by_dataset: Mapping[str | None, SearchResults],
     sealed: Round | None,
     history: LookHistory | None,
+    find_pictures: FindPictures,
 ) -> Report:
     """Return the report of a search with the results `by_dataset`, for a round; None if nothing is confirmed."""
     scores = {str(name): _scores(part, sealed) for name, part in by_dataset.items()}
@@ -49,6 +51,7 @@ def report_datasets(
             scores[str(name)],
             tuple(each for each in tests.contrasts if each.dataset == name),
             tests=_TESTS,
+            find_pictures=find_pictures,
         )
         for name, part in by_dataset.items()
     }
@@ -69,6 +72,7 @@ def report_datasets(
         ),
         methods=tuple(dataset_methods(results, scored, merged)),
         contrasts=tests.contrasts,
+        predictions={name: part.predictions for name, part in parts.items() if part.predictions is not None},
         aggregate=None if isinstance(tests.aggregate, NotEstimable) else tests.aggregate,
     )
 

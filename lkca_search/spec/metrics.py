@@ -14,6 +14,8 @@ Direction = Literal["maximize", "minimize"]
 """Better direction of a metric, in Optuna's words."""
 VALIDATION = "val_"
 """Prefix of the metrics that are measured on validation images; on test images, their names lack it."""
+NUM_CALIBRATION_BINS = 15
+"""Bins of the calibration error, of equal width."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,12 @@ from lkca_search.data.store import Images
 from lkca_search.errors import Problem, UserError
 from lkca_search.own_code import describe_error, load_own
 from lkca_search.records.predictions import is_among_top
-from lkca_search.spec.metrics import VALIDATION, OwnMetric, find_metric, name_of
+from lkca_search.spec.metrics import NUM_CALIBRATION_BINS, VALIDATION, OwnMetric, find_metric, name_of
 from lkca_search.spec.space_file import SpaceFile
 
 Probabilities = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Function = Callable[[Probabilities, Labels], float]
-NUM_BINS = 15
-"""Bins of the calibration error, of equal width."""
 TOP = 5
 
 
@@ -57,8 +55,8 @@ def calibration_error(probabilities: Probabilities, labels: Labels) -> float:
     """
     confidences = probabilities.max(axis=1).astype(np.float64)
     is_correct = probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidences * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
-    gaps = np.bincount(bins, is_correct, NUM_BINS) - np.bincount(bins, confidences, NUM_BINS)
+    bins = np.clip(np.ceil(confidences * NUM_CALIBRATION_BINS).astype(np.int64) - 1, 0, NUM_CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, is_correct, NUM_CALIBRATION_BINS) - np.bincount(bins, confidences, NUM_CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(labels))
 
 

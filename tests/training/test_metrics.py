@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from lkca_search.spec.metrics import METRICS, OwnMetric
+from lkca_search.spec.metrics import METRICS, NUM_CALIBRATION_BINS, OwnMetric
 from lkca_search.training.evaluation import evaluate
 from lkca_search.training.metrics import (
     AT_EVERY_REPORT,
     FUNCTIONS,
-    NUM_BINS,
     TOP,
     MetricSet,
     UndefinedMetric,
@@ -78,12 +77,12 @@ def test_the_calibration_error_is_the_mean_gap_of_fifteen_bins(given: Outputs) -
     probabilities, labels = given
     confidences, is_correct = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
     error = 0.0
-    for index in range(NUM_BINS):
-        inside = (confidences > index / NUM_BINS) & (confidences <= (index + 1) / NUM_BINS)
+    for index in range(NUM_CALIBRATION_BINS):
+        inside = (confidences > index / NUM_CALIBRATION_BINS) & (confidences <= (index + 1) / NUM_CALIBRATION_BINS)
         if inside.any():
             error += inside.mean() * abs(is_correct[inside].mean() - confidences[inside].mean())
     # A confidence next to an edge, such as 1/3, may be in either bin: ceil(15 p) and p <= k / 15 round differently.
-    is_edge = np.abs(confidences * NUM_BINS - np.round(confidences * NUM_BINS)) < 1e-9
+    is_edge = np.abs(confidences * NUM_CALIBRATION_BINS - np.round(confidences * NUM_CALIBRATION_BINS)) < 1e-9
     if not is_edge.any() or (confidences[is_edge] == 1).all():
         assert calibration_error(probabilities, labels) == pytest.approx(error)
     assert 0 <= calibration_error(probabilities, labels) <= 1

@@ -8,6 +8,7 @@ bootstrap-t (Davison & Hinkley 1997, section 5.2.2), which follows the skewness 
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations_with_replacement
 
@@ -42,13 +43,32 @@ def mean_percentage(values: Floats, *, level: float = CONFIDENCE_LEVEL, sampling
     `sampling_variance` is the variance of the mean that all values share, from the sampling of test images; its half
     width is added in quadrature. There is no interval for a single value, nor for equal values.
     """
+    return _mean(values, _quantiles, level, sampling_variance)
+
+
+def student_percentage(values: Floats, *, level: float = CONFIDENCE_LEVEL, sampling_variance: float = 0.0) -> Estimate:
+    """Return the same mean with an interval by Student's t alone, on the scale of log odds.
+
+    It is for shares of few images, whose values are often nearly equal: resamples of them have almost no spread, so the
+    bootstrap-t has very long intervals. The sampling of images dominates there, and it is nearly normal.
+    """
+    return _mean(values, _student_quantiles, level, sampling_variance)
+
+
+def _mean(
+    values: Floats,
+    quantiles: Callable[[Floats, float], tuple[float, float]],
+    level: float,
+    sampling_variance: float,
+) -> Estimate:
+    """Return the mean with its interval; `quantiles` are the distances of its ends in standard errors."""
     check_level(level)
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(value=mean, reason=SINGLE_DRAW)
     if not has_spread(values, tolerance=RELATIVE_TOLERANCE * PERCENT):
         return Estimate(value=mean, reason=NO_SPREAD)
-    below, above = _quantiles(values, level)
+    below, above = quantiles(values, level)
     slope = PERCENT / (mean * (PERCENT - mean))
     error, sampling = slope * standard_error(values), slope * normal_quantile(level) * math.sqrt(sampling_variance)
     center = math.log(mean / (PERCENT - mean))
@@ -57,6 +77,11 @@ def mean_percentage(values: Floats, *, level: float = CONFIDENCE_LEVEL, sampling
         lower=PERCENT * float(special.expit(lower)), upper=PERCENT * float(special.expit(upper)), level=level
     )
     return Estimate(value=mean, interval=interval)
+
+
+def _student_quantiles(values: Floats, level: float) -> tuple[float, float]:
+    student = t_quantile(len(values), level)
+    return student, student
 
 
 def _quantiles(values: Floats, level: float) -> tuple[float, float]:

@@ -97,17 +97,22 @@ def image_variance(scores: Floats) -> float:
     return float(max(0.0, between - interaction) / (num_units * num_images))
 
 
-def sampling_variance(scores: NDArray[np.floating], present: NDArray[np.bool_], *, by_seed: bool) -> float:
-    """Return the image variance of scores, (draws, seeds, images), of the replicates that are present, (draws, seeds).
+def image_means(scores: NDArray[Any], present: NDArray[np.bool_], *, by_seed: bool) -> Floats:
+    """Return the mean per test image over the trainings of each unit, (units, images), of (draws, seeds, images).
 
-    Units are draws, or with `by_seed` trainings.
+    Units are the draws with a replicate that is present, (draws, seeds), or with `by_seed` such trainings.
     """
     if by_seed:
         scores, present = scores.reshape(-1, 1, scores.shape[2]), present.reshape(-1, 1)
     kept = present.any(axis=1)
     counts = present[kept].sum(axis=1)[:, None]
-    units = np.einsum("dsi,ds->di", scores[kept].astype(np.float64), present[kept].astype(np.float64)) / counts
-    return image_variance(units)
+    sums = np.einsum("dsi,ds->di", scores[kept].astype(np.float64), present[kept].astype(np.float64))
+    return np.asarray(sums / counts)
+
+
+def sampling_variance(scores: NDArray[Any], present: NDArray[np.bool_], *, by_seed: bool) -> float:
+    """Return the image variance of scores, (draws, seeds, images), by the units of `image_means`."""
+    return image_variance(image_means(scores, present, by_seed=by_seed))
 
 
 def difference_variance(

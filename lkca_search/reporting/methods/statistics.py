@@ -10,6 +10,8 @@ from lkca_search.spec.metrics import Metric
 
 _SIMULATED_DESIGN = (5, 2)
 """Draws and seeds of the simulations in benchmarks/known_truth.py."""
+_EXCEPT = "except those on classes, agreement and calibration "
+"""Numbers that include the sampling of test images for every leading metric."""
 _METHODS = (
     "Replicates of two variants with the same draw and seed are pairs. Intervals of differences are 95% Student's t "
     "intervals over units. {means} Contrasts are tested two-sided by t and corrected by Holm's "
@@ -30,7 +32,13 @@ def statistics_sentences(scores: RoundScores | None, metric: Metric) -> list[str
     """Return the sentences of the paragraph."""
     if scores is None or not scores.cells:
         return [_methods(metric)]
-    return [*_estimand(scores, MetricFormat(metric)), _methods(metric), *_sampling(scores), _coverage(scores)]
+    return [
+        *_estimand(scores, MetricFormat(metric)),
+        _methods(metric),
+        *_sampling(scores),
+        *_predictions(scores),
+        _coverage(scores),
+    ]
 
 
 def _methods(metric: Metric) -> str:
@@ -74,15 +82,23 @@ def _sampling(scores: RoundScores) -> Iterator[str]:
     if all(cell.image_scores is None for cell in scores.cells):
         is_known = any(cell.correct is not None for cell in scores.cells)
         reason = "the score is no mean over images" if is_known else "predictions per test image are not known"
-        yield f"All numbers are for these test images: {reason}."
+        yield f"All numbers {_EXCEPT if is_known else ''}are for these test images: {reason}."
         return
     known = "" if all(cell.image_scores is not None for cell in scores.cells) else ", where predictions are known,"
     yield (
         f"Intervals of mean {_plural(scores)}, interquartile means, differences, data efficiency and crossovers"
         f"{known} are for new test images like these: they include the sampling of "
         f"{join_words([format_count(number) for number in sorted(images)])} test images, which both sides of a "
-        "comparison share. All other numbers are for these test images."
+        f"comparison share. All other numbers {_EXCEPT}are for these test images."
     )
+
+
+def _predictions(scores: RoundScores) -> Iterator[str]:
+    if any(cell.correct is not None for cell in scores.cells):
+        yield (
+            "Accuracies per class, error consistency (Geirhos et al. 2020) and calibration (Guo et al. 2017) are means "
+            "over units. Their intervals include the sampling of test images by the delta method."
+        )
 
 
 def _coverage(scores: RoundScores) -> str:

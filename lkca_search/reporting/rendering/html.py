@@ -1,5 +1,6 @@
 """Report as one HTML page that loads nothing: style, scripts, Plotly and data are in the file."""
 
+import base64
 import json
 from importlib import resources
 
@@ -17,6 +18,7 @@ from lkca_search.reporting.values.report import Report
 def to_html(report: Report, *, source: str) -> str:
     """Return the page of a report; its footer has `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["png_url"] = _png_url
     figures, multiples = {}, {}
     for figure in report.figures:
         if isinstance(figure, SmallMultiples):
@@ -35,6 +37,10 @@ def to_html(report: Report, *, source: str) -> str:
         tables=_to_script({table.name: table.to_csv() for table in report.tables}),
     )
     return page
+
+
+def _png_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _to_script(value: object) -> Markup:

@@ -102,9 +102,11 @@ def _heat_map(figure: HeatMap) -> Any:
         texttemplate="%{text}",
         hovertext=figure.hover_texts,
         hovertemplate="%{hovertext}<extra></extra>",
+        zmin=None if figure.largest is None else 0.0,
+        zmax=figure.largest,
         colorscale=[[0, HEAT_MAP_COLORS[0]], [1, HEAT_MAP_COLORS[1]]],
         textfont={"color": HEAT_MAP_TEXT_COLOR},
-        colorbar={"title": {"text": figure.unit}, "thickness": 12},
+        colorbar={"title": {"text": figure.unit, "side": "right"}, "thickness": 12},
         xgap=2,
         ygap=2,
     )
@@ -112,8 +114,8 @@ def _heat_map(figure: HeatMap) -> Any:
 
 def _heat_map_layout(figure: HeatMap) -> dict[str, Any]:
     return {
-        "xaxis": {"title": {"text": figure.x_label}, "type": "category"},
-        "yaxis": {"title": {"text": figure.y_label}, "type": "category", "autorange": "reversed"},
+        "xaxis": {"title": {"text": figure.x_label}, "type": "category", "automargin": True},
+        "yaxis": {"title": {"text": figure.y_label}, "type": "category", "autorange": "reversed", "automargin": True},
         "margin": {"l": 70, "r": 8, "t": 8, "b": 52},
         "template": "none",
     }

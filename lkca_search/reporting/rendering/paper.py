@@ -74,7 +74,9 @@ def _save(canvas: Canvas, extension: str) -> bytes:
 
 def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = [[float("nan") if value is None else value for value in row] for row in figure.values]
-    image = axes.imshow(values, cmap=LinearSegmentedColormap.from_list("scale", list(HEAT_MAP_COLORS)), aspect="auto")
+    colors = LinearSegmentedColormap.from_list("scale", list(HEAT_MAP_COLORS))
+    lowest = None if figure.largest is None else 0.0
+    image = axes.imshow(values, cmap=colors, aspect="auto", vmin=lowest, vmax=figure.largest)
     for y, row in enumerate(figure.texts):
         for x, text in enumerate(row):
             axes.text(x, y, text.replace("<br>", "\n"), ha="center", va="center", fontsize=6, color=HEAT_MAP_TEXT_COLOR)

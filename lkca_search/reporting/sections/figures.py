@@ -58,7 +58,7 @@ def learning_curves(curves: CurveAnalysis, scores: RoundScores, metric: MetricFo
         series=tuple(
             series
             for index, curve in enumerate(curves.curves)
-            for series in _curve(curve, index, metric, shift=_shift(index, len(curves.curves), sizes))
+            for series in _curve(curve, index, metric, shift=side_shift(index, len(curves.curves), sizes))
         ),
     )
 
@@ -135,7 +135,7 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
                 [contrast for contrast in contrasts if contrast.other == other],
                 metric,
                 color_index=labels.index(other),
-                shift=_shift(index, len(others), sizes),
+                shift=side_shift(index, len(others), sizes),
             )
             for index, other in enumerate(others)
         ),
@@ -147,7 +147,7 @@ def _error(estimate: Estimate, metric: MetricFormat) -> str:
     return f"{name} {metric.estimate(estimate)}{metric.metric.unit}"
 
 
-def _shift(index: int, num_series: int, sizes: Sequence[int]) -> float:
+def side_shift(index: int, num_series: int, sizes: Sequence[int]) -> float:
     """Return the factor on training images that separates one of several series from the others."""
     width = math.log(sizes[-1] / sizes[0]) or 1.0
     return math.exp(_SHIFT * width * (index - (num_series - 1) / 2))

@@ -63,6 +63,8 @@ class Figure(FrozenModel):
     """Ticks of the y-axis; if empty, the plotting library chooses them."""
     has_zero_line: bool = False
     """True if a line is drawn at y = 0."""
+    is_small: bool = False
+    """True if the page shows it beside other small figures, not over its full width."""
     series: tuple[Series, ...]
 
 
@@ -85,6 +87,27 @@ class HeatMap(FrozenModel):
     """Text shown when the pointer is on a cell, (rows, columns)."""
     unit: str
     """Label of the color scale."""
+    largest: float | None = None
+    """Number from which a cell has the last color; None for the largest number."""
+
+
+class Picture(FrozenModel):
+    """Small image with lines of text below it."""
+
+    png: bytes
+    """Content of a PNG file."""
+    lines: tuple[str, ...]
+    """Lines of text; the first one is the title."""
+
+
+class Gallery(FrozenModel):
+    """Pictures side by side on the page; a report has no other files of them."""
+
+    name: str
+    """Name, unique on the page."""
+    title: str
+    caption: str
+    pictures: tuple[Picture, ...]
 
 
 class Panel(FrozenModel):

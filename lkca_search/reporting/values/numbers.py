@@ -73,6 +73,11 @@ def format_estimate(estimate: Estimate) -> str:
     return f"{format_percent(estimate.value)} {format_interval(estimate.interval)}".rstrip()
 
 
+def format_percent_estimate(estimate: Estimate) -> str:
+    """Return a percentage with its unit, followed by its interval if it has one: 84.2% [83.0, 85.1]."""
+    return f"{format_percent(estimate.value)}% {format_interval(estimate.interval)}".rstrip()
+
+
 def format_ratio(value: float) -> str:
     """Return a ratio in at most three digits: 0.62, 1.8, 14."""
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:,.0f}"

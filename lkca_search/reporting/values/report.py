@@ -1,11 +1,12 @@
 """Report and its sections: sentences, figures and tables under headings."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from lkca_search.analysis.aggregate.aggregate import Aggregate
 from lkca_search.analysis.contrasts import Contrast
-from lkca_search.reporting.values.figure import Drawing, HeatMap
+from lkca_search.analysis.predictions.prediction_analysis import PredictionAnalysis
+from lkca_search.reporting.values.figure import Drawing, Figure, Gallery, HeatMap
 from lkca_search.reporting.values.table import Table
 
 Paragraph = tuple[str, str]
@@ -23,6 +24,7 @@ class Section:
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Drawing, ...] = ()
     tables: tuple[Table, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
     subsections: tuple["Section", ...] = ()
     """Sections on one dataset, in a report of several."""
 
@@ -38,23 +40,24 @@ class Section:
             yield from section.every()
 
     def on_dataset(self, dataset: str, prefix: str) -> "Section":
-        """Return a copy whose figures and tables have the dataset in their titles and `prefix` in their names."""
+        """Return a copy with the dataset in the titles of figures, tables and galleries, and `prefix` in the names."""
         return replace(
             self,
             name=f"{prefix}-{self.name}",
             figures=tuple(each.model_copy(update=_on_dataset(each, dataset, prefix)) for each in self.figures),
             tables=tuple(each.model_copy(update=_on_dataset(each, dataset, prefix)) for each in self.tables),
+            galleries=tuple(each.model_copy(update=_on_dataset(each, dataset, prefix)) for each in self.galleries),
         )
 
     @property
     def plots(self) -> tuple[Drawing, ...]:
         """Figures that take the full width of the page."""
-        return tuple(figure for figure in self.figures if not isinstance(figure, HeatMap))
+        return tuple(figure for figure in self.figures if not _is_small(figure))
 
     @property
-    def heat_maps(self) -> tuple[Drawing, ...]:
+    def small_plots(self) -> tuple[Drawing, ...]:
         """Figures that the page shows side by side."""
-        return tuple(figure for figure in self.figures if isinstance(figure, HeatMap))
+        return tuple(figure for figure in self.figures if _is_small(figure))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ class Report:
     """Contrasts of all datasets."""
     aggregate: Aggregate | None = None
     """Results over all datasets; None for a single dataset, and if they are not estimable."""
+    predictions: Mapping[str | None, PredictionAnalysis] = field(default_factory=dict)
+    """Numbers from the predictions on test images, by dataset; the key is None in a search of one dataset."""
 
     @property
     def tables(self) -> list[Table]:
@@ -96,7 +101,11 @@ class Report:
         }
 
 
-def _on_dataset(item: Drawing | Table, dataset: str, prefix: str) -> dict[str, str]:
+def _is_small(figure: Drawing) -> bool:
+    return isinstance(figure, HeatMap) or (isinstance(figure, Figure) and figure.is_small)
+
+
+def _on_dataset(item: Drawing | Table | Gallery, dataset: str, prefix: str) -> dict[str, str]:
     """Return the name and the title of a figure or table on one dataset."""
     return {"name": f"{prefix}_{item.name}", "title": f"{dataset}: {item.title}"}
 

@@ -28,6 +28,8 @@ TABLES = (
     "replicates.parquet",
     "predictions.parquet",
     "kernels.parquet",
+    *("class_accuracies.parquet", "confusions.parquet", "agreements.parquet"),
+    *("disputed_images.parquet", "calibration.parquet", "reliability.parquet"),
     "space.yaml",
 )
 """Files that are written again by each driver or export; only a folder in their place is damage."""
