@@ -105,6 +105,7 @@ LADDER["api"] = [
         "training",
         "tracking",
         "analysis",
+        "analysis/predictions",
         "reporting",
         "reporting/values",
     ),
