@@ -3,8 +3,10 @@
 import pytest
 
 from lkca_search.layout import SearchFolder
+from lkca_search.records.inspection.inspection_file import save_inspection
 from lkca_search.records.predictions import save_predictions
 from tests.cli.conftest import command as command
+from tests.support.inspections import make_inspection
 from tests.support.records import CELL, make_predictions, make_record, make_replicate, make_search
 
 VIT = CELL.replace("lkca", "vit")
@@ -19,4 +21,5 @@ def made() -> SearchFolder:
     for seed, replicate in enumerate(replicates):
         attempt = folder.trial(replicate.trial_id).attempt(driver=1, attempt=1)
         save_predictions(make_predictions(seed), attempt, replicate_id=replicate.trial_id)
+        save_inspection(make_inspection((1.0, 2.0)), attempt, replicate_id=replicate.trial_id)
     return folder

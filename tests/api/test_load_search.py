@@ -25,7 +25,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def read_everything(search: Search) -> None:
-    for name in ("cells", "trials", "curves", "replicates", "predictions", "rounds", "findings"):
+    for name in ("cells", "trials", "curves", "replicates", "predictions", "kernels", "rounds", "findings"):
         getattr(search, name)
     search.status()
     search.best()
@@ -90,6 +90,9 @@ def test_the_tables_are_those_of_export(made: SearchFolder, command: Command, tm
     search = load_search("made")
     for name in ("trials", "curves", "replicates"):
         assert_frame_equal(getattr(search, name), pd.read_parquet(tmp_path / "tables" / f"{name}.parquet"))
+    kernels = pd.read_parquet(tmp_path / "tables" / "kernels.parquet")
+    assert kernels["kind"].tolist() == ["kernel", "kernel", "receptive_field"] * 2
+    assert_frame_equal(search.kernels, kernels)
     exported = pd.read_parquet(tmp_path / "tables" / "predictions.parquet")
     frame = search.predictions
     assert list(frame.columns) == ["cell", *exported.columns]

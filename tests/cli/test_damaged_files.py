@@ -13,6 +13,7 @@ from lkca_search.data.store import Images
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records import predictions
+from lkca_search.records.inspection.inspection_file import save_inspection
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, RecordReader, TestResult, read_records
 from lkca_search.records.search.dataset import SearchDataset, write_search_datasets
@@ -25,6 +26,7 @@ from lkca_search.seeds import derive_seed
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection
 from lkca_search.tracking.tracker import Tracker
+from tests.support.inspections import make_inspection
 from tests.support.models import write_model
 from tests.support.processes import Command
 from tests.support.records import CELL, make_predictions, make_record, make_search
@@ -35,6 +37,7 @@ FILES = {
     "record": f"searches/made/trials/{CELL}/1/{ATTEMPT}/record.json",
     "replicate": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/record.json",
     "predictions": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/predictions.parquet",
+    "inspection": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/inspection.parquet",
     "weights": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/model.safetensors",
     "model": f"searches/made/trials/{CELL}/0/draw=1,seed=0/{ATTEMPT}/model.json",
     "manifest": "searches/made/subsets/*.json",
@@ -50,7 +53,7 @@ FILES = {
 }
 WITHOUT_CONTENT = ("marker", "table", "space file")
 """Files whose content no command reads. Only a folder in their place is damage."""
-BESIDE = ("predictions", "weights", "model")
+BESIDE = ("predictions", "inspection", "weights", "model")
 """Files beside a record, which only `doctor`, `repair` and the commands that need them read."""
 
 
@@ -117,6 +120,7 @@ def home() -> Path:
         record = make_record(0, family=levels.family, data_fraction=levels.data_fraction or 0, **values)
         attempt = folder.trial(record.trial_id).attempt(driver=1, attempt=1)
         save_predictions(made_up_predictions, attempt, replicate_id=record.trial_id)
+        save_inspection(make_inspection((1.0,)), attempt, replicate_id=record.trial_id)
         write_model(attempt, record)
         write_atomically(attempt / "record.json", record.model_dump_json().encode())
     write_atomically(folder.exhausted / CELLS[3], b"")
@@ -180,7 +184,7 @@ def test_no_command_fails_for_a_damaged_file_and_other_searches_are_unharmed(
     for arguments in (("best", "made"), ("export", "made", "--to", str(home / "tables"))):
         code, out, err = command(*arguments)
         assert code == (0 if "export" in arguments else expected), err
-        if kind == "record" or (kind in ("replicate", "predictions") and "export" in arguments):
+        if kind == "record" or (kind in ("replicate", "predictions", "inspection") and "export" in arguments):
             assert str(damaged) in err
 
 
