@@ -1,4 +1,4 @@
-"""Champions of a round: the replicate that stands for each cell, and the best cell, chosen by validation images alone.
+"""Champions of a round: one replicate per cell, and the best cell, chosen by validation images alone.
 
 Test images decide nothing, not even which model is recommended: a model chosen by its test result would have a test
 result that is too good.

@@ -20,9 +20,9 @@ from lkca_search.tracking.registry.confirmed_models import ConfirmedModel, Confi
 from lkca_search.tracking.registry.registrar import register_models
 
 
-def register_confirmed(store: MLflowStore, folder: SearchFolder) -> Iterator[str]:
+def register_confirmed(store: MLflowStore, folder: SearchFolder, reader: RecordReader | None = None) -> Iterator[str]:
     """Register the kept models of all complete rounds of a search, as `register_models` does."""
-    models = find_confirmed_models(folder)
+    models = find_confirmed_models(folder, reader)
     if models is not None:
         yield from register_models(store, models)
 

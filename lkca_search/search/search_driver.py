@@ -178,7 +178,9 @@ class SearchDriver:
                     complete=self.is_complete,
                     best=self.best,
                     patience_seconds=self.mlflow_seconds,
-                    register=(lambda store: register_confirmed(store, self.folder)) if self._registers else None,
+                    register=(lambda store: register_confirmed(store, self.folder, self.reader))
+                    if self._registers
+                    else None,
                 )
         finally:
             self.lease.release()

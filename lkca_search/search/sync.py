@@ -47,7 +47,7 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
             best=best_of_search(reader.trials(), read_spec(folder)),
             patience_seconds=_MLFLOW_SECONDS,
             notify=notify,
-            register=lambda store: register_confirmed(store, folder),
+            register=lambda store: register_confirmed(store, folder, reader),
         )
 
 

@@ -66,7 +66,7 @@ class RegisteredModel:
         if is_new:
             self._versions[key] = self._client.create_model_version(
                 self.name,
-                # `models:/ID` would be looked up in MLflow's global store, which a driver does not set.
+                # MLflow searches `models:/ID` in its global store, which a driver does not set.
                 model.artifact_location,
                 model.source_run_id,
                 tags=tags,

@@ -82,7 +82,7 @@ def test_mlflow_serves_a_registered_model_with_the_probabilities_of_its_test(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert (answer.argmax(axis=1) == tested.predicted).all()
-    assert (answer.astype(np.float16) == tested.probabilities).all()
+    assert np.allclose(answer, tested.probabilities, atol=1e-3)  # stored as float16; the server has other threads
 
 
 def test_an_older_server_gets_all_runs_and_a_line_per_part_that_it_lacks(
