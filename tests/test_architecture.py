@@ -51,6 +51,7 @@ LADDER: dict[str, list[str]] = {
     ],
     "search/driver": [*BASE, "data", "models", "tracking", "search/state", "search/studies"],
     "search/health": [*BASE, "records/inspection", "search/state", "search/studies", "search/driver"],
+    "search/housekeeping": [*BASE, "data", "tracking", "tracking/registry", "search/state"],
     "search/ray_backend": [
         *(*BASE, "records/inspection", "data", "training", "training/backends", "training/inspection"),
         *("search/state", "search/planning", "search/driver"),
@@ -139,9 +140,13 @@ THIRD_PARTY = {
     "pandas": ["api"],
     "pathspec": ["search/jobs"],
     "plotly": ["reporting/rendering"],
-    "pyarrow": ["paths.py", "data/store.py", "data/readers", "records", "records/inspection", "inference"],
+    "pyarrow": [
+        *("paths.py", "data/store.py", "data/readers", "records", "records/inspection", "inference"),
+        "search/housekeeping",
+    ],
     "pydantic": [
         *("spec", "spec/reading", "records", "records/search", "search", "search/rerun", "search/studies"),
+        "search/housekeeping",
         "reporting/values",
     ],
     "pydantic_core": ["spec", "spec/reading"],
@@ -153,7 +158,7 @@ THIRD_PARTY = {
         *("analysis/stats", "analysis/curves", "analysis/ablation"),
     ],
     "sklearn": ["data"],
-    "sqlalchemy": ["search/state", "search/studies", "search/health"],
+    "sqlalchemy": ["search/state", "search/studies", "search/health", "search/housekeeping"],
     "timm": ["models", "training/recipe"],
     "torch": [
         *("data", "models", "models/networks"),

@@ -15,7 +15,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, doctor, kept_models, models, plan, repair, replay, report, run, submit
+from lkca_search.cli import browse, data, housekeeping, kept_models, models, plan, repair, replay, report, run, submit
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
 from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
@@ -81,8 +81,14 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "sync": repair.sync,
         "inspect": repair.inspect,
     },
+    "Stored searches": {
+        "delete": housekeeping.delete,
+        "rename": housekeeping.rename,
+        "archive": housekeeping.archive,
+        "restore": housekeeping.restore,
+    },
     "Ray cluster": {"submit": submit.submit, "logs": submit.logs},
-    "Data, models and machine": {"models": models.models, "doctor": doctor.doctor},
+    "Data, models and machine": {"models": models.models, "doctor": repair.doctor},
 }
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():
@@ -91,7 +97,23 @@ app.add_typer(data.app, name="data", rich_help_panel="Data, models and machine")
 
 
 _EFFECTS = frozenset(
-    {"run", "confirm", "stop", "rerun", "sync", "repair", "inspect", "export", "report", "submit", "ui", "data prepare"}
+    {
+        *(
+            "run",
+            "confirm",
+            "stop",
+            "rerun",
+            "sync",
+            "repair",
+            "inspect",
+            "export",
+            "report",
+            "submit",
+            "ui",
+            "data prepare",
+        ),
+        *("delete", "rename", "archive", "restore"),
+    }
 )
 """Commands with a result besides their output. Output that is lost does not change their exit code."""
 

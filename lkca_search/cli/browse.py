@@ -5,6 +5,9 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +30,7 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import file_url
 from lkca_search.records.search.uid import uid_or_name
-from lkca_search.reporting.values.numbers import pluralize
+from lkca_search.reporting.values.numbers import format_bytes, pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.state.status import StatusReader
@@ -83,31 +86,50 @@ def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
 
 
 def list_searches(json: Json = False) -> None:
-    """List all searches in LKCA_SEARCH_HOME and their progress."""
+    """List all searches in LKCA_SEARCH_HOME, their progress and their size with the trials in their storage."""
+    from lkca_search.search.housekeeping.sizes import measure_home
     from lkca_search.search.state.status import list_statuses
 
     home = Home.from_environment()
     statuses, unreadable = list_statuses(home)
+    sizes = measure_home(home)
     if json:
-        echo_json([*statuses, *unreadable])
+        listed = [{**each.model_dump(mode="json"), "num_bytes": sizes.get(each.name)} for each in statuses]
+        listed += [{**each.model_dump(mode="json"), "num_bytes": sizes.get(each.name)} for each in unreadable]
+        echo(dumps(listed, indent=1))
         return
     rows = [
         (
             status.name,
             f"{status.num_finished}/{status.num_planned}",
-            "running" if status.is_driven else "",
+            _size(sizes, status.name),
+            "running" if status.is_driven else _interrupted(home, status.name),
             pluralize(status.num_damaged, "file") if status.num_damaged else "",
         )
         for status in statuses
     ]
-    rows += [(search.name, "", "", search.damaged[0].damage) for search in unreadable]
-    shown = 4 if any(row[3] for row in rows) else 3
-    header = ("search", "finished", "driver", "damaged")
+    rows += [(search.name, "", _size(sizes, search.name), "", search.damaged[0].damage) for search in unreadable]
+    shown = 5 if any(row[4] for row in rows) else 4
+    header = ("search", "finished", "size", "driver", "damaged")
     echo_rows(header[:shown], [row[:shown] for row in sorted(rows)])
     if not rows:
         missing = isinstance(home.root, Path) and not home.root.exists()
         text = f"no search in {home.root}{', which does not exist' if missing else ''} (LKCA_SEARCH_HOME)"
         console(err=True).print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _size(sizes: Mapping[str, int | None], name: str) -> str:
+    return "" if (num_bytes := sizes.get(name)) is None else format_bytes(num_bytes)
+
+
+def _interrupted(home: Home, name: str) -> str:
+    """Return the command that was interrupted while it removed or renamed a search; empty if there is none."""
+    from lkca_search.search.state.driver_lock import read_mark
+
+    with suppress(OSError, ValueError):
+        mark = read_mark(home.search(name))
+        return f"interrupted: {mark.command}" if mark else ""
+    return ""
 
 
 def best(

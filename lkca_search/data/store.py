@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -149,6 +150,17 @@ def find_by_hash(content_hash: str, split: Split, *, cache: Path) -> Images | No
         if (content := _read(path)) is not None and content[0].content_hash == content_hash:
             return _map(path, content[0].dataset)
     return None
+
+
+def list_stored(cache: Path) -> Iterator[tuple[Path, StoredSplit]]:
+    """Yield path and metadata of each stored split, without a look at its images. Damaged files are left out."""
+    for path in sorted(cache.glob("*.arrow")):
+        try:
+            with pa.memory_map(str(path)) as file:
+                metadata = pa.ipc.open_file(file).schema.metadata[METADATA_KEY]
+            yield path, StoredSplit.model_validate_json(metadata)
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError):
+            continue
 
 
 def hash_content(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:

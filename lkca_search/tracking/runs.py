@@ -42,6 +42,25 @@ def find_runs(client: MlflowClient, experiment: str, condition: str, view: int =
     return list(runs.values())
 
 
+def find_runs_of(client: MlflowClient, experiment: str, uid: str) -> list[Run]:
+    """Return all runs of a search, its own run last."""
+    runs = find_runs(client, experiment, f"tags.`{SEARCH_UID}` = '{uid}'")
+    return sorted(runs, key=lambda run: run.data.tags.get("kind") == "search")
+
+
+def rename_runs(client: MlflowClient, runs: Iterable[Run], name: str) -> None:
+    """Give the runs of a search its new name, the search's own run last. Runs that have it are not changed.
+
+    A name that a user has given to the search's own run stays.
+    """
+    for run in sorted(runs, key=lambda run: run.data.tags.get("kind") == "search"):
+        if (old := run.data.tags.get("search")) == name:
+            continue
+        if run.data.tags.get("kind") == "search" and run.info.run_name == old:
+            client.update_run(run.info.run_id, name=name)
+        client.set_tag(run.info.run_id, "search", name)
+
+
 def describe_deleted(
     client: MlflowClient, experiment: str, home: Home, uid: str, *, existing: Iterable[Run]
 ) -> Fault | None:

@@ -14,6 +14,7 @@ from lkca_search.layout import Home
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, State, read_records
 from lkca_search.records.tables import curves_table, trials_table
+from lkca_search.reporting.values.numbers import format_bytes
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.search.state.lease import hold_lease
 from tests.support.processes import Command, parsed
@@ -137,12 +138,17 @@ def test_list_shows_every_search_and_its_progress(command: Command, search_recor
     make_search("empty")
     code, out, err = command("list")
     assert (code, err) == (0, "")
-    assert [line.split() for line in out.splitlines()] == [
-        ["search", "finished", "driver"],
-        ["empty", "0/12"],
-        ["made", "5/12"],
-    ]
     searches = parsed(command("list", "--json"))
+    assert [line.split() for line in out.splitlines()] == [
+        ["search", "finished", "size", "driver"],
+        *(
+            [each["name"], done, *format_bytes(each["num_bytes"]).split()]
+            for each, done in zip(searches, ("0/12", "5/12"))
+        ),
+    ]
+    root = Home.from_environment().search("made").root
+    assert isinstance(root, Path)
+    assert searches[1]["num_bytes"] == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     assert [(search["name"], search["is_driven"]) for search in searches] == [("empty", False), ("made", False)]
 
 
@@ -152,7 +158,7 @@ def test_list_without_searches_prints_the_header_and_names_the_home(
     assert parsed(command("list", "--json")) == []
     (tmp_path / "home").mkdir(exist_ok=True)
     code, out, err = command("list")
-    assert (code, out.split()) == (0, ["search", "finished", "driver"])
+    assert (code, out.split()) == (0, ["search", "finished", "size", "driver"])
     assert err == f"no search in {tmp_path / 'home'} (LKCA_SEARCH_HOME)\n"
     monkeypatch.setenv("LKCA_SEARCH_HOME", "/nosuch")
     assert command("list").err == "no search in /nosuch, which does not exist (LKCA_SEARCH_HOME)\n"

@@ -28,6 +28,12 @@ def format_compact(value: float) -> str:
     return f"{value:.0f}"
 
 
+def format_bytes(count: int) -> str:
+    """Return a number of bytes in three digits: 512 bytes, 1.50 kB, 35.9 MB. A kB has 1,000 bytes."""
+    compact = format_compact(count)
+    return f"{compact} bytes" if compact.isdigit() else f"{compact[:-1]} {compact[-1]}B"
+
+
 def format_percent(value: float) -> str:
     """Return a percentage: 84.2."""
     return f"{value:.1f}"

@@ -28,7 +28,7 @@ from lkca_search.errors import Interrupted, SearchError
 from lkca_search.faults import first_line
 from lkca_search.layout import SearchFolder
 from lkca_search.search.state.database import Database, choose_database, is_stored, store_url
-from lkca_search.search.state.driver_lock import LOCK_FILE, hold_lock
+from lkca_search.search.state.driver_lock import LOCK_FILE, check_mark, hold_lock
 from lkca_search.search.state.lease_row import LOST, match_row
 from lkca_search.search.state.lease_status import LEASES, TTL_SECONDS, read_lease, read_row
 from lkca_search.search.state.ledger_file import replace_if_damaged
@@ -139,9 +139,11 @@ def hold_lease(
         notify: Called with a line if the ledger was damaged or lost, and is replaced.
 
     Raises:
-        SearchError: Another driver is running, or the ledger belongs to another search.
+        SearchError: Another driver is running, the ledger belongs to another search, or a command that removes or
+            renames the search was interrupted.
     """
     with _hold_lock(folder) as lock:
+        check_mark(folder)
         database = choose_database(folder, ledger)
         replace_if_damaged(folder, database, is_locked=lock is not None, notify=notify)
         database.create(LEASES.metadata)
@@ -158,6 +160,7 @@ def hold_lease(
             raise
         lease = Lease(engine, folder.name, driver, timing)
         try:
+            check_mark(folder)  # again: the command may have held the lease until now
             yield lease
         finally:
             lease.release()

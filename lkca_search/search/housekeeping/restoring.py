@@ -1,0 +1,111 @@
+"""Search from an archive: unpacked beside its place, checked, and then renamed at once."""
+
+import shutil
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from lkca_search.errors import SearchError
+from lkca_search.layout import Home, SearchFolder, check_name
+from lkca_search.paths import AnyPath, RemotePath, nearest_existing, write_atomically
+from lkca_search.records.search.uid import read_uid
+from lkca_search.search.housekeeping.archive_format import SEARCH, ArchivedFile, ArchiveManifest, open_archive
+from lkca_search.search.housekeeping.files import remove_folder
+from lkca_search.search.housekeeping.ledger import rename_ledger
+from lkca_search.search.state.database import choose_database, store_url
+
+_STAGING = "restoring"
+"""Folder of searches that are being unpacked, beside `searches`."""
+_MARK = ".restoring"
+"""File in a folder that is being restored where it will be."""
+
+
+def restore_search(archive: AnyPath, home: Home, *, name: str | None = None, ledger: str | None = None) -> SearchFolder:
+    """Restore a search from its archive, and return its folder. If the process is killed, repeat the command.
+
+    Args:
+        archive: File of `archive`, on disk or in an object store.
+        home: Home of the restored search.
+        name: Name of the restored search; by default the one that it had.
+        ledger: URL of a PostgreSQL database for the ledger; its studies are restored from the records by the next run.
+
+    Raises:
+        SearchError: The archive is damaged, the name is taken, the search is in the home under another name, or the
+            disk is too small.
+    """
+    with open_archive(archive) as reader:
+        manifest = reader.manifest
+        found = manifest.search if name is None else name
+        check_name(found)
+        target = SearchFolder(root=home.root / "searches" / found).with_storage(manifest.storage)
+        _check_target(target, manifest, home)
+        has_file = choose_database(target, ledger).file is not None
+        _check_space(home, manifest)
+        staged = SearchFolder(root=_stage(target.root, home.root / _STAGING / found), storage=_stage_storage(target))
+        reader.copy_files(lambda file: _open_output(staged, file))
+    if has_file:
+        rename_ledger(staged, old_name=manifest.search)
+    else:
+        (staged.root / "ledger.db").unlink(missing_ok=True)
+        store_url(staged, ledger)
+    if staged.storage is not None and target.storage is not None:
+        _place(staged.storage, target.storage)
+    _place(staged.root, target.root)
+    for folder in (target.root, *([target.storage] if target.storage else [])):
+        (folder / _MARK).unlink(missing_ok=True)
+    if isinstance(home.root, Path):
+        with suppress(OSError):  # another search is being restored
+            (home.root / _STAGING).rmdir()
+    return target
+
+
+def _check_target(target: SearchFolder, manifest: ArchiveManifest, home: Home) -> None:
+    for folder in (target.root, *([target.storage] if target.storage else [])):
+        if folder.exists() and not (folder / _MARK).exists():
+            raise SearchError(f"the name of a restored search must be free, got {folder}, which exists; give --name")
+    for other in home.search_names():
+        if manifest.uid is not None and read_uid(home.search(other)) == manifest.uid:
+            rule = "a search must be in a home once, and the search of the archive is in it"
+            raise SearchError(f"{rule} as {other!r}; delete that one first, or restore into another LKCA_SEARCH_HOME")
+
+
+def _check_space(home: Home, manifest: ArchiveManifest) -> None:
+    if not isinstance(home.root, Path):
+        return
+    free = shutil.disk_usage(nearest_existing(home.root)).free
+    if free < manifest.num_bytes:
+        rule = f"the disk of {home.root} must have {manifest.num_bytes:,} free bytes for the files of the archive"
+        raise SearchError(f"{rule}, got {free:,}; free space on it (df -h)")
+
+
+def _stage(place: AnyPath, staging: AnyPath) -> AnyPath:
+    """Return the empty folder in which files are unpacked: `staging` on a disk, `place` in an object store."""
+    folder = staging if isinstance(place, Path) else place
+    remove_folder(folder)
+    write_atomically(folder / _MARK, b"")
+    return folder
+
+
+def _stage_storage(target: SearchFolder) -> AnyPath | None:
+    if target.storage is None:
+        return None
+    return _stage(target.storage, target.storage.parent / f"{_MARK}-{target.name}")
+
+
+def _open_output(staged: SearchFolder, file: ArchivedFile) -> AbstractContextManager[Any]:
+    kind, _, path = file.path.partition("/")
+    folder = staged.root if kind == SEARCH else staged.storage
+    if isinstance(folder, RemotePath):
+        below = folder / path
+        return cast(AbstractContextManager[Any], below.filesystem.open_output_stream(below.path))
+    assert folder is not None  # the list of files was checked
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    return (folder / path).open("xb")
+
+
+def _place(staged: AnyPath, place: AnyPath) -> None:
+    """Rename a folder on a disk to its place, in which an interrupted command may have left one."""
+    if isinstance(staged, Path) and isinstance(place, Path):
+        remove_folder(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(place)

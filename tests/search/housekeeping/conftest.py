@@ -1,0 +1,52 @@
+"""A small search with every kind of file, on SQLite or PostgreSQL, on disk or in an object store."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.local.ports import free_port
+from lkca_search.layout import Home, SearchFolder
+from tests.support.object_store import running_object_store
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.search.stored import make_stored_search
+
+PLACES = ("disk", "disk and another disk", "PostgreSQL", "PostgreSQL and object store", "object store")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres(Path("/tmp") / f"lkca-pg-housekeeping-{os.getpid()}", free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, running_object_store(patch) as url:
+        yield url
+
+
+@pytest.fixture(params=PLACES)
+def make(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], SearchFolder]:
+    """Return a function that makes a search with a name in the home of the environment."""
+    overrides: list[str] = []
+    unique = f"{tmp_path.parent.name}-{tmp_path.name}"
+    if "PostgreSQL" in request.param or request.param == "object store":
+        monkeypatch.setenv("LKCA_SEARCH_LEDGER", request.getfixturevalue("postgres").url)
+    if "another disk" in request.param:
+        overrides = [f"storage={tmp_path / 'other ü #1'}"]
+    elif "object store" in request.param:
+        url = request.getfixturevalue("bucket").replace("?", f"/{unique}?")
+        if request.param == "object store":
+            monkeypatch.setenv("LKCA_SEARCH_HOME", url)
+        else:
+            overrides = [f"storage='{url}'"]
+    return lambda name: make_stored_search(name, *overrides)
+
+
+@pytest.fixture
+def home(make: Callable[[str], SearchFolder]) -> Home:
+    return Home.from_environment()
