@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from lkca_search.errors import did_you_mean
+from lkca_search.errors import did_you_mean, show_value
 from lkca_search.own_code import is_dotted
 
 Augmentation = Literal[
@@ -47,12 +47,11 @@ def join_augment(value: Any) -> Any:
     """Return the one text that stands for a level of `augment`; a value that is no list or text unchanged.
 
     A set keeps its name. Lists that mean the same have the same text: names in the order in which they are applied,
-    joined by `+`, then dotted paths in the order of the list. An empty list is `none`.
+    joined by `+`, then dotted paths in the order of the list. An empty list is `none`. What is no name stands in the
+    text as it is, and `augment_rule` reports it.
     """
     if isinstance(value, list | tuple):
-        if not all(isinstance(name, str) for name in value):
-            return value
-        value = _SEPARATOR.join(value) or NONE
+        value = _SEPARATOR.join(name if isinstance(name, str) else show_value(name) for name in value) or NONE
     if not isinstance(value, str):
         return value
     if (level := value.strip()) in ("", *AUGMENTATION_SETS):

@@ -1,6 +1,6 @@
 """Errors. The command line reports a UserError without a traceback and exits with code 2."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -60,14 +60,33 @@ _MAX_LETTERS = 200
 """Letters of a name that are compared with known names: long texts take seconds."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[object]) -> str:
     """Return `; did you mean NAME?` with the known name that is closest, or an empty text if none is close.
 
-    Case, hyphens and underscores do not count: `batchSize` and `batch-size` are close to `batch_size`.
+    Case, hyphens and underscores do not count: `batchSize` and `batch-size` are close to `batch_size`. A value that is
+    no text is close to none.
     """
+    close = find_closest(name, [each for each in known if isinstance(each, str)]) if isinstance(name, str) else None
+    return "" if close is None else f"; did you mean {close}?"
+
+
+def find_closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest, as in `did_you_mean`; None if none is close."""
     plain = {_letters(each): each for each in known}
     close = get_close_matches(_letters(name[:_MAX_LETTERS]), plain, n=1, cutoff=0.7)
-    return f"; did you mean {plain[close[0]]}?" if close else ""
+    return plain[close[0]] if close else None
+
+
+def show_value(value: object) -> str:
+    """Return a value of a space file as a message shows it: lists in brackets, `nothing` for an empty value."""
+    return "nothing" if value is None else repr(_with_lists(value))
+
+
+def _with_lists(value: object) -> object:
+    """Return the value with lists in place of tuples, as a space file has them."""
+    if isinstance(value, Mapping):
+        return {key: _with_lists(inner) for key, inner in value.items()}
+    return [_with_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _letters(name: str) -> str:

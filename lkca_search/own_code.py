@@ -16,9 +16,10 @@ from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Literal
 
-from lkca_search.errors import UserError, did_you_mean
+from lkca_search.errors import UserError, did_you_mean, find_closest
 
 Kind = Literal["family", "augment", "dataset", "optimizer", "metric", "sampler", "pruner"]
 """Name in a space file that may be a dotted path."""
@@ -219,6 +220,11 @@ def _is_installed(location: Path) -> bool:
     return any(location.is_relative_to(Path(paths[key]).resolve()) for key in ("purelib", "platlib", "stdlib"))
 
 
+def _is_installed_module(name: str) -> bool:
+    location = _location(name.partition(".")[0])
+    return location is not None and _is_installed(location)
+
+
 def _is_package_file(path: str) -> bool:
     return Path(path).is_relative_to(Path(__file__).parent)
 
@@ -229,6 +235,11 @@ def _hint(path: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         if (error.name or "").partition(".")[0] != path.partition(".")[0]:
             return ""
+        parent, _, last = str(error.name).rpartition(".")
+        if parent in sys.modules and _is_installed_module(parent):
+            siblings = [each.name for each in iter_modules(getattr(sys.modules[parent], "__path__", ()))]
+            close = find_closest(last, siblings)
+            return f"; did you mean {path.replace(str(error.name), f'{parent}.{close}', 1)}?" if close else ""
         file = f"{str(error.name).replace('.', '/')}.py"
         return f"; put {file} next to the space file or into the working directory"
     loaded = sys.modules.get(module)

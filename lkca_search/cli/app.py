@@ -124,13 +124,22 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+_READS_SPACES = frozenset({"plan", "run", "submit", "data"})
+"""Commands that read space files, within the limits that LKCA_SEARCH_ALLOW leaves."""
+
+
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    pass
+    if os.environ.get("LKCA_SEARCH_ALLOW") and ctx.invoked_subcommand in _READS_SPACES:
+        from lkca_search.spec.space_file import list_unknown_allowances
+
+        for line in list_unknown_allowances():
+            echo(f"{line}; it lifts no limit", err=True)
 
 
 def main() -> None:

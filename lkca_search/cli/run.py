@@ -161,7 +161,8 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
         show_next_steps(outcome.status)
     if outcome.tracking_fault is not None:
         lacking = f"at least {outcome.num_untracked} runs" if outcome.num_untracked else "the end of the search"
-        missing = f"MLflow lacks {lacking}: {outcome.tracking_fault}."
+        reason = "as said above" if outcome.is_fault_told else f"{outcome.tracking_fault}"
+        missing = f"MLflow lacks {lacking}: {reason}."
         send = f"Then send them from the records on disk: lkca-search sync {outcome.status.name}"
         echo(f"{missing} {send}", err=True)
     if outcome.halt_reason is not None:

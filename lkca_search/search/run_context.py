@@ -43,3 +43,5 @@ class RunOutcome:
     """Number of finished trials and replicates that MLflow lacks."""
     tracking_fault: Fault | None
     """Latest fault of MLflow; None if there was none."""
+    is_fault_told: bool = False
+    """True if this fault was printed while the search ran."""

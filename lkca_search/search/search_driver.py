@@ -192,6 +192,7 @@ class SearchDriver:
             halt_reason=self.halt_reason,
             num_untracked=self.num_untracked,
             tracking_fault=self.mlflow.last_fault if self.mlflow else None,
+            is_fault_told=self.mlflow is not None and self.mlflow.is_told,
         )
 
 

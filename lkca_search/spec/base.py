@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from lkca_search.spec.reading.limits import register_fields
+
 
 class FrozenModel(BaseModel):
     """Frozen pydantic model that rejects unknown keys, silent conversions and non-finite numbers."""
@@ -18,6 +20,12 @@ class FrozenModel(BaseModel):
         use_attribute_docstrings=True,
         populate_by_name=True,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **arguments: Any) -> None:
+        """Register the fields with a limit."""
+        super().__pydantic_init_subclass__(**arguments)
+        register_fields(cls.model_fields)
 
 
 class Difference(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lkca_search.augmentations import augment_rule, join_augment, parse_augment
-from lkca_search.errors import did_you_mean
+from lkca_search.errors import did_you_mean, show_value
 from lkca_search.own_code import is_dotted
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.reading.limits import LIMIT_ERROR, at_most
@@ -19,7 +19,7 @@ def _check_scalar(value: object) -> object:
     """Raise one error; the union would raise one per member."""
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise ValueError(f"must be a finite number, text, true or false, got {value!r}")
+    raise ValueError(f"must be a finite number, text, true or false, got {show_value(value)}")
 
 
 def parse_count(value: object) -> object:

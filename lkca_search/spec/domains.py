@@ -8,9 +8,9 @@ from typing import Annotated, Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from lkca_search.errors import Problem
+from lkca_search.errors import Location, Problem
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Scalar, parse_count
+from lkca_search.spec.configuration import NAMES, Scalar, own_name_rule, parse_count, value_rule
 from lkca_search.spec.reading.limits import at_most
 
 
@@ -165,6 +165,29 @@ Domain = Annotated[
     ),
 ]
 """Domain of a parameter in a space file."""
+
+
+def domain_problems(name: str, domain: Choice | IntRange | FloatRange | Fixed, limits: Any) -> Iterator[Problem]:
+    """Yield each rule that a value of a domain breaks; one for a range, whose values break the same.
+
+    `limits` is the context of the validation.
+    """
+    location = ("parameters", name)
+    problems = (problem for edge in domain.edges() for problem in value_problems(name, edge, location, limits))
+    if not isinstance(domain, IntRange | FloatRange):
+        yield from problems
+    elif (first := next(problems, None)) is not None:
+        takes_numbers = any(value_rule(name, number) is None for number in (0, 1, 2, 0.5))
+        low, high = domain.bounds
+        rule = f"{name} must have `choice` or `value`, as its values are no numbers, got a range from {low} to {high}"
+        yield first if takes_numbers else Problem(location, rule)
+
+
+def value_problems(name: str, value: Scalar, location: Location, limits: Any) -> Iterator[Problem]:
+    """Yield the rule that a value of a name breaks, if any, at its location."""
+    rule = value_rule(name, value, limits) if name in NAMES or own_name_rule(name) is None else None
+    if rule is not None:
+        yield Problem(location, rule)
 
 
 class Conditional(Protocol):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from lkca_search.errors import Problem
+from lkca_search.errors import Problem, did_you_mean, show_value
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, SUBSET_NAMES, Scalar, own_name_rule
 from lkca_search.spec.domains import ALWAYS, Condition, Levels, Space, cycle_problem
@@ -45,7 +45,9 @@ class Factor(FrozenModel):
         if isinstance(value, list | tuple):
             return {"levels": value}
         if not isinstance(value, Mapping | Factor):
-            raise ValueError(f"a factor must be a list of levels, or a mapping with levels and when, got {value!r}")
+            raise ValueError(
+                f"a factor must be a list of levels, or a mapping with levels and when, got {show_value(value)}"
+            )
         return value
 
     @model_serializer(mode="wrap")
@@ -175,7 +177,8 @@ def condition_rule(listed: Sequence[Scalar], possible: Container[Scalar], kind: 
     if not unknown:
         return None
     rule = "`when` can never hold" if len(unknown) == len(listed) else "every value of `when` must be possible"
-    return f"{rule}: {' or '.join(map(repr, unknown))} is not a {kind}"
+    hint = did_you_mean(unknown[0], possible) if isinstance(possible, tuple) else ""
+    return f"{rule}: {' or '.join(map(repr, unknown))} is not a {kind}{hint}"
 
 
 def factor_problems(
@@ -209,7 +212,8 @@ def _level_problems(factors: Mapping[str, Factor]) -> Iterator[Problem]:
         for other, levels in factor.when.items():
             location = ("factors", name, "when", other)
             if other not in factors:
-                yield Problem(location, f"`when` of a factor must name factors, got {other!r}")
+                hint = did_you_mean(other, factors)
+                yield Problem(location, f"`when` of a factor must name factors, got {other!r}{hint}")
             elif rule := condition_rule(levels, factors[other].levels, f"level of factor `{other}`"):
                 yield Problem(location, rule)
 
@@ -220,13 +224,14 @@ def _base_problems(factors: Mapping[str, Factor], design: Design, base: Mapping[
         return
     for name, level in base.items():
         if name not in factors:
-            yield Problem(("base", name), f"base must name factors, got {name!r}")
+            yield Problem(("base", name), f"base must name factors, got {name!r}{did_you_mean(name, factors)}")
         elif name in SUBSET_NAMES:
             rule = f"base must not name {name}: an ablation is repeated at each training set size, so {name} is crossed"
             yield Problem(("base", name), rule)
         elif level not in factors[name].levels:
             levels = list(factors[name].levels)
-            yield Problem(("base", name), f"the base of {name} must be one of its levels {levels}, got {level!r}")
+            rule = f"the base of {name} must be one of its levels {levels}, got {level!r}{did_you_mean(level, levels)}"
+            yield Problem(("base", name), rule)
 
 
 def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> Iterator[Problem]:
@@ -236,9 +241,11 @@ def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) 
             yield Problem(("exclude", i), "an entry of exclude must name at least one factor and its levels")
         for name, levels in entry.items():
             if name not in factors:
-                yield Problem(("exclude", i, name), f"exclude must name factors, got {name!r}")
+                hint = did_you_mean(name, factors)
+                yield Problem(("exclude", i, name), f"exclude must name factors, got {name!r}{hint}")
             elif unknown := [level for level in levels if level not in known[name]]:
-                yield Problem(("exclude", i, name), f"exclude must list levels of factor `{name}`, got {unknown}")
+                hint = did_you_mean(unknown[0], known[name])
+                yield Problem(("exclude", i, name), f"exclude must list levels of factor `{name}`, got {unknown}{hint}")
 
 
 def _cell_problems(

@@ -233,3 +233,8 @@ MetricChoices = Annotated[
     _One | Annotated[tuple[MetricChoice, ...], Field(min_length=1), Tag("several")], Discriminator(_kind)
 ]
 """One metric, or several."""
+Goal = Annotated[
+    Annotated[Direction, Tag("one")] | Annotated[tuple[Direction, ...], Field(min_length=1), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
+"""Better direction of one metric, or of each of several."""

@@ -11,10 +11,21 @@ from pydantic_core import PydanticCustomError
 from lkca_search.augmentations import with_joined_levels
 from lkca_search.errors import Location, Problem, did_you_mean
 from lkca_search.own_code import Kind, is_dotted
-from lkca_search.paths import parse_path
+from lkca_search.paths import nearest_existing, parse_path
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import NAMES, Configuration, Scalar, in_order, own_name_rule, value_rule
-from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange, Level, Space, cycle_problem
+from lkca_search.spec.configuration import NAMES, Configuration, Scalar, in_order, own_name_rule
+from lkca_search.spec.domains import (
+    Choice,
+    Domain,
+    Fixed,
+    FloatRange,
+    IntRange,
+    Level,
+    Space,
+    cycle_problem,
+    domain_problems,
+    value_problems,
+)
 from lkca_search.spec.factors import (
     DRAW,
     Design,
@@ -28,7 +39,7 @@ from lkca_search.spec.factors import (
     with_repeats,
 )
 from lkca_search.spec.metrics import name_of
-from lkca_search.spec.reading.limits import NUM_NAMES, REPLICATES, TRIALS, breaks
+from lkca_search.spec.reading.limits import NUM_NAMES, REPLICATES, TRIALS, Limits, breaks
 from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems
 from lkca_search.spec.resources import KeepSection, ResourcesSection, cpu_precision_rule
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
@@ -121,9 +132,13 @@ class SearchSpec(FrozenModel):
 
     @field_validator("storage")
     @classmethod
-    def _check_storage(cls, storage: str | None) -> str | None:
-        if storage is not None and isinstance(path := parse_path(storage), Path) and not path.is_absolute():
-            raise ValueError(f"storage must be an absolute path or a URL, got {storage!r}")
+    def _check_storage(cls, storage: str | None, info: ValidationInfo) -> str | None:
+        if storage is not None and isinstance(path := parse_path(storage), Path):
+            if not path.is_absolute():
+                raise ValueError(f"storage must be an absolute path or a URL, got {storage!r}")
+            # A stored spec is read even if the folder is gone.
+            if isinstance(info.context, Limits) and not (found := nearest_existing(path)).is_dir():
+                raise ValueError(f"storage must be a folder, got {storage!r}, and {found} is none; give another path")
         return storage
 
     @model_validator(mode="after")
@@ -163,10 +178,9 @@ def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
 def _all_value_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
     for name, factor in spec.factors.items():
         for i, level in enumerate(factor.levels):
-            yield from _value_problems(name, level, ("factors", name, "levels", i), limits)
+            yield from value_problems(name, level, ("factors", name, "levels", i), limits)
     for name, domain in spec.parameters.items():
-        for edge in domain.edges():
-            yield from _value_problems(name, edge, ("parameters", name), limits)
+        yield from domain_problems(name, domain, limits)
         yield from _condition_problems(spec, name, domain)
     yield from _numerics_problems(spec)
 
@@ -277,12 +291,6 @@ def _repeats_problems(
     draws = repeats_of(factors, exclude)
     if confirm is not None and (broken := draws_rule(len(draws), confirm.draws)):
         yield Problem(("confirm", "draws"), broken)
-
-
-def _value_problems(name: str, value: Scalar, location: Location, limits: Any) -> Iterator[Problem]:
-    rule = value_rule(name, value, limits) if name in NAMES or own_name_rule(name) is None else None
-    if rule is not None:
-        yield Problem(location, rule)
 
 
 def _possible_values(spec: SearchSpec, name: str) -> Container[Scalar]:

@@ -12,6 +12,7 @@ from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.metrics import (
     Direction,
+    Goal,
     Metric,
     MetricChoice,
     MetricChoices,
@@ -199,7 +200,7 @@ class SearchSection(FrozenModel):
     """Number of searches per cell, each on another subset draw; short for the factor `draw`."""
     metric: MetricChoices = "val_accuracy"
     """Number by which trials are compared, as last reported. Several make a Pareto front; the first one leads."""
-    goal: Direction | Annotated[tuple[Direction, ...], Field(min_length=1)] | None = None
+    goal: Goal | None = None
     """Better direction of the metric, or of each metric; by default it follows from the metric."""
     also_measure: tuple[MetricChoice, ...] = ()
     """Further metrics, which stand in the records and the report and decide nothing."""

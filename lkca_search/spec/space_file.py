@@ -10,9 +10,19 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean
+from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, show_value
 from lkca_search.spec.configuration import NAMES, SECTIONS
-from lkca_search.spec.reading.limits import FILE_SIZE, LIMIT_ERROR, MAX_DEPTH, OVERRIDES, Limits, shorten
+from lkca_search.spec.factors import Factor
+from lkca_search.spec.reading.limits import (
+    FILE_SIZE,
+    LIMIT_ERROR,
+    MAX_DEPTH,
+    OVERRIDES,
+    VARIABLE,
+    Limits,
+    limit_names,
+    shorten,
+)
 from lkca_search.spec.reading.scalars import check_text
 from lkca_search.spec.reading.switches import parse_switches
 from lkca_search.spec.reading.text_file import read_text_file
@@ -20,6 +30,8 @@ from lkca_search.spec.reading.yaml_reader import YamlReader
 from lkca_search.spec.search_spec import SearchSpec
 
 _RULES = {"dict_type": "must be a mapping", "model_type": "must be a mapping", "tuple_type": "must be a list"}
+_DOMAIN_KEYS = ("choice", "int", "float", "value", "step", "log", "when")
+"""Keys below a parameter."""
 _MAX_LINES = 50
 """Maximum lines of an error."""
 _MAX_SHOWN = 200
@@ -68,9 +80,16 @@ def read_space_file(path: Path, overrides: Sequence[str] = ()) -> SpaceFile:
         spec = SearchSpec.model_validate(parse_switches(data), context=limits)
     except ValidationError as error:
         all_details = error.errors(include_url=False)
-        problems = (problem for details in all_details for problem in _problems(details, positions))
+        problems = (problem for details in _causes(all_details) for problem in _problems(details, positions))
         raise _error(problems, positions) from error
     return SpaceFile(text=text, overrides=tuple(overrides), spec=spec, positions=positions)
+
+
+def list_unknown_allowances() -> list[str]:
+    """Return a line per name in LKCA_SEARCH_ALLOW that no limit has: it lifts nothing."""
+    known = limit_names()
+    given = sorted(name for name in Limits.from_environment().lifted if name and name not in known)
+    return [f"{VARIABLE} must have names of limits, got {name!r}{did_you_mean(name, known)}" for name in given]
 
 
 def _error(problems: Iterable[Problem], positions: Mapping[Location, str]) -> SpaceFileError:
@@ -86,7 +105,7 @@ def _error(problems: Iterable[Problem], positions: Mapping[Location, str]) -> Sp
 
 
 def _kind(data: Any) -> str:
-    return "a list" if isinstance(data, tuple) else "nothing" if data is None else shorten(repr(data), _MAX_SHOWN)
+    return "a list" if isinstance(data, tuple) else shorten(show_value(data), _MAX_SHOWN)
 
 
 def _apply_override(override: str, data: dict[str, Any], positions: dict[Location, str], limits: Limits) -> None:
@@ -132,6 +151,12 @@ def _nearest_location(positions: Mapping[Location, str], location: Location) -> 
     return max(candidates, key=lambda written: (written[-1:] == location[-1:], len(written)))
 
 
+def _causes(all_details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the errors without each list that is too short because its items break rules."""
+    above = {details["loc"][:depth] for details in all_details for depth in range(len(details["loc"]))}
+    return [details for details in all_details if details["type"] != "too_short" or details["loc"] not in above]
+
+
 def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[Problem]:
     """Return the broken rules of an error of pydantic, each with the rule, the value and the location."""
     if details["type"] == "spec_rules":
@@ -139,7 +164,7 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
     location = details["loc"]
     nearest = _nearest_location(positions, location)
     name = ".".join(str(step) for step in nearest) or "space file"
-    got = shorten(repr(details["input"]), _MAX_SHOWN)
+    got = shorten(show_value(details["input"]), _MAX_SHOWN)
     message = _RULES.get(details["type"], details["msg"]).removeprefix("Value error, ")
     message = message.replace("Tuple", "list").replace(" after validation", "")
     if details["type"] == LIMIT_ERROR:
@@ -149,8 +174,12 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
     elif details["type"] == "missing":
         kind = "item" if isinstance(location[-1], int) else "key"
         rule = f"required {kind} {'.'.join(map(str, (*nearest, location[-1])))} is missing"
-    elif details["type"] in ("value_error", "domain"):
+    elif details["type"] == "domain":
+        rule = f"{name}: {message}, got {_show_keys(details['input'])}"
+    elif details["type"] == "value_error":
         rule = f"{name}: {message}"
+    elif details["type"] in ("dict_type", "model_type") and details["input"] is None:
+        rule = f"{name}: {message}, got nothing; give its keys, or write {name}: {{}} for none"
     else:
         rule = f"{name}: {message[0].lower()}{message[1:]}, got {got}"
     if details["type"] == "literal_error" and isinstance(details["input"], str):
@@ -158,7 +187,17 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
     return [Problem(nearest, rule)]
 
 
+def _show_keys(entry: Any) -> str:
+    """Return the keys of a parameter without a domain, and the key that one of them may stand for."""
+    if not isinstance(entry, Mapping):
+        return shorten(show_value(entry), _MAX_SHOWN)
+    unknown = next((key for key in entry if key not in _DOMAIN_KEYS), None)
+    return shorten(", ".join(map(str, entry)) or "no key", _MAX_SHOWN) + did_you_mean(unknown, _DOMAIN_KEYS)
+
+
 def _suggestion(key: str, location: Location) -> str:
+    if len(location) > 1 and location[0] in ("factors", "parameters"):
+        return did_you_mean(key, _DOMAIN_KEYS if location[0] == "parameters" else Factor.model_fields)
     section = SearchSpec.model_fields.get(str(location[0])) if location else None
     fields = getattr(section.annotation, "model_fields", {}) if section else SearchSpec.model_fields
     if not location and key in NAMES:

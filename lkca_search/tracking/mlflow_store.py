@@ -33,15 +33,7 @@ from lkca_search.tracking.run_fields import (
     start_params,
     start_tags,
 )
-from lkca_search.tracking.runs import (
-    RECORD,
-    SEARCH_UID,
-    TRIAL_ID,
-    ProvenanceFiles,
-    describe_deleted,
-    find_runs,
-    rename_runs,
-)
+from lkca_search.tracking.runs import RECORD, SEARCH_UID, TRIAL_ID, ProvenanceFiles, describe_deleted, find_runs
 from lkca_search.tracking.tracker import TrialStart
 
 _PARENT = "mlflow.parentRunId"
@@ -100,7 +92,6 @@ class MLflowStore:
         self._experiment = open_experiment(self._client, home)
         runs = find_runs(self._client, self._experiment, f"tags.`{SEARCH_UID}` = '{uid}'")
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
-        rename_runs(self._client, runs, name)  # a renamed search whose MLflow did not respond at that time
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
         self._parent = _Run(parent.info.run_id, parent.info.status)
         self._provenance = ProvenanceFiles(self._client, self._parent.run_id, read_provenance)

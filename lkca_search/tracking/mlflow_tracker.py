@@ -104,8 +104,14 @@ class MLflowTracker(Tracker):
         self._deadline = math.inf
         self.num_sent = 0
         self.last_fault: Fault | None = None
+        self._told: Fault | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-tracker", daemon=True)
         self._thread.start()
+
+    @property
+    def is_told(self) -> bool:
+        """True if the last fault was printed when it was met."""
+        return self.last_fault is not None and self._told == self.last_fault
 
     def trial_started(self, start: TrialStart) -> None:
         """Queue the start of an attempt."""
@@ -169,7 +175,8 @@ class MLflowTracker(Tracker):
             if self._needs_user:
                 return
             cause = self.last_fault.cause if self.last_fault else "some runs were not sent"
-            self._say(f"{cause}; tried again for up to {self._deadline - time.monotonic():.0f} s", once="retry")
+            again = f"tried again for up to {self._deadline - time.monotonic():.0f} s"
+            self._say(again if self.is_told else f"{cause}; {again}", once="retry")
             time.sleep(self._pause_seconds)
 
     def _send_remaining(self) -> bool:
@@ -219,6 +226,7 @@ class MLflowTracker(Tracker):
             if self._store is None and not self._is_sync and math.isinf(self._deadline):
                 later = f"send the rest later: lkca-search sync {self._folder.name}"
                 self._say(f"{self.last_fault}. The search continues; {later}")
+                self._told = self.last_fault
             self._store = None  # reopened next time: the database may be another one, or runs may have been deleted
             return False
         if not self._queue.unsent_trials:

@@ -21,6 +21,7 @@ from lkca_search.spec.reading.limits import LIMIT_ERROR, Limit, Limits
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
+from lkca_search.spec.space_file import list_unknown_allowances
 from tests.support.broken_space_files import TEXT
 from tests.support.space_files import Read
 
@@ -220,3 +221,16 @@ def test_ranges_of_any_length_have_edges() -> None:
     assert IntRange.model_validate({"int": (0, 10**30), "step": 7}).edges() == (0, 10**30 - 10**30 % 7)
     assert IntRange.model_validate({"int": (2, 9), "step": 3}).edges() == (2, 5, 8)
     assert Fixed(value=1).edges() == (1,)
+
+
+def test_a_name_that_no_limit_has_is_named_with_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_ALLOW", "stpes, cells,learning_rate,,bounds,Trials")
+    assert list_unknown_allowances() == [
+        "LKCA_SEARCH_ALLOW must have names of limits, got 'Trials'; did you mean trials?",
+        "LKCA_SEARCH_ALLOW must have names of limits, got 'stpes'; did you mean steps?",
+    ]
+
+
+@pytest.mark.parametrize(("model", "name"), LIMITED)
+def test_every_limit_can_be_named(model: type[BaseModel], name: str) -> None:
+    assert broken_limit(model, name).name in limits.limit_names()

@@ -134,7 +134,7 @@ LARGE = (
     text("60,000 brackets that close nothing", "]" * 60_000, 1, "not YAML: expected the node content", "']'"),
     text("20,000 lines of one text", "a: |\n" + " x\n" * 20_000, 1, "the characters of a text must be", "40,000"),
     edit("a cycle of 700 conditions", "factors:\n", f"factors:\n{CYCLE}", 5, "unknown name", "'p0'"),
-    edit("a level in lists", "0.1, 1", "0.1, [[[1]]]", 6, "factors.data_fraction.1: must be a finite", "(((1,),),)"),
+    edit("a level in lists", "0.1, 1", "0.1, [[[1]]]", 6, "factors.data_fraction.1: must be a finite", "[[[1]]]"),
     text("32,000 values", f"data: [{'1,' * 32_000}1]\n", 1, VALUES, "more"),
     text("7,000 keys", "".join(f"k{i}: 1\n" for i in range(7_000)), 5_000, VALUES, "more"),
     edit("4,000 unknown keys", "data:", "".join(f"k{i}: 1\n" for i in range(4_000)) + "data:", 1, "unknown key", "k0"),

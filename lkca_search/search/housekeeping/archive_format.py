@@ -222,6 +222,8 @@ def _readable(place: AnyPath) -> Iterator[None]:
         yield
     except _BROKEN as error:
         raise _broken(place, f"{type(error).__name__}: {error}") from error
+    except FileNotFoundError as error:
+        raise SearchError(f"there is no archive {place}; correct the path") from error
     except OSError as error:
         if error.errno is not None:
             raise

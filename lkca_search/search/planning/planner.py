@@ -30,6 +30,7 @@ from lkca_search.search.planning.workload import (
     sizes_with_unequal_lengths,
 )
 from lkca_search.search.state.dataset import describe_datasets
+from lkca_search.search.studies.equal_trainings import list_partly_equal_values
 from lkca_search.search.studies.space_check import check_space, sampled_models
 from lkca_search.spec.cells import Cell, cells, specs_by_dataset
 from lkca_search.spec.factors import DATASET, repeats_of
@@ -265,7 +266,9 @@ def _all_notes(
 ) -> tuple[str, ...]:
     """Return `Plan.notes`: a line per dataset that lacks images, the sharing of GPUs, and the other notes."""
     lacking = list_shortages(describe_datasets(spec, images).values())
-    return (*lacking, *([sharing.reason] if sharing else []), *notes)
+    parts = specs_by_dataset(spec)
+    equal = [line for level, each in images.items() for line in list_partly_equal_values(parts[level], each.labels)]
+    return (*lacking, *equal, *([sharing.reason] if sharing else []), *notes)
 
 
 def _min_max(numbers: Sequence[T]) -> tuple[T, T]:

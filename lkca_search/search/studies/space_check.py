@@ -43,13 +43,16 @@ def check_space(
         started: Spec of the search that the space file resumes: its sizes may be equal.
     """
     specs = specs_by_dataset(space_file.spec)
+    earlier = specs_by_dataset(started) if started is not None else None
 
     def find_first(level: str | None) -> Iterator[Problem]:
         spec, opened = specs[level], images[level]
         yield from find_space_problems(spec, opened.shape, len(opened.class_names))
         yield from find_subset_problems(spec, opened.labels, started=started)
-        yield from find_equal_trainings(spec, opened.labels)
-        yield from find_recipe_problems(spec, opened.labels)
+        recipes = list(find_recipe_problems(spec))
+        yield from recipes
+        if not recipes:
+            yield from find_equal_trainings(spec, opened.labels, started=(earlier or {}).get(level))
 
     def find_second(level: str | None) -> Iterator[Problem]:
         spec, opened = specs[level], images[level]

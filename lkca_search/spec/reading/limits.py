@@ -5,8 +5,9 @@ apply to space files that are read. The spec of a started search is not checked 
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import AfterValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -79,6 +80,32 @@ class Limits:
     def breaks(self, limit: Limit, number: float) -> bool:
         """Return True if a number is over a limit that applies."""
         return number > limit.maximum and limit.name not in self.lifted
+
+
+_names_of_fields: set[str] = set()
+"""Names of all fields with `at_most`."""
+
+
+def register_fields(fields: dict[str, Any]) -> None:
+    """Add the fields of a model that have a limit to the names that LKCA_SEARCH_ALLOW may have."""
+    for name, field in fields.items():
+        if any(_is_at_most(found) for found in (*field.metadata, *_nested(field.annotation))):
+            _names_of_fields.add(name)
+
+
+def limit_names() -> list[str]:
+    """Return every name that LKCA_SEARCH_ALLOW may have: those of limits, and of the fields of imported models."""
+    return sorted({*_names_of_fields, *(limit.name for limit in globals().values() if isinstance(limit, Limit))})
+
+
+def _nested(annotation: Any) -> Iterator[Any]:
+    for argument in get_args(annotation):
+        yield argument
+        yield from _nested(argument)
+
+
+def _is_at_most(annotation: Any) -> bool:
+    return isinstance(annotation, AfterValidator) and annotation.func.__qualname__.startswith(f"{at_most.__name__}.")
 
 
 def breaks(context: Any, limit: Limit, number: float) -> bool:

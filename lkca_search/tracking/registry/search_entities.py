@@ -16,7 +16,7 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.tracking.connection import is_default_store, tracking_uri
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import describe_fault
-from lkca_search.tracking.runs import SEARCH_UID, find_runs_of, rename_runs
+from lkca_search.tracking.runs import SEARCH_UID, find_runs, find_runs_of, rename_runs
 
 T = TypeVar("T")
 _PAGE = 50
@@ -65,18 +65,22 @@ def delete_tracked(home: Home, tracked: TrackedSearch) -> None:
 def rename_tracked(home: Home, uid: str, name: str) -> int:
     """Give the runs and models of a search its new name; return the number of runs. SearchError as above."""
 
-    def rename(client: MlflowClient) -> int:
-        for registered in _registered_models(client, uid):
-            target = name if _is_free(client, name) else f"{name}-{uid[:8]}"
-            if registered.name not in (name, target):
-                client.rename_registered_model(registered.name, target)
-                client.set_registered_model_tag(target, "search", name)
-        experiment = find_experiment(client, home)
-        runs = find_runs_of(client, experiment, uid) if experiment else []
-        rename_runs(client, runs, name)
-        return len(runs)
+    return 0 if _is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
 
-    return 0 if _is_not_made(home) else _call(home, rename)
+
+def rename_if_outdated(home: Home, uid: str, name: str) -> None:
+    """Give the runs and models of a search its present name, if MLflow did not respond when it was renamed.
+
+    Raises any error of the store.
+    """
+    if _is_not_made(home):
+        return
+    client = open_client(home).client
+    experiment = find_experiment(client, home)
+    condition = f"tags.`{SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
+    parents = find_runs(client, experiment, condition) if experiment else []
+    if any(run.data.tags.get("search") != name for run in parents):
+        _rename(client, home, uid, name)
 
 
 def collection_command(home: Home) -> str:
@@ -84,6 +88,19 @@ def collection_command(home: Home) -> str:
     artifacts = f" --artifacts-destination '{file_url(home.mlflow_artifacts)}'" if is_default_store() else ""
     uri = f"'{tracking_uri(home)}'" if is_default_store() else '"$MLFLOW_TRACKING_URI"'
     return f"mlflow gc --backend-store-uri {uri}{artifacts}"
+
+
+def _rename(client: MlflowClient, home: Home, uid: str, name: str) -> int:
+    """Rename the registered model, then the runs, that of the search last: its name shows that all have the new one."""
+    for registered in _registered_models(client, uid):
+        target = name if _is_free(client, name) else f"{name}-{uid[:8]}"
+        if registered.name not in (name, target):
+            client.rename_registered_model(registered.name, target)
+            client.set_registered_model_tag(target, "search", name)
+    experiment = find_experiment(client, home)
+    runs = find_runs_of(client, experiment, uid) if experiment else []
+    rename_runs(client, runs, name)
+    return len(runs)
 
 
 def _find(client: MlflowClient, home: Home, uid: str) -> TrackedSearch:

@@ -4,7 +4,7 @@ AdamW and SGD are torch's, LAMB and Lion are timm's. timm is imported only where
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -27,6 +27,11 @@ _UNDECAYED = (
     *("*layer_scale*", "*.gamma*", "*.ls?.*"),
 )
 """Names of positions, class tokens and layer scales with several dimensions, in this project and in timm."""
+
+
+_NO_EFFECT = frozenset({"params", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable"})
+"""Values of a parameter group that choose an implementation, and the learning rate, which the schedule sets."""
+_EFFECT_OF_DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})
 
 
 def make_optimizer(model: nn.Module, configuration: Configuration) -> Optimizer:
@@ -55,6 +60,38 @@ def parameter_groups(model: nn.Module, configuration: Configuration) -> Groups:
         model, configuration.weight_decay, no_weight_decay_list=(*_UNDECAYED, *own())
     )
     return groups
+
+
+class OptimizerIdentity(NamedTuple):
+    """Optimizer as its steps depend on it: two configurations with equal values take the same steps."""
+
+    path: str
+    """Dotted path of the class, where it is defined."""
+    values: str
+    """Hyperparameters other than the learning rate."""
+    decays: bool
+    """True if it decays parameters."""
+
+
+def identify_optimizer(configuration: Configuration) -> OptimizerIdentity:
+    """Return the identity of the optimizer that a configuration makes; of one that cannot be made, its given names.
+
+    Choices of an implementation, such as `fused`, are left out. AdamW without weight decay is Adam.
+    """
+    filled = fill_recipe(configuration)
+    group = {"params": [nn.Parameter(torch.zeros(1))], "weight_decay": filled.weight_decay}
+    try:
+        optimizer = find_optimizer(filled.optimizer)([group], filled)
+    except Exception:  # code of the user raises anything; the check of the recipes reports it
+        given = {name: getattr(filled, name) for name in ("momentum", "beta2", "weight_decay")}
+        return OptimizerIdentity(filled.optimizer, repr(given), filled.weight_decay != 0)
+    made = type(optimizer)
+    values = {name: value for name, value in optimizer.param_groups[0].items() if name not in _NO_EFFECT}
+    decays = values.get("weight_decay", 0) != 0
+    if not decays:
+        made = torch.optim.Adam if made is torch.optim.AdamW else made
+        values = {name: value for name, value in values.items() if name not in _EFFECT_OF_DECAY}
+    return OptimizerIdentity(f"{made.__module__}.{made.__qualname__}", repr(sorted(values.items())), decays)
 
 
 def _adamw(groups: Groups, configuration: Configuration) -> Optimizer:

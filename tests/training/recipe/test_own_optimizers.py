@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,7 +93,7 @@ def test_a_broken_optimizer_of_your_own_is_a_problem_before_the_search(
             "search": {"trials_per_cell": 2},
         }
     )
-    assert [found.location for found in find_recipe_problems(spec, np.arange(9) % 3)] == [("parameters", name)]
+    assert [found.location for found in find_recipe_problems(spec)] == [("parameters", name)]
 
 
 @pytest.mark.parametrize("path", ["ownoptim.Plain", "torch.optim.NAdam", "torch.optim.RMSprop", "timm.optim.Lamb"])
