@@ -246,7 +246,8 @@ class RecordReader:
             elif record is not None and (unknown := self._find_unknown_cell(record, path)):
                 findings.append(unknown)
             elif record is not None:
-                self._records[path] = _with_search(record, self._folder.name)
+                # `rename` leaves the files of records unchanged
+                self._records[path] = record.model_copy(update={"search": self._folder.name})
         return [self._records[path] for path in paths.values() if path in self._records], findings
 
     def _read_files(self, paths: Mapping[str, AnyPath]) -> list[Record | Finding | None]:
@@ -291,11 +292,6 @@ def _parse(record_id: str, path: AnyPath, content: bytes, *, remedy: str) -> Rec
         return record
     damage = f"must be the record of {record_id}, got that of {record.trial_id}"
     return Finding(place=str(path), damage=damage, remedy=remedy)
-
-
-def _with_search(record: Record, name: str) -> Record:
-    """Return the record with the present name of its search: `rename` leaves the files of records unchanged."""
-    return record if record.search == name else record.model_copy(update={"search": name})
 
 
 def _sort_key(record: Record) -> tuple[str, int, int, int]:

@@ -18,6 +18,7 @@ from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import read_status
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
+from lkca_search.tracking.registry.search_entities import rename_if_outdated
 
 _MLFLOW_SECONDS = 3600.0
 """Time for MLflow to receive everything."""
@@ -64,6 +65,7 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
         except (FileNotFoundError, IsADirectoryError):
             return None
 
+    rename_if_outdated(home, uid_or_name(folder), folder.name)
     return MLflowStore(
         home,
         uid=uid_or_name(folder),

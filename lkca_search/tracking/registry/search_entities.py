@@ -64,7 +64,6 @@ def delete_tracked(home: Home, tracked: TrackedSearch) -> None:
 
 def rename_tracked(home: Home, uid: str, name: str) -> int:
     """Give the runs and models of a search its new name; return the number of runs. SearchError as above."""
-
     return 0 if _is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
 
 

@@ -24,7 +24,7 @@ def kill_points(folder: Path, command: Callable[[], object]) -> Iterator[int]:
         if pid == 0:
             _kill_self_at(point, folder)
             command()
-            os._exit(0)
+            os.execv("/bin/true", ["true"])  # an end without the cleanup of pytest
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert code in (0, -signal.SIGKILL), code
         yield point
