@@ -27,32 +27,41 @@ def download_model(uri: str, to: Path, home: Home) -> Path:
     Raises:
         UserError: The store cannot be used, it has no such model, or the model is not of this package.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file
     try:
-        client = open_client(home).client
-        source = _model_of_run(client, uri)
-        options = {"tracking_uri": tracking_uri(home), "registry_uri": os.environ.get("MLFLOW_REGISTRY_URI")}
-        options["registry_uri"] = options["registry_uri"] or options["tracking_uri"]
-        listed = artifacts.list_artifacts(artifact_uri=source, **options)
+        store = tracking_uri(home)
+        source = _find_artifacts(open_client(home).client, uri)
+        listed = artifacts.list_artifacts(artifact_uri=source, tracking_uri=store)
         found = {posixpath.basename(file.path) for file in listed if not file.is_dir}
         for name in found.intersection(_FILES):
-            path = Path(artifacts.download_artifacts(artifact_uri=f"{source}/{name}", dst_path=str(to), **options))
-            path.replace(to / name)
+            path = artifacts.download_artifacts(artifact_uri=f"{source}/{name}", dst_path=str(to), tracking_uri=store)
+            Path(path).replace(to / name)
     except UserError:
         raise
     except Exception as error:  # any error of a store
         raise UserError(f"{uri} must be a model that MLflow can give: {describe_fault(error, home)}") from error
     if missing := [name for name in (MODEL, WEIGHTS) if name not in found]:
-        raise UserError(f"{uri} must be a model of lkca-search, with {MODEL} and {WEIGHTS}, got none of {missing}")
+        raise UserError(f"{uri} must be a model of lkca-search, got artifacts without {' and '.join(missing)}")
     return to
 
 
-def _model_of_run(client: MlflowClient, uri: str) -> str:
-    """Return the URI of the model that a run has logged for `runs:/RUN_ID`, and any other URI unchanged."""
-    run_id = uri.removeprefix("runs:/").rstrip("/")
-    if not uri.startswith("runs:/") or "/" in run_id:
-        return uri.rstrip("/")
+def _find_artifacts(client: MlflowClient, uri: str) -> str:
+    """Return the URI of the artifacts of a model; for `runs:/RUN_ID`, of the model that the run has logged."""
+    kind, _, rest = uri.rstrip("/").partition(":/")
+    name, _, version = rest.partition("/")
+    if kind == "runs":
+        return uri.rstrip("/") if version else _model_of_run(client, rest)
+    registered, at, alias = rest.partition("@")
+    if at:
+        return str(client.get_model_version_by_alias(registered, alias).source).rstrip("/")
+    if version:
+        return str(client.get_model_version(name, version).source).rstrip("/")
+    return str(client.get_logged_model(rest).artifact_location).rstrip("/")
+
+
+def _model_of_run(client: MlflowClient, run_id: str) -> str:
     outputs = client.get_run(run_id).outputs
     models = [output.model_id for output in outputs.model_outputs] if outputs else []
     if len(models) != 1:
         raise UserError(f"runs:/RUN_ID must be the run of one model, got {run_id} with {len(models)} models")
-    return f"models:/{models[0]}"
+    return str(client.get_logged_model(models[0]).artifact_location).rstrip("/")
