@@ -1,7 +1,6 @@
 """A rerun repeats the recorded training, or states the edits and compares nothing."""
 
 import json
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +10,18 @@ from typer.testing import CliRunner
 
 from lkca_search.cli.app import app
 from lkca_search.errors import UserError
-from lkca_search.records.record import Record, Result, State
+from lkca_search.records.record import Result, State
 from lkca_search.records.rerun import RerunOutcome, Severity, Verdict
-from lkca_search.records.trial import TrialSpec
 from lkca_search.search.rerun.differences import RerunRefused
 from lkca_search.search.rerun.retraining import rerun
 from lkca_search.search.rerun.trial_file import TrialFile
-from lkca_search.training.assembly import open_training
-from lkca_search.training.device import choose_device, configure_torch
 from lkca_search.training.images import DataDirs
-from tests.support.records import make_record
-
-SPEC: dict[str, Any] = {
-    "data": {"dataset": "digits"},
-    "training": {"epochs": 2, "batch_size": 64},
-    "resources": {"cpu": 1},
-    "configuration": {
-        "family": "lkca",
-        "images_per_class": 13,  # 130 images, whose last batch has two
-        "patch_size": 2,
-        "depth": 1,
-        "width": 16,
-        "learning_rate": 0.01,
-    },
-    "seed": 3,
-    "split_seed": 7,
-}
+from tests.support.search.trained import SPEC, train
 
 
 @pytest.fixture(scope="module")
 def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
     return DataDirs(cache=tmp_path_factory.mktemp("cache"), data_dir=None)
-
-
-def train(
-    data_dirs: DataDirs, *, state: State = State.COMPLETE, num_results: int | None = None, **changes: Any
-) -> Record:
-    """Train a trial and return its record; a pruned trial ends after `num_results`."""
-    spec = TrialSpec.model_validate(SPEC | changes)
-    configure_torch(num_threads=1)
-    metadata, training = open_training(spec, data_dirs, device=choose_device(0))
-    curve = tuple(islice(training.results(), num_results))
-    value = curve[-1].val_accuracy if state is State.COMPLETE else None
-    return make_record(state=state, spec=spec, facts=metadata, curve=curve, value=value)
 
 
 def edited(file: TrialFile, **edits: Any) -> TrialFile:
@@ -182,7 +150,7 @@ def test_the_command_exits_with_1_unless_the_rerun_is_a_repeat(
     assert "training.epochs was 2, is 6" in longer.stdout
     assert "difference" not in longer.stdout
     assert "not compared: the training was edited" in longer.stdout
-    assert "identical: the last val_accuracy is equal bit for bit" in same.stdout
+    assert "identical: the last val_accuracy and the final weights are equal bit for bit" in same.stdout
 
 
 def test_an_edit_that_breaks_a_rule_is_an_error_with_the_rule(data_dirs: DataDirs, tmp_path: Path) -> None:
