@@ -29,12 +29,12 @@ def names(working_dir: WorkingDir) -> list[str]:
 
 def test_all_modules_and_page_files_of_the_package_are_included_and_caches_are_not() -> None:
     included = set(collect_working_dir().files)
-    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("page/*")]
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("page/*"), PACKAGE / "py.typed"]
     assert included == {path.relative_to(PACKAGE.parent).as_posix() for path in files}
 
 
-def test_the_working_dir_is_below_2_mb() -> None:
-    assert collect_working_dir().num_bytes < 2_000_000
+def test_the_working_dir_is_below_3_mb() -> None:
+    assert collect_working_dir().num_bytes < 3_000_000
 
 
 def test_included_files_and_folders_keep_their_names_next_to_the_space_file(tmp_path: Path) -> None:
