@@ -100,7 +100,9 @@ class MLflowTracker(Tracker):
         self._best: Record | None = None
         self._register: Register | None = None
         self._patience_seconds = self._last_step = math.inf
-        """Time of the last step of the registration, or of the call of `close`."""
+        """Time of the last new step of the registration, or of the call of `close`."""
+        self._num_steps = 0
+        """Steps of the registration that some call has reached."""
         self._deadline = math.inf
         self.num_sent = 0
         self.last_fault: Fault | None = None
@@ -194,14 +196,17 @@ class MLflowTracker(Tracker):
         return self._register is None or self._try(self._register_models)
 
     def _register_models(self, store: MLflowStore) -> None:
+        """Register models in steps. A step that no earlier call has reached moves the deadline."""
         assert self._register is not None
-        for line in self._register(store):
+        for number, line in enumerate(self._register(store)):
             if line:
                 self._say(line)
             if time.monotonic() > self._deadline:
                 raise StoreError("MLflow was too slow to register all models", _SLOW)
-            self._last_step = time.monotonic()
-            self._deadline = self._last_step + self._patience_seconds
+            if number >= self._num_steps:
+                self._num_steps = number + 1
+                self._last_step = time.monotonic()
+                self._deadline = self._last_step + self._patience_seconds
 
     def _try_each(self, trial_ids: Sequence[str], action: Callable[[MLflowStore, str], None]) -> bool:
         """Apply an action to each trial, skipping trials that fail. Return False if the store becomes unreachable."""

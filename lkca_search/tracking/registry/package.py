@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature
 
 from lkca_search.layout import MODEL, PREDICTIONS, WEIGHTS
@@ -56,7 +55,13 @@ def write_package(model: ConfirmedModel, folder: Path, *, model_id: str, run_id:
     }
     described.model_size_bytes = description.weights_bytes
     described.metadata = {"classes": list(description.class_names), "replicate": description.trial_id}
-    pyfunc.add_to_model(described, loader_module=LOADER, python_env=_ENVIRONMENT)
+    # As by `mlflow.pyfunc.add_to_model`, whose import takes a second and prints a warning.
+    described.add_flavor(
+        "python_function",
+        loader_module=LOADER,
+        python_version=platform.python_version(),
+        env={"virtualenv": _ENVIRONMENT},
+    )
     described.add_flavor(_FLAVOR, weights=WEIGHTS, description=MODEL)
     described.save(str(folder / "MLmodel"))
 
