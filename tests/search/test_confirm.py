@@ -244,6 +244,9 @@ def test_tables_have_one_row_per_replicate(confirmed: ClosedTest) -> None:
     assert rows.keys() == {record.trial_id for record in confirmed.replicates()}
     predictions = pd.read_parquet(confirmed.folder.root / "predictions.parquet")
     assert len(predictions) == len(rows) * NUM_TEST
+    kernels = pd.read_parquet(confirmed.folder.root / "kernels.parquet")
+    assert set(kernels["replicate_id"]) == set(rows)
+    assert (kernels["kind"] == "receptive_field").sum() == len(rows)
     accuracies = (predictions["predicted"] == predictions["label"]).groupby(predictions["replicate_id"]).mean()
     for record in confirmed.replicates():
         row = rows[record.trial_id]

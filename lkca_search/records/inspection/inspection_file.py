@@ -115,7 +115,7 @@ def _read(folder: SearchFolder, replicate: Record) -> Inspection | Finding | Non
 
 def _from_table(table: pa.Table) -> Inspection:
     about = json.loads(table.schema.metadata[b"inspection"])
-    rows = table.to_pylist()
+    rows = list(_rows(table))
     fields = [_to_field(row) for row in rows if row["kind"] == _FIELD]
     height, width = about["image_size"]
     return Inspection(
@@ -126,6 +126,15 @@ def _from_table(table: pa.Table) -> Inspection:
         seconds=float(about["seconds"]),
         failures=tuple(map(str, about["failures"])),
     )
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the rows; lists are arrays, because kernels per channel have hundreds of thousands of numbers."""
+    lists = [name for name in table.column_names if pa.types.is_list(table.schema.field(name).type)]
+    plain = table.drop_columns(lists).to_pylist()
+    for index, row in enumerate(plain):
+        values = ((name, table[name][index].values) for name in lists)
+        yield {**row, **{name: None if found is None else found.to_numpy(False) for name, found in values}}
 
 
 def _layer_row(layer: LayerMaps) -> dict[str, Any]:
@@ -183,7 +192,7 @@ def _to_field(row: dict[str, Any]) -> ReceptiveField:
     )
 
 
-def _maps(values: list[float], shape: tuple[int, ...]) -> Maps:
+def _maps(values: Any, shape: tuple[int, ...]) -> Maps:
     """Return the values of a row as an array; ValueError if they do not fit the shape or are not finite."""
     array: Maps = np.asarray(values, dtype=np.float32).reshape(shape)
     if not np.isfinite(array).all():
