@@ -1,7 +1,7 @@
 """Disk and time that kept models cost.
 
 Question:  how much more disk and time do replicates take if their weights are kept?
-Command:   python -m benchmarks.kept_weights [--replicates 100] [--parameters 50000 500000 5000000] [--steps 100]
+Command:   python -m benchmarks.kept_weights [--replicates 100] [--parameters 50000 500000 5000000] [--steps 30]
 Expected:  the size of a model is 4 bytes per parameter, and its time is below 5% of the shortest training.
 
 Each row is the confirmation of two searches of one configuration on the bundled digits, in one process: one keeps the
@@ -13,7 +13,6 @@ depend on the length. Disk is that of all files of the replicates: records, pred
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,82 +20,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lkca_search.data.store import Images, open_images
-from lkca_search.layout import Home, SearchFolder
-from lkca_search.records.record import read_records
-from lkca_search.search.driver.confirmation import Confirmation
-from lkca_search.search.driver.ledger import Ledger
-from lkca_search.search.driver.messages import Assignment, Message
-from lkca_search.search.driver.queue import TrialQueue
-from lkca_search.search.driver.rounds import open_round
-from lkca_search.search.ray_backend.worker import TrialActor
-from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.layout import SearchFolder
 from lkca_search.spec.sections import ConfirmSection
-from lkca_search.tracking.tracker import Tracker
+from tests.support.search.in_process import InProcessSearch, make_spec
 
 KEPT = ("none", "replicates")
-
-
-def make_spec(weights: str, parameters: int, steps: int) -> SearchSpec:
-    return SearchSpec.model_validate(
-        {
-            "data": {"dataset": "digits"},
-            "factors": {"family": ("lkca",)},
-            "parameters": {
-                "match_parameters": {"value": parameters},
-                "patch_size": {"value": 2},
-                "kernel_size": {"value": 5},
-                "depth": {"value": 3},
-            },
-            "training": {"steps": steps, "reports": 2},
-            "search": {"trials_per_cell": 1, "sampler": "random", "checkpoint_seconds": 1e9},
-            "keep": {"weights": weights},
-        }
-    )
-
-
-class Trainer:
-    """Worker in this process, which trains the assignments of queues."""
-
-    def __init__(self, cache: Path) -> None:
-        self._data_dirs = {"cache": str(cache), "data_dir": None}
-        self._actor: TrialActor | None = None
-
-    def train(self, queue: TrialQueue) -> float:
-        """Train the next assignment of a queue; return the seconds until its record is durable."""
-        begun = time.perf_counter()
-        assignment = queue.assign()
-        assert assignment is not None
-        self._open(assignment)
-        assert self._actor is not None
-        done = False
-        while not done:
-            message = Message.model_validate_json(self._actor.step()["message"])
-            assert message.failure is None, message.failure
-            queue.on_message(assignment.trial_id, message)
-            done = message.done
-        queue.finish(assignment.trial_id)
-        return time.perf_counter() - begun
-
-    def _open(self, assignment: Assignment) -> None:
-        config = {"assignment": assignment.model_dump_json(), "data_dirs": self._data_dirs}
-        if self._actor is None:
-            self._actor = TrialActor(config=config)
-        else:
-            self._actor.reset_config(config)
-
-
-def open_confirmation(
-    root: Path, weights: str, trainer: Trainer, train: Images, test: Images, options: argparse.Namespace, size: int
-) -> Confirmation:
-    """Search one trial, and return the queue of a round of its replicates."""
-    folder = Home(root=root).search(f"{weights}-{size}")
-    spec = make_spec(weights, size, options.steps)
-    trainer.train(Ledger(folder, spec, train.shape, len(train.class_names), Tracker()))
-    section = ConfirmSection(draws=options.replicates, seeds=1)
-    hashes = {None: test.content_hash}
-    sealed = open_round(folder, spec, section, read_records(folder), test_hashes=hashes, num_trials_left=0)
-    return Confirmation(folder, spec, sealed, Tracker())
 
 
 def file_bytes(folder: SearchFolder) -> dict[str, int]:
@@ -109,16 +37,22 @@ def file_bytes(folder: SearchFolder) -> dict[str, int]:
 
 
 def rows(options: argparse.Namespace, root: Path) -> Iterator[tuple[str, ...]]:
-    cache = root / "datasets"
-    train, test = (open_images("digits", split, cache=cache) for split in ("train", "test"))
-    trainer = Trainer(cache)
+    section = ConfirmSection(draws=options.replicates, seeds=1)
     for size in options.parameters:
-        queues = {weights: open_confirmation(root, weights, trainer, train, test, options, size) for weights in KEPT}
+        searches = {
+            weights: InProcessSearch(
+                root, f"{weights}-{size}", make_spec(weights, parameters=size, steps=options.steps, trials=1)
+            )
+            for weights in KEPT
+        }
+        for search in searches.values():
+            list(search.search())
+        trainings = {weights: search.confirm(section) for weights, search in searches.items()}
         seconds: dict[str, list[float]] = {weights: [] for weights in KEPT}
         for number in range(options.replicates):
             for weights in KEPT if number % 2 else reversed(KEPT):
-                seconds[weights].append(trainer.train(queues[weights]))
-        without, kept = (file_bytes(queues[weights].folder) for weights in KEPT)
+                seconds[weights].append(next(trainings[weights]))
+        without, kept = (file_bytes(searches[weights].folder) for weights in KEPT)
         time_without, time_kept = (statistics.median(seconds[weights]) for weights in KEPT)
         pairs = zip(seconds["replicates"], seconds["none"], strict=True)
         model = statistics.median(one - other for one, other in pairs)
@@ -140,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=100, help="replicates per search (default: 100)")
     parser.add_argument("--parameters", type=int, nargs="*", default=[50_000, 500_000, 5_000_000], help="model sizes")
-    parser.add_argument("--steps", type=int, default=100, help="optimizer steps per replicate (default: 100)")
+    parser.add_argument("--steps", type=int, default=30, help="optimizer steps per replicate (default: 30)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = Table(
