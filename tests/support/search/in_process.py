@@ -78,7 +78,7 @@ class InProcessSearch:
         return open_images("digits", split, cache=self._cache)
 
 
-def make_spec(weights: str, *, parameters: int = 3_000, steps: int = 10, trials: int = 2) -> SearchSpec:
+def make_spec(weights: str, *, parameters: int = 2_890, steps: int = 10, trials: int = 2) -> SearchSpec:
     """Return a search of one cell that keeps models as `keep.weights` says, with models of a size."""
     return SearchSpec.model_validate(
         {
