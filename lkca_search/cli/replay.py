@@ -34,7 +34,7 @@ _Source = Annotated[
 _Changes = Annotated[
     list[str] | None,
     typer.Argument(
-        help="CELL/NUMBER[/draw=D,seed=S] of the search, and changes: key=value sets a value of the training, ~key "
+        help="CELL/NUMBER or CELL/NUMBER/draw=D,seed=S of the search, and changes: key=value sets a value, ~key "
         "restores its default. A changed training is not compared. Default: none."
     ),
 ]
