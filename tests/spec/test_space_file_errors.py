@@ -37,9 +37,9 @@ WITH_HINTS: list[tuple[str, str, str, list[str]]] = [
     ),
     ("[lkca, vit]", "{levels: [lkca, vit], wenn: {}}", "7", ["unknown key factors.family.wenn; did you mean when?"]),
     ("{value: 64}", "{vaule: 64}", "12", ["exactly one of the keys", "got vaule; did you mean value?"]),
-    ("training:", "exclude: [{family: vti}]\ntraining:", "14", ["exclude must list levels", "did you mean vit?"]),
+    ("training:", "exclude: [{family: lkac}]\ntraining:", "14", ["exclude must list levels", "did you mean lkca?"]),
     ("training:", "exclude: [{famly: vit}]\ntraining:", "14", ["exclude must name factors", "did you mean family?"]),
-    ("training:", "design: one_at_a_time\nbase: {family: vti}\ntraining:", "15", ["got 'vti'; did you mean vit?"]),
+    ("training:", "design: one_at_a_time\nbase: {family: lkac}\ntraining:", "15", ["got 'lkac'; did you mean lkca?"]),
     (
         "{value: 64}",
         "{value: 64}\n  optimizer: {int: [1, 3]}",

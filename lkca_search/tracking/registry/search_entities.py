@@ -59,7 +59,8 @@ def delete_tracked(home: Home, tracked: TrackedSearch) -> None:
         for run_id in tracked.run_ids:
             client.delete_run(run_id)
 
-    _call(home, delete)
+    if not tracked.is_empty:
+        _call(home, delete)
 
 
 def rename_tracked(home: Home, uid: str, name: str) -> int:
