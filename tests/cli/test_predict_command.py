@@ -267,3 +267,21 @@ def test_stored_predictions_that_cannot_be_read_are_an_error(
     code, out, err = command("predict", "made", "test")
     assert (code, out) == (2, "")
     assert str(path) in err
+
+
+def test_the_module_of_a_family_in_a_folder_is_imported_only_if_it_is_allowed(
+    command: Command, home: Path, kept: Path, pixels: NDArray[np.uint8]
+) -> None:
+    Path("gray.png").write_bytes(encode(pixels[0]))
+    content = json.loads((kept / MODEL).read_text())
+    content["configuration"] = {"family": "missinglab.models.Net"}
+    (kept / MODEL).write_text(json.dumps(content))
+    code, out, err = command("predict", str(kept), "gray.png")
+    assert (code, out) == (2, "")
+    assert "imports the module missinglab.models from your Python path" in err
+    assert "--trust-own-code" in err
+    for arguments in ([str(kept), "--trust-own-code"], ["made"]):  # a search of this home is trusted
+        code, out, err = command("predict", *arguments, "gray.png")
+        assert (code, out) == (2, "")
+        assert "missinglab" in err
+        assert "Traceback" not in err

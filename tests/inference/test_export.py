@@ -85,11 +85,11 @@ def test_an_exported_model_equals_the_model_for_every_number_of_images(
 
 
 @pytest.mark.slow
-@every_format
-@pytest.mark.parametrize("family", [*FAMILIES, "timm:resnet18", "timm:test_vit"])
-def test_every_family_can_be_exported(to: ExportFormat, family: str) -> None:
+@pytest.mark.parametrize("family", [*FAMILIES, "timm:resnet18"])
+def test_every_family_can_be_exported_to_onnx(family: str) -> None:
+    """An ONNX file is made from the program of `torch_export`."""
     model = random_model(family) if family in FAMILIES else random_model(family, width=None, depth=None)
-    parity = check_parity(model, export_model(model, to), images(32), origin="random")
+    parity = check_parity(model, export_model(model, "onnx"), images(32), origin="random")
     assert parity.is_close, parity
 
 
