@@ -6,10 +6,14 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import distributions
+from pathlib import Path
 from types import MappingProxyType
 
 COMPUTING = ("numpy", "pillow", "timm", "torchvision", "triton")
 """Packages besides torch whose code computes images, models or steps, so that their versions may change results."""
+
+_RAYS_COPIES = "thirdparty_files"
+"""Folder of the packages that Ray ships for its own processes."""
 
 
 @cache
@@ -18,7 +22,8 @@ def installed_packages() -> Mapping[str, str]:
     found: dict[str, str] = {}
     for distribution in distributions():
         name = distribution.metadata["Name"]
-        if name:  # None for the rest of a package that was removed by hand
+        is_private = _RAYS_COPIES in Path(str(distribution.locate_file(""))).parts  # in Ray's workers alone
+        if name and not is_private:  # no name: the rest of a package that was removed by hand
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
     return MappingProxyType(dict(sorted(found.items())))
 

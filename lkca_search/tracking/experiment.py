@@ -16,6 +16,7 @@ from lkca_search.tracking.faults import StoreError
 from lkca_search.tracking.moved_home import relocate_artifacts
 
 _CLIENT = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and one more call per trial
