@@ -13,7 +13,7 @@ from lkca_search.api.output import check_output_folder
 from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.errors import UserError, did_you_mean
+from lkca_search.errors import SearchError, UserError, did_you_mean
 from lkca_search.layout import Home
 
 if TYPE_CHECKING:
@@ -162,15 +162,17 @@ def _train(
     )
     record = train(opened, on_result=on_result, save=save)
     path = write_rerun(record, reruns_folder(home, record.repeats.search))
-    run, fault = None, None
+    run, fault = None, ""
     try:
         run = log_rerun(home, record)
+    except SearchError as error:  # a home in an object store has no default store
+        fault = str(error)
     except Exception as error:  # any error of a store: the record is on disk
-        fault = describe_fault(error, home)
+        fault = str(describe_fault(error, home))
     if not quiet:
         show_rerun(record.outcome)
         echo(f"record   {path}" + (f"\nMLflow   run {run}" if run else ""))
-    if fault is not None:
+    if fault:
         echo(f"MLflow lacks the rerun: {fault}", err=True)
     return record
 

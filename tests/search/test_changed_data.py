@@ -53,5 +53,5 @@ def test_a_part_is_named_as_such_and_changed_images_are_refused_by_run_and_confi
         assert f"the training images of search 'toy' must have SHA-256 {old}, got " in output
     assert len(commands.records()) == 2
     code, again = commands.start("rerun", "toy").wait()
-    assert code == 1
+    assert code == 2
     assert re.search(rf"data_hash was {old}, is \w+: the training images have changed", again)

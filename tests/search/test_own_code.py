@@ -112,6 +112,8 @@ def test_changed_own_code_is_refused_with_both_hashes(searched: SearchCommands) 
             capture_output=True,
             text=True,
         )
-        assert any("own_code was mylab" in change for change in json.loads(outcome.stdout)["changes"])
+        assert outcome.returncode == 2
+        assert "own_code was mylab" in outcome.stderr
+        assert "--allow own-code" in outcome.stderr
     finally:
         module.write_text(original)
