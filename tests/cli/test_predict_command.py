@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lkca_search.data.readers.image_files import EncodedImage
 from lkca_search.data.store import open_images
+from lkca_search.inference.classification import classify_files
 from lkca_search.layout import MODEL, PREDICTIONS, WEIGHTS, Home
 from lkca_search.training.trained_model import load_trained
 from tests.support.kept_search import REPLICATE, encode, make_kept_search, write_parquet
@@ -181,6 +183,23 @@ def test_the_parquet_file_has_all_probabilities(command: Command, home: Path, pi
     assert table["predicted"].to_pylist() == expected.argmax(1).tolist()
     assert table["image"].to_pylist()[0] == "images.parquet, row 0"
     assert json.loads(table.schema.metadata[b"class_names"]) == [str(each) for each in range(10)]
+
+
+def test_images_are_read_and_classified_in_batches_of_512(kept: Path, pixels: NDArray[np.uint8]) -> None:
+    content, num_read = encode(pixels[0]), 0
+
+    def read() -> bytes:
+        nonlocal num_read
+        num_read += 1
+        return content
+
+    images = (EncodedImage(location=str(row), read=read) for row in range(1200))
+    model = load_trained(kept)
+    assert [(len(batch.images), num_read) for batch in classify_files(model, images)] == [
+        (512, 512),
+        (512, 1024),
+        (176, 1200),
+    ]
 
 
 # Errors
