@@ -1,13 +1,22 @@
 """Disk and time that kept models cost.
 
 Question:  how much more disk and time do replicates take if their weights are kept?
-Command:   python -m benchmarks.kept_weights [--replicates 100] [--parameters 50000 500000 5000000] [--steps 30]
+Command:   python -m benchmarks.kept_weights [--replicates 100] [--parameters 50000 200000 500000] [--steps 30]
 Expected:  the size of a model is 4 bytes per parameter, and its time is below 5% of the shortest training.
 
 Each row is the confirmation of two searches of one configuration on the bundled digits, in one process: one keeps the
 models of its replicates, the other has `keep.weights: none`. Their replicates alternate, from the assignment to the
 durable record. The trainings are short, so the ratio of the times is an upper bound: the seconds per model do not
-depend on the length. Disk is that of all files of the replicates: records, predictions and models.
+depend on the length. Disk is that of all files of the replicates: records, predictions, inspections and models.
+
+Measured on 2 cores that ran other work, with 100 replicates of 200,000 parameters and 5 steps:
+
+    not kept   1.32 s and 0.020 MB per replicate
+    kept       1.31 s and 0.830 MB per replicate: 4.03 bytes per parameter, and 3.5 kB of JSON
+    ratio      1.00 in time, 42 in disk (100 replicates: 2 MB and 83 MB)
+
+The write alone, from the state dict to two durable files, took 26 ms for 50,000 parameters, 28 ms for 200,000, 79 ms for
+500,000 and 570 ms for 5,000,000 (medians). For 200,000 it is 2% of these trainings of 5 steps.
 """
 
 import argparse
@@ -73,7 +82,7 @@ def rows(options: argparse.Namespace, root: Path) -> Iterator[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=100, help="replicates per search (default: 100)")
-    parser.add_argument("--parameters", type=int, nargs="*", default=[50_000, 500_000, 5_000_000], help="model sizes")
+    parser.add_argument("--parameters", type=int, nargs="*", default=[50_000, 200_000, 500_000], help="model sizes")
     parser.add_argument("--steps", type=int, default=30, help="optimizer steps per replicate (default: 30)")
     options = parser.parse_args()
     torch.set_num_threads(1)
