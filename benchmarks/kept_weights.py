@@ -15,8 +15,8 @@ Measured on 2 cores that ran other work, with 100 replicates of 200,000 paramete
     kept       1.31 s and 0.830 MB per replicate: 4.03 bytes per parameter, and 3.5 kB of JSON
     ratio      1.00 in time, 42 in disk (100 replicates: 2 MB and 83 MB)
 
-The write alone, from the state dict to two durable files, took 26 ms for 50,000 parameters, 28 ms for 200,000, 79 ms for
-500,000 and 570 ms for 5,000,000 (medians). For 200,000 it is 2% of these trainings of 5 steps.
+The write alone, from the state dict to two durable files, took 26 ms for 50,000 parameters, 28 ms for 200,000, 79 ms
+for 500,000 and 570 ms for 5,000,000 (medians). For 200,000 it is 2% of these trainings of 5 steps.
 """
 
 import argparse
