@@ -86,9 +86,10 @@ def write_version_cards(
     cells: dict[str, tuple[Round, CellScores]] = {}
     for sealed in sealed_rounds:
         for found in _scores_by_dataset(results, sealed).values():
-            for scores in found.cells:
-                for pick in scores.picks:
-                    cells.setdefault(pick.trial_id, (sealed, scores))
+            of_trial = {pick.trial_id: scores for scores in found.cells for pick in scores.picks}
+            for _, replication in sealed.replications():
+                if replication.of in of_trial:
+                    cells.setdefault(replication.replicate_id, (sealed, of_trial[replication.of]))
     records = [record for record in results.replicates if record.trial_id in kept]
     return {record.trial_id: _version_card(results, record, cells) for record in records}
 
@@ -213,8 +214,8 @@ def _version_card(results: SearchResults, record: Record, cells: Mapping[str, tu
     if tested is not None:
         value = metric.value_with_unit(results.metric.scale * tested)
         lines.append(f"* {capitalize(metric.test_label)}: {value}, of this model alone.")
-    if replicate.of in cells:
-        sealed, scores = cells[replicate.of]
+    if record.trial_id in cells:
+        sealed, scores = cells[record.trial_id]
         mean = mean_score(scores)
         value = f"{metric.value_with_unit(mean.value)} {metric.interval(mean.interval)}".rstrip()
         lines.append(

@@ -40,9 +40,9 @@ def write_package(model: ConfirmedModel, folder: Path, *, model_id: str, run_id:
     (folder / MODEL).write_bytes((model.folder / MODEL).read_bytes())
     with suppress(FileNotFoundError):
         (folder / PREDICTIONS).write_bytes((model.folder / PREDICTIONS).read_bytes())
-    example = json.dumps({"inputs": [example_image(*description.image_shape)]})
-    for name in (_EXAMPLE, _SERVED_EXAMPLE):
-        (folder / name).write_text(example)
+    example = [example_image(*description.image_shape)]
+    (folder / _EXAMPLE).write_text(json.dumps(example))
+    (folder / _SERVED_EXAMPLE).write_text(json.dumps({"inputs": example}))
     (folder / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in _requirements(description)))
     # JSON is YAML.
     environment = {"python": platform.python_version(), "dependencies": [f"-r {_REQUIREMENTS}"]}

@@ -58,11 +58,12 @@ def _register(store: MLflowStore, models: ConfirmedModels) -> Iterator[str]:
         keys[trial_id] = model.key
         yield ""
     registered.describe(cards.search)
-    registered.set_aliases({alias: keys[trial_id] for alias, trial_id in cards.aliases.items() if trial_id in keys})
+    aliases = {alias: keys[trial_id] for alias, trial_id in cards.aliases.items() if trial_id in keys}
+    registered.set_aliases(aliases)
     yield from (f"a model is not registered: {line}" for line in damage)
     if not damage:
         registered.mark_round(models.seal)
-    if CHAMPION in cards.aliases:
+    if CHAMPION in aliases:
         yield f"the champion of the search is models:/{registered.name}@{CHAMPION}"
 
 

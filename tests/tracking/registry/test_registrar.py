@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient, artifacts
+from mlflow import MlflowClient
 from mlflow.models import Model
 
 from lkca_search.layout import MODEL, WEIGHTS, Home, SearchFolder
@@ -52,10 +52,11 @@ def test_each_replicate_is_one_logged_model_and_one_version_with_its_files(regis
 
 def test_a_model_has_a_signature_an_example_and_a_loader_and_nothing_is_pickled(registered: SearchFolder) -> None:
     logged, _ = read_registry(uri_of(registered)).find(sorted(IDS)[0])
-    described = Model.load(logged.artifact_location)
+    folder = logged.artifact_location.removeprefix("file://")
+    described = Model.load(folder)
     assert str(described.signature.inputs) == "[Tensor('uint8', (-1, 8, 8, 1))]"
     assert str(described.signature.outputs) == "[Tensor('float32', (-1, 3))]"
-    example = described.load_input_example(artifacts.download_artifacts(logged.artifact_location))
+    example = described.load_input_example(folder)
     assert example.shape == (1, 8, 8, 1)
     assert example[0].tolist() == example_image(8, 8, 1)
     assert described.flavors["python_function"]["loader_module"] == "lkca_search.inference.served_model"
