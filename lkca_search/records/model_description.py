@@ -195,6 +195,6 @@ def scan_models(folder: SearchFolder) -> list[Finding]:
 
 
 def set_aside_model(finding: Finding) -> list[AnyPath]:
-    """Rename both files of a damaged model, of which one may be missing, and return their new paths."""
+    """Rename both files of a damaged model, or the one that exists; return their new paths."""
     folder = parse_path(finding.place).parent
     return [set_aside(folder / name) for name in (MODEL, WEIGHTS) if (folder / name).exists()]

@@ -79,7 +79,7 @@ class InProcessSearch:
 
 
 def make_spec(weights: str, *, parameters: int = 2_890, steps: int = 10, trials: int = 2) -> SearchSpec:
-    """Return a search of one cell that keeps models as `keep.weights` says, with models of a size."""
+    """Return a search of one cell with a value of `keep.weights`, and models of a size."""
     return SearchSpec.model_validate(
         {
             "data": {"dataset": "digits"},
