@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
+from lkca_search import load_model
 from lkca_search.paths import file_url, sqlite_url
 from lkca_search.records.predictions import save_predictions
 from lkca_search.training.images import DataDirs
@@ -51,12 +52,22 @@ def registered(stored: Registered, monkeypatch: pytest.MonkeyPatch) -> Registere
     return stored
 
 
+def forms_of(registered: Registered) -> list[str]:
+    named = ["models:/made@champion", "models:/made/1"]
+    return [*named, f"models:/{registered.model_id}", f"runs:/{registered.run_id}"]
+
+
 def test_the_stored_predictions_come_back_from_every_form_of_a_uri(command: Command, registered: Registered) -> None:
-    forms = ["models:/made@champion", "models:/made/1", f"models:/{registered.model_id}", f"runs:/{registered.run_id}"]
-    for uri in forms:
+    for uri in forms_of(registered):
         answer = parsed(command("predict", uri, "test", "--json"))
         assert (answer["model"], answer["test"]["verdict"]) == (uri, "identical")
         assert len(answer["images"]) == 359
+
+
+def test_the_library_loads_the_model_from_every_form_of_a_uri(registered: Registered) -> None:
+    first, *others = [load_model(uri).description for uri in forms_of(registered)]
+    assert first.trial_id == "all/0/draw=1,seed=0"
+    assert others == [first] * 3
 
 
 def test_a_model_that_mlflow_lacks_is_an_error_with_the_uri(command: Command, registered: Registered) -> None:
