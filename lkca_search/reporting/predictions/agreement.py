@@ -24,6 +24,10 @@ _DEFINITION = (
     "errors on the same images"
 )
 
+_DIFFERENCE = (
+    "The difference to retraining is to the mean of two trainings of each variant, over draws that have both. "
+)
+
 
 def agreement_sentences(analysis: PredictionAnalysis, reference: Variant) -> Iterator[str]:
     """Yield a sentence per variant that is compared with the reference, at the largest size with both."""
@@ -88,9 +92,9 @@ def agreement_figure(analysis: PredictionAnalysis, reference: Variant) -> Figure
         name="error_consistency",
         title="Error consistency against training images",
         caption=(
-            f"{_DEFINITION}. Means over draws with 95% intervals for new draws, seeds and test images. Two trainings "
-            "of one variant, on the same draw with other seeds, show what a new seed alone changes. Points of the same "
-            "size are drawn side by side. The x-axis is logarithmic."
+            f"{_DEFINITION}. Means over draws with 95% intervals for new draws, seeds and test images. "
+            f"{_retraining(analysis, 'Retrained: two trainings on the same draw with other seeds. ')}"
+            "Points of the same size are drawn side by side. The x-axis is logarithmic."
         ),
         x_label="training images",
         y_label="error consistency κ",
@@ -124,8 +128,14 @@ def _name(agreement: Agreement) -> str:
     return f"{agreement.one}, retrained" if agreement.is_retraining else f"{agreement.one} and {agreement.other}"
 
 
+def _retraining(analysis: PredictionAnalysis, text: str) -> str:
+    """Return a text on two trainings of one variant; empty if no draw has two seeds."""
+    return text if any(each.is_retraining for each in analysis.agreements) else ""
+
+
 def agreement_table(analysis: PredictionAnalysis) -> Table:
     """Return the agreement of all pairs of variants, and of two trainings of each."""
+    difference = Column[Agreement]("κ minus that of retraining", lambda found: _decimal_cell(found.beyond_retraining))
     columns: list[Column[Agreement]] = [
         Column("trainings", lambda found: text_cell(_name(found))),
         Column("training images", lambda found: number_cell(found.num_train_images, format_count)),
@@ -133,7 +143,7 @@ def agreement_table(analysis: PredictionAnalysis) -> Table:
         Column("both right or wrong, %", lambda found: number_cell(found.consistent, format_percent)),
         Column("by chance, %", lambda found: number_cell(found.consistent_by_chance, format_percent)),
         Column("error consistency κ", lambda found: _decimal_cell(found.error_consistency)),
-        Column("κ minus that of retraining", lambda found: _decimal_cell(found.beyond_retraining)),
+        *([difference] if _retraining(analysis, "shown") else []),
         Column("pairs", lambda found: number_cell(found.num_pairs)),
     ]
     return make_table(
@@ -142,9 +152,8 @@ def agreement_table(analysis: PredictionAnalysis) -> Table:
         caption=capitalize(
             "pairs are two trainings on the same draw, of two variants or of one. By chance is the share of both right "
             f"or both wrong for independent errors with the same accuracies. {_DEFINITION}. It does not depend on the "
-            "wrong class that is predicted. The last difference is to the mean of two trainings of each variant, over "
-            "draws that have both. 95% intervals are for new draws, seeds and test images, and are not corrected for "
-            "the number of pairs."
+            f"wrong class that is predicted. {_retraining(analysis, _DIFFERENCE)}95% intervals are for new "
+            "draws, seeds and test images, and are not corrected for the number of pairs."
         ),
         columns=columns,
         rows=sorted(analysis.agreements, key=lambda found: (found.is_retraining, found.num_train_images)),
