@@ -82,7 +82,7 @@ def predict(
         _warn(place)
         loaded = load_for_use(place, device=device, num_threads=threads, trusts_code=trust_own_code)
         if files is None:
-            test, batches = _open_test(loaded, place, home, dataset=dataset, quiet=json)
+            test, batches = _open_test(loaded, place, home, dataset, trusts_code=trust_own_code, quiet=json)
         else:
             _warn_of_skipped(files)
             test, batches = None, classify_files(loaded, files.images(), max_pixels=max_pixels)
@@ -101,14 +101,20 @@ def predict(
 
 
 def _open_test(
-    loaded: "TrainedModel", place: "ModelPlace", home: Home, *, dataset: str | None, quiet: bool
+    loaded: "TrainedModel", place: "ModelPlace", home: Home, dataset: str | None, *, trusts_code: bool, quiet: bool
 ) -> "tuple[StoredTest, Iterator[ClassifiedBatch]]":
     """Return the stored test of a model, and its predictions of the test images."""
     from lkca_search.inference.stored_test import StoredTest, classify_test_images, read_stored
+    from lkca_search.records.stored_spec import read_spec
     from lkca_search.training.testing import open_model_test_images
 
+    if dataset is None and place.search is not None:  # a level of the factor `dataset` may stand for a path
+        sources = read_spec(home.started_search(place.search)).data.sources
+        dataset, trusts_code = sources.get(loaded.description.dataset), True
     with download_bars(quiet=quiet) as progress:
-        images = open_model_test_images(loaded.description, local_data_dirs(home), dataset=dataset, progress=progress)
+        images = open_model_test_images(
+            loaded.description, local_data_dirs(home), dataset=dataset, trusts_code=trusts_code, progress=progress
+        )
     stored = read_stored(place.folder, loaded.description)
     return StoredTest(stored, precision=loaded.description.precision), classify_test_images(loaded, images)
 

@@ -10,6 +10,7 @@ from lkca_search.data.check import check_splits
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.errors import DataError, UserError
+from lkca_search.own_code import is_dotted
 from lkca_search.records.model_description import ModelDescription
 from lkca_search.records.predictions import Predictions
 from lkca_search.records.record import TestResult
@@ -72,12 +73,15 @@ def open_model_test_images(
     data_dirs: DataDirs,
     *,
     dataset: str | None = None,
+    trusts_code: bool = False,
     progress: Progress = no_progress,
 ) -> Images:
     """Open the test images on which a kept model of a replicate was tested; `dataset` names them if they have moved.
 
+    With `trusts_code`, a dataset of your own that the description names may be imported, which runs its code.
+
     Raises:
-        UserError: The model is that of a trial, which is never tested.
+        UserError: The model is that of a trial, which is never tested; or its dataset is your own and not trusted.
         DataError: The images cannot be read, or are not those of the test.
     """
     if description.test_hash is None:
@@ -86,6 +90,11 @@ def open_model_test_images(
             f"{description.trial_id}: `lkca-search confirm {description.search}`, or name other images"
         )
     name = dataset or description.dataset
+    if dataset is None and is_dotted(name) and not trusts_code:
+        raise UserError(
+            f"the model has the dataset {name}, which is code of its own: reading its test images imports that module "
+            "and runs it. If you trust it, repeat the command with --trust-own-code"
+        )
     images = open_images(
         name,
         "test",

@@ -304,3 +304,16 @@ def test_the_module_of_a_family_in_a_folder_is_imported_only_if_it_is_allowed(
         assert (code, out) == (2, "")
         assert "missinglab" in err
         assert "Traceback" not in err
+
+
+def test_no_function_that_a_description_names_as_its_dataset_is_called(
+    command: Command, home: Path, kept: Path
+) -> None:
+    Path("test").mkdir()
+    content = json.loads((kept / MODEL).read_text())
+    (kept / MODEL).write_text(json.dumps({**content, "dataset": "shutil.rmtree"}))
+    code, out, err = command("predict", str(kept), "test")
+    assert (code, out) == (2, "")
+    assert "the model has the dataset shutil.rmtree, which is code of its own" in err
+    assert Path("test").is_dir()
+    assert command("predict", str(kept), "test", "--dataset", "digits").code == 0
