@@ -352,3 +352,13 @@ def test_read_only_commands_import_no_heavy_package(search_records: list[Record]
         out, err = process.communicate()
         assert out
         assert err == "[]\n"
+
+
+def test_a_name_in_the_variable_of_limits_that_no_limit_has_is_said_once(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_ALLOW", "stpes,cells")
+    code, _, err = command("run", "nowhere.yaml")
+    line = "LKCA_SEARCH_ALLOW must have names of limits, got 'stpes'; did you mean steps?; it lifts no limit"
+    assert (code, err.splitlines()[0], err.count("LKCA_SEARCH_ALLOW")) == (2, line, 1)
+    assert "LKCA_SEARCH_ALLOW" not in command("list").err

@@ -134,3 +134,10 @@ def test_a_matched_width_does_not_depend_on_the_recipe(read: Any, images: Images
     assert {(each.batch_size, each.augment) for each in resolved} == {
         (batch_size, augment) for batch_size in (8, 32) for augment in ("none", "light")
     }
+
+
+def test_values_that_are_one_training_in_some_cells_are_a_note_of_the_plan(read: Any, data_dirs: DataDirs) -> None:
+    file = read("parameters.batch_size={choice: [64, 128, 256]}", "factors.data_fraction=[0.1, 1.0]")
+    notes = make_plan(file, data_dirs, num_cpus=2, num_gpus=0).notes
+    cell = "in 1 of 2 cells, such as family=lkca,data_fraction=0.1"
+    assert f"batch_size 128 and 256 are one training {cell}, and two trials" in notes

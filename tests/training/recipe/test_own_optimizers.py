@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from lkca_search.errors import UserError
+from lkca_search.own_code import load_own
 from lkca_search.search.studies.recipe_check import find_recipe_problems
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import SearchSpec
@@ -117,3 +119,18 @@ def test_an_optimizer_without_weight_decay_is_called_without_it() -> None:
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     assert torch.equal(model.weight, before - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("written", "ending"),
+    [
+        ("torch.optm.NAdam", "; did you mean torch.optim.NAdam?"),
+        ("torch.optim.NAdm", "; did you mean torch.optim.NAdam?"),
+        ("torch.nothing.like.it", "No module named 'torch.nothing'"),
+        ("mine.Adam", "; put mine.py next to the space file or into the working directory"),
+    ],
+)
+def test_a_slip_in_the_path_of_an_optimizer_has_the_path_that_is_meant(written: str, ending: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_own("optimizer", written)
+    assert str(caught.value).endswith(ending)
