@@ -69,6 +69,19 @@ def check_schema_is_free(folder: SearchFolder, *, new_name: str) -> None:
             _check_without_studies(connection, schema, database, new_name)
 
 
+def clear_schema(database: Database, name: str) -> None:
+    """Remove what a refused run has left on PostgreSQL under a name that a restored search gets.
+
+    Raises:
+        SearchError: The database does not respond, or has the studies of a search with this name.
+    """
+    if database.file is None:
+        with _opened(database) as engine, engine.begin() as connection:
+            schema = str(database.schema_name)
+            _check_without_studies(connection, schema, database, name)
+            connection.execute(DropSchema(schema, cascade=True, if_exists=True))
+
+
 def rename_ledger(folder: SearchFolder, *, old_name: str) -> None:
     """Give the ledger in a search's folder the name of the folder, which was `old_name`; a repeated call does nothing.
 

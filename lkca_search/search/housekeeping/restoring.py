@@ -11,7 +11,7 @@ from lkca_search.paths import AnyPath, RemotePath, nearest_existing, write_atomi
 from lkca_search.records.search.uid import read_uid
 from lkca_search.search.housekeeping.archive_format import SEARCH, ArchivedFile, ArchiveManifest, open_archive
 from lkca_search.search.housekeeping.files import remove_folder
-from lkca_search.search.housekeeping.ledger import rename_ledger
+from lkca_search.search.housekeeping.ledger import clear_schema, rename_ledger
 from lkca_search.search.state.database import choose_database, store_url
 
 _STAGING = "restoring"
@@ -39,11 +39,12 @@ def restore_search(archive: AnyPath, home: Home, *, name: str | None = None, led
         check_name(found)
         target = SearchFolder(root=home.root / "searches" / found).with_storage(manifest.storage)
         _check_target(target, manifest, home)
-        has_file = choose_database(target, ledger).file is not None
+        database = choose_database(target, ledger)
+        clear_schema(database, found)
         _check_space(home, manifest)
         staged = SearchFolder(root=_stage(target.root, home.root / _STAGING / found), storage=_stage_storage(target))
         reader.copy_files(lambda file: _open_output(staged, file))
-    if has_file:
+    if database.file is not None:
         rename_ledger(staged, old_name=manifest.search)
     else:
         (staged.root / "ledger.db").unlink(missing_ok=True)
