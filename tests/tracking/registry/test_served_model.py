@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def test_mlflow_serves_a_registered_model_with_the_probabilities_of_its_test(
     options = ["-m", "models:/made@champion", "--env-manager", "local", "-p", address.rpartition(":")[2]]
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", *options],
+        # MLflow starts the program `uvicorn`, which is beside the interpreter.
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -79,7 +82,8 @@ def test_mlflow_serves_a_registered_model_with_the_probabilities_of_its_test(
         body = json.dumps({"inputs": images.pixels.tolist()}).encode()
         answer = np.array(json.loads(request(f"{address}/invocations", body))["predictions"])
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert (answer.argmax(axis=1) == tested.predicted).all()
     assert np.allclose(answer, tested.probabilities, atol=1e-3)  # stored as float16; the server has other threads
