@@ -1,14 +1,13 @@
 """Commands for whole searches: delete, rename, archive, restore."""
 
 import shlex
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lkca_search.cli.terminal.arguments import Json, Ledger, Name
 from lkca_search.cli.terminal.output import echo_json, echo_rows
-from lkca_search.cli.terminal.streams import echo
+from lkca_search.cli.terminal.streams import echo, is_interactive
 from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import Home
 from lkca_search.paths import AnyPath, parse_path
@@ -176,7 +175,7 @@ def _confirm(command: str, question: str, *, yes: bool) -> None:
     """Ask the user. Exit with code 1 if the answer is no; UserError if there is no terminal to ask in."""
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_interactive():
         raise UserError(f"`{command}` must have --yes outside a terminal; --dry-run shows what it changes")
     if not typer.confirm(question, err=True):
         echo("nothing is changed", err=True)

@@ -65,8 +65,7 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
         except (FileNotFoundError, IsADirectoryError):
             return None
 
-    rename_if_outdated(home, uid_or_name(folder), folder.name)
-    return MLflowStore(
+    store = MLflowStore(  # the first connection to the store, which prints what it has mended
         home,
         uid=uid_or_name(folder),
         name=folder.name,
@@ -74,3 +73,5 @@ def open_store(folder: SearchFolder, home: Home) -> MLflowStore:
         read_provenance=read_provenance,
         datasets=read_search_datasets(folder).values(),
     )
+    rename_if_outdated(home, uid_or_name(folder), folder.name)
+    return store

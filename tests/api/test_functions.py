@@ -26,7 +26,7 @@ def space(tmp_path: Path) -> Path:
     [
         (SPACE.replace("[0.1, 1.0]", "[0.1, 0.1]"), (), {}, r"levels must be distinct, got \[0.1, 0.1\] \(.*:4\)"),
         (SPACE, ["search.sed=1"], {}, r"unknown key search.sed; did you mean seed\?"),
-        (SPACE, {"search.seed": [0.1]}, {}, r"got \(0.1,\) \(override 'search.seed=\[0.1\]'\)"),
+        (SPACE, {"search.seed": [0.1]}, {}, r"got \[0.1\] \(override 'search.seed=\[0.1\]'\)"),
         (SPACE, {"search.seed": object()}, {}, "an override must be a value of YAML"),
         (SPACE, "search.seed=1", {}, "overrides must be a list or a mapping, got 'search.seed=1'"),
         (SPACE.replace("digits", "digit"), (), {}, r"digit.*\(.*space.yaml:1\)"),

@@ -125,7 +125,9 @@ def make_replicate(seed: int = 0, **values: Any) -> Record:
     return make_record(0, **{"replicate": replicate, "trial_id": replicate.replicate_id, "test": test, **values})
 
 
-def make_predictions(seed: int, *, num_images: int = 50, num_classes: int = 10) -> Predictions:
+def make_predictions(
+    seed: int, *, num_images: int = 50, num_classes: int = 10, data_hash: str = "t" * 64
+) -> Predictions:
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(num_images, num_classes), scale=4).astype(np.float32)
     exponentials = np.exp(logits)
@@ -133,7 +135,7 @@ def make_predictions(seed: int, *, num_images: int = 50, num_classes: int = 10) 
         labels=generator.integers(num_classes, size=num_images).astype(np.uint16),
         predicted=logits.argmax(1).astype(np.uint16),
         probabilities=(exponentials / exponentials.sum(1, keepdims=True)).astype(np.float16),
-        data_hash="t" * 64,
+        data_hash=data_hash,
     )
 
 

@@ -77,6 +77,11 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err, highlight=False, width=width)
 
 
+def is_interactive() -> bool:
+    """Return True if a user at a terminal can be asked."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
 def output_is_lost() -> bool:
     """Return True if nothing written to standard output arrives any more."""
     return _STDOUT in _guarded and _guarded[_STDOUT].error is not None

@@ -242,7 +242,7 @@ def test_a_confirmation_resumes_after_a_crash_of_its_driver(folder: SearchFolder
 
 def save(assignment: Assignment, seed: int) -> Predictions:
     """Write predictions as the worker of an attempt does after its test."""
-    predictions = make_predictions(seed)
+    predictions = make_predictions(seed, num_images=TEST.num_images, data_hash=TEST.data_hash)
     save_predictions(predictions, parse_path(assignment.attempt_folder), replicate_id=assignment.trial_id)
     return predictions
 
