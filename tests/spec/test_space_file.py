@@ -88,7 +88,7 @@ def test_an_override_sets_adds_or_removes_a_value_and_the_last_one_wins(
     ("old", "new", "message"),
     [
         ("[1.0e-4,", "[1e-4,", "YAML reads 1e-4 as text: write 1.0e-4 (space.yaml:13)"),
-        ("training:", "design: cross\ntraining:", "got 'cross' (space.yaml:14)"),
+        ("training:", "design: cross\ntraining:", "got 'cross'; did you mean crossed? (space.yaml:14)"),
         (
             "training:",
             "exclude: [{family: cnn}]\ntraining:",

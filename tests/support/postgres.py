@@ -24,12 +24,13 @@ class Postgres:
             shutil.chown(folder, self.user)
         self._call("initdb", "-D", str(folder / "data"), "-A", "trust", "-N", "-U", "tests")
         self.start()
-        self._call("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "tests", "ledgers")
+        self.url = self.create_database("ledgers")
+        """URL of its first database."""
 
-    @property
-    def url(self) -> str:
-        """URL of its only database."""
-        return f"postgresql://tests@127.0.0.1:{self.port}/ledgers"
+    def create_database(self, name: str) -> str:
+        """Create an empty database and return its URL."""
+        self._call("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tests", name)
+        return f"postgresql://tests@127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:
         """Start the server and wait until it answers."""

@@ -1,6 +1,7 @@
 """A small search with every kind of file, on SQLite or PostgreSQL, on disk or in an object store."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def make(
     overrides: list[str] = []
     unique = f"{tmp_path.parent.name}-{tmp_path.name}"
     if "PostgreSQL" in request.param or request.param == "object store":
-        monkeypatch.setenv("LKCA_SEARCH_LEDGER", request.getfixturevalue("postgres").url)
+        server: Postgres = request.getfixturevalue("postgres")
+        monkeypatch.setenv("LKCA_SEARCH_LEDGER", server.create_database(f"ledgers_{time.monotonic_ns()}"))
     if "another disk" in request.param:
         overrides = [f"storage={tmp_path / 'other ü #1'}"]
     elif "object store" in request.param:

@@ -87,14 +87,17 @@ def contents(folder: AnyPath) -> dict[str, bytes]:
 
 
 def trained(folder: SearchFolder) -> dict[str, bytes]:
-    """Return the content of each file of a search that training and confirmation have written."""
+    """Return the content of each file of a search that training and confirmation have written.
+
+    A process that is killed while it writes a file leaves a hidden one, which nothing reads.
+    """
     kept = ("predictions.parquet", "rounds/", "subsets/", "exhausted/", ".json", "uid")
     folders = [folder.root, *([folder.storage] if folder.storage else [])]
     return {
         f"{i}/{name}": content
         for i, each in enumerate(folders)
         for name, content in contents(each).items()
-        if any(part in name for part in kept)
+        if any(part in name for part in kept) and not name.startswith(".")
     }
 
 
