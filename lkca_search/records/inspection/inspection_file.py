@@ -142,7 +142,7 @@ def _layer_row(layer: LayerMaps) -> dict[str, Any]:
         "kind": layer.kind,
         "layer": layer.layer,
         "num_groups": layer.num_groups,
-        **_shared(layer),
+        **shared_columns(layer),
         "mass": layer.mass.ravel(),
         "weights": layer.weights.ravel(),
     }
@@ -150,12 +150,13 @@ def _layer_row(layer: LayerMaps) -> dict[str, Any]:
 
 def _field_row(field: ReceptiveField) -> dict[str, Any]:
     center_row, center_column = field.center
-    return {"kind": _FIELD, **_shared(field), "center_row": center_row, "center_column": center_column} | {
+    return {"kind": _FIELD, **shared_columns(field), "center_row": center_row, "center_column": center_column} | {
         "cell": field.cell
     }
 
 
-def _shared(item: LayerMaps | ReceptiveField) -> dict[str, Any]:
+def shared_columns(item: LayerMaps | ReceptiveField) -> dict[str, Any]:
+    """Return the columns that rows of layers and of receptive fields have in common."""
     (grid_height, grid_width), (height, width) = item.grid, item.energy.shape
     return {
         "name": item.name,

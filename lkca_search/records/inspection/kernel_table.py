@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.records.finding import Finding
-from lkca_search.records.inspection.inspection import Inspection, LayerMaps, ReceptiveField
-from lkca_search.records.inspection.inspection_file import scan_inspections
+from lkca_search.records.inspection.inspection import Inspection
+from lkca_search.records.inspection.inspection_file import scan_inspections, shared_columns
 from lkca_search.records.inspection.measures import field_columns, layer_columns
 from lkca_search.records.record import Record
 
@@ -88,18 +88,6 @@ def _identity(record: Record) -> dict[str, Any]:
 
 def _rows(inspection: Inspection) -> Iterator[dict[str, Any]]:
     for layer in inspection.layers:
-        yield {**_place(layer), **layer_columns(layer)}
+        yield {**shared_columns(layer), **layer_columns(layer)}
     if (field := inspection.receptive_field) is not None:
-        yield {**_place(field), **field_columns(field, min(inspection.image_size))}
-
-
-def _place(item: LayerMaps | ReceptiveField) -> dict[str, Any]:
-    (grid_height, grid_width), (height, width) = item.grid, item.energy.shape
-    return {
-        "name": item.name,
-        "grid_height": grid_height,
-        "grid_width": grid_width,
-        "height": height,
-        "width": width,
-        "energy": item.energy.ravel(),
-    }
+        yield {**shared_columns(field), **field_columns(field, min(inspection.image_size))}
