@@ -21,12 +21,17 @@ POINTS = ("inside:weights:2", "after:weights:1", "before:record:2", "inside:weig
 """Kills in turn: behind the weights, behind the description, before a record, and the same for a later model."""
 
 
+def crashed(home: Path, driver: int) -> Path:
+    """Return the file that a kill of this driver creates."""
+    return home / "chaos" / f"driver-{driver}.crashed"
+
+
 def drive(home: Path, weights: str, driver: int, *, crash: str = "") -> int:
     """Run a driver with its worker in a process of its own; return the exit code."""
     environment = {**os.environ, "CHAOS_FOLDER": str(home / "chaos"), "CHAOS_CRASH": crash, "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(INJECTION), os.environ.get("PYTHONPATH"))))
+    environment["CHAOS_CRASHED"] = str(crashed(home, driver))
     (home / "chaos").mkdir(parents=True, exist_ok=True)
-    (home / "chaos" / "crashed").unlink(missing_ok=True)
     command = [sys.executable, "-m", "tests.support.search.in_process", str(home), weights, str(driver)]
     return subprocess.run(command, env=environment, cwd=REPOSITORY, timeout=1000).returncode
 
@@ -38,7 +43,7 @@ def test_a_driver_killed_beside_each_file_of_a_model_leaves_one_model_per_record
     folder = Home(root=tmp_path).search("toy")
     for driver, point in enumerate(POINTS, start=1):
         assert drive(tmp_path, weights, driver, crash=point) == -signal.SIGKILL, point
-        assert (tmp_path / "chaos" / "crashed").read_text() == point
+        assert crashed(tmp_path, driver).read_text() == point
     assert drive(tmp_path, weights, len(POINTS) + 1) == 0
     trials, replicates = read_records(folder), read_replicates(folder)
     assert (len(trials), len(replicates)) == (2, 2)

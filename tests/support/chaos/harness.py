@@ -90,8 +90,8 @@ class ChaosSearch:
     def start(self, *, crash: str = "", victim: str = "") -> subprocess.Popen[bytes]:
         """Start a driver, with a point of a kill if one is given."""
         self.num_drivers += 1
-        (self.root / "crashed").unlink(missing_ok=True)
         environment = {**self._environment(), "CHAOS_CRASH": crash, "CHAOS_VICTIM": victim}
+        environment["CHAOS_CRASHED"] = str(self._crashed(self.num_drivers))
         command = [*COMMAND, "run", str(self.root / f"{self.folder.name}.yaml"), "--num-cpus", "2", *self._overrides]
         with self._log(self.num_drivers).open("wb") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -117,7 +117,7 @@ class ChaosSearch:
         driver = self.start(crash=point, victim=victim)
         code = driver.wait(WAIT_SECONDS)
         self.remember()
-        crashed = self.root / "crashed"
+        crashed = self._crashed(self.num_drivers)
         assert crashed.exists(), f"{point} was not reached:\n{self.printed()}"
         assert crashed.read_text() == point
         dies = victim == "driver" or point.split(":")[1] not in WORKER_POINTS
@@ -242,6 +242,9 @@ class ChaosSearch:
 
     def _log(self, driver: int) -> Path:
         return self.root / f"driver-{driver}.log"
+
+    def _crashed(self, driver: int) -> Path:
+        return self.root / f"driver-{driver}.crashed"
 
 
 def _title(process: psutil.Process) -> str:

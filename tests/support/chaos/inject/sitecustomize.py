@@ -1,7 +1,8 @@
 """Injection of kills and event logs. Python imports this module at start-up if its folder is on PYTHONPATH.
 
 Nothing happens unless CHAOS_FOLDER is set. Workers then append one line per event to CHAOS_FOLDER/events. A process is
-killed at the point in CHAOS_CRASH, once per folder; `before:tell:3` is the third `tell` of a process. With
+killed at the point in CHAOS_CRASH, once per driver: `before:tell:3` is the third `tell` of a process. The kill creates
+the file CHAOS_CRASHED, which must be another for each driver, since workers may outlive theirs. With
 CHAOS_VICTIM=driver the driver is killed, whichever process reached the point.
 """
 
@@ -32,7 +33,7 @@ def reach(point: str) -> None:
     if os.environ.get("CHAOS_CRASH") != f"{point}:{_reached[point]}":
         return
     try:
-        file = os.open(Path(os.environ["CHAOS_FOLDER"]) / "crashed", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        file = os.open(os.environ["CHAOS_CRASHED"], os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
         return
     os.write(file, f"{point}:{_reached[point]}".encode())
