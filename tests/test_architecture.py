@@ -44,7 +44,10 @@ LADDER: dict[str, list[str]] = {
     "inference": [*BASE, "data", "data/readers", "models/networks", "training", "tracking/registry"],
     "tracking/reruns": [*BASE, "tracking"],
     "search/state": [*BASE, "data"],
-    "search/studies": [*BASE, "spec/recipe", "data", "models", "training/recipe", "search/state"],
+    "search/studies/algorithms": BASE,
+    "search/studies": [
+        *(*BASE, "spec/recipe", "data", "models", "training/recipe", "search/state", "search/studies/algorithms"),
+    ],
     "search/planning": [
         *(*BASE, "spec/recipe", "data", "models", "training", "training/recipe", "training/laws"),
         *("search/state", "search/studies"),
@@ -133,10 +136,10 @@ THIRD_PARTY = {
             "analysis/kernels",
         ),
         *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
-        "analysis/predictions",
+        *("analysis/predictions", "search/studies/algorithms"),
     ],
     "onnxruntime": ["inference"],
-    "optuna": ["search/studies", "analysis"],
+    "optuna": ["search/studies", "search/studies/algorithms", "analysis"],
     "pandas": ["api"],
     "pathspec": ["search/jobs"],
     "plotly": ["reporting/rendering"],
@@ -155,7 +158,7 @@ THIRD_PARTY = {
     "rich": ["cli", "cli/terminal"],
     "scipy": [
         *("data/readers", "search/planning", "search/rerun"),
-        *("analysis/stats", "analysis/curves", "analysis/ablation"),
+        *("analysis/stats", "analysis/curves", "analysis/ablation", "search/studies/algorithms"),
     ],
     "sklearn": ["data"],
     "sqlalchemy": ["search/state", "search/studies", "search/health", "search/housekeeping"],

@@ -14,9 +14,11 @@ SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
 INDEPENDENT_SAMPLERS = ("random", "qmc")
 """Samplers whose trials do not depend on earlier trials."""
 PRUNERS = (
-    "none", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
+    "none", "curves", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
 )  # fmt: skip
 """Short names of pruners."""
+CURVES_STARTUP_TRIALS, CURVES_MIN_PROBABILITY = 2, 0.2
+"""Defaults of `n_startup_trials` and `min_probability` of the pruner `curves`."""
 OPTUNAHUB = "optunahub:"
 """Prefix of the name of an OptunaHub package."""
 

@@ -10,6 +10,7 @@ from lkca_search.errors import SearchError
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.components import PRUNERS, SAMPLERS, ComponentConfig, name_rule
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
+from lkca_search.spec.domains import Level
 from lkca_search.spec.metrics import (
     Direction,
     Goal,
@@ -196,6 +197,8 @@ class SearchSection(FrozenModel):
     """Optuna pruner of every cell's study; it compares trials of one cell only, and its steps are reports."""
     trials_per_cell: Annotated[int, Field(ge=1), _MAX_TRIALS]
     """Trials per cell, the same for every cell."""
+    start: tuple[Mapping[str, Level], ...] = ()
+    """Known configurations for the first trials of each cell in which their names exist."""
     repeats: Annotated[int, Field(ge=1), at_most(1_000, "an interval over 1,000 repeats is 3% as wide as over one")] = 1
     """Number of searches per cell, each on another subset draw; short for the factor `draw`."""
     metric: MetricChoices = "val_accuracy"

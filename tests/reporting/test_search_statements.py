@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.record import Record, State
 from lkca_search.reporting.content import make_report
+from lkca_search.reporting.sections.search_length import best_of_k_table
+from lkca_search.spec.components import ComponentConfig
 from tests.support.search_results import law, make_search_results
 
 RULE = "Ties are ordered by lower validation loss, then fewer FLOPs per image, then cell and number."
@@ -51,3 +54,32 @@ def test_a_report_shows_complete_trials_per_cell_and_says_that_failed_ones_spend
     (index,) = (i for i, header in enumerate(table.columns) if header == "complete")
     assert [row[index].number for row in table.rows] == [2, 3, 3, 3]
     assert not [caveat for caveat in make_report(CONFIRMED).caveats if "failed" in caveat]
+
+
+def search_methods(**search: object) -> str:
+    spec = CONFIRMED.spec
+    changed = spec.model_copy(update={"search": spec.search.model_copy(update=search)})
+    return dict(make_report(replace(CONFIRMED, spec=changed)).methods)["Search"]
+
+
+def test_methods_state_what_the_pruner_does() -> None:
+    assert "with no pruner. Trials are compared" in search_methods()
+    median = search_methods(pruner=ComponentConfig(name="median"))
+    assert "pruner median, which compares within a cell. A pruned trial is not the best one of its cell" in median
+    curves = search_methods(pruner=ComponentConfig.model_validate({"name": "curves", "min_probability": 0.1}))
+    assert "After 2 complete trials of a cell, it stops a trial whose probability" in curves
+    assert "is below 0.1, by Bayesian linear regression" in curves
+
+
+def test_methods_list_the_known_starts_and_the_number_of_best_of_k_is_not_estimated() -> None:
+    starts = ({"learning_rate": 0.001}, {"family": "vit", "depth": 4})
+    assert (
+        "The first trials of a cell have given values, as part of its budget: learning_rate = 0.001; family = vit, "
+        "depth = 4. A start holds in the cells where all its names exist"
+    ) in search_methods(start=starts)
+    spec = CONFIRMED.spec
+    search = spec.search.model_copy(update={"start": starts, "sampler": ComponentConfig(name="random")})
+    results = replace(CONFIRMED, spec=spec.model_copy(update={"search": search}))
+    missing = best_of_k_table(results)
+    assert isinstance(missing, NotEstimable)
+    assert "as starts" in str(missing)

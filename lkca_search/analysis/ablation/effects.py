@@ -157,6 +157,8 @@ def _average(blocks: Sequence[_Block], contrast: _Contrast, search: SearchSectio
     if search.pruner.name != "none":
         reason = f"pruner {search.pruner.name} leaves out trials by their results, and blocks share images"
         return Estimate(value=mean, reason=reason)
+    if search.start:
+        return Estimate(value=mean, reason="the space file gives the first trials, and blocks share images")
     if not all(block.degrees for block in blocks):
         return Estimate(value=mean, reason="a block has no level with two trials, and blocks share images")
     variances = np.array([variance for _, variance in found]) / len(blocks) ** 2

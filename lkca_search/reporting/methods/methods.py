@@ -14,6 +14,7 @@ from lkca_search.reporting.methods.training import images_methods, models_method
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
 from lkca_search.reporting.values.report import Paragraph
+from lkca_search.spec.components import CURVES_MIN_PROBABILITY, CURVES_STARTUP_TRIALS, ComponentConfig
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
 
@@ -111,8 +112,39 @@ def _search(results: SearchResults) -> str:
     )
     return (
         f"Each cell is an Optuna study with the same budget of {pluralize(search.trials_per_cell, 'trial')}. The "
-        f"sampler is {search.sampler}, with {pruner}. Trials are compared by {metrics}. Ties are "
+        f"sampler is {search.sampler}, with {pruner}.{_pruner(search.pruner)}{_starts(results)} "
+        f"Trials are compared by {metrics}. Ties are "
         f"ordered by {TIE_BREAKS}. The seed is {search.seed}. {finished}. {repeats}"
+    )
+
+
+def _pruner(pruner: ComponentConfig) -> str:
+    """Return the sentences on the effect of a pruner; empty without one."""
+    if pruner.name == "none":
+        return ""
+    rule = ""
+    if pruner.name == "curves":
+        startup = pluralize(pruner.arguments.get("n_startup_trials", CURVES_STARTUP_TRIALS), "complete trial")
+        probability = pruner.arguments.get("min_probability", CURVES_MIN_PROBABILITY)
+        rule = (
+            f" After {startup} of a cell, it stops a trial whose probability of ending better than the best trial of "
+            f"its cell is below {probability:g}, by Bayesian linear regression on the complete curves "
+            "of the cell (Domhan et al. 2015, Baker et al. 2017)."
+        )
+    return f"{rule} A pruned trial is not the best one of its cell, and no replicate is pruned."
+
+
+def _starts(results: SearchResults) -> str:
+    """Return the sentence on the known starts of the space file; empty if it has none."""
+    starts = [
+        ", ".join(f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in pairs)
+        for pairs in (start.items() for start in results.spec.search.start)
+    ]
+    if not starts:
+        return ""
+    return (
+        f" The first trials of a cell have given values, as part of its budget: {'; '.join(starts)}. A start holds in "
+        "the cells where all its names exist, and the sampler chooses the other values."
     )
 
 

@@ -18,13 +18,15 @@ _Row = tuple[str, int, dict[int, BestOfK]]
 def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
     """Return the expected best value of the leading metric over 1, 2, 4, ... trials.
 
-    It requires trials that are independent of each other: NotEstimable for other samplers, and for pruners.
+    It requires trials that are independent of each other: NotEstimable for other samplers, for pruners and for starts.
     """
     search = results.spec.search
     if search.sampler.name not in INDEPENDENT_SAMPLERS:
         return NotEstimable(f"sampler {search.sampler.name} chooses a trial by the results of earlier trials")
     if search.pruner.name != "none":
         return NotEstimable(f"pruner {search.pruner.name} stops trials early")
+    if search.start:
+        return NotEstimable("the space file gives the first trials, as starts")
     metric = MetricFormat(results.metric)
     ks = sorted({*(2**power for power in range(search.trials_per_cell.bit_length())), search.trials_per_cell})
     columns: list[Column[_Row]] = [

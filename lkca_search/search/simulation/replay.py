@@ -148,6 +148,7 @@ def _simulated_spec(spec: SearchSpec, pruner: str, sampler: str | None, *, trial
         "pruner": ComponentConfig(name=pruner),
         "sampler": ComponentConfig(name=sampler or "random"),
         "trials_per_cell": trials_per_cell,
+        **({"start": ()} if sampler is None else {}),  # the recorded suggestions have the starts
     }
     search = spec.search.model_copy(update=changes)
     simulated = spec.model_copy(update={"search": search, "limits": LimitsSection()})

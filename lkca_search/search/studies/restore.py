@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lkca_search.records.objectives import trial_values
 from lkca_search.records.record import Record, State
 from lkca_search.search.studies.samplers import make_pruner
+from lkca_search.search.studies.starts import START_ATTR, starts_of
 from lkca_search.search.studies.stored_trials import renumber_trial, reopen_trials
 from lkca_search.search.studies.study import GAP_ATTR, Storage, Study, open_in_memory_storage
 from lkca_search.spec.cells import Cell, num_reports
@@ -28,7 +29,7 @@ from lkca_search.spec.configuration import Configuration, Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.search_spec import SearchSpec
 
-_PRUNERS_WITHOUT_STATE = ("none", "median", "percentile", "threshold", "wilcoxon")
+_PRUNERS_WITHOUT_STATE = ("none", "curves", "median", "percentile", "threshold", "wilcoxon")
 """Pruners that compute each decision from reports. Others store attributes of trials, which must be made again."""
 
 
@@ -176,7 +177,7 @@ def _finished_trial(record: Record, spec: SearchSpec, cell: Cell) -> FrozenTrial
         params=params,
         distributions=_distributions(params, spec),
         user_attrs={},
-        system_attrs=_pruner_attrs(record.number, cell, reports, spec),
+        system_attrs={**_start_attrs(record.number, cell, spec), **_pruner_attrs(record.number, cell, reports, spec)},
         intermediate_values=reports,
         trial_id=-1,
     )
@@ -217,6 +218,11 @@ def _reports(record: Record, spec: SearchSpec) -> dict[int, float]:
     if len(spec.search.metrics) > 1:
         return {}
     return {index: result.value(spec.search.metrics[0]) for index, result in enumerate(record.curve, start=1)}
+
+
+def _start_attrs(number: int, cell: Cell, spec: SearchSpec) -> dict[str, dict[str, Scalar]]:
+    starts = starts_of(spec, cell)
+    return {START_ATTR: starts[number]} if number < len(starts) else {}
 
 
 def _pruner_attrs(number: int, cell: Cell, reports: Mapping[int, float], spec: SearchSpec) -> dict[str, float]:

@@ -16,6 +16,7 @@ from lkca_search.models.registry import problems as model_problems
 from lkca_search.search.studies.equal_trainings import find_equal_trainings
 from lkca_search.search.studies.recipe_check import find_recipe_problems, location_in_space_file
 from lkca_search.search.studies.sampler_check import find_sampler_problems
+from lkca_search.search.studies.starts import find_start_problems
 from lkca_search.search.studies.study import find_suggestion_problems
 from lkca_search.spec.cells import Cell, cells, dataset_location, specs_by_dataset
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar, in_order
@@ -93,7 +94,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     With `match_parameters`, 64 evenly spaced ones are checked. If no configuration breaks a rule, two cells with equal
     models are a problem.
     """
-    yield from list(find_sampler_problems(spec)) or find_suggestion_problems(spec)
+    yield from [*find_sampler_problems(spec), *find_start_problems(spec)] or find_suggestion_problems(spec)
     seen: set[str] = set()
     checked: set[Configuration] = set()
     for cell in _model_cells(spec, cells(spec)):

@@ -11,8 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from lkca_search.errors import Problem
 from lkca_search.records.record import State
 from lkca_search.search.state.database import Database
-from lkca_search.search.studies.grid_sampler import GridSampler
+from lkca_search.search.studies.algorithms.grid_sampler import GridSampler
+from lkca_search.search.studies.algorithms.infeasible_failures import InfeasibleFailures
+from lkca_search.search.studies.registry import learns_from_failures
 from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
+from lkca_search.search.studies.starts import START_ATTR, starts_of
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import Cell, cells, grid_points, num_reports
 from lkca_search.spec.configuration import Scalar
@@ -65,7 +68,13 @@ class Study:
         self._points = grid_points(spec, cell) if spec.search.sampler.name == "grid" else None
         self._running: dict[int, Trial] = {}
         self._reported: dict[int, set[int]] = {}
-        self._num_trials = len(self.trials())
+        self._starts = starts_of(spec, cell)
+        trials = self.trials()
+        self._num_trials = len(trials)
+        self._failed = {
+            trial.number for trial in trials if trial.state is TrialState.FAIL and not self.is_left_out(trial)
+        }
+        """Numbers of the trials whose training failed."""
         self._update_user_attrs()
 
     @property
@@ -138,6 +147,7 @@ class Study:
         self._running[number].set_user_attr(_DUPLICATE_ATTR, of)
         state = State[earlier.state.name] if earlier.state.is_finished() else State.FAIL
         self.tell(number, state, earlier.values or ())
+        self._failed.discard(number)  # the earlier trial counts
 
     def report(self, number: int, index: int, value: float) -> bool:
         """Report the value of a trial at its report `index`, and return True if the pruner stops it.
@@ -155,10 +165,16 @@ class Study:
     def tell(self, number: int, state: State, values: Sequence[float]) -> None:
         """Finish a trial. The values, one per metric, are stored only if the trial is complete."""
         self._study.tell(number, list(values) if state is State.COMPLETE else None, state=TrialState[state])
+        if state is State.FAIL:
+            self._failed.add(number)
         self._running.pop(number, None)
         self._reported.pop(number, None)
 
     def _suggest(self, trial: Trial) -> dict[str, Scalar]:
+        if trial.number < len(self._starts):
+            start = self._starts[trial.number]
+            self._study._storage.set_trial_system_attr(trial._trial_id, START_ATTR, start)
+            trial = Trial(self._study, trial._trial_id)
         self._running[trial.number] = trial
         _ = trial.relative_params  # Optuna samples these lazily; sample them now, with the trial's own sampler
 
@@ -175,6 +191,8 @@ class Study:
         if self._points is not None:
             return GridSampler(points=self._points, seed=seed)
         sampler: BaseSampler = make_sampler(search.sampler, seed=seed, number=number, name=name)
+        if self._failed and learns_from_failures(search.sampler.name):
+            return InfeasibleFailures(sampler, self._failed)
         return sampler
 
     def _update_user_attrs(self) -> None:

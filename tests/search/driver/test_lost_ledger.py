@@ -289,7 +289,7 @@ def test_an_empty_ledger_given_anew_is_refused(tmp_path: Path, postgres: Postgre
         assert lease.driver == 2
 
 
-@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "curves", "none"])
 def test_a_restored_study_is_the_study_that_was_lost(tmp_path: Path, pruner: str) -> None:
     folder = Home(root=tmp_path / "home").search("same")
 

@@ -12,7 +12,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import State
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.state.database import Database, find_database
-from lkca_search.search.studies.grid_sampler import GridSampler
+from lkca_search.search.studies.algorithms.grid_sampler import GridSampler
 from lkca_search.search.studies.registry import REGISTRY
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.study import Study, open_storage

@@ -1,0 +1,1 @@
+"""Samplers and pruners of our own, behind Optuna's bases. May import `spec` and Optuna."""
