@@ -25,6 +25,7 @@ Settings, each against the loop; `same bits` compares the weights after the warm
 """
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -138,7 +139,7 @@ class Server:
                 device=CPU,
             )
             evaluated = evaluate(self._training.model, self._evaluation)
-            return self._described(metadata, weights=str(hash(evaluated.logits.numpy().tobytes())))
+            return self._described(metadata, weights=hashlib.sha256(evaluated.logits.numpy().tobytes()).hexdigest())
         return self._described(metadata, weights=weights_hash(self._training.model))
 
     def _described(self, metadata: TrialMetadata, *, weights: str) -> dict[str, Any]:
