@@ -64,6 +64,8 @@ def test_a_replay_without_a_pruner_equals_the_search(command: Command) -> None:
         assert (cell["num_trials"], cell["num_pruned"], cell["num_steps"]) == (12, 0, num_steps(recorded))
         assert (cell["best_value"], cell["recorded_best"]) == (best, best)
         assert (cell["share_saved"], cell["regret"], cell["best_pruned"]) == (0, 0, 0)
+        close = min(i for i, record in enumerate(recorded, start=1) if (record.value or 0) >= best - 0.005)
+        assert close / 12 <= cell["share_to_close"] <= 1
     assert result["spreads"] == []
 
 
@@ -102,6 +104,10 @@ def test_shuffled_orders_give_a_mean_and_an_interval(command: Command) -> None:
         assert 0 <= saved["low"] < saved["mean"] < saved["high"] < 1
         assert 0 <= cell["regret"]["low"] <= cell["regret"]["mean"] <= cell["regret"]["high"]
         assert 0 <= cell["best_pruned"] <= 1
+        assert 0 < cell["share_to_close"]["mean"] <= 1
+    first, second, total = result["cells"]
+    assert total["mean_regret"] == pytest.approx((first["regret"] + second["regret"]) / 2)
+    assert total["share_to_close"] == pytest.approx((first["share_to_close"] + second["share_to_close"]) / 2)
     assert parsed(command(*arguments)) == result
 
 

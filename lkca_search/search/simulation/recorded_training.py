@@ -44,7 +44,7 @@ class RecordedTraining:
 
     def _distance(self, configuration: Configuration, record: Record) -> float:
         return sum(
-            _distance(domain, getattr(configuration, name), getattr(record.spec.configuration, name))
+            distance(domain, getattr(configuration, name), getattr(record.spec.configuration, name))
             for name, domain in self._spec.parameters.items()
         )
 
@@ -67,7 +67,7 @@ def _messages(record: Record) -> Iterator[Message]:
         yield Message(metadata=record.facts, failure=failure, done=True)
 
 
-def _distance(domain: Domain, one: Scalar | None, other: Scalar | None) -> float:
+def distance(domain: Domain, one: Scalar | None, other: Scalar | None) -> float:
     """Return the distance of two values, from 0 (equal) to 1.
 
     The distance is 1 for opposite ends of a range, for two different choices, and if only one value is present.

@@ -36,7 +36,12 @@ from lkca_search.tracking.tracker import Tracker
 
 
 def replay(
-    folder: SearchFolder, *, pruner: str, sampler: str | None = None, num_slots: int = 1, num_seeds: int = 0
+    folder: SearchFolder,
+    *,
+    pruner: str | ComponentConfig,
+    sampler: str | None = None,
+    num_slots: int = 1,
+    num_seeds: int = 0,
 ) -> Replay:
     """Simulate a search with another pruner: once as recorded, and `num_seeds` times in a shuffled order.
 
@@ -45,12 +50,13 @@ def replay(
     Raises:
         UserError: The search has no complete curve or several metrics, or a name is unknown.
     """
+    pruner = ComponentConfig.model_validate(pruner)
     recorded = _RecordedSearch.read(folder, pruner=pruner, sampler=sampler)
     as_recorded, *others = (recorded.simulate(seed=seed, num_slots=num_slots) for seed in (None, *range(num_seeds)))
     return Replay(
         search=folder.name,
         metric=recorded.spec.search.metrics[0],
-        pruner=pruner,
+        pruner=str(pruner),
         sampler=sampler,
         num_slots=num_slots,
         num_seeds=num_seeds,
@@ -74,7 +80,7 @@ class _RecordedSearch:
     """True if a sampler makes the suggestions, False if they are the recorded ones."""
 
     @classmethod
-    def read(cls, folder: SearchFolder, *, pruner: str, sampler: str | None) -> "_RecordedSearch":
+    def read(cls, folder: SearchFolder, *, pruner: ComponentConfig, sampler: str | None) -> "_RecordedSearch":
         spec = read_spec(folder)
         if len(spec.search.metrics) > 1:
             raise SearchError(
@@ -137,15 +143,17 @@ class _RecordedSearch:
         return (*compared, combine_cells(compared))
 
 
-def _simulated_spec(spec: SearchSpec, pruner: str, sampler: str | None, *, trials_per_cell: int) -> SearchSpec:
+def _simulated_spec(
+    spec: SearchSpec, pruner: ComponentConfig, sampler: str | None, *, trials_per_cell: int
+) -> SearchSpec:
     """Return the spec with another pruner and sampler; the sampler is unused if recorded suggestions are replayed."""
     if sampler == "grid":
         raise UserError("sampler grid cannot be simulated: most points of a grid were not recorded")
-    rules = [name_rule("pruner", pruner, PRUNERS), name_rule("sampler", sampler or "random", SAMPLERS)]
+    rules = [name_rule("pruner", pruner.name, PRUNERS), name_rule("sampler", sampler or "random", SAMPLERS)]
     if broken := [rule for rule in rules if rule]:
         raise UserError("\n".join(broken))
     changes = {
-        "pruner": ComponentConfig(name=pruner),
+        "pruner": pruner,
         "sampler": ComponentConfig(name=sampler or "random"),
         "trials_per_cell": trials_per_cell,
         **({"start": ()} if sampler is None else {}),  # the recorded suggestions have the starts

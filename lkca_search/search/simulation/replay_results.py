@@ -10,6 +10,8 @@ from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.sections import SearchSection
 
 ALL_CELLS = "all cells"
+CLOSE = 0.005
+"""Largest distance from the recorded best value that counts as close to it: 0.5 points of an accuracy."""
 
 
 class CellReplay(FrozenModel):
@@ -31,6 +33,10 @@ class CellReplay(FrozenModel):
     recorded_best: float | None
     regret: float | None
     """Difference by which the best value is worse than the recorded one; for all cells the largest."""
+    mean_regret: float | None
+    """The regret of a cell; for all cells the mean."""
+    share_to_close: float
+    """Share of the recorded steps that are spent when a complete trial is close to the recorded best; 1 if none is."""
     best_pruned: float
     """1 if the best recorded trial is pruned in the replay, else 0; for all cells the mean."""
 
@@ -51,6 +57,9 @@ class CellSpread(FrozenModel):
     share_saved: Spread
     regret: Spread | None
     """None if no order has a complete trial; for all cells together, of the largest regret per order."""
+    mean_regret: Spread | None
+    """Regret of a cell; for all cells together, of the mean regret per order."""
+    share_to_close: Spread
     best_pruned: float
     """Share of the orders in which the best recorded trial is pruned."""
 
@@ -104,6 +113,8 @@ def compare_cell(
         best_value=best_value,
         recorded_best=recorded_value,
         regret=regret,
+        mean_regret=regret,
+        share_to_close=_share_to_close(simulated, recorded_value, num_recorded_steps, search),
         best_pruned=float(states_of_best == {State.PRUNED}),
     )
 
@@ -112,6 +123,7 @@ def combine_cells(cells: Sequence[CellReplay]) -> CellReplay:
     """Combine the comparisons of several cells into one for all of them."""
     num_steps = sum(cell.num_steps for cell in cells)
     num_recorded_steps = sum(cell.num_recorded_steps for cell in cells)
+    regrets = [cell.regret for cell in cells if cell.regret is not None]
     return CellReplay(
         cell=ALL_CELLS,
         num_trials=sum(cell.num_trials for cell in cells),
@@ -122,7 +134,9 @@ def combine_cells(cells: Sequence[CellReplay]) -> CellReplay:
         share_saved=_share_saved(num_steps, num_recorded_steps),
         best_value=None,
         recorded_best=None,
-        regret=max((cell.regret for cell in cells if cell.regret is not None), default=None),
+        regret=max(regrets, default=None),
+        mean_regret=statistics.fmean(regrets) if regrets else None,
+        share_to_close=statistics.fmean(cell.share_to_close for cell in cells),
         best_pruned=statistics.fmean(cell.best_pruned for cell in cells),
     )
 
@@ -130,17 +144,34 @@ def combine_cells(cells: Sequence[CellReplay]) -> CellReplay:
 def summarize_cell(replays: Sequence[CellReplay]) -> CellSpread:
     """Summarize several replays of one cell."""
     regrets = [replay.regret for replay in replays if replay.regret is not None]
+    mean_regrets = [replay.mean_regret for replay in replays if replay.mean_regret is not None]
     return CellSpread(
         cell=replays[0].cell,
         num_pruned=_spread([replay.num_pruned for replay in replays]),
         share_saved=_spread([replay.share_saved for replay in replays]),
         regret=_spread(regrets) if regrets else None,
+        mean_regret=_spread(mean_regrets) if mean_regrets else None,
+        share_to_close=_spread([replay.share_to_close for replay in replays]),
         best_pruned=statistics.fmean(replay.best_pruned for replay in replays),
     )
 
 
 def _num_steps(records: Sequence[Record]) -> int:
     return sum(record.curve[-1].step for record in records if record.curve)
+
+
+def _share_to_close(
+    simulated: Sequence[Record], recorded_best: float | None, num_recorded_steps: int, search: SearchSection
+) -> float:
+    if recorded_best is None:
+        return 1.0
+    num_steps = 0
+    for record in simulated:
+        num_steps += _num_steps([record])
+        value = record.value if record.state is State.COMPLETE else None
+        if value is not None and search.signs[0] * (recorded_best - value) <= CLOSE + 1e-9:
+            return min(1.0, num_steps / num_recorded_steps)
+    return 1.0
 
 
 def _share_saved(num_steps: int, num_recorded_steps: int) -> float:
