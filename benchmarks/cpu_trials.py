@@ -67,7 +67,7 @@ WIDTHS = {
 }
 """Width of each family, by its approximate number of parameters."""
 CPU = torch.device("cpu")
-BATCH, STEPS, NUM_IMAGES, EVALUATED = 128, 4, 2000, 1024
+BATCH, STEPS, NUM_IMAGES, EVALUATED = 128, 2, 2000, 1024
 """Images per step, steps per measurement, images of the dataset, and images of an evaluation."""
 EVALUATIONS = (128, 512, 1024)
 LIBRARIES = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-SAMPLE_SECONDS = 0.25
+SAMPLE_SECONDS, MEMORY_SECONDS = 0.5, 2.0
 _SET_CHILD_SUBREAPER = 36
 """Number of Linux's prctl that makes orphans of descendants children of this process, so that none is missed."""
 
@@ -33,23 +33,25 @@ def run_measured(command: Sequence[str], *, environment: Mapping[str, str], fold
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     seconds: dict[tuple[int, float], float] = {}
-    peak, log = 0, folder / "log.txt"
+    peak, measured, log = 0, 0.0, folder / "log.txt"
     begun = time.time()
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            peak = max(peak, _sample(before, seconds))
+            is_due = time.time() - measured >= MEMORY_SECONDS  # the kernel walks all pages for it
+            measured = time.time() if is_due else measured
+            peak = max(peak, _sample(before, seconds, with_memory=is_due))
             time.sleep(SAMPLE_SECONDS)
     wall = time.time() - begun
-    _sample(before, seconds)
+    _sample(before, seconds, with_memory=False)
     _end_orphans(before)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with code {process.returncode}:\n{log.read_text()[-3000:]}")
     return Measured(begun=begun, wall=wall, cpu=sum(seconds.values()), peak_bytes=peak)
 
 
-def _sample(before: set[int], seconds: dict[tuple[int, float], float]) -> int:
-    """Store the CPU seconds of each descendant so far, and return the memory of all."""
+def _sample(before: set[int], seconds: dict[tuple[int, float], float], *, with_memory: bool) -> int:
+    """Store the CPU seconds of each descendant so far, and return the memory of all, 0 without it."""
     total = 0
     for process in psutil.Process().children(recursive=True):
         if process.pid in before:
@@ -57,7 +59,7 @@ def _sample(before: set[int], seconds: dict[tuple[int, float], float]) -> int:
         try:
             times = process.cpu_times()
             seconds[process.pid, process.create_time()] = times.user + times.system
-            total += _memory(process.pid)
+            total += _memory(process.pid) if with_memory else 0
         except (psutil.Error, OSError):
             continue  # it has ended
     return total

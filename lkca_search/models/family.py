@@ -8,6 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from lkca_search.models.networks.grid import kernel_size_rule, patch_size_rule, token_grid
+from lkca_search.own_code import is_dotted
 from lkca_search.spec.configuration import (
     NAMES,
     OPTIMIZER_NAMES,
@@ -26,6 +27,7 @@ COMMON = frozenset(
 )
 """Hyperparameters of every family. Any other one is None in a configuration unless its family has it."""
 _COMMON_DEFAULTS = {name: Configuration.model_fields[name].default for name in COMMON if name != "family"}
+_RATES, _ANY_RATE = ("drop_path_rate", "dropout"), 0.5
 Default = Scalar | Callable[[Configuration, ImageShape], Scalar] | None
 """Default of a hyperparameter: a value, or a function of the hyperparameters before it and the image shape."""
 BrokenRule = tuple[tuple[str, ...], str]
@@ -39,6 +41,15 @@ Build = Callable[[Configuration, ImageShape, int], nn.Module]
 def without_common(configuration: Configuration) -> Configuration:
     """Return the configuration with the defaults of all COMMON hyperparameters; only its architecture remains."""
     return configuration.model_copy(update=_COMMON_DEFAULTS)
+
+
+def of_equal_cost(configuration: Configuration) -> Configuration:
+    """Return one configuration for all whose models have the same cost: architectures that differ in rates alone.
+
+    Costs depend on a rate of dropout or drop path only by whether it is 0. In a family of your own it may decide more.
+    """
+    rates = {name: _ANY_RATE for name in _RATES if getattr(configuration, name)}
+    return without_common(configuration).model_copy(update={} if is_dotted(configuration.family) else rates)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

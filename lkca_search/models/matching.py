@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 
 from lkca_search.models.cost import count_parameters
-from lkca_search.models.family import Family, require, without_common
+from lkca_search.models.family import Family, of_equal_cost, require
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 TOLERANCE = 0.03
@@ -59,7 +59,7 @@ def matches(size: int, target: int) -> bool:
 
 def parameters_at(family: Family, configuration: Configuration, width: int, shape: ImageShape, num_classes: int) -> int:
     """Return the number of parameters at this width, or 0 if the model cannot be built."""
-    return _count(family, without_common(configuration).model_copy(update={"width": width}), shape, num_classes)
+    return _count(family, of_equal_cost(configuration).model_copy(update={"width": width}), shape, num_classes)
 
 
 @lru_cache(maxsize=100_000)

@@ -11,7 +11,7 @@ from lkca_search.errors import Problem, UserError
 from lkca_search.models.backbone_families import BACKBONE_FAMILIES
 from lkca_search.models.convolutional_baselines import CONVOLUTIONAL_BASELINES
 from lkca_search.models.cost import Cost, measure_cost
-from lkca_search.models.family import COMMON, Family, require, without_common
+from lkca_search.models.family import COMMON, Family, of_equal_cost, require
 from lkca_search.models.matching import matched_width, matches, parameters_at
 from lkca_search.models.networks.strided_convolution import subsample_strided_convolutions
 from lkca_search.models.own_family import own_family
@@ -148,12 +148,13 @@ def model_cost(
 ) -> Cost:
     """Return the cost of a configuration's model for training steps of `batch_size` images in a precision.
 
-    It is measured once per process and architecture: learning rates and data fractions do not change it.
+    It is measured once per process and architecture: learning rates, data fractions and rates of dropout do not change
+    it.
 
     Raises:
         UserError: The configuration breaks rules; one line per rule.
     """
-    return _model_cost(without_common(configuration), shape, num_classes, batch_size, precision)
+    return _model_cost(of_equal_cost(configuration), shape, num_classes, batch_size, precision)
 
 
 @lru_cache(maxsize=10_000)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from lkca_search.models import registry
 from lkca_search.models.cost import Cost, count_activation_bytes, count_flops, count_parameters, measure_cost
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.models.registry import FAMILIES, build_model
@@ -117,3 +118,18 @@ def test_counting_takes_no_memory_and_draws_no_numbers(family: str) -> None:
     before = torch.get_rng_state()
     assert cost(10**6, family=family).activation_bytes > 10**12 / 4
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@families
+def test_a_rate_changes_the_cost_only_by_whether_it_is_zero(family: str) -> None:
+    for rate in {"drop_path_rate", "dropout"} & FAMILIES[family].hyperparameters.keys():
+        assert cost(family=family, **{rate: 0.1}) == cost(family=family, **{rate: 0.7})
+
+
+def test_trials_that_differ_in_rates_share_one_count_of_their_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    monkeypatch.setattr(registry, "measure_cost", lambda *args, **options: measured.append(args) or "cost")
+    for rate in (0.11, 0.12, 0.13, 0.0):
+        configuration = Configuration(family="lkca", width=23, depth=2, drop_path_rate=rate, learning_rate=1 + rate)
+        registry.model_cost(configuration, SHAPE, NUM_CLASSES, batch_size=3)
+    assert len(measured) == 2  # with and without drop path
