@@ -43,7 +43,7 @@ test: check
 	$(PYTEST) --numprocesses 2 -m 'not slow'
 
 test-slow: $(READY)
-	$(PYTEST) --numprocesses 3 -m slow
+	$(PYTEST) --numprocesses 3 --durations 25 -m slow
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.lkca_backends

@@ -1,6 +1,7 @@
 """Settings of every test: a private Ray, no telemetry, a home of its own, and the order of test files."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.processes import Answer, Command
 
 # Ray reads these when it is first imported. Clusters of tests are private and leave no token in the user's home.
 os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -45,6 +48,25 @@ LONGEST_FIRST = (
 """Files that start with a cluster or server; begun first, so that no worker ends alone with a long one."""
 
 
+MEMORY_DISK = Path("/dev/shm")
+MIN_FREE_BYTES = 8 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the files of the fast tests in memory if there is room, and remove them at the end.
+
+    A toy trial waits 40 times for the disk, since its ledger and its files must be durable. Kills of processes, which
+    tests check, lose nothing that is in memory.
+    """
+    is_worker = hasattr(config, "workerinput")
+    if is_worker or "not slow" not in config.option.markexpr or not MEMORY_DISK.is_dir():
+        return
+    if shutil.disk_usage(MEMORY_DISK).free > MIN_FREE_BYTES and os.access(MEMORY_DISK, os.W_OK):
+        root = tempfile.mkdtemp(prefix="lkca-tests-", dir=MEMORY_DISK)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = root
+        config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+
+
 def _missing_gpu() -> str | None:
     """Return the reason why this machine runs no test of a GPU, or None."""
     import torch
@@ -78,3 +100,18 @@ def _seeded() -> None:
     """Start torch's global random numbers at one place, so that a test passes always or never."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs `lkca-search` with arguments in this process."""
+    from lkca_search.cli.app import main
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["lkca-search", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        code = caught.value.code
+        return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run

@@ -181,20 +181,18 @@ def test_a_working_directory_that_was_removed_is_named(tmp_path: Path) -> None:
     assert done.stderr == "error: the working directory must exist, but it was removed; change to another one\n"
 
 
-def test_own_samplers_are_found_beside_the_space_file_and_in_the_working_directory(tmp_path: Path) -> None:
+def test_own_classes_are_found_beside_the_space_file_and_in_the_working_directory(tmp_path: Path) -> None:
     spaces, work = tmp_path / "spaces", tmp_path / "work"
-    for folder, module in ((spaces, "beside"), (work, "here")):
+    for folder, module, base in ((spaces, "beside", "samplers.RandomSampler"), (work, "here", "pruners.NopPruner")):
         folder.mkdir()
-        (folder / f"{module}.py").write_text(
-            "from optuna.samplers import RandomSampler\nclass Own(RandomSampler): ...\n"
-        )
+        (folder / f"{module}.py").write_text(f"import optuna\nclass Own(optuna.{base}): ...\n")
     (work / "yaml.py").write_text("raise ImportError('a file of the user must not shadow a package')\n")
     installed = [sys.executable, "-P", "-c", "from lkca_search.cli.app import main; main()"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    (spaces / "space.yaml").write_text(SPACE)
     found = []
-    for module in ("beside", "here", "nowhere"):
-        (spaces / f"{module}.yaml").write_text(SPACE)
-        command = [*installed, "plan", str(spaces / f"{module}.yaml"), f"search.sampler={module}.Own", "--json"]
+    for overrides in (["search.sampler=beside.Own", "search.pruner=here.Own"], ["search.sampler=nowhere.Own"]):
+        command = [*installed, "plan", str(spaces / "space.yaml"), *overrides, "--json"]
         found.append(subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True))
-    assert [done.returncode for done in found] == [0, 0, 2], found
-    assert "put nowhere.py next to the space file or into the working directory" in found[2].stderr
+    assert [done.returncode for done in found] == [0, 2], found
+    assert "put nowhere.py next to the space file or into the working directory" in found[1].stderr

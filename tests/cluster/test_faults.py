@@ -9,17 +9,19 @@ import pytest
 from cluster.local.ports import free_port
 from lkca_search.records.record import Record, read_replicates
 from tests.support.chaos.cluster_faults import (
-    fill_the_storage_once,
-    lose_mlflow_then_the_driver,
+    lose_mlflow_then_the_driver_then_space,
     lose_the_head,
     small_disk,
 )
-from tests.support.chaos.submitted_search import Rehearsal, SubmittedSearch, most_at_once, rehearsal
+from tests.support.chaos.submitted_search import TOKEN, Rehearsal, SubmittedSearch, most_at_once, rehearsal
+from tests.support.cluster.submitter import Submitter
 from tests.support.postgres import running_postgres
 
 NODE = {"num_cpus": 3, "num_gpus": 2}
 """Declared resources of each node: room for three trials at half a GPU."""
 TRIALS_PER_CELL = 3
+LONGER = "training.steps=600"
+"""Trials must be long enough to overlap on all GPUs, and to be hit by a fault."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
@@ -31,62 +33,75 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
 
 
 @pytest.fixture(scope="module")
-def alone(rehearsed: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> SubmittedSearch:
-    """Return a search that ran without faults."""
-    root = tmp_path_factory.mktemp("alone")
-    search = SubmittedSearch(rehearsed, root, name="alone", trials_per_cell=TRIALS_PER_CELL)
+def packed(rehearsed: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> SubmittedSearch:
+    """Return a search that ran without faults, with its confirmation."""
+    root = tmp_path_factory.mktemp("packed")
+    overrides = [LONGER, "confirm.draws=2", "confirm.seeds=1"]
+    search = SubmittedSearch(rehearsed, root, name="packed", trials_per_cell=TRIALS_PER_CELL, overrides=overrides)
     search.finish()
+    assert TOKEN not in search.printed()
     return search
 
 
 @pytest.fixture(scope="module")
-def undisturbed(alone: SubmittedSearch) -> Mapping[str, Record]:
-    return alone.records()
+def undisturbed(packed: SubmittedSearch) -> Mapping[str, Record]:
+    return packed.records()
 
 
-def test_both_nodes_train_and_confirm_and_no_gpu_exceeds_its_shares(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    overrides = ["training.steps=600", "confirm.draws=2", "confirm.seeds=1"]
-    search = SubmittedSearch(rehearsed, tmp_path, name="packed", trials_per_cell=TRIALS_PER_CELL, overrides=overrides)
-    search.finish()
-    assert search.broken() == []
-    replicates = read_replicates(search.folder)
+def test_a_search_without_faults_is_exact(packed: SubmittedSearch) -> None:
+    assert packed.broken() == []
+    replicates = read_replicates(packed.folder)
     assert len(replicates) == 4 * 2
     assert all(record.test for record in replicates)
-    overall, on_each = most_at_once(search.events())
+
+
+def test_both_nodes_train_and_no_gpu_exceeds_its_shares(packed: SubmittedSearch) -> None:
+    overall, on_each = most_at_once(packed.events())
     assert 3 < overall <= 6, "more than fit on one node, and at most what fits on both"
     assert set(on_each) == {(node, gpu) for node in ("node-1", "node-2") for gpu in "01"}
     assert max(on_each.values()) == 2, "two trials per GPU at half a GPU each"
 
 
-def test_a_search_without_faults_is_exact(alone: SubmittedSearch) -> None:
-    assert alone.broken() == []
-
-
-def test_nothing_is_lost_when_mlflow_is_down_for_a_while_and_the_driver_is_killed(
-    rehearsed: Rehearsal, undisturbed: Mapping[str, Record], tmp_path: Path
+def test_a_cluster_with_a_token_accepts_only_requests_with_that_token(
+    rehearsed: Rehearsal, packed: SubmittedSearch, tmp_path: Path
 ) -> None:
-    search = SubmittedSearch(
-        rehearsed, tmp_path, name="killed", trials_per_cell=TRIALS_PER_CELL, undisturbed=undisturbed
-    )
-    description = lose_mlflow_then_the_driver(rehearsed, search)
-    assert search.broken() == [], description
+    """All searches of this file are submitted with the token in RAY_AUTH_TOKEN."""
+    submitter = Submitter(tmp_path / "user")
+    wrong = submitter.root / "wrong"
+    wrong.write_text("0" * 64)
+    address = ("--address", rehearsed.cluster.dashboard)
+    for variables in (
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_MODE": "token", "HOME": str(submitter.root)},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(wrong)},
+    ):
+        answer = submitter.call("submit", str(submitter.space), *address, **variables)
+        assert answer.code == 2, answer.out + answer.err
+        assert "requires its token" in answer.err
+        assert "RAY_AUTH_TOKEN" in answer.err
+        assert "Traceback" not in answer.err
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(rehearsed.cluster.token_path)}
+    answer = submitter.call("status", "packed", *address, **token)
+    assert answer.code == 0, answer.out + answer.err
+    assert TOKEN not in answer.out + answer.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-def test_nothing_is_lost_when_the_disk_was_full_for_a_while(
+def test_nothing_is_lost_when_mlflow_is_down_the_driver_is_killed_and_the_disk_is_full(
     rehearsed: Rehearsal, undisturbed: Mapping[str, Record], tmp_path: Path
 ) -> None:
     with small_disk() as disk:
         search = SubmittedSearch(
             rehearsed,
             tmp_path,
-            name="full",
+            name="faults",
             home=disk / "home",
             trials_per_cell=TRIALS_PER_CELL,
+            overrides=[LONGER],
             undisturbed=undisturbed,
         )
-        fill_the_storage_once(rehearsed, search)
-        assert search.broken() == []
+        description = lose_mlflow_then_the_driver_then_space(rehearsed, search)
+        assert search.broken() == [], description
 
 
 def test_nothing_is_lost_with_the_head_and_its_disk_if_ledger_and_storage_are_elsewhere(
@@ -97,8 +112,8 @@ def test_nothing_is_lost_with_the_head_and_its_disk_if_ledger_and_storage_are_el
             rehearsed,
             tmp_path,
             name="elsewhere",
-            trials_per_cell=TRIALS_PER_CELL,
-            overrides=[f"storage=file://{tmp_path / 'shared'}"],
+            trials_per_cell=2,
+            overrides=[LONGER, f"storage=file://{tmp_path / 'shared'}"],
             options=["--ledger", postgres.url],
             undisturbed=undisturbed,
         )

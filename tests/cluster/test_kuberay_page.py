@@ -22,6 +22,7 @@ from tests.support.cluster.manifests import FOLDER, ROOT, Manifest, blocks, pods
 from tests.support.cluster.submitter import SPACE, Submitter
 from tests.support.postgres import Postgres
 from tests.support.processes import Answer
+from tests.support.search.command_line import ONE_CELL
 
 MLFLOW = ROOT / "cluster" / "mlflow"
 PAGES = [FOLDER / "README.md", MLFLOW / "README.md"]
@@ -178,16 +179,16 @@ def test_the_job_drives_a_search_resumes_it_after_a_restart_and_is_found_by_stat
     name = rayjob["spec"]["metadata"]["lkca_search"]
     with LocalCluster(num_cpus=0, token="5" * 64, environment={"LKCA_SEARCH_HOME": str(submitter.home)}) as cluster:
         cluster.add_node(num_cpus=2, num_gpus=1)
-        first = submit_like_kuberay(cluster, rayjob, "first", space, "search.trials_per_cell=1")
+        first = submit_like_kuberay(cluster, rayjob, "first", space, *ONE_CELL, "search.trials_per_cell=1")
         assert first.code == 0, first.out + first.err
         records = {record.trial_id: record for record in submitter.records(name)}
-        assert len(records) == 4
-        again = submit_like_kuberay(cluster, rayjob, "again", space, "search.trials_per_cell=2")
+        assert len(records) == 1
+        again = submit_like_kuberay(cluster, rayjob, "again", space, *ONE_CELL, "search.trials_per_cell=2")
         assert again.code == 0, again.out + again.err
-        assert len(submitter.records(name)) == 8
+        assert len(submitter.records(name)) == 2
         assert records.items() <= {record.trial_id: record for record in submitter.records(name)}.items()
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5" * 64}
         status = submitter.call("status", name, "--json", "--address", cluster.dashboard, **token)
         assert status.code == 0, status.err
         cells = json.loads(status.out)["cells"]
-        assert [cell["complete"] for cell in cells] == [2, 2, 2, 2]
+        assert [cell["complete"] for cell in cells] == [2]

@@ -224,13 +224,11 @@ def test_a_job_is_not_requeued_after_two_rounds_without_a_finished_trial() -> No
         assert "USR1: the time limit is near" in first.printed
         assert "requeueing job 71" in first.printed
         assert first.requeued == ["71"]
-        allocation.slow_down(600)
         job = allocation.start(71)
-        wait_for(job, lambda: len(allocation.events()) == 4)
+        wait_for(job, lambda: "Ray starts at" in job.printed())
         near_limit(job)
         second = finish(allocation, job, since=0)
         assert second.code == 1
-        assert "0 trials are finished, 8 are left" in second.printed
         assert "no trial was finished in 2 rounds (LKCA_SLURM_IDLE_ROUNDS)" in second.printed
         assert second.requeued == ["71"]
         allocation.assert_nothing_is_left()

@@ -19,7 +19,7 @@ from tests.support.search_results import law, make_search_results
 
 
 @given(results=odd_searches())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_no_finished_search_is_without_a_report(results: SearchResults) -> None:
     for number in [None, *(sealed.number for sealed in results.rounds)]:
         report = make_report(results, round_number=number)

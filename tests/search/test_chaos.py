@@ -1,4 +1,7 @@
-"""A search and its confirmation stay exact when processes are killed between commits."""
+"""A search and its confirmation on Ray stay exact when processes are killed between commits.
+
+`test_killed_models.py` has the other points of a kill, without Ray.
+"""
 
 import os
 import subprocess
@@ -31,15 +34,11 @@ def test_a_search_and_its_confirmation_killed_between_commits_are_exact(tmp_path
         expected = undisturbed.records()
         assert len(expected) == 2 * 4 + 2 * 4, "trials and replicates"
     with ChaosSearch(tmp_path / "chaos", undisturbed=expected, **DESIGN) as search:
-        for point in ("inside:ask:3", "after:record:1"):
-            search.crash(point)
-        num_trials = search.num_durable()
-        assert num_trials > 0
-        for point in ("inside:round:1", "inside:record:3"):
-            search.crash(point)
+        search.crash("after:record:1")  # the other worker trains
+        assert search.num_durable() > 0
         search.crash("after:weights:1", victim="driver")  # between a kept model, its predictions, and the record
         search.crash("inside:predictions:1")  # only a worker dies, and the driver completes the round
         assert search.broken() == []
-        assert search.num_durable() > 8, "kills also hit the confirmation"
+        assert search.num_durable() >= 8, "kills also hit the confirmation"
         assert max(search.resumed_steps()) > 0
         assert search.records().keys() == expected.keys()

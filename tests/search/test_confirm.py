@@ -17,9 +17,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from lkca_search.analysis.search_results import read_search_results
 from lkca_search.records.record import Record, read_replicates
 from lkca_search.records.rounds import read_rounds
 from lkca_search.records.search.looks import Look
+from lkca_search.reporting.content import make_report
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
@@ -27,7 +29,7 @@ from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECOND
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
-NUM_TEST = 297
+NUM_TRAIN, NUM_TEST = 1500, 297
 GARBAGE = b"no image is in here"
 
 
@@ -43,15 +45,16 @@ def write_split(path: Path, rows: slice) -> None:
 
 
 class ClosedTest(SearchCommands):
-    """Search over a dataset whose test split is unreadable until `open_test` is called."""
+    """Search over a part of an official dataset, whose test split is unreadable until `open_test` is called."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.data = root / "data"
+        self.data = root / "data" / "cifar10"
+        self.environment["LKCA_DATA_DIR"] = str(self.data.parent)
         self.printed = ""
         """Lines that the confirmation printed for the user."""
-        self.data.mkdir()
-        self.space.write_text(SPACE.replace("dataset: digits", f'dataset: "parquet:{self.data}"'))
+        self.data.mkdir(parents=True)
+        self.space.write_text(SPACE.replace("dataset: digits", "dataset: cifar10"))
         write_split(self.data / "train.parquet", slice(0, -NUM_TEST))
         self.close_test()
 
@@ -86,7 +89,9 @@ class ClosedTest(SearchCommands):
 def searched(tmp_path_factory: pytest.TempPathFactory) -> ClosedTest:
     """Return a search that ended while its test images were unreadable."""
     searching = ClosedTest(tmp_path_factory.mktemp("closed") / "home")
-    searching.run()
+    code, printed = searching.start_run().wait()
+    assert code == 0, printed
+    assert f"cifar10: {NUM_TRAIN:,} of the 50,000 official training images" in printed
     return searching
 
 
@@ -114,7 +119,7 @@ def interrupted(searched: ClosedTest, refused: tuple[int, str]) -> Interruption:
     blocked = searched.home.root / "test_looks"
     assert isinstance(blocked, Path)
     blocked.write_bytes(b"")
-    code, error = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "2", "--num-cpus", "2")
+    code, error = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "1", "--num-cpus", "2")
     blocked.unlink()
     (sealed,) = searched.folder.rounds.glob("*.json")
     return Interruption(code, error, sealed.read_bytes(), len(list(searched.folder.trials.glob("*/*/draw=*"))))
@@ -122,7 +127,7 @@ def interrupted(searched: ClosedTest, refused: tuple[int, str]) -> Interruption:
 
 @pytest.fixture(scope="module")
 def confirmed(searched: ClosedTest, interrupted: Interruption) -> ClosedTest:
-    code, searched.printed = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "2", "--num-cpus", "2")
+    code, searched.printed = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "1", "--num-cpus", "2")
     assert code == 0, searched.printed
     return searched
 
@@ -162,7 +167,7 @@ def test_each_replicate_is_tested_once_on_all_test_images(confirmed: ClosedTest)
     assert {record.trial_id for record in replicates} == {
         replication.replicate_id for _, replication in sealed.replications()
     }
-    assert len(list(confirmed.folder.trials.rglob("attempt-*/record.json"))) == 2 * 4 + 2 * 2 * 4
+    assert len(list(confirmed.folder.trials.rglob("attempt-*/record.json"))) == 2 * 4 + 2 * 4
     for record in replicates:
         assert record.state == "COMPLETE"
         assert record.test is not None
@@ -188,7 +193,7 @@ def test_families_train_on_the_same_images_per_draw(confirmed: ClosedTest) -> No
 
 def test_the_test_accuracy_equals_that_of_the_trained_model_on_the_raw_images(confirmed: ClosedTest) -> None:
     record = confirmed.replicates()[-1]
-    data_dirs = DataDirs(cache=confirmed.home.datasets, data_dir=None)
+    data_dirs = DataDirs(cache=confirmed.home.datasets, data_dir=confirmed.data.parent)
     configure_torch(num_threads=1)
     _, training = open_training(record.spec, data_dirs, device=torch.device("cpu"))
     *_, last = training.results()
@@ -209,7 +214,7 @@ def test_replicates_are_child_runs_of_the_search_in_mlflow(confirmed: ClosedTest
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     kinds = Counter((run.data.tags["kind"], run.info.status) for run in runs)
-    assert kinds == {("search", "FINISHED"): 1, ("trial", "FINISHED"): 8, ("replicate", "FINISHED"): 16}
+    assert kinds == {("search", "FINISHED"): 1, ("trial", "FINISHED"): 8, ("replicate", "FINISHED"): 8}
     (parent,) = (run for run in runs if run.data.tags["kind"] == "search")
     records = {record.trial_id: record for record in confirmed.replicates()}
     for run in runs:
@@ -231,11 +236,11 @@ def test_the_same_command_trains_nothing_again_and_status_shows_the_round(confir
     assert "round 1 has draws 2, got draws 3: finish it, then seal another with --new-round" in output
     assert {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")} == before
     assert re.search(
-        r"confirmation, round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials$",
+        r"confirmation, round 1: 8 of 8 replicates finished; 4 configurations selected from 8 trials$",
         confirmed.call("status", "toy").strip(),
     )
     (status,) = json.loads(confirmed.call("status", "toy", "--json"))["rounds"]
-    assert (status["complete"], status["num_trials_since"]) == (16, 0)
+    assert (status["complete"], status["num_trials_since"]) == (8, 0)
 
 
 def test_tables_have_one_row_per_replicate(confirmed: ClosedTest) -> None:
@@ -268,11 +273,32 @@ def test_a_replicate_can_be_rerun_without_the_test_images(confirmed: ClosedTest)
 
 def test_a_space_file_can_request_the_confirmation(confirmed: ClosedTest) -> None:
     confirmed.open_test()
-    output = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=2")
-    assert "round 1: 16 of 16 replicates finished; 4 configurations selected from 8 trials; 4 trials finished" in output
-    confirmed.call("confirm", "toy", "--new-round", "--num-cpus", "2")
+    output = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=1")
+    assert "round 1: 8 of 8 replicates finished; 4 configurations selected from 8 trials; 4 trials finished" in output
+    confirmed.call("confirm", "toy", "--new-round", "--draws", "1", "--num-cpus", "2")
     first, second = read_rounds(confirmed.folder)
     assert (first.num_trials, second.num_trials) == (8, 12)
     assert [look.round for look in confirmed.looks()] == [1, 2]
     ids = {replication.replicate_id for sealed in (first, second) for _, replication in sealed.replications()}
     assert {record.trial_id for record in confirmed.replicates()} == ids
+
+
+def test_a_report_states_that_the_data_were_a_part(confirmed: ClosedTest) -> None:
+    report = make_report(read_search_results(confirmed.folder))
+    part = f"{NUM_TRAIN:,} of the 50,000 official training images and {NUM_TEST} of the 10,000 official test images"
+    assert f"The data were a part of cifar10: {part}. Accuracies on the whole dataset may differ." in report.caveats
+    assert f"The dataset had only {part}." in dict(report.methods)["Data"]
+
+
+def test_changed_images_are_refused_by_run_confirm_and_rerun(confirmed: ClosedTest) -> None:
+    (old,) = {record.facts.data_hash for record in confirmed.records() if record.facts}
+    write_split(confirmed.data / "train.parquet", slice(1, -NUM_TEST))
+    before = confirmed.folder.records()
+    for command in (("run", str(confirmed.space), "search.trials_per_cell=4"), ("confirm", "toy", "--new-round")):
+        code, error = confirmed.fail(*command)
+        assert code == 2
+        assert f"the training images of search 'toy' must have SHA-256 {old}, got " in error
+    assert confirmed.folder.records() == before
+    code, error = confirmed.fail("rerun", "toy")
+    assert code == 2
+    assert re.search(rf"data_hash was {old}, is \w+: the training images have changed", error)

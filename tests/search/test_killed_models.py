@@ -1,4 +1,4 @@
-"""Kill -9 between the files of a kept model, and between the model and its record: nothing is lost or doubled."""
+"""Kill -9 at each step of trials and replicates, with the real worker and no Ray: nothing is lost or doubled."""
 
 import os
 import signal
@@ -17,37 +17,29 @@ from tests.support.chaos.invariants import left_behind
 from tests.support.search.in_process import make_spec
 
 REPOSITORY = Path(__file__).parents[2]
-POINTS = ("inside:weights:2", "after:weights:1", "before:record:2", "inside:weights:3", "after:weights:1")
-"""Kills in turn: behind the weights, behind the description, before a record, and the same for a later model."""
-
-
-def crashed(home: Path, driver: int) -> Path:
-    """Return the file that a kill of this driver creates."""
-    return home / "chaos" / f"driver-{driver}.crashed"
-
-
-def drive(home: Path, weights: str, driver: int, *, crash: str = "") -> int:
-    """Run a driver with its worker in a process of its own; return the exit code."""
-    environment = {**os.environ, "CHAOS_FOLDER": str(home / "chaos"), "CHAOS_CRASH": crash, "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(INJECTION), os.environ.get("PYTHONPATH"))))
-    environment["CHAOS_CRASHED"] = str(crashed(home, driver))
-    (home / "chaos").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.support.search.in_process", str(home), weights, str(driver)]
-    return subprocess.run(command, env=environment, cwd=REPOSITORY, timeout=1000).returncode
+POINTS = (
+    *("inside:ask:1", "before:suggestion:1", "after:report:1", "inside:checkpoint:1"),
+    *("inside:weights:2", "after:weights:1", "inside:record:1", "after:record:1", "before:tell:1"),
+    *("inside:round:1", "inside:predictions:1", "inside:weights:2", "after:weights:1", "before:record:1"),
+)
+"""A kill per driver: while a trial is suggested and trained, and between any two files of a trial or replicate."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("weights", ["best"])
-def test_a_driver_killed_beside_each_file_of_a_model_leaves_one_model_per_record(weights: str, tmp_path: Path) -> None:
-    folder = Home(root=tmp_path).search("toy")
-    for driver, point in enumerate(POINTS, start=1):
-        assert drive(tmp_path, weights, driver, crash=point) == -signal.SIGKILL, point
-        assert crashed(tmp_path, driver).read_text() == point
-    assert drive(tmp_path, weights, len(POINTS) + 1) == 0
+@pytest.mark.timeout(1200)
+def test_drivers_killed_between_any_two_files_leave_one_record_and_model_per_training(tmp_path: Path) -> None:
+    folder, chaos = Home(root=tmp_path).search("toy"), tmp_path / "chaos"
+    chaos.mkdir()
+    environment = {**os.environ, "CHAOS_FOLDER": str(chaos), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(INJECTION), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "tests.support.search.in_process", str(tmp_path), "best", *POINTS]
+    done = subprocess.run(command, env=environment, cwd=REPOSITORY, timeout=1000, capture_output=True, text=True)
+    reached = [path.read_text() for i in range(len(POINTS)) if (path := chaos / f"driver-{i + 1}.crashed").exists()]
+    assert reached == list(POINTS), done.stderr
+    assert done.stdout.split() == [*[str(-signal.SIGKILL.value)] * len(POINTS), "0"], done.stderr
     trials, replicates = read_records(folder), read_replicates(folder)
     assert (len(trials), len(replicates)) == (2, 2)
-    best = best_record(trials, make_spec(weights).search)
+    best = best_record(trials, make_spec("best").search)
     assert best is not None
     found = {path.parent.relative_to(folder.trials).as_posix(): read_description(path) for path in list_models(folder)}
     assert found.keys() == {best.trial_id, *(record.trial_id for record in replicates)}

@@ -14,7 +14,7 @@ from lkca_search.records.search.looks import read_looks
 from tests.support.object_store import running_object_store
 from tests.support.search.command_line import SearchCommands
 
-LONGER = ("search.trials_per_cell=2", "training.steps=200", "training.reports=10")
+LONGER = ("training.steps=200", "training.reports=10", "confirm.draws=2", "confirm.seeds=1")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
@@ -39,7 +39,6 @@ def test_a_killed_search_resumes_from_checkpoints_in_an_object_store(
         assert resumed
         outcome = json.loads(search.call("rerun", "toy", "--trial", resumed[0].trial_id, "--json"))
         assert outcome["difference"] == 0.0
-        search.call("confirm", "toy", "--draws", "2", "--seeds", "1", "--num-cpus", "2")
         (sealed,) = read_rounds(search.folder)
         replicates = read_replicates(search.folder)
         assert {record.trial_id for record in replicates} == {each.replicate_id for _, each in sealed.replications()}

@@ -15,10 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CELLS = ["family=mylab.models.MyNet", "family=resnet"]
 
 
-LONGER = ("training.steps=400", "training.reports=40", "search.checkpoint_seconds=0")
-"""Overrides of a search that is killed between two checkpoints of a trial."""
-
-
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> SearchCommands:
     """Return the command line, in a working directory without own code; the space file is beside the package."""
@@ -38,20 +34,14 @@ def refused(commands: SearchCommands, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def searched(commands: SearchCommands) -> SearchCommands:
-    """Plan the search, kill its driver in the middle, and run it to its end with its confirmation."""
+    """Plan the search, and run it with its confirmation."""
     planned = json.loads(commands.call("plan", str(commands.space), "--json"))
     assert planned["num_trials"] == 4
-    running = commands.start_run(*LONGER)
-    try:
-        running.wait_until(lambda: list(commands.folder.trials.glob("*/*/attempt-*/checkpoint-*.pt")))
-    finally:
-        running.process.kill()
-        running.process.wait()
-    commands.run(*LONGER)
+    commands.run()
     return commands
 
 
-def test_a_killed_search_with_own_code_resumes_and_confirms(searched: SearchCommands) -> None:
+def test_a_search_with_own_code_trains_and_confirms(searched: SearchCommands) -> None:
     searched.assert_exact(trials_per_cell=2, cells=CELLS)
     replicates = read_replicates(searched.folder)
     assert len(replicates) == 4
@@ -99,7 +89,7 @@ def test_changed_own_code_is_refused_with_both_hashes(searched: SearchCommands) 
     module.write_text(original.replace("< 0.5", "< 0.6"))
     try:
         for command in (
-            ["run", str(searched.space), *LONGER, "search.trials_per_cell=3"],
+            ["run", str(searched.space), "search.trials_per_cell=3"],
             ["confirm", "toy", "--new-round"],
         ):
             error = refused(searched, *command)

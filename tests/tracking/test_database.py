@@ -27,6 +27,8 @@ from tests.support.tracking.database import copy_fresh_database
 from tests.support.tracking.forked import StoreForks
 from tests.support.tracking.recorded import assert_stored, make_record, open_store, read_stored
 
+NUM_KILLS = 10
+
 
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreForks]:
@@ -93,15 +95,15 @@ def _time_schema(forks: StoreForks, root: Path) -> float:
 
 
 @pytest.mark.slow
-def test_24_kills_while_a_fresh_home_is_made_leave_no_half_made_database(tmp_path: Path) -> None:
+def test_kills_while_a_fresh_home_is_made_leave_no_half_made_database(tmp_path: Path) -> None:
     jitter = random.Random(0)
     sizes = []
     with StoreForks(tmp_path, warm=False) as forks:
         seconds = _time_schema(forks, tmp_path / "undisturbed")
-        for number in range(24):
+        for number in range(NUM_KILLS):
             root = tmp_path / str(number)
             pid = forks.start(root)
-            time.sleep((number + jitter.random()) / 24 * 2 * seconds)
+            time.sleep((number + jitter.random()) / NUM_KILLS * 2 * seconds)
             forks.kill(pid)
             sizes.append((root / "mlflow.db").stat().st_size if (root / "mlflow.db").exists() else -1)
             assert_usable(root)

@@ -25,7 +25,7 @@ from tests.support.tracking.servers import Proxy, proxy_of
 
 pytestmark = pytest.mark.slow
 
-FLEET = [make_record(f"lkca/{number}", num_results=20) for number in range(32)]
+FLEET = [make_record(f"lkca/{number}", num_results=20) for number in range(16)]
 
 
 @pytest.fixture(scope="module")
@@ -78,18 +78,10 @@ def slow(proxy: Proxy, server: MLflowServer) -> None:
 
 
 def hanging(proxy: Proxy, server: MLflowServer) -> None:
-    proxy.is_open.clear()
-
-
-def hanging_later(proxy: Proxy, server: MLflowServer) -> None:
     threading.Timer(1, proxy.is_open.clear).start()
 
 
-def killed(proxy: Proxy, server: MLflowServer) -> None:
-    threading.Timer(1, server.kill).start()
-
-
-@pytest.mark.parametrize("fault", [slow, hanging, hanging_later, killed])
+@pytest.mark.parametrize("fault", [slow, hanging])
 def test_a_failing_server_delays_no_trial_and_receives_everything_after_it_recovers(
     fault: Callable[[Proxy, MLflowServer], None], proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
@@ -194,15 +186,14 @@ def test_a_finished_trial_costs_six_calls(proxy: Proxy, folder: SearchFolder, ui
     assert proxy.calls.total() <= 3
 
 
-@pytest.mark.parametrize("path", ["runs/create", "runs/log-batch", "runs/update"])
 def test_a_server_that_dies_before_it_answers_holds_no_duplicates(
-    path: str, proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
+    proxy: Proxy, server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:
     records = FLEET[:4]
     restarts: list[threading.Thread] = []
 
     def dies(called: str, number: int) -> bool:
-        if called != path or number != 3:
+        if called != "runs/create" or number != 3:
             return False
         server.kill()
         restarts.append(threading.Thread(target=server.start))

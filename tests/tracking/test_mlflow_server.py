@@ -62,25 +62,6 @@ def test_a_server_stores_the_same_as_a_database(server: MLflowServer, folder: Se
     assert (stored.parent.info.status, stored.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/0")
 
 
-def test_a_restarted_server_has_every_record_once(server: MLflowServer, folder: SearchFolder, uid: str) -> None:
-    server.start()
-    tracker = make_tracker(folder, uid)
-    track(tracker, folder, *RECORDS[:2], seconds=0.01)
-    for i in (2, 4):
-        tracker.trial_started(start_of(RECORDS[i]))
-        for result in RECORDS[i].curve[:10]:
-            tracker.trial_reported(RECORDS[i].trial_id, result)
-        server.kill()
-        begun = time.monotonic()
-        track(tracker, folder, RECORDS[i], seconds=0.01)
-        assert time.monotonic() - begun < 2
-        server.start()
-        track(tracker, folder, RECORDS[i + 1], seconds=0.05)
-    track(tracker, folder, *RECORDS[6:])
-    assert tracker.close(complete=True, best=RECORDS[0]) == 0
-    assert_stored(read_stored(server.uri, uid=uid), *RECORDS)
-
-
 def test_a_server_that_was_down_gets_all_records_the_next_time(
     server: MLflowServer, folder: SearchFolder, uid: str
 ) -> None:

@@ -51,7 +51,7 @@ def numbers(results: list[Result], training: Training) -> tuple[list[dict[str, A
     return [each.model_dump(exclude={"seconds", "time"}) for each in results], hashlib.sha256(weights).hexdigest()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batch_size=st.sampled_from((2, 16, 33, 500)),
     augment=st.one_of(st.sampled_from(sorted(AUGMENTATION_SETS)), LISTS),

@@ -249,14 +249,14 @@ def test_a_larger_budget_leaves_finished_records_unchanged(open_ledger: OpenLedg
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+@pytest.mark.parametrize("sampler", ["random", {"name": "tpe", "n_startup_trials": 3}, "qmc"], ids=str)
 def test_the_seed_determines_every_configuration(
-    sampler: str, tmp_path_factory: pytest.TempPathFactory, open_ledger: OpenLedger, folder: SearchFolder
+    sampler: object, tmp_path_factory: pytest.TempPathFactory, open_ledger: OpenLedger, folder: SearchFolder
 ) -> None:
     def suggest(seed: int, name: str) -> list[tuple[str, object]]:
         other = SearchFolder(root=tmp_path_factory.mktemp("home") / name)
         other.root.mkdir()
-        ledger = open_ledger(seed=seed, sampler=sampler, trials_per_cell=14, in_folder=other)
+        ledger = open_ledger(seed=seed, sampler=sampler, trials_per_cell=6, in_folder=other)
         return [(record.trial_id, record.spec) for record in train_all(ledger)]
 
     assert suggest(0, "one") == suggest(0, "another")

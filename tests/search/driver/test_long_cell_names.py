@@ -25,7 +25,7 @@ def make_long_spec() -> SearchSpec:
     )
 
 
-def test_cells_with_long_names_have_folders_studies_and_marks_of_their_own(folder: SearchFolder) -> None:
+def test_cells_with_long_names_have_folders_studies_marks_and_runs_of_their_own(folder: SearchFolder) -> None:
     spec = make_long_spec()
     keys = [cell.key for cell in cells(spec)]
     assert len({*keys}) == 4
@@ -35,10 +35,6 @@ def test_cells_with_long_names_have_folders_studies_and_marks_of_their_own(folde
     assert sorted(path.name for path in folder.exhausted.glob("*")) == sorted(keys)
     assert {study.study_name for study in open_storage(find_database(folder)).get_all_studies()} == {*keys}
     assert Ledger(folder, spec, DIGITS, 10, Tracker()).num_left == 0
-
-
-def test_the_name_of_an_mlflow_run_has_at_most_250_characters(folder: SearchFolder) -> None:
-    train_all(Ledger(folder, make_long_spec(), DIGITS, 10, Tracker()))
     names = set()
     for record in read_records(folder):
         for cell in (record.cell, f"family={'x' * 240}"):

@@ -1,12 +1,15 @@
 """Environment and command of a job, and mistakes that are reported before the first request to the cluster."""
 
 import json
+import os
 import shlex
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,8 @@ import pytest
 from cluster.local.ports import free_port
 from lkca_search.errors import SearchError
 from lkca_search.search.jobs.submission import Submission, build_submission
-from tests.support.cluster.submitter import Submitter
+from tests.support.processes import Command
+from tests.support.search.command_line import SPACE
 
 
 def build(
@@ -34,6 +38,17 @@ def build(
         variables=variables,
         local_environment=local,
     )
+
+
+@pytest.fixture
+def submit(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Return a function that runs `lkca-search submit` in a folder with a space file, without variables of ours."""
+    for name in list(os.environ):
+        if name.startswith(("LKCA_", "MLFLOW_", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")):
+            monkeypatch.delenv(name)
+    (tmp_path / "toy.yaml").write_text(SPACE)
+    monkeypatch.chdir(tmp_path)
+    return partial(command, "submit")
 
 
 def test_the_entry_point_runs_the_clusters_python_and_passes_arguments_unchanged() -> None:
@@ -173,12 +188,13 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
 def test_a_mistake_is_reported_before_the_first_request_to_the_cluster(
-    submitter: Submitter, arguments: list[str], message: str
+    submit: Command, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_HOME", "/shared")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        answer = submitter.call("submit", *arguments, "--address", address, LKCA_SEARCH_HOME="/shared")
+        answer = submit(*arguments, "--address", address)
         assert (answer.code, answer.out) == (2, "")
         assert message in answer.err
         assert "Traceback" not in answer.err
@@ -209,29 +225,29 @@ def serving(status: int, body: str) -> Iterator[str]:
             thread.join()
 
 
-def submit_error(submitter: Submitter, address: str) -> str:
-    answer = submitter.call("submit", "toy.yaml", "--home", "/shared", "--address", address)
+def submit_error(submit: Command, address: str) -> str:
+    answer = submit("toy.yaml", "--home", "/shared", "--address", address)
     assert (answer.code, answer.out) == (2, "")
     assert "Traceback" not in answer.err
     return answer.err
 
 
-def test_an_invalid_address_and_one_without_a_server_are_errors(submitter: Submitter) -> None:
+def test_an_invalid_address_and_one_without_a_server_are_errors(submit: Command) -> None:
     port = free_port()
-    assert f"no cluster responds at http://127.0.0.1:{port}" in submit_error(submitter, f"http://127.0.0.1:{port}")
+    assert f"no cluster responds at http://127.0.0.1:{port}" in submit_error(submit, f"http://127.0.0.1:{port}")
     for address in ("head:8265", "ray://head:10001", "http://", "http://head:port", "auto"):
-        assert f"usually http://HEAD:8265, got {address!r}" in submit_error(submitter, address)
-    answer = submitter.call("submit", "toy.yaml", "--home", "/shared")
+        assert f"usually http://HEAD:8265, got {address!r}" in submit_error(submit, address)
+    answer = submit("toy.yaml", "--home", "/shared")
     assert answer.code == 2
     assert "--address is required: use --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS" in answer.err
 
 
-def test_a_server_that_is_not_ray_or_has_another_version_of_ray_is_an_error(submitter: Submitter) -> None:
+def test_a_server_that_is_not_ray_or_has_another_version_of_ray_is_an_error(submit: Command) -> None:
     with serving(200, "<html>hello</html>") as address:
-        assert f"the server at {address} is not the dashboard of a Ray cluster" in submit_error(submitter, address)
+        assert f"the server at {address} is not the dashboard of a Ray cluster" in submit_error(submit, address)
     with serving(404, "nothing here") as address:
-        assert f"a request to Ray's Jobs API at {address} failed" in submit_error(submitter, address)
+        assert f"a request to Ray's Jobs API at {address} failed" in submit_error(submit, address)
     with serving(200, json.dumps({"version": "4", "ray_version": "2.59.0", "ray_commit": "x"})) as address:
-        message = submit_error(submitter, address)
+        message = submit_error(submit, address)
         assert "Ray must have the same version here and on the cluster: " in message
         assert f"2.59.0 on the cluster at {address}" in message

@@ -58,7 +58,7 @@ def test_the_seconds_of_a_trial_are_start_steps_and_evaluations(read: Any, image
 def test_a_calibration_measures_the_extremes_of_each_family_and_holds_out_one_configuration(
     read: Any, data_dirs: DataDirs, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.5)
+    monkeypatch.setattr("lkca_search.search.planning.calibration.MEASURED_SECONDS", 0.1)
     diverging = "parameters.learning_rate={value: 1.0e+3}"
     spec = read("parameters.depth={int: [1, 4]}", "training={steps: 400}", diverging).spec
     workloads = [

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -243,14 +244,28 @@ def seconds_until_interrupted(lease: Lease) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
-def test_without_locks_in_the_file_system_the_lease_alone_admits_one_driver(
-    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    def no_locks(*arguments: object) -> None:
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_has_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks(number))
+    folder = Home(root=tmp_path).search("lockless")
+    with hold_lease(folder, timing=TIMING) as lease:
+        assert (lease.driver, read_lease(folder)[:2]) == (1, (True, 1))
+    assert not read_lease(folder).is_held
+
+
+def no_locks(number: int) -> Callable[..., None]:
+    """Return a replacement of `flock` on a file system without locks."""
+
+    def flock(*arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
+    return flock
+
+
+def test_without_locks_in_the_file_system_the_lease_alone_admits_one_driver(
+    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks(errno.ENOLCK))
     with Driver(folder, has_locks=False) as first:
         assert first.driver() == 1
         assert read_lease(folder)[:2] == (True, 1)

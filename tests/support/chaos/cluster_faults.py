@@ -56,8 +56,11 @@ def lose_mlflow_for_a_while(rehearsal: Rehearsal, search: SubmittedSearch) -> st
     return f"away from trial {gone} to {back}"
 
 
-def lose_mlflow_then_the_driver(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
-    """Kill the MLflow server for the second quarter of the trials, later kill the driver, and submit again."""
+def lose_mlflow_then_the_driver_then_space(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
+    """Kill the MLflow server for a quarter of the trials, then the driver; fill the disk of the next driver.
+
+    The home must be on a small disk.
+    """
     following = search.submit()
     search.wait_for_records(1 / 4, following)
     rehearsal.server.kill()
@@ -65,12 +68,15 @@ def lose_mlflow_then_the_driver(rehearsal: Rehearsal, search: SubmittedSearch) -
     search.wait_for_records(1 / 2, following)
     back = search.num_finished
     rehearsal.server.start()
-    search.wait_for_records(3 / 4, following)
     search.driver().kill()
     search.remember()
     assert following.wait(WAIT_SECONDS) != 0
+    killed_after = len(search.durable)
+    following = search.submit()
+    search.wait_for(lambda: search.num_finished > killed_after, following)
+    _fill_until_the_driver_fails(search, following)
     search.finish()
-    return f"MLflow away from trial {gone} to {back}; driver killed after {len(search.durable)}"
+    return f"MLflow away from trial {gone} to {back}; killed after {killed_after}, disk full at {len(search.durable)}"
 
 
 def lose_the_head(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
@@ -95,13 +101,7 @@ def fill_the_storage_once(rehearsal: Rehearsal, search: SubmittedSearch) -> str:
     """Fill the disk of the search until its driver fails, then free the disk and submit again."""
     following = search.submit()
     search.wait_for_records(1 / 3, following)
-    filler = search.home.root.parent / "filler"
-    _fill(filler)
-    code = following.wait(WAIT_SECONDS)
-    search.remember()
-    assert code == 1, search.printed()
-    assert "No space left on device" in search.printed() or "disk is full" in search.printed(), search.printed()
-    filler.unlink()
+    _fill_until_the_driver_fails(search, following)
     search.finish()
     return f"after {len(search.durable)} trials; submitted {search.num_submissions} times"
 
@@ -120,6 +120,17 @@ def small_disk() -> Iterator[Path]:
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
         folder.rmdir()
+
+
+def _fill_until_the_driver_fails(search: SubmittedSearch, following: subprocess.Popen[bytes]) -> None:
+    """Fill the disk of a search, wait until its driver has failed for that reason, and free the disk."""
+    filler = search.home.root.parent / "filler"
+    _fill(filler)
+    code = following.wait(WAIT_SECONDS)
+    search.remember()
+    assert code == 1, search.printed()
+    assert "No space left on device" in search.printed() or "disk is full" in search.printed(), search.printed()
+    filler.unlink()
 
 
 def _fill(path: Path) -> None:

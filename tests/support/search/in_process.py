@@ -1,8 +1,9 @@
 """A search and its confirmation with the real queues and the real worker in one process, without Ray."""
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,27 @@ def make_spec(weights: str, *, parameters: int = 2_890, steps: int = 10, trials:
     )
 
 
-if __name__ == "__main__":
-    home, weights, driver = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def drive(home: Path, weights: str, *, driver: int) -> None:
+    """Complete a search and its confirmation, as driver number `driver`."""
     searching = InProcessSearch(home, "toy", make_spec(weights), driver=driver)
     for _ in (*searching.search(), *searching.confirm(ConfirmSection(draws=2, seeds=1))):
         pass
+
+
+def drive_with_kills(home: Path, weights: str, points: Sequence[str]) -> None:
+    """Start a driver per point, which is killed there, and a last one without; print the exit code of each.
+
+    Each driver is a fork of this process, which has imported everything and trained nothing.
+    """
+    for driver, point in enumerate((*points, ""), start=1):
+        pid = os.fork()
+        if pid == 0:
+            os.environ["CHAOS_CRASH"] = point
+            os.environ["CHAOS_CRASHED"] = str(home / "chaos" / f"driver-{driver}.crashed")
+            drive(home, weights, driver=driver)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    drive_with_kills(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -238,12 +238,11 @@ def test_a_compiled_training_is_that_of_the_model_up_to_rounding(family: str, di
     assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("family", ["lkca", "resnet"])
 def test_a_compiled_training_interrupted_at_every_report_equals_an_uninterrupted_one(
-    family: str, digits: Images, tmp_path: Path
+    digits: Images, tmp_path: Path
 ) -> None:
-    numerics = Numerics(compiled=True, compiler=GraphCounter())
-    assert_resumes_exactly(lambda *folders: make_training(numerics, digits, *folders, family=family), tmp_path)
+    numerics = Numerics(compiled=True, compiler=GraphCounter())  # of ResNet, whose norms have a state
+    assert_resumes_exactly(lambda *folders: make_training(numerics, digits, *folders, family="resnet"), tmp_path)
 
 
 @pytest.mark.parametrize(("family", "graphs"), [("lkca", 2), ("vit", 2), ("resnet", 3)])
@@ -258,7 +257,7 @@ def test_one_compilation_serves_batches_of_every_size(family: str, graphs: int, 
 
 def test_a_process_compiles_more_models_than_torch_counts(digits: Images) -> None:
     """A reused worker trains many models. torch stops to compile the code of a module at the ninth."""
-    for _ in range(10):
+    for _ in range(9):
         counter = GraphCounter()
         training = make_training(Numerics(compiled=True, compiler=counter), digits, family="vit")
         training.numerics.forward(training.model, training.batches.train_batch(0)[0])
