@@ -178,7 +178,7 @@ def test_the_job_drives_a_search_resumes_it_after_a_restart_and_is_found_by_stat
     space.write_text(SPACE)
     name = rayjob["spec"]["metadata"]["lkca_search"]
     with LocalCluster(num_cpus=0, token="5" * 64, environment={"LKCA_SEARCH_HOME": str(submitter.home)}) as cluster:
-        cluster.add_node(num_cpus=2, num_gpus=1)
+        cluster.add_node(num_cpus=1, num_gpus=1)
         first = submit_like_kuberay(cluster, rayjob, "first", space, *ONE_CELL, "search.trials_per_cell=1")
         assert first.code == 0, first.out + first.err
         records = {record.trial_id: record for record in submitter.records(name)}

@@ -25,7 +25,7 @@ from lkca_search.reporting.content import make_report
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
-from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECONDS, SearchCommands
+from tests.support.search.command_line import CELLS, COMMAND, ONE_WORKER, SPACE, WAIT_SECONDS, SearchCommands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
@@ -119,7 +119,7 @@ def interrupted(searched: ClosedTest, refused: tuple[int, str]) -> Interruption:
     blocked = searched.home.root / "test_looks"
     assert isinstance(blocked, Path)
     blocked.write_bytes(b"")
-    code, error = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "1", "--num-cpus", "2")
+    code, error = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "1", *ONE_WORKER)
     blocked.unlink()
     (sealed,) = searched.folder.rounds.glob("*.json")
     return Interruption(code, error, sealed.read_bytes(), len(list(searched.folder.trials.glob("*/*/draw=*"))))
@@ -127,7 +127,7 @@ def interrupted(searched: ClosedTest, refused: tuple[int, str]) -> Interruption:
 
 @pytest.fixture(scope="module")
 def confirmed(searched: ClosedTest, interrupted: Interruption) -> ClosedTest:
-    code, searched.printed = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "1", "--num-cpus", "2")
+    code, searched.printed = searched.fail("confirm", "toy", "--draws", "2", "--seeds", "1", *ONE_WORKER)
     assert code == 0, searched.printed
     return searched
 
@@ -271,16 +271,13 @@ def test_a_replicate_can_be_rerun_without_the_test_images(confirmed: ClosedTest)
     confirmed.open_test()
 
 
-def test_a_space_file_can_request_the_confirmation(confirmed: ClosedTest) -> None:
+def test_a_confirmation_that_a_space_file_requests_leaves_a_finished_round_as_it_is(confirmed: ClosedTest) -> None:
     confirmed.open_test()
     output = confirmed.run("search.trials_per_cell=3", "confirm.draws=2", "confirm.seeds=1")
     assert "round 1: 8 of 8 replicates finished; 4 configurations selected from 8 trials; 4 trials finished" in output
-    confirmed.call("confirm", "toy", "--new-round", "--draws", "1", "--num-cpus", "2")
-    first, second = read_rounds(confirmed.folder)
-    assert (first.num_trials, second.num_trials) == (8, 12)
-    assert [look.round for look in confirmed.looks()] == [1, 2]
-    ids = {replication.replicate_id for sealed in (first, second) for _, replication in sealed.replications()}
-    assert {record.trial_id for record in confirmed.replicates()} == ids
+    (sealed,) = read_rounds(confirmed.folder)
+    assert sealed.num_trials == 8
+    assert [look.round for look in confirmed.looks()] == [1]
 
 
 def test_a_report_states_that_the_data_were_a_part(confirmed: ClosedTest) -> None:

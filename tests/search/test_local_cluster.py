@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.search.command_line import COMMAND, ONE_CELL, SPACE, BackgroundCommand, SearchCommands
+from tests.support.search.command_line import COMMAND, ONE_CELL, ONE_WORKER, SPACE, BackgroundCommand, SearchCommands
 
 CELL = "family=lkca,data_fraction=0.2"
 SHORT = (*ONE_CELL, "search.trials_per_cell=1")
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_driver_with_the_reason(tmp_path: Path, kilobytes: 
     home.mkdir()
     space.write_text(SPACE)
     on_small_disk = f'mount -t tmpfs -o size={kilobytes}k tmpfs "$LKCA_SEARCH_HOME" && exec "$@"'
-    command = [unshare, "-rm", "sh", "-c", on_small_disk, "sh", *COMMAND, "run", str(space), "--num-cpus", "2", *MANY]
+    command = [unshare, "-rm", "sh", "-c", on_small_disk, "sh", *COMMAND, "run", str(space), *ONE_WORKER, *MANY]
     environment = {**os.environ, "LKCA_SEARCH_HOME": str(home)}
     begun = time.monotonic()
     driver = BackgroundCommand(command, environment, tmp_path / "log")

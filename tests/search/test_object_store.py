@@ -2,6 +2,7 @@
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def test_a_killed_search_resumes_from_checkpoints_in_an_object_store(
         search = SearchCommands(tmp_path / "home")
         storage = bucket.replace("?", "/runs?")
         process = search.start_run(*LONGER, f"storage={storage}")
-        process.wait_until(lambda: len(search.folder.records()) >= 2)
+        checkpoints = partial(list_paths, search.folder.with_storage(storage).trials, "*/*/*/checkpoint-*.pt")
+        process.wait_until(lambda: search.folder.records() and checkpoints())
         process.process.send_signal(signal.SIGKILL)
         process.wait()
         durable = {str(path): path.read_bytes() for path in search.folder.records().values()}

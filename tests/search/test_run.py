@@ -18,7 +18,7 @@ from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.search.studies.study import open_storage
 from lkca_search.spec.space_file import read_space_file
-from tests.support.search.command_line import CELLS, COMMAND, ONE_CELL, SPACE, WAIT_SECONDS, SearchCommands
+from tests.support.search.command_line import CELLS, COMMAND, ONE_CELL, ONE_WORKER, SPACE, WAIT_SECONDS, SearchCommands
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 
@@ -78,10 +78,9 @@ def test_all_families_of_one_data_fraction_train_on_the_same_images(finished: Se
 def test_a_rerun_of_the_best_trial_reproduces_its_metric_exactly(finished: SearchCommands, tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text(finished.call("best", "toy", "--yaml"))
-    for trial in ("toy", str(file)):
-        outcome = json.loads(finished.call("rerun", trial, "--json"))
-        assert outcome["difference"] == 0.0
-        assert outcome["changes"] == []
+    outcome = json.loads(finished.call("rerun", str(file), "--json"))
+    assert outcome["difference"] == 0.0
+    assert outcome["changes"] == []
 
 
 def test_a_trial_on_a_reused_actor_equals_its_rerun_in_a_fresh_process(finished: SearchCommands) -> None:
@@ -157,7 +156,7 @@ def run_with_one_worker(root: Path) -> SearchCommands:
     search = SearchCommands(root)
     search.run(
         *(*ONE_CELL, "search.sampler={name: tpe, n_startup_trials: 6}", "search.pruner=median"),
-        *("search.trials_per_cell=12", "training.reports=5", "--num-cpus=1"),
+        *("search.trials_per_cell=12", "training.reports=5"),
         "parameters.learning_rate={choice: [1.0e-3, 1.0e-2, 1.0e+30]}",
     )
     return search
@@ -228,8 +227,7 @@ def test_a_run_without_standard_streams_whose_workers_are_killed_trains_everythi
         *COMMAND,
         "run",
         str(search.space),
-        "--num-cpus",
-        "2",
+        *ONE_WORKER,
         *ONE_CELL,
         "training.steps=400",
         "training.reports=20",

@@ -16,7 +16,7 @@ from lkca_search.records.rounds import read_rounds
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.spec.space_file import read_space_file
-from tests.support.search.command_line import ONE_CELL, BackgroundCommand, SearchCommands
+from tests.support.search.command_line import ONE_CELL, ONE_WORKER, BackgroundCommand, SearchCommands
 
 CELL = "family=lkca,data_fraction=0.2"
 NUM_TRIALS = 10
@@ -144,7 +144,7 @@ def test_status_can_be_watched_until_the_driver_ends(completed: str) -> None:
 
 @pytest.mark.slow
 def test_a_confirmation_can_be_ended_and_resumed_like_a_search(search: SearchCommands, completed: str) -> None:
-    confirm = ("confirm", "toy", "--draws", "3", "--seeds", "2", "--num-cpus", "2")
+    confirm = ("confirm", "toy", "--draws", "3", "--seeds", "2", *ONE_WORKER)
     driver = search.start(*confirm)
     driver.wait_until(lambda: read_replicates(search.folder))
     driver.process.send_signal(signal.SIGTERM)

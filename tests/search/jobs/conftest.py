@@ -12,8 +12,8 @@ from tests.support.cluster.submitter import Submitted, Submitter
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(num_cpus=2, num_gpus=2) as cluster:
-        cluster.add_node(num_cpus=2, num_gpus=2)
+    with LocalCluster(num_cpus=1, num_gpus=1) as cluster:
+        cluster.add_node(num_cpus=1, num_gpus=1)
         yield cluster
 
 

@@ -259,7 +259,7 @@ def test_a_lost_cluster_is_an_error_and_submit_on_a_new_one_resumes_the_search(
 ) -> None:
     submitter = Submitter(tmp_path_factory.mktemp("lost"))
     overrides = (*ONE_CELL, "search.trials_per_cell=6", "training.steps=400")
-    with LocalCluster() as cluster:
+    with LocalCluster(num_cpus=1) as cluster:
         first = submit(submitter, cluster, *overrides, "--no-wait", "--json")
         assert first.code == 0, first.err
         written: list[str] = []
@@ -273,7 +273,7 @@ def test_a_lost_cluster_is_an_error_and_submit_on_a_new_one_resumes_the_search(
             JobsClient(cluster.dashboard).follow(json.loads(first.out)["job_id"], write, reconnect_seconds=4)
         finished = {record.trial_id: record for record in submitter.records()}
         assert 0 < len(finished) < 6
-        cluster.start_head()
+        cluster.start_head(num_cpus=1)
         again = submit(submitter, cluster, *overrides)
         assert again.code == 0, again.out + again.err
         records = {record.trial_id: record for record in submitter.records()}

@@ -1,10 +1,8 @@
 """A Ray without the private modules of its autoscaler is a cluster without one, on which searches still run."""
 
 import sys
-from collections.abc import Iterator
 
 import pytest
-import ray
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
@@ -32,33 +30,22 @@ def without_private_modules(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
 
 
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-def test_without_private_modules_there_is_no_autoscaler(local_ray: None, without_private_modules: None) -> None:
-    notices: list[str] = []
-    assert autoscaler.node_groups() is None
-    assert not autoscaler.has_autoscaler()
-    assert not autoscaler.may_start_nodes()
-    assert ensure_capacity({"CPU": 1.0}, notices.append) is False
-    with pytest.raises(SearchError, match=r"{cpu: 8} per trial, and the largest node has {cpu: 1, gpu: 0}"):
-        ensure_capacity({"CPU": 8.0}, notices.append)
-    assert notices == []
-
-
 @pytest.mark.slow
-def test_without_private_modules_a_search_runs_on_one_machine(
+def test_without_private_modules_there_is_no_autoscaler_and_a_search_runs_on_one_machine(
     folder: SearchFolder, without_private_modules: None
 ) -> None:
-    data_dirs = DataDirs(cache=folder.root / "datasets", data_dir=None)
+    data_dirs, notices = DataDirs(cache=folder.root / "datasets", data_dir=None), list[str]()
     with hold_lease(folder) as lease:
         spec = make_spec(trials_per_cell=1)
         ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
         stop_controller = StopController(lease, halt=ledger.halt, notify=print)
         with RaySession(num_cpus=1) as session:
+            assert autoscaler.node_groups() is None
+            assert not autoscaler.has_autoscaler()
+            assert not autoscaler.may_start_nodes()
+            assert ensure_capacity({"CPU": 1.0}, notices.append) is False
+            with pytest.raises(SearchError, match=r"{cpu: 8} per trial, and the largest node has {cpu: 1, gpu: 0}"):
+                ensure_capacity({"CPU": 8.0}, notices.append)
+            assert notices == []
             run_trials(ledger, data_dirs, stop_controller, session)
     assert [record.state for record in read_records(folder)] == [State.COMPLETE] * 2

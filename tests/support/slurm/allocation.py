@@ -27,7 +27,7 @@ _END_SECONDS = 200
 
 
 class Allocation:
-    """Two nodes of 2 cores and 2 declared GPUs, their shared home, and the jobs that ran on them.
+    """Two nodes of one core and 2 declared GPUs, their shared home, and the jobs that ran on them.
 
     On exit, the context manager kills every process of every job and removes all files.
     """
@@ -78,7 +78,7 @@ class Allocation:
             FOLDER: str(self.root),
             "SLURM_JOB_ID": str(job_id),
             "SLURM_JOB_NODELIST": "n[1-2]",
-            "SLURM_CPUS_PER_TASK": "2",
+            "SLURM_CPUS_PER_TASK": "1",
             "SLURM_GPUS_ON_NODE": "2",
             NODE: "n1",
             "LKCA_SEARCH_HOME": str(self.home),
