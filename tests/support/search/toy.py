@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from lkca_search.records.provenance import gather_provenance
@@ -42,7 +43,9 @@ def toy_accuracy(assignment: Assignment) -> float:
     return 1 / (1 + (math.log10(assignment.spec.configuration.learning_rate) + 2) ** 2)
 
 
+@cache
 def make_metadata() -> TrialMetadata:
+    """Return what every toy worker reports about its trial."""
     return TrialMetadata(
         model="toy",
         num_parameters=1,
