@@ -5,7 +5,6 @@ import pytest
 from lkca_search.layout import SearchFolder
 from lkca_search.records.inspection.inspection_file import save_inspection
 from lkca_search.records.predictions import save_predictions
-from tests.cli.conftest import command as command
 from tests.support.inspections import make_inspection
 from tests.support.records import CELL, make_predictions, make_record, make_replicate, make_search
 
