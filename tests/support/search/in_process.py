@@ -121,7 +121,7 @@ def drive_with_kills(home: Path, weights: str, points: Sequence[str]) -> None:
             os.environ["CHAOS_CRASH"] = point
             os.environ["CHAOS_CRASHED"] = str(home / "chaos" / f"driver-{driver}.crashed")
             drive(home, weights, driver=driver)
-            os._exit(0)
+            os.execv("/bin/true", ["true"])  # an end without the cleanup of this process
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
