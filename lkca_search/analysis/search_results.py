@@ -1,6 +1,6 @@
 """Everything that the analysis of one search needs: its spec, its records and its rounds, read once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from lkca_search.records.inspection.inspection import Inspection
 from lkca_search.records.inspection.inspection_file import scan_inspections
 from lkca_search.records.predictions import ReplicatePredictions, scan_predictions
 from lkca_search.records.record import Record, RecordReader
-from lkca_search.records.rounds import Round, scan_rounds
+from lkca_search.records.rounds import Pick, Round, scan_rounds
 from lkca_search.records.search.dataset import SearchDataset, scan_search_datasets
 from lkca_search.records.search.uid import read_uid
 from lkca_search.records.stored_spec import read_spec
@@ -26,6 +26,8 @@ from lkca_search.spec.search_spec import SearchSpec
 
 SIZE_NAMES = ("data_fraction", "images_per_class")
 """Names that set the number of training images."""
+Position = tuple[int, int]
+"""Index of the draw in its round, and seed within the draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,16 @@ class SearchResults:
     def leading_image_scores(self) -> Mapping[str, NDArray[Any]]:
         """Numbers per test image whose mean is the leading metric, by replicate id."""
         return self.correct if self.image_scores is None else self.image_scores
+
+    def tested(self, sealed: Round, picks: Iterable[Pick]) -> Iterator[tuple[Position, Record]]:
+        """Yield the position and the record of each replicate of some picks of a round that was tested."""
+        records = {record.trial_id: record for record in self.replicates if record.test is not None}
+        ids = {pick.trial_id for pick in picks}
+        draws = {draw: index for index, draw in enumerate(sealed.draws)}
+        for pick, replication in sealed.replications():
+            record = records.get(replication.replicate_id)
+            if pick.trial_id in ids and record is not None:
+                yield (draws[replication.draw], replication.seed), record
 
     @cached_property
     def shortages(self) -> list[str]:

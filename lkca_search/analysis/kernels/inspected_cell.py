@@ -1,23 +1,21 @@
 """Inspections of the replicates of one cell, as arrays by draw and seed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from lkca_search.analysis.scores import CellScores, RoundScores
-from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.search_results import Position, SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.records.inspection.inspection import Inspection, LayerMaps
 from lkca_search.records.inspection.measures import FieldMeasures, LayerMeasures, measure_field, measure_layer
+from lkca_search.records.record import Record
 from lkca_search.spec.configuration import Configuration
-
-Position = tuple[int, int]
-"""Index of the draw, and seed within the draw."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,11 +136,11 @@ def _inspected_cell(results: SearchResults, scores: RoundScores, cell: CellScore
     inspections: dict[Position, Inspection] = {}
     configurations: list[Configuration] = []
     num_without = 0
-    for position, replicate_id, configuration in _replicates(results, scores, cell):
-        if configuration not in configurations:
+    for position, record in results.tested(scores.round, cell.picks):
+        if (configuration := _configuration(record)) not in configurations:
             configurations.append(configuration)
-        if replicate_id in results.inspections:
-            inspections[position] = results.inspections[replicate_id]
+        if record.trial_id in results.inspections:
+            inspections[position] = results.inspections[record.trial_id]
         else:
             num_without += 1
     return InspectedCell(
@@ -153,17 +151,8 @@ def _inspected_cell(results: SearchResults, scores: RoundScores, cell: CellScore
     )
 
 
-def _replicates(
-    results: SearchResults, scores: RoundScores, cell: CellScores
-) -> Iterator[tuple[Position, str, Configuration]]:
-    """Yield position, id and complete configuration, without its draw, of each tested replicate of a cell."""
-    records = {record.trial_id: record for record in results.replicates if record.test is not None}
-    picks = {pick.trial_id for pick in cell.picks}
-    draws = {draw: index for index, draw in enumerate(scores.round.draws)}
-    for pick, replication in scores.round.replications():
-        record = records.get(replication.replicate_id)
-        if pick.trial_id in picks and record is not None:
-            description = record.facts.description if record.facts else None
-            configuration = description.configuration if description else record.spec.configuration
-            plain = configuration.model_copy(update={"draw": 0})
-            yield (draws[replication.draw], replication.seed), record.trial_id, plain
+def _configuration(record: Record) -> Configuration:
+    """Return the complete configuration of a replicate, without its draw."""
+    description = record.facts.description if record.facts else None
+    configuration = description.configuration if description else record.spec.configuration
+    return configuration.model_copy(update={"draw": 0})

@@ -1,6 +1,6 @@
 """Predictions of the replicates of a cell on all test images, as arrays by draw and seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lkca_search.analysis.scores import CellScores, RoundScores
-from lkca_search.analysis.search_results import SearchResults, Variant
+from lkca_search.analysis.search_results import Position, SearchResults, Variant
 from lkca_search.records.predictions import ReplicatePredictions, TestImages
 from lkca_search.records.record import Record
 
@@ -53,26 +53,13 @@ class CellPredictions:
         return correct
 
 
-def tested_replicates(
-    results: SearchResults, scores: RoundScores, cell: CellScores
-) -> Iterator[tuple[tuple[int, int], Record]]:
-    """Yield the index of the draw with the seed, and the record, of each tested replicate of a cell."""
-    records = {record.trial_id: record for record in results.replicates if record.test is not None}
-    picks = {pick.trial_id for pick in cell.picks}
-    draws = {draw: index for index, draw in enumerate(scores.round.draws)}
-    for pick, replication in scores.round.replications():
-        record = records.get(replication.replicate_id)
-        if pick.trial_id in picks and record is not None:
-            yield (draws[replication.draw], replication.seed), record
-
-
 def predicted_cells(results: SearchResults, scores: RoundScores) -> tuple[CellPredictions, ...]:
     """Return the predictions of every cell that has some, from few training images to many.
 
     `results` are those of one dataset. Replicates that were tested on other images than the first one are left out,
     as those without predictions.
     """
-    tested = [dict(tested_replicates(results, scores, cell)) for cell in scores.cells]
+    tested = [dict(results.tested(scores.round, cell.picks)) for cell in scores.cells]
     ids = [record.trial_id for records in tested for record in records.values()]
     first = next((results.predictions[each] for each in ids if each in results.predictions), None)
     if first is None:
@@ -89,7 +76,7 @@ def class_names(cells: Sequence[CellPredictions]) -> list[str]:
 
 
 def _cell(
-    results: SearchResults, cell: CellScores, records: Mapping[tuple[int, int], Record], images: TestImages
+    results: SearchResults, cell: CellScores, records: Mapping[Position, Record], images: TestImages
 ) -> CellPredictions | None:
     known = {
         position: each

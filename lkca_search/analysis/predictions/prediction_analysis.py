@@ -13,7 +13,6 @@ from lkca_search.analysis.predictions.cell_predictions import (
     CellPredictions,
     class_names,
     predicted_cells,
-    tested_replicates,
 )
 from lkca_search.analysis.predictions.class_accuracies import (
     ClassAccuracy,
@@ -81,7 +80,7 @@ def analyze_predictions(results: SearchResults, scores: RoundScores) -> Predicti
         agreements=tuple(agreements(cells)),
         disagreement=_disagreement(results, cells, names),
         calibrations=tuple(calibrations(cells)),
-        num_tested=sum(1 for cell in scores.cells for _ in tested_replicates(results, scores, cell)),
+        num_tested=sum(1 for cell in scores.cells for _ in results.tested(scores.round, cell.picks)),
     )
 
 

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 
-from lkca_search.analysis.predictions.cell_predictions import tested_replicates
 from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_of
@@ -23,7 +22,7 @@ def metric_section(results: SearchResults, scores: RoundScores) -> Section | Non
 
 
 def _metric_table(results: SearchResults, scores: RoundScores) -> Table | None:
-    records = {cell: list(tested_replicates(results, scores, cell)) for cell in scores.cells}
+    records = {cell: list(results.tested(scores.round, cell.picks)) for cell in scores.cells}
     every = [record for of_cell in records.values() for _, record in of_cell]
     if not any(record.test and record.test.metrics for record in every):
         return None
