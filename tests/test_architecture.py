@@ -42,7 +42,7 @@ LADDER: dict[str, list[str]] = {
     "tracking": BASE,
     "tracking/registry": [*BASE, "tracking"],
     "inference": [*BASE, "data", "data/readers", "models/networks", "training", "tracking/registry"],
-    "tracking/reruns": [*BASE, "tracking"],
+    "tracking/reruns": [*BASE, "tracking", "tracking/registry"],
     "search/state": [*BASE, "data"],
     "search/studies/algorithms": BASE,
     "search/studies": [

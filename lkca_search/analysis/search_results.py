@@ -18,9 +18,9 @@ from lkca_search.records.rounds import Pick, Round, scan_rounds
 from lkca_search.records.search.dataset import SearchDataset, scan_search_datasets
 from lkca_search.records.search.uid import read_uid
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.cells import Cell, cells, compared_cells
 from lkca_search.spec.configuration import Scalar
-from lkca_search.spec.factors import DATASET, DRAW, repeats_of
+from lkca_search.spec.factors import DATASET, repeats_of
 from lkca_search.spec.metrics import Metric
 from lkca_search.spec.search_spec import SearchSpec
 
@@ -138,8 +138,7 @@ class SearchResults:
     @cached_property
     def compared_cells(self) -> dict[str, Cell]:
         """Cell to compare, per cell key: the cell itself, but without its draw if the search was repeated."""
-        left_out = (DRAW,) if self.repeats else ()
-        return {cell.key: Cell(levels=dict(_without(cell, left_out))) for cell in self.cells}
+        return compared_cells(self.spec)
 
     @cached_property
     def variants(self) -> dict[str, Variant]:

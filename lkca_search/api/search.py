@@ -165,6 +165,22 @@ class Search:
         return self.front(cell)[0]
 
     @explained_faults()
+    def champion(self, cell: str | None = None) -> Record:
+        """Return the champion of the confirmation, or that of one cell: the replicate whose model `model` loads.
+
+        The cell with the best mean validation value over its replicates is represented by its best replicate.
+
+        Raises:
+            SearchError: As in `best`, or no round of confirmation is complete.
+        """
+        from lkca_search.search.state.best_trials import read_champion
+
+        self.front(cell)  # checks the cell
+        if (found := read_champion(self.folder, self._reader, cell=cell)) is None:
+            raise SearchError(f"search {self.name!r} has no champion: run `lkca-search confirm {self.name}` to its end")
+        return found
+
+    @explained_faults()
     def front(self, cell: str | None = None) -> list[Record]:
         """Return the trials that no other trial dominates, the best by the first metric first; errors as in `best`."""
         from lkca_search.search.state.best_trials import find_best_records
@@ -176,19 +192,19 @@ class Search:
     @explained_faults()
     def model(
         self,
-        cell: str,
+        cell: str | None = None,
         draw: int | None = None,
         seed: int | None = None,
         *,
         number: int | None = None,
         device: str = "auto",
     ) -> "TrainedModel":
-        """Load the model of a replicate of a cell; without draw and seed, the first replicate of its best trial.
+        """Load the model of a replicate; without draw and seed, the champion of the cell or search.
 
         Its own code, if any, is that of the search and runs. Without replicates, it is the best trial if that is kept.
 
         Args:
-            cell: Key of the cell, as in `cells`.
+            cell: Key of the cell, as in `cells`; None for the champion of the search.
             draw: Number of the subset draw.
             seed: Number of the seed within the draw, from 0.
             number: Number of the confirmed trial, if a round has confirmed several of the cell.
@@ -203,8 +219,6 @@ class Search:
         from lkca_search.records.model_description import model_folder
         from lkca_search.records.provenance import import_search_code
 
-        if cell not in self.cells:
-            raise SearchError(f"search {self.name!r} has no cell {cell!r}; its cells: {' '.join(self.cells)}")
         wanted = {"draw": draw, "seed": seed, "number": number}
         import_search_code(self.folder)
         record = choose_record(self.folder, self._find_replicate(cell, wanted), self._reader)
@@ -218,11 +232,15 @@ class Search:
             if isinstance(value, cached_property):
                 self.__dict__.pop(name, None)
 
-    def _find_replicate(self, cell: str, wanted: Mapping[str, int | None]) -> str:
+    def _find_replicate(self, cell: str | None, wanted: Mapping[str, int | None]) -> str | None:
         """Return the id of the first replicate with these numbers; the cell if no number is given."""
+        if cell is not None and cell not in self.cells:
+            raise SearchError(f"search {self.name!r} has no cell {cell!r}; its cells: {' '.join(self.cells)}")
         given = {name: value for name, value in wanted.items() if value is not None}
         if not given:
             return cell
+        if cell is None:
+            raise SearchError(f"cell must be given with {', '.join(given)}; the cells: {' '.join(self.cells)}")
         replicates = [record for record in self.replicate_records if record.cell == cell]
         for record in replicates:
             if given.items() <= _numbers(record).items():

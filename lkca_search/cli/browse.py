@@ -143,12 +143,16 @@ def best(
     yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file, which `rerun` accepts.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the best trial of a search or a cell. With several metrics, show the Pareto front."""
+    """Show the best trial of a search or a cell, and the champion of its confirmation, if there is one.
+
+    With several metrics, show the Pareto front. The champion is the replicate that `predict`, `export` and `rerun` take
+    by the name of the search.
+    """
     from lkca_search.records.objectives import find_ties
     from lkca_search.records.record import RecordReader
     from lkca_search.records.stored_spec import read_spec
     from lkca_search.search.rerun.trial_file import TrialFile
-    from lkca_search.search.state.best_trials import find_best_records, list_best_trials
+    from lkca_search.search.state.best_trials import find_best_records, list_best_trials, read_champion
 
     if yaml and json:
         raise UserError("--yaml and --json cannot be combined; use one of them")
@@ -164,6 +168,9 @@ def best(
         echo_json(trials) if json else show_front(trials, name, num_tied=num_tied)
     else:
         echo_json(front[0]) if json else show_best(front[0], num_tied=num_tied)
+    champion = None if yaml or json else read_champion(folder, reader, cell=cell)
+    if champion is not None:
+        echo(f"champion {champion.trial_id}: the replicate of `predict`, `export` and `rerun {name}`")
 
 
 def ui(

@@ -152,11 +152,18 @@ def restore(
     file: Annotated[str, typer.Argument(metavar="FILE", help="File or URL of an archive.")],
     name: Annotated[str | None, typer.Option(help="Name of the restored search. Default: the one that it had.")] = None,
     ledger: Ledger = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Storage of the trials outside the home, as the archive states it. Default: refuse to write there.",
+        ),
+    ] = None,
 ) -> None:
     """Restore a search from an archive. Nothing is overwritten, and nothing in the file is executed."""
     from lkca_search.search.housekeeping.restoring import restore_search
 
-    folder = restore_search(parse_path(file), Home.from_environment(), name=name, ledger=ledger)
+    folder = restore_search(parse_path(file), Home.from_environment(), name=name, ledger=ledger, storage=storage)
     echo(f"search {folder.name} is restored: {folder.root}")
 
 

@@ -55,7 +55,16 @@ def repair(name: Name, ledger: Ledger = None, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def sync(name: Name) -> None:
+def sync(
+    name: Name,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register",
+            help="Register models again that were deleted in MLflow. Default: they stay deleted.",
+        ),
+    ] = False,
+) -> None:
     """Send the trials that MLflow lacks, and register the confirmed models that its registry lacks.
 
     Use it after an outage of MLflow. The search must not be running.
@@ -63,7 +72,7 @@ def sync(name: Name) -> None:
     from lkca_search.search.sync import sync as send
 
     home = Home.from_environment()
-    result = send(home.started_search(name), home, notify=lambda line: echo(line, err=True))
+    result = send(home.started_search(name), home, again=register, notify=lambda line: echo(line, err=True))
     echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
     if result.fault is not None:
         echo(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)

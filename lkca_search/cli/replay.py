@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str,
     typer.Argument(
-        help="NAME of a search: its best trial. NAME/CELL/NUMBER or NAME/CELL/NUMBER/draw=D,seed=S: that trial or "
-        "replicate. Or a file: a trial file from `best --yaml`, the JSON of `best --json`, a record.json, or a "
-        "configuration. Or the id of an MLflow run, or models:/NAME@champion."
+        help="NAME of a search: its champion, or its best trial before the confirmation. NAME/CELL/NUMBER or "
+        "NAME/CELL/NUMBER/draw=D,seed=S: that trial or replicate. Or a file: a trial file from `best --yaml`, the JSON "
+        "of `best --json`, a record.json, or a configuration. Or the id of an MLflow run, or models:/NAME@champion."
     ),
 ]
 _Changes = Annotated[
@@ -38,7 +38,7 @@ _Changes = Annotated[
         "restores its default. A changed training is not compared. Default: none."
     ),
 ]
-_Trial = Annotated[str | None, typer.Option(help="Id of a trial or replicate. Default: the best trial of the search.")]
+_Trial = Annotated[str | None, typer.Option(help="Id of a trial or replicate. Default: the champion of the search.")]
 _Seeds = Annotated[
     int, typer.Option(min=0, max=1_000, help="Train this many fresh seeds instead of the recorded one. Default: 0.")
 ]
@@ -63,6 +63,14 @@ _Save = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Keep the trained model in this folder. Default: not kept.")
 ]
 
+_Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-own-code",
+        help="Import the Python modules that a training in MLflow names as its code. Default: refuse. A search of this "
+        "home and a file are trusted, as a space file is.",
+    ),
+]
 _Lists = Annotated[
     bool, typer.Option("--list", help="List the reruns of the search so far, and train nothing. Default: train.")
 ]
@@ -79,6 +87,7 @@ def rerun(
     tracking_uri: _TrackingUri = None,
     save: _Save = None,
     lists: _Lists = False,
+    trust_own_code: _Trust = False,
     json: Json = False,
 ) -> None:
     """Train a recorded trial again, and state whether the result is identical, within tolerance, or different.
@@ -105,7 +114,7 @@ def rerun(
     given, changes = take_trial(list(overrides or ()), source, home)
     if given is not None and trial is not None:
         raise UserError(f"a trial must be given once, got {given} and --trial {trial}")
-    recorded = read_source(source, given or trial, home)
+    recorded = read_source(source, given or trial, home, trusts_code=trust_own_code)
     trainings = list_trainings(recorded, changes, seeds=seeds, draws=draws)
     folders = [save and (save / each.label if len(trainings) > 1 else save) for each in trainings]
     records = [

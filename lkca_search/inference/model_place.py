@@ -43,8 +43,8 @@ def located_model(text: str, home: Home) -> Iterator[ModelPlace]:
     The own code of a search is found in the folders in which it was found at its start.
 
     Args:
-        text: NAME of a search, for the first replicate of its best confirmed cell; NAME/CELL, NAME/CELL/NUMBER or
-            NAME/CELL/NUMBER/draw=D,seed=S; a folder, or a file in it; or a URI of MLflow.
+        text: NAME of a search or NAME/CELL, for its champion; NAME/CELL/NUMBER or NAME/CELL/NUMBER/draw=D,seed=S; a
+            folder, or a file in it; or a URI of MLflow.
         home: Home of the searches.
 
     Raises:

@@ -1,12 +1,14 @@
-"""Choice of one kept model of a search: that of a replicate, of a trial, of a cell's best, or of the search's best."""
+"""Choice of one kept model of a search: that of a replicate or trial, or the champion of a cell or of the search."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import MODEL, SearchFolder
 from lkca_search.records.model_description import model_folder
 from lkca_search.records.objectives import rank_trials
 from lkca_search.records.record import Record, RecordReader, State
+from lkca_search.records.search.champions import find_champion
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.cells import cells, dataset_levels
 from lkca_search.spec.search_spec import SearchSpec
@@ -18,12 +20,13 @@ _MAX_LISTED = 10
 def choose_record(folder: SearchFolder, wanted: str | None, reader: RecordReader) -> Record:
     """Return the record of a trial or replicate whose model is kept.
 
-    Validation decides which configuration is the best, as everywhere; test results choose nothing.
+    Validation decides, as everywhere; test results choose nothing.
 
     Args:
         folder: Folder of the search.
-        wanted: Id of a replicate or trial, or a cell; None for the whole search. For a cell, it is the first replicate
-            of its best configuration; for a search, that of its best cell. Without kept replicates, it is the trial.
+        wanted: Id of a replicate or trial, or a cell; None for the whole search. For a search and a cell, it is the
+            champion of the confirmation. Before a round is complete, it is the first finished replicate of the best
+            trial; without kept replicates, it is the trial.
         reader: Reader of the records; it lists the damaged ones, which are left out.
 
     Raises:
@@ -36,10 +39,12 @@ def choose_record(folder: SearchFolder, wanted: str | None, reader: RecordReader
         rule = f"search {folder.name!r} has several datasets, whose values cannot be compared"
         raise SearchError(f"{rule}: give a cell, {folder.name}/CELL ({' '.join(keys)})")
     if wanted is None or wanted in keys:
-        of_cell = [record for record in (*trials, *replicates) if wanted in (None, record.cell)]
-        if (best := _best(folder, of_cell, spec)) is not None:
-            return best
-        raise SearchError(_missing(folder, wanted, replicates))
+        is_kept = partial(_is_kept, folder)
+        found = find_champion(folder, spec, replicates, cell=wanted, is_kept=is_kept)
+        found = found or _best([each for each in (*trials, *replicates) if wanted in (None, each.cell)], spec, is_kept)
+        if found is None:
+            raise SearchError(_missing(folder, wanted, replicates))
+        return found
     named = [record for record in (*trials, *replicates) if record.trial_id == wanted]
     own = [record for record in replicates if record.replicate and record.replicate.of == wanted]
     for record in (*named, *own):
@@ -55,14 +60,14 @@ def choose_record(folder: SearchFolder, wanted: str | None, reader: RecordReader
     raise SearchError(f"search {folder.name!r} has no cell, finished trial or replicate {wanted!r}; {listed}")
 
 
-def _best(folder: SearchFolder, records: Sequence[Record], spec: SearchSpec) -> Record | None:
+def _best(records: Sequence[Record], spec: SearchSpec, is_kept: Callable[[Record], bool]) -> Record | None:
     """Return the first replicate with a kept model of the best trial that has one; without any, the best trial."""
     ranked = rank_trials([record for record in records if record.replicate is None], spec.search)
     ranks = {trial.trial_id: rank for rank, trial in enumerate(ranked)}
     replicates = [(ranks.get(record.replicate.of, len(ranks)), record) for record in records if record.replicate]
     of_replicates = [record for _, record in sorted(replicates, key=lambda each: each[0])]  # stable: draw, then seed
     of_trials = ranked if spec.keep.weights == "best" else []
-    return next((record for record in (*of_replicates, *of_trials) if _is_kept(folder, record)), None)
+    return next((record for record in (*of_replicates, *of_trials) if is_kept(record)), None)
 
 
 def _is_kept(folder: SearchFolder, record: Record) -> bool:

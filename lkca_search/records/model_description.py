@@ -21,7 +21,8 @@ from lkca_search.spec.reading.limits import Limits
 
 REMEDY = "restore both files of the model from a backup, or train it again by `lkca-search rerun`"
 """Remedy of a damaged model. It decides no result, so its replicate keeps its record."""
-_MAX_DESCRIPTION_BYTES = 16 << 20
+MAX_DESCRIPTION_BYTES = 16 << 20
+"""Largest description that is read."""
 _MAX_ID = 1_000
 _MAX_SIDE = 1 << 14
 
@@ -148,7 +149,7 @@ def read_description(folder: AnyPath) -> ModelDescription:
         FileNotFoundError: There is no description.
     """
     path = folder / MODEL
-    content = read_bounded_bytes(path, sizes=range(1, _MAX_DESCRIPTION_BYTES + 1), remedy=REMEDY)
+    content = read_bounded_bytes(path, sizes=range(1, MAX_DESCRIPTION_BYTES + 1), remedy=REMEDY)
     return parse_stored(content, path, ModelDescription, remedy=REMEDY, limits=Limits.from_environment())
 
 

@@ -103,6 +103,11 @@ class Round(FrozenModel):
                     if not self.repeats or self.repeats[i] == pick.configuration.draw:
                         yield pick, Replication(of=pick.trial_id, draw=draw, seed=seed)
 
+    @property
+    def replicate_ids(self) -> frozenset[str]:
+        """Ids of all replicates of the round."""
+        return frozenset(replication.replicate_id for _, replication in self.replications())
+
     def sealed(self) -> "Round":
         """Return the round with its seal."""
         return self.model_copy(update={"seal": _seal_of(self.model_dump_json().encode())})

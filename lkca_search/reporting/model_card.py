@@ -14,7 +14,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
 from lkca_search.records.record import Record
 from lkca_search.records.rounds import Round
-from lkca_search.reporting.champions import Champions
+from lkca_search.records.search.champions import Champions
 from lkca_search.reporting.sections.caveats import join_texts, write_caveats
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize

@@ -9,10 +9,10 @@ from lkca_search.records.finding import DamagedError
 from lkca_search.records.model_description import ModelDescription, model_folder, read_description
 from lkca_search.records.record import READ_THREADS, Record, RecordReader, State
 from lkca_search.records.rounds import Round, scan_rounds
+from lkca_search.records.search.champions import choose_champions
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.factors import DRAW, repeats_of
+from lkca_search.spec.cells import cells, compared_cells
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.registry.alias_names import name_aliases, name_champion, name_model
@@ -20,22 +20,24 @@ from lkca_search.tracking.registry.confirmed_models import ConfirmedModel, Confi
 from lkca_search.tracking.registry.registrar import register_models
 
 
-def register_confirmed(store: MLflowStore, folder: SearchFolder, reader: RecordReader | None = None) -> Iterator[str]:
+def register_confirmed(
+    store: MLflowStore, folder: SearchFolder, reader: RecordReader | None = None, *, again: bool = False
+) -> Iterator[str]:
     """Register the kept models of all complete rounds of a search, as `register_models` does."""
     models = find_confirmed_models(folder, reader)
     if models is not None:
-        yield from register_models(store, models)
+        yield from register_models(store, models, again=again)
 
 
 def find_confirmed_models(folder: SearchFolder, reader: RecordReader | None = None) -> ConfirmedModels | None:
     """Return the kept models of the complete rounds of a search; None if there is none."""
     replicates = {record.trial_id: record for record in (reader or RecordReader(folder)).replicates()}
-    rounds = [sealed for sealed in scan_rounds(folder)[0] if _ids(sealed) <= replicates.keys()]
+    rounds = [sealed for sealed in scan_rounds(folder)[0] if sealed.replicate_ids <= replicates.keys()]
     if not rounds:
         return None
     spec = read_spec(folder)
     names = name_aliases(cells(spec))
-    seal_of = {trial_id: sealed.seal for sealed in reversed(rounds) for trial_id in _ids(sealed)}
+    seal_of = {trial_id: sealed.seal for sealed in reversed(rounds) for trial_id in sealed.replicate_ids}
     complete = [record for record in replicates.values() if record.state is State.COMPLETE]
     confirmed = [record for record in complete if record.trial_id in seal_of]
     with ThreadPoolExecutor(READ_THREADS) as pool:
@@ -65,10 +67,6 @@ def find_confirmed_models(folder: SearchFolder, reader: RecordReader | None = No
     )
 
 
-def _ids(sealed: Round) -> set[str]:
-    return {replication.replicate_id for _, replication in sealed.replications()}
-
-
 def _describe(folder: SearchFolder, record: Record) -> ModelDescription | DamagedError | None:
     try:
         return read_description(model_folder(folder, record))
@@ -83,14 +81,11 @@ def _write_cards(
 ) -> ModelCards:
     # Imported here, since the statistics take a second to import, and most runs of a search register nothing.
     from lkca_search.analysis.search_results import read_search_results
-    from lkca_search.reporting.champions import choose_champions
     from lkca_search.reporting.model_card import write_model_card, write_version_cards
 
     results = read_search_results(folder)
-    champions = choose_champions(results, rounds[-1], kept)
-    left_out = (DRAW,) if repeats_of(spec.factors, spec.exclude) else ()
-    levels = ({name: level for name, level in cell.levels.items() if name not in left_out} for cell in cells(spec))
-    compared = {cell.key: cell for cell in (Cell(levels=each) for each in levels)}
+    champions = choose_champions(spec, results.replicates, rounds[-1], kept)
+    compared = {cell.key: cell for cell in compared_cells(spec).values()}
     aliases = name_aliases(list(compared.values()))
     of_cells = {aliases[cell]: trial_id for cell, trial_id in champions.replicates.items()}
     of_datasets = {name_champion(level): champions.replicates[cell] for level, cell in champions.cells.items()}

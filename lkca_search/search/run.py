@@ -61,7 +61,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
             opened=driver.opened,
             reader=driver.reader,
         )
-        for line in queue.restored:
+        for line in queue.notes:
             context.notify(line)
         driver.train(queue, images)
         if spec.confirm is not None and not queue.num_left:

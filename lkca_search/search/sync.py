@@ -24,12 +24,15 @@ _MLFLOW_SECONDS = 3600.0
 """Time for MLflow to receive everything."""
 
 
-def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = lambda _: None) -> SyncResult:
+def sync(
+    folder: SearchFolder, home: Home, *, again: bool = False, notify: Callable[[str], None] = lambda _: None
+) -> SyncResult:
     """Send MLflow the runs of a search and the models of its confirmation that it lacks.
 
     Args:
         folder: Folder of the search.
         home: Home of the search; without MLFLOW_TRACKING_URI, MLflow's database is there.
+        again: True to register models again that a user has deleted in MLflow.
         notify: Function that prints a line for the user: changes in the store, and faults while trials are sent.
 
     Returns:
@@ -48,7 +51,7 @@ def sync(folder: SearchFolder, home: Home, *, notify: Callable[[str], None] = la
             best=best_of_search(reader.trials(), read_spec(folder)),
             patience_seconds=_MLFLOW_SECONDS,
             notify=notify,
-            register=lambda store: register_confirmed(store, folder, reader),
+            register=lambda store: register_confirmed(store, folder, reader, again=again),
         )
 
 

@@ -14,7 +14,7 @@ from lkca_search.errors import Location
 from lkca_search.file_names import hash_name, is_too_long
 from lkca_search.spec.configuration import Configuration, Scalar, in_order, without_own_names
 from lkca_search.spec.domains import Domain, Fixed, FloatRange
-from lkca_search.spec.factors import DATASET, Factor, combinations, excluded
+from lkca_search.spec.factors import DATASET, DRAW, Factor, combinations, excluded, repeats_of
 from lkca_search.spec.search_spec import SearchSpec
 
 _SHORT_KEY_BYTES = 200
@@ -59,6 +59,15 @@ def cells(spec: SearchSpec, *, with_excluded: bool = False) -> tuple[Cell, ...]:
             converted = {**levels, **without_own_names(levels).model_dump(include=set(levels))}
             result.append(Cell(levels={name: converted[name] for name in in_order(levels)}))
     return tuple(result)
+
+
+def compared_cells(spec: SearchSpec) -> dict[str, Cell]:
+    """Return the cell to compare, per cell key: the cell itself, but without its draw if the search was repeated."""
+    left_out = (DRAW,) if repeats_of(spec.factors, spec.exclude) else ()
+    return {
+        cell.key: Cell(levels={name: level for name, level in cell.levels.items() if name not in left_out})
+        for cell in cells(spec)
+    }
 
 
 def num_reports(spec: SearchSpec, cell: Cell) -> int:

@@ -306,6 +306,26 @@ def test_the_module_of_a_family_in_a_folder_is_imported_only_if_it_is_allowed(
         assert "Traceback" not in err
 
 
+def test_names_from_elsewhere_are_printed_as_text_and_steer_no_terminal(
+    command: Command, home: Path, kept: Path, pixels: NDArray[np.uint8]
+) -> None:
+    content = json.loads((kept / MODEL).read_text())
+    names = [f"\x1b]0;{number}\x07[/b]" for number in range(10)]
+    (kept / MODEL).write_text(json.dumps({**content, "class_names": names}))
+    files = ["[b]x[/nowhere].png", "\x1b[2J.png", "line\u202egnp.png"]
+    for name in files:
+        Path(name).write_bytes(encode(pixels[0]))
+    code, out, err = command("predict", "made", *files)
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    for word in ("[b]x[/nowhere].png", r"\x1b[2J.png", r"line\u202egnp.png", r"\x07[/b]"):
+        assert word in out, word
+    Path("\x1b[2J.png").write_bytes(b"no image")
+    code, out, err = command("predict", "made", "\x1b[2J.png")
+    assert (code, out, "\x1b" in err) == (2, "", False)
+
+
 def test_no_function_that_a_description_names_as_its_dataset_is_called(
     command: Command, home: Path, kept: Path
 ) -> None:

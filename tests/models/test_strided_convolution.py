@@ -1,13 +1,21 @@
 """Strided 1x1 convolutions with few channels: the same function as before, and no fault of oneDNN in their gradient."""
 
+import copy
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from timm.layers import Conv2dSame, StdConv2d, StdConv2dSame
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lkca_search.models.networks.strided_convolution import SubsampledConv2d, subsample_strided_convolutions
+from lkca_search.models.networks.strided_convolution import (
+    SubsampledConv2d,
+    SubsampledKind,
+    subsample_strided_convolutions,
+)
 from lkca_search.models.registry import build_model
 from lkca_search.spec.configuration import Configuration, ImageShape
 
@@ -55,6 +63,79 @@ def test_output_and_gradients_are_those_of_a_strided_convolution(
 def test_other_convolutions_stay_as_they_are(options: dict[str, int]) -> None:
     convolution = nn.Conv2d(**{"in_channels": 8, "out_channels": 8, "kernel_size": 1, "stride": 2, **options})
     assert type(subsample_strided_convolutions(convolution)) is nn.Conv2d
+
+
+class Standardized(nn.Conv2d):
+    """Convolution of normalized weights, which calls torch's function itself."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean()
+        return torch.nn.functional.conv2d(input, weight, self.bias, self.stride, self.padding)
+
+
+class Shifted(nn.Conv2d):
+    """Convolution of a padded map: the pixels of its stride are other ones than those of its input."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(torch.nn.functional.pad(input, (1, 0, 1, 0)))
+
+
+class Scaled(nn.Conv2d):
+    """Convolution with another inner function, and an argument of its own."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, 3 * weight, bias)
+
+
+@pytest.mark.parametrize("kind", [Standardized, Shifted, Scaled, Conv2dSame, StdConv2d, StdConv2dSame])
+@pytest.mark.parametrize("size", [8, 7])
+def test_a_subclass_computes_its_own_function_without_a_strided_convolution(kind: type[nn.Conv2d], size: int) -> None:
+    plain = kind(5, 12, 1, stride=2)
+    images = torch.randn(3, 5, size, size).requires_grad_()
+    expected = plain(images)
+    weights = torch.randn_like(expected)
+    (expected * weights).sum().backward()
+    gradients = [each.grad.clone() for each in (images, *plain.parameters()) if each.grad is not None]
+    images.grad = None
+    changed = subsample_strided_convolutions(copy.deepcopy(plain).requires_grad_())
+    changed.zero_grad()
+    assert isinstance(changed, kind)
+    assert isinstance(subsample_strided_convolutions(changed), SubsampledKind), "a second call changes nothing"
+    assert changed.state_dict().keys() == plain.state_dict().keys()
+    with RecordedConvolutions() as recorded:
+        output = copy.deepcopy(changed)(images)  # as the averaged weights of a training
+        output = changed(images)
+    assert recorded.strides == {(1, 1)}
+    (output * weights).sum().backward()
+    torch.testing.assert_close(output, expected)
+    for gradient, tensor in zip(gradients, (images, *changed.parameters()), strict=True):
+        torch.testing.assert_close(tensor.grad, gradient)
+
+
+class RecordedConvolutions(TorchDispatchMode):
+    """Context that collects the strides of all convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strides: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            self.strides.add(tuple(args[3]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [{"in_channels": 16}, {"stride": 1}, {"kernel_size": 3}])
+def test_other_convolutions_of_a_subclass_stay_as_they_are(options: dict[str, int]) -> None:
+    convolution = Scaled(**{"in_channels": 8, "out_channels": 8, "kernel_size": 1, "stride": 2, **options})
+    assert type(subsample_strided_convolutions(convolution)) is Scaled
+
+
+def test_a_subclass_that_pads_in_its_convolution_is_strided_as_before() -> None:
+    plain = Scaled(8, 8, 1, stride=2, padding=1)
+    images = torch.randn(2, 8, 6, 6)
+    expected = plain(images)
+    assert torch.equal(subsample_strided_convolutions(plain)(images), expected)
 
 
 def test_every_model_is_built_without_affected_convolutions() -> None:

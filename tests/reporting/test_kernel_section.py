@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lkca_search.analysis.search_results import SearchResults
@@ -10,7 +11,7 @@ from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.rendering.paper import FORMATS, draw
 from lkca_search.reporting.values.figure import Figure, SmallMultiples
 from lkca_search.reporting.values.report import Section
-from tests.support.inspections import make_inspection, with_inspections
+from tests.support.inspections import make_inspection, make_layer, with_inspections
 from tests.support.search_results import FRACTIONS, law, make_search_results
 
 
@@ -84,7 +85,7 @@ def test_convolutional_families_alone_have_fields_alone() -> None:
 
 def test_a_single_draw_has_no_interval_and_the_reason() -> None:
     section = section_of(with_inspections(make_search_results(law(), draws=1, seeds=1), growing))
-    assert "without an interval: a single draw has no spread to make an interval of." in section.summary[0]
+    assert "without an interval: a single draw has no spread for an interval." in section.summary[0]
     assert all("a single draw" in row[6] for row in table(section, "kernel_layers"))
 
 
@@ -126,10 +127,34 @@ def test_configurations_that_differ_between_sizes_are_named_beside_the_trend() -
         facts = record.facts.model_copy(update={"description": None})
         replicates.append(record.model_copy(update={"spec": spec, "facts": facts}))
     section = section_of(replace(results, replicates=replicates))
-    assert "The configurations differ in kernel_size between replicates" in section.summary[0]
+    assert (
+        "The configurations of these sizes differ in kernel_size, so the change may come from them."
+        in section.summary[0]
+    )
     assert table(section, "kernel_trends")[0][5] == "kernel_size"
     alike = section_of(results)
     assert "configurations differ in" not in next(t for t in alike.tables if t.name == "kernel_trends").columns
+
+
+def test_kernels_of_two_sizes_have_no_gray_line_and_no_interval_beyond_their_corners() -> None:
+    results = make_search_results(law(), families=("lkca", "resnet"), draws=3, seeds=1)
+    generator = np.random.default_rng(0)
+    inspections = {}
+    for record in results.replicates:
+        assert record.facts is not None
+        assert record.replicate is not None
+        side = 3 if record.facts.num_train_images < 1000 else 5
+        weights = np.zeros((1, side, side), dtype=np.float32)
+        weights[0, side // 2, side // 2] = 1  # radius 0, and that of the corner in the third draw
+        weights[0, 0, 0] = 10 * (record.replicate.draw == max(results.rounds[0].draws))
+        layer = make_layer(weights + 0.01 * generator.normal(size=weights.shape))
+        inspections[record.trial_id] = replace(make_inspection(()), layers=(layer,))
+    section = section_of(replace(results, inspections=inspections))
+    profile = section.figures[1]
+    assert profile.name == "energy_profile_1"
+    assert "gray line" not in profile.caption
+    ends = {row[6].rpartition(", ")[2] for row in table(section, "kernel_layers") if row[0] == "lkca"}
+    assert ends == {"1.41]", "2.83]"}
 
 
 def test_zero_kernels_are_named() -> None:
@@ -166,6 +191,7 @@ def test_bands_are_in_the_profiles_and_equal_weights_are_a_line() -> None:
     section = section_of(with_inspections(make_search_results(law()), growing))
     profiles = section.figures[1]
     assert isinstance(profiles, Figure)
+    assert profiles.caption.endswith("The gray line is a map of this size with equal weights.")
     *sizes, flat = profiles.series
     assert [series.kind for series in sizes] == ["band"] * len(FRACTIONS)
     assert (flat.name, flat.kind) == ("equal weights", "line")

@@ -8,7 +8,7 @@ import pytest
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
-from lkca_search.reporting.champions import choose_champions
+from lkca_search.records.search.champions import choose_champions
 from lkca_search.reporting.model_card import MAX_CHARACTERS, write_model_card, write_version_cards
 from lkca_search.reporting.values.metric_format import MetricFormat
 from tests.support.dataset_results import make_dataset_results, normal
@@ -19,7 +19,7 @@ RESULTS = make_search_results(law(), fractions=(0.1, 0.5), draws=3, seeds=2)
 
 def card_of(results: SearchResults) -> str:
     kept = [record.trial_id for record in results.replicates]
-    champions = choose_champions(results, results.rounds[-1], kept)
+    champions = choose_champions(results.spec, results.replicates, results.rounds[-1], kept)
     aliases = {key: f"alias-{number}" for number, key in enumerate(champions.replicates)}
     names = [f"champion{'-' * bool(level)}{level or ''}" for level in champions.cells]
     return write_model_card(

@@ -83,3 +83,4 @@ def test_figures_and_tables_in_the_page_are_data(html: str) -> None:
     assert {f"table-{name}" for name in tables} <= set(ids)
     for figure in figures.values():
         assert figure["data"]
+        assert all(trace["mode"] == "lines" for trace in figure["data"] if "fill" in trace), "no markers at a band"

@@ -104,9 +104,7 @@ def test_limits_of_all_datasets_are_written_once_and_those_of_one_with_its_name(
 
 def test_a_single_draw_has_the_reason_in_every_section() -> None:
     report = make_report(make_dataset_results(normal(), draws=1))
-    assert (
-        "are not tested (a dataset has a single draw, which has no spread to make an interval of)" in report.summary[0]
-    )
+    assert "are not tested (a dataset has a single draw, which has no spread for an interval)" in report.summary[0]
     assert report.aggregate is not None
     assert all(each.difference.interval is None for each in report.aggregate.differences)
     (profiles,) = (figure for figure in report.figures if figure.name == "performance_profiles")

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lkca_search.errors import SearchError
+from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, State, TestResult
 from lkca_search.records.rerun import Repeated, RerunOutcome, RerunRecord, Verdict
 from lkca_search.records.trial import Replication
+from lkca_search.search.rerun.sources import read_source
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.reruns.recorded_runs import read_recorded_run
 from lkca_search.tracking.reruns.rerun_run import log_rerun
@@ -130,6 +131,19 @@ def test_a_source_that_is_not_there_is_an_error_with_what_is(
     with pytest.raises(SearchError) as caught:
         read_recorded_run(Home(root=root), source)
     assert message in str(caught.value)
+
+
+def test_code_that_a_record_in_a_store_names_runs_only_if_it_is_trusted(
+    root: Path, uid: str, uri: str, best: Record
+) -> None:
+    client, home, run_id = MlflowClient(tracking_uri=uri), Home(root=root), run_ids(uri, uid)["lkca/0"]
+    for section, name in (("data", "dataset"), ("configuration", "family"), ("configuration", "optimizer")):
+        plain = json.loads(make_record("lkca/0").model_dump_json())
+        plain["spec"][section][name] = "shutil.rmtree"
+        client.log_text(run_id, json.dumps(plain), "record.json")
+        with pytest.raises(UserError, match=r"names code of its own, shutil\.rmtree.* --trust-own-code"):
+            read_source(run_id, None, home)
+        assert read_source(run_id, None, home, trusts_code=True).file.trial.own_code() == ["shutil.rmtree"]
 
 
 def test_a_run_without_an_intact_record_is_an_error(root: Path, uid: str, uri: str, best: Record) -> None:

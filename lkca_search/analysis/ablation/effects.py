@@ -29,7 +29,7 @@ from lkca_search.spec.sections import SearchSection
 
 Unit = Literal["repeats", "trials"]
 """Units that an interval is over."""
-NO_SPREAD = "all units have the same value, so there is no spread to make an interval of"
+NO_SPREAD = "all units have the same value, so there is no spread for an interval"
 
 
 class MarginalEffect(FrozenModel):

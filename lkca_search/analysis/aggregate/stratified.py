@@ -24,7 +24,7 @@ from lkca_search.analysis.stats.p_values import p_of_error
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD, half_width
 
-SINGLE_DRAW = "a dataset has a single draw, which has no spread to make an interval of"
+SINGLE_DRAW = "a dataset has a single draw, which has no spread for an interval"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,19 +92,19 @@ class InspectedCell:
 
     @cached_property
     def longest_tokens(self) -> float:
-        """Largest distance from the center of a map of any layer, in tokens, rounded up."""
-        return max((len(each.profile) - 1.0 for found in self.layer_measures.values() for each in found), default=0.0)
+        """Largest distance from the center of a map of any layer, in tokens."""
+        return max((each.longest for found in self.layer_measures.values() for each in found), default=0.0)
 
     @cached_property
     def longest_sides(self) -> float:
         """The same in sides of the grid."""
-        distances = ((len(each.profile) - 1) / each.side for found in self.layer_measures.values() for each in found)
+        distances = (each.longest / each.side for found in self.layer_measures.values() for each in found)
         return max(distances, default=0.0)
 
     @cached_property
     def longest_pixels(self) -> float:
-        """Largest distance from the center of a receptive field, in pixels, rounded up."""
-        return max((each.cell * (len(each.profile) - 1.0) for each in self.field_measures.values()), default=0.0)
+        """Largest distance from the center of a receptive field, in pixels."""
+        return max((each.longest for each in self.field_measures.values()), default=0.0)
 
     def share(self, values: Floats) -> Estimate | None:
         """Return the mean of a share from 0 to 1, (draws, seeds), in percent with its t interval over units.

@@ -98,9 +98,7 @@ def _estimate(
         return Estimate(value=value, reason=reason)
     error = float(resampled.std(ddof=1)) * math.sqrt(num_trials / (num_trials - 1))
     if error <= RELATIVE_TOLERANCE * abs(value):
-        return Estimate(
-            value=value, reason="all trials have the same value, so there is no spread to make an interval of"
-        )
+        return Estimate(value=value, reason="all trials have the same value, so there is no spread for an interval")
     half = t_quantile(num_trials, level) * error
     lower, upper = max(value - half, bounds[0]), min(value + half, bounds[1])
     return Estimate(value=value, interval=Interval(lower=lower, upper=upper, level=level))

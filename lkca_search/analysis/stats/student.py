@@ -8,8 +8,8 @@ from scipy import special
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, check_level
 from lkca_search.analysis.stats.replicates import Floats
 
-SINGLE_DRAW = "a single draw has no spread to make an interval of"
-NO_SPREAD = "every draw gives the same value, so there is no spread to make an interval of"
+SINGLE_DRAW = "a single draw has no spread for an interval"
+NO_SPREAD = "every draw gives the same value, so there is no spread for an interval"
 
 
 def t_quantile(num_draws: float, level: float) -> float:

@@ -65,8 +65,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="NAME of a search, for its best confirmed cell (first replicate); NAME/CELL or "
-        "NAME/CELL/NUMBER/draw=D,seed=S for that one; a folder with model.json; or an MLflow URI such as "
+        help="NAME of a search, for its champion; NAME/CELL for that of a cell; NAME/CELL/NUMBER/draw=D,seed=S for "
+        "that replicate; a folder with model.json; or an MLflow URI such as "
         "models:/NAME@champion.",
     ),
 ]

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.cli.terminal.streams import console, echo, visible
 from lkca_search.records.finding import Finding
 from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, Result
@@ -222,7 +222,7 @@ def _number(value: float) -> str:
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, dense: bool = False) -> Table:
     table = Table(*columns, box=None, pad_edge=False, collapse_padding=dense)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(visible(cell)) for cell in row))  # no text is markup
     return table
 
 

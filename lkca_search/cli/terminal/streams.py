@@ -8,6 +8,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import select
 import sys
 import unicodedata
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 _STDOUT, _STDERR = 1, 2
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ENCODE_ERRORS = "lkca_search.readable"
 _SIMILAR = {"\u2019": "'", "\u201c": '"', "\u201d": '"', "±": "+/-", "→": "->", "…": "...", "α": "alpha", "γ": "gamma"}
 _SIMILAR |= {"−": "-", "–": "-", "—": "-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "•": "*"}
@@ -66,9 +68,17 @@ def guard_standard_streams() -> None:
     sys.stderr = _guarded_stream(sys.stderr, _STDERR)
 
 
+def visible(text: str) -> str:
+    """Return a text whose control characters, except tabs and line ends, are escaped: they could steer a terminal.
+
+    Names of files and classes may come from elsewhere.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def echo(text: object = "", *, nl: bool = True, err: bool = False) -> None:
     """Print a text to standard output, or with `err` to standard error, and flush the stream."""
-    print(text, end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True)
+    print(visible(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def console(*, err: bool = False) -> Console:

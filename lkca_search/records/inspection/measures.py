@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lkca_search.records.inspection.inspection import LayerMaps, ReceptiveField
-from lkca_search.records.inspection.radial import Floats, cumulative_shares, radius_of_share
+from lkca_search.records.inspection.radial import Floats, cumulative_shares, distances, radius_of_share
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +21,8 @@ class LayerMeasures:
     """Radius that holds 90% of a map of this size with equal weights."""
     profile: Floats
     """Share of the energy within 0, 1, 2, ... tokens, (radii,)."""
+    longest: float
+    """Largest distance of a token from the center of the map, in tokens: no radius is larger."""
     side: int
     """Shorter side of the grid, in tokens."""
 
@@ -44,6 +46,8 @@ class FieldMeasures:
     """Radius that holds 90% of equal gradients of all pixels."""
     profile: Floats
     """Share of the squared gradients within 0, 1, 2, ... cells, (radii,)."""
+    longest: float
+    """Largest distance of a pixel from the central feature: no radius is larger."""
     cell: int
     """Pixels per cell."""
 
@@ -55,6 +59,7 @@ def measure_layer(layer: LayerMaps) -> LayerMeasures:
         mass_radius=radius_of_share(layer.mass),
         flat_radius=radius_of_share(np.ones(layer.energy.shape)),
         profile=cumulative_shares(layer.energy),
+        longest=float(distances(layer.energy.shape).max()),
         side=min(layer.grid),
     )
 
@@ -66,6 +71,7 @@ def measure_field(field: ReceptiveField) -> FieldMeasures:
         gradient_radius=field.cell * radius_of_share(np.sqrt(field.energy), center=field.center),
         flat_radius=field.cell * radius_of_share(np.ones(field.energy.shape), center=field.center),
         profile=cumulative_shares(field.energy, field.center),
+        longest=field.cell * float(distances(field.energy.shape, field.center).max()),
         cell=field.cell,
     )
 

@@ -107,19 +107,18 @@ def format_radius(estimate: Estimate) -> str:
 def _profiles(variant: Variant, cells: Sequence[CellKernels], number: int) -> Figure:
     """Return the share of the energy within each radius, one band per size of the data."""
     kind = "kernels" if cells[0].layers[0].kind == "kernel" else "attention"
+    flat = tuple(_flat_series(cells))
+    gray = " The gray line is a map of this size with equal weights." if flat else ""
     return Figure(
         name=f"energy_profile_{number}",
         title=f"{variant.label}: energy of the {kind} within a radius",
         caption=(
             "Share of the squared weights of a layer within a Euclidean radius, the mean over layers and draws, with "
-            "95% intervals over draws at each radius alone. The gray line is a map of this size with equal weights."
+            f"95% intervals over draws at each radius alone.{gray}"
         ),
         x_label="radius, tokens",
         y_label="energy within the radius, %",
-        series=(
-            *(_profile_series(cell, index) for index, cell in enumerate(cells) if cell.profile),
-            *_flat_series(cells),
-        ),
+        series=(*(_profile_series(cell, index) for index, cell in enumerate(cells) if cell.profile), *flat),
     )
 
 

@@ -84,8 +84,8 @@ def _change(analysis: KernelAnalysis, variant: Variant, quantity: str) -> Iterat
     yield _slope(trend)
     if trend.differences:
         yield (
-            f"The configurations differ in {join_words(trend.differences)} between replicates, so the change may come "
-            "from them."
+            f"The configurations of these sizes differ in {join_words(trend.differences)}, so the change may come from "
+            "them."
         )
 
 

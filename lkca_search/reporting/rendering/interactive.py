@@ -39,6 +39,7 @@ def _traces(series: Series) -> list[Any]:
         edge = go.Scatter(
             x=[*series.x, *reversed(series.x)],
             y=[*series.upper, *reversed(series.lower)],
+            mode="lines",  # by default Plotly marks the ends of a band with few points
             fill="toself",
             fillcolor=_with_opacity(color, _BAND_OPACITY),
             line={"width": 0},

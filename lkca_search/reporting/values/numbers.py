@@ -46,8 +46,9 @@ def format_points(value: float, *, num_decimals: int = 1) -> str:
 
 
 def format_decimal(value: float, *, signed: bool = False) -> str:
-    """Return a number with two decimals: 0.62, −0.79; `signed` adds a plus to positive numbers."""
-    return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
+    """Return a number with two decimals: 0.62, −0.79, 0.00; `signed` adds a plus to positive numbers."""
+    text = f"{value:z.2f}"
+    return f"+{text}" if signed and float(text) > 0 else text.replace("-", "−")
 
 
 def format_interval(

@@ -25,10 +25,13 @@ class BestModels:
         recorded = {model_folder(folder, record): record for record in records}
         for record in recorded.values():
             self._choose(record)
-        best = {model_folder(folder, record) for record in self._best.values()}
-        for path in list_paths(folder.trials, f"*/*/attempt-*/{WEIGHTS}"):
-            if path.parent in recorded and path.parent not in best:
-                remove_model(path.parent)
+        best = {self._folder_of(record) for record in self._best.values()}
+        kept = {path.parent for path in list_paths(folder.trials, f"*/*/attempt-*/{WEIGHTS}")}
+        for attempt in kept:
+            if attempt in recorded and attempt not in best:
+                remove_model(attempt)
+        self.without_model = [record.trial_id for record in self._best.values() if self._folder_of(record) not in kept]
+        """Best trials, one per cell, that had ended before their models were to be kept."""
 
     def best_value(self, cell: str) -> float | None:
         """Return the value of the leading metric of a cell's best trial; None if no trial is complete."""
@@ -38,7 +41,10 @@ class BestModels:
     def on_recorded(self, record: Record) -> None:
         """Remove the model of a recorded trial, or that of the trial which it surpasses."""
         if (worse := self._choose(record)) is not None:
-            remove_model(model_folder(self._folder, worse))
+            remove_model(self._folder_of(worse))
+
+    def _folder_of(self, record: Record) -> AnyPath:
+        return model_folder(self._folder, record)
 
     def _choose(self, record: Record) -> Record | None:
         """Make a record the best of its cell if it is; return the record that is not, None if there is only one."""

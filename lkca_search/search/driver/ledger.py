@@ -74,6 +74,8 @@ class Ledger(TrialQueue):
         """Study of each cell, and a line per study that did not match the trial folders and was restored from them."""
         self._budget = Budget(folder, spec)
         self._best_models = BestModels(folder, spec, records.values()) if spec.keep.weights == "best" else None
+        self.notes = [*self.restored, *self._describe_missing_models()]
+        """Lines for the user on the opened ledger."""
         self._first_of: dict[str, dict[Params, int]] = {cell: {} for cell in self._studies}
         """Per cell, the number of the first trial with given parameters."""
         self._recover(records)
@@ -82,6 +84,14 @@ class Ledger(TrialQueue):
     def num_left(self) -> int:
         """Number of unfinished trials, including those that have not started."""
         return self._budget.num_unstarted + len(self._pending) + len(self._running)
+
+    def _describe_missing_models(self) -> list[str]:
+        missing = self._best_models.without_model if self._best_models is not None else []
+        if not missing:
+            return []
+        command = f"lkca-search rerun {self.folder.name} --trial '{missing[0]}' --save FOLDER"
+        rule = "keep.weights: best keeps models of trainings that end from now on"
+        return [f"{rule}; cells whose best trial has none: {len(missing)}; to train one again: {command}"]
 
     def exhaust(self, cell: str) -> None:
         """Start no new trial in a cell, under this driver and all later ones."""

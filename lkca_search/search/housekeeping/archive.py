@@ -27,7 +27,7 @@ from lkca_search.spec.base import FrozenModel
 
 ENDING = ".tar.zst"
 """Ending of the name of an archive."""
-_LEDGER = "ledger.db"
+LEDGER = "ledger.db"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -49,7 +49,7 @@ class ArchiveReport(FrozenModel):
 def plan_archive(folder: SearchFolder, file: AnyPath) -> ArchiveReport:
     """Return the archive that would be written. Nothing is changed."""
     files = [file for _, each in _folders(folder) for file in list_files(each)]
-    kept = [each for each in files if _is_archived(each.name) or kind_of(each.name) == "ledger"]
+    kept = [each for each in files if is_archived(each.name) or kind_of(each.name) == "ledger"]
     return _report(folder, file, kept, files, None)
 
 
@@ -71,12 +71,12 @@ def write_archive(folder: SearchFolder, file: AnyPath, *, notify: Callable[[str]
         sources: dict[str, AnyPath] = {}
         listed = [(prefix, each, found) for prefix, each in _folders(folder) for found in list_files(each)]
         for prefix, each, found in listed:
-            if _is_archived(found.name):
+            if is_archived(found.name):
                 _check_file(each, found)
                 sources[f"{prefix}/{found.name}"] = each / found.name
-        ledger = Path(temporary) / _LEDGER
+        ledger = Path(temporary) / LEDGER
         if copy_ledger(folder, ledger):
-            sources[f"{SEARCH}/{_LEDGER}"] = ledger
+            sources[f"{SEARCH}/{LEDGER}"] = ledger
         # The spec is the last file: a search that is restored in an object store is listed when it is complete.
         paths = sorted(sources, key=lambda path: (path == f"{SEARCH}/{folder.spec.name}", path))
         manifest = ArchiveManifest(
@@ -103,7 +103,7 @@ def _folders(folder: SearchFolder) -> list[tuple[str, AnyPath]]:
     return [(SEARCH, folder.root), *([(STORAGE, folder.storage)] if folder.storage else [])]
 
 
-def _is_archived(name: str) -> bool:
+def is_archived(name: str) -> bool:
     """Return True for a file that an archive has, except the ledger, which is copied."""
     first, _, _ = name.partition("/")
     last = name.rpartition("/")[2]
@@ -135,7 +135,7 @@ def _describe(path: str, source: AnyPath) -> ArchivedFile:
 def _report(
     folder: SearchFolder, file: AnyPath, kept: list[StoredFile], every: list[StoredFile], size: int | None
 ) -> ArchiveReport:
-    left_out = [each for each in every if not _is_archived(each.name) and kind_of(each.name) != "ledger"]
+    left_out = [each for each in every if not is_archived(each.name) and kind_of(each.name) != "ledger"]
     return ArchiveReport(
         search=folder.name,
         file=str(file),

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, Literal, Self
+from typing import IO, Any, BinaryIO, Literal, Self, cast
 
 import pyarrow as pa
 from pydantic import ValidationError, model_validator
@@ -26,6 +26,8 @@ SEARCH, STORAGE = "search", "storage"
 _MANIFEST = "archive.json"
 _MAX_MANIFEST_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20
+"""Largest header of a file. tarfile reads a long name, or the other values of a header, into memory at once."""
 _CODEC = "zstd"
 _BROKEN = (pa.ArrowException, tarfile.TarError, EOFError, UnicodeError)
 """Errors of content that is no archive."""
@@ -104,6 +106,8 @@ class ArchiveReader:
     place: AnyPath
     """Path of the archive, for errors."""
     tar: tarfile.TarFile
+    stream: "_Bounded"
+    """Content of the archive, from which `tar` reads."""
 
     def copy_files(self, open_target: Callable[[ArchivedFile], AbstractContextManager[Any]]) -> None:
         """Copy each file to the stream that `open_target` opens.
@@ -113,7 +117,9 @@ class ArchiveReader:
         """
         with _readable(self.place):
             for file in self.manifest.files:
+                self.stream.allow(self.tar.offset)
                 source = _next_file(self.tar, f"{self.manifest.search}/{file.path}", file.num_bytes, self.place)
+                self.stream.allow(self.tar.offset)
                 digest = hashlib.sha256()
                 with open_target(file) as target:
                     while chunk := source.read(_CHUNK_BYTES):
@@ -121,6 +127,7 @@ class ArchiveReader:
                         target.write(chunk)
                 if digest.hexdigest() != file.sha256:
                     raise _broken(self.place, f"other content of {file.path}")
+            self.stream.allow(self.tar.offset)
             if (extra := self.tar.next()) is not None:
                 raise _broken(self.place, f"{extra.name!r}, which it does not list")
 
@@ -133,16 +140,18 @@ def open_archive(place: AnyPath) -> Iterator[ArchiveReader]:
         SearchError: The file is no archive of a search, is cut off, or lists a path outside its own folder.
     """
     with _readable(place), open_input(place) as file, pa.CompressedInputStream(file, _CODEC) as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK_BYTES) as tar:
+        bounded = _Bounded(stream)
+        with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", bufsize=_CHUNK_BYTES) as tar:
             first = tar.next()
             if first is None or first.name.rpartition("/")[2] != _MANIFEST or first.size > _MAX_MANIFEST_BYTES:
                 raise _broken(place, f"{first.name if first else 'nothing'!r} as its first file")
+            bounded.allow(tar.offset)
             source = tar.extractfile(first)
             try:
                 manifest = ArchiveManifest.model_validate_json(source.read() if source else b"")
             except (ValidationError, SearchError) as error:
                 raise _broken(place, f"a list of files that breaks its rules: {_first_rule(error)}") from error
-            yield ArchiveReader(manifest=manifest, place=place, tar=tar)
+            yield ArchiveReader(manifest=manifest, place=place, tar=tar, stream=bounded)
 
 
 def check_archive(place: AnyPath, expected: ArchiveManifest) -> None:
@@ -184,6 +193,27 @@ class _Unclosed:
 
     def seekable(self) -> bool:
         return False
+
+
+class _Bounded:
+    """Readable stream whose end is limited: a small file can unpack to more than the memory of any machine."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._num_bytes = 0
+        self._limit = 0
+        self.allow(0)
+
+    def allow(self, position: int) -> None:
+        """Allow to read to a position, and one header behind it."""
+        self._limit = position + _MAX_HEADER_BYTES + 2 * _CHUNK_BYTES  # tarfile reads a chunk ahead
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._num_bytes += len(content)
+        if self._num_bytes > self._limit:
+            raise tarfile.ReadError(f"a header of more than {_MAX_HEADER_BYTES:,} bytes")
+        return content
 
 
 class _Hashed:

@@ -12,7 +12,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import list_paths, parse_path
 from lkca_search.records.search.uid import read_uid
 from lkca_search.search.housekeeping.cache_use import CachedSplit, used_only_by
-from lkca_search.search.housekeeping.files import remove_folder
+from lkca_search.search.housekeeping.files import check_is_storage, remove_folder
 from lkca_search.search.housekeeping.ledger import SchemaSize, drop_ledger, find_schema
 from lkca_search.search.housekeeping.sizes import FolderSize, measure_search
 from lkca_search.search.state.driver_lock import MARK, Mark, read_mark, write_mark
@@ -62,9 +62,11 @@ def plan_deletion(name: str, home: Home, *, with_mlflow: bool = False, with_cach
         with_cache: True to delete the decoded datasets that no other search of the home uses.
 
     Raises:
-        SearchError: There is no such search, it is being renamed, or the ledger or MLflow does not respond.
+        SearchError: There is no such search, it is being renamed, its storage has other files, or the ledger or MLflow
+            does not respond.
     """
     folder, mark = _find(name, home)
+    check_is_storage(folder.storage)
     uid = mark.uid if mark else read_uid(folder)
     lease = read_lease(folder)
     return DeletionPlan(

@@ -9,7 +9,12 @@ from typing import NamedTuple
 
 from pyarrow import fs
 
-from lkca_search.paths import AnyPath, RemotePath
+from lkca_search.errors import SearchError
+from lkca_search.paths import AnyPath, RemotePath, list_paths
+
+_STORED = frozenset({"trials", "rounds", "exhausted", "provenance", "ray"})
+_STORED |= {"spec.json", "dataset.json", "own_code.json", "uid"}
+"""Files and folders of a search in the storage of its trials."""
 
 
 class StoredFile(NamedTuple):
@@ -88,6 +93,15 @@ def remove_folder(folder: AnyPath, *, last: str | None = None) -> None:
         content.rmdir()
     if folder.is_symlink():
         folder.unlink()
+
+
+def check_is_storage(folder: AnyPath | None) -> None:
+    """Raise SearchError if the storage of a search has files of others: an edited spec may name any folder."""
+    for path in [] if folder is None else list_paths(folder, "*"):
+        name = path.name.partition(".damaged-")[0]
+        if name not in _STORED and not name.startswith("."):
+            rule = "the storage of a search must have its own files only"
+            raise SearchError(f"{rule}, got {path}; correct `storage` in its spec.json, or move the file")
 
 
 def _remove_tree(folder: Path) -> None:

@@ -10,7 +10,7 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder, check_name
 from lkca_search.paths import RemotePath, list_paths
 from lkca_search.records.search.uid import read_uid
-from lkca_search.search.housekeeping.files import move_folder, remove_folder
+from lkca_search.search.housekeeping.files import check_is_storage, move_folder, remove_folder
 from lkca_search.search.housekeeping.ledger import check_schema_is_free, rename_ledger
 from lkca_search.search.state.driver_lock import MARK, Mark, read_mark, write_mark
 from lkca_search.search.state.lease import hold_lease
@@ -36,6 +36,7 @@ def find_renamed(name: str, new_name: str, home: Home) -> Mark | None:
     for taken in (target.root, *([target.storage] if target.storage else [])):
         if taken.exists():
             raise SearchError(f"the new name must be free, got {taken}, which exists; choose another name")
+    check_is_storage(folder.storage)
     check_schema_is_free(folder, new_name=new_name)
     return None
 

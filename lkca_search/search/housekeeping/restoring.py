@@ -1,4 +1,8 @@
-"""Search from an archive: unpacked beside its place, checked, and then renamed at once."""
+"""Search from an archive: unpacked beside its place, checked, and then renamed at once.
+
+Anyone may have written the archive. Its files lie in the home, or in a storage that the user has named, and no file in
+it leads a later command elsewhere.
+"""
 
 import shutil
 from contextlib import AbstractContextManager, suppress
@@ -7,8 +11,12 @@ from typing import Any, cast
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder, check_name
-from lkca_search.paths import AnyPath, RemotePath, nearest_existing, write_atomically
+from lkca_search.paths import AnyPath, RemotePath, nearest_existing, parse_path, write_atomically
+from lkca_search.records.finding import read_stored
+from lkca_search.records.provenance import SearchCode
 from lkca_search.records.search.uid import read_uid
+from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.housekeeping.archive import LEDGER, is_archived
 from lkca_search.search.housekeeping.archive_format import SEARCH, ArchivedFile, ArchiveManifest, open_archive
 from lkca_search.search.housekeeping.files import remove_folder
 from lkca_search.search.housekeeping.ledger import clear_schema, rename_ledger
@@ -20,7 +28,9 @@ _MARK = ".restoring"
 """File in a folder that is being restored where it will be."""
 
 
-def restore_search(archive: AnyPath, home: Home, *, name: str | None = None, ledger: str | None = None) -> SearchFolder:
+def restore_search(
+    archive: AnyPath, home: Home, *, name: str | None = None, ledger: str | None = None, storage: str | None = None
+) -> SearchFolder:
     """Restore a search from its archive, and return its folder. If the process is killed, repeat the command.
 
     Args:
@@ -28,15 +38,18 @@ def restore_search(archive: AnyPath, home: Home, *, name: str | None = None, led
         home: Home of the restored search.
         name: Name of the restored search; by default the one that it had.
         ledger: URL of a PostgreSQL database for the ledger; its studies are restored from the records by the next run.
+        storage: Storage of the trials, which must be the one that the archive states; None if they are in the home.
 
     Raises:
-        SearchError: The archive is damaged, the name is taken, the search is in the home under another name, or the
-            disk is too small.
+        SearchError: The archive is damaged, the name is taken, the search is in the home under another name, the
+            disk is too small, or the archive leads out of the home and `storage`.
     """
     with open_archive(archive) as reader:
         manifest = reader.manifest
         found = manifest.search if name is None else name
         check_name(found)
+        _check_storage(manifest, storage)
+        _check_names(manifest, archive)
         target = SearchFolder(root=home.root / "searches" / found).with_storage(manifest.storage)
         _check_target(target, manifest, home)
         database = choose_database(target, ledger)
@@ -44,10 +57,16 @@ def restore_search(archive: AnyPath, home: Home, *, name: str | None = None, led
         _check_space(home, manifest)
         staged = SearchFolder(root=_stage(target.root, home.root / _STAGING / found), storage=_stage_storage(target))
         reader.copy_files(lambda file: _open_output(staged, file))
+    try:
+        _check_references(staged, manifest, home, archive)
+    except SearchError:
+        for folder in filter(None, (staged.root, staged.storage)):
+            remove_folder(folder)
+        raise
     if database.file is not None:
         rename_ledger(staged, old_name=manifest.search)
     else:
-        (staged.root / "ledger.db").unlink(missing_ok=True)
+        (staged.root / LEDGER).unlink(missing_ok=True)
         store_url(staged, ledger)
     if staged.storage is not None and target.storage is not None:
         _place(staged.storage, target.storage)
@@ -58,6 +77,45 @@ def restore_search(archive: AnyPath, home: Home, *, name: str | None = None, led
         with suppress(OSError):  # another search is being restored
             (home.root / _STAGING).rmdir()
     return target
+
+
+def _check_storage(manifest: ArchiveManifest, storage: str | None) -> None:
+    """Raise SearchError unless the user has named the place outside the home in which files are written."""
+    if storage == manifest.storage:
+        return
+    if manifest.storage is None:
+        raise SearchError(f"--storage must be that of the archive, which has none, got {storage}; omit it")
+    rule = f"the archive has trials that belong below the storage {manifest.storage}"
+    if storage is not None:
+        raise SearchError(f"{rule}, got --storage {storage}; they can only go back to their place")
+    raise SearchError(f"{rule}, outside the home; if they should be written there: --storage {manifest.storage}")
+
+
+def _check_names(manifest: ArchiveManifest, archive: AnyPath) -> None:
+    """Raise SearchError if the archive has a file that no archive has, such as a mark or the URL of a ledger."""
+    for file in manifest.files:
+        kind, _, name = file.path.partition("/")
+        if not is_archived(name) and (kind, name) != (SEARCH, LEDGER):
+            raise _broken(archive, f"the file {file.path}")
+
+
+def _check_references(staged: SearchFolder, manifest: ArchiveManifest, home: Home, archive: AnyPath) -> None:
+    """Raise SearchError if a file leads later commands to another storage, or to own code in the archive."""
+    stored = read_spec(staged).storage
+    if stored != manifest.storage:
+        raise _broken(archive, f"{stored} as the storage in its spec, and {manifest.storage} in its list")
+    own = [parse_path(str(place)) for place in (home.root, manifest.storage) if place is not None]
+    for path in staged.code_files:
+        with suppress(FileNotFoundError):
+            for folder in map(Path, read_stored(path, SearchCode, remedy="omit it").folders):
+                if not folder.is_absolute() or any(
+                    isinstance(place, Path) and folder.resolve().is_relative_to(place.resolve()) for place in own
+                ):
+                    raise _broken(archive, f"own code in the folder {folder}, where the archive may have put it")
+
+
+def _broken(archive: AnyPath, got: str) -> SearchError:
+    return SearchError(f"an archive must be an intact file of `lkca-search archive`, got {got} ({archive})")
 
 
 def _check_target(target: SearchFolder, manifest: ArchiveManifest, home: Home) -> None:

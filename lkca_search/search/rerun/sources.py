@@ -32,17 +32,19 @@ _RECORD = "record.json"
 _MAX_ID = 1_000
 
 
-def read_source(source: str, trial_id: str | None, home: Home) -> RecordedTraining:
+def read_source(source: str, trial_id: str | None, home: Home, *, trusts_code: bool = False) -> RecordedTraining:
     """Return the recorded training of a source.
 
     Args:
         source: Name of a search, `NAME/CELL/NUMBER[/draw=D,seed=S]`, id or URI of an MLflow run, URI of a registered
             model, or a file: a trial file, a record, a configuration.
-        trial_id: Trial or replicate of a search; None for the best trial.
+        trial_id: Trial or replicate of a search; None for the champion, or before a
+            confirmation the best trial.
         home: Home of the searches.
+        trusts_code: True to run own code that a record in MLflow names.
 
     Raises:
-        UserError: There is no such source, or it has no intact record.
+        UserError: There is no such source, it has no intact record, or its code is not trusted.
     """
     path = Path(source)
     if path.suffix in SUFFIXES or path.is_file() or (path / _RECORD).is_file():
@@ -50,13 +52,13 @@ def read_source(source: str, trial_id: str | None, home: Home) -> RecordedTraini
             raise UserError(f"--trial selects a trial of a search, but {source} is a trial file; omit one of them")
         return _read_file(path / _RECORD if path.is_dir() else path, home)
     if is_mlflow_source(source):
-        return _read_mlflow(home, source, trial_id)
+        return _read_mlflow(home, source, trial_id, trusts_code=trusts_code)
     name, slash, rest = source.partition("/")
     if slash and trial_id is not None:
         raise UserError(f"a trial must be given once, got {rest} and --trial {trial_id}")
     trial_id = trial_id or rest or None
     if not home.search(name).spec.exists() and os.environ.get("MLFLOW_TRACKING_URI"):
-        return _read_mlflow(home, name, trial_id)
+        return _read_mlflow(home, name, trial_id, trusts_code=trusts_code)
     return _read_search(_started(home, name), trial_id)
 
 
@@ -113,10 +115,15 @@ def _packages_in(folder: SearchFolder, record: Record) -> Mapping[str, str] | No
     return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else None
 
 
-def _read_mlflow(home: Home, source: str, trial_id: str | None) -> RecordedTraining:
+def _read_mlflow(home: Home, source: str, trial_id: str | None, *, trusts_code: bool) -> RecordedTraining:
     found = read_recorded_run(home, source, trial_id)
     file = TrialFile.from_record(found.record)
     _check_names(file, f"run {found.run_id}")
+    if (own := file.trial.own_code()) and not trusts_code:
+        raise UserError(
+            f"run {found.run_id} names code of its own, {', '.join(own)}: a rerun imports it from your Python path and "
+            "runs it. If you trust the store and this code, repeat the command with --trust-own-code"
+        )
     repeats = Repeated(
         search=found.record.search, trial_id=found.record.trial_id, uid=found.uid, mlflow_run=found.run_id
     )

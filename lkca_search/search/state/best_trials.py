@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import MODEL, SearchFolder
+from lkca_search.records.model_description import model_folder
 from lkca_search.records.objectives import pareto_front, rank_trials, trial_values
 from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.search.champions import find_champion
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import cells, dataset_levels
@@ -32,7 +34,9 @@ def best_of_search(records: Sequence[Record], spec: SearchSpec) -> Record | None
 
 
 def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
-    """Read the record of a trial or replicate; if `trial_id` is None, of the best trial of the search.
+    """Read the record of a trial or replicate; if `trial_id` is None, that of the champion of the search.
+
+    Before a round of confirmation is complete, it is that of the best trial.
 
     Raises:
         SearchError: The trial has no record, or no trial is complete.
@@ -44,7 +48,23 @@ def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
             reason = f"; {reader.findings[0]}" if reader.findings else ""
             raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason}")
         return record
-    return find_best_records(folder)[0]
+    return read_champion(folder, RecordReader(folder)) or find_best_records(folder)[0]
+
+
+def read_champion(folder: SearchFolder, reader: RecordReader, *, cell: str | None = None) -> Record | None:
+    """Return the champion of a search or cell among the replicates with kept models; if none is kept, among all.
+
+    None if no round of confirmation is complete, or if no cell of a search with several datasets is given.
+    """
+    spec, replicates = read_spec(folder), reader.replicates()
+    if cell is None and len(dataset_levels(spec)) > 1:
+        return None
+
+    def is_kept(record: Record) -> bool:
+        return (model_folder(folder, record) / MODEL).exists()
+
+    kept = find_champion(folder, spec, replicates, cell=cell, is_kept=is_kept)
+    return kept or find_champion(folder, spec, replicates, cell=cell)
 
 
 def find_best_records(

@@ -8,12 +8,13 @@ from mlflow import MlflowClient, artifacts
 
 from lkca_search.errors import UserError
 from lkca_search.layout import MODEL, PREDICTIONS, WEIGHTS, Home
+from lkca_search.records.model_description import MAX_DESCRIPTION_BYTES, read_description
 from lkca_search.tracking.connection import tracking_uri
 from lkca_search.tracking.experiment import open_client
 from lkca_search.tracking.faults import describe_fault
 
 _SCHEMES = ("models:/", "runs:/")
-_FILES = (WEIGHTS, MODEL, PREDICTIONS)
+_MAX_PREDICTIONS_BYTES = 1 << 30
 
 
 def is_mlflow_uri(text: str) -> bool:
@@ -25,23 +26,33 @@ def download_model(uri: str, to: Path, home: Home) -> Path:
     """Download a model into an existing folder, and return the folder.
 
     Raises:
-        UserError: The store cannot be used, it has no such model, or the model is not of this package.
+        UserError: The store cannot be used, it has no such model, the model is not of this package, or its files are
+            larger than it states.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file
     try:
         store = tracking_uri(home)
         source = _find_artifacts(open_client(home).client, uri)
         listed = artifacts.list_artifacts(artifact_uri=source, tracking_uri=store)
-        found = {posixpath.basename(file.path) for file in listed if not file.is_dir}
-        for name in found.intersection(_FILES):
+        sizes = {posixpath.basename(file.path): file.file_size for file in listed if not file.is_dir}
+        if missing := [name for name in (MODEL, WEIGHTS) if name not in sizes]:
+            raise UserError(f"{uri} must be a model of lkca-search, got artifacts without {' and '.join(missing)}")
+
+        def download(name: str, *, at_most: int) -> None:
+            if (size := sizes[name] or 0) > at_most:
+                raise UserError(f"{name} of {uri} must have at most {at_most:,} bytes, got {size:,}")
             path = artifacts.download_artifacts(artifact_uri=f"{source}/{name}", dst_path=str(to), tracking_uri=store)
-            Path(path).replace(to / name)
+            if Path(path) != to / name:
+                Path(path).replace(to / name)
+
+        download(MODEL, at_most=MAX_DESCRIPTION_BYTES)
+        download(WEIGHTS, at_most=read_description(to).weights_bytes)
+        if PREDICTIONS in sizes:
+            download(PREDICTIONS, at_most=_MAX_PREDICTIONS_BYTES)
     except UserError:
         raise
     except Exception as error:  # any error of a store
         raise UserError(f"{uri} must be a model that MLflow can give: {describe_fault(error, home)}") from error
-    if missing := [name for name in (MODEL, WEIGHTS) if name not in found]:
-        raise UserError(f"{uri} must be a model of lkca-search, got artifacts without {' and '.join(missing)}")
     return to
 
 

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from lkca_search.tracking.registry.logged_models import WEIGHTS_SHA256
-from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID
+from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID, find_runs
 
 _COMPLETE = "lkca.registered_round"
 """Tag with the seal of the latest round whose models are all registered."""
@@ -28,24 +28,37 @@ _PAGE = 1000
 class RegisteredModel:
     """Registered model of one search. Every method may raise an error of the store, and can then be called again."""
 
-    def __init__(self, client: MlflowClient, *, search: str, uid: str) -> None:
-        """Find the registered model of a search. Nothing is created yet.
+    def __init__(self, client: MlflowClient, experiment: str, *, search: str, uid: str) -> None:
+        """Find the registered model of a search by its name, or by its unique id if a user has renamed it.
 
-        The name is that of the search. If a registered model of that name belongs to another search or program, it
-        ends with the first characters of the unique id.
+        Nothing is created yet. The name is that of the search. If a registered model of that name belongs to another
+        search or program, it ends with the first characters of the unique id.
         """
         self._client = client
         self._tags = {SEARCH_UID: uid, "search": search}
+        self._runs = find_runs(client, experiment, f"tags.`{SEARCH_UID}` = '{uid}' AND tags.kind = 'search'")
         self.name = search
         self._registered = self._find(search)
-        if self._registered is not None and self._registered.tags.get(SEARCH_UID) != uid:
-            self.name = f"{search}-{uid[:8]}"
-            self._registered = self._find(self.name)
+        if self._registered is None or self._registered.tags.get(SEARCH_UID) != uid:
+            self.name = search if self._registered is None else f"{search}-{uid[:8]}"
+            self._registered = next(iter(client.search_registered_models(f"tags.`{SEARCH_UID}` = '{uid}'")), None)
+        if self._registered is not None:
+            self.name = str(self._registered.name)
         self._versions: dict[tuple[str, str], ModelVersion] | None = None
 
     def has_round(self, seal: str) -> bool:
-        """Return True if all models of a round were registered."""
-        return self._registered is not None and self._registered.tags.get(_COMPLETE) == seal
+        """Return True if all models of a round were registered, also if a user has deleted them since."""
+        in_runs = [run.data.tags.get(_COMPLETE) == seal for run in self._runs]
+        if self._registered is not None and self._registered.tags.get(_COMPLETE) == seal:
+            if not all(in_runs):  # the registration ended before its last step
+                self._mark_runs(seal)
+            return True
+        return self._registered is None and any(in_runs)
+
+    @property
+    def is_missing(self) -> bool:
+        """True if MLflow has no registered model of the search."""
+        return self._registered is None
 
     def open(self) -> None:
         """Create the registered model if it is missing, and find its versions. Duplicates are deleted."""
@@ -96,8 +109,13 @@ class RegisteredModel:
                 self._client.set_registered_model_alias(self.name, alias, version)
 
     def mark_round(self, seal: str) -> None:
-        """State that all models of a round are registered."""
+        """State that all models of a round are registered. The run of the search states it if the model is deleted."""
         self._client.set_registered_model_tag(self.name, _COMPLETE, seal)
+        self._mark_runs(seal)
+
+    def _mark_runs(self, seal: str) -> None:
+        for run in self._runs:
+            self._client.set_tag(run.info.run_id, _COMPLETE, seal)
 
     def _link(self, model: LoggedModel, version: str) -> None:
         """Show the version on the page of the logged model, as servers do and databases do not."""

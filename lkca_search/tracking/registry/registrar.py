@@ -14,13 +14,14 @@ from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID
 _UNSUPPORTED = (
     "the store lacks logged models or a registry, which MLflow 3 has, so no model is registered; the runs are complete"
 )
+_DELETED = "the registered model of the search was deleted in MLflow and stays deleted; to register it again"
 
 
-def register_models(store: MLflowStore, models: ConfirmedModels) -> Iterator[str]:
+def register_models(store: MLflowStore, models: ConfirmedModels, *, again: bool = False) -> Iterator[str]:
     """Register the models that MLflow lacks. The runs of all replicates must have been sent.
 
     Nothing is read or written once all models of the latest round are registered, so what a user deletes then stays
-    deleted.
+    deleted. With `again`, what was deleted is registered again.
 
     Yields:
         After each step, a line for the user, which is mostly empty. A store without models gets one line.
@@ -29,16 +30,18 @@ def register_models(store: MLflowStore, models: ConfirmedModels) -> Iterator[str
         Exception: Any error of the store. The next call continues where this one ended.
     """
     try:
-        yield from _register(store, models)
+        yield from _register(store, models, again=again)
     except Exception as error:
         if not is_unsupported(error):
             raise
         yield _UNSUPPORTED
 
 
-def _register(store: MLflowStore, models: ConfirmedModels) -> Iterator[str]:
-    registered = RegisteredModel(store.client, search=models.name, uid=models.uid)
-    if registered.has_round(models.seal):
+def _register(store: MLflowStore, models: ConfirmedModels, *, again: bool) -> Iterator[str]:
+    registered = RegisteredModel(store.client, store.experiment, search=models.name, uid=models.uid)
+    if registered.has_round(models.seal) and not again:
+        if registered.is_missing:
+            yield f"{_DELETED}: lkca-search sync {models.name} --register"
         return
     logged = LoggedModels(store.client, store.experiment, uid=models.uid)
     yield f"{len(models.models)} confirmed models are registered as {registered.name!r}"

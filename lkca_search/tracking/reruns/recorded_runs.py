@@ -16,7 +16,8 @@ from lkca_search.layout import Home
 from lkca_search.records.record import Record, State
 from lkca_search.spec.metrics import name_of
 from lkca_search.tracking.experiment import find_experiment, open_client
-from lkca_search.tracking.faults import describe_fault
+from lkca_search.tracking.faults import describe_fault, is_unsupported
+from lkca_search.tracking.registry.alias_names import CHAMPION
 from lkca_search.tracking.reruns.rerun_run import RERUN_OF_RUN
 from lkca_search.tracking.runs import PROVENANCE, RECORD, SEARCH_UID, TRIAL_ID, find_runs
 
@@ -65,7 +66,8 @@ def read_recorded_run(home: Home, source: str, trial_id: str | None = None) -> R
     Args:
         home: Home whose store is used unless MLFLOW_TRACKING_URI is set.
         source: Id or URI of a run, URI of a registered model (`models:/NAME@ALIAS`), or the name of a search.
-        trial_id: Trial or replicate of the search; None for the run itself, or the best trial of a search.
+        trial_id: Trial or replicate of the search; None for the run itself, or for a search its
+            champion, before a confirmation its best trial.
 
     Raises:
         SearchError: The store cannot be used, has no such run, or the run has no intact record.
@@ -80,7 +82,7 @@ def read_recorded_run(home: Home, source: str, trial_id: str | None = None) -> R
             raise SearchError(f"a run must be of a search, a trial or a replicate, got run {run.info.run_id}")
         children = find_runs(client, run.info.experiment_id, f"tags.`{SEARCH_UID}` = '{uid}'")
         parent = next((each for each in children if each.data.tags.get("kind") == "search"), None)
-        run = _choose_child(run, children, trial_id)
+        run = _choose_child(client, run, children, trial_id)
         record = _read_record(client, run)
         return RecordedRun(
             record=record,
@@ -135,10 +137,24 @@ def _run_of_model(client: MlflowClient, uri: str) -> str:
     return str(version.run_id)
 
 
-def _choose_child(run: Run, children: list[Run], trial_id: str | None) -> Run:
-    """Return the run of a trial: the given one, that of the source, or that of the best trial of a search."""
+def _find_champion(client: MlflowClient, uid: str) -> Run | None:
+    """Return the run of the champion of a search; None if there is none, or if the store has no registry."""
+    try:
+        for model in client.search_registered_models(f"tags.`{SEARCH_UID}` = '{uid}'"):
+            if (version := model.aliases.get(CHAMPION)) is not None:
+                return client.get_run(client.get_model_version(model.name, version).run_id)
+    except Exception as error:
+        if not is_unsupported(error):
+            raise
+    return None
+
+
+def _choose_child(client: MlflowClient, run: Run, children: list[Run], trial_id: str | None) -> Run:
+    """Return the run of a trial: the given one, that of the source, or of a search its champion or best trial."""
     if trial_id is None and run.data.tags.get("kind") != "search":
         return run
+    if trial_id is None and (champion := _find_champion(client, run.data.tags[SEARCH_UID])) is not None:
+        return champion
     wanted = trial_id or run.data.tags.get("best_trial")
     if wanted is None:
         raise SearchError(f"search {run.data.tags.get('search')!r} has no best trial in MLflow: give the id of a trial")

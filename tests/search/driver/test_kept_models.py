@@ -7,6 +7,7 @@ import pytest
 from lkca_search.errors import Interrupted
 from lkca_search.layout import MODEL, WEIGHTS, SearchFolder
 from lkca_search.paths import parse_path, write_atomically
+from lkca_search.records.model_description import model_folder
 from lkca_search.records.record import Record, TestResult, read_records
 from lkca_search.search.driver import queue
 from lkca_search.search.driver.confirmation import Confirmation
@@ -133,6 +134,23 @@ def test_a_driver_that_dies_beside_a_record_leaves_one_model_per_cell(
     while (assignment := after.assign()) is not None:
         train(after, assignment)
     assert kept(folder) == best_ids(folder)
+
+
+def test_best_that_is_set_after_trials_have_ended_states_once_how_many_cells_have_no_model(
+    folder: SearchFolder, open_keeping: Callable[..., Ledger]
+) -> None:
+    ledger = open_keeping("replicates", trials_per_cell=2)
+    while (assignment := ledger.assign()) is not None:
+        train(ledger, assignment)
+    assert open_keeping("replicates", trials_per_cell=2).notes == []
+    (line,) = open_keeping("best", trials_per_cell=2).notes
+    assert f"cells whose best trial has none: {len(best_ids(folder))}; " in line
+    assert any(f"rerun {folder.name} --trial '{trial_id}' --save FOLDER" in line for trial_id in best_ids(folder))
+    for trial_id in best_ids(folder):
+        (record,) = (each for each in read_records(folder) if each.trial_id == trial_id)
+        for name in (WEIGHTS, MODEL):
+            write_atomically(model_folder(folder, record) / name, b"x")
+    assert open_keeping("best", trials_per_cell=2).notes == []
 
 
 def test_a_search_that_keeps_replicates_requests_no_model_of_a_trial(

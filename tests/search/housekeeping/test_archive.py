@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +17,9 @@ from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import read_records
 from lkca_search.records.search.uid import read_uid
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.housekeeping.archive import plan_archive, write_archive
+from lkca_search.search.housekeeping.archive_format import ArchivedFile, open_archive
 from lkca_search.search.housekeeping.deletion import delete_search, plan_deletion
 from lkca_search.search.housekeeping.restoring import restore_search
 from lkca_search.search.state.lease import hold_lease
@@ -66,8 +70,12 @@ def test_a_restored_search_is_the_one_that_was_archived(make: Make, home: Home, 
     if folder.storage is None:
         with pytest.raises(SearchError, match="the search of the archive is in it as 'made'"):
             restore_search(file, home, name="copy")
+    storage = read_spec(folder).storage
     delete("made", home)
-    restored = restore_search(file, home)
+    if storage is not None:
+        with pytest.raises(SearchError, match=r"belong below the storage .* outside the home.*: --storage "):
+            restore_search(file, home)
+    restored = restore_search(file, home, storage=storage)
     assert trained(restored) == {name: content for name, content in before.items() if "checkpoint" not in name}
     assert (home.search_names(), read_uid(restored)) == (["made"], uid)
     lines: list[str] = []
@@ -76,7 +84,7 @@ def test_a_restored_search_is_the_one_that_was_archived(make: Make, home: Home, 
     if "LKCA_SEARCH_LEDGER" not in os.environ:
         assert (lines, num_studies(restored)) == ([], 2)
     delete("made", home)
-    renamed = restore_search(file, home, name="copy")
+    renamed = restore_search(file, home, name="copy", storage=storage)
     assert {record.search for record in read_records(renamed)} == {"copy"}
     with hold_lease(renamed):
         assert trained(renamed) == trained(restored) or trained(renamed)
@@ -151,6 +159,12 @@ FALSE_MEMBERS = {
     "a file twice": [manifest(SPEC, SPEC), SPEC_MEMBER, SPEC_MEMBER],
     "storage without a place": [manifest(("storage/uid", b"x")), ("made/storage/uid", b"x")],
     "nothing": [],
+    "a mark": [manifest(("search/unfinished.json", b"x")), ("made/search/unfinished.json", b"x")],
+    "the URL of a ledger": [manifest(("search/ledger.url", b"x")), ("made/search/ledger.url", b"x")],
+    "a checkpoint": [
+        manifest(("search/trials/c/0/checkpoint-1.pt", b"x")),
+        ("made/search/trials/c/0/checkpoint-1.pt", b"x"),
+    ],
 }
 
 
@@ -163,6 +177,71 @@ def test_an_archive_with_anything_but_its_listed_files_restores_nothing(tmp_path
         restore_search(file, home)
     assert home.search_names() == []
     assert not (tmp_path / "home" / "searches").exists()
+
+
+def rewritten(file: Path, **contents: bytes) -> Path:
+    """Write an archive again with other contents of some files in the folder of the search."""
+    with open_archive(file) as reader:
+        found: dict[str, BytesIO] = {}
+
+        @contextmanager
+        def target(listed: ArchivedFile) -> Iterator[BytesIO]:
+            yield found.setdefault(listed.path, BytesIO())
+
+        reader.copy_files(target)
+        values = json.loads(reader.manifest.model_dump_json(exclude={"files"}))
+    files = [
+        (path, contents.get(path.rpartition("/")[2].partition(".")[0], content.getvalue()))
+        for path, content in found.items()
+    ]
+    files += [
+        (f"search/{name}.json", content) for name, content in contents.items() if f"search/{name}.json" not in found
+    ]
+    write_tar(file, [manifest(*files, **values), *((f"made/{path}", content) for path, content in files)])
+    return file
+
+
+def test_an_archive_cannot_send_later_commands_to_another_storage(tmp_path: Path) -> None:
+    folder = make_stored_search("made")
+    file = tmp_path / "made.tar.zst"
+    write_archive(folder, file, notify=print)
+    spec = {**json.loads(folder.spec.read_bytes()), "storage": str(tmp_path)}
+    home = Home(root=tmp_path / "second")
+    with pytest.raises(SearchError, match="as the storage in its spec, and None in its list"):
+        restore_search(rewritten(file, spec=json.dumps(spec).encode()), home)
+    assert [path for path in (tmp_path / "second").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("place", ["searches/made", "{home}/searches/made", "{home}", "{home}/../second"])
+def test_an_archive_cannot_bring_code_that_later_commands_run(tmp_path: Path, place: str) -> None:
+    folder = make_stored_search("made")
+    file = tmp_path / "made.tar.zst"
+    write_archive(folder, file, notify=print)
+    home = Home(root=tmp_path / "second")
+    code = {"modules": {"evil": "0" * 16}, "folders": [place.format(home=home.root)]}
+    with pytest.raises(SearchError, match="where the archive may have put it"):
+        restore_search(rewritten(file, own_code=json.dumps(code).encode(), evil=b"print(1)"), home)
+    assert [path for path in (tmp_path / "second").rglob("*") if path.is_file()] == []
+    code["folders"] = [str(tmp_path / "lab")]
+    assert restore_search(rewritten(file, own_code=json.dumps(code).encode()), home).name == "made"
+
+
+def test_a_header_that_unpacks_to_more_than_memory_is_refused_at_its_first_megabytes(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("made/search/spec.json")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 31  # values of a header, which tarfile reads at once
+    for first in ([], [manifest(SPEC)]):
+        file = tmp_path / f"{len(first)}.tar.zst"
+        with pa.OSFile(str(file), "wb") as raw, pa.CompressedOutputStream(raw, "zstd") as stream:
+            for name, content in first:
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                stream.write(member.tobuf() + content + bytes(-len(content) % 512))
+            stream.write(header.tobuf())
+            for _ in range(64):
+                stream.write(bytes(1 << 20))
+        assert file.stat().st_size < 100_000
+        with pytest.raises(SearchError, match=r"a header of more than 1,048,576 bytes"):
+            restore_search(file, Home(root=tmp_path / "home"))
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "half", "flipped", "cut by one byte"])
@@ -185,16 +264,16 @@ def test_a_restoration_that_is_killed_at_any_step_is_completed_by_the_same_comma
     folder = make_stored_search("made", f"storage={tmp_path / 'own' / 'storage'}")
     file = tmp_path / "made.tar.zst"
     write_archive(folder, file, notify=print)
-    home = Home(root=tmp_path / "own" / "home")
+    home, storage = Home(root=tmp_path / "own" / "home"), read_spec(folder).storage
     delete("made", Home.from_environment())
-    restored = restore_search(file, home)
+    restored = restore_search(file, home, storage=storage)
     before = trained(restored)
     delete("made", home)
-    for point in kill_points(tmp_path / "own", lambda: restore_search(file, home)):
+    for point in kill_points(tmp_path / "own", lambda: restore_search(file, home, storage=storage)):
         if home.search_names() == ["made"]:
             assert trained(home.search("made")) == before, point
         else:
-            assert trained(restore_search(file, home)) == before, point
+            assert trained(restore_search(file, home, storage=storage)) == before, point
         left = [path for path in (tmp_path / "own").rglob("*restoring*") if path.is_file() or path.is_dir()]
         assert left == [] or home.search_names() == ["made"], point
 

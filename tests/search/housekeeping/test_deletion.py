@@ -1,5 +1,6 @@
 """Deletion of a search: everything is freed, the looks stay, and an interrupted deletion is completed."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ from sqlalchemy import inspect
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import list_paths
+from lkca_search.paths import list_paths, write_atomically
 from lkca_search.search.housekeeping.deletion import delete_search, plan_deletion
 from lkca_search.search.housekeeping.files import list_files
+from lkca_search.search.housekeeping.renaming import find_renamed
 from lkca_search.search.state.database import Database, find_database
 from lkca_search.search.state.driver_lock import read_mark
 from lkca_search.search.state.lease import hold_lease
@@ -99,6 +101,20 @@ def test_a_search_whose_spec_is_lost_is_deleted(make: Make, home: Home) -> None:
     (folder.root / "ledger.db").unlink(missing_ok=True)
     delete(home)
     assert not folder.root.exists()
+
+
+def test_an_edited_spec_does_not_lead_a_command_to_a_folder_of_others(tmp_path: Path) -> None:
+    home = Home.from_environment()
+    folder = make_stored_search("made")
+    (tmp_path / "documents" / "made").mkdir(parents=True)
+    precious = tmp_path / "documents" / "made" / "thesis.tex"
+    precious.write_text("x")
+    edited = {**json.loads(folder.spec.read_bytes()), "storage": str(tmp_path / "documents")}
+    write_atomically(folder.spec, json.dumps(edited).encode())
+    for command in (lambda: plan_deletion("made", home), lambda: find_renamed("made", "other", home)):
+        with pytest.raises(SearchError, match=r"must have its own files only, got .*thesis\.tex; correct `storage`"):
+            command()
+    assert precious.read_text() == "x"
 
 
 def test_a_link_in_a_search_is_removed_and_its_target_stays(tmp_path: Path) -> None:

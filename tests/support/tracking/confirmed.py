@@ -85,7 +85,7 @@ def keep_model(folder: SearchFolder, record: Record) -> ModelDescription:
     return description
 
 
-def sync(folder: SearchFolder, notify: Callable[[str], None] = lambda _: None) -> SyncResult:
+def sync(folder: SearchFolder, notify: Callable[[str], None] = lambda _: None, *, again: bool = False) -> SyncResult:
     """Send everything to MLflow as the command does, without the lease."""
     return send_missing(
         lambda: open_store(folder, folder.home),
@@ -95,7 +95,7 @@ def sync(folder: SearchFolder, notify: Callable[[str], None] = lambda _: None) -
         patience_seconds=30,
         pause_seconds=0.1,
         notify=notify,
-        register=lambda store: register_confirmed(store, folder),
+        register=lambda store: register_confirmed(store, folder, again=again),
     )
 
 

@@ -11,7 +11,7 @@ from lkca_search.layout import SearchFolder
 WRITES = (
     *("create_registered_model", "create_logged_model", "save", "log_batch", "log_outputs"),
     *("finalize_logged_model", "create_model_version", "set_logged_model_tags", "update_registered_model"),
-    *("set_registered_model_tag", "set_registered_model_alias"),
+    *("set_registered_model_tag", "set_registered_model_alias", "set_tag"),
 )
 """Functions of MLflow's client that a registration writes with, in order; `save` writes the file `MLmodel`."""
 _CODE = """
@@ -20,7 +20,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.models import Model
 import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
-import lkca_search.reporting.champions, lkca_search.reporting.model_card
+import lkca_search.reporting.model_card
 from lkca_search.layout import Home
 from tests.support.tracking.confirmed import sync
 

@@ -105,6 +105,31 @@ def test_a_repeated_registration_changes_nothing_and_keeps_what_a_user_did(regis
     assert lines == []
 
 
+def test_a_registered_model_that_a_user_has_deleted_stays_deleted_until_it_is_registered_again(tmp_path: Path) -> None:
+    folder = write_search(tmp_path, RESULTS)
+    sync(folder)
+    client = MlflowClient(tracking_uri=uri_of(folder))
+    before = summarize(read_registry(uri_of(folder)))
+    client.delete_registered_model("made")
+    lines: list[str] = []
+    assert sync(folder, lines.append).fault is None
+    assert read_registry(uri_of(folder)).registered == []
+    assert [line for line in lines if line.endswith("lkca-search sync made --register")] == lines
+    assert sync(folder, again=True).fault is None
+    assert summarize(read_registry(uri_of(folder))) == before
+
+
+def test_a_registered_model_that_a_user_has_renamed_keeps_its_name(tmp_path: Path) -> None:
+    folder = write_search(tmp_path, RESULTS)
+    sync(folder)
+    MlflowClient(tracking_uri=uri_of(folder)).rename_registered_model("made", "mine")
+    for again in (False, True):
+        assert sync(folder, again=again).fault is None
+        registry = read_registry(uri_of(folder))
+        assert [model.name for model in registry.registered] == ["mine"]
+        assert len(registry.versions) == len(IDS)
+
+
 def test_a_complete_round_is_registered_and_an_unfinished_one_waits(tmp_path: Path) -> None:
     unfinished = replace(RESULTS, replicates=RESULTS.replicates[1:])
     folder = write_search(tmp_path, unfinished)

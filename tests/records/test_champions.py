@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record
-from lkca_search.reporting.champions import Champions, choose_champions
+from lkca_search.records.search.champions import Champions, choose_champions
 from tests.support.dataset_results import make_dataset_results, normal
 from tests.support.search_results import law, make_search_results
 
@@ -28,7 +28,10 @@ def with_values(results: SearchResults, validation: Value, test: Value = lambda 
 
 def choose(results: SearchResults, kept: Callable[[Record], bool] = lambda _: True) -> Champions:
     return choose_champions(
-        results, results.rounds[-1], {record.trial_id for record in results.replicates if kept(record)}
+        results.spec,
+        results.replicates,
+        results.rounds[-1],
+        {record.trial_id for record in results.replicates if kept(record)},
     )
 
 
