@@ -166,9 +166,7 @@ class Search:
 
     @explained_faults()
     def champion(self, cell: str | None = None) -> Record:
-        """Return the champion of the confirmation, or that of one cell: the replicate whose model `model` loads.
-
-        The cell with the best mean validation value over its replicates is represented by its best replicate.
+        """Return the champion, or that of one cell: the replicate of `predict NAME` and of MLflow's alias.
 
         Raises:
             SearchError: As in `best`, or no round of confirmation is complete.

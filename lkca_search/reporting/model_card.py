@@ -74,7 +74,8 @@ def write_model_card(
         "## Use",
         f'`mlflow.pyfunc.load_model("models:/{model}@{champion_aliases[0]}").predict(images)` returns the probability '
         "of each class, (N, classes), of images (N, H, W, C) as uint8. The package `lkca_search` must be installed. "
-        "Loading executes nothing from the files.",
+        f"Loading executes nothing from the files. `lkca-search predict models:/{model}@{champion_aliases[0]} IMAGES` "
+        "classifies image files of any size.",
     ]
     return _fit(start, table, rows, _limits(results, scores), use)
 
@@ -207,7 +208,7 @@ def _version_card(results: SearchResults, record: Record, cells: Mapping[str, tu
         f"Replicate `{record.trial_id}` of the search `{results.name}`: trial `{replicate.of}`, retrained on draw "
         f"{replicate.draw} with seed {replicate.seed}.",
         f"* Data: {format_count(record.facts.num_train_images)} training images of `{record.spec.dataset}`{share}, "
-        f"manifest {record.facts.subset_hash[:_HASH]}….",
+        f"manifest {record.facts.subset_hash[:_HASH]}…",
         f"* {capitalize(metric.label)}: {metric.value_with_unit(results.metric_value(record))}.",
     ]
     tested = record.test.value(results.metric.test_field or "") if record.test else None
