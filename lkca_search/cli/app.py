@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from lkca_search import __version__
 from lkca_search.cli import browse, data, housekeeping, kept_models, models, plan, repair, replay, report, run, submit
-from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error
+from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error, visible
 from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.own_code import import_from
@@ -188,4 +188,4 @@ def _working_directory() -> Path:
 def print_error(label: str, message: str) -> None:
     """Print a message to standard error, its label in red."""
     # Text objects, since input such as [0.1] would be parsed as Rich markup.
-    console(err=True).print(Text.assemble((label, "bold red"), f" {message}"), soft_wrap=True)
+    console(err=True).print(Text.assemble((label, "bold red"), f" {visible(message)}"), soft_wrap=True)

@@ -129,14 +129,14 @@ def logs(
     if follow:
         _follow(cluster, job, json=False, needs_reader=True)
     else:
-        echo(cluster.log(job.job_id), nl=False)
+        echo(cluster.log(job.job_id), nl=False, raw=True)
 
 
 def run_on_cluster(address: str, name: str, *arguments: str, headers: str | None, verify: str | None) -> NoReturn:
     """Run a command on the cluster of a search, print its output and exit with its code."""
     result = _connect(address, headers, verify).run_remote_command(name, *arguments)
-    echo(result.stdout, nl=False)
-    echo(result.stderr, nl=False, err=True)
+    echo(result.stdout, nl=False, raw=True)
+    echo(result.stderr, nl=False, err=True, raw=True)
     raise typer.Exit(result.exit_code)
 
 
@@ -156,7 +156,7 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool, needs_reader
     """
 
     def write(text: str) -> None:
-        echo(text, nl=False, err=json)
+        echo(text, nl=False, err=json, raw=True)
         if needs_reader and output_is_lost():
             sys.exit(0)
 

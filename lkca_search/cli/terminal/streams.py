@@ -76,9 +76,14 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def echo(text: object = "", *, nl: bool = True, err: bool = False) -> None:
-    """Print a text to standard output, or with `err` to standard error, and flush the stream."""
-    print(visible(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True)
+def echo(text: object = "", *, nl: bool = True, err: bool = False, raw: bool = False) -> None:
+    """Print a text to standard output, or with `err` to standard error, and flush the stream.
+
+    With `raw`, for the output of another program, control characters are printed as they are.
+    """
+    print(
+        text if raw else visible(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True
+    )
 
 
 def console(*, err: bool = False) -> Console:

@@ -6,7 +6,6 @@ AVX2). The shortcuts of small ResNets have this shape. A convolution of every se
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -43,6 +42,9 @@ class SubsampledKind(nn.Conv2d):
             return super().forward(*inputs, **options)
 
 
+_kinds: dict[type[nn.Conv2d], type[nn.Conv2d]] = {nn.Conv2d: SubsampledConv2d}
+
+
 class _Subsampling(TorchFunctionMode):
     """Context in which affected calls of `conv2d` take the pixels of their stride first."""
 
@@ -70,13 +72,12 @@ def _is_affected(convolution: nn.Conv2d) -> bool:
     return is_strided_1x1 and not is_padded and convolution.in_channels < BLOCK_CHANNELS
 
 
-@cache
 def _subsampled(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    if kind is nn.Conv2d:
-        return SubsampledConv2d
     if issubclass(kind, SubsampledConv2d | SubsampledKind):
         return kind
-    return type(f"Subsampled{kind.__name__}", (SubsampledKind, kind), {"__module__": kind.__module__})
+    if kind not in _kinds:
+        _kinds[kind] = type(f"Subsampled{kind.__name__}", (SubsampledKind, kind), {"__module__": kind.__module__})
+    return _kinds[kind]
 
 
 def _conv2d(

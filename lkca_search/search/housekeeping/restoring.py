@@ -60,8 +60,9 @@ def restore_search(
     try:
         _check_references(staged, manifest, home, archive)
     except SearchError:
-        for folder in filter(None, (staged.root, staged.storage)):
-            remove_folder(folder)
+        for folder in (staged.root, staged.storage):
+            if folder is not None:
+                remove_folder(folder)
         raise
     if database.file is not None:
         rename_ledger(staged, old_name=manifest.search)
