@@ -65,12 +65,12 @@ def test_a_restored_search_is_the_one_that_was_archived(make: Make, home: Home, 
     report = write_archive(folder, file, notify=print)
     assert (report.num_archived_bytes, report.num_left_out >= 1) == (file.stat().st_size, True)
     assert trained(folder) == before
+    storage = read_spec(folder).storage
     with pytest.raises(SearchError, match=r"must be free, got .*made.*, which exists; give --name"):
-        restore_search(file, home)
+        restore_search(file, home, storage=storage)
     if folder.storage is None:
         with pytest.raises(SearchError, match="the search of the archive is in it as 'made'"):
             restore_search(file, home, name="copy")
-    storage = read_spec(folder).storage
     delete("made", home)
     if storage is not None:
         with pytest.raises(SearchError, match=r"belong below the storage .* outside the home.*: --storage "):
