@@ -14,7 +14,7 @@ import argparse
 import math
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -64,7 +64,7 @@ def make_spec(name: str) -> SearchSpec:
     data, families, fractions, patch_size = SETS[name]
     parameters = {
         **SEARCHED,
-        "match_parameters": {"value": 16_000},
+        "width": {"value": 24},
         "patch_size": {"value": patch_size, "when": {"family": ("lkca", "vit", "convmixer")}},
     }
     used = {
@@ -192,25 +192,25 @@ def main() -> None:
         show(
             "Pruners, with the recorded trials",
             (*HEADER[:1], *HEADER[2:]),
-            [compare(folder, pruner, None, options.seeds) for folder in folders for pruner in options.pruners],
+            (compare(folder, pruner, None, options.seeds) for pruner in options.pruners for folder in folders),
         )
     if "samplers" in options.part:
         show(
             "Samplers with pruners",
             HEADER,
-            [
+            (
                 compare(folder, pruner, sampler, options.seeds)
-                for folder in folders
                 for sampler in options.samplers
                 for pruner in options.pruners
-            ],
+                for folder in folders
+            ),
         )
     if "transfer" in options.part:
         header = ("set", "cell", "trials alone", "with transfer", "fewer")
-        show("Transfer between data sizes", header, [row for folder in folders for row in transfer(folder, 200)])
+        show("Transfer between data sizes", header, (row for folder in folders for row in transfer(folder, 200)))
 
 
-def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table in Markdown."""
     print(f"\n{title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for row in rows:

@@ -17,8 +17,8 @@ PRUNERS = (
     "none", "curves", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
 )  # fmt: skip
 """Short names of pruners."""
-CURVES_STARTUP_TRIALS, CURVES_MIN_PROBABILITY = 2, 0.2
-"""Defaults of `n_startup_trials` and `min_probability` of the pruner `curves`."""
+CURVES_STARTUP_TRIALS, CURVES_WARMUP_SHARE, CURVES_MIN_PROBABILITY = 2, 0.2, 0.2
+"""Defaults of `n_startup_trials`, `warmup_share` and `min_probability` of the pruner `curves`."""
 OPTUNAHUB = "optunahub:"
 """Prefix of the name of an OptunaHub package."""
 

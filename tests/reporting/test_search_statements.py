@@ -67,7 +67,7 @@ def test_methods_state_what_the_pruner_does() -> None:
     median = search_methods(pruner=ComponentConfig(name="median"))
     assert "pruner median, which compares within a cell. A pruned trial is not the best one of its cell" in median
     curves = search_methods(pruner=ComponentConfig.model_validate({"name": "curves", "min_probability": 0.1}))
-    assert "After 2 complete trials of a cell, it stops a trial whose probability" in curves
+    assert "After 2 complete trials of a cell, it stops a trial that is in the worse half" in curves
     assert "is below 0.1, by Bayesian linear regression" in curves
 
 

@@ -127,9 +127,9 @@ def _pruner(pruner: ComponentConfig) -> str:
         startup = pluralize(pruner.arguments.get("n_startup_trials", CURVES_STARTUP_TRIALS), "complete trial")
         probability = pruner.arguments.get("min_probability", CURVES_MIN_PROBABILITY)
         rule = (
-            f" After {startup} of a cell, it stops a trial whose probability of ending better than the best trial of "
-            f"its cell is below {probability:g}, by Bayesian linear regression on the complete curves "
-            "of the cell (Domhan et al. 2015, Baker et al. 2017)."
+            f" After {startup} of a cell, it stops a trial that is in the worse half of its cell at its report, and "
+            f"whose probability of ending better than the best trial of the cell is below {probability:g}, by Bayesian "
+            "linear regression on the complete curves of the cell (Domhan et al. 2015, Baker et al. 2017)."
         )
     return f"{rule} A pruned trial is not the best one of its cell, and no replicate is pruned."
 

@@ -3,7 +3,8 @@
 The gain from here to the end is predicted by Bayesian linear regression on the finished curves of the same study, with
 the level so far as its input. The conjugate prior (normal, inverse gamma) gives a Student t distribution of the final
 value in closed form, so a decision is a function of the reports alone, and few finished curves give a wide one. A
-trial is stopped if its probability of a better final value than the best one is below a threshold.
+trial is stopped if its probability of a better final value than the best one is below a threshold. It must also be in
+the worse half of the trials at its report: while all finished curves are bad, they predict that nothing gets better.
 
 Sources: Domhan et al. 2015 (IJCAI) stop by this probability, from curves of parametric models;
 Baker et al. 2017 (arXiv 1705.10823) predict the final value by regression on finished curves. Two packages learn the
@@ -21,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import stdtr
 
-from lkca_search.spec.components import CURVES_MIN_PROBABILITY, CURVES_STARTUP_TRIALS
+from lkca_search.spec.components import CURVES_MIN_PROBABILITY, CURVES_STARTUP_TRIALS, CURVES_WARMUP_SHARE
 
 _LEVEL_SHARE = 0.25
 """Share of the reports so far whose mean is the level of a curve: single reports on few images are noisy."""
@@ -38,42 +39,46 @@ Curve = Sequence[float]
 
 
 class CurvePruner(BasePruner):
-    """Pruner that stops a trial whose predicted final value is probably not better than the best one of its study."""
+    """Pruner that stops a trial in the worse half whose predicted final value is probably not the best of its study."""
 
     def __init__(
         self,
         *,
         n_startup_trials: int = CURVES_STARTUP_TRIALS,
-        n_warmup_steps: int = 0,
+        warmup_share: float = CURVES_WARMUP_SHARE,
         min_probability: float = CURVES_MIN_PROBABILITY,
     ) -> None:
         """Create a pruner.
 
         Args:
             n_startup_trials: Complete trials before any trial is stopped, at least 1.
-            n_warmup_steps: Reports of a trial before it is stopped.
+            warmup_share: Share of the reports of a whole trial before it is stopped.
             min_probability: Probability of a better final value than the best one, below which a trial is stopped.
         """
         if n_startup_trials < 1:
             raise ValueError(f"n_startup_trials must be at least 1, got {n_startup_trials}")
-        if n_warmup_steps < 0:
-            raise ValueError(f"n_warmup_steps must be at least 0, got {n_warmup_steps}")
+        if not 0 <= warmup_share <= 1:
+            raise ValueError(f"warmup_share must be between 0 and 1, got {warmup_share}")
         if not 0 <= min_probability <= 1:
             raise ValueError(f"min_probability must be between 0 and 1, got {min_probability}")
         self._n_startup_trials = n_startup_trials
-        self._n_warmup_steps = n_warmup_steps
+        self._warmup_share = warmup_share
         self._min_probability = min_probability
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return True if the probability that the trial becomes the best one of the study is below the threshold."""
+        """Return True if the trial is in the worse half so far, and will probably not be the best one of the study."""
         curve = _curve_of(trial)
-        if len(curve) <= self._n_warmup_steps:
-            return False
-        curves = map(_curve_of, study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        finished = [values for values in curves if values and np.isfinite(values).all()]
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        finished = [values for each in ended if each.state is TrialState.COMPLETE and (values := _curve_of(each))]
         if len(finished) < self._n_startup_trials:
             return False
+        if len(curve) <= self._warmup_share * max(map(len, finished)):
+            return False
         sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
+        window = _window(len(curve))
+        reached = [values for values in map(_curve_of, ended) if len(values) >= len(curve)]
+        if reached and sign * _level(curve, window) > np.median([sign * _level(each, window) for each in reached]):
+            return False
         return probability_of_best(curve, finished, sign=sign) < self._min_probability
 
 
@@ -85,9 +90,9 @@ def probability_of_best(curve: Curve, finished: Sequence[Curve], *, sign: float 
         finished: Whole curves of other trials. One that has ended earlier stays at its last value.
         sign: 1 if larger values are better, -1 if smaller ones are.
     """
-    window = range(len(curve) - max(1, round(_LEVEL_SHARE * len(curve))), len(curve))
-    level = sign * _mean_over(window, curve)
-    levels = sign * np.array([_mean_over(window, values) for values in finished])
+    window = _window(len(curve))
+    level = sign * _level(curve, window)
+    levels = sign * np.array([_level(values, window) for values in finished])
     finals = sign * np.array([values[-1] for values in finished])
     gains = finals - levels
     prior_variance = (_PRIOR_SPREAD * gains.mean()) ** 2 + _noise_variance(finished) + _MIN_VARIANCE
@@ -104,7 +109,12 @@ def probability_of_best(curve: Curve, finished: Sequence[Curve], *, sign: float 
     return float(stdtr(degrees, (predicted - float(finals.max())) / scale))
 
 
-def _mean_over(window: range, values: Curve) -> float:
+def _window(reports: int) -> range:
+    """Return the indices of the reports whose mean is the level after `reports` of them."""
+    return range(reports - max(1, round(_LEVEL_SHARE * reports)), reports)
+
+
+def _level(values: Curve, window: range) -> float:
     return float(np.mean([values[min(i, len(values) - 1)] for i in window]))
 
 
@@ -115,4 +125,6 @@ def _noise_variance(finished: Sequence[Curve]) -> float:
 
 
 def _curve_of(trial: FrozenTrial) -> list[float]:
-    return [trial.intermediate_values[index] for index in sorted(trial.intermediate_values)]
+    """Return the values of a trial by report; empty if one is not finite."""
+    values = [trial.intermediate_values[index] for index in sorted(trial.intermediate_values)]
+    return values if np.isfinite(values).all() else []
