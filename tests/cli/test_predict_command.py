@@ -314,6 +314,7 @@ def test_names_from_elsewhere_are_printed_as_text_and_steer_no_terminal(
     (kept / MODEL).write_text(json.dumps({**content, "class_names": names}))
     files = ["[b]x[/nowhere].png", "\x1b[2J.png", "line\u202egnp.png"]
     for name in files:
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(encode(pixels[0]))
     code, out, err = command("predict", "made", *files)
     assert (code, err) == (0, "")

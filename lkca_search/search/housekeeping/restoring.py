@@ -4,6 +4,7 @@ Anyone may have written the archive. Its files lie in the home, or in a storage 
 it leads a later command elsewhere.
 """
 
+import shlex
 import shutil
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -89,7 +90,8 @@ def _check_storage(manifest: ArchiveManifest, storage: str | None) -> None:
     rule = f"the archive has trials that belong below the storage {manifest.storage}"
     if storage is not None:
         raise SearchError(f"{rule}, got --storage {storage}; they can only go back to their place")
-    raise SearchError(f"{rule}, outside the home; if they should be written there: --storage {manifest.storage}")
+    option = f"--storage {shlex.quote(manifest.storage)}"
+    raise SearchError(f"{rule}, outside the home; if they should be written there: {option}")
 
 
 def _check_names(manifest: ArchiveManifest, archive: AnyPath) -> None:
