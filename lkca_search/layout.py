@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkca_search.errors import SearchError
-from lkca_search.paths import AnyPath, is_set_aside, list_paths, parse_path
+from lkca_search.paths import AnyPath, list_paths, parse_path
+from lkca_search.trial_listing import RECORD, TrialListing, list_trials
 
 PREDICTIONS = "predictions.parquet"
 """Name of the file with the test predictions of a replicate, beside its record."""
@@ -24,9 +25,6 @@ BACKENDS = "backends.json"
 """Name of the file with the backends of LKCA layers of an unfinished attempt, in its folder."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = "attempt-*"
-_ATTEMPT_NAME = re.compile(r"attempt-(\d+)-\d+")
-_RECORD = "record.json"
-_REPLICATE = "draw=*,seed=*"
 
 
 def check_name(name: str) -> None:
@@ -209,44 +207,25 @@ class SearchFolder:
         """Return the folder of a trial or replicate. Its id is its path below `trials`."""
         return TrialFolder(root=self.trials / trial_id)
 
+    def list_trials(self) -> TrialListing:
+        """Return the attempts and records of all trials and replicates, from one walk or one listing of a store."""
+        return list_trials(self.trials)
+
     def records(self) -> dict[str, AnyPath]:
-        """Return the path of each finished trial's record by trial id. It takes one listing."""
-        return self.list_records().records
+        """Return the path of each finished trial's record by trial id."""
+        return self.list_trials().trials.records
 
     def replicates(self) -> dict[str, AnyPath]:
-        """Return the path of each finished replicate's record by replicate id. It takes one listing."""
-        return self.list_replicates().records
-
-    def list_records(self) -> "RecordListing":
-        """Return the records of trials, and those that were set aside. It takes one listing."""
-        return _list_records(self.trials, "*/*", num_parts=2)
-
-    def list_replicates(self) -> "RecordListing":
-        """Return the records of replicates, and those that were set aside. It takes one listing."""
-        return _list_records(self.trials, f"*/*/{_REPLICATE}", num_parts=3)
+        """Return the path of each finished replicate's record by replicate id."""
+        return self.list_trials().replicates.records
 
     def drivers(self) -> dict[str, int]:
         """Return the driver number of the latest attempt of each started trial, by trial id."""
-        return self._drivers("*/*", num_parts=2)
+        return self.list_trials().trials.drivers
 
     def latest_driver(self) -> int:
         """Return the largest driver number of all attempts at trials and replicates; 0 if there is none."""
-        return max([*self.drivers().values(), *self._drivers(f"*/*/{_REPLICATE}", num_parts=3).values()], default=0)
-
-    def _drivers(self, folders: str, *, num_parts: int) -> dict[str, int]:
-        paths = list_paths(self.trials, f"{folders}/{_ATTEMPT}")
-        named = ((path, _ATTEMPT_NAME.fullmatch(path.name)) for path in paths)
-        return {_last_parts(path.parent, num_parts): int(match[1]) for path, match in named if match}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordListing:
-    """Paths of the records of all trials, or of all replicates."""
-
-    records: dict[str, AnyPath]
-    """Path of each record by the id of its trial or replicate. Of two, it is that of the later attempt."""
-    set_aside: list[AnyPath]
-    """Damaged records that were renamed."""
+        return self.list_trials().latest_driver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +241,7 @@ class TrialFolder:
 
         If there are two, this is the record of the later attempt: a replaced driver may have written the earlier one.
         """
-        paths = list_paths(self.root, f"{_ATTEMPT}/{_RECORD}")
+        paths = list_paths(self.root, f"{_ATTEMPT}/{RECORD}")
         return paths[-1] if paths else None
 
     def attempt(self, *, driver: int, attempt: int) -> AnyPath:
@@ -273,14 +252,9 @@ class TrialFolder:
         """Return the folders of all attempts so far, in order."""
         return list_paths(self.root, _ATTEMPT)
 
-
-def _list_records(trials: AnyPath, folders: str, *, num_parts: int) -> RecordListing:
-    # A pattern with a wildcard lists each folder once, which is faster than a test of each record's existence.
-    paths = list_paths(trials, f"{folders}/{_ATTEMPT}/{_RECORD}*")
-    return RecordListing(
-        records={_last_parts(path.parent.parent, num_parts): path for path in paths if path.name == _RECORD},
-        set_aside=[path for path in paths if is_set_aside(path)],
-    )
+    def files(self) -> list[AnyPath]:
+        """Return the files of all attempts so far, in order. In an object store, it takes one listing."""
+        return list_paths(self.root, f"{_ATTEMPT}/*")
 
 
 def _read_storage(spec: AnyPath) -> str | None:
@@ -290,11 +264,3 @@ def _read_storage(spec: AnyPath) -> str | None:
     except (ValueError, AttributeError, RecursionError, FileNotFoundError, IsADirectoryError):
         return None
     return storage if isinstance(storage, str) else None
-
-
-def _last_parts(path: AnyPath, num_parts: int) -> str:
-    parts = []
-    for _ in range(num_parts):
-        parts.append(path.name)
-        path = path.parent
-    return "/".join(reversed(parts))

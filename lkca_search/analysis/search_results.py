@@ -188,7 +188,8 @@ class SearchResults:
 def read_search_results(folder: SearchFolder) -> SearchResults:
     """Read all results of a finished or running search."""
     reader = RecordReader(folder)
-    trials, replicates = reader.trials(), reader.replicates()
+    with reader.listed_once():
+        trials, replicates = reader.trials(), reader.replicates()
     rounds, damaged_rounds = scan_rounds(folder)
     datasets, damaged_datasets = scan_search_datasets(folder)
     spec = read_spec(folder)

@@ -8,9 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.finding import DamagedError, Finding
+from lkca_search.records.finding import READ_THREADS, DamagedError, Finding
 from lkca_search.records.predictions import Predictions, read_predictions
-from lkca_search.records.record import READ_THREADS, Record
+from lkca_search.records.record import Record
 
 
 def predictions_frame(folder: SearchFolder, replicates: Sequence[Record]) -> tuple[pd.DataFrame, list[Finding]]:

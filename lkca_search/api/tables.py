@@ -14,7 +14,8 @@ from lkca_search.records.tables import write_rows, write_tables
 def write_all_tables(folder: SearchFolder, to: AnyPath) -> tuple[list[AnyPath], list[Finding]]:
     """Write the tables of a search into `to`; return their paths, and the damaged files that they leave out."""
     reader = RecordReader(folder)
-    trials, replicates = reader.trials(), reader.replicates()
+    with reader.listed_once():
+        trials, replicates = reader.trials(), reader.replicates()
     paths = write_tables(trials, replicates, to)
     damaged: list[Finding] = []
     paths += write_predictions(folder, replicates, to, damaged=damaged)

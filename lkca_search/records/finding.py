@@ -1,5 +1,8 @@
 """Findings: damaged files of a search, with their remedies, and the reader of stored files that finds them."""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -9,6 +12,12 @@ from lkca_search.paths import AnyPath, kind_and_size
 from lkca_search.spec.base import FrozenModel
 
 T = TypeVar("T", bound=FrozenModel)
+READ_THREADS = 16
+"""Threads that read files; a read from an object store is slow."""
+_READ_AT_ONCE = 1024
+"""Files whose contents are in memory at one time."""
+_MAX_BATCH = 16
+"""Files per task of a thread. From a disk, a read takes less time than a task."""
 
 
 class Finding(FrozenModel):
@@ -73,6 +82,30 @@ def read_stored_bytes(path: AnyPath, *, remedy: str) -> bytes:
         if not path.exists():
             raise
     raise DamagedError(Finding(place=str(path), damage="must be a file, got a folder", remedy=remedy))
+
+
+def read_each(paths: Sequence[AnyPath], *, remedy: str) -> Iterator[bytes | Finding | None]:
+    """Yield per file its content, its damage, or None if there is no such file. Threads only read, in order of use."""
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        for start in range(0, len(paths), _READ_AT_ONCE):
+            part = paths[start : start + _READ_AT_ONCE]
+            size = min(_MAX_BATCH, -(-len(part) // READ_THREADS))
+            batches = [part[first : first + size] for first in range(0, len(part), size)]
+            for contents in pool.map(partial(_read_batch, remedy=remedy), batches):
+                yield from contents
+
+
+def _read_batch(paths: Sequence[AnyPath], *, remedy: str) -> list[bytes | Finding | None]:
+    return [_read_or_find(path, remedy=remedy) for path in paths]
+
+
+def _read_or_find(path: AnyPath, *, remedy: str) -> bytes | Finding | None:
+    try:
+        return read_stored_bytes(path, remedy=remedy)
+    except DamagedError as error:
+        return error.finding
+    except FileNotFoundError:
+        return None
 
 
 def read_bounded_bytes(path: AnyPath, *, sizes: range, remedy: str) -> bytes:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lkca_search.faults import first_line
 from lkca_search.layout import PREDICTIONS, SearchFolder
 from lkca_search.paths import AnyPath, atomic_output, open_input, write_atomically
-from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
-from lkca_search.records.record import READ_THREADS, Record, TestResult
+from lkca_search.records.finding import READ_THREADS, DamagedError, Finding, read_stored_bytes
+from lkca_search.records.record import Record, TestResult
 
 _SMALLEST = np.float32(2.0**-25)
 """Probability in place of one that the file has rounded to 0."""

@@ -1,24 +1,22 @@
 """Records: results of finished trials and replicates, and their readers."""
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from lkca_search.layout import RecordListing, SearchFolder
+from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath
-from lkca_search.records.finding import DamagedError, Finding, parse_stored, read_stored_bytes, repair_command
+from lkca_search.records.finding import DamagedError, Finding, parse_stored, read_each, repair_command
 from lkca_search.records.provenance import LayerBackend, Provenance
 from lkca_search.records.stored_spec import find_spec
 from lkca_search.records.trial import Replication, TrialSpec
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration, UsedPrecision
-
-READ_THREADS = 16
-"""Threads that read files; a read from an object store is slow."""
+from lkca_search.trial_listing import RecordListing, TrialListing
 
 
 class Result(FrozenModel):
@@ -203,6 +201,7 @@ class RecordReader:
         self._folder = folder
         self._records: dict[AnyPath, Record] = {}
         self._cells: frozenset[str] | None = None
+        self._listing: TrialListing | None = None
         self._damaged: dict[str, list[Finding]] = {}
         self._set_aside: dict[str, list[AnyPath]] = {}
 
@@ -224,13 +223,30 @@ class RecordReader:
         records, self._damaged["found"] = self._read({record_id: path})
         return records[0] if records else None
 
+    @contextmanager
+    def listed_once(self) -> Iterator[TrialListing]:
+        """Walk the folder of the trials once for all calls in the block, and yield what was found.
+
+        Records that another process writes meanwhile are not seen.
+        """
+        if self._listing is not None:
+            yield self._listing
+            return
+        self._listing = self._folder.list_trials()
+        try:
+            yield self._listing
+        finally:
+            self._listing = None
+
     def trials(self) -> list[Record]:
         """Return the records of all finished trials, by cell and number."""
-        return self._read_all("trials", self._folder.list_records())
+        with self.listed_once() as listing:
+            return self._read_all("trials", listing.trials)
 
     def replicates(self) -> list[Record]:
         """Return the records of all finished replicates, by cell, trial, draw and seed."""
-        return self._read_all("replicates", self._folder.list_replicates())
+        with self.listed_once() as listing:
+            return self._read_all("replicates", listing.replicates)
 
     def _read_all(self, kind: str, listing: RecordListing) -> list[Record]:
         records, self._damaged[kind] = self._read(listing.records)
@@ -239,35 +255,18 @@ class RecordReader:
 
     def _read(self, paths: Mapping[str, AnyPath]) -> tuple[list[Record], list[Finding]]:
         new = {record_id: path for record_id, path in paths.items() if path not in self._records}
-        findings: list[Finding] = []
-        for path, record in zip(new.values(), self._read_files(new), strict=True):
-            if isinstance(record, Finding):
-                findings.append(record)
-            elif record is not None and (unknown := self._find_unknown_cell(record, path)):
-                findings.append(unknown)
-            elif record is not None:
-                # `rename` leaves the files of records unchanged
-                self._records[path] = record.model_copy(update={"search": self._folder.name})
-        return [self._records[path] for path in paths.values() if path in self._records], findings
-
-    def _read_files(self, paths: Mapping[str, AnyPath]) -> list[Record | Finding | None]:
-        """Return per file its record, its damage, or None if it was set aside since it was listed."""
         remedy = repair_command(self._folder.name)
-
-        def read(path: AnyPath) -> bytes | Finding | None:
-            try:
-                return read_stored_bytes(path, remedy=remedy)
-            except DamagedError as error:
-                return error.finding
-            except FileNotFoundError:
-                return None
-
-        with ThreadPoolExecutor(READ_THREADS) as pool:  # only reads: threads that parse would wait for each other
-            contents = pool.map(read, paths.values())
-            return [
-                _parse(record_id, path, content, remedy=remedy) if isinstance(content, bytes) else content
-                for (record_id, path), content in zip(paths.items(), contents, strict=True)
-            ]
+        findings: list[Finding] = []
+        for (record_id, path), content in zip(new.items(), read_each(list(new.values()), remedy=remedy), strict=True):
+            found = _parse(record_id, path, content, remedy=remedy) if isinstance(content, bytes) else content
+            if isinstance(found, Finding):
+                findings.append(found)
+            elif found is not None and (unknown := self._find_unknown_cell(found, path)):
+                findings.append(unknown)
+            elif found is not None:
+                # `rename` leaves the files of records unchanged
+                self._records[path] = found.model_copy(update={"search": self._folder.name})
+        return [self._records[path] for path in paths.values() if path in self._records], findings
 
     def _find_unknown_cell(self, record: Record, path: AnyPath) -> Finding | None:
         """Return a finding if the search has no such cell. A resume may have added cells since the last look."""

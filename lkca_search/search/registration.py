@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lkca_search.layout import SearchFolder
-from lkca_search.records.finding import DamagedError
+from lkca_search.records.finding import READ_THREADS, DamagedError
 from lkca_search.records.model_description import ModelDescription, model_folder, read_description
-from lkca_search.records.record import READ_THREADS, Record, RecordReader, State
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import Round, scan_rounds
 from lkca_search.records.search.champions import choose_champions
 from lkca_search.records.search.uid import uid_or_name

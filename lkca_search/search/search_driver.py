@@ -75,7 +75,7 @@ class SearchDriver:
     def open_mlflow(self) -> None:
         """Send to MLflow from now on."""
         home, notify = self._context.home, self._context.notify
-        self.mlflow = MLflowTracker(lambda: open_store(self.folder, home), self.folder, notify=notify)
+        self.mlflow = MLflowTracker(lambda: open_store(self.folder, home, trusts_mark=True), self.folder, notify=notify)
         self.trackers = Trackers([self.mlflow, self._context.console])
 
     def place(
@@ -162,8 +162,8 @@ class SearchDriver:
 
     def close(self) -> None:
         """Write the tables, and read the best trial for MLflow."""
-        trials = self.reader.trials()
-        replicates = self.reader.replicates()
+        with self.reader.listed_once():
+            trials, replicates = self.reader.trials(), self.reader.replicates()
         write_tables(trials, replicates, self.folder.root)
         write_kernels(self.folder, replicates, self.folder.root)
         self.best = best_of_search(trials, read_spec(self.folder))

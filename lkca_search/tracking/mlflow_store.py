@@ -7,8 +7,7 @@ import getpass
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
@@ -25,7 +24,6 @@ from lkca_search.tracking.run_fields import (
     dataset_inputs,
     final_metrics,
     final_tags,
-    is_outdated,
     points,
     replaced_metrics,
     run_name,
@@ -33,36 +31,30 @@ from lkca_search.tracking.run_fields import (
     start_params,
     start_tags,
 )
-from lkca_search.tracking.runs import RECORD, SEARCH_UID, TRIAL_ID, ProvenanceFiles, describe_deleted, find_runs
+from lkca_search.tracking.runs import (
+    HAS_RECORD,
+    PARENT,
+    RECORD,
+    SEARCH_UID,
+    SENT,
+    TRIAL_ID,
+    ProvenanceFiles,
+    TrialRun,
+    describe_deleted,
+    find_runs,
+    has_datasets,
+    is_marked,
+    open_children,
+    sent_mark,
+)
 from lkca_search.tracking.tracker import TrialStart
 
-_PARENT = "mlflow.parentRunId"
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _NO_DATASETS = "the server stores no datasets, so its column of datasets stays empty; upgrade it to MLflow 2.4 or later"
-_HAS_RECORD = "lkca.record"
-"""Tag of a run that has the artifact with the record."""
 _BATCH = 120
 """Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
 A step is therefore written completely or not at all."""
-
-
-@dataclass
-class _Run:
-    """Cached state of one run."""
-
-    run_id: str
-    status: str
-    has_params: bool = False
-    """True if the parameters are written. They are written once."""
-    steps: set[int] | None = None
-    """Steps whose results are written; None if they have to be read from the store."""
-    is_outdated: bool = False
-    """True if its metrics have the names of an earlier version."""
-    lacks_datasets: bool = False
-    """True if it should have datasets and an earlier version wrote none."""
-    has_record: bool = False
-    """True if the record is among its artifacts."""
 
 
 class MLflowStore:
@@ -77,11 +69,14 @@ class MLflowStore:
         texts: dict[str, str],
         read_provenance: Callable[[str], str | None] = lambda _: None,
         datasets: Iterable[SearchDataset] = (),
+        finished: Collection[str] | None = None,
     ) -> None:
         """Open the store and the search's parent run, which is created if needed.
 
         `texts` become its artifacts, and `datasets` its datasets. `read_provenance` returns the text of a file in the
-        search's folder `provenance`, or None if there is none.
+        search's folder `provenance`, or None if there is none. `finished` has the ids of all finished trials and
+        replicates: if the parent run is marked as sent with all of them, their runs are not read. Runs that were
+        deleted since then are not noticed.
         """
         self._uid = uid
         self._name = name
@@ -90,23 +85,33 @@ class MLflowStore:
         opened = open_client(home)
         self._client = opened.client
         self._experiment = open_experiment(self._client, home)
-        runs = find_runs(self._client, self._experiment, f"tags.`{SEARCH_UID}` = '{uid}'")
+        of_search = f"tags.`{SEARCH_UID}` = '{uid}'"
+        runs = find_runs(self._client, self._experiment, f"{of_search} AND tags.kind = 'search'")
+        self._sent = frozenset(finished or ()) if finished is not None and is_marked(runs, finished) else None
+        """Ids of the runs that are complete in the store and were not read; None if all runs were read."""
+        if self._sent is None:
+            runs = find_runs(self._client, self._experiment, of_search)
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
-        self._parent = _Run(parent.info.run_id, parent.info.status)
+        self._parent = TrialRun(parent.info.run_id, parent.info.status)
+        self._mark = parent.data.tags.get(SENT)
         self._provenance = ProvenanceFiles(self._client, self._parent.run_id, read_provenance)
         self._best = parent.data.tags.get("best_trial")
-        self._runs = self._open_children(children)
+        self._runs = open_children(self._client, children, self._parent.run_id)
         self._log_texts(texts, parent.data.tags.get(_TEXTS))
-        lost = describe_deleted(self._client, self._experiment, home, uid, existing=runs)
+        lost = None
+        if self._sent is None:
+            lost = describe_deleted(self._client, self._experiment, home, uid, existing=runs)
         again = f"{lost.cause}; they are written again; {lost.remedy}" if lost else ""
         self.notices: tuple[str, ...] = (*opened.notices, *([again] if again else []))
         """Lines for the user about the state of the store."""
-        self._log_inputs(self._parent, [] if _has_datasets(parent) else search_inputs(datasets))
+        self._log_inputs(self._parent, [] if has_datasets(parent) else search_inputs(datasets))
 
     def is_sent(self, trial_id: str) -> bool:
         """Return True if the run of a trial has ended with its record."""
-        return trial_id in self._runs and self._runs[trial_id].status in _STATUS.values()
+        if trial_id in self._runs:
+            return self._runs[trial_id].status in _STATUS.values()
+        return trial_id in (self._sent or ())
 
     def is_current(self, trial_id: str) -> bool:
         """Return True if a trial is sent, its metrics have the present names, and it has its datasets and record."""
@@ -127,6 +132,8 @@ class MLflowStore:
 
     def run_id(self, trial_id: str) -> str:
         """Return the id of the run of a trial, which must be in the store."""
+        if self._sent is not None and trial_id not in self._runs:
+            self._find_children(trial_id)
         return self._runs[trial_id].run_id
 
     @property
@@ -160,7 +167,7 @@ class MLflowStore:
         if not run.has_record:
             self._client.log_text(run.run_id, record.model_dump_json(), RECORD)
         self._provenance.log(record)
-        metrics, tags = final_metrics(record), [*final_tags(record), RunTag(_HAS_RECORD, "true")]
+        metrics, tags = final_metrics(record), [*final_tags(record), RunTag(HAS_RECORD, "true")]
         if run.is_outdated:
             metrics += replaced_metrics(record, timestamp=round(time.time() * 1000))
         self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
@@ -183,12 +190,18 @@ class MLflowStore:
         if self._parent.status != status:
             self._end_run(self._parent, status)
 
+    def mark_sent(self, finished: Collection[str]) -> None:
+        """Mark the parent run: all finished trials and replicates, by their ids, are sent completely."""
+        if (mark := sent_mark(finished)) != self._mark:
+            self._client.set_tag(self._parent.run_id, SENT, mark)
+            self._mark = mark
+
     def _open_parent(self, runs: Sequence[Run], children: Sequence[Run]) -> Run:
         """Return the parent run, created if needed.
 
         A timed-out call may have created a second one: keep the run with most children and delete the others.
         """
-        sizes = Counter(child.data.tags.get(_PARENT) for child in children)
+        sizes = Counter(child.data.tags.get(PARENT) for child in children)
         by_size = sorted(runs, key=lambda run: (-sizes[run.info.run_id], run.info.start_time))
         for duplicate in by_size[1:]:
             self._client.delete_run(duplicate.info.run_id)
@@ -197,21 +210,6 @@ class MLflowStore:
         tags = {**self._common_tags(), "kind": "search"}
         return self._client.create_run(self._experiment, tags=tags, run_name=self._name)
 
-    def _open_children(self, children: Sequence[Run]) -> dict[str, _Run]:
-        runs: dict[str, _Run] = {}
-        for run in sorted(children, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
-            if run.data.tags[TRIAL_ID] in runs:  # duplicate from a timed-out call
-                self._client.delete_run(run.info.run_id)
-                continue
-            if run.data.tags.get(_PARENT) != self._parent.run_id:
-                self._client.set_tag(run.info.run_id, _PARENT, self._parent.run_id)
-            found = _Run(run.info.run_id, run.info.status, bool(run.data.params))
-            found.is_outdated = is_outdated(run.data.metrics)
-            found.lacks_datasets = "data_hash" in run.data.tags and not _has_datasets(run)
-            found.has_record = _HAS_RECORD in run.data.tags
-            runs[run.data.tags[TRIAL_ID]] = found
-        return runs
-
     def _log_texts(self, texts: dict[str, str], logged: str | None) -> None:
         digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
         if digest != logged:
@@ -219,34 +217,35 @@ class MLflowStore:
                 self._client.log_text(self._parent.run_id, text, file)
             self._client.set_tag(self._parent.run_id, _TEXTS, digest)
 
-    def _open_run(self, start: TrialStart) -> _Run:
+    def _open_run(self, start: TrialStart) -> TrialRun:
         trial_id = start.trial_id
-        if trial_id in self._uncertain:
-            runs = find_runs(
-                self._client,
-                self._experiment,
-                f"tags.`{TRIAL_ID}` = '{trial_id}' AND tags.`{_PARENT}` = '{self._parent.run_id}'",
-            )
-            self._runs |= self._open_children(runs)
+        may_exist = self._sent is not None and (start.attempt > 1 or trial_id in self._sent)
+        if trial_id in self._uncertain or (may_exist and trial_id not in self._runs):
+            self._find_children(trial_id)
         if trial_id not in self._runs:
             self._uncertain.add(trial_id)
             tags = {
                 **self._common_tags(),
                 **start_tags(start),
-                _PARENT: self._parent.run_id,
+                PARENT: self._parent.run_id,
                 TRIAL_ID: trial_id,
                 "kind": "replicate" if start.replicate else "trial",
             }
             created = self._client.create_run(
                 self._experiment, start_time=round(start.started * 1000), tags=tags, run_name=run_name(start)
             )
-            self._runs[trial_id] = _Run(created.info.run_id, "RUNNING", steps=set())
+            self._runs[trial_id] = TrialRun(created.info.run_id, "RUNNING", steps=set())
         self._uncertain.discard(trial_id)
         return self._runs[trial_id]
 
+    def _find_children(self, trial_id: str) -> None:
+        condition = f"tags.`{TRIAL_ID}` = '{trial_id}' AND tags.`{PARENT}` = '{self._parent.run_id}'"
+        runs = find_runs(self._client, self._experiment, condition)
+        self._runs |= open_children(self._client, runs, self._parent.run_id)
+
     def _write(
         self,
-        run: _Run,
+        run: TrialRun,
         results: Iterable[Result],
         *,
         params: Sequence[Param] = (),
@@ -271,7 +270,7 @@ class MLflowStore:
             run.has_params = run.has_params or bool(params)
         run.steps = None if steps is None else steps | by_step.keys()
 
-    def _log_inputs(self, run: _Run, inputs: list[DatasetInput]) -> None:
+    def _log_inputs(self, run: TrialRun, inputs: list[DatasetInput]) -> None:
         """Link images to a run, which a server older than MLflow 2.4 cannot do."""
         try:
             if inputs:
@@ -281,7 +280,7 @@ class MLflowStore:
                 raise
             self.notices = tuple(dict.fromkeys((*self.notices, _NO_DATASETS)))
 
-    def _end_run(self, run: _Run, status: str, timestamp: int | None = None) -> None:
+    def _end_run(self, run: TrialRun, status: str, timestamp: int | None = None) -> None:
         self._client.set_terminated(run.run_id, status, timestamp)
         run.status = status
 
@@ -294,7 +293,3 @@ class MLflowStore:
             "mlflow.source.git.commit": git_commit(),
             "mlflow.user": getpass.getuser(),
         }
-
-
-def _has_datasets(run: Run) -> bool:
-    return bool(run.inputs and run.inputs.dataset_inputs)

@@ -193,6 +193,8 @@ class MLflowTracker(Tracker):
         unfinished = self._store.running_trials if self._store else ()
         if not self._try_each(unfinished, self._mark_killed) or self._queue.unsent_trials:
             return False
+        if not self._try(lambda store: store.mark_sent(self._queue.sent_trials)):
+            return False
         return self._register is None or self._try(self._register_models)
 
     def _register_models(self, store: MLflowStore) -> None:
@@ -240,7 +242,8 @@ class MLflowTracker(Tracker):
 
     def _open(self) -> MLflowStore:
         if not self._is_folder_read:
-            self._queue.add_finished([*self._folder.records(), *self._folder.replicates()])
+            listing = self._folder.list_trials()
+            self._queue.add_finished([*listing.trials.records, *listing.replicates.records])
             self._is_folder_read = True
         store = self._open_store()
         self._was_opened = True

@@ -1,7 +1,9 @@
 """Runs of a search in an MLflow store: found by their tags, listed on a page, with the report attached."""
 
+import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote, urlencode
@@ -16,11 +18,18 @@ from lkca_search.spec.metrics import Direction
 from lkca_search.tracking.connection import mlflow_command
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import Fault
+from lkca_search.tracking.run_fields import is_outdated
 
 SEARCH_UID = "lkca.search_uid"
 """Tag with the unique id of the search."""
 TRIAL_ID = "lkca.trial_id"
 """Tag with the id of the trial; the search's own run has none."""
+PARENT = "mlflow.parentRunId"
+"""Tag with the id of the search's run, of which MLflow shows the trials as children."""
+SENT = "lkca.sent"
+"""Tag of a search's run that ended with all trials sent: their number and a hash of their ids."""
+HAS_RECORD = "lkca.record"
+"""Tag of a run that has the artifact with the record."""
 RECORD = "record.json"
 """Artifact of a trial's run: its record, with which `rerun` repeats the trial."""
 PROVENANCE = "provenance"
@@ -29,6 +38,24 @@ _PAGE = 1000
 """Runs per search request."""
 _MAX_NAMES = 5
 """Deleted runs that a line names."""
+
+
+@dataclass
+class TrialRun:
+    """Cached state of the run of a search, trial or replicate."""
+
+    run_id: str
+    status: str
+    has_params: bool = False
+    """True if the parameters are written. They are written once."""
+    steps: set[int] | None = None
+    """Steps whose results are written; None if they have to be read from the store."""
+    is_outdated: bool = False
+    """True if its metrics have the names of an earlier version."""
+    lacks_datasets: bool = False
+    """True if it should have datasets and an earlier version wrote none."""
+    has_record: bool = False
+    """True if the record is among its artifacts."""
 
 
 def find_runs(client: MlflowClient, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -40,6 +67,40 @@ def find_runs(client: MlflowClient, experiment: str, condition: str, view: int =
         runs |= {run.info.run_id: run for run in page}
         token = page.token or None
     return list(runs.values())
+
+
+def open_children(client: MlflowClient, children: Sequence[Run], parent: str) -> dict[str, TrialRun]:
+    """Return the state of the runs of trials by the id of the trial; make them children of the parent, each once."""
+    runs: dict[str, TrialRun] = {}
+    for run in sorted(children, key=lambda run: (run.info.status == "RUNNING", -len(run.data.metrics))):
+        if run.data.tags[TRIAL_ID] in runs:  # duplicate from a timed-out call
+            client.delete_run(run.info.run_id)
+            continue
+        if run.data.tags.get(PARENT) != parent:
+            client.set_tag(run.info.run_id, PARENT, parent)
+        found = TrialRun(run.info.run_id, run.info.status, bool(run.data.params))
+        found.is_outdated = is_outdated(run.data.metrics)
+        found.lacks_datasets = "data_hash" in run.data.tags and not has_datasets(run)
+        found.has_record = HAS_RECORD in run.data.tags
+        runs[run.data.tags[TRIAL_ID]] = found
+    return runs
+
+
+def has_datasets(run: Run) -> bool:
+    """Return True if images are linked to a run."""
+    return bool(run.inputs and run.inputs.dataset_inputs)
+
+
+def sent_mark(finished: Collection[str]) -> str:
+    """Return the value of the tag SENT for the ids of all finished trials and replicates."""
+    return f"{len(finished)} {hashlib.sha256(' '.join(sorted(finished)).encode()).hexdigest()}"
+
+
+def is_marked(parents: Sequence[Run], finished: Collection[str]) -> bool:
+    """Return True if a search's one run has ended, and is marked as sent with these trials."""
+    if len(parents) != 1 or parents[0].info.status == "RUNNING":  # a driver may have died
+        return False
+    return bool(parents[0].data.tags.get(SENT) == sent_mark(finished))
 
 
 def find_runs_of(client: MlflowClient, experiment: str, uid: str) -> list[Run]:

@@ -126,6 +126,12 @@ class SendQueue:
         with self._changed:
             return tuple(self._unsent)
 
+    @property
+    def sent_trials(self) -> tuple[str, ...]:
+        """Ids of the finished trials that were sent."""
+        with self._changed:
+            return tuple(self._sent)
+
     def take_results(self, trial_id: str) -> list[Result]:
         """Remove and return the pending results of a running trial."""
         with self._changed:

@@ -37,8 +37,10 @@ class _ProgressCounts:
         self.search = spec.search
         self.done = {cell.key: 0 for cell in cells(spec)}
         self.best: dict[str, float] = {}
-        self.num_replicates = len(reader.replicates())
-        for cell in read_status(folder, reader).cells if find_spec(folder) else ():
+        with reader.listed_once():
+            self.num_replicates = len(reader.replicates())
+            counted = read_status(folder, reader).cells if find_spec(folder) else ()
+        for cell in counted:
             self.done[cell.cell] = cell.complete + cell.pruned + cell.failed
             if cell.best_value is not None:
                 self.best[cell.cell] = cell.best_value

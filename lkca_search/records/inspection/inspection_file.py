@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from lkca_search.faults import first_line
 from lkca_search.layout import INSPECTION, SearchFolder
 from lkca_search.paths import AnyPath, write_atomically
-from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
+from lkca_search.records.finding import READ_THREADS, DamagedError, Finding, read_stored_bytes
 from lkca_search.records.inspection.inspection import Inspection, LayerMaps, Maps, ReceptiveField
-from lkca_search.records.record import READ_THREADS, Record
+from lkca_search.records.record import Record
 
 _FIELD = "receptive_field"
 """Kind of the row of a receptive field."""

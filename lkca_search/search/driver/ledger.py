@@ -25,7 +25,7 @@ from lkca_search.search.driver.queue import RunningTrial, TrialQueue
 from lkca_search.search.driver.trial_files import restore_studies
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.manifests import Manifest, split_seed
-from lkca_search.search.studies.study import Params, Storage, StoredTrial, open_storage
+from lkca_search.search.studies.study import Params, Storage, StoredTrial, open_storage, params_of
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar
 from lkca_search.spec.resources import TrialResources
@@ -69,8 +69,9 @@ class Ledger(TrialQueue):
         self._uid = read_uid(folder)
         storage = storage or open_storage(find_database(folder))
         reader = reader or RecordReader(folder)
-        records = {record.trial_id: record for record in reader.trials()}
-        self._studies, self.restored = restore_studies(folder, spec, storage, reader)
+        with reader.listed_once():
+            records = {record.trial_id: record for record in reader.trials()}
+            self._studies, self.restored = restore_studies(folder, spec, storage, reader)
         """Study of each cell, and a line per study that did not match the trial folders and was restored from them."""
         self._budget = Budget(folder, spec)
         self._best_models = BestModels(folder, spec, records.values()) if spec.keep.weights == "best" else None
@@ -169,7 +170,7 @@ class Ledger(TrialQueue):
                 number = frozen.number
                 record = records.get(f"{cell}/{number}")
                 if frozen.state.is_finished() or record is not None:
-                    self._first_of[cell].setdefault(study.params(number), number)
+                    self._first_of[cell].setdefault(params_of(frozen), number)
                 if not frozen.state.is_finished() and record is not None:
                     self._commit(record)
                 elif not frozen.state.is_finished() and not self._resume(cell, frozen):

@@ -1,6 +1,7 @@
 """Files in the folders of unfinished trials: the start of each attempt, from which a lost ledger is restored."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 
 from lkca_search.layout import BACKENDS, INSPECTION, MODEL, PREDICTIONS, START, WEIGHTS, SearchFolder, TrialFolder
@@ -34,12 +35,13 @@ def remove_unused_files(trial: TrialFolder, record: Record) -> None:
     The files beside a record stay if the trial is complete. Those of earlier attempts do not: they died between the
     files and their record. Later attempts are another driver's, and their files may be in use.
     """
-    own = trial.attempt(driver=record.driver, attempt=record.attempt)
-    for folder in trial.attempts():
-        is_unused = folder.name < own.name or (folder.name == own.name and record.state is not State.COMPLETE)
-        for pattern in (*_TEMPORARY, *(BESIDE_RECORD if is_unused else ())):
-            for left in folder.glob(pattern):
-                left.unlink(missing_ok=True)
+    own = trial.attempt(driver=record.driver, attempt=record.attempt).name
+    for path in trial.files():
+        attempt = path.parent.name
+        is_unused = attempt < own or (attempt == own and record.state is not State.COMPLETE)
+        patterns = (*_TEMPORARY, *(BESIDE_RECORD if is_unused else ()))
+        if any(fnmatchcase(path.name, pattern) for pattern in patterns):
+            path.unlink(missing_ok=True)
 
 
 def read_configuration(trial: TrialFolder) -> Configuration | None:
@@ -72,10 +74,12 @@ def read_cell_files(folder: SearchFolder, keys: Sequence[str], reader: RecordRea
     """Return the files of each cell's trials, by the key of the cell. Records and folders are listed once."""
     records: dict[str, dict[int, Record]] = {key: {} for key in keys}
     started: dict[str, set[int]] = {key: set() for key in keys}
-    for record in reader.trials():
+    with reader.listed_once() as listing:
+        found = reader.trials()
+    for record in found:
         if record.cell in records:
             records[record.cell][record.number] = record
-    for trial_id in folder.drivers():
+    for trial_id in listing.trials.drivers:
         cell, _, number = trial_id.rpartition("/")
         if cell in started and number.isdigit():
             started[cell].add(int(number))

@@ -38,7 +38,8 @@ TABLES = (
 def scan_search(folder: SearchFolder, home: Home) -> list[Finding]:
     """Return a finding per damaged file of a search; empty if every file is intact."""
     reader = RecordReader(folder)
-    trials, replicates = reader.trials(), reader.replicates()
+    with reader.listed_once():
+        trials, replicates = reader.trials(), reader.replicates()
     correct, predictions = scan_correct(folder, replicates)
     accuracies = {replicate_id: float(each.mean()) for replicate_id, each in correct.items()}
     found = [

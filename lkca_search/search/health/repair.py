@@ -86,14 +86,20 @@ def set_aside_damaged(folder: SearchFolder, reader: RecordReader, notify: Callab
 
     The caller must hold the lease of the search.
     """
-    reader.trials()
-    reader.replicates()
-    for finding in reader.findings:
+    _read_all(reader)
+    damaged = reader.findings
+    for finding in damaged:
         notify(f"{_keep(finding.place)}: {finding.damage}. The trial counts as unfinished")
     for path in blocked_files(folder):
         notify(_keep(str(path)))
-    reader.trials()
-    reader.replicates()
+    if damaged:
+        _read_all(reader)
+
+
+def _read_all(reader: RecordReader) -> None:
+    with reader.listed_once():
+        reader.trials()
+        reader.replicates()
 
 
 def _repair_spec(folder: SearchFolder) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -188,10 +189,16 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         self._queue = queue
         self._stop_controller = stop_controller
         self._placement = placement
+        self._live: list[Trial] = []
+        """Trials of Tune that were not finished at the last choice, in order of their start."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return an empty state, as `QueueSearcher` does."""
         return {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Take a new trial into account. Tune keeps finished trials in its own list, which grows with the search."""
+        self._live = [*(each for each in self._live if each is not trial), trial]
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the newest pending trial; it takes the actor of the trial that has just ended.
@@ -199,7 +206,8 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         Tune would choose the oldest one. That trial waits for an actor of its own, which Tune would kill while it
         starts. If workers start more slowly than trials train, a slow node would then never train a trial.
         """
-        pending = [trial for trial in reversed(tune_controller.get_trials()) if trial.status == Trial.PENDING]
+        self._live = [trial for trial in self._live if not trial.is_finished()]
+        pending = [trial for trial in reversed(self._live) if trial.status == Trial.PENDING]
         for trial in pending:
             with self._stop_controller.capture_errors():
                 trial_id = read_assignment(trial).trial_id
@@ -245,7 +253,13 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
 
 def read_assignment(trial: Trial) -> Assignment:
     """Return the assignment in the config of a Tune trial."""
-    return Assignment.model_validate_json(trial.config["assignment"])
+    return _parse_assignment(trial.config["assignment"])
+
+
+@lru_cache(maxsize=1024)
+def _parse_assignment(text: str) -> Assignment:
+    """Parse an assignment once for all messages of its trial."""
+    return Assignment.model_validate_json(text)
 
 
 def _last_line(trial: Trial) -> str:

@@ -129,8 +129,8 @@ def _find_conflicts(old: SearchSpec, new: SearchSpec, folder: SearchFolder) -> l
     allowed = {f"search.{name}" for name in counts if getattr(new.search, name) > getattr(old.search, name)}
     if _cell_keys(old, with_excluded=True) <= _cell_keys(new, with_excluded=True):
         allowed.add("factors")
-    started = {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}
-    if not started & (_cell_keys(old) - _cell_keys(new)):
+    removed = _cell_keys(old) - _cell_keys(new)
+    if not removed or not removed & {trial_id.rpartition("/")[0] for trial_id in folder.drivers()}:
         allowed.add("exclude")
     if old.resources.uses_gpu == new.resources.uses_gpu:
         allowed.add("resources.gpu")  # the share changes only the speed; the device would change the results

@@ -159,7 +159,9 @@ def list_statuses(home: Home) -> tuple[list[SearchStatus], list[UnreadableSearch
 def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> SearchStatus:
     """Return the status of a search from all of its records. A `reader` that was used before reads only new records."""
     reader = reader or RecordReader(folder)
-    records = reader.trials()
+    with reader.listed_once() as listing:  # one walk for trials and replicates, finished and unfinished
+        records = reader.trials()
+        rounds = tuple(round_statuses(folder, num_trials=len(records), reader=reader))
     spec = read_spec(folder)
     manifests, damaged_manifests = scan_manifests(folder)
     sizes = subset_sizes(manifests)
@@ -167,9 +169,9 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
     lease = read_lease(folder)
     all_cells = cells(spec)
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
-    for record in sorted(records, key=lambda record: (record.cell, record.number)):
+    for record in records:
         by_cell[record.cell].append(record)
-    running, cut_off = _count_unfinished(folder, {record.trial_id for record in records}, lease)
+    running, cut_off = _count_unfinished(listing.trials.drivers, {record.trial_id for record in records}, lease)
     statuses = [
         _cell_status(
             cell.key,
@@ -183,7 +185,6 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         for cell in all_cells
     ]
     overall = _mean_seconds(records)
-    rounds = tuple(round_statuses(folder, num_trials=len(records), reader=reader))
     damaged = (*reader.findings, *damaged_manifests, *scan_files(folder))
     timed = [
         cell.model_copy(
@@ -218,12 +219,12 @@ def _find_common_error(records: Sequence[Record]) -> str | None:
 
 
 def _count_unfinished(
-    folder: SearchFolder, finished: set[str], lease: LeaseStatus
+    drivers: Mapping[str, int], finished: set[str], lease: LeaseStatus
 ) -> tuple[Counter[str], Counter[str]]:
-    """Return the number of running and of cut-off trials per cell."""
+    """Return the number of running and of cut-off trials per cell, by the latest driver of each started trial."""
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
-    for trial_id, driver in folder.drivers().items():
+    for trial_id, driver in drivers.items():
         if trial_id not in finished:
             runs = lease.is_held and driver == lease.driver
             (running if runs else cut_off)[trial_id.rpartition("/")[0]] += 1

@@ -95,7 +95,7 @@ def restore_study(storage: Storage, spec: SearchSpec, cell: Cell, files: CellFil
                 renumber_trial(storage, trial_id, number)
         study = Study(storage, spec, cell)  # the first one has cached the old trials
         study.continue_sequence(num_added=len(restoration.added))
-    _complete_unfinished(storage, study, spec, cell, files)
+    _complete_unfinished(study, spec, cell, files)
     return study, restoration
 
 
@@ -246,8 +246,9 @@ def _pruner_attrs(number: int, cell: Cell, reports: Mapping[int, float], spec: S
     return dict(storage.get_trial(trial_id).system_attrs)
 
 
-def _complete_unfinished(storage: Storage, study: Study, spec: SearchSpec, cell: Cell, files: CellFiles) -> None:
+def _complete_unfinished(study: Study, spec: SearchSpec, cell: Cell, files: CellFiles) -> None:
     """Add the parameters and reports of recorded trials that the study has as unfinished."""
+    storage = study.storage
     for trial in study.trials():
         record = files.records.get(trial.number)
         if record is None or trial.state.is_finished():

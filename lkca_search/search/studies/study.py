@@ -13,6 +13,7 @@ from lkca_search.records.record import State
 from lkca_search.search.state.database import Database
 from lkca_search.search.studies.algorithms.grid_sampler import GridSampler
 from lkca_search.search.studies.algorithms.infeasible_failures import InfeasibleFailures
+from lkca_search.search.studies.driver_storage import DriverStorage
 from lkca_search.search.studies.registry import learns_from_failures
 from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
 from lkca_search.search.studies.starts import START_ATTR, starts_of
@@ -57,8 +58,10 @@ class Study:
         """Create the study in the storage, or load it."""
         self._spec = spec
         self._cell = cell
+        self.storage = DriverStorage(storage) if isinstance(storage, optuna.storages.RDBStorage) else storage
+        """Storage through which the trials of this study are changed while it is open."""
         self._study = optuna.create_study(
-            storage=storage,
+            storage=self.storage,
             study_name=cell.key,
             directions=list(spec.search.directions),
             load_if_exists=True,
@@ -113,10 +116,10 @@ class Study:
         space = sampler.infer_relative_search_space(self._study, trial)
         if space:
             sampler.sample_relative(self._study, trial, space)
-        storage, study_id = self._study._storage, self._study._study_id
-        for key, latest in storage.get_study_system_attrs(study_id).items():
+        study_id = self._study._study_id
+        for key, latest in self.storage.get_study_system_attrs(study_id).items():
             if key.startswith("qmc:"):
-                storage.set_study_system_attr(study_id, key, max(latest - 1, self._num_trials - 2))
+                self.storage.set_study_system_attr(study_id, key, max(latest - 1, self._num_trials - 2))
 
     def enqueue_trial(self, params: Mapping[str, Scalar]) -> None:
         """Enqueue values for the next trial that has no enqueued values yet."""
@@ -138,8 +141,7 @@ class Study:
 
     def params(self, number: int) -> Params:
         """Return the sampled parameters of a trial."""
-        trial = self._running.get(number) or self.trials()[number]
-        return tuple(sorted(trial.params.items()))
+        return params_of(self._running.get(number) or self.trials()[number])
 
     def tell_duplicate(self, number: int, of: int) -> None:
         """Finish a trial that duplicates the trial `of`: copy its result, or fail it if there is none yet."""
@@ -207,6 +209,11 @@ class Study:
         for name, value in current.items():
             if stored.get(name) != value:
                 self._study.set_user_attr(name, value)
+
+
+def params_of(trial: Trial | FrozenTrial) -> Params:
+    """Return the sampled parameters of a trial."""
+    return tuple(sorted(trial.params.items()))
 
 
 def find_suggestion_problems(spec: SearchSpec) -> Iterator[Problem]:
