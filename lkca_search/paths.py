@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
@@ -24,6 +25,8 @@ SCHEMES = ("s3", "gs")
 _DISK = fs.LocalFileSystem()
 _CHUNK_BYTES = 8 << 20
 _DAMAGED = ".damaged-"
+_DELAYED_OPEN = "allow_delayed_open"
+"""Option of S3 in pyarrow: a small file is written by one request, not by the three of a multipart upload."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -119,17 +122,19 @@ class RemotePath:
     def glob(self, pattern: str) -> Iterator["RemotePath"]:
         """Yield the files and folders that match a pattern, in which `*` stays within one part.
 
-        One listing of the folder finds all of them.
+        One listing of the folder finds all of them. It has only the part of the store in which something can match.
         """
         parts = pattern.split("/")
-        selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        fixed = list(takewhile(lambda part: "*" not in part, parts[:-1]))
+        folder, parts = "/".join([self.path, *fixed]), parts[len(fixed) :]
+        selector = fs.FileSelector(folder, recursive=len(parts) > 1, allow_not_found=True)
         below = (
-            info.path[len(self.path) + 1 :].rstrip("/").split("/") for info in self.filesystem.get_file_info(selector)
+            info.path[len(folder) + 1 :].rstrip("/").split("/") for info in self.filesystem.get_file_info(selector)
         )
         # Some stores list files only, not the folders that contain them.
         for names in {tuple(names[: len(parts)]) for names in below}:
             if len(names) == len(parts) and all(map(fnmatchcase, names, parts)):
-                yield self / "/".join(names)
+                yield self / "/".join([*fixed, *names])
 
 
 AnyPath = Path | RemotePath
@@ -284,6 +289,8 @@ def remove_tree(folder: AnyPath) -> None:
 
 @cache
 def _filesystem(store: str, bucket: str) -> fs.FileSystem:
+    if store.startswith("s3:") and _DELAYED_OPEN not in store:
+        store += f"{'&' if '?' in store else '?'}{_DELAYED_OPEN}=true"
     filesystem, _ = fs.FileSystem.from_uri(_url(store, bucket))
     return filesystem
 

@@ -1,12 +1,13 @@
 """Parquet tables of a search: one row per trial, per replicate, and per result of either."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lkca_search.paths import AnyPath, write_atomically
+from lkca_search.paths import AnyPath, open_input, write_atomically
 from lkca_search.records.provenance import Provenance
 from lkca_search.records.record import Record, Result, State, TestResult, TrialMetadata
 from lkca_search.records.trial import TrialSpec
@@ -55,19 +56,43 @@ def replicates_table(replicates: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist(_cast(rows, schema), schema=schema)
 
 
-def write_tables(records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath) -> list[AnyPath]:
+def write_tables(
+    records: Sequence[Record], replicates: Sequence[Record], folder: AnyPath, *, only_changed: bool = False
+) -> list[AnyPath]:
     """Write `trials.parquet`, `curves.parquet` and, if there are replicates, `replicates.parquet`; return their paths.
 
-    Each file is written atomically. The curves of replicates are in `curves.parquet` too.
+    Each file is written atomically. The curves of replicates are in `curves.parquet` too. With `only_changed`, files
+    with the rows of exactly these records are left: each file states a hash of the records from which it was made.
     """
-    tables = {"trials": trials_table(records), "curves": curves_table([*records, *replicates])}
+    tables = {"trials": lambda: trials_table(records), "curves": lambda: curves_table([*records, *replicates])}
     if replicates:
-        tables["replicates"] = replicates_table(replicates)
-    for name, table in tables.items():
+        tables["replicates"] = lambda: replicates_table(replicates)
+    content = _hash_records([*records, *replicates])
+    for name, make_table in tables.items():
+        path = folder / f"{name}.parquet"
+        if only_changed and _stated_hash(path) == content:
+            continue
         buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer)
-        write_atomically(folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+        pq.write_table(make_table().replace_schema_metadata({_CONTENT: content}), buffer)
+        write_atomically(path, buffer.getvalue().to_pybytes())
     return [folder / f"{name}.parquet" for name in tables]
+
+
+def _hash_records(records: Sequence[Record]) -> bytes:
+    """Return a hash of everything that decides the tables: records, and the columns of this version."""
+    digest = hashlib.sha256(repr([_TRIALS, _CURVES, _REPLICATES]).encode())
+    for record in records:
+        digest.update(record.model_dump_json().encode())
+    return digest.hexdigest().encode()
+
+
+def _stated_hash(path: AnyPath) -> bytes | None:
+    """Return the hash in a table; None if there is no such file, if it is no table, or another version wrote it."""
+    try:
+        with open_input(path) as file:
+            return (pq.read_schema(file).metadata or {}).get(_CONTENT)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def write_rows(rows: Mapping[str, Sequence[Mapping[str, Any]]], folder: AnyPath) -> list[AnyPath]:
@@ -145,6 +170,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return types[kind]
 
 
+_CONTENT = b"lkca.records"
+"""Key of the hash of the records in the metadata of a table."""
 _WITHOUT_COLUMN = ("provenance", "description", "damaged_checkpoints", "nondeterministic", "backends")
 """Fields of the metadata without a column of their own: they are nested or lists."""
 _METADATA = tuple(name for name in TrialMetadata.model_fields if name not in _WITHOUT_COLUMN)

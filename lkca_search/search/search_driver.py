@@ -164,7 +164,7 @@ class SearchDriver:
         """Write the tables, and read the best trial for MLflow."""
         with self.reader.listed_once():
             trials, replicates = self.reader.trials(), self.reader.replicates()
-        write_tables(trials, replicates, self.folder.root)
+        write_tables(trials, replicates, self.folder.root, only_changed=True)
         write_kernels(self.folder, replicates, self.folder.root)
         self.best = best_of_search(trials, read_spec(self.folder))
         self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS

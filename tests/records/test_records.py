@@ -1,5 +1,7 @@
 """Records and their Parquet tables."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -167,3 +169,20 @@ def test_records_of_finished_trials_are_read_by_cell_and_number() -> None:
     assert RecordReader(folder).find(f"{CELL}/9") == records[1]
     assert RecordReader(folder).find(f"{CELL}/11") is None
     assert RecordReader(folder).find("nowhere/0") is None
+
+
+def test_tables_of_the_same_records_are_left_and_all_others_are_written(tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+
+    def written(records: Sequence[Record]) -> list[str]:
+        paths = write_tables(RECORDS, (), folder)
+        for path in paths:
+            os.utime(path, (1, 1))
+        return [path.name for path in write_tables(records, (), folder, only_changed=True) if path.stat().st_mtime != 1]
+
+    edited = [RECORDS[0].model_copy(update={"value": 0.123}), *RECORDS[1:]]
+    assert written(RECORDS) == []
+    assert written(RECORDS[:-1]) == written(edited) == ["trials.parquet", "curves.parquet"]
+    (folder / "trials.parquet").write_bytes(b"damaged")
+    write_tables(RECORDS, (), folder, only_changed=True)
+    assert pq.read_table(folder / "trials.parquet").equals(trials_table(RECORDS))

@@ -1,11 +1,14 @@
-"""A local object store with the S3 API."""
+"""A local object store with the S3 API, which counts its requests."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, ThreadedMotoServer
 
 from cluster.local.ports import free_port
 
@@ -26,3 +29,21 @@ def running_object_store(patch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"s3://{BUCKET}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
     finally:
         server.stop()
+
+
+@contextmanager
+def counted_requests() -> Iterator[Counter[str]]:
+    """Count the requests to the stores of this process by kind: LIST, or the method of HTTP."""
+    real, counts = DomainDispatcherApplication.__call__, Counter[str]()
+
+    def counting(self: DomainDispatcherApplication, environ: dict[str, Any], start_response: Any) -> Any:
+        options = parse_qs(environ["QUERY_STRING"], keep_blank_values=True)
+        is_listing = environ["REQUEST_METHOD"] == "GET" and {"list-type", "prefix"} & options.keys()
+        counts["LIST" if is_listing else environ["REQUEST_METHOD"]] += 1
+        return real(self, environ, start_response)
+
+    DomainDispatcherApplication.__call__ = counting
+    try:
+        yield counts
+    finally:
+        DomainDispatcherApplication.__call__ = real

@@ -255,7 +255,6 @@ class TrialQueue(ABC):
         spec = start.spec.model_copy(update={"resources": resources or self.spec.resources.of_trial()})
         start = start.model_copy(update={"attempt": len(earlier) + 1, "spec": spec})
         folder = trial.attempt(driver=self._driver, attempt=start.attempt)
-        folder.mkdir(parents=True)
         write_start(start, folder)
         self._num_attempts += 1
         self._tries_another = False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import partial
+from pathlib import Path
 
 from lkca_search.layout import BACKENDS, INSPECTION, MODEL, PREDICTIONS, START, WEIGHTS, SearchFolder, TrialFolder
 from lkca_search.paths import AnyPath, list_paths, set_aside
@@ -22,10 +23,12 @@ _TEMPORARY = ("checkpoint-*.pt*", START, BACKENDS, ".*")
 
 
 def write_start(start: TrialStart, attempt_folder: AnyPath) -> None:
-    """Write the start of an attempt into its folder.
+    """Make the folder of an attempt, and write its start into it.
 
     The file is not flushed to the disk: if a machine loses power, the ledger still has the values.
     """
+    if isinstance(attempt_folder, Path):  # an object store makes it with the file; each folder would be a request
+        attempt_folder.mkdir(parents=True)
     (attempt_folder / START).write_bytes(start.model_dump_json().encode())
 
 

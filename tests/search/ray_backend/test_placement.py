@@ -1,18 +1,21 @@
-"""Searcher of a queue: it ends Tune's loop after an error, a stop or a halt, without another call of the queue."""
+"""Searcher and scheduler of a queue. The searcher ends Tune's loop after an error, a stop or a halt, without its queue."""
 
 import errno
+import gc
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.tune.experiment import Trial
 
 from lkca_search.layout import SearchFolder
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Assignment
 from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.ray_backend.capacity import Capacity
-from lkca_search.search.ray_backend.placement import Placement, QueueSearcher
+from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher
 from lkca_search.search.state.lease import Lease, hold_lease
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs
@@ -29,8 +32,10 @@ class Searching:
         spec = make_spec()
         self.queue = Ledger(folder, spec, DIGITS, 10, Tracker(), ensure_lease=self.ensure_lease)
         self.stop_controller = StopController(lease, halt=self.queue.halt, notify=self.notices.append)
-        capacity = Capacity(lambda: [{"CPU": 2.0}], max_concurrent=None, autoscales=False, notify=self.notices.append)
-        placement = Placement(spec.resources, capacity, None, notify=self.notices.append)
+        self.capacity = Capacity(
+            lambda: [{"CPU": 2.0}], max_concurrent=None, autoscales=False, notify=self.notices.append
+        )
+        placement = Placement(spec.resources, self.capacity, None, notify=self.notices.append)
         data_dirs = DataDirs(cache=Path("unused"), data_dir=None)
         self.searcher = QueueSearcher(self.queue, data_dirs, self.stop_controller, placement)
 
@@ -88,3 +93,24 @@ def test_a_halted_queue_is_finished_although_the_database_does_not_respond(searc
     assert searching.searcher.suggest("b") == "FINISHED"
     assert time.monotonic() - started < 1.0
     assert searching.num_checks == 1
+
+
+def test_the_scheduler_starts_the_newest_pending_trial_and_keeps_no_finished_one(searching: Searching) -> None:
+    placement = Placement(searching.queue.spec.resources, searching.capacity, None, notify=searching.notices.append)
+    scheduler = QueueScheduler(searching.queue, searching.stop_controller, placement)
+    trials = []
+    for name in "abc":
+        suggested = searching.queue.assign()
+        assert suggested is not None
+        config = {"assignment": suggested.model_dump_json(), "avoided_nodes": []}
+        trials.append(Trial(name, stub=True, config=config))
+        scheduler.on_trial_add(None, trials[-1])
+    assert scheduler.choose_trial_to_run(None) is trials[2]
+    trials[2].status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(None) is trials[1]
+    last = weakref.ref(trials[2])
+    trials[2].status = Trial.TERMINATED
+    del trials[2]
+    assert scheduler.choose_trial_to_run(None) is trials[1]
+    gc.collect()
+    assert last() is None

@@ -1,0 +1,1 @@
+"""Scale of a search: see `__main__`."""

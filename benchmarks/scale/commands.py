@@ -1,0 +1,77 @@
+"""Cost of every command on a search with a given number of finished trials, and the sizes of its files."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from benchmarks.scale.processes import Cost, measure
+from lkca_search.layout import Home
+from lkca_search.search.housekeeping.sizes import measure_search
+from tests.support.search.large import make_large_search, write_space
+
+NAME = "large"
+CELLS, REPORTS = 20, 20
+
+
+def run_commands(root: Path, num_trials: int) -> dict[str, Cost | float]:
+    """Make a search in a folder, run every command on it, and return the costs by the name of the command.
+
+    All trials but one are made by the real ledger in simulated time. The last one is trained by `run` on Ray. The cost
+    of a trial in seconds is that of the ledger alone, with the durable record.
+    """
+    home, space = Home(root=root), write_space(root / f"{NAME}.yaml", num_trials, num_cells=CELLS, reports=REPORTS)
+    begun = time.perf_counter()
+    make_large_search(home, space, num_left=1)
+    costs: dict[str, Cost | float] = {"ledger, s per trial": (time.perf_counter() - begun) / num_trials}
+    costs["sync, all to send"] = measure(root, "sync", NAME)
+    run = ("run", str(space), "--num-cpus", "2")
+    costs["run, one trial left"] = measure(root, *run)
+    commands: dict[str, tuple[str, ...]] = {
+        "run, nothing to do": run,
+        "status": ("status", NAME),
+        "list": ("list",),
+        "best": ("best", NAME, "--cell", "family=lkca,data_fraction=1.0"),
+        "export": ("export", NAME),
+        "report": ("report", NAME, "--no-mlflow"),
+        "doctor": ("doctor", NAME),
+        "sync, nothing to send": ("sync", NAME),
+    }
+    for name, arguments in commands.items():
+        costs[name] = measure(root, *arguments)
+    shutil.rmtree(root / "datasets", ignore_errors=True)
+    return costs
+
+
+def sizes(root: Path) -> Iterator[tuple[str, int]]:
+    """Yield the bytes of each kind of file of the search, of its tables, and of MLflow's database."""
+    folder = Home(root=root).search(NAME)
+    for part in measure_search(folder):
+        yield part.kind, part.num_bytes
+    for table in ("trials", "curves"):
+        yield f"{table}.parquet", (root / "searches" / NAME / f"{table}.parquet").stat().st_size
+    yield "mlflow.db", (root / "mlflow.db").stat().st_size
+
+
+def costs_table(measured: dict[int, dict[str, Cost | float]]) -> Table:
+    """Return one row per command: seconds, CPU seconds and memory for each number of trials."""
+    table = Table("", *(f"{count:,} trials" for count in measured), title="wall s / CPU s / peak MB")
+    for name in next(iter(measured.values())):
+        table.add_row(name, *(_cell(costs[name]) for costs in measured.values()))
+    return table
+
+
+def sizes_table(measured: dict[int, dict[str, int]]) -> Table:
+    """Return one row per kind of file: megabytes for each number of trials."""
+    table = Table("", *(f"{count:,} trials" for count in measured), title="MB")
+    for name in next(iter(measured.values())):
+        table.add_row(name, *(f"{found.get(name, 0) / 1e6:.1f}" for found in measured.values()))
+    return table
+
+
+def _cell(cost: Cost | float) -> str:
+    if isinstance(cost, float):
+        return f"{cost:.3f}"
+    return f"{cost.seconds:.1f} / {cost.cpu_seconds:.1f} / {cost.memory / 1e6:.0f}"
