@@ -30,8 +30,8 @@ LADDER: dict[str, list[str]] = {
     "records": [ROOT, "environment", "spec", "spec/reading", "spec/recipe"],
     "records/search": [ROOT, "spec", "records"],
     "records/inspection": BASE,
-    "data/readers": [ROOT],
-    "data": [ROOT, "spec", "data/readers"],
+    "data/readers": [ROOT, "environment"],
+    "data": [ROOT, "environment", "spec", "data/readers"],
     "models/networks": [ROOT, "spec"],
     "models": [ROOT, "spec", "spec/recipe", "models/networks"],
     "training/recipe": [*BASE, "spec/recipe", "data", "models"],
@@ -120,7 +120,7 @@ LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
     "PIL": ["data/readers", "data/pictures.py"],
-    "filelock": ["locks.py", "search/state/lease.py"],
+    "filelock": ["environment/locks.py", "search/state/lease.py"],
     "jinja2": ["reporting/rendering"],
     "markupsafe": ["reporting/rendering"],
     "matplotlib": ["reporting/rendering"],
@@ -144,6 +144,7 @@ THIRD_PARTY = {
     "pathspec": ["search/jobs"],
     "plotly": ["reporting/rendering"],
     "pyarrow": [
+        "trial_listing.py",
         *("paths.py", "data/store.py", "data/readers", "records", "records/inspection", "inference"),
         "search/housekeeping",
     ],

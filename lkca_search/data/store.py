@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from lkca_search.data.readers.decoded import DecodedImages, Note, Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import Source, find_source, readable
+from lkca_search.environment.locks import hold_file_lock, partial_path
 from lkca_search.errors import DataError
 from lkca_search.faults import explain_fault
 from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
-from lkca_search.locks import hold_file_lock, partial_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
 

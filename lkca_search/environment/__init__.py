@@ -1,1 +1,1 @@
-"""Environment of a process: its checkout, packages, hardware and command line. May import the root."""
+"""Environment of a process: its checkout, packages, hardware, command line and locks of files. May import the root."""

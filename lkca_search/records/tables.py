@@ -1,7 +1,7 @@
 """Parquet tables of a search: one row per trial, per replicate, and per result of either."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import pyarrow as pa
@@ -64,7 +64,10 @@ def write_tables(
     Each file is written atomically. The curves of replicates are in `curves.parquet` too. With `only_changed`, files
     with the rows of exactly these records are left: each file states a hash of the records from which it was made.
     """
-    tables = {"trials": lambda: trials_table(records), "curves": lambda: curves_table([*records, *replicates])}
+    tables: dict[str, Callable[[], Any]] = {
+        "trials": lambda: trials_table(records),
+        "curves": lambda: curves_table([*records, *replicates]),
+    }
     if replicates:
         tables["replicates"] = lambda: replicates_table(replicates)
     content = _hash_records([*records, *replicates])

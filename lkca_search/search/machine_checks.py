@@ -12,10 +12,10 @@ from pathlib import Path
 
 from lkca_search.data.sources import check_data_dir
 from lkca_search.environment.checkout import read_commit
+from lkca_search.environment.locks import is_missing_lock
 from lkca_search.errors import Interrupted, SearchError, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.layout import Home
-from lkca_search.locks import is_missing_lock
 from lkca_search.paths import AnyPath, nearest_existing, probe_folder
 from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder

@@ -13,9 +13,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from lkca_search.data.readers.source_files import check_regular
+from lkca_search.environment.locks import hold_file_lock, partial_path
 from lkca_search.errors import DataError
 from lkca_search.faults import explain_fault
-from lkca_search.locks import hold_file_lock, partial_path
 
 Progress = Callable[[str, int, int | None], None]
 """Callback of a download: file name, bytes received, and total bytes if the server reports them."""

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from lkca_search.environment.locks import hold_file_lock, is_missing_lock
 from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
-from lkca_search.locks import hold_file_lock, is_missing_lock
 from lkca_search.paths import write_atomically
 from lkca_search.records.finding import read_stored
 from lkca_search.spec.base import FrozenModel

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from lkca_search.environment.locks import hold_file_lock
 from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
-from lkca_search.locks import hold_file_lock
 from lkca_search.paths import write_atomically
 from lkca_search.records.provenance import LayerBackend, node_name
 from lkca_search.spec.base import FrozenModel

@@ -1,4 +1,4 @@
-"""Searcher and scheduler of a queue. The searcher ends Tune's loop after an error, a stop or a halt, without its queue."""
+"""Searcher and scheduler of a queue: they end Tune's loop after an error, a stop or a halt, and choose trials."""
 
 import errno
 import gc

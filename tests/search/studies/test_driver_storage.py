@@ -112,9 +112,10 @@ def test_trials_are_read_as_optuna_reads_them(database: RDBStorage) -> None:
     other.add_trial(pruned)
     other.add_trial(create_trial(state=TrialState.FAIL))
     other.ask()
-    for each in (study, other):
-        expected = database.get_all_trials(each._study_id)
-        assert sorted_fields(read_trials(database, each._study_id)) == sorted_fields(expected)
+    for name in ("two", "other"):
+        study_id = database.get_study_id_from_name(name)
+        expected = database.get_all_trials(study_id)
+        assert sorted_fields(read_trials(database, study_id)) == sorted_fields(expected)
 
 
 @pytest.mark.parametrize("pruner", ["hyperband", "median", "none"])
