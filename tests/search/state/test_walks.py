@@ -7,6 +7,7 @@ import pytest
 
 from lkca_search.api.tables import write_all_tables
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.record import RecordReader
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.state.status import read_status
@@ -73,6 +74,8 @@ def test_requests_to_an_object_store_per_trial(tmp_path: Path, monkeypatch: pyte
         root = tmp_path / "searches" / "toy"
         root.mkdir(parents=True)
         folder = SearchFolder(root=root).with_storage(url.replace("?", "/runs?"))
+        for path in folder.specs:
+            write_atomically(path, make_spec(trials_per_cell=4).model_dump_json(by_alias=True).encode())
         ledger = Ledger(folder, make_spec(trials_per_cell=4), DIGITS, 10, Tracker())
         reads = []
         for _ in range(2):
