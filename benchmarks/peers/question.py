@@ -40,7 +40,7 @@ class Question:
     images_per_class: int = 200
     augment: tuple[str, ...] = ("crop", "flip")
     epochs: int = 5
-    parameters: int = 250_000
+    parameters: int = 100_000
     batch_size: int = 128
     slots: int = 2
     """Trials at a time, each on one thread."""
