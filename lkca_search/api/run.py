@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,17 +122,25 @@ def drive(
     cluster = choose_address(address, os.environ)
     # First, so that `stop` finds the driver.
     with hold_lease(folder, ledger, is_provisional=True, notify=display.notify) as lease:
-        from lkca_search.search.run import run_search
+        from lkca_search.search.idle_run import run_if_idle
         from lkca_search.search.state.dataset import with_located_datasets
         from lkca_search.training.images import open_all_train_images
 
         space_file = with_located_datasets(space_file, folder)
         with display.downloads() as bars:  # before the trials, which would share the terminal with them
-            open_all_train_images(space_file.spec, local_data_dirs(home), progress=bars)
+            images = open_all_train_images(space_file.spec, local_data_dirs(home), progress=bars)
         reader = RecordReader(folder)
         with display.trials(space_file.spec, folder, reader) as tracker:
             context = make_context(folder, tracker, reader, notify=display.notify, address=cluster, num_cpus=num_cpus)
-            return folder, run_search(space_file, folder, lease, context)
+            outcome = run_if_idle(space_file, folder, lease, context, images)
+            if outcome is None:
+                from lkca_search.search.early_start import start_session
+
+                with start_session(space_file.spec, lease, context) as session:
+                    from lkca_search.search.run import run_search
+
+                    outcome = run_search(space_file, folder, lease, replace(context, session=session))
+            return folder, outcome
 
 
 def make_context(

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from lkca_search.models.networks.backends import Backend
 from lkca_search.models.networks.lkca import LKCA
+from lkca_search.models.networks.meta_device import meta_device
 from lkca_search.spec.configuration import ImageShape, UsedPrecision
 
 
@@ -40,7 +40,7 @@ def measure_cost(
 
     It takes about 0.1 s: tensors have no memory, and no random numbers are drawn.
     """
-    with torch.device("meta"):
+    with meta_device():
         model = build()
     # Attention keeps its whole matrix on `meta`, but not on the CPU.
     with FakeTensorMode():
@@ -117,6 +117,8 @@ def _empty_like(tensor: Tensor) -> Tensor:
 
 
 def _forward_flops(model: nn.Module, image: Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # it imports Triton, which few processes need
+
     counter = FlopCounterMode(display=False)
     # torch does not count the fused attention kernel of the CPU; SDPBackend.MATH uses plain matrix products.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:

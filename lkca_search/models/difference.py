@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lkca_search.models.family import COMMON, without_common
+from lkca_search.models.networks.meta_device import meta_device
 from lkca_search.models.registry import build_model, resolve
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
 from lkca_search.spec.recipe.rules import normal_recipe
@@ -63,7 +64,7 @@ def _resolve(configuration: Configuration, shape: ImageShape, num_classes: int) 
 @lru_cache(maxsize=10_000)
 def _tensor_shapes(configuration: Configuration, shape: ImageShape, num_classes: int) -> tuple[tuple[int, ...], ...]:
     """Return the sorted shapes of a model's parameters and buffers, without sides of length 1."""
-    with torch.device("meta"):
+    with meta_device():
         model = build_model(configuration, shape, num_classes)
     tensors = (*model.parameters(), *model.buffers())
     return tuple(sorted(tuple(side for side in tensor.shape if side > 1) for tensor in tensors))

@@ -2,10 +2,9 @@
 
 from functools import lru_cache
 
-import torch
-
 from lkca_search.models.cost import count_parameters
 from lkca_search.models.family import Family, of_equal_cost, require
+from lkca_search.models.networks.meta_device import meta_device
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 TOLERANCE = 0.03
@@ -67,5 +66,5 @@ def _count(family: Family, configuration: Configuration, shape: ImageShape, num_
     filled = family.fill(configuration, shape)
     if any(family.rules(filled, shape)):
         return 0
-    with torch.device("meta"):
+    with meta_device():
         return count_parameters(family.build(filled, shape, num_classes))

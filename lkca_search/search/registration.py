@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.finding import READ_THREADS, DamagedError
@@ -14,16 +15,19 @@ from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.cells import cells, compared_cells
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.registry.alias_names import name_aliases, name_champion, name_model
 from lkca_search.tracking.registry.confirmed_models import ConfirmedModel, ConfirmedModels, ModelCards
-from lkca_search.tracking.registry.registrar import register_models
+
+if TYPE_CHECKING:
+    from lkca_search.tracking.mlflow_store import MLflowStore
 
 
 def register_confirmed(
-    store: MLflowStore, folder: SearchFolder, reader: RecordReader | None = None, *, again: bool = False
+    store: "MLflowStore", folder: SearchFolder, reader: RecordReader | None = None, *, again: bool = False
 ) -> Iterator[str]:
     """Register the kept models of all complete rounds of a search, as `register_models` does."""
+    from lkca_search.tracking.registry.registrar import register_models  # it imports MLflow
+
     models = find_confirmed_models(folder, reader)
     if models is not None:
         yield from register_models(store, models, again=again)

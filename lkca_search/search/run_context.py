@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lkca_search.layout import Home
 from lkca_search.records.record import RecordReader
@@ -9,6 +10,9 @@ from lkca_search.search.state.status import SearchStatus
 from lkca_search.tracking.faults import Fault
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs
+
+if TYPE_CHECKING:
+    from lkca_search.search.ray_backend.session import RaySession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class RunContext:
     """Address of the Ray cluster; None for a local one."""
     num_cpus: int | None = None
     """Cores of the local cluster; None for all."""
+    session: "RaySession | None" = None
+    """Session with Ray, which the driver ends; None for a new one with this address and these cores."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from lkca_search.search.health.repair import set_aside_damaged
 from lkca_search.search.ray_backend.placement import Placement
 from lkca_search.search.ray_backend.runner import place, run_trials
 from lkca_search.search.ray_backend.session import RaySession
+from lkca_search.search.received_runs import note_received
 from lkca_search.search.registration import register_confirmed
 from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.state.best_trials import best_of_search
@@ -182,6 +183,8 @@ class SearchDriver:
                     if self._registers
                     else None,
                 )
+                if self.is_complete and self._registers and not self.num_untracked and self.mlflow.last_fault is None:
+                    note_received(self.folder, self._context.home, self.reader)
         finally:
             self.lease.release()
 
@@ -211,7 +214,7 @@ def open_driver(
     Commit the datasets first, and `space_file` if it is given and its trials can be placed.
     """
     datasets = describe_datasets(spec, images)
-    session = RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
+    session = context.session or RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
     driver = SearchDriver(folder, lease, context, session)
     reader = driver.reader
     session.abandon = driver.end

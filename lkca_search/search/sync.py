@@ -5,6 +5,7 @@ It is separate from `run` because it needs no Ray.
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.provenance import provenance_folder
@@ -12,13 +13,15 @@ from lkca_search.records.record import RecordReader
 from lkca_search.records.search.dataset import read_search_datasets
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.received_runs import note_received
 from lkca_search.search.registration import register_confirmed
 from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import read_status
-from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
-from lkca_search.tracking.registry.search_entities import rename_if_outdated
+
+if TYPE_CHECKING:
+    from lkca_search.tracking.mlflow_store import MLflowStore
 
 _MLFLOW_SECONDS = 3600.0
 """Time for MLflow to receive everything."""
@@ -46,7 +49,7 @@ def sync(
         with reader.listed_once():
             complete = not read_status(folder, reader).num_left
             best = best_of_search(reader.trials(), read_spec(folder))
-        return send_missing(
+        result = send_missing(
             lambda: open_store(folder, home),
             folder,
             reader,
@@ -56,14 +59,21 @@ def sync(
             notify=notify,
             register=lambda store: register_confirmed(store, folder, reader, again=again),
         )
+        if complete and result.fault is None and not result.num_missing:
+            note_received(folder, home, reader)
+        return result
 
 
-def open_store(folder: SearchFolder, home: Home, *, trusts_mark: bool = False) -> MLflowStore:
+def open_store(folder: SearchFolder, home: Home, *, trusts_mark: bool = False) -> "MLflowStore":
     """Open the runs of a search in MLflow; create the parent run if needed.
 
     With `trusts_mark`, the runs of trials are not read if the search's run is marked as sent with all finished trials.
-    To read 10,000 of them takes most of a minute.
+    To read 10,000 of them takes most of a minute. The first call imports MLflow, which takes a second: a driver calls
+    it in the thread of its tracker.
     """
+    from lkca_search.tracking.mlflow_store import MLflowStore
+    from lkca_search.tracking.registry.search_entities import rename_if_outdated
+
     texts = {}
     for path in (folder.space_file, folder.spec):
         with suppress(FileNotFoundError, IsADirectoryError):  # only information for the reader of the run

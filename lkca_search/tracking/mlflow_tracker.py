@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result
 from lkca_search.tracking.faults import Fault, StoreError, describe_fault
-from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from lkca_search.tracking.tracker import Tracker, TrialStart
+
+if TYPE_CHECKING:
+    from lkca_search.tracking.mlflow_store import MLflowStore  # the thread imports MLflow when it opens the store
 
 _SLOW = "see the load of its server or disk"
 _UNOPENED_SECONDS = 10.0
@@ -25,7 +28,7 @@ _MAX_BACKOFF = 12
 """Longest pause after repeated failures, as a multiple of `pause_seconds`."""
 
 
-Register = Callable[[MLflowStore], Iterator[str]]
+Register = Callable[["MLflowStore"], Iterator[str]]
 """Function that registers models in steps, once all runs are sent; it yields a line for the user, or an empty text."""
 
 
@@ -42,7 +45,7 @@ class SyncResult:
 
 
 def send_missing(
-    open_store: Callable[[], MLflowStore],
+    open_store: "Callable[[], MLflowStore]",
     folder: SearchFolder,
     reader: RecordReader | None = None,
     *,
@@ -69,7 +72,7 @@ class MLflowTracker(Tracker):
 
     def __init__(
         self,
-        open_store: Callable[[], MLflowStore],
+        open_store: "Callable[[], MLflowStore]",
         folder: SearchFolder,
         reader: RecordReader | None = None,
         *,
@@ -197,7 +200,7 @@ class MLflowTracker(Tracker):
             return False
         return self._register is None or self._try(self._register_models)
 
-    def _register_models(self, store: MLflowStore) -> None:
+    def _register_models(self, store: "MLflowStore") -> None:
         """Register models in steps. A step that no earlier call has reached moves the deadline."""
         assert self._register is not None
         for number, line in enumerate(self._register(store)):
@@ -210,7 +213,7 @@ class MLflowTracker(Tracker):
                 self._last_step = time.monotonic()
                 self._deadline = self._last_step + self._patience_seconds
 
-    def _try_each(self, trial_ids: Sequence[str], action: Callable[[MLflowStore, str], None]) -> bool:
+    def _try_each(self, trial_ids: Sequence[str], action: "Callable[[MLflowStore, str], None]") -> bool:
         """Apply an action to each trial, skipping trials that fail. Return False if the store becomes unreachable."""
         for trial_id in trial_ids:
             succeeded = self._try(lambda store, trial_id=trial_id: action(store, trial_id))  # type: ignore[misc]
@@ -218,7 +221,7 @@ class MLflowTracker(Tracker):
                 return False
         return True
 
-    def _try(self, action: Callable[[MLflowStore], None]) -> bool:
+    def _try(self, action: "Callable[[MLflowStore], None]") -> bool:
         """Apply an action to the store, opening it first if needed. Return False after an error."""
         try:
             if time.monotonic() > self._deadline:
@@ -240,7 +243,7 @@ class MLflowTracker(Tracker):
             self.last_fault = None
         return True
 
-    def _open(self) -> MLflowStore:
+    def _open(self) -> "MLflowStore":
         if not self._is_folder_read:
             listing = self._folder.list_trials()
             self._queue.add_finished([*listing.trials.records, *listing.replicates.records])
@@ -262,7 +265,7 @@ class MLflowTracker(Tracker):
             with suppress(OSError, ValueError):  # the terminal is closed
                 self._notify(f"MLflow: {line}")
 
-    def _send(self, store: MLflowStore, item: PendingUpdate | str) -> None:
+    def _send(self, store: "MLflowStore", item: PendingUpdate | str) -> None:
         if isinstance(item, PendingUpdate):
             store.update_running(item.start, item.results.values())
         else:
@@ -272,5 +275,5 @@ class MLflowTracker(Tracker):
                 self.num_sent += 1
             self._queue.mark_sent(item)
 
-    def _mark_killed(self, store: MLflowStore, trial_id: str) -> None:
+    def _mark_killed(self, store: "MLflowStore", trial_id: str) -> None:
         store.mark_killed(trial_id, self._queue.take_results(trial_id))

@@ -63,7 +63,8 @@ def configure_torch(*, num_threads: int, deterministic: Literal["strict", "warn"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     keep_freed_memory()
     torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(True, warn_only=deterministic == "warn")
+    # `use_deterministic_algorithms` sets the same, and imports torch's compiler, which takes a second.
+    torch.set_deterministic_debug_mode("warn" if deterministic == "warn" else "error")
     # Otherwise some warnings would come once per process, which trains many trials.
     torch.set_warn_always(deterministic == "warn")
     torch.backends.cudnn.benchmark = False

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from scipy.stats import qmc
-
 from lkca_search.models.difference import ARCHITECTURE_NAMES
 from lkca_search.search.studies.space_check import boundary_configurations, evenly_spaced
 from lkca_search.spec.cells import Cell
@@ -99,6 +97,8 @@ def _is_number(value: object) -> bool:
 
 def sampled_configurations(spec: SearchSpec, cell: Cell, count: int) -> list[Configuration]:
     """Return `count` configurations of a cell: a Latin hypercube of its parameters, the same for all cells."""
+    from scipy.stats import qmc  # half a second of imports, for a plan alone
+
     hypercube = qmc.LatinHypercube(d=len(spec.parameters), scramble=False, rng=0)
     points = (dict(zip(spec.parameters, point, strict=True)) for point in hypercube.random(count).tolist())
     return [_configuration_at(quantiles, spec, cell) for quantiles in points]

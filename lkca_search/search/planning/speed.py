@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from scipy.optimize import nnls
-
 from lkca_search.search.planning.workload import Workload
 from lkca_search.spec.resources import TrialResources
 
@@ -35,6 +33,8 @@ class Line:
     @classmethod
     def fit(cls, points: Sequence[tuple[float, float]]) -> Self:
         """Fit a line to at least one (operations, seconds) by non-negative least squares on relative errors."""
+        from scipy.optimize import nnls  # slow to import, and only a calibration fits
+
         flops, seconds = zip(*points, strict=True)
         scale = max(flops)  # operations are about 1e9: without scaling, the solver rounds the intercept to 0
         columns = [[1 / y, x / scale / y] for x, y in points]

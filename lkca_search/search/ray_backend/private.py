@@ -1,9 +1,17 @@
 """Private parts of Ray without a public replacement. A version of Ray that lacks one counts as a Ray without it."""
 
 import importlib
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+_WORKERS_OPTION = "--num_prestart_python_workers="
+"""Option of the raylet: workers that it starts before a task needs one."""
+_PRELOAD_VARIABLE = "RAY_preload_python_modules"
+_WORKER_MODULES = ("torch", "torch._dynamo", "ray.tune", "lkca_search.search.ray_backend.worker")
+"""Modules of a training. torch imports its compiler when the cost of a model is first counted."""
 
 
 def private(module: str, name: str) -> Any:
@@ -19,6 +27,45 @@ def mute_reports() -> None:
     if private("ray._private.worker", "print_to_stdstream") is not None:
         worker = importlib.import_module("ray._private.worker")
         worker.print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
+
+
+@contextmanager
+def lean_start(num_workers: int | None) -> Iterator[None]:
+    """Start a local cluster in the block without processes that a search does not use.
+
+    They are the server of the dashboard, which Ray starts and waits for even without a dashboard, the autoscaler, and
+    the monitor that sends the logs of workers to the driver. Each takes half a second or more of a core. With
+    `num_workers`, Ray starts this number of workers at once, not one per core, and each imports what a training needs.
+    """
+    node, services = private("ray._private.node", "Node"), private("ray._private", "services")
+    changes: list[tuple[Any, str, Any]] = [
+        (node, name, lambda *_, **__: None)
+        for name in ("start_api_server", "start_monitor", "start_log_monitor")
+        if hasattr(node, name)
+    ]
+    preloaded = os.environ.get(_PRELOAD_VARIABLE)
+    if num_workers is not None and preloaded is None:
+        os.environ[_PRELOAD_VARIABLE] = ",".join(_WORKER_MODULES)
+    if num_workers is not None and hasattr(services, "start_ray_process"):
+        start = services.start_ray_process
+
+        def start_process(command: list[str], *arguments: Any, **options: Any) -> Any:
+            changed = [
+                f"{_WORKERS_OPTION}{num_workers}" if part.startswith(_WORKERS_OPTION) else part for part in command
+            ]
+            return start(changed, *arguments, **options)
+
+        changes.append((services, "start_ray_process", start_process))
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    try:
+        for owner, name, changed in changes:
+            setattr(owner, name, changed)
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+        if preloaded is None:
+            os.environ.pop(_PRELOAD_VARIABLE, None)
 
 
 def started_processes() -> Mapping[str, subprocess.Popen[bytes]]:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lkca_search.paths import nearest_existing
 from lkca_search.search.driver.stopping import restored_signals
 from lkca_search.search.ray_backend.address import LOCAL
 from lkca_search.search.ray_backend.local_processes import LocalProcesses
-from lkca_search.search.ray_backend.private import logs_folder, mute_reports, started_processes
+from lkca_search.search.ray_backend.private import lean_start, logs_folder, mute_reports, started_processes
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -47,6 +48,7 @@ class RaySession:
         *,
         address: str | None = None,
         num_cpus: int | None = None,
+        num_workers: int | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Create a session that is not started.
@@ -54,6 +56,9 @@ class RaySession:
         Args:
             address: Address of the cluster to join; None for a local one of this machine.
             num_cpus: Cores of the local cluster; None for all.
+            num_workers: Workers of a local cluster that start with it, and import at once what a training needs; None
+                for one per core, which import it for their first trial. A worker with a GPU must not be among them:
+                Ray chooses its GPU later.
             notify: Called with a line for the user.
         """
         self.notify = notify
@@ -64,6 +69,7 @@ class RaySession:
         self._local: LocalProcesses | None = None
         self._address = address
         self._num_cpus = num_cpus
+        self._num_workers = num_workers
         self._is_started = False
 
     def __enter__(self) -> "RaySession":
@@ -98,7 +104,8 @@ class RaySession:
             check_free_space(folder)
             local = {"address": LOCAL, "num_cpus": self._num_cpus, "include_dashboard": False}
             options = {**local, "_temp_dir": str(folder)}
-        with restored_signals():  # Ray installs a handler of SIGTERM
+        lean = lean_start(self._num_workers) if self._address is None else nullcontext()
+        with restored_signals(), lean:  # Ray installs a handler of SIGTERM
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
             except BaseException as error:
