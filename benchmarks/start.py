@@ -1,7 +1,7 @@
 """Time from a command to its first trial, and of a command with nothing to do.
 
-Question:  how many seconds, and CPU seconds of all processes, pass from `run` to its first line, to Ray, to the first
-           trial, to its first step, and to the end? How many does a `run` of a finished search take, and `plan`?
+Question:  how many seconds pass from `run` to its first line, to Ray, to the first trial, to its first step, and to
+           the end? How many CPU seconds do all processes take? How many take a `run` of a finished search, and `plan`?
 Command:   python -m benchmarks.start [--before CHECKOUT] [--repeats 3] [--only NAME]
 Expected:  on two quiet cores the first step within 8 s, and a `run` of a finished search within 2 s. Otherwise exit
            code 1.

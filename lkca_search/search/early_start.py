@@ -45,7 +45,7 @@ def start_session(spec: SearchSpec, lease: Lease, context: RunContext) -> Iterat
 def count_early_workers(spec: SearchSpec, num_cpus: int) -> int | None:
     """Return the workers to start with Ray; None for trials on GPUs, whose workers must not import torch early.
 
-    They are at most the trials that run at once. One core is left to the driver, which is still importing: on two
+    They are at most the trials that run at once. One core is left to the driver, which is still importing. On two
     cores, the first trial starts sooner if the second worker starts after it.
     """
     if spec.resources.uses_gpu:

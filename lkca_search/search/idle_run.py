@@ -39,10 +39,10 @@ def run_if_idle(
     context: RunContext,
     images: Mapping[str | None, Images],
 ) -> RunOutcome | None:
-    """Resume a search of which nothing is due, and return its outcome; None if something may be due.
+    """Resume a search in which nothing is due, and return its outcome; None if something may be due.
 
-    It writes, prints and refuses what `run_search` does, except that it does not compare pixels with their hash, and
-    does not check the space, which has been checked at the start. A search with own code, damaged files, an
+    It writes, prints and refuses what `run_search` does, with two exceptions. It does not compare pixels with their
+    hash. It does not check the space, which was checked at the start. A search with own code, damaged files, an
     incomplete ledger, or limits that failures may have reached is left to `run_search`.
 
     Args:
@@ -94,7 +94,7 @@ def _is_finished(status: SearchStatus, spec: SearchSpec) -> bool:
 
 
 def _may_have_ended_early(spec: SearchSpec, reader: RecordReader) -> bool:
-    """Return True if failures may have reached `limits.max_failures`, which ends a driver with a line of its own."""
+    """Return True if failures may have reached `limits.max_failures`, which ends a driver with another line."""
     if spec.limits.max_failures is None:
         return False
     return any(record.state is State.FAIL for record in (*reader.trials(), *reader.replicates()))

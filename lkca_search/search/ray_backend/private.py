@@ -33,9 +33,9 @@ def mute_reports() -> None:
 def lean_start(num_workers: int | None) -> Iterator[None]:
     """Start a local cluster in the block without processes that a search does not use.
 
-    They are the server of the dashboard, which Ray starts and waits for even without a dashboard, the autoscaler, and
-    the monitor that sends the logs of workers to the driver. Each takes half a second or more of a core. With
-    `num_workers`, Ray starts this number of workers at once, not one per core, and each imports what a training needs.
+    They are the server of the dashboard, the autoscaler, and the monitor that sends the logs of workers to the driver.
+    Each takes half a second or more of a core. Ray starts the server, and waits for it, even without a dashboard.
+    With `num_workers`, Ray starts this number of workers at once, not one per core. Each imports what a training needs.
     """
     node, services = private("ray._private.node", "Node"), private("ray._private", "services")
     changes: list[tuple[Any, str, Any]] = [

@@ -1,0 +1,100 @@
+"""The start of a driver: its imports, and the workers and processes with which a local cluster starts."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray._private import services
+from ray._private.node import Node
+
+from lkca_search.layout import Home
+from lkca_search.search.early_start import count_early_workers, start_session
+from lkca_search.search.ray_backend.private import lean_start
+from lkca_search.search.run_context import RunContext
+from lkca_search.search.state.lease import hold_lease
+from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.tracking.tracker import Tracker
+from lkca_search.training.images import DataDirs
+from tests.support.processes import run_python
+from tests.support.search.toy import make_spec
+
+CHECKED = """
+import sys
+from pathlib import Path
+from lkca_search.search.run import check_space
+from lkca_search.spec.space_file import read_space_file
+from lkca_search.training.images import DataDirs, open_all_train_images
+
+space_file = read_space_file(Path(sys.argv[1]), ())
+images = open_all_train_images(space_file.spec, DataDirs(cache=Path(sys.argv[2]), data_dir=None))
+check_space(space_file, images)
+print(sorted({"mlflow", "scipy", "sympy", "torch._dynamo", "triton"} & set(sys.modules)))
+"""
+SPACE = """
+data: {dataset: digits}
+factors: {family: [lkca, vit]}
+parameters:
+  kernel_size:      {value: 3, when: {family: [lkca]}}
+  learning_rate:    {float: [1.0e-4, 1.0e-1], log: true}
+  patch_size:       {value: 2}
+  depth:            {value: 1}
+  match_parameters: {value: 10k}
+training: {steps: 20}
+search:   {trials_per_cell: 2}
+"""
+
+
+def with_resources(**resources: Any) -> SearchSpec:
+    plain = make_spec().model_dump(by_alias=True)
+    return SearchSpec.model_validate({**plain, "resources": {**plain["resources"], **resources}})
+
+
+def test_a_driver_checks_a_space_without_mlflow_scipy_and_the_compiler_of_torch(tmp_path: Path) -> None:
+    space = tmp_path / "matched.yaml"
+    space.write_text(SPACE)
+    assert run_python(CHECKED, str(space), str(tmp_path / "datasets")) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "resources", "expected"),
+    [
+        (1, {}, 1),
+        (2, {}, 1),
+        (4, {}, 3),
+        (64, {}, 6),  # the search has six trials
+        (8, {"cpu": 4}, 2),
+        (8, {"max_concurrent": 2}, 2),
+        (2, {"cpu": 4}, 1),
+        (8, {"gpu": 1}, None),
+    ],
+)
+def test_early_workers_are_no_more_than_the_trials_at_once(
+    num_cpus: int, resources: dict[str, Any], expected: int | None
+) -> None:
+    assert count_early_workers(with_resources(**resources), num_cpus) == expected
+
+
+def test_a_lean_start_changes_ray_in_its_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_preload_python_modules", raising=False)
+    commands: list[list[str]] = []
+    monkeypatch.setattr(services, "start_ray_process", lambda command, *_, **__: commands.append(command))
+    originals = Node.start_api_server, Node.start_monitor, Node.start_log_monitor, services.start_ray_process
+    with lean_start(3):
+        assert "lkca_search.search.ray_backend.worker" in os.environ["RAY_preload_python_modules"].split(",")
+        assert Node.start_monitor is not originals[1]
+        services.start_ray_process(["raylet", "--num_prestart_python_workers=64", "--head"])
+    assert commands == [["raylet", "--num_prestart_python_workers=3", "--head"]]
+    restored = Node.start_api_server, Node.start_monitor, Node.start_log_monitor, services.start_ray_process
+    assert restored == originals
+    assert "RAY_preload_python_modules" not in os.environ
+
+
+def test_a_process_that_has_imported_torch_starts_ray_after_the_checks(tmp_path: Path) -> None:
+    assert torch.get_num_threads()
+    home = Home(root=tmp_path / "home")
+    context = RunContext(home=home, data_dirs=DataDirs(cache=home.datasets, data_dir=None), console=Tracker())
+    with hold_lease(home.search("toy")) as lease, start_session(make_spec(), lease, context):
+        assert not ray.is_initialized()
