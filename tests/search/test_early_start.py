@@ -16,8 +16,9 @@ from lkca_search.search.ray_backend.private import lean_start
 from lkca_search.search.run_context import RunContext
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.spec.space_file import read_space_file
 from lkca_search.tracking.tracker import Tracker
-from lkca_search.training.images import DataDirs
+from lkca_search.training.images import DataDirs, open_all_train_images
 from tests.support.processes import run_python
 from tests.support.search.toy import make_spec
 
@@ -55,6 +56,8 @@ def with_resources(**resources: Any) -> SearchSpec:
 def test_a_driver_checks_a_space_without_mlflow_scipy_and_the_compiler_of_torch(tmp_path: Path) -> None:
     space = tmp_path / "matched.yaml"
     space.write_text(SPACE)
+    dirs = DataDirs(cache=tmp_path / "datasets", data_dir=None)
+    open_all_train_images(read_space_file(space, ()).spec, dirs)  # scikit-learn decodes them here, with SciPy
     assert run_python(CHECKED, str(space), str(tmp_path / "datasets")) == "[]"
 
 
