@@ -9,10 +9,12 @@ import ray
 import torch
 from ray._private import services
 from ray._private.node import Node
+from ray.tune.execution import class_cache
 
 from lkca_search.layout import Home
 from lkca_search.search.early_start import count_early_workers, start_session
-from lkca_search.search.ray_backend.private import lean_start
+from lkca_search.search.ray_backend.private import inherited_environment, lean_start
+from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.search.run_context import RunContext
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.search_spec import SearchSpec
@@ -93,6 +95,14 @@ def test_a_lean_start_changes_ray_in_its_block_alone(monkeypatch: pytest.MonkeyP
     restored = Node.start_api_server, Node.start_monitor, Node.start_log_monitor, services.start_ray_process
     assert restored == originals
     assert "RAY_preload_python_modules" not in os.environ
+
+
+def test_trials_of_a_local_cluster_have_no_runtime_environment_so_that_running_workers_fit() -> None:
+    originals = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    with inherited_environment():
+        options = class_cache._ActorClassCache().get(TrialActor)._default_options
+        assert not options["runtime_env"]
+    assert (class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE) == originals
 
 
 def test_a_process_that_has_imported_torch_starts_ray_after_the_checks(tmp_path: Path) -> None:

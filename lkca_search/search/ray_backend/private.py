@@ -68,6 +68,26 @@ def lean_start(num_workers: int | None) -> Iterator[None]:
             os.environ.pop(_PRELOAD_VARIABLE, None)
 
 
+@contextmanager
+def inherited_environment() -> Iterator[None]:
+    """Let trials that start in the block have no runtime environment, since workers of a local cluster inherit it.
+
+    Tune gives every trial one, with a variable of PyTorch Lightning and some of the driver's own. Ray gives a trial a
+    worker that is running already only if both have the same runtime environment.
+    """
+    names = ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE")
+    originals = {name: private("ray.tune.execution.class_cache", name) for name in names}
+    known = {name: value for name, value in originals.items() if value is not None}
+    cache = importlib.import_module("ray.tune.execution.class_cache") if known else None
+    try:
+        for name, value in known.items():
+            setattr(cache, name, type(value)())
+        yield
+    finally:
+        for name, value in known.items():
+            setattr(cache, name, value)
+
+
 def started_processes() -> Mapping[str, subprocess.Popen[bytes]]:
     """Return the processes of the local cluster that this process has started, by name, such as `raylet`."""
     node = private("ray._private.worker", "_global_node")

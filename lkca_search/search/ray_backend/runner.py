@@ -1,6 +1,7 @@
 """Run of a queue's trials under Ray Tune: places them on the nodes, and runs Tune until no trial is left."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import ray
@@ -21,6 +22,7 @@ from lkca_search.search.ray_backend.cluster import check_local_node, ensure_capa
 from lkca_search.search.ray_backend.locations import placement_group, usable_nodes
 from lkca_search.search.ray_backend.node_checks import check_nodes
 from lkca_search.search.ray_backend.placement import Placement, QueueScheduler, QueueSearcher, read_assignment
+from lkca_search.search.ray_backend.private import inherited_environment
 from lkca_search.search.ray_backend.session import RaySession
 from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.spec.resources import SMALLEST_AMOUNT
@@ -100,7 +102,8 @@ def run_trials(
     session.on_lost = stop_controller.fail
     queue.node_faults = placement.node_faults
     try:
-        with restored_signals():
+        environment = inherited_environment() if session.is_local else nullcontext()
+        with restored_signals(), environment:
             stop_controller.install_signal_handlers()  # after the start of Ray, which installs its own
             _make_tuner(queue, data_dirs, stop_controller, placement).fit()
     except Exception:

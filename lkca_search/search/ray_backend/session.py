@@ -21,6 +21,7 @@ from lkca_search.search.ray_backend.private import lean_start, logs_folder, mute
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PL_DISABLE_FORK": "1",  # Tune sets it for every trial, see `inherited_environment`
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the stop controller handles Ctrl-C
