@@ -104,7 +104,7 @@ def _check_round(folder: SearchFolder, spec: SearchSpec, reader: RecordReader, c
     """Compare the test images with those of the rounds, and register the rounds; state a changed design."""
     assert spec.confirm is not None
     test_hashes = {
-        level: _open_test_images(part, context.data_dirs).content_hash for level, part in specs_by_dataset(spec).items()
+        level: _read_test_split(part, context.data_dirs).content_hash for level, part in specs_by_dataset(spec).items()
     }
     current = find_or_open_round(
         folder, spec, spec.confirm, reader, test_hashes=test_hashes, num_trials_left=0, new_round=False
@@ -114,7 +114,7 @@ def _check_round(folder: SearchFolder, spec: SearchSpec, reader: RecordReader, c
         context.notify(conflict)
 
 
-def _open_test_images(spec: SearchSpec, data_dirs: DataDirs) -> Images:
+def _read_test_split(spec: SearchSpec, data_dirs: DataDirs) -> Images:
     """Open the test split of a spec without the factor `dataset`. The checks of its classes were made at the round."""
     data = spec.data
     return open_images(

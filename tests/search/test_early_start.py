@@ -14,7 +14,6 @@ from ray.tune.execution import class_cache
 from lkca_search.layout import Home
 from lkca_search.search.early_start import count_early_workers, start_session
 from lkca_search.search.ray_backend.private import inherited_environment, lean_start
-from lkca_search.search.ray_backend.worker import TrialActor
 from lkca_search.search.run_context import RunContext
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.search_spec import SearchSpec
@@ -100,8 +99,8 @@ def test_a_lean_start_changes_ray_in_its_block_alone(monkeypatch: pytest.MonkeyP
 def test_trials_of_a_local_cluster_have_no_runtime_environment_so_that_running_workers_fit() -> None:
     originals = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
     with inherited_environment():
-        options = class_cache._ActorClassCache().get(TrialActor)._default_options
-        assert not options["runtime_env"]
+        assert not class_cache.DEFAULT_ENV_VARS
+        assert not class_cache.ENV_VARS_TO_PROPAGATE
     assert (class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE) == originals
 
 
