@@ -44,8 +44,14 @@ LONGEST_FIRST = (
     "tests/search/test_object_store.py",
     "tests/search/ray_backend/test_scaling.py",
     "tests/cluster/test_nodes.py",
+    "tests/training/recipe/test_precision.py",
+    "tests/training/test_loop.py",
+    "tests/training/test_trained_model.py",
+    "tests/search/housekeeping/test_archive.py",
+    "tests/search/driver/test_lost_ledger.py",
+    "tests/cli/test_damaged_files.py",
 )
-"""Files that start with a cluster or server; begun first, so that no worker ends alone with a long one."""
+"""The longest files, most of which start clusters or servers; begun first, so that no process ends alone with one."""
 
 
 MEMORY_DISK = Path("/dev/shm")
