@@ -18,11 +18,12 @@ from tests.support.search.in_process import make_spec
 
 REPOSITORY = Path(__file__).parents[2]
 POINTS = (
-    *("inside:ask:1", "before:suggestion:1", "after:ask:1", "after:report:1", "inside:checkpoint:1"),
+    *("inside:ask:1", "before:suggestion:1", "after:report:1", "inside:checkpoint:1"),
     *("inside:weights:2", "after:weights:1", "inside:record:1", "after:record:1", "before:tell:1"),
-    *("inside:round:1", "inside:predictions:1", "inside:weights:2", "after:weights:1", "before:record:1"),
+    *("after:ask:1", "inside:round:1"),
+    *("inside:predictions:1", "inside:weights:2", "after:weights:1", "before:record:1"),
 )
-"""A kill per driver: while a trial is suggested and trained, and between any two files of a trial or replicate."""
+"""A kill per driver, in the order of a search: of its first trial, of the second, of the round, of a replicate."""
 
 
 @pytest.mark.slow
