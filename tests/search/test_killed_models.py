@@ -18,7 +18,7 @@ from tests.support.search.in_process import make_spec
 
 REPOSITORY = Path(__file__).parents[2]
 POINTS = (
-    *("inside:ask:1", "before:suggestion:1", "after:report:1", "inside:checkpoint:1"),
+    *("inside:ask:1", "before:suggestion:1", "inside:checkpoint:1", "after:report:1"),
     *("inside:weights:2", "after:weights:1", "inside:record:1", "after:record:1", "before:tell:1"),
     *("after:ask:1", "inside:round:1"),
     *("inside:predictions:1", "inside:weights:2", "after:weights:1", "before:record:1"),
