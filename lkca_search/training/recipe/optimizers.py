@@ -4,7 +4,6 @@ AdamW and SGD are torch's, LAMB and Lion are timm's. timm is imported only where
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -43,21 +42,7 @@ def make_optimizer(model: nn.Module, configuration: Configuration) -> Optimizer:
 
 def find_optimizer(name: str) -> MakeOptimizer:
     """Return the function that makes an optimizer, given its short name or the dotted path of a class."""
-    _skip_compiler()
     return OPTIMIZERS.get(name, make_own_optimizer)
-
-
-@cache
-def _skip_compiler() -> None:
-    """Let the first optimizer of a process not import torch's compiler, which takes a second.
-
-    torch wraps some methods of optimizers, so that a function that is compiled leaves them out. The first call of a
-    wrapper imports the compiler. Here no optimizer is in a compiled function: only models are compiled.
-    """
-    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
-        original = getattr(getattr(Optimizer, name), "__wrapped__", None)
-        if original is not None:
-            setattr(original, "__dynamo_disable", original)  # where torch keeps what it calls instead
 
 
 def parameter_groups(model: nn.Module, configuration: Configuration) -> Groups:
