@@ -61,12 +61,13 @@ def measure_per_trial(root: Path, *, trials: int, reports: int) -> tuple[float, 
     space = root / f"short{reports}.yaml"
     space.write_text(SHORT.format(reports=reports, trials=trials))
     process = start(root, "run", str(space), "--num-cpus", "2")
-    driver, times = psutil.Process(process.pid), []
+    driver, times, lines = psutil.Process(process.pid), [], []
     assert process.stdout is not None
     for line in process.stdout:
+        lines.append(line)
         if line.startswith("["):  # one line per finished trial
             times.append((time.perf_counter(), _cpu(driver)))
-    assert process.wait() == 0
+    assert process.wait() == 0, "".join(lines[-20:])
     (begun, first), (ended, last) = times[1], times[-1]
     return (last - first) / (len(times) - 2), (ended - begun) / (len(times) - 2)
 

@@ -25,7 +25,7 @@ factors:
 parameters:
   kernel_size:   {{choice: [3, 5], when: {{family: [lkca]}}}}
   num_heads:     {{value: 2, when: {{family: [vit]}}}}
-  patch_size:    {{value: 4}}
+  patch_size:    {{value: 2}}
   depth:         {{value: 1}}
   width:         {{choice: [8, 16]}}
   learning_rate: {{float: [1.0e-4, 1.0e-2], log: true}}
