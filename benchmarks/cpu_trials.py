@@ -13,7 +13,7 @@ processes as time does. The floor is three forward passes of FLOPs at the speed 
 
 Settings, each against the loop; `same bits` compares the weights after the warm-up:
 
-    returned memory   glibc's own thresholds: freed blocks go back to the system, and come back as page faults
+    kept memory       freed blocks of up to 1 GiB stay in the process; by default glibc returns them to the system
     one arena         MALLOC_ARENA_MAX=1
     huge pages        glibc.malloc.hugetlb=1
     torch huge pages  THP_MEM_ALLOC_ENABLE=1
@@ -51,7 +51,6 @@ from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.sections import DataSection, TrainingSection
-from lkca_search.training import device
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import configure_torch
 from lkca_search.training.evaluation import evaluate
@@ -72,6 +71,7 @@ BATCH, STEPS, NUM_IMAGES, EVALUATED = 128, 2, 2000, 1024
 EVALUATIONS = (128, 512, 1024)
 LIBRARIES = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 ENVIRONMENTS: Mapping[str, Mapping[str, str]] = {
+    "kept memory": {"GLIBC_TUNABLES": f"glibc.malloc.trim_threshold={1 << 30}:glibc.malloc.mmap_threshold={1 << 30}"},
     "one arena": {"MALLOC_ARENA_MAX": "1"},
     "huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
     "torch huge pages": {"THP_MEM_ALLOC_ENABLE": "1"},
@@ -168,8 +168,6 @@ class Server:
 
 def serve(setting: str, threads: int) -> None:
     """Answer requests of the parent process, one line of JSON each."""
-    if setting == "returned memory":
-        device.keep_freed_memory = lambda: None
     configure_torch(num_threads=threads)
     server = Server()
     for line in sys.stdin:
@@ -281,7 +279,6 @@ def settings_of(family: str, libraries: Path | None) -> dict[str, Mapping[str, s
     layouts = ("channels first", "channels last") if family in ("resnet", "convmixer") else ()
     return {
         "loop": {},
-        "returned memory": {},
         **ENVIRONMENTS,
         **{name: {"LD_PRELOAD": str(path)} for name, path in preloads.items()},
         **{name: {} for name in ("AdamW not fused", *layouts)},

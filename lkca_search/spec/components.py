@@ -14,7 +14,7 @@ SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
 INDEPENDENT_SAMPLERS = ("random", "qmc")
 """Samplers whose trials do not depend on earlier trials."""
 PRUNERS = (
-    "none", "curves", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold",
+    "none", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold", "curves",
 )  # fmt: skip
 """Short names of pruners."""
 CURVES_STARTUP_TRIALS, CURVES_WARMUP_SHARE, CURVES_MIN_PROBABILITY = 2, 0.2, 0.2

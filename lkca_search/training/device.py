@@ -1,9 +1,7 @@
 """Device of a training, and torch settings of its process."""
 
-import ctypes
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +11,6 @@ import torch
 
 from lkca_search.records.provenance import TorchBuild
 from lkca_search.spec.resources import GpuShare
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Parameters of mallopt(3): free bytes at the end of the heap, and bytes of a block, above which memory is returned."""
-_KEPT_BYTES = 1 << 30
 
 
 def choose_device(gpu: GpuShare) -> torch.device:
@@ -61,29 +55,12 @@ def configure_torch(*, num_threads: int, deterministic: Literal["strict", "warn"
     cuBLAS must be fixed before the first use of CUDA.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    keep_freed_memory()
     torch.set_num_threads(num_threads)
     # `use_deterministic_algorithms` sets the same, and imports torch's compiler, which takes a second.
     torch.set_deterministic_debug_mode("warn" if deterministic == "warn" else "error")
     # Otherwise some warnings would come once per process, which trains many trials.
     torch.set_warn_always(deterministic == "warn")
     torch.backends.cudnn.benchmark = False
-
-
-def keep_freed_memory() -> None:
-    """Keep memory that is freed from now on for the next tensors of this process, on Linux with glibc.
-
-    By default, glibc returns large blocks to the system when they are freed. Every step would then take fresh pages
-    from the kernel, which fills them with zeros. What is free already, after an earlier training, is returned.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):  # another C library
-        return
-    library.malloc_trim(0)
-    for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-        library.mallopt(parameter, _KEPT_BYTES)
 
 
 _NONDETERMINISTIC = re.compile(

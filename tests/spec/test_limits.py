@@ -42,10 +42,10 @@ BETWEEN_0_AND_1 = {
 
 
 def numeric_fields() -> Iterator[tuple[type[BaseModel], str]]:
-    """Yield each field of a space file that can be a number."""
+    """Yield each field of a space file that can be a number of its own; a start is within other fields' domains."""
     for model in (*SECTIONS, IntRange, FloatRange):
         for name, field in model.model_fields.items():
-            if name != "when" and {int, float} & {field.annotation, *_types(field.annotation)}:
+            if name not in ("when", "start") and {int, float} & {field.annotation, *_types(field.annotation)}:
                 yield model, field.alias or name
 
 

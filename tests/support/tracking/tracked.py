@@ -55,15 +55,19 @@ def track_recorded(tracker: Tracker, *records: Record) -> None:
         tracker.trial_finished(record)
 
 
-def slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
-    """Delay every `log_batch` call."""
+def slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> Callable[[], int]:
+    """Delay every `log_batch` call; return a function that returns the number of calls so far."""
     real = MlflowClient.log_batch
+    calls = 0
 
     def slowly(*arguments: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
         time.sleep(seconds)
         return real(*arguments, **options)
 
     monkeypatch.setattr(MlflowClient, "log_batch", slowly)
+    return lambda: calls
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
