@@ -75,7 +75,7 @@ def test_a_cluster_with_a_token_accepts_only_requests_with_that_token(
         {"RAY_AUTH_MODE": "token", "HOME": str(submitter.root)},
         {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(wrong)},
     ):
-        answer = submitter.call("submit", str(submitter.space), *address, **variables)
+        answer = submitter.call("submit", str(submitter.space), "--home", str(submitter.home), *address, **variables)
         assert answer.code == 2, answer.out + answer.err
         assert "requires its token" in answer.err
         assert "RAY_AUTH_TOKEN" in answer.err

@@ -206,4 +206,5 @@ class Patcher(importlib.abc.MetaPathFinder):
 
 
 if "CHAOS_FOLDER" in os.environ:
+    os.environ.setdefault("CHAOS_DRIVER", str(os.getpid()))  # Ray may start before the driver imports its runner
     sys.meta_path.insert(0, Patcher())
