@@ -40,6 +40,7 @@ def test_without_private_modules_there_is_no_autoscaler_and_a_search_runs_on_one
         ledger = Ledger(folder, spec, DIGITS, 10, Tracker(), driver=lease.driver, ensure_lease=lease.ensure)
         stop_controller = StopController(lease, halt=ledger.halt, notify=print)
         with RaySession(num_cpus=1) as session:
+            session.start()
             assert autoscaler.node_groups() is None
             assert not autoscaler.has_autoscaler()
             assert not autoscaler.may_start_nodes()
