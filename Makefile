@@ -29,7 +29,7 @@ quickstart: $(READY)
 	@echo
 	@echo "read     open the report above in a browser"
 	@echo "browse   $(BIN)/lkca-search ui                  all trials in MLflow, on http://127.0.0.1:5000"
-	@echo "rerun    $(BIN)/lkca-search rerun quickstart    train the best trial again, to the same result"
+	@echo "rerun    $(BIN)/lkca-search rerun quickstart    train the champion again, to the same result"
 
 check: $(READY)
 	$(BIN)/ruff check .
