@@ -130,7 +130,7 @@ def _read_test_split(spec: SearchSpec, data_dirs: DataDirs) -> Images:
 def _send(folder: SearchFolder, spec: SearchSpec, context: RunContext, reader: RecordReader) -> SyncResult:
     """Send MLflow what it lacks; return the fault, and the number of runs that it may still lack."""
     result = send_missing(
-        lambda: open_store(folder, context.home),
+        lambda: open_store(folder, context.home, trusts_mark=True),
         folder,
         reader,
         complete=True,

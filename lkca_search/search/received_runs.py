@@ -1,22 +1,36 @@
-"""Note of a search on what MLflow has received, so that a run with nothing to send need not import MLflow."""
+"""Note of a search on what MLflow has received, so that a run with nothing to send need not import MLflow.
+
+It is kept for a store on this disk, whose runs are counted without MLflow. A server is asked by MLflow.
+"""
 
 import hashlib
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
 
 from lkca_search import __version__
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import AnyPath, sqlite_file, write_atomically
 from lkca_search.records.record import RecordReader
 from lkca_search.records.rounds import read_rounds
+from lkca_search.records.search.uid import SEARCH_UID, uid_or_name
 from lkca_search.spec.base import FrozenModel
 from lkca_search.tracking.connection import experiment_name, tracking_uri
+
+_COUNT_RUNS = """
+SELECT experiments.lifecycle_stage, runs.lifecycle_stage, COUNT(*)
+FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid JOIN experiments ON experiments.experiment_id = runs.experiment_id
+WHERE tags.key = ? AND tags.value = ? GROUP BY 1, 2
+"""
 
 
 class ReceivedRuns(FrozenModel):
     """Runs of a finished search that an MLflow store has received, with the end of the search and its models."""
 
     store: str
-    """Hash of the store's URI, and of the identity of its file if it is a database on disk."""
+    """Hash of the store's URI, and of the identity of its file."""
+    runs: dict[str, int]
+    """Number of runs of the search in the store by their state: active or deleted, the experiment's first."""
     name: str
     """Name of the search."""
     version: str
@@ -43,11 +57,19 @@ def has_received(folder: SearchFolder, home: Home, reader: RecordReader) -> bool
 
 
 def _present(folder: SearchFolder, home: Home, reader: RecordReader) -> ReceivedRuns | None:
-    """Return the note of everything that the search has now; None if the store is a file that is missing."""
-    if (store := _identify_store(home)) is None:
+    """Return the note of everything that the search has now; None if the store is no readable file."""
+    uri = tracking_uri(home)
+    if (file := sqlite_file(uri)) is None:
         return None
+    try:
+        stat = file.stat()
+        runs = _count_runs(file, uid_or_name(folder))
+    except (OSError, sqlite3.Error):
+        return None
+    identity = f"{uri}\n{experiment_name()}\n{stat.st_dev} {stat.st_ino}"  # a file that is made again has another inode
     return ReceivedRuns(
-        store=store,
+        store=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        runs=runs,
         name=folder.name,
         version=__version__,
         num_trials=len(reader.trials()),
@@ -56,21 +78,11 @@ def _present(folder: SearchFolder, home: Home, reader: RecordReader) -> Received
     )
 
 
+def _count_runs(file: Path, uid: str) -> dict[str, int]:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        rows = database.execute(_COUNT_RUNS, [SEARCH_UID, uid]).fetchall()
+    return {f"{experiment} {run}": count for experiment, run, count in rows}
+
+
 def _file(folder: SearchFolder) -> AnyPath:
     return folder.root / "mlflow.json"
-
-
-def _identify_store(home: Home) -> str | None:
-    """Return a hash by which a store is recognized; None for a database on disk that is missing.
-
-    A database that was removed and made again has another inode, and runs must be sent to it again.
-    """
-    uri = tracking_uri(home)
-    identity = ""
-    if (file := sqlite_file(uri)) is not None:
-        try:
-            stat = file.stat()
-        except OSError:
-            return None
-        identity = f"{stat.st_dev} {stat.st_ino}"
-    return hashlib.sha256(f"{uri}\n{experiment_name()}\n{identity}".encode()).hexdigest()[:16]

@@ -67,9 +67,9 @@ def sync(
 def open_store(folder: SearchFolder, home: Home, *, trusts_mark: bool = False) -> "MLflowStore":
     """Open the runs of a search in MLflow; create the parent run if needed.
 
-    With `trusts_mark`, the runs of trials are not read if the search's run is marked as sent with all finished trials.
-    To read 10,000 of them takes most of a minute. The first call imports MLflow, which takes a second: a driver calls
-    it in the thread of its tracker.
+    With `trusts_mark`, the runs of trials are not read if the search's run is marked as sent with all finished trials,
+    and no run is deleted. To read 10,000 of them takes most of a minute. The first call imports MLflow, which takes a
+    second: a driver calls it in the thread of its tracker.
     """
     from lkca_search.tracking.mlflow_store import MLflowStore
     from lkca_search.tracking.registry.search_entities import rename_if_outdated

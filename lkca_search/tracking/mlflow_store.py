@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag, ViewType
 
 from lkca_search.environment.checkout import git_commit
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, Result, State
 from lkca_search.records.search.dataset import SearchDataset
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.experiment import open_client, open_experiment
 from lkca_search.tracking.faults import is_unsupported
 from lkca_search.tracking.run_fields import (
@@ -35,7 +36,6 @@ from lkca_search.tracking.runs import (
     HAS_RECORD,
     PARENT,
     RECORD,
-    SEARCH_UID,
     SENT,
     TRIAL_ID,
     ProvenanceFiles,
@@ -75,11 +75,13 @@ class MLflowStore:
 
         `texts` become its artifacts, and `datasets` its datasets. `read_provenance` returns the text of a file in the
         search's folder `provenance`, or None if there is none. `finished` has the ids of all finished trials and
-        replicates: if the parent run is marked as sent with all of them, their runs are not read. Runs that were
-        deleted since then are not noticed.
+        replicates: if the parent run is marked as sent with all of them, and no run of the search is deleted, their
+        runs are not read.
         """
         self._uid = uid
         self._name = name
+        self._sent: frozenset[str] | None = None
+        """Ids of the runs that are complete in the store and were not read; None if all runs were read."""
         self._uncertain: set[str] = set()
         """Trials whose `create_run` call had no response: the run may exist."""
         opened = open_client(home)
@@ -87,8 +89,9 @@ class MLflowStore:
         self._experiment = open_experiment(self._client, home)
         of_search = f"tags.`{SEARCH_UID}` = '{uid}'"
         runs = find_runs(self._client, self._experiment, f"{of_search} AND tags.kind = 'search'")
-        self._sent = frozenset(finished or ()) if finished is not None and is_marked(runs, finished) else None
-        """Ids of the runs that are complete in the store and were not read; None if all runs were read."""
+        is_sent = finished is not None and is_marked(runs, finished)
+        if is_sent and not find_runs(self._client, self._experiment, of_search, ViewType.DELETED_ONLY):
+            self._sent = frozenset(finished or ())
         if self._sent is None:
             runs = find_runs(self._client, self._experiment, of_search)
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]

@@ -14,14 +14,13 @@ from mlflow.entities import Metric, Run, ViewType
 from lkca_search.layout import Home
 from lkca_search.records.provenance import environment_files
 from lkca_search.records.record import Record
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.metrics import Direction
 from lkca_search.tracking.connection import mlflow_command
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import Fault
 from lkca_search.tracking.run_fields import is_outdated
 
-SEARCH_UID = "lkca.search_uid"
-"""Tag with the unique id of the search."""
 TRIAL_ID = "lkca.trial_id"
 """Tag with the id of the trial; the search's own run has none."""
 PARENT = "mlflow.parentRunId"
@@ -97,7 +96,7 @@ def sent_mark(finished: Collection[str]) -> str:
 
 
 def is_marked(parents: Sequence[Run], finished: Collection[str]) -> bool:
-    """Return True if a search's one run has ended, and is marked as sent with these trials."""
+    """Return True if a search's one run has ended, and is marked as sent with these trials and replicates."""
     if len(parents) != 1 or parents[0].info.status == "RUNNING":  # a driver may have died
         return False
     return bool(parents[0].data.tags.get(SENT) == sent_mark(finished))

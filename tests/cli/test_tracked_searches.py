@@ -8,12 +8,12 @@ from mlflow.entities import ViewType
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import RecordReader
-from lkca_search.records.search.uid import read_uid
+from lkca_search.records.search.uid import SEARCH_UID, read_uid
 from lkca_search.search.sync import open_store
 from lkca_search.tracking.connection import tracking_uri
 from lkca_search.tracking.experiment import find_experiment
 from lkca_search.tracking.registry.search_entities import find_tracked
-from lkca_search.tracking.runs import SEARCH_UID, find_runs
+from lkca_search.tracking.runs import find_runs
 from tests.support.processes import Command, parsed
 from tests.support.search.stored import make_stored_search
 from tests.support.tracking.database import copy_fresh_database

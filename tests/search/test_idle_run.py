@@ -1,10 +1,12 @@
 """A `run` of a search in which nothing is due: the outcome of any other run, without the libraries that train."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from sqlalchemy import text
 
 from lkca_search.errors import SearchError
@@ -21,6 +23,7 @@ from lkca_search.search.state.database import find_database
 from lkca_search.search.state.dataset import commit_search, describe_datasets, with_located_datasets
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.space_file import read_space_file
+from lkca_search.tracking.database import prepare_database
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs, open_all_train_images
 from lkca_search.training.testing import open_all_test_images
@@ -53,10 +56,24 @@ except SystemExit as ended:
 """
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database of MLflow without runs."""
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    prepare_database(database)
+    return database
+
+
 @pytest.fixture
-def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(empty_store: Path, tmp_path: Path) -> Path:
+    """Return a database of MLflow, which the tests that need none leave as it is."""
+    return Path(shutil.copy(empty_store, tmp_path / "store.db"))
+
+
+@pytest.fixture
+def space(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LKCA_SEARCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing responds there
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
     path = tmp_path / "idle.yaml"
     path.write_text(SPACE)
     return path
@@ -121,8 +138,11 @@ def test_an_idle_run_has_the_status_and_tables_of_the_search_and_leaves_its_reco
     assert {path: path.read_bytes() for path in folder.trials.glob("*/*/*/record.json")} == records
 
 
-def test_an_idle_run_sends_what_mlflow_lacks_and_states_it_if_it_cannot(space: Path) -> None:
+def test_an_idle_run_sends_what_mlflow_lacks_and_states_it_if_it_cannot(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = finish(space)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing responds there
     outcome, _ = run_idle(space)
     assert outcome is not None
     assert outcome.num_untracked == 4
@@ -130,20 +150,43 @@ def test_an_idle_run_sends_what_mlflow_lacks_and_states_it_if_it_cannot(space: P
     assert not has_received(folder, folder.home, RecordReader(folder))
 
 
-def test_a_store_that_was_replaced_has_received_nothing(
-    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_was_replaced_has_received_nothing(space: Path, store: Path) -> None:
     folder = finish(space)
-    database = tmp_path / "store.db"
-    database.touch()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     note(folder)
     assert has_received(folder, folder.home, RecordReader(folder))
-    (tmp_path / "other.db").touch()  # before the first is removed, whose inode would be free
-    (tmp_path / "other.db").replace(database)
+    shutil.copy(store, other := store.with_name("other.db"))  # the first is not removed, whose inode would be free
+    other.replace(store)
     assert not has_received(folder, folder.home, RecordReader(folder))
-    database.unlink()
+    store.unlink()
     assert not has_received(folder, folder.home, RecordReader(folder))
+
+
+@pytest.mark.parametrize("deleted", ["run", "experiment"])
+def test_an_idle_run_states_what_was_deleted_in_mlflow_and_writes_deleted_runs_again(
+    space: Path, store: Path, deleted: str
+) -> None:
+    folder = finish(space)
+    first, _ = run_idle(space)
+    assert first is not None
+    assert (first.num_untracked, has_received(folder, folder.home, RecordReader(folder))) == (0, True)
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "lkca-search"]
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    if deleted == "run":
+        client.delete_run(runs[0].info.run_id)
+    else:
+        client.delete_experiment(experiment.experiment_id)
+    outcome, lines = run_idle(space)
+    assert outcome is not None
+    if deleted == "run":
+        assert outcome.num_untracked == 0
+        assert len(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")) == len(runs) == 4
+        (line,) = lines
+        assert "deleted in MLflow: 1" in line
+        assert "mlflow runs restore --run-id" in line
+    else:
+        assert "was deleted in MLflow" in str(outcome.tracking_fault)
+    assert has_received(folder, folder.home, RecordReader(folder)) == (deleted == "run")
 
 
 def remove_record(folder: SearchFolder) -> None:

@@ -61,8 +61,8 @@ def test_no_run_of_a_trial_is_read_if_all_finished_trials_are_marked(
     assert store.run_id(IDS[0]) == read_stored(uri, uid=uid).trials[IDS[0]].info.run_id  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("change", ["another trial", "a driver that died", "no mark", "sync"])
-def test_all_runs_are_read_otherwise(root: Path, uid: str, read_runs: list[str], change: str) -> None:
+@pytest.mark.parametrize("change", ["another trial", "a driver that died", "no mark", "sync", "a deleted run"])
+def test_all_runs_are_read_otherwise(root: Path, uid: str, uri: str, read_runs: list[str], change: str) -> None:
     send_all(root, uid)
     finished: list[str] | None = IDS
     if change == "another trial":
@@ -71,6 +71,9 @@ def test_all_runs_are_read_otherwise(root: Path, uid: str, read_runs: list[str],
         reopen(root, uid, IDS).update_running(start_of(make_record("lkca/9")))
     elif change == "no mark":
         reopen(root, uid, IDS).mark_sent([])
+    elif change == "a deleted run":
+        client = MlflowClient(tracking_uri=uri)
+        client.delete_run(read_stored(uri, uid=uid).trials[IDS[1]].info.run_id)
     else:
         finished = None
     read_runs.clear()
@@ -78,3 +81,5 @@ def test_all_runs_are_read_otherwise(root: Path, uid: str, read_runs: list[str],
     assert {"lkca/0", "lkca/1", "lkca/2", "lkca/3"} <= set(read_runs)
     assert store.is_sent("lkca/0")
     assert not store.is_sent("lkca/3")
+    assert store.is_sent("lkca/1") == (change != "a deleted run")
+    assert any("deleted in MLflow: 1" in line for line in store.notices) == (change == "a deleted run")

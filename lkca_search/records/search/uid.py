@@ -6,6 +6,8 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath
 from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes, repair_command
 
+SEARCH_UID = "lkca.search_uid"
+"""MLflow tag of a search's runs with its unique id."""
 _UID = re.compile(rb"[0-9a-f]{32}")
 
 

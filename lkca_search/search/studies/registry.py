@@ -67,7 +67,6 @@ REGISTRY: Mapping[Kind, Mapping[str, Entry]] = {
     },
     "pruner": {
         "none": Entry(path="optuna.pruners.NopPruner"),
-        "curves": Entry(path="lkca_search.search.studies.algorithms.curve_pruner.CurvePruner"),
         "median": Entry(
             path="optuna.pruners.MedianPruner",
             defaults={"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1},
@@ -90,6 +89,7 @@ REGISTRY: Mapping[Kind, Mapping[str, Entry]] = {
         ),
         "patient": Entry(path="optuna.pruners.PatientPruner", defaults={"min_delta": 0.0, "wraps": "none"}),
         "threshold": Entry(path="optuna.pruners.ThresholdPruner", defaults={"n_warmup_steps": 0, "interval_steps": 1}),
+        "curves": Entry(path="lkca_search.search.studies.algorithms.curve_pruner.CurvePruner"),
     },
 }
 

@@ -12,11 +12,12 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 
 from lkca_search.records.record import Record
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.connection import is_default_store
 from lkca_search.tracking.registry.confirmed_models import ConfirmedModel
 from lkca_search.tracking.registry.package import write_package
 from lkca_search.tracking.run_fields import Context, final_metrics, find_dataset, points
-from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID
+from lkca_search.tracking.runs import TRIAL_ID
 
 SEAL = "lkca.seal"
 """Tag with the seal of the round of a model."""

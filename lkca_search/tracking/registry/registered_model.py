@@ -14,8 +14,9 @@ from mlflow.entities.model_registry import RegisteredModel as Registered
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.registry.logged_models import WEIGHTS_SHA256
-from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID, find_runs
+from lkca_search.tracking.runs import TRIAL_ID, find_runs
 
 _COMPLETE = "lkca.registered_round"
 """Tag with the seal of the latest round whose models are all registered."""

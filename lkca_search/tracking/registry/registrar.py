@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 from lkca_search.records.finding import DamagedError
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.faults import is_unsupported
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.registry.alias_names import CHAMPION
 from lkca_search.tracking.registry.confirmed_models import ConfirmedModel, ConfirmedModels
 from lkca_search.tracking.registry.logged_models import SEAL, WEIGHTS_SHA256, LoggedModels
 from lkca_search.tracking.registry.registered_model import RegisteredModel
-from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID
+from lkca_search.tracking.runs import TRIAL_ID
 
 _UNSUPPORTED = (
     "the store lacks logged models or a registry, which MLflow 3 has, so no model is registered; the runs are complete"

@@ -12,11 +12,12 @@ from mlflow.entities.model_registry import RegisteredModel
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home
 from lkca_search.paths import file_url, sqlite_file
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.base import FrozenModel
 from lkca_search.tracking.connection import is_default_store, tracking_uri
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import describe_fault
-from lkca_search.tracking.runs import SEARCH_UID, find_runs, find_runs_of, rename_runs
+from lkca_search.tracking.runs import find_runs, find_runs_of, rename_runs
 
 T = TypeVar("T")
 _PAGE = 50

@@ -14,12 +14,13 @@ from mlflow.exceptions import MlflowException
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, State
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.metrics import name_of
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import describe_fault, is_unsupported
 from lkca_search.tracking.registry.alias_names import CHAMPION
 from lkca_search.tracking.reruns.rerun_run import RERUN_OF_RUN
-from lkca_search.tracking.runs import PROVENANCE, RECORD, SEARCH_UID, TRIAL_ID, find_runs
+from lkca_search.tracking.runs import PROVENANCE, RECORD, TRIAL_ID, find_runs
 
 MAX_RECORD_BYTES = 64_000_000
 """Largest record that is downloaded; one with 10,000 results has 25 MB."""

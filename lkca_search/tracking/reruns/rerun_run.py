@@ -8,9 +8,10 @@ from mlflow.entities import Param, Run, RunTag
 from lkca_search.environment.checkout import git_commit
 from lkca_search.layout import Home
 from lkca_search.records.rerun import Repeated, RerunRecord
+from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.experiment import open_client, open_experiment
 from lkca_search.tracking.run_fields import points
-from lkca_search.tracking.runs import SEARCH_UID, TRIAL_ID, find_runs
+from lkca_search.tracking.runs import TRIAL_ID, find_runs
 
 KIND = "rerun"
 RERUN_OF, RERUN_OF_RUN, RERUN_OF_SEARCH = "lkca.rerun_of", "lkca.rerun_of_run", "lkca.rerun_of_search"

@@ -10,16 +10,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lkca_search.errors import UserError
 from lkca_search.models.family import require
 from lkca_search.recipe import ADAM_EPSILON, BETA1, LAMB_EPSILON
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.recipe.rules import fill_recipe
-from lkca_search.training.recipe.own_optimizers import make_own_optimizer
-
-Groups = list[dict[str, Any]]
-"""Parameter groups of an optimizer, each with its weight decay."""
-MakeOptimizer = Callable[[Groups, Configuration], Optimizer]
-"""Function (parameter groups, configuration with its recipe filled in) -> optimizer."""
+from lkca_search.training.recipe.own_optimizers import Groups, OptimizerCall, own_optimizer
 
 _UNDECAYED = (
     *("*pos_embed*", "*positions", "*position_embedding*", "*position_bias*", "*rel_pos*"),
@@ -27,8 +23,6 @@ _UNDECAYED = (
     *("*layer_scale*", "*.gamma*", "*.ls?.*"),
 )
 """Names of positions, class tokens and layer scales with several dimensions, in this project and in timm."""
-
-
 _NO_EFFECT = frozenset({"params", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable"})
 """Values of a parameter group that choose an implementation, and the learning rate, which the schedule sets."""
 _EFFECT_OF_DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})
@@ -37,12 +31,12 @@ _EFFECT_OF_DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})
 def make_optimizer(model: nn.Module, configuration: Configuration) -> Optimizer:
     """Return the optimizer of a configuration for a model's parameters."""
     filled = fill_recipe(configuration)
-    return find_optimizer(filled.optimizer)(parameter_groups(model, filled), filled)
+    return find_optimizer(filled).make(parameter_groups(model, filled))
 
 
-def find_optimizer(name: str) -> MakeOptimizer:
-    """Return the function that makes an optimizer, given its short name or the dotted path of a class."""
-    return OPTIMIZERS.get(name, make_own_optimizer)
+def find_optimizer(filled: Configuration) -> OptimizerCall:
+    """Return the optimizer of a configuration whose recipe is filled in, given its short name or the dotted path."""
+    return OPTIMIZERS.get(filled.optimizer, own_optimizer)(filled)
 
 
 def parameter_groups(model: nn.Module, configuration: Configuration) -> Groups:
@@ -74,19 +68,18 @@ class OptimizerIdentity(NamedTuple):
 
 
 def identify_optimizer(configuration: Configuration) -> OptimizerIdentity:
-    """Return the identity of the optimizer that a configuration makes; of one that cannot be made, its given names.
+    """Return the identity of a configuration's optimizer; of one that cannot be loaded, its given names.
 
-    Choices of an implementation, such as `fused`, are left out. AdamW without weight decay is Adam.
+    Nothing is made: torch imports its compiler with the first optimizer of a process, which takes a second. Choices of
+    an implementation, such as `fused`, are left out. AdamW without weight decay is Adam.
     """
     filled = fill_recipe(configuration)
-    group = {"params": [nn.Parameter(torch.zeros(1))], "weight_decay": filled.weight_decay}
     try:
-        optimizer = find_optimizer(filled.optimizer)([group], filled)
-    except Exception:  # code of the user raises anything; the check of the recipes reports it
+        made, values = find_optimizer(filled).signature()
+    except (UserError, TypeError, ValueError):  # the check of the recipes reports it
         given = {name: getattr(filled, name) for name in ("momentum", "beta2", "weight_decay")}
         return OptimizerIdentity(filled.optimizer, repr(given), filled.weight_decay != 0)
-    made = type(optimizer)
-    values = {name: value for name, value in optimizer.param_groups[0].items() if name not in _NO_EFFECT}
+    values = {name: value for name, value in values.items() if name not in _NO_EFFECT}
     decays = values.get("weight_decay", 0) != 0
     if not decays:
         made = torch.optim.Adam if made is torch.optim.AdamW else made
@@ -94,54 +87,39 @@ def identify_optimizer(configuration: Configuration) -> OptimizerIdentity:
     return OptimizerIdentity(f"{made.__module__}.{made.__qualname__}", repr(sorted(values.items())), decays)
 
 
-def _adamw(groups: Groups, configuration: Configuration) -> Optimizer:
-    return torch.optim.AdamW(
-        groups,
-        lr=configuration.learning_rate,
-        betas=(BETA1, require(configuration.beta2)),
-        eps=ADAM_EPSILON,
-        weight_decay=configuration.weight_decay,
-        fused=True,
-    )
+def _adamw(filled: Configuration) -> OptimizerCall:
+    arguments = {"betas": (BETA1, require(filled.beta2)), "eps": ADAM_EPSILON, "fused": True}
+    return OptimizerCall(torch.optim.AdamW, {**_rates(filled), **arguments})
 
 
-def _sgd(groups: Groups, configuration: Configuration) -> Optimizer:
-    momentum = require(configuration.momentum)
-    return torch.optim.SGD(
-        groups,
-        lr=configuration.learning_rate,
-        momentum=momentum,
-        weight_decay=configuration.weight_decay,
-        nesterov=momentum > 0,
-        fused=True,
-    )
+def _sgd(filled: Configuration) -> OptimizerCall:
+    momentum = require(filled.momentum)
+    arguments = {"momentum": momentum, "nesterov": momentum > 0, "fused": True}
+    return OptimizerCall(torch.optim.SGD, {**_rates(filled), **arguments})
 
 
-def _lamb(groups: Groups, configuration: Configuration) -> Optimizer:
+def _lamb(filled: Configuration) -> OptimizerCall:
     from timm.optim import Lamb
 
-    optimizer: Optimizer = Lamb(
-        groups,
-        lr=configuration.learning_rate,
-        betas=(BETA1, require(configuration.beta2)),
-        eps=LAMB_EPSILON,
-        weight_decay=configuration.weight_decay,
-        max_grad_norm=None,  # gradient_clip does it, for every optimizer
-    )
-    return optimizer
+    # The gradients are clipped by gradient_clip, for every optimizer.
+    arguments = {"betas": (BETA1, require(filled.beta2)), "eps": LAMB_EPSILON, "max_grad_norm": None}
+    return OptimizerCall(Lamb, {**_rates(filled), **arguments})
 
 
-def _lion(groups: Groups, configuration: Configuration) -> Optimizer:
+def _lion(filled: Configuration) -> OptimizerCall:
     from timm.optim import Lion
 
-    optimizer: Optimizer = Lion(
-        groups,
-        lr=configuration.learning_rate,
-        betas=(BETA1, require(configuration.beta2)),
-        weight_decay=configuration.weight_decay,
-    )
-    return optimizer
+    return OptimizerCall(Lion, {**_rates(filled), "betas": (BETA1, require(filled.beta2))})
 
 
-OPTIMIZERS: Mapping[str, MakeOptimizer] = {"adamw": _adamw, "sgd": _sgd, "lamb": _lamb, "lion": _lion}
+def _rates(filled: Configuration) -> dict[str, Any]:
+    return {"lr": filled.learning_rate, "weight_decay": filled.weight_decay}
+
+
+OPTIMIZERS: Mapping[str, Callable[[Configuration], OptimizerCall]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "lamb": _lamb,
+    "lion": _lion,
+}
 """Optimizers by their name in a space file."""

@@ -1,9 +1,9 @@
 """Optimizers by dotted path: their construction, and the laws that they keep before a search starts."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,13 +14,37 @@ from lkca_search.own_code import describe_error, load_own, signature_of
 from lkca_search.recipe import BETA1
 from lkca_search.spec.configuration import Configuration
 
+Groups = list[dict[str, Any]]
+"""Parameter groups of an optimizer, each with its weight decay."""
+
 _ARGUMENTS = {"momentum": "momentum", "beta2": "betas"}
 """Name of a recipe, and argument of a constructor that has its value."""
 _STEPS = 3
 
 
-def make_own_optimizer(groups: list[dict[str, Any]], configuration: Configuration) -> Optimizer:
-    """Return the optimizer of the class at a dotted path, for these parameter groups.
+class OptimizerCall(NamedTuple):
+    """Class of an optimizer, or a function that makes one, and the arguments that it is called with."""
+
+    function: Callable[..., Optimizer]
+    arguments: Mapping[str, Any]
+    has_decay: bool = True
+    """False if the function takes no weight decay."""
+
+    def make(self, groups: Groups) -> Optimizer:
+        """Return the optimizer of these parameter groups."""
+        if not self.has_decay:
+            groups = [{"params": group["params"]} for group in groups]
+        return self.function(groups, **self.arguments)
+
+    def signature(self) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
+        """Return the function and all its arguments other than the parameters, defaults included."""
+        bound = inspect.signature(self.function).bind(None, **self.arguments)
+        bound.apply_defaults()
+        return self.function, dict(list(bound.arguments.items())[1:])
+
+
+def own_optimizer(configuration: Configuration) -> OptimizerCall:
+    """Return the optimizer of the class at a dotted path.
 
     It is called with `lr`, with `weight_decay` if it has this argument, and with the names that are given. All else
     keeps the defaults of its constructor.
@@ -30,15 +54,14 @@ def make_own_optimizer(groups: list[dict[str, Any]], configuration: Configuratio
     """
     make: Callable[..., Optimizer] = load_own("optimizer", configuration.optimizer)
     given: dict[str, Any] = {"lr": configuration.learning_rate}
-    if _has_argument(configuration.optimizer, make, "weight_decay"):
+    has_decay = _has_argument(configuration.optimizer, make, "weight_decay")
+    if has_decay:
         given["weight_decay"] = configuration.weight_decay
-    else:
-        groups = [{"params": group["params"]} for group in groups]
     if configuration.momentum is not None:
         given["momentum"] = configuration.momentum
     if configuration.beta2 is not None:
         given["betas"] = (BETA1, configuration.beta2)
-    return make(groups, **given)
+    return OptimizerCall(make, given, has_decay)
 
 
 def own_optimizer_problem(configuration: Configuration) -> Problem | None:
@@ -101,7 +124,7 @@ class _Trained:
             self.model.weight.copy_(torch.linspace(-1, 1, 12).view(3, 4))
             self.model.bias.zero_()
         groups = [{"params": list(self.model.parameters()), "weight_decay": configuration.weight_decay}]
-        self.optimizer = make_own_optimizer(groups, configuration)
+        self.optimizer = own_optimizer(configuration).make(groups)
 
     def step(self, step: int) -> None:
         """Take one step; all randomness is a function of its number."""

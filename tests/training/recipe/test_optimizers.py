@@ -76,7 +76,7 @@ def test_an_optimizer_has_the_values_of_the_recipe(values: dict[str, Any], expec
 def test_nesterov_momentum_is_that_of_sutskever() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     configuration = Configuration(optimizer="sgd", momentum=0.5, learning_rate=0.1, weight_decay=0.0)
-    optimizer = find_optimizer("sgd")([{"params": [weight], "weight_decay": 0.0}], configuration)
+    optimizer = find_optimizer(configuration).make([{"params": [weight], "weight_decay": 0.0}])
     buffer, value = 0.0, 1.0
     for _ in range(3):
         optimizer.zero_grad()
