@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lkca_search.data.store import Images, open_images
+from lkca_search.data.store import Images
 from lkca_search.layout import SearchFolder
 from lkca_search.records.inspection.kernel_table import write_kernels
 from lkca_search.records.record import RecordReader, State
@@ -26,7 +26,7 @@ from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
-from lkca_search.training.images import DataDirs
+from lkca_search.training.images import open_split
 
 _MLFLOW_SECONDS = 60.0
 """Time for MLflow to receive what it lacks."""
@@ -103,8 +103,9 @@ def _may_have_ended_early(spec: SearchSpec, reader: RecordReader) -> bool:
 def _check_round(folder: SearchFolder, spec: SearchSpec, reader: RecordReader, context: RunContext) -> None:
     """Compare the test images with those of the rounds, and register the rounds; state a changed design."""
     assert spec.confirm is not None
-    test_hashes = {
-        level: _read_test_split(part, context.data_dirs).content_hash for level, part in specs_by_dataset(spec).items()
+    test_hashes = {  # the classes were checked when the round was sealed
+        level: open_split(part.data, context.data_dirs, "test").content_hash
+        for level, part in specs_by_dataset(spec).items()
     }
     current = find_or_open_round(
         folder, spec, spec.confirm, reader, test_hashes=test_hashes, num_trials_left=0, new_round=False
@@ -112,19 +113,6 @@ def _check_round(folder: SearchFolder, spec: SearchSpec, reader: RecordReader, c
     register_looks(folder, context.home)
     if conflict := design_conflict(current, spec.confirm.model_dump()):
         context.notify(conflict)
-
-
-def _read_test_split(spec: SearchSpec, data_dirs: DataDirs) -> Images:
-    """Open the test split of a spec without the factor `dataset`. The checks of its classes were made at the round."""
-    data = spec.data
-    return open_images(
-        data.place_of(None),
-        "test",
-        cache=data_dirs.cache,
-        data_dir=data_dirs.data_dir,
-        image_size=data.image_size,
-        max_pixels=data.max_pixels,
-    )
 
 
 def _send(folder: SearchFolder, spec: SearchSpec, context: RunContext, reader: RecordReader) -> SyncResult:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lkca_search.data.readers.decoded import Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
 from lkca_search.spec.cells import specs_by_dataset
@@ -31,9 +32,16 @@ def open_train_images(
     Raises:
         DataError: The dataset is unknown, or cannot be downloaded or decoded.
     """
+    return open_split(data, data_dirs, "train", verify=verify, progress=progress)
+
+
+def open_split(
+    data: DataSection, data_dirs: DataDirs, split: Split, *, verify: bool = False, progress: Progress = no_progress
+) -> Images:
+    """Open a split of a space file's dataset by itself; arguments and errors as in `open_train_images`."""
     return open_images(
         data.place_of(None),
-        "train",
+        split,
         cache=data_dirs.cache,
         data_dir=data_dirs.data_dir,
         image_size=data.image_size,

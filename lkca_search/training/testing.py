@@ -18,7 +18,7 @@ from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
 from lkca_search.training.evaluation import EVALUATION_BATCH, evaluate
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, open_split, open_train_images
 from lkca_search.training.loop import Training
 
 
@@ -37,16 +37,7 @@ def open_test_images(
     Raises:
         DataError: The split cannot be read, or its classes or image shape differ from the training split's.
     """
-    images = open_images(
-        data.place_of(None),
-        "test",
-        cache=data_dirs.cache,
-        data_dir=data_dirs.data_dir,
-        image_size=data.image_size,
-        max_pixels=data.max_pixels,
-        verify=verify,
-        progress=progress,
-    )
+    images = open_split(data, data_dirs, "test", verify=verify, progress=progress)
     check_splits(open_train_images(data, data_dirs) if train is None else train, images)
     return images
 
