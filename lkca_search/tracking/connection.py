@@ -9,6 +9,13 @@ from lkca_search.faults import causes
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_url
 
+_CLIENT = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar per file
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and one more call per trial
+}
+"""Environment variables of MLflow's client, unless the user has set them."""
 _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#'\"]*@")
 _PASSWORD = re.compile(r"://[^:/@\s]*:(.+)@")
@@ -39,6 +46,16 @@ def without_login(uri: str) -> str:
 def experiment_name() -> str:
     """Return MLFLOW_EXPERIMENT_NAME, or `lkca-search` if it is not set."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lkca-search"
+
+
+def set_client_variables() -> None:
+    """Set the environment variables of MLflow's client.
+
+    A driver does it before Ray starts. The threads of Ray read variables, and the process crashes if a new one moves
+    all others in memory meanwhile.
+    """
+    for variable, value in _CLIENT.items():
+        os.environ.setdefault(variable, value)
 
 
 def redacted(error: Exception, address: str) -> Exception:

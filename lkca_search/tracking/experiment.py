@@ -1,7 +1,6 @@
 """Experiment of all searches in an MLflow store: opened, checked and, if needed, created."""
 
 import logging
-import os
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,17 +9,17 @@ from mlflow import MlflowClient
 
 from lkca_search.layout import Home
 from lkca_search.paths import file_url, sqlite_file
-from lkca_search.tracking.connection import experiment_name, is_default_store, mlflow_command, tracking_uri
+from lkca_search.tracking.connection import (
+    experiment_name,
+    is_default_store,
+    mlflow_command,
+    set_client_variables,
+    tracking_uri,
+)
 from lkca_search.tracking.database import prepare_database
 from lkca_search.tracking.faults import StoreError
 from lkca_search.tracking.moved_home import relocate_artifacts
 
-_CLIENT = {
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a retry could create a run twice
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and one more call per trial
-}
 _CONNECT_SECONDS = 10.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -43,8 +42,7 @@ def open_client(home: Home) -> OpenedStore:
     """
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # MLflow logs errors that it also raises
-    for variable, value in _CLIENT.items():
-        os.environ.setdefault(variable, value)
+    set_client_variables()
     uri = tracking_uri(home)
     notices = []
     file = sqlite_file(uri)

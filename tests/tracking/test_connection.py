@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 from lkca_search.layout import Home
 from lkca_search.tracking.connection import experiment_name, redacted, without_login
 from lkca_search.tracking.runs import runs_page
+from tests.support.processes import run_python
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,32 @@ def test_the_page_of_runs_is_sorted_by_the_metric_of_the_search_best_first(
     assert "orderByKey=metrics.%60val_loss%60&orderByAsc=true" in runs_page(
         client, home, "toy", "val_loss", direction="minimize"
     )
+
+
+VARIABLES = """
+import sys, tempfile
+from pathlib import Path
+from lkca_search.layout import Home
+from lkca_search.tracking.connection import set_client_variables
+
+set_client_variables()
+found = []
+sys.addaudithook(lambda event, arguments: found.append(arguments) if event == "os.putenv" else None)
+
+from lkca_search.tracking.mlflow_store import MLflowStore
+from tests.support.tracking.recorded import make_record, start_of
+
+with tempfile.TemporaryDirectory() as root:
+    store = MLflowStore(Home(root=Path(root)), uid="0" * 32, name="study", texts={"space.yaml": "data: {}"})
+    record = make_record("lkca/0")
+    store.update_running(start_of(record), record.curve[:1])
+    store.finish(record)
+    store.end_search(complete=True, best=record)
+
+print(sorted(name.decode() for name, _ in found))
+"""
+
+
+def test_no_environment_variable_is_set_while_runs_are_sent() -> None:
+    """A new variable moves all others in memory, while the threads of Ray may read them."""
+    assert run_python(VARIABLES).splitlines()[-1] == "[]"

@@ -1,6 +1,5 @@
 """Download of a kept model from MLflow: its weights, their description and its test predictions, and nothing else."""
 
-import os
 import posixpath
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from mlflow import MlflowClient, artifacts
 from lkca_search.errors import UserError
 from lkca_search.layout import MODEL, PREDICTIONS, WEIGHTS, Home
 from lkca_search.records.model_description import MAX_DESCRIPTION_BYTES, read_description
-from lkca_search.tracking.connection import tracking_uri
+from lkca_search.tracking.connection import set_client_variables, tracking_uri
 from lkca_search.tracking.experiment import open_client
 from lkca_search.tracking.faults import describe_fault
 
@@ -29,7 +28,7 @@ def download_model(uri: str, to: Path, home: Home) -> Path:
         UserError: The store cannot be used, it has no such model, the model is not of this package, or its files are
             larger than it states.
     """
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file
+    set_client_variables()
     try:
         store = tracking_uri(home)
         source = _find_artifacts(open_client(home).client, uri)
