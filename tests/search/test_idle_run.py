@@ -72,6 +72,7 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def space(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps the artifacts of such a store
     monkeypatch.setenv("LKCA_SEARCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
     path = tmp_path / "idle.yaml"
