@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help quickstart test test-slow check bench clean
+.PHONY: help quickstart test test-slow check docs bench clean
 
 help:
 	@echo "make quickstart   install, run and confirm a small search on digits, write its report"
 	@echo "make test         install, check style and types, run the fast tests (minutes)"
 	@echo "make test-slow    run the slow tests: kills, cluster faults, Slurm, load (more minutes)"
 	@echo "make check        install, check style and types"
+	@echo "make docs         install, build the documentation site into site/"
 	@echo "make bench        install, run the main benchmarks and print their tables"
 	@echo "make clean        remove the virtual environment; searches are kept"
 
@@ -45,6 +46,10 @@ test: check
 test-slow: $(READY)
 	$(PYTEST) --numprocesses 3 --durations 25 -m slow
 
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict
+	@echo "read     open site/index.html in a browser; $(BIN)/python -m mkdocs serve rebuilds it while you write"
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.lkca_backends
 	$(BIN)/python -m benchmarks.data_loading
@@ -54,4 +59,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.large_report
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

@@ -11,7 +11,8 @@ import typer.main
 from lkca_search.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+PAGES = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"lkca-search ((?:data )?[a-z]+)\b([^`|#;\n]*)")
 GROUP: Any = typer.main.get_command(app)
 
