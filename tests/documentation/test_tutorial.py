@@ -1,4 +1,4 @@
-"""The tutorial as a newcomer types it: photos are made, split, prepared, planned, searched, confirmed, reported and read."""
+"""The tutorial as a newcomer types it: every command works, from 60 made photos to the report and predictions."""
 
 import subprocess
 import sys
