@@ -16,7 +16,7 @@ from documentation.library import library_page
 from documentation.mlflow_names import mlflow_page
 from documentation.space_files import space_files_page
 from documentation.tables import tables_page
-from lkca_search.spec.json_schema import space_file_schema
+from lkca_search.api.space_schema import space_file_schema
 
 ROOT = Path(__file__).parent
 _MADE = {

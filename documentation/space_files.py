@@ -3,8 +3,8 @@
 from typing import Any
 
 from documentation.markdown import NOTE, code, join, table
+from lkca_search.api.space_schema import space_file_schema
 from lkca_search.spec.configuration import NAMES, Configuration
-from lkca_search.spec.json_schema import space_file_schema
 
 _USE = """\
 An editor with the YAML language server completes and checks a space file that begins with this line
@@ -14,7 +14,7 @@ An editor with the YAML language server completes and checks a space file that b
 
 Write the schema of the installed version next to your space files:
 
-    python -m lkca_search.spec.json_schema > space.schema.json
+    python -m lkca_search.api.space_schema > space.schema.json
 
 [Space files](../search.md) explains the keys with examples. The schema makes some checks, and `lkca-search plan SPACE`
 makes all."""

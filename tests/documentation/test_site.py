@@ -14,8 +14,8 @@ import yaml
 from documentation.command_line import command_line_page
 from documentation.mlflow_names import mlflow_page
 from documentation.tables import tables_page
+from lkca_search.api.space_schema import space_file_schema
 from lkca_search.records.tables import COLUMNS
-from lkca_search.spec.json_schema import space_file_schema
 from tests.support.code_blocks import ROOT, read_blocks
 
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
