@@ -56,6 +56,27 @@ class DamageWarning(UserWarning):
     """Warning of damaged files of a search, which are left out of all numbers."""
 
 
+_ALIASES: Mapping[str, str] = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "warmup": "warmup_fraction",
+    **dict.fromkeys(("model", "arch", "architecture", "network"), "family"),
+    **dict.fromkeys(("dim", "embeddim", "hiddendim", "channels"), "width"),
+    **dict.fromkeys(("layers", "numlayers", "blocks", "numblocks"), "depth"),
+    **dict.fromkeys(("fraction", "trainfraction", "percent"), "data_fraction"),
+    **dict.fromkeys(("trials", "ntrials", "numtrials", "budget", "numsamples"), "trials_per_cell"),
+    **dict.fromkeys(("iterations", "numsteps", "maxiter"), "steps"),
+    **dict.fromkeys(("valsplit", "valfraction", "holdout"), "validation"),
+    "amp": "precision",
+    "dtype": "precision",
+    "ema": "ema_decay",
+    "randomseed": "seed",
+    "params": "match_parameters",
+}
+"""Names of other tools and papers for names here: small letters without underscores."""
+_MIN_LETTERS = 4
+"""Letters of a name that may stand for the only longer name that has them: `trials` for `trials_per_cell`."""
 _MAX_LETTERS = 200
 """Letters of a name that are compared with known names: long texts take seconds."""
 
@@ -73,8 +94,13 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
 def find_closest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is closest, as in `did_you_mean`; None if none is close."""
     plain = {_letters(each): each for each in known}
-    close = get_close_matches(_letters(name[:_MAX_LETTERS]), plain, n=1, cutoff=0.7)
-    return plain[close[0]] if close else None
+    letters = _letters(name[:_MAX_LETTERS])
+    if (alias := _ALIASES.get(letters)) in plain.values():
+        return alias
+    if close := get_close_matches(letters, plain, n=1, cutoff=0.7):
+        return plain[close[0]]
+    longer = [each for each in plain if len(letters) >= _MIN_LETTERS and letters in each]
+    return plain[longer[0]] if len(longer) == 1 else None
 
 
 def show_value(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lkca_search.errors import SearchError
+from lkca_search.errors import SearchError, did_you_mean
 from lkca_search.paths import AnyPath, list_paths, parse_path
 from lkca_search.trial_listing import RECORD, TrialListing, list_trials
 
@@ -115,8 +115,11 @@ class Home:
                 f"search {name!r} must have a spec, got no file {folder.spec}; `lkca-search repair {name}`, {hint}"
             )
         if not folder.spec.exists():
-            known = ", ".join(self.search_names()) or "none"
-            raise SearchError(f"there is no search {name!r} in {self.root}; searches there: {known}")
+            names = self.search_names()
+            known = ", ".join(names) or "none"
+            raise SearchError(
+                f"there is no search {name!r} in {self.root}{did_you_mean(name, names)}; searches there: {known}"
+            )
         return folder
 
     def _on_disk(self, rule: str) -> Path:

@@ -232,8 +232,9 @@ class Search:
 
     def _find_replicate(self, cell: str | None, wanted: Mapping[str, int | None]) -> str | None:
         """Return the id of the first replicate with these numbers; the cell if no number is given."""
-        if cell is not None and cell not in self.cells:
-            raise SearchError(f"search {self.name!r} has no cell {cell!r}; its cells: {' '.join(self.cells)}")
+        from lkca_search.search.state.best_trials import check_cell
+
+        check_cell(self.name, cell, self.cells)
         given = {name: value for name, value in wanted.items() if value is not None}
         if not given:
             return cell

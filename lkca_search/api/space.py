@@ -1,16 +1,15 @@
 """Space file with its overrides, read and checked before anything is opened."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from lkca_search.api.home import local_data_dir
-from lkca_search.errors import Problem, UserError
+from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.own_code import import_from
-from lkca_search.spec.cells import dataset_levels, dataset_location
-from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 from lkca_search.user import expand_user
 
@@ -25,10 +24,7 @@ def read_space(space: str | Path, overrides: Overrides, home: Home) -> SpaceFile
     """
     path = expand_user(str(space))
     import_from(Path.cwd(), path.parent)
-    space_file = read_space_file(path, list_overrides(overrides))
-    if problems := list(_unknown_datasets(space_file.spec, home)):
-        raise space_file.error(problems)
-    return space_file
+    return read_space_file(path, list_overrides(overrides), dataset_rule=partial(_dataset_rule, home=home))
 
 
 def list_overrides(overrides: Overrides) -> list[str]:
@@ -62,11 +58,12 @@ def _to_yaml(key: str, value: object) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _unknown_datasets(spec: SearchSpec, home: Home) -> Iterator[Problem]:
+def _dataset_rule(place: str, home: Home) -> str | None:
+    """Return the reason why no dataset has this name or path, or None."""
     from lkca_search.data.sources import find_source
 
-    for level in dataset_levels(spec):
-        try:
-            find_source(spec.data.place_of(level), data_dir=local_data_dir(), cache=home.datasets)
-        except UserError as error:
-            yield Problem(dataset_location(spec, level), str(error))
+    try:
+        find_source(place, data_dir=local_data_dir(), cache=home.datasets)
+    except UserError as error:
+        return str(error)
+    return None

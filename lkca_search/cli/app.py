@@ -1,29 +1,66 @@
 """The command line `lkca-search`: all commands, grouped by task.
 
-Commands import heavy packages when they are called, so that `--help` is fast.
+A command is imported when it is called, and heavy packages when they are needed, so that `--help` is fast.
 """
 
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from rich.text import Text
-from typer.core import TyperGroup
 
 from lkca_search import __version__
-from lkca_search.cli import browse, data, housekeeping, kept_models, models, plan, repair, replay, report, run, submit
+from lkca_search.cli.terminal.lazy_commands import Entry, LazyGroup
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error, visible
 from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.own_code import import_from
 
+_COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Search": {
+        "plan": "plan",
+        "run": "run",
+        "status": "browse",
+        "stop": "run",
+        "list": "browse:list_searches",
+        "confirm": "run",
+        "rerun": "replay",
+        "repair": "repair",
+    },
+    "Results": {
+        "best": "browse",
+        "report": "report",
+        "compare": "report",
+        "predict": "kept_models",
+        "export": "kept_models",
+        "simulate": "replay",
+        "ui": "browse",
+        "sync": "repair",
+        "inspect": "repair",
+    },
+    "Stored searches": dict.fromkeys(("delete", "rename", "archive", "restore"), "housekeeping"),
+    "Ray cluster": dict.fromkeys(("submit", "logs"), "submit"),
+    "Data, models and machine": {"models": "models", "doctor": "repair", "data": "data:app"},
+}
+"""Heading to commands: the name, and the module of its function, which has the same name unless it follows a colon."""
+_GROUP_HELP = {"data": "List, prepare and check datasets."}
 
-class _Group(TyperGroup):
+
+def _entries() -> Iterator[tuple[str, Entry]]:
+    for panel, commands in _COMMANDS.items():
+        for name, place in commands.items():
+            module, _, function = place.partition(":")
+            yield name, Entry(module, function or name, panel, _GROUP_HELP.get(name))
+
+
+class _Group(LazyGroup):
     """Group of commands that refuses empty arguments, and reports faults of disks, databases and networks."""
+
+    entries: ClassVar[Mapping[str, Entry]] = dict(_entries())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse an empty argument: it would mean the default, the working directory, or nothing at all."""
@@ -51,50 +88,12 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Search and compare image classifiers as training data gets scarce, with Ray Tune, Optuna and MLflow.\n\n"
     "Searches are stored in LKCA_SEARCH_HOME (default: ./lkca_runs). Datasets are read from LKCA_DATA_DIR, or "
     "downloaded.",
     epilog="Exit codes: 0 success; 1 ended early, or the result is incomplete; 2 invalid input.",
 )
-
-_COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-    "Search": {
-        "plan": plan.plan,
-        "run": run.run,
-        "status": browse.status,
-        "stop": run.stop,
-        "list": browse.list_searches,
-        "confirm": run.confirm,
-        "rerun": replay.rerun,
-        "repair": repair.repair,
-    },
-    "Results": {
-        "best": browse.best,
-        "report": report.report,
-        "compare": report.compare,
-        "predict": kept_models.predict,
-        "export": kept_models.export,
-        "simulate": replay.simulate,
-        "ui": browse.ui,
-        "sync": repair.sync,
-        "inspect": repair.inspect,
-    },
-    "Stored searches": {
-        "delete": housekeeping.delete,
-        "rename": housekeeping.rename,
-        "archive": housekeeping.archive,
-        "restore": housekeeping.restore,
-    },
-    "Ray cluster": {"submit": submit.submit, "logs": submit.logs},
-    "Data, models and machine": {"models": models.models, "doctor": repair.doctor},
-}
-for _panel, _commands in _COMMANDS.items():
-    for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
-app.add_typer(data.app, name="data", rich_help_panel="Data, models and machine")
-
 
 _EFFECTS = frozenset(
     {

@@ -55,7 +55,7 @@ class _Options(TypedDict):
     image_size: int | None
 
 
-app = typer.Typer(no_args_is_help=True, help="List, prepare and check datasets.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from lkca_search.errors import SearchError
+from lkca_search.errors import SearchError, did_you_mean
 from lkca_search.layout import MODEL, SearchFolder
 from lkca_search.records.model_description import model_folder
 from lkca_search.records.objectives import rank_trials
@@ -57,7 +57,8 @@ def choose_record(folder: SearchFolder, wanted: str | None, reader: RecordReader
     listed = (
         f"its kept models: {' '.join([*kept[:_MAX_LISTED], *more])}" if kept else _missing(folder, None, replicates)
     )
-    raise SearchError(f"search {folder.name!r} has no cell, finished trial or replicate {wanted!r}; {listed}")
+    hint = did_you_mean(wanted, [*keys, *(record.trial_id for record in (*trials, *replicates))])
+    raise SearchError(f"search {folder.name!r} has no cell, finished trial or replicate {wanted!r}{hint}; {listed}")
 
 
 def _best(records: Sequence[Record], spec: SearchSpec, is_kept: Callable[[Record], bool]) -> Record | None:

@@ -15,9 +15,9 @@ from lkca_search.models.family import COMMON, Family, of_equal_cost, require
 from lkca_search.models.matching import matched_width, matches, parameters_at
 from lkca_search.models.networks.strided_convolution import subsample_strided_convolutions
 from lkca_search.models.own_family import own_family
-from lkca_search.models.timm_models import TIMM, close_timm_names, timm_family
+from lkca_search.models.timm_models import close_timm_names, timm_family
 from lkca_search.models.transformer_baselines import TRANSFORMER_BASELINES
-from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar, UsedPrecision
+from lkca_search.spec.configuration import NAMES, TIMM, Configuration, ImageShape, Scalar, UsedPrecision, family_rule
 from lkca_search.spec.recipe.rules import fill_recipe, recipe_problems
 
 FAMILIES: Mapping[str, Family] = {**BACKBONE_FAMILIES, **TRANSFORMER_BASELINES, **CONVOLUTIONAL_BASELINES}
@@ -185,8 +185,7 @@ def _unknown_family(name: str) -> str:
     if name.startswith(TIMM):
         close = ", ".join(close_timm_names(name))
         return f"unknown family {name!r}; similar models of timm: {close or 'none'}"
-    known = ", ".join((*FAMILIES, *PRESETS))
-    return f"unknown family {name!r}; known families: {known}, timm:NAME for a model of timm, module.Name for your own"
+    return family_rule(name) or f"unknown family {name!r}"
 
 
 def _matching_problems(

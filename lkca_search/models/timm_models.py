@@ -14,10 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lkca_search.faults import first_line
 from lkca_search.models.family import BrokenRule, Family
-from lkca_search.spec.configuration import Configuration, ImageShape
-
-TIMM = "timm:"
-"""Prefix of the family name of a timm model."""
+from lkca_search.spec.configuration import TIMM, Configuration, ImageShape
 
 
 def timm_family(name: str) -> Family | None:

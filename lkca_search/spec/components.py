@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_serializer, model_validator
 
+from lkca_search.errors import did_you_mean
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.reading.limits import ARGUMENTS, check_limit
 
@@ -72,5 +73,5 @@ def name_rule(kind: str, name: str, known: tuple[str, ...]) -> str | None:
         return None
     return (
         f"{kind} must be one of {', '.join(known)}, {OPTUNAHUB}PACKAGE "
-        f"or the dotted path of a class (package.module.Class), got {name!r}"
+        f"or the dotted path of a class (package.module.Class), got {name!r}{did_you_mean(name, known)}"
     )

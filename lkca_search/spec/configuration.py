@@ -11,7 +11,8 @@ from lkca_search.augmentations import augment_rule, join_augment, parse_augment
 from lkca_search.errors import did_you_mean, show_value
 from lkca_search.own_code import is_dotted
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.reading.limits import LIMIT_ERROR, at_most
+from lkca_search.spec.reading.limits import LIMIT_ERROR, Limits, at_most
+from lkca_search.spec.reading.scalars import parse_count
 from lkca_search.spec.reading.switches import parse_switch
 
 
@@ -20,12 +21,6 @@ def _check_scalar(value: object) -> object:
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"must be a finite number, text, true or false, got {show_value(value)}")
-
-
-def parse_count(value: object) -> object:
-    """Return the number that 1.0M or 250k stands for; any other value unchanged."""
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)([kM])", value) if isinstance(value, str) else None
-    return round(float(match[1]) * {"k": 1e3, "M": 1e6}[match[2]]) if match else value
 
 
 def _check_augment(level: str) -> str:
@@ -45,6 +40,29 @@ def _check_optimizer(name: str) -> str:
         return name
     rule = f"must be one of {', '.join(OPTIMIZERS)}, or the dotted path of a class, got {name!r}"
     raise ValueError(rule + did_you_mean(name, OPTIMIZERS))
+
+
+FAMILY_NAMES = (
+    *("lkca", "lkca_grouped", "lkca_depthwise", "vit", "lka", "pool", "identity"),
+    *("timm_vit", "cct", "swin", "convnext", "convmixer", "resnet", "van"),
+)
+"""Families, which `models` defines: a space file is checked without torch."""
+PRESET_NAMES = (
+    *("LKCA-T", "LKCA-B", "LKCA-L", "ViT-Lite", "ViT-Small", "SL-ViT", "VAN-B1"),
+    *("ConvMixer-256-8", "ResNet-20", "ResNet-56"),
+)
+"""Published models, which `models` defines."""
+TIMM = "timm:"
+"""Prefix of the family name of a timm model."""
+
+
+def family_rule(name: object) -> str | None:
+    """Return the rule that the name of a family breaks. Names of timm and dotted paths are checked later."""
+    known = (*FAMILY_NAMES, *PRESET_NAMES)
+    if name in known or (isinstance(name, str) and (name.startswith(TIMM) or is_dotted(name))):
+        return None
+    more = "timm:NAME for a model of timm, module.Name for your own"
+    return f"unknown family {name!r}{did_you_mean(name, known)}; known families: {', '.join(known)}, {more}"
 
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_scalar)]
@@ -269,4 +287,5 @@ def value_rule(name: str, value: object, limits: Any = None) -> str | None:
         if details["type"] == "literal_error" and isinstance(value, str):
             hint = did_you_mean(value, re.findall(r"'([^']*)'", details["ctx"]["expected"]))
         return f"{name}: {details['msg'].lower()}, got {value!r}{hint}"
-    return None
+    # A stored spec has been checked.
+    return family_rule(value) if name == "family" and isinstance(limits, Limits) else None

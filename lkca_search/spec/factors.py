@@ -45,8 +45,9 @@ class Factor(FrozenModel):
         if isinstance(value, list | tuple):
             return {"levels": value}
         if not isinstance(value, Mapping | Factor):
+            hint = "" if value is None else f"; write [{value}]"
             raise ValueError(
-                f"a factor must be a list of levels, or a mapping with levels and when, got {show_value(value)}"
+                f"a factor must be a list of levels, or a mapping with levels and when, got {show_value(value)}{hint}"
             )
         return value
 
@@ -187,17 +188,24 @@ def factor_problems(
     base: Mapping[str, Scalar],
     exclude: Sequence[Exclusion],
     limits: Any = None,
+    *,
+    broken: Container[str] = (),
 ) -> Iterator[Problem]:
     """Yield every rule of the design that the factors, the base or an exclusion break.
 
+    `broken` has the factors with a level that breaks a rule. What refers to their levels is not checked.
     Cells are not made if their number is over its limit in `limits`, the context of the validation, or a name is
     unknown.
     """
-    problems = [*_level_problems(factors), *_base_problems(factors, design, base), *_name_problems(factors, exclude)]
+    problems = [
+        *_level_problems(factors, broken),
+        *_base_problems(factors, design, base, broken),
+        *_name_problems(factors, exclude, broken),
+    ]
     yield from problems
     if cycle := cycle_problem(Space(factors), "factors"):
         yield cycle
-    elif problems or any(name not in NAMES and own_name_rule(name) for name in factors):
+    elif problems or any(name in broken or (name not in NAMES and own_name_rule(name)) for name in factors):
         return
     elif breaks(limits, CELLS, sum(1 for _ in islice(_all_combinations(factors, design, base), CELLS.maximum + 1))):
         yield Problem(("factors",), CELLS.rule("the number of cells", "more"))
@@ -205,7 +213,7 @@ def factor_problems(
         yield from _cell_problems(factors, combinations(factors, design, base), exclude)
 
 
-def _level_problems(factors: Mapping[str, Factor]) -> Iterator[Problem]:
+def _level_problems(factors: Mapping[str, Factor], broken: Container[str]) -> Iterator[Problem]:
     for name, factor in factors.items():
         if len(set(factor.levels)) < len(factor.levels):
             yield Problem(("factors", name), f"levels must be distinct, got {list(factor.levels)}")
@@ -214,11 +222,15 @@ def _level_problems(factors: Mapping[str, Factor]) -> Iterator[Problem]:
             if other not in factors:
                 hint = did_you_mean(other, factors)
                 yield Problem(location, f"`when` of a factor must name factors, got {other!r}{hint}")
+            elif other in broken:
+                continue
             elif rule := condition_rule(levels, factors[other].levels, f"level of factor `{other}`"):
                 yield Problem(location, rule)
 
 
-def _base_problems(factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar]) -> Iterator[Problem]:
+def _base_problems(
+    factors: Mapping[str, Factor], design: Design, base: Mapping[str, Scalar], broken: Container[str]
+) -> Iterator[Problem]:
     if base and design == "crossed":
         yield Problem(("base",), "base must be left out of a crossed design: only design one_at_a_time has a base")
         return
@@ -228,13 +240,15 @@ def _base_problems(factors: Mapping[str, Factor], design: Design, base: Mapping[
         elif name in SUBSET_NAMES:
             rule = f"base must not name {name}: an ablation is repeated at each training set size, so {name} is crossed"
             yield Problem(("base", name), rule)
-        elif level not in factors[name].levels:
+        elif name not in broken and level not in factors[name].levels:
             levels = list(factors[name].levels)
             rule = f"the base of {name} must be one of its levels {levels}, got {level!r}{did_you_mean(level, levels)}"
             yield Problem(("base", name), rule)
 
 
-def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> Iterator[Problem]:
+def _name_problems(
+    factors: Mapping[str, Factor], exclude: Sequence[Exclusion], broken: Container[str]
+) -> Iterator[Problem]:
     known = {name: frozenset(factor.levels) for name, factor in factors.items()}
     for i, entry in enumerate(exclude):
         if not entry:
@@ -243,6 +257,8 @@ def _name_problems(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) 
             if name not in factors:
                 hint = did_you_mean(name, factors)
                 yield Problem(("exclude", i, name), f"exclude must name factors, got {name!r}{hint}")
+            elif name in broken:
+                continue
             elif unknown := [level for level in levels if level not in known[name]]:
                 hint = did_you_mean(unknown[0], known[name])
                 yield Problem(("exclude", i, name), f"exclude must list levels of factor `{name}`, got {unknown}{hint}")

@@ -128,7 +128,7 @@ METRICS: Mapping[str, Metric] = {
 }
 """Every metric by the name that a space file gives it."""
 SYNONYMS: Mapping[str, str] = {
-    "accuracy": "val_accuracy",
+    **dict.fromkeys(("accuracy", "acc", "top1"), "val_accuracy"),
     "loss": "val_loss",
     "nll": "val_loss",
     "negative_log_likelihood": "val_loss",

@@ -1,4 +1,4 @@
-"""Dataset, batch size, augmentations and length of the trainings of a search, and their rules."""
+"""Dataset, batch size, augmentations, length and precision of the trainings of a search, and their rules."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from lkca_search.augmentations import parse_augment
-from lkca_search.errors import Problem
+from lkca_search.errors import Location, Problem
 from lkca_search.spec.configuration import LENGTH_NAMES, SECTIONS, Configuration, Scalar
-from lkca_search.spec.domains import Domain, Space
+from lkca_search.spec.domains import Choice, Domain, Fixed, Space
 from lkca_search.spec.factors import DATASET, Combination, Design, Exclusion, Factor, included
 from lkca_search.spec.reading.limits import LIMIT_ERROR, Limits
+from lkca_search.spec.resources import cpu_precision_rule
 from lkca_search.spec.sections import DataSection, TrainingSection
 
 _MAX_BRANCHES = 1_000
@@ -154,6 +155,36 @@ def dataset_problems(factors: Mapping[str, Factor], parameters: Container[str], 
         if name not in (*levels, data.dataset):
             rule = f"data.sources must have only datasets of the search ({_join(levels, data)}), got {name}"
             yield Problem(("data", "sources", name), rule)
+
+
+def numerics_problems(
+    factors: Mapping[str, Factor], parameters: Mapping[str, Domain], *, uses_gpu: bool
+) -> Iterator[Problem]:
+    """Yield each value of `precision` and `compile` that a CPU does not have, or that another value may stand for."""
+    for name in ("precision", "compile"):
+        for location, values in _listed_values(factors, parameters, name):
+            for i, value in enumerate(values):
+                place = (*location, i) if location[-1] in ("levels", "choice") else location
+                if value == "auto" and len(values) > 1:
+                    reason = "auto stands for one of the others"
+                    yield Problem(
+                        place, f"{name} must not have auto among several values, got {list(values)}: {reason}"
+                    )
+                elif name == "precision" and not uses_gpu:
+                    if rule := cpu_precision_rule(str(value)):
+                        yield Problem(place, f"{rule}; request a GPU with resources.gpu")
+
+
+def _listed_values(
+    factors: Mapping[str, Factor], parameters: Mapping[str, Domain], name: str
+) -> Iterator[tuple[Location, tuple[Scalar, ...]]]:
+    """Yield the location and the values of a name that is a factor or a parameter."""
+    if name in factors:
+        yield ("factors", name, "levels"), factors[name].levels
+    if isinstance(domain := parameters.get(name), Choice):
+        yield ("parameters", name, "choice"), domain.choice
+    elif isinstance(domain, Fixed):
+        yield ("parameters", name), (domain.value,)
 
 
 def _is_name(level: Scalar) -> bool:

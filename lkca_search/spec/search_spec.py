@@ -9,15 +9,13 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lkca_search.augmentations import with_joined_levels
-from lkca_search.errors import Location, Problem, did_you_mean
+from lkca_search.errors import Problem, did_you_mean
 from lkca_search.own_code import Kind, is_dotted
 from lkca_search.paths import nearest_existing, parse_path
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import NAMES, Configuration, Scalar, in_order, own_name_rule
 from lkca_search.spec.domains import (
-    Choice,
     Domain,
-    Fixed,
     FloatRange,
     IntRange,
     Level,
@@ -39,9 +37,9 @@ from lkca_search.spec.factors import (
     with_repeats,
 )
 from lkca_search.spec.metrics import name_of
-from lkca_search.spec.reading.limits import NUM_NAMES, REPLICATES, TRIALS, Limits, breaks
-from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems
-from lkca_search.spec.resources import KeepSection, ResourcesSection, cpu_precision_rule
+from lkca_search.spec.reading.limits import NUM_NAMES, REPLICATES, TRIALS, Limits, ReadingContext, breaks
+from lkca_search.spec.recipe_space import RecipeSpace, dataset_problems, numerics_problems
+from lkca_search.spec.resources import KeepSection, ResourcesSection
 from lkca_search.spec.sections import ConfirmSection, DataSection, LimitsSection, SearchSection, TrainingSection
 
 _MAX_PROBLEMS = 1_000
@@ -157,16 +155,18 @@ def with_draws(confirm: ConfirmSection, repeats: int) -> ConfirmSection:
 
 
 def _problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
+    values = [*_all_value_problems(spec, limits), *_unknown_dataset_problems(spec, limits)]
+    broken = {str(problem.location[1]) for problem in values if problem.location[0] in ("factors", "parameters")}
     yield from dataset_problems(spec.factors, spec.parameters, spec.data)
     problems = [*_name_problems(spec)]
     num_names = len(spec.factors) + len(spec.parameters)
     if breaks(limits, NUM_NAMES, num_names):
         problems.append(Problem(("factors",), NUM_NAMES.rule("the number of factors and parameters", num_names)))
     else:
-        problems += factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits)
+        problems += factor_problems(spec.factors, spec.design, spec.base, spec.exclude, limits, broken=broken)
     yield from problems or _size_problems(spec, limits)
     yield from _repeats_problems(spec.factors, spec.exclude, spec.search.repeats, spec.confirm)
-    values = [*_all_value_problems(spec, limits)]
+    values += _condition_problems(spec, broken)
     yield from values
     if cycle := cycle_problem(spec.space, "parameters"):
         yield cycle
@@ -181,8 +181,19 @@ def _all_value_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
             yield from value_problems(name, level, ("factors", name, "levels", i), limits)
     for name, domain in spec.parameters.items():
         yield from domain_problems(name, domain, limits)
-        yield from _condition_problems(spec, name, domain)
-    yield from _numerics_problems(spec)
+    yield from numerics_problems(spec.factors, spec.parameters, uses_gpu=spec.resources.uses_gpu)
+
+
+def _unknown_dataset_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
+    """Yield each dataset that does not exist, if the context of the validation has the datasets."""
+    if not isinstance(limits, ReadingContext):
+        return
+    places = {level: ("factors", "dataset", "levels", i) for i, level in enumerate(spec.values_of("dataset"))}
+    for level, location in places.items() if places else ((None, ("data", "dataset")),):
+        if level is None and spec.data.dataset is None:
+            continue
+        if rule := limits.dataset_rule(spec.data.place_of(None if level is None else str(level))):
+            yield Problem(("data", "sources", level) if level in spec.data.sources else location, rule)
 
 
 def _size_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
@@ -221,16 +232,19 @@ def _name_problems(spec: SearchSpec) -> Iterator[Problem]:
         yield Problem((section, "images_per_class"), rule)
 
 
-def _condition_problems(spec: SearchSpec, name: str, domain: Domain) -> Iterator[Problem]:
-    for other, values in domain.when.items():
+def _condition_problems(spec: SearchSpec, broken: Container[str]) -> Iterator[Problem]:
+    """Yield each condition that cannot hold. Conditions on names with a broken value are not checked."""
+    pairs = ((name, other) for name, domain in spec.parameters.items() for other in domain.when if other not in broken)
+    for name, other in pairs:
+        values = spec.parameters[name].when[other]
         if other not in spec.factors and other not in spec.parameters:
             hint = did_you_mean(other, (*spec.factors, *spec.parameters))
             rule = f"`when` must name a factor or a parameter, got {other!r}{hint}"
             yield Problem(("parameters", name, "when", other), rule)
             continue
         kind = "level of factor" if other in spec.factors else "value of parameter"
-        if broken := condition_rule(values, _possible_values(spec, other), f"{kind} `{other}`"):
-            yield Problem(("parameters", name, "when", other), broken)
+        if rule := condition_rule(values, _possible_values(spec, other), f"{kind} `{other}`"):
+            yield Problem(("parameters", name, "when", other), rule)
 
 
 def _search_problems(spec: SearchSpec) -> Iterator[Problem]:
@@ -249,32 +263,6 @@ def _search_problems(spec: SearchSpec) -> Iterator[Problem]:
         if sampler == "grid" and isinstance(domain, FloatRange):
             rule = f"{name} must not be a range of floats with sampler grid, which tries every value: make it a choice"
             yield Problem(("parameters", name), rule)
-
-
-def _numerics_problems(spec: SearchSpec) -> Iterator[Problem]:
-    """Yield each value of `precision` and `compile` that a CPU does not have, or that another value may stand for."""
-    for name in ("precision", "compile"):
-        for location, values in _listed_values(spec, name):
-            for i, value in enumerate(values):
-                place = (*location, i) if location[-1] in ("levels", "choice") else location
-                if value == "auto" and len(values) > 1:
-                    reason = "auto stands for one of the others"
-                    yield Problem(
-                        place, f"{name} must not have auto among several values, got {list(values)}: {reason}"
-                    )
-                elif name == "precision" and not spec.resources.uses_gpu:
-                    if rule := cpu_precision_rule(str(value)):
-                        yield Problem(place, f"{rule}; request a GPU with resources.gpu")
-
-
-def _listed_values(spec: SearchSpec, name: str) -> Iterator[tuple[Location, tuple[Scalar, ...]]]:
-    """Yield the location and the values of a name that is a factor or a parameter."""
-    if name in spec.factors:
-        yield ("factors", name, "levels"), spec.factors[name].levels
-    if isinstance(domain := spec.parameters.get(name), Choice):
-        yield ("parameters", name, "choice"), domain.choice
-    elif isinstance(domain, Fixed):
-        yield ("parameters", name), (domain.value,)
 
 
 def _repeats_problems(

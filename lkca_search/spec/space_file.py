@@ -1,17 +1,18 @@
 """Reader of space files: overrides, and errors with file and line."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, show_value
-from lkca_search.spec.configuration import NAMES, SECTIONS
+from lkca_search.augmentations import with_joined_levels
+from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, find_closest, show_value
+from lkca_search.spec.configuration import NAMES, SECTIONS, Configuration
 from lkca_search.spec.factors import Factor
 from lkca_search.spec.reading.limits import (
     FILE_SIZE,
@@ -20,9 +21,12 @@ from lkca_search.spec.reading.limits import (
     OVERRIDES,
     VARIABLE,
     Limits,
+    ReadingContext,
     limit_names,
     shorten,
 )
+from lkca_search.spec.reading.narrowing import narrow
+from lkca_search.spec.reading.override import Override
 from lkca_search.spec.reading.scalars import check_text
 from lkca_search.spec.reading.switches import parse_switches
 from lkca_search.spec.reading.text_file import read_text_file
@@ -32,6 +36,8 @@ from lkca_search.spec.search_spec import SearchSpec
 _RULES = {"dict_type": "must be a mapping", "model_type": "must be a mapping", "tuple_type": "must be a list"}
 _DOMAIN_KEYS = ("choice", "int", "float", "value", "step", "log", "when")
 """Keys below a parameter."""
+_WITH_NAMES = ("factors", "parameters")
+"""Sections whose keys are names of NAMES."""
 _MAX_LINES = 50
 """Maximum lines of an error."""
 _MAX_SHOWN = 200
@@ -50,14 +56,23 @@ class SpaceFile:
     """Spec of the file with the overrides applied."""
     positions: Mapping[Location, str]
     """Location to position: `file:line` or `override 'key=value'`."""
+    notes: tuple[str, ...] = ()
+    """Lines on parts of the file that the overrides left without meaning."""
 
     def error(self, problems: Iterable[Problem]) -> SpaceFileError:
         """Return an error with one line per problem, each with its position."""
         return _error(problems, self.positions)
 
 
-def read_space_file(path: Path, overrides: Sequence[str] = ()) -> SpaceFile:
+def read_space_file(
+    path: Path, overrides: Sequence[str] = (), *, dataset_rule: Callable[[str], str | None] = lambda place: None
+) -> SpaceFile:
     """Read and validate a space file within the limits. An override is `key.sub=value`, or `~key.sub` to remove a key.
+
+    Args:
+        path: Space file.
+        overrides: Overrides, in order.
+        dataset_rule: Function that returns the rule which the name or path of a dataset breaks; by default none does.
 
     Raises:
         SpaceFileError: with one line per broken rule: the rule, the value and the position.
@@ -74,15 +89,18 @@ def read_space_file(path: Path, overrides: Sequence[str] = ()) -> SpaceFile:
         raise SpaceFileError([OVERRIDES.rule("the number of overrides", f"{len(overrides):,} (command line)")])
     if limits.breaks(FILE_SIZE, num_characters):
         raise SpaceFileError([FILE_SIZE.rule("the characters of all overrides", f"{num_characters:,} (command line)")])
+    original = parse_switches(data)
     for override in overrides:
         _apply_override(override, data, positions, limits)
+    data = with_joined_levels(parse_switches(data))
+    notes = _narrow(with_joined_levels(original), data, positions) if overrides else ()
     try:
-        spec = SearchSpec.model_validate(parse_switches(data), context=limits)
+        spec = SearchSpec.model_validate(data, context=ReadingContext(limits.lifted, dataset_rule))
     except ValidationError as error:
         all_details = error.errors(include_url=False)
         problems = (problem for details in _causes(all_details) for problem in _problems(details, positions))
         raise _error(problems, positions) from error
-    return SpaceFile(text=text, overrides=tuple(overrides), spec=spec, positions=positions)
+    return SpaceFile(text=text, overrides=tuple(overrides), spec=spec, positions=positions, notes=notes)
 
 
 def list_unknown_allowances() -> list[str]:
@@ -108,19 +126,16 @@ def _kind(data: Any) -> str:
     return "a list" if isinstance(data, tuple) else shorten(show_value(data), _MAX_SHOWN)
 
 
-def _apply_override(override: str, data: dict[str, Any], positions: dict[Location, str], limits: Limits) -> None:
-    position = f"override {shorten(repr(override), _MAX_SHOWN)}"
-    removes = override.startswith("~")
-    key, equals, text = override.removeprefix("~").partition("=")
-    location = tuple(key.split("."))
-    if removes == bool(equals) or not all(location):
-        raise SpaceFileError([f"an override must be key.sub=value, or ~key.sub to remove a key ({position})"])
-    if len(location) > MAX_DEPTH:
-        raise SpaceFileError([f"values must be nested at most {MAX_DEPTH} deep, got {len(location):,} ({position})"])
+def _apply_override(typed: str, data: dict[str, Any], positions: dict[Location, str], limits: Limits) -> None:
+    position = f"override {shorten(repr(typed), _MAX_SHOWN)}"
     try:
-        check_text(key, limits)
+        override = Override.parse(typed)
+        check_text(typed.partition("=")[0], limits)
     except ValueError as error:
         raise SpaceFileError([f"{shorten(str(error))} ({position})"]) from error
+    location, key = override.location, ".".join(override.location)
+    if len(location) > MAX_DEPTH:
+        raise SpaceFileError([f"values must be nested at most {MAX_DEPTH} deep, got {len(location):,} ({position})"])
     section = data
     for i, part in enumerate(location[:-1]):
         positions.setdefault(location[: i + 1], position)
@@ -131,12 +146,17 @@ def _apply_override(override: str, data: dict[str, Any], positions: dict[Locatio
         section = section[part]
     for stale in [written for written in positions if written[: len(location)] == location]:
         del positions[stale]
-    if not removes:
-        section[location[-1]] = YamlReader(lambda _line: position, positions, limits).read(text, location)
+    if override.text is not None:
+        section[location[-1]] = YamlReader(lambda _line: position, positions, limits).read(override.text, location)
     elif location[-1] not in section:
-        raise SpaceFileError([f"there is no key {key} to remove ({position})"])
+        raise SpaceFileError([f"there is no key {key} to remove{did_you_mean(location[-1], section)} ({position})"])
     else:
         del section[location[-1]]
+
+
+def _narrow(original: dict[str, Any], data: dict[str, Any], positions: dict[Location, str]) -> tuple[str, ...]:
+    defaults = {name: field.default for name, field in Configuration.model_fields.items()}
+    return narrow(original, data, positions, defaults=defaults, sections=SECTIONS)
 
 
 def _nearest_location(positions: Mapping[Location, str], location: Location) -> Location:
@@ -175,7 +195,7 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
         kind = "item" if isinstance(location[-1], int) else "key"
         rule = f"required {kind} {'.'.join(map(str, (*nearest, location[-1])))} is missing"
     elif details["type"] == "domain":
-        rule = f"{name}: {message}, got {_show_keys(details['input'])}"
+        rule = f"{name}: {message}, got {_show_keys(details['input'])}{_domain_hint(details['input'])}"
     elif details["type"] == "value_error":
         rule = f"{name}: {message}"
     elif details["type"] in ("dict_type", "model_type") and details["input"] is None:
@@ -195,15 +215,38 @@ def _show_keys(entry: Any) -> str:
     return shorten(", ".join(map(str, entry)) or "no key", _MAX_SHOWN) + did_you_mean(unknown, _DOMAIN_KEYS)
 
 
+def _domain_hint(entry: Any) -> str:
+    """Return the domain that a value or a list in place of a domain may stand for."""
+    if isinstance(entry, tuple) and entry:
+        shown = shorten(", ".join(map(str, entry)), _MAX_SHOWN)
+        return f"; write {{choice: [{shown}]}} for these values"
+    return f"; write {{value: {entry}}} for this value alone" if isinstance(entry, int | float) else ""
+
+
 def _suggestion(key: str, location: Location) -> str:
-    if len(location) > 1 and location[0] in ("factors", "parameters"):
+    """Return the suggestion for an unknown key at a location: the place where it belongs, or the name that is meant."""
+    if len(location) > 1 and location[0] in _WITH_NAMES:
         return did_you_mean(key, _DOMAIN_KEYS if location[0] == "parameters" else Factor.model_fields)
-    section = SearchSpec.model_fields.get(str(location[0])) if location else None
-    fields = getattr(section.annotation, "model_fields", {}) if section else SearchSpec.model_fields
-    if not location and key in NAMES:
-        places = [f"{SECTIONS[key]}.{key}"] if key in SECTIONS else []
-        places += [f"factors.{key}", f"parameters.{key}"]
+    section = str(location[0]) if location else None
+    fields = _fields(section) if section else SearchSpec.model_fields
+    places = [f"{name}.{key}" for name in SearchSpec.model_fields if name != section and key in _fields(name)]
+    if key in NAMES and not (section and places):
+        places += [f"{name}.{key}" for name in _WITH_NAMES]
+    if len(location) < 2 and len(places) == 1:
+        return f"; write it as {places[0]}"
+    if len(location) < 2 and places:
         return f"; write it below a section: {', '.join(places[:-1])} or {places[-1]}"
-    if len(location) == 1 and key in SECTIONS:
-        return f"; write it as {SECTIONS[key]}.{key}"
-    return did_you_mean(key, fields)
+    if hint := did_you_mean(key, fields):
+        return hint
+    elsewhere = [each for name in SearchSpec.model_fields for each in _fields(name)]
+    close = find_closest(key, [*elsewhere, *NAMES]) if len(location) < 2 else None
+    return f"; did you mean {close}?{_suggestion(close, location).removeprefix(';')}" if close else ""
+
+
+def _fields(section: str) -> Iterable[str]:
+    """Return the keys of a section of the space file; none for one with names of factors or parameters."""
+    field = SearchSpec.model_fields.get(section)
+    if field is None or section in _WITH_NAMES:
+        return ()
+    models = (getattr(each, "model_fields", None) for each in (field.annotation, *get_args(field.annotation)))
+    return next(filter(None, models), ())

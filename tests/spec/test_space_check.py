@@ -60,7 +60,6 @@ DESIGNS = [
         ["~parameters.patch_size", "parameters.kernel_size.choice=[17]"],
         [(("parameters", "kernel_size"), "at most 15 on an 8x8 grid", "got 17")],
     ),
-    (["factors.family=[lkca, cnn]"], [(("factors", "family"), "unknown family 'cnn'; known families: lkca, ")]),
     (
         ["parameters.mlp_ratio={choice: [2.0, 0.001]}"],
         [

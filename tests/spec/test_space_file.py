@@ -67,6 +67,21 @@ def test_short_and_long_forms_of_a_factor_and_a_sampler_are_equal(read: Read) ->
         (["parameters.weight_decay.value=0.5"], {"parameters": {"weight_decay": {"value": 0.5}}}),
         (["parameters.pooling.value=mean"], {"parameters": {"pooling": {"value": "mean"}}}),
         (['data.dataset="1e-4"'], {"data": {"dataset": "1e-4"}}),
+        (["training.steps=1e3"], {"training": {"steps": 1000}}),
+        (["parameters.learning_rate.float=[1e-4, 1E-1]"], {"parameters": {"learning_rate": {"float": [1e-4, 0.1]}}}),
+        (
+            ["~data.dataset", "factors.dataset=[a.b]", 'data.sources."a.b"=folder:/a'],
+            {"data": {"sources": {"a.b": "folder:/a"}}},
+        ),
+        (
+            [
+                "~data.dataset",
+                "factors.dataset=[a.b]",
+                "data.sources={a.b: folder:/a, c: folder:/c}",
+                "~data.sources.'c'",
+            ],
+            {"data": {"sources": {"a.b": "folder:/a"}}},
+        ),
         (["data.dataset=parquet:/a=b"], {"data": {"dataset": "parquet:/a=b"}}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -87,7 +102,7 @@ def test_an_override_sets_adds_or_removes_a_value_and_the_last_one_wins(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[1.0e-4,", "[1e-4,", "YAML reads 1e-4 as text: write 1.0e-4 (space.yaml:13)"),
+        ("[1.0e-4,", "[1e4,", "the first bound must be below the second, got [10000.0, 0.01] (space.yaml:13)"),
         ("training:", "design: cross\ntraining:", "got 'cross'; did you mean crossed? (space.yaml:14)"),
         (
             "training:",

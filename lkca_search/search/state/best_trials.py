@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lkca_search.errors import SearchError
+from lkca_search.errors import SearchError, did_you_mean
 from lkca_search.layout import MODEL, SearchFolder
 from lkca_search.records.model_description import model_folder
 from lkca_search.records.objectives import pareto_front, rank_trials, trial_values
@@ -46,7 +46,8 @@ def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
         record = reader.find(trial_id)
         if record is None:
             reason = f"; {reader.findings[0]}" if reader.findings else ""
-            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason}")
+            close = did_you_mean(trial_id, [each.trial_id for each in (*reader.trials(), *reader.replicates())])
+            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason or close}")
         return record
     return read_champion(folder, RecordReader(folder)) or find_best_records(folder)[0]
 
@@ -80,8 +81,7 @@ def find_best_records(
     """
     spec = read_spec(folder)
     keys = [existing.key for existing in cells(spec)]
-    if cell is not None and cell not in keys:
-        raise SearchError(f"search {folder.name!r} has no cell {cell!r}; its cells: {' '.join(keys)}")
+    check_cell(folder.name, cell, keys)
     if cell is None and len(dataset_levels(spec)) > 1:
         rule = f"search {folder.name!r} has several datasets, whose values cannot be compared"
         raise SearchError(f"{rule}: give a cell ({' '.join(keys)}) or the id of a trial")
@@ -91,6 +91,13 @@ def find_best_records(
     if not front:
         raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
     return front
+
+
+def check_cell(search: str, cell: str | None, keys: Sequence[str]) -> None:
+    """Raise SearchError if a search with cells of these keys has no such cell. None is no cell."""
+    if cell is not None and cell not in keys:
+        hint = did_you_mean(cell, keys)
+        raise SearchError(f"search {search!r} has no cell {cell!r}{hint}; its cells: {' '.join(keys)}")
 
 
 def list_best_trials(front: Sequence[Record], search: SearchSection) -> list[BestTrial]:

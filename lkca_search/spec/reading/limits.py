@@ -5,7 +5,7 @@ apply to space files that are read. The spec of a started search is not checked 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
@@ -80,6 +80,14 @@ class Limits:
     def breaks(self, limit: Limit, number: float) -> bool:
         """Return True if a number is over a limit that applies."""
         return number > limit.maximum and limit.name not in self.lifted
+
+
+@dataclass(frozen=True)
+class ReadingContext(Limits):
+    """Limits of a space file that is read, and the datasets that exist."""
+
+    dataset_rule: Callable[[str], str | None] = lambda place: None
+    """Function that returns the rule which the name or path of a dataset breaks, or None."""
 
 
 _names_of_fields: set[str] = set()

@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
-from lkca_search.errors import SpaceFileError
+from lkca_search.errors import SpaceFileError, find_closest
 from lkca_search.paths import describe_kind
 from lkca_search.spec.reading.limits import FILE_SIZE, Limits, shorten
+
+_SHIPPED = "search_spaces"
+"""Folder of a checkout with space files."""
 
 
 def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> str:
@@ -27,11 +30,22 @@ def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> s
         if isinstance(error, SpaceFileError):
             raise
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        if isinstance(error, FileNotFoundError):
+            reason += _suggest(path)
         raise SpaceFileError([f"cannot read the {kind} {place}: {reason}"]) from error
     if limits.breaks(FILE_SIZE, len(content)):
         size = f"{max(len(content), status.st_size):,}"
         raise SpaceFileError([f"{FILE_SIZE.rule(f'the size of a {kind} in bytes', size)} ({place}:1)"])
     return _decode(content, kind, place)
+
+
+def _suggest(path: Path) -> str:
+    """Return the suggestion of a YAML file with a similar name, in the same folder or among the shipped files."""
+    folders = dict.fromkeys([path.parent, Path(_SHIPPED)])
+    files = [file for folder in folders for file in sorted(folder.glob("*.y*ml"))]
+    by_stem = {file.stem: file for file in reversed(files)}
+    close = find_closest(path.stem, by_stem)
+    return f"; did you mean {shorten(str(by_stem[close]))}?" if close else ""
 
 
 def _check_regular(status: os.stat_result, kind: str, place: str) -> None:

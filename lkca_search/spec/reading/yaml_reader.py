@@ -1,7 +1,7 @@
 """Reader of YAML: plain values (sequences become tuples) with their positions, within the limits of space files."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -65,21 +65,50 @@ class YamlReader:
         self, loader: yaml.SafeLoader, node: yaml.MappingNode, location: Location, ancestors: tuple[int, ...]
     ) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        for key, entry in self._entries(loader, node, location, ancestors).items():
+            self._positions[(*location, key)] = self._position_of_line(entry.line)
+            result[key] = self._value(loader, entry.node, (*location, key), entry.ancestors)
+        return result
+
+    def _entries(
+        self, loader: yaml.SafeLoader, node: yaml.MappingNode, location: Location, ancestors: tuple[int, ...]
+    ) -> "dict[str, _Entry]":
+        """Return the entries of a mapping: those of its merge key first, each unless a later or own key replaces it."""
+        own: dict[str, _Entry] = {}
+        merged: dict[str, _Entry] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 kind = "a mapping" if isinstance(key_node, yaml.MappingNode) else "a list"
                 raise _RuleError(line, f"a key must be text, got {kind}")
             if key_node.tag.endswith(":merge"):
-                raise _RuleError(line, "a merge key (<<) must be replaced by the keys that it merges")
+                for key, entry in self._merged(loader, value_node, location, ancestors):
+                    merged.setdefault(key, entry)
+                continue
             key = self._scalar(loader, key_node)
             if not isinstance(key, str):
                 raise _RuleError(line, f"a key must be text, got {key!r}")
-            if key in result:
+            if key in own:
                 raise _RuleError(line, f"a key must appear once per mapping, got {key!r} twice")
-            self._positions[(*location, key)] = self._position_of_line(line)
-            result[key] = self._value(loader, value_node, (*location, key), ancestors)
-        return result
+            own[key] = _Entry(line, value_node, ancestors)
+        return merged | own
+
+    def _merged(
+        self, loader: yaml.SafeLoader, node: yaml.Node, location: Location, ancestors: tuple[int, ...]
+    ) -> "Iterator[tuple[str, _Entry]]":
+        """Yield the entries of the mappings that a merge key names; the first of two entries with one key counts."""
+        line = node.start_mark.line + 1
+        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(source, yaml.MappingNode):
+                raise _RuleError(line, "a merge key (<<) must have a mapping or a list of mappings, such as *anchor")
+            if id(source) in ancestors:
+                raise _RuleError(line, "an anchor must not contain itself")
+            self._num_values += 1  # entries that are merged again and again take time without a trace in the result
+            _check_size(line, self._num_values, len(location), self._limits)
+            for key, entry in self._entries(loader, source, location, (*ancestors, id(source))).items():
+                self._num_values += 1
+                _check_size(line, self._num_values, len(location), self._limits)
+                yield key, entry
 
     def _scalar(self, loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
         self._num_characters += len(node.value)
@@ -90,6 +119,15 @@ class YamlReader:
             return read_scalar(loader, node, self._limits)
         except ValueError as error:
             raise _RuleError(node.start_mark.line + 1, str(error)) from error
+
+
+class _Entry(NamedTuple):
+    """Value of a key, which a merge key may have brought from another mapping."""
+
+    line: int
+    node: yaml.Node
+    ancestors: tuple[int, ...]
+    """Nodes that contain the value. None of them may be its value again."""
 
 
 class _RuleError(Exception):

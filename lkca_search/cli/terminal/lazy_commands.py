@@ -1,0 +1,109 @@
+"""Group of commands whose modules are imported when a command is used; its help reads their docstrings as text."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+_PACKAGE = "lkca_search.cli"
+_FOLDER = Path(__file__).parents[1]
+
+
+class Entry(NamedTuple):
+    """Command that may not be imported yet."""
+
+    module: str
+    """Module in `cli`."""
+    function: str
+    """Function of the command; `app` for a group of commands."""
+    panel: str
+    """Heading of the command in the help."""
+    help: str | None = None
+    """Help of a group; that of a command is its docstring."""
+
+
+class LazyGroup(TyperGroup):
+    """Group of the commands in `entries`."""
+
+    entries: ClassVar[Mapping[str, Entry]] = {}
+    """Name to command, in the order of the help."""
+
+    def __init__(self, **attributes: Any) -> None:
+        """Create a group; none of its commands is imported."""
+        super().__init__(**attributes)
+        self.commands = _Commands(self.entries)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(self.commands)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        with self._summaries():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the commands and options that begin with a text."""
+        with self._summaries():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _summaries(self) -> Iterator[None]:
+        """Let each command in the block be its name and docstring alone."""
+        loaded = self.commands
+        docstrings: dict[str, dict[str, str]] = {}
+        self.commands = {}
+        for name, entry in self.entries.items():
+            if entry.help is None and entry.module not in docstrings:
+                docstrings[entry.module] = _read_docstrings(_FOLDER / f"{entry.module}.py")
+            text = entry.help or docstrings[entry.module][entry.function]
+            self.commands[name] = TyperCommand(name, help=text, rich_help_panel=entry.panel)
+        try:
+            yield
+        finally:
+            self.commands = loaded
+
+
+class _Commands(dict[str, Any]):
+    """Commands by name, each imported when it is first read."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        super().__init__(dict.fromkeys(entries))
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> Any:
+        if (command := super().__getitem__(name)) is None:
+            command = self[name] = _load(name, self._entries[name])
+        return command
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+
+def _load(name: str, entry: Entry) -> Any:
+    found = getattr(import_module(f"{_PACKAGE}.{entry.module}"), entry.function)
+    if isinstance(found, typer.Typer):
+        group: Any = get_command(found)
+        group.name, group.help, group.rich_help_panel = name, entry.help, entry.panel
+        return group
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name, rich_help_panel=entry.panel)(found)
+    return get_command(single)
+
+
+def _read_docstrings(path: Path) -> dict[str, str]:
+    """Return the docstrings of the functions of a module, which is not imported."""
+    functions = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+    return {function.name: ast.get_docstring(function) or "" for function in functions}
