@@ -10,19 +10,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote, unquote, urlsplit
-
-from pyarrow import NativeFile, fs
 
 from lkca_search.errors import SearchError
 from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
 
+if TYPE_CHECKING:
+    from pyarrow import NativeFile, fs
+
 SCHEMES = ("s3", "gs")
-_DISK = fs.LocalFileSystem()
+_ARROW = "pyarrow.fs"  # imported when it is needed, in a fifth of a second
 _CHUNK_BYTES = 8 << 20
 _DAMAGED = ".damaged-"
 _DELAYED_OPEN = "allow_delayed_open"
@@ -67,7 +69,7 @@ class RemotePath:
         return path
 
     @property
-    def filesystem(self) -> fs.FileSystem:
+    def filesystem(self) -> "fs.FileSystem":
         """Filesystem of the object store."""
         return _filesystem(self.store, self.path.partition("/")[0])
 
@@ -91,7 +93,7 @@ class RemotePath:
 
     def exists(self) -> bool:
         """Return True if this is a file, or a folder that is not empty."""
-        return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
+        return bool(self.filesystem.get_file_info(self.path).type.name != "NotFound")
 
     def read_bytes(self) -> bytes:
         """Return the content of the file; FileNotFoundError if there is none."""
@@ -127,10 +129,9 @@ class RemotePath:
         parts = pattern.split("/")
         fixed = list(takewhile(lambda part: "*" not in part, parts[:-1]))
         folder, parts = "/".join([self.path, *fixed]), parts[len(fixed) :]
-        selector = fs.FileSelector(folder, recursive=len(parts) > 1, allow_not_found=True)
-        below = (
-            info.path[len(folder) + 1 :].rstrip("/").split("/") for info in self.filesystem.get_file_info(selector)
-        )
+        selector = import_module(_ARROW).FileSelector(folder, recursive=len(parts) > 1, allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        below = (info.path[len(folder) + 1 :].rstrip("/").split("/") for info in found)
         # Some stores list files only, not the folders that contain them.
         for names in {tuple(names[: len(parts)]) for names in below}:
             if len(names) == len(parts) and all(map(fnmatchcase, names, parts)):
@@ -240,10 +241,11 @@ def is_set_aside(path: AnyPath) -> bool:
     return _DAMAGED in path.name
 
 
-def open_input(path: AnyPath) -> NativeFile:
+def open_input(path: AnyPath) -> "NativeFile":
     """Open a file for random reads, which fetch only the bytes they need; FileNotFoundError if there is none."""
-    filesystem, name = (path.filesystem, path.path) if isinstance(path, RemotePath) else (_DISK, str(path))
-    return filesystem.open_input_file(name)
+    if isinstance(path, RemotePath):
+        return path.filesystem.open_input_file(path.path)
+    return import_module(_ARROW).LocalFileSystem().open_input_file(str(path))
 
 
 @contextmanager
@@ -269,9 +271,9 @@ def kind_and_size(path: AnyPath) -> tuple[str | None, int]:
         status = path.stat()
         return describe_kind(status.st_mode), status.st_size
     info = path.filesystem.get_file_info(path.path)
-    if info.type == fs.FileType.NotFound:
+    if info.type.name == "NotFound":
         raise FileNotFoundError(str(path))
-    return None if info.type == fs.FileType.File else "a folder", info.size or 0
+    return None if info.type.name == "File" else "a folder", info.size or 0
 
 
 def nearest_existing(path: Path) -> Path:
@@ -288,11 +290,10 @@ def remove_tree(folder: AnyPath) -> None:
 
 
 @cache
-def _filesystem(store: str, bucket: str) -> fs.FileSystem:
+def _filesystem(store: str, bucket: str) -> "fs.FileSystem":
     if store.startswith("s3:") and _DELAYED_OPEN not in store:
         store += f"{'&' if '?' in store else '?'}{_DELAYED_OPEN}=true"
-    filesystem, _ = fs.FileSystem.from_uri(_url(store, bucket))
-    return filesystem
+    return import_module(_ARROW).FileSystem.from_uri(_url(store, bucket))[0]
 
 
 def _url(store: str, path: str) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyarrow import fs
-
 from lkca_search.paths import AnyPath, is_set_aside
 
 RECORD = "record.json"
@@ -90,6 +88,8 @@ def _names(folder: str) -> list[str]:
 
 def _walk_store(trials: AnyPath) -> _Walk:
     assert not isinstance(trials, Path)
+    from pyarrow import fs  # a fifth of a second, for object stores alone
+
     selector = fs.FileSelector(trials.path, recursive=True, allow_not_found=True)
     files: dict[tuple[str, str], set[str]] = {}
     for info in trials.filesystem.get_file_info(selector):

@@ -116,6 +116,8 @@ def drive(
     """Run a search as `run` does, and return its folder and the outcome."""
     space_file = read_space(space, overrides, home)
     folder = home.search(Path(space).stem if name is None else name).with_storage(space_file.spec.storage)
+    for note in space_file.notes:
+        display.notify(note)
     from lkca_search.search.ray_backend.address import choose_address
     from lkca_search.search.state.lease import hold_lease
 

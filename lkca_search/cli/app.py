@@ -22,6 +22,7 @@ from lkca_search.own_code import import_from
 
 _COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Search": {
+        "init": "plan",
         "plan": "plan",
         "run": "run",
         "status": "browse",
@@ -80,9 +81,22 @@ class _Group(LazyGroup):
         except (UserError, Interrupted):
             raise
         except Exception as error:
+            _explain_option(error)
             if hasattr(error, "exit_code") or (fault := explain_fault(error)) is None:  # typer's own, or a bug
                 raise
             raise fault from error
+
+
+def _explain_option(error: Any) -> None:
+    """Add to the error of an unknown option of a command with overrides that its name may be a key of a space file."""
+    name = getattr(error, "option_name", None)
+    command = getattr(getattr(error, "ctx", None), "info_name", None)
+    if name is None or command not in ("plan", "run", "submit"):
+        return
+    from lkca_search.spec.space_file import suggest_key
+
+    if (hint := suggest_key(name.lstrip("-").replace("-", "_"))) is not None:
+        error.message += f"; to change the space file, write {hint}=VALUE"
 
 
 app = typer.Typer(
@@ -111,7 +125,7 @@ _EFFECTS = frozenset(
             "ui",
             "data prepare",
         ),
-        *("delete", "rename", "archive", "restore"),
+        *("delete", "rename", "archive", "restore", "init"),
     }
 )
 """Commands with a result besides their output. Output that is lost does not change their exit code."""

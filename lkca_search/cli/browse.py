@@ -15,7 +15,7 @@ import typer
 from rich.live import Live
 
 from lkca_search.cli.submit import run_on_cluster
-from lkca_search.cli.terminal.arguments import Headers, Json, Name, RemoteAddress, Verify
+from lkca_search.cli.terminal.arguments import Headers, Json, Name, RemoteAddress, Verify, complete_search
 from lkca_search.cli.terminal.output import (
     echo_json,
     echo_rows,
@@ -174,7 +174,9 @@ def best(
 
 
 def ui(
-    name: Annotated[str | None, typer.Argument(help="Show only this search. Default: all searches.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(autocompletion=complete_search, help="Show only this search. Default: all searches.")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server on 127.0.0.1.")] = 5000,
 ) -> None:
     """Start MLflow's web page with all runs, on 127.0.0.1. Ctrl-C ends it.

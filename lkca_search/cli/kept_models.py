@@ -18,6 +18,7 @@ from lkca_search.cli.terminal.arguments import (
     Model,
     Threads,
     TrustOwnCode,
+    complete_search,
 )
 from lkca_search.cli.terminal.output import echo_json, echo_rows, warn_of_damage
 from lkca_search.cli.terminal.streams import echo
@@ -171,7 +172,12 @@ def _show_predictions(predictions: "Sequence[ImagePrediction]") -> None:
 
 def export(
     name: Annotated[
-        str, typer.Argument(metavar="NAME|MODEL", help="Name of a search, or with a format, a model as in `predict`.")
+        str,
+        typer.Argument(
+            metavar="NAME|MODEL",
+            autocompletion=complete_search,
+            help="Name of a search, or with a format, a model as in `predict`.",
+        ),
     ],
     to: ExportTarget = None,
     output: Annotated[

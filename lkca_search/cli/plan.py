@@ -1,20 +1,78 @@
-"""The command `plan`: size, cost and duration of a search."""
+"""Commands before a search: init, which writes a space file, and plan: size, cost and duration of a search."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from lkca_search.api.new_space import NewSpace, parse_dataset, parse_families, parse_fractions, parse_trials
+from lkca_search.api.output import check_output_file
 from lkca_search.api.plan import plan as make_plan
 from lkca_search.cli.data import download_bars
 from lkca_search.cli.terminal.arguments import Json, Overrides, Space
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
-from lkca_search.cli.terminal.streams import echo
+from lkca_search.cli.terminal.streams import echo, is_interactive
+from lkca_search.errors import UserError
+from lkca_search.layout import Home
+from lkca_search.paths import write_atomically
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.reporting.values.numbers import format_compact, format_epochs, pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.planning.calibration import CalibrationRun, HoldoutResult, Measurement
     from lkca_search.search.planning.plan import Plan, PlannedCell
+
+T = TypeVar("T")
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Space file to write. It must not exist.")] = Path(
+        "search.yaml"
+    ),
+    dataset: Annotated[
+        str | None, typer.Option(help="A name from `data list`, folder:PATH or parquet:PATH. Default: digits.")
+    ] = None,
+    families: Annotated[
+        str | None, typer.Option(help="Model families to compare, separated by commas. Default: lkca,vit.")
+    ] = None,
+    fractions: Annotated[
+        str | None, typer.Option(help="Fractions of the training images, separated by commas. Default: 0.1,1.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials per cell. Default: 6.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Take the defaults of all other options. Default: ask for them.")
+    ] = False,
+) -> None:
+    """Write a commented space file from four answers: dataset, families, sizes of the training set, trials per cell.
+
+    In a terminal, each answer that no option gives is asked for. Elsewhere its default is taken.
+    """
+    if file.exists() or file.is_symlink():
+        raise UserError(f"FILE must be a new file, got {file}, which exists; choose another name")
+    check_output_file(file, "FILE")
+    asks = not yes and is_interactive()
+    find_dataset = partial(parse_dataset, home=Home.from_environment())
+    answers = NewSpace(
+        dataset=_answer("Dataset (a name from `data list`, or folder:PATH)", dataset, "digits", find_dataset, asks),
+        families=_answer("Model families to compare", families, "lkca, vit", parse_families, asks),
+        fractions=_answer("Fractions of the training images", fractions, "0.1, 1", parse_fractions, asks),
+        trials=_answer("Trials per cell", None if trials is None else str(trials), "6", parse_trials, asks),
+    )
+    write_atomically(file, answers.text(str(file)).encode())
+    echo(f"{file} is written; edit it, or see its cost: lkca-search plan {file}")
+
+
+def _answer(question: str, given: str | None, default: str, parse: Callable[[str], T], asks: bool) -> T:
+    """Return the answer of an option, of the terminal until it is valid, or the default."""
+    if given is not None or not asks:
+        return parse(default if given is None else given)
+    while True:
+        try:
+            return parse(typer.prompt(question, default=default, err=True))
+        except UserError as error:
+            echo(str(error), err=True)
 
 
 def plan(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.cli.terminal.arguments import Json, Ledger, Name
+from lkca_search.cli.terminal.arguments import Json, Ledger, Name, complete_search
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 def doctor(
     name: Annotated[
-        str | None, typer.Argument(help="Name of a search, whose files are checked too. Default: this machine alone.")
+        str | None,
+        typer.Argument(
+            autocompletion=complete_search,
+            help="Name of a search, whose files are checked too. Default: this machine alone.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check this machine: folders, disks, sockets, cluster, databases, code and versions. Nothing is changed.
+    """Check this machine: folders, disks, clock, ports, cluster, databases, data, code, versions and GPU.
+
+    Nothing is changed. Each problem is printed with the command that mends it.
 
     With a NAME, also check the files of that search; `repair` mends them. The exit code is 1 if there is a problem.
     """

@@ -10,7 +10,7 @@ import typer
 
 from lkca_search.api.home import local_data_dirs
 from lkca_search.api.output import check_output_folder
-from lkca_search.cli.terminal.arguments import Json
+from lkca_search.cli.terminal.arguments import Json, complete_search
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import SearchError, UserError, did_you_mean
@@ -187,7 +187,7 @@ def _train(
 
 
 def simulate(
-    name: Annotated[str, typer.Argument(help="Name of a finished search.")],
+    name: Annotated[str, typer.Argument(autocompletion=complete_search, help="Name of a finished search.")],
     pruner: Annotated[str, typer.Option(help="Pruner to try, named as in a space file, with default arguments.")],
     sampler: Annotated[
         str | None, typer.Option(help="Sampler to try. Default: replay the recorded configurations.")

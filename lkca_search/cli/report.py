@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.api.report import attach_page, write
-from lkca_search.cli.terminal.arguments import Json, Name
+from lkca_search.cli.terminal.arguments import Json, Name, complete_search
 from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
@@ -61,8 +61,10 @@ def report(
 
 
 def compare(
-    one: Annotated[str, typer.Argument(help="Name of a confirmed search.")],
-    other: Annotated[str, typer.Argument(help="Name of the confirmed search to compare it with.")],
+    one: Annotated[str, typer.Argument(autocompletion=complete_search, help="Name of a confirmed search.")],
+    other: Annotated[
+        str, typer.Argument(autocompletion=complete_search, help="Name of the confirmed search to compare it with.")
+    ],
     allow_differences: Annotated[
         bool,
         typer.Option(

@@ -1,15 +1,21 @@
-"""Checks of a machine before a search: folders, disks, sockets, cluster, databases, code and versions.
+"""Checks of a machine before a search: folders, disks, clock, ports, cluster, databases, data, code and versions.
 
 They change nothing. `doctor` prints them.
 """
 
 import fcntl
 import os
+import platform
 import resource
+import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from lkca_search.data.listing import list_datasets
 from lkca_search.data.sources import check_data_dir
 from lkca_search.environment.checkout import read_commit
 from lkca_search.environment.locks import is_missing_lock
@@ -20,12 +26,17 @@ from lkca_search.paths import AnyPath, nearest_existing, probe_folder
 from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder
 from lkca_search.search.state.database import LEDGER_VARIABLE, check_server
+from lkca_search.search.state.lease_status import TTL_SECONDS
 from lkca_search.spec.base import FrozenModel
 from lkca_search.tracking.store_check import check_store
-from lkca_search.training.device import gpu_memory_bytes
+from lkca_search.training.device import describe_gpu
 
 _MIN_FREE_BYTES = 1e9
 _MIN_OPEN_FILES = 4096
+UI_PORT = 5000
+"""Default port of `ui`."""
+_RELEASE = datetime(2025, 1, 1, tzinfo=UTC)
+_SET_CLOCK = "set it: timedatectl set-ntp true"
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
 
 
@@ -147,9 +158,56 @@ def _check_open_files() -> str:
     return "unlimited" if limit == resource.RLIM_INFINITY else f"at most {limit:,}"
 
 
-def _check_gpu() -> str:
-    memory = gpu_memory_bytes()
-    return "none" if memory is None else f"{memory / 1e9:.0f} GB"
+def _check_python() -> str:
+    return f"{platform.python_version()} ({sys.executable})"
+
+
+def _check_clock() -> str:
+    """Compare the clock with that of the home's disk, whose server may have another one."""
+    root = Home.from_environment().root
+    now = datetime.now(UTC)
+    if now < _RELEASE:
+        raise SearchError(f"the clock must be after {_RELEASE:%Y-%m-%d}, got {now:%Y-%m-%d %H:%M} UTC: {_SET_CLOCK}")
+    text = f"{now:%Y-%m-%d %H:%M} UTC"
+    if not isinstance(root, Path):
+        return text
+    try:
+        with probe_folder(nearest_existing(root)) as file:
+            seconds = abs(os.fstat(file.fileno()).st_mtime - time.time())
+    except OSError:  # the check of the home states the reason
+        return text
+    if seconds > TTL_SECONDS / 3:
+        rule = f"the clock must agree with that of the disk of {root}, got {seconds:.0f} s of difference"
+        raise SearchError(f"{rule}, with which a running driver may seem dead: {_SET_CLOCK}")
+    return text
+
+
+def _check_ports() -> str:
+    with socket.socket() as server:
+        try:
+            server.bind(("127.0.0.1", 0))
+        except OSError as error:
+            rule = "programs must be able to listen on 127.0.0.1"
+            raise SearchError(f"{rule}, got {error.strerror}: ip link set lo up") from error
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", UI_PORT))
+            server.listen()
+        except OSError:
+            return f"{UI_PORT} is taken, so choose another one: lkca-search ui --port {UI_PORT + 1}"
+    return f"{UI_PORT} is free for `ui`"
+
+
+def _check_data() -> str:
+    try:
+        folder = os.environ.get("LKCA_DATA_DIR")
+        data_dir = Path(folder).absolute() if folder else None
+        listed = list_datasets(cache=Home.from_environment().datasets, data_dir=data_dir)
+    except UserError:
+        return "not listed"  # the checks of the folders state the reason
+    found = ", ".join(each.name for each in listed if each.found) or "none"
+    return f"{found}; the other published datasets are downloaded when they are first used"
 
 
 _CHECKS: dict[str, Callable[[], str]] = {
@@ -161,8 +219,12 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "ledger": _check_ledger,
     "MLflow": _check_mlflow,
     "code": _check_code,
+    "Python": _check_python,
     "versions": _check_versions,
     "open files": _check_open_files,
-    "GPU": _check_gpu,
+    "GPU": describe_gpu,
+    "clock": _check_clock,
+    "ports": _check_ports,
+    "data found": _check_data,
 }
 """Each check returns the value found, and raises an error with the rule and the remedy."""

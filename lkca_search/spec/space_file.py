@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lkca_search.augmentations import with_joined_levels
-from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, find_closest, show_value
+from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, find_closest, percent_hint, show_value
 from lkca_search.spec.configuration import NAMES, SECTIONS, Configuration
 from lkca_search.spec.factors import Factor
 from lkca_search.spec.reading.limits import (
@@ -110,6 +110,14 @@ def list_unknown_allowances() -> list[str]:
     return [f"{VARIABLE} must have names of limits, got {name!r}{did_you_mean(name, known)}" for name in given]
 
 
+def suggest_key(name: str) -> str | None:
+    """Return the key of a space file that a name stands for, with its section; None if there is none."""
+    places = {key: f"{section}.{key}" for section in reversed(SearchSpec.model_fields) for key in _fields(section)}
+    places |= {key: f"parameters.{key}.value" for key in NAMES if key not in places}
+    close = find_closest(name, places)
+    return None if close is None else places[close]
+
+
 def _error(problems: Iterable[Problem], positions: Mapping[Location, str]) -> SpaceFileError:
     """Return an error with one line per problem; of many problems, the first ones."""
     remaining = iter(problems)
@@ -202,6 +210,7 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
         rule = f"{name}: {message}, got nothing; give its keys, or write {name}: {{}} for none"
     else:
         rule = f"{name}: {message[0].lower()}{message[1:]}, got {got}"
+        rule += percent_hint(details["input"], details.get("ctx", {}))
     if details["type"] == "literal_error" and isinstance(details["input"], str):
         rule += did_you_mean(details["input"], re.findall("'([^']*)'", details["ctx"]["expected"]))
     return [Problem(nearest, rule)]

@@ -5,12 +5,16 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
 
+from lkca_search.errors import UserError
 from lkca_search.records.provenance import TorchBuild
 from lkca_search.spec.resources import GpuShare
+
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(gpu: GpuShare) -> torch.device:
@@ -38,6 +42,26 @@ def format_cudnn(number: int) -> str:
     """Return cuDNN's version for its number: 9.10.2 for 91002, and 8.9.7 for 8907."""
     major, rest = divmod(number, 10_000 if number >= 90_000 else 1_000)
     return f"{major}.{rest // 100}.{rest % 100}"
+
+
+def describe_gpu(driver: Path = _DRIVER) -> str:
+    """Return the name, memory and CUDA version of the first visible GPU; `none` on a machine without one.
+
+    Args:
+        driver: File that exists if NVIDIA's driver is loaded.
+
+    Raises:
+        UserError: The machine has a GPU that torch cannot use.
+    """
+    version = torch.version.cuda
+    if torch.cuda.is_available():
+        memory = torch.cuda.mem_get_info(0)[1] / 1e9
+        return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB, CUDA {version}"
+    if not driver.exists() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "none"
+    got = f"torch {torch.__version__}, which has no CUDA" if version is None else f"CUDA {version} in torch"
+    remedy = "install a torch for your driver (nvidia-smi shows its CUDA version): https://pytorch.org/get-started"
+    raise UserError(f"torch must be able to use the GPU of this machine, got {got}: {remedy}")
 
 
 def gpu_memory_bytes() -> int | None:

@@ -1,11 +1,28 @@
 """Arguments and options that several commands share."""
 
+import glob
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-Name = Annotated[str, typer.Argument(help="Name of the search.")]
+
+def complete_search(incomplete: str) -> list[str]:
+    """Return the names of searches that begin with a text, for the completion of a shell; no error is raised.
+
+    Searches in an object store are not completed: a listing takes seconds.
+    """
+    home = os.environ.get("LKCA_SEARCH_HOME") or "lkca_runs"
+    if "://" in home:
+        return []
+    try:
+        return sorted(spec.parent.name for spec in Path(home).glob(f"searches/{glob.escape(incomplete)}*/spec.json"))
+    except OSError:
+        return []
+
+
+Name = Annotated[str, typer.Argument(help="Name of the search.", autocompletion=complete_search)]
 Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]
 Overrides = Annotated[
     list[str] | None,
@@ -65,6 +82,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=complete_search,
         help="NAME of a search, for its champion; NAME/CELL for that of a cell; NAME/CELL/NUMBER/draw=D,seed=S for "
         "that replicate; a folder with model.json; or an MLflow URI such as "
         "models:/NAME@champion.",

@@ -1,7 +1,7 @@
 """Group of commands whose modules are imported when a command is used; its help reads their docstrings as text."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -70,26 +70,29 @@ class LazyGroup(TyperGroup):
             self.commands = loaded
 
 
-class _Commands(dict[str, Any]):
+class _Commands(MutableMapping[str, Any]):
     """Commands by name, each imported when it is first read."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
-        super().__init__(dict.fromkeys(entries))
         self._entries = entries
+        self._commands: dict[str, Any] = dict.fromkeys(entries)
 
     def __getitem__(self, name: str) -> Any:
-        if (command := super().__getitem__(name)) is None:
-            command = self[name] = _load(name, self._entries[name])
-        return command
+        if self._commands[name] is None:
+            self._commands[name] = _load(name, self._entries[name])
+        return self._commands[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._commands[name] = command
 
-    def values(self) -> Any:
-        return [self[name] for name in self]
+    def __delitem__(self, name: str) -> None:
+        del self._commands[name]
 
-    def items(self) -> Any:
-        return [(name, self[name]) for name in self]
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
 
 
 def _load(name: str, entry: Entry) -> Any:

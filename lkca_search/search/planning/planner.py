@@ -127,7 +127,10 @@ def make_plan(
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         unequal_lengths=_unequal_lengths(sampled),
-        notes=_all_notes(spec, images, sharing, [*notes, *list_notes(spec, workloads, run, on_gpu=on_gpu)]),
+        notes=(
+            *space_file.notes,
+            *_all_notes(spec, images, sharing, [*notes, *list_notes(spec, workloads, run, on_gpu=on_gpu)]),
+        ),
     )
 
 

@@ -1,0 +1,143 @@
+"""New space file: a commented text from four answers (dataset, families, sizes of the training set, budget)."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lkca_search.api.home import local_data_dir
+from lkca_search.errors import UserError
+from lkca_search.layout import Home
+from lkca_search.spec.configuration import FAMILY_NAMES, family_rule
+
+_SMALL = "digits"
+"""Dataset of tiny images, which small models and short trainings suit."""
+_NOT_MIRRORED = ("digits", "svhn")
+_WITH_KERNELS = ("lkca", "lkca_grouped", "lkca_depthwise", "convmixer")
+_ON_PATCHES = ("lkca", "lkca_grouped", "lkca_depthwise", "vit", "lka", "pool", "identity", "timm_vit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSpace:
+    """Answers from which a space file is written."""
+
+    dataset: str = _SMALL
+    """Name in the catalog, `parquet:PATH`, `folder:PATH` or the dotted path of your own function."""
+    families: tuple[str, ...] = ("lkca", "vit")
+    """Model families to compare."""
+    fractions: tuple[float, ...] = (0.1, 1.0)
+    """Fractions of the training images."""
+    trials: int = 6
+    """Trials per cell."""
+
+    def text(self, file: str) -> str:
+        """Return the space file. `file` is its name, for the commands in its comments."""
+        families = " and ".join(filter(None, (", ".join(self.families[:-1]), self.families[-1])))
+        fractions = ", ".join(f"{fraction:.4g}" for fraction in self.fractions)
+        sizes = " and ".join(f"{fraction:.4%}".rstrip("0%").rstrip(".") + "%" for fraction in self.fractions)
+        is_small = self.dataset == _SMALL
+        augment = "[crop]" if self.dataset in _NOT_MIRRORED else "[crop, flip]"
+        lines = [
+            f"# Question:  how accurate are {families} on {self.dataset}, with {sizes} of the training images?",
+            f"# Commands:  lkca-search plan {shlex.quote(file)}    # cells, cost and duration; nothing is trained",
+            f"#            lkca-search run {shlex.quote(file)}     # the same command resumes it",
+            "data:",
+            f"  dataset: {_quoted(self.dataset)}",
+            *(["  image_size: 32           # images are scaled and cropped to squares"] if ":" in self.dataset else []),
+            "  validation: 0.2          # fraction of the training images that chooses, and is never trained on",
+            "  scale_validation: true   # a tenth of the training images has a tenth of the validation images",
+            f"  augment: {augment}",
+            "factors:                   # each combination of levels is a cell; all cells have the same budget",
+            f"  family: [{', '.join(self.families)}]   # `lkca-search models` lists all",
+            f"  data_fraction: [{fractions}]",
+            "parameters:                # searched in each cell in which `when` holds; `value` is not searched",
+            *self._parameters(),
+            "  learning_rate: {float: [1e-3, 1e-2], log: true}",
+            *_training(is_small=is_small),
+            "search:",
+            f"  trials_per_cell: {self.trials}",
+            "  sampler: tpe             # or random, qmc, gp, cmaes, nsga2, grid",
+            "  pruner: none             # or median, hyperband, curves, ...: stops trials that fall behind",
+            "  metric: val_accuracy",
+            "  seed: 0",
+            "confirm: {draws: 3, seeds: 1}   # best of each cell, trained again on 3 fresh subsets, and tested once",
+            "resources: {cpu: 1}        # add gpu: 0.25 to train 4 trials per GPU",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _parameters(self) -> list[str]:
+        is_small = self.dataset == _SMALL
+        kernels, patches, sized = (
+            [family for family in self.families if family in names]
+            for names in (_WITH_KERNELS, _ON_PATCHES, FAMILY_NAMES)
+        )
+        lines = []
+        if kernels:
+            lines.append(f"  kernel_size: {{choice: [3, 5, 7], {self._when(kernels)}}}")
+        if patches and is_small:
+            lines.append(f"  patch_size: {{value: 2, {self._when(patches)}}}")
+        if sized:
+            size = "45k" if is_small else "300k"
+            lines.append(f"  depth: {{int: [2, 4], {self._when(sized)}}}")
+            lines.append(f"  match_parameters: {{value: {size}, {self._when(sized)}}}   # sets the width: equal sizes")
+        return [line.replace(", }", "}") for line in lines]
+
+    def _when(self, families: Sequence[str]) -> str:
+        """Return the condition on some of the families; an empty text if it holds for all."""
+        return "" if tuple(families) == self.families else f"when: {{family: [{', '.join(families)}]}}"
+
+
+def _training(*, is_small: bool) -> list[str]:
+    steps = "min_steps: 400, max_steps: 2000" if is_small else "min_steps: 2000, max_steps: 15000"
+    batch = 64 if is_small else 128
+    return [
+        "training:                  # length of each trial: epochs, but at least and at most so many steps",
+        f"  {{epochs: 60, {steps}, batch_size: {batch}, reports: 20}}",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """Return a text of YAML, in quotes if it has other characters than letters, digits and those of a path."""
+    is_plain = all(letter.isalnum() or letter in "_-./" for letter in text)
+    return text if is_plain else "'" + text.replace("'", "''") + "'"
+
+
+def parse_dataset(text: str, home: Home) -> str:
+    """Return the name or path of a dataset; UserError if there is none."""
+    from lkca_search.data.sources import find_source
+
+    find_source(text, data_dir=local_data_dir(), cache=home.datasets)
+    return text
+
+
+def parse_families(text: str) -> tuple[str, ...]:
+    """Return the families of a list `lkca, vit`; UserError if one is unknown or given twice."""
+    names = _split(text, "families")
+    for name in names:
+        if rule := family_rule(name):
+            raise UserError(rule)
+    return names
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """Return the fractions of a list `0.1, 1`, in ascending order; UserError if one is not above 0 and at most 1."""
+    try:
+        fractions = tuple(sorted(float(part) for part in _split(text, "fractions")))
+    except ValueError:
+        fractions = ()
+    if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
+        raise UserError(f"fractions must be numbers above 0 and at most 1, separated by commas, got {text!r}")
+    return fractions
+
+
+def parse_trials(text: str) -> int:
+    """Return the number of trials per cell; UserError if it is no positive integer."""
+    if not text.strip().isdecimal() or not 1 <= int(text) <= 100_000:
+        raise UserError(f"trials must be an integer from 1 to 100,000, got {text!r}")
+    return int(text)
+
+
+def _split(text: str, name: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.strip().strip("[]").split(","))
+    if "" in parts or len(set(parts)) < len(parts):
+        raise UserError(f"{name} must be different names separated by commas, got {text!r}")
+    return parts

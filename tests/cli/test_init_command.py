@@ -1,0 +1,93 @@
+"""The command `init`: every answer gives a space file that is read, and whose configurations can be trained."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lkca_search.api.new_space import NewSpace
+from lkca_search.data.catalog import CATALOG
+from lkca_search.search.studies.space_check import find_space_problems
+from lkca_search.spec.configuration import FAMILY_NAMES, PRESET_NAMES, ImageShape
+from lkca_search.spec.space_file import read_space_file
+from tests.support.processes import Command
+
+SHAPES = [ImageShape(28, 28, 1), ImageShape(32, 32, 3), ImageShape(64, 64, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_family_and_preset_can_be_trained_as_the_file_gives_them(tmp_path: Path, shape: ImageShape) -> None:
+    path = tmp_path / "new.yaml"
+    path.write_text(NewSpace(dataset="cifar10", families=(*FAMILY_NAMES, *PRESET_NAMES)).text("new.yaml"))
+    spec = read_space_file(path).spec
+    problems = {problem.rule for problem in find_space_problems(spec, shape, 10)}
+    assert {rule for rule in problems if "equal models" not in rule} == set()
+
+
+@pytest.mark.parametrize(
+    "families", [("lkca",), ("lkca", "vit"), ("vit", "convmixer", "resnet"), ("ResNet-20", "lkca")]
+)
+def test_the_digits_suit_the_families_of_the_shipped_files(tmp_path: Path, families: tuple[str, ...]) -> None:
+    path = tmp_path / "new.yaml"
+    path.write_text(NewSpace(families=families).text("new.yaml"))
+    assert list(find_space_problems(read_space_file(path).spec, ImageShape(8, 8, 1), 10)) == []
+
+
+@pytest.mark.parametrize("dataset", [*CATALOG, "folder:/my photos", "parquet:/it's #1", "module.load"])
+def test_the_file_of_every_dataset_has_its_answers(tmp_path: Path, dataset: str) -> None:
+    path = tmp_path / "new.yaml"
+    answers = NewSpace(dataset=dataset, families=("vit", "timm:resnet18"), fractions=(0.005, 0.5), trials=3)
+    path.write_text(answers.text(str(path)))
+    spec = read_space_file(path).spec
+    assert spec.data.dataset == dataset
+    assert spec.factors["family"].levels == ("vit", "timm:resnet18")
+    assert spec.factors["data_fraction"].levels == (0.005, 0.5)
+    assert spec.search.trials_per_cell == 3
+    assert all(line.startswith("#") or " #" in line or ":" in line for line in path.read_text().splitlines())
+
+
+def test_options_are_checked_and_an_existing_file_stays(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    for options, words in (
+        (["--families", "lkca,vitt"], "unknown family 'vitt'; did you mean vit?"),
+        (["--dataset", "cifar11"], "unknown dataset 'cifar11'; did you mean cifar10?"),
+        (["--fractions", "10%"], "fractions must be numbers above 0 and at most 1"),
+        (["--fractions", "0.1,2"], "fractions must be numbers above 0 and at most 1"),
+        (["--families", "lkca,lkca"], "families must be different names separated by commas"),
+        (["--trials", "100001"], "trials must be an integer from 1 to 100,000"),
+    ):
+        code, out, err = command("init", str(path), *options)
+        assert (code, out) == (2, "")
+        assert words in err
+        assert not path.exists()
+    code, out, _ = command("init", str(path), "--yes", "--families", "vit", "--fractions", "1,0.5", "--trials", "2")
+    assert (code, out) == (0, f"{path} is written; edit it, or see its cost: lkca-search plan {path}\n")
+    content = path.read_bytes()
+    assert read_space_file(path).spec.factors["data_fraction"].levels == (0.5, 1)
+    code, _, err = command("init", str(path))
+    assert (code, path.read_bytes()) == (2, content)
+    assert "FILE must be a new file" in err
+    assert command("init", str(tmp_path / "none" / "deep.yaml"), "--yes").code == 0
+
+
+def test_in_a_terminal_four_questions_are_asked_until_each_answer_is_valid(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "lkca_search", "init", "new.yaml", "--trials", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdin=follower, stdout=subprocess.PIPE, stderr=follower, text=True
+    ) as process:
+        os.write(leader, b"digit\ndigits\nvitt\nvit\n\n")
+        assert process.wait(timeout=60) == 0
+    shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    os.close(follower)
+    assert "did you mean digits?" in shown
+    assert "did you mean vit?" in shown
+    assert "Trials per cell" not in shown  # an option gives it
+    spec = read_space_file(tmp_path / "new.yaml").spec
+    assert spec.factors["family"].levels == ("vit",)
+    assert spec.factors["data_fraction"].levels == (0.1, 1)

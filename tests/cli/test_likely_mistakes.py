@@ -1,0 +1,90 @@
+"""The likeliest mistakes of a newcomer: each is refused at once, with what was meant, and nothing is started."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lkca_search.layout import Home
+from tests.support.processes import Command
+from tests.support.records import make_record, make_search
+
+SHIPPED = Path(__file__).parents[2] / "search_spaces"
+QUICKSTART = "search_spaces/quickstart.yaml"
+ON_QUICKSTART: list[tuple[str, str]] = [
+    ("search.trials=4", "unknown key search.trials; did you mean trials_per_cell? (override 'search.trials=4')"),
+    ("trials_per_cell=4", "unknown key trials_per_cell; write it as search.trials_per_cell (override"),
+    ("search.trials_per_cell", "an override must be key.sub=value, or ~key.sub to remove a key (override"),
+    ("factors.family=[lkca,vitt]", "unknown family 'vitt'; did you mean vit?; known families: lkca, "),
+    (
+        "factors.family=vit",
+        "a factor must be a list of levels, or a mapping with levels and when, got 'vit'; write [vit]",
+    ),
+    (
+        "factors.data_fraction=[10,100]",
+        "data_fraction: input should be less than or equal to 1, got 10; write 0.1 for 10%",
+    ),
+    ("parameters.lr.value=1e-3", "unknown name 'lr'; did you mean learning_rate?; known names: family, "),
+    ("parameters.depth=3", "exactly one of the keys choice, int, float, value, got 3; write {value: 3} for this value"),
+    ("training.lr=1e-3", "unknown key training.lr; did you mean learning_rate? write it below a section: factors."),
+    ("data.dataset=cifar", "unknown dataset 'cifar'; did you mean cifar10?; known datasets: digits, cifar10, "),
+    ("search.sampler=TPEE", "got 'TPEE'; did you mean tpe?"),
+    ("search.metric=accuracy", "got 'accuracy'; did you mean val_accuracy?"),
+    ("data.augment=[flipp]", "got 'flipp'; did you mean flip?"),
+    ("~confirmation", "there is no key confirmation to remove; did you mean confirm?"),
+]
+"""An override of the quickstart, and a part of the error."""
+COMMANDS: list[tuple[str, str]] = [
+    (
+        "plan quickstart",
+        "cannot read the space file quickstart: No such file or directory; did you mean search_spaces/",
+    ),
+    ("run search_spaces/quickstrat.yaml", "No such file or directory; did you mean search_spaces/quickstart.yaml?"),
+    ("plna search_spaces/quickstart.yaml", "No such command 'plna'. Did you mean 'plan'?"),
+    (f"plan {QUICKSTART} --trials 4", "No such option: --trials; to change the space file, write"),
+    (f"plan {QUICKSTART} --jsn", "No such option: --jsn (Possible options: --json)"),
+    ("status quickstrat", "there is no search 'quickstrat' in"),
+    ("status quickstrat", "did you mean quickstart?; searches there: quickstart"),
+    (
+        "best quickstart --cell family=lkca,data_fraction=0.2",
+        "did you mean family=lkca,data_fraction=0.1?; its cells: ",
+    ),
+    ("rerun quickstart --trial family=lkca,data_fraction=0.1/7", "did you mean family=lkca,data_fraction=0.1/"),
+    ("predict quickstart/family=lkca,data_fraction=0.1/9 test", "did you mean family=lkca,data_fraction=0.1/"),
+    ("data prepare cifr10", "unknown dataset 'cifr10'; did you mean cifar10?"),
+    ("models resnett", "unknown family 'resnett'; did you mean resnet?"),
+]
+"""A command, and a part of its error."""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "search_spaces")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("LKCA_DATA_DIR", raising=False)
+
+
+@pytest.mark.parametrize(("override", "words"), ON_QUICKSTART, ids=[override for override, _ in ON_QUICKSTART])
+def test_a_mistaken_override_is_one_line_with_what_was_meant(command: Command, override: str, words: str) -> None:
+    code, out, err = command("run", QUICKSTART, override)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert not list(Path("home").glob("searches/*"))  # the name stays free
+
+
+@pytest.mark.parametrize(("arguments", "words"), COMMANDS, ids=[arguments for arguments, _ in COMMANDS])
+def test_a_mistaken_command_names_what_was_meant(command: Command, arguments: str, words: str) -> None:
+    make_search("quickstart", [make_record(0), make_record(1)])
+    code, out, err = command(*arguments.split())
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.replace("│", " ").split())
+    assert Home.from_environment().search_names() == ["quickstart"]
+
+
+def test_an_override_that_leaves_a_family_out_is_no_mistake(command: Command) -> None:
+    code, _, err = command("run", "search_spaces/scarcity_cifar10.yaml", "factors.family=[lkca,vit]", "resources.gpu=2")
+    assert code == 2
+    assert err.startswith("error: resources: gpu must be at most 1")  # and no other error
+    assert len(err.splitlines()) == 1
