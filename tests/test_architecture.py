@@ -136,7 +136,7 @@ THIRD_PARTY = {
             "analysis/kernels",
         ),
         *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
-        *("analysis/predictions", "search/studies/algorithms"),
+        *("analysis/predictions", "search/studies/algorithms", "search/planning"),
     ],
     "onnxruntime": ["inference"],
     "optuna": ["search/studies", "search/studies/algorithms", "analysis"],
@@ -158,7 +158,7 @@ THIRD_PARTY = {
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli", "cli/terminal"],
     "scipy": [
-        *("data/readers", "search/planning", "search/rerun"),
+        *("data/readers", "search/rerun"),
         *("analysis/stats", "analysis/curves", "analysis/ablation", "search/studies/algorithms"),
     ],
     "sklearn": ["data"],

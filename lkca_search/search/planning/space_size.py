@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from lkca_search.models.difference import ARCHITECTURE_NAMES
 from lkca_search.search.studies.space_check import boundary_configurations, evenly_spaced
 from lkca_search.spec.cells import Cell
@@ -97,11 +99,21 @@ def _is_number(value: object) -> bool:
 
 def sampled_configurations(spec: SearchSpec, cell: Cell, count: int) -> list[Configuration]:
     """Return `count` configurations of a cell: a Latin hypercube of its parameters, the same for all cells."""
-    from scipy.stats import qmc  # half a second of imports, for a plan alone
+    points = latin_hypercube(count, len(spec.parameters))
+    return [_configuration_at(dict(zip(spec.parameters, point, strict=True)), spec, cell) for point in points]
 
-    hypercube = qmc.LatinHypercube(d=len(spec.parameters), scramble=False, rng=0)
-    points = (dict(zip(spec.parameters, point, strict=True)) for point in hypercube.random(count).tolist())
-    return [_configuration_at(quantiles, spec, cell) for quantiles in points]
+
+def latin_hypercube(num_points: int, num_dimensions: int) -> list[list[float]]:
+    """Return the points of a centered Latin hypercube, each a list of coordinates between 0 and 1.
+
+    They are those of `scipy.stats.qmc.LatinHypercube(scramble=False, rng=0)`, whose import takes half a second.
+    """
+    rng = np.random.default_rng(0)
+    ranks = np.tile(np.arange(1, num_points + 1), (num_dimensions, 1))
+    for row in ranks:
+        rng.shuffle(row)
+    points: list[list[float]] = ((ranks.T - 0.5) / num_points).tolist()
+    return points
 
 
 def _configuration_at(quantiles: Mapping[str, float], spec: SearchSpec, cell: Cell) -> Configuration:

@@ -4,8 +4,16 @@ from collections import Counter
 from itertools import product
 from typing import Any
 
+import pytest
+from scipy.stats import qmc
+
 from lkca_search.data.store import Images
-from lkca_search.search.planning.space_size import count_configurations, extreme_configurations, sampled_configurations
+from lkca_search.search.planning.space_size import (
+    count_configurations,
+    extreme_configurations,
+    latin_hypercube,
+    sampled_configurations,
+)
 from lkca_search.search.planning.workload import Workload, WorkloadFactory
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import Configuration
@@ -88,6 +96,12 @@ def flops(workload: Workload) -> int:
 
 def memory(workload: Workload) -> int:
     return workload.memory_bytes
+
+
+@pytest.mark.parametrize(("num_points", "num_dimensions"), [(1, 1), (6, 7), (16, 3), (48, 0)])
+def test_the_latin_hypercube_is_that_of_scipy(num_points: int, num_dimensions: int) -> None:
+    expected = qmc.LatinHypercube(d=num_dimensions, scramble=False, rng=0).random(num_points).tolist()
+    assert latin_hypercube(num_points, num_dimensions) == expected
 
 
 def test_sampled_configurations_are_even_over_every_domain_and_satisfy_conditions() -> None:
