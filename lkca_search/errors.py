@@ -97,6 +97,8 @@ def find_closest(name: str, known: Iterable[str]) -> str | None:
     letters = _letters(name[:_MAX_LETTERS])
     if (alias := _ALIASES.get(letters)) in plain.values():
         return alias
+    if swapped := [each for each in plain if sorted(each) == sorted(letters)]:
+        return plain[swapped[0]]
     if close := get_close_matches(letters, plain, n=1, cutoff=0.7):
         return plain[close[0]]
     longer = [each for each in plain if len(letters) >= _MIN_LETTERS and letters in each]

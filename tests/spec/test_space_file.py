@@ -110,7 +110,7 @@ def test_an_override_sets_adds_or_removes_a_value_and_the_last_one_wins(
             "exclude must list levels of factor `family`, got ['cnn'] (space.yaml:14)",
         ),
         ("[lkca, vit]", "{levels: [lkca, vit], when: {depth: [2]}}", "got 'depth' (space.yaml:7)"),
-        ("  seed: 7", "  sampler: grit", "got 'grit' (space.yaml:19)"),
+        ("  seed: 7", "  sampler: grit", "got 'grit'; did you mean grid? (space.yaml:19)"),
     ],
 )
 def test_the_command_line_exits_with_code_2_and_the_position(run: Run, old: str, new: str, message: str) -> None:

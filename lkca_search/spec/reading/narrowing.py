@@ -85,16 +85,10 @@ class _Narrowing:
                 continue
             for kind in _SECTIONS:
                 when, given = (_at(each, kind, name, "when") for each in (self._content, self._original))
-                if _at(self._content, kind, name) and self._holds_always(when) and given and given != when:
+                entry = _at(self._content, kind, name)
+                if entry and _is_always(self._content, when) and not _is_always(self._original, given):
                     del self._content[section][name]
                     yield f"{section}.{name} is left out: {kind[:-1]} {name} gives every cell its own"
-
-    def _holds_always(self, when: Any) -> bool:
-        """Return True if every level of each factor in a condition is listed."""
-        return all(
-            isinstance(levels := _domain(self._content, other), tuple) and {*map(str, levels)} <= {*map(str, values)}
-            for other, values in _items(when)
-        )
 
     def _narrow_mapping(self, place: str, mapping: Any) -> Iterator[str]:
         """Remove the names of left-out factors from `base`, and left-out datasets from `data.sources`."""
@@ -174,6 +168,14 @@ def _domain(content: Content, name: str) -> Container[Any] | None:
             return range(bounds[0], bounds[1] + 1, max(step, 1))
         return (parse_count(entry["value"]),) if "value" in entry else ()
     return None
+
+
+def _is_always(content: Content, when: Any) -> bool:
+    """Return True if every level of each factor in a condition is listed."""
+    return all(
+        isinstance(levels := _domain(content, other), tuple) and {*map(str, levels)} <= {*map(str, values)}
+        for other, values in _items(when)
+    )
 
 
 def _at(content: Any, *keys: str) -> Any:

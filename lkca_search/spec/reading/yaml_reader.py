@@ -82,7 +82,7 @@ class YamlReader:
                 kind = "a mapping" if isinstance(key_node, yaml.MappingNode) else "a list"
                 raise _RuleError(line, f"a key must be text, got {kind}")
             if key_node.tag.endswith(":merge"):
-                for key, entry in self._merged(loader, value_node, location, ancestors):
+                for key, entry in self._merged(loader, value_node, location, ancestors, line):
                     merged.setdefault(key, entry)
                 continue
             key = self._scalar(loader, key_node)
@@ -94,10 +94,9 @@ class YamlReader:
         return merged | own
 
     def _merged(
-        self, loader: yaml.SafeLoader, node: yaml.Node, location: Location, ancestors: tuple[int, ...]
+        self, loader: yaml.SafeLoader, node: yaml.Node, location: Location, ancestors: tuple[int, ...], line: int
     ) -> "Iterator[tuple[str, _Entry]]":
-        """Yield the entries of the mappings that a merge key names; the first of two entries with one key counts."""
-        line = node.start_mark.line + 1
+        """Yield the entries of the mappings of a merge key in a line; the first of two entries with one key counts."""
         for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(source, yaml.MappingNode):
                 raise _RuleError(line, "a merge key (<<) must have a mapping or a list of mappings, such as *anchor")
