@@ -90,7 +90,7 @@ def _training(*, is_small: bool) -> list[str]:
     steps = "min_steps: 400, max_steps: 2000" if is_small else "min_steps: 2000, max_steps: 15000"
     batch = 64 if is_small else 128
     return [
-        "training:                  # length of each trial: epochs, but at least and at most so many steps",
+        "training:                  # length of each trial: epochs, within bounds in steps",
         f"  {{epochs: 60, {steps}, batch_size: {batch}, reports: 20}}",
     ]
 

@@ -42,12 +42,13 @@ def init(
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per cell. Default: 6.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Take the defaults of all other options. Default: ask for them.")
+        bool,
+        typer.Option("--yes", "-y", help="Take the default of every other option. Default: questions in a terminal."),
     ] = False,
 ) -> None:
     """Write a commented space file from four answers: dataset, families, sizes of the training set, trials per cell.
 
-    In a terminal, each answer that no option gives is asked for. Elsewhere its default is taken.
+    In a terminal, there is a question per answer that no option gives. Elsewhere its default is taken.
     """
     if file.exists() or file.is_symlink():
         raise UserError(f"FILE must be a new file, got {file}, which exists; choose another name")

@@ -55,7 +55,7 @@ class LazyGroup(TyperGroup):
 
     @contextmanager
     def _summaries(self) -> Iterator[None]:
-        """Let each command in the block be its name and docstring alone."""
+        """Replace each command in the block by its name and docstring."""
         loaded = self.commands
         docstrings: dict[str, dict[str, str]] = {}
         self.commands = {}

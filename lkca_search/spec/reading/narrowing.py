@@ -130,7 +130,7 @@ class _Narrowing:
                 self._positions[(*place, moved[index], *location[depth + 1 :])] = position
 
     def _is_left_out(self, name: str, value: Any) -> bool:
-        """Return True if a value of a name was possible in the file, and is no more with its overrides."""
+        """Return True if a value of a name is possible in the file, and impossible with its overrides."""
         return self._is_possible(self._original, name, value) and not self._is_possible(self._content, name, value)
 
     def _is_possible(self, content: Content, name: str, value: Any) -> bool:
