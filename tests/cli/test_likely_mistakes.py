@@ -21,7 +21,7 @@ ON_QUICKSTART: list[tuple[str, str]] = [
         "a factor must be a list of levels, or a mapping with levels and when, got 'vit'; write [vit]",
     ),
     (
-        "factors.data_fraction=[10,100]",
+        "factors.data_fraction=[10]",
         "data_fraction: input should be less than or equal to 1, got 10; write 0.1 for 10%",
     ),
     ("parameters.lr.value=1e-3", "unknown name 'lr'; did you mean learning_rate?; known names: family, "),
