@@ -95,6 +95,8 @@ def find_closest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is closest, as in `did_you_mean`; None if none is close."""
     plain = {_letters(each): each for each in known}
     letters = _letters(name[:_MAX_LETTERS])
+    if letters in plain:
+        return plain[letters]
     if (alias := _ALIASES.get(letters)) in plain.values():
         return alias
     if swapped := [each for each in plain if sorted(each) == sorted(letters)]:

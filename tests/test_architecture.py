@@ -158,7 +158,7 @@ THIRD_PARTY = {
     "ray": ["search/ray_backend", "search/jobs"],
     "rich": ["cli", "cli/terminal"],
     "scipy": [
-        *("data/readers", "search/rerun"),
+        *("data/readers", "search/planning", "search/rerun"),
         *("analysis/stats", "analysis/curves", "analysis/ablation", "search/studies/algorithms"),
     ],
     "sklearn": ["data"],

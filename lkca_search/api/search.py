@@ -234,7 +234,7 @@ class Search:
         """Return the id of the first replicate with these numbers; the cell if no number is given."""
         from lkca_search.search.state.best_trials import check_cell
 
-        check_cell(self.name, cell, self.cells)
+        check_cell(self.name, cell, tuple(self.cells))
         given = {name: value for name, value in wanted.items() if value is not None}
         if not given:
             return cell

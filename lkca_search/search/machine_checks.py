@@ -164,17 +164,17 @@ def _check_python() -> str:
 
 def _check_clock() -> str:
     """Compare the clock with that of the home's disk, whose server may have another one."""
-    root = Home.from_environment().root
     now = datetime.now(UTC)
     if now < _RELEASE:
         raise SearchError(f"the clock must be after {_RELEASE:%Y-%m-%d}, got {now:%Y-%m-%d %H:%M} UTC: {_SET_CLOCK}")
     text = f"{now:%Y-%m-%d %H:%M} UTC"
-    if not isinstance(root, Path):
-        return text
     try:
+        root = Home.from_environment().root
+        if not isinstance(root, Path):
+            return text
         with probe_folder(nearest_existing(root)) as file:
             seconds = abs(os.fstat(file.fileno()).st_mtime - time.time())
-    except OSError:  # the check of the home states the reason
+    except (OSError, UserError):  # the check of the home states the reason
         return text
     if seconds > TTL_SECONDS / 3:
         rule = f"the clock must agree with that of the disk of {root}, got {seconds:.0f} s of difference"

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lkca_search.errors import Location, Problem
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import NAMES, Scalar, own_name_rule, parse_count, value_rule
+from lkca_search.spec.configuration import NAMES, Scalar, own_name_rule, value_rule
 from lkca_search.spec.reading.limits import at_most
+from lkca_search.spec.reading.scalars import parse_count
 
 
 def _read_count(value: Scalar) -> Scalar:

@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lkca_search.augmentations import with_joined_levels
-from lkca_search.errors import Problem, did_you_mean
+from lkca_search.errors import Location, Problem, did_you_mean
 from lkca_search.own_code import Kind, is_dotted
 from lkca_search.paths import nearest_existing, parse_path
 from lkca_search.spec.base import FrozenModel
@@ -188,12 +188,13 @@ def _unknown_dataset_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem
     """Yield each dataset that does not exist, if the context of the validation has the datasets."""
     if not isinstance(limits, ReadingContext):
         return
-    places = {level: ("factors", "dataset", "levels", i) for i, level in enumerate(spec.values_of("dataset"))}
-    for level, location in places.items() if places else ((None, ("data", "dataset")),):
-        if level is None and spec.data.dataset is None:
-            continue
-        if rule := limits.dataset_rule(spec.data.place_of(None if level is None else str(level))):
-            yield Problem(("data", "sources", level) if level in spec.data.sources else location, rule)
+    named: list[tuple[str | None, Location]] = [(None, ("data", "dataset"))] if spec.data.dataset else []
+    for i, level in enumerate(spec.values_of("dataset")):
+        source, place = ("data", "sources", str(level)), ("factors", "dataset", "levels", i)
+        named.append((str(level), source if str(level) in spec.data.sources else place))
+    for name, location in named:
+        if rule := limits.dataset_rule(spec.data.place_of(name)):
+            yield Problem(location, rule)
 
 
 def _size_problems(spec: SearchSpec, limits: Any) -> Iterator[Problem]:
@@ -239,8 +240,8 @@ def _condition_problems(spec: SearchSpec, broken: Container[str]) -> Iterator[Pr
         values = spec.parameters[name].when[other]
         if other not in spec.factors and other not in spec.parameters:
             hint = did_you_mean(other, (*spec.factors, *spec.parameters))
-            rule = f"`when` must name a factor or a parameter, got {other!r}{hint}"
-            yield Problem(("parameters", name, "when", other), rule)
+            unknown = f"`when` must name a factor or a parameter, got {other!r}{hint}"
+            yield Problem(("parameters", name, "when", other), unknown)
             continue
         kind = "level of factor" if other in spec.factors else "value of parameter"
         if rule := condition_rule(values, _possible_values(spec, other), f"{kind} `{other}`"):

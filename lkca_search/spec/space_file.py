@@ -138,12 +138,12 @@ def _apply_override(typed: str, data: dict[str, Any], positions: dict[Location, 
     position = f"override {shorten(repr(typed), _MAX_SHOWN)}"
     try:
         override = Override.parse(typed)
-        check_text(typed.partition("=")[0], limits)
+        location, key = override.location, ".".join(override.location)
+        if len(location) > MAX_DEPTH:
+            raise ValueError(f"values must be nested at most {MAX_DEPTH} deep, got {len(location):,}")
+        check_text(key, limits)
     except ValueError as error:
         raise SpaceFileError([f"{shorten(str(error))} ({position})"]) from error
-    location, key = override.location, ".".join(override.location)
-    if len(location) > MAX_DEPTH:
-        raise SpaceFileError([f"values must be nested at most {MAX_DEPTH} deep, got {len(location):,} ({position})"])
     section = data
     for i, part in enumerate(location[:-1]):
         positions.setdefault(location[: i + 1], position)

@@ -391,7 +391,7 @@ SURPRISES = (
         "a key must appear once",
         "'dataset' twice",
     ),
-    edit("a merge key", "data:\n", "data:\n  <<: {dataset: svhn}\n", 2, "a merge key (<<) must be replaced", "<<"),
+    edit("a merge key", "data:\n", "data:\n  <<: svhn\n", 2, "a merge key (<<) must have a mapping", "<<"),
     edit("an anchor twice", "[0.1, 1]", "[&a 0.1, &a 1]", 6, "not YAML: second occurrence", "occurrence"),
     edit("a tag of its own", "[lkca, vit]", "!family [lkca, vit]", 5, TAG, "!family"),
     edit("a tag on a mapping", "{value: 2}", "!!map {value: 2}", 8, TAG, "!!map"),
@@ -479,7 +479,7 @@ SPECIAL = (
 """Paths that are no files, or could block or never end."""
 
 OVERRIDES = (
-    override("a float of steps", "training.steps=1e30", "YAML reads 1e30 as text", "1.0e+30"),
+    override("a float of steps", "training.steps=1e30", "training.steps: input should be a valid integer", "1e+30"),
     override("31 digits of steps", f"training.steps=1{'0' * 30}", "training.steps must be at most", f"1{'0' * 30}"),
     override("an octal number", "training.steps=0100", DECIMAL, "0100, which YAML reads as 64"),
     override("a tag in an override", "training.steps=!!int '5'", TAG, "!!int"),

@@ -97,7 +97,7 @@ def make_plan(
     """
     spec = space_file.spec
     check_space(space_file, images := open_all_train_images(spec, data_dirs))
-    notes = check_own_code(space_file, images, data_dirs, sampled_models(spec))
+    notes = [*space_file.notes, *check_own_code(space_file, images, data_dirs, sampled_models(spec))]
     on_gpu = choose_device(spec.resources.gpu).type != "cpu"
     num_cpus, num_gpus = num_cpus or os.cpu_count() or 1, int(on_gpu) if num_gpus is None else num_gpus
     sampled = _sample_cells(spec, images)
@@ -127,10 +127,7 @@ def make_plan(
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         unequal_lengths=_unequal_lengths(sampled),
-        notes=(
-            *space_file.notes,
-            *_all_notes(spec, images, sharing, [*notes, *list_notes(spec, workloads, run, on_gpu=on_gpu)]),
-        ),
+        notes=_all_notes(spec, images, sharing, [*notes, *list_notes(spec, workloads, run, on_gpu=on_gpu)]),
     )
 
 

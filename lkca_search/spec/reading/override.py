@@ -25,16 +25,16 @@ class Override:
         A key with a dot is quoted: `data.sources."birds.v2"=folder:birds`.
         """
         removes = typed.startswith("~")
-        rest, steps = typed.removeprefix("~"), []
-        while (match := _STEP.match(rest)) is not None:
+        start, steps = int(removes), []
+        while (match := _STEP.match(typed, start)) is not None:
             steps.append(match[1] or match[2] or match[3])
-            rest = rest[match.end() :]
-            if not rest.startswith("."):
+            start = match.end() + 1
+            if typed[match.end() : start] != ".":
                 break
-            rest = rest[1:]
         else:
-            quote = "; a quoted key must end with its quote" if rest[:1] in ("'", '"') else ""
+            quote = "; a quoted key must end with its quote" if typed[start : start + 1] in ("'", '"') else ""
             raise ValueError(_RULE + quote)
-        if removes == bool(rest):
+        has_value = match.end() < len(typed)
+        if removes == has_value:
             raise ValueError(_RULE)
-        return cls(location=tuple(steps), text=rest[1:] if rest else None)
+        return cls(location=tuple(steps), text=typed[start:] if has_value else None)
