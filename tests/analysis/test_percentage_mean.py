@@ -53,12 +53,29 @@ def test_the_long_end_of_the_interval_is_on_the_skewed_side() -> None:
     assert found.value - (found.interval.lower or 0) > 1.5 * ((found.interval.upper or 0) - found.value)
 
 
-@pytest.mark.parametrize("values", [[97.2, 97.2, 97.2, 97.5, 97.5], [60, 60, 60, 61, 61], [99.7] * 4 + [99.4]])
-def test_tied_values_have_students_interval(values: list[float]) -> None:
-    found, plain = mean_percentage(np.array(values)).interval, student_mean(np.array(values)).interval
+NEARLY_EQUAL = [87.27, 84.56, 87.13, 87.10, 85.0]
+"""Percentages of which three are nearly equal: the bootstrap-t has an end of 60.3."""
+
+
+@pytest.mark.parametrize(
+    "values", [NEARLY_EQUAL, [97.2, 97.2, 97.2, 97.5, 97.5], [60, 60, 60, 61, 61], [99.7] * 4 + [99.4]]
+)
+def test_equal_and_nearly_equal_values_have_ends_at_most_twice_as_far_as_students(values: list[float]) -> None:
+    array = np.array(values) / 100
+    found = mean_percentage(100 * array).interval
     assert found is not None
-    assert plain is not None
-    assert (found.lower, found.upper) == pytest.approx((plain.lower, plain.upper), abs=0.1)
+    mean = array.mean()
+    half = stats.t.ppf(0.975, 4) * array.std(ddof=1) / math.sqrt(5) / (mean * (1 - mean))
+    for end in (found.lower, found.upper):
+        distance = abs(special.logit((end or 0) / 100) - special.logit(mean))
+        assert half * (1 - 1e-9) <= distance <= 2 * half * (1 + 1e-9)
+
+
+def test_an_interval_does_not_jump_where_values_become_equal() -> None:
+    equal, nearly = (mean_percentage(np.array([60.0, 60.0 + gap, 60.0, 61.0, 61.0])).interval for gap in (0.0, 1e-4))
+    assert equal is not None
+    assert nearly is not None
+    assert (nearly.lower, nearly.upper) == pytest.approx((equal.lower, equal.upper), abs=1e-3)
 
 
 @given(VALUES)

@@ -45,7 +45,8 @@ def _methods(metric: Metric) -> str:
     """Return the methods; those of means depend on the metric, as percentages are bounded."""
     percentages = (
         f"Intervals of mean {'accuracies' if metric.test_field == 'accuracy' else 'scores'} are on the scale of log "
-        "odds. Each end is the further one of Student's t and, from 5 units on, the bootstrap-t."
+        "odds. Each end is the further one of Student's t and, from 5 units on, the bootstrap-t, but at most twice "
+        "Student's t."
     )
     others = "Intervals of mean scores are 95% Student's t intervals over units."
     return _METHODS.replace("{means}", percentages if metric.is_percentage else others)
