@@ -32,20 +32,26 @@ def library_page() -> str:
 
 
 def _signature(name: str, function: Any) -> str:
-    signature = re.sub(r"(?:lkca_search(?:\.\w+)+|pathlib|collections\.abc|typing)\.(?=\w)", "", _text(function))
-    return f"```text\n{name}{signature}\n```"
+    """Return the signature as code, one parameter per line if it is long; modules of types are left out."""
+    signature = inspect.signature(function)
+    words = []
+    for each in signature.parameters.values():
+        if each.kind is each.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        default = "" if each.default is each.empty else f" = {each.default!r}"
+        if each.name != "self":
+            words.append(f"{each.name}: {_annotation(each.annotation)}{default}")
+    result = signature.return_annotation
+    arrow = "" if result is inspect.Signature.empty else f" -> {_annotation(result)}"
+    line = f"{name}({', '.join(words)}){arrow}"
+    if len(line) > 90:
+        line = f"{name}(\n    " + ",\n    ".join(words) + f",\n){arrow}"
+    return f"```text\n{line}\n```"
 
 
-def _text(function: Any) -> str:
-    parameters = inspect.signature(function).parameters.values()
-    returns = inspect.signature(function).return_annotation
-    arrow = "" if returns is inspect.Signature.empty else f" -> {inspect.formatannotation(returns)}"
-    names = [str(each).replace("'", "") for each in parameters if each.name != "self"]
-    keyword_only = [index for index, each in enumerate(parameters) if each.kind is each.KEYWORD_ONLY]
-    if keyword_only:
-        names.insert(keyword_only[0] - sum(each.name == "self" for each in parameters), "*")
-    line = f"({', '.join(names)}){arrow}".replace("'", "")
-    return line if len(line) < 90 else "(\n    " + ",\n    ".join(names) + f",\n){arrow}".replace("'", "")
+def _annotation(annotation: Any) -> str:
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.sub(r"(?:\w+\.)+(?=\w)", "", text).replace("'", "")
 
 
 def _docstring(value: Any) -> str:
