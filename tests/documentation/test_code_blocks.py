@@ -54,7 +54,9 @@ def resolve(words: list[str]) -> tuple[Any, str, list[str]]:
 
 def check_search_call(words: list[str]) -> None:
     """Parse a call of lkca-search without running it; read the space file that it names, with its overrides."""
-    if words == ["--help"]:
+    if words[0].startswith("--"):
+        root: Any = typer.main.get_command(app)
+        assert {*words} <= {option for each in root.params for option in each.opts} | {"--help"}, words
         return
     command, name, rest = resolve(words)
     assert command is not None, words
