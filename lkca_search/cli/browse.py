@@ -16,6 +16,7 @@ from rich.live import Live
 
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.arguments import Headers, Json, Name, RemoteAddress, Verify, complete_search
+from lkca_search.cli.terminal.live_view import CroppedView
 from lkca_search.cli.terminal.output import (
     echo_json,
     echo_rows,
@@ -76,7 +77,7 @@ def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
     if not json and sys.stdout.isatty():
         with Live(console=console(), auto_refresh=False, transient=True) as live:
             while status.is_driven:
-                live.update(status_view(status), refresh=True)
+                live.update(CroppedView(status_view(status)), refresh=True)
                 time.sleep(seconds)
                 status = reader.read()
     while status.is_driven and not output_is_lost():

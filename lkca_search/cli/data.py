@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from lkca_search.api.home import local_data_dir
 from lkca_search.api.space import read_space
 from lkca_search.cli.terminal.arguments import Json
+from lkca_search.cli.terminal.help_texts import example
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.layout import Home
@@ -58,7 +59,7 @@ class _Options(TypedDict):
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
-@app.command("list")
+@app.command("list", epilog=example("data list"))
 def list_datasets(json: Json = False) -> None:
     """List the named datasets, the files found and the splits prepared on this machine."""
     from lkca_search.data.listing import list_datasets
@@ -81,7 +82,7 @@ def list_datasets(json: Json = False) -> None:
     echo_rows(("dataset", "classes", "train", "test", "pixels", "found", "prepared", "cite"), rows)
 
 
-@app.command()
+@app.command(epilog=example("data prepare"))
 def prepare(
     dataset: DatasetOrSpace, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False
 ) -> None:
@@ -113,7 +114,7 @@ def _sections(dataset: str, image_size: int | None, max_pixels: int | None) -> l
     return [part.data.model_copy(update=update) for part in parts.values()]
 
 
-@app.command()
+@app.command(epilog=example("data check"))
 def check(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False) -> None:
     """Check the content, counts and classes of both splits; find duplicates and near-duplicates.
 

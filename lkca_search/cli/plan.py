@@ -127,7 +127,11 @@ def _show(result: "Plan") -> None:
         echo(f"{dataset.name}: {describe_images(dataset.shape, dataset.num_classes)}")
     echo()
     header = ("cell", "images", "trials", "configurations", "steps", "epochs", "batch", "parameters", "FLOPs")
-    echo_rows((*header, "MB per trial", "s per trial", "hours"), [_row(cell) for cell in result.cells])
+    echo_rows(
+        (*header, "MB per trial", "s per trial", "hours"),
+        [_row(cell) for cell in result.cells],
+        optional=("configurations", "parameters", "batch", "FLOPs"),
+    )
     for cell in result.cells:
         if cell.num_trials < cell.budget:
             rule = "a configuration is trained only once"

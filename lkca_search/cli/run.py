@@ -12,6 +12,7 @@ from lkca_search.api.space import limits
 from lkca_search.cli.data import download_bars
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.arguments import (
+    LIMITS,
     Headers,
     Json,
     Ledger,
@@ -48,18 +49,25 @@ def run(
     hours: Annotated[
         float | None,
         typer.Option(
-            help="Start no new trial after this many hours. Default: limits.hours of the space file, else no limit."
+            rich_help_panel=LIMITS,
+            help="Start no new trial after this many hours. Default: limits.hours of the space file, else no limit.",
         ),
     ] = None,
     max_failures: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel=LIMITS,
             help="Start no new trial once more trials than this have failed. Default: limits.max_failures of the space "
-            "file, else no limit."
+            "file, else no limit.",
         ),
     ] = None,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Start no new trial after the first failure. Same as --max-failures 0.")
+        bool,
+        typer.Option(
+            "--fail-fast",
+            rich_help_panel=LIMITS,
+            help="Start no new trial after the first failure. Same as --max-failures 0.",
+        ),
     ] = False,
     ledger: Ledger = None,
     json: Json = False,

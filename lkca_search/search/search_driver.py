@@ -158,6 +158,7 @@ class SearchDriver:
                 "uses of these test images in this home, this round included: "
                 f"rounds {num_rounds.total()}, searches {len(num_rounds)}"
             )
+        self.trackers.round_started(current)
         self.train(queue, images)
         return current
 
@@ -188,6 +189,11 @@ class SearchDriver:
         finally:
             self.lease.release()
 
+    def abandon(self) -> None:
+        """End as `end` does before the process exits by a fault; the display leaves the terminal first."""
+        self.trackers.abandoned()
+        self.end()
+
     def outcome(self) -> RunOutcome:
         """Return the state of the search."""
         return RunOutcome(
@@ -217,7 +223,7 @@ def open_driver(
     session = context.session or RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
     driver = SearchDriver(folder, lease, context, session)
     reader = driver.reader
-    session.abandon = driver.end
+    session.abandon = driver.abandon
     try:
         with session:
             set_aside_damaged(folder, reader, context.notify)

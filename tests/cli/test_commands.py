@@ -10,13 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from lkca_search import __version__
+from lkca_search.cli.terminal.output import show_next_steps
 from lkca_search.layout import Home
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, State, read_records
+from lkca_search.records.rounds import RoundStatus
 from lkca_search.records.tables import curves_table, trials_table
 from lkca_search.reporting.values.numbers import format_bytes
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.search.state.lease import hold_lease
+from lkca_search.search.state.status import read_status
 from tests.support.processes import Command, parsed
 from tests.support.records import CELL, FACTS, SPACE, make_predictions, make_record, make_replicate, make_search
 
@@ -225,6 +228,36 @@ def test_status_and_list_show_a_running_search_as_running(command: Command, sear
         assert parsed(command("status", "made", "--json"))["is_driven"]
         assert "trials finished, running" in command("status", "made").out
         assert "running" in command("list").out
+
+
+@pytest.mark.parametrize(
+    ("num_left", "replicates_left", "commands"),
+    [
+        (3, None, ["best", "rerun"]),
+        (0, None, ["best", "rerun", "confirm"]),
+        (0, 2, ["best", "rerun"]),
+        (0, 0, ["best", "rerun", "report"]),
+    ],
+)
+def test_a_search_ends_with_the_next_commands_and_after_a_confirmation_with_report(
+    search_records: list[Record],
+    capsys: pytest.CaptureFixture[str],
+    num_left: int,
+    replicates_left: int | None,
+    commands: list[str],
+) -> None:
+    status = read_status(Home.from_environment().search("made"))
+    cells = tuple(cell.model_copy(update={"left": 0}) for cell in status.cells)
+    cells = (cells[0].model_copy(update={"left": num_left}), *cells[1:])
+    rounds = ()
+    if replicates_left is not None:
+        counts = {"number": 1, "num_replicates": 4, "complete": 4 - replicates_left, "failed": 0}
+        rounds = (RoundStatus(**counts, num_picks=2, num_trials=12, num_trials_since=0),)
+    show_next_steps(status.model_copy(update={"cells": cells, "rounds": rounds}))
+    lines = capsys.readouterr().out.strip().splitlines()
+    named = [line.split()[0] for line in lines if "lkca-search" in line]
+    assert named == ["browse", *commands]
+    assert "browse   lkca-search ui made" in lines
 
 
 def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, search_records: list[Record]) -> None:

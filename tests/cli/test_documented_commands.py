@@ -9,6 +9,7 @@ import pytest
 import typer.main
 
 from lkca_search.cli.app import app
+from tests.support.processes import Command
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
@@ -31,6 +32,44 @@ def test_every_documented_command_exists_with_its_options(page: Path) -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         options = re.findall(r"(?<!\S)--[a-z-]+", rest)
         assert {*options} <= known | {"--help"}, f"{page.name}: lkca-search {name}{rest}"
+
+
+def list_commands() -> list[str]:
+    """Return the names of all commands, such as `run` and `data list`."""
+    names = []
+    for name, each in GROUP.commands.items():
+        names += [f"{name} {inner}" for inner in each.commands] if hasattr(each, "commands") else [name]
+    return names
+
+
+@pytest.mark.parametrize("name", list_commands())
+def test_the_help_of_every_command_has_an_example_of_one_line_that_it_accepts(
+    name: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = command(*name.split(), "--help")
+    assert code == 0
+    (line,) = re.findall(r"Example: (lkca-search .*)", out)
+    words = line.split()
+    assert words[: 1 + len(name.split())] == ["lkca-search", *name.split()]
+    assert f"Example: {line.rstrip()}" == find_command(name).epilog, "the line is complete"
+    arguments = words[1 + len(name.split()) :]
+    with find_command(name).make_context(name, arguments):
+        pass
+    for argument in arguments:
+        if argument.startswith("search_spaces/"):
+            assert (ROOT / argument).is_file()
+
+
+@pytest.mark.parametrize("name", list_commands())
+def test_the_lines_of_a_help_text_end_where_the_terminal_does(name: str) -> None:
+    assert "\n" not in find_command(name).help.replace("\n\n", "")
+
+
+def test_help_lists_every_command_in_a_group(command: Command) -> None:
+    panels = {getattr(each, "rich_help_panel", None) for each in GROUP.commands.values()}
+    assert all(isinstance(panel, str) for panel in panels)
+    assert all(f" {panel} " in command("--help").out for panel in panels)
 
 
 def test_the_page_of_faults_names_no_symptom_twice_and_has_three_columns() -> None:

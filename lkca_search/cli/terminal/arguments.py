@@ -22,6 +22,11 @@ def complete_search(incomplete: str) -> list[str]:
         return []
 
 
+MACHINE = "Machine"
+CLUSTER = "Ray cluster"
+LIMITS = "Limits"
+"""Groups of options in `--help`."""
+
 Name = Annotated[str, typer.Argument(help="Name of the search.", autocompletion=complete_search)]
 Space = Annotated[Path, typer.Argument(help="Space file (YAML).")]
 Overrides = Annotated[
@@ -35,20 +40,31 @@ Ledger = Annotated[
     typer.Option(
         metavar="URL",
         envvar="LKCA_SEARCH_LEDGER",
+        rich_help_panel=MACHINE,
         help="Database for the Optuna studies, postgresql://USER@HOST/DB. Default: SQLite in the search's folder.",
     ),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option(help="Address of a Ray cluster. Default: RAY_ADDRESS, else start Ray on this machine.")
+    str | None,
+    typer.Option(
+        rich_help_panel=MACHINE, help="Address of a Ray cluster. Default: RAY_ADDRESS, else start Ray on this machine."
+    ),
 ]
 NumCpus = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of CPU cores, if Ray is started on this machine. Default: all cores."),
+    typer.Option(
+        min=1,
+        rich_help_panel=MACHINE,
+        help="Number of CPU cores, if Ray is started on this machine. Default: all cores.",
+    ),
 ]
 JobsAddress = Annotated[
     str | None,
     typer.Option(
-        envvar="RAY_API_SERVER_ADDRESS", metavar="URL", help="URL of the Ray dashboard, for example http://HEAD:8265."
+        envvar="RAY_API_SERVER_ADDRESS",
+        metavar="URL",
+        rich_help_panel=CLUSTER,
+        help="URL of the Ray dashboard, for example http://HEAD:8265.",
     ),
 ]
 Headers = Annotated[
@@ -56,6 +72,7 @@ Headers = Annotated[
     typer.Option(
         envvar="RAY_JOB_HEADERS",
         metavar="JSON",
+        rich_help_panel=CLUSTER,
         help="HTTP headers for a dashboard behind a login. The variable hides them from other users. Default: none.",
     ),
 ]
@@ -63,6 +80,7 @@ Verify = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
+        rich_help_panel=CLUSTER,
         help="Certificate authority of the dashboard's certificate (PEM), or false for no check. Default: "
         "REQUESTS_CA_BUNDLE, else those of the system.",
     ),
@@ -71,6 +89,7 @@ RemoteAddress = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
+        rich_help_panel=CLUSTER,
         help="Run this command on the Ray cluster with this dashboard, for example http://HEAD:8265. Default: this "
         "machine. RAY_API_SERVER_ADDRESS is ignored.",
     ),

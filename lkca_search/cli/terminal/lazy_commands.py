@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from lkca_search.cli.terminal.help_texts import describe, example
+
 _PACKAGE = "lkca_search.cli"
 _FOLDER = Path(__file__).parents[1]
 
@@ -102,7 +104,7 @@ def _load(name: str, entry: Entry) -> Any:
         group.name, group.help, group.rich_help_panel = name, entry.help, entry.panel
         return group
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, rich_help_panel=entry.panel)(found)
+    single.command(name, rich_help_panel=entry.panel, help=describe(found), epilog=example(name))(found)
     return get_command(single)
 
 

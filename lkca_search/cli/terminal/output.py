@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
 from rich.text import Text
 
-from lkca_search.cli.terminal.streams import console, echo, visible
+from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.cli.terminal.tables import TableView
 from lkca_search.records.finding import Finding
 from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, Result
@@ -40,9 +40,12 @@ def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> Non
     echo(json.dumps(plain[0] if isinstance(value, FrozenModel) else plain, indent=1))
 
 
-def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table without truncation. Outside a terminal, each row is one line."""
-    _print(_table([Column(name, overflow="fold") for name in header], rows))
+def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]], *, optional: Sequence[str] = ()) -> None:
+    """Print a table without truncation. Outside a terminal, each row is one line.
+
+    A terminal that is too narrow for its words leaves out the columns `optional`, in this order, and a line names them.
+    """
+    _print(TableView(header=header, rows=rows, optional=optional))
 
 
 def show_status(status: "SearchStatus") -> None:
@@ -54,14 +57,20 @@ def status_view(status: "SearchStatus") -> RenderableType:
     """Return the status of a search as a table with one row per cell. Empty columns are left out to save width."""
     rows = [_cell_row(cell) for cell in status.cells]
     shown = [i for i in range(len(_COLUMNS)) if i < 3 or any(row[i] for row in rows)]
-    columns = [Column(_COLUMNS[i], overflow="fold", justify="right" if i else "left") for i in shown]
+    table = TableView(
+        header=[_COLUMNS[i] for i in shown],
+        rows=[[row[i] for i in shown] for row in rows],
+        numbers=frozenset(range(1, len(shown))),
+        gap=1,
+        optional=("samples", "steps", "images", "time"),
+    )
     state = f"running ({status.driver})" if status.is_driven else "not running"
     if status.is_driven and status.seconds_left:
         state += f", about {format_duration(status.seconds_left)} left"
     title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
     return Group(
         Text(f"{title}; best by the {'highest' if status.goal == 'maximize' else 'lowest'} {status.metric}"),
-        _table(columns, [[row[i] for i in shown] for row in rows], dense=True),
+        table,
         *(Text(line) for line in _failure_lines(status)),
         *(Text(_round_line(round_)) for round_ in status.rounds),
         *(Text(line) for line in damage_lines(status.damaged, status.name)),
@@ -79,8 +88,9 @@ def _failure_lines(status: "SearchStatus") -> list[str]:
         f"{status.num_failed} of {pluralize(status.num_finished, 'finished trial')} failed"
         f"{', most often by this error:' if error else ''}",
         *error,
-        "Failed trials spend the budget, and the sampler may suggest similar values again. Correct the",
-        f"cause or narrow the parameters. limits.max_failures ({limit}) ends a search with many failures.",
+        "Failed trials spend the budget, and the sampler may suggest similar values.",
+        "Correct the cause or narrow the parameters.",
+        f"limits.max_failures ({limit}) ends a search with many failures.",
     ]
 
 
@@ -146,16 +156,24 @@ def show_next_steps(status: "SearchStatus") -> None:
     for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
         if left:
             echo(f"\n{pluralize(left, noun)} left. Repeat the command to resume.")
-    server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    # Print a server's address: the reader of a job's log may not have the variable set.
-    is_server = server.scheme in ("http", "https")
-    browse = f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else "lkca-search ui"
-    echo(f"\nbrowse   {browse}")
+    echo(f"\nbrowse   {describe_mlflow(status.name)}")
     levels = {part for cell in status.cells for part in cell.cell.split(",") if part.startswith("dataset=")}
     cell, trial = (" --cell CELL", " --trial TRIAL") if len(levels) > 1 else ("", "")  # datasets cannot be compared
     echo(f"best     lkca-search best {status.name}{cell}\nrerun    lkca-search rerun {status.name}{trial}")
     if not status.num_left and not status.rounds:
         echo(f"confirm  lkca-search confirm {status.name}")
+    if status.rounds and not replicates_left:
+        echo(f"report   lkca-search report {status.name}")
+
+
+def describe_mlflow(name: str) -> str:
+    """Return the address of the MLflow server, or the command that opens MLflow's page of a search.
+
+    The reader of a job's log may not have the variable of the server set.
+    """
+    server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    is_server = server.scheme in ("http", "https")
+    return f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else f"lkca-search ui {name}"
 
 
 def show_front(front: Sequence["BestTrial"], search: str, *, num_tied: int = 1) -> None:
@@ -217,13 +235,6 @@ def format_range(low: str, high: str) -> str:
 def _number(value: float) -> str:
     """Format an integer above 1 in full, and any other number with four decimals."""
     return str(int(value)) if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
-
-
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, dense: bool = False) -> Table:
-    table = Table(*columns, box=None, pad_edge=False, collapse_padding=dense)
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))  # no text is markup
-    return table
 
 
 def _print(view: RenderableType) -> None:

@@ -1,116 +1,177 @@
-"""Progress display of a running search: a live table in a terminal, else one line per finished trial."""
+"""Progress display of a running search: a live view in a terminal, else one line per finished trial."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
+from rich.console import Console
 from rich.live import Live
-from rich.table import Column, Table
 
+from lkca_search.cli.terminal.live_view import LiveView
+from lkca_search.cli.terminal.output import describe_mlflow
+from lkca_search.cli.terminal.search_progress import SearchProgress
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.layout import SearchFolder
-from lkca_search.records.record import Record, RecordReader, Result, State
-from lkca_search.records.stored_spec import find_spec
-from lkca_search.search.state.status import read_status
-from lkca_search.spec.cells import cells
+from lkca_search.records.record import Record, RecordReader, Result, TrialMetadata
+from lkca_search.records.rounds import Round
+from lkca_search.reporting.values.numbers import format_duration
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
+
+_REFRESH_SECONDS = 0.5
+"""Seconds between two refreshes: training uses every core."""
 
 
 @contextmanager
 def progress(spec: SearchSpec, folder: SearchFolder, reader: RecordReader, *, quiet: bool) -> Iterator[Tracker]:
-    """Yield a tracker that displays progress, counted from the records on disk. With `quiet`, it displays nothing."""
+    """Yield a tracker that displays progress, counted from the records on disk. With `quiet`, it displays nothing.
+
+    In a terminal, all that is printed in the block appears above the live view and stays; the view is removed at the
+    end.
+    """
     if quiet:
         yield Tracker()
-    elif sys.stdout.isatty():
-        with Live(console=console(), refresh_per_second=4, transient=True) as live:
-            yield _LiveTable(_ProgressCounts(spec, folder, reader), live)
-    else:
-        yield _LinePerTrial(_ProgressCounts(spec, folder, reader))
+        return
+    counted = SearchProgress(spec, folder, reader)
+    if not (sys.stdout.isatty() and console().is_interactive):  # a terminal that cannot move its cursor has lines, too
+        yield _LinePerTrial(counted)
+        return
+    lock = threading.Lock()
+    with _Display(LiveView(counted, browse=describe_mlflow(folder.name), lock=lock)) as display:
+        yield _LiveTracker(counted, display, lock)
 
 
-class _ProgressCounts:
-    """Number of finished trials and best value of each cell."""
+class _OrderedConsole(Console):
+    """Console on which threads print one after the other.
 
-    def __init__(self, spec: SearchSpec, folder: SearchFolder, reader: RecordReader) -> None:
-        self.name = folder.name
-        self.search = spec.search
-        self.done = {cell.key: 0 for cell in cells(spec)}
-        self.best: dict[str, float] = {}
-        with reader.listed_once():
-            self.num_replicates = len(reader.replicates())
-            counted = read_status(folder, reader).cells if find_spec(folder) else ()
-        for cell in counted:
-            self.done[cell.cell] = cell.complete + cell.pruned + cell.failed
-            if cell.best_value is not None:
-                self.best[cell.cell] = cell.best_value
+    On Rich's own, a thread that refreshes a view while another prints may erase too few lines, and leave some behind.
+    """
 
-    def add(self, record: Record) -> None:
-        if record.replicate is not None:
-            self.num_replicates += 1
-            return
-        self.done[record.cell] = self.done.get(record.cell, 0) + 1
-        if record.state is State.COMPLETE and record.value is not None:
-            better = max if self.search.signs[0] > 0 else min
-            self.best[record.cell] = better(record.value, self.best.get(record.cell, record.value))
+    def __init__(self) -> None:
+        self._turn = threading.RLock()
+        super().__init__(highlight=False)
 
-    def label(self, record: Record) -> str:
-        """Return the count that labels the line of a finished trial or replicate."""
-        return self.finished_of_planned() if record.replicate is None else f"replicate {self.num_replicates}"
+    def __enter__(self) -> Self:
+        self._turn.acquire()
+        super().__enter__()
+        return self
 
-    def finished_of_planned(self) -> str:
-        return f"{sum(self.done.values())}/{len(self.done) * self.search.trials_per_cell}"
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            super().__exit__(*exception)
+        finally:
+            self._turn.release()
 
 
-class _LinePerTrial(Tracker):
-    """Tracker that prints one line per finished trial."""
+class _Display:
+    """Live view that is refreshed until the end of its block, and then removed."""
 
-    def __init__(self, counts: _ProgressCounts) -> None:
-        self._counts = counts
+    def __init__(self, view: LiveView) -> None:
+        self._console = _OrderedConsole()
+        self._live = Live(
+            view,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stderr=sys.stderr.isatty(),  # an error log in a file stays complete
+        )
+        self._ended = threading.Event()
 
-    def trial_finished(self, record: Record) -> None:
-        self._counts.add(record)
-        value = "" if record.value is None else f"{record.metric} {record.value:.4f}"
-        seconds = f"{record.curve[-1].seconds:.1f} s" if record.curve else ""
-        line = f"[{self._counts.label(record)}] {record.trial_id:<40} {record.state:<8} {value}  {seconds}"
-        echo(line.rstrip())
-        if record.error:
-            echo(f"  {record.error.strip().splitlines()[-1]}")
+    def __enter__(self) -> Self:
+        with self._console:
+            self._live.start(refresh=True)
+        threading.Thread(target=self._refresh, name="live-view", daemon=True).start()
+        return self
 
+    def __exit__(self, *exception: object) -> None:
+        self.end()
 
-class _LiveTable(Tracker):
-    """Tracker that shows a table with one row per cell and one per running trial."""
-
-    def __init__(self, counts: _ProgressCounts, live: Live) -> None:
-        self._counts = counts
-        self._live = live
-        self._running: dict[str, Result | None] = {}
-        self._refresh()
-
-    def trial_started(self, start: TrialStart) -> None:
-        self._running[start.trial_id] = None
-        self._refresh()
-
-    def trial_reported(self, trial_id: str, result: Result) -> None:
-        self._running[trial_id] = result
-        self._refresh()
-
-    def trial_finished(self, record: Record) -> None:
-        self._counts.add(record)
-        self._running.pop(record.trial_id, None)
-        self._refresh()
+    def end(self) -> None:
+        """Remove the view. Any thread may call this."""
+        self._ended.set()
+        with self._console:  # first, as for every print: Rich takes its own locks inside
+            self._live.stop()
 
     def _refresh(self) -> None:
-        counts, metric = self._counts, self._counts.search.metrics[0]
-        title = f"{counts.name}: {counts.finished_of_planned()} trials finished"
-        names = ("cell / running trial", "progress", metric)
-        table = Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left", box=None)
-        for cell, done in counts.done.items():
-            best = f"{counts.best[cell]:.4f} best" if cell in counts.best else ""
-            table.add_row(cell, f"{done}/{counts.search.trials_per_cell}", best)
-        if self._counts.num_replicates:
-            table.add_row("replicates", str(self._counts.num_replicates), "")
-        for trial_id, result in self._running.items():
-            now = f"step {result.step}" if result else "starting"
-            table.add_row(f"  {trial_id}", now, f"{result.value(metric):.4f}" if result else "", style="dim")
-        self._live.update(table)
+        while not self._ended.wait(_REFRESH_SECONDS):
+            with self._console:
+                if not self._ended.is_set():
+                    self._live.refresh()
+
+
+class _ProgressTracker(Tracker):
+    """Tracker that counts the events of a search."""
+
+    def __init__(self, counted: SearchProgress, lock: threading.Lock) -> None:
+        self._counted = counted
+        self._lock = lock
+
+    def trial_started(self, start: TrialStart) -> None:
+        with self._lock:
+            self._counted.on_started(start)
+
+    def trial_described(self, trial_id: str, metadata: TrialMetadata) -> None:
+        with self._lock:
+            self._counted.on_described(trial_id, metadata)
+
+    def trial_reported(self, trial_id: str, result: Result) -> None:
+        with self._lock:
+            self._counted.on_reported(trial_id, result)
+
+    def trial_finished(self, record: Record) -> None:
+        with self._lock:
+            self._counted.on_finished(record)
+        self._show(record)
+
+    def round_started(self, round_: Round) -> None:
+        with self._lock:
+            self._counted.on_round(round_)
+
+    def halted(self, reason: str) -> None:
+        with self._lock:
+            self._counted.halt_reason = reason
+
+    def _show(self, record: Record) -> None:
+        """Show a finished trial or replicate."""
+
+
+class _LinePerTrial(_ProgressTracker):
+    """Tracker that prints one line per finished trial."""
+
+    def __init__(self, counted: SearchProgress) -> None:
+        super().__init__(counted, threading.Lock())
+
+    def _show(self, record: Record) -> None:
+        counted = self._counted
+        label = f"{counted.num_finished}/{counted.num_planned}"
+        if record.replicate is not None:
+            label = f"replicate {counted.num_replicated}/{counted.num_replicates}"
+        value = "" if record.value is None else f"{record.metric} {record.value:.4f}"
+        seconds = f"{record.curve[-1].seconds:.1f} s" if record.curve else ""
+        left = counted.seconds_left
+        time_left = f"about {format_duration(left)} left" if left else ""
+        fields = (f"[{label}] {record.trial_id:<40} {record.state:<8} {value}", seconds, time_left)
+        echo("  ".join(field for field in fields if field).rstrip())
+        if record.error:
+            echo(f"  {_last_line(record.error)}")
+
+
+class _LiveTracker(_ProgressTracker):
+    """Tracker of the live view. Failed trials are printed above it."""
+
+    def __init__(self, counted: SearchProgress, display: _Display, lock: threading.Lock) -> None:
+        super().__init__(counted, lock)
+        self._display = display
+
+    def abandoned(self) -> None:
+        self._display.end()
+
+    def _show(self, record: Record) -> None:
+        if record.error:
+            echo(f"{record.trial_id} failed: {_last_line(record.error)}")
+
+
+def _last_line(error: str) -> str:
+    return (error.strip().splitlines() or [""])[-1]

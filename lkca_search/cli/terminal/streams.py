@@ -81,9 +81,9 @@ def echo(text: object = "", *, nl: bool = True, err: bool = False, raw: bool = F
 
     With `raw`, for the output of another program, control characters are printed as they are.
     """
-    print(
-        text if raw else visible(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True
-    )
+    shown = str(text) if raw else visible(str(text))
+    # One write per line: threads that print at the same time would mix their lines in a live view.
+    print(f"{shown}\n" if nl else shown, end="", file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def console(*, err: bool = False) -> Console:

@@ -135,7 +135,9 @@ class TrialQueue(ABC):
 
     def halt(self, reason: str) -> None:
         """Start no further trial. Running trials finish; the first reason is kept."""
-        self.halt_reason = self.halt_reason or reason
+        if self.halt_reason is None:
+            self.halt_reason = reason
+            self._tracker.halted(reason)
 
     def on_message(self, trial_id: str, message: Message) -> bool:
         """Add a worker's message to its trial; return True if it must stop; Interrupted if the storage is full."""
@@ -144,7 +146,9 @@ class TrialQueue(ABC):
             raise Interrupted(message.failure.message)
         if trial.pruned:
             return True
-        trial.metadata = message.metadata or trial.metadata
+        if message.metadata is not None:
+            trial.metadata = message.metadata
+            self._tracker.trial_described(trial_id, message.metadata)
         trial.location = message.location or trial.location
         trial.failure = message.failure
         trial.test = message.test
@@ -210,8 +214,7 @@ class TrialQueue(ABC):
             The exclusion of the node, if the node is at fault.
         """
         trial = self._running[trial_id]
-        cause = trial.failure.message if trial.failure else cause
-        exclusion = None
+        cause, exclusion = trial.failure.message if trial.failure else cause, None
         if trial.failure and trial.failure.kind is FailureKind.NODE:
             self.halt(cause)
         else:

@@ -12,7 +12,10 @@ NOTIFY_SECONDS = 60.0
 
 
 class Capacity:
-    """Number of trials that may be in flight on the live nodes. Notifies the user while no node has capacity."""
+    """Number of trials that may be in flight on the live nodes.
+
+    Notifies the user while no node has capacity, and of nodes that join or leave.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,8 @@ class Capacity:
         self._next_refresh = -float("inf")
         self._next_notice = -float("inf")
         self._is_waiting = False
+        self._num_nodes: int | None = None
+        """Nodes with capacity at the last read; None before the first one."""
 
     def count(self, resource_request: Resources) -> int:
         """Return the number of trials with this request that may be in flight, running ones included.
@@ -48,11 +53,18 @@ class Capacity:
         if now >= self._next_refresh:
             self._nodes = self._read_nodes()
             self._next_refresh = now + REFRESH_SECONDS
+            self._notify_of_nodes(resource_request)
         slots = count_concurrent_trials(resource_request, self._nodes)
         self._notify_of_waiting(slots, resource_request, now)
         if self.autoscales:
             return slots + 1 if self._max_concurrent is None else self._max_concurrent
         return slots if self._max_concurrent is None else min(slots, self._max_concurrent)
+
+    def _notify_of_nodes(self, resource_request: Resources) -> None:
+        slots = [count_concurrent_trials(resource_request, [node]) for node in self._nodes]
+        earlier, self._num_nodes = self._num_nodes, len(slots) - slots.count(0)
+        if earlier and self._num_nodes not in (0, earlier):  # `_notify_of_waiting` states the loss of all, and its end
+            self._notify(f"nodes with capacity: {self._num_nodes}, before {earlier}; {sum(slots)} trials at once")
 
     def _notify_of_waiting(self, slots: int, resource_request: Resources, now: float) -> None:
         if slots and self._is_waiting:

@@ -166,6 +166,19 @@ def test_a_node_that_joins_adds_slots_and_a_node_that_dies_removes_them() -> Non
     assert cluster.count() == 5
     cluster.nodes = [node(3)]
     assert cluster.count() == 3
+    for _ in range(3):
+        cluster.count()
+    assert cluster.notices == [
+        "nodes with capacity: 2, before 1; 5 trials at once",
+        "nodes with capacity: 1, before 2; 3 trials at once",
+    ]
+
+
+def test_a_node_without_capacity_for_a_trial_joins_without_a_notice() -> None:
+    cluster = Cluster([node(2)])
+    cluster.count()
+    cluster.nodes = [node(2), node(0)]
+    assert cluster.count() == 2
     assert cluster.notices == []
 
 

@@ -303,8 +303,9 @@ def test_a_node_whose_workers_keep_dying_is_not_used_and_its_trials_are_retried_
     rules = {"seconds": 0.5, rule: [broken.node_id], "after": (broken.node_id, STRIKES)}
     observer, notices = nodes.search(folder, rules=rules, trials_per_cell=5, max_retries=1)
     assert_all_complete(observer, 10)
-    (notice,) = notices
+    notice, *changes = notices
     assert notice.startswith("not used for 30 minutes: node ")
+    assert all(change.startswith("nodes with capacity: ") for change in changes)
     assert f": the workers of {STRIKES} trials died there and none finished; last cause: " in notice
     assert {"broken": "an illegal memory access", "kills": "worker process has died"}[rule] in notice
     died = [event for event in nodes.events() if event["node"] == broken.node_id]
