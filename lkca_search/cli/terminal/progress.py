@@ -4,15 +4,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 
 from lkca_search.cli.terminal.live_view import LiveView
 from lkca_search.cli.terminal.output import describe_mlflow
 from lkca_search.cli.terminal.search_progress import SearchProgress
-from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.cli.terminal.streams import console, echo, errors_are_shown, ordered_console
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result, TrialMetadata
 from lkca_search.records.rounds import Round
@@ -43,39 +42,17 @@ def progress(spec: SearchSpec, folder: SearchFolder, reader: RecordReader, *, qu
         yield _LiveTracker(counted, display, lock)
 
 
-class _OrderedConsole(Console):
-    """Console on which threads print one after the other.
-
-    On Rich's own, a thread that refreshes a view while another prints may erase too few lines, and leave some behind.
-    """
-
-    def __init__(self) -> None:
-        self._turn = threading.RLock()
-        super().__init__(highlight=False)
-
-    def __enter__(self) -> Self:
-        self._turn.acquire()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        try:
-            super().__exit__(*exception)
-        finally:
-            self._turn.release()
-
-
 class _Display:
     """Live view that is refreshed until the end of its block, and then removed."""
 
     def __init__(self, view: LiveView) -> None:
-        self._console = _OrderedConsole()
+        self._console = ordered_console()
         self._live = Live(
             view,
             console=self._console,
             auto_refresh=False,
             transient=True,
-            redirect_stderr=sys.stderr.isatty(),  # an error log in a file stays complete
+            redirect_stderr=errors_are_shown(),  # an error log in a file stays complete
         )
         self._ended = threading.Event()
 

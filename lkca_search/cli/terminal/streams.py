@@ -11,8 +11,9 @@ import os
 import re
 import select
 import sys
+import threading
 import unicodedata
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 
@@ -54,6 +55,28 @@ _guarded: dict[int, _Descriptor] = {}
 """Descriptor of standard output and error by number, once they are guarded."""
 
 
+class _OrderedConsole(Console):
+    """Console on which threads print one after the other.
+
+    On Rich's own, a thread that refreshes a view while another prints may erase too few lines, and leave some behind.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.RLock()
+        super().__init__(highlight=False)
+
+    def __enter__(self) -> Self:
+        self._turn.acquire()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            super().__exit__(*exception)
+        finally:
+            self._turn.release()
+
+
 def guard_standard_streams() -> None:
     """Replace standard output and error by streams that raise no error; open closed ones on /dev/null.
 
@@ -90,6 +113,16 @@ def console(*, err: bool = False) -> Console:
     """Return a Rich console on standard output or error. Outside a terminal, standard output has very long lines."""
     width = None if err or sys.stdout.isatty() else 10_000
     return Console(stderr=err, highlight=False, width=width)
+
+
+def ordered_console() -> Console:
+    """Return a Rich console on standard output for a live view, on which threads print one after the other."""
+    return _OrderedConsole()
+
+
+def errors_are_shown() -> bool:
+    """Return True if standard error is a terminal."""
+    return sys.stderr.isatty()
 
 
 def is_interactive() -> bool:
