@@ -108,7 +108,7 @@ def latin_hypercube(num_points: int, num_dimensions: int) -> list[list[float]]:
 
     They are those of `scipy.stats.qmc.LatinHypercube(scramble=False, rng=0)`, whose import takes half a second.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0).spawn(1)[0]  # as scipy, which spawns a generator of its own
     ranks = np.tile(np.arange(1, num_points + 1), (num_dimensions, 1))
     for row in ranks:
         rng.shuffle(row)
