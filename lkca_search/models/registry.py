@@ -162,7 +162,11 @@ def _model_cost(
     configuration: Configuration, shape: ImageShape, num_classes: int, batch_size: int, precision: UsedPrecision
 ) -> Cost:
     return measure_cost(
-        lambda: build_model(configuration, shape, num_classes), shape, batch_size=batch_size, precision=precision
+        lambda: build_model(configuration, shape, num_classes),
+        shape,
+        batch_size=batch_size,
+        precision=precision,
+        is_linear=configuration.family in FAMILIES or configuration.family in PRESETS,
     )
 
 

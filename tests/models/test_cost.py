@@ -1,5 +1,7 @@
 """Costs equal the formulas of the layers and the counts of a real forward pass."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lkca_search.models import registry
 from lkca_search.models.cost import Cost, count_activation_bytes, count_flops, count_parameters, measure_cost
 from lkca_search.models.networks.lkca import LKCA
-from lkca_search.models.registry import FAMILIES, build_model
+from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, problems
 from lkca_search.spec.configuration import Configuration, ImageShape
 
 SHAPE = ImageShape(32, 32, 3)
@@ -98,6 +100,22 @@ def test_flops_of_lkca_do_not_depend_on_its_backend() -> None:
         counts.add(count_flops(model, image))
         assert [layer.backend for layer in layers] == [backend, backend]
     assert len(counts) == 1
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *PRESETS])
+@pytest.mark.parametrize(("shape", "batch_size"), [(SHAPE, 7), (ImageShape(8, 8, 1), 64), (ImageShape(28, 28, 1), 1)])
+def test_a_run_on_few_images_counts_what_tensors_without_memory_count(
+    family: str, shape: ImageShape, batch_size: int
+) -> None:
+    hyperparameters = find_family(family).hyperparameters  # type: ignore[union-attr]
+    rates = {name: 0.1 for name in ("dropout", "drop_path_rate") if name in hyperparameters}
+    for values in ({}, rates):
+        configuration = Configuration.model_validate({"family": family, **values})
+        if any(problems(configuration, shape, NUM_CLASSES)):
+            continue
+        build = partial(build_model, configuration, shape, NUM_CLASSES)
+        few, every = (measure_cost(build, shape, batch_size=batch_size, is_linear=each) for each in (True, False))
+        assert few == every
 
 
 @families
