@@ -12,7 +12,7 @@ from lkca_search.errors import Problem, UserError
 from lkca_search.models.cost import count_parameters
 from lkca_search.models.family import COMMON
 from lkca_search.models.registry import FAMILIES, PRESETS, build_model, find_family, problems, resolve
-from lkca_search.spec.configuration import NAMES, Configuration, ImageShape
+from lkca_search.spec.configuration import FAMILY_NAMES, NAMES, PRESET_NAMES, Configuration, ImageShape
 from lkca_search.spec.recipe.rules import fill_recipe
 
 SMALL = ImageShape(8, 8, 3)
@@ -59,6 +59,10 @@ CASES = {
     **{name: Case(Configuration(family=name), ImageShape(32, 32, 3)) for name in TIMM},
 }
 every_model = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def test_a_space_file_may_have_exactly_the_families_and_presets_of_the_registry() -> None:
+    assert (FAMILY_NAMES, PRESET_NAMES) == (tuple(FAMILIES), tuple(PRESETS))
 
 
 def random_images(shape: ImageShape, count: int = 4) -> Tensor:
