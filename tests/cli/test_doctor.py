@@ -7,9 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
 from lkca_search.environment.checkout import read_commit
+from lkca_search.errors import UserError
 from lkca_search.layout import Home
+from lkca_search.training.device import describe_gpu
 from tests.support.processes import Command, parsed
 from tests.support.records import make_record, make_search
 from tests.support.tracking.database import copy_fresh_database
@@ -34,6 +37,10 @@ def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) ->
     assert found["cluster"] == "Ray is started on this machine"
     assert found["code"] == "1234"
     assert "torch 2." in found["versions"]
+    assert found["Python"].startswith("3.")
+    assert found["clock"].endswith(" UTC")
+    assert found["ports"].startswith("5000 is ")
+    assert found["data found"].startswith("digits")
     assert isinstance(home, Path)
     assert not home.exists()
     code, out, err = command("doctor")
@@ -82,6 +89,18 @@ def test_a_planted_problem_is_named_with_its_remedy_and_the_exit_code_is_1(
         assert word.format(file=tmp_path / "file") in problems[name]
     assert set(problems) <= {name, "datasets", "MLflow"}  # they lie in the home
     assert f"! {name}: " in command("doctor").out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPU")
+def test_a_gpu_that_torch_cannot_use_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    driver = tmp_path / "version"
+    assert describe_gpu(driver) == "none"
+    driver.write_text("")
+    with pytest.raises(UserError, match="torch must be able to use the GPU of this machine, got "):
+        describe_gpu(driver)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden on purpose
+    assert describe_gpu(driver) == "none"
 
 
 def test_a_store_of_mlflow_is_checked_and_never_changed(command: Command) -> None:
