@@ -57,7 +57,7 @@ LADDER: dict[str, list[str]] = {
     "search/housekeeping": [*BASE, "data", "tracking", "tracking/registry", "search/state"],
     "search/ray_backend": [
         *(*BASE, "records/inspection", "data", "training", "training/backends", "training/inspection"),
-        *("tracking", "search/state", "search/planning", "search/driver"),
+        *("search/state", "search/planning", "search/driver"),
     ],
     "search/simulation": [*BASE, "tracking", "search/state", "search/studies", "search/driver"],
     "search/jobs": BASE,

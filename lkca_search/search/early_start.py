@@ -13,6 +13,7 @@ from lkca_search.search.run_context import RunContext
 from lkca_search.search.state.lease import Lease
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.tracking.connection import set_client_variables
 
 _SLOW_IMPORT = "torch"
 
@@ -28,6 +29,7 @@ def start_session(spec: SearchSpec, lease: Lease, context: RunContext) -> Iterat
         SearchError: As in `RaySession.start`.
         Interrupted: Ray did not start, or a stop came meanwhile.
     """
+    set_client_variables()
     session = RaySession(
         address=context.address,
         num_cpus=context.num_cpus,

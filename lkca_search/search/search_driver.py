@@ -35,6 +35,7 @@ from lkca_search.search.sync import open_store
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection
 from lkca_search.spec.space_file import SpaceFile
+from lkca_search.tracking.connection import set_client_variables
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Trackers
 from lkca_search.training.testing import open_all_test_images
@@ -220,6 +221,7 @@ def open_driver(
     Commit the datasets first, and `space_file` if it is given and its trials can be placed.
     """
     datasets = describe_datasets(spec, images)
+    set_client_variables()
     session = context.session or RaySession(address=context.address, num_cpus=context.num_cpus, notify=context.notify)
     driver = SearchDriver(folder, lease, context, session)
     reader = driver.reader

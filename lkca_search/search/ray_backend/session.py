@@ -18,7 +18,6 @@ from lkca_search.search.driver.stopping import restored_signals
 from lkca_search.search.ray_backend.address import LOCAL
 from lkca_search.search.ray_backend.local_processes import LocalProcesses
 from lkca_search.search.ray_backend.private import lean_start, logs_folder, mute_reports, started_processes
-from lkca_search.tracking.connection import set_client_variables
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -96,7 +95,6 @@ class RaySession:
             rule = "the process of a search must not be connected to Ray, and this one is"
             raise SearchError(f"{rule}; call ray.shutdown() first, or run the search in another process")
         os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-        set_client_variables()
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the records
         mute_reports()
