@@ -20,7 +20,7 @@ from lkca_search.spec.sections import DataSection, SearchSection, TrainingSectio
 from lkca_search.spec.space_file import read_space_file
 
 VALUES = {
-    "family": st.sampled_from(["lkca", "vit", "yes", "12", "null", "a: b", "{}"]),
+    "family": st.sampled_from(["lkca", "vit", "ResNet-20", "timm:12", "timm:a: b", "timm:{}", "mine.Net"]),
     "data_fraction": st.floats(0, 1, exclude_min=True) | st.just(1),
     "draw": st.integers(0, 10),
     "pooling": st.sampled_from(["mean", "class_token"]),
