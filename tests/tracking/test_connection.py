@@ -69,6 +69,7 @@ def test_the_page_of_runs_is_sorted_by_the_metric_of_the_search_best_first(
 VARIABLES = """
 import sys, tempfile
 from pathlib import Path
+import numpy  # sets a variable, before Ray starts
 from lkca_search.layout import Home
 from lkca_search.tracking.connection import set_client_variables
 
