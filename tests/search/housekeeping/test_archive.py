@@ -22,11 +22,13 @@ from lkca_search.search.housekeeping.archive import plan_archive, write_archive
 from lkca_search.search.housekeeping.archive_format import ArchivedFile, open_archive
 from lkca_search.search.housekeeping.deletion import delete_search, plan_deletion
 from lkca_search.search.housekeeping.restoring import restore_search
-from lkca_search.search.state.lease import hold_lease
+from lkca_search.search.state.lease import LeaseTiming, hold_lease
 from tests.support.search.killed import kill_points
 from tests.support.search.stored import make_stored_search, num_studies, trained
 
 Make = Callable[[str], SearchFolder]
+TIMING = LeaseTiming(heartbeat_seconds=0.2, ttl_seconds=1.0, valid_seconds=0.7)
+"""A restored lease is that of another machine, and is waited for."""
 
 
 def delete(name: str, home: Home) -> None:
@@ -79,14 +81,14 @@ def test_a_restored_search_is_the_one_that_was_archived(make: Make, home: Home, 
     assert trained(restored) == {name: content for name, content in before.items() if "checkpoint" not in name}
     assert (home.search_names(), read_uid(restored)) == (["made"], uid)
     lines: list[str] = []
-    with hold_lease(home.search("made"), notify=lines.append) as lease:
+    with hold_lease(home.search("made"), timing=TIMING, notify=lines.append) as lease:
         assert lease.driver >= 2, "the number is above that of every attempt"
     if "LKCA_SEARCH_LEDGER" not in os.environ:
         assert (lines, num_studies(restored)) == ([], 2)
     delete("made", home)
     renamed = restore_search(file, home, name="copy", storage=storage)
     assert {record.search for record in read_records(renamed)} == {"copy"}
-    with hold_lease(renamed):
+    with hold_lease(renamed, timing=TIMING):
         assert trained(renamed) == trained(restored) or trained(renamed)
 
 
