@@ -40,6 +40,7 @@ LADDER: dict[str, list[str]] = {
     "training/laws": [*BASE, "data", "models", "training"],
     "training/inspection": [*BASE, "records/inspection", "data", "models/networks", "training"],
     "tracking": BASE,
+    "tracking/pages": [*BASE, "tracking"],
     "tracking/registry": [*BASE, "tracking"],
     "inference": [*BASE, "data", "data/readers", "models/networks", "training", "tracking/registry"],
     "tracking/reruns": [*BASE, "tracking", "tracking/registry"],
@@ -124,7 +125,7 @@ THIRD_PARTY = {
     "jinja2": ["reporting/rendering"],
     "markupsafe": ["reporting/rendering"],
     "matplotlib": ["reporting/rendering"],
-    "mlflow": ["tracking", "tracking/registry", "tracking/reruns"],
+    "mlflow": ["tracking", "tracking/pages", "tracking/registry", "tracking/reruns"],
     "numpy": [
         *("api", "data", "data/readers", "records", "records/inspection", "training", "training/laws"),
         *(

@@ -35,7 +35,7 @@ from lkca_search.reporting.values.numbers import format_bytes, pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.state.status import StatusReader
-    from lkca_search.spec.sections import SearchSection
+    from lkca_search.spec.search_spec import SearchSpec
 
 
 def status(
@@ -190,12 +190,16 @@ def ui(
     home = Home.from_environment()
     uri = tracking_uri(home)
     folder = None if name is None else home.started_search(name)
-    page = _runs_page(home, folder, None if folder is None else read_spec(folder).search)
+    pages = _pages(home, folder, None if folder is None else read_spec(folder))
     if uri.startswith(("http://", "https://")):
-        echo(f"The runs are on the MLflow server: {without_login(uri).rstrip('/')}/{page}")
+        server = without_login(uri).rstrip("/")
+        echo(f"The runs are on the MLflow server: {server}/{pages.pop('trials')}")
+        _echo_pages(server, pages)
         return
     _check_port(port)
-    echo(f"MLflow starts on http://127.0.0.1:{port}/{page} (Ctrl-C ends it)")
+    server = f"http://127.0.0.1:{port}"
+    echo(f"MLflow starts on {server}/{pages.pop('trials')} (Ctrl-C ends it)")
+    _echo_pages(server, pages)
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--artifacts-destination", file_url(home.mlflow_artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -216,24 +220,39 @@ def _check_port(port: int) -> None:
             raise UserError(f"--port must be a free port, got {port}: {reason}; use another --port") from error
 
 
-def _runs_page(home: Home, folder: SearchFolder | None, search: "SearchSection | None") -> str:
-    """Return the path and query of the page with the runs. Exit with code 1 if the store cannot be used."""
+def _echo_pages(server: str, pages: Mapping[str, str]) -> None:
+    width = max(map(len, pages), default=0)
+    for title, page in pages.items():
+        echo(f"{title.ljust(width)}  {server}/{page}")
+
+
+def _pages(home: Home, folder: SearchFolder | None, spec: "SearchSpec | None") -> dict[str, str]:
+    """Return the path and query of the page with the trials, and of others by their title.
+
+    Exit with code 1 if the store cannot be used.
+    """
+    from lkca_search.records.rounds import read_rounds
     from lkca_search.tracking.experiment import open_client
     from lkca_search.tracking.faults import StoreError, describe_fault
+    from lkca_search.tracking.pages.saved_view import save_views
     from lkca_search.tracking.runs import describe_missing, runs_page
 
     try:
         opened = open_client(home)
         try:
             name = folder.name if folder else None
-            metric, direction = (search.metrics[0], search.directions[0]) if search else ("val_accuracy", "maximize")
-            page = runs_page(opened.client, home, name, metric, direction=direction)
+            section = spec.search if spec else None
+            metric, direction = (section.metrics[0], section.directions[0]) if section else ("val_accuracy", "maximize")
+            pages = {"trials": runs_page(opened.client, home, name, metric, direction=direction)}
+            if folder is not None and spec is not None:
+                named = {"uid": uid_or_name(folder), "search": folder.name}
+                pages |= save_views(opened.client, home, spec, **named, is_confirmed=bool(read_rounds(folder)))
             missing = describe_missing(opened.client, home, uid_or_name(folder)) if folder else None
         except StoreError as error:  # the server can start: it also shows other experiments
-            page, missing = "", error.fault
+            pages, missing = {"trials": ""}, error.fault
     except Exception as error:  # any error of a store
         echo(f"MLflow: {describe_fault(error, home)}. Then repeat the command.", err=True)
         raise typer.Exit(1) from error
     for line in (*opened.notices, *([missing] if missing else [])):
         echo(f"MLflow: {line}", err=True)
-    return page
+    return pages
