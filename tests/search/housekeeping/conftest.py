@@ -22,8 +22,9 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
+    """Return the URL of a bucket for one file: the end of another store in this process would empty it."""
     with pytest.MonkeyPatch.context() as patch, running_object_store(patch) as url:
         yield url
 
