@@ -24,7 +24,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """Return the URL of a bucket for one file: the end of another store in this process would empty it."""
+    """Return the URL of a bucket for one file: tests of other files reset all stores of this process."""
     with pytest.MonkeyPatch.context() as patch, running_object_store(patch) as url:
         yield url
 
