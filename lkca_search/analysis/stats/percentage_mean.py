@@ -4,8 +4,7 @@ Accuracies near their bound are skewed, and so are those of trainings that fail 
 covers only 82-90% at 5 draws, and it may leave the scale. The interval here is that of the mean on the scale of
 log odds, by the delta method. Each end is the further one of two: of Student's t, and from 5 draws on of the
 bootstrap-t (Davison & Hinkley 1997, section 5.2.2), which follows the skewness but is too narrow for unequal variances.
-The latter counts up to twice Student's t.
-`benchmarks/known_truth.py` shows both.
+No end is further than twice Student's t. `benchmarks/known_truth.py` shows both.
 """
 
 import math
@@ -37,8 +36,7 @@ MIN_RELATIVE_SPREAD = 1e-6
 MAX_RATIO = 2.0
 """Longest end, as a multiple of Student's t.
 
-Of a few values, three that are nearly equal give the bootstrap-t an end of any length, and equal ones an infinite one.
-The bound costs at most half a point of coverage at 5 draws of the distributions in `benchmarks/known_truth.py`.
+If three of five values are nearly equal, the bootstrap-t has an end of any length; if they are equal, an infinite one.
 """
 NUM_RANDOM_RESAMPLES = 4000
 RESAMPLE_SEED = 21
