@@ -50,7 +50,7 @@ class Metric:
         return 1 if self.direction == "maximize" else -1
 
     @property
-    def best(self) -> str:
+    def best(self) -> Literal["highest", "lowest"]:
         """Word for the best of several values: `highest` or `lowest`."""
         return "highest" if self.direction == "maximize" else "lowest"
 

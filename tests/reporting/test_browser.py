@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
+from lkca_search.reporting.values.figure import HEAT_MAP_COLORS, HEAT_MAP_COLORS_ON_DARK
 from tests.support.dataset_results import CLASSES, make_dataset_results, normal
 from tests.support.inspections import with_inspections
 from tests.support.search_results import law, make_search_results
@@ -150,6 +151,25 @@ def test_small_multiples_fit_the_page_and_layers_run_down_a_narrow_one(page: Pag
     first, second = boxes[:2]  # layers 1 and 2 of the smallest size
     assert (second["y"] > first["y"], second["x"] > first["x"]) == ((True, False) if width < 600 else (False, True))
     assert page.locator("#kernel_maps_1 .tick").all_inner_texts()[0] == "0"
+
+
+def test_a_heat_map_follows_the_theme(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    factors = {"family": ("lkca",), "kernel_size": (3, 5), "data_fraction": (0.1, 0.5)}
+    path.write_text(to_html(make_report(make_search_results(law(), factors=factors)), source=""))
+    page = browser.new_page(color_scheme="dark")
+    page.goto(path.as_uri())
+    name = "map_lkca_kernel_size"
+    page.wait_for_selector(f"#{name} .heatmap-label")
+
+    def colors() -> tuple[list[str], str]:
+        scale = page.evaluate(f"document.getElementById('{name}').data[0].colorscale.map(([, color]) => color)")
+        return scale, page.locator(f"#{name} .heatmap-label text").first.evaluate("element => element.style.fill")
+
+    assert colors() == (list(HEAT_MAP_COLORS_ON_DARK), "rgb(244, 247, 250)")
+    page.locator("#theme").click()
+    assert colors() == (list(HEAT_MAP_COLORS), "rgb(20, 24, 31)")
+    page.close()
 
 
 def test_the_scale_of_small_multiples_follows_the_theme(page: Page) -> None:

@@ -6,7 +6,9 @@ import plotly.graph_objects as go
 
 from lkca_search.reporting.values.figure import (
     HEAT_MAP_COLORS,
+    HEAT_MAP_COLORS_ON_DARK,
     HEAT_MAP_TEXT_COLOR,
+    HEAT_MAP_TEXT_COLOR_ON_DARK,
     Figure,
     HeatMap,
     Series,
@@ -105,12 +107,20 @@ def _heat_map(figure: HeatMap) -> Any:
         hovertemplate="%{hovertext}<extra></extra>",
         zmin=None if figure.largest is None else 0.0,
         zmax=figure.largest,
-        colorscale=[[0, HEAT_MAP_COLORS[0]], [1, HEAT_MAP_COLORS[1]]],
-        textfont={"color": HEAT_MAP_TEXT_COLOR},
+        reversescale=figure.strongest == "lowest",
+        meta={
+            "light": _theme(HEAT_MAP_COLORS, HEAT_MAP_TEXT_COLOR),
+            "dark": _theme(HEAT_MAP_COLORS_ON_DARK, HEAT_MAP_TEXT_COLOR_ON_DARK),
+        },
         colorbar={"title": {"text": figure.unit, "side": "right"}, "thickness": 12},
         xgap=2,
         ygap=2,
     )
+
+
+def _theme(colors: tuple[str, str], text_color: str) -> dict[str, Any]:
+    """Return what script.js sets in a heat map for one theme."""
+    return {"colorscale": [[0, colors[0]], [1, colors[1]]], "textfont": {"color": text_color}}
 
 
 def _heat_map_layout(figure: HeatMap) -> dict[str, Any]:

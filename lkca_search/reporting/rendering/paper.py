@@ -74,7 +74,9 @@ def _save(canvas: Canvas, extension: str) -> bytes:
 
 def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = [[float("nan") if value is None else value for value in row] for row in figure.values]
-    colors = LinearSegmentedColormap.from_list("scale", list(HEAT_MAP_COLORS))
+    colors = LinearSegmentedColormap.from_list(
+        "scale", HEAT_MAP_COLORS if figure.strongest == "highest" else HEAT_MAP_COLORS[::-1]
+    )
     lowest = None if figure.largest is None else 0.0
     image = axes.imshow(values, cmap=colors, aspect="auto", vmin=lowest, vmax=figure.largest)
     for y, row in enumerate(figure.texts):

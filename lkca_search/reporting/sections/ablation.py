@@ -1,6 +1,7 @@
 """Section on the effect of each hyperparameter, from trials on validation images."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -168,6 +169,7 @@ def _heat_maps(ablation: Ablation, metric: MetricFormat) -> Iterator[HeatMap]:
         title=f"{family}: {name} and training images",
         caption=f"{capitalize(metric.best_label)}, and the number of trials. Point at a cell for the mean.",
         unit=metric.header("best"),
+        strongest=metric.metric.best,
         entry=lambda level, size: _value_entry(entries.get((level.index, size)), metric),
     )
     if any(best.reason is None for best in ablation.best_levels):
@@ -199,6 +201,7 @@ def _heat_map(
     title: str,
     caption: str,
     unit: str,
+    strongest: Literal["highest", "lowest"] = "highest",
     entry: Callable[[ParameterLevel, DataSize], _Entry],
 ) -> HeatMap:
     sizes = sorted({item.size for item in ablation.heat_map}, key=lambda size: size.smallest)
@@ -215,6 +218,7 @@ def _heat_map(
         texts=tuple(tuple(text for _, text, _ in row) for row in entries),
         hover_texts=tuple(tuple(hover for _, _, hover in row) for row in entries),
         unit=unit,
+        strongest=strongest,
     )
 
 

@@ -15,8 +15,14 @@ They are distinct for most readers, on white and on black, on paper and on scree
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 """Markers of variants; there are fewer markers than colors, so two variants of one color have different markers."""
 HEAT_MAP_COLORS = ("#f2f6fa", "#5aa2d6")
-"""Colors of the smallest and the largest value; light, so that dark text on them is legible, in gray too."""
+"""Colors of the weakest and the strongest number on a light page and on paper.
+
+Both are light, so that dark text on them is legible, in gray too.
+"""
 HEAT_MAP_TEXT_COLOR = "#14181f"
+HEAT_MAP_COLORS_ON_DARK = ("#1c2733", "#2f75a8")
+"""The same on a dark page, where the strongest number has the brightest color and text is light."""
+HEAT_MAP_TEXT_COLOR_ON_DARK = "#f4f7fa"
 DIVERGING_COLORS = ("#1f5f9e", "#f7f7f7", "#b35806")
 """Colors of the most negative weight, of 0 and of the largest weight, on a light page and on paper.
 
@@ -89,6 +95,8 @@ class HeatMap(FrozenModel):
     """Label of the color scale."""
     largest: float | None = None
     """Number from which a cell has the last color; None for the largest number."""
+    strongest: Literal["highest", "lowest"] = "highest"
+    """Numbers with the strongest color: those of the best results."""
 
 
 class Picture(FrozenModel):

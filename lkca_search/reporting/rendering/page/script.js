@@ -16,7 +16,9 @@ function draw() {
     layout.font = { color: text, family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13 };
     for (const axis of ["xaxis", "yaxis"]) Object.assign(layout[axis], { gridcolor: line, linecolor: line, zerolinecolor: text });
     if (narrow.matches) Object.assign(layout.margin, { l: 46, r: 6 });
-    Plotly.react(name, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
+    const theme = isDark() ? "dark" : "light";
+    const data = figure.data.map((trace) => (trace.type === "heatmap" ? { ...trace, ...trace.meta[theme] } : trace));
+    Plotly.react(name, data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg", filename: name } });
   }
   for (const [name, figure] of Object.entries(MULTIPLES)) drawMultiples(document.getElementById(name), figure);
