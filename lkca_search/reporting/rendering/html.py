@@ -13,12 +13,13 @@ from lkca_search.reporting.rendering.interactive import plotly_json
 from lkca_search.reporting.rendering.multiples import multiples_data
 from lkca_search.reporting.values.figure import SmallMultiples
 from lkca_search.reporting.values.report import Report
+from lkca_search.reporting.values.table import Table
 
 
 def to_html(report: Report, *, source: str) -> str:
     """Return the page of a report; its footer has `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["png_url"] = _png_url
+    environment.filters |= {"png_url": _png_url, "column_classes": _column_classes}
     figures, multiples = {}, {}
     for figure in report.figures:
         if isinstance(figure, SmallMultiples):
@@ -41,6 +42,24 @@ def to_html(report: Report, *, source: str) -> str:
 
 def _png_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _column_classes(table: Table) -> list[Markup]:
+    """Return the attribute with the classes of each column; empty for a plain one."""
+    classes = [
+        " ".join(
+            name
+            for name, holds in {
+                "key": column < table.num_keys,
+                "second": 0 < column < table.num_keys,
+                "number": table.is_numeric[column],
+                "long-text": not table.is_numeric[column] and table.has_long_texts(column),
+            }.items()
+            if holds
+        )
+        for column in range(len(table.columns))
+    ]
+    return [Markup(f' class="{names}"' if names else "") for names in classes]
 
 
 def _to_script(value: object) -> Markup:

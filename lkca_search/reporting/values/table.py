@@ -15,6 +15,10 @@ from lkca_search.spec.base import FrozenModel
 
 _LONG_TEXT = 40
 """Characters above which a text may be broken into lines."""
+_LONG_TABLE = 12
+"""Rows above which the page folds a table."""
+_MAX_KEYS = 2
+"""Columns that stay in place at most while a table is scrolled: more would fill a phone."""
 _GREEK = {"α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "η": r"\eta", "λ": r"\lambda"}
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -111,6 +115,19 @@ class Table(FrozenModel):
     def has_long_texts(self, column: int) -> bool:
         """Return True if a column has texts that need several lines."""
         return any(len(row[column].text) > _LONG_TEXT for row in self.rows)
+
+    @property
+    def is_long(self) -> bool:
+        """True if the page shows the table on request only."""
+        return len(self.rows) > _LONG_TABLE
+
+    @property
+    def num_keys(self) -> int:
+        """Number of first columns that identify a row, and stay in place while the others are scrolled."""
+        for count in range(1, _MAX_KEYS):
+            if len({tuple(cell.text for cell in row[:count]) for row in self.rows}) == len(self.rows):
+                return count
+        return _MAX_KEYS
 
     @property
     def is_numeric(self) -> tuple[bool, ...]:

@@ -115,6 +115,24 @@ function download(name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+/* Set at which sides of a table more columns are, and the widths of the columns that stay in place. */
+function showEdges(scroll) {
+  const frame = scroll.parentElement, left = scroll.scrollLeft, hidden = scroll.scrollWidth - scroll.clientWidth;
+  scroll.tabIndex = hidden > 0 || scroll.scrollHeight > scroll.clientHeight ? 0 : -1;  // for the keys of arrows
+  frame.dataset.more = [left > 1 ? "left" : "", left < hidden - 1 ? "right" : ""].join(" ").trim();
+  const widths = [...scroll.querySelectorAll("th.key")].map((header) => header.getBoundingClientRect().width);
+  frame.style.setProperty("--first", `${widths[0]}px`);
+  frame.style.setProperty("--keys", `${widths.reduce((sum, width) => sum + width, 0)}px`);
+}
+
+/* Open what the address points to: a table, a row of one, or a section. */
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let at = target.querySelector(":scope > details") ?? target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  target.scrollIntoView({ block: target.tagName === "TR" ? "center" : "start" });
+}
+
 document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = isDark() ? "light" : "dark";
   draw();
@@ -123,15 +141,30 @@ for (const button of document.querySelectorAll("th button")) button.addEventList
 for (const button of document.querySelectorAll(".download")) button.addEventListener("click", () => download(button.dataset.table));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 narrow.addEventListener("change", draw);
-let themeBeforePrint;
+const resized = new ResizeObserver((entries) => entries.forEach((entry) => showEdges(entry.target.closest(".scroll"))));
+for (const scroll of document.querySelectorAll(".scroll")) {
+  scroll.addEventListener("scroll", () => showEdges(scroll), { passive: true });
+  resized.observe(scroll);
+  resized.observe(scroll.firstElementChild);
+}
+addEventListener("hashchange", reveal);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#"]');
+  if (link && link.hash === location.hash) reveal();  // the address stays the same, so there is no hashchange
+});
+let themeBeforePrint, foldedBeforePrint;
 addEventListener("beforeprint", () => {
   themeBeforePrint = root.dataset.theme;
+  foldedBeforePrint = [...document.querySelectorAll("details:not([open])")];
+  for (const folded of foldedBeforePrint) folded.open = true;
   root.dataset.theme = "light";
   draw();
 });
 addEventListener("afterprint", () => {
   if (themeBeforePrint) root.dataset.theme = themeBeforePrint;
   else delete root.dataset.theme;
+  for (const folded of foldedBeforePrint) folded.open = false;
   draw();
 });
 draw();
+if (location.hash) reveal();
