@@ -9,7 +9,7 @@ from lkca_search.user import ensure_user
 if TYPE_CHECKING:
     from lkca_search.api.model import load_model, predict
     from lkca_search.api.plan import plan
-    from lkca_search.api.report import WrittenReport, report
+    from lkca_search.api.report import WrittenReport, publish, report
     from lkca_search.api.run import run
     from lkca_search.api.search import Search, load_search
     from lkca_search.errors import DamageWarning, DataError, Interrupted, SearchError, SpaceFileError, UserError
@@ -37,6 +37,7 @@ __all__ = [
     "load_search",
     "plan",
     "predict",
+    "publish",
     "report",
     "run",
 ]
@@ -44,7 +45,7 @@ __all__ = [
 _MODULES = {
     "api.model": ("load_model", "predict"),
     "api.plan": ("plan",),
-    "api.report": ("WrittenReport", "report"),
+    "api.report": ("WrittenReport", "publish", "report"),
     "api.run": ("run",),
     "api.search": ("Search", "load_search"),
     "errors": ("DamageWarning", "DataError", "Interrupted", "SearchError", "SpaceFileError", "UserError"),

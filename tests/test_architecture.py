@@ -101,6 +101,7 @@ LADDER: dict[str, list[str]] = {
     ],
 }
 """Each rung, bottom first, and the rungs that it may import. A file is a rung if it lies below its own folder."""
+LADDER["published"] = [*BASE, "records/inspection", "analysis"]
 LADDER["api"] = [
     *(
         *BASE,
@@ -111,6 +112,7 @@ LADDER["api"] = [
         "tracking",
         "analysis",
         "analysis/predictions",
+        "published",
         "reporting",
         "reporting/values",
     ),
@@ -137,7 +139,7 @@ THIRD_PARTY = {
             "analysis/kernels",
         ),
         *("analysis", "analysis/stats", "analysis/curves", "analysis/ablation", "analysis/aggregate"),
-        *("analysis/predictions", "search/studies/algorithms", "search/planning"),
+        *("analysis/predictions", "search/studies/algorithms", "search/planning", "published"),
     ],
     "onnxruntime": ["inference"],
     "optuna": ["search/studies", "search/studies/algorithms", "analysis"],
@@ -147,12 +149,11 @@ THIRD_PARTY = {
     "pyarrow": [
         "trial_listing.py",
         *("paths.py", "data/store.py", "data/readers", "records", "records/inspection", "inference"),
-        "search/housekeeping",
+        *("published", "search/housekeeping"),
     ],
     "pydantic": [
         *("spec", "spec/reading", "records", "records/search", "search", "search/rerun", "search/studies"),
-        "search/housekeeping",
-        "reporting/values",
+        *("published", "search/housekeeping", "reporting/values"),
     ],
     "pydantic_core": ["spec", "spec/reading"],
     "safetensors": ["training"],

@@ -1,4 +1,4 @@
-"""Function `report`: writes the report of a search."""
+"""Functions `report` and `publish`: write the report of a search, and the results from which anyone can make it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,8 +9,9 @@ from lkca_search.api.output import check_output_folder
 from lkca_search.api.search import Search, find_folder
 from lkca_search.errors import SearchError, UserError
 from lkca_search.faults import explained_faults
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import PUBLISHED, SearchFolder
 from lkca_search.records.search.uid import uid_or_name
+from lkca_search.user import expand_user
 
 if TYPE_CHECKING:
     from lkca_search.reporting.values.report import Report
@@ -43,16 +44,24 @@ def report(
     """Write the report of a search: an HTML page, figures and tables for a paper, and the data as Parquet.
 
     Args:
-        search: Search, or the name, path or URL of one, as for `load_search`.
+        search: Search, or the name, path or URL of one, as for `load_search`; or the path of a folder that `publish`
+            has written.
         to: Folder for the report; by default `report/` in the folder of the search.
         round_number: Number of the confirmation round; by default the latest.
-        attach: True to attach the page to the search's run in MLflow.
+        attach: True to attach the page to the search's run in MLflow. Published results have no such run.
         home: Folder of searches, if `search` is a name; by default LKCA_SEARCH_HOME, else `./lkca_runs`.
 
     Raises:
         SearchError: There is no such search or round, or the written report cannot be attached.
         UserError: The folder cannot be written.
     """
+    published = None if isinstance(search, Search) else find_published(search)
+    if published is not None:
+        if attach:
+            raise UserError(f"attach must be False for published results, got True for {published}")
+        return write_from_published(
+            published, to=None if to is None else Path(to), round_number=round_number, option="to"
+        )
     folder = search.folder if isinstance(search, Search) else find_folder(search, home=home)
     written = write(folder, to=None if to is None else Path(to), round_number=round_number, option="to")
     if attach and (problem := attach_page(written, folder)):
@@ -79,6 +88,19 @@ def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, op
     return WrittenReport(content=content, files=tuple(write_report(content, results, target)))
 
 
+def write_from_published(published: Path, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:
+    """Write the report of published results. It has no pictures of test images, so it is the same on every machine."""
+    from lkca_search.published.results import read_published
+    from lkca_search.reporting.content import make_report
+    from lkca_search.reporting.files import write_report
+
+    target = to or published / "report"
+    results, history = read_published(published)
+    check_output_folder(target, option)
+    content = make_report(results, round_number=round_number, history=history)
+    return WrittenReport(content=content, files=tuple(write_report(content, results, target)))
+
+
 def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
     """Attach the page to the search's run in MLflow; return the reason and the remedy if that fails, else None."""
     from lkca_search.tracking.faults import describe_fault
@@ -92,3 +114,43 @@ def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
     if run_id is None:
         return f"it has no run of this search; run `lkca-search sync {folder.name}`"
     return None
+
+
+@explained_faults()
+def publish(search: Search | str | Path, to: str | Path, *, home: str | Path | None = None) -> tuple[Path, ...]:
+    """Write the results of a search into a folder, for a repository or the appendix of a paper; return the files.
+
+    `report` and `compare` read such a folder as they read a search. It has all records and rounds, the predicted class
+    and its probability per replicate and test image, and the inspections. It has no images and no weights.
+
+    Args:
+        search: Search, or the name, path or URL of one, as for `load_search`.
+        to: Folder for the files. It is made if it does not exist.
+        home: Folder of searches, if `search` is a name; by default LKCA_SEARCH_HOME, else `./lkca_runs`.
+
+    Raises:
+        SearchError: There is no such search, or one of its files is damaged.
+        UserError: The folder cannot be written.
+    """
+    folder = search.folder if isinstance(search, Search) else find_folder(search, home=home)
+    return write_results(folder, Path(to), option="to")
+
+
+def write_results(folder: SearchFolder, to: Path, *, option: str) -> tuple[Path, ...]:
+    """Write the results as `publish` does. Errors about the folder have the name of the option."""
+    from lkca_search.published.results import publish_search
+
+    check_output_folder(to, option)
+    return tuple(publish_search(folder, to))
+
+
+def find_published(search: str | Path) -> Path | None:
+    """Return the folder of published results that a path names; None if it names something else.
+
+    A text without a slash is the name of a search, as for `load_search`.
+    """
+    text = str(search)
+    if "://" in text or (isinstance(search, str) and "/" not in text and text not in (".", "..")):
+        return None
+    folder = expand_user(text).absolute()
+    return folder if (folder / PUBLISHED).is_file() else None

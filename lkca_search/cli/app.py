@@ -37,6 +37,7 @@ _COMMANDS: Mapping[str, Mapping[str, str]] = {
         "best": "browse",
         "report": "report",
         "compare": "report",
+        "publish": "report",
         "predict": "kept_models",
         "export": "kept_models",
         "simulate": "replay",

@@ -1,4 +1,4 @@
-"""Commands that evaluate confirmed searches: report, compare."""
+"""Commands that evaluate confirmed searches: report, compare, publish."""
 
 from collections.abc import Mapping, Sequence
 from json import dumps
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lkca_search.api.report import attach_page, write
+from lkca_search.api.report import attach_page, find_published, write, write_from_published, write_results
 from lkca_search.cli.terminal.arguments import Json, Name, complete_search
-from lkca_search.cli.terminal.output import echo_rows
+from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lkca_search.analysis.aggregate.searches import SearchComparison
     from lkca_search.analysis.comparison import Comparison, UnpairedContrast
     from lkca_search.analysis.contrasts import Contrast
+    from lkca_search.analysis.search_results import SearchResults
     from lkca_search.analysis.stats.estimate import NotEstimable
     from lkca_search.reporting.values.report import Report
 
@@ -31,7 +32,14 @@ _SUBJECTS = {
 
 
 def report(
-    name: Name,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER",
+            autocompletion=complete_search,
+            help="Name of the search, or a folder of published results (./results, not results).",
+        ),
+    ],
     to: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="Folder for the report. Default: report/ in the folder of the search."),
@@ -47,21 +55,47 @@ def report(
     """Write the report: an HTML page that works offline, figures and tables for a paper, and the data as Parquet.
 
     The page is attached to the search's MLflow run. For an unfinished or unconfirmed search, the report lists the
-    missing parts.
+    missing parts. The report of published results has no pictures of test images, and no run in MLflow.
     """
-    folder = Home.from_environment().started_search(name)
-    written = write(folder, to=to, round_number=round_number, option="--to")
+    published = find_published(name)
+    if published is not None:
+        written = write_from_published(published, to=to, round_number=round_number, option="--to")
+    else:
+        folder = Home.from_environment().started_search(name)
+        written = write(folder, to=to, round_number=round_number, option="--to")
     if json:
         _echo_json(written.content, written.files)
     else:
         _show(written.content, written.files)
-    if not no_mlflow and (problem := attach_page(written, folder)):
+    if published is None and not no_mlflow and (problem := attach_page(written, folder)):
         echo(f"The report is not attached in MLflow: {problem}. Then repeat the command, or use --no-mlflow.", err=True)
         raise typer.Exit(1)
 
 
+def publish(
+    name: Name,
+    to: Annotated[Path, typer.Option(file_okay=False, help="Folder for the files. It is made if it does not exist.")],
+    json: Json = False,
+) -> None:
+    """Write the results of a search as Parquet files, from which `report` and `compare` work on any machine.
+
+    The files have all records and rounds, the predicted class and its probability per replicate and test image, and the
+    inspections. They have no images and no weights, so they fit a repository: about 6 MB for 250 replicates.
+    """
+    paths = write_results(Home.from_environment().started_search(name), to, option="--to")
+    if json:
+        echo_json([str(path) for path in paths])
+        return
+    for path in paths:
+        echo(path)
+    echo(f"\nreport  lkca-search report {to if '/' in str(to) else f'./{to}'}")
+
+
 def compare(
-    one: Annotated[str, typer.Argument(autocompletion=complete_search, help="Name of a confirmed search.")],
+    one: Annotated[
+        str,
+        typer.Argument(autocompletion=complete_search, help="Name of a confirmed search, or a folder as in `report`."),
+    ],
     other: Annotated[
         str, typer.Argument(autocompletion=complete_search, help="Name of the confirmed search to compare it with.")
     ],
@@ -81,10 +115,8 @@ def compare(
     Everything in which the searches differ is listed above the tables.
     """
     from lkca_search.analysis.aggregate.searches import compare_searches
-    from lkca_search.analysis.search_results import read_search_results
 
-    home = Home.from_environment()
-    results = [read_search_results(home.started_search(name)) for name in (one, other)]
+    results = [_read_results(name) for name in (one, other)]
     found = compare_searches(*results, allow_differences=allow_differences)
     comparison = found.comparison
     if not json:
@@ -100,6 +132,17 @@ def compare(
             **({"aggregate": _difference(found.aggregate)} if found.aggregate is not None else {}),
         }
     )
+
+
+def _read_results(name: str) -> "SearchResults":
+    """Return the results of a search, or those in a folder of published results."""
+    from lkca_search.analysis.search_results import read_search_results
+    from lkca_search.published.results import read_published
+
+    published = find_published(name)
+    if published is not None:
+        return read_published(published)[0]
+    return read_search_results(Home.from_environment().started_search(name))
 
 
 def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:

@@ -39,6 +39,7 @@ def test_the_exported_names_are_these() -> None:
         "load_search",
         "plan",
         "predict",
+        "publish",
         "report",
         "run",
     ]

@@ -178,3 +178,36 @@ def test_searches_of_different_training_are_compared_only_on_request_with_the_di
     code, _, err = command("compare", "made", "made")
     assert code == 2
     assert "compare needs two searches, got 'made' and 'made', which are one search" in err
+
+
+def test_a_report_and_a_comparison_of_published_results_print_what_those_of_the_search_do(
+    confirmed: SearchFolder, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = command("publish", "made", "--to", str(tmp_path / "results"))
+    assert (code, err) == (0, "")
+    assert out.endswith(f"report  lkca-search report {tmp_path / 'results'}\n")
+    expected = json.loads(command("report", "made", "--no-mlflow", "--json")[1])
+    monkeypatch.setenv("LKCA_SEARCH_HOME", str(tmp_path / "another machine"))
+    code, out, err = command("report", str(tmp_path / "results"), "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert [found.pop("files")[0], expected.pop("files") and None] == [
+        str(tmp_path / "results/report/report.html"),
+        None,
+    ]
+    assert found == expected
+    monkeypatch.chdir(tmp_path)
+    assert command("report", "results")[0] == 2  # a name without a slash is that of a search
+    assert command("report", "./results", "--to", "again")[0] == 0
+    code, out, err = command("compare", "./results", "./results")
+    assert (code, "are one search" in err) == (2, True)
+
+
+def test_a_damaged_search_is_not_published(confirmed: SearchFolder, command: Command, tmp_path: Path) -> None:
+    path = confirmed.trial(f"{CELL}/0").record
+    assert path is not None
+    write_atomically(path, path.read_bytes()[:100])
+    code, out, err = command("publish", "made", "--to", str(tmp_path / "results"))
+    assert (code, out) == (2, "")
+    assert "repair made" in err
+    assert list((tmp_path / "results").iterdir()) == []

@@ -17,6 +17,7 @@ _EXAMPLES: Mapping[str, str] = {
     "best": "best quickstart",
     "report": "report quickstart --to report",
     "compare": "compare quickstart quickstart_long",
+    "publish": "publish quickstart --to results",
     "predict": "predict quickstart photo.jpg --top 3",
     "export": "export quickstart --to onnx",
     "simulate": "simulate quickstart --pruner median",

@@ -42,6 +42,15 @@ _MAX_BYTES = 256 * 2**20
 
 def save_inspection(inspection: Inspection, attempt_folder: AnyPath, *, replicate_id: str) -> None:
     """Write the inspection of a replicate atomically into the folder of its attempt."""
+    buffer = pa.BufferOutputStream()
+    table = to_table(inspection)
+    table = table.replace_schema_metadata({**table.schema.metadata, "replicate_id": replicate_id})
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomically(attempt_folder / INSPECTION, buffer.getvalue().to_pybytes())
+
+
+def to_table(inspection: Inspection) -> pa.Table:
+    """Return one row per layer, and one for the receptive field; the metadata has the rest as JSON."""
     field = inspection.receptive_field
     rows = [*map(_layer_row, inspection.layers), *([_field_row(field)] if field else [])]
     about = {
@@ -50,11 +59,7 @@ def save_inspection(inspection: Inspection, attempt_folder: AnyPath, *, replicat
         "seconds": inspection.seconds,
         "failures": inspection.failures,
     }
-    metadata = {"replicate_id": replicate_id, "inspection": json.dumps(about)}
-    buffer = pa.BufferOutputStream()
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata(metadata)
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomically(attempt_folder / INSPECTION, buffer.getvalue().to_pybytes())
+    return pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata({"inspection": json.dumps(about)})
 
 
 def inspection_path(folder: SearchFolder, replicate: Record) -> AnyPath:
@@ -106,14 +111,15 @@ def _read(folder: SearchFolder, replicate: Record) -> Inspection | Finding | Non
     try:
         if len(content) > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
-        return _from_table(pq.ParquetFile(pa.BufferReader(content)).read())
+        return from_table(pq.ParquetFile(pa.BufferReader(content)).read())
     # A damaged Parquet file raises errors of all these kinds.
     except (pa.ArrowException, ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         damage = f"must be a Parquet file of an inspection, got one that cannot be read ({first_line(error)})"
         return Finding(place=str(path), damage=damage, remedy=remedy)
 
 
-def _from_table(table: pa.Table) -> Inspection:
+def from_table(table: pa.Table) -> Inspection:
+    """Return the inspection in a table of `to_table`; errors of several kinds if it is damaged."""
     about = json.loads(table.schema.metadata[b"inspection"])
     rows = list(_rows(table))
     fields = [_to_field(row) for row in rows if row["kind"] == _FIELD]
