@@ -10,9 +10,6 @@ The records are made up, and stored like those of a real search. `report` runs i
 """
 
 import argparse
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +20,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.processes import command_line, measure
 from lkca_search.analysis.predictions.prediction_analysis import search_prediction_rows
 from lkca_search.analysis.search_results import read_search_results
 from lkca_search.layout import Home, SearchFolder
@@ -103,11 +101,8 @@ def main() -> int:
         begun = time.perf_counter()
         num_trials = len(read_records(folder))
         reading = time.perf_counter() - begun
-        command = [sys.executable, "-m", "lkca_search", "report", "large", "--no-mlflow"]
-        begun = time.perf_counter()
-        subprocess.run(command, env={**os.environ, "LKCA_SEARCH_HOME": root}, check=True, stdout=subprocess.DEVNULL)
-        duration = time.perf_counter() - begun
-        memory = 1024.0 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kilobytes on Linux
+        cost = measure(command_line("report", "large", "--no-mlflow"), variables={"LKCA_SEARCH_HOME": root})
+        duration, memory = cost.seconds, float(cost.memory)
         reading_all, computing = time_predictions(folder)
         report = Path(str(folder.root)) / "report"
         begun = time.perf_counter()

@@ -11,7 +11,6 @@ turn with this one, with the same Python. The CPU seconds count every process th
 """
 
 import argparse
-import ctypes
 import os
 import resource
 import shutil
@@ -24,6 +23,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from benchmarks.processes import QUIET, become_subreaper, command_line, cpu_seconds, descendants
 
 MOST_SECONDS, MOST_IDLE_SECONDS = 8.0, 2.0
 SPACE = """
@@ -51,25 +52,6 @@ COMMANDS = {
 """Commands in their order. Each idle one repeats the command before it, in the same folder."""
 END, FIRST_STEP = "end", "first step"
 _POLL_SECONDS = 0.02
-_SUBREAPER = 36
-"""`PR_SET_CHILD_SUBREAPER`: processes that Ray leaves behind become children of this one, which counts them."""
-
-
-def cpu_seconds(root: int) -> float:
-    """Return the CPU seconds so far of the processes below `root`, and of those that they have waited for."""
-    ticks, parents = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            pid, _, rest = stat.read_text().partition(" (")
-            fields = rest.rpartition(")")[2].split()
-            parents[int(pid)], ticks[int(pid)] = int(fields[1]), sum(map(int, fields[11:15]))
-    total = 0
-    for pid, spent in ticks.items():
-        above = pid
-        while above not in (root, 0):
-            above = parents.get(above, 0)
-        total += spent if above == root and pid != root else 0
-    return total / os.sysconf("SC_CLK_TCK")
 
 
 def marks(root: Path, name: str) -> Mapping[str, Callable[[], bool]]:
@@ -85,16 +67,15 @@ def marks(root: Path, name: str) -> Mapping[str, Callable[[], bool]]:
 def measure(arguments: tuple[str, ...], code: Path, root: Path) -> dict[str, tuple[float, float]]:
     """Run a command, and return the seconds and CPU seconds from its start to each phase."""
     own = {"PYTHONPATH": str(code), "LKCA_SEARCH_HOME": str(root), "RAY_TMPDIR": str(root)}
-    quiet = {"RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     phases = dict(marks(root, Path(arguments[-1]).stem)) if arguments[0] == "run" else {}
     phases = {name: is_reached for name, is_reached in phases.items() if not is_reached()}
     found: dict[str, tuple[float, float]] = {}
     before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lkca_search", *arguments],
+        command_line(*arguments),
         cwd=root,
-        env={**os.environ, **quiet, **own},
+        env={**os.environ, **QUIET, **own},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -106,7 +87,8 @@ def measure(arguments: tuple[str, ...], code: Path, root: Path) -> dict[str, tup
     while process.poll() is None:
         for name, is_reached in phases.items():
             if name not in found and is_reached():
-                found[name] = time.monotonic() - began, cpu_seconds(os.getpid())
+                spent = sum(cpu_seconds(each, with_ended=True) for each in descendants())
+                found[name] = time.monotonic() - began, spent
         time.sleep(_POLL_SECONDS)
     ended = time.monotonic() - began
     reader.join()
@@ -164,7 +146,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each command (default: 3)")
     parser.add_argument("--only", choices=COMMANDS, nargs="+", default=list(COMMANDS))
     options = parser.parse_args()
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    become_subreaper()
     codes = {"here": Path(__file__).resolve().parents[1]}
     if options.before:
         codes["before"] = options.before.resolve()

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.processes import Cost
 from benchmarks.scale.commands import CELLS, REPORTS, costs_table, run_commands, sizes, sizes_table
 from benchmarks.scale.driver import driver_table, measure_beside_long_trials, measure_per_trial, per_trial_table
 from benchmarks.scale.ledger import ledger_table, time_ledger
-from benchmarks.scale.processes import Cost
 from benchmarks.scale.store import count_requests, store_table
 
 MOST_MS_PER_TRIAL, MOST_GROWTH, MOST_CORE = 1.0, 2.0, 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.scale.processes import Cost, measure
+from benchmarks.processes import QUIET, Cost, command_line, measure
 from lkca_search.layout import Home
 from lkca_search.search.housekeeping.sizes import measure_search
 from tests.support.search.large import make_large_search, write_space
@@ -26,9 +26,9 @@ def run_commands(root: Path, num_trials: int) -> dict[str, Cost | float]:
     begun = time.perf_counter()
     make_large_search(home, space, num_left=1)
     costs: dict[str, Cost | float] = {"ledger, s per trial": (time.perf_counter() - begun) / num_trials}
-    costs["sync, all to send"] = measure(root, "sync", NAME)
+    costs["sync, all to send"] = _measure(root, "sync", NAME)
     run = ("run", str(space), "--num-cpus", "2")
-    costs["run, one trial left"] = measure(root, *run)
+    costs["run, one trial left"] = _measure(root, *run)
     commands: dict[str, tuple[str, ...]] = {
         "run, nothing to do": run,
         "status": ("status", NAME),
@@ -40,7 +40,7 @@ def run_commands(root: Path, num_trials: int) -> dict[str, Cost | float]:
         "sync, nothing to send": ("sync", NAME),
     }
     for name, arguments in commands.items():
-        costs[name] = measure(root, *arguments)
+        costs[name] = _measure(root, *arguments)
     shutil.rmtree(root / "datasets", ignore_errors=True)
     return costs
 
@@ -69,6 +69,10 @@ def sizes_table(measured: dict[int, dict[str, int]]) -> Table:
     for name in next(iter(measured.values())):
         table.add_row(name, *(f"{found.get(name, 0) / 1e6:.1f}" for found in measured.values()))
     return table
+
+
+def _measure(home: Path, *arguments: str) -> Cost:
+    return measure(command_line(*arguments), variables={**QUIET, "LKCA_SEARCH_HOME": str(home)})
 
 
 def _cell(cost: Cost | float) -> str:

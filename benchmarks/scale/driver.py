@@ -1,13 +1,15 @@
 """CPU of the driver's process: beside two long trials, and per trial and message of searches of short ones."""
 
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import psutil
 from rich.table import Table
 
-from benchmarks.scale.processes import start
+from benchmarks.processes import QUIET, command_line, cpu_seconds
 
 LONG = """
 data: {dataset: digits}
@@ -36,6 +38,14 @@ search: {{sampler: tpe, pruner: none, trials_per_cell: {trials}}}
 """
 
 
+def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a command of this package."""
+    environment = {**os.environ, **QUIET, "LKCA_SEARCH_HOME": str(home)}
+    return subprocess.Popen(
+        command_line(*arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
 def measure_beside_long_trials(root: Path, *, seconds: float) -> dict[str, float]:
     """Return the mean use of one core by each process of a driver while two long trials train, as a fraction."""
     space = root / "long.yaml"
@@ -46,11 +56,11 @@ def measure_beside_long_trials(root: Path, *, seconds: float) -> dict[str, float
         _wait_for_trials(driver, count=2)
         time.sleep(10)
         watched = {"driver": driver, **_ray_processes(driver)}
-        before = {name: _cpu(each) for name, each in watched.items()}
+        before = {name: cpu_seconds(each) for name, each in watched.items()}
         begun = time.perf_counter()
         time.sleep(seconds)
         passed = time.perf_counter() - begun
-        return {name: (_cpu(each) - before[name]) / passed for name, each in watched.items()}
+        return {name: (cpu_seconds(each) - before[name]) / passed for name, each in watched.items()}
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate()
@@ -66,7 +76,7 @@ def measure_per_trial(root: Path, *, trials: int, reports: int) -> tuple[float, 
     for line in process.stdout:
         lines.append(line)
         if line.startswith("["):  # one line per finished trial
-            times.append((time.perf_counter(), _cpu(driver)))
+            times.append((time.perf_counter(), cpu_seconds(driver)))
     assert process.wait() == 0, "".join(lines[-20:])
     (begun, first), (ended, last) = times[1], times[-1]
     return (last - first) / (len(times) - 2), (ended - begun) / (len(times) - 2)
@@ -112,11 +122,3 @@ def _name(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)

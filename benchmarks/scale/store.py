@@ -1,14 +1,13 @@
 """Requests to an object store per trial: of a whole search on Ray, a resume, and the commands that read a search."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from rich.table import Table
 
+from benchmarks.processes import QUIET, command_line, measure
 from benchmarks.scale.driver import SHORT
-from benchmarks.scale.processes import start
 from tests.support.object_store import counted_requests, running_object_store
 
 REPORTS = 4
@@ -26,11 +25,10 @@ def count_requests(root: Path, num_trials: int) -> dict[str, Counter[str]]:
             "status": ("status", space.stem),
             "export": ("export", space.stem),
         }
+        variables = {**QUIET, "LKCA_SEARCH_HOME": str(root), "PYTHONWARNINGS": "ignore"}
         for name, arguments in commands.items():
             with counted_requests() as requests:
-                process = start(root, *arguments, variables={**os.environ, "PYTHONWARNINGS": "ignore"})
-                output, _ = process.communicate()
-            assert process.returncode == 0, output[-3000:]
+                measure(command_line(*arguments), variables=variables)
             counts[name] = requests
     return counts
 

@@ -1,24 +1,31 @@
-"""Storage of the studies of the driver that holds a search: reads come from memory, writes go to the database first.
+"""Storage of the studies of the driver that holds a search: reads come from memory, and rows are written together.
 
 Optuna's own cache reads every unfinished trial from the database for each suggestion and each decision of a pruner,
 with all its reports. Other processes may have changed them, but a driver holds the lease: nobody else writes. With 256
 running trials, one report would read thousands of rows.
+
+New and finished trials are in the database at once. Parameters of a suggestion are written together, and so are
+reports: no result is lost with them, since a resumed trial reports all results of its checkpoint again.
 """
 
 import bisect
 import copy
 import json
+import time
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from lkca_search.search.studies.stored_trials import read_trials
+from lkca_search.search.studies.stored_trials import UnwrittenRows, read_trial, read_trials
+
+WRITE_SECONDS = 5.0
+"""Time between two writes of reports, which programs that read the database beside the driver show."""
 
 
 @dataclass(kw_only=True)
@@ -41,7 +48,8 @@ class _Trials:
 class DriverStorage(BaseStorage):
     """Storage with the content of a database that no other process changes meanwhile.
 
-    A trial in memory is never changed but replaced: callers keep the state that they have read.
+    A trial in memory is never changed but replaced: callers keep the state that they have read. `write` must be called
+    after a suggestion.
     """
 
     def __init__(self, database: RDBStorage) -> None:
@@ -52,6 +60,15 @@ class DriverStorage(BaseStorage):
         """Study and present state of each trial, by the database's id of the trial."""
         self._names: dict[int, str] = {}
         self._directions: dict[int, list[StudyDirection]] = {}
+        self._first_distributions: dict[tuple[int, str], BaseDistribution] = {}
+        """Distribution of the first trial with a parameter, by study and name."""
+        self._unwritten = UnwrittenRows(database)
+        self._written = time.monotonic()
+
+    def write(self) -> None:
+        """Write what the database lacks, in one transaction."""
+        self._unwritten.write()
+        self._written = time.monotonic()
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         """Create a study; DuplicatedStudyError if it exists."""
@@ -103,15 +120,18 @@ class DriverStorage(BaseStorage):
         """Create a trial, and return the database's id of it."""
         self._open(study_id)
         trial_id = self._database.create_new_trial(study_id, template_trial)
-        self._put(study_id, self._database.get_trial(trial_id))
+        self._add(study_id, read_trial(self._database, trial_id))
         return trial_id
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         """Set a parameter of an unfinished trial."""
-        self._database.set_trial_param(trial_id, param_name, param_value_internal, distribution)
         study_id, trial = self._copy(trial_id)
+        self.check_trial_is_updatable(trial_id, trial.state)
+        first = self._first_distributions.setdefault((study_id, param_name), distribution)
+        check_distribution_compatibility(first, distribution)
+        self._unwritten.add_param(trial_id, param_name, param_value_internal, distribution)
         value = distribution.to_external_repr(param_value_internal)
         trial._params = {**trial._params, param_name: value}
         trial._distributions = {**trial._distributions, param_name: distribution}
@@ -119,29 +139,47 @@ class DriverStorage(BaseStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Set state and values of an unfinished trial; return False if it runs already."""
+        self.write()
         is_set = self._database.set_trial_state_values(trial_id, state, values)
         study_id, _ = self._find(trial_id)
-        self._put(study_id, self._database.get_trial(trial_id))  # with the times that the database has
+        self._put(study_id, read_trial(self._database, trial_id))  # with the times that the database has
         return is_set
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Set the value of an unfinished trial at a report."""
-        self._database.set_trial_intermediate_value(trial_id, step, intermediate_value)
         study_id, trial = self._copy(trial_id)
+        self.check_trial_is_updatable(trial_id, trial.state)
+        if step in trial.intermediate_values:
+            self.write()
+            self._database.set_trial_intermediate_value(trial_id, step, intermediate_value)
+        else:
+            self._unwritten.add_report(trial_id, step, intermediate_value)
         trial.intermediate_values = {**trial.intermediate_values, step: float(intermediate_value)}
         self._put(study_id, trial)
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self.write()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attribute of an unfinished trial."""
-        self._database.set_trial_user_attr(trial_id, key, value)
         study_id, trial = self._copy(trial_id)
+        self.check_trial_is_updatable(trial_id, trial.state)
+        if key in trial.user_attrs:
+            self.write()
+            self._database.set_trial_user_attr(trial_id, key, value)
+        else:
+            self._unwritten.add_user_attr(trial_id, key, value)
         trial._user_attrs = {**trial._user_attrs, key: json.loads(json.dumps(value))}
         self._put(study_id, trial)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attribute that a sampler or pruner keeps in an unfinished trial."""
-        self._database.set_trial_system_attr(trial_id, key, value)
         study_id, trial = self._copy(trial_id)
+        self.check_trial_is_updatable(trial_id, trial.state)
+        if key in trial.system_attrs:
+            self.write()
+            self._database.set_trial_system_attr(trial_id, key, value)
+        else:
+            self._unwritten.add_system_attr(trial_id, key, value)
         trial._system_attrs = {**trial._system_attrs, key: json.loads(json.dumps(value))}
         self._put(study_id, trial)
 
@@ -173,7 +211,7 @@ class DriverStorage(BaseStorage):
         if study_id not in self._studies:
             self._studies[study_id] = _Trials()
             for trial in read_trials(self._database, study_id):
-                self._put(study_id, trial)
+                self._add(study_id, trial)
         return self._studies[study_id]
 
     def _find(self, trial_id: int) -> tuple[int, FrozenTrial]:
@@ -187,6 +225,11 @@ class DriverStorage(BaseStorage):
         for name in ("_params", "_distributions", "_user_attrs", "_system_attrs", "intermediate_values"):
             setattr(copied, name, dict(getattr(trial, name)))
         return study_id, copied
+
+    def _add(self, study_id: int, trial: FrozenTrial) -> None:
+        self._put(study_id, trial)
+        for name, distribution in trial.distributions.items():
+            self._first_distributions.setdefault((study_id, name), distribution)
 
     def _put(self, study_id: int, trial: FrozenTrial) -> None:
         self._trials[trial._trial_id] = study_id, trial

@@ -261,3 +261,4 @@ def _complete_unfinished(study: Study, spec: SearchSpec, cell: Cell, files: Cell
         for index, value in _reports(record, spec).items():
             if index not in trial.intermediate_values:
                 storage.set_trial_intermediate_value(trial._trial_id, index, value)
+    study.write()

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from optuna.distributions import json_to_distribution
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 _BATCH = 500
 """Trials per statement; databases limit the number of its variables."""
@@ -22,15 +22,25 @@ def read_trials(storage: RDBStorage, study_id: int) -> list[FrozenTrial]:
 
     Optuna makes an object per row: 10,000 trials with 20 reports have 300,000 rows.
     """
+    return _read(storage, models.TrialModel.__table__.c.study_id == study_id)
+
+
+def read_trial(storage: RDBStorage, trial_id: int) -> FrozenTrial:
+    """Return a trial, as `get_trial` of the storage does, in a tenth of the time."""
+    (trial,) = _read(storage, models.TrialModel.__table__.c.trial_id == trial_id)
+    return trial
+
+
+def _read(storage: RDBStorage, condition: ColumnElement[bool]) -> list[FrozenTrial]:
     decode = cache(json_to_distribution)
     with storage.engine.connect() as connection:
         table = models.TrialModel.__table__
-        trials = connection.execute(select(table).where(table.c.study_id == study_id).order_by(table.c.trial_id)).all()
-        params = _rows(connection, models.TrialParamModel, study_id)
-        values = _rows(connection, models.TrialValueModel, study_id)
-        reports = _rows(connection, models.TrialIntermediateValueModel, study_id)
-        user_attrs = _rows(connection, models.TrialUserAttributeModel, study_id)
-        system_attrs = _rows(connection, models.TrialSystemAttributeModel, study_id)
+        trials = connection.execute(select(table).where(condition).order_by(table.c.trial_id)).all()
+        params = _rows(connection, models.TrialParamModel, condition)
+        values = _rows(connection, models.TrialValueModel, condition)
+        reports = _rows(connection, models.TrialIntermediateValueModel, condition)
+        user_attrs = _rows(connection, models.TrialUserAttributeModel, condition)
+        system_attrs = _rows(connection, models.TrialSystemAttributeModel, condition)
     to_value = models.TrialValueModel.stored_repr_to_value
     to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     read = []
@@ -62,11 +72,11 @@ def read_trials(storage: RDBStorage, study_id: int) -> list[FrozenTrial]:
     return read
 
 
-def _rows(connection: Connection, model: Any, study_id: int) -> defaultdict[int, list[Row[Any]]]:
-    """Return the rows of all trials of a study, by trial and in the order in which they were written."""
+def _rows(connection: Connection, model: Any, condition: ColumnElement[bool]) -> defaultdict[int, list[Row[Any]]]:
+    """Return the rows of all trials with a condition, by trial and in the order in which they were written."""
     table, trials = model.__table__, models.TrialModel.__table__
     (key,) = table.primary_key.columns
-    query = select(table).join(trials, trials.c.trial_id == table.c.trial_id).where(trials.c.study_id == study_id)
+    query = select(table).join(trials, trials.c.trial_id == table.c.trial_id).where(condition)
     found: defaultdict[int, list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(query.order_by(key)):
         found[row.trial_id].append(row)
@@ -106,3 +116,51 @@ def renumber_trial(storage: BaseStorage, trial_id: int, number: int) -> None:
 def _database(storage: BaseStorage) -> RDBStorage:
     assert isinstance(storage, RDBStorage), "only a database outlives the driver that filled it"
     return storage
+
+
+class UnwrittenRows:
+    """Parameters, reports and attributes of unfinished trials that the database lacks, until one transaction has all.
+
+    A transaction waits for the disk: 2 to 30 ms. A trial with 6 parameters and 20 reports would otherwise have 26.
+    """
+
+    def __init__(self, database: RDBStorage) -> None:
+        """Begin without a row."""
+        self._database = database
+        self._rows: dict[Any, dict[tuple[int, str | int], dict[str, Any]]] = {}
+        """Rows of each table, by trial and by name, report or key."""
+
+    def add_param(self, trial_id: int, name: str, internal: float, distribution: BaseDistribution) -> None:
+        """Add a parameter that its trial does not have."""
+        row = {
+            "param_name": name,
+            "param_value": float(internal),
+            "distribution_json": distribution_to_json(distribution),
+        }
+        self._put(models.TrialParamModel, trial_id, name, row)
+
+    def add_report(self, trial_id: int, step: int, value: float) -> None:
+        """Add a report of which the database has none, or replace an added one."""
+        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(float(value))
+        row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        self._put(models.TrialIntermediateValueModel, trial_id, step, row)
+
+    def add_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Add a user attribute that the database does not have, or replace an added one."""
+        self._put(models.TrialUserAttributeModel, trial_id, key, {"key": key, "value_json": json.dumps(value)})
+
+    def add_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Add an attribute of a sampler or pruner that the database does not have, or replace an added one."""
+        self._put(models.TrialSystemAttributeModel, trial_id, key, {"key": key, "value_json": json.dumps(value)})
+
+    def write(self) -> None:
+        """Write all rows in one transaction; they stay unwritten if it fails."""
+        if not self._rows:
+            return
+        with self._database.engine.begin() as connection:
+            for model, rows in self._rows.items():
+                connection.execute(insert(model.__table__), list(rows.values()))
+        self._rows = {}
+
+    def _put(self, model: Any, trial_id: int, name: str | int, row: dict[str, Any]) -> None:
+        self._rows.setdefault(model, {})[trial_id, name] = {"trial_id": trial_id, **row}

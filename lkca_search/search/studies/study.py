@@ -162,7 +162,7 @@ class Study:
         trial = self._running[number]
         trial.report(value, index)
         self._reported[number].add(index)
-        return trial.should_prune()
+        return bool(trial.should_prune())  # some pruners return a value of numpy
 
     def tell(self, number: int, state: State, values: Sequence[float]) -> None:
         """Finish a trial. The values, one per metric, are stored only if the trial is complete."""
@@ -185,7 +185,14 @@ class Study:
             self._study.sampler = self._sampler(trial.number, name)
             return suggest_value(trial, name, domain)
 
-        return self._spec.space.walk(choose, self._cell.levels)
+        chosen = self._spec.space.walk(choose, self._cell.levels)
+        self.write()
+        return chosen
+
+    def write(self) -> None:
+        """Write what the database lacks of suggestions and reports."""
+        if isinstance(self.storage, DriverStorage):
+            self.storage.write()
 
     def _sampler(self, number: int, name: str | None = None) -> BaseSampler:
         search = self._spec.search

@@ -11,6 +11,7 @@ from lkca_search.records.record import Record, State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Failure, FailureKind, Message
 from lkca_search.search.state.database import find_database
+from lkca_search.search.studies import driver_storage
 from lkca_search.search.studies.study import Study, open_storage
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from tests.support.search.toy import DriverCrash, make_messages, train, train_all
@@ -205,9 +206,12 @@ def test_a_pruned_trial_is_pruned_in_its_record_and_in_its_study(open_ledger: Op
     assert_exact(folder, trials_per_cell=12)
 
 
-def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_again(
-    open_ledger: OpenLedger, folder: SearchFolder
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_report_repeated_after_a_resume_counts_once_and_prunes_only_if_the_driver_died_before_it_was_written(
+    open_ledger: OpenLedger, folder: SearchFolder, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ) -> None:
+    monkeypatch.setattr(driver_storage, "WRITE_SECONDS", 0.0 if is_written else 3600.0)
+
     def latest_reports() -> dict[int, float]:
         storage = open_storage(find_database(folder))
         study = storage.get_study_id_from_name("family=lkca")
@@ -221,14 +225,15 @@ def test_a_report_repeated_after_a_resume_neither_prunes_nor_counts_again(
     cut = crashing.assign()
     assert cut is not None
     first = next(make_messages(cut))
-    crashing.on_message(cut.trial_id, first)
-    before = latest_reports()
+    decision = crashing.on_message(cut.trial_id, first)
+    assert (len(latest_reports()) == 1) is is_written
     ledger = open_ledger(pruner="median", trials_per_cell=12)
     again = ledger.assign()
     assert again is not None
     assert again.trial_id == cut.trial_id
-    assert ledger.on_message(again.trial_id, first) is False
-    assert latest_reports() == before
+    assert ledger.on_message(again.trial_id, first) is (decision and not is_written)
+    ledger.finish(again.trial_id)
+    assert list(latest_reports()) == [1]
 
 
 def test_checkpoints_of_a_finished_trial_are_removed(open_ledger: OpenLedger, folder: SearchFolder) -> None:

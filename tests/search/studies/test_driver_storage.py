@@ -1,6 +1,7 @@
 """The storage of a driver has the content of its database, and reads nothing from it while trials run."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,9 @@ from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.simulation.simulator import simulate
 from lkca_search.search.simulation.toy_training import ToyTraining
 from lkca_search.search.state.database import Database
-from lkca_search.search.studies.driver_storage import DriverStorage
-from lkca_search.search.studies.stored_trials import read_trials
+from lkca_search.search.studies import driver_storage
+from lkca_search.search.studies.driver_storage import WRITE_SECONDS, DriverStorage
+from lkca_search.search.studies.stored_trials import read_trial, read_trials
 from lkca_search.search.studies.study import Storage, Study, open_storage
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
@@ -55,6 +57,11 @@ def database(tmp_path: Path) -> RDBStorage:
     return open_storage(Database.sqlite(tmp_path / "ledger.db"))
 
 
+def study_id_of(database: RDBStorage, spec: SearchSpec) -> int:
+    """Return the id of the study of the first cell."""
+    return database.get_study_id_from_name(cells(spec)[0].key)
+
+
 @contextmanager
 def counted_statements() -> Iterator[list[str]]:
     statements: list[str] = []
@@ -67,6 +74,24 @@ def counted_statements() -> Iterator[list[str]]:
         yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", add)
+
+
+@contextmanager
+def counted_writes() -> Iterator[list[str]]:
+    """Yield a list with the last statement of each transaction that writes."""
+    writes: list[str] = []
+    with counted_statements() as statements:
+
+        def add(connection: Any) -> None:
+            written = [each for each in statements if each.startswith(("INSERT", "UPDATE"))]
+            statements.clear()
+            writes.extend(written[-1:])
+
+        event.listen(Engine, "commit", add)
+        try:
+            yield writes
+        finally:
+            event.remove(Engine, "commit", add)
 
 
 def count(action: Callable[[], Any]) -> int:
@@ -116,16 +141,20 @@ def test_trials_are_read_as_optuna_reads_them(database: RDBStorage) -> None:
         study_id = database.get_study_id_from_name(name)
         expected = database.get_all_trials(study_id)
         assert sorted_fields(read_trials(database, study_id)) == sorted_fields(expected)
+        ids = [database.get_trial_id_from_study_id_trial_number(study_id, trial.number) for trial in expected]
+        assert [fields(read_trial(database, trial_id)) for trial_id in ids] == [*map(fields, expected)]
 
 
 @pytest.mark.parametrize("pruner", ["hyperband", "median", "none"])
-def test_memory_and_database_are_equal_after_every_step(database: RDBStorage, pruner: str) -> None:
+def test_memory_and_database_are_equal_after_every_suggestion_and_end_and_when_reports_are_written(
+    database: RDBStorage, pruner: str
+) -> None:
     spec = make_spec(sampler="tpe", pruner=pruner)
     study = Study(database, spec, cells(spec)[0])
     assert isinstance(study.storage, DriverStorage)
 
     def check() -> None:
-        stored = database.get_all_trials(study.storage.get_study_id_from_name(cells(spec)[0].key))
+        stored = database.get_all_trials(study_id_of(database, spec))
         assert sorted_fields(study.trials()) == sorted_fields(stored)
 
     for index in range(6):
@@ -133,10 +162,61 @@ def test_memory_and_database_are_equal_after_every_step(database: RDBStorage, pr
         check()
         for report, number in ((1, numbers[0]), (1, numbers[1]), (2, numbers[0])):
             study.report(number, report, index / 10 + report / 7)
-            check()
+            if report == 1:
+                study.write()
+                check()
         for number in numbers:
             study.tell(number, *_outcome(index, number))
             check()
+
+
+def test_a_suggestion_is_written_in_two_transactions_and_reports_in_one_whatever_their_numbers(
+    database: RDBStorage,
+) -> None:
+    spec = make_spec(sampler="tpe", pruner="hyperband")
+    study = Study(database, spec, cells(spec)[0])
+    with counted_writes() as writes:
+        number, chosen = study.ask()
+        assert len(chosen) > 3
+        assert len(writes) == 2
+        writes.clear()
+        study.report(number, 1, 0.1)
+        study.report(number, 2, 0.2)
+        assert not writes
+        study.write()
+        assert len(writes) == 1
+    stored = database.get_all_trials(study_id_of(database, spec))
+    assert stored[number].intermediate_values == {1: 0.1, 2: 0.2}
+
+
+def test_reports_are_written_after_some_seconds_at_the_latest(
+    database: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(sampler="random", pruner="none")
+    study = Study(database, spec, cells(spec)[0])
+    number, _ = study.ask()
+    study.report(number, 1, 0.1)
+    trial_id = database.get_trial_id_from_study_id_trial_number(study_id_of(database, spec), number)
+    assert not database.get_trial(trial_id).intermediate_values
+    passed = time.monotonic() + WRITE_SECONDS
+    monkeypatch.setattr(driver_storage.time, "monotonic", lambda: passed)
+    study.report(number, 2, 0.2)
+    assert database.get_trial(trial_id).intermediate_values == {1: 0.1, 2: 0.2}
+
+
+def test_another_range_of_a_parameter_and_a_report_of_a_finished_trial_are_refused(database: RDBStorage) -> None:
+    spec = make_spec(sampler="random", pruner="none")
+    study = Study(database, spec, cells(spec)[0])
+    number, _ = study.ask()
+    study_id = study_id_of(database, spec)
+    added = database.create_new_trial(study_id)
+    reopened = DriverStorage(database)
+    first = reopened.get_trial_id_from_study_id_trial_number(study_id, number)
+    with pytest.raises(ValueError, match="dynamic value space"):
+        reopened.set_trial_param(added, "kernel_size", 0, CategoricalDistribution((9, 11)))
+    reopened.set_trial_state_values(first, TrialState.FAIL)
+    with pytest.raises(RuntimeError, match="has already finished"):
+        reopened.set_trial_intermediate_value(first, 1, 0.5)
 
 
 def _outcome(index: int, number: int) -> Any:

@@ -1,0 +1,1 @@
+"""Speed of trainings on a CPU: see `__main__`."""
