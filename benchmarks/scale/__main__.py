@@ -20,7 +20,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.processes import Cost
 from benchmarks.scale.commands import CELLS, REPORTS, costs_table, run_commands, sizes, sizes_table
 from benchmarks.scale.driver import driver_table, measure_beside_long_trials, measure_per_trial, per_trial_table
 from benchmarks.scale.ledger import ledger_table, time_ledger
@@ -42,8 +41,6 @@ def show_commands(options: argparse.Namespace, console: Console) -> Iterator[str
     few, many = min(measured), max(measured)
     for name in GROWING:
         low, high = measured[few][name], measured[many][name]
-        assert isinstance(low, Cost)
-        assert isinstance(high, Cost)
         if few < many and (growth := 1000 * (high.cpu_seconds - low.cpu_seconds) / (many - few)) > MOST_MS_PER_TRIAL:
             yield f"{name} costs {growth:.2f} ms of CPU per trial, at most {MOST_MS_PER_TRIAL:g}"
 
@@ -66,7 +63,8 @@ def show_ledger(options: argparse.Namespace, console: Console) -> Iterator[str]:
                 pruner=pruner,
                 in_memory=in_memory,
             )
-        console.print(ledger_table(rows))
+        print(label, {name: round(value, 2) for name, value in rows[label].items()}, file=sys.stderr, flush=True)
+    console.print(ledger_table(rows))
     few, many = (f"{count:,} / {CELLS} / 8 / none" for count in (min(options.trials), max(options.trials)))
     for name in ("assign, ms", "message, ms", "finish, ms"):
         if (growth := rows[many][name] / rows[few][name]) > MOST_GROWTH:

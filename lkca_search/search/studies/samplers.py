@@ -2,8 +2,9 @@
 
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from lkca_search.own_code import load_path
@@ -24,7 +25,7 @@ def make_sampler(config: ComponentConfig, *, seed: int, number: int, name: str |
         name: Parameter that is sampled independently of the others.
     """
     cls, entry = load("sampler", config.name), REGISTRY["sampler"].get(config.name)
-    arguments, parameters = _constructor_arguments("sampler", config, num_reports=1), inspect.signature(cls).parameters
+    arguments, parameters = _constructor_arguments("sampler", config, num_reports=1), _parameters_of(cls)
     own_seed = derive_seed(seed, number) if name is None else derive_seed(seed, number, name)
     if "seed" in parameters:
         arguments["seed"] = seed if entry and entry.shares_seed else own_seed
@@ -47,7 +48,7 @@ def make_pruner(config: ComponentConfig, *, num_reports: int) -> Any:
 
 def describe(kind: Kind, config: ComponentConfig, *, num_reports: int) -> dict[str, Any]:
     """Return the name and all arguments as JSON values, with the defaults of the class and without seeds."""
-    parameters = inspect.signature(load(kind, config.name)).parameters
+    parameters = _parameters_of(load(kind, config.name))
     defaults = {name: parameter.default for name, parameter in parameters.items() if name not in DERIVED_ARGUMENTS}
     plain = {name: value for name, value in defaults.items() if isinstance(value, bool | int | float | str)}
     description = {"name": config.name, **plain, **_constructor_arguments(kind, config, num_reports=num_reports)}
@@ -56,6 +57,12 @@ def describe(kind: Kind, config: ComponentConfig, *, num_reports: int) -> dict[s
             "pruner", ComponentConfig.model_validate(description["wraps"]), num_reports=num_reports
         )
     return description
+
+
+@cache
+def _parameters_of(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class; a trial has a sampler per parameter."""
+    return inspect.signature(cls).parameters
 
 
 def _constructor_arguments(kind: Kind, config: ComponentConfig, *, num_reports: int) -> dict[str, Any]:
