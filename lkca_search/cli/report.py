@@ -11,7 +11,8 @@ from lkca_search.api.report import attach_page, find_published, write, write_fro
 from lkca_search.cli.terminal.arguments import Json, Name, complete_search
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.layout import Home
+from lkca_search.errors import SearchError
+from lkca_search.layout import PUBLISHED, Home
 
 if TYPE_CHECKING:
     from lkca_search.analysis.aggregate.aggregate import Aggregate
@@ -57,7 +58,7 @@ def report(
     The page is attached to the search's MLflow run. For an unfinished or unconfirmed search, the report lists the
     missing parts. The report of published results has no pictures of test images, and no run in MLflow.
     """
-    published = find_published(name)
+    published = _published(name)
     if published is not None:
         written = write_from_published(published, to=to, round_number=round_number, option="--to")
     else:
@@ -134,12 +135,23 @@ def compare(
     )
 
 
+def _published(name: str) -> Path | None:
+    """Return the folder of published results that a path names; None for the name of a search."""
+    found = find_published(name)
+    if found is None and "/" in name:
+        raise SearchError(
+            f"a folder of published results must have the file {PUBLISHED}, got {name}; write one by `lkca-search "
+            "publish NAME --to FOLDER`"
+        )
+    return found
+
+
 def _read_results(name: str) -> "SearchResults":
     """Return the results of a search, or those in a folder of published results."""
     from lkca_search.analysis.search_results import read_search_results
     from lkca_search.published.results import read_published
 
-    published = find_published(name)
+    published = _published(name)
     if published is not None:
         return read_published(published)[0]
     return read_search_results(Home.from_environment().started_search(name))

@@ -198,6 +198,8 @@ def test_a_report_and_a_comparison_of_published_results_print_what_those_of_the_
     assert found == expected
     monkeypatch.chdir(tmp_path)
     assert command("report", "results")[0] == 2  # a name without a slash is that of a search
+    code, out, err = command("report", "./other")
+    assert (code, "must have the file records.parquet, got ./other" in err) == (2, True)
     assert command("report", "./results", "--to", "again")[0] == 0
     code, out, err = command("compare", "./results", "./results")
     assert (code, "are one search" in err) == (2, True)

@@ -25,9 +25,11 @@ from lkca_search.training.recipe.schedule import planned_steps
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "search_spaces").glob("*.yaml"))
+STUDIES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "studies").glob("*/*.yaml"))
 NO_COLOUR = ("digits", "fashion_mnist")
 NUM_PRESENT = {
     "search_spaces/paper_small.yaml": {"cifar10": 20_000, "cifar100": 15_000, "tiny_imagenet": 20_000},
+    **{path: {"cifar10": 20_000} for path in STUDIES},
 }
 """Training images per dataset of a space whose cost is that of parts of the official datasets."""
 
@@ -91,7 +93,7 @@ def test_there_is_a_space_file_per_question() -> None:
     }
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [*FILES, *STUDIES])
 def test_a_header_has_a_question_a_command_and_the_true_cost(path: str) -> None:
     entries, spec = header(path), spec_of(path)
     assert "?" in entries["Question"]
@@ -104,14 +106,14 @@ def test_a_header_has_a_question_a_command_and_the_true_cost(path: str) -> None:
     assert list(datasets_of(spec)) == ["digits"] or "Data" in entries
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [*FILES, *STUDIES])
 def test_every_configuration_of_a_shipped_space_is_valid(path: str) -> None:
     for dataset, spec in datasets_of(spec_of(path)).items():
         assert list(find_space_problems(spec, shape_of(dataset), CATALOG[dataset].num_classes)) == []
         assert list(find_subset_problems(spec, labels_of(path, dataset))) == []
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [*FILES, *STUDIES])
 def test_a_header_has_the_true_steps_epochs_and_replicates(path: str) -> None:
     spec, text = spec_of(path), header(path)["Cost"]
     sizes = [len(holdout.train) for holdout in holdouts_of(path)]
