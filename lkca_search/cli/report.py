@@ -231,6 +231,11 @@ def _echo_json(content: "Report", paths: Sequence[Path]) -> None:
     value = {
         "search": content.search,
         "round": content.round,
+        "answer": {
+            "question": content.answer.question,
+            "finding": content.answer.finding,
+            "limit": content.answer.limit,
+        },
         "headline": content.headline,
         "summary": content.summary,
         "missing": content.caveats,

@@ -10,6 +10,7 @@ from lkca_search.records.search.looks import LookHistory
 from lkca_search.reporting.dataset_part import make_part
 from lkca_search.reporting.methods.methods import methods
 from lkca_search.reporting.predictions.disagreements import FindPictures, no_pictures
+from lkca_search.reporting.sections.answer import make_answer
 from lkca_search.reporting.sections.caveats import write_caveats
 from lkca_search.reporting.sections.looks import look_caveats
 from lkca_search.reporting.sections.narrative import write_headline
@@ -41,16 +42,20 @@ def make_report(
     scores = round_scores(results, sealed) if sealed else None
     contrasts = compute_contrasts(scores, results.reference) if scores else ()
     part = make_part(results, scores, contrasts, tests="tested contrasts of this table", find_pictures=find_pictures)
+    caveats = write_caveats(
+        results,
+        scores,
+        part.spent,
+        lengths=tuple(length_caveats(results, part.spent, part.gains)),
+        looks=tuple(look_caveats(results, scores, history)) if scores else (),
+    )
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
+        answer=make_answer(results, scores, contrasts, sections=part.sections, caveats=caveats),
         headline=write_headline(results, scores, contrasts),
         summary=part.summary,
-        caveats=(
-            *write_caveats(results, scores, part.spent),
-            *length_caveats(results, part.spent, part.gains),
-            *(look_caveats(results, scores, history) if scores else ()),
-        ),
+        caveats=caveats,
         sections=part.sections,
         methods=tuple(methods(results, scores)),
         contrasts=contrasts,

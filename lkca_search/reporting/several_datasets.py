@@ -13,6 +13,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.looks import LookHistory
+from lkca_search.reporting.aggregate.answer import make_dataset_answer
 from lkca_search.reporting.aggregate.section import aggregate_section
 from lkca_search.reporting.aggregate.sentences import aggregate_sentences
 from lkca_search.reporting.dataset_part import DatasetPart, make_part
@@ -24,6 +25,7 @@ from lkca_search.reporting.sections.caveats import (
     round_caveats,
     scope_caveats,
     search_caveats,
+    size_caveats,
     unconfirmed_caveat,
 )
 from lkca_search.reporting.sections.looks import look_caveats
@@ -60,16 +62,19 @@ def report_datasets(
     merged = RoundScores(round=sealed, cells=tuple(cell for each in known for cell in each.cells)) if sealed else None
     scored = {name: (part.results, part.scores) for name, part in parts.items()}
     sentences = list(aggregate_sentences(tests.aggregate, metric, is_repeated=bool(results.repeats))) if sealed else []
+    sections = (
+        *((aggregate_section(tests.aggregate, metric, alpha=sealed.alpha),) if sealed else ()),
+        *(_dataset_section(name, prefix, parts[name]) for name, prefix in _prefixes(list(parts)).items()),
+    )
+    caveats = tuple(_caveats(results, parts, merged, history))
     return Report(
         search=results.name,
         round=sealed.number if sealed else None,
+        answer=make_dataset_answer(results, merged, tests, sections=sections, caveats=caveats),
         headline=_headline(results, merged, tests, len(parts)),
         summary=(*sentences, *(_headline_of(name, part) for name, part in parts.items() if sealed)),
-        caveats=tuple(_caveats(results, parts, merged, history)),
-        sections=(
-            *((aggregate_section(tests.aggregate, metric, alpha=sealed.alpha),) if sealed else ()),
-            *(_dataset_section(name, prefix, parts[name]) for name, prefix in _prefixes(list(parts)).items()),
-        ),
+        caveats=caveats,
+        sections=sections,
         methods=tuple(dataset_methods(results, scored, merged)),
         contrasts=tests.contrasts,
         predictions={name: part.predictions for name, part in parts.items() if part.predictions is not None},
@@ -129,10 +134,12 @@ def _caveats(
         {name: list(length_caveats(part.results, part.spent, part.gains)) for name, part in parts.items()}
     )
     if merged is None:
-        return [*caveats, unconfirmed_caveat(results), *lengths]
+        return [unconfirmed_caveat(results), *caveats, *lengths]
     scored = {name: (part.results, part.scores) for name, part in parts.items() if part.scores}
     return [
         *caveats,
+        *join_texts({name: list(replicate_caveats(part, scores)) for name, (part, scores) in scored.items() if scores}),
+        *lengths,
         *join_texts(
             {
                 name: list(scope_caveats(scores, MetricFormat(results.metric)))
@@ -141,8 +148,7 @@ def _caveats(
             }
         ),
         *round_caveats(results, merged.round),
-        *join_texts({name: list(replicate_caveats(part, scores)) for name, (part, scores) in scored.items() if scores}),
-        *lengths,
+        *join_texts({name: list(size_caveats(part, scores)) for name, (part, scores) in scored.items() if scores}),
         *look_caveats(results, merged, history),
     ]
 

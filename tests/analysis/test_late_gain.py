@@ -118,8 +118,9 @@ def test_repeats_that_chose_other_sizes_have_late_gains_and_epochs_of_their_own(
 def test_the_report_names_the_cells_that_still_improve() -> None:
     report = make_report(with_curves(CONFIRMED, late=0.03, noise=0.001))
     (sentence,) = (caveat for caveat in report.caveats if "improve still" in caveat)
-    assert "of the replicates seems to improve still, over the last 20% of the steps, in family=lkca" in sentence
-    assert "family=vit,data_fraction=0.1 (by 3.0 points [+2.9, +3.1]). Longer trainings may" in sentence
+    assert "of the replicates seems to improve still, over the last 20% of the steps, so longer" in sentence
+    assert ". The gains are: family=lkca" in sentence
+    assert "family=vit,data_fraction=0.1 (3.0 points [+2.9, +3.1])." in sentence
     (table,) = (table for table in report.tables if table.name == "lengths")
     assert len(table.highlighted) == len(table.rows) == 4
 
@@ -139,5 +140,6 @@ def test_the_report_shows_the_epochs_of_each_cell_and_names_cells_with_few() -> 
     assert [row[table.columns.index("epochs")].text for row in table.rows] == ["16 to 18", "18", "40", "40"]
     (sentence,) = (caveat for caveat in report.caveats if "epochs" in caveat)
     lkca = "family=lkca,data_fraction=0.02 and family=lkca,data_fraction=0.1"
-    assert sentence.startswith(f"In 2 cells, trainings have fewer than 20 epochs, and as few as 16: {lkca}. ")
+    assert sentence.startswith("In 2 cells, trainings have fewer than 20 epochs, and as few as 16, so ")
+    assert f"These are {lkca}." in sentence
     assert not any("improve still" in caveat for caveat in report.caveats)

@@ -25,6 +25,10 @@ def test_no_finished_search_is_without_a_report(results: SearchResults) -> None:
         report = make_report(results, round_number=number)
         page = to_html(report, source="")
         assert report.headline in page
+        verdicts = {each.verdict for each in report.contrasts}
+        verdicts |= {each.verdict for each in report.aggregate.differences} if report.aggregate else set()
+        for verdict in ("ahead", "behind"):
+            assert (verdict in report.answer.finding) is (verdict in verdicts), "no claim without its test"
 
 
 def with_images(results: SearchResults, fraction: float, images: int) -> SearchResults:

@@ -78,7 +78,7 @@ def test_figures_and_tables_in_the_page_are_data(html: str) -> None:
     figures = json.loads(re.search(r"const FIGURES = (.*?); const TABLES", html).group(1))  # type: ignore[union-attr]
     tables = json.loads(re.search(r"const TABLES = (.*?);</script>", html).group(1))  # type: ignore[union-attr]
     ids = Page(html).ids
-    assert figures.keys() == {"learning_curves", "differences", "pareto_flops"}
+    assert figures.keys() == {"answer-figure", "learning_curves", "differences", "pareto_flops"}
     assert figures.keys() <= set(ids)
     assert {f"table-{name}" for name in tables} <= set(ids)
     for figure in figures.values():

@@ -97,7 +97,7 @@ def test_limits_of_all_datasets_are_written_once_and_those_of_one_with_its_name(
     report = make_report(
         make_dataset_results(lambda *key: None if key[0] == "cifar100" and key[3] == 2 else accuracy(*key))
     )
-    assert len([text for text in report.caveats if "Every cell was searched once." in text]) == 1
+    assert len([text for text in report.caveats if "Every cell was searched once," in text]) == 1
     (missing,) = (text for text in report.caveats if "missing" in text)
     assert missing.startswith("On cifar100: 8 replicates are missing")
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
@@ -15,13 +16,17 @@ from lkca_search.reporting.values.figure import SmallMultiples
 from lkca_search.reporting.values.report import Report
 from lkca_search.reporting.values.table import Table
 
+_INTERVAL = re.compile(r"\[[^][]*\]")
+
 
 def to_html(report: Report, *, source: str) -> str:
     """Return the page of a report; its footer has `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"png_url": _png_url, "column_classes": _column_classes}
+    environment.filters |= {"png_url": _png_url, "column_classes": _column_classes, "keep": _keep_intervals}
     figures, multiples = {}, {}
-    for figure in report.figures:
+    if report.answer.figure:
+        figures["answer-figure"] = json.loads(plotly_json(report.answer.figure))
+    for figure in (figure for top in report.sections for section in top.every() for figure in section.figures):
         if isinstance(figure, SmallMultiples):
             multiples[figure.name] = multiples_data(figure)
         else:
@@ -42,6 +47,11 @@ def to_html(report: Report, *, source: str) -> str:
 
 def _png_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _keep_intervals(text: str) -> str:
+    """Return a text whose intervals are never broken into two lines."""
+    return _INTERVAL.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def _column_classes(table: Table) -> list[Markup]:

@@ -84,13 +84,13 @@ def _layout(figure: Figure) -> dict[str, Any]:
     if figure.y_ticks:
         y |= {"tickvals": figure.y_ticks, "ticktext": [f"{tick:g}" for tick in figure.y_ticks]}
     if figure.has_zero_line:
-        y |= {"zeroline": True, "zerolinewidth": 2}
+        y |= {"zeroline": True, "zerolinewidth": 2, "rangemode": "tozero"}
     return {
         "xaxis": x,
         "yaxis": y,
         "margin": {"l": 60, "r": 16, "t": 16, "b": 56},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "showlegend": True,
+        "showlegend": figure.has_legend,
         "hovermode": "closest",
         "template": "none",
     }

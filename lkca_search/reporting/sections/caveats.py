@@ -1,4 +1,7 @@
-"""Limits of a report's numbers, one sentence each."""
+"""Limits of a report's numbers, the most severe first.
+
+The first sentence of each limit is complete without the others: the first screen has that of the first limit.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -11,19 +14,30 @@ from lkca_search.reporting.values.numbers import format_count, join_words, plura
 
 _MAX_OVERLAP = 0.25
 """Share of common images from which draws are said to overlap."""
+_MAX_NAMED = 2
+"""Cells that the first sentence of a limit names at most."""
 
 
-def write_caveats(results: SearchResults, scores: RoundScores | None, spent: Sequence[ComputeSpent]) -> list[str]:
-    """Return the limits of the numbers: missing trials and replicates, and unequal budgets."""
-    caveats = search_caveats(results, spent)
+def write_caveats(
+    results: SearchResults,
+    scores: RoundScores | None,
+    spent: Sequence[ComputeSpent],
+    *,
+    lengths: Sequence[str] = (),
+    looks: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Return the limits of the numbers; `lengths` are those of the trainings, `looks` those of the rounds."""
     if scores is None:
-        return [*caveats, unconfirmed_caveat(results)]
-    return [
-        *caveats,
+        return (unconfirmed_caveat(results), *search_caveats(results, spent), *lengths)
+    return (
+        *search_caveats(results, spent),
+        *replicate_caveats(results, scores),
+        *lengths,
         *scope_caveats(scores, MetricFormat(results.metric)),
         *round_caveats(results, scores.round),
-        *replicate_caveats(results, scores),
-    ]
+        *size_caveats(results, scores),
+        *looks,
+    )
 
 
 def search_caveats(results: SearchResults, spent: Sequence[ComputeSpent]) -> list[str]:
@@ -46,8 +60,8 @@ def unconfirmed_caveat(results: SearchResults) -> str:
     """Return the limit of a search without a round."""
     metric = MetricFormat(results.metric)
     return (
-        f"Nothing is confirmed yet, so this report has no {metric.test_label}. The best {metric.label} of many "
-        f"trials is too optimistic. `lkca-search confirm {results.name}` retrains and tests."
+        f"Nothing is confirmed yet: the best {metric.label} of many trials is too optimistic, and this report has no "
+        f"{metric.test_label}. `lkca-search confirm {results.name}` retrains and tests."
     )
 
 
@@ -91,12 +105,12 @@ def scope_caveats(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
     """Yield the limits of what the intervals and verdicts are about."""
     if not scores.round.repeats:
         yield (
-            "Every cell was searched once. Another search may find other configurations, so verdicts are about the "
-            "configurations found, not about families. `search: {repeats: 5}` in the space file repeats the search."
+            "Every cell was searched once, so verdicts are about the configurations found, not about families. Another "
+            "search may find other configurations. `search: {repeats: 5}` in the space file repeats the search."
         )
     else:
         yield (
-            "All repeats of the search choose by the same validation images. Intervals do not include what other "
+            "All repeats of the search choose by the same validation images, so intervals do not include what other "
             "validation images would change."
         )
     if over_seeds := _sizes(cell.num_train_images for cell in scores.cells if cell.unit == "seed"):
@@ -141,11 +155,16 @@ def round_caveats(results: SearchResults, sealed: Round) -> Iterator[str]:
 
 
 def replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
-    """Yield the limits that the replicates and their numbers of images set."""
+    """Yield the limits that missing replicates and a single draw set."""
     sealed = scores.round
     scored = {pick.cell for cell in scores.cells for pick in cell.picks}
     if unscored := [pick.cell for pick in sealed.picks if pick.rank == 1 and pick.cell not in scored]:
-        yield f"No replicate of {join_words(unscored)} has finished."
+        named = join_words(unscored)
+        yield (
+            f"No replicate of {named} has finished."
+            if len(unscored) <= _MAX_NAMED
+            else f"No replicate of {format_count(len(unscored))} cells has finished. These are {named}."
+        )
     if num_missing := sum(cell.num_missing for cell in scores.cells):
         num_failed = sum(cell.num_failed for cell in scores.cells)
         failed = f" ({num_failed} of them failed)" if num_failed else ""
@@ -153,16 +172,20 @@ def replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[s
             f"{pluralize(num_missing, 'replicate')} {_are(num_missing)} missing{failed}. Draws and seeds without a "
             "partner are left out of differences."
         )
-    for number, equal in scores.equal_sizes.items():
-        yield (
-            f"{join_words(equal)} have the same number of training images, {format_count(number)}, so they do not "
-            "differ in size. Power laws, data efficiency and crossover use the mean over their replicates."
-        )
     single = [cell.num_train_images for cell in scores.cells if cell.unit == "draw"]
     if len(sealed.draws) < 2 and single:
         plural = "accuracies" if results.metric.test_field == "accuracy" else "scores"
         at = "" if len(single) == len(scores.cells) else f" at {_sizes(single)} images"
         yield f"There is a single draw, so test {plural}{at} have no intervals and no tests."
+
+
+def size_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:
+    """Yield the limits that the numbers of images set."""
+    for number, equal in scores.equal_sizes.items():
+        yield (
+            f"{join_words(equal)} have the same number of training images, {format_count(number)}, so they do not "
+            "differ in size. Power laws, data efficiency and crossover use the mean over their replicates."
+        )
     if scores.cells and (num_small := _num_small_cells(results)):
         yield (
             f"In {pluralize(num_small, 'cell')}, validation images outnumber training images: the search had more "

@@ -42,7 +42,7 @@ def write_headline(results: SearchResults, scores: RoundScores | None, contrasts
         return headline
     metric = MetricFormat(results.metric)
     interval = metric.difference_interval(difference.interval)
-    return f"{headline}; the difference {_of_metric(metric)}is {metric.signed_with_unit(difference.value)} {interval}"
+    return f"{headline}; the difference {of_metric(metric)}is {metric.signed_with_unit(difference.value)} {interval}"
 
 
 def write_summary(
@@ -65,7 +65,7 @@ def write_summary(
             "configuration."
         )
     if not contrasts and scores.cells:
-        paragraphs.append(_reason_for_no_contrast(results, scores))
+        paragraphs.append(reason_for_no_contrast(results, scores))
     return paragraphs
 
 
@@ -77,7 +77,8 @@ def _headline_without_contrast(results: SearchResults, scores: RoundScores) -> s
     return f"No comparison: no replicate of {results.reference.label} has a partner"
 
 
-def _reason_for_no_contrast(results: SearchResults, scores: RoundScores) -> str:
+def reason_for_no_contrast(results: SearchResults, scores: RoundScores) -> str:
+    """Return the sentence on a round without a contrast."""
     if len(set(results.variants.values())) == 1:
         return "There is only one variant, so nothing is compared."
     if len(scores.variants) == 1:
@@ -137,7 +138,7 @@ def _absolute_interval(contrast: Contrast, metric: MetricFormat) -> str:
     return f" {metric.interval(interval)}"
 
 
-def _of_metric(metric: MetricFormat) -> str:
+def of_metric(metric: MetricFormat) -> str:
     """Return the phrase that names the metric of a difference; empty for accuracy, whose unit is points."""
     return "" if metric.name == "accuracy" else f"in {metric.test_difference_label} "
 

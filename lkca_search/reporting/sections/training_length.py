@@ -53,14 +53,14 @@ def length_caveats(results: SearchResults, spent: Sequence[ComputeSpent], gains:
     """Yield the limits that short trainings set: cells that still improve, and cells with few epochs."""
     metric = MetricFormat(results.metric)
     if improving := [
-        f"{gain.cell} (by {metric.distance(gain.gain.value)} {metric.difference_interval(gain.gain.interval)})"
+        f"{gain.cell} ({metric.distance(gain.gain.value)} {metric.difference_interval(gain.gain.interval)})"
         for gain in gains
         if gain.gain and gain.is_improving
     ]:
         yield (
-            f"The {metric.label} of the replicates seems to improve still, over the last {LATE_SHARE:.0%} of the "
-            f"steps, "
-            f"in {join_words(improving)}. Longer trainings may change the comparison."
+            f"In {pluralize(len(improving), 'cell')}, the {metric.label} of the replicates seems to improve still, "
+            f"over the last {LATE_SHARE:.0%} of the steps, so longer trainings may change the comparison. The gains "
+            f"are: {join_words(improving)}."
         )
     short = [cell for cell in spent if cell.planned_epochs is not None and cell.planned_epochs < FEW_EPOCHS]
     if short:
@@ -69,6 +69,6 @@ def length_caveats(results: SearchResults, spent: Sequence[ComputeSpent], gains:
         named = f"{join_words([cell.cell for cell in short[:_MAX_NAMED]])}{others}"
         yield (
             f"In {pluralize(len(short), 'cell')}, trainings have fewer than {FEW_EPOCHS} epochs, and as few as "
-            f"{format_epochs(fewest)}: {named}. Their accuracy may be limited by the length of training, not by the "
-            "number of images."
+            f"{format_epochs(fewest)}, so their accuracy may be limited by the length of training, not by the number "
+            f"of images. These are {named}."
         )

@@ -69,6 +69,8 @@ class Figure(FrozenModel):
     """Ticks of the y-axis; if empty, the plotting library chooses them."""
     has_zero_line: bool = False
     """True if a line is drawn at y = 0."""
+    has_legend: bool = True
+    """True if the page shows a legend; without it, the pointer shows the names."""
     is_small: bool = False
     """True if the page shows it beside other small figures, not over its full width."""
     series: tuple[Series, ...]

@@ -61,6 +61,22 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """First screen of the page: three sentences and one figure."""
+
+    question: str
+    """Sentence on what the search compares."""
+    finding: str
+    """Sentence on the result, with intervals."""
+    limit: str
+    """Sentence on the most severe limit of the result."""
+    num_more_limits: int
+    """Number of the other limits, which are listed below the first screen."""
+    figure: Figure | None
+    """Figure of the result; None if there is nothing to draw."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Report of one search and, if the search is confirmed, of one of its rounds."""
 
@@ -68,11 +84,15 @@ class Report:
     """Name of the search."""
     round: int | None
     """Number of the reported round; None if nothing is confirmed."""
+    answer: Answer
     headline: str
     summary: tuple[str, ...]
     """Paragraphs of results, computed from the numbers of the report."""
     caveats: tuple[str, ...]
-    """Paragraphs on missing trials, unequal budgets and other limits of the numbers."""
+    """Paragraphs on missing trials, unequal budgets and other limits of the numbers, the most severe first.
+
+    The first sentence of each is complete without the others.
+    """
     sections: tuple[Section, ...]
     methods: tuple[Paragraph, ...]
     contrasts: tuple[Contrast, ...]
@@ -89,8 +109,11 @@ class Report:
 
     @property
     def figures(self) -> list[Drawing]:
-        """Figures of all sections."""
-        return [figure for top in self.sections for section in top.every() for figure in section.figures]
+        """Figures of all sections, and that of the first screen if no section has it."""
+        figures = [figure for top in self.sections for section in top.every() for figure in section.figures]
+        first = self.answer.figure
+        own = [first] if first and first.name not in {figure.name for figure in figures} else []
+        return [*own, *figures]
 
     def mlflow_metrics(self) -> dict[str, float]:
         """Return the difference of each contrast, in its unit, by a name that MLflow accepts."""
