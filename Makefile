@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help quickstart test test-slow check docs bench clean
+.PHONY: help quickstart test test-slow check docs pictures bench clean
 
 help:
 	@echo "make quickstart   install, run and confirm a small search on digits, write its report"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow    run the slow tests: kills, cluster faults, Slurm, load (more minutes)"
 	@echo "make check        install, check style and types"
 	@echo "make docs         install, build the documentation site into site/"
+	@echo "make pictures     install, take the pictures of README and docs again; needs a Chromium"
 	@echo "make bench        install, run the main benchmarks and print their tables"
 	@echo "make clean        remove the virtual environment; searches are kept"
 
@@ -49,6 +50,10 @@ test-slow: $(READY)
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict
 	@echo "read     open site/index.html in a browser; $(BIN)/python -m mkdocs serve rebuilds it while you write"
+
+pictures: $(READY)
+	$(BIN)/lkca-search run search_spaces/quickstart.yaml
+	$(BIN)/python -m documentation.pictures
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.lkca_backends
