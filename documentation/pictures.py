@@ -43,7 +43,8 @@ def open_page(width: int = _WIDTH, height: int = _HEIGHT) -> Iterator[Page]:
 def take_report(path: Path) -> None:
     """Write the first screen of the report of the search, up to the end of its answer."""
     with TemporaryDirectory() as folder, open_page() as page:
-        subprocess.run([*_COMMAND, "report", SEARCH, "--no-mlflow", "--to", folder], check=True, stdout=subprocess.DEVNULL)
+        command = [*_COMMAND, "report", SEARCH, "--no-mlflow", "--to", folder]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         page.goto((Path(folder) / "report.html").as_uri())
         page.wait_for_selector("#answer-figure .main-svg")
         box = page.locator("#answer").bounding_box()
