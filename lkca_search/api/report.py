@@ -10,10 +10,12 @@ from lkca_search.api.search import Search, find_folder
 from lkca_search.errors import SearchError, UserError
 from lkca_search.faults import explained_faults
 from lkca_search.layout import PUBLISHED, SearchFolder
+from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.user import expand_user
 
 if TYPE_CHECKING:
+    from lkca_search.analysis.search_results import SearchResults
     from lkca_search.reporting.values.report import Report
 
 
@@ -48,7 +50,8 @@ def report(
             has written.
         to: Folder for the report; by default `report/` in the folder of the search.
         round_number: Number of the confirmation round; by default the latest.
-        attach: True to attach the page to the search's run in MLflow. Published results have no such run.
+        attach: True to attach the page to the search's run in MLflow, and to name the runs of trials in it. Published
+            results have no such run.
         home: Folder of searches, if `search` is a name; by default LKCA_SEARCH_HOME, else `./lkca_runs`.
 
     Raises:
@@ -63,14 +66,21 @@ def report(
             published, to=None if to is None else Path(to), round_number=round_number, option="to"
         )
     folder = search.folder if isinstance(search, Search) else find_folder(search, home=home)
-    written = write(folder, to=None if to is None else Path(to), round_number=round_number, option="to")
+    written = write(
+        folder, to=None if to is None else Path(to), round_number=round_number, option="to", name_runs=attach
+    )
     if attach and (problem := attach_page(written, folder)):
         raise SearchError(f"the report is written ({written.page}), but not attached in MLflow: {problem}")
     return written
 
 
-def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:
-    """Write a report as `report` does. Errors about the folder have the name of the option."""
+def write(
+    folder: SearchFolder, *, to: Path | None, round_number: int | None, option: str, name_runs: bool
+) -> WrittenReport:
+    """Write a report as `report` does. Errors about the folder have the name of the option.
+
+    With `name_runs`, the report has the runs of the trials in MLflow, if the store can be read.
+    """
     from lkca_search.analysis.search_results import read_search_results
     from lkca_search.data.pictures import find_test_pictures
     from lkca_search.records.search.looks import read_looks
@@ -84,8 +94,24 @@ def write(folder: SearchFolder, *, to: Path | None, round_number: int | None, op
     results = read_search_results(folder)
     history = read_looks(folder.home, *results.rounds[-1].hash_by_dataset.values()) if results.rounds else None
     find_pictures = partial(find_test_pictures, home=folder.home)
-    content = make_report(results, round_number=round_number, history=history, find_pictures=find_pictures)
+    runs = _read_runs(folder, results) if name_runs else NO_RUNS
+    content = make_report(results, round_number=round_number, history=history, find_pictures=find_pictures, runs=runs)
     return WrittenReport(content=content, files=tuple(write_report(content, results, target)))
+
+
+def _read_runs(folder: SearchFolder, results: "SearchResults") -> MlflowRuns:
+    """Return the runs of a search in MLflow; none if the store cannot be read, which `attach_page` reports."""
+    from lkca_search.reporting.trials.runs import listed_records
+    from lkca_search.tracking.pages.run_ids import read_run_ids
+
+    listed = dict.fromkeys(
+        record.trial_id for sealed in (None, *results.rounds) for record in listed_records(results, sealed)
+    )
+    num_trials = len(results.trials) + len(results.replicates)
+    try:
+        return read_run_ids(folder.home, uid_or_name(folder), num_trials=num_trials, listed=list(listed))
+    except Exception:  # any error of a store
+        return NO_RUNS
 
 
 def write_from_published(published: Path, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:

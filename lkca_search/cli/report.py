@@ -49,7 +49,8 @@ def report(
         int | None, typer.Option("--round", min=1, help="Number of the confirmation round. Default: the latest.")
     ] = None,
     no_mlflow: Annotated[
-        bool, typer.Option("--no-mlflow", help="Do not attach the report to the search's MLflow run.")
+        bool,
+        typer.Option("--no-mlflow", help="Do not attach the report to the search's MLflow run, and name no run in it."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -63,7 +64,7 @@ def report(
         written = write_from_published(published, to=to, round_number=round_number, option="--to")
     else:
         folder = Home.from_environment().started_search(name)
-        written = write(folder, to=to, round_number=round_number, option="--to")
+        written = write(folder, to=to, round_number=round_number, option="--to", name_runs=not no_mlflow)
     if json:
         _echo_json(written.content, written.files)
     else:

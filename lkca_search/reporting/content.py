@@ -7,6 +7,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.errors import SearchError
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.looks import LookHistory
+from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.reporting.dataset_part import make_part
 from lkca_search.reporting.methods.methods import methods
 from lkca_search.reporting.predictions.disagreements import FindPictures, no_pictures
@@ -25,12 +26,13 @@ def make_report(
     round_number: int | None = None,
     history: LookHistory | None = None,
     find_pictures: FindPictures = no_pictures,
+    runs: MlflowRuns = NO_RUNS,
 ) -> Report:
     """Return the report of a search in its current state, for one of its rounds; by default the latest.
 
     A search of several datasets has a section per dataset and one on all of them. `history` holds all looks at the test
     images in the home; without it, only the rounds of this search are counted. `find_pictures` returns test images on
-    which variants disagree; without it, the report has their indices.
+    which variants disagree; without it, the report has their indices. `runs` are the runs in MLflow that it names.
 
     Raises:
         SearchError: The search has no such round.
@@ -38,10 +40,12 @@ def make_report(
     sealed = _find_round(results, round_number)
     by_dataset = split_by_dataset(results)
     if len(by_dataset) > 1:
-        return report_datasets(results, by_dataset, sealed, history, find_pictures)
+        return report_datasets(results, by_dataset, sealed, history, find_pictures, runs)
     scores = round_scores(results, sealed) if sealed else None
     contrasts = compute_contrasts(scores, results.reference) if scores else ()
-    part = make_part(results, scores, contrasts, tests="tested contrasts of this table", find_pictures=find_pictures)
+    part = make_part(
+        results, scores, contrasts, tests="tested contrasts of this table", find_pictures=find_pictures, runs=runs
+    )
     caveats = write_caveats(
         results,
         scores,
@@ -59,6 +63,8 @@ def make_report(
         sections=part.sections,
         methods=tuple(methods(results, scores)),
         contrasts=contrasts,
+        curves=part.curves,
+        runs=runs,
         predictions={} if part.predictions is None else {None: part.predictions},
     )
 

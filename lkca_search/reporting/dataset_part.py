@@ -11,6 +11,8 @@ from lkca_search.analysis.predictions.prediction_analysis import PredictionAnaly
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import compute_selection_effects
+from lkca_search.analysis.trials.training_curves import CellCurves, training_curves
+from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.reporting.kernels.section import kernel_section
 from lkca_search.reporting.predictions.disagreements import FindPictures, no_pictures
 from lkca_search.reporting.predictions.section import prediction_sections
@@ -20,7 +22,8 @@ from lkca_search.reporting.sections.contrast_tables import contrast_table
 from lkca_search.reporting.sections.costs import cost_section
 from lkca_search.reporting.sections.narrative import write_summary
 from lkca_search.reporting.sections.other_metrics import metric_section
-from lkca_search.reporting.sections.training_length import length_table
+from lkca_search.reporting.trials.coordinates import coordinate_section
+from lkca_search.reporting.trials.training import training_section
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize
 from lkca_search.reporting.values.report import Section
@@ -40,6 +43,7 @@ class DatasetPart:
     gains: tuple[LateGain, ...]
     summary: tuple[str, ...]
     sections: tuple[Section, ...]
+    curves: tuple[CellCurves, ...]
     predictions: PredictionAnalysis | None
     """Numbers from the predictions on test images; None if there are none."""
 
@@ -51,6 +55,7 @@ def make_part(
     *,
     tests: str,
     find_pictures: FindPictures = no_pictures,
+    runs: MlflowRuns = NO_RUNS,
 ) -> DatasetPart:
     """Return the part on one dataset; `tests` names the tests that Holm's correction of its contrasts is over."""
     spent = compute_spent(results)
@@ -58,7 +63,7 @@ def make_part(
         _describe_scores(results, scores, contrasts, tests) if scores and scores.cells else ([], [])
     )
     gains = late_gains(results, scores) if scores else ()
-    lengths = (length_table(results, gains),) if gains else ()
+    curves = training_curves(results, scores)
     predictions = analyze_predictions(results, scores) if scores else None
     seed = derive_seed(results.spec.search.seed, "views")
     return DatasetPart(
@@ -71,10 +76,13 @@ def make_part(
         sections=(
             *test_sections,
             *(prediction_sections(results, predictions, find_pictures=find_pictures) if predictions else ()),
+            coordinate_section(results, runs),
             ablation_section(results, scores, seed=seed),
             cost_section(results, seed=seed),
-            Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent), *lengths)),
+            training_section(results, scores, curves, gains, runs),
+            Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent),)),
         ),
+        curves=curves,
         predictions=predictions,
     )
 

@@ -1,10 +1,12 @@
 """Files of a report: the page, figures and tables for a paper, and the records as Parquet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lkca_search.analysis.predictions.prediction_analysis import prediction_rows
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.trials.training_curves import mean_curve_rows
 from lkca_search.paths import write_atomically
 from lkca_search.records.inspection.kernel_table import save_kernels
 from lkca_search.records.tables import write_rows, write_tables
@@ -22,7 +24,8 @@ def write_report(report: Report, results: SearchResults, folder: Path) -> list[P
         report.html
         figures/NAME.png, .svg, .pdf
         tables/NAME.csv, .md, .tex
-        data/trials.parquet, curves.parquet, replicates.parquet, kernels.parquet, and the numbers from predictions
+        data/trials.parquet, curves.parquet, replicates.parquet, kernels.parquet, training_curves.parquet,
+            mlflow_runs.parquet if runs are known, and the numbers from predictions
     """
     paths = []
     for name, content in _render(report, results):
@@ -33,8 +36,18 @@ def write_report(report: Report, results: SearchResults, folder: Path) -> list[P
         *write_tables(results.trials, results.replicates, data),
         *save_kernels(results.inspections, results.replicates, data),
         *write_rows(prediction_rows(report.predictions), data),
+        *write_rows(_other_rows(report), data),
     ]
     return [*paths, *(Path(str(path)) for path in parquet_files)]
+
+
+def _other_rows(report: Report) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Return the rows of curves of replicates, and of runs in MLflow, without empty tables."""
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {
+        "training_curves": mean_curve_rows(report.curves),
+        "mlflow_runs": report.runs.rows(),
+    }
+    return {name: found for name, found in rows.items() if found}
 
 
 def _render(report: Report, results: SearchResults) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.looks import LookHistory
+from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.aggregate.answer import make_dataset_answer
 from lkca_search.reporting.aggregate.section import aggregate_section
 from lkca_search.reporting.aggregate.sentences import aggregate_sentences
@@ -43,6 +44,7 @@ def report_datasets(
     sealed: Round | None,
     history: LookHistory | None,
     find_pictures: FindPictures,
+    runs: MlflowRuns,
 ) -> Report:
     """Return the report of a search with the results `by_dataset`, for a round; None if nothing is confirmed."""
     scores = {str(name): _scores(part, sealed) for name, part in by_dataset.items()}
@@ -54,6 +56,7 @@ def report_datasets(
             tuple(each for each in tests.contrasts if each.dataset == name),
             tests=_TESTS,
             find_pictures=find_pictures,
+            runs=runs,
         )
         for name, part in by_dataset.items()
     }
@@ -77,6 +80,8 @@ def report_datasets(
         sections=sections,
         methods=tuple(dataset_methods(results, scored, merged)),
         contrasts=tests.contrasts,
+        curves=tuple(cell for part in parts.values() for cell in part.curves),
+        runs=runs,
         predictions={name: part.predictions for name, part in parts.items() if part.predictions is not None},
         aggregate=None if isinstance(tests.aggregate, NotEstimable) else tests.aggregate,
     )

@@ -96,6 +96,14 @@ def test_the_page_and_its_key_figures_are_attached_to_the_mlflow_run_of_the_sear
     attached = Path(client.download_artifacts(run.info.run_id, "report.html")).read_bytes()
     assert attached == (Path(str(confirmed.root)) / "report" / "report.html").read_bytes()
     assert run.data.metrics["difference lkca - vit at 129"] == pytest.approx(19.4)
+    known = {
+        child.data.tags["lkca.trial_id"]: child.info.run_id
+        for child in client.search_runs([experiment.experiment_id], "tags.kind != 'search'")
+    }
+    rows = pd.read_parquet(Path(str(confirmed.root)) / "report" / "data" / "mlflow_runs.parquet")
+    assert dict(zip(rows.trial_id, rows.run_id, strict=True)) == known
+    assert known[f"{CELL}/1"].encode() in attached
+    assert str(confirmed.home.root).encode() not in attached, "a page that is shared has no path"
 
 
 def test_a_report_that_cannot_be_attached_is_still_written(

@@ -197,7 +197,7 @@ def test_a_page_of_several_datasets_fits_and_its_links_lead_to_the_datasets(brow
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("nav a").all_text_contents() == ["Summary", "Aggregate", *CLASSES, "Methods"]
         for name in CLASSES:
-            assert page.locator(f"section#{name} > section").count() == 8
+            assert page.locator(f"section#{name} > section").count() == 10
             assert page.locator(f"#{name}_learning_curves .legendtext").all_text_contents() == ["lkca", "vit"]
         assert page.locator("#performance_profiles .legendtext").all_text_contents() == ["lkca", "vit"]
         page.close()

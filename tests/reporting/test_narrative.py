@@ -116,7 +116,7 @@ def test_a_single_family_has_curves_but_no_contrasts() -> None:
     report = make_report(make_search_results(law(), families=("lkca",)))
     assert report.headline == "One variant, no comparison"
     assert "There is only one variant, so nothing is compared." in report.summary
-    assert [figure.name for figure in report.figures] == ["learning_curves", "pareto_flops"]
+    assert [figure.name for figure in report.figures] == ["learning_curves", "pareto_flops", "training_lkca"]
 
 
 def test_a_headline_without_a_contrast_has_the_reason() -> None:

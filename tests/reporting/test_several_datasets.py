@@ -14,7 +14,18 @@ from tests.support.dataset_results import CLASSES, make_dataset_results, normal
 from tests.support.search_results import law, make_search_results, with_predictions
 
 LEADS = {"cifar10": 0.04, "cifar100": 0.04, "tiny_imagenet": 0.04}
-PARTS = ["scarcity", "contrasts", "curves", "selection", "kernels", "ablation", "costs", "budgets"]
+PARTS = [
+    "scarcity",
+    "contrasts",
+    "curves",
+    "selection",
+    "kernels",
+    "trials",
+    "ablation",
+    "costs",
+    "training",
+    "budgets",
+]
 
 
 @pytest.fixture(scope="module")

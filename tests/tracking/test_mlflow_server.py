@@ -9,6 +9,7 @@ from cluster.local.mlflow_server import MLflowServer
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, State
 from lkca_search.tracking.mlflow_tracker import MLflowTracker
+from lkca_search.tracking.pages.run_ids import read_run_ids
 from tests.support.tracking.recorded import assert_stored, make_record, open_store, read_stored, start_of, write_record
 from tests.support.tracking.servers import proxy_of
 
@@ -50,7 +51,9 @@ def track(tracker: MLflowTracker, folder: SearchFolder, *records: Record, second
         time.sleep(seconds)
 
 
-def test_a_server_stores_the_same_as_a_database(server: MLflowServer, folder: SearchFolder, uid: str) -> None:
+def test_a_server_stores_the_same_as_a_database_and_has_a_page_per_run(
+    server: MLflowServer, folder: SearchFolder, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.start()
     for _ in range(2):
         tracker = make_tracker(folder, uid)
@@ -58,6 +61,11 @@ def test_a_server_stores_the_same_as_a_database(server: MLflowServer, folder: Se
         assert tracker.close(complete=True, best=RECORDS[0]) == 0
     stored = read_stored(server.uri, uid=uid)
     assert_stored(stored, *RECORDS)
+    assert stored is not None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("://", "://user:secret@"))
+    known = read_run_ids(folder.home, uid, num_trials=len(RECORDS), listed=[])
+    run = stored.trials["lkca/0"].info
+    assert known.page("lkca/0") == f"{server.uri}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     assert stored is not None
     assert (stored.parent.info.status, stored.parent.data.tags["best_trial"]) == ("FINISHED", "lkca/0")
 

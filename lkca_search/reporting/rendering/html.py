@@ -10,37 +10,53 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from lkca_search import __version__
+from lkca_search.reporting.rendering.curve_panels import panels_data
 from lkca_search.reporting.rendering.interactive import plotly_json
 from lkca_search.reporting.rendering.multiples import multiples_data
+from lkca_search.reporting.rendering.parallel import parallel_data
 from lkca_search.reporting.values.figure import SmallMultiples
+from lkca_search.reporting.values.panels import CurvePanels, ParallelCoordinates
 from lkca_search.reporting.values.report import Report
 from lkca_search.reporting.values.table import Table
 
 _INTERVAL = re.compile(r"\[[^][]*\]")
+_SCRIPTS = ("panels.js", "parallel.js", "script.js")
 
 
 def to_html(report: Report, *, source: str) -> str:
     """Return the page of a report; its footer has `source` as the origin of the numbers."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"png_url": _png_url, "column_classes": _column_classes, "keep": _keep_intervals}
-    figures, multiples = {}, {}
+    environment.filters |= {
+        "png_url": _png_url,
+        "column_classes": _column_classes,
+        "keep": _keep_intervals,
+        "to_script": _to_script,
+    }
+    figures, multiples, panels, parallel = {}, {}, {}, {}
     if report.answer.figure:
         figures["answer-figure"] = json.loads(plotly_json(report.answer.figure))
     for figure in (figure for top in report.sections for section in top.every() for figure in section.figures):
-        if isinstance(figure, SmallMultiples):
-            multiples[figure.name] = multiples_data(figure)
-        else:
-            figures[figure.name] = json.loads(plotly_json(figure))
+        match figure:
+            case SmallMultiples():
+                multiples[figure.name] = multiples_data(figure)
+            case CurvePanels():
+                panels[figure.name] = panels_data(figure)
+            case ParallelCoordinates():
+                parallel[figure.name] = parallel_data(figure)
+            case _:
+                figures[figure.name] = json.loads(plotly_json(figure))
     page: str = environment.from_string(_read_page_file("page.html")).render(
         report=report,
         source=source,
         version=__version__,
         style=Markup(_read_page_file("style.css")),
-        script=Markup(_read_page_file("script.js")),
+        script=Markup("\n".join(map(_read_page_file, _SCRIPTS))),
         plotly=Markup(get_plotlyjs()),
-        figures=_to_script(figures),
-        multiples=_to_script(multiples),
-        tables=_to_script({table.name: table.to_csv() for table in report.tables}),
+        figures=figures,
+        multiples=multiples,
+        panels=panels,
+        parallel=parallel,
+        tables={table.name: table.to_csv() for table in report.tables},
     )
     return page
 

@@ -10,7 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from lkca_search.reporting.rendering.curve_panels import draw_curve_panels
 from lkca_search.reporting.rendering.multiples import draw_multiples
+from lkca_search.reporting.rendering.parallel import draw_parallel
 from lkca_search.reporting.values.figure import (
     HEAT_MAP_COLORS,
     HEAT_MAP_TEXT_COLOR,
@@ -23,6 +25,7 @@ from lkca_search.reporting.values.figure import (
     marker_of,
 )
 from lkca_search.reporting.values.numbers import format_tick
+from lkca_search.reporting.values.panels import CurvePanels, ParallelCoordinates
 
 FORMATS = ("png", "svg", "pdf")
 SIZE_INCHES = (5.0, 3.2)
@@ -51,8 +54,8 @@ _NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": 
 def draw(figure: Drawing) -> dict[str, bytes]:
     """Return the content of a figure in every format: {extension: content}."""
     with rc_context(_STYLE):
-        if isinstance(figure, SmallMultiples):
-            canvas = draw_multiples(figure)
+        if not isinstance(figure, Figure | HeatMap):
+            canvas = _draw_grid(figure)
             return {extension: _save(canvas, extension) for extension in FORMATS}
         canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot()
@@ -64,6 +67,16 @@ def draw(figure: Drawing) -> dict[str, bytes]:
             _style_axes(axes, figure)
             _add_legend(canvas, axes)
         return {extension: _save(canvas, extension) for extension in FORMATS}
+
+
+def _draw_grid(figure: SmallMultiples | CurvePanels | ParallelCoordinates) -> Canvas:
+    match figure:
+        case SmallMultiples():
+            return draw_multiples(figure)
+        case CurvePanels():
+            return draw_curve_panels(figure)
+        case ParallelCoordinates():
+            return draw_parallel(figure)
 
 
 def _save(canvas: Canvas, extension: str) -> bytes:

@@ -3,9 +3,8 @@
 import math
 from typing import Literal
 
+from lkca_search.reporting.values.panels import CurvePanels, Numbers, ParallelCoordinates
 from lkca_search.spec.base import FrozenModel
-
-Numbers = tuple[float, ...]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#56b4e9", "#7f7f7f")
 """Colors of variants, in the order of the space file; the ninth variant has the first color again.
@@ -166,7 +165,7 @@ class SmallMultiples(FrozenModel):
         )
 
 
-Drawing = Figure | HeatMap | SmallMultiples
+Drawing = Figure | HeatMap | SmallMultiples | CurvePanels | ParallelCoordinates
 
 
 def color_of(index: int) -> str:

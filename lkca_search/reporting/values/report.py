@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from lkca_search.analysis.aggregate.aggregate import Aggregate
 from lkca_search.analysis.contrasts import Contrast
 from lkca_search.analysis.predictions.prediction_analysis import PredictionAnalysis
+from lkca_search.analysis.trials.training_curves import CellCurves
+from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.reporting.values.figure import Drawing, Figure, Gallery, HeatMap
 from lkca_search.reporting.values.table import Table
 
@@ -97,6 +99,10 @@ class Report:
     methods: tuple[Paragraph, ...]
     contrasts: tuple[Contrast, ...]
     """Contrasts of all datasets."""
+    curves: tuple[CellCurves, ...] = ()
+    """Training curves of all cells."""
+    runs: MlflowRuns = NO_RUNS
+    """Runs in MLflow."""
     aggregate: Aggregate | None = None
     """Results over all datasets; None for a single dataset, and if they are not estimable."""
     predictions: Mapping[str | None, PredictionAnalysis] = field(default_factory=dict)

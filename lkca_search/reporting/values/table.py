@@ -53,6 +53,8 @@ class TableCell(FrozenModel):
     """Text in the page, in Markdown and in LaTeX."""
     number: float | None = None
     """Number for sorting and for CSV; None if the text is not a number."""
+    link: str | None = None
+    """Address to which the text leads in the page."""
 
     @property
     def raw(self) -> str | float:

@@ -1,4 +1,3 @@
-"use strict";
 const root = document.documentElement;
 const narrow = matchMedia("(max-width: 600px)");
 
@@ -9,18 +8,23 @@ function isDark() {
 function draw() {
   const style = getComputedStyle(root);
   const [text, line] = ["--text", "--line"].map((name) => style.getPropertyValue(name).trim());
-  for (const [name, figure] of Object.entries(FIGURES)) {
-    const layout = structuredClone(figure.layout);
+  const plot = (place, data, layout) => {
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
     layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: text };
     layout.font = { color: text, family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13 };
+    Plotly.react(place, data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
+      modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg", filename: place.id } });
+  };
+  for (const [name, figure] of Object.entries(FIGURES)) {
+    const layout = structuredClone(figure.layout);
     for (const axis of ["xaxis", "yaxis"]) Object.assign(layout[axis], { gridcolor: line, linecolor: line, zerolinecolor: text });
     if (narrow.matches) Object.assign(layout.margin, { l: 46, r: 6 });
     const theme = isDark() ? "dark" : "light";
     const data = figure.data.map((trace) => (trace.type === "heatmap" ? { ...trace, ...trace.meta[theme] } : trace));
-    Plotly.react(name, data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg", filename: name } });
+    plot(document.getElementById(name), data, layout);
   }
+  for (const [name, figure] of Object.entries(PANELS)) drawPanels(document.getElementById(name), figure, line, plot);
+  for (const [name, figure] of Object.entries(PARALLEL)) drawParallel(document.getElementById(name), figure, isDark(), narrow.matches);
   for (const [name, figure] of Object.entries(MULTIPLES)) drawMultiples(document.getElementById(name), figure);
 }
 
