@@ -56,7 +56,6 @@ def take_mlflow(path: Path) -> None:
     """Write MLflow's page of the search, as `lkca-search ui` opens it."""
     with _served() as address, open_page() as page:
         page.goto(address, timeout=_LOADED_MS)
-        page.wait_for_load_state("networkidle", timeout=_LOADED_MS)
         page.get_by_text("matching run").first.wait_for(timeout=_LOADED_MS)
         page.wait_for_timeout(_DRAWN_MS)
         page.screenshot(path=path)
