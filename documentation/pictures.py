@@ -23,11 +23,15 @@ from playwright.sync_api import Page, sync_playwright
 SEARCH = "quickstart"
 FOLDER = Path(__file__).parents[1] / "docs"
 _WIDTH, _HEIGHT = 1280, 800
+_MLFLOW_WIDTH = 1440
 _COMMAND = [sys.executable, "-m", "lkca_search"]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _SECONDS_TO_START = 180
 _LOADED_MS, _DRAWN_MS = 120_000, 4_000
 """Longest wait for MLflow's page, which loads many files, and the wait for its charts, which show no end."""
+
+_FIRST_VISIT = ("Close", "Hide banner")
+"""Buttons of what MLflow shows on a first visit: its assistant, and the note that a view is shared."""
 
 
 @contextmanager
@@ -54,9 +58,13 @@ def take_report(path: Path) -> None:
 
 def take_mlflow(path: Path) -> None:
     """Write MLflow's page of the search, as `lkca-search ui` opens it."""
-    with _served() as address, open_page() as page:
+    with _served() as address, open_page(_MLFLOW_WIDTH) as page:
         page.goto(address, timeout=_LOADED_MS)
         page.get_by_text("matching run").first.wait_for(timeout=_LOADED_MS)
+        for label in _FIRST_VISIT:
+            if (button := page.get_by_role("button", name=label, exact=True)).count():
+                button.click()
+        page.mouse.move(0, 0)
         page.wait_for_timeout(_DRAWN_MS)
         page.screenshot(path=path)
 

@@ -12,7 +12,8 @@ function draw() {
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
     layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: text };
     layout.font = { color: text, family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13 };
-    Plotly.react(place, data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
+    const hasTools = !narrow.matches && place.id !== "answer-figure";
+    Plotly.react(place, data, layout, { responsive: true, displaylogo: false, displayModeBar: hasTools ? "hover" : false,
       modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg", filename: place.id } });
   };
   for (const [name, figure] of Object.entries(FIGURES)) {
