@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from lkca_search.errors import Interrupted, UserError
 from lkca_search.faults import explain_fault
-from lkca_search.search.studies.study import STORAGE_FAULTS
+from lkca_search.search.studies.driver_storage import STORAGE_FAULTS
 
 
 def raised_by(action: Callable[[], object]) -> Exception:

@@ -16,6 +16,7 @@ from rich.live import Live
 
 from lkca_search.cli.submit import run_on_cluster
 from lkca_search.cli.terminal.arguments import Headers, Json, Name, RemoteAddress, Verify, complete_search
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.live_view import CroppedView
 from lkca_search.cli.terminal.output import (
     echo_json,
@@ -251,8 +252,8 @@ def _pages(home: Home, folder: SearchFolder | None, spec: "SearchSpec | None") -
         except StoreError as error:  # the server can start: it also shows other experiments
             pages, missing = {"trials": ""}, error.fault
     except Exception as error:  # any error of a store
-        echo(f"MLflow: {describe_fault(error, home)}. Then repeat the command.", err=True)
+        echo_prose(f"MLflow: {describe_fault(error, home)}. Then repeat the command.", err=True)
         raise typer.Exit(1) from error
     for line in (*opened.notices, *([missing] if missing else [])):
-        echo(f"MLflow: {line}", err=True)
+        echo_prose(f"MLflow: {line}", err=True)
     return pages

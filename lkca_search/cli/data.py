@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from lkca_search.api.home import local_data_dir
 from lkca_search.api.space import read_space
 from lkca_search.cli.terminal.arguments import Json
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.help_texts import example
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
@@ -79,7 +80,8 @@ def list_datasets(json: Json = False) -> None:
         )
         for dataset in datasets
     ]
-    echo_rows(("dataset", "classes", "train", "test", "pixels", "found", "prepared", "cite"), rows)
+    header = ("dataset", "classes", "train", "test", "pixels", "found", "prepared", "cite")
+    echo_rows(header, rows, optional=("cite",))
 
 
 @app.command(epilog=example("data prepare"))
@@ -183,20 +185,20 @@ def _show_check(result: "Check") -> None:
     _show_splits(result.splits)
     for split in result.splits:
         for note in split.notes:
-            echo(f"{split.split}: {note.count:,} {note.kind} (first: {note.first})")
+            echo_prose(f"{split.split}: {note.count:,} {note.kind} (first: {note.first})")
     for warning in result.warnings:
-        echo(f"warning: {warning}")
+        echo_prose(f"warning: {warning}")
     for duplicate in result.duplicates[:_DUPLICATES_SHOWN]:
         image, first = (
             f"{position.split} row {position.row} ({position.class_name})"
             for position in (duplicate.image, duplicate.first)
         )
-        echo(f"warning: {image} has the same pixels as {first}")
+        echo_prose(f"warning: {image} has the same pixels as {first}")
     if (more := len(result.duplicates) - _DUPLICATES_SHOWN) > 0:
-        echo(f"warning: {more} more duplicates; use --json to list all")
+        echo_prose(f"warning: {more} more duplicates; use --json to list all")
     _show_near_duplicates(result)
     for problem in result.problems:
-        echo(f"error: {problem}", err=True)
+        echo_prose(f"error: {problem}", err=True)
     if not result.problems:
         echo(f"{result.dataset}: no errors")
 
@@ -209,14 +211,14 @@ def _show_near_duplicates(result: "Check") -> None:
     num_test = next(split.num_images for split in result.splits if split.split == "test")
     count = f"{result.num_similar:,} of {num_test:,} test images ({result.num_similar / num_test:.1%})"
     if not result.near_duplicates:
-        echo(f"{count} are similar to a training image: too many to name near-duplicates")
+        echo_prose(f"{count} are similar to a training image: too many to name near-duplicates")
         return
-    echo(f"warning: {count} have a near-duplicate in train (similarity at least {THRESHOLD})")
+    echo_prose(f"warning: {count} have a near-duplicate in train (similarity at least {THRESHOLD})")
     for pair in result.near_duplicates[:_NEAR_DUPLICATES_SHOWN]:
         image, similar = (
             f"{position.split} row {position.row} ({position.class_name})" for position in (pair.image, pair.similar)
         )
-        echo(f"  {image} resembles {similar}, similarity {pair.similarity:.2f}")
+        echo_prose(f"  {image} resembles {similar}, similarity {pair.similarity:.2f}")
     if (more := result.num_similar - _NEAR_DUPLICATES_SHOWN) > 0:
         echo(f"  {more} more near-duplicates; use --json to list all")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lkca_search.cli.terminal.arguments import Json, Ledger, Name
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo, is_interactive
 from lkca_search.errors import SearchError, UserError
@@ -97,7 +98,7 @@ def rename(
     except SearchError as error:
         complete_renaming(folder)
         echo(f"search {name} is now {new_name}; the next run, or lkca-search sync {new_name}, renames it in MLflow")
-        echo(f"{error}", err=True)
+        echo_prose(f"{error}", err=True)
         raise typer.Exit(1) from error
     complete_renaming(folder)
     echo(f"search {name} is now {new_name}, with {pluralize(num_runs, 'run')} in MLflow")
@@ -212,7 +213,7 @@ def _show_deletion(plan: "DeletionPlan") -> None:
         echo(f"in MLflow: {runs}, {models}{registered}")
     echo(f"\n{format_bytes(plan.num_bytes)} in total")
     for line in _list_kept(plan):
-        echo(line)
+        echo_prose(line)
     if plan.driver is not None:
         echo(f"! it is running ({plan.driver}): lkca-search stop {plan.search}")
 
@@ -243,4 +244,4 @@ def _show_archive(report: "ArchiveReport") -> None:
 
 
 def _notify(line: str) -> None:
-    echo(line, err=True)
+    echo_prose(line, err=True)

@@ -20,6 +20,7 @@ from lkca_search.cli.terminal.arguments import (
     TrustOwnCode,
     complete_search,
 )
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows, warn_of_damage
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import UserError
@@ -96,7 +97,7 @@ def predict(
     elif comparison is None:
         _show_predictions(shown)
     else:
-        echo(f"{place.name}: {comparison.sentence}")
+        echo_prose(f"{place.name}: {comparison.sentence}")
     if comparison is not None and comparison.verdict == "different":
         raise typer.Exit(1)
 
@@ -261,7 +262,7 @@ def _export_model(
 def _show_export(result: "ExportResult") -> None:
     parity = result.parity
     for note in result.notes:
-        echo(note)
+        echo_prose(note)
     rows = [
         (str(size), f"{parity.logits[size]:.2g}", f"{parity.probabilities[size]:.2g}") for size in parity.probabilities
     ]
@@ -270,4 +271,4 @@ def _show_export(result: "ExportResult") -> None:
     if parity.is_close:
         echo(f"{result.file} ({result.num_bytes:,} bytes)")
     else:
-        echo(f"{result.file} is not written: the differences are larger than rounding", err=True)
+        echo_prose(f"{result.file} is not written: the differences are larger than rounding", err=True)

@@ -6,6 +6,7 @@ import typer
 
 from lkca_search.augmentations import AUGMENTATION_SETS, AUGMENTATIONS, join_augment
 from lkca_search.cli.terminal.arguments import Json
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.spec.configuration import SECTIONS, ImageShape, Scalar
@@ -48,7 +49,7 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
         for model in listed
         if model.name not in PRESETS
     ]
-    echo_rows(("family", *costs, "description", "hyperparameters"), families)
+    echo_rows(("family", *costs, "description", "hyperparameters"), families, optional=("hyperparameters",))
     presets = [
         (
             model.name,
@@ -65,17 +66,17 @@ def _show_all(listed: "list[ListedModel]", shape: ImageShape, num_classes: int) 
     ]
     echo()
     echo_rows(("preset", *costs, "description", "fixed values"), presets)
-    echo("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18\n")
+    echo_prose("\ntimm:NAME is any timm model that can classify these images, for example timm:resnet18\n")
     _show_common()
     for model in listed:
         if model.problem is not None:
-            echo(f"{model.name} does not fit these images: {model.problem}")
+            echo_prose(f"{model.name} does not fit these images: {model.problem}")
 
 
 def _show(model: "ListedModel", shape: ImageShape, num_classes: int) -> None:
     from lkca_search.models.listing import BATCH_SIZE
 
-    echo(f"{model.name}: {model.label}\n")
+    echo_prose(f"{model.name}: {model.label}\n")
     rows = [
         (
             hyperparameter.name,
@@ -105,7 +106,7 @@ def _show_common() -> None:
     rows = [(each.name, _default(each), each.meaning) for each in list_common_names()]
     echo_rows(("hyperparameter of every model", "default", "meaning"), rows)
     sets = "; ".join(f"{name} = {join_augment(list(names))}" for name, names in AUGMENTATION_SETS.items() if names)
-    echo(f"\naugment: none; {sets}; or a list of {', '.join(AUGMENTATIONS)}")
+    echo_prose(f"\naugment: none; {sets}; or a list of {', '.join(AUGMENTATIONS)}")
 
 
 def _default(listed: "ListedName") -> str:

@@ -12,6 +12,7 @@ from lkca_search.api.output import check_output_file
 from lkca_search.api.plan import plan as make_plan
 from lkca_search.cli.data import download_bars
 from lkca_search.cli.terminal.arguments import Json, Overrides, Space
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import echo, is_interactive
 from lkca_search.errors import UserError
@@ -114,7 +115,9 @@ def plan(
         )
     echo_json(result) if json else _show(result)
     if max_hours is not None and result.hours > max_hours:
-        echo(f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True)
+        echo_prose(
+            f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True
+        )
         raise typer.Exit(1)
 
 
@@ -135,13 +138,13 @@ def _show(result: "Plan") -> None:
     for cell in result.cells:
         if cell.num_trials < cell.budget:
             rule = "a configuration is trained only once"
-            echo(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
+            echo_prose(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
     if result.few_epochs:
-        echo(f"! {_few_epochs(result)}")
+        echo_prose(f"! {_few_epochs(result)}")
     if result.few_steps:
-        echo(f"! {_few_steps(result)}")
+        echo_prose(f"! {_few_steps(result)}")
     if result.unequal_lengths:
-        echo(f"! {_unequal_lengths(result)}")
+        echo_prose(f"! {_unequal_lengths(result)}")
     echo()
     disk = result.disk
     slots = f"{pluralize(result.num_slots, 'trial')} at a time on {result.num_cpus} cores and {result.num_gpus} GPUs"
@@ -159,7 +162,7 @@ def _show(result: "Plan") -> None:
         _show_calibration(result.calibration)
     echo()
     for note in result.notes:
-        echo(note)
+        echo_prose(note)
 
 
 def _row(cell: "PlannedCell") -> tuple[str, ...]:
@@ -218,7 +221,7 @@ def _show_calibration(calibration: "CalibrationRun") -> None:
         rows.append(_timing_row(calibration.held_out.measured, "held out"))
     echo_rows(header, rows)
     if calibration.held_out is not None:
-        echo(_prediction_error(calibration.held_out))
+        echo_prose(_prediction_error(calibration.held_out))
 
 
 def _timing_row(measured: "Measurement", role: str) -> tuple[str, ...]:
@@ -245,4 +248,6 @@ def _bytes(count: int) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:,.0f} seconds"
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:,.1f} minutes"

@@ -1,10 +1,12 @@
 """Commands that check a machine and complete a search: doctor, repair, sync, inspect."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lkca_search.cli.terminal.arguments import Json, Ledger, Name, complete_search
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
@@ -78,10 +80,10 @@ def sync(
     from lkca_search.search.sync import sync as send
 
     home = Home.from_environment()
-    result = send(home.started_search(name), home, again=register, notify=lambda line: echo(line, err=True))
+    result = send(home.started_search(name), home, again=register, notify=partial(echo_prose, err=True))
     echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
     if result.fault is not None:
-        echo(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
+        echo_prose(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
         raise typer.Exit(1)
 
 
@@ -109,7 +111,7 @@ def inspect(
         home.started_search(name),
         local_data_dirs(home),
         trust_own_code=trust_own_code,
-        notify=lambda line: echo(line, err=True),
+        notify=partial(echo_prose, err=True),
     )
     if json:
         echo_json(outcome)
@@ -117,18 +119,18 @@ def inspect(
         had = f"{outcome.num_present} had an inspection"
         echo(f"search {name}: {pluralize(outcome.num_inspected, 'replicate')} inspected, {had}")
         for problem in outcome.problems:
-            echo(f"! {problem}")
+            echo_prose(f"! {problem}")
     if outcome.problems:
         raise typer.Exit(1)
 
 
 def _show(report: "RepairReport") -> None:
     for action in report.actions:
-        echo(action)
+        echo_prose(action)
     if not report.actions and not report.remaining:
         echo(f"search {report.name}: no damage found")
     for finding in report.remaining:
-        echo(f"! {finding}")
+        echo_prose(f"! {finding}")
     if report.kept:
         echo(f"\nkept: {pluralize(len(report.kept), 'damaged file')}")
         for path in report.kept:
@@ -139,4 +141,4 @@ def _show_checks(checks: "list[MachineCheck]") -> None:
     echo_rows(("check", "found"), [(check.name, check.value) for check in checks if check.problem is None])
     for check in checks:
         if check.problem is not None:
-            echo(f"! {check.name}: {check.problem}")
+            echo_prose(f"! {check.name}: {check.problem}")

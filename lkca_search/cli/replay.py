@@ -11,6 +11,7 @@ import typer
 from lkca_search.api.home import local_data_dirs
 from lkca_search.api.output import check_output_folder
 from lkca_search.cli.terminal.arguments import Json, complete_search
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import SearchError, UserError, did_you_mean
@@ -182,7 +183,7 @@ def _train(
         show_rerun(record.outcome)
         echo(f"record   {path}" + (f"\nMLflow   run {run}" if run else ""))
     if fault:
-        echo(f"MLflow lacks the rerun: {fault}", err=True)
+        echo_prose(f"MLflow lacks the rerun: {fault}", err=True)
     return record
 
 
@@ -215,13 +216,13 @@ def simulate(
 def _show_replay(result: "Replay") -> None:
     if result.sampler is None:
         variation = "shuffled orders"
-        echo(
+        echo_prose(
             f"search {result.search} with pruner {result.pruner}: trials in recorded order, {result.num_slots} at a "
             "time"
         )
     else:
         variation = "other seeds"
-        echo(
+        echo_prose(
             f"search {result.search} with pruner {result.pruner} and sampler {result.sampler}, {result.num_slots} at a "
             "time: each suggestion uses the curve of the nearest recorded configuration"
         )
@@ -234,7 +235,7 @@ def _show_replay(result: "Replay") -> None:
         columns = ("cell", "pruned", "saved", "regret", "recorded best pruned")
         echo_rows(columns, [_spread_row(cell) for cell in result.spreads])
     if result.num_recorded_pruned:
-        echo(
+        echo_prose(
             f"\n{result.num_recorded_pruned} recorded trials were pruned, so their curves are incomplete. "
             f"{result.cells[-1].num_cut_short} of them would have continued here: each ends with its recorded curve "
             "and counts as failed. `saved` is a share of the recorded steps."

@@ -9,6 +9,7 @@ import typer
 
 from lkca_search.api.report import attach_page, find_published, write, write_from_published, write_results
 from lkca_search.cli.terminal.arguments import Json, Name, complete_search
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.errors import SearchError
@@ -70,7 +71,9 @@ def report(
     else:
         _show(written.content, written.files)
     if published is None and not no_mlflow and (problem := attach_page(written, folder)):
-        echo(f"The report is not attached in MLflow: {problem}. Then repeat the command, or use --no-mlflow.", err=True)
+        echo_prose(
+            f"The report is not attached in MLflow: {problem}. Then repeat the command, or use --no-mlflow.", err=True
+        )
         raise typer.Exit(1)
 
 
@@ -167,7 +170,7 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
         if differences:
             echo(f"{subject}:")
             for difference in differences:
-                echo(f"  {difference.name}: {difference.one} in {one}, {difference.other} in {other}")
+                echo_prose(f"  {difference.name}: {difference.one} in {one}, {difference.other} in {other}")
             echo()
     alpha, metric = comparison.alpha, MetricFormat(comparison.metric)
     tables = [
@@ -176,9 +179,9 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
     ]
     for table in tables:
         echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
-        echo(f"\n{table.caption}\n")
+        echo_prose(f"\n{table.caption}\n")
     for reason in comparison.left_out:
-        echo(f"! {reason}")
+        echo_prose(f"! {reason}")
 
 
 def _show_aggregate(found: "SearchComparison") -> None:
@@ -189,18 +192,18 @@ def _show_aggregate(found: "SearchComparison") -> None:
     if found.aggregate is None:
         return
     if isinstance(found.aggregate, NotEstimable):
-        echo(f"! Over all datasets, nothing is estimable: {found.aggregate}")
+        echo_prose(f"! Over all datasets, nothing is estimable: {found.aggregate}")
         return
     table = difference_table((found.aggregate,), alpha=found.comparison.alpha)
     echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
-    echo(f"\n{table.caption} {normalization(MetricFormat(found.comparison.metric))}\n")
+    echo_prose(f"\n{table.caption} {normalization(MetricFormat(found.comparison.metric))}\n")
 
 
 def _show(content: "Report", paths: Sequence[Path]) -> None:
     for sentence in (content.headline, "", *content.summary):
-        echo(sentence)
+        echo_prose(sentence)
     for note in content.caveats:
-        echo(f"! {note}")
+        echo_prose(f"! {note}")
     echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
 
 

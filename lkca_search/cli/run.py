@@ -25,6 +25,7 @@ from lkca_search.cli.terminal.arguments import (
     Space,
     Verify,
 )
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
 from lkca_search.cli.terminal.streams import echo
@@ -172,9 +173,9 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
         reason = "as said above" if outcome.is_fault_told else f"{outcome.tracking_fault}"
         missing = f"MLflow lacks {lacking}: {reason}."
         send = f"Then send them from the records on disk: lkca-search sync {outcome.status.name}"
-        echo(f"{missing} {send}", err=True)
+        echo_prose(f"{missing} {send}", err=True)
     if outcome.halt_reason is not None:
-        echo(f"ended early: {outcome.halt_reason}", err=True)
+        echo_prose(f"ended early: {outcome.halt_reason}", err=True)
 
 
 def stop(
@@ -230,4 +231,4 @@ def _max_failures(max_failures: int | None, *, fail_fast: bool) -> int | None:
 
 
 def _notify(line: str) -> None:
-    echo(line, err=True)
+    echo_prose(line, err=True)

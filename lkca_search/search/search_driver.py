@@ -30,7 +30,7 @@ from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.dataset import check_search, commit_search, describe_datasets
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.status import read_status
-from lkca_search.search.studies.study import STORAGE_FAULTS
+from lkca_search.search.studies.driver_storage import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection

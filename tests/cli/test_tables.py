@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lkca_search.cli.terminal.tables import TableView, fold
+from lkca_search.cli.terminal.folding import echo_prose, fold
+from lkca_search.cli.terminal.tables import TableView
 from lkca_search.records.record import State
 from tests.support.processes import Command
 from tests.support.records import CELL, make_record, make_search
@@ -52,6 +53,9 @@ def test_a_folded_text_fits_its_width_cuts_no_word_and_loses_nothing(text: str, 
         ("  trial 12", 20, ["  trial 12"]),
         ("", 5, [""]),
         ("one\ntwo three", 5, ["one", "two", "three"]),
+        ("FLOPs 1.38M to 1.45M", 16, ["FLOPs", "1.38M to 1.45M"]),
+        ("trained to a report", 12, ["trained to a", "report"]),
+        ("see `data list`, then", 15, ["see", "`data list`,", "then"]),
     ],
 )
 def test_lines_end_after_a_space_or_after_a_comma_or_slash_outside_numbers(
@@ -79,6 +83,42 @@ def test_a_narrow_terminal_leaves_out_optional_columns_and_names_them() -> None:
         "or --json shows",
         "all",
     ]
+
+
+def test_columns_are_left_out_if_a_row_would_have_many_lines_without_need() -> None:
+    rows = [("digits", " ".join(["word"] * 20)), ("svhn", "")]
+    view = TableView(header=("name", "cite"), rows=rows, optional=("cite",))
+    assert len(show(view, 60)) == 4, "two lines of a row are few"
+    assert [line.rstrip() for line in show(view, 24)][:3] == ["name", "digits", "svhn"]
+    tall = TableView(header=("name", "cite"), rows=[(" ".join(["wordword"] * 20), "")], optional=("cite",))
+    assert show(tall, 14)[0].split() == ["name", "cite"], "the row would be as high without the column"
+
+
+def test_a_narrow_table_folds_its_long_texts_to_few_lines_and_no_short_one() -> None:
+    rows = [("a few words", "some more words here", "word " * 30)]
+    lines = show(TableView(header=("one", "two", "three"), rows=rows), 80)
+    assert len(lines) == 4, "equal widths of 38 columns would make it 5"
+    assert lines[1].startswith("a few words  some more")
+
+
+def test_sentences_end_their_lines_after_words_in_a_terminal_and_cut_no_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = f"/{'long/' * 20}report.html"
+    text = f"{'one two three ' * 6}\n{path}"
+    echo_prose(text)
+    assert capsys.readouterr().out == f"{text}\n"
+    with open_screen(monkeypatch, 30) as screen:
+        echo_prose(text)
+    assert screen.transcript[:3] == ["one two three one two three"] * 3
+    assert "".join(screen.transcript[3:]) == path
+
+
+def test_an_error_of_a_command_cuts_no_word(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_screen(monkeypatch) as screen:
+        assert command("plan", "search_spaces/quickstart.yaml", "factors.family=[lkca,vitt]").code == 2
+    assert screen.transcript[0] == "error: unknown family 'vitt'; did you mean vit?; known families: lkca,"
+    assert len(screen.transcript) > 3
 
 
 def test_rows_that_do_not_fit_side_by_side_are_blocks() -> None:
@@ -116,5 +156,6 @@ def test_tables_of_commands_cut_no_word_at_80_columns(
     units = {unit for word in whole.out.split() for unit in [word, *re.split(r"(?<=[,/;])(?!\d)", word)]}
     joined = {word for word in words if word not in units and not any(word in unit for unit in whole.out.split())}
     assert (
-        joined - set("not shown: samples, steps, images, time; a wider terminal or --json shows all".split()) == set()
+        joined - set("not shown: samples, steps, images, time; cite; a wider terminal or --json shows all".split())
+        == set()
     )

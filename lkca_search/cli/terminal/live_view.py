@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lkca_search.cli.terminal.cell_progress import CellProgress, RunningProgress
+from lkca_search.cli.terminal.folding import fold
 from lkca_search.cli.terminal.search_progress import SearchProgress
 from lkca_search.cli.terminal.streams import visible
-from lkca_search.cli.terminal.tables import FoldedTable, fold, fold_table
+from lkca_search.cli.terminal.tables import FoldedTable, fold_table
 from lkca_search.reporting.values.numbers import format_compact, format_duration, pluralize
 
 _MESSAGE_LINES = 4

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.cli.terminal.tables import TableView
 from lkca_search.records.finding import Finding
@@ -107,7 +108,7 @@ def damage_lines(findings: Sequence[Finding], name: str) -> list[str]:
 def warn_of_damage(findings: Sequence[Finding], name: str) -> None:
     """Print the damaged files of a search on stderr."""
     for line in damage_lines(findings, name):
-        echo(line, err=True)
+        echo_prose(line, err=True)
 
 
 def _kept_line(status: "SearchStatus") -> str:
@@ -210,7 +211,7 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
 
 def _show_ties(num_tied: int) -> None:
     if num_tied > 1:
-        echo(f"{num_tied} trials tie for first place. Ties are ordered by {TIE_BREAKS}.")
+        echo_prose(f"{num_tied} trials tie for first place. Ties are ordered by {TIE_BREAKS}.")
 
 
 def show_result(result: Result, metric: str = "val_accuracy") -> None:
@@ -238,7 +239,13 @@ def _number(value: float) -> str:
 
 
 def _print(view: RenderableType) -> None:
-    console().print(view)
+    screen = console()
+    if screen.is_terminal:
+        screen.print(view)
+        return
+    with screen.capture() as captured:
+        screen.print(view)
+    echo("\n".join(line.rstrip() for line in captured.get().splitlines()))  # Rich fills each line with spaces
 
 
 def _as_list(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> Sequence[FrozenModel | str]:

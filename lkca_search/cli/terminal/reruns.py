@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import fmean, stdev
 
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.records.rerun import Change, RerunOutcome, RerunRecord, Severity
@@ -17,10 +18,10 @@ def show_differences(edits: Sequence[str], changes: Sequence[Change]) -> None:
     if edits:
         echo("not a repeat of the recorded training, so the values are not compared:")
     for edit in edits:
-        echo(f"  edited    {edit}")
+        echo_prose(f"  edited    {edit}")
     harmless = [change for change in changes if change.severity is Severity.HARMLESS]
     for change in [change for change in changes if change not in harmless] + harmless[:_MAX_HARMLESS]:
-        echo(f"  {change.severity.value:<8}  {change}")
+        echo_prose(f"  {change.severity.value:<8}  {change}")
     if len(harmless) > _MAX_HARMLESS:
         echo(f"  harmless  {len(harmless) - _MAX_HARMLESS} more")
     if not edits and not changes:
@@ -32,10 +33,10 @@ def show_rerun(outcome: RerunOutcome) -> None:
     recorded = "" if outcome.recorded is None else f"; recorded {outcome.recorded!r}"
     if outcome.difference is not None:
         recorded += f", difference {outcome.difference!r}"
-    echo(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
+    echo_prose(f"{outcome.trial_id}: {outcome.metric} {outcome.value!r} after {outcome.step} steps{recorded}")
     if outcome.error is not None:
-        echo(f"  failed: {outcome.error}")
-    echo(f"{outcome.verdict.value}: {outcome.reason}")
+        echo_prose(f"  failed: {outcome.error}")
+    echo_prose(f"{outcome.verdict.value}: {outcome.reason}")
 
 
 def show_several(outcomes: Sequence[RerunOutcome]) -> None:
@@ -50,7 +51,9 @@ def show_several(outcomes: Sequence[RerunOutcome]) -> None:
     values = [each.value for each in outcomes if each.value is not None]
     if len(values) > 1:
         recorded = "" if outcomes[0].recorded is None else f"; recorded {outcomes[0].recorded:.4f}"
-        echo(f"mean {fmean(values):.4f}, standard deviation {stdev(values):.4f} of {len(values)} trainings{recorded}")
+        echo_prose(
+            f"mean {fmean(values):.4f}, standard deviation {stdev(values):.4f} of {len(values)} trainings{recorded}"
+        )
 
 
 def show_reruns(records: Mapping[str, RerunRecord], search: str) -> None:

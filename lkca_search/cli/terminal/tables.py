@@ -1,20 +1,20 @@
 """Tables that fold their cells by words to the width of the terminal. Rich alone would cut words and numbers."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Column, Table
 from rich.text import Text
 
+from lkca_search.cli.terminal.folding import fold, words
 from lkca_search.cli.terminal.streams import visible
 
-_WORD = re.compile(r"(?:[^\s,/;]|[,/;](?=\d))*[,/;]*\s*")
-"""Text up to the next end of a line: a space, or a comma, slash or semicolon outside a number."""
 _LONGEST_WORD = 40
 """Columns that a word may require. A longer one, such as a hash or a path, may be cut."""
+_MOST_LINES = 4
+"""Lines of a row above which columns are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class FoldedTable:
 class TableView:
     """Table that fits the width of the terminal without truncation; Rich renders it.
 
-    Cells fold by words. If the words of a row do not fit side by side, columns in `optional` are left out, and a line
-    names them. If that is not enough, each row is a block with one line per name.
+    Cells fold by words. If the words of a row do not fit side by side, or a row has many lines, columns in `optional`
+    are left out, and a line names them. If that is not enough, each row is a block with one line per name.
     """
 
     header: Sequence[str]
@@ -73,18 +73,26 @@ class TableView:
         """Yield the table for the width of the console."""
         width = options.max_width
         optional = [name for name in self.optional if name in self.header]
+        fitting = []
         for num_left_out in range(len(optional) + 1):
-            left_out = optional[:num_left_out]
-            shown = [i for i, name in enumerate(self.header) if name not in left_out]
-            header, rows = [self.header[i] for i in shown], [[row[i] for i in shown] for row in self.rows]
-            folded = fold_table(header, rows, width=width, gap=self.gap) or fold_table(header, rows, width=width, gap=1)
-            if folded is not None:
-                yield folded.render(numbers=frozenset(shown.index(i) for i in self.numbers if i in shown))
-                if left_out:
-                    note = f"not shown: {', '.join(left_out)}; a wider terminal or --json shows all"
-                    yield Text("\n".join(fold(note, width)), style="dim")
-                return
-        yield from self._blocks(width)
+            shown = [i for i, name in enumerate(self.header) if name not in optional[:num_left_out]]
+            if (folded := self._fold(shown, width)) is not None:
+                fitting.append((max(folded.heights, default=1), num_left_out, shown, folded))
+                if fitting[-1][0] <= _MOST_LINES:
+                    break
+        if not fitting:
+            yield from self._blocks(width)
+            return
+        _, num_left_out, shown, folded = min(fitting, key=lambda each: (max(each[0], _MOST_LINES), each[1]))
+        yield folded.render(numbers=frozenset(shown.index(i) for i in self.numbers if i in shown))
+        if num_left_out:
+            note = f"not shown: {', '.join(optional[:num_left_out])}; a wider terminal or --json shows all"
+            yield Text("\n".join(fold(note, width)), style="dim")
+
+    def _fold(self, shown: Sequence[int], width: int) -> FoldedTable | None:
+        """Return the table with the columns `shown`; None if its words do not fit side by side."""
+        header, rows = [self.header[i] for i in shown], [[row[i] for i in shown] for row in self.rows]
+        return fold_table(header, rows, width=width, gap=self.gap) or fold_table(header, rows, width=width, gap=1)
 
     def _blocks(self, width: int) -> Iterator[RenderableType]:
         """Yield a block per row, with a line per name and value."""
@@ -117,34 +125,20 @@ def fold_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: i
     return FoldedTable(header=folded[0], rows=folded[1:], widths=widths, gap=gap)
 
 
-def fold(text: str, width: int) -> list[str]:
-    """Return the lines of a text, folded after words to a width. Only a word that is longer than a line is cut."""
-    lines: list[str] = []
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in _words(paragraph):
-            if line.strip() and cell_len(line) + cell_len(word.rstrip()) > width:
-                lines.append(line.rstrip())
-                line = ""
-            *full, line = chop_cells(line + word, width) if cell_len(word.rstrip()) > width else [line + word]
-            lines += full
-        lines.append(line.rstrip())
-    return lines
-
-
 def _shrink(natural: Sequence[int], minimal: Sequence[int], available: int) -> list[int] | None:
-    """Return widths of columns that add up to at most `available`: the widest ones lose most; None if none do."""
-    widths = [min(width, max(available, smallest)) for width, smallest in zip(natural, minimal, strict=True)]
+    """Return widths of columns that add up to at most `available`, or None if the words do not fit.
+
+    Rows get few lines. Space that is left goes to columns that then need one line, the nearest to it first.
+    """
+    if sum(minimal) > available:
+        return None
+    num_lines, widths = 1, list(natural)
     while sum(widths) > available:
-        wide = [i for i, width in enumerate(widths) if width > minimal[i]]
-        if not wide:
-            return None
-        widths[max(wide, key=widths.__getitem__)] -= 1
+        num_lines += 1
+        widths = [max(least, -(-wide // num_lines)) for wide, least in zip(natural, minimal, strict=True)]
+    for i in sorted(range(len(widths)), key=lambda i: natural[i] - widths[i]):
+        widths[i] += min(natural[i] - widths[i], available - sum(widths))
     return widths
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in _WORD.findall(text) if word]
 
 
 def _width(text: str) -> int:
@@ -152,4 +146,4 @@ def _width(text: str) -> int:
 
 
 def _longest_word(text: str) -> int:
-    return max((cell_len(word.rstrip()) for line in text.split("\n") for word in _words(line)), default=0)
+    return max((cell_len(word.rstrip()) for line in text.split("\n") for word in words(line)), default=0)

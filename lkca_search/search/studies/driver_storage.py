@@ -17,15 +17,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.search.studies.stored_trials import UnwrittenRows, read_trial, read_trials
 
 WRITE_SECONDS = 5.0
 """Time between two writes of reports, which programs that read the database beside the driver show."""
+
+STORAGE_FAULTS = (OSError, SQLAlchemyError, StorageInternalError)
+"""Errors that a full disk or an unreachable database raises."""
 
 
 @dataclass(kw_only=True)

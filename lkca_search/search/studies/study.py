@@ -2,18 +2,16 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import Problem
 from lkca_search.records.record import State
-from lkca_search.search.state.database import Database
 from lkca_search.search.studies.algorithms.grid_sampler import GridSampler
 from lkca_search.search.studies.algorithms.infeasible_failures import InfeasibleFailures
-from lkca_search.search.studies.driver_storage import DriverStorage
 from lkca_search.search.studies.registry import learns_from_failures
 from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
 from lkca_search.search.studies.starts import START_ATTR, starts_of
@@ -23,8 +21,9 @@ from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.search_spec import SearchSpec
 
-STORAGE_FAULTS = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
-"""Errors that a full disk or an unreachable database raises."""
+if TYPE_CHECKING:
+    from lkca_search.search.state.database import Database
+
 Storage = optuna.storages.BaseStorage
 StoredTrial = FrozenTrial
 Params = tuple[tuple[str, Scalar], ...]
@@ -35,7 +34,7 @@ GAP_ATTR = "gap"
 """User attribute of a trial of a restored study whose number has neither a record nor a folder."""
 
 
-def open_storage(database: Database) -> optuna.storages.RDBStorage:
+def open_storage(database: "Database") -> optuna.storages.RDBStorage:
     """Open the Optuna storage in a ledger's database, and create its tables if they do not exist."""
     optuna.logging.set_verbosity(logging.WARNING)
     arguments = {"connect_args": database.connect_args, "pool_pre_ping": True}
@@ -58,7 +57,7 @@ class Study:
         """Create the study in the storage, or load it."""
         self._spec = spec
         self._cell = cell
-        self.storage = DriverStorage(storage) if isinstance(storage, optuna.storages.RDBStorage) else storage
+        self.storage = _for_one_driver(storage)
         """Storage through which the trials of this study are changed while it is open."""
         self._study = optuna.create_study(
             storage=self.storage,
@@ -216,6 +215,14 @@ class Study:
         for name, value in current.items():
             if stored.get(name) != value:
                 self._study.set_user_attr(name, value)
+
+
+def _for_one_driver(storage: Storage) -> Storage:
+    if not isinstance(storage, optuna.storages.RDBStorage):
+        return storage
+    from lkca_search.search.studies.driver_storage import DriverStorage  # SQLAlchemy, which a plan does not need
+
+    return DriverStorage(storage)
 
 
 def params_of(trial: Trial | FrozenTrial) -> Params:
