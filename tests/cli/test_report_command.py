@@ -10,43 +10,17 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from lkca_search.layout import Home, SearchFolder
-from lkca_search.paths import write_atomically
-from lkca_search.records.record import Record, State, TestResult, read_records
-from lkca_search.records.stored_spec import read_spec
-from lkca_search.search.driver.rounds import open_round
-from lkca_search.spec.sections import ConfirmSection
+from lkca_search.records.record import State
+from tests.support.confirmed_search import write_confirmation
 from tests.support.processes import Command
 from tests.support.records import CELL, make_record, make_search
-
-
-def confirm(folder: SearchFolder) -> None:
-    """Write a sealed round and its replicates, in which lkca leads by 20 points."""
-    sealed = open_round(
-        folder,
-        read_spec(folder),
-        ConfirmSection(draws=3, seeds=1),
-        read_records(folder),
-        test_hashes={None: "t" * 64},
-        num_trials_left=0,
-    )
-    for pick, replication in sealed.replications():
-        accuracy = 0.6 + 0.01 * replication.draw + (0.2 if "lkca" in pick.cell else 0.003 * replication.draw)
-        score = TestResult(num_images=100, data_hash="t" * 64, loss=1.0, accuracy=accuracy)
-        made = make_record(1, family=pick.configuration.family)
-        record = made.model_copy(
-            update={"trial_id": replication.replicate_id, "replicate": replication, "test": score, "value": accuracy}
-        )
-        write_atomically(
-            folder.trial(record.trial_id).attempt(driver=1, attempt=1) / "record.json",
-            Record.model_validate(record.model_dump()).model_dump_json().encode(),
-        )
 
 
 @pytest.fixture
 def confirmed() -> SearchFolder:
     records = [make_record(number, family=family) for family in ("lkca", "vit") for number in range(3)]
     folder = make_search("made", records, "factors.data_fraction=[0.1]")
-    confirm(folder)
+    write_confirmation(folder)
     return folder
 
 
@@ -147,7 +121,7 @@ def test_two_searches_are_compared_in_the_cells_that_both_have_confirmed(
     confirmed: SearchFolder, command: Command
 ) -> None:
     records = [make_record(number, family=family, search="other") for family in ("lkca", "vit") for number in range(3)]
-    confirm(make_search("other", records, "factors.data_fraction=[0.1]"))
+    write_confirmation(make_search("other", records, "factors.data_fraction=[0.1]"))
     code, out, _ = command("compare", "made", "other")
     assert code == 0
     assert out.splitlines()[0].split() == ["cell", "training", "images", *out.splitlines()[0].split()[3:]]
@@ -168,7 +142,7 @@ def test_searches_of_different_training_are_compared_only_on_request_with_the_di
 ) -> None:
     records = [make_record(number, family=family, search="other") for family in ("lkca", "vit") for number in range(3)]
     changes = ("factors.data_fraction=[0.1]", "training.steps=40", "search.seed=1")
-    confirm(make_search("other", records, *changes))
+    write_confirmation(make_search("other", records, *changes))
     code, out, err = command("compare", "made", "other")
     assert (code, out) == (2, "")
     assert "  training.steps: 20 in made, 40 in other" in err
