@@ -8,8 +8,8 @@ READY  := $(VENV)/.ready
 
 help:
 	@echo "make quickstart   install, run and confirm a small search on digits, write its report"
-	@echo "make test         install, check style and types, run the fast tests (minutes)"
-	@echo "make test-slow    run the slow tests: kills, cluster faults, Slurm, load (more minutes)"
+	@echo "make test         install, check style and types, run the fast tests (10 minutes on 2 cores)"
+	@echo "make test-slow    run the slow tests: kills, cluster faults, Slurm, load (30 minutes)"
 	@echo "make check        install, check style and types"
 	@echo "make docs         install, build the documentation site into site/"
 	@echo "make pictures     install, take the pictures of README and docs again; needs a Chromium"
