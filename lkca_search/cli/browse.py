@@ -27,7 +27,7 @@ from lkca_search.cli.terminal.output import (
     status_view,
     warn_of_damage,
 )
-from lkca_search.cli.terminal.streams import console, echo, output_is_lost
+from lkca_search.cli.terminal.streams import can_refresh, console, echo, output_is_lost
 from lkca_search.errors import UserError
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import file_url
@@ -73,9 +73,9 @@ def status(
 
 
 def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
-    """Show the status until the driver ends: refreshed in place in a terminal, else one status below the other."""
+    """Show the status until the driver ends: refreshed in place if the terminal can, else one below the other."""
     status = reader.read()
-    if not json and sys.stdout.isatty():
+    if not json and can_refresh():
         with Live(console=console(), auto_refresh=False, transient=True) as live:
             while status.is_driven:
                 live.update(CroppedView(status_view(status)), refresh=True)

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import write_atomically
 from lkca_search.records.record import State
 from tests.support.confirmed_search import write_confirmation
 from tests.support.processes import Command

@@ -1,6 +1,5 @@
 """Progress display of a running search: a live view in a terminal, else one line per finished trial."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from rich.live import Live
 from lkca_search.cli.terminal.live_view import LiveView
 from lkca_search.cli.terminal.output import describe_mlflow
 from lkca_search.cli.terminal.search_progress import SearchProgress
-from lkca_search.cli.terminal.streams import console, echo, errors_are_shown, ordered_console
+from lkca_search.cli.terminal.streams import can_refresh, echo, errors_are_shown, ordered_console
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result, TrialMetadata
 from lkca_search.records.rounds import Round
@@ -34,7 +33,7 @@ def progress(spec: SearchSpec, folder: SearchFolder, reader: RecordReader, *, qu
         yield Tracker()
         return
     counted = SearchProgress(spec, folder, reader)
-    if not (sys.stdout.isatty() and console().is_interactive):  # a terminal that cannot move its cursor has lines, too
+    if not can_refresh():
         yield _LinePerTrial(counted)
         return
     lock = threading.Lock()

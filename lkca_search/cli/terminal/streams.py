@@ -120,6 +120,11 @@ def ordered_console() -> Console:
     return _OrderedConsole()
 
 
+def can_refresh() -> bool:
+    """Return True if standard output is a terminal that can move its cursor, so that a view is refreshed in place."""
+    return sys.stdout.isatty() and console().is_interactive
+
+
 def errors_are_shown() -> bool:
     """Return True if standard error is a terminal."""
     return sys.stderr.isatty()
