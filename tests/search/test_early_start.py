@@ -1,6 +1,7 @@
 """The start of a driver: its imports, and the workers and processes with which a local cluster starts."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,33 @@ def test_early_workers_are_no_more_than_the_trials_at_once(
     assert count_early_workers(with_resources(**resources), num_cpus) == expected
 
 
+PRELOADED = """
+import gc, sys
+before = gc.get_threshold()
+import lkca_search.search.ray_backend.preload as preload
+seen = set(sys.modules)
+print(seen >= set(preload.MODULES), gc.get_threshold() == before, gc.get_freeze_count() > 100_000)
+import torch
+from lkca_search.search.ray_backend.worker import TrialActor
+model = torch.nn.Linear(2, 2)
+optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+model(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+print(sorted(name for name in {each.partition(".")[0] for each in set(sys.modules) - seen}))
+"""
+
+
+def test_a_worker_imports_at_its_start_what_a_training_needs_and_then_collects_garbage_as_usual() -> None:
+    assert run_python(PRELOADED).splitlines() == ["True True True", "[]"]
+
+
 def test_a_lean_start_changes_ray_in_its_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_preload_python_modules", raising=False)
     commands: list[list[str]] = []
     monkeypatch.setattr(services, "start_ray_process", lambda command, *_, **__: commands.append(command))
     originals = Node.start_api_server, Node.start_monitor, Node.start_log_monitor, services.start_ray_process
     with lean_start(3):
-        assert "lkca_search.search.ray_backend.worker" in os.environ["RAY_preload_python_modules"].split(",")
+        assert find_spec(os.environ["RAY_preload_python_modules"]) is not None
         assert Node.start_monitor is not originals[1]
         services.start_ray_process(["raylet", "--num_prestart_python_workers=64", "--head"])
     assert commands == [["raylet", "--num_prestart_python_workers=3", "--head"]]

@@ -10,8 +10,7 @@ from typing import Any
 _WORKERS_OPTION = "--num_prestart_python_workers="
 """Option of the raylet: workers that it starts before a task needs one."""
 _PRELOAD_VARIABLE = "RAY_preload_python_modules"
-_WORKER_MODULES = ("torch", "torch._dynamo", "ray.tune", "lkca_search.search.ray_backend.worker")
-"""Modules of a training. torch imports its compiler when the cost of a model is first counted."""
+_PRELOADED_MODULE = "lkca_search.search.ray_backend.preload"
 
 
 def private(module: str, name: str) -> Any:
@@ -45,7 +44,7 @@ def lean_start(num_workers: int | None) -> Iterator[None]:
     ]
     preloaded = os.environ.get(_PRELOAD_VARIABLE)
     if num_workers is not None and preloaded is None:
-        os.environ[_PRELOAD_VARIABLE] = ",".join(_WORKER_MODULES)
+        os.environ[_PRELOAD_VARIABLE] = _PRELOADED_MODULE
     if num_workers is not None and hasattr(services, "start_ray_process"):
         start = services.start_ray_process
 
