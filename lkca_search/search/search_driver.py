@@ -40,7 +40,7 @@ from lkca_search.tracking.mlflow_tracker import MLflowTracker
 from lkca_search.tracking.tracker import Trackers
 from lkca_search.training.testing import open_all_test_images
 
-_MLFLOW_SECONDS = 60.0
+MLFLOW_SECONDS = 60.0
 """Time for MLflow to receive the last updates."""
 _MLFLOW_SECONDS_ON_STOP = 5.0
 """Time for the same if the driver fails or must stop now."""
@@ -170,7 +170,7 @@ class SearchDriver:
         write_tables(trials, replicates, self.folder.root, only_changed=True)
         write_kernels(self.folder, replicates, self.folder.root)
         self.best = best_of_search(trials, read_spec(self.folder))
-        self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else _MLFLOW_SECONDS
+        self.mlflow_seconds = _MLFLOW_SECONDS_ON_STOP if self._stopped_now else MLFLOW_SECONDS
         self._registers = not self._stopped_now
 
     def end(self) -> None:

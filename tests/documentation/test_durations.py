@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lkca_search.search import search_driver
 from lkca_search.search.driver.node_faults import EXCLUDED_SECONDS
 from lkca_search.search.jobs.log_stream import RECONNECT_SECONDS
 from lkca_search.search.planning.calibration import CALIBRATION_SECONDS
-from lkca_search.search.ray_backend import autoscaler
+from lkca_search.search.ray_backend.autoscaler import RESPONSE_SECONDS
+from lkca_search.search.search_driver import MLFLOW_SECONDS
 from lkca_search.search.state.lease import DEFAULT_TIMING
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +36,8 @@ DURATION = r"(\d+|an?|one|two|five|ten)[\s#]+(s|second|minute|hour)s?\b"
             ["did not respond for _", "file system blocks for more than _"],
         ),
         (EXCLUDED_SECONDS, ["not used for _", "After _ the node is used again"]),
-        (search_driver._MLFLOW_SECONDS, ["ends no later than _", "each model has _"]),
-        (autoscaler._RESPONSE_SECONDS, ["starts no node for it within _"]),
+        (MLFLOW_SECONDS, ["ends no later than _", "each model has _"]),
+        (RESPONSE_SECONDS, ["starts no node for it within _"]),
         (RECONNECT_SECONDS, ["try to reconnect for _"]),
     ],
 )

@@ -85,7 +85,7 @@ def test_early_workers_are_no_more_than_the_trials_at_once(
 PRELOADED = """
 import gc, sys
 before = gc.get_threshold()
-import lkca_search.search.ray_backend.preload as preload
+import lkca_search.search.worker_imports as preload
 seen = set(sys.modules)
 print(seen >= set(preload.MODULES), gc.get_threshold() == before, gc.get_freeze_count() > 100_000)
 import torch

@@ -18,7 +18,7 @@ MIN_FILE_LINES, MIN_IMPORTERS = 25, 4
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60
 MAX_FUNCTION_LINES_IN = {"training/loop.py": 80}
-ENTRY_POINTS = {"__main__.py", "search/jobs/remote_command.py"}
+ENTRY_POINTS = {"__main__.py", "search/jobs/remote_command.py", "search/worker_imports.py"}
 """Modules that Python runs and no module imports."""
 
 Sources = Mapping[str, str]

@@ -15,7 +15,7 @@ from lkca_search.search.planning.packing import Resources, count_concurrent_tria
 from lkca_search.search.ray_backend.private import private
 from lkca_search.spec.resources import SMALLEST_AMOUNT
 
-_RESPONSE_SECONDS = 30.0
+RESPONSE_SECONDS = 30.0
 """Time for an autoscaler to start a node for a trial, or to report that it cannot start one."""
 _POLL_SECONDS = 0.5
 _READ_ONLY_PREFIX = "node_"
@@ -54,7 +54,7 @@ def starts_node_for(resource_request: Resources, read_nodes: Callable[[], Sequen
     A pending placement group represents the trial: both versions of Ray's autoscaler report on its request.
     """
     pending = placement_group([dict(resource_request)])
-    deadline = time.monotonic() + _RESPONSE_SECONDS
+    deadline = time.monotonic() + RESPONSE_SECONDS
     try:
         while time.monotonic() < deadline:
             if count_concurrent_trials(resource_request, read_nodes()):

@@ -10,7 +10,7 @@ from typing import Any
 _WORKERS_OPTION = "--num_prestart_python_workers="
 """Option of the raylet: workers that it starts before a task needs one."""
 _PRELOAD_VARIABLE = "RAY_preload_python_modules"
-_PRELOADED_MODULE = "lkca_search.search.ray_backend.preload"
+_PRELOADED_MODULE = "lkca_search.search.worker_imports"
 
 
 def private(module: str, name: str) -> Any:
