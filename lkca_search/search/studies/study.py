@@ -23,6 +23,7 @@ from lkca_search.spec.search_spec import SearchSpec
 
 if TYPE_CHECKING:
     from lkca_search.search.state.database import Database
+    from lkca_search.search.studies.driver_storage import DriverStorage
 
 Storage = optuna.storages.BaseStorage
 StoredTrial = FrozenTrial
@@ -57,7 +58,8 @@ class Study:
         """Create the study in the storage, or load it."""
         self._spec = spec
         self._cell = cell
-        self.storage = _for_one_driver(storage)
+        self._driver_storage = _open_for_driver(storage)
+        self.storage = self._driver_storage or storage
         """Storage through which the trials of this study are changed while it is open."""
         self._study = optuna.create_study(
             storage=self.storage,
@@ -190,8 +192,8 @@ class Study:
 
     def write(self) -> None:
         """Write what the database lacks of suggestions and reports."""
-        if isinstance(self.storage, DriverStorage):
-            self.storage.write()
+        if self._driver_storage is not None:
+            self._driver_storage.write()
 
     def _sampler(self, number: int, name: str | None = None) -> BaseSampler:
         search = self._spec.search
@@ -217,9 +219,10 @@ class Study:
                 self._study.set_user_attr(name, value)
 
 
-def _for_one_driver(storage: Storage) -> Storage:
+def _open_for_driver(storage: Storage) -> "DriverStorage | None":
+    """Return the storage of a driver on a database; None for a storage in memory."""
     if not isinstance(storage, optuna.storages.RDBStorage):
-        return storage
+        return None
     from lkca_search.search.studies.driver_storage import DriverStorage  # SQLAlchemy, which a plan does not need
 
     return DriverStorage(storage)
