@@ -208,7 +208,8 @@ def _dataset(results: SearchResults) -> str:
 
 def _after_training(results: SearchResults) -> str:
     """Return the phrase on the numbers of training images; empty if no trial is finished."""
-    sizes = sorted({record.facts.num_train_images for record in results.trials if record.facts})
+    records = (*results.trials, *results.replicates)
+    sizes = sorted({record.facts.num_train_images for record in records if record.facts})
     if not sizes:
         return ""
     numbers = [format_count(size) for size in (sizes[0], sizes[-1])]
