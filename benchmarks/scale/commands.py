@@ -1,6 +1,7 @@
 """Cost of every command on a search with a given number of finished trials, and the sizes of its files."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,22 +24,23 @@ def run_commands(root: Path, num_trials: int) -> dict[str, Cost]:
     home, space = Home(root=root), root / f"{NAME}.yaml"
     write_space(space, num_trials, num_cells=CELLS, reports=REPORTS, sampler="random")
     make_large_search(home, space, num_left=1)
-    costs: dict[str, Cost] = {}
-    costs["sync, all to send"] = _measure(root, "sync", NAME)
     run = ("run", str(space), "--num-cpus", "2")
-    costs["run, one trial left"] = _measure(root, *run)
     commands: dict[str, tuple[str, ...]] = {
-        "run, nothing to do": run,
         "status": ("status", NAME),
         "list": ("list",),
         "best": ("best", NAME, "--cell", "family=lkca,data_fraction=1.0"),
         "export": ("export", NAME),
         "report": ("report", NAME, "--no-mlflow"),
         "doctor": ("doctor", NAME),
+        "sync, all to send": ("sync", NAME),
         "sync, nothing to send": ("sync", NAME),
+        "run, one trial left": run,
+        "run, nothing to do": run,
     }
+    costs = {}
     for name, arguments in commands.items():
-        costs[name] = _measure(root, *arguments)
+        costs[name] = measure(command_line(*arguments), variables={**QUIET, "LKCA_SEARCH_HOME": str(root)})
+        print(f"{num_trials}: {name}: {_cell(costs[name])}", file=sys.stderr, flush=True)
     shutil.rmtree(root / "datasets", ignore_errors=True)
     return costs
 
@@ -67,10 +69,6 @@ def sizes_table(measured: dict[int, dict[str, int]]) -> Table:
     for name in next(iter(measured.values())):
         table.add_row(name, *(f"{found.get(name, 0) / 1e6:.1f}" for found in measured.values()))
     return table
-
-
-def _measure(home: Path, *arguments: str) -> Cost:
-    return measure(command_line(*arguments), variables={**QUIET, "LKCA_SEARCH_HOME": str(home)})
 
 
 def _cell(cost: Cost) -> str:

@@ -15,7 +15,11 @@ from lkca_search.records.search.looks import read_looks
 from tests.support.object_store import running_object_store
 from tests.support.search.command_line import SearchCommands
 
-LONGER = ("training.steps=200", "training.reports=10", "confirm.draws=2", "confirm.seeds=1")
+LONGER = (
+    *("factors.data_fraction=[0.2]", "training.steps=200", "training.reports=10"),
+    *("confirm.draws=2", "confirm.seeds=1"),
+)
+CELLS = ("family=lkca,data_fraction=0.2", "family=vit,data_fraction=0.2")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
 
@@ -39,7 +43,7 @@ def test_a_killed_search_resumes_from_checkpoints_in_an_object_store(
         process.wait()
         durable = {str(path): path.read_bytes() for path in search.folder.records().values()}
         search.run(*LONGER, f"storage={storage}")
-        search.assert_exact(trials_per_cell=2)
+        search.assert_exact(trials_per_cell=2, cells=CELLS)
         assert not (search.folder.root / "trials").exists()
         after = {str(path): path.read_bytes() for path in search.folder.records().values()}
         assert durable.items() <= after.items()

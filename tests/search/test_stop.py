@@ -163,18 +163,14 @@ def test_a_confirmation_can_be_ended_and_resumed_like_a_search(search: SearchCom
 
 
 @pytest.mark.slow
-def test_fail_fast_ends_at_the_first_failure_and_the_next_run_does_not_start(tmp_path: Path) -> None:
+def test_fail_fast_ends_at_the_first_failure(tmp_path: Path) -> None:
+    """`test_duplicates_and_limits.py` counts the failures of earlier drivers."""
     search = SearchCommands(tmp_path / "home")
     arguments = (*ONE_CELL, "parameters.learning_rate={value: 1.0e+30}", "search.trials_per_cell=8")
     code, output = search.start_run(*arguments, "--fail-fast").wait()
     assert code == 1
     assert "ended early: limits.max_failures:" in output
-    failed = len(search.records())
-    assert 0 < failed < 8
-    code, output = search.start_run(*arguments, "--max-failures", str(failed - 1)).wait()
-    assert code == 1
-    assert f"limits.max_failures: {failed} failed, at most {failed - 1} allowed" in output
-    assert len(search.records()) == failed
+    assert 0 < len(search.records()) < 8
 
 
 def test_ctrl_c_ends_a_watch_with_code_0_and_only_stop_is_a_request_to_the_driver(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lkca_search.search.jobs.versions import PACKAGES
 from tests.support.cluster.dropping_proxy import DroppingProxy
 from tests.support.cluster.submitter import MARK, Submitted, Submitter
 from tests.support.own_code import write_examples
-from tests.support.search.command_line import CELLS, ONE_CELL
+from tests.support.search.command_line import CELLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PACKAGE_FOLDER = re.compile(r"/working_dir_files/_ray_pkg_[0-9a-f]+/")
@@ -218,6 +218,17 @@ def test_a_search_with_a_running_job_is_not_submitted_again(
     assert status["is_driven"]
 
 
+@pytest.mark.filterwarnings(
+    "ignore:ssl=None is deprecated:DeprecationWarning"
+)  # raised by Ray when it opens a web socket
+def test_a_cluster_that_no_longer_responds_is_an_error(cluster: LocalCluster, long_job: dict[str, Any]) -> None:
+    """`test_faults.py` resumes such a search on a new cluster."""
+    with DroppingProxy(cluster.dashboard_port) as proxy:
+        client = JobsClient(proxy.address)
+        with pytest.raises(ConnectionError, match=f"{proxy.address} no longer responds"):
+            client.follow(long_job["job_id"], lambda _: proxy.close(), reconnect_seconds=2)
+
+
 def test_ctrl_c_does_not_end_the_job_and_stop_does(
     cluster: LocalCluster, submitter: Submitter, long_job: dict[str, Any]
 ) -> None:
@@ -249,33 +260,3 @@ def test_a_job_that_ray_stops_writes_its_tables_before_it_ends(cluster: LocalClu
     assert "SIGTERM: stopping now; running trials resume from their checkpoints in the next run" in ended.out
     assert f"job {job['job_id']} ended as STOPPED" in ended.err
     assert tables.exists()  # a driver writes these last
-
-
-@pytest.mark.filterwarnings(
-    "ignore:ssl=None is deprecated:DeprecationWarning"
-)  # raised by Ray when it opens a web socket
-def test_a_lost_cluster_is_an_error_and_submit_on_a_new_one_resumes_the_search(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    submitter = Submitter(tmp_path_factory.mktemp("lost"))
-    overrides = (*ONE_CELL, "search.trials_per_cell=6", "training.steps=400")
-    with LocalCluster(num_cpus=1) as cluster:
-        first = submit(submitter, cluster, *overrides, "--no-wait", "--json")
-        assert first.code == 0, first.err
-        written: list[str] = []
-
-        def write(text: str) -> None:
-            written.append(text)
-            if trial_lines("".join(written)) and cluster.nodes:
-                cluster.kill_head()
-
-        with pytest.raises(ConnectionError, match="no longer responds"):
-            JobsClient(cluster.dashboard).follow(json.loads(first.out)["job_id"], write, reconnect_seconds=4)
-        finished = {record.trial_id: record for record in submitter.records()}
-        assert 0 < len(finished) < 6
-        cluster.start_head(num_cpus=1)
-        again = submit(submitter, cluster, *overrides)
-        assert again.code == 0, again.out + again.err
-        records = {record.trial_id: record for record in submitter.records()}
-        assert len(records) == 6
-        assert finished.items() <= records.items()

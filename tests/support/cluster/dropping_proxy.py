@@ -32,14 +32,20 @@ class DroppingProxy:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    def close(self) -> None:
+        """Drop every open connection and accept no other."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # otherwise a blocked `accept` accepts one more
+        self._server.close()
+        self.drop()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._server.close()
-        self.drop()
+        self.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
