@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,13 @@ def cpu_seconds(process: psutil.Process, *, with_ended: bool = False) -> float:
         ended = times.children_user + times.children_system if with_ended else 0.0
         return float(times.user + times.system + ended)
     return 0.0
+
+
+def own_peak_memory() -> int:
+    """Return the largest resident memory of this process in bytes; `getrusage` would count that of its parent too."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
 
 
 def shared_memory(process: psutil.Process) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.processes import own_peak_memory
 from lkca_search.data.batches import Evaluation
 from lkca_search.data.store import Images
 from lkca_search.records.record import TrialMetadata
@@ -117,14 +118,13 @@ class Server:
             turn, count = per_turn(lambda: next(self._results)), STEPS * BATCH
             batch = per_turn(lambda: [batches.train_batch(step) for step in range(STEPS)])[0] / count
         cpu, system, wall = (value / count for value in turn[:3])
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "cpu": cpu,
             "system": system,
             "wall": wall,
             "faults": turn[3] / STEPS,
             "batch": batch,
-            "peak_bytes": peak,
+            "peak_bytes": own_peak_memory(),
         }
 
 
