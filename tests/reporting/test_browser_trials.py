@@ -129,5 +129,5 @@ def test_the_line_at_the_pointer_is_named_with_its_values_and_run(page: Page) ->
         page.mouse.move(axis["x"] + axis["width"] / 2, axis["y"] + 6)
     text = page.locator("#parallel_lkca .info").inner_text()
     assert f"/1, MLflow run {RUN}: learning_rate 0.002, depth 2, training images " in text
-    assert text.endswith("validation accuracy, % 60.0%")
+    assert text.endswith("validation accuracy 60.0%")
     assert page.locator("#parallel_lkca .pointed").count() == 1

@@ -10,6 +10,7 @@ from lkca_search.records.record import Record
 from lkca_search.records.search.mlflow_runs import MAX_RUNS, NO_RUNS, MlflowRuns
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
+from lkca_search.reporting.rendering.paper import draw
 from lkca_search.reporting.trials.training import MAX_FIGURES, MAX_PANELS
 from lkca_search.reporting.values.panels import CurvePanels, ParallelCoordinates
 from lkca_search.reporting.values.report import Report, Section
@@ -139,6 +140,15 @@ def test_few_lines_are_marked(kernels: tuple[int, ...], sizes: int, mark: str, c
     (figure,) = section(make_report(results), "trials").figures
     assert isinstance(figure, ParallelCoordinates)
     assert (figure.mark, sum(line.is_marked for line in figure.lines)) == (mark, count)
+
+
+def test_equal_results_give_equal_files() -> None:
+    one, other = (
+        [figure for name in ("training", "trials") for figure in section(make_report(SEARCHED), name).figures]
+        for _ in range(2)
+    )
+    assert one == other
+    assert [draw(figure) for figure in one[::3]] == [draw(figure) for figure in other[::3]]
 
 
 def test_datasets_have_trials_and_curves_of_their_own() -> None:

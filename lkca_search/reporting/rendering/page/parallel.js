@@ -113,7 +113,7 @@ function drawParallel(place, figure, isDark, isStacked) {
     const index = nearestLine(figure, geometry, isStacked, event.clientX - frame.left, event.clientY - frame.top, isKept);
     paths.forEach((path, other) => path.classList.toggle("pointed", other === index));
     const line = figure.lines[index];
-    info.textContent = line ? `${line.label}: ${figure.axes.map((axis, at) => `${axis.label} ${line.texts[at]}`).join(", ")}` : "";
+    info.textContent = line ? `${line.label}: ${figure.axes.map((axis, at) => `${axis.label.replace(/, %$/, "")} ${line.texts[at]}`).join(", ")}` : "";
   });
   const scale = element("p", "scale");
   const swatch = (className, background, text) => {
