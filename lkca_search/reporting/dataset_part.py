@@ -60,7 +60,7 @@ def make_part(
     """Return the part on one dataset; `tests` names the tests that Holm's correction of its contrasts is over."""
     spent = compute_spent(results)
     summary, test_sections = (
-        _describe_scores(results, scores, contrasts, tests) if scores and scores.cells else ([], [])
+        _describe_scores(results, scores, contrasts, tests, runs) if scores and scores.cells else ([], [])
     )
     gains = late_gains(results, scores) if scores else ()
     curves = training_curves(results, scores)
@@ -78,7 +78,7 @@ def make_part(
             *(prediction_sections(results, predictions, find_pictures=find_pictures) if predictions else ()),
             coordinate_section(results, runs),
             ablation_section(results, scores, seed=seed),
-            cost_section(results, seed=seed),
+            cost_section(results, runs, seed=seed),
             training_section(results, scores, curves, gains, runs),
             Section(name="budgets", title="Compute spent", tables=(tables.compute_table(spent),)),
         ),
@@ -88,7 +88,7 @@ def make_part(
 
 
 def _describe_scores(
-    results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast], tests: str
+    results: SearchResults, scores: RoundScores, contrasts: Sequence[Contrast], tests: str, runs: MlflowRuns
 ) -> tuple[list[str], list[Section]]:
     """Return the summary and the sections that are computed from test scores."""
     curves = analyze_curves(scores, results.reference, contrasts, seed=results.spec.search.seed)
@@ -121,7 +121,7 @@ def _describe_scores(
         Section(
             name="selection",
             title=f"{capitalize(metric.label)} and {metric.test_label}",
-            tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores)),
+            tables=(tables.selection_table(selections, metric), tables.pick_table(results, scores, runs)),
         ),
         *filter(None, (metric_section(results, scores),)),
         kernel_section(results, scores),

@@ -175,6 +175,8 @@ def test_rows_link_to_the_runs_on_a_server() -> None:
     for record in (SEARCHED.trials[1], SEARCHED.replicates[0]):
         run_id = known.ids[record.trial_id]
         assert f'<a href="https://tracking.example/#/experiments/7/runs/{run_id}">{run_id}</a>' in page
+    best = f"{known.page(SEARCHED.trials[1].trial_id)}"
+    assert page.count(f'<a href="{best}">') >= 2, "also in the tables of frozen configurations and of Pareto fronts"
 
 
 def test_a_store_on_a_disk_is_named_by_a_command_and_hover_texts_have_the_run() -> None:

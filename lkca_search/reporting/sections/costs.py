@@ -6,6 +6,7 @@ from lkca_search.analysis.importance import EVALUATOR, Importance, compute_impor
 from lkca_search.analysis.pareto import CostPoint, cost_front, cost_points
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.sections.search_length import best_of_k_table
 from lkca_search.reporting.values.figure import Figure, Series
 from lkca_search.reporting.values.metric_format import MetricFormat
@@ -25,7 +26,7 @@ _Row = tuple[str, CostPoint]
 """Name of a cost, and one point of its Pareto front."""
 
 
-def cost_section(results: SearchResults, *, seed: int) -> Section:
+def cost_section(results: SearchResults, runs: MlflowRuns, *, seed: int) -> Section:
     """Return the section; it has only a reason if no trial is complete."""
     metric = MetricFormat(results.metric)
     title = f"{capitalize(metric.label)} and cost"
@@ -34,7 +35,7 @@ def cost_section(results: SearchResults, *, seed: int) -> Section:
         return Section(name="costs", title=title, paragraphs=("Not estimable: no trial is complete.",))
     best_of_k = best_of_k_table(results)
     importances = importance_table(compute_importances(results, seed=seed), metric)
-    tables = (pareto_table(points, metric), importances)
+    tables = (pareto_table(points, metric, runs), importances)
     if isinstance(best_of_k, NotEstimable):
         reason = f"The expected best of k trials is not estimable: {best_of_k}."
         return Section(
@@ -73,7 +74,7 @@ def _share_cell(share: float | None) -> TableCell:
     return number_cell(None if share is None else 100 * share, format_percent)
 
 
-def pareto_table(points: Sequence[CostPoint], metric: MetricFormat) -> Table:
+def pareto_table(points: Sequence[CostPoint], metric: MetricFormat, runs: MlflowRuns) -> Table:
     """Return the fronts by parameters and FLOPs at each size, and the front by training images over all sizes."""
     rows: list[_Row] = [("training images", point) for point in cost_front(points, "num_train_images")]
     for size in sorted({point.num_train_images for point in points}):
@@ -84,7 +85,7 @@ def pareto_table(points: Sequence[CostPoint], metric: MetricFormat) -> Table:
         Column("cost", lambda row: text_cell(row[0])),
         Column("training images", lambda row: number_cell(row[1].num_train_images, format_count)),
         Column("family", lambda row: text_cell(row[1].family)),
-        Column("trial", lambda row: text_cell(row[1].trial_id)),
+        Column("trial", lambda row: text_cell(row[1].trial_id, link=runs.page(row[1].trial_id))),
         Column("parameters", lambda row: number_cell(row[1].num_parameters, format_compact)),
         Column("FLOPs", lambda row: number_cell(row[1].flops, format_compact)),
         Column(metric.axis_label, lambda row: number_cell(row[1].metric_value, metric.value)),

@@ -13,6 +13,7 @@ from lkca_search.analysis.selection import SelectionEffect, mean_score
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.records.rounds import Pick
+from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     capitalize,
@@ -247,12 +248,12 @@ def compute_table(spent: Sequence[ComputeSpent]) -> Table:
     )
 
 
-def pick_table(results: SearchResults, scores: RoundScores) -> Table:
+def pick_table(results: SearchResults, scores: RoundScores, runs: MlflowRuns) -> Table:
     """Return the configurations that the round retrained, with the values of their hyperparameters."""
     columns: list[Column[Pick]] = [
         Column("cell", lambda pick: text_cell(pick.cell)),
         Column("rank", lambda pick: number_cell(pick.rank)),
-        Column("trial", lambda pick: text_cell(pick.trial_id.rpartition("/")[2])),
+        Column("trial", lambda pick: text_cell(pick.trial_id.rpartition("/")[2], link=runs.page(pick.trial_id))),
         Column(scores.round.metric, lambda pick: number_cell(pick.value, "{:.4f}".format)),
         *(_hyperparameter_column(name) for name in results.spec.parameters if name != "draw"),
     ]

@@ -9,7 +9,7 @@ from lkca_search.records.record import Record
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.mlflow_runs import MAX_RUNS, MlflowRuns
 from lkca_search.reporting.values.metric_format import MetricFormat
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import Column, Table, make_table, number_cell, text_cell
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def run_table(results: SearchResults, sealed: Round | None, runs: MlflowRuns) ->
         Column("draw", lambda row: number_cell(row.record.replicate.draw if row.record.replicate else None)),
         Column("seed", lambda row: number_cell(row.record.replicate.seed if row.record.replicate else None)),
         Column(metric.axis_label, lambda row: number_cell(row.value, metric.value)),
-        Column("MLflow run", lambda row: TableCell(text=row.run_id, link=row.page)),
+        Column("MLflow run", lambda row: text_cell(row.run_id, link=row.page)),
     ]
     return make_table(
         name="mlflow_runs",

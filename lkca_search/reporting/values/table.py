@@ -157,9 +157,9 @@ def make_table(
     )
 
 
-def text_cell(text: str | None) -> TableCell:
-    """Return a cell without a number; it is empty for None."""
-    return TableCell(text=text or "")
+def text_cell(text: str | None, *, link: str | None = None) -> TableCell:
+    """Return a cell without a number; it is empty for None. In the page, its text leads to the address `link`."""
+    return TableCell(text=text or "", link=link)
 
 
 def number_cell(value: float | None, write: Callable[[float], str] = str) -> TableCell:
