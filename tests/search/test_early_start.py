@@ -1,6 +1,8 @@
 """The start of a driver: its imports, and the workers and processes with which a local cluster starts."""
 
 import os
+import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import torch
 from ray._private import services
 from ray._private.node import Node
 from ray.tune.execution import class_cache
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from lkca_search.layout import Home
 from lkca_search.search.early_start import count_early_workers, start_session
@@ -114,7 +118,34 @@ def test_a_lean_start_changes_ray_in_its_block_alone(monkeypatch: pytest.MonkeyP
     assert commands == [["raylet", "--num_prestart_python_workers=3", "--head"]]
     restored = Node.start_api_server, Node.start_monitor, Node.start_log_monitor, services.start_ray_process
     assert restored == originals
-    assert "RAY_preload_python_modules" not in os.environ
+    assert not {"RAY_preload_python_modules", "RAY_idle_worker_killing_time_threshold_ms"} & os.environ.keys()
+
+
+@pytest.mark.slow
+def test_a_worker_that_starts_with_ray_is_that_of_the_first_trial_although_all_cores_are_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = tmp_path / "pid"
+    (tmp_path / "early_worker.py").write_text(f"import os\nopen({str(pid)!r}, 'a').write(str(os.getpid()))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("RAY_preload_python_modules", "early_worker")
+    with lean_start(1):
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=tempfile.mkdtemp(dir="/tmp"))
+    try:
+        deadline = time.monotonic() + 60
+        while not pid.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        early = int(pid.read_text())
+        groups = [placement_group([{"CPU": 1}]) for _ in range(2)]
+        assert all(group.wait(30) for group in groups)
+        time.sleep(2)  # Ray ends idle workers after one second, by default
+        in_group = PlacementGroupSchedulingStrategy(groups[0], placement_group_bundle_index=0)
+        assert (
+            ray.get(ray.remote(lambda: os.getpid()).options(num_cpus=1, scheduling_strategy=in_group).remote()) == early
+        )
+    finally:
+        ray.shutdown()
 
 
 def test_trials_of_a_local_cluster_have_no_runtime_environment_so_that_running_workers_fit() -> None:

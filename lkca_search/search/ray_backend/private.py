@@ -9,8 +9,12 @@ from typing import Any
 
 _WORKERS_OPTION = "--num_prestart_python_workers="
 """Option of the raylet: workers that it starts before a task needs one."""
-_PRELOAD_VARIABLE = "RAY_preload_python_modules"
-_PRELOADED_MODULE = "lkca_search.search.worker_imports"
+_EARLY_WORKERS = {
+    "RAY_preload_python_modules": "lkca_search.search.worker_imports",
+    # The first trials reserve all cores before they take a worker, and Ray ends idle workers that have no free core.
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+}
+"""Variables of a local cluster whose workers start before their first trial, unless the user has set them."""
 
 
 def private(module: str, name: str) -> Any:
@@ -42,9 +46,9 @@ def lean_start(num_workers: int | None) -> Iterator[None]:
         for name in ("start_api_server", "start_monitor", "start_log_monitor")
         if hasattr(node, name)
     ]
-    preloaded = os.environ.get(_PRELOAD_VARIABLE)
-    if num_workers is not None and preloaded is None:
-        os.environ[_PRELOAD_VARIABLE] = _PRELOADED_MODULE
+    variables = _EARLY_WORKERS if num_workers is not None else {}
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
     if num_workers is not None and hasattr(services, "start_ray_process"):
         start = services.start_ray_process
 
@@ -63,8 +67,8 @@ def lean_start(num_workers: int | None) -> Iterator[None]:
     finally:
         for owner, name, original in originals:
             setattr(owner, name, original)
-        if preloaded is None:
-            os.environ.pop(_PRELOAD_VARIABLE, None)
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextmanager
