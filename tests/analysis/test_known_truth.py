@@ -100,9 +100,8 @@ def test_the_expected_best_is_unbiased_and_its_interval_covers_for_small_k() -> 
     assert found.bias_with_replacement < -3
 
 
-@pytest.mark.parametrize("ratio", RATIOS)
-def test_the_intervals_and_the_band_of_a_power_law_have_their_coverage(ratio: float) -> None:
-    found = fit_study(ratio=ratio, noise=0.02, repetitions=200)
+def test_the_intervals_and_the_band_of_a_power_law_have_their_coverage() -> None:
+    found = fit_study(ratio=1.0, noise=0.02, repetitions=200)
     for name in ("alpha", "eta", "gamma", "band at a size", "band between", "band at 4 n"):
         assert 0.9 <= found[name].rate <= 0.99, name
         assert found[name].missing <= 0.02
