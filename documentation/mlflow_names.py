@@ -5,7 +5,8 @@ from lkca_search.records.record import Result, TestResult
 from lkca_search.records.trial import Replication
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.metrics import METRICS
-from lkca_search.tracking.run_fields import final_metrics, final_tags, points, start_params, start_tags
+from lkca_search.tracking.run_fields import final_metrics, final_params, final_tags, points, start_tags
+from lkca_search.tracking.search_run.order import ORDER
 from lkca_search.tracking.tracker import TrialStart
 from tests.support.records import make_record
 
@@ -33,7 +34,21 @@ _TAGS = {
     "node": "machine of the training",
     "device": "`cpu`, or the name of the GPU",
     "error": "error of a failed trial",
+    ORDER: "place among the runs of the search, best first; the search's own run is first",
 }
+_PARAMETERS = {
+    "seed": "seed of the training",
+    "planned_steps": "optimizer steps of a complete training; written at its end",
+    "final_learning_rate": "learning rate at the end of a complete training; written at its end",
+}
+_SEARCH = """\
+Parameters: the levels of each factor, and the range of each parameter, under the names below; `data.validation`,
+`search.sampler` and other settings of all trainings. A parameter keeps its first value: a search that is extended has
+its present space in the artifact `spec.json`.
+
+Metrics: `trials/finished`, `trials/failed`, `best_val_accuracy` of the best trial, `best val_accuracy/CELL` per cell,
+after a confirmation `test_accuracy/CELL`, the mean over the replicates of a cell, and after a report its differences.
+`CELL` is the alias of the cell, such as `lkca-0_1`. Other metrics have their own names in place of `val_accuracy`."""
 
 
 def mlflow_page() -> str:
@@ -50,7 +65,7 @@ def mlflow_page() -> str:
     )
     fields = TrialStart.model_fields
     start = TrialStart.model_validate({name: getattr(record, name) for name in fields})
-    parameters = [param.key for param in start_params(start)]
+    parameters = [param.key for param in final_params(start, record)]
     evaluations = list(dict.fromkeys(metric.key for metric in points(record.curve)))
     ends = [metric.key for metric in final_metrics(record)]
     tags = [*start_tags(start), *(tag.key for tag in final_tags(record))]
@@ -64,10 +79,12 @@ def mlflow_page() -> str:
         "Metrics that begin with `test_` are those of a replicate.",
         table(("metric", "meaning"), [(code(name), _metric(name)) for name in ends]),
         "## Parameters",
-        "A run has a parameter per name of its configuration that applies, and `seed`. For example:",
+        "A run has a parameter per name of its configuration that applies, and those of its training. For example:",
         table(("parameter", "meaning"), [(code(name), _parameter(name)) for name in parameters]),
         "## Tags",
         table(("tag", "meaning"), [(code(name), _TAGS.get(name, "")) for name in dict.fromkeys(tags)]),
+        "## Run of the search",
+        _SEARCH,
     )
 
 
@@ -84,4 +101,4 @@ def _metric(name: str) -> str:
 
 def _parameter(name: str) -> str:
     field = Configuration.model_fields.get(name)
-    return (field.description or "") if field else {"seed": "seed of the training"}.get(name, "")
+    return (field.description or "") if field else _PARAMETERS.get(name, "")

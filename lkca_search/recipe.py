@@ -25,3 +25,8 @@ COMPILED_STEPS = 20_000
 of a small model: 40 s are 20,000 steps. A guess from published figures, not measured here."""
 FEW_EPOCHS = 20
 """Epochs below which `plan` warns of short trainings."""
+
+
+def final_learning_rate(peak: float, fraction: float | None) -> float:
+    """Return the learning rate at the end of a schedule that decays; `fraction` is `final_lr_fraction`."""
+    return min(FINAL_LEARNING_RATE, peak) if fraction is None else fraction * peak

@@ -10,8 +10,10 @@ from lkca_search.api.search import Search, find_folder
 from lkca_search.errors import SearchError, UserError
 from lkca_search.faults import explained_faults
 from lkca_search.layout import PUBLISHED, SearchFolder
+from lkca_search.records.record import RecordReader
 from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.records.search.uid import uid_or_name
+from lkca_search.search.description import describe_search
 from lkca_search.user import expand_user
 
 if TYPE_CHECKING:
@@ -130,11 +132,12 @@ def write_from_published(published: Path, *, to: Path | None, round_number: int 
 def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
     """Attach the page to the search's run in MLflow; return the reason and the remedy if that fails, else None."""
     from lkca_search.tracking.faults import describe_fault
-    from lkca_search.tracking.runs import attach_to_search_run
+    from lkca_search.tracking.runs import attach_report
 
     page, metrics = written.page, written.content.mlflow_metrics()
+    describe = partial(describe_search, folder, RecordReader(folder))
     try:
-        run_id = attach_to_search_run(folder.home, uid_or_name(folder), {page.name: page.read_bytes()}, metrics)
+        run_id = attach_report(folder.home, uid_or_name(folder), page.name, page.read_bytes(), metrics, describe)
     except Exception as error:  # any error of a store
         return str(describe_fault(error, folder.home))
     if run_id is None:

@@ -37,6 +37,7 @@ from lkca_search.reporting.values.numbers import format_bytes, pluralize
 if TYPE_CHECKING:
     from lkca_search.search.state.status import StatusReader
     from lkca_search.spec.search_spec import SearchSpec
+    from lkca_search.tracking.search_run.search_run import SearchRun
 
 
 def status(
@@ -202,6 +203,7 @@ def ui(
     echo(f"MLflow starts on {server}/{pages.pop('trials')} (Ctrl-C ends it)")
     _echo_pages(server, pages)
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1"]  # four by default: a busy machine kills and restarts them while they import MLflow
     command += ["--artifacts-destination", file_url(home.mlflow_artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     sys.stdout.flush()
@@ -210,7 +212,7 @@ def ui(
 
 
 def _check_port(port: int) -> None:
-    """Raise UserError if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0."""
+    """Exit with code 1 if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -218,7 +220,8 @@ def _check_port(port: int) -> None:
             server.listen()  # only this fails on Linux if the other socket allows to reuse its address
         except OSError as error:
             reason = "another program listens on it" if error.errno == errno.EADDRINUSE else error.strerror
-            raise UserError(f"--port must be a free port, got {port}: {reason}; use another --port") from error
+            echo(f"error: --port must be a free port, got {port}: {reason}; use another --port", err=True)
+            raise typer.Exit(1) from error
 
 
 def _echo_pages(server: str, pages: Mapping[str, str]) -> None:
@@ -230,25 +233,24 @@ def _echo_pages(server: str, pages: Mapping[str, str]) -> None:
 def _pages(home: Home, folder: SearchFolder | None, spec: "SearchSpec | None") -> dict[str, str]:
     """Return the path and query of the page with the trials, and of others by their title.
 
-    Exit with code 1 if the store cannot be used.
+    Exit with code 1 if the store cannot be used. If it refuses to save views, print one line.
     """
-    from lkca_search.records.rounds import read_rounds
     from lkca_search.tracking.experiment import open_client
     from lkca_search.tracking.faults import StoreError, describe_fault
-    from lkca_search.tracking.pages.saved_view import save_views
-    from lkca_search.tracking.runs import describe_missing, runs_page
+    from lkca_search.tracking.runs import describe_missing, find_search_run, runs_page
 
     try:
         opened = open_client(home)
+        missing = None
         try:
             name = folder.name if folder else None
             section = spec.search if spec else None
             metric, direction = (section.metrics[0], section.directions[0]) if section else ("val_accuracy", "maximize")
             pages = {"trials": runs_page(opened.client, home, name, metric, direction=direction)}
             if folder is not None and spec is not None:
-                named = {"uid": uid_or_name(folder), "search": folder.name}
-                pages |= save_views(opened.client, home, spec, **named, is_confirmed=bool(read_rounds(folder)))
-            missing = describe_missing(opened.client, home, uid_or_name(folder)) if folder else None
+                missing = describe_missing(opened.client, home, uid_or_name(folder))
+                if run := find_search_run(opened.client, home, uid_or_name(folder)):
+                    pages |= _saved_views(run, folder, spec)
         except StoreError as error:  # the server can start: it also shows other experiments
             pages, missing = {"trials": ""}, error.fault
     except Exception as error:  # any error of a store
@@ -257,3 +259,19 @@ def _pages(home: Home, folder: SearchFolder | None, spec: "SearchSpec | None") -
     for line in (*opened.notices, *([missing] if missing else [])):
         echo_prose(f"MLflow: {line}", err=True)
     return pages
+
+
+def _saved_views(run: "SearchRun", folder: SearchFolder, spec: "SearchSpec") -> dict[str, str]:
+    """Return the pages with the views of a search; only that of its run, and one line, if the store refuses them."""
+    from lkca_search.records.rounds import read_rounds
+    from lkca_search.tracking.faults import describe_fault
+    from lkca_search.tracking.pages.saved_view import save_views
+
+    try:
+        return save_views(run, spec, search=folder.name, is_confirmed=bool(read_rounds(folder)))
+    except Exception as error:  # any error of a store: a server may be read-only
+        echo(
+            f"MLflow: the views are not saved, and the page lists all runs: {describe_fault(error, folder.home)}",
+            err=True,
+        )
+        return {"search": run.page}

@@ -1,6 +1,7 @@
 """Run of a search in which nothing is due. It imports none of torch, Optuna and Ray, and MLflow only to send runs."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from lkca_search.data.store import Images
 from lkca_search.layout import SearchFolder
@@ -10,6 +11,7 @@ from lkca_search.records.search.dataset import list_shortages
 from lkca_search.records.search.looks import register_looks
 from lkca_search.records.stored_spec import find_spec
 from lkca_search.records.tables import write_tables
+from lkca_search.search.description import describe_search
 from lkca_search.search.driver.rounds import design_conflict, find_or_open_round
 from lkca_search.search.driver.stopping import check_start
 from lkca_search.search.health.ledger_trials import has_all_trials
@@ -126,6 +128,7 @@ def _send(folder: SearchFolder, spec: SearchSpec, context: RunContext, reader: R
         patience_seconds=_MLFLOW_SECONDS,
         notify=context.notify,
         register=lambda store: register_confirmed(store, folder, reader),
+        describe=partial(describe_search, folder, reader),
     )
     if result.fault is None and not result.num_missing:
         note_received(folder, context.home, reader)

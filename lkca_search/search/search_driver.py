@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from lkca_search.data.store import Images
 from lkca_search.errors import Interrupted
@@ -15,6 +16,7 @@ from lkca_search.records.search.dataset import list_shortages
 from lkca_search.records.search.looks import read_looks, register_looks
 from lkca_search.records.stored_spec import find_spec, read_spec
 from lkca_search.records.tables import write_tables
+from lkca_search.search.description import describe_search
 from lkca_search.search.driver.confirmation import Confirmation, write_round_manifests
 from lkca_search.search.driver.queue import TrialQueue
 from lkca_search.search.driver.rounds import find_or_open_round
@@ -77,7 +79,14 @@ class SearchDriver:
     def open_mlflow(self) -> None:
         """Send to MLflow from now on."""
         home, notify = self._context.home, self._context.notify
-        self.mlflow = MLflowTracker(lambda: open_store(self.folder, home, trusts_mark=True), self.folder, notify=notify)
+        reader = RecordReader(self.folder)  # that of the driver has the listing of another thread
+        self.mlflow = MLflowTracker(
+            lambda: open_store(self.folder, home, trusts_mark=True),
+            self.folder,
+            reader,
+            notify=notify,
+            describe=partial(describe_search, self.folder, reader),
+        )
         self.trackers = Trackers([self.mlflow, self._context.console])
 
     def place(
@@ -184,6 +193,7 @@ class SearchDriver:
                     register=(lambda store: register_confirmed(store, self.folder, self.reader))
                     if self._registers
                     else None,
+                    describe=partial(describe_search, self.folder, self.reader) if self._registers else None,
                 )
                 if self.is_complete and self._registers and not self.num_untracked and self.mlflow.last_fault is None:
                     note_received(self.folder, self._context.home, self.reader)

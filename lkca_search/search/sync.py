@@ -5,6 +5,7 @@ It is separate from `run` because it needs no Ray.
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lkca_search.layout import Home, SearchFolder
@@ -13,6 +14,7 @@ from lkca_search.records.record import RecordReader
 from lkca_search.records.search.dataset import read_search_datasets
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.description import describe_search
 from lkca_search.search.received_runs import note_received
 from lkca_search.search.registration import register_confirmed
 from lkca_search.search.state.best_trials import best_of_search
@@ -58,6 +60,7 @@ def sync(
             patience_seconds=_MLFLOW_SECONDS,
             notify=notify,
             register=lambda store: register_confirmed(store, folder, reader, again=again),
+            describe=partial(describe_search, folder, reader),
         )
         if complete and result.fault is None and not result.num_missing:
             note_received(folder, home, reader)

@@ -19,6 +19,7 @@ from lkca_search.tracking.connection import (
 from lkca_search.tracking.database import prepare_database
 from lkca_search.tracking.faults import StoreError
 from lkca_search.tracking.moved_home import relocate_artifacts
+from lkca_search.tracking.search_run.search_run import EXPERIMENT_KIND, TRAINING
 
 _CONNECT_SECONDS = 10.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -77,7 +78,7 @@ def open_experiment(client: MlflowClient, home: Home) -> str:
         return found
     artifacts = file_url(home.mlflow_artifacts) if is_default_store() else None
     try:
-        return str(client.create_experiment(experiment_name(), artifacts))
+        return str(client.create_experiment(experiment_name(), artifacts, {EXPERIMENT_KIND: TRAINING}))
     except Exception:
         # Another search may have created it, or the response was lost.
         found = find_experiment(client, home)

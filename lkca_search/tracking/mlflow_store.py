@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag, ViewType
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from lkca_search.environment.checkout import git_commit
 from lkca_search.layout import Home
@@ -24,11 +25,14 @@ from lkca_search.tracking.run_fields import (
     best_metric,
     dataset_inputs,
     final_metrics,
+    final_params,
     final_tags,
     points,
     replaced_metrics,
     run_name,
+    running_tags,
     search_inputs,
+    start_note,
     start_params,
     start_tags,
 )
@@ -47,6 +51,8 @@ from lkca_search.tracking.runs import (
     open_children,
     sent_mark,
 )
+from lkca_search.tracking.search_run.order import ORDER, ORDER_OF_SEARCH
+from lkca_search.tracking.search_run.search_run import SearchRun
 from lkca_search.tracking.tracker import TrialStart
 
 _TEXTS = "lkca.texts"
@@ -96,19 +102,18 @@ class MLflowStore:
             runs = find_runs(self._client, self._experiment, of_search)
         children = [run for run in runs if run.data.tags.get("kind") in ("trial", "replicate")]
         parent = self._open_parent([run for run in runs if run.data.tags.get("kind") == "search"], children)
-        self._parent = TrialRun(parent.info.run_id, parent.info.status)
-        self._mark = parent.data.tags.get(SENT)
-        self._provenance = ProvenanceFiles(self._client, self._parent.run_id, read_provenance)
-        self._best = parent.data.tags.get("best_trial")
-        self._runs = open_children(self._client, children, self._parent.run_id)
-        self._log_texts(texts, parent.data.tags.get(_TEXTS))
+        self.search_run = SearchRun(self._client, self._experiment, parent)
+        """Run of the search, the parent of all others."""
+        self._provenance = ProvenanceFiles(self._client, self.search_run.run_id, read_provenance)
+        self._runs = open_children(self._client, children, self.search_run.run_id)
+        self._log_texts(texts)
         lost = None
         if self._sent is None:
             lost = describe_deleted(self._client, self._experiment, home, uid, existing=runs)
         again = f"{lost.cause}; they are written again; {lost.remedy}" if lost else ""
         self.notices: tuple[str, ...] = (*opened.notices, *([again] if again else []))
         """Lines for the user about the state of the store."""
-        self._log_inputs(self._parent, [] if has_datasets(parent) else search_inputs(datasets))
+        self._log_inputs(self.search_run.run_id, [] if has_datasets(parent) else search_inputs(datasets))
 
     def is_sent(self, trial_id: str) -> bool:
         """Return True if the run of a trial has ended with its record."""
@@ -117,11 +122,11 @@ class MLflowStore:
         return trial_id in (self._sent or ())
 
     def is_current(self, trial_id: str) -> bool:
-        """Return True if a trial is sent, its metrics have the present names, and it has its datasets and record."""
+        """Return True if a trial is sent with all that this version writes: present names, datasets, record, place."""
         run = self._runs.get(trial_id)
         if run is None or not self.is_sent(trial_id):
             return False
-        return run.has_record and not (run.is_outdated or run.lacks_datasets)
+        return run.has_record and run.has_place and not (run.is_outdated or run.lacks_datasets)
 
     @property
     def client(self) -> MlflowClient:
@@ -146,14 +151,12 @@ class MLflowStore:
 
     def update_running(self, start: TrialStart, results: Iterable[Result] = ()) -> None:
         """Create or resume the run of a running trial, and write the results that it lacks."""
-        if self._parent.status != "RUNNING":
-            self._client.update_run(self._parent.run_id, status="RUNNING")
-            self._parent.status = "RUNNING"
-        run = self._open_run(start)
+        self.search_run.set_status("RUNNING")
+        run, results = self._open_run(start), list(results)
         if run.status == "KILLED":
             self._client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
-        self._write(run, results, params=start_params(start))
+        self._write(run, results, params=start_params(start), tags=running_tags(start, results[-1]) if results else ())
 
     def finish(self, record: Record) -> None:
         """Write the missing values of a finished trial, and end its run."""
@@ -173,9 +176,9 @@ class MLflowStore:
         metrics, tags = final_metrics(record), [*final_tags(record), RunTag(HAS_RECORD, "true")]
         if run.is_outdated:
             metrics += replaced_metrics(record, timestamp=round(time.time() * 1000))
-        self._write(run, record.curve, params=start_params(start), metrics=metrics, tags=tags)
-        self._log_inputs(run, dataset_inputs(record))
-        run.lacks_datasets, run.is_outdated, run.has_record = False, False, True
+        self._write(run, record.curve, params=final_params(start, record), metrics=metrics, tags=tags)
+        self._log_inputs(run.run_id, dataset_inputs(record))
+        run.lacks_datasets, run.is_outdated, run.has_record, run.has_place = False, False, True, True
         self._end_run(run, _STATUS[record.state], round(record.finished * 1000))
 
     def mark_killed(self, trial_id: str, results: Iterable[Result] = ()) -> None:
@@ -185,19 +188,17 @@ class MLflowStore:
 
     def end_search(self, *, complete: bool, best: Record | None) -> None:
         """End the parent run as FINISHED if `complete`, else as KILLED. Child runs are not changed."""
-        if best is not None and best.value is not None and best.trial_id != self._best:
-            tags = [RunTag("best_trial", best.trial_id)]
-            self._client.log_batch(self._parent.run_id, metrics=[best_metric(best)], tags=tags)
-            self._best = best.trial_id
-        status = "FINISHED" if complete else "KILLED"
-        if self._parent.status != status:
-            self._end_run(self._parent, status)
+        if best is not None and best.value is not None and best.trial_id != self.search_run.tags.get("best_trial"):
+            self.search_run.write(tags={"best_trial": best.trial_id}, metrics=[best_metric(best)])
+        self.search_run.set_status("FINISHED" if complete else "KILLED")
 
     def mark_sent(self, finished: Collection[str]) -> None:
-        """Mark the parent run: all finished trials and replicates, by their ids, are sent completely."""
-        if (mark := sent_mark(finished)) != self._mark:
-            self._client.set_tag(self._parent.run_id, SENT, mark)
-            self._mark = mark
+        """Mark the run of the search: all finished trials and replicates, by their ids, are sent completely.
+
+        It is first in the order of runs if every other run has its place.
+        """
+        placed = self._sent is None and all(run.has_place for run in self._runs.values() if run.status != "RUNNING")
+        self.search_run.write(tags={SENT: sent_mark(finished), **({ORDER: ORDER_OF_SEARCH} if placed else {})})
 
     def _open_parent(self, runs: Sequence[Run], children: Sequence[Run]) -> Run:
         """Return the parent run, created if needed.
@@ -210,15 +211,15 @@ class MLflowStore:
             self._client.delete_run(duplicate.info.run_id)
         if by_size:
             return by_size[0]
-        tags = {**self._common_tags(), "kind": "search"}
+        tags = {**self._common_tags(), "kind": "search", **({} if children else {ORDER: ORDER_OF_SEARCH})}
         return self._client.create_run(self._experiment, tags=tags, run_name=self._name)
 
-    def _log_texts(self, texts: dict[str, str], logged: str | None) -> None:
+    def _log_texts(self, texts: dict[str, str]) -> None:
         digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
-        if digest != logged:
+        if digest != self.search_run.tags.get(_TEXTS):
             for file, text in texts.items():
-                self._client.log_text(self._parent.run_id, text, file)
-            self._client.set_tag(self._parent.run_id, _TEXTS, digest)
+                self._client.log_text(self.search_run.run_id, text, file)
+            self.search_run.write(tags={_TEXTS: digest})
 
     def _open_run(self, start: TrialStart) -> TrialRun:
         trial_id = start.trial_id
@@ -230,7 +231,8 @@ class MLflowStore:
             tags = {
                 **self._common_tags(),
                 **start_tags(start),
-                PARENT: self._parent.run_id,
+                MLFLOW_RUN_NOTE: start_note(start, self._name, self.search_run.page),
+                PARENT: self.search_run.run_id,
                 TRIAL_ID: trial_id,
                 "kind": "replicate" if start.replicate else "trial",
             }
@@ -242,9 +244,9 @@ class MLflowStore:
         return self._runs[trial_id]
 
     def _find_children(self, trial_id: str) -> None:
-        condition = f"tags.`{TRIAL_ID}` = '{trial_id}' AND tags.`{PARENT}` = '{self._parent.run_id}'"
+        condition = f"tags.`{TRIAL_ID}` = '{trial_id}' AND tags.`{PARENT}` = '{self.search_run.run_id}'"
         runs = find_runs(self._client, self._experiment, condition)
-        self._runs |= open_children(self._client, runs, self._parent.run_id)
+        self._runs |= open_children(self._client, runs, self.search_run.run_id)
 
     def _write(
         self,
@@ -266,18 +268,18 @@ class MLflowStore:
             is_last = part is parts[-1]
             self._client.log_batch(
                 run.run_id,
-                params=() if run.has_params else params,
+                params=[param for param in params if param.key not in run.params],
                 metrics=[*points(part), *(metrics if is_last else ())],
                 tags=tags if is_last else (),
             )
-            run.has_params = run.has_params or bool(params)
+            run.params |= {param.key for param in params}
         run.steps = None if steps is None else steps | by_step.keys()
 
-    def _log_inputs(self, run: TrialRun, inputs: list[DatasetInput]) -> None:
+    def _log_inputs(self, run_id: str, inputs: list[DatasetInput]) -> None:
         """Link images to a run, which a server older than MLflow 2.4 cannot do."""
         try:
             if inputs:
-                self._client.log_inputs(run.run_id, inputs)
+                self._client.log_inputs(run_id, inputs)
         except Exception as error:
             if not is_unsupported(error):
                 raise

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result
 from lkca_search.tracking.faults import Fault, StoreError, describe_fault
+from lkca_search.tracking.search_run.describer import Describe, Describer
 from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
 from lkca_search.tracking.tracker import Tracker, TrialStart
 
@@ -55,6 +56,7 @@ def send_missing(
     pause_seconds: float = 5.0,
     notify: Callable[[str], None] = lambda _: None,
     register: Register | None = None,
+    describe: Describe | None = None,
 ) -> SyncResult:
     """Send the trials that MLflow lacks of a search that is not running, and end its runs.
 
@@ -63,7 +65,9 @@ def send_missing(
     runs of a running search would end as KILLED.
     """
     tracker = MLflowTracker(open_store, folder, reader, pause_seconds=pause_seconds, notify=notify, is_sync=True)
-    num_missing = tracker.close(complete=complete, best=best, patience_seconds=patience_seconds, register=register)
+    num_missing = tracker.close(
+        complete=complete, best=best, patience_seconds=patience_seconds, register=register, describe=describe
+    )
     return SyncResult(num_sent=tracker.num_sent, num_missing=num_missing, fault=tracker.last_fault)
 
 
@@ -79,12 +83,13 @@ class MLflowTracker(Tracker):
         pause_seconds: float = 5.0,
         notify: Callable[[str], None] = lambda _: None,
         is_sync: bool = False,
+        describe: Describe | None = None,
     ) -> None:
         """Start the thread, which opens the store. After an error, it pauses for `pause_seconds` or longer.
 
         The thread calls `notify` with one line per fault that it meets and per notice of the store. With `is_sync`,
         finished trials with metrics of an earlier version are sent again, and a store that cannot be opened is not
-        opened again.
+        opened again. `describe` returns the description of the running search, which is written at times.
         """
         self._is_sync = is_sync
         self._notify = notify
@@ -102,6 +107,8 @@ class MLflowTracker(Tracker):
         self._complete = False
         self._best: Record | None = None
         self._register: Register | None = None
+        self._describer = Describer(describe, self._say)
+        self._describe: Describe | None = None
         self._patience_seconds = self._last_step = math.inf
         """Time of the last new step of the registration, or of the call of `close`."""
         self._num_steps = 0
@@ -137,17 +144,18 @@ class MLflowTracker(Tracker):
         best: Record | None,
         patience_seconds: float = 60.0,
         register: Register | None = None,
+        describe: Describe | None = None,
     ) -> int:
         """Send the missing updates, end the runs and return the number of finished trials that MLflow may lack.
 
-        The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED. Then
-        `register` is called, if nothing is missing.
+        The search's run ends as FINISHED if `complete`, else as KILLED. Runs of unfinished trials end as KILLED. If
+        nothing is missing, the search is described by `describe`, and `register` is called.
 
         Returns after at most `patience_seconds`, and as long again for each step of `register`; `last_fault` is then
         the reason. A store that could never be opened is tried for some seconds, and one that needs a command of the
         user once.
         """
-        self._complete, self._best, self._register = complete, best, register
+        self._complete, self._best, self._register, self._describe = complete, best, register, describe
         self._patience_seconds, self._last_step = patience_seconds, time.monotonic()
         self._deadline = self._last_step + patience_seconds
         self._queue.close()
@@ -163,6 +171,7 @@ class MLflowTracker(Tracker):
         if self._is_sync and not is_reachable:
             return
         while True:
+            is_reachable = is_reachable and self._try(lambda store: self._describer.refresh(store.search_run))
             if not is_reachable:
                 self._queue.pause(self._pause_seconds * backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
@@ -197,6 +206,8 @@ class MLflowTracker(Tracker):
         if not self._try_each(unfinished, self._mark_killed) or self._queue.unsent_trials:
             return False
         if not self._try(lambda store: store.mark_sent(self._queue.sent_trials)):
+            return False
+        if not self._try(lambda store: self._describer.write(store.search_run, self._describe)):
             return False
         return self._register is None or self._try(self._register_models)
 

@@ -10,9 +10,11 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from lkca_search.file_names import shorten_name
+from lkca_search.recipe import final_learning_rate
 from lkca_search.records.record import Record, Result
 from lkca_search.records.search.dataset import SearchDataset
 from lkca_search.spec.metrics import METRICS, find_metric, name_of
+from lkca_search.tracking.search_run.order import ORDER, ORDER_WITHOUT_RESULT, order_of
 from lkca_search.tracking.tracker import TrialStart
 
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time", "metrics"))
@@ -53,7 +55,34 @@ def start_tags(start: TrialStart) -> dict[str, str]:
     configuration = start.spec.configuration
     levels = {name: str(value) for name in _TAGS if (value := getattr(configuration, name)) is not None}
     replicated = {"of_trial": start.replicate.of, "seed_number": str(start.replicate.seed)} if start.replicate else {}
-    return {"cell": start.cell, "dataset": start.spec.dataset, **levels, **replicated}
+    return {"cell": start.cell, "dataset": start.spec.dataset, **levels, **replicated, ORDER: ORDER_WITHOUT_RESULT}
+
+
+def start_note(start: TrialStart, search: str, page: str) -> str:
+    """Return the description of the run of a trial: Markdown with a link to the page of its search."""
+    place = f"of the cell `{start.cell}` in the search [{search}]({page})"
+    if start.replicate is None:
+        return f"Trial {start.number} {place}. Its result is the last value of `{name_of(start.spec.metrics[0])}`."
+    design = f"draw {start.replicate.draw}, seed {start.replicate.seed}"
+    return f"Replicate of trial {start.number} {place}: retrained on {design}, and tested once (`test_accuracy`)."
+
+
+def running_tags(start: TrialStart, result: Result) -> list[RunTag]:
+    """Return the place of a running trial among the trials of its search. A replicate has none before its test."""
+    if start.replicate:
+        return []
+    leading = start.spec.metrics[0]
+    value = result.value(name) if (name := name_of(leading)) in (*CURVE, *result.metrics) else None
+    return [RunTag(ORDER, order_of(value, sign=find_metric(leading).sign))]
+
+
+def final_params(start: TrialStart, record: Record) -> list[Param]:
+    """Return the parameters of a finished trial: those of its start, and the values that they and its data imply."""
+    configuration, facts = record.spec.configuration, record.facts
+    peak, fraction = configuration.learning_rate, configuration.final_lr_fraction
+    final_rate = peak if configuration.schedule == "constant" else final_learning_rate(peak, fraction)
+    values = {"final_learning_rate": final_rate, **({"planned_steps": facts.planned_steps} if facts else {})}
+    return [*start_params(start), *(Param(name, str(value)) for name, value in values.items())]
 
 
 def points(results: Iterable[Result]) -> list[Metric]:
@@ -132,8 +161,8 @@ def _best(name: str) -> str:
 
 
 def final_tags(record: Record) -> list[RunTag]:
-    """Return the state of a finished trial, the hashes of its data, its node and its device."""
-    tags = {"state": record.state.value, "attempt": str(record.attempt)}
+    """Return the state of a finished trial, its place, the hashes of its data, its node and its device."""
+    tags = {"state": record.state.value, "attempt": str(record.attempt), ORDER: _place(record)}
     if record.error:
         tags["error"] = record.error[-4000:]
     if record.facts:
@@ -147,6 +176,13 @@ def final_tags(record: Record) -> list[RunTag]:
             tags["lkca_backend"] = "+".join(sorted({each.backend for each in record.facts.backends}))
         tags |= {"node": record.facts.provenance.node, "device": record.facts.provenance.device}
     return [RunTag(name, value) for name, value in tags.items()]
+
+
+def _place(record: Record) -> str:
+    """Return the place of a finished run: a trial's by the leading metric, a replicate's by its test accuracy."""
+    if record.replicate:
+        return order_of(record.test.accuracy if record.test else None, sign=1)
+    return order_of(record.value, sign=find_metric(record.spec.metrics[0]).sign)
 
 
 Context = Literal["train", "validation", "test"]

@@ -20,6 +20,9 @@ from lkca_search.tracking.connection import mlflow_command
 from lkca_search.tracking.experiment import find_experiment, open_client
 from lkca_search.tracking.faults import Fault
 from lkca_search.tracking.run_fields import is_outdated
+from lkca_search.tracking.search_run.describer import Describe
+from lkca_search.tracking.search_run.order import ORDER
+from lkca_search.tracking.search_run.search_run import REPORT, SearchRun
 
 TRIAL_ID = "lkca.trial_id"
 """Tag with the id of the trial; the search's own run has none."""
@@ -45,8 +48,8 @@ class TrialRun:
 
     run_id: str
     status: str
-    has_params: bool = False
-    """True if the parameters are written. They are written once."""
+    params: frozenset[str] = frozenset()
+    """Names of the parameters that are written. MLflow refuses another value."""
     steps: set[int] | None = None
     """Steps whose results are written; None if they have to be read from the store."""
     is_outdated: bool = False
@@ -55,6 +58,8 @@ class TrialRun:
     """True if it should have datasets and an earlier version wrote none."""
     has_record: bool = False
     """True if the record is among its artifacts."""
+    has_place: bool = True
+    """True if it has its place in the order of runs, which earlier versions did not write."""
 
 
 def find_runs(client: MlflowClient, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -77,10 +82,10 @@ def open_children(client: MlflowClient, children: Sequence[Run], parent: str) ->
             continue
         if run.data.tags.get(PARENT) != parent:
             client.set_tag(run.info.run_id, PARENT, parent)
-        found = TrialRun(run.info.run_id, run.info.status, bool(run.data.params))
+        found = TrialRun(run.info.run_id, run.info.status, frozenset(run.data.params))
         found.is_outdated = is_outdated(run.data.metrics)
         found.lacks_datasets = "data_hash" in run.data.tags and not has_datasets(run)
-        found.has_record = HAS_RECORD in run.data.tags
+        found.has_record, found.has_place = HAS_RECORD in run.data.tags, ORDER in run.data.tags
         runs[run.data.tags[TRIAL_ID]] = found
     return runs
 
@@ -181,26 +186,34 @@ def describe_missing(client: MlflowClient, home: Home, uid: str) -> Fault | None
     return describe_deleted(client, experiment, home, uid, existing=existing)
 
 
-def attach_to_search_run(home: Home, uid: str, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> str | None:
-    """Attach files and metrics to a search's parent run. The search may be running.
+def attach_report(
+    home: Home, uid: str, name: str, page: bytes, metrics: Mapping[str, float], describe: Describe | None = None
+) -> str | None:
+    """Attach a report and metrics to the run of a search, and describe the search again. The search may be running.
 
     Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
     """
     client = open_client(home).client
+    found = find_search_run(client, home, uid)
+    if found is None:
+        return None
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(page)
+        client.log_artifact(found.run_id, str(path))
+    timestamp = round(time.time() * 1000)
+    found.write(tags={REPORT: name}, metrics=[Metric(metric, value, timestamp, 0) for metric, value in metrics.items()])
+    if describe is not None:
+        found.describe(describe(found))
+    return found.run_id
+
+
+def find_search_run(client: MlflowClient, home: Home, uid: str) -> SearchRun | None:
+    """Return the run of a search; None if the store has none. StoreError if the experiment was deleted."""
     experiment = find_experiment(client, home)
     condition = f"tags.`{SEARCH_UID}` = '{uid}' AND tags.kind = 'search'"
     runs = find_runs(client, experiment, condition) if experiment else []
-    if not runs:
-        return None
-    run_id = str(runs[0].info.run_id)
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
-            path = Path(folder) / name
-            path.write_bytes(content)
-            client.log_artifact(run_id, str(path))
-    timestamp = round(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(name, value, timestamp, 0) for name, value in metrics.items()])
-    return run_id
+    return SearchRun(client, experiment or "", runs[0]) if runs else None
 
 
 class ProvenanceFiles:

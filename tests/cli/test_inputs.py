@@ -94,7 +94,7 @@ def test_ui_refuses_a_port_that_is_taken(command: Command, made: Record) -> None
         server.listen()
         port = server.getsockname()[1]
         code, out, err = command("ui", "--port", str(port))
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     assert err == (
         f"error: --port must be a free port, got {port}: another program listens on it; use another --port\n"
     )

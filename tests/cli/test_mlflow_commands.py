@@ -101,3 +101,27 @@ def test_ui_says_that_runs_and_their_experiment_were_deleted(command: Command, m
     answer = command("ui", "made")
     assert answer.code == 0
     assert answer.err.startswith("MLflow: the experiment 'lkca-search' was deleted in MLflow; restore it: ")
+
+
+def test_ui_opens_the_page_of_a_store_that_refuses_views_and_says_so_in_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home.from_environment()
+    make_search("made", [make_record(0)])
+    assert command("sync", "made").code == 0
+    with closing(sqlite3.connect(home.mlflow_database)) as database:  # as a file or server without write permission
+        database.execute("DELETE FROM experiment_tags")
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON experiment_tags "
+            "BEGIN SELECT RAISE(ABORT, 'attempt to write a readonly database'); END"
+        )
+        database.commit()
+    monkeypatch.setattr("os.execve", lambda *_: sys.exit(0))  # in place of the server, which would replace this process
+    answer = command("ui", "made")
+    assert answer.code == 0
+    assert "runs?workflowType=machine_learning&orderByKey=" in answer.out
+    assert "viewStateShareKey" not in answer.out
+    assert answer.err == (
+        "MLflow: the views are not saved, and the page lists all runs: MLflow's database "
+        f"{home.mlflow_database} or its artifacts cannot be written; make its folder writable\n"
+    )

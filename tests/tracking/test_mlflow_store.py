@@ -58,7 +58,8 @@ def test_a_child_run_has_the_parameters_tags_and_metrics_of_its_trial(root: Path
     assert run.info.run_name == "lkca #0"
     assert (run.info.start_time, run.info.end_time) == (BEGIN * 1000, (BEGIN + 1000) * 1000)
     configuration = record.spec.complete_configuration.model_dump(exclude_none=True)
-    assert run.data.params == {name: str(value) for name, value in {**configuration, "seed": 17}.items()}
+    derived = {"seed": 17, "planned_steps": 3, "final_learning_rate": 1e-6}
+    assert run.data.params == {name: str(value) for name, value in {**configuration, **derived}.items()}
     expected = {"cell": "lkca", "family": "lkca", "data_fraction": "0.5", "draw": "0", "attempt": "1"}
     expected |= {"subset_hash": "e" * 64, "validation_hash": "f" * 64, "data_hash": "d" * 64, "node": "node-7"}
     assert expected.items() <= run.data.tags.items()

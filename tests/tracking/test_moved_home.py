@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_url
 from lkca_search.tracking.database import connect
-from lkca_search.tracking.runs import attach_to_search_run
+from lkca_search.tracking.runs import attach_report
 from tests.support.tracking.database import copy_fresh_database
 from tests.support.tracking.recorded import assert_stored, make_record, open_store, read_stored
 
@@ -44,7 +44,7 @@ def locations(root: Path) -> set[str]:
 def test_a_home_may_have_any_name(name: str, tmp_path: Path) -> None:
     root = tmp_path / "homes" / name
     make_home(root)
-    attach_to_search_run(Home(root=root), "uid", {"report.html": b"page"}, {})
+    attach_report(Home(root=root), "uid", "report.html", b"page", {})
     assert_stored(read_stored(sqlite_url(root / "mlflow.db")), make_record())
     assert artifact(root) == "a: 1"
     assert artifact(root, "report.html") == "page"

@@ -1,13 +1,17 @@
 """Tags and datasets of a finished trial's run in MLflow."""
 
 import json
+import re
+from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow.entities import DatasetInput
 
 from lkca_search.records.record import Record, State, TestResult
-from lkca_search.tracking.run_fields import dataset_inputs, final_tags
+from lkca_search.spec.configuration import Configuration, Scalar
+from lkca_search.tracking.run_fields import dataset_inputs, final_params, final_tags
+from lkca_search.tracking.tracker import TrialStart
 from tests.support.records import make_record
 
 
@@ -28,6 +32,34 @@ def by_context(record: Record) -> dict[str, DatasetInput]:
 def with_test(record: Record) -> Record:
     result = TestResult(num_images=50, data_hash="a" * 64, loss=1.0, accuracy=0.5)
     return record.model_copy(update={"test": result})
+
+
+def recipe_names() -> set[str]:
+    """Return the names in the tables of the page about recipes."""
+    rows = [line.split("|")[1] for line in Path("docs/recipe.md").read_text().splitlines() if line.startswith("| `")]
+    return {name for cell in rows for name in re.findall(r"`(\w+)`", cell) if name in Configuration.model_fields}
+
+
+def params_of(**values: Scalar) -> dict[str, str]:
+    record = make_record()
+    configuration = Configuration.model_validate({"family": "lkca", "dropout": 0.0, **values})
+    record = record.model_copy(update={"spec": record.spec.model_copy(update={"configuration": configuration})})
+    start = TrialStart.model_validate({name: getattr(record, name) for name in TrialStart.model_fields})
+    return {param.key: param.value for param in final_params(start, record)}
+
+
+def test_a_run_has_a_parameter_per_name_of_the_recipe_and_the_length_and_end_of_its_training() -> None:
+    names = recipe_names()
+    assert {"optimizer", "batch_size", "augment", "ema_decay", "precision"} < names
+    found = params_of()
+    lengths = {"epochs", "steps", "samples"}
+    assert names - found.keys() == {"momentum", "final_lr_fraction", *lengths} - found.keys()
+    assert len(lengths & found.keys()) == 1
+    assert (found["planned_steps"], found["final_learning_rate"]) == ("20", "1e-06")
+    sgd = params_of(optimizer="sgd", schedule="linear", final_lr_fraction=0.1, learning_rate=0.5)
+    assert (sgd["momentum"], sgd["final_lr_fraction"], sgd["final_learning_rate"]) == ("0.9", "0.1", "0.05")
+    assert params_of(schedule="constant", learning_rate=0.5)["final_learning_rate"] == "0.5"
+    assert params_of(learning_rate=1e-7)["final_learning_rate"] == "1e-07", "the rate never rises at the end"
 
 
 def test_a_trial_has_training_and_validation_images_and_a_replicate_test_images() -> None:

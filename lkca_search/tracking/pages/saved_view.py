@@ -1,4 +1,4 @@
-"""View of a search on MLflow's page of runs: its columns, filter, order and charts, in a tag of the experiment.
+"""Views of a search on MLflow's page of runs: columns, filter, order and charts, in tags of the experiment.
 
 MLflow's page writes such a tag for its command "Share". A URL with the key of the tag opens the view.
 """
@@ -8,97 +8,163 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from mlflow import MlflowClient
-
-from lkca_search.layout import Home
+from lkca_search.records.search.uid import SEARCH_UID
+from lkca_search.spec.cells import cells
 from lkca_search.spec.domains import Fixed
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.tracking.experiment import find_experiment
+from lkca_search.tracking.search_run.order import ORDER
+from lkca_search.tracking.search_run.search_run import EXPERIMENT_KIND, TRAINING, SearchRun
 
-ViewKind = Literal["trial", "replicate"]
-"""Kind of the runs in a view: the value of their tag `kind`."""
+ViewKind = Literal["trials", "curves", "charts", "replicates"]
+"""Table of trials, mean learning curves per family and size, charts over all trials, and table of replicates."""
 VIEW_TAG = "mlflow.sharedViewState."
-_DATA = ("family", "dataset", "data_fraction", "images_per_class")
+_SIZES = ("data_fraction", "images_per_class")
+_DATA = ("family", "dataset", *_SIZES)
 _LEADING = (*_DATA, "kernel_size", "depth", "width", "learning_rate")
 """Names whose columns are first."""
 _MAX_NAMES, _MAX_AXES = 20, 8
 """Most parameters that are columns, and axes of the parallel coordinates. A tag has at most 5,000 characters."""
-_SECTION = "lkca-charts"
+_MAX_COLLAPSED = 40
+"""Most groups that are closed in the list of runs."""
+_SECTION, _WIDE = "lkca-charts", "lkca-wide-charts"
+"""Sections with two charts per line, and with one."""
 _SHOWN = {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
 
 
-def save_views(
-    client: MlflowClient, home: Home, spec: SearchSpec, *, uid: str, search: str, is_confirmed: bool
-) -> dict[str, str]:
-    """Save the views of a search, and return the path and query of their pages by a title.
+def save_views(run: SearchRun, spec: SearchSpec, *, search: str, is_confirmed: bool) -> dict[str, str]:
+    """Save the views of a search, and return the path and query of their pages by a title, and of its run's page.
 
-    There is none if the search has no run in the store, or if the views cannot be saved: a server may be read-only.
+    A view that is saved already is not written again. Raises any error of the store: a server may be read-only.
     """
-    if (experiment := find_experiment(client, home)) is None:
-        return {}
-    try:
-        trials = save_view(client, experiment, spec, uid=uid, search=search, kind="trial")
-        pages = {"trials": view_page(experiment, trials), "charts": view_page(experiment, trials, charts=True)}
-        if is_confirmed:
-            key = save_view(client, experiment, spec, uid=uid, search=search, kind="replicate")
-            pages["replicates"] = view_page(experiment, key)
-    except Exception:  # any error of a store
-        return {}
-    return pages
+    uid, is_placed = run.tags[SEARCH_UID][:16], ORDER in run.tags
+    pages: dict[str, str] = {}
+    tags = {EXPERIMENT_KIND: TRAINING}
+    for kind in _kinds(is_confirmed=is_confirmed):
+        state = view_state(spec, search, kind, is_placed=is_placed)
+        tags[f"{VIEW_TAG}{uid}-{kind}"] = json.dumps(state)
+        pages[kind] = view_page(run.experiment, f"{uid}-{kind}", is_chart=kind in ("curves", "charts"))
+    present = run.client.get_experiment(run.experiment).tags
+    for name, text in tags.items():
+        if present.get(name) != text:
+            run.client.set_experiment_tag(run.experiment, name, text)
+    return {**pages, "search": run.page}
 
 
-def save_view(client: MlflowClient, experiment: str, spec: SearchSpec, *, uid: str, search: str, kind: ViewKind) -> str:
-    """Save the view of the trials or replicates of a search, and return its key.
-
-    A view that is saved already is not written again.
-    """
-    key, state = f"{uid[:16]}-{kind}", json.dumps(view_state(spec, search, kind))
-    if client.get_experiment(experiment).tags.get(VIEW_TAG + key) != state:
-        client.set_experiment_tag(experiment, VIEW_TAG + key, state)
-    return key
-
-
-def view_page(experiment: str, key: str, *, charts: bool = False) -> str:
+def view_page(experiment: str, key: str, *, is_chart: bool = False) -> str:
     """Return the path and query of MLflow's page with a saved view, as a table or as charts."""
-    mode = {"compareRunsMode": "CHART"} if charts else {}
+    mode = {"compareRunsMode": "CHART"} if is_chart else {}
     query = {"workflowType": "machine_learning", "viewStateShareKey": key, **mode}
     return f"#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
 
 
-def view_state(spec: SearchSpec, search: str, kind: ViewKind) -> Mapping[str, Any]:
-    """Return the state of the page, in the names of MLflow's "Share". Other names keep the page's defaults."""
-    metrics = list(spec.search.metrics)
-    if kind == "trial":
-        leading, ascending = metrics[0], spec.search.directions[0] == "minimize"
-    else:
+def view_state(spec: SearchSpec, search: str, kind: ViewKind, *, is_placed: bool = True) -> Mapping[str, Any]:
+    """Return the state of the page, in the names of MLflow's "Share". Other names keep the page's defaults.
+
+    With `is_placed`, the run of the search and all others have a tag with their order, and a table begins with that
+    run. Charts leave it out: it has no result of a training.
+    """
+    leading, ascending = spec.search.metrics[0], spec.search.directions[0] == "minimize"
+    if kind == "replicates":
         leading, ascending = "test_accuracy", False
-    names = _varied(spec)
-    columns = list(
-        dict.fromkeys(
-            (
-                *(f"metrics.`{metric}`" for metric in (leading, *metrics)),
-                *(f"params.`{name}`" for name in names if name in _DATA),
-                "metrics.`num_train_images`",
-                *(f"params.`{name}`" for name in names),
-                "metrics.`num_parameters`",
-            )
-        )
-    )
+    is_table = kind in ("trials", "replicates")
+    runs = "replicate" if kind == "replicates" else "trial"
+    columns = _columns(spec, leading)
+    order = {"orderByKey": f"metrics.`{leading}`", "orderByAsc": ascending}
+    condition = f"tags.kind = '{runs}'"
+    if is_table and is_placed:
+        order = {"orderByKey": f"tags.`{ORDER}`", "orderByAsc": True}
+        condition = f"tags.kind != '{'trial' if runs == 'replicate' else 'replicate'}' AND tags.kind != 'rerun'"
+    charts = _charts(spec, kind, leading)
+    used = {chart["metricSectionId"] for chart in charts}
     return {
-        "searchFilter": f"tags.search = '{search}' AND tags.kind = '{kind}'",
-        "orderByKey": f"metrics.`{leading}`",
-        "orderByAsc": ascending,
+        "searchFilter": f"tags.search = '{search}' AND {condition}",
+        **order,
         "selectedColumns": columns,
         "columnOrder": columns,
-        "runsHiddenMode": "FIRST_20_RUNS",
-        "compareRunSections": [{"uuid": _SECTION, "name": search, **_SHOWN}],
-        "compareRunCharts": [
-            _card("LINE", metricKey=metrics[0], selectedMetricKeys=[metrics[0]], xAxisKey="step", lineSmoothness=0),
-            _card("SCATTER", xaxis=_axis("num_train_images"), yaxis=_axis(leading)),
-            _card("PARALLEL", selectedParams=names[:_MAX_AXES], selectedMetrics=[leading], showAllRuns=True),
-        ],
+        "runsHiddenMode": "FIRST_20_RUNS" if is_table else "SHOW_ALL",
+        "compareRunSections": [section for section in _sections(search) if section["uuid"] in used],
+        "compareRunCharts": charts,
         "isAccordionReordered": True,
+        "hideEmptyCharts": False,  # the page takes a chart of two parameters for empty
+        **(_groups(spec) if kind == "curves" else {}),
     }
+
+
+def _sections(search: str) -> Sequence[Mapping[str, Any]]:
+    return (
+        {"uuid": _SECTION, "name": search, "columns": 2, "cardHeight": 400, **_SHOWN},
+        {"uuid": _WIDE, "name": f"{search}: all names", "columns": 1, "cardHeight": 400, **_SHOWN},
+    )
+
+
+def _kinds(*, is_confirmed: bool) -> Sequence[ViewKind]:
+    return ("trials", "curves", "charts", *(("replicates",) if is_confirmed else ()))
+
+
+def _columns(spec: SearchSpec, leading: str) -> list[str]:
+    names = _varied(spec)
+    columns = (
+        *(f"metrics.`{metric}`" for metric in (leading, *spec.search.metrics)),
+        *(f"params.`{name}`" for name in names if name in _DATA),
+        "metrics.`num_train_images`",
+        *(f"params.`{name}`" for name in names),
+        "metrics.`num_parameters`",
+    )
+    return list(dict.fromkeys(columns))
+
+
+def _charts(spec: SearchSpec, kind: ViewKind, leading: str) -> list[Mapping[str, Any]]:
+    """Return the charts of a view. A chart of groups has the mean over the runs of each, and their range."""
+    metric, names = spec.search.metrics[0], _varied(spec)
+    curve = _card("LINE", metricKey=metric, selectedMetricKeys=[metric], xAxisKey="step", lineSmoothness=0)
+    if kind == "curves":
+        return [curve, _card("BAR", metricKey=metric)]
+    sizes = _card("SCATTER", xaxis=_axis("num_train_images"), yaxis=_axis(leading))
+    return [curve, sizes, *_kernel_charts(names, leading), *_parallel_charts(spec, names, leading)]
+
+
+def _parallel_charts(spec: SearchSpec, names: Sequence[str], leading: str) -> list[Mapping[str, Any]]:
+    """Return parallel coordinates of all runs, then those of the runs with parameters that have a condition.
+
+    The page leaves out a run that lacks a parameter of the chart.
+    """
+    always = [name for name in names if name not in spec.parameters or not spec.parameters[name].when]
+    charts = [always] if always == names else [always, list(names)]
+    return [
+        _card(
+            "PARALLEL",
+            uuid=f"lkca-parallel-{number}",
+            metricSectionId=_WIDE,
+            selectedParams=axes[:_MAX_AXES],
+            selectedMetrics=[leading],
+            showAllRuns=True,
+        )
+        for number, axes in enumerate(charts)
+    ]
+
+
+def _kernel_charts(names: Sequence[str], leading: str) -> list[Mapping[str, Any]]:
+    """Return the chart of kernel size against the size of the data, colored by the metric, if both differ."""
+    size = next((name for name in names if name in _SIZES), None)
+    if "kernel_size" not in names or size is None:
+        return []
+    axes = {"xaxis": _axis(size, "PARAM"), "yaxis": _axis("kernel_size", "PARAM"), "zaxis": _axis(leading)}
+    return [_card("CONTOUR", **axes)]
+
+
+def _groups(spec: SearchSpec) -> Mapping[str, Any]:
+    """Return the state in which trials are grouped by family and size of the data, or by cell if neither differs.
+
+    Groups are closed, so that the list of runs has one line each.
+    """
+    names = [name for name in ("dataset", "family", *_SIZES) if name in spec.factors]
+    keys = [{"mode": "param", "groupByData": name} for name in names] or [{"mode": "tag", "groupByData": "cell"}]
+    every = cells(spec)
+    groups = {tuple(f"param.{name}.{cell.levels.get(name)}" for name in names) for cell in every}
+    if not names:
+        groups = {(f"tag.cell.{cell.key}",) for cell in every}
+    closed = {",".join(group): False for group in sorted(groups)[:_MAX_COLLAPSED]}
+    return {"groupBy": {"aggregateFunction": "average", "groupByKeys": keys}, "groupsExpanded": closed}
 
 
 def _card(kind: str, **values: Any) -> Mapping[str, Any]:
@@ -107,8 +173,8 @@ def _card(kind: str, **values: Any) -> Mapping[str, Any]:
     return {"type": kind, "uuid": f"lkca-{kind.lower()}", **fixed, **values}
 
 
-def _axis(metric: str) -> Mapping[str, str]:
-    return {"key": metric, "type": "METRIC"}
+def _axis(name: str, kind: Literal["METRIC", "PARAM"] = "METRIC") -> Mapping[str, str]:
+    return {"key": name, "type": kind}
 
 
 def _varied(spec: SearchSpec) -> Sequence[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from lkca_search.data.batches import count_batches
-from lkca_search.recipe import DECAY_FRACTION, FINAL_LEARNING_RATE
+from lkca_search.recipe import DECAY_FRACTION, final_learning_rate
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.sections import TrainingSection
 
@@ -41,7 +41,7 @@ class Schedule:
             reports=tuple(round(i * steps / count) for i in range(1, count + 1)),
             warmup_steps=round(configuration.warmup_fraction * steps),
             peak=configuration.learning_rate,
-            final=_final_rate(configuration),
+            final=final_learning_rate(configuration.learning_rate, configuration.final_lr_fraction),
             decay=configuration.schedule,
         )
 
@@ -64,12 +64,6 @@ class Schedule:
         if self.decay == "warmup_stable_decay":
             return max(self.warmup_steps, self.steps - round(DECAY_FRACTION * self.steps))
         return self.warmup_steps
-
-
-def _final_rate(configuration: Configuration) -> float:
-    if configuration.final_lr_fraction is None:
-        return min(FINAL_LEARNING_RATE, configuration.learning_rate)
-    return configuration.final_lr_fraction * configuration.learning_rate
 
 
 def planned_steps(training: TrainingSection, *, num_images: int) -> int:

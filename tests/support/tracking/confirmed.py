@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -13,8 +14,9 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.layout import MODEL, WEIGHTS, Home, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.model_description import ModelDescription, Normalization, model_folder
-from lkca_search.records.record import Record
+from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import round_file
+from lkca_search.search.description import describe_search
 from lkca_search.search.registration import register_confirmed
 from lkca_search.search.sync import open_store
 from lkca_search.tracking.mlflow_tracker import SyncResult, send_missing
@@ -85,8 +87,14 @@ def keep_model(folder: SearchFolder, record: Record) -> ModelDescription:
     return description
 
 
-def sync(folder: SearchFolder, notify: Callable[[str], None] = lambda _: None, *, again: bool = False) -> SyncResult:
-    """Send everything to MLflow as the command does, without the lease."""
+def sync(
+    folder: SearchFolder,
+    notify: Callable[[str], None] = lambda _: None,
+    *,
+    again: bool = False,
+    describe: bool = False,
+) -> SyncResult:
+    """Send everything to MLflow as the command does, without the lease; `describe` describes the search, too."""
     return send_missing(
         lambda: open_store(folder, folder.home),
         folder,
@@ -96,6 +104,7 @@ def sync(folder: SearchFolder, notify: Callable[[str], None] = lambda _: None, *
         pause_seconds=0.1,
         notify=notify,
         register=lambda store: register_confirmed(store, folder, again=again),
+        describe=partial(describe_search, folder, RecordReader(folder)) if describe else None,
     )
 
 
