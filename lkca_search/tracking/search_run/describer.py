@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from lkca_search.faults import first_line
-from lkca_search.tracking.search_run.search_run import SearchContent, SearchRun
 
-Describe = Callable[[SearchRun], SearchContent]
+if TYPE_CHECKING:
+    from lkca_search.tracking.search_run.search_run import SearchContent, SearchRun  # the thread imports MLflow
+
+Describe = Callable[["SearchRun"], "SearchContent"]
 """Function that returns the present content of the run of a search."""
 _PAUSE_SECONDS = 600.0
 """Shortest time between two descriptions of a running search, so that trials cost nothing."""
@@ -21,13 +24,13 @@ class Describer:
         self._notify = notify
         self._due = float("-inf")
 
-    def refresh(self, run: SearchRun) -> None:
+    def refresh(self, run: "SearchRun") -> None:
         """Describe a running search, unless it was described a short time ago."""
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _PAUSE_SECONDS
             self.write(run, self._describe)
 
-    def write(self, run: SearchRun, describe: Describe | None) -> None:
+    def write(self, run: "SearchRun", describe: Describe | None) -> None:
         """Describe a search by a function; None writes nothing."""
         if describe is None:
             return
