@@ -41,7 +41,7 @@ LADDER: dict[str, list[str]] = {
     "training/inspection": [*BASE, "records/inspection", "data", "models/networks", "training"],
     "tracking/search_run": BASE,
     "tracking": [*BASE, "tracking/search_run"],
-    "tracking/pages": [*BASE, "tracking/search_run"],
+    "tracking/pages": [*BASE, "tracking/search_run", "tracking"],
     "tracking/registry": [*BASE, "tracking"],
     "inference": [*BASE, "data", "data/readers", "models/networks", "training", "tracking/registry"],
     "tracking/reruns": [*BASE, "tracking", "tracking/registry"],
