@@ -229,7 +229,7 @@ def test_a_run_without_standard_streams_whose_workers_are_killed_trains_everythi
         str(search.space),
         *ONE_WORKER,
         *ONE_CELL,
-        "training.steps=400",
+        "training.steps=2000",
         "training.reports=20",
     ]
     command = ["bash", "-c", f'exec "$@" <&- >&- 2>&{writer}', "bash", *run]
