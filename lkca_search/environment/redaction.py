@@ -48,11 +48,14 @@ def redact(text: str) -> str:
 def command_line(arguments: Sequence[str] | None = None) -> str:
     """Return the command of this process as a shell would read it, without secrets.
 
-    The value of an option whose name is that of a secret is hidden, and so are HTTP headers.
+    The value of an option whose name is that of a secret is hidden, and so are HTTP headers. The program has no folder:
+    it is that of an environment on this machine, and records may be published.
     """
     given = list(sys.argv if arguments is None else arguments)
-    if given and Path(given[0]).name == "__main__.py" and Path(given[0]).parent.name == "lkca_search":
-        given[0] = "lkca-search"
+    if given:
+        program = Path(given[0])
+        is_package = program.name == "__main__.py" and program.parent.name == "lkca_search"
+        given[0] = "lkca-search" if is_package else program.name
     return shlex.join(_redact_options(given))
 
 

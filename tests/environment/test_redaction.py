@@ -55,7 +55,7 @@ def test_the_values_of_secret_variables_are_removed_wherever_they_stand(monkeypa
     ("arguments", "shown"),
     [
         (["/x/lkca_search/__main__.py", "run", "a b.yaml", "k=[1, 2]"], "lkca-search run 'a b.yaml' 'k=[1, 2]'"),
-        (["/bin/lkca-search", "run", "--name", "x"], "/bin/lkca-search run --name x"),
+        (["/bin/lkca-search", "run", "--name", "x"], "lkca-search run --name x"),
         (["train.py", "--api-token", "abc", "--depth", "3"], "train.py --api-token '***' --depth 3"),
         (["train.py", "--password=abc"], "train.py '--password=***'"),
         (["s", "submit", "--headers", '{"X-Login": "abc"}'], "s submit --headers '***'"),
