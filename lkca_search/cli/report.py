@@ -85,7 +85,7 @@ def publish(
     """Write the results of a search as Parquet files, from which `report` and `compare` work on any machine.
 
     The files have all records and rounds, the predicted class and its probability per replicate and test image, and the
-    inspections. They have no images and no weights, so they fit a repository: about 6 MB for 250 replicates.
+    inspections. They have no images and no weights, so they fit a repository.
     """
     paths = write_results(Home.from_environment().started_search(name), to, option="--to")
     if json:

@@ -68,6 +68,13 @@ def test_predictions_and_inspections_are_published_exactly(tmp_path: Path) -> No
     assert to_html(make_report(again), source="") == to_html(make_report(results), source="")
 
 
+def test_predictions_take_fewer_than_2_bytes_per_replicate_and_image(tmp_path: Path) -> None:
+    results = full_results()
+    write_published(results, HISTORY, tmp_path)
+    num_predictions = sum(len(each.predicted) for each in results.predictions.values())
+    assert (tmp_path / PREDICTIONS).stat().st_size < 2 * num_predictions
+
+
 def test_a_comparison_of_published_results_equals_that_of_the_searches(tmp_path: Path) -> None:
     one, other = (with_class_predictions(make_search_results(law(lead=lead)), 10) for lead in (0.05, 0.01))
     other = replace(other, name="other")
