@@ -29,6 +29,8 @@ class WrittenReport:
     """Headline, summary, sections, tables, figures and contrasts."""
     files: tuple[Path, ...]
     """Files of the report; the first one is the page."""
+    mlflow_fault: str | None = None
+    """Reason and remedy if the runs of trials could not be read from MLflow; None if they were, or not needed."""
 
     @property
     def page(self) -> Path:
@@ -96,14 +98,15 @@ def write(
     results = read_search_results(folder)
     history = read_looks(folder.home, *results.rounds[-1].hash_by_dataset.values()) if results.rounds else None
     find_pictures = partial(find_test_pictures, home=folder.home)
-    runs = _read_runs(folder, results) if name_runs else NO_RUNS
+    runs, fault = _read_runs(folder, results) if name_runs else (NO_RUNS, None)
     content = make_report(results, round_number=round_number, history=history, find_pictures=find_pictures, runs=runs)
-    return WrittenReport(content=content, files=tuple(write_report(content, results, target)))
+    return WrittenReport(content=content, files=tuple(write_report(content, results, target)), mlflow_fault=fault)
 
 
-def _read_runs(folder: SearchFolder, results: "SearchResults") -> MlflowRuns:
-    """Return the runs of a search in MLflow; none if the store cannot be read, which `attach_page` reports."""
+def _read_runs(folder: SearchFolder, results: "SearchResults") -> tuple[MlflowRuns, str | None]:
+    """Return the runs of a search in MLflow, and None; without a readable store no runs, and the reason and remedy."""
     from lkca_search.reporting.trials.runs import listed_records
+    from lkca_search.tracking.faults import describe_fault
     from lkca_search.tracking.pages.run_ids import read_run_ids
 
     listed = dict.fromkeys(
@@ -111,9 +114,9 @@ def _read_runs(folder: SearchFolder, results: "SearchResults") -> MlflowRuns:
     )
     num_trials = len(results.trials) + len(results.replicates)
     try:
-        return read_run_ids(folder.home, uid_or_name(folder), num_trials=num_trials, listed=list(listed))
-    except Exception:  # any error of a store
-        return NO_RUNS
+        return read_run_ids(folder.home, uid_or_name(folder), num_trials=num_trials, listed=list(listed)), None
+    except Exception as error:  # any error of a store
+        return NO_RUNS, str(describe_fault(error, folder.home))
 
 
 def write_from_published(published: Path, *, to: Path | None, round_number: int | None, option: str) -> WrittenReport:
@@ -130,10 +133,15 @@ def write_from_published(published: Path, *, to: Path | None, round_number: int 
 
 
 def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
-    """Attach the page to the search's run in MLflow; return the reason and the remedy if that fails, else None."""
+    """Attach the page to the search's run in MLflow; return the reason and the remedy if that fails, else None.
+
+    A store that could not be read for the report is not tried again.
+    """
     from lkca_search.tracking.faults import describe_fault
     from lkca_search.tracking.runs import attach_report
 
+    if written.mlflow_fault:
+        return written.mlflow_fault
     page, metrics = written.page, written.content.mlflow_metrics()
     describe = partial(describe_search, folder, RecordReader(folder))
     try:

@@ -1,7 +1,10 @@
 """Tests of `report` and `compare`: the files, the attachment in MLflow and the list of missing parts."""
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -94,6 +97,30 @@ def test_a_report_that_cannot_be_attached_is_still_written(
     assert code == 1
     assert "not attached in MLflow" in err
     assert "secret" not in err
+
+
+def test_a_server_that_fails_gets_one_request_per_report(
+    confirmed: SearchFolder, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        code, _, err = command("report", "made")
+        server.shutdown()
+    assert code == 1
+    assert "responds with HTTP 500" in err
+    assert len(requests) == 1, requests
 
 
 def test_the_report_of_an_unfinished_search_lists_the_missing_parts(command: Command) -> None:

@@ -6,10 +6,11 @@ from typing import Literal
 from lkca_search.reporting.values.panels import CurvePanels, Numbers, ParallelCoordinates
 from lkca_search.spec.base import FrozenModel
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#56b4e9", "#7f7f7f")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6fdf", "#b8860b", "#3d9bd1", "#7f7f7f")
 """Colors of variants, in the order of the space file; the ninth variant has the first color again.
 
-They are distinct for most readers, on white and on black, on paper and on screen (after Okabe & Ito 2008).
+They are distinct for most readers, on white and on black, on paper and on screen (after Okabe & Ito 2008). Each has
+a contrast of at least 3:1 to both pages.
 """
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 """Markers of variants; there are fewer markers than colors, so two variants of one color have different markers."""
