@@ -19,7 +19,7 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.paths import write_atomically
 from lkca_search.recipe import FEW_EPOCHS
-from lkca_search.reporting.values.numbers import format_compact, format_epochs, pluralize
+from lkca_search.reporting.values.numbers import format_compact, format_duration, format_epochs, pluralize
 
 if TYPE_CHECKING:
     from lkca_search.search.planning.calibration import CalibrationRun, HoldoutResult, Measurement
@@ -116,7 +116,8 @@ def plan(
     echo_json(result) if json else _show(result)
     if max_hours is not None and result.hours > max_hours:
         echo_prose(
-            f"too long: {_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}", err=True
+            f"too long: {format_duration(result.hours * 3600)} ({result.basis}) exceeds --max-hours {max_hours:g}",
+            err=True,
         )
         raise typer.Exit(1)
 
@@ -131,7 +132,7 @@ def _show(result: "Plan") -> None:
     echo()
     header = ("cell", "images", "trials", "configurations", "steps", "epochs", "batch", "parameters", "FLOPs")
     echo_rows(
-        (*header, "MB per trial", "s per trial", "hours"),
+        (*header, "MB per trial", "s per trial", "time"),
         [_row(cell) for cell in result.cells],
         optional=("configurations", "parameters", "batch", "FLOPs"),
     )
@@ -155,7 +156,7 @@ def _show(result: "Plan") -> None:
         ("FLOPs", f"{result.total_flops / 1e15:,.3f} P"),
         ("disk", ", ".join(f"{_bytes(size)} {name}" for name, size in disk if size)),
         ("memory", f"{_bytes(result.num_slots * max(cell.memory_bytes[1] for cell in result.cells))} at most, {slots}"),
-        ("time", f"{_duration(result.hours * 3600)} ({result.basis}), {slots}"),
+        ("time", f"{format_duration(result.hours * 3600)} ({result.basis}), {slots}"),
     ]
     echo_rows(("total", ""), rows)
     if result.calibration is not None:
@@ -178,7 +179,7 @@ def _row(cell: "PlannedCell") -> tuple[str, ...]:
         format_range(*map(format_compact, cell.flops)),
         format_range(*(f"{count / 1e6:,.0f}" for count in cell.memory_bytes)),
         format_range(*(f"{seconds:,.1f}" if seconds < 10 else f"{seconds:,.0f}" for seconds in cell.trial_seconds)),
-        f"{cell.seconds / 3600:,.2f}",
+        format_duration(cell.seconds),
     )
 
 
@@ -245,9 +246,3 @@ def _prediction_error(held_out: "HoldoutResult") -> str:
 
 def _bytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:,.0f} seconds"
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:,.1f} minutes"

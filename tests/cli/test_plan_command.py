@@ -46,6 +46,9 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     assert rows["family=lkca"].split()[1:6] == ["1,151", "8", "12", "200", "11"]
     assert rows["family=vit"].split()[1:7] == ["1,151", "6", "of", "8", "!", "6"]
     assert "! family=vit has 6 configurations for 8 trials: a configuration is trained only once" in out
+    number, unit = rows["family=vit"].split()[-2:]
+    assert unit == "s", "a short time has its own unit"
+    assert float(number) > 0
     assert rows["trials"].split() == ["trials", "14"]
     assert "(assumed), 4 trials at a time on 4 cores and 0 GPUs" in rows["time"]
     assert "estimated from FLOPs at an assumed" in out
