@@ -33,8 +33,8 @@ _OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
 }
 """Pages outside docs/: path in the repository to path in the site."""
-_CLUSTERS = "clusters"
-"""Folder of the site with the pages and files of cluster/: the page `cluster` has that name already."""
+_FOLDERS = {"cluster": "clusters", "studies": "studies"}
+"""Folder of the repository to folder of the site. The page `cluster` has that name already."""
 _LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 
@@ -67,6 +67,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _places() -> dict[str, str]:
     """Return the place in the site of each file outside docs/, by its path in the repository."""
-    found = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "cluster").rglob("*")) if path.is_file()]
-    clusters = {path: _CLUSTERS + path.removeprefix("cluster") for path in found if "__pycache__" not in path}
-    return {**_OUTSIDE, **clusters}
+    found = dict(_OUTSIDE)
+    for folder, place in _FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                name = path.relative_to(ROOT).as_posix()
+                found[name] = place + name.removeprefix(folder)
+    return found

@@ -21,7 +21,9 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record, State
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.sections.ablation import ablation_section
+from lkca_search.reporting.sections.costs import importance_table
 from lkca_search.reporting.values.figure import HeatMap
+from lkca_search.reporting.values.metric_format import MetricFormat
 from tests.support.records import make_result
 from tests.support.search_results import images_of, law, make_search_results, make_spec
 
@@ -317,6 +319,26 @@ def test_the_decisive_hyperparameter_is_the_most_important_and_ten_trials_are_ne
     assert EVALUATOR == "fANOVA"
     few = compute_importances(searched(lambda chosen, images, _: 0.5, trials=6), seed=0)
     assert {each.reason for each in few} == {"6 complete trials, 10 are needed"}
+
+
+def test_importances_of_many_trials_are_those_of_a_sample_and_the_table_states_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lkca_search.analysis.importance.MAX_TRIALS", 40)
+    few, many = (
+        searched(lambda chosen, images, _: base_accuracy(images) + 0.05 * (chosen["depth"] - 3), trials=trials)
+        for trials in (40, 41)
+    )
+    of_few, of_many = (compute_importances(results, seed=0) for results in (few, many))
+    assert {(each.num_trials, each.num_used) for each in of_few} == {(40, 40)}
+    assert {(each.num_trials, each.num_used) for each in of_many} == {(41, 40)}
+    assert compute_importances(many, seed=0) == of_many
+    assert all(dict(each.shares)["depth"] > 0.9 for each in of_many)
+    captions = [importance_table(each, MetricFormat(few.metric)).caption for each in (of_few, of_many)]
+    assert ["In cells with more than 40, 40 drawn at random are used." in caption for caption in captions] == [
+        False,
+        True,
+    ]
 
 
 def test_a_pareto_front_has_the_points_that_no_other_point_dominates() -> None:

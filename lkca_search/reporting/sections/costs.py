@@ -47,6 +47,8 @@ def cost_section(results: SearchResults, runs: MlflowRuns, *, seed: int) -> Sect
 def importance_table(importances: Sequence[Importance], metric: MetricFormat) -> Table:
     """Return the importance of each searched hyperparameter in each cell."""
     names = list(dict.fromkeys(name for importance in importances for name, _ in importance.shares))
+    used = {each.num_used for each in importances if each.num_used and each.num_used < each.num_trials}
+    sampled = "".join(f" In cells with more than {count}, {count} drawn at random are used." for count in used)
     columns: list[Column[Importance]] = [
         Column("cell", lambda importance: text_cell(importance.cell)),
         Column("trials", lambda importance: number_cell(importance.num_trials)),
@@ -59,7 +61,7 @@ def importance_table(importances: Sequence[Importance], metric: MetricFormat) ->
         caption=(
             f"Share in percent of the variance of {metric.label} between complete trials of a cell that each "
             f"hyperparameter explains, by {EVALUATOR} (Hutter et al. 2014). Pruned trials are left out, which is a "
-            "bias if a pruner was used."
+            f"bias if a pruner was used.{sampled}"
         ),
         columns=columns,
         rows=importances,
