@@ -119,8 +119,11 @@ class Home:
         if not folder.spec.exists():
             names = self.search_names()
             known = ", ".join(names) or "none"
+            meant = did_you_mean(name, names)
+            advice = "if it is in another home, go to the folder of its `run`, or set LKCA_SEARCH_HOME"
             raise SearchError(
-                f"there is no search {name!r} in {self.root}{did_you_mean(name, names)}; searches there: {known}"
+                f"there is no search {name!r} in {self.root}{meant}; searches there: {known}"
+                f"{'' if meant else f'; {advice}'}"
             )
         return folder
 

@@ -47,7 +47,7 @@ def main() -> int:
             ) as cluster:
                 for _ in range(options.nodes - 1):
                     cluster.add_node(num_cpus=options.cpus, num_gpus=options.gpus)
-                _write_environment(folder / _ENVIRONMENT, cluster)
+                _write_environment(folder / _ENVIRONMENT, cluster, server)
                 print(_description(cluster, server, folder, num_gpus=options.nodes * options.gpus), flush=True)
                 return _watch(cluster)
     except KeyboardInterrupt:
@@ -65,12 +65,13 @@ def _watch(cluster: LocalCluster) -> int:
     return 1
 
 
-def _write_environment(path: Path, cluster: LocalCluster) -> None:
+def _write_environment(path: Path, cluster: LocalCluster, server: MLflowServer) -> None:
     variables: Mapping[str, str] = {
         "RAY_API_SERVER_ADDRESS": cluster.dashboard,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(cluster.token_path),
         "LKCA_SEARCH_HOME": str(path.parent / "home"),
+        "MLFLOW_TRACKING_URI": server.uri,
         "PATH": f"{Path(sys.executable).parent}:",
     }
     lines = [f"{name}={shlex.quote(value)}{'$PATH' if name == 'PATH' else ''}" for name, value in variables.items()]

@@ -9,4 +9,6 @@ fi
 set -a
 . "$environment"
 set +a
+# The nodes have this variable, and `submit` refuses an address that only one machine can reach.
+[ "${2:-}" != submit ] || unset MLFLOW_TRACKING_URI
 exec "$@"

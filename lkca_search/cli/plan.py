@@ -153,7 +153,7 @@ def _show(result: "Plan") -> None:
         ("trials", f"{result.num_trials:,}"),
         *([("replicates (confirmation)", f"{result.num_replicates:,}")] if result.num_replicates else []),
         ("training images seen", f"{result.samples:,}"),
-        ("FLOPs", f"{result.total_flops / 1e15:,.3f} P"),
+        ("FLOPs", format_compact(result.total_flops)),
         ("disk", ", ".join(f"{_bytes(size)} {name}" for name, size in disk if size)),
         ("memory", f"{_bytes(result.num_slots * max(cell.memory_bytes[1] for cell in result.cells))} at most, {slots}"),
         ("time", f"{format_duration(result.hours * 3600)} ({result.basis}), {slots}"),

@@ -142,3 +142,5 @@ def _show_checks(checks: "list[MachineCheck]") -> None:
     for check in checks:
         if check.problem is not None:
             echo_prose(f"! {check.name}: {check.problem}")
+    if all(check.problem is None for check in checks):
+        echo("\nno problem found")

@@ -33,6 +33,7 @@ from lkca_search.errors import SearchError, UserError
 from lkca_search.layout import Home
 from lkca_search.records.provenance import import_search_code
 from lkca_search.records.record import RecordReader
+from lkca_search.search.jobs.versions import SUBMITTED_WITH
 
 if TYPE_CHECKING:
     from lkca_search.search.run_context import RunOutcome
@@ -167,7 +168,7 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
         echo_json(outcome.status)
     else:
         show_status(outcome.status)
-        show_next_steps(outcome.status)
+        show_next_steps(outcome.status, is_job=SUBMITTED_WITH in os.environ)
     if outcome.tracking_fault is not None:
         lacking = f"at least {outcome.num_untracked} runs" if outcome.num_untracked else "the end of the search"
         reason = "as said above" if outcome.is_fault_told else f"{outcome.tracking_fault}"

@@ -113,7 +113,8 @@ def _check_round(folder: SearchFolder, spec: SearchSpec, reader: RecordReader, c
         folder, spec, spec.confirm, reader, test_hashes=test_hashes, num_trials_left=0, new_round=False
     )
     register_looks(folder, context.home)
-    if conflict := design_conflict(current, spec.confirm.model_dump()):
+    command = f"lkca-search confirm {folder.name} --new-round"
+    if conflict := design_conflict(current, spec.confirm.model_dump(), command):
         context.notify(conflict)
 
 

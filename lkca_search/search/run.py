@@ -68,7 +68,8 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
             driver.is_complete, driver.halt_reason = False, queue.halt_reason
             if queue.halt_reason is None:
                 current = driver.confirm(spec, spec.confirm, images, num_trials_left=0, new_round=False)
-                if conflict := design_conflict(current, spec.confirm.model_dump()):
+                command = f"lkca-search confirm {folder.name} --new-round"
+                if conflict := design_conflict(current, spec.confirm.model_dump(), command):
                     context.notify(conflict)
     return driver.outcome()
 
@@ -105,7 +106,9 @@ def confirm(
     with open_driver(folder, lease, context, spec, images) as driver:
         status = read_status(folder, driver.reader)
         resumes = bool(status.rounds) and bool(status.rounds[-1].num_left or not new_round)
-        if resumes and (conflict := design_conflict(read_rounds(folder)[-1], requested)):
+        options = "".join(f" --{key} {value}" for key, value in requested.items())
+        command = f"lkca-search confirm {folder.name}{options} --new-round"
+        if resumes and (conflict := design_conflict(read_rounds(folder)[-1], requested, command)):
             raise SearchError(conflict)
         if status.num_left and not unfinished and not resumes:
             rule = f"search {folder.name!r} must be finished, got {status.num_left} unfinished trials"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lkca_search import __version__
-from lkca_search.cli.terminal.output import show_next_steps
+from lkca_search.cli.terminal.output import show_next_steps, show_status
 from lkca_search.layout import Home
 from lkca_search.records.predictions import save_predictions
 from lkca_search.records.record import Record, State, read_records
@@ -258,6 +258,44 @@ def test_a_search_ends_with_the_next_commands_and_after_a_confirmation_with_repo
     named = [line.split()[0] for line in lines if "lkca-search" in line]
     assert named == ["browse", *commands]
     assert "browse   lkca-search ui made" in lines
+
+
+def test_the_log_of_a_job_ends_with_the_variables_that_its_commands_need_elsewhere(
+    search_records: list[Record], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "shared runs"
+    monkeypatch.setenv("LKCA_SEARCH_HOME", str(home))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@server:5000/")
+    make_search("other", [make_record(0)])
+    status = read_status(Home.from_environment().search("other"))
+    status = status.model_copy(update={"cells": tuple(each.model_copy(update={"left": 0}) for each in status.cells)})
+    show_next_steps(status, is_job=True)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[0] == "browse   http://server:5000"
+    export = lines[1].removeprefix("home     ").partition("   #")[0]
+    script = f'{export} && echo "$LKCA_SEARCH_HOME $MLFLOW_TRACKING_URI"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=20, env={})
+    assert done.stdout == f"{home} http://server:5000\n"
+    assert lines[2] == "best     lkca-search best other"
+    assert lines[-1] == "confirm  repeat `submit` with 'confirm={draws: 5, seeds: 2}'"
+    show_next_steps(status.model_copy(update={"cells": (status.cells[0].model_copy(update={"left": 1}),)}), is_job=True)
+    assert "1 trial left. Repeat `submit` to resume." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("replicates_left", "trials_left"), [(0, 0), (1, 0), (0, 2)])
+def test_status_prints_the_command_that_confirms_later_trials_once_it_can_run(
+    search_records: list[Record], capsys: pytest.CaptureFixture[str], replicates_left: int, trials_left: int
+) -> None:
+    status = read_status(Home.from_environment().search("made"))
+    cells = tuple(cell.model_copy(update={"left": 0}) for cell in status.cells)
+    cells = (cells[0].model_copy(update={"left": trials_left}), *cells[1:])
+    counts = {"num_replicates": 4, "complete": 4 - replicates_left, "failed": 0, "num_picks": 2, "num_trials": 10}
+    rounds = tuple(RoundStatus(number=number, **counts, num_trials_since=2) for number in (1, 2))
+    show_status(status.model_copy(update={"cells": cells, "rounds": rounds}))
+    output = capsys.readouterr().out
+    assert output.count("; 2 trials finished since then") == 2
+    advised = output.count("since then; to select again: lkca-search confirm made --new-round")
+    assert advised == (0 if replicates_left or trials_left else 1)
 
 
 def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, search_records: list[Record]) -> None:

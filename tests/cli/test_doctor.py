@@ -46,6 +46,7 @@ def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) ->
     code, out, err = command("doctor")
     assert (code, err) == (0, "")
     assert "!" not in out
+    assert out.endswith("\nno problem found\n")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tests of `lkca-search plan`: its table, its totals, and that nothing is started."""
 
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     assert unit == "s", "a short time has its own unit"
     assert float(number) > 0
     assert rows["trials"].split() == ["trials", "14"]
+    assert re.fullmatch(r"[0-9.]+G", rows["FLOPs"].split()[1]), "FLOPs have their own unit"
     assert "(assumed), 4 trials at a time on 4 cores and 0 GPUs" in rows["time"]
     assert "estimated from FLOPs at an assumed" in out
     assert "440 MB for a worker with torch, 16 bytes per parameter" in out

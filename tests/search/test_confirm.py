@@ -233,7 +233,8 @@ def test_the_same_command_trains_nothing_again_and_status_shows_the_round(confir
     confirmed.call("confirm", "toy")
     code, output = confirmed.fail("confirm", "toy", "--draws", "3")
     assert code == 2
-    assert "round 1 has draws 2, got draws 3: finish it, then seal another with --new-round" in output
+    assert "round 1 has draws 2, got draws 3: finish it, then seal another by" in output
+    assert "`lkca-search confirm toy --draws 3 --new-round`" in output
     assert {path: path.read_bytes() for path in confirmed.folder.trials.rglob("record.json")} == before
     assert re.search(
         r"confirmation, round 1: 8 of 8 replicates finished; 4 configurations selected from 8 trials$",

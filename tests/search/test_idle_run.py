@@ -249,4 +249,5 @@ def test_an_idle_run_states_that_a_sealed_round_has_another_design(space: Path) 
         commit_search(folder, {}, RecordReader(folder), space_file)
     outcome, lines = run_idle(space)
     assert outcome is not None
-    assert lines == ["round 1 has draws 1, got draws 2: finish it, then seal another with --new-round"]
+    command = f"lkca-search confirm {folder.name} --new-round"
+    assert lines == [f"round 1 has draws 1, got draws 2: finish it, then seal another by `{command}`"]

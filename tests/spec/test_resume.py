@@ -1,6 +1,8 @@
 """Resumed searches: changes that are allowed, and changes that are refused."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -137,11 +139,18 @@ def test_a_resumed_search_with_another_space_is_refused_with_the_differences(
 ) -> None:
     with pytest.raises(SearchError) as caught:
         commit_space_file(started, space(override, "search.max_retries=9"))
-    assert str(caught.value) == (
-        "search 'mine' was started with another space file; undo these changes to resume it, "
-        f"or start a new search with another --name:\n  {difference}"
-    )
+    message, listing = str(caught.value).split("\n", maxsplit=1)
+    start = "search 'mine' was started with another space file; undo these changes to resume it"
+    advice = message.removeprefix(start).removesuffix(", or start a new search with another --name:")
+    assert (message, listing) == (f"{start}{advice}, or start a new search with another --name:", f"  {difference}")
     assert read_spec(started) == space().spec
+    if advice:  # every old value is a plain one
+        printed = re.fullmatch(r" \(or repeat the command with (.+)\)", advice)
+        assert printed
+        commit_space_file(started, space(override, "search.max_retries=9", *shlex.split(printed[1])))
+        assert read_spec(started) == space("search.max_retries=9").spec
+    else:
+        assert override not in ("search.trials_per_cell=3", "data.dataset=cifar10", "~parameters.learning_rate.log")
 
 
 def test_a_search_from_before_floors_and_caps_resumes(space: Space, started: SearchFolder) -> None:

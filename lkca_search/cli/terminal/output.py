@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -73,7 +74,7 @@ def status_view(status: "SearchStatus") -> RenderableType:
         Text(f"{title}; best by the {'highest' if status.goal == 'maximize' else 'lowest'} {status.metric}"),
         table,
         *(Text(line) for line in _failure_lines(status)),
-        *(Text(_round_line(round_)) for round_ in status.rounds),
+        *(Text(_round_line(round_, status)) for round_ in status.rounds),
         *(Text(line) for line in damage_lines(status.damaged, status.name)),
         *([Text(_kept_line(status))] if status.num_set_aside else []),
     )
@@ -116,14 +117,16 @@ def _kept_line(status: "SearchStatus") -> str:
     return f"{files} kept as NAME.damaged-N; `lkca-search repair {status.name}` lists them"
 
 
-def _round_line(round_: "RoundStatus") -> str:
+def _round_line(round_: "RoundStatus", status: "SearchStatus") -> str:
     """Return the progress of a confirmation round as one line."""
     done = f"{round_.complete + round_.failed} of {round_.num_replicates} replicates finished"
     failed = f", {round_.failed} failed" if round_.failed else ""
     selected = f"{pluralize(round_.num_picks, 'configuration')} selected from {pluralize(round_.num_trials, 'trial')}"
     since = ""
     if round_.num_trials_since > 0:
-        since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then: --new-round selects again"
+        since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then"
+        if round_.number == status.rounds[-1].number and not round_.num_left and not status.num_left:
+            since += f"; to select again: lkca-search confirm {status.name} --new-round"
     elif round_.num_trials_since < 0:
         since = f"; {pluralize(-round_.num_trials_since, 'trial')} fewer than then: records are damaged or lost"
     return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since}"
@@ -151,18 +154,24 @@ def _steps(cell: "CellStatus") -> str:
     return "" if not cell.planned_steps else spent if spent == planned else f"{spent}/{planned}"
 
 
-def show_next_steps(status: "SearchStatus") -> None:
-    """Print the commands that are useful after `run` or `confirm`."""
+def show_next_steps(status: "SearchStatus", *, is_job: bool = False) -> None:
+    """Print the commands that are useful after `run` or `confirm`.
+
+    The log of a submitted job is read on another machine, so it begins with the variables that they need there.
+    """
     replicates_left = status.rounds[-1].num_left if status.rounds else 0
     for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
         if left:
-            echo(f"\n{pluralize(left, noun)} left. Repeat the command to resume.")
+            echo(f"\n{pluralize(left, noun)} left. Repeat {'`submit`' if is_job else 'the command'} to resume.")
     echo(f"\nbrowse   {describe_mlflow(status.name)}")
+    if is_job:
+        echo(f"home     {_export_home()}   # first, on a machine that can read it")
     levels = {part for cell in status.cells for part in cell.cell.split(",") if part.startswith("dataset=")}
     cell, trial = (" --cell CELL", " --trial TRIAL") if len(levels) > 1 else ("", "")  # datasets cannot be compared
     echo(f"best     lkca-search best {status.name}{cell}\nrerun    lkca-search rerun {status.name}{trial}")
     if not status.num_left and not status.rounds:
-        echo(f"confirm  lkca-search confirm {status.name}")
+        later = "repeat `submit` with 'confirm={draws: 5, seeds: 2}'"
+        echo(f"confirm  {later if is_job else f'lkca-search confirm {status.name}'}")
     if status.rounds and not replicates_left:
         echo(f"report   lkca-search report {status.name}")
 
@@ -172,9 +181,20 @@ def describe_mlflow(name: str) -> str:
 
     The reader of a job's log may not have the variable of the server set.
     """
+    return _mlflow_server() or f"lkca-search ui {name}"
+
+
+def _mlflow_server() -> str | None:
+    """Return the address of the MLflow server without its login; None if the store is no server."""
     server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
     is_server = server.scheme in ("http", "https")
-    return f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else f"lkca-search ui {name}"
+    return f"{server.scheme}://{server.netloc.rpartition('@')[2]}" if is_server else None
+
+
+def _export_home() -> str:
+    """Return the shell command that sets the home and the MLflow server of this process."""
+    variables = {"LKCA_SEARCH_HOME": os.environ.get("LKCA_SEARCH_HOME"), "MLFLOW_TRACKING_URI": _mlflow_server()}
+    return shlex.join(["export", *(f"{name}={value}" for name, value in variables.items() if value)])
 
 
 def show_front(front: Sequence["BestTrial"], search: str, *, num_tied: int = 1) -> None:

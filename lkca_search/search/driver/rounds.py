@@ -54,14 +54,17 @@ def find_or_open_round(
     return open_round(folder, spec, section, records, test_hashes=test_hashes, num_trials_left=num_trials_left)
 
 
-def design_conflict(existing: Round, requested: Mapping[str, int]) -> str | None:
-    """Describe the differences between a round and the requested draws, seeds and top; return None if equal."""
+def design_conflict(existing: Round, requested: Mapping[str, int], command: str) -> str | None:
+    """Describe the differences between a round and the requested draws, seeds and top; return None if equal.
+
+    `command` seals a round with the requested values, if the existing one is finished.
+    """
     design = {"draws": len(existing.draws), "seeds": existing.num_seeds, "top": existing.top}
     differing = [name for name, value in requested.items() if value != design[name]]
     if not differing:
         return None
     has, got = (" and ".join(f"{name} {values[name]}" for name in differing) for values in (design, requested))
-    return f"round {existing.number} has {has}, got {got}: finish it, then seal another with --new-round"
+    return f"round {existing.number} has {has}, got {got}: finish it, then seal another by `{command}`"
 
 
 def open_round(

@@ -1,5 +1,6 @@
 """Space file of a search: written at its start, and compared at each resume, which may change only some keys."""
 
+import re
 from collections.abc import Sequence
 
 from lkca_search.data.sources import is_path
@@ -28,6 +29,8 @@ _CHANGEABLE = (
     *("resources.custom", "resources.gpu_memory", "resources.max_concurrent"),  # results do not depend on these
 )
 """Keys that a resume may change."""
+_PLAIN_OVERRIDE = re.compile(r"(?!.*=None$)[\w.]+=[\w.:/+-]+")
+"""Override that a shell and YAML read as it is printed."""
 _NOT_FLATTENED = ("search.sampler", "search.pruner", "search.metric")
 """Mappings that are compared and shown as one value."""
 
@@ -72,9 +75,15 @@ def check_resume(folder: SearchFolder, space_file: SpaceFile) -> None:
     if existing is not None and (differences := _find_conflicts(existing, space_file.spec, folder)):
         listing = "\n".join(f"  {name}: {old!r} -> {new!r}" for name, old, new in differences)
         raise SearchError(
-            f"search {folder.name!r} was started with another space file; undo these changes to resume it, "
-            f"or start a new search with another --name:\n{listing}"
+            f"search {folder.name!r} was started with another space file; undo these changes to resume it"
+            f"{_restoring_overrides(differences)}, or start a new search with another --name:\n{listing}"
         )
+
+
+def _restoring_overrides(differences: Sequence[Difference]) -> str:
+    """Return the overrides that undo all differences, as part of a message; empty if an old value is no plain one."""
+    old = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value, _ in differences]
+    return f" (or repeat the command with {' '.join(old)})" if all(map(_PLAIN_OVERRIDE.fullmatch, old)) else ""
 
 
 def check_own_code(folder: SearchFolder, spec: SearchSpec) -> SearchCode | None:

@@ -385,12 +385,10 @@ def test_a_new_round_is_sealed_only_on_request_and_once_the_latest_is_finished(
 
 def test_a_request_that_differs_from_the_round_is_described(folder: SearchFolder, searched: list[Record]) -> None:
     sealed = seal(folder)
-    assert design_conflict(sealed, {}) is None
-    assert design_conflict(sealed, {"draws": 2, "seeds": 2, "top": 1}) is None
-    conflict = design_conflict(sealed, {"draws": 8, "seeds": 2, "top": 3})
-    assert conflict == (
-        "round 1 has draws 2 and top 1, got draws 8 and top 3: finish it, then seal another with --new-round"
-    )
+    assert design_conflict(sealed, {}, "") is None
+    assert design_conflict(sealed, {"draws": 2, "seeds": 2, "top": 1}, "") is None
+    conflict = design_conflict(sealed, {"draws": 8, "seeds": 2, "top": 3}, "again")
+    assert conflict == ("round 1 has draws 2 and top 1, got draws 8 and top 3: finish it, then seal another by `again`")
 
 
 def test_all_rounds_of_a_search_have_the_same_test_images(folder: SearchFolder, searched: list[Record]) -> None:

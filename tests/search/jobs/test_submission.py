@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from lkca_search.errors import SearchError
 from lkca_search.search.jobs.submission import Submission, build_submission
 from tests.support.processes import Command
 from tests.support.search.command_line import SPACE
+
+WITH_SH = Path(__file__).parents[3] / "cluster" / "local" / "with.sh"
 
 
 def build(
@@ -251,3 +254,16 @@ def test_a_server_that_is_not_ray_or_has_another_version_of_ray_is_an_error(subm
         message = submit_error(submit, address)
         assert "Ray must have the same version here and on the cluster: " in message
         assert f"2.59.0 on the cluster at {address}" in message
+
+
+def test_every_command_on_the_test_cluster_but_submit_has_its_mlflow_server(tmp_path: Path) -> None:
+    (tmp_path / "environment").write_text("MLFLOW_TRACKING_URI=http://127.0.0.1:1\nLKCA_SEARCH_HOME=/home\n")
+    program = tmp_path / "lkca-search"
+    program.write_text('#!/bin/sh\necho "${MLFLOW_TRACKING_URI:-none} $LKCA_SEARCH_HOME"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "LKCA_REHEARSAL": str(tmp_path), "MLFLOW_TRACKING_URI": "http://elsewhere"}
+    for command, server in (("report", "http://127.0.0.1:1"), ("sync", "http://127.0.0.1:1"), ("submit", "none")):
+        done = subprocess.run(
+            [WITH_SH, program, command], capture_output=True, text=True, check=True, timeout=20, env=environment
+        )
+        assert done.stdout == f"{server} /home\n"
