@@ -25,6 +25,8 @@ COMPILED_STEPS = 20_000
 of a small model: 40 s are 20,000 steps. A guess from published figures, not measured here."""
 FEW_EPOCHS = 20
 """Epochs below which `plan` warns of short trainings."""
+MANY_EPOCHS = 1_000
+"""Epochs above which `plan` warns of long trainings. Shipped space files reach it with their fewest images."""
 
 
 def final_learning_rate(peak: float, fraction: float | None) -> float:

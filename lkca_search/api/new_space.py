@@ -9,19 +9,42 @@ from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.spec.configuration import FAMILY_NAMES, family_rule
 
-_SMALL = "digits"
-"""Dataset of tiny images, which small models and short trainings suit."""
+_TINY = "digits"
+"""Dataset of images of 8 pixels, which need small patches."""
 _NOT_MIRRORED = ("digits", "svhn")
 _WITH_KERNELS = ("lkca", "lkca_grouped", "lkca_depthwise", "convmixer")
 _ON_PATCHES = ("lkca", "lkca_grouped", "lkca_depthwise", "vit", "lka", "pool", "identity", "timm_vit")
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """Size of models and length of trainings that suit a number of images.
+
+    The floor in steps is at most a few hundred epochs: the 2,000 steps of large datasets are 2,000 epochs of 45 photos.
+    """
+
+    parameters: str
+    depths: str
+    min_steps: int
+    max_steps: int
+    batch_size: int
+    reports: int
+
+
+_FEW = _Scale(parameters="45k", depths="[1, 2]", min_steps=200, max_steps=1000, batch_size=16, reports=10)
+_SOME = _Scale(parameters="45k", depths="[2, 4]", min_steps=400, max_steps=2000, batch_size=64, reports=20)
+_MANY = _Scale(parameters="300k", depths="[2, 4]", min_steps=2000, max_steps=15000, batch_size=128, reports=20)
+_FEW_IMAGES, _SOME_IMAGES = 500, 5000
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewSpace:
     """Answers from which a space file is written."""
 
-    dataset: str = _SMALL
+    dataset: str = _TINY
     """Name in the catalog, `parquet:PATH`, `folder:PATH` or the dotted path of your own function."""
+    num_images: int | None = None
+    """Training images of the dataset, with those for validation; None if it is unknown: then there are many."""
     families: tuple[str, ...] = ("lkca", "vit")
     """Model families to compare."""
     fractions: tuple[float, ...] = (0.1, 1.0)
@@ -34,7 +57,6 @@ class NewSpace:
         families = " and ".join(filter(None, (", ".join(self.families[:-1]), self.families[-1])))
         fractions = ", ".join(f"{fraction:.4g}" for fraction in self.fractions)
         sizes = " and ".join(f"{fraction:.4%}".rstrip("0%").rstrip(".") + "%" for fraction in self.fractions)
-        is_small = self.dataset == _SMALL
         augment = "[crop]" if self.dataset in _NOT_MIRRORED else "[crop, flip]"
         lines = [
             f"# Question:  how accurate are {families} on {self.dataset}, with {sizes} of the training images?",
@@ -44,7 +66,7 @@ class NewSpace:
             f"  dataset: {_quoted(self.dataset)}",
             *(["  image_size: 32           # images are scaled and cropped to squares"] if ":" in self.dataset else []),
             "  validation: 0.2          # fraction of the training images that chooses, and is never trained on",
-            "  scale_validation: true   # a tenth of the training images has a tenth of the validation images",
+            *self._scaled_validation(),
             f"  augment: {augment}",
             "factors:                   # each combination of levels is a cell; all cells have the same budget",
             f"  family: [{', '.join(self.families)}]   # `lkca-search models` lists all",
@@ -52,7 +74,7 @@ class NewSpace:
             "parameters:                # searched in each cell in which `when` holds; `value` is not searched",
             *self._parameters(),
             "  learning_rate: {float: [1e-3, 1e-2], log: true}",
-            *_training(is_small=is_small),
+            *self._training(),
             "search:",
             f"  trials_per_cell: {self.trials}",
             "  sampler: tpe             # or random, qmc, gp, cmaes, nsga2, grid",
@@ -64,8 +86,27 @@ class NewSpace:
         ]
         return "\n".join(lines) + "\n"
 
+    @property
+    def _scale(self) -> _Scale:
+        if self.num_images is None or self.num_images >= _SOME_IMAGES:
+            return _MANY
+        return _FEW if has_few(self.num_images) else _SOME
+
+    def _scaled_validation(self) -> list[str]:
+        if has_few(self.num_images):  # a share of them would choose by two or three images
+            return []
+        return ["  scale_validation: true   # a tenth of the training images has a tenth of the validation images"]
+
+    def _training(self) -> list[str]:
+        count = "" if self.num_images is None else f", for {self.num_images:,} images"
+        steps = f"min_steps: {self._scale.min_steps}, max_steps: {self._scale.max_steps}"
+        rest = f"batch_size: {self._scale.batch_size}, reports: {self._scale.reports}"
+        return [
+            f"training:                  # length of each trial: epochs, within bounds in steps{count}",
+            f"  {{epochs: 60, {steps}, {rest}}}",
+        ]
+
     def _parameters(self) -> list[str]:
-        is_small = self.dataset == _SMALL
         kernels, patches, sized = (
             [family for family in self.families if family in names]
             for names in (_WITH_KERNELS, _ON_PATCHES, FAMILY_NAMES)
@@ -73,11 +114,11 @@ class NewSpace:
         lines = []
         if kernels:
             lines.append(f"  kernel_size: {{choice: [3, 5, 7], {self._when(kernels)}}}")
-        if patches and is_small:
+        if patches and self.dataset == _TINY:
             lines.append(f"  patch_size: {{value: 2, {self._when(patches)}}}")
         if sized:
-            size = "45k" if is_small else "300k"
-            lines.append(f"  depth: {{int: [2, 4], {self._when(sized)}}}")
+            size = self._scale.parameters
+            lines.append(f"  depth: {{int: {self._scale.depths}, {self._when(sized)}}}")
             lines.append(f"  match_parameters: {{value: {size}, {self._when(sized)}}}   # sets the width: equal sizes")
         return [line.replace(", }", "}") for line in lines]
 
@@ -86,13 +127,9 @@ class NewSpace:
         return "" if tuple(families) == self.families else f"when: {{family: [{', '.join(families)}]}}"
 
 
-def _training(*, is_small: bool) -> list[str]:
-    steps = "min_steps: 400, max_steps: 2000" if is_small else "min_steps: 2000, max_steps: 15000"
-    batch = 64 if is_small else 128
-    return [
-        "training:                  # length of each trial: epochs, within bounds in steps",
-        f"  {{epochs: 60, {steps}, batch_size: {batch}, reports: 20}}",
-    ]
+def has_few(num_images: int | None) -> bool:
+    """Return True if a dataset has so few training images that a tenth of them trains nothing."""
+    return num_images is not None and num_images < _FEW_IMAGES
 
 
 def _quoted(text: str) -> str:
@@ -101,12 +138,16 @@ def _quoted(text: str) -> str:
     return text if is_plain else "'" + text.replace("'", "''") + "'"
 
 
-def parse_dataset(text: str, home: Home) -> str:
-    """Return the name or path of a dataset; UserError if there is none."""
-    from lkca_search.data.sources import find_source
+def parse_dataset(text: str, home: Home) -> tuple[str, int | None]:
+    """Return the name or path of a dataset and the number of its training images; UserError if there is none.
 
-    find_source(text, data_dir=local_data_dir(), cache=home.datasets)
-    return text
+    No image is decoded. The number is None for your own code, which would have to load the images.
+    """
+    from lkca_search.data.sources import find_source, readable
+
+    source = find_source(text, data_dir=local_data_dir(), cache=home.datasets)
+    with readable(text):
+        return text, source.count("train")
 
 
 def parse_families(text: str) -> tuple[str, ...]:

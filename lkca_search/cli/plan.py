@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from lkca_search.api.new_space import NewSpace, parse_dataset, parse_families, parse_fractions, parse_trials
+from lkca_search.api.new_space import NewSpace, has_few, parse_dataset, parse_families, parse_fractions, parse_trials
 from lkca_search.api.output import check_output_file
 from lkca_search.api.plan import plan as make_plan
 from lkca_search.cli.data import download_bars
@@ -18,7 +18,7 @@ from lkca_search.cli.terminal.streams import echo, is_interactive
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.paths import write_atomically
-from lkca_search.recipe import FEW_EPOCHS
+from lkca_search.recipe import FEW_EPOCHS, MANY_EPOCHS
 from lkca_search.reporting.values.numbers import format_compact, format_duration, format_epochs, pluralize
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def init(
         str | None, typer.Option(help="Model families to compare, separated by commas. Default: lkca,vit.")
     ] = None,
     fractions: Annotated[
-        str | None, typer.Option(help="Fractions of the training images, separated by commas. Default: 0.1,1.")
+        str | None,
+        typer.Option(
+            help="Fractions of the training images, separated by commas. Default: 0.1,1, or 0.5,1 of under 500 images."
+        ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per cell. Default: 6.")] = None,
     yes: Annotated[
@@ -49,17 +52,22 @@ def init(
 ) -> None:
     """Write a commented space file from four answers: dataset, families, sizes of the training set, trials per cell.
 
-    In a terminal, there is a question per answer that no option gives. Elsewhere its default is taken.
+    In a terminal, there is a question per answer that no option gives. Elsewhere its default is taken. The size of the
+    models and the length of the trainings suit the number of training images.
     """
     if file.exists() or file.is_symlink():
         raise UserError(f"FILE must be a new file, got {file}, which exists; choose another name")
     check_output_file(file, "FILE")
     asks = not yes and is_interactive()
     find_dataset = partial(parse_dataset, home=Home.from_environment())
+    question = "Dataset (a name from `data list`, or folder:PATH)"
+    found, num_images = _answer(question, dataset, "digits", find_dataset, asks)
+    sizes = "0.5, 1" if has_few(num_images) else "0.1, 1"
     answers = NewSpace(
-        dataset=_answer("Dataset (a name from `data list`, or folder:PATH)", dataset, "digits", find_dataset, asks),
+        dataset=found,
+        num_images=num_images,
         families=_answer("Model families to compare", families, "lkca, vit", parse_families, asks),
-        fractions=_answer("Fractions of the training images", fractions, "0.1, 1", parse_fractions, asks),
+        fractions=_answer("Fractions of the training images", fractions, sizes, parse_fractions, asks),
         trials=_answer("Trials per cell", None if trials is None else str(trials), "6", parse_trials, asks),
     )
     write_atomically(file, answers.text(str(file)).encode())
@@ -142,6 +150,8 @@ def _show(result: "Plan") -> None:
             echo_prose(f"! {cell.cell} has {cell.num_trials} configurations for {cell.budget} trials: {rule}")
     if result.few_epochs:
         echo_prose(f"! {_few_epochs(result)}")
+    if result.many_epochs:
+        echo_prose(f"! {_many_epochs(result)}")
     if result.few_steps:
         echo_prose(f"! {_few_steps(result)}")
     if result.unequal_lengths:
@@ -190,6 +200,16 @@ def _few_epochs(result: "Plan") -> str:
     return (
         f"trials of {cells} have fewer than {FEW_EPOCHS} epochs, and {format_epochs(fewest.epochs[0])} in "
         f"{fewest.cell}: their accuracy may still rise when they end; raise training.epochs or max_steps"
+    )
+
+
+def _many_epochs(result: "Plan") -> str:
+    """Return the warning of long trainings; it names the cell with the most epochs."""
+    most = max(result.cells, key=lambda cell: cell.epochs[1])
+    cells = f"{pluralize(len(result.many_epochs), 'cell')} of {len(result.cells)}"
+    return (
+        f"trials of {cells} have more than {MANY_EPOCHS:,} epochs, and {format_epochs(most.epochs[1])} in {most.cell}: "
+        "they repeat few images for a long time; lower the length or the floor in section training"
     )
 
 

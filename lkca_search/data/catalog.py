@@ -69,6 +69,10 @@ class CatalogSource:
         entry = CATALOG[self.name]
         return f"{self.name}, {entry.identify(self._downloads)}"
 
+    def count(self, split: Split) -> int:
+        """Return the published number of images of a split."""
+        return CATALOG[self.name].num_images(split)
+
     def read(self, split: Split) -> DecodedImages:
         """Read a split; download it first if needed. DataError if this fails or the files are not the official ones."""
         return CATALOG[self.name].read(split, self._downloads).sized(self.image_size)

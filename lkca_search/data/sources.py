@@ -29,6 +29,9 @@ class Source(Protocol):
     def fingerprint(self, split: Split) -> str:
         """Return a text that changes if the images may have changed; no image is read."""
 
+    def count(self, split: Split) -> int | None:
+        """Return the number of images of a split without decoding one; None if only `read` finds it."""
+
     def read(self, split: Split) -> DecodedImages:
         """Decode a split; DataError with file and row of the first fault."""
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lkca_search.api.new_space import NewSpace
+from lkca_search.api.new_space import NewSpace, has_few
 from lkca_search.data.catalog import CATALOG
+from lkca_search.recipe import FEW_EPOCHS, MANY_EPOCHS
 from lkca_search.search.studies.space_check import find_space_problems
 from lkca_search.spec.configuration import FAMILY_NAMES, PRESET_NAMES, ImageShape
+from lkca_search.spec.domains import Fixed
 from lkca_search.spec.space_file import read_space_file
+from lkca_search.training.recipe.schedule import planned_steps
 from tests.support.processes import Command
 
 SHAPES = [ImageShape(28, 28, 1), ImageShape(32, 32, 3), ImageShape(64, 64, 3)]
@@ -32,7 +35,7 @@ def test_every_family_and_preset_can_be_trained_as_the_file_gives_them(tmp_path:
 )
 def test_the_digits_suit_the_families_of_the_shipped_files(tmp_path: Path, families: tuple[str, ...]) -> None:
     path = tmp_path / "new.yaml"
-    path.write_text(NewSpace(families=families).text("new.yaml"))
+    path.write_text(NewSpace(families=families, num_images=1_438).text("new.yaml"))
     assert list(find_space_problems(read_space_file(path).spec, ImageShape(8, 8, 1), 10)) == []
 
 
@@ -47,6 +50,39 @@ def test_the_file_of_every_dataset_has_its_answers(tmp_path: Path, dataset: str)
     assert spec.factors["data_fraction"].levels == (0.005, 0.5)
     assert spec.search.trials_per_cell == 3
     assert all(line.startswith("#") or " #" in line or ":" in line for line in path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("num_images", [30, 499, 500, 1_438, 4_999, 5_000, 50_000, None])
+def test_trainings_are_neither_short_nor_long_for_any_number_of_images(tmp_path: Path, num_images: int | None) -> None:
+    path = tmp_path / "new.yaml"
+    fractions = (0.5, 1.0) if has_few(num_images) else (0.1, 1.0)
+    path.write_text(NewSpace(num_images=num_images, fractions=fractions).text("new.yaml"))
+    spec = read_space_file(path).spec
+    count = 50_000 if num_images is None else num_images
+    for fraction in fractions:
+        num_train = int(fraction * (1 - spec.data.validation) * count)
+        num_steps = planned_steps(spec.training, num_images=num_train)
+        assert FEW_EPOCHS <= num_steps / -(-num_train // spec.training.batch_size) <= MANY_EPOCHS
+
+
+def test_a_file_for_a_folder_of_photos_suits_their_number_without_decoding_one(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        folder = tmp_path / "photos" / "train" / name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            (folder / f"{number}.png").write_bytes(b"not decoded")
+        (folder / ".hidden").touch()
+    assert command("init", "new.yaml", "--dataset", "folder:photos", "--yes").code == 0
+    assert ", for 40 images" in (tmp_path / "new.yaml").read_text()
+    spec = read_space_file(tmp_path / "new.yaml").spec
+    assert spec.factors["data_fraction"].levels == (0.5, 1)
+    assert (spec.training.min_steps, spec.training.max_steps, spec.training.batch_size) == (200, 1000, 16)
+    assert spec.parameters["match_parameters"] == Fixed(value="45k")
+    command("init", "other.yaml", "--dataset", "cifar10", "--yes")
+    assert ", for 50,000 images" in (tmp_path / "other.yaml").read_text()
 
 
 def test_options_are_checked_and_an_existing_file_stays(command: Command, tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_a_plan_warns_of_short_trainings_and_names_the_shortest(command: Command
     assert "epochs, and" not in out
 
 
+def test_a_plan_warns_of_long_trainings_and_names_the_longest(command: Command) -> None:
+    long = "training={epochs: 1000, batch_size: 64}"
+    _, out, _ = command("plan", "space.yaml", long)
+    assert "they repeat few images" not in out
+    _, out, _ = command("plan", "space.yaml", long, "factors.data_fraction=[0.1, 1.0]", "training.min_steps=2500")
+    (warning,) = (line for line in out.splitlines() if "they repeat few images" in line)
+    assert warning.startswith("! trials of 2 cells of 4 have more than 1,000 epochs, and 1,250 in ")
+    assert "data_fraction=0.1" in warning
+
+
 def test_a_plan_warns_of_trials_with_fewer_steps_than_reports(command: Command) -> None:
     training = "training={epochs: 2, batch_size: 64, reports: 100}"
     code, out, _ = command("plan", "space.yaml", training)

@@ -16,7 +16,9 @@ from sklearn.datasets import load_digits
 
 from lkca_search.data.readers.decoded import DecodedImages
 from lkca_search.data.sources import Source, find_source, parquet_names
+from lkca_search.data.store import SPLITS
 from lkca_search.errors import DataError
+from tests.support.search.two_datasets import write_photos
 
 DATA_DIR = Path(os.environ["LKCA_DATA_DIR"]) if "LKCA_DATA_DIR" in os.environ else None
 NUM_ROWS = 30
@@ -334,3 +336,13 @@ def test_arrays_and_files_are_resized_equally(tmp_path: Path) -> None:
     from_files = read(write(tmp_path, rows), image_size=11)
     np.testing.assert_array_equal(find("digits", image_size=11).read("test").pixels, from_files.pixels)
     assert from_files.pixels.shape == (359, 11, 11, 1)
+
+
+def test_the_count_of_a_source_is_the_number_of_images_that_it_reads(tmp_path: Path) -> None:
+    write(tmp_path / "rows", columns(), {name: values[:7] for name, values in columns().items()})
+    write_photos(tmp_path / "photos", num_train=5)
+    (tmp_path / "photos" / "train" / ".hidden").touch()
+    for dataset in ("digits", f"parquet:{tmp_path / 'rows'}", f"folder:{tmp_path / 'photos'}"):
+        source = find(dataset)
+        for split in SPLITS:
+            assert source.count(split) == len(source.read(split).labels) > 0

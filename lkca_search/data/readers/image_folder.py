@@ -37,6 +37,10 @@ class ImageFolder:
         tree = fingerprint_tree(self._folder / split)
         return f"decoding {DECODING_VERSION}\n{show_path(self._folder.resolve())}\n{tree}"
 
+    def count(self, split: Split) -> int:
+        """Return the number of image files of a split. No file is opened."""
+        return sum(len(_list_files(folder, [])) for folder in self._find_classes(split, []).values())
+
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every file of a split; DataError with every file that cannot be."""
         class_names = tuple(self._find_classes("train", []))

@@ -50,6 +50,9 @@ class OwnDataset:
         code = describe_code(code_hashes([self.name]))
         return f"decoding {DECODING_VERSION}\n{self.name}({split!r}, {str(self._home)!r}) of {code}"
 
+    def count(self, split: Split) -> None:
+        """Return None: the code would have to load the images."""
+
     def read(self, split: Split) -> DecodedImages:
         """Call the code and decode every image; DataError if it raises an error, or its images or labels break a rule.
 

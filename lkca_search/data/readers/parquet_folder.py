@@ -46,6 +46,10 @@ class ParquetFolder:
         files = [show_path(line) for line in fingerprint_files(self._files(split))]
         return "\n".join([f"decoding {DECODING_VERSION}", show_path(self._folder.resolve()), *files])
 
+    def count(self, split: Split) -> int:
+        """Return the number of rows of a split, from the footers of its files."""
+        return sum(map(_count_rows, self._files(split)))
+
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every row of a split; DataError with file and row of every image that cannot be."""
         paths = self._files(split)
@@ -113,6 +117,15 @@ def _image_bytes(image: Any) -> Any:
 def _unreadable(error: Exception, path: Path) -> DataError:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())
     return DataError(f"file cannot be read as Parquet: {reason} ({show_path(path)})")
+
+
+def _count_rows(path: Path) -> int:
+    try:
+        check_regular(path)
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
+            return int(file.metadata.num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(error, path) from error
 
 
 def _read_columns(path: Path) -> Any:

@@ -100,6 +100,8 @@ class Plan(FrozenModel):
     """Seconds of all trials and replicates, divided by the slots; at least the longest trial."""
     few_epochs: tuple[str, ...]
     """Cells with trials of fewer than FEW_EPOCHS epochs: their trainings may end too early."""
+    many_epochs: tuple[str, ...]
+    """Cells with trials of more than MANY_EPOCHS epochs: the time may be spent on repeating few images."""
     few_steps: tuple[str, ...]
     """Cells with trials of fewer steps than the given number of reports: these trials have one report per step."""
     unequal_lengths: tuple[str, ...]

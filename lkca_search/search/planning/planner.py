@@ -9,7 +9,7 @@ from lkca_search.data.catalog import CATALOG
 from lkca_search.data.store import Images
 from lkca_search.errors import SearchError
 from lkca_search.models.difference import is_of_architecture
-from lkca_search.recipe import FEW_EPOCHS
+from lkca_search.recipe import FEW_EPOCHS, MANY_EPOCHS
 from lkca_search.records.predictions import bytes_per_image
 from lkca_search.records.search.dataset import list_shortages
 from lkca_search.search.planning.calibration import calibrate
@@ -125,6 +125,7 @@ def make_plan(
         calibration=run,
         hours=_hours(planned, num_slots),
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
+        many_epochs=tuple(cell.cell for cell in planned if cell.epochs[1] > MANY_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
         unequal_lengths=_unequal_lengths(sampled),
         notes=_all_notes(spec, images, sharing, [*notes, *list_notes(spec, workloads, run, on_gpu=on_gpu)]),
