@@ -49,9 +49,10 @@ def plan(
     space_file = read_space(space, overrides, opened)
     from lkca_search.data.readers.download_cache import no_progress
     from lkca_search.search.planning.planner import make_plan
-    from lkca_search.training.images import open_all_train_images
+    from lkca_search.training.images import check_test_classes, open_all_train_images
 
     data_dirs = local_data_dirs(opened)
+    check_test_classes(space_file.spec, data_dirs)
     open_all_train_images(space_file.spec, data_dirs, progress=on_download or no_progress)
     return make_plan(
         space_file,

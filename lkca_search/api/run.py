@@ -126,7 +126,7 @@ def drive(
     with hold_lease(folder, ledger, is_provisional=True, notify=display.notify) as lease:
         from lkca_search.search.idle_run import run_if_idle
         from lkca_search.search.state.dataset import with_located_datasets
-        from lkca_search.training.images import open_all_train_images
+        from lkca_search.training.images import check_test_classes, open_all_train_images
 
         space_file = with_located_datasets(space_file, folder)
         with display.downloads() as bars:  # before the trials, which would share the terminal with them
@@ -136,6 +136,7 @@ def drive(
             context = make_context(folder, tracker, reader, notify=display.notify, address=cluster, num_cpus=num_cpus)
             outcome = run_if_idle(space_file, folder, lease, context, images)
             if outcome is None:
+                check_test_classes(space_file.spec, local_data_dirs(home))
                 from lkca_search.search.early_start import start_session
 
                 with start_session(space_file.spec, lease, context) as session:

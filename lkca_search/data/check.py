@@ -8,7 +8,7 @@ import numpy as np
 
 from lkca_search.data.catalog import CATALOG
 from lkca_search.data.near_duplicates import MAX_SHARE, THRESHOLD, find_most_similar
-from lkca_search.data.readers.decoded import Split
+from lkca_search.data.readers.decoded import Split, check_same_classes
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import find_source
 from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
@@ -68,19 +68,7 @@ class Check(FrozenModel):
 
 def check_splits(train: Images, test: Images) -> None:
     """Raise DataError unless both splits have the same classes and image shape."""
-    only_test = [name for name in test.class_names if name not in train.class_names]
-    only_train = [name for name in train.class_names if name not in test.class_names]
-    rule = "train and test must have the same classes"
-    if only_test or only_train:
-        differences = (
-            f"only in test: {', '.join(only_test) or 'none'}; only in train: {', '.join(only_train) or 'none'}"
-        )
-        raise DataError(f"{rule}, got {differences} ({train.name})")
-    if train.class_names != test.class_names:
-        pairs = zip(train.class_names, test.class_names, strict=False)
-        label = next(label for label, (name, other) in enumerate(pairs) if name != other)
-        names = f"{train.class_names[label]!r} in train and {test.class_names[label]!r} in test"
-        raise DataError(f"{rule} under the same labels, got {names} for label {label} ({train.name})")
+    check_same_classes(train.class_names, test.class_names, train.name)
     if train.shape != test.shape:
         shapes = f"{_shape(train)} in train and {_shape(test)} in test"
         raise DataError(f"train and test must have images of the same height, width and channels, got {shapes}")

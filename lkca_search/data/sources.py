@@ -35,6 +35,9 @@ class Source(Protocol):
     def read(self, split: Split) -> DecodedImages:
         """Decode a split; DataError with file and row of the first fault."""
 
+    def check_test_classes(self) -> None:
+        """Raise DataError if `test` is missing or has other classes than `train`, where this takes no image."""
+
 
 _FOLDERS: dict[str, type[ParquetFolder] | type[ImageFolder]] = {"parquet": ParquetFolder, "folder": ImageFolder}
 """Reader of each KIND in KIND:PATH."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from lkca_search.data.readers.decoded import Split
 from lkca_search.data.readers.download_cache import Progress, no_progress
+from lkca_search.data.sources import find_source, readable
 from lkca_search.data.store import Images, open_images
+from lkca_search.errors import DataError
 from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import DataSection
@@ -65,3 +67,24 @@ def open_all_train_images(
         level: open_train_images(part.data, data_dirs, verify=verify, progress=progress)
         for level, part in specs_by_dataset(spec).items()
     }
+
+
+def check_test_classes(spec: SearchSpec, data_dirs: DataDirs) -> None:
+    """Check that each dataset of a search with a confirmation has test images of its classes, and decode none.
+
+    A folder of images is listed, and of Parquet files the labels are read. Official files are checked by their hashes
+    when they are read, and your own code is not called.
+
+    Raises:
+        DataError: A test split is missing, or has other classes than the training split.
+    """
+    if spec.confirm is None:
+        return
+    for part in specs_by_dataset(spec).values():
+        place = part.data.place_of(None)
+        source = find_source(place, data_dir=data_dirs.data_dir, cache=data_dirs.cache)
+        try:
+            with readable(place):
+                source.check_test_classes()
+        except DataError as error:
+            raise DataError(f"{error}; the section confirm needs these test images") from error

@@ -92,8 +92,8 @@ def _no_image(folder: Path) -> None:
     ("damage", "message"),
     [
         (_without_test, "a split must have a folder per class, found none in .*test$"),
-        (_class_in_test_only, "must have the same classes, got only in train: none; only in test: fox"),
-        (_class_in_train_only, "must have the same classes, got only in train: dog; only in test: none"),
+        (_class_in_test_only, "must have the same classes, got only in test: fox; only in train: none"),
+        (_class_in_train_only, "must have the same classes, got only in test: none; only in train: dog"),
         (_empty_class, "every class must have at least one image, found none in .*test/dog"),
         (_no_image, r"image cannot be decoded: .* \(.*test/dog/0\.png\)"),
     ],

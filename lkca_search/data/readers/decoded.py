@@ -215,6 +215,18 @@ def name_classes(labels: NDArray[np.int64], names: Sequence[str], *, location: C
     return class_names
 
 
+def check_same_classes(train: Sequence[str], test: Sequence[str], place: str) -> None:
+    """Raise DataError unless both splits have the same classes under the same labels."""
+    rule = "train and test must have the same classes"
+    only_test, only_train = (", ".join(sorted({*one} - {*other})) for one, other in ((test, train), (train, test)))
+    if only_test or only_train:
+        raise DataError(f"{rule}, got only in test: {only_test or 'none'}; only in train: {only_train or 'none'} ({place})")
+    for label, (name, other) in enumerate(zip(train, test, strict=True)):
+        if name != other:
+            names = f"{name!r} in train and {other!r} in test"
+            raise DataError(f"{rule} under the same labels, got {names} for label {label} ({place})")
+
+
 def normalize_name(name: str) -> str:
     """Return a class name in Unicode's form NFC; file systems and editors write an accented letter in two ways."""
     return unicodedata.normalize("NFC", name)

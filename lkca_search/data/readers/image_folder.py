@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lkca_search.data.readers.decoded import DecodedImages, Note, Split, decode_images, normalize_name
+from lkca_search.data.readers.decoded import (
+    DecodedImages,
+    Note,
+    Split,
+    check_same_classes,
+    decode_images,
+    normalize_name,
+)
 from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
 from lkca_search.data.readers.source_files import fingerprint_tree, read_file, show_path
 from lkca_search.errors import DataError
@@ -43,20 +50,9 @@ class ImageFolder:
 
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every file of a split; DataError with every file that cannot be."""
-        class_names = tuple(self._find_classes("train", []))
         skipped: list[Path] = []
-        folders = self._find_classes(split, skipped)
-        if {*folders} != {*class_names}:
-            raise DataError(
-                f"train and test must have the same classes, got only in train: "
-                f"{', '.join(sorted({*class_names} - {*folders})) or 'none'}; only in {split}: "
-                f"{', '.join(sorted({*folders} - {*class_names})) or 'none'} ({self._folder})"
-            )
-        paths_by_class = [_list_files(folders[name], skipped) for name in class_names]
-        empty = [str(folders[name]) for name, paths in zip(class_names, paths_by_class, strict=True) if not paths]
-        if empty:
-            raise DataError(f"every class must have at least one image, found none in {', '.join(empty)}")
-        paths = [path for class_paths in paths_by_class for path in class_paths]
+        paths_by_class = self._list_images(split, skipped)
+        paths = [path for class_paths in paths_by_class.values() for path in class_paths]
         pixels, notes = decode_images(
             lambda row: read_file(paths[row]),
             num_images=len(paths),
@@ -66,10 +62,23 @@ class ImageFolder:
         )
         if skipped:
             notes = (*notes, Note(kind=SKIPPED, count=len(skipped), first=show_path(min(skipped))))
-        labels = np.repeat(
-            np.arange(len(class_names), dtype=np.int64), [len(class_paths) for class_paths in paths_by_class]
-        )
-        return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
+        counts = [len(class_paths) for class_paths in paths_by_class.values()]
+        labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        return DecodedImages(pixels=pixels, labels=labels, class_names=tuple(paths_by_class), notes=notes)
+
+    def check_test_classes(self) -> None:
+        """Raise DataError unless `test` has the classes of `train`, with a file in each. No image is opened."""
+        self._list_images("test", [])
+
+    def _list_images(self, split: Split, skipped: list[Path]) -> dict[str, list[Path]]:
+        """Return the files of each class of a split, sorted by class; add other files to `skipped`."""
+        class_names = tuple(self._find_classes("train", []))
+        folders = self._find_classes(split, skipped)
+        check_same_classes(class_names, tuple(folders), str(self._folder))
+        paths_by_class = {name: _list_files(folder, skipped) for name, folder in folders.items()}
+        if empty := [str(folders[name]) for name, paths in paths_by_class.items() if not paths]:
+            raise DataError(f"every class must have at least one image, found none in {', '.join(empty)}")
+        return paths_by_class
 
     def _find_classes(self, split: Split, skipped: list[Path]) -> dict[str, Path]:
         """Return the folder of each class, sorted by name; add other files to `skipped`."""

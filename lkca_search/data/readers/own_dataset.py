@@ -84,6 +84,9 @@ class OwnDataset:
         )
         return DecodedImages(pixels=pixels, labels=checked, class_names=class_names, notes=notes)
 
+    def check_test_classes(self) -> None:
+        """Do nothing: the code would have to make every test image."""
+
     def _unpack(self, loaded: Any) -> tuple[_Rows, _Rows, Sequence[str] | None]:
         """Return images, labels and class names of what the code has returned."""
         if isinstance(loaded, tuple | list) and len(loaded) in (2, 3):

@@ -11,8 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
+from numpy.typing import NDArray
 
-from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images, name_classes
+from lkca_search.data.readers.decoded import (
+    DecodedImages,
+    Split,
+    check_same_classes,
+    decode_images,
+    name_classes,
+)
 from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
 from lkca_search.data.readers.source_files import check_regular, fingerprint_files, show_path
 from lkca_search.errors import DataError
@@ -52,21 +59,8 @@ class ParquetFolder:
 
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every row of a split; DataError with file and row of every image that cannot be."""
-        paths = self._files(split)
-        tables = [_read_columns(path) for path in paths]
-        starts = [0, *accumulate(len(table) for table in tables)]
-
-        def location(row: int) -> str:
-            file = bisect_right(starts, row) - 1
-            return f"{show_path(paths[file])}, row {row - starts[file]}"
-
-        rows = pa.concat_tables(tables)
-        if len(rows) == 0:
-            raise DataError(f"a split must have at least one image, got none in the {split} files of {self._folder}")
-        for column in ("image", "label", "label_name"):
-            _check_no_nulls(rows, column, location)
-        labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
-        class_names = name_classes(labels, rows["label_name"].to_pylist(), location=location)
+        rows, location = self._read_rows(split, ("image", "label", "label_name"))
+        labels, class_names = _read_classes(rows, location)
         images = rows["image"]
         pixels, notes = decode_images(
             lambda row: images[row].as_py(),
@@ -76,6 +70,30 @@ class ParquetFolder:
             max_pixels=self._max_pixels,
         )
         return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
+
+    def check_test_classes(self) -> None:
+        """Raise DataError unless `test` has the classes of `train`. The column `image` is not read."""
+        train, test = (
+            _read_classes(*self._read_rows(split, ("label", "label_name")))[1] for split in ("train", "test")
+        )
+        check_same_classes(train, test, self.name)
+
+    def _read_rows(self, split: Split, columns: Sequence[str]) -> tuple[Any, Callable[[int], str]]:
+        """Return columns of all files of a split, without nulls, and a function that returns file and row of a row."""
+        paths = self._files(split)
+        tables = [_read_columns(path, columns) for path in paths]
+        starts = [0, *accumulate(len(table) for table in tables)]
+
+        def location(row: int) -> str:
+            file = bisect_right(starts, row) - 1
+            return f"{show_path(paths[file])}, row {row - starts[file]}"
+
+        rows = pa.concat_tables(tables)
+        if len(rows) == 0:
+            raise DataError(f"a split must have at least one image, got none in the {split} files of {self._folder}")
+        for column in columns:
+            _check_no_nulls(rows, column, location)
+        return rows, location
 
     def _files(self, split: Split) -> list[Path]:
         paths = sorted(self._folder.glob(f"{split}*.parquet"))
@@ -128,20 +146,35 @@ def _count_rows(path: Path) -> int:
         raise _unreadable(error, path) from error
 
 
-def _read_columns(path: Path) -> Any:
-    """Return the three columns as binary, int64 and string."""
+def _read_classes(rows: Any, location: Callable[[int], str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the label of each row, and the class name of each label."""
+    labels = np.asarray(rows["label"].to_numpy(), dtype=np.int64)
+    return labels, name_classes(labels, rows["label_name"].to_pylist(), location=location)
+
+
+def _read_columns(path: Path, names: Sequence[str]) -> Any:
+    """Return columns of a file: images as binary, labels as int64 and their names as string. All are checked."""
     try:
         check_regular(path)
         # Opened here, since pyarrow refuses a name that is not UTF-8.
         with path.open("rb") as stream, pq.ParquetFile(stream) as file:
             _check_schema(file.schema_arrow, path, _COLUMNS)
-            table = _read_table(file, [name for name, _, _ in _COLUMNS])
-        names = _decode_dictionary(table["label_name"]).cast(pa.large_string())
-        names.validate(full=True)  # text that is not UTF-8
-        columns = [_image_bytes(table["image"]), _to_int64(_decode_dictionary(table["label"]), path), names]
+            table = _read_table(file, names)
+        columns = [_plain_column(table[name], name, path) for name in names]
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, path) from error
-    return pa.table(columns, names=["image", "label", "label_name"])
+    return pa.table(columns, names=names)
+
+
+def _plain_column(column: Any, name: str, path: Path) -> Any:
+    """Return a column as binary, int64 or string, by its name."""
+    if name == "image":
+        return _image_bytes(column)
+    if name == "label":
+        return _to_int64(_decode_dictionary(column), path)
+    texts = _decode_dictionary(column).cast(pa.large_string())
+    texts.validate(full=True)  # text that is not UTF-8
+    return texts
 
 
 def _read_table(file: Any, names: Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ from lkca_search.search.ray_backend.cluster import live_nodes
 from lkca_search.search.ray_backend.locations import describe_node
 from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.training.images import DataDirs, open_train_images
+from lkca_search.training.images import DataDirs, check_test_classes, open_train_images
 from lkca_search.training.testing import open_test_images
 
 Hashes = Mapping[str | None, str]
@@ -40,7 +40,8 @@ def check_nodes(
 ) -> None:
     """Check that every node with enough cores for a trial shares the storage and has the driver's images.
 
-    A node decodes the images of every dataset if needed. With `test_hashes`, the test images are checked too. The
+    A node decodes the images of every dataset if needed. With `test_hashes`, the test images are checked too, otherwise
+    their classes if the search has a confirmation (see `check_test_classes`). The
     driver's own node is skipped, and a node that joins later is checked by its first trial. `check_start` is called
     about once per second.
 
@@ -128,6 +129,7 @@ def node_problem(
     data_dirs = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
     for level, part in specs_by_dataset(SearchSpec.model_validate_json(spec)).items():
         try:
+            check_test_classes(part, data_dirs)
             train = open_train_images(part.data, data_dirs, verify=True)
             opened = [(train, data_hashes.get(level))]
             if level in test_hashes:
