@@ -169,7 +169,8 @@ def _unpaired_contrast(a: CellScores, b: CellScores) -> UnpairedContrast:
 def _latest_round(results: SearchResults) -> Round:
     if not results.rounds:
         metric = results.metric.label.removeprefix("validation ")
-        raise SearchError(f"search {results.name!r} is not confirmed, so it has no test {metric} to compare")
+        remedy = f"`lkca-search confirm {results.name}` tests its best configurations"
+        raise SearchError(f"search {results.name!r} is not confirmed, so it has no test {metric} to compare: {remedy}")
     return results.rounds[-1]
 
 

@@ -199,7 +199,7 @@ def _few_epochs(result: "Plan") -> str:
     cells = f"{pluralize(len(result.few_epochs), 'cell')} of {len(result.cells)}"
     return (
         f"trials of {cells} have fewer than {FEW_EPOCHS} epochs, and {format_epochs(fewest.epochs[0])} in "
-        f"{fewest.cell}: their accuracy may still rise when they end; raise training.epochs or max_steps"
+        f"{fewest.cell}: their accuracy may still rise when they end; raise {' or '.join(result.length_keys)}"
     )
 
 

@@ -29,6 +29,20 @@ class Holdout:
     """Expected share of the images to train on that another draw of the same size has."""
 
 
+class SmallClassError(DataError):
+    """Class with too few images. The message has its label, and `named` returns it with its name."""
+
+    def __init__(self, before: str, label: int, after: str) -> None:
+        """Join the message from the texts before and after the label."""
+        super().__init__(f"{before}class {label}{after}")
+        self._parts = before, label, after
+
+    def named(self, class_names: Sequence[str]) -> str:
+        """Return the message with the name of the class; with its label if there are no names."""
+        before, label, after = self._parts
+        return f"{before}class {class_names[label]}{after}" if class_names else str(self)
+
+
 def assign_images(
     labels: NDArray[np.int64], data: DataSection, configuration: Configuration, *, split_seed: int
 ) -> Holdout:
@@ -66,9 +80,8 @@ def hold_out(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Holdou
     classes, counts = np.unique(labels, return_counts=True)
     for label, count in zip(classes, counts, strict=True):
         if count < 2:
-            raise DataError(
-                f"every class must have 2 images, one to train and one to validate, got {count} of class {label}"
-            )
+            rule = "every class must have 2 images, one to train and one to validate"
+            raise SmallClassError(f"{rule}, got {count} of ", int(label), "")
     shares = np.clip(_rounded_shares(counts, fraction), 1, counts - 1)
     order = _shuffle(np.arange(len(labels)), derive_seed(seed, "hold_out"))
     validation = _first_of_each(labels, order, classes, shares)
@@ -98,9 +111,10 @@ def draw_subset(labels: NDArray[np.int64], indices: Indices, *, fraction: float,
     shares = _shares(counts, fraction)
     if shares.min() == 0:
         smallest = int(np.argmin(counts))
-        raise DataError(
-            f"data_fraction must leave an image per class, got {fraction} of the {counts[smallest]} images of "
-            f"class {classes[smallest]}; the smallest fraction is {_smallest_fraction(int(counts[smallest]))}"
+        raise SmallClassError(
+            f"data_fraction must leave an image per class, got {fraction} of the {counts[smallest]} images of ",
+            int(classes[smallest]),
+            f"; the smallest fraction is {_smallest_fraction(int(counts[smallest]))}",
         )
     return _first_of_each(labels, _shuffle(np.sort(indices), derive_seed(seed, "draw_subset")), classes, shares)
 
@@ -119,9 +133,10 @@ def draw_per_class(labels: NDArray[np.int64], indices: Indices, *, images_per_cl
     classes, counts = np.unique(labels[indices], return_counts=True)
     smallest = int(np.argmin(counts))
     if images_per_class > counts[smallest]:
-        raise DataError(
-            f"images_per_class must be at most {counts[smallest]}, the training images of class {classes[smallest]}, "
-            f"got {images_per_class}"
+        raise SmallClassError(
+            f"images_per_class must be at most {counts[smallest]}, the training images of ",
+            int(classes[smallest]),
+            f", got {images_per_class}",
         )
     order = _shuffle(np.sort(indices), derive_seed(seed, "draw_subset"))
     return _first_of_each(labels, order, classes, np.full_like(counts, images_per_class))

@@ -9,6 +9,8 @@ from lkca_search.spec.configuration import Configuration, ImageShape
 
 TOLERANCE = 0.03
 """Largest relative difference from the target number of parameters."""
+NEAREST = "; nearest: "
+"""Text before the nearest sizes in a message, which depend on the configuration. The smallest one is the first."""
 _FIRST_GUESS = 128
 _NEAR = 32
 """Steps of width to try until one can be built."""
@@ -46,7 +48,7 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
         nearest = " and ".join(f"{size} at width {width}" for width, size in sizes.items())
         raise ValueError(
             f"match_parameters must be within {TOLERANCE:.0%} of a possible size of {configuration.family}, "
-            f"got {target}; nearest: {nearest}"
+            f"got {target}{NEAREST}{nearest}"
         )
     return width
 

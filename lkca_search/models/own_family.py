@@ -21,6 +21,8 @@ from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Sca
 _GIVEN = ("image_shape", "num_classes")
 """Parameters that every family of your own has; they are no names of a configuration."""
 _ON_META = "meta"
+GIVEN = ", given "
+"""Text before the values of a configuration, in the message on a model that cannot be used."""
 _NUM_IMAGES = 2
 _NUM_CLASSES = 10
 
@@ -164,7 +166,7 @@ def _model_rule(path: str, construct: Any, configuration: Configuration, shape: 
 def _cached_rule(path: str, construct: Any, configuration: Configuration, shape: ImageShape) -> str | None:
     images = f"{shape.height}x{shape.width} images with {shape.channels} channel{'s'[: shape.channels != 1]}"
     given = [f"{name} {getattr(configuration, name)}" for name in _own_values(configuration)]
-    what = f"family {path} cannot classify {images}{' with ' if given else ''}{', '.join(given)}"
+    what = f"family {path} cannot classify {images}{GIVEN if given else ''}{', '.join(given)}"
     try:
         with torch.device(_ON_META):
             model = construct(configuration, shape, _NUM_CLASSES)

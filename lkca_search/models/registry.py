@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from lkca_search.errors import Problem, UserError
+from lkca_search.errors import Problem, UserError, did_you_mean
 from lkca_search.models.backbone_families import BACKBONE_FAMILIES
 from lkca_search.models.convolutional_baselines import CONVOLUTIONAL_BASELINES
 from lkca_search.models.cost import Cost, measure_cost
@@ -82,7 +82,8 @@ def problems(configuration: Configuration, shape: ImageShape, num_classes: int) 
     for other in names:
         if other in configuration.own and other not in family.hyperparameters:
             takes = ", ".join(family.hyperparameters) or "none"
-            yield Problem((other,), f"{other} is no name of family {name}, which takes {takes}")
+            hint = did_you_mean(other, family.hyperparameters)
+            yield Problem((other,), f"{other} is no name of family {name}, which takes {takes}{hint}")
         elif other in user_set and other not in COMMON and other not in family.hyperparameters:
             owners = ", ".join(key for key, owner in FAMILIES.items() if other in owner.hyperparameters)
             yield Problem((other,), f"{other} does not apply to family {name}; give it when: {{family: [{owners}]}}")

@@ -24,6 +24,7 @@ from lkca_search.spec.metrics import (
     with_directions,
 )
 from lkca_search.spec.reading.limits import Limit, Limits, at_most, breaks, check_limit
+from lkca_search.spec.recipe.rules import length_rule
 
 _MAX_STEPS = at_most(10**9, "at 1 ms per step they take 12 days per trial")
 _MAX_REPORTS = at_most(10_000, "each report takes 2,500 bytes, and a trial with as many takes 25 MB")
@@ -182,9 +183,8 @@ class TrainingSection(FrozenModel):
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:
-        units = [unit for unit in LENGTH_NAMES if getattr(self, unit) is not None]
-        if len(units) > 1:
-            raise ValueError(f"training must have exactly one of {', '.join(LENGTH_NAMES)}, got {units}")
+        if (rule := length_rule(self.model_dump())) is not None:
+            raise ValueError(rule)
         return self
 
 

@@ -26,7 +26,7 @@ from lkca_search.spec.reading.limits import (
     shorten,
 )
 from lkca_search.spec.reading.narrowing import narrow
-from lkca_search.spec.reading.override import Override
+from lkca_search.spec.reading.override import Override, unquoted_rule
 from lkca_search.spec.reading.scalars import check_text
 from lkca_search.spec.reading.switches import parse_switches
 from lkca_search.spec.reading.text_file import read_text_file
@@ -40,6 +40,10 @@ _WITH_NAMES = ("factors", "parameters")
 """Sections whose keys are names of NAMES."""
 _MAX_LINES = 50
 """Maximum lines of an error."""
+_MAX_POSITIONS = 4
+"""Maximum positions of an error: with more overrides, none of them is likely to be its cause."""
+_OVERRIDE = "override "
+"""First characters of the position of a value in an override."""
 _MAX_SHOWN = 200
 """Maximum characters of a value or an override in a message."""
 
@@ -90,8 +94,14 @@ def read_space_file(
     if limits.breaks(FILE_SIZE, num_characters):
         raise SpaceFileError([FILE_SIZE.rule("the characters of all overrides", f"{num_characters:,} (command line)")])
     original = parse_switches(data)
-    for override in overrides:
-        _apply_override(override, data, positions, limits)
+    for i, override in enumerate(overrides):
+        try:
+            _apply_override(override, data, positions, limits)
+        except SpaceFileError as error:
+            if (rule := unquoted_rule(overrides, i)) is None:
+                raise
+            shown = shorten(repr(override), _MAX_SHOWN)
+            raise SpaceFileError([f"{shorten(rule)} ({_OVERRIDE}{shown})"]) from error
     data = with_joined_levels(parse_switches(data))
     notes = _narrow(with_joined_levels(original), data, positions) if overrides else ()
     try:
@@ -122,7 +132,7 @@ def _error(problems: Iterable[Problem], positions: Mapping[Location, str]) -> Sp
     """Return an error with one line per problem; of many problems, the first ones."""
     remaining = iter(problems)
     lines = [
-        f"{shorten(problem.rule)} ({positions[_nearest_location(positions, problem.location)]})"
+        f"{shorten(problem.rule)} ({_position(positions, problem.location)})"
         for problem in islice(remaining, _MAX_LINES)
     ]
     if next(remaining, None) is not None:
@@ -135,7 +145,7 @@ def _kind(data: Any) -> str:
 
 
 def _apply_override(typed: str, data: dict[str, Any], positions: dict[Location, str], limits: Limits) -> None:
-    position = f"override {shorten(repr(typed), _MAX_SHOWN)}"
+    position = f"{_OVERRIDE}{shorten(repr(typed), _MAX_SHOWN)}"
     try:
         override = Override.parse(typed)
         location, key = override.location, ".".join(override.location)
@@ -177,6 +187,18 @@ def _nearest_location(positions: Mapping[Location, str], location: Location) -> 
                 written = (*written, step)
         candidates.append(written)
     return max(candidates, key=lambda written: (written[-1:] == location[-1:], len(written)))
+
+
+def _position(positions: Mapping[Location, str], location: Location) -> str:
+    """Return the position of the nearest written location, and of overrides of values below it."""
+    nearest = _nearest_location(positions, location)
+    below = {
+        position: None
+        for written, position in positions.items()
+        if nearest and position.startswith(_OVERRIDE) and written[: len(nearest)] == nearest
+    }
+    shown = list({positions[nearest]: None, **below})
+    return ", ".join(shown if len(shown) <= _MAX_POSITIONS else shown[:1])
 
 
 def _causes(all_details: Sequence[ErrorDetails]) -> list[ErrorDetails]:

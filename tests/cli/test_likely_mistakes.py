@@ -50,6 +50,8 @@ COMMANDS: list[tuple[str, str]] = [
         "did you mean family=lkca,data_fraction=0.1?; its cells: ",
     ),
     ("rerun quickstart --trial family=lkca,data_fraction=0.1/7", "did you mean family=lkca,data_fraction=0.1/"),
+    ("rerun quickstart --trial 1", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/1"),
+    ("rerun quickstart --trial best", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/0"),
     ("predict quickstart/family=lkca,data_fraction=0.1/9 test", "did you mean family=lkca,data_fraction=0.1/"),
     ("data prepare cifr10", "unknown dataset 'cifr10'; did you mean cifar10?"),
     ("models resnett", "unknown family 'resnett'; did you mean resnet?"),
@@ -74,6 +76,61 @@ def test_a_mistaken_override_is_one_line_with_what_was_meant(command: Command, o
     assert not list(Path("home").glob("searches/*"))  # the name stays free
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["factors.family=[lkca,", "vit]"], "'factors.family=[lkca, vit]'"),
+        (["factors.data_fraction=[0.1,", "0.5,", "1.0]", "search.seed=1"], "'factors.data_fraction=[0.1, 0.5, 1.0]'"),
+        (
+            ["search.seed=1", "training={steps:", "100,", "batch_size:", "64}"],
+            "'training={steps: 100, batch_size: 64}'",
+        ),
+        (["search.seed", "=", "1"], "search.seed=1"),
+        (["search.seed=", "1"], "search.seed=1"),
+        (["search.seed", "=1"], "search.seed=1"),
+    ],
+)
+def test_an_override_that_the_shell_has_split_is_stated_as_one_word(
+    command: Command, typed: list[str], meant: str
+) -> None:
+    code, _, err = command("plan", QUICKSTART, *typed)
+    assert code == 2
+    assert err.startswith(
+        f"error: an override must be one word of the shell, quoted if it has spaces: {meant} (override"
+    )
+    assert len(err.splitlines()) == 1
+
+
+def test_words_that_are_no_parts_of_an_override_keep_their_own_error(command: Command) -> None:
+    for typed, words in [
+        (["factors.family=[lkca,", "search.seed=1"], "not YAML: "),
+        (["factors.family=[lkca,"], "not YAML: "),
+        (["search.seed=1", "4"], "an override must be key.sub=value, or ~key.sub to remove a key (override '4')"),
+    ]:
+        code, _, err = command("plan", QUICKSTART, *typed)
+        assert (code, words in err) == (2, True), err
+
+
+def test_an_error_of_a_section_names_the_overrides_that_changed_it(command: Command) -> None:
+    code, _, err = command("plan", QUICKSTART, "training.steps=300", "search.seed=2")
+    assert code == 2
+    assert "got epochs and steps; remove the others in the file, or by overrides: '~training.steps' to keep" in err
+    assert "or '~training.epochs' '~training.max_steps' '~training.min_steps' to keep steps" in err
+    assert err.endswith(", override 'training.steps=300')\n")
+    assert "search.seed" not in err
+    removed = ["~training.epochs", "~training.max_steps", "~training.min_steps"]
+    assert command("plan", QUICKSTART, "training.steps=300", *removed).code == 0  # as the error states
+
+
+def test_a_size_that_no_width_has_is_one_line_per_family(command: Command) -> None:
+    code, _, err = command("plan", QUICKSTART, "parameters.match_parameters.value=45")
+    assert code == 2
+    lines = err.splitlines()
+    assert [line.split("possible size of ")[1].split(",")[0] for line in lines] == ["lkca", "vit"]
+    assert all("override 'parameters.match_parameters.value=45')" in line for line in lines)
+    assert "; nearest: from " in lines[0]
+
+
 @pytest.mark.parametrize(("arguments", "words"), COMMANDS, ids=[arguments for arguments, _ in COMMANDS])
 def test_a_mistaken_command_names_what_was_meant(command: Command, arguments: str, words: str) -> None:
     make_search("quickstart", [make_record(0), make_record(1)])
@@ -81,6 +138,13 @@ def test_a_mistaken_command_names_what_was_meant(command: Command, arguments: st
     assert (code, out) == (2, "")
     assert words in " ".join(err.replace("│", " ").split())
     assert Home.from_environment().search_names() == ["quickstart"]
+
+
+def test_a_comparison_without_a_confirmation_names_its_command(command: Command) -> None:
+    for name in ("one", "two"):
+        make_search(name, [make_record(0), make_record(1)])
+    code, _, err = command("compare", "one", "two")
+    assert (code, "`lkca-search confirm one` tests its best configurations" in err) == (2, True), err
 
 
 def test_an_override_that_leaves_a_family_out_is_no_mistake(command: Command) -> None:

@@ -79,6 +79,25 @@ def test_a_plan_warns_of_long_trainings_and_names_the_longest(command: Command) 
     assert "data_fraction=0.1" in warning
 
 
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        ((), "raise training.steps"),
+        (("~training.steps", "training.epochs=2"), "raise training.epochs"),
+        (
+            ("~training.steps", "training.epochs=90", "training.max_steps=20"),
+            "raise training.epochs or training.max_steps",
+        ),
+        (("~training.steps", "factors.epochs=[1, 2]"), "raise factors.epochs"),
+    ],
+)
+def test_a_warning_of_short_trainings_names_the_keys_of_the_file(
+    command: Command, overrides: tuple[str, ...], keys: str
+) -> None:
+    out = " ".join(command("plan", "space.yaml", *overrides).out.split())
+    assert out.split(" when they end; ")[1].split(" total ")[0].split(" ! ")[0] == keys
+
+
 def test_a_plan_warns_of_trials_with_fewer_steps_than_reports(command: Command) -> None:
     training = "training={epochs: 2, batch_size: 64, reports: 100}"
     code, out, _ = command("plan", "space.yaml", training)

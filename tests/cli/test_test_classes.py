@@ -88,6 +88,11 @@ def test_a_plan_opens_no_test_image_and_needs_none_without_a_confirmation(comman
     assert command("plan", "photos.yaml", "~confirm").code == 0
 
 
+def test_a_class_with_too_few_images_is_stated_by_its_name(command: Command) -> None:
+    code, _, err = command("plan", "photos.yaml", "factors.images_per_class=[1, 9]")
+    assert (code, "at most 2, the training images of class dots, got 9" in err) == (2, True), err
+
+
 def test_the_labels_of_parquet_files_are_compared_without_their_images(command: Command) -> None:
     labels = [label for label in range(2) for _ in range(4)]
     columns = {"label": labels, "label_name": [("dots", "stripes")[label] for label in labels]}

@@ -220,7 +220,9 @@ def check_same_classes(train: Sequence[str], test: Sequence[str], place: str) ->
     rule = "train and test must have the same classes"
     only_test, only_train = (", ".join(sorted({*one} - {*other})) for one, other in ((test, train), (train, test)))
     if only_test or only_train:
-        raise DataError(f"{rule}, got only in test: {only_test or 'none'}; only in train: {only_train or 'none'} ({place})")
+        raise DataError(
+            f"{rule}, got only in test: {only_test or 'none'}; only in train: {only_train or 'none'} ({place})"
+        )
     for label, (name, other) in enumerate(zip(train, test, strict=True)):
         if name != other:
             names = f"{name!r} in train and {other!r} in test"

@@ -98,6 +98,8 @@ class Plan(FrozenModel):
     """Measurements; None if the speed is assumed."""
     hours: float
     """Seconds of all trials and replicates, divided by the slots; at least the longest trial."""
+    length_keys: tuple[str, ...]
+    """Keys of the space file that decide the length of the trials, such as `training.epochs`."""
     few_epochs: tuple[str, ...]
     """Cells with trials of fewer than FEW_EPOCHS epochs: their trainings may end too early."""
     many_epochs: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Planner: computes the plan of a search without starting it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ from lkca_search.search.state.dataset import describe_datasets
 from lkca_search.search.studies.equal_trainings import list_partly_equal_values
 from lkca_search.search.studies.space_check import check_space, sampled_models
 from lkca_search.spec.cells import Cell, cells, specs_by_dataset
+from lkca_search.spec.configuration import LENGTH_NAMES
 from lkca_search.spec.factors import DATASET, repeats_of
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.spec.search_spec import SearchSpec
@@ -124,6 +125,7 @@ def make_plan(
         basis="calibrated" if calibrate_speed else "assumed",
         calibration=run,
         hours=_hours(planned, num_slots),
+        length_keys=tuple(_length_keys(spec)),
         few_epochs=tuple(cell.cell for cell in planned if cell.epochs[0] < FEW_EPOCHS),
         many_epochs=tuple(cell.cell for cell in planned if cell.epochs[1] > MANY_EPOCHS),
         few_steps=tuple(cell.cell for cell in planned if cell.steps[0] < (spec.training.reports or 0)),
@@ -138,6 +140,16 @@ def _planned_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> 
         PlannedDataset(name=level or spec.data.place_of(None), shape=opened.shape, num_classes=len(opened.class_names))
         for level, opened in images.items()
     )
+
+
+def _length_keys(spec: SearchSpec) -> Iterator[str]:
+    """Yield `Plan.length_keys`."""
+    for section, names in (("factors", spec.factors), ("parameters", spec.parameters)):
+        yield from (f"{section}.{unit}" for unit in LENGTH_NAMES if unit in names)
+    if spec.training.unit is not None:
+        yield f"training.{spec.training.unit}"
+    if spec.training.max_steps is not None:
+        yield "training.max_steps"
 
 
 def _unequal_lengths(sampled: Sequence[_SampledCell]) -> tuple[str, ...]:

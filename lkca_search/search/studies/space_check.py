@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TypeVar
 
 from lkca_search.data.store import Images
-from lkca_search.data.subsets import Indices, assign_images
+from lkca_search.data.subsets import Indices, SmallClassError, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.models.determinism import nondeterministic_operations
 from lkca_search.models.difference import ARCHITECTURE_NAMES, is_of_architecture, trains_same_model
@@ -14,6 +14,8 @@ from lkca_search.models.family import COMMON, without_common
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
 from lkca_search.search.studies.equal_trainings import find_equal_trainings
+from lkca_search.search.studies.joined_rules import join_rules, kind_of
+from lkca_search.search.studies.own_name_check import find_foreign_names
 from lkca_search.search.studies.recipe_check import find_recipe_problems, location_in_space_file
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.starts import find_start_problems
@@ -46,10 +48,13 @@ def check_space(
     specs = specs_by_dataset(space_file.spec)
     earlier = specs_by_dataset(started) if started is not None else None
 
+    if foreign := list(find_foreign_names(space_file.spec)):
+        raise space_file.error(foreign)
+
     def find_first(level: str | None) -> Iterator[Problem]:
         spec, opened = specs[level], images[level]
         yield from find_space_problems(spec, opened.shape, len(opened.class_names))
-        yield from find_subset_problems(spec, opened.labels, started=started)
+        yield from find_subset_problems(spec, opened.labels, started=started, class_names=opened.class_names)
         recipes = list(find_recipe_problems(spec))
         yield from recipes
         if not recipes:
@@ -95,7 +100,7 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
     models are a problem.
     """
     yield from [*find_sampler_problems(spec), *find_start_problems(spec)] or find_suggestion_problems(spec)
-    seen: set[str] = set()
+    found: dict[tuple[str, ...], list[Problem]] = {}
     checked: set[Configuration] = set()
     for cell in _model_cells(spec, cells(spec)):
         for configuration in map(without_common, boundary_configurations(spec, cell)):
@@ -103,10 +108,10 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
                 continue
             checked.add(configuration)
             for problem in model_problems(configuration, shape, num_classes):
-                if problem.rule not in seen:
-                    seen.add(problem.rule)
-                    yield Problem(location_in_space_file(spec, problem.location), problem.rule)
-    if not seen:
+                found.setdefault(kind_of(problem.rule), []).append(problem)
+    for problems in found.values():
+        yield Problem(location_in_space_file(spec, problems[0].location), join_rules(problems))
+    if not found:
         yield from _find_equal_models(spec, shape, num_classes)
 
 
@@ -191,11 +196,13 @@ def _boundary_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, S
     return spec.space.branch(edges, cell.levels)
 
 
-def find_subset_problems(spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None) -> Iterator[Problem]:
+def find_subset_problems(
+    spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None, class_names: Sequence[str] = ()
+) -> Iterator[Problem]:
     """Yield each subset size that cannot be drawn from these labels, or has the images of an earlier size.
 
     Sizes are levels, and values at the edges of a parameter. Two sizes of `started` may be equal: an earlier version
-    has accepted them.
+    has accepted them. Messages have the names of classes if they are given, else their labels.
     """
     for section, name, values in _subset_sizes(spec):
         known = [value for *place, old in _subset_sizes(started) if place == [section, name] for value in old]
@@ -206,7 +213,8 @@ def find_subset_problems(spec: SearchSpec, labels: Indices, *, started: SearchSp
                 # The seed does not matter: only the numbers of images are checked.
                 count = len(assign_images(labels, spec.data, configuration, split_seed=0).train)
             except DataError as error:
-                yield Problem((section, name), str(error))
+                rule = error.named(class_names) if isinstance(error, SmallClassError) else str(error)
+                yield Problem((section, name), rule)
                 continue
             first = first_of.setdefault(count, value)
             if first != value and not {first, value} <= set(known):

@@ -1,12 +1,20 @@
 """Override of a space file as it is typed: `key.sub=value` sets a value, and `~key.sub` removes a key."""
 
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Self
 
 _STEP = re.compile(r"""(?:"([^"]+)"|'([^']+)'|([^.="'][^.=]*))(?=[.=]|$)""")
 """One key: with dots or equal signs if it is in quotes."""
 _RULE = "an override must be key.sub=value, or ~key.sub to remove a key"
+_EQUALS = re.compile(r"\s*=\s*")
+_SPACED = re.compile(r"[^=\s]+(?: = ?|= )[^=\s]+")
+"""Key and value with a space before or after the equal sign."""
+_MAX_WORDS = 100
+"""Words of the shell that may be parts of one override."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +46,24 @@ class Override:
         if removes == has_value:
             raise ValueError(_RULE)
         return cls(location=tuple(steps), text=typed[start:] if has_value else None)
+
+
+def unquoted_rule(words: Sequence[str], position: int) -> str | None:
+    """Return the rule for an override that the shell has split at its spaces; None if its neighbors are no parts of it.
+
+    `factors.family=[lkca, vit]` without quotes is two words, and `search.seed = 1` is three.
+    """
+    for start in (position, max(0, position - 1)):
+        for end in range(max(start, position) + 1, min(len(words), start + _MAX_WORDS) + 1):
+            if _are_parts(words[start:end]):
+                joined = _EQUALS.sub("=", " ".join(words[start:end]), count=1)
+                return f"an override must be one word of the shell, quoted if it has spaces: {shlex.quote(joined)}"
+    return None
+
+
+def _are_parts(words: Sequence[str]) -> bool:
+    """Return True if words are a key and a value around an equal sign, or if the last one closes the first bracket."""
+    if _SPACED.fullmatch(" ".join(words)):
+        return True
+    depths = list(accumulate(word.count("[") + word.count("{") - word.count("]") - word.count("}") for word in words))
+    return "=" in words[0] and depths[-1] == 0 and len(depths) > 1 and min(depths[:-1]) > 0
