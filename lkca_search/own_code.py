@@ -129,13 +129,16 @@ def _code_hashes(tops: frozenset[str], folders: tuple[str, ...]) -> Mapping[str,
     return {top: _hash(top, location) for top, location in sorted(located.items()) if location is not None}
 
 
-def other_code(expected: Mapping[str, str]) -> str | None:
-    """Return the phrase on a module that this process lacks, or has with another hash; None if there is none."""
+def other_code(expected: Mapping[str, str], *, owner: str) -> str | None:
+    """Return the phrase on a module that this process lacks, or has with another hash; None if there is none.
+
+    `owner` is the process or the time with the expected hashes: `the driver`.
+    """
     for module, expected_hash in expected.items():
         found = code_hashes([module]).get(module)
         if found != expected_hash:
             has = "cannot import the module" if found is None else "has another version of the module"
-            return f"{has} {module}: {found}, not {expected_hash} as the driver"
+            return f"{has} {module}: {found or 'none'}, not {expected_hash} as {owner}"
     return None
 
 
@@ -229,6 +232,11 @@ def _is_package_file(path: str) -> bool:
     return Path(path).is_relative_to(Path(__file__).parent)
 
 
+def _own_modules() -> list[str]:
+    """Return the names of the modules and packages in the folders of your own code, without private ones."""
+    return [each.name for each in iter_modules(own_folders()) if not each.name.startswith("_")]
+
+
 def _hint(path: str, error: BaseException) -> str:
     """Return the remedy of an import that failed."""
     module, _, name = path.rpartition(".")
@@ -240,6 +248,8 @@ def _hint(path: str, error: BaseException) -> str:
             siblings = [each.name for each in iter_modules(getattr(sys.modules[parent], "__path__", ()))]
             close = find_closest(last, siblings)
             return f"; did you mean {path.replace(str(error.name), f'{parent}.{close}', 1)}?" if close else ""
+        if not parent and (close := find_closest(last, _own_modules())):
+            return f"; did you mean {path.replace(last, close, 1)}?"
         file = f"{str(error.name).replace('.', '/')}.py"
         return f"; put {file} next to the space file or into the working directory"
     loaded = sys.modules.get(module)

@@ -22,8 +22,10 @@ from lkca_search.cli.terminal.output import (
     echo_json,
     echo_rows,
     show_best,
+    show_best_of_cells,
     show_front,
     show_status,
+    show_unequal_validation,
     status_view,
     warn_of_damage,
 )
@@ -146,34 +148,49 @@ def best(
     yaml: Annotated[bool, typer.Option("--yaml", help="Print a trial file, which `rerun` accepts.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the best trial of a search or a cell, and the champion of its confirmation, if there is one.
+    """Show the champion of a confirmed search, then the best trial of the search or a cell.
 
-    With several metrics, show the Pareto front. The champion is the replicate that `predict`, `export` and `rerun` take
-    by the name of the search.
+    The champion is the replicate that `predict`, `export` and `rerun` take by the name of the search. If cells have
+    unequal validation images, show the best trial of each; --json and --yaml take the best value of all. With several
+    metrics, show the Pareto front.
     """
     from lkca_search.records.objectives import find_ties
     from lkca_search.records.record import RecordReader
     from lkca_search.records.stored_spec import read_spec
     from lkca_search.search.rerun.trial_file import TrialFile
-    from lkca_search.search.state.best_trials import find_best_records, list_best_trials, read_champion
+    from lkca_search.search.state.best_trials import (
+        best_of_cells,
+        find_best_records,
+        list_best_trials,
+        read_champion,
+        validation_sizes,
+    )
 
     if yaml and json:
         raise UserError("--yaml and --json cannot be combined; use one of them")
     folder = Home.from_environment().started_search(name)
-    search, reader = read_spec(folder).search, RecordReader(folder)
+    spec, reader = read_spec(folder), RecordReader(folder)
+    search = spec.search
     front = find_best_records(folder, cell=cell, reader=reader)
     warn_of_damage(reader.findings, name)
-    num_tied = len(find_ties(front, search))
+    trials = list_best_trials(front, search) if len(search.metrics) > 1 else []
     if yaml:
         echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
-    elif len(search.metrics) > 1:
-        trials = list_best_trials(front, search)
-        echo_json(trials) if json else show_front(trials, name, num_tied=num_tied)
-    else:
-        echo_json(front[0]) if json else show_best(front[0], num_tied=num_tied)
-    champion = None if yaml or json else read_champion(folder, reader, cell=cell)
-    if champion is not None:
+        return
+    if json:
+        echo_json(trials or front[0])
+        return
+    if (champion := read_champion(folder, reader, cell=cell)) is not None:
         echo(f"champion {champion.trial_id}: the replicate of `predict`, `export` and `rerun {name}`")
+    best_by_cell = best_of_cells(reader.trials(), spec)
+    sizes = validation_sizes(best_by_cell.values()) if cell is None else None
+    if sizes is not None and not trials:
+        show_best_of_cells(best_by_cell, sizes, search=name, is_confirmed=champion is not None)
+        return
+    num_tied = len(find_ties(front, search))
+    show_front(trials, name, num_tied=num_tied) if trials else show_best(front[0], num_tied=num_tied)
+    if sizes is not None:
+        show_unequal_validation(sizes, search=name, is_confirmed=champion is not None)
 
 
 def ui(
@@ -212,7 +229,10 @@ def ui(
 
 
 def _check_port(port: int) -> None:
-    """Exit with code 1 if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0."""
+    """Exit with code 1 if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0.
+
+    The code is not 2: the same command succeeds once the port is free.
+    """
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -220,7 +240,8 @@ def _check_port(port: int) -> None:
             server.listen()  # only this fails on Linux if the other socket allows to reuse its address
         except OSError as error:
             reason = "another program listens on it" if error.errno == errno.EADDRINUSE else error.strerror
-            echo(f"error: --port must be a free port, got {port}: {reason}; use another --port", err=True)
+            what = f"MLflow's page cannot start on port {port} of 127.0.0.1: {reason}"
+            echo_prose(f"{what}. Choose another one by --port, or end that program.", err=True)
             raise typer.Exit(1) from error
 
 

@@ -222,6 +222,8 @@ def stop(
         echo_json(status)
         return
     done = f"{status.num_finished} of {status.num_planned} trials finished, {status.num_left} left"
+    if left := status.num_replicates_left:
+        done += f"; {status.num_replicates - left} of {status.num_replicates} replicates finished, {left} left"
     echo(f"search {name} {state}: {done}")
 
 

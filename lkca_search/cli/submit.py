@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from lkca_search.cli.terminal.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
+from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo, output_is_lost
 from lkca_search.errors import UserError
@@ -67,7 +68,7 @@ def submit(
 ) -> None:
     """Start or resume a search as a job on a Ray cluster, and print its log.
 
-    The exit code is the exit code of the job. Ctrl-C stops printing; the job continues.
+    The exit code is that of the job's `run`, or 1 if its driver was killed. Ctrl-C stops printing; the job continues.
     """
     if (space is None) == (follow is None):
         raise UserError("submit needs either a space file, or --follow NAME for a submitted search")
@@ -169,14 +170,14 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool, needs_reader
     except ConnectionError as error:
         echo(f"{error}\nIf the cluster is lost, repeat `submit` on a new one to resume.", err=True)
         raise typer.Exit(1) from error
+    from lkca_search.search.jobs.client import DRIVER_CODES
+
     sys.stdout.flush()
     if json:
         echo_json(ended)
     if ended.status != "SUCCEEDED":
-        reason = "" if ended.exit_code is not None else f": {ended.message}"
-        code = "" if ended.exit_code is None else f" with exit code {ended.exit_code}"
-        echo(f"job {ended.job_id} ended as {ended.status}{code}{reason}", err=True)
-    raise typer.Exit(1 if ended.exit_code is None else ended.exit_code)
+        echo_prose(f"job {ended.job_id} ended as {ended.status}{ended.reason}", err=True)
+    raise typer.Exit(ended.exit_code if ended.exit_code in DRIVER_CODES else 1)
 
 
 def _print_job(job: "SearchJob", *, err: bool = False) -> None:

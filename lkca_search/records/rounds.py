@@ -22,7 +22,9 @@ from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.trial import Replication
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import Configuration
+from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.metrics import Direction
+from lkca_search.spec.search_spec import SearchSpec
 
 ERROR_RATE = 0.05
 """Largest probability that any round of a search claims a difference that does not exist."""
@@ -174,6 +176,13 @@ def next_round_number(folder: SearchFolder) -> int:
     """Return the number of the next round. A damaged round that was set aside keeps its number, and so its level."""
     numbers = [int(path.name[:4]) for path in list_paths(folder.rounds, "*.json*") if path.name[:4].isdigit()]
     return max(numbers, default=0) + 1
+
+
+def replicates_per_cell(spec: SearchSpec) -> int:
+    """Return the number of replicates that the section `confirm` plans per cell; 0 without this section."""
+    section = spec.confirm
+    repeats = max(1, len(repeats_of(spec.factors, spec.exclude)))
+    return 0 if section is None else section.top * section.seeds * section.draws // repeats
 
 
 def round_statuses(folder: SearchFolder, *, num_trials: int, reader: RecordReader | None = None) -> list[RoundStatus]:

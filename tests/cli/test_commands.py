@@ -303,7 +303,7 @@ def test_best_is_the_first_complete_trial_with_the_best_value(command: Command, 
     assert parsed(command("best", "made", "--cell", VIT, "--json"))["trial_id"] == f"{VIT}/0"
     code, out, err = command("best", "made")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{CELL}/1: val_accuracy 0.75\n2 trials tie for first place.")
+    assert out.startswith(f"{CELL}/1: val_accuracy 0.7500\n2 trials tie for first place.")
     rows = [line.split() for line in out.splitlines()]
     for row in (["kernel_size", "3"], ["parameters", "1.23k"], ["FLOPs", "per", "image", "62.1M"]):
         assert row in rows
@@ -339,7 +339,7 @@ def test_best_says_how_many_trials_tie_and_by_which_rule_one_is_first(command: C
     cheap = FACTS.model_copy(update={"flops": 1000})
     make_search("ties", [make_record(0), make_record(1, facts=cheap), make_record(2), make_record(3, accuracy=0.25)])
     first, second, *_ = command("best", "ties").out.splitlines()
-    assert first == f"{CELL}/1: val_accuracy 0.5"
+    assert first == f"{CELL}/1: val_accuracy 0.5000"
     rule = "Ties are ordered by lower validation loss, then fewer FLOPs per image, then cell and number."
     assert second == f"3 trials tie for first place. {rule}"
     make_search("distinct", [make_record(0), make_record(1, accuracy=0.25)])

@@ -238,7 +238,7 @@ ERRORS: list[tuple[str, str, str, list[str]]] = [
         ["goal of metric val_loss must be minimize", "got maximize"],
     ),
     ("  steps: 100\n", "", "14", ["exactly one of epochs, steps, samples", "got none"]),
-    ("  steps: 100", "  steps: 100\n  epochs: 2", "14", ["exactly one of", "got ['epochs', 'steps']"]),
+    ("  steps: 100", "  steps: 100\n  epochs: 2", "14", ["exactly one of", "got epochs and steps"]),
     (
         "  steps: 100",
         "  steps: 100\n  min_steps: 30",

@@ -419,8 +419,12 @@ def test_own_code_is_imported_only_if_the_caller_allows_it(own: Path) -> None:
 
 def test_own_code_that_has_changed_is_refused(own: Path) -> None:
     edit_description(own, own_code={"brokenlab": "0" * 16})
-    with pytest.raises(UserError, match="has another version of the module brokenlab"):
+    with pytest.raises(UserError, match="has another version of the module brokenlab") as caught:
         load_trained(own, trust_own_code=True)
+    text = str(caught.value)
+    assert "not 0000000000000000 as in its training. Restore that version of the module, or train" in text
+    assert " --allow own-code --save FOLDER`" in text
+    assert "driver" not in text
 
 
 def test_no_object_of_a_library_stands_for_a_family(kept: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -70,10 +70,12 @@ def status_view(status: "SearchStatus") -> RenderableType:
     if status.is_driven and status.seconds_left:
         state += f", about {format_duration(status.seconds_left)} left"
     title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
+    follows = status.num_replicates and not status.rounds
     return Group(
         Text(f"{title}; best by the {'highest' if status.goal == 'maximize' else 'lowest'} {status.metric}"),
         table,
         *(Text(line) for line in _failure_lines(status)),
+        *([Text(f"confirmation: {status.num_replicates} replicates follow the trials")] if follows else []),
         *(Text(_round_line(round_, status)) for round_ in status.rounds),
         *(Text(line) for line in damage_lines(status.damaged, status.name)),
         *([Text(_kept_line(status))] if status.num_set_aside else []),
@@ -213,7 +215,7 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
 
     `num_tied` is the number of trials with this value.
     """
-    echo(f"{record.trial_id}: {record.metric} {record.value}")
+    echo(f"{record.trial_id}: {record.metric} {'' if record.value is None else _number(record.value)}")
     _show_ties(num_tied)
     rows = [
         (name, str(value)) for name, value in record.spec.complete_configuration.model_dump(exclude_none=True).items()
@@ -227,6 +229,33 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
         ]
     echo_rows(("name", "value"), rows)
     echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
+
+
+def show_best_of_cells(best: Mapping[str, Record], sizes: tuple[int, int], *, search: str, is_confirmed: bool) -> None:
+    """Print the best trial of each cell, whose trials have from `sizes[0]` to `sizes[1]` validation images."""
+    metric = next(iter(best.values())).metric
+    rows = [
+        (
+            cell,
+            str(record.number),
+            str(record.facts.num_validation_images) if record.facts else "",
+            "" if record.value is None else _number(record.value),
+        )
+        for cell, record in best.items()
+    ]
+    echo_rows(("cell", "best trial", "validation images", metric), rows)
+    show_unequal_validation(sizes, search=search, is_confirmed=is_confirmed)
+    echo(f"\none cell  lkca-search best {search} --cell CELL\nrerun     lkca-search rerun {search} --trial CELL/NUMBER")
+
+
+def show_unequal_validation(sizes: tuple[int, int], *, search: str, is_confirmed: bool) -> None:
+    """Print the reason why the best trials of different cells cannot be ranked, and the command that compares cells."""
+    command = f"{'report' if is_confirmed else 'confirm'} {search}"
+    verb = "compares the cells" if is_confirmed else "tests them all"
+    echo_prose(
+        f"! Cells have {sizes[0]} to {sizes[1]} validation images, and values on few images vary more. So these values "
+        f"do not rank the cells; `lkca-search {command}` {verb} on the same test images."
+    )
 
 
 def _show_ties(num_tied: int) -> None:

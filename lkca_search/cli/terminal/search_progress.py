@@ -8,9 +8,8 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import list_paths
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, Result, State, TrialMetadata
-from lkca_search.records.rounds import Round, scan_rounds
+from lkca_search.records.rounds import Round, replicates_per_cell, scan_rounds
 from lkca_search.spec.cells import cells
-from lkca_search.spec.factors import repeats_of
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import TrialStart
 
@@ -38,13 +37,10 @@ class SearchProgress:
         self._sign, self._clock = spec.search.signs[0], clock
         self._began = clock()
         self._num_slots = 1
-        section = spec.confirm
-        repeats = max(1, len(repeats_of(spec.factors, spec.exclude)))
-        num_replicates = 0 if section is None else section.top * section.seeds * section.draws // repeats
         self.cells = {
             cell.key: CellProgress(
                 num_planned=spec.search.trials_per_cell,
-                num_replicates=num_replicates,
+                num_replicates=replicates_per_cell(spec),
                 plateau=Plateau(spec.limits.plateau, sign=self._sign),
             )
             for cell in cells(spec)

@@ -4,7 +4,9 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import ray
@@ -22,6 +24,10 @@ from lkca_search.spec.base import FrozenModel
 _NAME, _HOME, _LEDGER = "lkca_search", "lkca_home", "lkca_ledger"
 """Keys of a job's metadata."""
 _POLL_SECONDS = 0.5
+DRIVER_CODES = (0, 1, 2)
+"""Exit codes of `run`, the driver of a job."""
+_SHELL_SIGNAL = 128
+"""A shell's exit code for a command that a signal has killed is this plus the number of the signal."""
 
 
 class SearchJob(FrozenModel):
@@ -48,6 +54,19 @@ class SearchJob(FrozenModel):
     def is_running(self) -> bool:
         """True if the job is running or waits to start."""
         return self.status in ("PENDING", "RUNNING")
+
+    @property
+    def reason(self) -> str:
+        """Reason for the end of a job that has not succeeded, after its status, and the next step."""
+        resume = "finished trials are kept, and the same `submit` resumes"
+        if (code := self.exit_code) is None:
+            return f": {self.message}"
+        if code in (1, 2):
+            early = f"the search ended early for the reason above, such as `stop` or a limit; {resume}"
+            return f" with exit code {code}: {early if code == 1 else 'correct the error above'}"
+        with suppress(ValueError):
+            return f": its driver was killed by {Signals(-code if code < 0 else code - _SHELL_SIGNAL).name}; {resume}"
+        return f" with exit code {code}, which is none of `run`: its driver did not start, or crashed"
 
 
 class JobsClient:

@@ -124,7 +124,7 @@ def node_problem(
         problem = f"cannot read the storage {path.parent}"
         return f"{problem}: a search on several nodes needs a shared path or an object store as its home or storage"
     import_from(*map(Path, folders))
-    if (other := other_code(modules)) is not None:
+    if (other := other_code(modules, owner="the driver")) is not None:
         return other
     data_dirs = DataDirs(cache=Path(cache), data_dir=None if data_dir is None else Path(data_dir))
     for level, part in specs_by_dataset(SearchSpec.model_validate_json(spec)).items():

@@ -118,7 +118,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def _open_training(self) -> Training:
         spec = self._assignment.spec
-        if problem := other_code(self._modules):
+        if problem := other_code(self._modules, owner="the driver"):
             raise NodeError(f"node {node_name()} {problem}")
         images = self._open_images()
         configure_torch(num_threads=spec.resources.cpu, deterministic=spec.training.deterministic)

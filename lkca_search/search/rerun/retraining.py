@@ -13,7 +13,14 @@ from lkca_search.records.record import Result, State, TrialMetadata
 from lkca_search.records.rerun import Change, Repeated, RerunOutcome, RerunRecord, Tolerance, Verdict
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.rerun.differences import find_changes, find_edits, split_changes
-from lkca_search.search.rerun.tolerance import ReplicateValue, tolerance_of_new_draw, tolerance_of_repeat
+from lkca_search.search.rerun.tolerance import (
+    ReplicateValue,
+    bounds_of,
+    cut_to_bounds,
+    describe_tolerance,
+    tolerance_of_new_draw,
+    tolerance_of_repeat,
+)
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import choose_device, configure_torch
@@ -222,15 +229,10 @@ def _judge(
     if isinstance(tolerance, str):
         verdict = Verdict.NOT_COMPARED if recorded.is_fresh else Verdict.DIFFERENT
         return verdict, f"{start}{tolerance}", None
+    bounds = bounds_of(file.metric, opened.trial.metrics)
+    tolerance = cut_to_bounds(tolerance, bounds)
     verdict = Verdict.WITHIN_TOLERANCE if tolerance.contains(value) else Verdict.DIFFERENT
-    return verdict, f"{start}{describe_tolerance(tolerance)}", tolerance
-
-
-def describe_tolerance(tolerance: Tolerance) -> str:
-    """Return the interval and its source as text."""
-    interval = f"{tolerance.low:.4f} to {tolerance.high:.4f}"
-    replicates = f"{tolerance.num_replicates} replicates on {tolerance.num_draws} draws"
-    return f"95% interval of another training {interval}, from the spread over {tolerance.spread} of {replicates}"
+    return verdict, f"{start}{describe_tolerance(tolerance, bounds)}", tolerance
 
 
 def _first_difference(file: TrialFile, curve: list[Result], weights: str | None) -> str | None:

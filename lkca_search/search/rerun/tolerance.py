@@ -5,17 +5,24 @@ their seed are the scale on which a repeat that is not identical is judged.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from statistics import fmean, variance
 
 from scipy.stats import t
 
 from lkca_search.records.rerun import Tolerance
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import METRICS, OwnMetric, find_metric, name_of
 
 LEVEL = 0.95
 MIN_DEGREES_OF_FREEDOM = 2
 """Smallest number of degrees of freedom: with one, an interval would be 25 standard deviations wide."""
+
+
+WIDE = 0.5
+"""Share of all possible values from which on an interval is called too wide to decide anything."""
+Bounds = tuple[float, float]
+"""Smallest and largest possible value of a metric; infinite if there is none."""
 
 
 class ReplicateValue(FrozenModel):
@@ -54,6 +61,32 @@ def tolerance_of_new_draw(replicates: Collection[ReplicateValue]) -> Tolerance |
     means = [fmean(values) for values in by_draw]
     deviation = math.sqrt(_variance_of_one(by_draw) + variance(means) / len(means))
     return _interval(fmean(means), deviation, freedom, replicates, "draws and seeds")
+
+
+def bounds_of(metric: str, choices: Iterable[str | OwnMetric]) -> Bounds:
+    """Return the bounds of a metric, as its values are recorded: 0 to 1 for an accuracy.
+
+    `choices` are the metrics of the training, among which own ones are found.
+    """
+    found = next((find_metric(choice) for choice in choices if name_of(choice) == metric), METRICS.get(metric))
+    return (-math.inf, math.inf) if found is None else (found.bounds[0] / found.scale, found.bounds[1] / found.scale)
+
+
+def cut_to_bounds(tolerance: Tolerance, bounds: Bounds) -> Tolerance:
+    """Return the interval without values that the metric cannot have."""
+    cut = {"low": max(tolerance.low, bounds[0]), "high": min(tolerance.high, bounds[1])}
+    return tolerance.model_copy(update=cut)
+
+
+def describe_tolerance(tolerance: Tolerance, bounds: Bounds) -> str:
+    """Return the interval and its source as text, and state if it is too wide to decide anything."""
+    interval = f"95% interval of another training {tolerance.low:.4f} to {tolerance.high:.4f}"
+    replicates = f"{tolerance.num_replicates} replicates on {tolerance.num_draws} draws"
+    text = f"{interval}, from the spread over {tolerance.spread} of {replicates}"
+    if tolerance.high - tolerance.low < WIDE * (bounds[1] - bounds[0]) or math.isinf(bounds[1] - bounds[0]):
+        return text
+    share = (tolerance.high - tolerance.low) / (bounds[1] - bounds[0])
+    return f"{text}; it holds {share:.0%} of all possible values, so it decides nothing: more replicates narrow it"
 
 
 def _variance_of_one(by_draw: Collection[list[float]]) -> float:

@@ -1,6 +1,6 @@
 """Lookup of finished trials: one by its id, the best one, or the Pareto front."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lkca_search.errors import SearchError, did_you_mean
 from lkca_search.layout import MODEL, SearchFolder
@@ -46,10 +46,18 @@ def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
         record = reader.find(trial_id)
         if record is None:
             reason = f"; {reader.findings[0]}" if reader.findings else ""
-            close = did_you_mean(trial_id, [each.trial_id for each in (*reader.trials(), *reader.replicates())])
-            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason or close}")
+            hint = _id_hint(trial_id, [each.trial_id for each in (*reader.trials(), *reader.replicates())])
+            raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason or hint}")
         return record
     return read_champion(folder, RecordReader(folder)) or find_best_records(folder)[0]
+
+
+def _id_hint(trial_id: str, known: Sequence[str]) -> str:
+    """Return the id that may be meant; of a number alone, or without a close one, the form of an id with an example."""
+    if hint := did_you_mean(trial_id, known):
+        return hint
+    same = [each for each in known if each.rpartition("/")[2] == trial_id] or known
+    return f"; an id is CELL/NUMBER, such as {same[0]}" if same else ""
 
 
 def read_champion(folder: SearchFolder, reader: RecordReader, *, cell: str | None = None) -> Record | None:
@@ -91,6 +99,23 @@ def find_best_records(
     if not front:
         raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
     return front
+
+
+def best_of_cells(records: Sequence[Record], spec: SearchSpec) -> dict[str, Record]:
+    """Return the best trial of each cell that has a complete one, by the key of the cell."""
+    found = {
+        cell.key: best_record([each for each in records if each.cell == cell.key], spec.search) for cell in cells(spec)
+    }
+    return {key: record for key, record in found.items() if record is not None}
+
+
+def validation_sizes(records: Iterable[Record]) -> tuple[int, int] | None:
+    """Return the smallest and the largest number of validation images, if trials have different ones.
+
+    Their values cannot be ranked: of few validation images, a model may classify all by chance.
+    """
+    counts = {record.facts.num_validation_images for record in records if record.facts is not None}
+    return (min(counts), max(counts)) if len(counts) > 1 else None
 
 
 def check_cell(search: str, cell: str | None, keys: Sequence[str]) -> None:

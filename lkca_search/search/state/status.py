@@ -1,7 +1,6 @@
 """Status of a search, read from its trial folders and its lease without any effect on its driver."""
 
 import re
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +9,13 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, State
-from lkca_search.records.rounds import RoundStatus, round_statuses
+from lkca_search.records.rounds import RoundStatus, replicates_per_cell, round_statuses
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.damage import list_set_aside, scan_files
 from lkca_search.search.state.lease_status import LeaseStatus, read_lease
 from lkca_search.search.state.manifests import Size, scan_manifests, subset_size, subset_sizes
+from lkca_search.search.state.time_left import estimate_cell, estimate_search
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, without_own_names
@@ -75,12 +75,14 @@ class SearchStatus(FrozenModel):
     """Metric by which trials are compared; the first of several."""
     goal: Direction
     seconds_left: float | None
-    """Estimated time until the driver ends; None if nothing is running or a cell has no estimate yet."""
+    """Estimated time until the driver ends, with the replicates; None if nothing is running or has been timed."""
     cells: tuple[CellStatus, ...]
     is_to_be_confirmed: bool
     """True if the space file has a section `confirm`."""
     rounds: tuple[RoundStatus, ...]
     """Rounds of confirmation so far."""
+    num_replicates: int = 0
+    """Replicates of the latest round, or those that the section `confirm` plans; 0 if no confirmation follows."""
     common_error: str | None = None
     """Last line of an error of the most frequent kind among failed trials; None if no trial has failed."""
     max_failures: int | None = None
@@ -111,6 +113,11 @@ class SearchStatus(FrozenModel):
     def num_left(self) -> int:
         """Number of trials to be finished."""
         return sum(cell.left for cell in self.cells)
+
+    @property
+    def num_replicates_left(self) -> int:
+        """Number of replicates to be finished, of the latest round or of a confirmation that follows."""
+        return self.num_replicates - (self.rounds[-1].num_replicates - self.rounds[-1].num_left if self.rounds else 0)
 
     @property
     def is_answered(self) -> bool:
@@ -184,31 +191,32 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         )
         for cell in all_cells
     ]
-    overall = _mean_seconds(records)
     damaged = (*reader.findings, *damaged_manifests, *scan_files(folder))
-    timed = [
-        cell.model_copy(
-            update={"seconds_left": _estimate_seconds_left(cell, by_cell[cell.cell], overall, running.total())}
-        )
-        for cell in statuses
-    ]
-    known = [cell.seconds_left for cell in timed if cell.seconds_left is not None]
-    return SearchStatus(
+    seconds = {key: [record.curve[-1].seconds for record in each if record.curve] for key, each in by_cell.items()}
+    replicating, _ = _count_unfinished(listing.replicates.drivers, set(listing.replicates.records), lease)
+    num_slots, num_running = running.total() + replicating.total(), replicating.total()
+    time_left = {
+        cell.cell: estimate_cell(cell.cell, cell.left - cell.running / 2, seconds, num_slots) for cell in statuses
+    }
+    status = SearchStatus(
         name=folder.name,
         is_driven=lease.is_held,
         driver=lease.holder,
         metric=spec.search.metrics[0],
         goal=spec.search.directions[0],
-        seconds_left=sum(known) if len(known) == len(timed) else None,
-        cells=tuple(timed),
+        seconds_left=None,
+        cells=tuple(cell.model_copy(update={"seconds_left": time_left[cell.cell]}) for cell in statuses),
         is_to_be_confirmed=spec.confirm is not None,
         rounds=rounds,
+        num_replicates=rounds[-1].num_replicates if rounds else replicates_per_cell(spec) * len(all_cells),
         common_error=_find_common_error(records),
         max_failures=spec.limits.max_failures,
         damaged=damaged,
         num_damaged=len(damaged),
         num_set_aside=len(reader.set_aside) + len(list_set_aside(folder, with_trials=False)),
     )
+    seconds_left = estimate_search(time_left, status.num_replicates_left - num_running / 2, seconds, num_slots)
+    return status.model_copy(update={"seconds_left": seconds_left})
 
 
 def _find_common_error(records: Sequence[Record]) -> str | None:
@@ -283,17 +291,3 @@ def _is_at_plateau(records: Sequence[Record], spec: SearchSpec) -> bool:
         if record.state is State.COMPLETE and record.value is not None:
             plateau.add(record.value)
     return plateau.is_reached
-
-
-def _mean_seconds(records: Sequence[Record]) -> float | None:
-    seconds = [record.curve[-1].seconds for record in records if record.curve]
-    return statistics.fmean(seconds) if seconds else None
-
-
-def _estimate_seconds_left(
-    cell: CellStatus, records: Sequence[Record], overall: float | None, num_slots: int
-) -> float | None:
-    """Estimate the time left of a cell from the mean time per trial. A running trial counts half."""
-    mean = _mean_seconds(records)
-    mean = overall if mean is None else mean
-    return None if mean is None or not num_slots else mean * (cell.left - cell.running / 2) / num_slots

@@ -17,6 +17,7 @@ import pytest
 
 from cluster.local.ports import free_port
 from lkca_search.errors import SearchError
+from lkca_search.search.jobs.client import SearchJob
 from lkca_search.search.jobs.submission import Submission, build_submission
 from tests.support.processes import Command
 from tests.support.search.command_line import SPACE
@@ -267,3 +268,32 @@ def test_every_command_on_the_test_cluster_but_submit_has_its_mlflow_server(tmp_
             [WITH_SH, program, command], capture_output=True, text=True, check=True, timeout=20, env=environment
         )
         assert done.stdout == f"{server} /home\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (None, ": Job supervisor actor died"),
+        (
+            1,
+            " with exit code 1: the search ended early for the reason above, such as `stop` or a limit",
+        ),
+        (2, " with exit code 2: correct the error above"),
+        (-9, ": its driver was killed by SIGKILL; finished trials are kept, and the same `submit` resumes"),
+        (137, ": its driver was killed by SIGKILL; finished trials are kept"),
+        (143, ": its driver was killed by SIGTERM; finished trials are kept"),
+        (127, " with exit code 127, which is none of `run`: its driver did not start, or crashed"),
+    ],
+)
+def test_a_failed_job_states_what_its_exit_code_means_and_what_to_do(code: int | None, reason: str) -> None:
+    job = SearchJob(
+        search="made",
+        job_id="made-1",
+        address="http://head:8265",
+        home="/home",
+        ledger=None,
+        status="FAILED",
+        exit_code=code,
+        message="Job supervisor actor died",
+    )
+    assert job.reason.startswith(reason)

@@ -7,7 +7,14 @@ import pytest
 from scipy.stats import t
 
 from lkca_search.records.rerun import Tolerance
-from lkca_search.search.rerun.tolerance import ReplicateValue, tolerance_of_new_draw, tolerance_of_repeat
+from lkca_search.search.rerun.tolerance import (
+    ReplicateValue,
+    bounds_of,
+    cut_to_bounds,
+    describe_tolerance,
+    tolerance_of_new_draw,
+    tolerance_of_repeat,
+)
 
 
 def replicates(values: list[list[float]]) -> list[ReplicateValue]:
@@ -41,6 +48,35 @@ def test_a_new_draw_is_predicted_around_the_mean_of_the_replicates() -> None:
     assert isinstance(found, Tolerance)
     half = t.ppf(0.975, 2) * 0.1 * math.sqrt(1 + 1 / 3)
     assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+def test_an_interval_has_only_possible_values_and_states_if_it_decides_nothing() -> None:
+    bounds = bounds_of("val_accuracy", ())
+    assert bounds == (0.0, 1.0)
+    wide = tolerance_of_repeat(0.5, replicates([[0.3], [0.6], [0.7]]))
+    assert isinstance(wide, Tolerance)
+    assert (wide.low < 0, wide.high > 1) == (True, True)
+    cut = cut_to_bounds(wide, bounds)
+    assert (cut.low, cut.high) == (0.0, 1.0)
+    text = describe_tolerance(cut, bounds)
+    assert text.startswith(
+        "95% interval of another training 0.0000 to 1.0000, from the spread over draws and seeds of 3"
+    )
+    assert text.endswith("; it holds 100% of all possible values, so it decides nothing: more replicates narrow it")
+    narrow = tolerance_of_repeat(0.5, replicates([[0.49], [0.5], [0.51]]))
+    assert isinstance(narrow, Tolerance)
+    assert cut_to_bounds(narrow, bounds) == narrow
+    assert "decides nothing" not in describe_tolerance(narrow, bounds)
+
+
+def test_a_metric_without_bounds_has_the_whole_interval() -> None:
+    wide = tolerance_of_repeat(0.5, replicates([[0.3], [0.6], [0.7]]))
+    assert isinstance(wide, Tolerance)
+    assert bounds_of("val_loss", ()) == (0.0, math.inf)
+    cut = cut_to_bounds(wide, bounds_of("val_loss", ()))
+    assert (cut.low, cut.high) == (0.0, wide.high)
+    assert "decides nothing" not in describe_tolerance(cut, bounds_of("val_loss", ()))
+    assert cut_to_bounds(wide, bounds_of("mylab.unknown", ())) == wide
 
 
 @pytest.mark.parametrize("values", [[], [[0.5]], [[0.4, 0.6]], [[0.4], [0.5]]])

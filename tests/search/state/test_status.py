@@ -9,6 +9,8 @@ from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.status import CellStatus, SearchStatus, StatusReader, read_status
+from tests.support.confirmed_search import write_confirmation
+from tests.support.processes import Command
 from tests.support.records import CELL, make_record, make_search
 
 CELLS = [f"family={family},data_fraction={part}" for family in ("lkca", "vit") for part in (0.1, 1.0)]
@@ -105,6 +107,35 @@ def test_time_left_is_divided_by_the_running_trials_and_unknown_without_any() ->
     assert [cell.seconds_left for cell in status.cells] == [1.5, 2.5, 3.0, 3.0]
     assert status.seconds_left == 10.0
     assert read_status(folder).seconds_left is None
+
+
+def test_time_left_includes_the_replicates_of_a_confirmation_that_follows_or_runs(command: Command) -> None:
+    folder = make_search("made", [make_record(0)], "confirm={draws: 2, seeds: 1}")  # takes two seconds
+    with hold_lease(folder):
+        start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
+        status = read_status(folder)
+        assert (status.num_replicates, status.num_replicates_left) == (8, 8)
+        assert status.seconds_left == 10.0 + 2.0 * 8 / 2
+        out = command("stop", "made", "--no-wait").out
+        assert out == (
+            "search made is stopping: 1 of 12 trials finished, 11 left; 0 of 8 replicates finished, 8 left\n"
+        )
+    assert "confirmation: 8 replicates follow the trials\n" in command("status", "made").out
+
+
+def test_replicates_of_a_round_are_left_until_their_records_exist(command: Command) -> None:
+    folder = make_search("made", every_cell(0), "search.trials_per_cell=1", "confirm={draws: 3, seeds: 1}")
+    write_confirmation(folder)
+    assert read_status(folder).num_replicates_left == 0
+    records = [*folder.trials.glob(f"{CELL}/0/draw=*/*/record.json")]
+    assert len(records) == 3
+    for path in records[:2]:
+        path.rename(path.with_name("lost"))
+    assert read_status(folder).num_replicates_left == 2
+    with hold_lease(folder):
+        start_trials(folder, records[0].parents[1].relative_to(folder.trials).as_posix(), driver=2)
+        assert read_status(folder).seconds_left == 2.0 * (2 - 0.5)
+        assert "12 replicates finished, 2 left" in command("stop", "made", "--no-wait").out
 
 
 def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
