@@ -248,10 +248,10 @@ def _hint(path: str, error: BaseException) -> str:
             siblings = [each.name for each in iter_modules(getattr(sys.modules[parent], "__path__", ()))]
             close = find_closest(last, siblings)
             return f"; did you mean {path.replace(str(error.name), f'{parent}.{close}', 1)}?" if close else ""
-        if not parent and (close := find_closest(last, _own_modules())):
-            return f"; did you mean {path.replace(last, close, 1)}?"
+        close = find_closest(last, _own_modules()) if not parent else None
         file = f"{str(error.name).replace('.', '/')}.py"
-        return f"; put {file} next to the space file or into the working directory"
+        remedy = f"put {file} next to the space file or into the working directory"
+        return f"; did you mean {path.replace(last, close, 1)}? Otherwise {remedy}" if close else f"; {remedy}"
     loaded = sys.modules.get(module)
     if isinstance(error, AttributeError) and loaded is not None and not hasattr(loaded, name):
         public = [f"{module}.{other}" for other in vars(loaded) if not other.startswith("_")]

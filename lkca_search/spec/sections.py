@@ -24,7 +24,7 @@ from lkca_search.spec.metrics import (
     with_directions,
 )
 from lkca_search.spec.reading.limits import Limit, Limits, at_most, breaks, check_limit
-from lkca_search.spec.recipe.rules import length_rule
+from lkca_search.spec.reading.override import length_rule
 
 _MAX_STEPS = at_most(10**9, "at 1 ms per step they take 12 days per trial")
 _MAX_REPORTS = at_most(10_000, "each report takes 2,500 bytes, and a trial with as many takes 25 MB")
@@ -183,7 +183,7 @@ class TrainingSection(FrozenModel):
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:
-        if (rule := length_rule(self.model_dump())) is not None:
+        if (rule := length_rule(self.model_dump(), LENGTH_NAMES)) is not None:
             raise ValueError(rule)
         return self
 

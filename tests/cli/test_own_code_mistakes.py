@@ -47,7 +47,7 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             SPACE.replace("rings.Rings", "ring.Rings"),
-            "No module named 'ring'; did you mean rings.Rings? (space.yaml:2)",
+            "No module named 'ring'; did you mean rings.Rings? Otherwise put ring.py next to the space file",
         ),
         (SPACE.replace("rings.Rings", "rings.Ring"), "did you mean rings.Rings? (space.yaml:2)"),
         (

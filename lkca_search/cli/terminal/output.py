@@ -215,7 +215,7 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
 
     `num_tied` is the number of trials with this value.
     """
-    echo(f"{record.trial_id}: {record.metric} {'' if record.value is None else _number(record.value)}")
+    echo(f"{record.trial_id}: {record.metric} {_number(record.value)}")
     _show_ties(num_tied)
     rows = [
         (name, str(value)) for name, value in record.spec.complete_configuration.model_dump(exclude_none=True).items()
@@ -235,13 +235,8 @@ def show_best_of_cells(best: Mapping[str, Record], sizes: tuple[int, int], *, se
     """Print the best trial of each cell, whose trials have from `sizes[0]` to `sizes[1]` validation images."""
     metric = next(iter(best.values())).metric
     rows = [
-        (
-            cell,
-            str(record.number),
-            str(record.facts.num_validation_images) if record.facts else "",
-            "" if record.value is None else _number(record.value),
-        )
-        for cell, record in best.items()
+        (cell, str(each.number), str(each.facts.num_validation_images) if each.facts else "", _number(each.value))
+        for cell, each in best.items()
     ]
     echo_rows(("cell", "best trial", "validation images", metric), rows)
     show_unequal_validation(sizes, search=search, is_confirmed=is_confirmed)
@@ -282,8 +277,10 @@ def format_range(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _number(value: float) -> str:
-    """Format an integer above 1 in full, and any other number with four decimals."""
+def _number(value: float | None) -> str:
+    """Format an integer above 1 in full, and any other number with four decimals; None as an empty text."""
+    if value is None:
+        return ""
     return str(int(value)) if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
 
 

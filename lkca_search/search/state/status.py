@@ -10,12 +10,12 @@ from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import RoundStatus, replicates_per_cell, round_statuses
+from lkca_search.records.search.time_left import estimate_cell, estimate_search
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.damage import list_set_aside, scan_files
 from lkca_search.search.state.lease_status import LeaseStatus, read_lease
 from lkca_search.search.state.manifests import Size, scan_manifests, subset_size, subset_sizes
-from lkca_search.search.state.time_left import estimate_cell, estimate_search
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, without_own_names

@@ -1,4 +1,4 @@
-"""Cells that train the same way under other levels of the recipe, and values of a parameter without effect."""
+"""Cells that train the same way under other levels or datasets, and values of a parameter without effect."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -7,10 +7,11 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
+from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
 from lkca_search.search.studies.effective_training import Subset, count_steps, effective_training
-from lkca_search.spec.cells import Cell, cells
+from lkca_search.spec.cells import Cell, cells, dataset_location
 from lkca_search.spec.configuration import OPTIMIZER_NAMES, SECTIONS, Configuration, Scalar, without_own_names
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.search_spec import SearchSpec
@@ -24,6 +25,16 @@ _MAX_CONFIGURATIONS = 2_000
 _MAX_TOTAL = 100_000
 """Maximum number of configurations of all cells that are compared: about 10 seconds."""
 _Levels = tuple[tuple[str, Scalar], ...]
+
+
+def find_equal_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> Iterator[Problem]:
+    """Yield a problem per dataset whose training images are those of an earlier one: their cells would be equal."""
+    first_of: dict[str, str | None] = {}
+    for level, opened in images.items():
+        first = first_of.setdefault(opened.content_hash, level)
+        if level is not None and first != level:
+            rule = f"levels of dataset must have different training images, got the same for {first} and {level}"
+            yield Problem(dataset_location(spec, level), rule)
 
 
 def find_equal_trainings(spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None) -> Iterator[Problem]:

@@ -1,9 +1,10 @@
-"""Check of the recipes of a space file: every name applies to its optimizer and its schedule."""
+"""Checks of the names in a space file: every name applies to its optimizer, its schedule and its own family."""
 
 from collections.abc import Iterator
 from itertools import islice
 
 from lkca_search.errors import Location, Problem
+from lkca_search.own_code import is_dotted
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import OPTIMIZER_NAMES, OPTIMIZERS, Configuration, Scalar, without_own_names
 from lkca_search.spec.domains import Domain
@@ -12,7 +13,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.training.recipe.own_optimizers import own_optimizer_problem
 
 _MAX_RECIPES = 2_000
-"""Maximum number of recipes of a cell that are checked."""
+"""Maximum number of recipes, and of combinations of conditions, of a cell that are checked."""
 _Levels = tuple[tuple[str, Scalar], ...]
 
 
@@ -28,6 +29,26 @@ def find_recipe_problems(spec: SearchSpec) -> Iterator[Problem]:
             if problem.rule not in seen:
                 seen.add(problem.rule)
                 yield Problem(location_in_space_file(spec, problem.location), problem.rule)
+
+
+def find_foreign_names(spec: SearchSpec) -> Iterator[Problem]:
+    """Yield each name of your own that a configuration of another family has, such as `lkca`."""
+    in_conditions = {name for domain in spec.parameters.values() for name in domain.when} | {"family"}
+
+    def edges(name: str, domain: Domain) -> tuple[Scalar, ...]:
+        return domain.edges() if name in in_conditions else domain.edges()[:1]
+
+    own_families = ", ".join(family for family in map(str, spec.families) if is_dotted(family))
+    found: set[str] = set()
+    for cell in cells(spec) if spec.own_names else ():
+        for chosen in islice(spec.space.branch(edges, cell.levels), _MAX_RECIPES):
+            family = str(chosen["family"]) if "family" in chosen else None
+            for name in spec.own_names:
+                if name in chosen and name not in found and not (family and is_dotted(family)):
+                    found.add(name)
+                    section = "factors" if name in spec.factors else "parameters"
+                    rule = f"{name} is no name of family {family or 'lkca'}; give it when: {{family: [{own_families}]}}"
+                    yield Problem((section, name), rule)
 
 
 def _own_optimizer_problems(configuration: Configuration) -> Iterator[Problem]:

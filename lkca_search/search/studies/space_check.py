@@ -11,16 +11,20 @@ from lkca_search.errors import DataError, Problem
 from lkca_search.models.determinism import nondeterministic_operations
 from lkca_search.models.difference import ARCHITECTURE_NAMES, is_of_architecture, trains_same_model
 from lkca_search.models.family import COMMON, without_common
+from lkca_search.models.matching import NEAREST
+from lkca_search.models.own_family import GIVEN
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
-from lkca_search.search.studies.equal_trainings import find_equal_trainings
-from lkca_search.search.studies.joined_rules import join_rules, kind_of
-from lkca_search.search.studies.own_name_check import find_foreign_names
-from lkca_search.search.studies.recipe_check import find_recipe_problems, location_in_space_file
+from lkca_search.search.studies.equal_trainings import find_equal_datasets, find_equal_trainings
+from lkca_search.search.studies.recipe_check import (
+    find_foreign_names,
+    find_recipe_problems,
+    location_in_space_file,
+)
 from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.starts import find_start_problems
 from lkca_search.search.studies.study import find_suggestion_problems
-from lkca_search.spec.cells import Cell, cells, dataset_location, specs_by_dataset
+from lkca_search.spec.cells import Cell, cells, specs_by_dataset
 from lkca_search.spec.configuration import Configuration, ImageShape, Scalar, in_order
 from lkca_search.spec.domains import Domain, may_hold
 from lkca_search.spec.search_spec import SearchSpec
@@ -81,16 +85,6 @@ def _find_in_each(levels: Iterable[str | None], find: Callable[[str | None], Ite
         yield problem if level is None else problem._replace(rule=f"{problem.rule} (dataset {level})")
 
 
-def find_equal_datasets(spec: SearchSpec, images: Mapping[str | None, Images]) -> Iterator[Problem]:
-    """Yield a problem per dataset whose training images are those of an earlier one: their cells would be equal."""
-    first_of: dict[str, str | None] = {}
-    for level, opened in images.items():
-        first = first_of.setdefault(opened.content_hash, level)
-        if level is not None and first != level:
-            rule = f"levels of dataset must have different training images, got the same for {first} and {level}"
-            yield Problem(dataset_location(spec, level), rule)
-
-
 def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:
     """Yield each rule that the sampler, the pruner or a configuration breaks on images of this shape, once.
 
@@ -108,11 +102,29 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
                 continue
             checked.add(configuration)
             for problem in model_problems(configuration, shape, num_classes):
-                found.setdefault(kind_of(problem.rule), []).append(problem)
+                found.setdefault(_kind_of(problem.rule), []).append(problem)
     for problems in found.values():
-        yield Problem(location_in_space_file(spec, problems[0].location), join_rules(problems))
+        yield Problem(location_in_space_file(spec, problems[0].location), _join_rules(problems))
     if not found:
         yield from _find_equal_models(spec, shape, num_classes)
+
+
+def _kind_of(rule: str) -> tuple[str, ...]:
+    """Return the parts of a rule that are equal for all configurations of a family that break it in one way."""
+    what, given, error = rule.partition(GIVEN)
+    return (what, error.rpartition(" (")[2]) if given else (rule.partition(NEAREST)[0],)
+
+
+def _join_rules(problems: Sequence[Problem]) -> str:
+    """Return the rule that configurations break in one way: the first one, or the range of the nearest sizes."""
+    rules = list(dict.fromkeys(problem.rule for problem in problems))
+    if len(rules) < 2:
+        return rules[0]
+    rule, nearest, _ = rules[0].partition(NEAREST)
+    if not nearest:
+        return f"{rules[0]}; so do {len(rules) - 1} more configurations"
+    sizes = sorted((each.partition(NEAREST)[2] for each in rules), key=lambda size: int(size.split()[0]))
+    return f"{rule}{NEAREST}from {sizes[0]} to {sizes[-1]}, as the other hyperparameters are"
 
 
 def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:

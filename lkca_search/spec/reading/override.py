@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
@@ -46,6 +46,23 @@ class Override:
         if removes == has_value:
             raise ValueError(_RULE)
         return cls(location=tuple(steps), text=typed[start:] if has_value else None)
+
+
+def length_rule(training: Mapping[str, object], names: Sequence[str]) -> str | None:
+    """Return the rule that the keys of a section `training` break by two units of the length; None if they do not.
+
+    `names` are all units.
+    """
+    units = [unit for unit in names if training[unit] is not None]
+    if len(units) < 2:
+        return None
+    bounds = {name for name in ("min_steps", "max_steps") if training[name] is not None}
+    choices = []
+    for unit in units:
+        removed = sorted({*units, *(bounds if unit != "epochs" else ())} - {unit})
+        choices.append(f"{' '.join(repr(f'~training.{name}') for name in removed)} to keep {unit}")
+    rule = f"training must have exactly one of {', '.join(names)}, got {' and '.join(units)}"
+    return f"{rule}; remove the others in the file, or by overrides: {', or '.join(choices)}"
 
 
 def unquoted_rule(words: Sequence[str], position: int) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from lkca_search.errors import Problem
-from lkca_search.spec.configuration import LENGTH_NAMES, OPTIMIZERS, Configuration, Scalar
+from lkca_search.spec.configuration import OPTIMIZERS, Configuration, Scalar
 
 
 class _Needs(NamedTuple):
@@ -74,17 +74,3 @@ def num_moments(configuration: Configuration) -> int:
 def _needs_rule(name: str, other: str, chosen: str, allowed: Sequence[str]) -> str:
     condition = f"when: {{{other}: [{', '.join(allowed)}]}}"
     return f"{name} does not apply to {other} {chosen}; set another {other}, or give {name} {condition}"
-
-
-def length_rule(training: Mapping[str, object]) -> str | None:
-    """Return the rule that the keys of a section `training` break by two units of the length; None if they do not."""
-    units = [unit for unit in LENGTH_NAMES if training[unit] is not None]
-    if len(units) < 2:
-        return None
-    bounds = {name for name in ("min_steps", "max_steps") if training[name] is not None}
-    choices = []
-    for unit in units:
-        removed = sorted({*units, *(bounds if unit != "epochs" else ())} - {unit})
-        choices.append(f"{' '.join(repr(f'~training.{name}') for name in removed)} to keep {unit}")
-    rule = f"training must have exactly one of {', '.join(LENGTH_NAMES)}, got {' and '.join(units)}"
-    return f"{rule}; remove the others in the file, or by overrides: {', or '.join(choices)}"
