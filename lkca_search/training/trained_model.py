@@ -247,10 +247,8 @@ def _check_own_code(description: ModelDescription, folder: AnyPath, *, trusts: b
     top = family.partition(".")[0]
     known = {name: code for name, code in description.own_code.items() if name == top}
     if problem := other_code(known, owner="in its training"):
-        again = (
-            f"`lkca-search rerun {description.search} --trial {description.trial_id} --allow own-code --save FOLDER`"
-        )
-        remedy = f"Restore that version of the module, or train the model again with the code of now: {again}"
+        again = f"lkca-search rerun {description.search} --trial {description.trial_id} --allow own-code --save FOLDER"
+        remedy = f"Restore that version of the module, or train the model again with the code of now: `{again}`"
         raise UserError(f"the model in {folder} needs the code of its training, and this process {problem}. {remedy}")
 
 
