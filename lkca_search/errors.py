@@ -18,13 +18,18 @@ class Problem(NamedTuple):
 class UserError(ValueError):
     """Request that cannot be fulfilled; the message states the rule, the value, and what to do instead."""
 
+    def __init__(self, *texts: str) -> None:
+        """Join the texts, one per error, into the message."""
+        super().__init__("\n".join(texts))
+        self.texts = texts
+
 
 class SpaceFileError(UserError):
     """Space file or override that breaks rules; the message has one line per problem, each with file and line."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         """Join the lines, one per problem, into the message."""
-        super().__init__("\n".join(lines))
+        super().__init__(*lines)
         self.lines = tuple(lines)
 
 

@@ -182,7 +182,8 @@ def _run() -> int:
         return ended.code if isinstance(ended.code, int) else 0
     except UserError as error:
         _print_traceback()
-        print_error("error:", str(error))
+        for text in error.texts:
+            print_error("error:", text)
         return 2
     except Interrupted as error:
         _print_traceback()

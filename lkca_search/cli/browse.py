@@ -222,7 +222,9 @@ def ui(
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1"]  # four by default: a busy machine kills and restarts them while they import MLflow
     command += ["--artifacts-destination", file_url(home.mlflow_artifacts)]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # A warning of MLflow's own code, which no user can mend.
+    warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:starlette.middleware.wsgi is"]))
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": warnings}
     sys.stdout.flush()
     # The server replaces this process, so that a signal to this process ends the server.
     os.execve(sys.executable, [sys.executable, "-m", *command], environment)

@@ -20,7 +20,7 @@ from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.sections import DataSection
 
 if TYPE_CHECKING:
-    from lkca_search.data.check import Check
+    from lkca_search.data.check import Check, Position
     from lkca_search.data.readers.download_cache import Progress as DownloadProgress
     from lkca_search.data.store import StoredSplit
 
@@ -189,11 +189,7 @@ def _show_check(result: "Check") -> None:
     for warning in result.warnings:
         echo_prose(f"warning: {warning}")
     for duplicate in result.duplicates[:_DUPLICATES_SHOWN]:
-        image, first = (
-            f"{position.split} row {position.row} ({position.class_name})"
-            for position in (duplicate.image, duplicate.first)
-        )
-        echo_prose(f"warning: {image} has the same pixels as {first}")
+        echo_prose(f"warning: {_place(duplicate.image)} has the same pixels as {_place(duplicate.first)}")
     if (more := len(result.duplicates) - _DUPLICATES_SHOWN) > 0:
         echo_prose(f"warning: {more} more duplicates; use --json to list all")
     _show_near_duplicates(result)
@@ -215,12 +211,13 @@ def _show_near_duplicates(result: "Check") -> None:
         return
     echo_prose(f"warning: {count} have a near-duplicate in train (similarity at least {THRESHOLD})")
     for pair in result.near_duplicates[:_NEAR_DUPLICATES_SHOWN]:
-        image, similar = (
-            f"{position.split} row {position.row} ({position.class_name})" for position in (pair.image, pair.similar)
-        )
-        echo_prose(f"  {image} resembles {similar}, similarity {pair.similarity:.2f}")
+        echo_prose(f"  {_place(pair.image)} resembles {_place(pair.similar)}, similarity {pair.similarity:.2f}")
     if (more := result.num_similar - _NEAR_DUPLICATES_SHOWN) > 0:
         echo(f"  {more} more near-duplicates; use --json to list all")
+
+
+def _place(position: "Position") -> str:
+    return f"{position.file or f'{position.split} row {position.row}'} ({position.class_name})"
 
 
 def _number(count: int | None) -> str:

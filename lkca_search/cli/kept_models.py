@@ -98,6 +98,8 @@ def predict(
         _show_predictions(shown)
     else:
         echo_prose(f"{place.name}: {comparison.sentence}")
+    if to is not None:
+        echo(f"probabilities of all classes: {to}", err=json)
     if comparison is not None and comparison.verdict == "different":
         raise typer.Exit(1)
 

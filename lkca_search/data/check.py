@@ -1,7 +1,8 @@
 """Checks of a dataset: stored content, classes, number of images, duplicates, near-duplicates."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ class Position(FrozenModel):
     """Row in the split, from 0."""
     class_name: str
     """Class of the image."""
+    file: str | None = None
+    """File of the image, with its row if a split has several Parquet files; None if the row is its only place."""
 
 
 class Duplicate(FrozenModel):
@@ -88,7 +91,7 @@ def check_dataset(
     Raises:
         DataError: The dataset is unknown. Every other fault is listed in the result.
     """
-    find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
+    source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
     images_of: dict[Split, Images] = {}
     splits: list[StoredSplit] = []
     problems: list[str] = []
@@ -115,8 +118,9 @@ def check_dataset(
             check_splits(images_of["train"], images_of["test"])
         except DataError as error:
             problems.append(str(error))
-    duplicates = tuple(_find_duplicates(images_of))
-    similar = _find_near_duplicates(images_of, duplicates)
+    positions = {split: _Positions(images, split, source.locate(split)) for split, images in images_of.items()}
+    duplicates = tuple(_find_duplicates(images_of, positions))
+    similar = _find_near_duplicates(images_of, duplicates, positions)
     num_test = len(images_of["test"]) if similar else 0
     return Check(
         dataset=dataset,
@@ -161,18 +165,20 @@ def _warnings(stored: StoredSplit) -> Iterator[str]:
         yield f"{stored.split}: classes have {fewest} to {most} images, the official classes have equal size"
 
 
-def _find_duplicates(images_of: dict[Split, Images]) -> Iterator[Duplicate]:
-    first_of: dict[bytes, Position] = {}
+def _find_duplicates(images_of: Mapping[Split, Images], positions: "Mapping[Split, _Positions]") -> Iterator[Duplicate]:
+    first_of: dict[bytes, int] = {}
     for split, images in images_of.items():
         for row, pixels in enumerate(images.pixels):
             digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
             if (first := first_of.get(digest)) is not None:
-                yield Duplicate(image=_position(images, split, row), first=first)
+                yield Duplicate(image=positions[split].of(row), first=positions["train"].of(first))
             elif split == "train":
-                first_of[digest] = _position(images, split, row)
+                first_of[digest] = row
 
 
-def _find_near_duplicates(images_of: dict[Split, Images], duplicates: Sequence[Duplicate]) -> tuple[NearDuplicate, ...]:
+def _find_near_duplicates(
+    images_of: Mapping[Split, Images], duplicates: Sequence[Duplicate], positions: "Mapping[Split, _Positions]"
+) -> tuple[NearDuplicate, ...]:
     """Return the test images that are similar to a training image, the most similar first, without copies."""
     if len(images_of) < len(SPLITS) or images_of["train"].shape != images_of["test"].shape:
         return ()
@@ -182,8 +188,8 @@ def _find_near_duplicates(images_of: dict[Split, Images], duplicates: Sequence[D
     order = [int(row) for row in np.argsort(-similarities, kind="stable") if similarities[row] >= THRESHOLD]
     return tuple(
         NearDuplicate(
-            image=_position(test, "test", row),
-            similar=_position(train, "train", int(rows[row])),
+            image=positions["test"].of(row),
+            similar=positions["train"].of(int(rows[row])),
             similarity=float(similarities[row]),
         )
         for row in order
@@ -191,8 +197,18 @@ def _find_near_duplicates(images_of: dict[Split, Images], duplicates: Sequence[D
     )
 
 
-def _position(images: Images, split: Split, row: int) -> Position:
-    return Position(split=split, row=row, class_name=images.class_names[images.labels[row]])
+@dataclass(frozen=True)
+class _Positions:
+    """Positions of the images of a split."""
+
+    images: Images
+    split: Split
+    locate: Callable[[int], str] | None
+
+    def of(self, row: int) -> Position:
+        name = self.images.class_names[self.images.labels[row]]
+        file = self.locate(row) if self.locate is not None else None
+        return Position(split=self.split, row=row, class_name=name, file=file)
 
 
 def _shape(images: Images) -> str:

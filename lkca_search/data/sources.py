@@ -1,7 +1,7 @@
 """Sources of images: catalog entries, folders of LKCA_DATA_DIR, `parquet:PATH`, `folder:PATH` and your own code."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,9 @@ class Source(Protocol):
 
     def read(self, split: Split) -> DecodedImages:
         """Decode a split; DataError with file and row of the first fault."""
+
+    def locate(self, split: Split) -> Callable[[int], str] | None:
+        """Return a function from the row of an image to its file; None if the row in the split is its only place."""
 
     def check_test_classes(self) -> None:
         """Raise DataError if `test` is missing or has other classes than `train`, where this takes no image."""
@@ -96,8 +99,9 @@ def _find_source(
         check_utf8(path)
         return _FOLDERS[kind](name=dataset, folder=expand_user(path), **options)
     if Path(dataset).name != dataset:
+        kind = kind_of_folder(Path(dataset)) or "parquet"
         raise DataError(
-            f"dataset must be a name, not a path, got {dataset!r}; write parquet:{dataset} to read that folder"
+            f"dataset must be a name, not a path, got {dataset!r}; write {kind}:{dataset} to read that folder"
         )
     if data_dir is not None and not (dataset in CATALOG and CATALOG[dataset].is_bundled):
         check_data_dir(data_dir)
@@ -141,6 +145,13 @@ def locate_dataset(dataset: str, *, started: str | None = None) -> str:
     return f"{kind}:{os.path.abspath(path)}"
 
 
+def kind_of_folder(path: Path) -> str | None:
+    """Return `parquet` or `folder` for an existing folder, by its files; None for any other path."""
+    if not path.is_dir():
+        return None
+    return "parquet" if any(path.glob("*.parquet")) else "folder"
+
+
 def check_utf8(path: str) -> None:
     """Raise DataError if a path has bytes that are not UTF-8; specs and stored images name the dataset in UTF-8."""
     if show_path(path) != path:
@@ -166,6 +177,9 @@ def check_data_dir(data_dir: Path) -> None:
 
 def _unknown(dataset: str, data_dir: Path | None) -> str:
     names = dict.fromkeys([*CATALOG, *parquet_names(data_dir)])
+    if (kind := kind_of_folder(Path(dataset))) is not None:
+        place = os.path.abspath(dataset)
+        return f"unknown dataset {dataset!r}; did you mean {kind}:{dataset}? It is the folder {place}"
     rule = f"unknown dataset {dataset!r}{did_you_mean(dataset, names)}"
     known = f"{rule}; known datasets: {', '.join(names)}, parquet:PATH, folder:PATH and module.function"
     files = "train*.parquet and test*.parquet"

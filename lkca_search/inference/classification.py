@@ -78,7 +78,7 @@ def classify_files(
         raise DataError("there must be at least one image to classify, got Parquet files without rows")
     if faults:
         more = [f"... and {len(faults) - _MAX_FAULTS} more"] if len(faults) > _MAX_FAULTS else []
-        raise DataError("\n".join([*faults[:_MAX_FAULTS], *more]))
+        raise DataError(*faults[:_MAX_FAULTS], *more)
 
 
 def list_predictions(batch: ClassifiedBatch, class_names: Sequence[str], *, top: int) -> list[ImagePrediction]:

@@ -114,7 +114,7 @@ def resolve(configuration: Configuration, shape: ImageShape, num_classes: int) -
         UserError: The configuration breaks rules; one line per rule.
     """
     if rules := [problem.rule for problem in problems(configuration, shape, num_classes)]:
-        raise UserError("\n".join(rules))
+        raise UserError(*rules)
     family = find_family(configuration.family)
     assert family is not None
     if configuration.match_parameters is not None and configuration.width is None:

@@ -190,12 +190,16 @@ def _nearest_location(positions: Mapping[Location, str], location: Location) -> 
 
 
 def _position(positions: Mapping[Location, str], location: Location) -> str:
-    """Return the position of the nearest written location, and of overrides of values below it."""
+    """Return the position of the nearest written location, and of overrides of values below it.
+
+    Overrides of other keys of a section are no cause of an error at a key that the section lacks.
+    """
     nearest = _nearest_location(positions, location)
+    is_close = nearest == location or len(nearest) > 1
     below = {
         position: None
         for written, position in positions.items()
-        if nearest and position.startswith(_OVERRIDE) and written[: len(nearest)] == nearest
+        if nearest and is_close and position.startswith(_OVERRIDE) and written[: len(nearest)] == nearest
     }
     shown = list({positions[nearest]: None, **below})
     return ", ".join(shown if len(shown) <= _MAX_POSITIONS else shown[:1])

@@ -154,8 +154,8 @@ def test_duplicates_are_warnings_of_check(command: Command, tmp_path: Path) -> N
     duplicates = parsed(command("data", "check", f"parquet:{folder}", "--json"))["duplicates"]
     assert len(duplicates) == 41
     assert duplicates[-1] == {
-        "image": {"split": "test", "row": 20, "class_name": "ant"},
-        "first": {"split": "train", "row": 3, "class_name": "bee"},
+        "image": {"split": "test", "row": 20, "class_name": "ant", "file": None},
+        "first": {"split": "train", "row": 3, "class_name": "bee", "file": None},
     }
 
 
@@ -176,8 +176,8 @@ def test_check_ends_with_code_1_if_there_is_an_error(command: Command, tmp_path:
     ("dataset", "message"),
     [
         ("other", "unknown dataset 'other'"),
-        ("folder:nowhere", "found no folder nowhere/train"),
-        ("parquet:nowhere", "must be an existing folder, got nowhere"),
+        ("folder:nowhere", "/nowhere, which does not exist"),
+        ("parquet:nowhere", "/nowhere, which does not exist"),
     ],
 )
 def test_an_unknown_dataset_ends_with_code_2(command: Command, subcommand: str, dataset: str, message: str) -> None:

@@ -140,6 +140,16 @@ def test_a_mistaken_command_names_what_was_meant(command: Command, arguments: st
     assert Home.from_environment().search_names() == ["quickstart"]
 
 
+def test_each_of_several_errors_begins_with_error(command: Command) -> None:
+    _, _, err = command("plan", QUICKSTART, "parameters.dept.value=2", "parameters.learning_rat.value=0.1")
+    assert [line.split(";")[0] for line in err.splitlines()] == [
+        "error: unknown name 'dept'",
+        "error: unknown name 'learning_rat'",
+    ]
+    _, _, err = command("predict", "nowhere", "missing.png", "lost.png")
+    assert [line.split(",")[0] for line in err.splitlines()] == ["error: an image must be a file"] * 2
+
+
 def test_a_comparison_without_a_confirmation_names_its_command(command: Command) -> None:
     for name in ("one", "two"):
         make_search(name, [make_record(0), make_record(1)])

@@ -57,11 +57,11 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             SPACE.replace(", when: {family: [rings.Rings]}", ""),
-            "rings_dilation is no name of family lkca; give it when: {family: [rings.Rings]} (space.yaml:4)",
+            "rings_dilation is no name of family lkca; give a name of your own when: {family: [rings.Rings]} (",
         ),
         (
             SPACE.replace("when: {family: [rings.Rings]}", "when: {width: [16]}"),
-            "rings_dilation is no name of family lkca; give it when: {family: [rings.Rings]} (space.yaml:4)",
+            "rings_dilation is no name of family lkca; give a name of your own when: {family: [rings.Rings]} (",
         ),
         (SPACE.replace("rings.Rings", "rings.Broken"), "so do 5 more configurations (space.yaml:2)"),
     ],

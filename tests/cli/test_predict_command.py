@@ -174,8 +174,12 @@ def test_the_table_has_the_most_probable_classes_in_order(
 
 def test_the_parquet_file_has_all_probabilities(command: Command, home: Path, pixels: NDArray[np.uint8]) -> None:
     write_parquet(Path("images.parquet"), [encode(each) for each in pixels[:40]])
-    code, _, err = command("predict", "made", "images.parquet", "--to", "classes.parquet")
+    code, out, err = command("predict", "made", "images.parquet", "--to", "classes.parquet")
     assert (code, err) == (0, "")
+    assert out.endswith("probabilities of all classes: classes.parquet\n")
+    code, out, err = command("predict", "made", "images.parquet", "--to", "classes.parquet", "--json")
+    assert (code, err) == (0, "probabilities of all classes: classes.parquet\n")
+    assert len(json.loads(out)["images"]) == 40
     table = pq.read_table("classes.parquet")
     model = load_trained(next(home.rglob(MODEL)).parent)
     expected = model.predict_probabilities(np.ascontiguousarray(pixels[:40, ..., None]))

@@ -85,8 +85,43 @@ def test_duplicates_are_named_by_split_row_and_class(tmp_path: Path) -> None:
 
     found = check(write(tmp_path, damage))
     assert found.problems == ()
-    named = [(*pair.image.model_dump().values(), *pair.first.model_dump().values()) for pair in found.duplicates]
-    assert named == [("train", 20, "cow", "train", 7, "bee"), ("test", 5, "cow", "train", 7, "bee")]
+    named = [
+        (position.split, position.row, position.class_name)
+        for pair in found.duplicates
+        for position in (pair.image, pair.first)
+    ]
+    assert named == [("train", 20, "cow"), ("train", 7, "bee"), ("test", 5, "cow"), ("train", 7, "bee")]
+    assert {position.file for pair in found.duplicates for position in (pair.image, pair.first)} == {None}
+
+
+def test_duplicates_and_near_duplicates_of_a_folder_are_named_by_their_files(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 4)):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
+    original = Image.open(tmp_path / "train" / "dog" / "4.png")
+    original.save(tmp_path / "test" / "cat" / "2.png")
+    original.point(lambda value: value // 2 + 30).save(tmp_path / "test" / "dog" / "0.png")
+    found = check_dataset(f"folder:{tmp_path}", cache=tmp_path / "cache")
+    (pair,), (near,) = found.duplicates, found.near_duplicates
+    assert (pair.image.file, pair.first.file) == (f"{tmp_path}/test/cat/2.png", f"{tmp_path}/train/dog/4.png")
+    assert (near.image.file, near.similar.file) == (f"{tmp_path}/test/dog/0.png", f"{tmp_path}/train/dog/4.png")
+
+
+def test_duplicates_in_a_split_of_several_files_are_named_by_file_and_row(tmp_path: Path) -> None:
+    def damage(train: dict[str, Any], test: dict[str, Any]) -> None:
+        test["image"][5] = train["image"][20]
+
+    folder = write(tmp_path, damage)
+    rows = pq.read_table(folder / "train.parquet")
+    (folder / "train.parquet").unlink()
+    pq.write_table(rows.slice(0, 15), folder / "train-0.parquet")
+    pq.write_table(rows.slice(15), folder / "train-1.parquet")
+    (pair,) = check(folder).duplicates
+    assert (pair.image.file, pair.first.file) == (None, f"{folder}/train-1.parquet, row 5")
 
 
 def _truncate(folder: Path) -> None:

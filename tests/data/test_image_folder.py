@@ -107,6 +107,45 @@ def test_a_damaged_folder_is_refused_with_its_location_and_is_not_stored(
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
-def test_a_folder_without_train_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must contain train/CLASS/FILE, found no folder .*train$"):
-        read(tmp_path)
+def test_a_folder_without_train_is_refused_with_its_folders_and_the_script_that_splits_them(tmp_path: Path) -> None:
+    for name in CLASSES:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "photos")
+    rule = "an image folder must have train/CLASS/FILE and test/CLASS/FILE"
+    assert str(caught.value).startswith(f"{rule}, got cat, dog, eel in {tmp_path}/photos. If these are classes, split")
+    assert "section 1 of docs/tutorial.md" in str(caught.value)
+    assert "# split.py" in (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text().split("## 1. Split")[1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_a_missing_folder_is_stated_with_its_absolute_path_and_a_close_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    with pytest.raises(DataError) as caught:
+        find_source(f"{kind}:fotos", data_dir=None, cache=tmp_path)
+    rule = f"dataset '{kind}:fotos' must be an existing folder, got {tmp_path}/fotos, which does not exist"
+    assert str(caught.value) == f"{rule}; did you mean {kind}:photos?"
+    Path("fotos").write_text("")
+    with pytest.raises(DataError, match="/fotos, which is a file"):
+        find_source(f"{kind}:fotos", data_dir=None, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("train/cat/0.png", "folder"), ("cat/0.png", "folder"), ("train.parquet", "parquet")]
+)
+def test_the_name_of_a_folder_here_is_stated_with_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos", file).parent.mkdir(parents=True)
+    Path("photos", file).write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        find_source("photos", data_dir=None, cache=tmp_path)
+    assert (
+        str(caught.value) == f"unknown dataset 'photos'; did you mean {kind}:photos? It is the folder {tmp_path}/photos"
+    )
+    with pytest.raises(DataError, match=f"write {kind}:./photos to read that folder"):
+        find_source("./photos", data_dir=None, cache=tmp_path)

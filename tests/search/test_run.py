@@ -122,6 +122,7 @@ def test_the_ui_serves_the_runs_on_127_0_0_1_only(finished: SearchCommands) -> N
         printed = command.printed()
         assert f"http://127.0.0.1:{port}/#/experiments/1/runs" in printed
         assert "viewStateShareKey=" in printed
+        assert "DeprecationWarning" not in command.printed(), "warnings of MLflow's code help no user"
         (parent,), _ = finished.runs()
         address = f"http://127.0.0.1:{port}/get-artifact?path=space.yaml&run_uuid={parent.info.run_id}"
         with urllib.request.urlopen(address, timeout=30) as answer:

@@ -482,7 +482,7 @@ def test_a_later_problem_is_reported_at_the_line_of_its_value(read: Read) -> Non
     ]
     assert file.error(problems).lines == (
         "no such family (space.yaml:7)",
-        "too narrow (space.yaml:12)",
+        "too narrow (space.yaml:12, override 'parameters.width.value=32')",
         "too large (space.yaml:9)",
     )
     assert file.error([Problem(("parameters", "width", "value"), "too narrow")]).lines == (

@@ -16,7 +16,8 @@ A range of numbers and a command in backticks are one word.
 def echo_prose(text: str, *, err: bool = False) -> None:
     """Print sentences, to standard output or error. In a terminal, a line ends before the word that does not fit.
 
-    A path or command that is longer than a line is left to the terminal, so that it can be copied.
+    A path or command that is longer than a line is left to the terminal, so that it can be copied. Outside a terminal,
+    a text is one line, which other programs read.
     """
     screen = console(err=err)
     echo("\n".join(fold(visible(text), screen.width, cuts=False)) if screen.is_terminal else text, err=err)

@@ -110,8 +110,13 @@ def echo(text: object = "", *, nl: bool = True, err: bool = False, raw: bool = F
 
 
 def console(*, err: bool = False) -> Console:
-    """Return a Rich console on standard output or error. Outside a terminal, standard output has very long lines."""
-    width = None if err or sys.stdout.isatty() else 10_000
+    """Return a Rich console on standard output or error.
+
+    Outside a terminal, standard output has the width in COLUMNS, or else very long lines: a shell exports no COLUMNS.
+    """
+    chosen = os.environ.get("COLUMNS", "")
+    outside = int(chosen) if chosen.isdecimal() and int(chosen) else 10_000
+    width = None if err or sys.stdout.isatty() else outside
     return Console(stderr=err, highlight=False, width=width)
 
 

@@ -77,7 +77,7 @@ def find_image_files(requested: Sequence[str]) -> ImageFiles:
         else:
             faults.append(f"an image must be a file, a folder or a Parquet file, got {name}, which does not exist")
     if faults:
-        raise DataError("\n".join(faults))
+        raise DataError(*faults)
     return ImageFiles(paths=tuple(paths), skipped=tuple(skipped))
 
 

@@ -1,6 +1,7 @@
 """Reader of image folders `train/CLASS/FILE` and `test/CLASS/FILE`, the layout of torchvision's ImageFolder."""
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from lkca_search.data.readers.decoded import (
     normalize_name,
 )
 from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
-from lkca_search.data.readers.source_files import fingerprint_tree, read_file, show_path
+from lkca_search.data.readers.source_files import check_folder, fingerprint_tree, read_file, show_path
 from lkca_search.errors import DataError
 
 SKIPPED = "skipped: hidden, made by a file browser (Thumbs.db, desktop.ini), or outside the class folders"
 """Kind of the note on skipped files."""
+_MAX_SHOWN = 10
+"""Maximum number of folders in a message."""
 _BROWSER_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -31,13 +34,19 @@ class ImageFolder:
     def __init__(
         self, *, name: str, folder: Path, image_size: int | None = None, max_pixels: int | None = None
     ) -> None:
-        """Set the folder; DataError if it has no folder `train`."""
+        """Set the folder; DataError if it does not exist, or has no folder `train`."""
         self.name = name
         self.image_size = image_size
         self._max_pixels = max_pixels or MAX_PIXELS
         self._folder = folder
+        check_folder(name, folder)
         if not (folder / "train").is_dir():
-            raise DataError(f"an image folder must contain train/CLASS/FILE, found no folder {folder / 'train'}")
+            rule = "an image folder must have train/CLASS/FILE and test/CLASS/FILE"
+            found = ", ".join(sorted(path.name for path in folder.glob("*/"))[:_MAX_SHOWN]) or "no folder"
+            raise DataError(
+                f"{rule}, got {show_path(found)} in {show_path(folder.absolute())}. If these are classes, split their "
+                "images into train and test first: section 1 of docs/tutorial.md has the script"
+            )
 
     def fingerprint(self, split: Split) -> str:
         """Return the version of the decoder, the folder, and the `fingerprint_tree` of the split."""
@@ -65,6 +74,11 @@ class ImageFolder:
         counts = [len(class_paths) for class_paths in paths_by_class.values()]
         labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
         return DecodedImages(pixels=pixels, labels=labels, class_names=tuple(paths_by_class), notes=notes)
+
+    def locate(self, split: Split) -> Callable[[int], str]:
+        """Return a function from the row of an image to the path of its file."""
+        paths = [path for class_paths in self._list_images(split, []).values() for path in class_paths]
+        return lambda row: show_path(paths[row])
 
     def check_test_classes(self) -> None:
         """Raise DataError unless `test` has the classes of `train`, with a file in each. No image is opened."""

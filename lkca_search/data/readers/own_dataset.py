@@ -84,6 +84,9 @@ class OwnDataset:
         )
         return DecodedImages(pixels=pixels, labels=checked, class_names=class_names, notes=notes)
 
+    def locate(self, split: Split) -> None:
+        """Return None: a row has no file of its own."""
+
     def check_test_classes(self) -> None:
         """Do nothing: the code would have to make every test image."""
 

@@ -21,7 +21,7 @@ from lkca_search.data.readers.decoded import (
     name_classes,
 )
 from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
-from lkca_search.data.readers.source_files import check_regular, fingerprint_files, show_path
+from lkca_search.data.readers.source_files import check_folder, check_regular, fingerprint_files, show_path
 from lkca_search.errors import DataError
 
 
@@ -44,8 +44,7 @@ class ParquetFolder:
         self.image_size = image_size
         self._max_pixels = max_pixels or MAX_PIXELS
         self._folder = folder
-        if not folder.is_dir():
-            raise DataError(f"dataset {name!r} must be an existing folder, got {folder}")
+        check_folder(name, folder)
         self._files("train")
 
     def fingerprint(self, split: Split) -> str:
@@ -71,6 +70,11 @@ class ParquetFolder:
         )
         return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)
 
+    def locate(self, split: Split) -> Callable[[int], str] | None:
+        """Return a function from the row of an image to its file and the row there; None if the split is one file."""
+        paths = self._files(split)
+        return _locator(paths, [_count_rows(path) for path in paths]) if len(paths) > 1 else None
+
     def check_test_classes(self) -> None:
         """Raise DataError unless `test` has the classes of `train`. The column `image` is not read."""
         train, test = (
@@ -82,12 +86,7 @@ class ParquetFolder:
         """Return columns of all files of a split, without nulls, and a function that returns file and row of a row."""
         paths = self._files(split)
         tables = [_read_columns(path, columns) for path in paths]
-        starts = [0, *accumulate(len(table) for table in tables)]
-
-        def location(row: int) -> str:
-            file = bisect_right(starts, row) - 1
-            return f"{show_path(paths[file])}, row {row - starts[file]}"
-
+        location = _locator(paths, [len(table) for table in tables])
         rows = pa.concat_tables(tables)
         if len(rows) == 0:
             raise DataError(f"a split must have at least one image, got none in the {split} files of {self._folder}")
@@ -100,6 +99,17 @@ class ParquetFolder:
         if not paths:
             raise DataError(f"dataset {self.name!r} must have files {split}*.parquet, found none in {self._folder}")
         return paths
+
+
+def _locator(paths: Sequence[Path], num_rows: Sequence[int]) -> Callable[[int], str]:
+    """Return a function from the row in a split to the file and the row in it."""
+    starts = [0, *accumulate(num_rows)]
+
+    def location(row: int) -> str:
+        file = bisect_right(starts, row) - 1
+        return f"{show_path(paths[file])}, row {row - starts[file]}"
+
+    return location
 
 
 def read_image_column(path: Path) -> Iterator[bytes]:

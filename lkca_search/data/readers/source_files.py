@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lkca_search.errors import DataError, find_closest
 from lkca_search.paths import describe_kind
 
 _Folder = tuple[int, int]
@@ -26,6 +27,17 @@ def check_regular(path: Path) -> None:
     """Raise OSError if a path is missing, or is no regular file."""
     if (kind := describe_kind(os.stat(path).st_mode)) is not None:
         raise OSError(errno.EINVAL, f"must be a regular file, got {kind}", str(path))
+
+
+def check_folder(dataset: str, folder: Path) -> None:
+    """Raise DataError unless the folder of a dataset exists; the message has its absolute path and a close name."""
+    if folder.is_dir():
+        return
+    beside = [path.name for path in folder.absolute().parent.glob("*/")] if folder.parent.is_dir() else []
+    close = find_closest(folder.name, beside)
+    hint = f"; did you mean {dataset.removesuffix(folder.name)}{close}?" if close else ""
+    kind = "which is a file" if folder.exists() else "which does not exist"
+    raise DataError(f"dataset {dataset!r} must be an existing folder, got {show_path(folder.absolute())}, {kind}{hint}")
 
 
 def show_path(path: Path | str) -> str:

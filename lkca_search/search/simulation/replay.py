@@ -151,7 +151,7 @@ def _simulated_spec(
         raise UserError("sampler grid cannot be simulated: most points of a grid were not recorded")
     rules = [name_rule("pruner", pruner.name, PRUNERS), name_rule("sampler", sampler or "random", SAMPLERS)]
     if broken := [rule for rule in rules if rule]:
-        raise UserError("\n".join(broken))
+        raise UserError(*broken)
     changes = {
         "pruner": pruner,
         "sampler": ComponentConfig(name=sampler or "random"),
@@ -161,5 +161,5 @@ def _simulated_spec(
     search = spec.search.model_copy(update=changes)
     simulated = spec.model_copy(update={"search": search, "limits": LimitsSection()})
     if problems := list(find_sampler_problems(simulated)):
-        raise UserError("\n".join(problem.rule for problem in problems))
+        raise UserError(*(problem.rule for problem in problems))
     return simulated

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from lkca_search.errors import Location, Problem
+from lkca_search.errors import Location, Problem, did_you_mean
 from lkca_search.own_code import is_dotted
 from lkca_search.spec.cells import Cell, cells
-from lkca_search.spec.configuration import OPTIMIZER_NAMES, OPTIMIZERS, Configuration, Scalar, without_own_names
+from lkca_search.spec.configuration import NAMES, OPTIMIZER_NAMES, OPTIMIZERS, Configuration, Scalar, without_own_names
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.recipe.rules import recipe_problems
 from lkca_search.spec.search_spec import SearchSpec
@@ -47,8 +47,10 @@ def find_foreign_names(spec: SearchSpec) -> Iterator[Problem]:
                 if name in chosen and name not in found and not (family and is_dotted(family)):
                     found.add(name)
                     section = "factors" if name in spec.factors else "parameters"
-                    rule = f"{name} is no name of family {family or 'lkca'}; give it when: {{family: [{own_families}]}}"
-                    yield Problem((section, name), rule)
+                    rule = f"{name} is no name of family {family or 'lkca'}{did_you_mean(name, NAMES)}"
+                    yield Problem(
+                        (section, name), f"{rule}; give a name of your own when: {{family: [{own_families}]}}"
+                    )
 
 
 def _own_optimizer_problems(configuration: Configuration) -> Iterator[Problem]:
