@@ -94,12 +94,9 @@ def predict(
     comparison = None if test is None else test.result()
     if json:
         echo_json(PredictionList(model=place.name, test=comparison, images=tuple(shown)))
-    elif comparison is None:
-        _show_predictions(shown)
     else:
-        echo_prose(f"{place.name}: {comparison.sentence}")
-    if to is not None:
-        echo(f"probabilities of all classes: {to}", err=json)
+        _show_predictions(shown) if comparison is None else echo_prose(f"{place.name}: {comparison.sentence}")
+    _show_file(to, err=json)
     if comparison is not None and comparison.verdict == "different":
         raise typer.Exit(1)
 
@@ -162,6 +159,11 @@ def _check_test(images: Sequence[str], dataset: str | None) -> None:
 def _warn(place: "ModelPlace") -> None:
     if place.search is not None:
         warn_of_damage(place.findings, place.search)
+
+
+def _show_file(to: Path | None, *, err: bool) -> None:
+    if to is not None:
+        echo(f"probabilities of all classes: {to}", err=err)
 
 
 def _show_predictions(predictions: "Sequence[ImagePrediction]") -> None:
