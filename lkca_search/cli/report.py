@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lkca_search.analysis.search_results import SearchResults
     from lkca_search.analysis.stats.estimate import NotEstimable
     from lkca_search.reporting.values.report import Report
+    from lkca_search.reporting.values.table import Table
 
 _SUBJECTS = {
     "training": "! Different data or training, so a difference in accuracy may have this reason",
@@ -200,7 +201,11 @@ def _show_aggregate(found: "SearchComparison") -> None:
 
 
 def _show(content: "Report", paths: Sequence[Path]) -> None:
-    for sentence in (content.headline, "", *content.summary):
+    echo_prose(f"{content.headline}\n")
+    if means := content.answer.means:
+        echo_rows(means.columns, [[cell.text for cell in row] for row in means.rows])
+        echo_prose(f"{means.caption}\n")
+    for sentence in content.summary:
         echo_prose(sentence)
     for note in content.caveats:
         echo_prose(f"! {note}")
@@ -231,6 +236,13 @@ def _difference(found: "AggregateDifference | NotEstimable") -> dict[str, object
     return {"reason": str(found)}
 
 
+def _means(table: "Table | None") -> list[dict[str, str]]:
+    """Return the means on the first screen, one mapping from columns to texts per variant."""
+    if table is None:
+        return []
+    return [dict(zip(table.columns, (cell.text for cell in row), strict=True)) for row in table.rows]
+
+
 def _echo_json(content: "Report", paths: Sequence[Path]) -> None:
     value = {
         "search": content.search,
@@ -239,6 +251,7 @@ def _echo_json(content: "Report", paths: Sequence[Path]) -> None:
             "question": content.answer.question,
             "finding": content.answer.finding,
             "limit": content.answer.limit,
+            "means": _means(content.answer.means),
         },
         "headline": content.headline,
         "summary": content.summary,

@@ -104,6 +104,32 @@ def test_of_several_variants_the_extreme_differences_at_the_smallest_size_are_st
     assert report.answer.finding.count("[") == 2
 
 
+def test_the_first_screen_has_the_mean_of_each_variant_with_its_interval_and_the_best_of_many(
+    reports: dict[str, Report],
+) -> None:
+    report = reports["equal families"]
+    means = report.answer.means
+    assert means is not None
+    assert means.columns == ("test accuracy, % [95% interval]", "360 images", "9,000 images")
+    accuracies = next(table for table in report.tables if table.name == "accuracies")
+    by_cell = {(row[0].text, row[1].text): f"{row[2].text} {row[3].text}" for row in accuracies.rows}
+    assert {row[0].text for row in means.rows} == set(THREE)
+    for label, *found in means.rows:
+        assert [cell.text for cell in found] == [by_cell[label.text, size] for size in ("360", "9,000")]
+    largest = [row[-1].number or 0.0 for row in means.rows]
+    assert largest == sorted(largest, reverse=True)
+    many = reports["many variants"].answer.means
+    assert many is not None
+    assert (len(many.rows), many.caption) == (2, "2 of 8 variants, highest first at 9,000 images.")
+    for kind in ("one variant", "nothing confirmed", "nothing tested", "datasets"):
+        assert reports[kind].answer.means is None
+    losses = make_report(make_search_results(law(), search={"trials_per_cell": 3, "metric": "val_loss"})).answer.means
+    assert losses is not None
+    assert losses.columns[0] == "test loss [95% interval]"
+    assert losses.caption == "Lowest first at 9,000 images."
+    assert losses.rows[0][-1].number == min(row[-1].number or 0.0 for row in losses.rows)
+
+
 def test_of_repeated_searches_the_finding_is_about_families(reports: dict[str, Report]) -> None:
     assert reports["repeats"].answer.finding.startswith("lkca is ahead in 5 of 5 contrasts with vit: ")
     assert reports["one contrast"].answer.finding.startswith(
@@ -194,6 +220,10 @@ def test_the_first_screen_fits_a_desktop_and_a_phone(
         boxes = [page.locator(each).bounding_box() for each in ("#answer", "#answer-figure", "#answer figcaption")]
         texts = [text.bounding_box() for text in page.locator("#answer p").all()]
         assert len(texts) == 3
+        texts += [table.bounding_box() for table in page.locator("#answer .means").all()]
+        last = page.locator("nav a").last.bounding_box()
+        assert last is not None
+        assert width < 600 or last["x"] + last["width"] <= width, "a wide menu shows every link"
         for box in (*boxes, *texts):
             assert box is not None
             assert 0 <= box["x"] <= box["x"] + box["width"] <= width

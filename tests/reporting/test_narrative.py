@@ -84,9 +84,9 @@ def test_missing_and_failed_replicates_are_counted_and_their_partners_are_left_o
     )
     report = make_report(results)
     assert (
-        "10 replicates are missing (5 of them failed). Draws and seeds without a partner are left out of differences."
-        in report.caveats
-    )
+        "10 replicates of the round have no test result: 5 failed and 5 are not tested yet. Draws and seeds without a "
+        "partner are left out of differences."
+    ) in report.caveats
     assert {each.paired.num_pairs for each in report.contrasts} == {8}
     assert {each.paired.num_draws for each in report.contrasts} == {5}
 
@@ -173,11 +173,12 @@ def test_the_level_of_a_round_is_in_caveats_methods_and_caption() -> None:
 
 def test_an_unfinished_round_is_one_more_look() -> None:
     report = make_report(make_search_results(lambda *where: None if where[2] == 4 else law()(*where)))
-    assert (
-        "20 replicates of the round have not been tested yet. A decision now and a second one at the end of the round "
-        "are two looks; the level is that of one."
-    ) in report.caveats
-    assert not [each for each in make_report(make_search_results(law())).caveats if "not been tested" in each]
+    look = "The round is unfinished: a decision now and a second one at its end are two looks, and the level is that of"
+    (missing,) = (each for each in report.caveats if "20 replicates" in each)
+    assert missing.startswith("20 replicates of the round have no test result: 20 are not tested yet. Draws and seeds")
+    assert len([each for each in report.caveats if each.startswith(look)]) == 1
+    finished = make_report(make_search_results(law())).caveats
+    assert not [each for each in finished if "no test result" in each or "unfinished" in each]
 
 
 def test_methods_have_design_hyperparameters_round_and_provenance() -> None:
@@ -239,3 +240,17 @@ def test_a_cell_without_a_trial_is_a_caveat_and_the_rest_is_compared() -> None:
     assert f"{empty} had no complete trial, so it was not confirmed." in report.caveats
     assert [each.num_train_images for each in report.contrasts] == SIZES[1:]
     assert {each.verdict for each in report.contrasts} == {"ahead"}
+
+
+def test_a_table_of_contrasts_has_dashes_for_missing_intervals_and_their_reasons_in_the_caption() -> None:
+    report = make_report(make_search_results(law(), draws=3, seeds=1))
+    (table,) = (table for table in report.tables if table.name == "contrasts")
+    column = table.columns.index("95% bootstrap")
+    assert {row[column].text for row in table.rows} == {"–"}
+    assert table.caption.endswith(
+        " Without an interval (–): too many resamples of 3 draws have no spread for an interval at the level 0.95."
+    )
+    assert not any(table.has_long_texts(each) for each in range(len(table.columns)))
+    complete = make_report(make_search_results(law()))
+    (table,) = (table for table in complete.tables if table.name == "contrasts")
+    assert "Without an interval" not in table.caption

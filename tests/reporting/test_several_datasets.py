@@ -109,8 +109,8 @@ def test_limits_of_all_datasets_are_written_once_and_those_of_one_with_its_name(
         make_dataset_results(lambda *key: None if key[0] == "cifar100" and key[3] == 2 else accuracy(*key))
     )
     assert len([text for text in report.caveats if "Every cell was searched once," in text]) == 1
-    (missing,) = (text for text in report.caveats if "missing" in text)
-    assert missing.startswith("On cifar100: 8 replicates are missing")
+    (missing,) = (text for text in report.caveats if "no test result" in text)
+    assert missing.startswith("On cifar100: 8 replicates of the round have no test result: 8 are not tested yet")
 
 
 def test_a_single_draw_has_the_reason_in_every_section() -> None:

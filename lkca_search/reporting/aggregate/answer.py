@@ -16,10 +16,10 @@ from lkca_search.reporting.sections.answer import (
     name_other,
     name_others,
     tested_figure,
-    validation_figure,
     write_finding,
     write_question,
 )
+from lkca_search.reporting.sections.figures import validation_figure
 from lkca_search.reporting.sections.narrative import reason_for_no_contrast
 from lkca_search.reporting.values.figure import Figure
 from lkca_search.reporting.values.metric_format import MetricFormat

@@ -9,16 +9,19 @@ from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
 from lkca_search.records.objectives import rank_trials
-from lkca_search.reporting.sections.figures import side_shift
+from lkca_search.reporting.sections.figures import validation_figure
 from lkca_search.reporting.sections.narrative import of_metric, reason_for_no_contrast
-from lkca_search.reporting.values.figure import Figure, Series
+from lkca_search.reporting.values.figure import Figure
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
 from lkca_search.reporting.values.report import Answer, Section
+from lkca_search.reporting.values.table import Table, TableCell, number_cell, text_cell
 from lkca_search.spec.cells import dataset_levels
 
 _MAX_NAMED = 3
 """Variants and datasets that a sentence names at most; more are counted."""
+_NUM_BEST = 2
+"""Variants whose means are shown if there are more than `_MAX_NAMED`."""
 _MAX_CHARACTERS = 60
 """Characters of all names of variants above which they are counted."""
 _MAX_LEGEND = 6
@@ -53,7 +56,48 @@ def make_answer(
         limit=first_sentence(caveats),
         num_more_limits=max(len(caveats) - 1, 0),
         figure=in_brief(tested_figure(sections, contrasts) or validation_figure(results)),
+        means=None if scores is None else means_table(results, scores),
     )
+
+
+def means_table(results: SearchResults, scores: RoundScores) -> Table | None:
+    """Return the mean test scores at the smallest and the largest size; None if fewer than two variants are tested.
+
+    Of many variants, it has those that are the best at the largest size.
+    """
+    if len(scores.variants) < 2:
+        return None
+    metric = MetricFormat(results.metric)
+    sizes = sorted({cell.num_train_images for cell in scores.cells})
+    ends = list(dict.fromkeys((sizes[0], sizes[-1])))
+    cells = {
+        variant.label: {cell.num_train_images: cell for cell in scores.cells_of_variant(variant)}
+        for variant in scores.variants
+    }
+    at_largest = {label: mean_score(found[sizes[-1]]).value for label, found in cells.items() if sizes[-1] in found}
+    ranked = sorted(at_largest, key=lambda label: -metric.metric.sign * at_largest[label])
+    order = "highest" if metric.metric.sign > 0 else "lowest"
+    shown = ranked if len(ranked) <= _MAX_NAMED else ranked[:_NUM_BEST]
+    part = "" if len(shown) == len(ranked) else f"{len(shown)} of {len(ranked)} variants, "
+    return Table(
+        name="answer_means",
+        title=f"Mean {metric.test_label_in_unit}",
+        caption=capitalize(f"{part}{order} first at {format_count(sizes[-1])} images."),
+        columns=(
+            f"{metric.header(metric.test_label)} [95% interval]",
+            *(f"{format_count(size)} images" for size in ends),
+        ),
+        rows=tuple(
+            (text_cell(label), *(_mean_cell(cells[label].get(size), metric) for size in ends)) for label in shown
+        ),
+    )
+
+
+def _mean_cell(cell: CellScores | None, metric: MetricFormat) -> TableCell:
+    if cell is None:
+        return number_cell(None)
+    estimate = mean_score(cell)
+    return TableCell(text=metric.estimate(estimate), number=estimate.value)
 
 
 def first_sentence(caveats: Sequence[str]) -> str:
@@ -132,71 +176,6 @@ def tested_figure(sections: Sequence[Section], contrasts: Sequence[Contrast]) ->
             if section.name.rpartition("-")[2] == name and figure is not None:
                 return figure
     return None
-
-
-def validation_figure(results: SearchResults) -> Figure | None:
-    """Return the complete trials against training images; None without one."""
-    metric, points = MetricFormat(results.metric), _trials_by_label(results)
-    sizes = sorted({size for found in points.values() for size, _ in found})
-    if not points:
-        return None
-    return Figure(
-        name="validation",
-        title=f"{capitalize(metric.label)} against training images",
-        caption=(
-            f"Not a test: points are the {metric.best_label} of each variant, without an interval; small dots are all "
-            "complete trials. The x-axis is logarithmic."
-        ),
-        x_label="training images",
-        y_label=metric.axis_label,
-        x_is_logarithmic=True,
-        x_ticks=tuple(map(float, sizes)),
-        series=tuple(
-            series
-            for index, (label, found) in enumerate(points.items())
-            for series in _trial_series(label, found, metric, index, side_shift(index, len(points), sizes))
-        ),
-    )
-
-
-def _trials_by_label(results: SearchResults) -> dict[str, list[tuple[int, float]]]:
-    """Return training images and metric of the complete trials, best first, by variant; by dataset too if several."""
-    points: dict[str, list[tuple[int, float]]] = {}
-    ranked = rank_trials(results.trials, results.spec.search)
-    for record in sorted(ranked, key=lambda record: list(results.variants).index(record.cell)):
-        if record.facts:
-            dataset = record.spec.configuration.dataset
-            label = results.variants[record.cell].label
-            points.setdefault(f"{dataset}, {label}" if dataset else label, []).append(
-                (record.facts.num_train_images, results.metric_value(record))
-            )
-    return points
-
-
-def _trial_series(
-    label: str, found: Sequence[tuple[int, float]], metric: MetricFormat, index: int, shift: float
-) -> tuple[Series, Series]:
-    """Return all trials of a variant, best first, as dots, and the best at each size as points."""
-    best: dict[int, float] = {}
-    for size, value in found:
-        best.setdefault(size, value)
-    dots = Series(
-        name=f"{label}, trials",
-        x=tuple(shift * size for size, _ in found),
-        y=tuple(value for _, value in found),
-        kind="dots",
-        color_index=index,
-    )
-    points = Series(
-        name=label,
-        x=tuple(shift * size for size in sorted(best)),
-        y=tuple(best[size] for size in sorted(best)),
-        color_index=index,
-        hover_texts=tuple(
-            f"{label}, {format_count(size)} images: {metric.value_with_unit(best[size])}" for size in sorted(best)
-        ),
-    )
-    return dots, points
 
 
 def _dataset(results: SearchResults) -> str:

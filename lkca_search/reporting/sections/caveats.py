@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.records.record import State
 from lkca_search.records.rounds import Round
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
@@ -165,18 +166,29 @@ def replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[s
             if len(unscored) <= _MAX_NAMED
             else f"No replicate of {format_count(len(unscored))} cells has finished. These are {named}."
         )
-    if num_missing := sum(cell.num_missing for cell in scores.cells):
-        num_failed = sum(cell.num_failed for cell in scores.cells)
-        failed = f" ({num_failed} of them failed)" if num_failed else ""
-        yield (
-            f"{pluralize(num_missing, 'replicate')} {_are(num_missing)} missing{failed}. Draws and seeds without a "
-            "partner are left out of differences."
-        )
+    yield from _without_result(results, sealed)
     single = [cell.num_train_images for cell in scores.cells if cell.unit == "draw"]
     if len(sealed.draws) < 2 and single:
         plural = "accuracies" if results.metric.test_field == "accuracy" else "scores"
         at = "" if len(single) == len(scores.cells) else f" at {_sizes(single)} images"
         yield f"There is a single draw, so test {plural}{at} have no intervals and no tests."
+
+
+def _without_result(results: SearchResults, sealed: Round) -> Iterator[str]:
+    """Yield the limit that failed replicates, and those of an unfinished round, set; nothing if there is none."""
+    states = {record.trial_id: record.state for record in results.replicates}
+    found = [states.get(replication.replicate_id) for _, replication in sealed.replications()]
+    num_failed, num_left = found.count(State.FAIL), found.count(None)
+    if not (number := num_failed + num_left):
+        return
+    parts = [
+        *([f"{num_failed} failed"] if num_failed else []),
+        *([f"{num_left} {_are(num_left)} not tested yet"] if num_left else []),
+    ]
+    yield (
+        f"{pluralize(number, 'replicate')} of the round {'has' if number == 1 else 'have'} no test result: "
+        f"{join_words(parts)}. Draws and seeds without a partner are left out of differences."
+    )
 
 
 def size_caveats(results: SearchResults, scores: RoundScores) -> Iterator[str]:

@@ -1,15 +1,16 @@
 """Tables of contrasts: the reference against the other variants, and one search against another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lkca_search.analysis.comparison import UnpairedContrast
 from lkca_search.analysis.contrasts import Contrast, Verdict
 from lkca_search.analysis.scores import Unit
-from lkca_search.analysis.stats.estimate import Interval
+from lkca_search.analysis.stats.estimate import Estimate, Interval
 from lkca_search.records.rounds import ERROR_RATE
 from lkca_search.reporting.sections.looks import format_alpha
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
+    NO_VALUE,
     format_count,
     format_p_value,
     format_percent,
@@ -20,7 +21,6 @@ from lkca_search.reporting.values.table import (
     Table,
     TableCell,
     estimate_cell,
-    interval_cell,
     make_table,
     number_cell,
     text_cell,
@@ -46,7 +46,7 @@ def contrast_table(
     return make_table(
         name="contrasts",
         title=f"{reference} compared with the other variants",
-        caption=_caption(reference, metric, alpha, tests=tests),
+        caption=_caption(reference, metric, alpha, tests=tests) + _dashes(contrasts),
         columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
@@ -58,7 +58,7 @@ def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, metric: Metr
     return make_table(
         name="comparison",
         title=f"{a} compared with {b}",
-        caption=_caption(a, metric, alpha, tests="tests of this comparison"),
+        caption=_caption(a, metric, alpha, tests="tests of this comparison") + _dashes(contrasts),
         columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
@@ -77,7 +77,7 @@ def unpaired_table(
             metric.difference_header("difference"),
             lambda contrast: estimate_cell(contrast.difference, metric.difference),
         ),
-        Column("95% interval", lambda contrast: interval_cell(contrast.difference, metric.difference_interval)),
+        Column("95% interval", lambda contrast: _interval(contrast.difference, metric.difference_interval)),
         Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
         Column("p", lambda contrast: number_cell(contrast.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
@@ -93,7 +93,7 @@ def unpaired_table(
             "trainings). They are for these test images: another sample of test images would give another "
             "difference. p, corrected: by Holm's method over all tests of this comparison, then for the rounds, of "
             f"which the stricter one has the level {format_alpha(alpha)}. Two numbers in a column are those of {a} "
-            f"and of {b}."
+            f"and of {b}.{_reasons(contrast.difference for contrast in contrasts)}"
         ),
         columns=columns,
         rows=contrasts,
@@ -127,10 +127,10 @@ def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
             metric.difference_header("difference"),
             lambda contrast: estimate_cell(contrast.paired.difference, metric.difference),
         ),
-        Column("95% interval", lambda contrast: interval_cell(contrast.paired.difference, metric.difference_interval)),
+        Column("95% interval", lambda contrast: _interval(contrast.paired.difference, metric.difference_interval)),
         Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
         Column("units", _units),
-        Column("95% bootstrap", lambda contrast: interval_cell(contrast.bootstrap, metric.difference_interval)),
+        Column("95% bootstrap", lambda contrast: _interval(contrast.bootstrap, metric.difference_interval)),
         Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
         Column(
@@ -138,10 +138,29 @@ def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
         ),
         Column(
             "95% interval of P",
-            lambda contrast: interval_cell(contrast.improvement.probability, format_share_interval),
+            lambda contrast: _interval(contrast.improvement.probability, format_share_interval),
         ),
         Column(f"more units for {metric.small}", _more_units),
     ]
+
+
+def _interval(estimate: Estimate, write: Callable[[Interval | None], str]) -> TableCell:
+    """Return a cell with an interval, or with a dash: in the cell, the reason would widen the table."""
+    return text_cell(write(estimate.interval) or NO_VALUE)
+
+
+def _dashes(contrasts: Sequence[Contrast]) -> str:
+    return _reasons(
+        estimate
+        for contrast in contrasts
+        for estimate in (contrast.paired.difference, contrast.bootstrap, contrast.improvement.probability)
+    )
+
+
+def _reasons(estimates: Iterable[Estimate]) -> str:
+    """Return the sentence of a caption on intervals that are missing; empty if none is."""
+    reasons = dict.fromkeys(estimate.reason for estimate in estimates if estimate.interval is None and estimate.reason)
+    return f" Without an interval ({NO_VALUE}): {'; '.join(reasons)}." if reasons else ""
 
 
 def _units(contrast: Contrast) -> TableCell:

@@ -1,4 +1,4 @@
-"""Figures of test scores: learning curves, and the reference minus the other variants."""
+"""Figures of scores: learning curves, the reference minus the other variants, and trials before a confirmation."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,9 @@ import numpy as np
 from lkca_search.analysis.contrasts import Contrast
 from lkca_search.analysis.curve_analysis import CurveAnalysis, VariantCurve
 from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
+from lkca_search.records.objectives import rank_trials
 from lkca_search.reporting.values.figure import Figure, Series
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
@@ -119,7 +121,8 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
     others = list(dict.fromkeys(contrast.other for contrast in contrasts))
     return Figure(
         name="differences",
-        title=f"{capitalize(metric.test_label)} of {reference} minus that of the other variants",
+        title=f"{capitalize(metric.test_label)} of {reference} minus that of "
+        f"{others[0] if len(others) == 1 else 'the other variants'}",
         caption=(
             "Mean over draws of the paired differences (same images, same seeds), with a 95% t interval for each "
             "contrast alone. An interval without 0 may be not significant, because tests are corrected for their "
@@ -140,6 +143,71 @@ def differences(contrasts: Sequence[Contrast], scores: RoundScores, reference: s
             for index, other in enumerate(others)
         ),
     )
+
+
+def validation_figure(results: SearchResults) -> Figure | None:
+    """Return the complete trials against training images; None without one."""
+    metric, points = MetricFormat(results.metric), _trials_by_label(results)
+    sizes = sorted({size for found in points.values() for size, _ in found})
+    if not points:
+        return None
+    return Figure(
+        name="validation",
+        title=f"{capitalize(metric.label)} against training images",
+        caption=(
+            f"Not a test: points are the {metric.best_label} of each variant, without an interval; small dots are all "
+            "complete trials. The x-axis is logarithmic."
+        ),
+        x_label="training images",
+        y_label=metric.axis_label,
+        x_is_logarithmic=True,
+        x_ticks=tuple(map(float, sizes)),
+        series=tuple(
+            series
+            for index, (label, found) in enumerate(points.items())
+            for series in _trial_series(label, found, metric, index, side_shift(index, len(points), sizes))
+        ),
+    )
+
+
+def _trials_by_label(results: SearchResults) -> dict[str, list[tuple[int, float]]]:
+    """Return training images and metric of the complete trials, best first, by variant; by dataset too if several."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    ranked = rank_trials(results.trials, results.spec.search)
+    for record in sorted(ranked, key=lambda record: list(results.variants).index(record.cell)):
+        if record.facts:
+            dataset = record.spec.configuration.dataset
+            label = results.variants[record.cell].label
+            points.setdefault(f"{dataset}, {label}" if dataset else label, []).append(
+                (record.facts.num_train_images, results.metric_value(record))
+            )
+    return points
+
+
+def _trial_series(
+    label: str, found: Sequence[tuple[int, float]], metric: MetricFormat, index: int, shift: float
+) -> tuple[Series, Series]:
+    """Return all trials of a variant, best first, as dots, and the best at each size as points."""
+    best: dict[int, float] = {}
+    for size, value in found:
+        best.setdefault(size, value)
+    dots = Series(
+        name=f"{label}, trials",
+        x=tuple(shift * size for size, _ in found),
+        y=tuple(value for _, value in found),
+        kind="dots",
+        color_index=index,
+    )
+    points = Series(
+        name=label,
+        x=tuple(shift * size for size in sorted(best)),
+        y=tuple(best[size] for size in sorted(best)),
+        color_index=index,
+        hover_texts=tuple(
+            f"{label}, {format_count(size)} images: {metric.value_with_unit(best[size])}" for size in sorted(best)
+        ),
+    )
+    return dots, points
 
 
 def _error(estimate: Estimate, metric: MetricFormat) -> str:

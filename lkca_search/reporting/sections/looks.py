@@ -38,18 +38,17 @@ def look_caveats(results: SearchResults, scores: RoundScores, history: LookHisto
         f"{place}. Its tests of all contrasts together have the level {format_alpha(sealed.alpha)}, because all rounds "
         f"share {100 * ERROR_RATE:g}%. The 95% intervals are those of a single look."
     )
-    if num_left := _num_left(results, sealed):
+    if _is_unfinished(results, sealed):
         yield (
-            f"{pluralize(num_left, 'replicate')} of the round {'has' if num_left == 1 else 'have'} not been tested "
-            "yet. A decision now and a second one at the end of the round are two looks; the level is that of one."
+            "The round is unfinished: a decision now and a second one at its end are two looks, and the level is that "
+            "of one."
         )
     if history is not None:
         yield _history(history)
 
 
-def _num_left(results: SearchResults, sealed: Round) -> int:
-    finished = {record.trial_id for record in results.replicates}
-    return sum(replication.replicate_id not in finished for _, replication in sealed.replications())
+def _is_unfinished(results: SearchResults, sealed: Round) -> bool:
+    return not sealed.replicate_ids <= {record.trial_id for record in results.replicates}
 
 
 def _history(history: LookHistory) -> str:

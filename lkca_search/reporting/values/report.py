@@ -64,7 +64,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """First screen of the page: three sentences and one figure."""
+    """First screen of the page: three sentences, one figure and a table of a few means."""
 
     question: str
     """Sentence on what the search compares."""
@@ -76,6 +76,8 @@ class Answer:
     """Number of the other limits, which are listed below the first screen."""
     figure: Figure | None
     """Figure of the result; None if there is nothing to draw."""
+    means: Table | None = None
+    """Mean test scores of the best variants; None if nothing is compared, and with several datasets."""
 
 
 @dataclass(frozen=True, kw_only=True)
