@@ -170,27 +170,27 @@ def best(
         raise UserError("--yaml and --json cannot be combined; use one of them")
     folder = Home.from_environment().started_search(name)
     spec, reader = read_spec(folder), RecordReader(folder)
-    search = spec.search
     front = find_best_records(folder, cell=cell, reader=reader)
     warn_of_damage(reader.findings, name)
-    trials = list_best_trials(front, search) if len(search.metrics) > 1 else []
-    if yaml:
-        echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
-        return
-    if json:
-        echo_json(trials or front[0])
-        return
-    if (champion := read_champion(folder, reader, cell=cell)) is not None:
-        echo(f"champion {champion.trial_id}: the replicate of `predict`, `export` and `rerun {name}`")
+    trials = list_best_trials(front, spec.search) if len(spec.search.metrics) > 1 else []
+    champion = read_champion(folder, reader, cell=cell)
     best_by_cell = best_of_cells(reader.trials(), spec)
     sizes = validation_sizes(best_by_cell.values()) if cell is None else None
-    if sizes is not None and not trials:
-        show_best_of_cells(best_by_cell, sizes, search=name, is_confirmed=champion is not None)
-        return
-    num_tied = len(find_ties(front, search))
-    show_front(trials, name, num_tied=num_tied) if trials else show_best(front[0], num_tied=num_tied)
+    if champion is not None and not (yaml or json):
+        echo(f"champion {champion.trial_id}: the replicate of `predict`, `export` and `rerun {name}`")
+    num_tied = len(find_ties(front, spec.search))
+    if yaml:
+        echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
+    elif json:
+        echo_json(trials or front[0])
+    elif trials:
+        show_front(trials, name, num_tied=num_tied)
+    elif sizes is None:
+        show_best(front[0], num_tied=num_tied)
+    else:
+        show_best_of_cells(best_by_cell, search=name)
     if sizes is not None:
-        show_unequal_validation(sizes, search=name, is_confirmed=champion is not None)
+        show_unequal_validation(sizes, search=name, is_confirmed=champion is not None, err=yaml or json)
 
 
 def ui(

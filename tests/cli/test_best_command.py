@@ -33,8 +33,8 @@ def test_cells_with_unequal_validation_images_are_listed_and_not_ranked(
     header, *rows = out.splitlines()
     assert header.split() == ["cell", "best", "trial", "validation", "images", "val_accuracy"]
     assert [row.split() for row in rows[:2]] == [[LKCA, "1", "28", "1.0000"], [VIT, "0", "287", "0.8750"]]
-    assert rows[2].startswith("! Cells have 28 to 287 validation images, and values on few images vary more.")
-    assert rows[2].endswith("`lkca-search confirm made` tests them all on the same test images.")
+    assert rows[-1].startswith("! Cells have 28 to 287 validation images, and values on few images vary more.")
+    assert rows[-1].endswith("`lkca-search confirm made` tests them all on the same test images.")
 
 
 def test_a_piped_table_has_one_line_per_row_unless_columns_is_set(
@@ -65,7 +65,9 @@ def test_the_json_and_the_trial_file_of_best_stay_the_best_value_of_all_cells(
 ) -> None:
     make_search("made", records)
     assert parsed(command("best", "made", "--json"))["trial_id"] == f"{LKCA}/1"
-    assert f"trial_id: {LKCA}/1\n" in command("best", "made", "--yaml").out
+    code, out, err = command("best", "made", "--yaml")
+    assert (code, f"trial_id: {LKCA}/1\n" in out) == (0, True)
+    assert err.startswith("! Cells have 28 to 287 validation images"), "beside the file, not in it"
 
 
 def test_a_pareto_front_over_unequal_validation_images_has_a_warning(command: Command, records: list[Record]) -> None:

@@ -231,25 +231,27 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
     echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
 
 
-def show_best_of_cells(best: Mapping[str, Record], sizes: tuple[int, int], *, search: str, is_confirmed: bool) -> None:
-    """Print the best trial of each cell, whose trials have from `sizes[0]` to `sizes[1]` validation images."""
+def show_best_of_cells(best: Mapping[str, Record], *, search: str) -> None:
+    """Print the best trial of each cell, for cells with unequal validation images, and the commands for one cell."""
     metric = next(iter(best.values())).metric
     rows = [
         (cell, str(each.number), str(each.facts.num_validation_images) if each.facts else "", _number(each.value))
         for cell, each in best.items()
     ]
     echo_rows(("cell", "best trial", "validation images", metric), rows)
-    show_unequal_validation(sizes, search=search, is_confirmed=is_confirmed)
-    echo(f"\none cell  lkca-search best {search} --cell CELL\nrerun     lkca-search rerun {search} --trial CELL/NUMBER")
+    echo(
+        f"\none cell  lkca-search best {search} --cell CELL\nrerun     lkca-search rerun {search} --trial CELL/NUMBER\n"
+    )
 
 
-def show_unequal_validation(sizes: tuple[int, int], *, search: str, is_confirmed: bool) -> None:
+def show_unequal_validation(sizes: tuple[int, int], *, search: str, is_confirmed: bool, err: bool) -> None:
     """Print the reason why the best trials of different cells cannot be ranked, and the command that compares cells."""
     command = f"{'report' if is_confirmed else 'confirm'} {search}"
     verb = "compares the cells" if is_confirmed else "tests them all"
     echo_prose(
         f"! Cells have {sizes[0]} to {sizes[1]} validation images, and values on few images vary more. So these values "
-        f"do not rank the cells; `lkca-search {command}` {verb} on the same test images."
+        f"do not rank the cells; `lkca-search {command}` {verb} on the same test images.",
+        err=err,
     )
 
 
