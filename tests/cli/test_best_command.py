@@ -39,20 +39,16 @@ def test_cells_with_unequal_validation_images_are_listed_and_not_ranked(
     assert rows[-1].endswith("`lkca-search confirm made` tests them all on the same test images.")
 
 
-def test_a_piped_table_has_one_line_per_row_unless_columns_is_set(
+def test_a_piped_table_has_one_line_per_row_whatever_columns_is(
     command: Command, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_search("made", records)
     monkeypatch.delenv("COLUMNS", raising=False)
-    wide = command("best", "made").out.splitlines()[:3]
-    monkeypatch.setenv("COLUMNS", "50")
-    narrow = [line for line in command("best", "made").out.splitlines() if "lkca-search" not in line]
-    assert max(map(len, wide)) > 60
-    assert max(map(len, narrow)) <= 50
-    assert "".join(" ".join(narrow).split()).count("1.0000") == 1
-    for value in ("", "0", "wide"):
+    wide = command("best", "made").out
+    assert max(map(len, wide.splitlines()[:3])) > 60
+    for value in ("", "0", "50"):
         monkeypatch.setenv("COLUMNS", value)
-        assert command("best", "made").out.splitlines()[:3] == wide
+        assert command("best", "made").out == wide
 
 
 def test_one_cell_has_one_best_trial_and_its_configuration(command: Command, records: list[Record]) -> None:

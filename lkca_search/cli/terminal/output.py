@@ -43,7 +43,7 @@ def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> Non
 
 
 def echo_rows(header: Sequence[str], rows: Sequence[Sequence[str]], *, optional: Sequence[str] = ()) -> None:
-    """Print a table without truncation. Outside a terminal, each row is one line, unless COLUMNS is set.
+    """Print a table without truncation. Outside a terminal, each row is one line.
 
     A terminal that is too narrow for its words leaves out the columns `optional`, in this order, and a line names them.
     """

@@ -110,13 +110,11 @@ def echo(text: object = "", *, nl: bool = True, err: bool = False, raw: bool = F
 
 
 def console(*, err: bool = False) -> Console:
-    """Return a Rich console on standard output or error.
+    """Return a Rich console on standard output or error. Outside a terminal, standard output has very long lines.
 
-    Outside a terminal, standard output has the width in COLUMNS, or else very long lines: a shell exports no COLUMNS.
+    COLUMNS does not count there: every program that has loaded readline passes it to its children.
     """
-    chosen = os.environ.get("COLUMNS", "")
-    outside = int(chosen) if chosen.isdecimal() and int(chosen) else 10_000
-    width = None if err or sys.stdout.isatty() else outside
+    width = None if err or sys.stdout.isatty() else 10_000
     return Console(stderr=err, highlight=False, width=width)
 
 

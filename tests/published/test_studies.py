@@ -1,0 +1,85 @@
+"""Committed studies: one command makes their figures and tables again, and their pages quote these alone."""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lkca_search.layout import PUBLISHED
+from lkca_search.published.results import read_published
+from lkca_search.spec.space_file import read_space_file
+from tests.support.code_blocks import ROOT
+from tests.support.processes import Command
+
+STUDIES = sorted(path.parent.parent for path in (ROOT / "studies").glob(f"*/results/{PUBLISHED}"))
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+QUOTED = re.compile(r"([+−]?[\d.,]*\d)(?:%| points| tokens)? (\[[+−]?[\d.,]+, [+−]?[\d.,]+\])")
+
+each_study = pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+
+
+def rows_of(study: Path) -> Iterator[list[str]]:
+    for path in sorted((study / "report" / "tables").glob("*.csv")):
+        yield from csv.reader(path.read_text(encoding="utf-8").splitlines())
+
+
+def same_numbers(one: str, other: str) -> bool:
+    """Return True if two texts differ in the last digits of their numbers at most, as on another processor."""
+    if NUMBER.sub("#", one) != NUMBER.sub("#", other):
+        return False
+    pairs = zip(NUMBER.findall(one), NUMBER.findall(other), strict=True)
+    return all(a == b or float(a) == pytest.approx(float(b), rel=1e-6, abs=1e-3) for a, b in pairs)
+
+
+def shows(cell: str, quoted: str) -> bool:
+    """Return True if a cell of a table is a number that is rounded to a quoted one."""
+    digits = quoted.replace("−", "-").replace(",", "").lstrip("+")
+    try:
+        return round(float(cell), len(digits.partition(".")[2])) == float(digits)
+    except ValueError:
+        return False
+
+
+def test_the_studies_have_results() -> None:
+    assert [study.name for study in STUDIES] == ["kernel_size"]
+
+
+@pytest.mark.slow
+@each_study
+def test_one_command_makes_the_committed_figures_and_tables_again(
+    study: Path, command: Command, tmp_path: Path
+) -> None:
+    assert command("report", str(study / "results"), "--to", str(tmp_path)).code == 0
+    committed = {path.relative_to(study / "report") for path in (study / "report").rglob("*.*")}
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
+    assert {name for name in made if name.suffix == ".csv"} <= committed <= made
+    different = [
+        str(name)
+        for name in sorted(committed)
+        if not same_numbers((study / "report" / name).read_text("utf-8"), (tmp_path / name).read_text("utf-8"))
+    ]
+    assert different == []
+
+
+@each_study
+def test_every_number_with_an_interval_on_the_page_is_in_a_table_of_the_report(study: Path) -> None:
+    rows = list(rows_of(study))
+    quotes = QUOTED.findall((study / "README.md").read_text(encoding="utf-8"))
+    assert len(quotes) >= 5
+    missing = [
+        f"{value} {interval}"
+        for value, interval in quotes
+        if not any(interval in row and any(shows(cell, value) for cell in row) for row in rows)
+    ]
+    assert missing == []
+
+
+@each_study
+def test_the_results_are_those_of_the_space_file_and_name_no_folder(study: Path) -> None:
+    results, _ = read_published(study / "results")
+    assert results.spec == read_space_file(study / f"{study.name}.yaml", []).spec
+    assert len(results.trials) == results.spec.search.trials_per_cell * len(results.cells)
+    text = "".join(record.model_dump_json() for record in (*results.trials, *results.replicates))
+    assert re.findall(r'"/[^"]*"', text) == []
