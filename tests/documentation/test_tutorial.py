@@ -36,7 +36,7 @@ def test_every_command_of_the_tutorial_works_in_an_empty_folder(
         done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (call, done.stdout, done.stderr)
         ran.append((call[3:4], done.stdout))
-    expected = ["data", "data", "init", "plan", "run", "report", "best", "predict"]
+    expected = ["data", "data", "init", "plan", "plan", "run", "report", "best", "predict"]
     assert [words for words, _ in ran[2:]] == [[name] for name in expected]
     report = next(output for words, output in ran if words == ["report"])
     (page,) = [Path(line) for line in report.splitlines() if line.endswith("report.html")]
