@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Tests start some hundred processes: they must find the compiled code of the one before.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help quickstart test test-slow check docs pictures bench clean
 
 help:
@@ -42,10 +45,10 @@ check: $(READY)
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 test: check
-	$(PYTEST) --numprocesses 2 -m 'not slow'
+	$(PYTEST) --numprocesses 2 --durations 40 -m 'not slow'
 
 test-slow: $(READY)
-	$(PYTEST) --numprocesses 3 --durations 25 -m slow
+	$(PYTEST) --numprocesses 3 --durations 40 -m slow $$(grep -rl --include='test_*.py' 'mark\.slow' tests)
 
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict

@@ -295,19 +295,19 @@ def test_a_trial_that_exceeds_a_whole_gpu_fails_after_max_retries(
         assert record.attempt >= 3
 
 
-@pytest.mark.parametrize("rule", ["broken", "kills"])
 def test_a_node_whose_workers_keep_dying_is_not_used_and_its_trials_are_retried_elsewhere(
-    nodes: PlacementCluster, folder: SearchFolder, rule: str
+    nodes: PlacementCluster, folder: SearchFolder
 ) -> None:
+    """The next test has a node on which CUDA fails."""
     good, broken = nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)
-    rules = {"seconds": 0.5, rule: [broken.node_id], "after": (broken.node_id, STRIKES)}
+    rules = {"seconds": 0.5, "kills": [broken.node_id], "after": (broken.node_id, STRIKES)}
     observer, notices = nodes.search(folder, rules=rules, trials_per_cell=5, max_retries=1)
     assert_all_complete(observer, 10)
     notice, *changes = notices
     assert notice.startswith("not used for 30 minutes: node ")
     assert all(change.startswith("nodes with capacity: ") for change in changes)
     assert f": the workers of {STRIKES} trials died there and none finished; last cause: " in notice
-    assert {"broken": "an illegal memory access", "kills": "worker process has died"}[rule] in notice
+    assert "worker process has died" in notice
     died = [event for event in nodes.events() if event["node"] == broken.node_id]
     # An attempt that had started before the last death may come on top.
     assert STRIKES <= len(died) <= STRIKES + 1

@@ -31,9 +31,9 @@ _OVERRIDES = ("search.sampler=random", "training.steps=200", "training.reports=1
 class Rehearsal:
     """A cluster, an MLflow server, and the folder where workers write events."""
 
-    def __init__(self, root: Path, *, node: Mapping[str, int] = NODE) -> None:
-        """Start everything; `node` is what each of the two nodes declares."""
-        self._node = node
+    def __init__(self, root: Path, *, nodes: Sequence[Mapping[str, int]] = (NODE, NODE)) -> None:
+        """Start everything; `nodes` is what each node declares, the head first."""
+        self._nodes = nodes
         self.events = root / "events"
         self.events.mkdir(parents=True)
         self.server = MLflowServer(root / "mlflow")
@@ -56,15 +56,17 @@ class Rehearsal:
             "CHAOS_FOLDER": str(self.events),
             "MLFLOW_TRACKING_URI": self.server.uri,
         }
-        cluster = LocalCluster(**self._node, token=TOKEN, environment=variables)
-        cluster.add_node(**self._node)
+        head, *others = self._nodes
+        cluster = LocalCluster(**head, token=TOKEN, environment=variables)
+        for node in others:
+            cluster.add_node(**node)
         return cluster
 
 
 @contextmanager
-def rehearsal(root: Path, *, node: Mapping[str, int] = NODE) -> Iterator[Rehearsal]:
-    """Run a cluster of two nodes and an MLflow server."""
-    running = Rehearsal(root, node=node)
+def rehearsal(root: Path, *, nodes: Sequence[Mapping[str, int]] = (NODE, NODE)) -> Iterator[Rehearsal]:
+    """Run a cluster and an MLflow server."""
+    running = Rehearsal(root, nodes=nodes)
     try:
         yield running
     finally:
