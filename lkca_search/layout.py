@@ -120,7 +120,8 @@ class Home:
             names = self.search_names()
             known = ", ".join(names) or "none"
             meant = did_you_mean(name, names)
-            advice = "if it is in another home, go to the folder of its `run`, or set LKCA_SEARCH_HOME"
+            elsewhere = "if it is in another home, go to the folder of its `run`, or set LKCA_SEARCH_HOME"
+            advice = f"a `run` adds it after its checks; {elsewhere}"
             raise SearchError(
                 f"there is no search {name!r} in {self.root}{meant}; searches there: {known}"
                 f"{'' if meant else f'; {advice}'}"

@@ -126,9 +126,11 @@ def drive(
     with hold_lease(folder, ledger, is_provisional=True, notify=display.notify) as lease:
         from lkca_search.search.idle_run import run_if_idle
         from lkca_search.search.state.dataset import with_located_datasets
+        from lkca_search.search.state.resume import check_resume
         from lkca_search.training.images import check_test_classes, open_all_train_images
 
         space_file = with_located_datasets(space_file, folder)
+        check_resume(folder, space_file)  # again with the images, after Ray has started
         with display.downloads() as bars:  # before the trials, which would share the terminal with them
             images = open_all_train_images(space_file.spec, local_data_dirs(home), progress=bars)
         reader = RecordReader(folder)

@@ -158,6 +158,8 @@ class Search:
     def best(self, cell: str | None = None) -> Record:
         """Return the best trial of the search, or of one cell; of several metrics, the first one decides.
 
+        A UserWarning says so if cells have unequal validation images, whose values do not rank the cells.
+
         Raises:
             SearchError: There is no such cell or no complete trial, or no cell is given in a search of several
                 datasets, whose values cannot be compared.
@@ -171,9 +173,9 @@ class Search:
         Raises:
             SearchError: As in `best`, or no round of confirmation is complete.
         """
-        from lkca_search.search.state.best_trials import read_champion
+        from lkca_search.search.state.best_trials import find_best_records, read_champion
 
-        self.front(cell)  # checks the cell
+        find_best_records(self.folder, cell=cell, reader=self._reader)  # checks the cell
         if (found := read_champion(self.folder, self._reader, cell=cell)) is None:
             raise SearchError(f"search {self.name!r} has no champion: run `lkca-search confirm {self.name}` to its end")
         return found
@@ -181,10 +183,14 @@ class Search:
     @explained_faults()
     def front(self, cell: str | None = None) -> list[Record]:
         """Return the trials that no other trial dominates, the best by the first metric first; errors as in `best`."""
-        from lkca_search.search.state.best_trials import find_best_records
+        from lkca_search.search.state.best_trials import find_best_records, validation_sizes
 
         found = find_best_records(self.folder, cell=cell, reader=self._reader)
         self._warn("trials", self._reader.findings)
+        if cell is None and (sizes := validation_sizes(self._reader.trials())) is not None:
+            rule = f"cells of search {self.name!r} have {sizes[0]} to {sizes[1]} validation images"
+            text = f"{rule}, and their values do not rank the cells: give a cell, or compare tested cells in the report"
+            warnings.warn(text, UserWarning, stacklevel=_caller_level())
         return found
 
     @explained_faults()

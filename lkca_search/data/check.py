@@ -148,7 +148,7 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
 
 
 def _warnings(stored: StoredSplit) -> Iterator[str]:
-    """Yield class names that are easily confused, and the differences that are normal for a subset of a dataset."""
+    """Yield classes that are too small or easily confused, and differences that are normal for a part of a dataset."""
     by_name: dict[str, list[int]] = {}
     for label, name in enumerate(stored.class_names):
         by_name.setdefault(name.casefold(), []).append(label)
@@ -156,6 +156,9 @@ def _warnings(stored: StoredSplit) -> Iterator[str]:
         if len(labels) > 1 and stored.split == "train":  # `test` has the same classes
             names = " and ".join([f"{stored.class_names[label]!r} (label {label})" for label in labels])
             yield f"classes {names} differ in name by case alone, or not at all; they stay separate classes"
+    for name, count in zip(stored.class_names, stored.class_counts, strict=True):
+        if count < 2 and stored.split == "train":
+            yield f"class {name!r} has {count} training image; a search needs 2, one to train and one to validate"
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if stored.num_images < (official := entry.num_images(stored.split)):

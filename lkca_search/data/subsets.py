@@ -136,7 +136,7 @@ def draw_per_class(labels: NDArray[np.int64], indices: Indices, *, images_per_cl
         raise SmallClassError(
             f"images_per_class must be at most {counts[smallest]}, the training images of ",
             int(classes[smallest]),
-            f", got {images_per_class}",
+            f" left after validation, got {images_per_class}",
         )
     order = _shuffle(np.sort(indices), derive_seed(seed, "draw_subset"))
     return _first_of_each(labels, order, classes, np.full_like(counts, images_per_class))

@@ -45,7 +45,9 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
     sizes = {width: size(width) for width in (next_width(below, -step), next_width(above, step)) if width}
     width = min(sizes, key=lambda width: abs(sizes[width] - target))
     if not matches(sizes[width], target):
-        nearest = " and ".join(f"{size} at width {width}" for width, size in sizes.items())
+        depth = family.fill(configuration.model_copy(update={"width": width}), shape).depth
+        place = f"depth {depth} and width" if depth else "width"
+        nearest = " and ".join(f"{size} at {place} {width}" for width, size in sizes.items())
         raise ValueError(
             f"match_parameters must be within {TOLERANCE:.0%} of a possible size of {configuration.family}, "
             f"got {target}{NEAREST}{nearest}"

@@ -87,4 +87,4 @@ def check_test_classes(spec: SearchSpec, data_dirs: DataDirs) -> None:
             with readable(place):
                 source.check_test_classes()
         except DataError as error:
-            raise DataError(f"{error}; the section confirm needs these test images") from error
+            raise DataError(f"{error}; add them, or remove the section confirm, which needs test images") from error

@@ -93,7 +93,8 @@ def test_a_search_is_loaded_and_read_without_torch_ray_mlflow_and_optuna(tmp_pat
     )
     error, loaded = run_outside(code, tmp_path).splitlines()
     assert error == (
-        f"there is no search 'nowhere' in {tmp_path}/lkca_runs; searches there: none; if it is in another home, go to "
-        "the folder of its `run`, or set LKCA_SEARCH_HOME"
+        f"there is no search 'nowhere' in {tmp_path}/lkca_runs; searches there: none; "
+        "a `run` adds it after its checks; "
+        "if it is in another home, go to the folder of its `run`, or set LKCA_SEARCH_HOME"
     )
     assert loaded == "[]"

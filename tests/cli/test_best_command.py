@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lkca_search import load_search
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.search.state.best_trials import read_champion
@@ -68,6 +69,16 @@ def test_the_json_and_the_trial_file_of_best_stay_the_best_value_of_all_cells(
     code, out, err = command("best", "made", "--yaml")
     assert (code, f"trial_id: {LKCA}/1\n" in out) == (0, True)
     assert err.startswith("! Cells have 28 to 287 validation images")
+
+
+def test_the_library_warns_that_unequal_validation_images_do_not_rank_cells(records: list[Record]) -> None:
+    make_search("made", records)
+    search = load_search("made")
+    with pytest.warns(UserWarning, match="cells of search 'made' have 28 to 287 validation images"):
+        assert search.best().cell == LKCA
+    assert search.best(VIT).cell == VIT
+    make_search("equal", [each.model_copy(update={"facts": FACTS}) for each in records])
+    assert load_search("equal").best().number == 1
 
 
 def test_a_pareto_front_over_unequal_validation_images_has_a_warning(command: Command, records: list[Record]) -> None:

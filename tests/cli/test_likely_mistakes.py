@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lkca_search.layout import Home
+from lkca_search.search.ray_backend.session import RaySession
 from tests.support.processes import Command
 from tests.support.records import make_record, make_search
 
@@ -50,6 +51,7 @@ COMMANDS: list[tuple[str, str]] = [
         "did you mean family=lkca,data_fraction=0.1?; its cells: ",
     ),
     ("rerun quickstart --trial family=lkca,data_fraction=0.1/7", "did you mean family=lkca,data_fraction=0.1/"),
+    ("rerun quickstart family=lkca,data_fraction=0.1/7", "did you mean family=lkca,data_fraction=0.1/"),
     ("rerun quickstart --trial 1", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/1"),
     ("rerun quickstart --trial best", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/0"),
     ("predict quickstart/family=lkca,data_fraction=0.1/9 test", "did you mean family=lkca,data_fraction=0.1/"),
@@ -99,6 +101,20 @@ def test_an_override_that_the_shell_has_split_is_stated_as_one_word(
         f"error: an override must be one word of the shell, quoted if it has spaces: {meant} (override"
     )
     assert len(err.splitlines()) == 1
+
+
+def test_a_search_that_has_another_question_is_refused_before_ray_starts(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(session: RaySession) -> None:
+        raise AssertionError("Ray starts")
+
+    monkeypatch.setattr(RaySession, "start", start)
+    make_search("made", [make_record(0)])
+    code, out, err = command("run", QUICKSTART, "--name", "made")
+    assert (code, out) == (2, "")
+    assert "search 'made' was started with another space file" in err
+    assert "  training.steps: 20 -> None\n" in err
 
 
 def test_words_that_are_no_parts_of_an_override_keep_their_own_error(command: Command) -> None:

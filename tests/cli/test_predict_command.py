@@ -214,7 +214,10 @@ def test_images_are_read_and_classified_in_batches_of_512(kept: Path, pixels: ND
     [
         ("made nowhere.png", ["an image must be a file, a folder or a Parquet file, got nowhere.png", "not exist"]),
         ("made empty", ["a folder must have at least one image", "got none in empty"]),
-        ("made gray.png text.png", ["image cannot be decoded: unknown format (text.png)"]),
+        (
+            "made gray.png text.png",
+            ["image cannot be decoded: unknown format; remove it, or save it again as PNG or JPEG (text.png)"],
+        ),
         ("made text.png cut.png", ["(text.png)", "(cut.png)"]),
         ("made color.png", ["must be gray (1 channel)", "one in color (3 channels)", "(color.png)"]),
         ("made large.png --max-pixels 100", ["at most 100 pixels, got 12x12", "(large.png)"]),

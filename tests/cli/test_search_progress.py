@@ -83,6 +83,19 @@ def test_the_time_left_is_that_of_the_trials_left_over_those_that_run_at_once(cl
     assert progress.seconds_left == (2 * 1.0 + 8 * 2.0) / 2
 
 
+def test_the_start_of_workers_is_not_taken_for_the_time_of_a_trial(clock: Clock) -> None:
+    """A trial of `make_record` trains for 2 seconds. The first ones wait for their workers, and later ones do not."""
+    progress = progress_of(make_search("made"), clock)
+    start(progress, make_record(0))
+    clock.now = 30.0
+    progress.on_finished(make_record(0))
+    assert progress.seconds_left == 11 * 2.0
+    start(progress, make_record(1))
+    clock.now = 33.0
+    progress.on_finished(make_record(1))
+    assert progress.seconds_left == 10 * 2.5
+
+
 def test_the_first_evaluation_tells_the_time_left_before_any_trial_has_finished(clock: Clock) -> None:
     progress = progress_of(make_search("made"), clock)
     running = make_record(0)

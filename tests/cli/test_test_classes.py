@@ -24,7 +24,7 @@ training: {steps: 4, batch_size: 4}
 search: {trials_per_cell: 1}
 confirm: {draws: 1, seeds: 1}
 """
-NEEDED = "the section confirm needs these test images"
+NEEDED = "; add them, or remove the section confirm, which needs test images"
 
 
 def _png(seed: int) -> bytes:
@@ -90,7 +90,7 @@ def test_a_plan_opens_no_test_image_and_needs_none_without_a_confirmation(comman
 
 def test_a_class_with_too_few_images_is_stated_by_its_name(command: Command) -> None:
     code, _, err = command("plan", "photos.yaml", "factors.images_per_class=[1, 9]")
-    assert (code, "at most 2, the training images of class dots, got 9" in err) == (2, True), err
+    assert (code, "at most 2, the training images of class dots left after validation, got 9" in err) == (2, True), err
 
 
 def test_the_labels_of_parquet_files_are_compared_without_their_images(command: Command) -> None:

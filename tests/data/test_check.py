@@ -55,6 +55,16 @@ def test_a_valid_dataset_has_no_problem_and_no_warning(tmp_path: Path) -> None:
     assert [(split.split, split.class_counts) for split in found.splits] == [("train", (10,) * 3), ("test", (4,) * 3)]
 
 
+def test_a_class_with_one_training_image_is_a_warning(tmp_path: Path) -> None:
+    def keep_one_cow(train: dict[str, Any], test: dict[str, Any]) -> None:
+        rows = [row for row, label in enumerate(train["label"]) if label != 2 or row == 2]
+        train.update({name: [values[row] for row in rows] for name, values in train.items()})
+
+    found = check(write(tmp_path, keep_one_cow))
+    rule = "class 'cow' has 1 training image; a search needs 2, one to train and one to validate"
+    assert (found.problems, found.warnings) == ((), (rule,))
+
+
 def test_digits_have_no_problem_and_no_warning(tmp_path: Path) -> None:
     found = check_dataset("digits", cache=tmp_path)
     assert (found.problems, found.warnings, found.duplicates) == ((), (), ())
@@ -165,7 +175,7 @@ def _color_test(train: dict[str, Any], test: dict[str, Any]) -> None:
 CORRUPT = [
     (_without_column, "test: column 'label_name'", 1),
     (_label_out_of_range, "test: labels must be 0 to the number of classes - 1, without a gap, got 9 but never 3", 1),
-    (_undecodable, "test: image cannot be decoded: unknown format (", 1),
+    (_undecodable, "test: image cannot be decoded: unknown format; remove it, or save it again as PNG or JPEG (", 1),
     (_mixed_sizes, "test: images must have the size of the first, 8x8, unless", 1),
     (_empty, "test: a split must have at least one image, got none", 1),
     (_class_in_test_only, "train and test must have the same classes, got only in test: dog; only in train: none", 2),

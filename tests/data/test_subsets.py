@@ -209,7 +209,8 @@ def test_fewer_images_per_class_are_contained_in_more_and_classes_are_equal(
 def test_the_largest_number_per_class_in_an_error_is_valid_and_one_more_is_not(labels: Labels, seed: int) -> None:
     indices = np.arange(len(labels))
     with pytest.raises(
-        DataError, match=r"images_per_class must be at most \d+, the training images of class \d+, got 1000"
+        DataError,
+        match=r"images_per_class must be at most \d+, the training images of class \d+ left after validation, got 1000",
     ) as error:
         draw_per_class(labels, indices, images_per_class=1000, seed=seed)
     largest = int(str(error.value).split("at most ")[1].split(",")[0])

@@ -13,7 +13,7 @@ from lkca_search.spec.configuration import Configuration, ImageShape
 SHAPE = ImageShape(32, 32, 3)
 TARGETS = (100_000, "250k", "1.0M", 5_000_000)
 # A kernel a head is 225 parameters in each of 9 blocks, and 37 and 38 have no divisor near 8 heads.
-UNMATCHED = {("lkca_grouped", 100_000): "nearest: 95311 at width 36 and 116152 at width 39"}
+UNMATCHED = {("lkca_grouped", 100_000): "nearest: 95311 at depth 9 and width 36 and 116152 at depth 9 and width 39"}
 
 
 def matching(family: str, target: object, **values: object) -> Configuration:

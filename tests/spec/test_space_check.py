@@ -290,13 +290,23 @@ def test_valid_subset_sizes_have_no_problems(space: Space) -> None:
     assert list(find_subset_problems(space("~factors.data_fraction").spec, LABELS)) == []
 
 
+def test_a_class_with_one_image_is_a_problem_of_the_dataset(space: Space) -> None:
+    rule = "every class must have 2 images, one to train and one to validate, got 1 of class rare"
+    names = [*"abcdefghij", "rare"]
+    found = find_subset_problems(space().spec, np.append(LABELS, 10), class_names=names)
+    assert list(found) == [Problem(("data", "dataset"), rule)]
+
+
 def test_too_many_images_per_class_are_reported_with_the_largest_valid_number(space: Space) -> None:
     for section, values in (("factors", "[10, 91]"), ("parameters", "{choice: [10, 91]}")):
         (problem,) = find_subset_problems(
             space("~factors.data_fraction", f"{section}.images_per_class={values}").spec, LABELS
         )
         assert problem.location == (section, "images_per_class")
-        assert problem.rule == "images_per_class must be at most 90, the training images of class 0, got 91"
+        assert (
+            problem.rule
+            == "images_per_class must be at most 90, the training images of class 0 left after validation, got 91"
+        )
     assert (
         list(find_subset_problems(space("~factors.data_fraction", "factors.images_per_class=[90]").spec, LABELS)) == []
     )

@@ -464,9 +464,19 @@ def test_all_problems_of_names_and_levels_are_listed_at_once(read: Read) -> None
 def test_an_unreadable_file_is_a_user_error(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00data")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos.yaml").write_text(VALID)
     for path, rule in (
-        (tmp_path / "nowhere.yaml", "cannot read the space file"),
-        (tmp_path, "a space file must be a regular file, got a folder"),
+        (tmp_path / "nowhere.yaml", "cannot read the space file .*: No such file or directory$"),
+        (
+            tmp_path / "a_search",
+            r"No such file or directory; a space file is given by its path, such as a_search\.yaml$",
+        ),
+        (tmp_path / "photos", r"must be a regular file, got a folder; did you mean \S*/photos\.yaml\? \("),
+        (
+            Path("/dev"),
+            r"must be a regular file, got a folder; a space file is given by its path, such as dev\.yaml \(",
+        ),
         (binary, "a space file must be UTF-8, got UTF-16"),
     ):
         with pytest.raises(SpaceFileError, match=rule):

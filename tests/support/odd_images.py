@@ -260,7 +260,11 @@ def refused_images() -> list[OddImage]:
     return [
         *cut,
         OddImage(name="empty.png", content=b"", expected="image cannot be decoded: the file is empty"),
-        OddImage(name="text.png", content=b"no image", expected="image cannot be decoded: unknown format"),
+        OddImage(
+            name="text.png",
+            content=b"no image",
+            expected="image cannot be decoded: unknown format; remove it, or save it again as PNG or JPEG",
+        ),
         OddImage(
             name="32-bit.tif",
             content=encode(Image.new("I", (WIDTH, HEIGHT)), "TIFF"),

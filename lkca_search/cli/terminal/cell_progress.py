@@ -88,6 +88,9 @@ class RunningProgress:
     start: TrialStart
     started: float
     """Start of this attempt, by the clock of the display."""
+    follows: bool = False
+    """True if it began after another had finished. Its time then includes what each further trial needs between two
+    trainings; that of the first ones includes the start of the workers."""
     planned_steps: int | None = None
     """Optimizer steps of the complete training; None until its worker has reported them."""
     result: Result | None = None

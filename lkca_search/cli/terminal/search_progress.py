@@ -36,7 +36,7 @@ class SearchProgress:
         """Running trials and replicates by id, in the order of their start."""
         self._sign, self._clock = spec.search.signs[0], clock
         self._began = clock()
-        self._num_slots = 1
+        self._num_slots, self._has_finished = 1, False
         self.cells = {
             cell.key: CellProgress(
                 num_planned=spec.search.trials_per_cell,
@@ -128,7 +128,7 @@ class SearchProgress:
             return
         if start.trial_id not in self.running:  # else it was lost, and starts again
             self._count_running(start, 1)
-        self.running[start.trial_id] = RunningProgress(start=start, started=self._clock())
+        self.running[start.trial_id] = RunningProgress(start=start, started=self._clock(), follows=self._has_finished)
         self._num_slots = len(self.running)
 
     def on_described(self, trial_id: str, metadata: TrialMetadata) -> None:
@@ -160,13 +160,14 @@ class SearchProgress:
         """Count a finished trial or replicate."""
         trial = self.running.pop(record.trial_id, None)
         if trial is not None:
+            self._has_finished = True
             self._count_running(trial.start, -1)
         cell = self.cells.get(record.cell)
         if cell is None:
             return
         if record.curve:
             seconds = record.curve[-1].seconds
-            if trial is not None and record.attempt == 1:  # includes the start of the worker
+            if trial is not None and trial.follows and record.attempt == 1:
                 seconds = max(seconds, self._clock() - trial.started)
             if record.replicate is None:
                 cell.seconds.add(seconds)

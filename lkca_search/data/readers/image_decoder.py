@@ -69,7 +69,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Im
         with _pillow_limit(None):
             image = Image.open(BytesIO(data))
     except UnidentifiedImageError as error:
-        raise ValueError("unknown format") from error
+        raise ValueError("unknown format; remove it, or save it again as PNG or JPEG") from error
     with image, _pillow_limit(max_pixels):  # an image may contain a larger one
         _check_size(image, max_pixels)
         raw_mode = _raw_mode(image)  # read now, since loading clears the tiles, and `getexif` may load

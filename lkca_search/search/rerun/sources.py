@@ -16,18 +16,20 @@ from lkca_search.records.provenance import import_search_code, provenance_folder
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rerun import Repeated, RerunRecord
 from lkca_search.records.search.uid import read_uid
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.rerun.retraining import RecordedTraining
 from lkca_search.search.rerun.tolerance import ReplicateValue
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.search.state.best_trials import find_record
+from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import NAMES, SECTIONS
 from lkca_search.spec.metrics import name_of
 from lkca_search.tracking.reruns.recorded_runs import MAX_RECORD_BYTES, is_mlflow_source, read_recorded_run
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """Endings of files that a rerun reads."""
-_TRIAL = re.compile(r"(?P<trial>.+/\d+(?:/draw=\d+,seed=\d+)?)")
+_TRIAL = re.compile(r"(?P<trial>(?P<cell>.+?)/\d+(?:/draw=\d+,seed=\d+)?)")
 _RECORD = "record.json"
 _MAX_ID = 1_000
 
@@ -65,14 +67,25 @@ def read_source(source: str, trial_id: str | None, home: Home, *, trusts_code: b
 def take_trial(overrides: list[str], source: str, home: Home) -> tuple[str | None, list[str]]:
     """Return the id of a trial that stands before the overrides, and the overrides.
 
-    An id is CELL/NUMBER or CELL/NUMBER/draw=D,seed=S, where the search has a trial of this id, or is not in the home.
+    An id is CELL/NUMBER or CELL/NUMBER/draw=D,seed=S, where the search has a trial of this id, or cells of such a form,
+    or is not in the home.
     """
     if not overrides or not (match := _TRIAL.fullmatch(overrides[0])) or "/" in source or Path(source).suffix:
         return None, overrides
     folder = home.search(source)
     is_known = not folder.spec.exists() or folder.trial(match["trial"]).root.exists()
-    is_override = not is_known and "=" in overrides[0]
+    is_override = not is_known and "=" in overrides[0] and not _has_form_of_cell(folder, match["cell"])
     return (None, overrides) if is_override else (match["trial"], overrides[1:])
+
+
+def _has_form_of_cell(folder: SearchFolder, text: str) -> bool:
+    """Return True if a text is a cell of a search, or has the names of several factors as one of its cells has."""
+    keys = [cell.key for cell in cells(read_spec(folder))]
+    return text in keys or ("," in text and _names(text) in map(_names, keys))
+
+
+def _names(key: str) -> list[str]:
+    return [pair.partition("=")[0] for pair in key.split(",")]
 
 
 def _started(home: Home, name: str) -> SearchFolder:

@@ -19,6 +19,8 @@ from lkca_search.spec.reading.limits import Limits
 from lkca_search.spec.reading.text_file import read_text_file
 from lkca_search.spec.reading.yaml_reader import YamlReader
 
+_HEAD = "# Edit `trial`, for example trial.configuration. `recorded_trial` is what was trained, and shows your edits.\n"
+
 
 class TrialFile(FrozenModel):
     """Trial to rerun, and its recorded result. `best --yaml` writes this file, and `rerun` reads it."""
@@ -107,8 +109,7 @@ class TrialFile(FrozenModel):
     def to_yaml(self) -> str:
         """Return the text of the file."""
         content = self.model_dump(mode="json", exclude_none=True, exclude={"curve"})
-        text: str = yaml.safe_dump(content, sort_keys=False)
-        return text
+        return _HEAD + str(yaml.safe_dump(content, sort_keys=False))
 
 
 def _check_edits(written: Mapping[str, Any], file: TrialFile, path: Path) -> None:

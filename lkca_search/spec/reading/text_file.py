@@ -1,6 +1,7 @@
 """Text of a space file or trial file, read only from a regular file of a plausible size in UTF-8."""
 
 import os
+import stat
 from pathlib import Path
 
 from lkca_search.errors import SpaceFileError, find_closest
@@ -21,17 +22,17 @@ def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> s
     place = shorten(str(path))
     try:
         # The first check opens nothing: to open a device can have effects. The second one is of the file that is read.
-        _check_regular(path.stat(), kind, place)
+        _check_regular(path.stat(), kind, path)
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
-            _check_regular(status, kind, place)
+            _check_regular(status, kind, path)
             content = file.read(-1 if FILE_SIZE.name in limits.lifted else FILE_SIZE.maximum + 1) or b""
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         if isinstance(error, SpaceFileError):
             raise
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         if isinstance(error, FileNotFoundError):
-            reason += _suggest(path)
+            reason += _suggest(path) or _form(path, kind)
         raise SpaceFileError([f"cannot read the {kind} {place}: {reason}"]) from error
     if limits.breaks(FILE_SIZE, len(content)):
         size = f"{max(len(content), status.st_size):,}"
@@ -48,9 +49,15 @@ def _suggest(path: Path) -> str:
     return f"; did you mean {shorten(str(by_stem[close]))}?" if close else ""
 
 
-def _check_regular(status: os.stat_result, kind: str, place: str) -> None:
+def _form(path: Path, kind: str) -> str:
+    """Return the form of a path, if what was given looks like the name of a search."""
+    return "" if path.suffix else f"; a {kind} is given by its path, such as {shorten(path.name)}.yaml"
+
+
+def _check_regular(status: os.stat_result, kind: str, path: Path) -> None:
     if (got := describe_kind(status.st_mode)) is not None:
-        raise SpaceFileError([f"a {kind} must be a regular file, got {got}; write the text to a file ({place})"])
+        remedy = (_suggest(path) or _form(path, kind)) if stat.S_ISDIR(status.st_mode) else "; write the text to a file"
+        raise SpaceFileError([f"a {kind} must be a regular file, got {got}{remedy} ({shorten(str(path))})"])
 
 
 def _decode(content: bytes, kind: str, place: str) -> str:

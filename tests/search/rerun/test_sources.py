@@ -61,6 +61,9 @@ def test_a_search_gives_its_best_trial_or_the_given_one_with_the_replicates_of_i
     [
         ([f"{CELL}/1"], f"{CELL}/1", []),
         ([f"{CELL}/1/draw=2,seed=1", "seed=3"], f"{CELL}/1/draw=2,seed=1", ["seed=3"]),
+        ([f"{CELL}/99"], f"{CELL}/99", []),
+        (["family=lkca,data_fraction=7/1"], "family=lkca,data_fraction=7/1", []),
+        (["family=lkca/1"], None, ["family=lkca/1"]),
         (["data.dataset=folder:/photos/2020"], None, ["data.dataset=folder:/photos/2020"]),
         (["seed=3"], None, ["seed=3"]),
         ([], None, []),
