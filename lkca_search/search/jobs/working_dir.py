@@ -1,5 +1,6 @@
 """Working directory of a job: this package, the space file, and files that the user adds. Ray uploads it."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from pathspec import GitIgnoreSpec
 import lkca_search
 from lkca_search.errors import UserError
 from lkca_search.own_code import find_modules
+from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.search_spec import SearchSpec
+from lkca_search.user import expand_user
 
 _IGNORE_FILES = (".gitignore", ".rayignore")
 _ALWAYS_IGNORED = GitIgnoreSpec.from_lines([".*", "__pycache__/", "*.py[cod]", "*.egg-info/", "lkca_runs/", "mlruns/"])
@@ -79,6 +82,20 @@ def collect_working_dir(
     working_dir = WorkingDir(files=dict(sorted(files.items())), texts=dict(texts or {}))
     _check_size(working_dir, max_megabytes)
     return working_dir
+
+
+def check_places(spec: SearchSpec, working_dir: WorkingDir) -> None:
+    """Raise UserError if a dataset has a relative path that is not uploaded: on the nodes, it would name nothing."""
+    for part in specs_by_dataset(spec).values():
+        place = part.data.place_of(None)
+        _, colon, text = place.partition(":")  # folder:PATH or parquet:PATH
+        if colon and not expand_user(text).is_absolute():
+            path = os.path.normpath(text)
+            if not any(Path(file).is_relative_to(path) for file in working_dir.files):
+                raise UserError(
+                    f"the path of a dataset must be absolute, and the same on every node, got {place}: a relative one "
+                    "means the uploaded files, which lack it"
+                )
 
 
 def find_own_modules(spec: SearchSpec, folders: Sequence[Path], *, included: Sequence[Path] = ()) -> list[Path]:
