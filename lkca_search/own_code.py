@@ -244,14 +244,15 @@ def _hint(path: str, error: BaseException) -> str:
         if (error.name or "").partition(".")[0] != path.partition(".")[0]:
             return ""
         parent, _, last = str(error.name).rpartition(".")
-        if parent in sys.modules and _is_installed_module(parent):
-            siblings = [each.name for each in iter_modules(getattr(sys.modules[parent], "__path__", ()))]
-            close = find_closest(last, siblings)
-            return f"; did you mean {path.replace(str(error.name), f'{parent}.{close}', 1)}?" if close else ""
-        close = find_closest(last, _own_modules()) if not parent else None
+        folders = getattr(sys.modules.get(parent), "__path__", ())
+        siblings = [each.name for each in iter_modules(folders)] if parent else _own_modules()
+        close = find_closest(last, siblings)
+        meant = path.replace(str(error.name), f"{parent}.{close}" if parent else close, 1) if close else None
+        if parent and _is_installed_module(parent):
+            return f"; did you mean {meant}?" if meant else ""
         file = f"{str(error.name).replace('.', '/')}.py"
         remedy = f"put {file} next to the space file or into the working directory"
-        return f"; did you mean {path.replace(last, close, 1)}? Otherwise {remedy}" if close else f"; {remedy}"
+        return f"; did you mean {meant}? Otherwise {remedy}" if meant else f"; {remedy}"
     loaded = sys.modules.get(module)
     if isinstance(error, AttributeError) and loaded is not None and not hasattr(loaded, name):
         public = [f"{module}.{other}" for other in vars(loaded) if not other.startswith("_")]

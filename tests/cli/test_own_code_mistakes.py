@@ -40,6 +40,9 @@ class Broken(Rings):
 def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("rings.py").write_text(RINGS)
+    Path("ringlab").mkdir()
+    Path("ringlab", "__init__.py").touch()
+    Path("ringlab", "models.py").write_text(RINGS)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,10 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             SPACE.replace("rings.Rings", "ring.Rings"),
             "No module named 'ring'; did you mean rings.Rings? Otherwise put ring.py next to the space file",
+        ),
+        (
+            SPACE.replace("rings.Rings", "ringlab.model.Rings"),
+            "did you mean ringlab.models.Rings? Otherwise put ringlab/model.py next to the space file",
         ),
         (SPACE.replace("rings.Rings", "rings.Ring"), "did you mean rings.Rings? (space.yaml:2)"),
         (

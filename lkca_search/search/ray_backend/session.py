@@ -124,7 +124,9 @@ class RaySession:
         if not isinstance(error, Exception) or is_disk:
             return error
         if self._address is None:
-            return Interrupted(f"Ray did not start on this machine: {first_line(error)}")
+            reason = first_line(error)
+            busy = "; the machine may be too busy" if "timed out" in reason else ""
+            return Interrupted(f"Ray did not start on this machine: {reason}{busy}")
         if isinstance(error, ConnectionError):
             hint = "start one with `ray start --head`, or omit --address to train on this machine alone"
             return SearchError(f"no cluster responds at {self._address}: {first_line(error)}; {hint}")
