@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lkca_search.api.home import find_folder
 from lkca_search.api.output import check_output_folder
-from lkca_search.api.search import Search, find_folder
+from lkca_search.api.search import Search
 from lkca_search.errors import SearchError, UserError
 from lkca_search.faults import explained_faults
 from lkca_search.layout import PUBLISHED, SearchFolder

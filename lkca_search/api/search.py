@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lkca_search.api.home import open_home
+from lkca_search.api.home import find_folder
 from lkca_search.errors import DamageWarning, SearchError
 from lkca_search.faults import explained_faults
 from lkca_search.layout import SearchFolder
-from lkca_search.paths import AnyPath, parse_path
 from lkca_search.records.finding import Finding
 from lkca_search.records.record import Record, RecordReader
 from lkca_search.records.rounds import Round, scan_rounds
@@ -19,7 +18,6 @@ from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.search_spec import SearchSpec
-from lkca_search.user import expand_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,19 +276,6 @@ def load_search(search: str | Path, *, home: str | Path | None = None) -> Search
     found = Search(find_folder(search, home=home))
     assert found.spec  # read now, so that a damaged one is an error of this call
     return found
-
-
-def find_folder(search: str | Path, *, home: str | Path | None = None) -> SearchFolder:
-    """Return the folder of a started search by its name, path or URL, as `load_search` does."""
-    text = str(search)
-    if isinstance(search, str) and "/" not in text and text not in (".", ".."):
-        return open_home(home).started_search(text)
-    root: AnyPath = parse_path(text) if "://" in text else expand_user(text).absolute()
-    folder = SearchFolder(root=root)
-    if not folder.spec.exists():
-        rule = "a search must be a name, or the path or URL of a folder with a file spec.json"
-        raise SearchError(f"{rule}, got {text}")
-    return folder.with_storage(read_spec(folder).storage)
 
 
 def _numbers(record: Record) -> dict[str, int]:

@@ -82,7 +82,7 @@ def submit(
     name = space.stem if name is None else name
     check_name(name)
     from lkca_search.search.jobs.submission import build_submission
-    from lkca_search.search.jobs.working_dir import check_places, collect_working_dir, find_own_modules
+    from lkca_search.search.jobs.working_dir import collect_working_dir, find_own_modules
 
     submission = build_submission(
         name=name,
@@ -94,8 +94,7 @@ def submit(
     )
     own = find_own_modules(spec, [space.resolve().parent, Path.cwd()], included=include or ())
     added = [*(include or ()), *own]
-    working_dir = collect_working_dir(space=space, include=added, max_megabytes=max_size, texts=_differences())
-    check_places(spec, working_dir)
+    working_dir = collect_working_dir(spec, space=space, include=added, max_megabytes=max_size, texts=_differences())
     cluster = _connect(address, headers, verify)
     job = cluster.submit(submission, working_dir)
     if not no_wait:

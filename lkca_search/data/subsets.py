@@ -30,17 +30,20 @@ class Holdout:
 
 
 class SmallClassError(DataError):
-    """Class with too few images. The message has its label, and `named` returns it with its name."""
+    """Class with too few images. The message has its label, and `named_rule` returns it with its name."""
 
     def __init__(self, before: str, label: int, after: str) -> None:
         """Join the message from the texts before and after the label."""
         super().__init__(f"{before}class {label}{after}")
-        self._parts = before, label, after
+        self.parts = before, label, after
 
-    def named(self, class_names: Sequence[str]) -> str:
-        """Return the message with the name of the class; with its label if there are no names."""
-        before, label, after = self._parts
-        return f"{before}class {class_names[label]}{after}" if class_names else str(self)
+
+def named_rule(error: DataError, class_names: Sequence[str]) -> str:
+    """Return the message of an error, with the name of a small class; with its label if there are no names."""
+    if not isinstance(error, SmallClassError) or not class_names:
+        return str(error)
+    before, label, after = error.parts
+    return f"{before}class {class_names[label]}{after}"
 
 
 def assign_images(

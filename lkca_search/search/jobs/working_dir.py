@@ -51,6 +51,7 @@ class WorkingDir:
 
 
 def collect_working_dir(
+    spec: SearchSpec | None = None,
     *,
     space: Path | None = None,
     include: Sequence[Path] = (),
@@ -60,10 +61,11 @@ def collect_working_dir(
     """Collect this package, a space file, and the included files and folders, each under its own name.
 
     Hidden files and caches are left out, and so are the matches of a .gitignore or .rayignore file in an included
-    folder or next to it. `texts` has the contents of further files by their names.
+    folder or next to it. `texts` has the contents of further files by their names. `spec` is that of the space file.
 
     Raises:
-        UserError: A path does not exist or is ignored entirely, two have one name, or the files are too large.
+        UserError: A path does not exist or is ignored entirely, two have one name, the files are too large, or a
+            dataset of `spec` has a relative path that is not among them.
     """
     package = Path(lkca_search.__file__).parent
     sources = [package, *([space] if space else []), *include]
@@ -81,10 +83,12 @@ def collect_working_dir(
         files.update(selected)
     working_dir = WorkingDir(files=dict(sorted(files.items())), texts=dict(texts or {}))
     _check_size(working_dir, max_megabytes)
+    if spec is not None:
+        _check_places(spec, working_dir)
     return working_dir
 
 
-def check_places(spec: SearchSpec, working_dir: WorkingDir) -> None:
+def _check_places(spec: SearchSpec, working_dir: WorkingDir) -> None:
     """Raise UserError if a dataset has a relative path that is not uploaded: on the nodes, it would name nothing."""
     for part in specs_by_dataset(spec).values():
         place = part.data.place_of(None)

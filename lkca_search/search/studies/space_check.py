@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TypeVar
 
 from lkca_search.data.store import Images
-from lkca_search.data.subsets import Indices, SmallClassError, assign_images, hold_out
+from lkca_search.data.subsets import Indices, assign_images, hold_out, named_rule
 from lkca_search.errors import DataError, Problem
 from lkca_search.models.determinism import nondeterministic_operations
 from lkca_search.models.difference import ARCHITECTURE_NAMES, is_of_architecture, trains_same_model
@@ -208,10 +208,6 @@ def _boundary_combinations(spec: SearchSpec, cell: Cell) -> Iterator[dict[str, S
     return spec.space.branch(edges, cell.levels)
 
 
-def _named(error: DataError, class_names: Sequence[str]) -> str:
-    return error.named(class_names) if isinstance(error, SmallClassError) else str(error)
-
-
 def find_subset_problems(
     spec: SearchSpec, labels: Indices, *, started: SearchSpec | None = None, class_names: Sequence[str] = ()
 ) -> Iterator[Problem]:
@@ -223,7 +219,7 @@ def find_subset_problems(
     try:
         hold_out(labels, fraction=spec.data.validation, seed=0)
     except DataError as error:
-        yield Problem(("data", "dataset"), _named(error, class_names))
+        yield Problem(("data", "dataset"), named_rule(error, class_names))
         return
     for section, name, values in _subset_sizes(spec):
         known = [value for *place, old in _subset_sizes(started) if place == [section, name] for value in old]
@@ -234,7 +230,7 @@ def find_subset_problems(
                 # The seed does not matter: only the numbers of images are checked.
                 count = len(assign_images(labels, spec.data, configuration, split_seed=0).train)
             except DataError as error:
-                yield Problem((section, name), _named(error, class_names))
+                yield Problem((section, name), named_rule(error, class_names))
                 continue
             first = first_of.setdefault(count, value)
             if first != value and not {first, value} <= set(known):

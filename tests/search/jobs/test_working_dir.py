@@ -10,7 +10,7 @@ from ray._private.runtime_env.packaging import get_uri_for_directory
 
 import lkca_search
 from lkca_search.errors import UserError
-from lkca_search.search.jobs.working_dir import WorkingDir, check_places, collect_working_dir
+from lkca_search.search.jobs.working_dir import WorkingDir, collect_working_dir
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import read_space_file
 from tests.support.records import SPACE
@@ -54,17 +54,15 @@ def test_a_relative_dataset_must_be_among_the_uploaded_files(tmp_path: Path, pla
     def spec_of(dataset: str) -> SearchSpec:
         return read_space_file(tmp_path / "toy.yaml", [f"data.dataset={dataset}"]).spec
 
-    spec = spec_of(place)
     with pytest.raises(UserError, match=f"must be absolute, and the same on every node, got {place}: a relative one"):
-        check_places(spec, collect_working_dir())
-    uploaded = collect_working_dir(include=[tmp_path / "photos"])
+        collect_working_dir(spec_of(place))
     if place == "folder:photos":
-        check_places(spec, uploaded)
+        collect_working_dir(spec_of(place), include=[tmp_path / "photos"])
     else:
         with pytest.raises(UserError, match="the uploaded files, which lack it"):
-            check_places(spec, uploaded)
+            collect_working_dir(spec_of(place), include=[tmp_path / "photos"])
     for absolute in (f"folder:{tmp_path}/photos", "digits"):
-        check_places(spec_of(absolute), collect_working_dir())
+        collect_working_dir(spec_of(absolute))
 
 
 IGNORED = [
