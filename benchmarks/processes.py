@@ -14,8 +14,14 @@ from pathlib import Path
 
 import psutil
 
-QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-"""Variables with which commands print their own lines only, and compute on one thread."""
+QUIET = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "",
+}
+"""Variables with which commands print their own lines only, compute on one thread, and find compiled code after the
+first one, as those of a user do."""
 _SMALL_PARENT = Path(__file__).with_name("small_parent.py")
 _SET_CHILD_SUBREAPER = 36
 
