@@ -171,7 +171,7 @@ def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:
         show_next_steps(outcome.status, is_job=SUBMITTED_WITH in os.environ)
     if outcome.tracking_fault is not None:
         lacking = f"at least {outcome.num_untracked} runs" if outcome.num_untracked else "the end of the search"
-        reason = "as said above" if outcome.is_fault_told else f"{outcome.tracking_fault}"
+        reason = "the reason is in an earlier line" if outcome.is_fault_told else f"{outcome.tracking_fault}"
         missing = f"MLflow lacks {lacking}: {reason}."
         send = f"Then send them from the records on disk: lkca-search sync {outcome.status.name}"
         echo_prose(f"{missing} {send}", err=True)

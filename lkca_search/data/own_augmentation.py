@@ -23,7 +23,8 @@ class OwnAugmentation:
     """Augmentation at a dotted path: `augment(pixels, generator)`, `augment(pixels)`, or a class of either.
 
     A class is called without arguments first. Its randomness is a function of the seed, also without a generator:
-    torch's global generator is seeded for the call, and restored after it. Those of NumPy and Python are not.
+    torch's global generators, of the CPU and of the GPU of the batch, are seeded for the call, and restored after it.
+    Those of NumPy and Python are not.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,7 +50,7 @@ class OwnAugmentation:
             OwnAugmentationError: The code has raised an error, or changed the type, shape or device of the batch.
         """
         group = self._group or len(pixels)
-        with _seeded(seed) as generator:
+        with _seeded(seed, pixels.device) as generator:
             extra = {_GENERATOR: generator} if self._takes_generator else {}
             try:
                 parts = [self._call(pixels[i : i + group], **extra) for i in range(0, len(pixels), group)]
@@ -69,10 +70,14 @@ class OwnAugmentation:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[torch.Generator]:
-    """Yield a seeded generator; torch's global one of the CPU is seeded in the block, and restored after it."""
-    with torch.random.fork_rng(devices=[]):
+def _seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
+    """Yield a seeded generator of the CPU; the global ones of CPU and GPU are seeded here, and restored afterwards."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)
 
 

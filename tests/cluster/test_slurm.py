@@ -142,7 +142,10 @@ def test_a_job_at_its_time_limit_stops_cleanly_and_is_requeued_once(cut_off: Rou
     assert cut_off.requeued == ["72"]
     assert "SIGTERM: stopping now; running trials resume from their checkpoints in the next run" in cut_off.printed
     assert 0 < len(cut_off.records) < 12
-    assert f"{len(cut_off.records)} trials are finished, {12 - len(cut_off.records)} are left" in cut_off.printed
+    assert (
+        f"{len(cut_off.records)} trials and replicates are finished, {12 - len(cut_off.records)} are left"
+        in cut_off.printed
+    )
 
 
 def test_a_requeued_job_completes_the_search_on_all_nodes_and_repeats_no_finished_trial(
@@ -229,7 +232,7 @@ def test_a_job_is_not_requeued_after_two_rounds_without_a_finished_trial() -> No
         near_limit(job)
         second = finish(allocation, job, since=0)
         assert second.code == 1
-        assert "no trial was finished in 2 rounds (LKCA_SLURM_IDLE_ROUNDS)" in second.printed
+        assert "no trial and no replicate was finished in 2 rounds (LKCA_SLURM_IDLE_ROUNDS)" in second.printed
         assert second.requeued == ["71"]
         allocation.assert_nothing_is_left()
 
