@@ -120,6 +120,9 @@ def test_the_first_screen_has_the_mean_of_each_variant_with_its_interval_and_the
     assert largest == sorted(largest, reverse=True)
     many = reports["many variants"].answer.means
     assert many is not None
+    best = [row[-1].number or 0.0 for row in many.rows]
+    assert best == sorted(best, reverse=True)
+    assert reports["many variants"].contrasts[0].reference in {row[0].text for row in many.rows}
     assert (len(many.rows), many.caption) == (2, "2 of 8 variants, highest first at 9,000 images.")
     for kind in ("one variant", "nothing confirmed", "nothing tested", "datasets"):
         assert reports[kind].answer.means is None

@@ -20,8 +20,6 @@ from lkca_search.spec.cells import dataset_levels
 
 _MAX_NAMED = 3
 """Variants and datasets that a sentence names at most; more are counted."""
-_NUM_BEST = 2
-"""Variants whose means are shown if there are more than `_MAX_NAMED`."""
 _MAX_CHARACTERS = 60
 """Characters of all names of variants above which they are counted."""
 _MAX_LEGEND = 6
@@ -63,7 +61,7 @@ def make_answer(
 def means_table(results: SearchResults, scores: RoundScores) -> Table | None:
     """Return the mean test scores at the smallest and the largest size; None if fewer than two variants are tested.
 
-    Of many variants, it has those that are the best at the largest size.
+    Of many variants, it has the reference, and the one of the others that is the best at the largest size.
     """
     if len(scores.variants) < 2:
         return None
@@ -77,7 +75,9 @@ def means_table(results: SearchResults, scores: RoundScores) -> Table | None:
     at_largest = {label: mean_score(found[sizes[-1]]).value for label, found in cells.items() if sizes[-1] in found}
     ranked = sorted(at_largest, key=lambda label: -metric.metric.sign * at_largest[label])
     order = "highest" if metric.metric.sign > 0 else "lowest"
-    shown = ranked if len(ranked) <= _MAX_NAMED else ranked[:_NUM_BEST]
+    reference = results.reference.label
+    others = [label for label in ranked if label != reference]
+    shown = [label for label in ranked if len(ranked) <= _MAX_NAMED or label in (reference, others[0])]
     part = "" if len(shown) == len(ranked) else f"{len(shown)} of {len(ranked)} variants, "
     return Table(
         name="answer_means",
