@@ -224,6 +224,18 @@ def test_a_broken_metric_is_refused_at_its_line_before_the_search(
     assert "override" in str(caught.value)
 
 
+@pytest.mark.gpu
+def test_an_augmentation_that_draws_on_the_gpu_is_a_function_of_its_seed(code: Path) -> None:
+    text = "import torch\n\n\ndef noise(pixels):\n    return torch.randint_like(pixels, 256)\n"
+    (code / "gpu_noise.py").write_text(text)
+    augmentation = OwnAugmentation("gpu_noise.noise")
+    pixels, state = torch.zeros(4, 3, 8, 8, dtype=torch.uint8, device="cuda"), torch.cuda.get_rng_state()
+    one, two, other = (augmentation(pixels, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.cuda.get_rng_state(), state), "restored"
+
+
 def test_a_transform_of_torchvision_is_a_function_of_the_seed(code: Path) -> None:
     pixels = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
     augmentation = OwnAugmentation("torchvision.transforms.v2.RandomHorizontalFlip")
