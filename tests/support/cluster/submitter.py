@@ -27,7 +27,8 @@ class Probe(RandomSampler):
     def __init__(self, seed=None):
         super().__init__(seed)
         if "PROBE" in os.environ:
-            found = {"code": lkca_search.__file__, "folder": os.getcwd(), "files": sorted(os.listdir())}
+            uploaded = sorted(set(os.listdir()) - {"__pycache__"})  # the import of this module makes __pycache__
+            found = {"code": lkca_search.__file__, "folder": os.getcwd(), "files": uploaded}
             with open(os.environ["PROBE"], "w") as file:
                 json.dump(found, file)
 '''
