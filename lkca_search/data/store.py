@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lkca_search.data.readers.decoded import DecodedImages, Note, Split
+from lkca_search.data.readers.decoded import DecodedImages, Note, Split, check_num_classes
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import Source, find_source, readable
 from lkca_search.environment.locks import hold_file_lock, partial_path
@@ -124,6 +124,8 @@ def open_images(
                 return images
             with readable(source.name):
                 decoded = source.read(split)
+                if split == "train":  # the others are compared with it
+                    check_num_classes(decoded.class_names, source.name)
             _write(decoded, path, source, split, partial_path(path, is_locked=is_locked))
     except OSError as error:
         raise DataError(

@@ -74,7 +74,7 @@ def run_if_idle(
     for line in list_shortages(datasets.values()):
         context.notify(line)
     write_manifests(spec, images, folder)
-    if spec.confirm is not None:
+    if spec.confirm is not None and status.rounds:
         _check_round(folder, spec, reader, context)
     write_tables(reader.trials(), reader.replicates(), folder.root)
     write_kernels(folder, reader.replicates(), folder.root)
@@ -91,8 +91,9 @@ def run_if_idle(
 
 def _is_finished(status: SearchStatus, spec: SearchSpec) -> bool:
     """Return True if nothing is damaged, and no trial or required replicate is left."""
-    is_confirmed = spec.confirm is None or (bool(status.rounds) and not status.rounds[-1].num_left)
-    return not status.num_damaged and not status.num_left and is_confirmed
+    is_confirmed = bool(status.rounds) and not status.rounds[-1].num_left
+    is_to_be_confirmed = spec.confirm is not None and (status.has_complete_trial or bool(status.rounds))
+    return not status.num_damaged and not status.num_left and (is_confirmed or not is_to_be_confirmed)
 
 
 def _may_have_ended_early(spec: SearchSpec, reader: RecordReader) -> bool:

@@ -11,6 +11,7 @@ from lkca_search.search.driver.rounds import design_conflict
 from lkca_search.search.driver.stopping import check_start
 from lkca_search.search.run_context import RunContext, RunOutcome
 from lkca_search.search.search_driver import open_driver
+from lkca_search.search.state.best_trials import best_of_cells
 from lkca_search.search.state.dataset import with_located_datasets
 from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.manifests import write_manifests
@@ -66,7 +67,7 @@ def run_search(space_file: SpaceFile, folder: SearchFolder, lease: Lease, contex
         driver.train(queue, images)
         if spec.confirm is not None and not queue.num_left:
             driver.is_complete, driver.halt_reason = False, queue.halt_reason
-            if queue.halt_reason is None:
+            if queue.halt_reason is None and best_of_cells(driver.reader.trials(), spec):
                 current = driver.confirm(spec, spec.confirm, images, num_trials_left=0, new_round=False)
                 command = f"lkca-search confirm {folder.name} --new-round"
                 if conflict := design_conflict(current, spec.confirm.model_dump(), command):

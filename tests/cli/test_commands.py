@@ -260,6 +260,15 @@ def test_a_search_ends_with_the_next_commands_and_after_a_confirmation_with_repo
     assert "browse   lkca-search ui made" in lines
 
 
+def test_a_search_without_a_complete_trial_names_no_command_that_needs_one(
+    search_records: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = read_status(Home.from_environment().search("made"))
+    cells = tuple(cell.model_copy(update={"complete": 0, "left": 0}) for cell in status.cells)
+    show_next_steps(status.model_copy(update={"cells": cells}))
+    assert capsys.readouterr().out == "\nbrowse   lkca-search ui made\n"
+
+
 def test_the_log_of_a_job_ends_with_the_variables_that_its_commands_need_elsewhere(
     search_records: list[Record], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -403,7 +412,7 @@ def test_a_search_without_trials_can_be_exported_and_has_no_best_trial(command: 
     make_search("empty")
     trials, _ = parsed(command("export", "empty", "--json"))
     assert pq.read_table(trials).num_rows == 0
-    assert command("best", "empty") == (2, "", "error: search 'empty' has no complete trial yet\n")
+    assert command("best", "empty") == (2, "", "error: search 'empty' has no complete trial yet: run it first\n")
 
 
 def test_read_only_commands_import_no_heavy_package(search_records: list[Record], tmp_path: Path) -> None:

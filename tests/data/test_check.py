@@ -65,6 +65,19 @@ def test_a_class_with_one_training_image_is_a_warning(tmp_path: Path) -> None:
     assert (found.problems, found.warnings) == ((), (rule,))
 
 
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_a_dataset_with_one_class_is_a_problem(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    for split in ("train", "test"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        image.save(tmp_path / split / "cat" / "0.png")
+        content = (tmp_path / split / "cat" / "0.png").read_bytes()
+        rows = {"image": [content], "label": [0], "label_name": ["cat"]}
+        pq.write_table(pa.table(rows), tmp_path / f"{split}.parquet")
+    problem, *_ = check_dataset(f"{kind}:{tmp_path}", cache=tmp_path / "cache").problems
+    assert problem.startswith("train: a dataset must have at least two classes, got only cat (")
+
+
 def test_digits_have_no_problem_and_no_warning(tmp_path: Path) -> None:
     found = check_dataset("digits", cache=tmp_path)
     assert (found.problems, found.warnings, found.duplicates) == ((), (), ())

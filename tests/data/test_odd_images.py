@@ -140,14 +140,16 @@ def test_class_names_in_two_unicode_forms_are_one_class(tmp_path: Path) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     ordinary(tmp_path / "train" / composed, 2, seed=1)
     ordinary(tmp_path / "test" / decomposed, 1, seed=9)
+    for split in ("train", "test"):
+        ordinary(tmp_path / split / "tea", 1, seed=3)
     source = find_source(f"folder:{tmp_path}", data_dir=None, cache=tmp_path)
-    assert source.read("train").class_names == source.read("test").class_names == (composed,)
-    rows = {"image": [ODD[0].content] * 2, "label": [0, 0], "label_name": [composed, decomposed]}
+    assert source.read("train").class_names == source.read("test").class_names == (composed, "tea")
+    rows = {"image": [ODD[0].content] * 3, "label": [0, 0, 1], "label_name": [composed, decomposed, "tea"]}
     for split in ("train", "test"):
         pq.write_table(pa.table(rows), tmp_path / f"{split}.parquet")
     check = check_dataset(f"parquet:{tmp_path}", cache=tmp_path / "cache")
     assert check.problems == ()
-    assert {split.class_names for split in check.splits} == {(composed,)}
+    assert {split.class_names for split in check.splits} == {(composed, "tea")}
 
 
 def test_two_folders_of_one_class_name_are_refused(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from lkca_search.records.record import RecordReader
 from lkca_search.records.search.dataset import read_search_datasets, write_search_datasets
 from lkca_search.search.driver.confirmation import Confirmation
 from lkca_search.search.driver.ledger import Ledger
+from lkca_search.search.driver.messages import Failure, FailureKind, Message
 from lkca_search.search.driver.rounds import open_round
 from lkca_search.search.idle_run import run_if_idle
 from lkca_search.search.received_runs import has_received, note_received
 from lkca_search.search.run_context import RunContext, RunOutcome
+from lkca_search.search.state.best_trials import find_best_records
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.dataset import commit_search, describe_datasets, with_located_datasets
 from lkca_search.search.state.lease import hold_lease
@@ -226,6 +228,27 @@ def test_a_run_with_more_trials_or_a_new_confirmation_is_not_idle(space: Path) -
     for changed in (SPACE.replace("trials_per_cell: 2", "trials_per_cell: 3"), SPACE + CONFIRM):
         space.write_text(changed)
         assert run_idle(space)[0] is None
+
+
+def test_a_search_whose_trials_all_failed_is_idle_and_unanswered_and_is_not_confirmed(space: Path) -> None:
+    home = Home.from_environment()
+    folder, dirs = home.search(space.stem), DataDirs(cache=home.datasets, data_dir=None)
+    space.write_text(SPACE + CONFIRM)
+    with hold_lease(folder, is_provisional=True) as lease:
+        space_file = with_located_datasets(read_space_file(space, ()), folder)
+        images = open_all_train_images(space_file.spec, dirs)
+        commit_search(folder, describe_datasets(space_file.spec, images), RecordReader(folder), space_file)
+        ledger = Ledger(folder, space_file.spec, DIGITS, 10, Tracker(), driver=lease.driver)
+        while (assignment := ledger.assign()) is not None:
+            failure = Failure(kind=FailureKind.TRIAL, message="a fault")
+            ledger.on_message(assignment.trial_id, Message(failure=failure, done=True))
+            ledger.finish(assignment.trial_id)
+    note(folder)
+    outcome, _ = run_idle(space)
+    assert outcome is not None
+    assert (outcome.status.num_left, outcome.status.num_failed, outcome.status.is_answered) == (0, 4, False)
+    with pytest.raises(SearchError, match="no complete trial yet: 4 failed, and `lkca-search status idle` gives"):
+        find_best_records(folder)
 
 
 def test_an_idle_run_refuses_other_training_images(space: Path) -> None:

@@ -81,6 +81,20 @@ def test_the_loss_of_a_local_cluster_ends_the_driver_with_the_reason(
     assert not survivors
 
 
+def test_a_sigterm_to_the_process_group_ends_the_driver_soon_and_is_named(search: SearchCommands) -> None:
+    driver = search.start_run(*MANY)
+    wait_for_attempt(search, driver)
+    begun = time.monotonic()
+    os.killpg(driver.process.pid, signal.SIGTERM)
+    code, output = driver.wait()
+    assert time.monotonic() - begun < MAX_SECONDS
+    assert code == 1, output
+    assert "SIGTERM" in output
+    assert "Repeat the command to resume." in output or "ended early: stopped by SIGTERM" in output
+    assert "dmesg" not in output
+    assert "Traceback" not in output
+
+
 def test_a_stop_while_the_first_worker_starts_finishes_its_trial(search: SearchCommands) -> None:
     num_finished = len(search.records())
     driver = search.start_run(*MANY)

@@ -70,7 +70,7 @@ def status_view(status: "SearchStatus") -> RenderableType:
     if status.is_driven and status.seconds_left:
         state += f", about {format_duration(status.seconds_left)} left"
     title = f"search {status.name}: {status.num_finished} of {status.num_planned} trials finished, {state}"
-    follows = status.num_replicates and not status.rounds
+    follows = status.num_replicates and not status.rounds and (status.num_left or status.has_complete_trial)
     return Group(
         Text(f"{title}; best by the {'highest' if status.goal == 'maximize' else 'lowest'} {status.metric}"),
         table,
@@ -169,6 +169,8 @@ def show_next_steps(status: "SearchStatus", *, is_job: bool = False) -> None:
     if is_job:
         echo(f"home     {_export_home()}   # first, on a machine that can read it")
     levels = {part for cell in status.cells for part in cell.cell.split(",") if part.startswith("dataset=")}
+    if not status.has_complete_trial:
+        return
     cell, trial = (" --cell CELL", " --trial TRIAL") if len(levels) > 1 else ("", "")  # datasets cannot be compared
     echo(f"best     lkca-search best {status.name}{cell}\nrerun    lkca-search rerun {status.name}{trial}")
     if not status.num_left and not status.rounds:

@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -213,6 +213,12 @@ def name_classes(labels: NDArray[np.int64], names: Sequence[str], *, location: C
                 f"a label must have one label_name, got {name!r} for label {label} ({location(row)}) and {first}"
             )
     return class_names
+
+
+def check_num_classes(names: Collection[str], place: str) -> None:
+    """Raise DataError unless there are two classes or more."""
+    if len(names) < 2:
+        raise DataError(f"a dataset must have at least two classes, got only {', '.join(names)} ({place})")
 
 
 def check_same_classes(train: Sequence[str], test: Sequence[str], place: str) -> None:

@@ -10,6 +10,7 @@ from lkca_search.data.readers.decoded import (
     DecodedImages,
     Note,
     Split,
+    check_num_classes,
     check_same_classes,
     decode_images,
     normalize_name,
@@ -112,6 +113,8 @@ class ImageFolder:
                 raise DataError(f"classes must have different names in Unicode's form NFC, got {first} and {path}")
         if not folders:
             raise DataError(f"a split must have a folder per class, found none in {self._folder / split}")
+        if split == "train":  # `test` is compared with it
+            check_num_classes(folders, f"a folder per class, in {show_path(self._folder / split)}")
         return dict(sorted(folders.items()))
 
 

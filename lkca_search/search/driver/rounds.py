@@ -18,6 +18,7 @@ from lkca_search.records.rounds import (
     round_file,
     round_statuses,
 )
+from lkca_search.search.state.best_trials import without_complete_trial
 from lkca_search.spec.cells import cells
 from lkca_search.spec.domains import FloatRange
 from lkca_search.spec.factors import repeats_of
@@ -80,7 +81,7 @@ def open_round(
     by_cell = {cell.key: [record for record in records if record.cell == cell.key] for cell in cells(spec)}
     picks = [pick for key in by_cell for pick in _picks(key, by_cell[key], spec, section.top)]
     if not picks:
-        raise SearchError(f"search {folder.name!r} has no complete trial yet: run it before you confirm it")
+        raise SearchError(without_complete_trial(folder.name, records))
     by_level = {level: found for level, found in test_hashes.items() if level is not None}
     new = Round(
         number=next_round_number(folder),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,8 @@ class LocalProcesses:
         """
         self.loss: Interrupted | None = None
         """Reason why the cluster is lost; None while it is not."""
+        self.may_end = False
+        """True from when Ray is shut down: a process that has ended is then no loss."""
         self._processes = {name: each for name, each in processes.items() if name in _ESSENTIAL}
         self._logs = logs
         self._poll_seconds = poll_seconds
@@ -65,28 +68,41 @@ class LocalProcesses:
 
     def _watch(self) -> None:
         while not self._ended.wait(self._poll_seconds):
-            lost = [(name, reason) for name in self._processes if (reason := self._reason(name)) is not None]
-            if not lost:
+            if not (lost := self._lost()):
                 continue
             name, reason = lost[-1]
-            self.loss = Interrupted(
-                f"Ray's {name}, which {_ESSENTIAL[name]} on this machine, {reason}; the kernel's log shows if memory "
-                f"ran out (dmesg), and Ray's logs are in {self._logs}"
-            )
+            self.loss = Interrupted(f"Ray's {name}, which {_ESSENTIAL[name]} on this machine, {reason}")
             self._on_lost(self.loss)
-            # Any call of Ray needs the GCS and would block for a minute, so the driver cannot end in order.
-            if name == "gcs_server" or not self._ended.wait(_END_SECONDS):
-                self._exit(self.loss)
+            deadline = time.monotonic() + _END_SECONDS
+            # Any call of Ray needs the GCS and would block for a minute, so the driver cannot end in order without it.
+            while lost[-1][0] != "gcs_server" and time.monotonic() < deadline:
+                if self._ended.wait(self._poll_seconds):
+                    return
+                lost = self._lost()
+            self._exit(self.loss)
             return
+
+    def _lost(self) -> list[tuple[str, str]]:
+        """Return the lost processes with their reasons, the GCS last."""
+        found = [(name, self._reason(name)) for name in sorted(self._processes, key=list(_ESSENTIAL).index)]
+        return [(name, reason) for name, reason in found if reason is not None]
 
     def _reason(self, name: str) -> str | None:
         """Return the loss of a process as the end of a sentence; None if it runs."""
         process = self._processes[name]
-        if process.poll() is not None:
-            code = process.returncode
-            return f"died by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._num_stopped[name] = self._num_stopped[name] + 1 if _is_stopped(process) else 0
-        return "stands still" if self._num_stopped[name] >= _STOPPED_POLLS else None
+        code = process.poll()
+        if code is not None and self.may_end:
+            return None
+        if code in (0, -signal.SIGTERM):
+            return "was ended by SIGTERM: all processes of a group get this signal if it is sent to the group"
+        self._num_stopped[name] = self._num_stopped[name] + 1 if code is None and _is_stopped(process) else 0
+        if code is not None:
+            reason = f"died by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        elif self._num_stopped[name] >= _STOPPED_POLLS:
+            reason = "stands still"
+        else:
+            return None
+        return f"{reason}; the kernel's log shows if memory ran out (dmesg), and Ray's logs are in {self._logs}"
 
 
 def _is_stopped(process: subprocess.Popen[bytes]) -> bool:

@@ -146,8 +146,10 @@ class RaySession:
         """Leave the cluster; end a local one."""
         if not self._is_started:
             return
-        if self._local is not None and self._local.loss is not None:
-            self._local.kill()
+        if self._local is not None:
+            if self._local.loss is not None:
+                self._local.kill()
+            self._local.may_end = True
         ray.shutdown()
         if self._local is not None:
             self._local.end()

@@ -6,7 +6,7 @@ from lkca_search.errors import SearchError, did_you_mean
 from lkca_search.layout import MODEL, SearchFolder
 from lkca_search.records.model_description import model_folder
 from lkca_search.records.objectives import pareto_front, rank_trials, trial_values
-from lkca_search.records.record import Record, RecordReader
+from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.search.champions import find_champion
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.base import FrozenModel
@@ -93,12 +93,19 @@ def find_best_records(
     if cell is None and len(dataset_levels(spec)) > 1:
         rule = f"search {folder.name!r} has several datasets, whose values cannot be compared"
         raise SearchError(f"{rule}: give a cell ({' '.join(keys)}) or the id of a trial")
-    front = pareto_front(
-        [record for record in (reader or RecordReader(folder)).trials() if cell in (None, record.cell)], spec.search
-    )
+    records = [record for record in (reader or RecordReader(folder)).trials() if cell in (None, record.cell)]
+    front = pareto_front(records, spec.search)
     if not front:
-        raise SearchError(f"search {folder.name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}")
+        raise SearchError(without_complete_trial(folder.name, records, cell))
     return front
+
+
+def without_complete_trial(name: str, records: Sequence[Record], cell: str | None = None) -> str:
+    """Return the error of a search, or of one of its cells, whose finished trials have no complete one."""
+    rule = f"search {name!r} has no complete trial yet{f' in cell {cell}' if cell else ''}"
+    num_failed = sum(record.state is State.FAIL for record in records)
+    reason = f"{num_failed} failed, and `lkca-search status {name}` gives the reason" if num_failed else "run it first"
+    return f"{rule}: {reason}"
 
 
 def best_of_cells(records: Sequence[Record], spec: SearchSpec) -> dict[str, Record]:

@@ -120,6 +120,11 @@ class SearchStatus(FrozenModel):
         return self.num_replicates - (self.rounds[-1].num_replicates - self.rounds[-1].num_left if self.rounds else 0)
 
     @property
+    def has_complete_trial(self) -> bool:
+        """True if a trial is complete, so that there is a best one."""
+        return any(cell.complete for cell in self.cells)
+
+    @property
     def is_answered(self) -> bool:
         """True if no trial is left, every cell has a complete one, and a required confirmation is finished."""
         is_confirmed = bool(self.rounds) and not self.rounds[-1].num_left

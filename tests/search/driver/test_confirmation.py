@@ -403,7 +403,7 @@ def test_a_round_names_cells_without_a_complete_trial_and_requires_one_cell_with
     folder: SearchFolder, open_ledger: OpenLedger
 ) -> None:
     ledger = open_ledger(trials_per_cell=1)
-    with pytest.raises(SearchError, match="search 'toy' has no complete trial yet: run it before you confirm it"):
+    with pytest.raises(SearchError, match="search 'toy' has no complete trial yet: run it first"):
         seal(folder)
     assert read_rounds(folder) == []
     first = ledger.assign()

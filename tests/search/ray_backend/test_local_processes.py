@@ -83,6 +83,32 @@ def test_a_gcs_that_dies_ends_the_process_at_once(watched: Watched) -> None:
     assert "Ray's gcs_server, which manages the cluster on this machine, died by signal 9" in str(watched.exits[0])
 
 
+def test_a_sigterm_to_all_processes_is_named_as_the_cause_and_ends_the_process_at_once(watched: Watched) -> None:
+    for name in ("raylet", "gcs_server"):
+        watched.processes[name].terminate()
+    wait_for(lambda: watched.exits)
+    assert "on this machine, was ended by SIGTERM: all processes of a group get" in str(watched.exits[0])
+    assert "memory" not in str(watched.exits[0])
+
+
+def test_a_gcs_that_ends_after_the_raylet_ends_the_process_at_once(watched: Watched) -> None:
+    watched.processes["raylet"].kill()
+    wait_for(lambda: watched.lost)
+    assert watched.exits == []
+    watched.processes["gcs_server"].kill()
+    wait_for(lambda: watched.exits)
+    assert watched.lost == watched.exits
+
+
+def test_processes_that_end_while_ray_is_shut_down_are_not_reported(watched: Watched) -> None:
+    watched.watch.may_end = True
+    for name in ("raylet", "gcs_server"):
+        watched.processes[name].terminate()
+    time.sleep(10 * POLL_SECONDS)
+    assert watched.watch.loss is None
+    assert watched.lost == watched.exits == []
+
+
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_a_process_that_stands_still_is_reported_and_killed_with_its_children(watched: Watched, name: str) -> None:
     wait_for(lambda: psutil.Process(watched.processes[name].pid).children())
