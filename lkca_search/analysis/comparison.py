@@ -159,7 +159,7 @@ def _unpaired_contrast(a: CellScores, b: CellScores) -> UnpairedContrast:
         cell=a.cell,
         num_train_images=(a.num_train_images, b.num_train_images),
         num_draws=(len(means[0]), len(means[1])),
-        difference=difference,
+        difference=difference.within(*a.metric.difference_bounds),
         p_value=p_value,
         adjusted_p=None,
         sign=a.metric.sign,

@@ -23,6 +23,7 @@ from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.records.rounds import correct_for_rounds
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import Metric
 
 Verdict = Literal["ahead", "behind", "undecided", "untested"]
 """Result of a contrast for the reference.
@@ -98,8 +99,8 @@ def contrast_pairs(
     variances = [score_difference_variance(a, b) for a, b in pairs]
     units = [_units(a, b) for a, b in pairs]
     differences = [
-        paired_difference(*scores, sampling_variance=variance)
-        for scores, variance in zip(units, variances, strict=True)
+        _within_bounds(paired_difference(*scores, sampling_variance=variance), a.metric)
+        for (a, _), scores, variance in zip(pairs, units, variances, strict=True)
     ]
     adjusted = correct_for_rounds(holm([difference.p_value for difference in differences]), alpha)
     num_tested = sum(p is not None for p in adjusted) + num_other_tests
@@ -116,7 +117,7 @@ def contrast_pairs(
                 *scores,
                 generator=np.random.default_rng(derive_seed("bootstrap", a.cell, b.cell)),
                 sampling_variance=variance or 0.0,
-            ),
+            ).within(*a.metric.difference_bounds),
             adjusted_p=p,
             improvement=probability_of_improvement(*(a.metric.sign * values for values in scores)),
             power_analysis=_power_analysis(
@@ -128,6 +129,10 @@ def contrast_pairs(
             pairs, units, variances, names, differences, adjusted, strict=True
         )
     )
+
+
+def _within_bounds(paired: PairedDifference, metric: Metric) -> PairedDifference:
+    return paired.model_copy(update={"difference": paired.difference.within(*metric.difference_bounds)})
 
 
 def _units(a: CellScores, b: CellScores) -> tuple[Floats, Floats]:

@@ -67,6 +67,12 @@ class Metric:
         return (0.0 if self.is_bounded else -math.inf), math.inf
 
     @property
+    def difference_bounds(self) -> tuple[float, float]:
+        """Smallest and largest possible difference of two values, in `unit`."""
+        lowest, highest = self.bounds
+        return lowest - highest, highest - lowest
+
+    @property
     def perfect(self) -> float | None:
         """Value of a classifier without errors, in `unit`: 100% or 0; None for a number without this bound."""
         if self.direction == "minimize":

@@ -143,7 +143,11 @@ def depth_effect(results: SearchResults) -> MarginalEffect:
     slim = [record for record in results.trials if record.spec.configuration.family == "lkca"]
     observations = observe(results, "depth", slim, assign_sizes(results, slim))
     reference = distinct_levels(observations)[0]
-    return list(marginal_effects("lkca", "depth", reference, observations, results.spec.search, tolerance=1e-9))[-1]
+    return list(
+        marginal_effects(
+            "lkca", "depth", reference, observations, results.spec.search, tolerance=1e-9, bounds=(-100.0, 100.0)
+        )
+    )[-1]
 
 
 def test_data_sizes_are_not_the_units_of_an_interval() -> None:

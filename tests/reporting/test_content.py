@@ -13,9 +13,24 @@ from lkca_search.analysis.selection import compute_selection_effects
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.rendering.paper import draw
+from lkca_search.spec.metrics import METRICS
 from tests.support.search_results import FRACTIONS, images_of, law, make_search_results, make_spec
 
 SIZES = [360, 900, 1800, 4500, 9000]
+
+
+def test_the_interval_of_a_difference_has_only_possible_values() -> None:
+    results = make_search_results(
+        lambda family, images, draw, seed: 0.5 if family == "vit" else 0.9 if draw % 2 else 0.2,
+        fractions=[0.5],
+        draws=2,
+    )
+    (found,) = compute_contrasts(round_scores(results, results.rounds[-1]), results.reference)
+    difference = found.paired.difference
+    assert difference.interval is not None
+    assert float(stats.t.ppf(0.975, 1)) * 35 > 100, "half of the interval, if nothing is cut off"
+    assert (difference.interval.lower, difference.interval.upper) == (-100, 100)
+    assert METRICS["val_loss"].difference_bounds == (-math.inf, math.inf)
 
 
 def test_every_number_of_a_contrast_comes_from_its_replicates() -> None:

@@ -89,7 +89,13 @@ def compute_ablations(
                     reference=reference,
                     effects=tuple(
                         marginal_effects(
-                            family, name, reference, observations, results.spec.search, tolerance=tolerance
+                            family,
+                            name,
+                            reference,
+                            observations,
+                            results.spec.search,
+                            tolerance=tolerance,
+                            bounds=results.metric.difference_bounds,
                         )
                     ),
                     heat_map=tuple(_heat_map(family, name, observations, sign)),

@@ -81,10 +81,11 @@ def marginal_effects(
     search: SearchSection,
     *,
     tolerance: float,
+    bounds: tuple[float, float],
 ) -> Iterator[MarginalEffect]:
     """Yield the effect of each level that shares a block with another level.
 
-    Differences up to `tolerance` are rounding errors.
+    Differences up to `tolerance` are rounding errors, and they are within `bounds`.
     """
     blocks = list(_blocks(observations))
     for level in distinct_levels(observations):
@@ -92,9 +93,11 @@ def marginal_effects(
         matched = [block for block in own if reference.index in block.means and level != reference]
         if not own:
             continue
-        effect = _average(own, _centered(level.index), search, tolerance)
+        effect = _average(own, _centered(level.index), search, tolerance).within(*bounds)
         difference = (
-            _average(matched, _difference(level.index, reference.index), search, tolerance) if matched else None
+            _average(matched, _difference(level.index, reference.index), search, tolerance).within(*bounds)
+            if matched
+            else None
         )
         has_interval = effect.interval is not None or (difference is not None and difference.interval is not None)
         yield MarginalEffect(

@@ -6,6 +6,7 @@ often right on the same images; kappa removes what independent errors with the s
 independent and 1 for equal errors.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -126,10 +127,7 @@ def _mean(values: Floats, influences: Floats) -> Estimate | None:
         return None
     variance = image_variance(influences[known])
     estimate = student_mean(values[known], tolerance=RELATIVE_TOLERANCE, sampling_variance=variance)
-    if estimate.interval is None or estimate.interval.upper is None:
-        return estimate
-    upper = min(1.0, estimate.interval.upper)
-    return Estimate(value=estimate.value, interval=estimate.interval.model_copy(update={"upper": upper}))
+    return estimate.within(-math.inf, 1.0)
 
 
 def _units(one: CellPredictions, other: CellPredictions) -> _Units | None:

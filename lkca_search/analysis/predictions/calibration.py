@@ -68,7 +68,7 @@ def calibration(cell: CellPredictions) -> Calibration | None:
         calibrated_error=float(np.nanmean(calibrated_errors)),
         overconfidence=student_mean(
             over.mean(axis=1), tolerance=RELATIVE_TOLERANCE * PERCENT, sampling_variance=image_variance(over)
-        ),
+        ).within(-PERCENT, PERCENT),
         bins=tuple(
             found
             for index in range(NUM_CALIBRATION_BINS)

@@ -32,6 +32,14 @@ class Estimate(FrozenModel):
     reason: str | None = None
     """Reason why there is no interval; None if there is one."""
 
+    def within(self, lowest: float, highest: float) -> "Estimate":
+        """Return the estimate with its interval cut to the possible values, which changes no coverage."""
+        if self.interval is None:
+            return self
+        ends = (self.interval.lower, self.interval.upper)
+        lower, upper = (None if end is None else min(max(end, lowest), highest) for end in ends)
+        return Estimate(value=self.value, interval=Interval(lower=lower, upper=upper, level=self.interval.level))
+
 
 def check_level(level: float) -> None:
     """Raise ValueError unless a level of confidence or power is between 0 and 1."""
