@@ -34,6 +34,7 @@ from lkca_search.search.state.lease import Lease
 from lkca_search.search.state.status import read_status
 from lkca_search.search.studies.driver_storage import STORAGE_FAULTS
 from lkca_search.search.sync import open_store
+from lkca_search.spec.factors import one_draw_note
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.sections import ConfirmSection
 from lkca_search.spec.space_file import SpaceFile
@@ -161,8 +162,11 @@ class SearchDriver:
             num_draws = len(current.draws) // max(len(current.repeats), 1)
             design = f"{len(current.picks)} x {num_draws} x {current.num_seeds} configurations, draws and seeds"
             self._context.notify(
-                f"confirmation, round {current.number}: {design}, {queue.num_left} replicates to train"
+                f"confirmation, round {current.number}: {design}, {queue.num_left} replicates to train, "
+                f"tests at the level {current.alpha:.2g}"
             )
+            if note := one_draw_note(len(current.draws)):
+                self._context.notify(f"! {note}")
             num_rounds = read_looks(self._context.home, *current.hash_by_dataset.values()).num_rounds
             self._context.notify(
                 "uses of these test images in this home, this round included: "

@@ -161,6 +161,13 @@ def repeats_of(factors: Mapping[str, Factor], exclude: Sequence[Exclusion]) -> t
     return draw.levels if draw is not None and is_everywhere and len(draw.levels) > 1 else ()
 
 
+def one_draw_note(draws: int) -> str | None:
+    """Return what a confirmation with a single draw lacks; None if it has more."""
+    if draws > 1:
+        return None
+    return "one draw: a cell that trains on a part of the images has no interval and is not tested; 5 draws are usual"
+
+
 def draws_rule(repeats: int, draws: int) -> str | None:
     """Return the rule that the draws of a confirmation break in a search with `repeats`; None if they break none."""
     if repeats in (0, draws):

@@ -129,7 +129,10 @@ def test_the_first_screen_has_the_mean_of_each_variant_with_its_interval_and_the
     losses = make_report(make_search_results(law(), search={"trials_per_cell": 3, "metric": "val_loss"})).answer.means
     assert losses is not None
     assert losses.columns[0] == "test loss [95% interval]"
-    assert losses.caption == "Lowest first at 9,000 images."
+    assert losses.caption.startswith("Lowest first at 9,000 images.")
+    single = make_report(make_search_results(law(), draws=1)).answer.means
+    assert single is not None
+    assert "Without an interval: a single draw has no spread for an interval." in single.caption
     assert losses.rows[0][-1].number == min(row[-1].number or 0.0 for row in losses.rows)
 
 

@@ -79,10 +79,13 @@ def means_table(results: SearchResults, scores: RoundScores) -> Table | None:
     others = [label for label in ranked if label != reference]
     shown = [label for label in ranked if len(ranked) <= _MAX_NAMED or label in (reference, others[0])]
     part = "" if len(shown) == len(ranked) else f"{len(shown)} of {len(ranked)} variants, "
+    estimates = [mean_score(cells[label][size]) for label in shown for size in ends if size in cells[label]]
+    reasons = dict.fromkeys(estimate.reason for estimate in estimates if estimate.reason)
+    lacking = f" Without an interval: {'; '.join(filter(None, reasons))}." if reasons else ""
     return Table(
         name="answer_means",
         title=f"Mean {metric.test_label_in_unit}",
-        caption=capitalize(f"{part}{order} first at {format_count(sizes[-1])} images."),
+        caption=capitalize(f"{part}{order} first at {format_count(sizes[-1])} images.{lacking}"),
         columns=(
             f"{metric.header(metric.test_label)} [95% interval]",
             *(f"{format_count(size)} images" for size in ends),

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from lkca_search.search.planning.calibration import CalibrationRun
 from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload
+from lkca_search.spec.factors import one_draw_note
 from lkca_search.spec.search_spec import SearchSpec
 
 
@@ -35,6 +36,8 @@ def list_notes(
             )
     if spec.confirm is not None:
         notes.append("replicates: planned as trials of mean size; their evaluations on test images are not counted")
+        if note := one_draw_note(spec.confirm.draws):
+            notes.append(f"confirmation: {note}")
     if spec.resources.custom:
         notes.append(f"custom resources ({', '.join(spec.resources.custom)}) are assumed to be available")
     if spec.search.pruner.name != "none" or spec.limits != type(spec.limits)():

@@ -142,6 +142,8 @@ def test_the_totals_include_replicates(read: Any, data_dirs: DataDirs) -> None:
     repeated = plan_of(read("search.repeats=3", "confirm.draws=3", "confirm.seeds=2", "confirm.top=2"), data_dirs)
     assert (len(repeated.cells), repeated.num_replicates) == (12, confirmed.num_replicates)
     assert any("replicates: planned as trials" in note for note in confirmed.notes)
+    single = plan_of(read("confirm.draws=1"), data_dirs)
+    assert ["is not tested" in " ".join(plan.notes) for plan in (confirmed, single)] == [False, True]
 
 
 def test_the_planned_predictions_have_the_uncompressed_size_of_their_files(read: Any, data_dirs: DataDirs) -> None:
