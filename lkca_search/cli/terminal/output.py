@@ -38,7 +38,8 @@ _COLUMNS = (
 
 def echo_json(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> None:
     """Print one value or a list of values as JSON."""
-    plain = [item.model_dump(mode="json") if isinstance(item, FrozenModel) else item for item in _as_list(value)]
+    items: Sequence[FrozenModel | str] = [value] if isinstance(value, FrozenModel) else value
+    plain = [item.model_dump(mode="json") if isinstance(item, FrozenModel) else item for item in items]
     echo(json.dumps(plain[0] if isinstance(value, FrozenModel) else plain, indent=1))
 
 
@@ -168,9 +169,9 @@ def show_next_steps(status: "SearchStatus", *, is_job: bool = False) -> None:
     echo(f"\nbrowse   {describe_mlflow(status.name)}")
     if is_job:
         echo(f"home     {_export_home()}   # first, on a machine that can read it")
-    levels = {part for cell in status.cells for part in cell.cell.split(",") if part.startswith("dataset=")}
     if not status.has_complete_trial:
         return
+    levels = {part for cell in status.cells for part in cell.cell.split(",") if part.startswith("dataset=")}
     cell, trial = (" --cell CELL", " --trial TRIAL") if len(levels) > 1 else ("", "")  # datasets cannot be compared
     echo(f"best     lkca-search best {status.name}{cell}\nrerun    lkca-search rerun {status.name}{trial}")
     if not status.num_left and not status.rounds:
@@ -296,7 +297,3 @@ def _print(view: RenderableType) -> None:
     with screen.capture() as captured:
         screen.print(view)
     echo("\n".join(line.rstrip() for line in captured.get().splitlines()))  # Rich fills each line with spaces
-
-
-def _as_list(value: FrozenModel | Sequence[FrozenModel] | Sequence[str]) -> Sequence[FrozenModel | str]:
-    return [value] if isinstance(value, FrozenModel) else value
