@@ -112,16 +112,6 @@ def find_closest(name: str, known: Iterable[str]) -> str | None:
     return plain[longer[0]] if len(longer) == 1 else None
 
 
-def percent_hint(value: object, context: Mapping[str, object]) -> str:
-    """Return `; write 0.1 for 10%` for a value of at most 100 that must be at most 1, or an empty text.
-
-    `context` is that of the pydantic error.
-    """
-    if 1 not in (context.get("le"), context.get("lt")) or not isinstance(value, int | float) or not 1 < value <= 100:
-        return ""
-    return f"; write {value / 100:g} for {value:g}%"
-
-
 def show_value(value: object) -> str:
     """Return a value of a space file as a message shows it: lists in brackets, `nothing` for an empty value."""
     return "nothing" if value is None else repr(_with_lists(value))

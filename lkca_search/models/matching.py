@@ -9,11 +9,18 @@ from lkca_search.spec.configuration import Configuration, ImageShape
 
 TOLERANCE = 0.03
 """Largest relative difference from the target number of parameters."""
-NEAREST = "; nearest: "
+_NEAREST = "; nearest: "
 """Text before the nearest sizes in a message, which depend on the configuration. The smallest one is the first."""
+UNMATCHED = "; remove width, which match_parameters sets: got "
+"""Text before the sizes of models with another size than `match_parameters`."""
 _FIRST_GUESS = 128
 _NEAR = 32
 """Steps of width to try until one can be built."""
+
+
+def split_rule(rule: str) -> tuple[str, str, str]:
+    """Return a rule in three parts: a text, the text before sizes that depend on the configuration, and the sizes."""
+    return rule.partition(UNMATCHED if UNMATCHED in rule else _NEAREST)
 
 
 def matched_width(family: Family, configuration: Configuration, shape: ImageShape, num_classes: int) -> int:
@@ -50,7 +57,7 @@ def matched_width(family: Family, configuration: Configuration, shape: ImageShap
         nearest = " and ".join(f"{size} at {place} {width}" for width, size in sizes.items())
         raise ValueError(
             f"match_parameters must be within {TOLERANCE:.0%} of a possible size of {configuration.family}, "
-            f"got {target}{NEAREST}{nearest}"
+            f"got {target}{_NEAREST}{nearest}"
         )
     return width
 

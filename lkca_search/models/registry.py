@@ -12,7 +12,7 @@ from lkca_search.models.backbone_families import BACKBONE_FAMILIES
 from lkca_search.models.convolutional_baselines import CONVOLUTIONAL_BASELINES
 from lkca_search.models.cost import Cost, measure_cost
 from lkca_search.models.family import COMMON, Family, of_equal_cost, require
-from lkca_search.models.matching import matched_width, matches, parameters_at
+from lkca_search.models.matching import UNMATCHED, matched_width, matches, parameters_at
 from lkca_search.models.networks.strided_convolution import subsample_strided_convolutions
 from lkca_search.models.own_family import own_family
 from lkca_search.models.timm_models import close_timm_names, timm_family
@@ -204,5 +204,5 @@ def _matching_problems(
         except ValueError as error:
             yield Problem(("match_parameters",), str(error))
     elif not matches(size := parameters_at(family, configuration, width, shape, num_classes), target):
-        rule = f"width must match match_parameters ({target}), got width {width} with {size} parameters"
+        rule = f"width must match match_parameters ({target}){UNMATCHED}{size} parameters of width {width}"
         yield Problem(("width",), rule)

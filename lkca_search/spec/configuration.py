@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lkca_search.augmentations import augment_rule, join_augment, parse_augment
-from lkca_search.errors import did_you_mean, percent_hint, show_value
+from lkca_search.errors import did_you_mean, show_value
 from lkca_search.own_code import is_dotted
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.reading.hints import value_hint
 from lkca_search.spec.reading.limits import LIMIT_ERROR, Limits, at_most
 from lkca_search.spec.reading.scalars import parse_count
 from lkca_search.spec.reading.switches import parse_switch
@@ -283,7 +284,7 @@ def value_rule(name: str, value: object, limits: Any = None) -> str | None:
             return str(details["ctx"]["limit"].rule(name, value))
         if details["type"] == "value_error":
             return f"{name}: {details['ctx']['error']}"
-        hint = percent_hint(value, details.get("ctx", {}))
+        hint = value_hint(value, details["type"], details.get("ctx", {}))
         if details["type"] == "literal_error" and isinstance(value, str):
             hint = did_you_mean(value, re.findall(r"'([^']*)'", details["ctx"]["expected"]))
         return f"{name}: {details['msg'].lower()}, got {value!r}{hint}"

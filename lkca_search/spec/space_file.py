@@ -11,9 +11,18 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lkca_search.augmentations import with_joined_levels
-from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, find_closest, percent_hint, show_value
+from lkca_search.errors import Location, Problem, SpaceFileError, did_you_mean, find_closest, show_value
 from lkca_search.spec.configuration import NAMES, SECTIONS, Configuration
 from lkca_search.spec.factors import Factor
+from lkca_search.spec.reading.hints import (
+    DOMAIN_KEYS,
+    MAX_SHOWN,
+    domain_hint,
+    mapping_hint,
+    show_keys,
+    unused_key,
+    value_hint,
+)
 from lkca_search.spec.reading.limits import (
     FILE_SIZE,
     LIMIT_ERROR,
@@ -34,8 +43,6 @@ from lkca_search.spec.reading.yaml_reader import YamlReader
 from lkca_search.spec.search_spec import SearchSpec
 
 _RULES = {"dict_type": "must be a mapping", "model_type": "must be a mapping", "tuple_type": "must be a list"}
-_DOMAIN_KEYS = ("choice", "int", "float", "value", "step", "log", "when")
-"""Keys below a parameter."""
 _WITH_NAMES = ("factors", "parameters")
 """Sections whose keys are names of NAMES."""
 _MAX_LINES = 50
@@ -44,8 +51,6 @@ _MAX_POSITIONS = 4
 """Maximum positions of an error: with more overrides, none of them is likely to be its cause."""
 _OVERRIDE = "override "
 """First characters of the position of a value in an override."""
-_MAX_SHOWN = 200
-"""Maximum characters of a value or an override in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,7 @@ def read_space_file(
         except SpaceFileError as error:
             if (rule := unquoted_rule(overrides, i)) is None:
                 raise
-            shown = shorten(repr(override), _MAX_SHOWN)
+            shown = shorten(repr(override), MAX_SHOWN)
             raise SpaceFileError([f"{shorten(rule)} ({_OVERRIDE}{shown})"]) from error
     data = with_joined_levels(parse_switches(data))
     notes = _narrow(with_joined_levels(original), data, positions) if overrides else ()
@@ -141,11 +146,11 @@ def _error(problems: Iterable[Problem], positions: Mapping[Location, str]) -> Sp
 
 
 def _kind(data: Any) -> str:
-    return "a list" if isinstance(data, tuple) else shorten(show_value(data), _MAX_SHOWN)
+    return "a list" if isinstance(data, tuple) else shorten(show_value(data), MAX_SHOWN)
 
 
 def _apply_override(typed: str, data: dict[str, Any], positions: dict[Location, str], limits: Limits) -> None:
-    position = f"{_OVERRIDE}{shorten(repr(typed), _MAX_SHOWN)}"
+    position = f"{_OVERRIDE}{shorten(repr(typed), MAX_SHOWN)}"
     try:
         override = Override.parse(typed)
         location, key = override.location, ".".join(override.location)
@@ -218,7 +223,7 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
     location = details["loc"]
     nearest = _nearest_location(positions, location)
     name = ".".join(str(step) for step in nearest) or "space file"
-    got = shorten(show_value(details["input"]), _MAX_SHOWN)
+    got = shorten(show_value(details["input"]), MAX_SHOWN)
     message = _RULES.get(details["type"], details["msg"]).removeprefix("Value error, ")
     message = message.replace("Tuple", "list").replace(" after validation", "")
     if details["type"] == LIMIT_ERROR:
@@ -229,42 +234,31 @@ def _problems(details: ErrorDetails, positions: Mapping[Location, str]) -> list[
         kind = "item" if isinstance(location[-1], int) else "key"
         rule = f"required {kind} {'.'.join(map(str, (*nearest, location[-1])))} is missing"
     elif details["type"] == "domain":
-        rule = f"{name}: {message}, got {_show_keys(details['input'])}{_domain_hint(details['input'])}"
+        rule = f"{name}: {message}, got {show_keys(details['input'])}{domain_hint(details['input'])}"
     elif details["type"] == "value_error":
         rule = f"{name}: {message}"
-    elif details["type"] in ("dict_type", "model_type") and details["input"] is None:
-        rule = f"{name}: {message}, got nothing; give its keys, or write {name}: {{}} for none"
+    elif details["type"] in ("dict_type", "model_type"):
+        rule = f"{name}: {message}, got {got}{mapping_hint(name, details['input'])}"
     else:
         rule = f"{name}: {message[0].lower()}{message[1:]}, got {got}"
-        rule += percent_hint(details["input"], details.get("ctx", {}))
+        rule += value_hint(details["input"], details["type"], details.get("ctx", {}))
     if details["type"] == "literal_error" and isinstance(details["input"], str):
         rule += did_you_mean(details["input"], re.findall("'([^']*)'", details["ctx"]["expected"]))
     return [Problem(nearest, rule)]
 
 
-def _show_keys(entry: Any) -> str:
-    """Return the keys of a parameter without a domain, and the key that one of them may stand for."""
-    if not isinstance(entry, Mapping):
-        return shorten(show_value(entry), _MAX_SHOWN)
-    unknown = next((key for key in entry if key not in _DOMAIN_KEYS), None)
-    return shorten(", ".join(map(str, entry)) or "no key", _MAX_SHOWN) + did_you_mean(unknown, _DOMAIN_KEYS)
-
-
-def _domain_hint(entry: Any) -> str:
-    """Return the domain that a value or a list in place of a domain may stand for."""
-    if isinstance(entry, tuple) and entry:
-        shown = shorten(", ".join(map(str, entry)), _MAX_SHOWN)
-        return f"; write {{choice: [{shown}]}} for these values"
-    return f"; write {{value: {entry}}} for this value alone" if isinstance(entry, int | float) else ""
-
-
 def _suggestion(key: str, location: Location) -> str:
     """Return the suggestion for an unknown key at a location: the place where it belongs, or the name that is meant."""
     if len(location) > 1 and location[0] in _WITH_NAMES:
-        return did_you_mean(key, _DOMAIN_KEYS if location[0] == "parameters" else Factor.model_fields)
+        if location[0] == "parameters" and (reason := unused_key(key, str(location[-1]))) is not None:
+            return reason
+        return did_you_mean(key, DOMAIN_KEYS if location[0] == "parameters" else Factor.model_fields)
     section = str(location[0]) if location else None
     fields = _fields(section) if section else SearchSpec.model_fields
     places = [f"{name}.{key}" for name in SearchSpec.model_fields if name != section and key in _fields(name)]
+    if number := {f"{key}s", key.removesuffix("s")}.intersection(fields):
+        elsewhere = f"; or write it as {places[0]}" if len(places) == 1 else ""
+        return f"; did you mean {number.pop()}?{elsewhere}"  # draw for draws, though `draw` is a name too
     if key in NAMES and not (section and places):
         places += [f"{name}.{key}" for name in _WITH_NAMES]
     if len(location) < 2 and len(places) == 1:

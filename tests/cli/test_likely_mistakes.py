@@ -32,6 +32,8 @@ ON_QUICKSTART: list[tuple[str, str]] = [
     ("search.sampler=TPEE", "got 'TPEE'; did you mean tpe?"),
     ("search.metric=accuracy", "got 'accuracy'; did you mean val_accuracy?"),
     ("data.augment=[flipp]", "got 'flipp'; did you mean flip?"),
+    ("parameters.width.value=32", "remove width, which match_parameters sets: got from 13884 parameters of width 32 to"),
+    ("confirm={draw: 5}", "unknown key confirm.draw; did you mean draws?"),
     ("~confirmation", "there is no key confirmation to remove; did you mean confirm?"),
 ]
 """An override of the quickstart, and a part of the error."""
@@ -41,6 +43,8 @@ COMMANDS: list[tuple[str, str]] = [
         "cannot read the space file quickstart: No such file or directory; did you mean search_spaces/",
     ),
     ("run search_spaces/quickstrat.yaml", "No such file or directory; did you mean search_spaces/quickstart.yaml?"),
+    ("plan search_spaces", "got a folder; give the path of a YAML file, such as search_spaces/component_ablation.yaml"),
+    ("plan .", "got a folder; give the path of a YAML file (.)"),
     ("plna search_spaces/quickstart.yaml", "No such command 'plna'. Did you mean 'plan'?"),
     (f"plan {QUICKSTART} --trials 4", "No such option: --trials; to change the space file, write"),
     (f"plan {QUICKSTART} --jsn", "No such option: --jsn (Possible options: --json)"),

@@ -56,7 +56,8 @@ def test_a_width_set_by_the_user_must_match_the_target(family: str) -> None:
     has = size(Configuration(family=family, width=width))
     agreed = matching(family, has + 1, width=width)
     assert resolve(agreed, SHAPE, 10).width == width
-    rule = f"width must match match_parameters ({2 * has}), got width {width} with {has} parameters"
+    step = "remove width, which match_parameters sets"
+    rule = f"width must match match_parameters ({2 * has}); {step}: got {has} parameters of width {width}"
     assert list(problems(matching(family, 2 * has, width=width), SHAPE, 10)) == [Problem(("width",), rule)]
 
 

@@ -57,6 +57,35 @@ WITH_HINTS: list[tuple[str, str, str, list[str]]] = [
     ("resources:", "storage: file:///dev/null/x\nresources:", "20", ["storage must be a folder", "/dev/null is none"]),
 ]
 """Messages that show lists as the file has them, and the name that is meant."""
+NEXT_STEPS: list[tuple[str, str, str, list[str]]] = [
+    ("[3, 5]", "[3, 5], log: false", "10", ["kernel_size.log: `choice` takes no `log`, only int and float", "remove"]),
+    ("log: true", "step: 1", "13", ["learning_rate.step: `float` takes no `step`, only int has steps; remove it"]),
+    ("validation: 0.2", "validation: '0.2'", "4", ["got '0.2'; remove the quotes"]),
+    ("validation: 0.2", "validation: 10%", "4", ["got '10%'; write 0.1 for 10%"]),
+    ("validation: 0.2", "validation: '0,2'", "4", ["got '0,2'; write 0.2"]),
+    ("[0.1, 1]", "[10%, 1]", "8", ["got '10%'; write 0.1 for 10%"]),
+    ("trials_per_cell: 6", 'trials_per_cell: "6"', "18", ["got '6'; remove the quotes"]),
+    ("trials_per_cell: 6", "trials_per_cell: 6.0", "18", ["got 6.0; write 6 ("]),
+    ("steps: 100", "steps: 2k", "15", ["got '2k'; write 2000 for 2k"]),
+    ("  width: {value: 64}", "  match_parameters: {value: 45K}", "12", ["got '45K'; write 45000 for 45K"]),
+    ("  width: {value: 64}", "  match_parameters: {value: 45 k}", "12", ["got '45 k'; write 45000 for 45 k"]),
+    ("log: true", "log: 'true'", "13", ["got 'true'; write true"]),
+    ("resources:\n  gpu: 0.25", "confirm: true", "20", ["write confirm: {draws: 5, seeds: 2}, or confirm: {} for its"]),
+    ("resources:\n  gpu: 0.25", "confirm: false", "20", ["; remove confirm for none"]),
+    ("resources:\n  gpu: 0.25", "resources: 2", "20", ["got 2; write resources: {cpu: 1}, or resources: {}"]),
+    ("resources:", "confirm: {draw: 5}\nresources:", "20", ["unknown key confirm.draw; did you mean draws? ("]),
+    ("resources:", "confirm: {seed: 5}\nresources:", "20", ["did you mean seeds?; or write it as search.seed ("]),
+    ("  depth:", "\tdepth:", "11", ["'\\t' that cannot start any token; use spaces in place of tabs"]),
+    ("  depth:", "depth:", "12", ["equal indentation: compare this line with line 11 ("]),
+    ("  width:", " width:", "12", ["equal indentation: compare this line with line 11 ("]),
+    ("when: {family: [lkca]}}", "when: {family: [lkca]}", "10", ["in line 11; close the { of this line by }"]),
+    ("[crop, flip]", "[crop, flip", "5", ["in line 6; close the [ of this line by ]"]),
+    ("[crop, flip]", "[crop, flip]]", "5", ["found ']'; remove it"]),
+    ("dataset: cifar10", "dataset: 'cifar10", "3", ["end the text that begins here by its quote"]),
+    ("dataset: cifar10", "dataset: folder: photos", "3", ["put quotes around a text with a colon"]),
+    ("  batch_size: 32", "  batch_size:32", "16", ["write a key as `key: value`, with a space after the colon"]),
+]
+"""Messages whose last part is the next step, at the line that the step changes."""
 ERRORS: list[tuple[str, str, str, list[str]]] = [
     # text of VALID, its replacement, line of the error, parts of the message
     ("steps: 100", "steps: 2E-3", "15", ["training.steps", "valid integer", "got 0.002"]),
@@ -329,7 +358,6 @@ ERRORS: list[tuple[str, str, str, list[str]]] = [
     ("when: {family: [lkca]}", "when: [family]", "10", ["kernel_size.when", "must be a mapping"]),
     ("when: {family: [lkca]}", "when: {kernel_size: [3]}", "10", ["cycle", "kernel_size -> kernel_size"]),
     ("  data_fraction: [0.1, 1]", "  depth: [2, 4]", "11", ["depth must be either a factor or a parameter, got both"]),
-    ("  depth:", "\tdepth:", "11", ["not YAML", "'\\t'"]),
     ("[3, 5]", "[3, 5", "10", ["not YAML", "expected ',' or ']'"]),
     ("[crop, flip]", "*nowhere", "5", ["not YAML", "undefined alias 'nowhere'"]),
     ("data:\n", "data: &data\n  again: *data\n", "2", ["an anchor must not contain itself"]),
@@ -345,6 +373,7 @@ ERRORS: list[tuple[str, str, str, list[str]]] = [
     ("dataset: cifar10", "dataset: dig\aits", "3", ["not YAML", "special characters", "'\\x07'"]),
     ("resources:", "---\nresources:", "20", ["not YAML", "another document"]),
     *WITH_HINTS,
+    *NEXT_STEPS,
     (VALID, "", "1", ["a space file must be a mapping of sections"]),
     (VALID, "# nothing\n", "1", ["a space file must be a mapping of sections"]),
     (VALID, "- data\n- factors\n", "1", ["a space file must be a mapping of sections"]),
@@ -475,7 +504,7 @@ def test_an_unreadable_file_is_a_user_error(tmp_path: Path) -> None:
         (tmp_path / "photos", r"must be a regular file, got a folder; did you mean \S*/photos\.yaml\? \("),
         (
             Path("/dev"),
-            r"must be a regular file, got a folder; a space file is given by its path, such as dev\.yaml \(",
+            r"must be a regular file, got a folder; give the path of a YAML file \(",
         ),
         (binary, "a space file must be UTF-8, got UTF-16"),
     ):

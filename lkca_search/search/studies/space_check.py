@@ -11,7 +11,7 @@ from lkca_search.errors import DataError, Problem
 from lkca_search.models.determinism import nondeterministic_operations
 from lkca_search.models.difference import ARCHITECTURE_NAMES, is_of_architecture, trains_same_model
 from lkca_search.models.family import COMMON, without_common
-from lkca_search.models.matching import NEAREST
+from lkca_search.models.matching import split_rule
 from lkca_search.models.own_family import GIVEN
 from lkca_search.models.registry import one_image_problem, resolve
 from lkca_search.models.registry import problems as model_problems
@@ -112,19 +112,19 @@ def find_space_problems(spec: SearchSpec, shape: ImageShape, num_classes: int) -
 def _kind_of(rule: str) -> tuple[str, ...]:
     """Return the parts of a rule that are equal for all configurations of a family that break it in one way."""
     what, given, error = rule.partition(GIVEN)
-    return (what, error.rpartition(" (")[2]) if given else (rule.partition(NEAREST)[0],)
+    return (what, error.rpartition(" (")[2]) if given else (split_rule(rule)[0],)
 
 
 def _join_rules(problems: Sequence[Problem]) -> str:
-    """Return the rule that configurations break in one way: the first one, or the range of the nearest sizes."""
+    """Return the rule that configurations break in one way: the first one, or the range of the sizes."""
     rules = list(dict.fromkeys(problem.rule for problem in problems))
     if len(rules) < 2:
         return rules[0]
-    rule, nearest, _ = rules[0].partition(NEAREST)
-    if not nearest:
+    rule, before, _ = split_rule(rules[0])
+    if not before:
         return f"{rules[0]}; so do {len(rules) - 1} more configurations"
-    sizes = sorted((each.partition(NEAREST)[2] for each in rules), key=lambda size: int(size.split()[0]))
-    return f"{rule}{NEAREST}from {sizes[0]} to {sizes[-1]}, as the other hyperparameters are"
+    sizes = sorted((split_rule(each)[2] for each in rules), key=lambda size: int(size.split()[0]))
+    return f"{rule}{before}from {sizes[0]} to {sizes[-1]}, as the other hyperparameters are"
 
 
 def _find_equal_models(spec: SearchSpec, shape: ImageShape, num_classes: int) -> Iterator[Problem]:

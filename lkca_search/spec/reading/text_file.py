@@ -43,10 +43,21 @@ def read_text_file(path: Path, limits: Limits, *, kind: str = "space file") -> s
 def _suggest(path: Path) -> str:
     """Return the suggestion of a YAML file with a similar name, in the same folder or among the shipped files."""
     folders = dict.fromkeys([path.parent, Path(_SHIPPED)])
-    files = [file for folder in folders for file in sorted(folder.glob("*.y*ml"))]
+    files = [file for folder in folders for file in _yaml_files(folder)]
     by_stem = {file.stem: file for file in reversed(files)}
-    close = find_closest(path.stem, by_stem)
+    close = find_closest(path.stem, by_stem) if path.stem else None
     return f"; did you mean {shorten(str(by_stem[close]))}?" if close else ""
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.y*ml")) if file.is_file()]
+
+
+def _of_folder(folder: Path) -> str:
+    """Return the file that is meant by a folder: one with its name, or one in it."""
+    files = _yaml_files(folder)
+    inside = f", such as {shorten(str(files[0]))}" if files else ""
+    return _suggest(folder) or f"; give the path of a YAML file{inside}"
 
 
 def _form(path: Path, kind: str) -> str:
@@ -56,7 +67,7 @@ def _form(path: Path, kind: str) -> str:
 
 def _check_regular(status: os.stat_result, kind: str, path: Path) -> None:
     if (got := describe_kind(status.st_mode)) is not None:
-        remedy = (_suggest(path) or _form(path, kind)) if stat.S_ISDIR(status.st_mode) else "; write the text to a file"
+        remedy = _of_folder(path) if stat.S_ISDIR(status.st_mode) else "; write the text to a file"
         raise SpaceFileError([f"a {kind} must be a regular file, got {got}{remedy} ({shorten(str(path))})"])
 
 

@@ -8,6 +8,7 @@ import yaml
 from lkca_search.errors import Location, SpaceFileError
 from lkca_search.spec.reading.limits import FILE_SIZE, MAX_DEPTH, VALUES, Limits, shorten
 from lkca_search.spec.reading.scalars import TAG, read_scalar
+from lkca_search.spec.reading.yaml_faults import describe_fault
 
 
 class YamlReader:
@@ -36,8 +37,7 @@ class YamlReader:
             node = loader.get_single_node()
             return None if node is None else self._value(loader, node, location, ())
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            raise self._error(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}") from error
+            raise self._error(*describe_fault(error, text)) from error
         except _RuleError as error:
             raise self._error(error.line, str(error)) from error
         finally:
