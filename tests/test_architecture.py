@@ -127,6 +127,7 @@ LADDER["api"] = [
     *("inference", "search", "search/state", "search/planning", "search/ray_backend"),
 ]
 LADDER["cli/terminal"] = [*BASE, "tracking", "reporting/values", "search/state"]
+LADDER["cli/usage"] = BASE
 LADDER["cli"] = list(LADDER)
 
 THIRD_PARTY = {
@@ -179,7 +180,7 @@ THIRD_PARTY = {
         *("training", "training/recipe", "training/backends", "training/laws", "training/inspection", "inference"),
     ],
     "torchvision": ["data", "data/readers"],
-    "typer": ["cli", "cli/terminal"],
+    "typer": ["cli", "cli/terminal", "cli/usage"],
     "yaml": ["api/space.py", "spec/reading", "search/rerun"],
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lkca_search.api.home import local_data_dirs, open_home
 from lkca_search.api.search import Search
-from lkca_search.api.space import Overrides, check_at_least, limits, list_overrides, read_space
+from lkca_search.api.space import Overrides, check_at_least, choose_name, limits, list_overrides, read_space
 from lkca_search.faults import explained_faults
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, RecordReader
@@ -115,7 +115,7 @@ def drive(
 ) -> "tuple[SearchFolder, RunOutcome]":
     """Run a search as `run` does, and return its folder and the outcome."""
     space_file = read_space(space, overrides, home)
-    folder = home.search(Path(space).stem if name is None else name).with_storage(space_file.spec.storage)
+    folder = home.search(choose_name(space, name)).with_storage(space_file.spec.storage)
     for note in space_file.notes:
         display.notify(note)
     from lkca_search.search.ray_backend.address import choose_address

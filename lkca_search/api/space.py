@@ -1,5 +1,6 @@
 """Space file with its overrides, read and checked before anything is opened."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from lkca_search.api.home import local_data_dir
-from lkca_search.errors import UserError
-from lkca_search.layout import Home
+from lkca_search.errors import SearchError, UserError
+from lkca_search.layout import Home, check_name
 from lkca_search.own_code import import_from
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 from lkca_search.user import expand_user
@@ -40,6 +41,20 @@ def limits(hours: float | None, max_failures: int | None) -> list[str]:
     """Return the limits of a run as overrides of the space file."""
     named = {"limits.hours": hours, "limits.max_failures": max_failures}
     return [f"{name}={value}" for name, value in named.items() if value is not None]
+
+
+def choose_name(space: str | Path, name: str | None) -> str:
+    """Return the name of a search: the given one, else that of its space file; SearchError if it is not valid."""
+    if name is not None:
+        check_name(name)
+        return name
+    stem = Path(space).stem
+    try:
+        check_name(stem)
+    except SearchError as error:
+        close = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:100] or "NAME"
+        raise SearchError(f"{error}, which is that of the file; give another one by --name {close}") from error
+    return stem
 
 
 def check_at_least(minimum: int, **numbers: int | None) -> None:

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from lkca_search import __version__
 from lkca_search.cli.terminal.folding import fold
-from lkca_search.cli.terminal.lazy_commands import Entry, LazyGroup
 from lkca_search.cli.terminal.streams import console, echo, guard_standard_streams, output_error, visible
+from lkca_search.cli.usage.lazy_commands import Entry, LazyGroup
+from lkca_search.cli.usage.usage_errors import explain_usage
 from lkca_search.errors import RESUME_HINT, Interrupted, UserError
 from lkca_search.faults import explain_fault
 from lkca_search.own_code import import_from
@@ -68,7 +69,12 @@ class _Group(LazyGroup):
     entries: ClassVar[Mapping[str, Entry]] = dict(_entries())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse an empty argument: it would mean the default, the working directory, or nothing at all."""
+        """Refuse an empty argument: it would mean the default, the working directory, or nothing at all.
+
+        `help plan` is `plan --help`.
+        """
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
         for position, argument in enumerate(args):
             name, equals, value = argument.partition("=")
             if name.startswith("--") and equals and not value:
@@ -85,28 +91,17 @@ class _Group(LazyGroup):
         except (UserError, Interrupted):
             raise
         except Exception as error:
-            _explain_option(error)
+            explain_usage(error)
             if hasattr(error, "exit_code") or (fault := explain_fault(error)) is None:  # typer's own, or a bug
                 raise
             raise fault from error
-
-
-def _explain_option(error: Any) -> None:
-    """Add to the error of an unknown option of a command with overrides that its name may be a key of a space file."""
-    name = getattr(error, "option_name", None)
-    command = getattr(getattr(error, "ctx", None), "info_name", None)
-    if name is None or command not in ("plan", "run", "submit"):
-        return
-    from lkca_search.spec.space_file import suggest_key
-
-    if (hint := suggest_key(name.lstrip("-").replace("-", "_"))) is not None:
-        error.message += f"; to change the space file, write {hint}=VALUE"
 
 
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Search and compare image classifiers as training data gets scarce, with Ray Tune, Optuna and MLflow.\n\n"
     "Searches are stored in LKCA_SEARCH_HOME (default: ./lkca_runs). Datasets are read from LKCA_DATA_DIR, or "
     "downloaded.",

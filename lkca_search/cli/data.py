@@ -12,9 +12,10 @@ from lkca_search.api.home import local_data_dir
 from lkca_search.api.space import read_space
 from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.folding import echo_prose
-from lkca_search.cli.terminal.help_texts import example
 from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
 from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.cli.usage.help_texts import example
+from lkca_search.cli.usage.lazy_commands import PlainCommand, PlainGroup
 from lkca_search.layout import Home
 from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.sections import DataSection
@@ -57,10 +58,10 @@ class _Options(TypedDict):
     image_size: int | None
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(cls=PlainGroup, no_args_is_help=True, add_completion=False)
 
 
-@app.command("list", epilog=example("data list"))
+@app.command("list", cls=PlainCommand, epilog=example("data list"))
 def list_datasets(json: Json = False) -> None:
     """List the named datasets, the files found and the splits prepared on this machine."""
     from lkca_search.data.listing import list_datasets
@@ -84,7 +85,7 @@ def list_datasets(json: Json = False) -> None:
     echo_rows(header, rows, optional=("cite",))
 
 
-@app.command(epilog=example("data prepare"))
+@app.command(cls=PlainCommand, epilog=example("data prepare"))
 def prepare(
     dataset: DatasetOrSpace, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False
 ) -> None:
@@ -116,7 +117,7 @@ def _sections(dataset: str, image_size: int | None, max_pixels: int | None) -> l
     return [part.data.model_copy(update=update) for part in parts.values()]
 
 
-@app.command(epilog=example("data check"))
+@app.command(cls=PlainCommand, epilog=example("data check"))
 def check(dataset: Dataset, image_size: ImageSize = None, max_pixels: MaxPixels = None, json: Json = False) -> None:
     """Check the content, counts and classes of both splits; find duplicates and near-duplicates.
 

@@ -1,5 +1,6 @@
 """Commands that train or stop a search: run, confirm, stop."""
 
+import math
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +59,7 @@ def run(
     max_failures: Annotated[
         int | None,
         typer.Option(
+            min=0,
             rich_help_panel=LIMITS,
             help="Start no new trial once more trials than this have failed. Default: limits.max_failures of the space "
             "file, else no limit.",
@@ -83,7 +85,7 @@ def run(
     """
     _, outcome = drive(
         space,
-        [*(overrides or ()), *limits(hours, _max_failures(max_failures, fail_fast=fail_fast))],
+        [*(overrides or ()), *limits(_hours(hours), _max_failures(max_failures, fail_fast=fail_fast))],
         home=Home.from_environment(),
         name=name,
         address=address,
@@ -225,6 +227,12 @@ def stop(
     if left := status.num_replicates_left:
         done += f"; {status.num_replicates - left} of {status.num_replicates} replicates finished, {left} left"
     echo(f"search {name} {state}: {done}")
+
+
+def _hours(hours: float | None) -> float | None:
+    if hours is not None and not 0 < hours < math.inf:
+        raise UserError(f"--hours must be a number above 0, got {hours:g}; omit it for no limit")
+    return hours
 
 
 def _max_failures(max_failures: int | None, *, fail_fast: bool) -> int | None:

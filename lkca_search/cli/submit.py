@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from lkca_search.api.space import choose_name
 from lkca_search.cli.terminal.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
 from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo, output_is_lost
 from lkca_search.errors import UserError
-from lkca_search.layout import check_name
 from lkca_search.spec.space_file import read_space_file
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def submit(
         return
     assert space is not None
     spec = read_space_file(space, overrides or ()).spec
-    name = space.stem if name is None else name
-    check_name(name)
+    name = choose_name(space, name)
     from lkca_search.search.jobs.submission import build_submission
     from lkca_search.search.jobs.working_dir import collect_working_dir, find_own_modules
 

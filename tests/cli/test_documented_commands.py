@@ -49,6 +49,7 @@ def test_the_help_of_every_command_has_an_example_of_one_line_that_it_accepts(
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = command(*name.split(), "--help")
     assert code == 0
+    assert "bool" not in out, "a flag has no value"
     (line,) = re.findall(r"Example: (lkca-search .*)", out)
     words = line.split()
     assert words[: 1 + len(name.split())] == ["lkca-search", *name.split()]

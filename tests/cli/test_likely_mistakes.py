@@ -32,7 +32,10 @@ ON_QUICKSTART: list[tuple[str, str]] = [
     ("search.sampler=TPEE", "got 'TPEE'; did you mean tpe?"),
     ("search.metric=accuracy", "got 'accuracy'; did you mean val_accuracy?"),
     ("data.augment=[flipp]", "got 'flipp'; did you mean flip?"),
-    ("parameters.width.value=32", "remove width, which match_parameters sets: got from 13884 parameters of width 32 to"),
+    (
+        "parameters.width.value=32",
+        "remove width, which match_parameters sets: got from 13884 parameters of width 32 to",
+    ),
     ("confirm={draw: 5}", "unknown key confirm.draw; did you mean draws?"),
     ("~confirmation", "there is no key confirmation to remove; did you mean confirm?"),
 ]
@@ -47,6 +50,16 @@ COMMANDS: list[tuple[str, str]] = [
     ("plan .", "got a folder; give the path of a YAML file (.)"),
     ("plna search_spaces/quickstart.yaml", "No such command 'plna'. Did you mean 'plan'?"),
     (f"plan {QUICKSTART} --trials 4", "No such option: --trials; to change the space file, write"),
+    (f"plan {QUICKSTART} --name foo", "No such option: --name; it is an option of `run`, `restore`, `submit`: omit it"),
+    (f"run {QUICKSTART} --calibrate", "No such option: --calibrate; it is an option of `plan`: omit it for `run`"),
+    ("data check --seeds 1 photos", "No such option: --seeds; it is an option of `confirm`, `rerun`, `simulate`: omit"),
+    (f"plan {QUICKSTART} search.trials_per_cell 8", "must have an equal sign: search.trials_per_cell=8 (override"),
+    ("help plna", "No such command 'plna'. Did you mean 'plan'?"),
+    (f"run {QUICKSTART} --hours 0", "--hours must be a number above 0, got 0; omit it for no limit"),
+    (f"run {QUICKSTART} --hours two", "Invalid value for '--hours': must be a number, got 'two'"),
+    (f"run {QUICKSTART} --max-failures -1", "value for '--max-failures': must be a number of at least 0, got '-1'"),
+    ("init new.yaml --trials 0", "Invalid value for '--trials': must be a number of at least 1, got '0'"),
+    ("predict quickstart x.png --threads 9999", "'--threads': must be a number of at most 1024, got '9999'"),
     (f"plan {QUICKSTART} --jsn", "No such option: --jsn (Possible options: --json)"),
     ("status quickstrat", "there is no search 'quickstrat' in"),
     ("status quickstrat", "did you mean quickstart?; searches there: quickstart"),
@@ -158,6 +171,19 @@ def test_a_mistaken_command_names_what_was_meant(command: Command, arguments: st
     assert (code, out) == (2, "")
     assert words in " ".join(err.replace("│", " ").split())
     assert Home.from_environment().search_names() == ["quickstart"]
+
+
+def test_a_file_whose_name_is_none_of_a_search_is_run_by_another_name(command: Command) -> None:
+    shutil.copy(QUICKSTART, "my tiny.yaml")
+    code, _, err = command("run", "my tiny.yaml")
+    assert (code, "got 'my tiny', which is that of the file; give another one by --name my_tiny" in err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["-h"], ["help"], ["plan", "-h"], ["help", "plan"], ["data", "check", "-h"]])
+def test_help_has_its_other_names(command: Command, words: list[str]) -> None:
+    code, out, err = command(*words)
+    assert (code, err) == (0, "")
+    assert out == command(*(word for word in words if word not in ("-h", "help")), "--help").out
 
 
 def test_each_of_several_errors_begins_with_error(command: Command) -> None:

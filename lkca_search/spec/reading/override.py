@@ -13,6 +13,8 @@ _RULE = "an override must be key.sub=value, or ~key.sub to remove a key"
 _EQUALS = re.compile(r"\s*=\s*")
 _SPACED = re.compile(r"[^=\s]+(?: = ?|= )[^=\s]+")
 """Key and value with a space before or after the equal sign."""
+_KEY = re.compile(r"[A-Za-z_]\w*(?:\.[\w\"'-]+)+")
+"""Key of a section, without a value."""
 _MAX_WORDS = 100
 """Words of the shell that may be parts of one override."""
 
@@ -75,6 +77,9 @@ def unquoted_rule(words: Sequence[str], position: int) -> str | None:
             if _are_parts(words[start:end]):
                 joined = _EQUALS.sub("=", " ".join(words[start:end]), count=1)
                 return f"an override must be one word of the shell, quoted if it has spaces: {shlex.quote(joined)}"
+    value = words[position + 1] if position + 1 < len(words) else "="
+    if _KEY.fullmatch(words[position]) and "=" not in value and not value.startswith("~"):
+        return f"an override must have an equal sign: {shlex.quote(f'{words[position]}={value}')}"
     return None
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from lkca_search.cli.terminal.help_texts import describe, example
+from lkca_search.cli.usage.help_texts import describe, example
 
 _PACKAGE = "lkca_search.cli"
 _FOLDER = Path(__file__).parents[1]
@@ -30,7 +30,27 @@ class Entry(NamedTuple):
     """Help of a group; that of a command is its docstring."""
 
 
-class LazyGroup(TyperGroup):
+class _PlainFlags:
+    """Command whose help shows no type beside a flag: a flag takes no value."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the arguments and options, with --help."""
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for each in params:
+            if getattr(each, "is_flag", False):
+                each.metavar = ""
+        return params
+
+
+class PlainCommand(_PlainFlags, TyperCommand):
+    """Command."""
+
+
+class PlainGroup(_PlainFlags, TyperGroup):
+    """Group of commands."""
+
+
+class LazyGroup(PlainGroup):
     """Group of the commands in `entries`."""
 
     entries: ClassVar[Mapping[str, Entry]] = {}
@@ -104,7 +124,9 @@ def _load(name: str, entry: Entry) -> Any:
         group.name, group.help, group.rich_help_panel = name, entry.help, entry.panel
         return group
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, rich_help_panel=entry.panel, help=describe(found), epilog=example(name))(found)
+    single.command(name, cls=PlainCommand, rich_help_panel=entry.panel, help=describe(found), epilog=example(name))(
+        found
+    )
     return get_command(single)
 
 
