@@ -3,12 +3,19 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from lkca_search.api.home import local_data_dir
-from lkca_search.errors import UserError
+from lkca_search.errors import DataError, UserError
 from lkca_search.layout import Home
 from lkca_search.spec.configuration import FAMILY_NAMES, family_rule
 
+if TYPE_CHECKING:
+    from lkca_search.data.readers.decoded import ListedLabels
+    from lkca_search.data.sources import Source
+
+_VALIDATION = 0.2
+"""Fraction of the training images that is held out."""
 _TINY = "digits"
 """Dataset of images of 8 pixels, which need small patches."""
 _NOT_MIRRORED = ("digits", "svhn")
@@ -65,7 +72,7 @@ class NewSpace:
             "data:",
             f"  dataset: {_quoted(self.dataset)}",
             *(["  image_size: 32           # images are scaled and cropped to squares"] if ":" in self.dataset else []),
-            "  validation: 0.2          # fraction of the training images that chooses, and is never trained on",
+            f"  validation: {_VALIDATION}          # fraction of the training images that chooses, never trained on",
             *self._scaled_validation(),
             f"  augment: {augment}",
             "factors:                   # each combination of levels is a cell; all cells have the same budget",
@@ -138,16 +145,57 @@ def _quoted(text: str) -> str:
     return text if is_plain else "'" + text.replace("'", "''") + "'"
 
 
-def parse_dataset(text: str, home: Home) -> tuple[str, int | None]:
-    """Return the name or path of a dataset and the number of its training images; UserError if there is none.
+class FoundDataset(NamedTuple):
+    """Dataset that exists, as far as it is known without decoding an image."""
 
-    No image is decoded. The number is None for your own code, which would have to load the images.
+    name: str
+    num_images: int | None
+    """Training images; None for your own code, which would have to load them."""
+    listed: "ListedLabels | None"
+    """Labels of the training images, in classes of equal size for a published dataset; None for your own code."""
+    test_fault: str | None
+    """Fault of the test images, which only a confirmation needs; None if there is none."""
+
+
+def parse_dataset(text: str, home: Home) -> FoundDataset:
+    """Return a dataset by its name or path; UserError if there is none, or if a search could not use it.
+
+    No image is decoded.
     """
     from lkca_search.data.sources import find_source, readable
+    from lkca_search.data.subsets import hold_out, named_rule
 
     source = find_source(text, data_dir=local_data_dir(), cache=home.datasets)
     with readable(text):
-        return text, source.count("train")
+        count = source.count("train")
+        listed = source.list_labels() or _published_labels(text, count)
+        found = FoundDataset(text, count, listed, _test_fault(source))
+    try:
+        if listed is not None:
+            hold_out(listed.labels, fraction=_VALIDATION, seed=0)
+    except DataError as error:
+        raise UserError(f"{named_rule(error, listed.class_names if listed else ())} (dataset {text})") from error
+    return found
+
+
+def _published_labels(name: str, count: int | None) -> "ListedLabels | None":
+    """Return labels of a published dataset as if its classes had equal size; None for another dataset."""
+    import numpy as np
+
+    from lkca_search.data.catalog import CATALOG
+    from lkca_search.data.readers.decoded import ListedLabels
+
+    if name not in CATALOG or count is None:
+        return None
+    return ListedLabels(np.arange(count, dtype=np.int64) % CATALOG[name].num_classes, ())
+
+
+def _test_fault(source: "Source") -> str | None:
+    try:
+        source.check_test_classes()
+    except DataError as error:
+        return f"{error}; add them, or remove the section confirm, which needs test images"
+    return None
 
 
 def parse_families(text: str) -> tuple[str, ...]:
@@ -159,15 +207,39 @@ def parse_families(text: str) -> tuple[str, ...]:
     return names
 
 
-def parse_fractions(text: str) -> tuple[float, ...]:
-    """Return the fractions of a list `0.1, 1`, in ascending order; UserError if one is not above 0 and at most 1."""
+def parse_fractions(text: str, dataset: FoundDataset | None = None) -> tuple[float, ...]:
+    """Return the fractions of a list `0.1, 1`, in ascending order.
+
+    Raises:
+        UserError: A fraction is not above 0 and at most 1, is given twice, or leaves a class of `dataset` no image.
+    """
     try:
-        fractions = tuple(sorted(float(part) for part in _split(text, "fractions")))
+        fractions = tuple(sorted(float(part) for part in text.strip().strip("[]").split(",")))
     except ValueError:
         fractions = ()
     if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
         raise UserError(f"fractions must be numbers above 0 and at most 1, separated by commas, got {text!r}")
+    if len(set(fractions)) < len(fractions):
+        raise UserError(f"fractions must be distinct, got {text!r}; remove one of the equal ones")
+    if dataset is not None and dataset.listed is not None:
+        _check_subsets(fractions, dataset.listed)
     return fractions
+
+
+def _check_subsets(fractions: Sequence[float], listed: "ListedLabels") -> None:
+    """Raise UserError unless each fraction leaves every class an image, and no two leave the same number of images."""
+    from lkca_search.data.subsets import draw_subset, hold_out, named_rule
+
+    indices = hold_out(listed.labels, fraction=_VALIDATION, seed=0).train
+    first: dict[int, float] = {}
+    for fraction in fractions:
+        try:
+            count = len(draw_subset(listed.labels, indices, fraction=fraction, seed=0))
+        except DataError as error:
+            raise UserError(f"fractions: {named_rule(error, listed.class_names)}") from error
+        if (other := first.setdefault(count, fraction)) != fraction:
+            rule = "fractions must give different numbers of training images"
+            raise UserError(f"{rule}, got {count} for {other:g} and for {fraction:g}; remove one of them")
 
 
 def parse_trials(text: str) -> int:

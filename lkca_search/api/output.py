@@ -21,7 +21,10 @@ def check_output_folder(folder: Path, option: str) -> None:
 
 
 def check_output_file(file: Path, option: str) -> None:
-    """Raise UserError, which names the option, if a file cannot be written or is no ordinary file."""
+    """Raise UserError, which names the option, if a file cannot be written, is no ordinary file, or has no folder."""
     if file.exists() and not file.is_file():  # it would be replaced, even if it is /dev/null
         raise UserError(f"{option} must be an ordinary file, got {file}; choose another file name")
-    check_output_folder(file.absolute().parent, f"the folder of {option}")
+    folder = file.absolute().parent
+    if not folder.exists():  # a mistyped folder would be made without a word
+        raise UserError(f"the folder of {option} must exist, got {folder}; create it, or correct the path")
+    check_output_folder(folder, f"the folder of {option}")

@@ -1,10 +1,12 @@
 """Commands for whole searches: delete, rename, archive, restore."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lkca_search.api.output import check_output_file
 from lkca_search.cli.terminal.arguments import Json, Ledger, Name
 from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
@@ -193,6 +195,8 @@ def _confirm(command: str, question: str, *, yes: bool) -> None:
 def _check_new_file(file: AnyPath) -> None:
     if file.exists():
         raise UserError(f"--to must be a new file, got {file}, which exists; choose another name")
+    if isinstance(file, Path):
+        check_output_file(file, "--to")
 
 
 def _show_deletion(plan: "DeletionPlan") -> None:

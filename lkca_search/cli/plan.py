@@ -61,16 +61,19 @@ def init(
     asks = not yes and is_interactive()
     find_dataset = partial(parse_dataset, home=Home.from_environment())
     question = "Dataset (a name from `data list`, or folder:PATH)"
-    found, num_images = _answer(question, dataset, "digits", find_dataset, asks)
-    sizes = "0.5, 1" if has_few(num_images) else "0.1, 1"
+    found = _answer(question, dataset, "digits", find_dataset, asks)
+    sizes = "0.5, 1" if has_few(found.num_images) else "0.1, 1"
+    find_fractions = partial(parse_fractions, dataset=found)
     answers = NewSpace(
-        dataset=found,
-        num_images=num_images,
+        dataset=found.name,
+        num_images=found.num_images,
         families=_answer("Model families to compare", families, "lkca, vit", parse_families, asks),
-        fractions=_answer("Fractions of the training images", fractions, sizes, parse_fractions, asks),
+        fractions=_answer("Fractions of the training images", fractions, sizes, find_fractions, asks),
         trials=_answer("Trials per cell", None if trials is None else str(trials), "6", parse_trials, asks),
     )
     write_atomically(file, answers.text(str(file)).encode())
+    if found.test_fault is not None:
+        echo_prose(f"warning: {found.test_fault}", err=True)
     echo(f"{file} is written; edit it, or see its cost: lkca-search plan {file}")
 
 

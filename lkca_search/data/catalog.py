@@ -73,6 +73,9 @@ class CatalogSource:
         """Return the published number of images of a split."""
         return CATALOG[self.name].num_images(split)
 
+    def list_labels(self) -> None:
+        """Return None: the files may have to be downloaded."""
+
     def read(self, split: Split) -> DecodedImages:
         """Read a split; download it first if needed. DataError if this fails or the files are not the official ones."""
         return CATALOG[self.name].read(split, self._downloads).sized(self.image_size)

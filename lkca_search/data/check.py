@@ -134,11 +134,15 @@ def check_dataset(
 
 
 def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]:
-    """Yield the errors of one split: damaged content, or classes and images that the official dataset does not have."""
+    """Yield the errors of one split: damaged content, small classes, or more than the official dataset has."""
     split = stored.split
     if (found := hash_content(images.pixels, images.labels)) != stored.content_hash:
         rule = f"the stored content must have SHA-256 {stored.content_hash}, got {found}"
         yield f"{split}: {rule}; remove the {split} file in {cache} and run `data prepare` again"
+    for name, count in zip(stored.class_names, stored.class_counts, strict=True):
+        if count < 2 and split == "train":
+            rule = f"class {name!r} has {count} training image, and a search needs 2, one to train and one to validate"
+            yield f"{split}: {rule}; add images, or remove the class"
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if (num_classes := len(stored.class_names)) != entry.num_classes:
@@ -148,7 +152,7 @@ def _problems(images: Images, stored: StoredSplit, cache: Path) -> Iterator[str]
 
 
 def _warnings(stored: StoredSplit) -> Iterator[str]:
-    """Yield classes that are too small or easily confused, and differences that are normal for a part of a dataset."""
+    """Yield classes that are easily confused, and differences that are normal for a part of a dataset."""
     by_name: dict[str, list[int]] = {}
     for label, name in enumerate(stored.class_names):
         by_name.setdefault(name.casefold(), []).append(label)
@@ -156,9 +160,6 @@ def _warnings(stored: StoredSplit) -> Iterator[str]:
         if len(labels) > 1 and stored.split == "train":  # `test` has the same classes
             names = " and ".join([f"{stored.class_names[label]!r} (label {label})" for label in labels])
             yield f"classes {names} differ in name by case alone, or not at all; they stay separate classes"
-    for name, count in zip(stored.class_names, stored.class_counts, strict=True):
-        if count < 2 and stored.split == "train":
-            yield f"class {name!r} has {count} training image; a search needs 2, one to train and one to validate"
     if (entry := CATALOG.get(stored.dataset)) is None:
         return
     if stored.num_images < (official := entry.num_images(stored.split)):

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Protocol
 
 from lkca_search.data.catalog import CATALOG, CatalogSource
-from lkca_search.data.readers.decoded import DecodedImages, Split
+from lkca_search.data.readers.decoded import DecodedImages, ListedLabels, Split
 from lkca_search.data.readers.download_cache import DownloadCache, Progress, no_progress
 from lkca_search.data.readers.image_folder import ImageFolder
 from lkca_search.data.readers.own_dataset import OwnDataset
 from lkca_search.data.readers.parquet_folder import ParquetFolder
 from lkca_search.data.readers.source_files import show_path
-from lkca_search.errors import DataError, did_you_mean
+from lkca_search.errors import DataError, did_you_mean, find_closest
 from lkca_search.own_code import is_dotted
 from lkca_search.user import expand_user
 
@@ -31,6 +31,9 @@ class Source(Protocol):
 
     def count(self, split: Split) -> int | None:
         """Return the number of images of a split without decoding one; None if only `read` finds it."""
+
+    def list_labels(self) -> ListedLabels | None:
+        """Return the labels of `train` without decoding an image; None if only `read` finds them."""
 
     def read(self, split: Split) -> DecodedImages:
         """Decode a split; DataError with file and row of the first fault."""
@@ -98,6 +101,8 @@ def _find_source(
             raise DataError(f"{kind}:PATH must name a folder, got {dataset!r}")
         check_utf8(path)
         return _FOLDERS[kind](name=dataset, folder=expand_user(path), **options)
+    if (meant := _close_kind(dataset)) is not None:
+        raise DataError(f"dataset must be a name, folder:PATH or parquet:PATH, got {dataset!r}; did you mean {meant}?")
     if Path(dataset).name != dataset:
         kind = kind_of_folder(Path(dataset)) or "parquet"
         raise DataError(
@@ -116,6 +121,13 @@ def _find_source(
         dataset=dataset, user_folder=user_folder, folder=cache / "downloads" / dataset, progress=progress
     )
     return CatalogSource(name=dataset, downloads=downloads, image_size=options["image_size"])
+
+
+def _close_kind(dataset: str) -> str | None:
+    """Return KIND:PATH for a dataset such as `Folder:photos` or `folder=photos`; None for one of another form."""
+    kind, sign, path = dataset.partition(min(":=", key=lambda sign: (dataset + sign).index(sign)))
+    close = find_closest(kind, _FOLDERS) if sign and path and kind else None
+    return None if close is None else f"{close}:{path}"
 
 
 def is_path(dataset: str) -> bool:

@@ -106,7 +106,8 @@ def test_options_are_checked_and_an_existing_file_stays(command: Command, tmp_pa
     code, _, err = command("init", str(path))
     assert (code, path.read_bytes()) == (2, content)
     assert "FILE must be a new file" in err
-    assert command("init", str(tmp_path / "none" / "deep.yaml"), "--yes").code == 0
+    assert command("init", str(tmp_path / "none" / "deep.yaml"), "--yes").code == 2
+    assert not (tmp_path / "none").exists()  # a mistyped folder is not made
 
 
 def test_in_a_terminal_four_questions_are_asked_until_each_answer_is_valid(tmp_path: Path) -> None:
@@ -127,3 +128,51 @@ def test_in_a_terminal_four_questions_are_asked_until_each_answer_is_valid(tmp_p
     spec = read_space_file(tmp_path / "new.yaml").spec
     assert spec.factors["family"].levels == ("vit",)
     assert spec.factors["data_fraction"].levels == (0.1, 1)
+
+
+def _write_photos(*, train: dict[str, int], test: dict[str, int]) -> None:
+    for split, classes in (("train", train), ("test", test)):
+        for name, count in classes.items():
+            folder = Path("photos") / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number}.png").write_bytes(b"not decoded")
+
+
+@pytest.mark.parametrize(
+    ("train", "fractions", "words"),
+    [
+        ({"a": 20, "b": 1}, "1", "every class must have 2 images, one to train and one to validate, got 1 of class b"),
+        ({"a": 20, "b": 0}, "1", "every class must have at least one image, found none in photos/train/b"),
+        ({"a": 30, "b": 30}, "0.001", "must leave an image per class, got 0.001 of the 24 images of class a"),
+        ({"a": 30, "b": 30}, "0.5,0.51", "must give different numbers of training images, got 24 for 0.5 and for 0.51"),
+    ],
+)
+def test_answers_that_no_search_could_use_write_no_file(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: dict[str, int], fractions: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write_photos(train=train, test={"a": 2, "b": 2})
+    code, out, err = command("init", "new.yaml", "--dataset", "folder:photos", "--fractions", fractions)
+    assert (code, out, words in err) == (2, "", True), err
+    assert not Path("new.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ({}, "the test images, which only a confirmation needs, must be in test/CLASS/FILE, found none in photos/test"),
+        ({"a": 2, "c": 2}, "the same classes, got only in test: c; only in train: b"),
+    ],
+)
+def test_a_file_whose_confirmation_lacks_test_images_is_written_with_a_warning(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, test: dict[str, int], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write_photos(train={"a": 20, "b": 20}, test=test)
+    code, _, err = command("init", "new.yaml", "--dataset", "folder:photos", "--yes")
+    assert code == 0
+    assert err.startswith("warning: ")
+    assert words in " ".join(err.split())
+    assert "remove the section confirm, which needs test images" in " ".join(err.split())
+    assert Path("new.yaml").exists()

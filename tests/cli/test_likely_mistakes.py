@@ -72,6 +72,23 @@ COMMANDS: list[tuple[str, str]] = [
     ("rerun quickstart --trial 1", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/1"),
     ("rerun quickstart --trial best", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/0"),
     ("predict quickstart/family=lkca,data_fraction=0.1/9 test", "did you mean family=lkca,data_fraction=0.1/"),
+    ("export quickstart --to onxx", "got 'onxx'; did you mean onnx? (./onxx for a folder)"),
+    ("export quickstart --to ONNX", "got 'ONNX'; did you mean onnx? (./ONNX for a folder)"),
+    ("export quickstart --to torch", "got 'torch'; did you mean torch_export? (./torch for a folder)"),
+    ("export quickstart --to best.onnx", "got 'best.onnx'; write --to onnx --output best.onnx"),
+    ("init no/new.yaml", "the folder of FILE must exist, got"),
+    ("archive quickstart --to no/new.tar.zst", "the folder of --to must exist, got"),
+    ("init new.yaml --fractions 1,1", "fractions must be distinct, got '1,1'; remove one"),
+    (
+        "init new.yaml --fractions 0.5,0",
+        "fractions must be numbers above 0 and at most 1, separated by commas, got",
+    ),
+    (
+        "init new.yaml --fractions 0.0001",
+        "data_fraction must leave an image per class, got 0.0001 of the 114 images",
+    ),
+    ("data check Folder:photos", "got 'Folder:photos'; did you mean folder:photos?"),
+    ("data check folder=photos", "got 'folder=photos'; did you mean folder:photos?"),
     ("data prepare cifr10", "unknown dataset 'cifr10'; did you mean cifar10?"),
     ("models resnett", "unknown family 'resnett'; did you mean resnet?"),
 ]
@@ -171,6 +188,7 @@ def test_a_mistaken_command_names_what_was_meant(command: Command, arguments: st
     assert (code, out) == (2, "")
     assert words in " ".join(err.replace("│", " ").split())
     assert Home.from_environment().search_names() == ["quickstart"]
+    assert sorted(path.name for path in Path().iterdir()) == ["home", "search_spaces"]
 
 
 def test_a_file_whose_name_is_none_of_a_search_is_run_by_another_name(command: Command) -> None:

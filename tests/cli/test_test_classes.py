@@ -60,7 +60,7 @@ def _with_empty_class() -> None:
 
 
 DAMAGES = [
-    (_without_test, "a split must have a folder per class, found none in "),
+    (_without_test, "the test images, which only a confirmation needs, must be in test/CLASS/FILE, found none in "),
     (_without_class, "the same classes, got only in test: none; only in train: stripes ("),
     (_with_empty_class, "every class must have at least one image, found none in "),
 ]

@@ -55,14 +55,14 @@ def test_a_valid_dataset_has_no_problem_and_no_warning(tmp_path: Path) -> None:
     assert [(split.split, split.class_counts) for split in found.splits] == [("train", (10,) * 3), ("test", (4,) * 3)]
 
 
-def test_a_class_with_one_training_image_is_a_warning(tmp_path: Path) -> None:
+def test_a_class_with_one_training_image_is_an_error(tmp_path: Path) -> None:
     def keep_one_cow(train: dict[str, Any], test: dict[str, Any]) -> None:
         rows = [row for row, label in enumerate(train["label"]) if label != 2 or row == 2]
         train.update({name: [values[row] for row in rows] for name, values in train.items()})
 
     found = check(write(tmp_path, keep_one_cow))
-    rule = "class 'cow' has 1 training image; a search needs 2, one to train and one to validate"
-    assert (found.problems, found.warnings) == ((), (rule,))
+    rule = "train: class 'cow' has 1 training image, and a search needs 2, one to train and one to validate"
+    assert (found.problems, found.warnings) == ((f"{rule}; add images, or remove the class",), ())
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])

@@ -84,6 +84,11 @@ def _empty_class(folder: Path) -> None:
     (folder / "test" / "dog" / "0.png").unlink()
 
 
+def _truncated(folder: Path) -> None:
+    file = folder / "test" / "dog" / "0.png"
+    file.write_bytes(file.read_bytes()[:-30])
+
+
 def _no_image(folder: Path) -> None:
     (folder / "test" / "dog" / "0.png").write_bytes(b"no image")
 
@@ -91,10 +96,11 @@ def _no_image(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_without_test, "a split must have a folder per class, found none in .*test$"),
+        (_without_test, "which only a confirmation needs, must be in test/CLASS/FILE, found none in .*test; to split"),
         (_class_in_test_only, "must have the same classes, got only in test: fox; only in train: none"),
         (_class_in_train_only, "must have the same classes, got only in test: none; only in train: dog"),
         (_empty_class, "every class must have at least one image, found none in .*test/dog"),
+        (_truncated, r"image cannot be decoded: .* truncated.*; remove it, or copy it again \(.*test/dog/0\.png\)"),
         (_no_image, r"image cannot be decoded: .* \(.*test/dog/0\.png\)"),
     ],
 )

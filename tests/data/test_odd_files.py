@@ -85,7 +85,7 @@ def test_hidden_links_to_nothing_and_to_themselves_are_skipped(tmp_path: Path) -
     (folder / "train" / "cat" / ".#0.png").symlink_to("user@machine.1234")  # the lock file of an editor
     (folder / "train" / ".loop").symlink_to(folder / "train" / ".loop")
     check = check_dataset(f"folder:{folder}", cache=tmp_path / "cache")
-    assert check.problems == ()
+    assert all("has 1 training image" in problem for problem in check.problems)
     assert [note.count for note in check.splits[0].notes] == [2]
 
 
@@ -147,9 +147,8 @@ def test_check_warns_of_classes_that_differ_by_case_alone(tmp_path: Path) -> Non
         (folder / split / "Dog").mkdir()
         (folder / split / "Dog" / "0.png").write_bytes(png(7))
     rule = "classes 'Dog' (label 0) and 'dog' (label 2) differ in name by case alone, or not at all"
-    first, *others = check_dataset(f"folder:{folder}", cache=tmp_path).warnings
-    assert first == f"{rule}; they stay separate classes"
-    assert all("a search needs 2" in other for other in others)
+    (warning,) = check_dataset(f"folder:{folder}", cache=tmp_path).warnings
+    assert warning == f"{rule}; they stay separate classes"
 
 
 def write_parquet(folder: Path, **columns: Any) -> Path:
@@ -290,6 +289,8 @@ def test_the_option_of_data_prepare_and_check_decides(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_folder(tmp_path / "photos")
+    for name in ("cat", "dog"):
+        (folder / "train" / name / "1.png").write_bytes(png(9))
     for limit, code in ((29, 2 if command == "prepare" else 1), (30, 0)):
         arguments = ["lkca-search", "data", command, f"folder:{folder}", "--max-pixels", str(limit)]
         monkeypatch.setattr("sys.argv", arguments)

@@ -259,7 +259,11 @@ def refused_images() -> list[OddImage]:
     ]
     return [
         *cut,
-        OddImage(name="empty.png", content=b"", expected="image cannot be decoded: the file is empty"),
+        OddImage(
+            name="empty.png",
+            content=b"",
+            expected="image cannot be decoded: the file is empty; remove it, or copy it again",
+        ),
         OddImage(
             name="text.png",
             content=b"no image",

@@ -2,10 +2,13 @@
 
 import glob
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from lkca_search.errors import find_closest
 
 
 def complete_search(incomplete: str) -> list[str]:
@@ -97,6 +100,8 @@ RemoteAddress = Annotated[
 """Cluster of a command that runs on this machine by default. No variable sets it, so that the default is stable."""
 EXPORT_FORMATS: tuple[Literal["onnx"], Literal["torch_export"]] = ("onnx", "torch_export")
 """Formats of `export` for a model."""
+_MODEL_FILES: Mapping[str, str] = {".onnx": "onnx", ".pt2": "torch_export"}
+"""Ending of a model's file to its format."""
 Model = Annotated[
     str,
     typer.Argument(
@@ -134,9 +139,19 @@ TrustOwnCode = Annotated[
 
 
 def _check_target(target: str | None) -> str | None:
-    """Return the target of `export`; refuse a file in place of a folder."""
-    if target not in (None, *EXPORT_FORMATS) and Path(target).is_file():
-        raise typer.BadParameter(f"{target!r} is a file; it must be a folder, or {' or '.join(EXPORT_FORMATS)}.")
+    """Return the target of `export`; refuse a file in place of a folder, and a new folder named like a format."""
+    if target is None or target in EXPORT_FORMATS:
+        return target
+    rule = f"must be a folder, or {' or '.join(EXPORT_FORMATS)}, got {target!r}"
+    path = Path(target)
+    if path.is_file():
+        raise typer.BadParameter(f"{rule}, which is a file.")
+    if path.is_dir():
+        return target
+    if (found := _MODEL_FILES.get(path.suffix)) is not None:
+        raise typer.BadParameter(f"{rule}; write --to {found} --output {target}")
+    if path.name == target and (close := find_closest(target, EXPORT_FORMATS)) is not None:
+        raise typer.BadParameter(f"{rule}; did you mean {close}? (./{target} for a folder)")
     return target
 
 

@@ -4,13 +4,13 @@ import math
 import unicodedata
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from lkca_search.data.readers.image_decoder import CONVERSIONS, GRAY_TO_RGB, MAX_PIXELS, decode_image
+from lkca_search.data.readers.image_decoder import CONVERSIONS, GRAY_TO_RGB, MAX_PIXELS, ImageRuleError, decode_image
 from lkca_search.errors import DataError
 
 Split = Literal["train", "test"]
@@ -30,6 +30,15 @@ class Note:
     """Number of images or files."""
     first: str
     """File and row of the first one."""
+
+
+class ListedLabels(NamedTuple):
+    """Labels of a split whose images are not decoded."""
+
+    labels: NDArray[np.int64]
+    """(N,), 0 to the number of classes - 1."""
+    class_names: tuple[str, ...]
+    """Class name of each label."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,8 +157,10 @@ def _decode(
         raise DataError(f"image cannot be read: {reason} ({location(row)})") from error
     try:
         return decode_image(data, max_pixels=max_pixels)
-    except Exception as error:  # a broken file can raise any error
+    except ImageRuleError as error:
         raise DataError(f"image cannot be decoded: {error} ({location(row)})") from error
+    except Exception as error:  # a broken file can raise any error
+        raise DataError(f"image cannot be decoded: {error}; remove it, or copy it again ({location(row)})") from error
 
 
 def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:

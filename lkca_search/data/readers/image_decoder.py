@@ -48,6 +48,10 @@ _SWAPPED_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else
 """Byte order that reads the low byte, where the key reads the high byte. N is the order of this machine."""
 
 
+class ImageRuleError(ValueError):
+    """Image that breaks a rule of this module. The message has the remedy."""
+
+
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, frozenset[str]]:
     """Decode an image to mode L or RGB; return it with its conversions, each one of the constants above.
 
@@ -59,17 +63,17 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Im
         Several frames: Only the first is used.
 
     Raises:
-        ValueError: The image has more than `max_pixels` pixels, 32-bit or floating-point pixels, or another depth
-            whose white is not known.
+        ImageRuleError: The file is empty or of an unknown format, or the image has more than `max_pixels` pixels,
+            32-bit or floating-point pixels, or another depth whose white is not known.
         Exception: Pillow cannot decode it; a broken file can raise any error.
     """
     if not data:
-        raise ValueError("the file is empty")
+        raise ImageRuleError("the file is empty; remove it, or copy it again")
     try:
         with _pillow_limit(None):
             image = Image.open(BytesIO(data))
     except UnidentifiedImageError as error:
-        raise ValueError("unknown format; remove it, or save it again as PNG or JPEG") from error
+        raise ImageRuleError("unknown format; remove it, or save it again as PNG or JPEG") from error
     with image, _pillow_limit(max_pixels):  # an image may contain a larger one
         _check_size(image, max_pixels)
         raw_mode = _raw_mode(image)  # read now, since loading clears the tiles, and `getexif` may load
@@ -99,7 +103,7 @@ def _pillow_limit(max_pixels: int | None) -> Iterator[None]:
 def _check_size(image: ImageFile, max_pixels: int) -> None:
     if (found := image.width * image.height) > max_pixels:
         rule = f"an image must have at most {max_pixels:,} pixels, got {image.width}x{image.height}"
-        raise ValueError(
+        raise ImageRuleError(
             f"{rule}; if the file is one of yours, set data.max_pixels (`data prepare`, `data check`, `predict`: "
             f"--max-pixels) to {found} or more"
         )
@@ -112,7 +116,7 @@ def _to_eight_bits(data: bytes, image: ImageFile, raw_mode: str, conversions: se
         conversions.add(SCALED)
         values = _read_sixteen_bits(data, image, raw_mode)
     elif mode.startswith(("I", "F")):
-        raise ValueError(f"images must have 8 or 16 bits per channel, got mode {mode}")
+        raise ImageRuleError(f"images must have 8 or 16 bits per channel, got mode {mode}; save it again as PNG")
     elif image.has_transparency_data:
         values = np.asarray(image.convert("LA" if mode in _GRAY else "RGBA"))
     else:
@@ -142,9 +146,9 @@ def _read_sixteen_bits(data: bytes, image: ImageFile, raw_mode: str) -> NDArray[
     The image is decoded twice: once with its byte order, and once with the other order for the low bytes.
     """
     if ";16" not in raw_mode:
-        raise ValueError(f"images with more than 8 bits must be PNG or TIFF with 16 bits, got {image.format}")
+        raise ImageRuleError(f"images with more than 8 bits must be PNG or TIFF with 16 bits, got {image.format}")
     if image.format == "TIFF" and image.getexif().get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        raise ValueError("16-bit TIFF must store black as 0, got white as 0")
+        raise ImageRuleError("16-bit TIFF must store black as 0, got white as 0")
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)[..., None]
     elif raw_mode.startswith("LA"):

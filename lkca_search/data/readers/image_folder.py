@@ -1,13 +1,14 @@
 """Reader of image folders `train/CLASS/FILE` and `test/CLASS/FILE`, the layout of torchvision's ImageFolder."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lkca_search.data.readers.decoded import (
     DecodedImages,
+    ListedLabels,
     Note,
     Split,
     check_num_classes,
@@ -21,6 +22,7 @@ from lkca_search.errors import DataError
 
 SKIPPED = "skipped: hidden, made by a file browser (Thumbs.db, desktop.ini), or outside the class folders"
 """Kind of the note on skipped files."""
+_SCRIPT = "section 1 of docs/tutorial.md has the script"
 _MAX_SHOWN = 10
 """Maximum number of folders in a message."""
 _BROWSER_FILES = frozenset({"thumbs.db", "desktop.ini"})
@@ -46,7 +48,7 @@ class ImageFolder:
             found = ", ".join(sorted(path.name for path in folder.glob("*/"))[:_MAX_SHOWN]) or "no folder"
             raise DataError(
                 f"{rule}, got {show_path(found)} in {show_path(folder.absolute())}. If these are classes, split their "
-                "images into train and test first: section 1 of docs/tutorial.md has the script"
+                f"images into train and test first: {_SCRIPT}"
             )
 
     def fingerprint(self, split: Split) -> str:
@@ -57,6 +59,10 @@ class ImageFolder:
     def count(self, split: Split) -> int:
         """Return the number of image files of a split. No file is opened."""
         return sum(len(_list_files(folder, [])) for folder in self._find_classes(split, []).values())
+
+    def list_labels(self) -> ListedLabels:
+        """Return the labels of `train` by its folders. No file is opened."""
+        return _label(self._list_images("train", []))
 
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every file of a split; DataError with every file that cannot be."""
@@ -72,9 +78,8 @@ class ImageFolder:
         )
         if skipped:
             notes = (*notes, Note(kind=SKIPPED, count=len(skipped), first=show_path(min(skipped))))
-        counts = [len(class_paths) for class_paths in paths_by_class.values()]
-        labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        return DecodedImages(pixels=pixels, labels=labels, class_names=tuple(paths_by_class), notes=notes)
+        listed = _label(paths_by_class)
+        return DecodedImages(pixels=pixels, labels=listed.labels, class_names=listed.class_names, notes=notes)
 
     def locate(self, split: Split) -> Callable[[int], str]:
         """Return a function from the row of an image to the path of its file."""
@@ -111,11 +116,20 @@ class ImageFolder:
             first = folders.setdefault(normalize_name(path.name), path)
             if first != path:
                 raise DataError(f"classes must have different names in Unicode's form NFC, got {first} and {path}")
+        if not folders and split == "test":
+            rule = "the test images, which only a confirmation needs, must be in test/CLASS/FILE"
+            raise DataError(f"{rule}, found none in {self._folder / split}; to split your images, {_SCRIPT}")
         if not folders:
             raise DataError(f"a split must have a folder per class, found none in {self._folder / split}")
         if split == "train":  # `test` is compared with it
             check_num_classes(folders, f"a folder per class, in {show_path(self._folder / split)}")
         return dict(sorted(folders.items()))
+
+
+def _label(paths_by_class: Mapping[str, Sequence[Path]]) -> ListedLabels:
+    """Return the label of each file: the position of its class."""
+    counts = [len(paths) for paths in paths_by_class.values()]
+    return ListedLabels(np.repeat(np.arange(len(counts), dtype=np.int64), counts), tuple(paths_by_class))
 
 
 def _list_files(folder: Path, skipped: list[Path]) -> list[Path]:

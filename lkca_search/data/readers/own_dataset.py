@@ -53,6 +53,9 @@ class OwnDataset:
     def count(self, split: Split) -> None:
         """Return None: the code would have to load the images."""
 
+    def list_labels(self) -> None:
+        """Return None: the code would have to load the images."""
+
     def read(self, split: Split) -> DecodedImages:
         """Call the code and decode every image; DataError if it raises an error, or its images or labels break a rule.
 

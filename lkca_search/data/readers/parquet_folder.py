@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lkca_search.data.readers.decoded import (
     DecodedImages,
+    ListedLabels,
     Split,
     check_same_classes,
     decode_images,
@@ -55,6 +56,10 @@ class ParquetFolder:
     def count(self, split: Split) -> int:
         """Return the number of rows of a split, from the footers of its files."""
         return sum(map(_count_rows, self._files(split)))
+
+    def list_labels(self) -> ListedLabels:
+        """Return the labels of `train`. The column `image` is not read."""
+        return ListedLabels(*_read_classes(*self._read_rows("train", ("label", "label_name"))))
 
     def read(self, split: Split) -> DecodedImages:
         """Read and decode every row of a split; DataError with file and row of every image that cannot be."""
