@@ -37,6 +37,19 @@ class DataError(UserError):
     """Dataset that is missing, malformed or too small for the request."""
 
 
+class MissingFolderError(DataError):
+    """Dataset whose folder does not exist; it may have moved."""
+
+    def __init__(self, text: str, *, kind: str) -> None:
+        """Set the message, and the kind of KIND:PATH."""
+        super().__init__(text)
+        self.kind = kind
+
+    def with_step(self, option: str) -> "MissingFolderError":
+        """Return the error with the option or override that gives the new path of a folder that has moved."""
+        return MissingFolderError(f"{self}; if it has moved, add {option}{self.kind}:NEW_PATH", kind=self.kind)
+
+
 class Interrupted(Exception):
     """Failure of a disk, database or network under a driver. No finished trial is lost; the same command resumes."""
 

@@ -71,6 +71,8 @@ def explain_fault(error: BaseException) -> UserError | Interrupted | None:
             subject = " -> ".join(
                 str(name) for name in (getattr(cause, "filename", None), getattr(cause, "filename2", None)) if name
             )
+            if number == errno.ENOENT and os.path.exists(subject):  # /proc, where no file can be made
+                number = errno.ENOTSUP
             reason = os.strerror(number) if isinstance(cause, OSError) else first_line(cause)
             text = f"{subject}: {reason}" if subject else reason
             if number in _PERMANENT:

@@ -36,6 +36,12 @@ def check_name(name: str) -> None:
         raise SearchError(f"{rule}, at most 100 characters, got {name!r}")
 
 
+def cache_variable() -> str:
+    """Return the variable that decides the folder of decoded datasets."""
+    in_store = "://" in os.environ.get("LKCA_SEARCH_HOME", "")
+    return "LKCA_SEARCH_CACHE" if in_store or os.environ.get("LKCA_SEARCH_CACHE") else "LKCA_SEARCH_HOME"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Home:
     """Folder with every search of a user: LKCA_SEARCH_HOME, a path or a URL; by default ./lkca_runs."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from lkca_search.api.home import local_data_dir
-from lkca_search.errors import SearchError, UserError
+from lkca_search.errors import MissingFolderError, SearchError, UserError
 from lkca_search.layout import Home, check_name
 from lkca_search.own_code import import_from
 from lkca_search.spec.space_file import SpaceFile, read_space_file
@@ -79,6 +79,8 @@ def _dataset_rule(place: str, home: Home) -> str | None:
 
     try:
         find_source(place, data_dir=local_data_dir(), cache=home.datasets)
+    except MissingFolderError as error:
+        return str(error.with_step("data.dataset="))
     except UserError as error:
         return str(error)
     return None

@@ -21,6 +21,7 @@ from lkca_search.environment.locks import hold_file_lock, partial_path
 from lkca_search.errors import DataError
 from lkca_search.faults import explain_fault
 from lkca_search.file_names import MAX_NAME_BYTES, shorten_name
+from lkca_search.layout import cache_variable
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.configuration import ImageShape
 
@@ -128,9 +129,8 @@ def open_images(
                     check_num_classes(decoded.class_names, source.name)
             _write(decoded, path, source, split, partial_path(path, is_locked=is_locked))
     except OSError as error:
-        raise DataError(
-            f"LKCA_SEARCH_CACHE must be a folder that can be written, got {cache}: {explain_fault(error)}"
-        ) from error
+        rule = f"{cache_variable()} must be a folder that can be written"
+        raise DataError(f"{rule}, got {cache}: {explain_fault(error)}") from error
     _log.info("decoded %s images of %s into %s", split, dataset, path)
     if (images := _map(path, source.name)) is None:
         raise DataError(f"the file of decoded images was changed or removed while it was opened ({path})")

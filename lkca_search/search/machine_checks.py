@@ -21,7 +21,7 @@ from lkca_search.environment.checkout import read_commit
 from lkca_search.environment.locks import is_missing_lock
 from lkca_search.errors import Interrupted, SearchError, UserError
 from lkca_search.faults import explain_fault
-from lkca_search.layout import Home
+from lkca_search.layout import Home, cache_variable
 from lkca_search.paths import AnyPath, nearest_existing, probe_folder
 from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder
@@ -73,7 +73,7 @@ def _check_home() -> str:
 
 
 def _check_cache() -> str:
-    return _describe_folder(Home.from_environment().datasets, "LKCA_SEARCH_CACHE")
+    return _describe_folder(Home.from_environment().datasets, cache_variable())
 
 
 def _check_data_dir() -> str:
@@ -89,8 +89,12 @@ def _describe_folder(folder: AnyPath, variable: str) -> str:
     if not isinstance(folder, Path):
         return f"{folder}, {'has files' if folder.exists() else 'empty'}"
     existing = nearest_existing(folder)
-    with probe_folder(existing) as file:
-        locks = _describe_locks(file.fileno())
+    try:
+        with probe_folder(existing) as file:
+            locks = _describe_locks(file.fileno())
+    except OSError as error:
+        rule = f"{variable} must be a folder that can be written"
+        raise SearchError(f"{rule}, got {folder}: {explain_fault(error)}") from error
     disk = os.statvfs(existing)
     free = disk.f_bavail * disk.f_frsize
     if free < _MIN_FREE_BYTES or (disk.f_files and not disk.f_favail):

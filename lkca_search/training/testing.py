@@ -9,7 +9,7 @@ from lkca_search.data.batches import Evaluation
 from lkca_search.data.check import check_splits
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.store import Images, open_images
-from lkca_search.errors import DataError, UserError
+from lkca_search.errors import DataError, MissingFolderError, UserError
 from lkca_search.own_code import is_dotted
 from lkca_search.records.model_description import ModelDescription
 from lkca_search.records.predictions import Predictions
@@ -86,14 +86,17 @@ def open_model_test_images(
             f"the model has the dataset {name}, which is code of its own: reading its test images imports that module "
             "and runs it. If you trust it, repeat the command with --trust-own-code"
         )
-    images = open_images(
-        name,
-        "test",
-        cache=data_dirs.cache,
-        data_dir=data_dirs.data_dir,
-        image_size=description.image_size,
-        progress=progress,
-    )
+    try:
+        images = open_images(
+            name,
+            "test",
+            cache=data_dirs.cache,
+            data_dir=data_dirs.data_dir,
+            image_size=description.image_size,
+            progress=progress,
+        )
+    except MissingFolderError as error:
+        raise error.with_step("--dataset ") from error
     if images.content_hash != description.test_hash:
         raise DataError(
             f"the test images of {name} must be those of the model's test, SHA-256 {description.test_hash[:16]}, got "

@@ -54,7 +54,7 @@ def test_a_sound_machine_has_no_problem_and_nothing_is_made(command: Command) ->
     [
         ("LKCA_SEARCH_HOME", "{file}", "home", ["LKCA_SEARCH_HOME must be a folder", "{file}"]),
         ("LKCA_SEARCH_HOME", "{file}/below", "home", ["{file}", "Not a directory", "move the file"]),
-        ("LKCA_SEARCH_HOME", "/proc/x", "home", ["/proc", "No such file or directory"]),
+        ("LKCA_SEARCH_HOME", "/proc/x", "home", ["LKCA_SEARCH_HOME must", "/proc: Operation not supp", "choose a"]),
         ("LKCA_SEARCH_CACHE", "{file}", "datasets", ["LKCA_SEARCH_CACHE must be a folder", "{file}"]),
         ("LKCA_DATA_DIR", "/nosuch", "LKCA_DATA_DIR", ["got /nosuch, which does not exist"]),
         (

@@ -55,6 +55,10 @@ COMMANDS: list[tuple[str, str]] = [
     ("data check --seeds 1 photos", "No such option: --seeds; it is an option of `confirm`, `rerun`, `simulate`: omit"),
     (f"plan {QUICKSTART} search.trials_per_cell 8", "must have an equal sign: search.trials_per_cell=8 (override"),
     ("help plna", "No such command 'plna'. Did you mean 'plan'?"),
+    (
+        f"run {QUICKSTART} --ledger sqlite:///x.db",
+        "--ledger must be postgresql://USER@HOST/DATABASE, got 'sqlite:///x.db'",
+    ),
     (f"run {QUICKSTART} --hours 0", "--hours must be a number above 0, got 0; omit it for no limit"),
     (f"run {QUICKSTART} --hours two", "Invalid value for '--hours': must be a number, got 'two'"),
     (f"run {QUICKSTART} --max-failures -1", "value for '--max-failures': must be a number of at least 0, got '-1'"),
@@ -71,6 +75,10 @@ COMMANDS: list[tuple[str, str]] = [
     ("rerun quickstart family=lkca,data_fraction=0.1/7", "did you mean family=lkca,data_fraction=0.1/"),
     ("rerun quickstart --trial 1", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/1"),
     ("rerun quickstart --trial best", "an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/0"),
+    ("rerun quickstart 1", "has no finished trial '1'; an id is CELL/NUMBER, such as family=lkca,data_fraction=0.1/1"),
+    ("rerun quickstart family=lkca/0", "has no finished trial 'family=lkca/0'"),
+    ("rerun quickstart family=lkca/0", "; its cells: family=lkca,data_fraction=0.1"),
+    ("rerun quickstart family=vitt/0", "has no finished trial 'family=vitt/0'"),
     ("predict quickstart/family=lkca,data_fraction=0.1/9 test", "did you mean family=lkca,data_fraction=0.1/"),
     ("export quickstart --to onxx", "got 'onxx'; did you mean onnx? (./onxx for a folder)"),
     ("export quickstart --to ONNX", "got 'ONNX'; did you mean onnx? (./ONNX for a folder)"),
@@ -195,6 +203,24 @@ def test_a_file_whose_name_is_none_of_a_search_is_run_by_another_name(command: C
     shutil.copy(QUICKSTART, "my tiny.yaml")
     code, _, err = command("run", "my tiny.yaml")
     assert (code, "got 'my tiny', which is that of the file; give another one by --name my_tiny" in err) == (2, True)
+
+
+def test_a_ledger_of_the_environment_is_named_by_it(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_LEDGER", "sqlite:///x.db")
+    code, _, err = command("run", QUICKSTART)
+    assert (code, err.startswith("error: LKCA_SEARCH_LEDGER must be ")) == (2, True)
+    assert "; unset it to keep the ledger as SQLite" in err
+
+
+@pytest.mark.parametrize("words", [["plan", QUICKSTART], ["run", QUICKSTART], ["data", "check"]])
+def test_photos_that_have_moved_are_given_by_their_new_path(command: Command, words: list[str]) -> None:
+    Path("my_photos/cat").mkdir(parents=True)  # not split: no dataset
+    place = "folder:photos" if words[0] == "data" else "data.dataset=folder:photos"
+    code, _, err = command(*words, place)
+    assert code == 2
+    assert "dataset 'folder:photos' must be an existing folder, got" in err
+    assert "did you mean" not in err
+    assert ("; if it has moved, add data.dataset=folder:NEW_PATH" in err) == (words[0] != "data")
 
 
 @pytest.mark.parametrize("words", [["-h"], ["help"], ["plan", "-h"], ["help", "plan"], ["data", "check", "-h"]])

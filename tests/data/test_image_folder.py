@@ -129,7 +129,9 @@ def test_a_missing_folder_is_stated_with_its_absolute_path_and_a_close_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
+    Path("photos/train").mkdir(parents=True)
+    Path("photos/train0.parquet").touch()
+    Path("foto").mkdir()  # closer, but no dataset
     with pytest.raises(DataError) as caught:
         find_source(f"{kind}:fotos", data_dir=None, cache=tmp_path)
     rule = f"dataset '{kind}:fotos' must be an existing folder, got {tmp_path}/fotos, which does not exist"

@@ -306,7 +306,7 @@ def test_a_damaged_download_is_repeated(files: Path, tmp_path: Path, server: tup
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"LKCA_SEARCH_CACHE must be a folder .* written, got .*file/downloads"):
+    with pytest.raises(DataError, match=r"LKCA_SEARCH_HOME must be a folder .* written, got .*file/downloads"):
         cache_files(tmp_path / "file" / "downloads").file(official("http://127.0.0.1:9/file"))
 
 

@@ -270,9 +270,14 @@ def test_no_file_of_a_process_killed_during_a_write_is_used(tmp_path: Path) -> N
     assert not list(cache.glob("*.partial"))
 
 
-def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["LKCA_SEARCH_HOME", "LKCA_SEARCH_CACHE"])
+def test_a_cache_that_cannot_be_written_is_refused_by_the_variable_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv("LKCA_SEARCH_CACHE", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"LKCA_SEARCH_CACHE must be a folder that can be written, got .*cache"):
+    with pytest.raises(DataError, match=rf"{variable} must be a folder that can be written, got .*cache"):
         open_digits(tmp_path / "file" / "cache")
 
 

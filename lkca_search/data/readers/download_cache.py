@@ -16,6 +16,7 @@ from lkca_search.data.readers.source_files import check_regular
 from lkca_search.environment.locks import hold_file_lock, partial_path
 from lkca_search.errors import DataError
 from lkca_search.faults import explain_fault
+from lkca_search.layout import cache_variable
 
 Progress = Callable[[str, int, int | None], None]
 """Callback of a download: file name, bytes received, and total bytes if the server reports them."""
@@ -88,9 +89,8 @@ class DownloadCache:
                         _log.info("downloaded %s from %s", path, url)
                         return path
         except OSError as error:
-            raise DataError(
-                f"LKCA_SEARCH_CACHE must be a folder that can be written, got {self.folder}: {explain_fault(error)}"
-            ) from error
+            rule = f"{cache_variable()} must be a folder that can be written"
+            raise DataError(f"{rule}, got {self.folder}: {explain_fault(error)}") from error
         user_folder = self.user_folder or f"LKCA_DATA_DIR/{self.dataset}"
         raise DataError(
             f"dataset {self.dataset!r} needs {file.name}, which could not be downloaded ({'; '.join(reasons)}); "

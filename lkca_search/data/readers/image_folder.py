@@ -42,7 +42,7 @@ class ImageFolder:
         self.image_size = image_size
         self._max_pixels = max_pixels or MAX_PIXELS
         self._folder = folder
-        check_folder(name, folder)
+        check_folder(name, folder, is_readable=lambda path: (path / "train").is_dir())
         if not (folder / "train").is_dir():
             rule = "an image folder must have train/CLASS/FILE and test/CLASS/FILE"
             found = ", ".join(sorted(path.name for path in folder.glob("*/"))[:_MAX_SHOWN]) or "no folder"

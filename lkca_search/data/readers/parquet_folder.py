@@ -45,7 +45,7 @@ class ParquetFolder:
         self.image_size = image_size
         self._max_pixels = max_pixels or MAX_PIXELS
         self._folder = folder
-        check_folder(name, folder)
+        check_folder(name, folder, is_readable=lambda path: any(path.glob("train*.parquet")))
         self._files("train")
 
     def fingerprint(self, split: Split) -> str:

@@ -3,10 +3,10 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lkca_search.errors import DataError, find_closest
+from lkca_search.errors import MissingFolderError, find_closest
 from lkca_search.paths import describe_kind
 
 _Folder = tuple[int, int]
@@ -29,15 +29,20 @@ def check_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, f"must be a regular file, got {kind}", str(path))
 
 
-def check_folder(dataset: str, folder: Path) -> None:
-    """Raise DataError unless the folder of a dataset exists; the message has its absolute path and a close name."""
+def check_folder(dataset: str, folder: Path, *, is_readable: Callable[[Path], bool]) -> None:
+    """Raise MissingFolderError unless the folder of a dataset exists, with its absolute path and a close name.
+
+    `is_readable` returns True for a folder that a dataset of this kind may have: another one is not suggested.
+    """
     if folder.is_dir():
         return
-    beside = [path.name for path in folder.absolute().parent.glob("*/")] if folder.parent.is_dir() else []
+    found = folder.absolute().parent.glob("*/") if folder.parent.is_dir() else ()
+    beside = [path.name for path in found if is_readable(path)]
     close = find_closest(folder.name, beside)
     hint = f"; did you mean {dataset.removesuffix(folder.name)}{close}?" if close else ""
     kind = "which is a file" if folder.exists() else "which does not exist"
-    raise DataError(f"dataset {dataset!r} must be an existing folder, got {show_path(folder.absolute())}, {kind}{hint}")
+    rule = f"dataset {dataset!r} must be an existing folder, got {show_path(folder.absolute())}"
+    raise MissingFolderError(f"{rule}, {kind}{hint}", kind=dataset.partition(":")[0])
 
 
 def show_path(path: Path | str) -> str:

@@ -7,6 +7,7 @@ from itertools import islice
 
 from lkca_search.data.store import Images
 from lkca_search.environment.redaction import command_line
+from lkca_search.errors import MissingFolderError
 from lkca_search.paths import AnyPath
 from lkca_search.records.model_description import ModelOrigin
 from lkca_search.records.record import Result, State, TrialMetadata
@@ -88,7 +89,10 @@ def open_rerun(recorded: RecordedTraining, data_dirs: DataDirs, *, allowed: Coll
     trial = _with_used_numerics(file.trial, file.facts)
     backends = (file.facts.backends or ()) if file.facts else None
     device = choose_device(trial.resources.gpu)
-    images = open_train_images(trial.data, data_dirs)
+    try:
+        images = open_train_images(trial.data, data_dirs)
+    except MissingFolderError as error:
+        raise error.with_step("data.dataset=") from error
     metadata, training = open_training(trial, data_dirs, device=device, images=images, backends=backends)
     provenance = metadata.provenance.model_copy(update={"command_line": command_line()})
     metadata = metadata.model_copy(update={"provenance": provenance})

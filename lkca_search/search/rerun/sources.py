@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,11 @@ def take_trial(overrides: list[str], source: str, home: Home) -> tuple[str | Non
     An id is CELL/NUMBER or CELL/NUMBER/draw=D,seed=S, where the search has a trial of this id, or cells of such a form,
     or is not in the home.
     """
-    if not overrides or not (match := _TRIAL.fullmatch(overrides[0])) or "/" in source or Path(source).suffix:
+    if not overrides or "/" in source or Path(source).suffix:
+        return None, overrides
+    if overrides[0].isdecimal():  # the number of a trial without its cell, which the error names
+        return overrides[0], overrides[1:]
+    if not (match := _TRIAL.fullmatch(overrides[0])):
         return None, overrides
     folder = home.search(source)
     is_known = not folder.spec.exists() or folder.trial(match["trial"]).root.exists()
@@ -79,13 +83,19 @@ def take_trial(overrides: list[str], source: str, home: Home) -> tuple[str | Non
 
 
 def _has_form_of_cell(folder: SearchFolder, text: str) -> bool:
-    """Return True if a text is a cell of a search, or has the names of several factors as one of its cells has."""
-    keys = [cell.key for cell in cells(read_spec(folder))]
-    return text in keys or ("," in text and _names(text) in map(_names, keys))
+    """Return True if a text is a cell of a search, or has factors of one, perhaps with other levels.
+
+    `dataset=folder:/data/2` is an override, although it ends with a number.
+    """
+    pairs = text.split(",")
+    if len(pairs) < 2 and "/" in text:
+        return False
+    names = {*_names(pairs)}
+    return any(names <= {*_names(cell.key.split(","))} for cell in cells(read_spec(folder)))
 
 
-def _names(key: str) -> list[str]:
-    return [pair.partition("=")[0] for pair in key.split(",")]
+def _names(pairs: Sequence[str]) -> list[str]:
+    return [pair.partition("=")[0] for pair in pairs]
 
 
 def _started(home: Home, name: str) -> SearchFolder:

@@ -46,7 +46,8 @@ def find_record(folder: SearchFolder, trial_id: str | None) -> Record:
         record = reader.find(trial_id)
         if record is None:
             reason = f"; {reader.findings[0]}" if reader.findings else ""
-            hint = _id_hint(trial_id, [each.trial_id for each in (*reader.trials(), *reader.replicates())])
+            known = [each.trial_id for each in (*reader.trials(), *reader.replicates())]
+            hint = _id_hint(trial_id, known) + _cells_hint(trial_id, [cell.key for cell in cells(read_spec(folder))])
             raise SearchError(f"search {folder.name!r} has no finished trial {trial_id!r}{reason or hint}")
         return record
     return read_champion(folder, RecordReader(folder)) or find_best_records(folder)[0]
@@ -58,6 +59,12 @@ def _id_hint(trial_id: str, known: Sequence[str]) -> str:
         return hint
     same = [each for each in known if each.rpartition("/")[2] == trial_id] or known
     return f"; an id is CELL/NUMBER, such as {same[0]}" if same else ""
+
+
+def _cells_hint(trial_id: str, keys: Sequence[str]) -> str:
+    """Return the cells of a search, if that of an id is none of them."""
+    is_known = any(trial_id.startswith(f"{key}/") for key in keys)
+    return "" if "/" not in trial_id or is_known else f"; its cells: {' '.join(keys)}"
 
 
 def read_champion(folder: SearchFolder, reader: RecordReader, *, cell: str | None = None) -> Record | None:

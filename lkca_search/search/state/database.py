@@ -173,7 +173,8 @@ def _parse_database(folder: SearchFolder, url_text: str | None) -> Database:
 
 
 def _parse_postgresql_url(url_text: str) -> URL:
-    rule = f"{LEDGER_VARIABLE} must be postgresql://USER@HOST/DATABASE"
+    is_set = os.environ.get(LEDGER_VARIABLE) == url_text
+    rule = f"{LEDGER_VARIABLE if is_set else '--ledger'} must be postgresql://USER@HOST/DATABASE"
     try:
         url = make_url(url_text)
     except ArgumentError as error:
@@ -182,7 +183,8 @@ def _parse_postgresql_url(url_text: str) -> URL:
         hidden = url.render_as_string().split("?")[0]
         raise SearchError(f"{rule} without a password, got one in {hidden}; set PGPASSWORD or PGPASSFILE instead")
     if url.get_backend_name() != "postgresql":
-        raise SearchError(f"{rule}, got {url_text!r}; unset it to keep the ledger as SQLite in the search's folder")
+        without = f"{'unset' if is_set else 'omit'} it to keep the ledger as SQLite in the search's folder"
+        raise SearchError(f"{rule}, got {url_text!r}; {without}")
     return url.set(drivername="postgresql+psycopg")
 
 
