@@ -102,7 +102,10 @@ def signature_of(kind: Kind, path: str, loaded: Any) -> inspect.Signature:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and text of an error, with the file and line of your own code that raised it."""
+    """Return type and text of an error, with the file and line of your own code that raised it.
+
+    For a package that your own code imports and this environment lacks, the next step follows.
+    """
     text = " ".join(str(error).split())
     description = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [
@@ -110,7 +113,10 @@ def describe_error(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if any(frame.filename.startswith(f"{folder}/") for folder in _folders) and not _is_package_file(frame.filename)
     ]
-    return f"{description} ({frames[-1]})" if frames else description
+    if not frames:
+        return description
+    step = "; install it in this environment, and on every node of a cluster"
+    return f"{description} ({frames[-1]}){step if isinstance(error, ModuleNotFoundError) else ''}"
 
 
 def code_hashes(paths: Iterable[str]) -> dict[str, str]:

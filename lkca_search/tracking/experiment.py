@@ -57,6 +57,20 @@ def open_client(home: Home) -> OpenedStore:
     return OpenedStore(client=MlflowClient(tracking_uri=uri), notices=tuple(notices))
 
 
+def open_existing(home: Home) -> MlflowClient:
+    """Open the store to read it; StoreError if it is a database on disk that does not exist. Otherwise as above."""
+    if is_not_made(home):
+        step = "set MLFLOW_TRACKING_URI to the store that has it (`rerun`: --tracking-uri), or LKCA_SEARCH_HOME"
+        raise StoreError(f"there is no store {sqlite_file(tracking_uri(home))}", step)
+    return open_client(home).client
+
+
+def is_not_made(home: Home) -> bool:
+    """Return True if the store is a database on disk that does not exist; `open_client` would create it."""
+    file = sqlite_file(tracking_uri(home))
+    return file is not None and not file.exists()
+
+
 def find_experiment(client: MlflowClient, home: Home) -> str | None:
     """Return the id of the experiment, or None if there is none; StoreError if it was deleted."""
     experiment = client.get_experiment_by_name(experiment_name())

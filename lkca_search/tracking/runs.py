@@ -17,7 +17,7 @@ from lkca_search.records.record import Record
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.metrics import Direction
 from lkca_search.tracking.connection import mlflow_command
-from lkca_search.tracking.experiment import find_experiment, open_client
+from lkca_search.tracking.experiment import find_experiment, is_not_made, open_client
 from lkca_search.tracking.faults import Fault
 from lkca_search.tracking.run_fields import is_outdated
 from lkca_search.tracking.search_run.describer import Describe
@@ -193,6 +193,8 @@ def attach_report(
 
     Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
     """
+    if is_not_made(home):
+        return None
     client = open_client(home).client
     found = find_search_run(client, home, uid)
     if found is None:

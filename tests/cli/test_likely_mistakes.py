@@ -223,6 +223,31 @@ def test_photos_that_have_moved_are_given_by_their_new_path(command: Command, wo
     assert ("; if it has moved, add data.dataset=folder:NEW_PATH" in err) == (words[0] != "data")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rerun", "models:/x@champion"],
+        ["rerun", "0" * 32],
+        ["rerun", "x", "--tracking-uri", "sqlite:///other.db"],
+        ["predict", "models:/x@champion", "test"],
+        ["export", "models:/x@champion", "--to", "onnx"],
+        ["status", "x"],
+        ["best", "x"],
+        ["list"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_reads_makes_no_home_and_no_store(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "of another test")  # restored at the end: `rerun` sets the variable
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    code, _, err = command(*words)
+    assert code == (0 if words == ["list"] else 2)
+    assert ("there is no store" in err) == (words[0] in ("rerun", "predict", "export"))
+    assert [path.name for path in Path().iterdir()] == ["search_spaces"]
+
+
 @pytest.mark.parametrize("words", [["-h"], ["help"], ["plan", "-h"], ["help", "plan"], ["data", "check", "-h"]])
 def test_help_has_its_other_names(command: Command, words: list[str]) -> None:
     code, out, err = command(*words)

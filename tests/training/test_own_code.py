@@ -98,6 +98,7 @@ def test_a_width_of_your_own_is_matched_to_a_number_of_parameters(code: Path) ->
         ("brokenlab.models.God", "has no attribute 'God'; did you mean brokenlab.models.Good?"),
         ("brokenlab.syntax.Net", "cannot be loaded: SyntaxError"),
         ("brokenlab.missing.Net", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_package' ("),
+        ("brokenlab.missing.Net", "); install it in this environment, and on every node of a cluster"),
         ("brokenlab.importing.Net", "importing.py:2)"),
         ("brokenlab.models.number", "must be callable, got int 3"),
         ("brokenlab.models.other_arguments", "must take image_shape and num_classes"),

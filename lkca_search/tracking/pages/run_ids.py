@@ -8,7 +8,7 @@ from lkca_search.layout import Home
 from lkca_search.records.search.mlflow_runs import MAX_RUNS, NO_RUNS, MlflowRuns
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.connection import tracking_uri, without_login
-from lkca_search.tracking.experiment import find_experiment, open_client
+from lkca_search.tracking.experiment import find_experiment, is_not_made, open_client
 from lkca_search.tracking.runs import TRIAL_ID, find_runs, find_runs_of
 
 
@@ -17,6 +17,8 @@ def read_run_ids(home: Home, uid: str, *, num_trials: int, listed: Sequence[str]
 
     Of more than MAX_RUNS, only those of the trials and replicates with the ids `listed` are read.
     """
+    if is_not_made(home):
+        return NO_RUNS
     client = open_client(home).client
     experiment = find_experiment(client, home)
     if experiment is None:

@@ -9,7 +9,7 @@ from lkca_search.errors import UserError
 from lkca_search.layout import MODEL, PREDICTIONS, WEIGHTS, Home
 from lkca_search.records.model_description import MAX_DESCRIPTION_BYTES, read_description
 from lkca_search.tracking.connection import set_client_variables, tracking_uri
-from lkca_search.tracking.experiment import open_client
+from lkca_search.tracking.experiment import open_existing
 from lkca_search.tracking.faults import describe_fault
 
 _SCHEMES = ("models:/", "runs:/")
@@ -31,7 +31,7 @@ def download_model(uri: str, to: Path, home: Home) -> Path:
     set_client_variables()
     try:
         store = tracking_uri(home)
-        source = _find_artifacts(open_client(home).client, uri)
+        source = _find_artifacts(open_existing(home), uri)
         listed = artifacts.list_artifacts(artifact_uri=source, tracking_uri=store)
         sizes = {posixpath.basename(file.path): file.file_size for file in listed if not file.is_dir}
         if missing := [name for name in (MODEL, WEIGHTS) if name not in sizes]:

@@ -11,11 +11,11 @@ from mlflow.entities.model_registry import RegisteredModel
 
 from lkca_search.errors import SearchError
 from lkca_search.layout import Home
-from lkca_search.paths import file_url, sqlite_file
+from lkca_search.paths import file_url
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.base import FrozenModel
 from lkca_search.tracking.connection import is_default_store, tracking_uri
-from lkca_search.tracking.experiment import find_experiment, open_client
+from lkca_search.tracking.experiment import find_experiment, is_not_made, open_client
 from lkca_search.tracking.faults import describe_fault
 from lkca_search.tracking.runs import find_runs, find_runs_of, rename_runs
 
@@ -41,7 +41,7 @@ class TrackedSearch(FrozenModel):
 
 def find_tracked(home: Home, uid: str) -> TrackedSearch:
     """Return the runs and models of a search; SearchError if the store does not respond."""
-    if _is_not_made(home):
+    if is_not_made(home):
         return TrackedSearch(run_ids=(), model_ids=(), registered=())
     return _call(home, lambda client: _find(client, home, uid))
 
@@ -66,7 +66,7 @@ def delete_tracked(home: Home, tracked: TrackedSearch) -> None:
 
 def rename_tracked(home: Home, uid: str, name: str) -> int:
     """Give the runs and models of a search its new name; return the number of runs. SearchError as above."""
-    return 0 if _is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
+    return 0 if is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
 
 
 def rename_if_outdated(home: Home, uid: str, name: str) -> None:
@@ -74,7 +74,7 @@ def rename_if_outdated(home: Home, uid: str, name: str) -> None:
 
     Raises any error of the store.
     """
-    if _is_not_made(home):
+    if is_not_made(home):
         return
     client = open_client(home).client
     experiment = find_experiment(client, home)
@@ -112,12 +112,6 @@ def _find(client: MlflowClient, home: Home, uid: str) -> TrackedSearch:
         model_ids=tuple(_logged_models(client, experiment, uid)) if experiment else (),
         registered=tuple(str(model.name) for model in _registered_models(client, uid)),
     )
-
-
-def _is_not_made(home: Home) -> bool:
-    """Return True if the store is a database on disk that does not exist; to open it would create it."""
-    file = sqlite_file(tracking_uri(home))
-    return file is not None and not file.exists()
 
 
 def _logged_models(client: MlflowClient, experiment: str, uid: str) -> Iterable[str]:

@@ -16,7 +16,7 @@ from lkca_search.layout import Home
 from lkca_search.records.record import Record, State
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.metrics import name_of
-from lkca_search.tracking.experiment import find_experiment, open_client
+from lkca_search.tracking.experiment import find_experiment, open_existing
 from lkca_search.tracking.faults import describe_fault, is_unsupported
 from lkca_search.tracking.registry.alias_names import CHAMPION
 from lkca_search.tracking.reruns.rerun_run import RERUN_OF_RUN
@@ -74,7 +74,7 @@ def read_recorded_run(home: Home, source: str, trial_id: str | None = None) -> R
         SearchError: The store cannot be used, has no such run, or the run has no intact record.
     """
     try:
-        client = open_client(home).client
+        client = open_existing(home)
         run = _find_run(client, home, source)
         if of_run := run.data.tags.get(RERUN_OF_RUN):
             run = client.get_run(of_run)
