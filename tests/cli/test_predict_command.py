@@ -281,6 +281,13 @@ def test_other_test_images_are_refused(command: Command, home: Path, kept: Path)
     assert "the test images of digits must be those of the model's test" in err
 
 
+def test_test_images_that_have_moved_are_named_by_the_option(command: Command, home: Path, kept: Path) -> None:
+    content = json.loads((kept / MODEL).read_text())
+    (kept / MODEL).write_text(json.dumps({**content, "dataset": "folder:/nowhere/photos"}))
+    code, _, err = command("predict", str(kept), "test")
+    assert (code, "; if it has moved, add --dataset folder:NEW_PATH" in err) == (2, True), err
+
+
 @pytest.mark.parametrize("edit", ["missing", "damaged", "pickled"])
 def test_stored_predictions_that_cannot_be_read_are_an_error(
     command: Command, home: Path, kept: Path, edit: str

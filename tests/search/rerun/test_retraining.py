@@ -16,6 +16,7 @@ from lkca_search.search.rerun.differences import RerunRefused
 from lkca_search.search.rerun.retraining import rerun
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.images import DataDirs
+from tests.support.records import make_record
 from tests.support.search.trained import SPEC, train
 
 
@@ -39,6 +40,12 @@ def edited(file: TrialFile, **edits: Any) -> TrialFile:
 def run(file: TrialFile, data_dirs: DataDirs, *allowed: str) -> tuple[RerunOutcome, list[Result]]:
     results: list[Result] = []
     return rerun(file, data_dirs, allowed=allowed, on_result=results.append).outcome, results
+
+
+def test_images_that_have_moved_are_given_by_an_override(data_dirs: DataDirs) -> None:
+    file = edited(TrialFile.from_record(make_record(0)), data__dataset="folder:/nowhere/photos")
+    with pytest.raises(UserError, match=r"; if it has moved, add data\.dataset=folder:NEW_PATH$"):
+        run(file, data_dirs)
 
 
 def test_a_rerun_of_an_unchanged_file_repeats_every_result(data_dirs: DataDirs) -> None:
