@@ -257,8 +257,8 @@ def _suggestion(key: str, location: Location) -> str:
     fields = _fields(section) if section else SearchSpec.model_fields
     places = [f"{name}.{key}" for name in SearchSpec.model_fields if name != section and key in _fields(name)]
     if number := {f"{key}s", key.removesuffix("s")}.intersection(fields):
-        elsewhere = f"; or write it as {places[0]}" if len(places) == 1 else ""
-        return f"; did you mean {number.pop()}?{elsewhere}"  # draw for draws, though `draw` is a name too
+        other = f"; or write it as {places[0]}" if len(places) == 1 else ""
+        return f"; did you mean {number.pop()}?{other}"  # draw for draws, though `draw` is a name too
     if key in NAMES and not (section and places):
         places += [f"{name}.{key}" for name in _WITH_NAMES]
     if len(location) < 2 and len(places) == 1:
