@@ -415,7 +415,7 @@ SURPRISES = (
     text(
         "JSON without quotes closed",
         '{"data": {"dataset": "digits}}\n',
-        2,
+        1,
         "not YAML: found unexpected end of",
         "stream",
     ),
