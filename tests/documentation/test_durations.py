@@ -23,7 +23,7 @@ DURATION = r"(\d+|an?|one|two|five|ten)[\s#]+(s|second|minute|hour)s?\b"
 @pytest.mark.parametrize(
     ("seconds", "phrases"),
     [
-        (240, ["quickstart takes _", "Does the program work on this machine\\? Takes _", "confirm\\. Takes _"]),
+        (300, ["quickstart takes _", "Does the program work on this machine\\? Takes _", "confirm\\. Takes _"]),
         (3600, ["small CIFAR-10 subsets\\? Runs on a laptop within _", "all with 45k parameters, within _"]),
         (7200, ["The second one runs on a laptop within _", "with 5% and 20% of the images, within _"]),
         (CALIBRATION_SECONDS, ["time a few configurations, for _", "configurations on this machine \\(about _"]),

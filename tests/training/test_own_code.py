@@ -254,7 +254,10 @@ def test_a_transform_of_torchvision_is_a_function_of_the_seed(code: Path) -> Non
         ("fewer_labels", "must have the same length, got 24 images and 20 labels"),
         ("float_images", "must be uint8, 0 to 255, of shape (N, H, W) or (N, H, W, C) with C 1 or 3, got float32"),
         ("channels_first", "with C 1 or 3, got uint8 of shape (24, 3, 8, 8)"),
-        ("two_sizes", "images must have the size of the first, 8x8, unless you set data.image_size, got 6x6"),
+        (
+            "two_sizes",
+            "images must have the size of the first, 8x8, unless you set data.image_size, in `data` ",
+        ),
         ("with_transform", "got float32 of shape (8, 8): remove transforms (brokenlab.data.with_transform, train, im"),
         ("few_names", "class_names must have a name per label, up to 2, got 2 names"),
         ("empty", "a split must have at least one image"),

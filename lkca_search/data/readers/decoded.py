@@ -176,7 +176,8 @@ def _size_fault(pixels: NDArray[np.uint8], others: Sequence[tuple[int, str]], lo
     height, width = pixels.shape[1:3]
     row, size = others[0]
     more = f", and {len(others) - 1} more of other sizes" if len(others) > 1 else ""
-    rule = f"images must have the size of the first, {width}x{height}, unless you set data.image_size"
+    option = "data.image_size, in `data` commands --image-size"
+    rule = f"images must have the size of the first, {width}x{height}, unless you set {option}"
     return f"{rule}, got {size}{more} ({location(row)})"
 
 

@@ -7,13 +7,13 @@ from typing import Self
 from lkca_search.search.planning.workload import Workload
 from lkca_search.spec.resources import TrialResources
 
-ASSUMED_CORE_FLOPS = 80e9
-"""Operations per second of one core. Server CPUs with AVX-512 reached 70 to 110 GFLOP/s."""
+ASSUMED_CORE_FLOPS = 30e9
+"""Operations per second of one core. Trainings of 40k to 250k parameters reached 10 to 50 GFLOP/s with AVX-512."""
 ASSUMED_GPU_FLOPS = 4e12
 """Operations per second of one GPU: a guess, not measured."""
 ASSUMED_COMPILE_SECONDS = 40.0
 """Seconds of a compilation by torch.compile: a guess, not measured."""
-_ASSUMED_STEP_SECONDS = 0.002
+_ASSUMED_STEP_SECONDS = 0.004
 _ASSUMED_START_SECONDS = 0.1
 
 
