@@ -43,6 +43,16 @@ class Node:
         except psutil.NoSuchProcess:
             return []
 
+    @property
+    def pid(self) -> int:
+        """Process of the raylet, which starts the workers. The node is lost with it."""
+        return next((process.pid for process in self.processes() if process.name() == "raylet"), self.process.pid)
+
+    @property
+    def is_running(self) -> bool:
+        """False if the node has ended."""
+        return self.process.poll() is None
+
     def kill(self) -> None:
         """Kill every process of the node with SIGKILL, as if the machine were lost."""
         doomed = self.processes()
@@ -106,7 +116,11 @@ class LocalCluster:
         self._token = token
         self._num_nodes = 0
         self.nodes: list[Node] = []
-        self.head = self._start_head(num_cpus, num_gpus)
+        try:
+            self.head = self._start_head(num_cpus, num_gpus)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def address(self) -> str:
@@ -186,7 +200,7 @@ class LocalCluster:
         while not is_ready():
             if node.process.poll() is not None or time.monotonic() > deadline:
                 text = node.log.read_text()
-                self.close()
+                self.kill_node(node)
                 raise RuntimeError(f"{node.name} did not start: {text}")
             time.sleep(0.2)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,11 @@ class MLflowServer:
         self.database = sqlite_url(folder / "server.db")
         """URI of the store behind the server."""
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process of the server; None if it is not running."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
         """Start the server and wait until it answers. Do nothing if it is running."""
@@ -67,9 +73,10 @@ class MLflowServer:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """Kill the server with SIGKILL. Do nothing if it is not running."""
+        """Kill the server with SIGKILL, and the processes that it has started. Do nothing if none is left."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 

@@ -4,7 +4,8 @@
     cluster/local/with.sh lkca-search submit search_spaces/quickstart.yaml   any command, in another terminal
 
 Searches and the MLflow database stay in the folder of the test cluster. GPUs are declared and need not exist:
-trials that request a share of a missing GPU train on the CPU.
+trials that request a share of a missing GPU train on the CPU. A lost node and a lost MLflow server start again; the
+loss of the head ends the test cluster.
 """
 
 import argparse
@@ -12,19 +13,19 @@ import secrets
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
 from cluster.local.local_cluster import LocalCluster
 from cluster.local.mlflow_server import MLflowServer
+from cluster.local.watch import Watch
 
 _ENVIRONMENT = "environment"
 
 
 def main() -> int:
-    """Start everything, print the addresses, and run until a signal. Return 1 if a node ends on its own."""
+    """Start everything, print the addresses, and run until a signal. Return 1 if the head is lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--folder",
@@ -35,6 +36,13 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=2, help="number of nodes, including the head (default: 2)")
     parser.add_argument("--cpus", type=int, default=4, help="CPUs that each node declares (default: 4)")
     parser.add_argument("--gpus", type=int, default=2, help="GPUs that each node declares (default: 2)")
+    parser.add_argument(
+        "--restart",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="seconds until a lost node or MLflow server starts again (default: 30)",
+    )
     options = parser.parse_args()
     folder = options.folder.absolute()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -49,20 +57,20 @@ def main() -> int:
                     cluster.add_node(num_cpus=options.cpus, num_gpus=options.gpus)
                 _write_environment(folder / _ENVIRONMENT, cluster, server)
                 print(_description(cluster, server, folder, num_gpus=options.nodes * options.gpus), flush=True)
-                return _watch(cluster)
+                Watch(
+                    cluster,
+                    server,
+                    folder,
+                    num_cpus=options.cpus,
+                    num_gpus=options.gpus,
+                    restart_seconds=options.restart,
+                ).run()
+                return 1
     except KeyboardInterrupt:
         print(f"\nstopped; searches stay in {folder / 'home'}")
         return 0
     finally:
         (folder / _ENVIRONMENT).unlink(missing_ok=True)
-
-
-def _watch(cluster: LocalCluster) -> int:
-    while all(node.process.poll() is None for node in cluster.nodes):
-        time.sleep(0.5)
-    dead = next(node for node in cluster.nodes if node.process.poll() is not None)
-    print(f"{dead.name} ended on its own:\n{dead.log.read_text()[-2000:]}", file=sys.stderr)
-    return 1
 
 
 def _write_environment(path: Path, cluster: LocalCluster, server: MLflowServer) -> None:
@@ -79,11 +87,12 @@ def _write_environment(path: Path, cluster: LocalCluster, server: MLflowServer) 
 
 
 def _description(cluster: LocalCluster, server: MLflowServer, folder: Path, *, num_gpus: int) -> str:
-    with_sh = Path(__file__).with_name("with.sh")
+    with_sh, head = Path(__file__).with_name("with.sh"), cluster.head.name
     return "\n".join(
         [
             f"cluster    {cluster.dashboard}  {len(cluster.nodes)} nodes, {num_gpus} declared GPUs, token required",
-            f"mlflow     {server.uri}",
+            f"nodes      {', '.join(f'{node.name} process {node.pid}' for node in cluster.nodes)}; {head} is the head",
+            f"mlflow     {server.uri}  process {server.pid}",
             f"home       {folder / 'home'}",
             f"submit     {with_sh} lkca-search submit search_spaces/quickstart.yaml resources.gpu=0.5",
             "stop       Ctrl-C",

@@ -73,7 +73,9 @@ def report(
         _show(written.content, written.files)
     if published is None and not no_mlflow and (problem := attach_page(written, folder)):
         echo_prose(
-            f"The report is not attached in MLflow: {problem}. Then repeat the command, or use --no-mlflow.", err=True
+            f"The report is written, but not attached in MLflow: {problem}. Then repeat the command, or use "
+            "--no-mlflow.",
+            err=True,
         )
         raise typer.Exit(1)
 
@@ -207,8 +209,10 @@ def _show(content: "Report", paths: Sequence[Path]) -> None:
         echo_prose(f"{means.caption}\n")
     for sentence in content.summary:
         echo_prose(sentence)
+    if content.caveats:
+        echo("\nLimits:")
     for note in content.caveats:
-        echo_prose(f"! {note}")
+        echo_prose(f"- {note}")
     echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
 
 

@@ -167,7 +167,7 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool, needs_reader
         echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except ConnectionError as error:
-        echo(f"{error}\nIf the cluster is lost, repeat `submit` on a new one to resume.", err=True)
+        echo_prose(f"{error}. If it is lost, repeat `submit` on a new cluster to resume.", err=True)
         raise typer.Exit(1) from error
     from lkca_search.search.jobs.client import DRIVER_CODES
 

@@ -118,6 +118,11 @@ class SearchDriver:
         stop_controller = StopController(self.lease, halt=queue.halt, notify=context.notify)
         if queue.may_assign:
             placement = self.place(queue.spec, images, test_hashes=queue.test_hashes)
+            if queue.num_interrupted:
+                noun = "replicate" if queue.test_hashes else "trial"
+                context.notify(
+                    f"resuming {queue.num_interrupted} interrupted {noun}{'s' * (queue.num_interrupted > 1)}"
+                )
             run_trials(queue, context.data_dirs, stop_controller, self._session, placement)
         self.is_complete = not queue.num_left
         self._stopped_now = stop_controller.stops_now
@@ -167,11 +172,8 @@ class SearchDriver:
             )
             if note := one_draw_note(len(current.draws)):
                 self._context.notify(f"! {note}")
-            num_rounds = read_looks(self._context.home, *current.hash_by_dataset.values()).num_rounds
-            self._context.notify(
-                "uses of these test images in this home, this round included: "
-                f"rounds {num_rounds.total()}, searches {len(num_rounds)}"
-            )
+            history = read_looks(self._context.home, *current.hash_by_dataset.values())
+            self._context.notify(history.describe())
         self.trackers.round_started(current)
         self.train(queue, images)
         return current

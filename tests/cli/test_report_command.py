@@ -127,15 +127,15 @@ def test_the_report_of_an_unfinished_search_lists_the_missing_parts(command: Com
     make_search("made", [make_record(0), make_record(1, state=State.FAIL)])
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
-    assert "! 10 trials of the budget are not finished, so cells were not searched equally." in out
-    assert "! Nothing is confirmed yet" in out
+    assert "- 10 trials of the budget are not finished, so cells were not searched equally." in out
+    assert "- Nothing is confirmed yet" in out
 
 
 def test_a_search_without_trials_has_a_report(command: Command) -> None:
     make_search("made")
     code, out, _ = command("report", "made", "--no-mlflow")
     assert code == 0
-    assert "! 12 trials of the budget are not finished" in out
+    assert "- 12 trials of the budget are not finished" in out
 
 
 def test_an_unknown_round_or_search_ends_with_code_2(confirmed: SearchFolder, command: Command) -> None:

@@ -7,6 +7,8 @@ from lkca_search.layout import SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.stored_spec import read_spec
+from lkca_search.search.state.lease import hold_lease
+from lkca_search.search.state.status import read_status
 from tests.cli.test_live_view import make_round, start_of
 from tests.support.records import CELL, FACTS, make_record, make_replicate, make_result, make_search
 
@@ -35,6 +37,11 @@ def progress_of(folder: SearchFolder, clock: Clock) -> SearchProgress:
 def start(progress: SearchProgress, *records: Record) -> None:
     for record in records:
         progress.on_started(start_of(record))
+
+
+def finish(progress: SearchProgress, *records: Record) -> None:
+    for record in records:
+        progress.on_finished(record)
 
 
 def test_records_on_disk_are_counted_and_the_best_is_that_of_complete_trials(clock: Clock) -> None:
@@ -76,38 +83,62 @@ def test_steps_that_pruning_saves_are_not_among_all_steps(clock: Clock) -> None:
 
 def test_the_time_left_is_that_of_the_trials_left_over_those_that_run_at_once(clock: Clock) -> None:
     """A trial of `make_record` takes 2 seconds."""
-    progress = progress_of(make_search("made", [make_record(0), make_record(1)]), clock)
+    progress = progress_of(make_search("made"), clock)
+    start(progress, make_record(0), make_record(1))
+    finish(progress, make_record(0), make_record(1))
     start(progress, make_record(2), make_record(0, family="vit"))
     assert progress.seconds_left == (2 * 2.0 + 8 * 2.0) / 2
     clock.now = 1.0
     assert progress.seconds_left == (2 * 1.0 + 8 * 2.0) / 2
 
 
+def test_status_states_the_same_time_left(clock: Clock) -> None:
+    folder = make_search("made", [make_record(0)], "confirm={draws: 2, seeds: 1}")
+    progress = progress_of(folder, clock)
+    with hold_lease(folder) as lease:
+        ended = make_record(0, family="vit", driver=lease.driver, curve=(make_result(80, 0.5),))
+        attempt = folder.trial(ended.trial_id).attempt(driver=lease.driver, attempt=1)
+        write_atomically(attempt / "record.json", ended.model_dump_json().encode())
+        folder.trial(f"{CELL}/1").attempt(driver=lease.driver, attempt=1).mkdir(parents=True)
+        start(progress, ended)
+        finish(progress, ended)
+        start(progress, make_record(1))
+        clock.now = 1.0  # half of 2 seconds; `status` assumes this half without the file of the start
+        assert progress.seconds_left == read_status(folder).seconds_left
+        assert progress.seconds_left is not None
+
+
 def test_the_start_of_workers_is_not_taken_for_the_time_of_a_trial(clock: Clock) -> None:
     """A trial of `make_record` trains for 2 seconds. The first ones wait for their workers, and later ones do not."""
     progress = progress_of(make_search("made"), clock)
-    start(progress, make_record(0))
-    clock.now = 30.0
-    progress.on_finished(make_record(0))
+    first = make_record(0, started=1000.0, finished=1030.0)
+    start(progress, first)
+    finish(progress, first)
     assert progress.seconds_left == 11 * 2.0
-    start(progress, make_record(1))
-    clock.now = 33.0
-    progress.on_finished(make_record(1))
+    second = make_record(1, started=1030.0, finished=1033.0)
+    start(progress, second)
+    finish(progress, second)
     assert progress.seconds_left == 10 * 2.5
 
 
-def test_the_first_evaluation_tells_the_time_left_before_any_trial_has_finished(clock: Clock) -> None:
-    progress = progress_of(make_search("made"), clock)
-    running = make_record(0)
-    start(progress, running)
+def test_no_time_left_is_stated_until_as_many_trials_have_ended_as_run_at_once(clock: Clock) -> None:
+    """The trials that end first are the shortest ones."""
+    progress = progress_of(make_search("made", [make_record(2)]), clock)
+    first, second = make_record(0, driver=2), make_record(1, driver=2)
+    start(progress, first, second)
+    progress.on_described(first.trial_id, FACTS)
+    progress.on_reported(first.trial_id, make_result(10, 0.5))
     assert progress.seconds_left is None
-    progress.on_described(running.trial_id, FACTS)
-    progress.on_reported(running.trial_id, make_result(10, 0.5))  # after 1 of 2 seconds
-    assert progress.seconds_left == 1.0 + 11 * 2.0
+    finish(progress, first)
+    assert progress.seconds_left is None
+    finish(progress, second)
+    assert progress.seconds_left == 9 * 2.0 / 2
 
 
 def test_after_a_halt_only_running_trials_have_time_left(clock: Clock) -> None:
-    progress = progress_of(make_search("made", [make_record(0)]), clock)
+    progress = progress_of(make_search("made"), clock)
+    start(progress, make_record(0), make_record(0, family="vit"))
+    finish(progress, make_record(0), make_record(0, family="vit"))
     start(progress, make_record(1), make_record(2))
     progress.halt_reason = "stopped by Ctrl-C"
     assert progress.seconds_left == 2.0

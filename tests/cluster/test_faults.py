@@ -1,12 +1,17 @@
 """Searches on a cluster with faults stay exact. `benchmarks.cluster` is the long form, with the loss of nodes."""
 
 import os
+import signal
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cluster.local.ports import free_port
+from cluster.local.watch import Watch
 from lkca_search.records.record import Record, read_replicates
 from tests.support.chaos.cluster_faults import lose_mlflow_then_space, lose_the_head, small_disk
 from tests.support.chaos.submitted_search import TOKEN, Rehearsal, SubmittedSearch, most_at_once, rehearsal
@@ -115,3 +120,37 @@ def test_nothing_is_lost_with_the_head_and_its_disk_if_ledger_and_storage_are_el
         )
         lose_the_head(rehearsed, search)
         assert search.broken() == []
+
+
+def test_a_test_cluster_replaces_a_lost_node_and_its_mlflow_server_and_ends_with_its_head(
+    rehearsed: Rehearsal, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Last test, since it ends the cluster."""
+    cluster, server = rehearsed.cluster, rehearsed.server
+    head, other = cluster.nodes
+    watch = Watch(cluster, server, tmp_path, num_cpus=1, num_gpus=1, restart_seconds=0)
+    printed = ""
+
+    def wait_for(line: str) -> None:
+        nonlocal printed
+        deadline = time.monotonic() + 120
+        while line not in printed:
+            assert time.monotonic() < deadline, printed
+            time.sleep(0.2)
+            printed += capfd.readouterr().out
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(watch.run)
+        os.kill(other.pid, signal.SIGKILL)
+        wait_for("node-3 has joined, process ")
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for("The MLflow server runs again, process ")
+        assert urllib.request.urlopen(f"{server.uri}/health", timeout=30).status == 200
+        os.kill(head.pid, signal.SIGKILL)
+        running.result(timeout=60)
+    wait_for("node-1, the head, was lost with all jobs")
+    assert f"node-2 was lost (log: {tmp_path}/node-2.log). Its trials resume on other nodes." in printed
+    assert "The MLflow server was lost. Trials continue" in printed
+    assert "state-dump" not in printed
+    assert (tmp_path / "node-1.log").exists()

@@ -155,7 +155,8 @@ def test_a_confirmation_that_ended_between_seal_and_register_is_completed_by_the
     (sealed,) = confirmed.folder.rounds.glob("*.json")
     assert sealed.read_bytes() == interrupted.seal
     (stored,) = read_rounds(confirmed.folder)
-    assert "uses of these test images in this home, this round included: rounds 1, searches 1" in confirmed.printed
+    uses = "These test images have been used by 1 round of 1 search in this home, this round included."
+    assert uses in confirmed.printed
     assert "replicates to train, tests at the level 0.04" in confirmed.printed
     (look,) = confirmed.looks()
     assert (look.search, look.round, look.seal, look.test_hash) == ("toy", 1, stored.seal, stored.test_hash)

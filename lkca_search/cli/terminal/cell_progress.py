@@ -4,25 +4,8 @@ from dataclasses import dataclass, field
 
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Result
+from lkca_search.records.search.time_left import Mean
 from lkca_search.tracking.tracker import TrialStart
-
-
-@dataclass(kw_only=True)
-class Mean:
-    """Mean of the numbers added so far."""
-
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, value: float) -> None:
-        """Add a number."""
-        self.total += value
-        self.count += 1
-
-    @property
-    def value(self) -> float | None:
-        """The mean; None without a number."""
-        return self.total / self.count if self.count else None
 
 
 @dataclass(kw_only=True)
@@ -40,10 +23,6 @@ class CellProgress:
     best: float | None = None
     is_exhausted: bool = False
     """True if the sampler has no new suggestion."""
-    seconds: Mean = field(default_factory=Mean)
-    """Seconds of the finished trials."""
-    complete_seconds: Mean = field(default_factory=Mean)
-    """Seconds of the complete trials and replicates: a replicate is never pruned."""
     planned_steps: Mean = field(default_factory=Mean)
     """Optimizer steps of trainings that are not pruned."""
     trial_steps: int = 0
@@ -88,19 +67,7 @@ class RunningProgress:
     start: TrialStart
     started: float
     """Start of this attempt, by the clock of the display."""
-    follows: bool = False
-    """True if it began after another had finished. Its time then includes what each further trial needs between two
-    trainings; that of the first ones includes the start of the workers."""
     planned_steps: int | None = None
     """Optimizer steps of the complete training; None until its worker has reported them."""
     result: Result | None = None
     """Latest evaluation; None before the first one."""
-    reported: float = 0.0
-    """Time of the latest evaluation, by the clock of the display."""
-
-    @property
-    def total_seconds(self) -> float | None:
-        """Seconds of the complete training at the speed so far; None before the first evaluation."""
-        if self.result is None or not self.planned_steps or not self.result.step:
-            return None
-        return self.result.seconds * max(1.0, self.planned_steps / self.result.step)

@@ -80,7 +80,20 @@ def status_view(status: "SearchStatus") -> RenderableType:
         *(Text(_round_line(round_, status)) for round_ in status.rounds),
         *(Text(line) for line in damage_lines(status.damaged, status.name)),
         *([Text(_kept_line(status))] if status.num_set_aside else []),
+        *(Text(line) for line in _resume_lines(status)),
     )
+
+
+def _resume_lines(status: "SearchStatus") -> list[str]:
+    """Return how to resume a search without a driver; empty if a driver runs or nothing is left."""
+    if status.is_driven:
+        return []
+    if status.num_left:
+        return [f"{pluralize(status.num_left, 'trial')} left. Repeat the `run` or `submit` of this search to resume."]
+    if status.rounds and status.num_replicates_left:
+        left = pluralize(status.num_replicates_left, "replicate")
+        return [f"{left} left. To resume: lkca-search confirm {status.name}, or repeat its `run` or `submit`."]
+    return []
 
 
 def _failure_lines(status: "SearchStatus") -> list[str]:
@@ -124,15 +137,17 @@ def _round_line(round_: "RoundStatus", status: "SearchStatus") -> str:
     """Return the progress of a confirmation round as one line."""
     done = f"{round_.complete + round_.failed} of {round_.num_replicates} replicates finished"
     failed = f", {round_.failed} failed" if round_.failed else ""
+    is_newest = round_.number == status.rounds[-1].number
+    running = f", {status.num_replicating} running" if is_newest and status.num_replicating else ""
     selected = f"{pluralize(round_.num_picks, 'configuration')} selected from {pluralize(round_.num_trials, 'trial')}"
     since = ""
     if round_.num_trials_since > 0:
         since = f"; {pluralize(round_.num_trials_since, 'trial')} finished since then"
-        if round_.number == status.rounds[-1].number and not round_.num_left and not status.num_left:
+        if is_newest and not round_.num_left and not status.num_left:
             since += f"; to select again: lkca-search confirm {status.name} --new-round"
     elif round_.num_trials_since < 0:
         since = f"; {pluralize(-round_.num_trials_since, 'trial')} fewer than then: records are damaged or lost"
-    return f"confirmation, round {round_.number}: {done}{failed}; {selected}{since}"
+    return f"confirmation, round {round_.number}: {done}{failed}{running}; {selected}{since}"
 
 
 def _cell_row(cell: "CellStatus") -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterable
 
-from lkca_search.cli.terminal.cell_progress import CellProgress, Mean, RunningProgress
+from lkca_search.cli.terminal.cell_progress import CellProgress, RunningProgress
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import list_paths
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, Result, State, TrialMetadata
 from lkca_search.records.rounds import Round, replicates_per_cell, scan_rounds
+from lkca_search.records.search.time_left import Mean, RunningTraining, TrainingTimes, estimate_left
 from lkca_search.spec.cells import cells
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import TrialStart
@@ -36,7 +37,10 @@ class SearchProgress:
         """Running trials and replicates by id, in the order of their start."""
         self._sign, self._clock = spec.search.signs[0], clock
         self._began = clock()
-        self._num_slots, self._has_finished = 1, False
+        self._num_slots = 1
+        self._driver: int | None = None
+        """Number of the running driver; None until it has ended a training."""
+        self._times = TrainingTimes()
         self.cells = {
             cell.key: CellProgress(
                 num_planned=spec.search.trials_per_cell,
@@ -103,24 +107,25 @@ class SearchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds until the last trial and replicate end; None while no training has reported its speed.
+        """Estimated seconds until the last trial and replicate end; None while too little is known.
 
-        After a halt, only running trials count. Trials are assumed to last as long as those of their cell so far.
+        After a halt, only running trials count.
         """
-        overall = _mean_of(cell.seconds for cell in self.cells.values())
-        if overall is None:
-            totals = [trial.total_seconds for trial in self.running.values() if trial.total_seconds is not None]
-            overall = sum(totals) / len(totals) if totals else None
-        if overall is None:
+        if self._driver is None:
             return None
-        running = [self._running_seconds_left(trial, overall) for trial in self.running.values()]
-        waiting = 0.0
-        for cell in self.cells.values():
-            if self.halt_reason is not None:
-                break
-            mean = cell.seconds.value or overall
-            waiting += cell.num_waiting * mean + cell.num_replicates_waiting * (cell.complete_seconds.value or mean)
-        return max((sum(running) + waiting) / self._num_slots, *running, 0.0)
+        now, halted = self._clock(), self.halt_reason is not None
+        running = [
+            RunningTraining(
+                cell=trial.start.cell, is_replicate=trial.start.replicate is not None, seconds=now - trial.started
+            )
+            for trial in self.running.values()
+        ]
+        waiting = {
+            key: (0, 0) if halted else (cell.num_waiting, cell.num_replicates_waiting)
+            for key, cell in self.cells.items()
+        }
+        left = estimate_left(self._times, waiting, running, driver=self._driver, num_slots=self._num_slots)
+        return left.seconds if left else None
 
     def on_started(self, start: TrialStart) -> None:
         """Add a running attempt."""
@@ -128,7 +133,7 @@ class SearchProgress:
             return
         if start.trial_id not in self.running:  # else it was lost, and starts again
             self._count_running(start, 1)
-        self.running[start.trial_id] = RunningProgress(start=start, started=self._clock(), follows=self._has_finished)
+        self.running[start.trial_id] = RunningProgress(start=start, started=self._clock())
         self._num_slots = len(self.running)
 
     def on_described(self, trial_id: str, metadata: TrialMetadata) -> None:
@@ -142,7 +147,7 @@ class SearchProgress:
         """Add an evaluation of a running attempt."""
         trial = self.running.get(trial_id)
         if trial is not None:
-            trial.result, trial.reported = result, self._clock()
+            trial.result = result
 
     def on_round(self, round_: Round) -> None:
         """Count the replicates of a round in place of the expected ones."""
@@ -160,19 +165,12 @@ class SearchProgress:
         """Count a finished trial or replicate."""
         trial = self.running.pop(record.trial_id, None)
         if trial is not None:
-            self._has_finished = True
+            self._driver = record.driver
             self._count_running(trial.start, -1)
         cell = self.cells.get(record.cell)
         if cell is None:
             return
-        if record.curve:
-            seconds = record.curve[-1].seconds
-            if trial is not None and trial.follows and record.attempt == 1:
-                seconds = max(seconds, self._clock() - trial.started)
-            if record.replicate is None:
-                cell.seconds.add(seconds)
-            if record.state is State.COMPLETE:
-                cell.complete_seconds.add(seconds)
+        self._times.add(record)
         if record.facts is not None and (trial is None or trial.planned_steps is None):
             cell.planned_steps.add(record.facts.planned_steps)
         if record.replicate is not None:
@@ -198,14 +196,6 @@ class SearchProgress:
             cell.num_running += change
         else:
             cell.num_replicating += change
-
-    def _running_seconds_left(self, trial: RunningProgress, overall: float) -> float:
-        now, total = self._clock(), trial.total_seconds
-        if total is not None and trial.result is not None:
-            return max(0.0, total - trial.result.seconds - (now - trial.reported))
-        cell = self.cells[trial.start.cell]
-        expected = (cell.complete_seconds if trial.start.replicate else cell.seconds).value
-        return max(0.0, (expected or overall) - (now - trial.started))
 
 
 def _mean_of(means: Iterable[Mean]) -> float | None:

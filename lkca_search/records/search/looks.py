@@ -56,6 +56,13 @@ class LookHistory:
         """Number of looks per search, by the name and the unique id of the search, first search first."""
         return Counter((look.search, look.uid) for look in self.looks)
 
+    def describe(self) -> str:
+        """Return the number of looks as a sentence for a round that is registered already."""
+        num_rounds, num_searches = self.num_rounds.total(), len(self.num_rounds)
+        rounds = "1 round" if num_rounds == 1 else f"{num_rounds} rounds"
+        searches = "1 search" if num_searches == 1 else f"{num_searches} searches"
+        return f"These test images have been used by {rounds} of {searches} in this home, this round included."
+
 
 def register_looks(folder: SearchFolder, home: Home) -> None:
     """Write a look for each round of a search, unless it is written already."""

@@ -1,44 +1,152 @@
-"""Estimate of the time that a driver needs for its trials and replicates, from the finished trials."""
+"""Estimate of the time that a driver needs for its trials and replicates, from the trainings that have ended.
 
-import statistics
+`status` and the display of `run` use the same estimate. There is none until a driver has ended as many trainings as run
+at the same time: those that end first are the shortest ones.
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-Seconds = Mapping[str, Sequence[float]]
-"""Seconds of the finished trials, by the key of their cell."""
+from lkca_search.records.record import Record, State
 
 
-def estimate_cell(cell: str, left: float, seconds: Seconds, num_slots: int) -> float | None:
-    """Return the time to finish a cell: the mean time per trial for each trial left; None without any time.
+@dataclass(kw_only=True)
+class Mean:
+    """Mean of the numbers added so far."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        """Add a number."""
+        self.total += value
+        self.count += 1
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None without a number."""
+        return self.total / self.count if self.count else None
+
+
+@dataclass(kw_only=True)
+class _Times:
+    """Seconds of the trainings that one or all drivers have ended."""
+
+    trials: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    """Seconds of the trials, by cell."""
+    complete: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    """Seconds of the complete trials and replicates, by cell: a replicate is never pruned."""
+
+
+class TrainingTimes:
+    """Seconds per training, from records that are added in the order of their end."""
+
+    def __init__(self) -> None:
+        """Create times without any record."""
+        self._all = _Times()
+        self._by_driver: defaultdict[int, _Times] = defaultdict(_Times)
+        self._overall = Mean()
+        self._num_ended: Counter[int] = Counter()
+        self._first_end: dict[int, float] = {}
+
+    def add(self, record: Record) -> None:
+        """Add a training that has ended; do nothing if it ended before its first evaluation."""
+        if not record.curve:
+            return
+        seconds = self._seconds(record)
+        self._num_ended[record.driver] += 1
+        self._overall.add(seconds)
+        for times in (self._all, self._by_driver[record.driver]):
+            if record.replicate is None:
+                times.trials[record.cell].add(seconds)
+            if record.state is State.COMPLETE:
+                times.complete[record.cell].add(seconds)
+
+    def num_ended(self, driver: int) -> int:
+        """Return the number of trainings that a driver has ended."""
+        return self._num_ended[driver]
+
+    def expected(self, cell: str, *, is_replicate: bool, driver: int) -> float | None:
+        """Return the expected seconds of a training: the mean of its cell, or that of all cells; None without any.
+
+        Trainings of this driver count first: earlier ones may have run on another cluster.
+        """
+        for times in (self._by_driver[driver], self._all):
+            means = (times.complete, times.trials) if is_replicate else (times.trials, times.complete)
+            for mean in means:
+                if cell in mean:
+                    return mean[cell].value
+        return self._overall.value
+
+    def _seconds(self, record: Record) -> float:
+        """Return the seconds of training, and of all that a driver does between two trainings.
+
+        They are those of the training alone if it was among the first ones, whose workers started, or was resumed.
+        """
+        first_end = self._first_end.setdefault(record.driver, record.finished)
+        seconds = record.curve[-1].seconds
+        follows = record.attempt == 1 and record.started >= first_end
+        return max(seconds, record.finished - record.started) if follows else seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTraining:
+    """Training that runs now."""
+
+    cell: str
+    is_replicate: bool
+    seconds: float | None
+    """Seconds since the start of the attempt; None if unknown, for a training that is assumed to be half done."""
+
+
+def estimate_left(
+    times: TrainingTimes,
+    waiting: Mapping[str, tuple[float, float]],
+    running: Sequence[RunningTraining],
+    *,
+    driver: int,
+    num_slots: int,
+) -> "TimeLeft | None":
+    """Return the time until all trainings have ended; None while too little is known.
 
     Args:
-        cell: Key of the cell. A cell without finished trials has the mean of all.
-        left: Trials to be finished; a running one counts half.
-        seconds: Seconds of the finished trials.
-        num_slots: Trials and replicates that run at the same time; 0 if none runs.
+        times: Seconds of the trainings that have ended.
+        waiting: Number of trials and of replicates that have not started, by cell.
+        running: Trainings that run.
+        driver: Number of the driver.
+        num_slots: Trainings that run at the same time; 0 if none runs.
     """
-    mean = _mean_of(cell, seconds)
-    return None if mean is None or not num_slots else mean * left / num_slots
-
-
-def estimate_search(
-    cells: Mapping[str, float | None], replicates_left: float, seconds: Seconds, num_slots: int
-) -> float | None:
-    """Return the time to finish all cells and replicates; None if a cell has no estimate.
-
-    Args:
-        cells: Estimate of each cell.
-        replicates_left: Replicates to be finished; a running one counts half. Each is assumed to last as long as the
-            trials of its cell, and each cell to have as many.
-        seconds: Seconds of the finished trials.
-        num_slots: Trials and replicates that run at the same time.
-    """
-    known = [left for left in cells.values() if left is not None]
-    means = [mean for cell in cells if (mean := _mean_of(cell, seconds)) is not None]
-    if len(known) < len(cells) or not means:
+    if not num_slots or times.num_ended(driver) < num_slots:
         return None
-    return sum(known) + statistics.fmean(means) * replicates_left / num_slots
+    left = [_running_left(times, each, driver) for each in running]
+    trials = {
+        cell: num_trials * (times.expected(cell, is_replicate=False, driver=driver) or 0.0)
+        for cell, (num_trials, _) in waiting.items()
+    }
+    for each, seconds in zip(running, left, strict=True):
+        if not each.is_replicate:
+            trials[each.cell] += seconds
+    replicates = sum(
+        num_replicates * (times.expected(cell, is_replicate=True, driver=driver) or 0.0)
+        for cell, (_, num_replicates) in waiting.items()
+    ) + sum(seconds for each, seconds in zip(running, left, strict=True) if each.is_replicate)
+    return TimeLeft(
+        seconds=max((sum(trials.values()) + replicates) / num_slots, *left, 0.0),
+        cells={cell: seconds / num_slots for cell, seconds in trials.items()},
+    )
 
 
-def _mean_of(cell: str, seconds: Seconds) -> float | None:
-    own = seconds[cell] or [each for of_cell in seconds.values() for each in of_cell]
-    return statistics.fmean(own) if own else None
+@dataclass(frozen=True, kw_only=True)
+class TimeLeft:
+    """Estimated time that a driver needs."""
+
+    seconds: float
+    """Seconds until the last trial and replicate end."""
+    cells: Mapping[str, float]
+    """Share of each cell's trials in these seconds."""
+
+
+def _running_left(times: TrainingTimes, running: RunningTraining, driver: int) -> float:
+    expected = times.expected(running.cell, is_replicate=running.is_replicate, driver=driver) or 0.0
+    return expected / 2 if running.seconds is None else max(0.0, expected - running.seconds)

@@ -44,13 +44,15 @@ class Confirmation(TrialQueue):
         self.test_hashes = round_.hash_by_dataset
         self._round, self._uid = round_.number, read_uid(folder)
         self._reader = reader or RecordReader(folder)
-        finished = {record.trial_id: record.state for record in self._reader.replicates()}
+        with self._reader.listed_once() as listing:
+            finished = {record.trial_id: record.state for record in self._reader.replicates()}
         self._unstarted: deque[tuple[Pick, Replication]] = deque()
         for pick, replication in round_.replications():
             if replication.replicate_id in finished:
                 self._limits.count(finished[replication.replicate_id])
             else:
                 self._unstarted.append((pick, replication))
+                self.num_interrupted += replication.replicate_id in listing.replicates.drivers
 
     @property
     def num_left(self) -> int:

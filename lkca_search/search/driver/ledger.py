@@ -184,10 +184,12 @@ class Ledger(TrialQueue):
             study.close_gap(number)
             return False
         started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
+        is_new = study.is_gap(frozen)
         chosen = study.resume(frozen)
         if self._end_if_duplicate(cell, number):
             return False
         self._pending.append(self._start(cell, number, chosen, started))
+        self.num_interrupted += not is_new
         return True
 
     def _start(self, cell: str, number: int, chosen: dict[str, Scalar], started: float) -> TrialStart:

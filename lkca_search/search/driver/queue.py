@@ -84,6 +84,8 @@ class TrialQueue(ABC):
         """Content hash that workers must find for the test images, as `data_hashes`; empty if nothing is tested."""
         self.halt_reason: str | None = None
         """Reason for starting no further trial; None while trials may start."""
+        self.num_interrupted = 0
+        """Number of trials that an earlier driver has started and not finished, and that resume."""
         self.node_faults = NodeFaults()
         """Deaths of workers per node."""
         self._tracker = tracker
@@ -132,6 +134,10 @@ class TrialQueue(ABC):
         """True if `assign` may return an attempt. It may still return None if the samplers suggest only duplicates."""
         self._check_limits()
         return self.halt_reason is None and self.num_left > 0
+
+    def resumes(self, trial_id: str) -> bool:
+        """Return True if a trial that has lost its worker will start again under this driver."""
+        return self.halt_reason is None and any(start.trial_id == trial_id for start in self._pending)
 
     def halt(self, reason: str) -> None:
         """Start no further trial. Running trials finish; the first reason is kept."""

@@ -15,7 +15,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from lkca_search.errors import SearchError, UserError
-from lkca_search.faults import first_line
+from lkca_search.faults import causes, first_line
 from lkca_search.search.jobs.access import LOGIN_HINT, Access, describe_proxy, describe_tls
 
 _API_ADDRESS = "RAY_API_SERVER_ADDRESS"
@@ -65,8 +65,14 @@ def name_cluster_in_errors(address: str) -> Iterator[None]:
         raise SearchError(f"{rule}: {hint}; {LOGIN_HINT}") from error
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise SearchError(
-            f"a request to Ray's Jobs API at {address} failed: {error}{describe_proxy(address)}"
+            f"a request to Ray's Jobs API at {address} failed: {first_cause(error)}{describe_proxy(address)}"
         ) from error
+
+
+def first_cause(error: BaseException) -> str:
+    """Return the first cause of an error in a few words: requests nests that of a connection in four errors."""
+    numbers = [each.errno for each in causes(error, with_context=True) if isinstance(each, OSError) and each.errno]
+    return os.strerror(numbers[-1]).lower() if numbers else first_line(error)
 
 
 def _check_address(address: str, access: Access) -> None:

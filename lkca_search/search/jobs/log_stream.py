@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.job_submission import JobSubmissionClient
 
+from lkca_search.search.jobs.connection import first_cause
+
 RECONNECT_SECONDS = 120.0
 """Time during which a lost connection is retried."""
 _SILENCE_SECONDS = 30.0
@@ -40,7 +42,7 @@ def follow_log(
         except Exception as error:  # Ray, requests and aiohttp have different errors for a lost connection
             lost_since = lost_since or time.monotonic()
             if time.monotonic() - lost_since > reconnect_seconds:
-                raise ConnectionError(f"the cluster at {address} no longer responds: {error}") from error
+                raise ConnectionError(f"the cluster at {address} no longer responds ({first_cause(error)})") from error
         time.sleep(_RETRY_SECONDS)
 
 

@@ -19,6 +19,7 @@ from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.planning.packing import GpuSharing, count_concurrent_trials, describe_sharing, resource_request
 from lkca_search.search.ray_backend.capacity import REFRESH_SECONDS, Capacity
 from lkca_search.search.ray_backend.locations import describe_node, location_of_lost, read_error, usable_nodes
+from lkca_search.search.ray_backend.lost_workers import LostWorkers
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.images import DataDirs
 
@@ -43,6 +44,8 @@ class Placement:
         """
         self.node_faults = node_faults or NodeFaults()
         """Deaths of workers per node."""
+        self.lost_workers = LostWorkers(notify)
+        """Trials that have lost their workers."""
         self._section = section
         self._capacity = capacity
         self._sharing = sharing
@@ -206,6 +209,7 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         Tune would choose the oldest one. That trial waits for an actor of its own, which Tune would kill while it
         starts. If workers start more slowly than trials train, a slow node would then never train a trial.
         """
+        self._placement.lost_workers.flush()
         self._live = [trial for trial in self._live if not trial.is_finished()]
         pending = [trial for trial in reversed(self._live) if trial.status == Trial.PENDING]
         for trial in pending:
@@ -230,9 +234,10 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
             and failure.kind is FailureKind.GPU_MEMORY
             and self._placement.on_gpu_out_of_memory(assignment.trial_id, assignment.spec.resources)
         )
+        cause = _last_line(trial)
         exclusion = self._queue.on_worker_lost(
             assignment.trial_id,
-            _last_line(trial),
+            cause,
             counts_as_retry=not is_reduced,
             location=location_of_lost(trial, self._queue.location(assignment.trial_id)),
         )
@@ -240,6 +245,8 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
             reason = self._placement.on_excluded(exclusion)
             if reason is not None:
                 self._queue.halt(reason)
+        if self._queue.resumes(assignment.trial_id) and not is_reduced:  # else a line states the reduction
+            self._placement.lost_workers.add(assignment.trial_id, failure.message if failure else cause)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Pass a message on to the queue; return Tune's decision to stop or to continue the trial."""

@@ -10,12 +10,13 @@ from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import RoundStatus, replicates_per_cell, round_statuses
-from lkca_search.records.search.time_left import estimate_cell, estimate_search
+from lkca_search.records.search.time_left import RunningTraining, TrainingTimes, estimate_left
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.damage import list_set_aside, scan_files
 from lkca_search.search.state.lease_status import LeaseStatus, read_lease
 from lkca_search.search.state.manifests import Size, scan_manifests, subset_size, subset_sizes
+from lkca_search.search.state.running import running_trainings
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, without_own_names
@@ -53,7 +54,7 @@ class CellStatus(FrozenModel):
     seconds: float
     """Seconds that the finished trials spent on training and evaluation."""
     seconds_left: float | None
-    """Estimated time to finish the cell; None if no trial is running or none has finished."""
+    """Estimated time to finish the cell; None if nothing is running or too little is known."""
     best_value: float | None
     best_trial: str | None
 
@@ -75,7 +76,7 @@ class SearchStatus(FrozenModel):
     """Metric by which trials are compared; the first of several."""
     goal: Direction
     seconds_left: float | None
-    """Estimated time until the driver ends, with the replicates; None if nothing is running or has been timed."""
+    """Estimated time until the driver ends, with the replicates; None if nothing is running or too little is known."""
     cells: tuple[CellStatus, ...]
     is_to_be_confirmed: bool
     """True if the space file has a section `confirm`."""
@@ -83,6 +84,8 @@ class SearchStatus(FrozenModel):
     """Rounds of confirmation so far."""
     num_replicates: int = 0
     """Replicates of the latest round, or those that the section `confirm` plans; 0 if no confirmation follows."""
+    num_replicating: int = 0
+    """Unfinished replicates of the running driver."""
     common_error: str | None = None
     """Last line of an error of the most frequent kind among failed trials; None if no trial has failed."""
     max_failures: int | None = None
@@ -172,7 +175,7 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
     """Return the status of a search from all of its records. A `reader` that was used before reads only new records."""
     reader = reader or RecordReader(folder)
     with reader.listed_once() as listing:  # one walk for trials and replicates, finished and unfinished
-        records = reader.trials()
+        records, replicates = reader.trials(), reader.replicates()
         rounds = tuple(round_statuses(folder, num_trials=len(records), reader=reader))
     spec = read_spec(folder)
     manifests, damaged_manifests = scan_manifests(folder)
@@ -197,12 +200,11 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         for cell in all_cells
     ]
     damaged = (*reader.findings, *damaged_manifests, *scan_files(folder))
-    seconds = {key: [record.curve[-1].seconds for record in each if record.curve] for key, each in by_cell.items()}
-    replicating, _ = _count_unfinished(listing.replicates.drivers, set(listing.replicates.records), lease)
-    num_slots, num_running = running.total() + replicating.total(), replicating.total()
-    time_left = {
-        cell.cell: estimate_cell(cell.cell, cell.left - cell.running / 2, seconds, num_slots) for cell in statuses
-    }
+    active = [
+        *running_trainings(folder, listing.trials, lease),
+        *running_trainings(folder, listing.replicates, lease),
+    ]
+    num_replicating = sum(each.is_replicate for each in active)
     status = SearchStatus(
         name=folder.name,
         is_driven=lease.is_held,
@@ -210,18 +212,34 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         metric=spec.search.metrics[0],
         goal=spec.search.directions[0],
         seconds_left=None,
-        cells=tuple(cell.model_copy(update={"seconds_left": time_left[cell.cell]}) for cell in statuses),
+        cells=tuple(statuses),
         is_to_be_confirmed=spec.confirm is not None,
         rounds=rounds,
         num_replicates=rounds[-1].num_replicates if rounds else replicates_per_cell(spec) * len(all_cells),
+        num_replicating=num_replicating,
         common_error=_find_common_error(records),
         max_failures=spec.limits.max_failures,
         damaged=damaged,
         num_damaged=len(damaged),
         num_set_aside=len(reader.set_aside) + len(list_set_aside(folder, with_trials=False)),
     )
-    seconds_left = estimate_search(time_left, status.num_replicates_left - num_running / 2, seconds, num_slots)
-    return status.model_copy(update={"seconds_left": seconds_left})
+    return _with_time_left(status, [*records, *replicates], active, lease)
+
+
+def _with_time_left(
+    status: SearchStatus, records: Sequence[Record], running: Sequence[RunningTraining], lease: LeaseStatus
+) -> SearchStatus:
+    """Return a status with the estimated time that its driver needs."""
+    times = TrainingTimes()
+    for record in sorted(records, key=lambda record: record.finished):
+        times.add(record)
+    replicates = (status.num_replicates_left - status.num_replicating) / len(status.cells)  # equal in all cells
+    waiting = {cell.cell: (cell.left - cell.running, replicates) for cell in status.cells}
+    left = estimate_left(times, waiting, running, driver=lease.driver, num_slots=len(running))
+    if left is None:
+        return status
+    cells = tuple(cell.model_copy(update={"seconds_left": left.cells[cell.cell]}) for cell in status.cells)
+    return status.model_copy(update={"seconds_left": left.seconds, "cells": cells})
 
 
 def _find_common_error(records: Sequence[Record]) -> str | None:

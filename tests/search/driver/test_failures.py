@@ -86,7 +86,9 @@ def test_a_node_without_the_images_halts_the_driver_and_the_trial_stays_due(
     assert ledger.assign() is None
     assert ledger.num_left == 6
     assert read_records(folder) == []
-    start(open_ledger(), attempt=2)
+    resumed = open_ledger()
+    assert resumed.num_interrupted == 1
+    start(resumed, attempt=2)
 
 
 def test_an_attempt_has_the_resources_that_it_is_assigned(open_ledger: OpenLedger) -> None:

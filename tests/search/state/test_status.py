@@ -99,23 +99,26 @@ def test_a_plateau_depends_on_the_order_in_which_trials_finished() -> None:
 
 
 def test_time_left_is_divided_by_the_running_trials_and_unknown_without_any() -> None:
-    folder = make_search("made", [make_record(0)])  # takes two seconds
-    assert read_status(folder).seconds_left is None
-    with hold_lease(folder):
-        start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
+    folder = make_search("made")
+    with hold_lease(folder) as lease:
+        for number in range(2):  # each takes two seconds
+            write_record(folder, make_record(number, driver=lease.driver))
+        assert read_status(folder).seconds_left is None
+        start_trials(folder, f"{CELL}/2", f"{CELLS[1]}/0", driver=lease.driver)
         status = read_status(folder)
-    assert [cell.seconds_left for cell in status.cells] == [1.5, 2.5, 3.0, 3.0]
-    assert status.seconds_left == 10.0
+    assert [cell.seconds_left for cell in status.cells] == [0.5, 2.5, 3.0, 3.0]
+    assert status.seconds_left == 9.0
     assert read_status(folder).seconds_left is None
 
 
 def test_time_left_includes_the_replicates_of_a_confirmation_that_follows_or_runs(command: Command) -> None:
-    folder = make_search("made", [make_record(0)], "confirm={draws: 2, seeds: 1}")  # takes two seconds
-    with hold_lease(folder):
-        start_trials(folder, f"{CELL}/1", f"{CELLS[1]}/0", driver=2)
+    folder = make_search("made", (), "confirm={draws: 2, seeds: 1}")
+    with hold_lease(folder) as lease:
+        write_record(folder, make_record(0, driver=lease.driver))  # takes two seconds
+        start_trials(folder, f"{CELL}/1", driver=lease.driver)
         status = read_status(folder)
         assert (status.num_replicates, status.num_replicates_left) == (8, 8)
-        assert status.seconds_left == 10.0 + 2.0 * 8 / 2
+        assert status.seconds_left == 2.0 * 10 + 2.0 / 2 + 2.0 * 8
         out = command("stop", "made", "--no-wait").out
         assert out == (
             "search made is stopping: 1 of 12 trials finished, 11 left; 0 of 8 replicates finished, 8 left\n"
@@ -132,17 +135,23 @@ def test_replicates_of_a_round_are_left_until_their_records_exist(command: Comma
     for path in records[:2]:
         path.rename(path.with_name("lost"))
     assert read_status(folder).num_replicates_left == 2
-    with hold_lease(folder):
-        start_trials(folder, records[0].parents[1].relative_to(folder.trials).as_posix(), driver=2)
+    with hold_lease(folder) as lease:
+        write_record(folder, make_record(0, driver=lease.driver))
+        start_trials(folder, records[0].parents[1].relative_to(folder.trials).as_posix(), driver=lease.driver)
         assert read_status(folder).seconds_left == 2.0 * (2 - 0.5)
+        assert "round 1: 10 of 12 replicates finished, 1 running;" in command("status", "made").out
         assert "12 replicates finished, 2 left" in command("stop", "made", "--no-wait").out
 
 
-def test_time_left_is_unknown_before_the_first_trial_has_finished() -> None:
-    folder = make_search("made")
-    start_trials(folder, f"{CELL}/0", driver=1)
-    with hold_lease(folder):
-        assert read_status(folder).seconds_left is None
+def test_time_left_is_unknown_until_a_driver_has_ended_as_many_trials_as_run_at_once() -> None:
+    folder = make_search("made", [make_record(0), make_record(1)])
+    with hold_lease(folder) as lease:
+        start_trials(folder, f"{CELLS[1]}/0", f"{CELLS[1]}/1", driver=lease.driver)
+        assert read_status(folder).seconds_left is None, "earlier drivers may have run on another cluster"
+        for number in range(2):
+            assert read_status(folder).seconds_left is None
+            write_record(folder, make_record(number, family="vit", driver=lease.driver))
+        assert read_status(folder).seconds_left is not None
 
 
 def test_a_reader_returns_new_trials_and_reads_no_record_twice() -> None:
