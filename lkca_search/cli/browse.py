@@ -24,6 +24,7 @@ from lkca_search.cli.terminal.output import (
     show_best,
     show_best_of_cells,
     show_front,
+    show_left,
     show_status,
     show_unequal_validation,
     status_view,
@@ -73,6 +74,8 @@ def status(
             return
     status = reader.read()
     echo_json(status) if json else show_status(status)
+    if not (json or status.is_driven):
+        show_left(status, "the `run`, `confirm` or `submit` of this search")
 
 
 def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:
@@ -231,10 +234,7 @@ def ui(
 
 
 def _check_port(port: int) -> None:
-    """Exit with code 1 if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0.
-
-    The code is not 2: the same command succeeds once the port is free.
-    """
+    """Exit with code 1 if a server cannot listen on a port of 127.0.0.1: MLflow's would end with exit code 0."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -244,7 +244,7 @@ def _check_port(port: int) -> None:
             reason = "another program listens on it" if error.errno == errno.EADDRINUSE else error.strerror
             what = f"MLflow's page cannot start on port {port} of 127.0.0.1: {reason}"
             echo_prose(f"{what}. Choose another one by --port, or end that program.", err=True)
-            raise typer.Exit(1) from error
+            raise typer.Exit(1) from error  # not 2: the same command succeeds once the port is free
 
 
 def _echo_pages(server: str, pages: Mapping[str, str]) -> None:
@@ -293,8 +293,6 @@ def _saved_views(run: "SearchRun", folder: SearchFolder, spec: "SearchSpec") -> 
     try:
         return save_views(run, spec, search=folder.name, is_confirmed=bool(read_rounds(folder)))
     except Exception as error:  # any error of a store: a server may be read-only
-        echo(
-            f"MLflow: the views are not saved, and the page lists all runs: {describe_fault(error, folder.home)}",
-            err=True,
-        )
+        fault = describe_fault(error, folder.home)
+        echo(f"MLflow: the views are not saved, and the page lists all runs: {fault}", err=True)
         return {"search": run.page}

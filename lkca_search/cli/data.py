@@ -12,8 +12,9 @@ from lkca_search.api.home import local_data_dir
 from lkca_search.api.space import read_space
 from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.folding import echo_prose
-from lkca_search.cli.terminal.output import echo_json, echo_rows, format_range
+from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import console, echo
+from lkca_search.cli.terminal.tables import format_range
 from lkca_search.cli.usage.help_texts import example
 from lkca_search.cli.usage.lazy_commands import PlainCommand, PlainGroup
 from lkca_search.layout import Home

@@ -13,8 +13,9 @@ from lkca_search.api.plan import plan as make_plan
 from lkca_search.cli.data import download_bars
 from lkca_search.cli.terminal.arguments import Json, Overrides, Space
 from lkca_search.cli.terminal.folding import echo_prose
-from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows, format_range
+from lkca_search.cli.terminal.output import describe_images, echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo, is_interactive
+from lkca_search.cli.terminal.tables import format_range
 from lkca_search.errors import UserError
 from lkca_search.layout import Home
 from lkca_search.paths import write_atomically

@@ -80,20 +80,7 @@ def status_view(status: "SearchStatus") -> RenderableType:
         *(Text(_round_line(round_, status)) for round_ in status.rounds),
         *(Text(line) for line in damage_lines(status.damaged, status.name)),
         *([Text(_kept_line(status))] if status.num_set_aside else []),
-        *(Text(line) for line in _resume_lines(status)),
     )
-
-
-def _resume_lines(status: "SearchStatus") -> list[str]:
-    """Return how to resume a search without a driver; empty if a driver runs or nothing is left."""
-    if status.is_driven:
-        return []
-    if status.num_left:
-        return [f"{pluralize(status.num_left, 'trial')} left. Repeat the `run` or `submit` of this search to resume."]
-    if status.rounds and status.num_replicates_left:
-        left = pluralize(status.num_replicates_left, "replicate")
-        return [f"{left} left. To resume: lkca-search confirm {status.name}, or repeat its `run` or `submit`."]
-    return []
 
 
 def _failure_lines(status: "SearchStatus") -> list[str]:
@@ -172,15 +159,21 @@ def _steps(cell: "CellStatus") -> str:
     return "" if not cell.planned_steps else spent if spent == planned else f"{spent}/{planned}"
 
 
+def show_left(status: "SearchStatus", command: str) -> int:
+    """Print the trials and replicates that are left, and the command that resumes; return the number of replicates."""
+    replicates_left = status.rounds[-1].num_left if status.rounds else 0
+    for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
+        if left:
+            echo(f"\n{pluralize(left, noun)} left. Repeat {command} to resume.")
+    return replicates_left
+
+
 def show_next_steps(status: "SearchStatus", *, is_job: bool = False) -> None:
     """Print the commands that are useful after `run` or `confirm`.
 
     The log of a submitted job is read on another machine, so it begins with the variables that they need there.
     """
-    replicates_left = status.rounds[-1].num_left if status.rounds else 0
-    for left, noun in ((status.num_left, "trial"), (replicates_left, "replicate")):
-        if left:
-            echo(f"\n{pluralize(left, noun)} left. Repeat {'`submit`' if is_job else 'the command'} to resume.")
+    replicates_left = show_left(status, "`submit`" if is_job else "the command")
     echo(f"\nbrowse   {describe_mlflow(status.name)}")
     if is_job:
         echo(f"home     {_export_home()}   # first, on a machine that can read it")
@@ -197,10 +190,7 @@ def show_next_steps(status: "SearchStatus", *, is_job: bool = False) -> None:
 
 
 def describe_mlflow(name: str) -> str:
-    """Return the address of the MLflow server, or the command that opens MLflow's page of a search.
-
-    The reader of a job's log may not have the variable of the server set.
-    """
+    """Return the address of the MLflow server, which readers of a job's log may lack, or the command that opens it."""
     return _mlflow_server() or f"lkca-search ui {name}"
 
 
@@ -290,11 +280,6 @@ def show_result(result: Result, metric: str = "val_accuracy") -> None:
 def describe_images(shape: ImageShape, num_classes: int) -> str:
     """Format the shape and the number of classes: 28x28x1 images of 10 classes."""
     return f"{shape.height}x{shape.width}x{shape.channels} images of {num_classes} classes"
-
-
-def format_range(low: str, high: str) -> str:
-    """Format two formatted numbers as a range, or as one number if they are equal."""
-    return low if low == high else f"{low} to {high}"
 
 
 def _number(value: float | None) -> str:

@@ -147,3 +147,8 @@ def _width(text: str) -> int:
 
 def _longest_word(text: str) -> int:
     return max((cell_len(word.rstrip()) for line in text.split("\n") for word in words(line)), default=0)
+
+
+def format_range(low: str, high: str) -> str:
+    """Format two formatted numbers as a range, or as one number if they are equal."""
+    return low if low == high else f"{low} to {high}"

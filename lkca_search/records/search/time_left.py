@@ -5,7 +5,7 @@ at the same time: those that end first are the shortest ones.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lkca_search.records.record import Record, State
@@ -40,15 +40,17 @@ class _Times:
 
 
 class TrainingTimes:
-    """Seconds per training, from records that are added in the order of their end."""
+    """Seconds per training, from records in the order of their end."""
 
-    def __init__(self) -> None:
-        """Create times without any record."""
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        """Add records."""
         self._all = _Times()
         self._by_driver: defaultdict[int, _Times] = defaultdict(_Times)
         self._overall = Mean()
         self._num_ended: Counter[int] = Counter()
         self._first_end: dict[int, float] = {}
+        for record in records:
+            self.add(record)
 
     def add(self, record: Record) -> None:
         """Add a training that has ended; do nothing if it ended before its first evaluation."""

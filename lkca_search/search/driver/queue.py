@@ -7,7 +7,7 @@ the next driver repeats the later steps from it.
 
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -90,12 +90,10 @@ class TrialQueue(ABC):
         """Deaths of workers per node."""
         self._tracker = tracker
         self._manifests = {manifest.size: manifest for manifest in manifests}
-        self._driver = driver
-        self._ensure_lease = ensure_lease
+        self._driver, self._ensure_lease = driver, ensure_lease
         self._pending: deque[TrialStart] = deque()
         self._running: dict[str, RunningTrial] = {}
-        self._retries: dict[str, int] = {}
-        self._num_attempts = 0
+        self._retries, self._num_attempts = Counter[str](), 0
         self._tries_another = False
         """True after a death that may be the node's fault: another trial must start there to find out."""
         self._limits = Limits(spec.limits, opened=opened)
@@ -208,23 +206,20 @@ class TrialQueue(ABC):
         """Requeue a trial whose worker was lost; fail the trial after `search.max_retries` retries.
 
         Retries that were the fault of the trial's node are given back. If the node lacks the images, halt and keep the
-        trial unfinished: any other trial would fail there too.
+        trial unfinished: any other trial would fail there too. Return the exclusion of a node that is at fault.
 
         Args:
             trial_id: Id of the trial.
             cause: Cause of the loss; a failure that the worker has reported takes precedence.
             counts_as_retry: False if the loss uses up no retry.
             location: Place of the worker if its node still lives; None if the node was lost too.
-
-        Returns:
-            The exclusion of the node, if the node is at fault.
         """
         trial = self._running[trial_id]
         cause, exclusion = trial.failure.message if trial.failure else cause, None
         if trial.failure and trial.failure.kind is FailureKind.NODE:
             self.halt(cause)
         else:
-            self._retries[trial_id] = self._retries.get(trial_id, 0) + counts_as_retry
+            self._retries[trial_id] += counts_as_retry
             if location is not None and not (trial.failure and trial.failure.kind is FailureKind.GPU_MEMORY):
                 exclusion = self._blame(trial, location, cause)
             is_suspect = location is not None and self.node_faults.is_suspect(location)
@@ -233,8 +228,7 @@ class TrialQueue(ABC):
                 trial.failure = Failure(kind=FailureKind.MACHINE, message=error)
                 self.finish(trial_id)
                 return exclusion
-        del self._running[trial_id]
-        self._pending.append(trial.start)
+        self._pending.append(self._running.pop(trial_id).start)
         return exclusion
 
     def _blame(self, trial: RunningTrial, location: WorkerLocation, cause: str) -> Exclusion | None:
@@ -249,7 +243,7 @@ class TrialQueue(ABC):
         )
         self._tries_another = exclusion is None
         for trial_id, count in exclusion.deaths.items() if exclusion else ():
-            self._retries[trial_id] = max(0, self._retries.get(trial_id, 0) - count)
+            self._retries[trial_id] = max(0, self._retries[trial_id] - count)
         return exclusion
 
     def _next_pending(self, *, has_new: bool) -> TrialStart | None:

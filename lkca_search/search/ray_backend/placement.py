@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 from lkca_search.environment.redaction import command_line
 from lkca_search.own_code import code_hashes, own_folders
 from lkca_search.records.provenance import provenance_folder
+from lkca_search.search.driver.lost_workers import LostWorkers
 from lkca_search.search.driver.messages import Assignment, FailureKind, Message
 from lkca_search.search.driver.node_faults import EXCLUDED_SECONDS, Exclusion, NodeFaults
 from lkca_search.search.driver.queue import TrialQueue
@@ -19,7 +20,6 @@ from lkca_search.search.driver.stopping import StopController
 from lkca_search.search.planning.packing import GpuSharing, count_concurrent_trials, describe_sharing, resource_request
 from lkca_search.search.ray_backend.capacity import REFRESH_SECONDS, Capacity
 from lkca_search.search.ray_backend.locations import describe_node, location_of_lost, read_error, usable_nodes
-from lkca_search.search.ray_backend.lost_workers import LostWorkers
 from lkca_search.spec.resources import ResourcesSection, TrialResources
 from lkca_search.training.images import DataDirs
 

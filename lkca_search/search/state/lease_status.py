@@ -1,6 +1,8 @@
-"""Lease of a search, as read by other processes: the table of leases, and requests to stop the driver."""
+"""Lease of a search, as read by other processes: table of leases, running trainings, requests to stop the driver."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +10,11 @@ from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, 
 from sqlalchemy.exc import SQLAlchemyError
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import START, SearchFolder, TrialFolder
+from lkca_search.records.search.time_left import RunningTraining
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.driver_lock import can_observe, is_locked
+from lkca_search.trial_listing import RecordListing
 
 TTL_SECONDS = 15.0
 """A driver that has not renewed its lease for this time is considered dead."""
@@ -47,6 +51,44 @@ def read_lease(folder: SearchFolder) -> LeaseStatus:
         return LeaseStatus(False, 0, None)
     is_held = row.holder is not None and _is_alive(row, folder)
     return LeaseStatus(is_held, row.driver, row.holder if is_held else None)
+
+
+def count_unfinished(
+    drivers: Mapping[str, int], finished: set[str], lease: LeaseStatus
+) -> tuple[Counter[str], Counter[str]]:
+    """Return the number of running and of cut-off trials per cell, by the latest driver of each started trial."""
+    running: Counter[str] = Counter()
+    cut_off: Counter[str] = Counter()
+    for trial_id, driver in drivers.items():
+        if trial_id not in finished:
+            runs = lease.is_held and driver == lease.driver
+            (running if runs else cut_off)[trial_id.rpartition("/")[0]] += 1
+    return running, cut_off
+
+
+def running_trainings(folder: SearchFolder, listing: RecordListing, lease: LeaseStatus) -> list[RunningTraining]:
+    """Return the unfinished trials, or replicates, of the running driver."""
+    return [
+        RunningTraining(
+            cell=trial_id.split("/")[0],
+            is_replicate=trial_id.count("/") > 1,
+            seconds=_seconds_since_start(folder.trial(trial_id)),
+        )
+        for trial_id, driver in listing.drivers.items()
+        if trial_id not in listing.records and lease.is_held and driver == lease.driver
+    ]
+
+
+def _seconds_since_start(trial: TrialFolder) -> float | None:
+    """Return the seconds since the start of the latest attempt; None in an object store, which has another clock."""
+    attempts = trial.attempts()
+    start = attempts[-1] / START if attempts else None
+    if not isinstance(start, Path):
+        return None
+    try:
+        return max(0.0, time.time() - start.stat().st_mtime)
+    except OSError:  # the training has just ended
+        return None
 
 
 def write_stop_request(folder: SearchFolder, how: str) -> int:

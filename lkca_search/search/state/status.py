@@ -14,9 +14,8 @@ from lkca_search.records.search.time_left import RunningTraining, TrainingTimes,
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.damage import list_set_aside, scan_files
-from lkca_search.search.state.lease_status import LeaseStatus, read_lease
+from lkca_search.search.state.lease_status import LeaseStatus, count_unfinished, read_lease, running_trainings
 from lkca_search.search.state.manifests import Size, scan_manifests, subset_size, subset_sizes
-from lkca_search.search.state.running import running_trainings
 from lkca_search.spec.base import FrozenModel
 from lkca_search.spec.cells import Cell, cells
 from lkca_search.spec.configuration import SUBSET_NAMES, without_own_names
@@ -186,7 +185,7 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
     for record in records:
         by_cell[record.cell].append(record)
-    running, cut_off = _count_unfinished(listing.trials.drivers, {record.trial_id for record in records}, lease)
+    running, cut_off = count_unfinished(listing.trials.drivers, {record.trial_id for record in records}, lease)
     statuses = [
         _cell_status(
             cell.key,
@@ -230,9 +229,7 @@ def _with_time_left(
     status: SearchStatus, records: Sequence[Record], running: Sequence[RunningTraining], lease: LeaseStatus
 ) -> SearchStatus:
     """Return a status with the estimated time that its driver needs."""
-    times = TrainingTimes()
-    for record in sorted(records, key=lambda record: record.finished):
-        times.add(record)
+    times = TrainingTimes(sorted(records, key=lambda record: record.finished))
     replicates = (status.num_replicates_left - status.num_replicating) / len(status.cells)  # equal in all cells
     waiting = {cell.cell: (cell.left - cell.running, replicates) for cell in status.cells}
     left = estimate_left(times, waiting, running, driver=lease.driver, num_slots=len(running))
@@ -247,19 +244,6 @@ def _find_common_error(records: Sequence[Record]) -> str | None:
     lines = [record.error.strip().splitlines()[-1] for record in records if record.error and record.error.strip()]
     kinds = [re.sub(r"\d+(\.\d+)?", "#", line) for line in lines]
     return lines[kinds.index(Counter(kinds).most_common(1)[0][0])] if lines else None
-
-
-def _count_unfinished(
-    drivers: Mapping[str, int], finished: set[str], lease: LeaseStatus
-) -> tuple[Counter[str], Counter[str]]:
-    """Return the number of running and of cut-off trials per cell, by the latest driver of each started trial."""
-    running: Counter[str] = Counter()
-    cut_off: Counter[str] = Counter()
-    for trial_id, driver in drivers.items():
-        if trial_id not in finished:
-            runs = lease.is_held and driver == lease.driver
-            (running if runs else cut_off)[trial_id.rpartition("/")[0]] += 1
-    return running, cut_off
 
 
 def _count_planned_images(spec: SearchSpec, cell: Cell, sizes: Mapping[Size, int]) -> int | None:

@@ -1,6 +1,6 @@
 """Lines on trials that have lost their workers, with a clock of the test."""
 
-from lkca_search.search.ray_backend.lost_workers import LostWorkers
+from lkca_search.search.driver.lost_workers import LostWorkers
 
 
 def test_each_lost_worker_is_in_one_line_and_a_lost_node_is_one_line() -> None:
