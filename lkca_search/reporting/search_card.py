@@ -10,7 +10,7 @@ from lkca_search.analysis.datasets import split_by_dataset
 from lkca_search.analysis.scores import CellScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
-from lkca_search.reporting.sections.narrative import write_headline
+from lkca_search.reporting.sections.answer import write_finding, write_question
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, pluralize
 
@@ -20,7 +20,7 @@ class ConfirmationCard:
     """Results of a round of a search."""
 
     parts: tuple[str, ...]
-    """Paragraphs and tables, the answer first."""
+    """Paragraphs and tables, first the question and the finding of the report's first screen in one paragraph."""
     means: Mapping[str, float]
     """Mean of the leading metric on test images, per cell with a score."""
     test_metric: str
@@ -41,11 +41,15 @@ def write_confirmation(results: SearchResults, number: int) -> ConfirmationCard:
     if len(scores) == 1:
         (only,) = scores.values()
         contrasts = compute_contrasts(only, results.reference)
-        answer = f"**{write_headline(results, only, contrasts)}.**"
+        answer = write_finding(results, only, contrasts)
     means = {each.cell: mean_score(each).value / results.metric.scale for each in found}
     title = f"## {capitalize(metric.test_label)}, round {sealed.number}"
     head = _row("cell", "training images", metric.header(metric.test_label), "95% interval", "replicates")
-    parts = [answer, title, "\n".join([head, _row(*["---"] * 5), *(_cell(each, metric) for each in found)])]
+    parts = [
+        f"**{write_question(results)}** {answer}",
+        title,
+        "\n".join([head, _row(*["---"] * 5), *(_cell(each, metric) for each in found)]),
+    ]
     if contrasts:
         design = f"{pluralize(len(sealed.draws), 'draw')} x {pluralize(sealed.num_seeds, 'seed')}"
         head = _row("contrast", "training images", metric.difference_header("difference"), "95% interval", "verdict")

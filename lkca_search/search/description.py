@@ -50,9 +50,10 @@ def describe_search(folder: SearchFolder, reader: RecordReader, run: "SearchRun"
         aliases = name_aliases(list({cell.key: cell for cell in compared_cells(spec).values()}.values()))
         means = list(card.means.items())[:_MAX_CELLS]
         metrics |= {f"{card.test_metric}/{aliases[cell]}": mean for cell, mean in means}
-    # MLflow's page shows the first lines, and the rest after a click.
-    links = _links(folder, run, spec, status)
-    parts = [_question(folder), *confirmed[:1], links, _progress(status), *confirmed[1:], *_cells(status)]
+    # MLflow's page shows the first four lines, and the rest after a click.
+    links, question = _links(folder, run, spec, status), _question(folder)
+    first = [*confirmed[:1], links, question] if confirmed else [question, links]
+    parts = [*first, _progress(status), *confirmed[1:], *_cells(status)]
     return SearchContent(
         description=_fit([part for part in parts if part]), parameters=space_parameters(spec), metrics=metrics
     )
@@ -117,7 +118,7 @@ def _question(folder: SearchFolder) -> str:
             break  # the next key of the comment
         elif question:
             question += words
-    return f"**Question:** {' '.join(question)[:_MAX_QUESTION]}" if question else ""
+    return f"**Question of the space file:** {' '.join(question)[:_MAX_QUESTION]}" if question else ""
 
 
 def _progress(status: SearchStatus) -> str:

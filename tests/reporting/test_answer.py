@@ -84,8 +84,8 @@ def test_a_lead_has_its_number_of_contrasts_and_the_intervals_at_the_smallest_an
         "Is the test accuracy of lkca higher than that of vit on digits, after training on 360 to 9,000 images?"
     )
     assert report.answer.finding == (
-        "The configurations found for lkca are ahead in 5 of 5 contrasts with those for vit: the difference is "
-        f"+{first.value:.1f} points [+{first.interval.lower:.1f}, +{first.interval.upper:.1f}] with 360 and "
+        "Compared with the configurations found for vit, those for lkca are ahead in 5 of 5 contrasts: the difference "
+        f"is +{first.value:.1f} points [+{first.interval.lower:.1f}, +{first.interval.upper:.1f}] with 360 and "
         f"+{last.value:.1f} points [+{last.interval.lower:.1f}, +{last.interval.upper:.1f}] with 9,000 images."
     )
     assert report.answer.figure is not None
@@ -98,7 +98,10 @@ def test_of_several_variants_the_extreme_differences_at_the_smallest_size_are_st
     report = reports["equal families"]
     at_smallest = [each for each in report.contrasts if each.num_train_images == 360]
     low, high = sorted(at_smallest, key=lambda each: each.paired.difference.value)
-    assert "not significantly different in 10 of 10 contrasts with those for vit and resnet" in report.answer.finding
+    assert report.answer.finding.startswith(
+        "Compared with the configurations found for vit and resnet, those for lkca are not significantly different in "
+        "10 of 10 contrasts: "
+    )
     assert report.answer.finding.endswith(f"(to {high.other}).")
     assert f"(to {low.other}) to " in report.answer.finding
     assert report.answer.finding.count("[") == 2
@@ -137,7 +140,7 @@ def test_the_first_screen_has_the_mean_of_each_variant_with_its_interval_and_the
 
 
 def test_of_repeated_searches_the_finding_is_about_families(reports: dict[str, Report]) -> None:
-    assert reports["repeats"].answer.finding.startswith("lkca is ahead in 5 of 5 contrasts with vit: ")
+    assert reports["repeats"].answer.finding.startswith("Compared with vit, lkca is ahead in 5 of 5 contrasts: ")
     assert reports["one contrast"].answer.finding.startswith(
         "The configuration found for lkca is ahead of that for vit"
     )
@@ -176,7 +179,9 @@ def test_without_a_comparison_the_finding_is_the_mean_of_the_variant_or_the_reas
 
 def test_differences_without_an_interval_are_drawn_as_learning_curves(reports: dict[str, Report]) -> None:
     answer = reports["a single draw"].answer
-    assert answer.finding.startswith("The configurations found for lkca are not tested in 5 of 5 contrasts with those")
+    assert answer.finding.startswith(
+        "Compared with the configurations found for vit, those for lkca are not tested in 5 of 5 contrasts: "
+    )
     assert answer.finding.count("(no interval)") == 2
     assert answer.figure is not None
     assert answer.figure.name == "learning_curves"
@@ -198,7 +203,7 @@ def test_several_datasets_are_answered_by_their_aggregate(reports: dict[str, Rep
     equal = reports["datasets with two variants"].answer.finding
     assert "are not significantly different from those for vit: the normalized difference is " in equal
     alone = reports["one dataset tested"].answer
-    assert alone.finding.startswith("On cifar10 alone: The configurations found")
+    assert alone.finding.startswith("On cifar10 alone: Compared with the configurations found")
     assert alone.figure is not None
     assert alone.figure.title.startswith("cifar10: ")
 

@@ -23,7 +23,7 @@ def test_a_significant_lead_has_its_images_points_interval_and_design() -> None:
         r"\d\.\d points \[\d\.\d, \d\.\d\]\. With 900",
         first,
     )
-    assert report.headline == "Configurations found for lkca: ahead in 5 of 5 contrasts"
+    assert report.headline == "Configurations found for lkca against those for vit: ahead in 5 of 5 contrasts"
     assert all(each.verdict == "ahead" for each in report.contrasts)
 
 
@@ -52,9 +52,9 @@ def test_the_summary_has_the_data_efficiency_of_a_family_that_needs_half_the_ima
 
     report = make_report(make_search_results(accuracy))
     sentence = next(
-        sentence for sentence in report.summary if sentence.startswith("For the same test error, the ratio")
+        sentence for sentence in report.summary if sentence.startswith("For the same test error, the configurations")
     )
-    ratio = re.search(r"is ([\d.]+) \[([\d.]+), ([\d.]+)\]", sentence)
+    ratio = re.search(r"vit need ([\d.]+) \[([\d.]+), ([\d.]+)\] times as many training images", sentence)
     assert ratio is not None
     assert float(ratio[1]) == pytest.approx(2, abs=0.1)
 

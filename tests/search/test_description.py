@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from lkca_search.analysis.search_results import read_search_results
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import sqlite_url, write_atomically
 from lkca_search.records.record import RecordReader
 from lkca_search.records.search.uid import uid_or_name
+from lkca_search.reporting.content import make_report
 from lkca_search.search.description import describe_search, space_parameters
 from lkca_search.search.sync import open_store
 from lkca_search.spec.space_file import read_space_file
@@ -31,9 +33,10 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
 def test_a_confirmed_search_has_its_question_answer_cells_with_intervals_and_links(confirmed: SearchFolder) -> None:
     run = open_store(confirmed, confirmed.home).search_run
     text = describe_search(confirmed, RecordReader(confirmed), run).description
-    question, answer, links, progress = text.split("\n\n")[:4]
-    assert question == "**Question:** is LKCA better on few images?"
-    assert answer.startswith("**Configurations found for lkca: ")
+    answer, links, question, progress = text.split("\n\n")[:4]
+    shown = make_report(read_search_results(confirmed)).answer
+    assert answer == f"**{shown.question}** {shown.finding}"
+    assert question == "**Question of the space file:** is LKCA better on few images?"
     assert [f"-{kind}" in links for kind in ("trials", "curves", "charts", "replicates")] == [True] * 4
     assert progress == "4 of 6 trials are finished. Confirmation, round 1: 6 of 6 replicates."
     of_vit = [line for line in text.splitlines() if line.startswith("| family=vit,data_fraction=0.1 |")]

@@ -14,13 +14,12 @@ from lkca_search.reporting.sections.answer import (
     first_sentence,
     in_brief,
     name_other,
-    name_others,
     tested_figure,
     write_finding,
     write_question,
 )
 from lkca_search.reporting.sections.figures import validation_figure
-from lkca_search.reporting.sections.narrative import reason_for_no_contrast
+from lkca_search.reporting.sections.narrative import name_others, reason_for_no_contrast
 from lkca_search.reporting.values.figure import Figure
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_points, format_signed_interval, join_words

@@ -10,7 +10,13 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
 from lkca_search.records.objectives import rank_trials
 from lkca_search.reporting.sections.figures import validation_figure
-from lkca_search.reporting.sections.narrative import of_metric, reason_for_no_contrast
+from lkca_search.reporting.sections.narrative import (
+    MAX_CHARACTERS,
+    MAX_NAMED,
+    name_others,
+    of_metric,
+    reason_for_no_contrast,
+)
 from lkca_search.reporting.values.figure import Figure
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
@@ -18,10 +24,6 @@ from lkca_search.reporting.values.report import Answer, Section
 from lkca_search.reporting.values.table import Table, TableCell, number_cell, text_cell
 from lkca_search.spec.cells import dataset_levels
 
-_MAX_NAMED = 3
-"""Variants and datasets that a sentence names at most; more are counted."""
-_MAX_CHARACTERS = 60
-"""Characters of all names of variants above which they are counted."""
 _MAX_LEGEND = 6
 """Names of a legend that leave space for the figure on a phone."""
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z`])")
@@ -77,7 +79,7 @@ def means_table(results: SearchResults, scores: RoundScores) -> Table | None:
     order = "highest" if metric.metric.sign > 0 else "lowest"
     reference = results.reference.label
     others = [label for label in ranked if label != reference]
-    shown = [label for label in ranked if len(ranked) <= _MAX_NAMED or label in (reference, others[0])]
+    shown = [label for label in ranked if len(ranked) <= MAX_NAMED or label in (reference, others[0])]
     part = "" if len(shown) == len(ranked) else f"{len(shown)} of {len(ranked)} variants, "
     estimates = [mean_score(cells[label][size]) for label in shown for size in ends if size in cells[label]]
     reasons = dict.fromkeys(estimate.reason for estimate in estimates if estimate.reason)
@@ -152,22 +154,17 @@ def count_verdicts(results: SearchResults, contrasts: Sequence[Contrast]) -> str
     verdicts = join_words([text.format(counts[verdict]) for verdict, text in _AMONG.items() if counts[verdict]])
     others = name_others(list(dict.fromkeys(contrast.other for contrast in contrasts)))
     reference = contrasts[0].reference
-    subject, those = (
-        (f"{reference} is", "") if results.repeats else (f"The configurations found for {reference} are", "those for ")
+    compared = (
+        f"Compared with {others}, {reference} is"
+        if results.repeats
+        else f"Compared with the configurations found for {others}, those for {reference} are"
     )
-    return f"{subject} {verdicts} of {len(contrasts)} contrasts with {those}{others}"
-
-
-def name_others(labels: Sequence[str]) -> str:
-    """Return the names of the other variants, or their number if there are many."""
-    names = join_words(list(labels))
-    is_short = len(labels) <= _MAX_NAMED and len(names) <= _MAX_CHARACTERS
-    return names if is_short else pluralize(len(labels), "other variant")
+    return f"{compared} {verdicts} of {pluralize(len(contrasts), 'contrast')}"
 
 
 def name_other(label: str) -> str:
     """Return the name of a variant after its difference; empty if it is long."""
-    return f" (to {label})" if len(label) <= _MAX_CHARACTERS // _MAX_NAMED else ""
+    return f" (to {label})" if len(label) <= MAX_CHARACTERS // MAX_NAMED else ""
 
 
 def tested_figure(sections: Sequence[Section], contrasts: Sequence[Contrast]) -> Figure | None:
@@ -185,7 +182,7 @@ def _dataset(results: SearchResults) -> str:
     """Return the name of the dataset, without the folders of its path."""
     levels = [level or str(results.spec.data.dataset) for level in dataset_levels(results.spec)]
     names = [level.rstrip("/").rpartition("/")[2] for level in levels]
-    return join_words(names) if len(names) <= _MAX_NAMED else f"{len(names)} datasets"
+    return join_words(names) if len(names) <= MAX_NAMED else f"{len(names)} datasets"
 
 
 def _after_training(results: SearchResults) -> str:

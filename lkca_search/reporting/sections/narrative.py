@@ -12,6 +12,7 @@ from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.power import MIN_DRAWS
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
+    capitalize,
     format_count,
     format_count_interval,
     format_ratio,
@@ -19,6 +20,18 @@ from lkca_search.reporting.values.numbers import (
     join_words,
     pluralize,
 )
+
+MAX_NAMED = 3
+"""Variants and datasets that a sentence names at most; more are counted."""
+MAX_CHARACTERS = 60
+"""Characters of all names of variants above which they are counted."""
+
+
+def name_others(labels: Sequence[str]) -> str:
+    """Return the names of the other variants, or their number if there are many."""
+    names = join_words(list(labels))
+    is_short = len(labels) <= MAX_NAMED and len(names) <= MAX_CHARACTERS
+    return names if is_short else pluralize(len(labels), "other variant")
 
 
 def write_headline(results: SearchResults, scores: RoundScores | None, contrasts: Sequence[Contrast]) -> str:
@@ -35,7 +48,9 @@ def write_headline(results: SearchResults, scores: RoundScores | None, contrasts
         "untested": "not tested in {}",
     }
     parts = [text.format(counts[verdict]) for verdict, text in verdicts.items() if counts[verdict]]
-    subject = contrasts[0].reference if results.repeats else f"Configurations found for {contrasts[0].reference}"
+    others = name_others(list(dict.fromkeys(contrast.other for contrast in contrasts)))
+    found, those = ("", "") if results.repeats else ("Configurations found for ", "those for ")
+    subject = f"{found}{contrasts[0].reference} against {those}{others}"
     headline = f"{subject}: {', '.join(parts)} of {pluralize(len(contrasts), 'contrast')}"
     difference = contrasts[0].paired.difference
     if len(contrasts) > 1 or difference.interval is None:
@@ -180,13 +195,13 @@ def _detectable(contrasts: Sequence[Contrast], metric: MetricFormat) -> Iterator
 def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str]:
     names = results.reference.label, contrast.other.label
     found = "" if results.repeats else "the configurations found for "
-    reference, other = (f"{found}{name}" for name in names)
     if not isinstance(contrast.data_efficiency, NotEstimable):
         error = MetricFormat(results.metric).error_label
-        yield _efficiency_sentence(contrast.data_efficiency.ratio, reference, other, error)
+        yield _efficiency_sentence(contrast.data_efficiency.ratio, *names, error, is_repeated=bool(results.repeats))
     if isinstance(contrast.crossover, NotEstimable):
-        yield f"No crossover between {reference} and {other} can be shown."
+        yield f"No crossover between {found}{names[0]} and {names[1]} can be shown."
         return
+    reference, other = (f"{found}{name}" for name in names)
     images = contrast.crossover.num_train_images
     below, above = (reference, other) if contrast.crossover.better_below == "a" else (other, reference)
     low, high = map(format_count, contrast.crossover.between)
@@ -200,15 +215,15 @@ def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str
     )
 
 
-def _efficiency_sentence(ratio: Estimate, reference: str, other: str, error: str) -> str:
+def _efficiency_sentence(ratio: Estimate, reference: str, other: str, error: str, *, is_repeated: bool) -> str:
     """Return the data efficiency with its interval; it states no advantage if the interval contains 1."""
     number = f"{format_ratio(ratio.value)} {format_ratio_interval(ratio.interval)}".rstrip()
+    found, those = ("", "") if is_repeated else ("the configurations found for ", "those for ")
+    needs = f"{found}{other} {'needs' if is_repeated else 'need'}"
+    sentence = f"for the same {error}, {needs} {number} times as many training images as {those}{reference}."
     if ratio.interval is None or ratio.interval.contains(1.0):
-        return (
-            f"No difference in data efficiency is shown: for the same {error}, the ratio of the training images for "
-            f"{other} to those for {reference} is {number}."
-        )
+        return f"No difference in data efficiency is shown: {sentence}"
     return (
-        f"For the same {error}, the ratio of the training images for {other} to those for {reference} is {number}. "
-        "It is a mean over the errors that both reach, and its interval is not corrected for other comparisons."
+        f"{capitalize(sentence)} It is a mean over the errors that both reach, and its interval is not corrected for "
+        "other comparisons."
     )
