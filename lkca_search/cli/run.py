@@ -59,7 +59,6 @@ def run(
     max_failures: Annotated[
         int | None,
         typer.Option(
-            min=0,
             rich_help_panel=LIMITS,
             help="Start no new trial once more trials than this have failed. Default: limits.max_failures of the space "
             "file, else no limit.",
@@ -238,6 +237,8 @@ def _hours(hours: float | None) -> float | None:
 def _max_failures(max_failures: int | None, *, fail_fast: bool) -> int | None:
     if fail_fast and max_failures is not None:
         raise UserError("--fail-fast is the same as --max-failures 0; use one of them")
+    if max_failures is not None and max_failures < 0:
+        raise UserError(f"--max-failures must be at least 0, got {max_failures}; omit it for no limit")
     return 0 if fail_fast else max_failures
 
 

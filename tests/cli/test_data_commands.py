@@ -160,7 +160,7 @@ def test_duplicates_are_warnings_of_check(command: Command, tmp_path: Path) -> N
 
 
 def test_check_ends_with_code_1_if_there_is_an_error(command: Command, tmp_path: Path) -> None:
-    folder = write(tmp_path / "mine", [png(0), png(1)], [png(2), b"no image"])
+    folder = write(tmp_path / "mine", [png(i) for i in range(4)], [png(4), b"no image"])
     code, out, err = command("data", "check", f"parquet:{folder}")
     assert code == 1
     assert "no errors" not in out
@@ -169,6 +169,13 @@ def test_check_ends_with_code_1_if_there_is_an_error(command: Command, tmp_path:
     code, out, err = command("data", "check", f"parquet:{folder}", "--json")
     assert (code, err) == (1, "")
     assert len(json.loads(out)["problems"]) == 1
+
+
+def test_check_does_not_say_that_all_is_well_if_no_search_can_use_a_class(command: Command, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", [png(0), png(1), png(2)], [png(3), png(4)])
+    code, out, err = command("data", "check", f"parquet:{folder}")
+    assert (code, "no errors" in out) == (1, False)
+    assert err.startswith("error: train: class 'bee' has 1 training image, and a search needs 2")
 
 
 @pytest.mark.parametrize("subcommand", ["prepare", "check"])

@@ -61,7 +61,7 @@ COMMANDS: list[tuple[str, str]] = [
     ),
     (f"run {QUICKSTART} --hours 0", "--hours must be a number above 0, got 0; omit it for no limit"),
     (f"run {QUICKSTART} --hours two", "Invalid value for '--hours': must be a number, got 'two'"),
-    (f"run {QUICKSTART} --max-failures -1", "value for '--max-failures': must be a number of at least 0, got '-1'"),
+    (f"run {QUICKSTART} --max-failures -1", "--max-failures must be at least 0, got -1; omit it for no limit"),
     ("init new.yaml --trials 0", "Invalid value for '--trials': must be a number of at least 1, got '0'"),
     ("predict quickstart x.png --threads 9999", "'--threads': must be a number of at most 1024, got '9999'"),
     (f"plan {QUICKSTART} --jsn", "No such option: --jsn (Possible options: --json)"),

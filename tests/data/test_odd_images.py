@@ -144,7 +144,8 @@ def test_class_names_in_two_unicode_forms_are_one_class(tmp_path: Path) -> None:
         ordinary(tmp_path / split / "tea", 1, seed=3)
     source = find_source(f"folder:{tmp_path}", data_dir=None, cache=tmp_path)
     assert source.read("train").class_names == source.read("test").class_names == (composed, "tea")
-    rows = {"image": [ODD[0].content] * 3, "label": [0, 0, 1], "label_name": [composed, decomposed, "tea"]}
+    names = [composed, decomposed, "tea", "tea"]
+    rows = {"image": [ODD[0].content] * 4, "label": [0, 0, 1, 1], "label_name": names}
     for split in ("train", "test"):
         pq.write_table(pa.table(rows), tmp_path / f"{split}.parquet")
     check = check_dataset(f"parquet:{tmp_path}", cache=tmp_path / "cache")

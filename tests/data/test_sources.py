@@ -220,7 +220,10 @@ def _empty(rows: dict[str, Any]) -> None:
         (_set("image", 5, b"no image"), r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
         (_set("image", 0, b""), r"image cannot be decoded: .* \(.*train\.parquet, row 0\)"),
         (_truncate_image, r"image cannot be decoded: .* \(.*train\.parquet, row 5\)"),
-        (_set("image", 5, FLOATS), r"8 or 16 bits per channel, got mode F \(.*train\.parquet, row 5\)"),
+        (
+            _set("image", 5, FLOATS),
+            r"8 or 16 bits per channel, got mode F; save it again as PNG \(.*, row 5\)",
+        ),
         (_set("image", 6, png(np.zeros((9, 8), np.uint8))), r"the first, 8x8, unless .* got 8x9 \(.*row 6\)"),
         (
             _set("image", 3, None),
