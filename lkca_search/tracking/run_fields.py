@@ -73,7 +73,7 @@ def running_tags(start: TrialStart, result: Result) -> list[RunTag]:
         return []
     leading = start.spec.metrics[0]
     value = result.value(name) if (name := name_of(leading)) in (*CURVE, *result.metrics) else None
-    return [RunTag(ORDER, order_of(value, sign=find_metric(leading).sign))]
+    return [RunTag(ORDER, order_of(value, sign=find_metric(leading).sign, images=start.spec))]
 
 
 def final_params(start: TrialStart, record: Record) -> list[Param]:
@@ -110,6 +110,7 @@ def final_metrics(record: Record) -> list[Metric]:
         values["num_parameters"] = record.facts.num_parameters
         values["flops"] = record.facts.flops
         values["num_train_images"] = record.facts.num_train_images
+        values["num_validation_images"] = record.facts.num_validation_images
     if record.test:
         measured = {"accuracy": record.test.accuracy, "loss": record.test.loss, **record.test.metrics}
         values |= {f"test_{name}": value for name, value in measured.items()}
@@ -179,10 +180,10 @@ def final_tags(record: Record) -> list[RunTag]:
 
 
 def _place(record: Record) -> str:
-    """Return the place of a finished run: a trial's by the leading metric, a replicate's by its test accuracy."""
+    """Return the place of a finished run: of a trial by images and metric, of a replicate by its test accuracy."""
     if record.replicate:
         return order_of(record.test.accuracy if record.test else None, sign=1)
-    return order_of(record.value, sign=find_metric(record.spec.metrics[0]).sign)
+    return order_of(record.value, sign=find_metric(record.spec.metrics[0]).sign, images=record.spec)
 
 
 Context = Literal["train", "validation", "test"]

@@ -48,7 +48,7 @@ def test_the_view_of_every_shipped_search_fits_into_a_tag_and_has_a_section_per_
 def test_the_columns_are_the_names_that_differ_between_trials() -> None:
     state = state_of(QUICKSTART)
     assert state["selectedColumns"] == [
-        "metrics.`val_accuracy`",
+        *("metrics.`val_accuracy`", "metrics.`num_validation_images`"),
         *("params.`family`", "params.`data_fraction`", "metrics.`num_train_images`"),
         *(f"params.`{name}`" for name in ("kernel_size", "depth", "width", "learning_rate")),
         "metrics.`num_parameters`",
@@ -92,6 +92,22 @@ def test_the_order_of_runs_is_that_of_their_results(first: float, second: float,
     assert (places[0] < places[1]) == (sign * first > sign * second)
     assert (places[0] == places[1]) == (first == second)
     assert all(ORDER_OF_SEARCH < place < ORDER_WITHOUT_RESULT == order_of(float("nan"), sign=sign) for place in places)
+
+
+def test_trials_with_fewer_validation_images_are_below_all_others_of_their_dataset() -> None:
+    spec = make_record("lkca/0").spec
+
+    def place(value: float, *, fraction: float, is_scaled: bool = True, dataset: str | None = None) -> str:
+        configuration = spec.configuration.model_copy(update={"data_fraction": fraction, "dataset": dataset})
+        data = spec.data.model_copy(update={"scale_validation": is_scaled})
+        images = spec.model_copy(update={"configuration": configuration, "data": data})
+        return order_of(value, sign=1, images=images)
+
+    assert place(0.5, fraction=1.0) < place(0.4, fraction=1.0) < place(1.0, fraction=0.1) < ORDER_WITHOUT_RESULT
+    equal = [place(value, fraction=fraction, is_scaled=False) for value, fraction in ((1.0, 0.1), (0.5, 1.0))]
+    assert equal == [order_of(value, sign=1) for value in (1.0, 0.5)], "equal validation images rank all trials"
+    datasets = [place(value, fraction=1.0, dataset=name) for value, name in ((0.2, "a"), (0.1, "a"), (0.9, "b"))]
+    assert sorted(datasets) == datasets
 
 
 def with_result(record: Record, accuracy: float) -> Record:
@@ -138,6 +154,7 @@ def test_a_view_is_written_once_and_again_when_it_has_changed(
         write(self, experiment, key, value)
 
     monkeypatch.setattr(MlflowClient, "set_experiment_tag", set_experiment_tag)
+    write(run.client, run.experiment, "mlflow.note.content", "mine")
     for name in ("toy", "toy", "renamed"):
         pages = save_views(run, spec, search=name, is_confirmed=True)
         assert [*pages] == [*get_args(ViewKind), "search"]
@@ -146,7 +163,9 @@ def test_a_view_is_written_once_and_again_when_it_has_changed(
             state = json.loads(run.client.get_experiment(run.experiment).tags[VIEW_TAG + key])
             assert state["searchFilter"].startswith(f"tags.search = '{name}'")
             assert f"viewStateShareKey={key}" in pages[kind]
-    assert written == [f"{VIEW_TAG}{uid[:16]}-{kind}" for kind in get_args(ViewKind)] * 2
+    views = [f"{VIEW_TAG}{uid[:16]}-{kind}" for kind in get_args(ViewKind)]
+    assert written == [*views, *views]
+    assert run.client.get_experiment(run.experiment).tags["mlflow.note.content"] == "mine", "a user's text stays"
 
 
 def test_the_runs_of_an_earlier_version_get_their_places_when_they_are_sent_again(root: Path, uid: str) -> None:

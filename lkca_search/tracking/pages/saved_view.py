@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.cells import cells
 from lkca_search.spec.domains import Fixed
@@ -18,6 +20,10 @@ from lkca_search.tracking.search_run.search_run import EXPERIMENT_KIND, TRAINING
 ViewKind = Literal["trials", "curves", "charts", "replicates"]
 """Table of trials, mean learning curves per family and size, charts over all trials, and table of replicates."""
 VIEW_TAG = "mlflow.sharedViewState."
+_NOTE = (
+    "Values on few validation images do not rank cells. Click the name of a search for its test results and its report."
+)
+"""Description of the experiment, which MLflow shows above all runs in one line. A text of a user stays."""
 _SIZES = ("data_fraction", "images_per_class")
 _DATA = ("family", "dataset", *_SIZES)
 _LEADING = (*_DATA, "kernel_size", "depth", "width", "learning_rate")
@@ -38,12 +44,12 @@ def save_views(run: SearchRun, spec: SearchSpec, *, search: str, is_confirmed: b
     """
     uid, is_placed = run.tags[SEARCH_UID][:16], ORDER in run.tags
     pages: dict[str, str] = {}
-    tags = {EXPERIMENT_KIND: TRAINING}
+    present = run.client.get_experiment(run.experiment).tags
+    tags = {EXPERIMENT_KIND: TRAINING, **({} if MLFLOW_RUN_NOTE in present else {MLFLOW_RUN_NOTE: _NOTE})}
     for kind in _kinds(is_confirmed=is_confirmed):
         state = view_state(spec, search, kind, is_placed=is_placed)
         tags[f"{VIEW_TAG}{uid}-{kind}"] = json.dumps(state)
         pages[kind] = view_page(run.experiment, f"{uid}-{kind}", is_chart=kind in ("curves", "charts"))
-    present = run.client.get_experiment(run.experiment).tags
     for name, text in tags.items():
         if present.get(name) != text:
             run.client.set_experiment_tag(run.experiment, name, text)
@@ -105,6 +111,7 @@ def _columns(spec: SearchSpec, leading: str) -> list[str]:
     names = _varied(spec)
     columns = (
         *(f"metrics.`{metric}`" for metric in (leading, *spec.search.metrics)),
+        *(["metrics.`num_validation_images`"] if leading in spec.search.metrics else []),
         *(f"params.`{name}`" for name in names if name in _DATA),
         "metrics.`num_train_images`",
         *(f"params.`{name}`" for name in names),
