@@ -156,6 +156,7 @@ class Search:
     def best(self, cell: str | None = None) -> Record:
         """Return the best trial of the search, or of one cell; of several metrics, the first one decides.
 
+        It is not the champion, which `best --yaml` and `rerun NAME` take after a confirmation.
         A UserWarning says so if cells have unequal validation images, whose values do not rank the cells.
 
         Raises:
@@ -187,7 +188,9 @@ class Search:
         self._warn("trials", self._reader.findings)
         if cell is None and (sizes := validation_sizes(self._reader.trials())) is not None:
             rule = f"cells of search {self.name!r} have {sizes[0]} to {sizes[1]} validation images"
-            text = f"{rule}, and their values do not rank the cells: give a cell, or compare tested cells in the report"
+            text = (
+                f"{rule}, and their values do not rank the cells: give a cell, or take the champion of a confirmation"
+            )
             warnings.warn(text, UserWarning, stacklevel=_caller_level())
         return found
 

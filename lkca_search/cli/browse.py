@@ -153,9 +153,9 @@ def best(
 ) -> None:
     """Show the champion of a confirmed search, then the best trial of the search or a cell.
 
-    The champion is the replicate that `predict`, `export` and `rerun` take by the name of the search. If cells have
-    unequal validation images, show the best trial of each; --json and --yaml take the best value of all. With several
-    metrics, show the Pareto front.
+    The champion is the replicate that `predict`, `export` and `rerun` take by the name of the search. --yaml takes it
+    too, and so does --json for one metric; before a confirmation, they take the best value. If cells have unequal
+    validation images, show the best trial of each. With several metrics, show the Pareto front.
     """
     from lkca_search.records.objectives import find_ties
     from lkca_search.records.record import RecordReader
@@ -183,16 +183,16 @@ def best(
         echo(f"champion {champion.trial_id}: the replicate of `predict`, `export` and `rerun {name}`")
     num_tied = len(find_ties(front, spec.search))
     if yaml:
-        echo(TrialFile.from_record(front[0]).to_yaml(), nl=False)
+        echo(TrialFile.from_record(champion or front[0]).to_yaml(), nl=False)
     elif json:
-        echo_json(trials or front[0])
+        echo_json(trials or champion or front[0])
     elif trials:
         show_front(trials, name, num_tied=num_tied)
     elif sizes is None:
-        show_best(front[0], num_tied=num_tied)
+        show_best(front[0], num_tied=num_tied, has_champion=champion is not None)
     else:
         show_best_of_cells(best_by_cell, search=name)
-    if sizes is not None:
+    if sizes is not None and not (champion and (yaml or json)):
         show_unequal_validation(sizes, search=name, is_confirmed=champion is not None, err=yaml or json)
 
 

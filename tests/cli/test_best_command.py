@@ -98,4 +98,9 @@ def test_the_champion_of_a_confirmed_search_comes_first(command: Command, record
         assert out.startswith(
             f"champion {champion.trial_id}: the replicate of `predict`, `export` and `rerun {name}`\n"
         )
+        label = f"\nbest trial on validation images, not the champion: {LKCA}/1: val_accuracy 1.0000\n"
+        assert (label in out) == (name == "equal")
+        file = command("best", name, "--yaml")
+        assert (f"trial_id: {champion.trial_id}\n" in file.out, file.err) == (True, ""), "the training of `rerun NAME`"
+        assert json.loads(command("best", name, "--json").out)["trial_id"] == champion.trial_id
         assert ("`lkca-search report unequal` compares the cells" in " ".join(out.split())) == (name == "unequal")

@@ -66,7 +66,7 @@ def test_a_child_run_has_the_parameters_tags_and_metrics_of_its_trial(root: Path
     assert run.data.tags["git_commit"]
     assert run.data.metrics.keys() == {
         *METRICS,
-        *("max_val_accuracy", "min_val_loss", "num_parameters", "flops", "num_train_images"),
+        *("max_val_accuracy", "min_val_loss", "num_parameters", "flops", "num_train_images", "num_validation_images"),
     }
     assert run.data.metrics["min_val_loss"] == pytest.approx(1 / 3)
     assert run.data.metrics["num_parameters"] == 1234

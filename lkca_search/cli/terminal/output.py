@@ -218,12 +218,10 @@ def show_front(front: Sequence["BestTrial"], search: str, *, num_tied: int = 1) 
     echo(f"\nrerun    lkca-search rerun {search} --trial {front[0].trial_id}")
 
 
-def show_best(record: Record, *, num_tied: int = 1) -> None:
-    """Print the value and configuration of a trial, and the command that trains it again.
-
-    `num_tied` is the number of trials with this value.
-    """
-    echo(f"{record.trial_id}: {record.metric} {_number(record.value)}")
+def show_best(record: Record, *, num_tied: int = 1, has_champion: bool = False) -> None:
+    """Print the best trial, one of `num_tied`, and the command that trains it again, which is not the champion's."""
+    start = "\nbest trial on validation images, not the champion: " if has_champion else ""
+    echo(f"{start}{record.trial_id}: {record.metric} {_number(record.value)}")
     _show_ties(num_tied)
     rows = [
         (name, str(value)) for name, value in record.spec.complete_configuration.model_dump(exclude_none=True).items()
@@ -236,7 +234,8 @@ def show_best(record: Record, *, num_tied: int = 1) -> None:
             ("FLOPs per image", format_compact(record.facts.flops)),
         ]
     echo_rows(("name", "value"), rows)
-    echo(f"\nrerun    lkca-search rerun {record.search} --trial {record.trial_id}")
+    end = " of this trial" if has_champion else ""
+    echo(f"\nrerun{end}    lkca-search rerun {record.search} --trial {record.trial_id}")
 
 
 def show_best_of_cells(best: Mapping[str, Record], *, search: str) -> None:
