@@ -3,7 +3,6 @@
 MkDocs loads this file from its own folder, so that the packages of the checkout can be imported.
 """
 
-import json
 import posixpath
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ from documentation.library import library_page
 from documentation.mlflow_names import mlflow_page
 from documentation.space_files import space_files_page
 from documentation.tables import tables_page
-from lkca_search.api.space_schema import space_file_schema
+from lkca_search.api.space_schema import schema_text
 
 ROOT = Path(__file__).parent
 _MADE = {
@@ -42,8 +41,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the made pages, the JSON Schema, and the pages outside docs/."""
     for name, make in _MADE.items():
         files.append(File.generated(config, name, content=make()))
-    schema = json.dumps(space_file_schema(), indent=1)
-    files.append(File.generated(config, "reference/space.schema.json", content=schema))
+    files.append(File.generated(config, "reference/space.schema.json", content=schema_text()))
     for path, name in _places().items():
         files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
     return files

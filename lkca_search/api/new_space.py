@@ -42,6 +42,8 @@ _FEW = _Scale(parameters="45k", depths="[1, 2]", min_steps=200, max_steps=1000, 
 _SOME = _Scale(parameters="45k", depths="[2, 4]", min_steps=400, max_steps=2000, batch_size=64, reports=20)
 _MANY = _Scale(parameters="300k", depths="[2, 4]", min_steps=2000, max_steps=15000, batch_size=128, reports=20)
 _FEW_IMAGES, _SOME_IMAGES = 500, 5000
+SCHEMA = "space.schema.json"
+"""Name of the file with the JSON Schema, in the folder of a space file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class NewSpace:
     """Fractions of the training images."""
     trials: int = 6
     """Trials per cell."""
+    has_schema: bool = False
+    """True if the first line names the JSON Schema in the same folder, for an editor."""
 
     def text(self, file: str) -> str:
         """Return the space file. `file` is its name, for the commands in its comments."""
@@ -66,6 +70,7 @@ class NewSpace:
         sizes = " and ".join(f"{fraction:.4%}".rstrip("0%").rstrip(".") + "%" for fraction in self.fractions)
         augment = "[crop]" if self.dataset in _NOT_MIRRORED else "[crop, flip]"
         lines = [
+            *([f"# yaml-language-server: $schema={SCHEMA}"] if self.has_schema else []),
             f"# Question:  how accurate are {families} on {self.dataset}, with {sizes} of the training images?",
             f"# Commands:  lkca-search plan {shlex.quote(file)}    # cells, cost and duration; nothing is trained",
             f"#            lkca-search run {shlex.quote(file)}     # the same command resumes it",
@@ -80,7 +85,7 @@ class NewSpace:
             f"  data_fraction: [{fractions}]",
             "parameters:                # searched in each cell in which `when` holds; `value` is not searched",
             *self._parameters(),
-            "  learning_rate: {float: [1e-3, 1e-2], log: true}",
+            "  learning_rate: {float: [1.0e-3, 1.0e-2], log: true}",
             *self._training(),
             "search:",
             f"  trials_per_cell: {self.trials}",
@@ -88,7 +93,7 @@ class NewSpace:
             "  pruner: none             # or median, hyperband, curves, ...: stops trials that fall behind",
             "  metric: val_accuracy",
             "  seed: 0",
-            "confirm: {draws: 3, seeds: 1}   # best of each cell, trained again on 3 fresh subsets, and tested once",
+            *self._confirmation(),
             "resources: {cpu: 1}        # add gpu: 0.25 to train 4 trials per GPU",
         ]
         return "\n".join(lines) + "\n"
@@ -112,6 +117,13 @@ class NewSpace:
             f"training:                  # length of each trial: epochs, within bounds in steps{count}",
             f"  {{epochs: 60, {steps}, {rest}}}",
         ]
+
+    def _confirmation(self) -> list[str]:
+        """Return the section with enough draws for a result; subsets of all images are equal."""
+        lines = ["confirm:                   # the best of each cell, trained again on 5 random subsets, and tested"]
+        if self.fractions[-1] == 1:
+            lines.append("  # subsets of all images are equal: these 5 trainings differ by their seeds alone")
+        return [*lines, "  {draws: 5, seeds: 1}     # more draws and seeds find smaller differences"]
 
     def _parameters(self) -> list[str]:
         kernels, patches, sized = (

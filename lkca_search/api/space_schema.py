@@ -49,6 +49,11 @@ def space_file_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Space file of LKCA Search"}
 
 
+def schema_text() -> str:
+    """Return the schema as the text of a file."""
+    return json.dumps(space_file_schema(), indent=1) + "\n"
+
+
 def _named(section: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a section whose keys are names of a configuration, or of a family of your own."""
     fields = Configuration.model_fields
@@ -58,4 +63,4 @@ def _named(section: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, An
 
 
 if __name__ == "__main__":
-    print(json.dumps(space_file_schema(), indent=1))
+    print(schema_text(), end="")

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from lkca_search.api.new_space import NewSpace, has_few, parse_dataset, parse_families, parse_fractions, parse_trials
+from lkca_search.api.new_space import (
+    SCHEMA,
+    NewSpace,
+    has_few,
+    parse_dataset,
+    parse_families,
+    parse_fractions,
+    parse_trials,
+)
 from lkca_search.api.output import check_output_file
 from lkca_search.api.plan import plan as make_plan
+from lkca_search.api.space_schema import schema_text
 from lkca_search.cli.data import download_bars
 from lkca_search.cli.terminal.arguments import Json, Overrides, Space
 from lkca_search.cli.terminal.folding import echo_prose
@@ -46,6 +55,14 @@ def init(
         ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per cell. Default: 6.")] = None,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            help=f"Also write {SCHEMA} into the folder of FILE, with which an editor completes and checks the keys. "
+            "Default: no schema.",
+        ),
+    ] = False,
     yes: Annotated[
         bool,
         typer.Option("--yes", "-y", help="Take the default of every other option. Default: questions in a terminal."),
@@ -71,7 +88,10 @@ def init(
         families=_answer("Model families to compare", families, "lkca, vit", parse_families, asks),
         fractions=_answer("Fractions of the training images", fractions, sizes, find_fractions, asks),
         trials=_answer("Trials per cell", None if trials is None else str(trials), "6", parse_trials, asks),
+        has_schema=schema,
     )
+    if schema:
+        write_atomically(file.parent / SCHEMA, schema_text().encode())
     write_atomically(file, answers.text(str(file)).encode())
     if found.test_fault is not None:
         echo_prose(f"warning: {found.test_fault}", err=True)

@@ -1,14 +1,20 @@
 """The command `init`: every answer gives a space file that is read, and whose configurations can be trained."""
 
+import json
 import os
 import pty
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
+from lkca_search.analysis.stats.percentage_mean import MIN_RESAMPLED
+from lkca_search.analysis.stats.power import MIN_DRAWS
 from lkca_search.api.new_space import NewSpace, has_few
+from lkca_search.api.space_schema import space_file_schema
 from lkca_search.data.catalog import CATALOG
 from lkca_search.recipe import FEW_EPOCHS, MANY_EPOCHS
 from lkca_search.search.studies.space_check import find_space_problems
@@ -83,6 +89,33 @@ def test_a_file_for_a_folder_of_photos_suits_their_number_without_decoding_one(
     assert spec.parameters["match_parameters"] == Fixed(value="45k")
     command("init", "other.yaml", "--dataset", "cifar10", "--yes")
     assert ", for 50,000 images" in (tmp_path / "other.yaml").read_text()
+
+
+def test_the_confirmation_has_enough_draws_for_its_intervals_and_names_equal_subsets(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    for fractions, has_all in (((0.1, 0.5), False), ((0.5, 1.0), True)):
+        path.write_text(NewSpace(fractions=fractions).text("new.yaml"))
+        confirm = read_space_file(path).spec.confirm
+        assert confirm is not None
+        assert confirm.draws is not None
+        assert confirm.draws >= max(MIN_RESAMPLED, MIN_DRAWS)
+        assert ("subsets of all images are equal" in path.read_text()) == has_all
+
+
+def test_an_editor_gets_the_schema_beside_the_file_and_nothing_without_the_option(
+    command: Command, tmp_path: Path
+) -> None:
+    command("init", str(tmp_path / "plain.yaml"), "--yes")
+    assert "$schema" not in (tmp_path / "plain.yaml").read_text()
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".yaml", ".json")] == ["plain.yaml"]
+    for name in ("new.yaml", "second.yaml"):
+        assert command("init", str(tmp_path / name), "--yes", "--schema").code == 0
+        first, *rest = (tmp_path / name).read_text().splitlines(keepends=True)
+        found = tmp_path / first.strip().removeprefix("# yaml-language-server: $schema=")
+        assert json.loads(found.read_text()) == space_file_schema()
+        content = yaml.safe_load("".join(rest))
+        jsonschema.validate(content, space_file_schema())
+        assert read_space_file(tmp_path / name).spec == read_space_file(tmp_path / "plain.yaml").spec
 
 
 def test_options_are_checked_and_an_existing_file_stays(command: Command, tmp_path: Path) -> None:

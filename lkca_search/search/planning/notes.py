@@ -18,7 +18,9 @@ def list_notes(
     notes = [
         f"memory per trial: {WORKER_BYTES // 10**6} MB for a worker with torch, {per_parameter} bytes per parameter "
         "(weight, gradient, moments of the optimizer, average of the weights), and the activations of a step",
-        "FLOPs: three forward passes per training image, one per validation image",
+        "FLOPs: of a cell, the forward pass of one image; in total, three of them per training image of all trainings, "
+        "and one per validation image",
+        "time of a cell: all its trials and replicates, one after another",
         "totals: mean over evenly sampled configurations of each cell, times its number of trials",
     ]
     if calibration is None:
