@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from lkca_search.search.planning.calibration import CalibrationRun
 from lkca_search.search.planning.speed import ASSUMED_CORE_FLOPS, ASSUMED_GPU_FLOPS
 from lkca_search.search.planning.workload import WORKER_BYTES, Workload
+from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.factors import one_draw_note
 from lkca_search.spec.search_spec import SearchSpec
 
@@ -36,6 +37,9 @@ def list_notes(
             notes.append(
                 "the calibration ran on the CPU, because this machine has no GPU: the hours are not those of a GPU"
             )
+    if "family" not in {*spec.factors, *spec.parameters}:
+        default = Configuration.model_fields["family"].default
+        notes.append(f"family: {default} in every cell, the default, as neither a factor nor a parameter gives it")
     if spec.confirm is not None:
         notes.append("replicates: planned as trials of mean size; their evaluations on test images are not counted")
         if note := one_draw_note(spec.confirm.draws):

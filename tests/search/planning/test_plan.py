@@ -126,6 +126,12 @@ def test_several_metrics_and_a_pruner_do_not_change_the_planned_trials(read: Any
     assert any("upper bounds" in note for note in pruned.notes)
 
 
+def test_a_plan_names_the_default_family_of_a_file_without_one(read: Any, data_dirs: DataDirs) -> None:
+    without = plan_of(read("~factors.family", "~parameters.kernel_size"), data_dirs)
+    assert [note for note in without.notes if note.startswith("family: lkca in every cell")]
+    assert not [note for note in plan_of(read(), data_dirs).notes if note.startswith("family")]
+
+
 # Seconds, slots, hours
 
 
