@@ -1,4 +1,4 @@
-# Two commands on a new machine: `make quickstart` and `make test`. Both install everything first.
+# Two commands on a new machine: `make quickstart` and `make test`. Both install everything first, as `make install`.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,9 +7,10 @@ READY  := $(VENV)/.ready
 # Tests start some hundred processes: they must find the compiled code of the one before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart test test-slow check docs pictures bench clean
+.PHONY: help install quickstart test test-slow check docs pictures bench clean
 
 help:
+	@echo "make install      install this package and its tools into .venv"
 	@echo "make quickstart   install, run and confirm a small search on digits, write its report"
 	@echo "make test         install, check style and types, run the fast tests (10 minutes on 2 cores)"
 	@echo "make test-slow    run the slow tests: kills, cluster faults, Slurm, load (30 minutes)"
@@ -25,6 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+install: $(READY)
 
 quickstart: $(READY)
 	$(BIN)/lkca-search run search_spaces/quickstart.yaml

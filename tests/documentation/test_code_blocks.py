@@ -131,12 +131,23 @@ def test_the_scripts_of_the_tutorial_make_and_split_sixty_photos(tmp_path: Path)
         subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
     count = {name: len(list((tmp_path / "photos" / name).glob("*/*.png"))) for name in ("train", "test")}
     assert count == {"train": 45, "test": 15}
+    (tmp_path / "my_photos" / "circle" / "000.png").write_bytes(b"first in order: every split would shift")
+    again = subprocess.run([sys.executable, "-c", split], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (again.returncode, "delete it" in again.stderr) == (1, True)
+    assert {name: len(list((tmp_path / "photos" / name).glob("*/*.png"))) for name in count} == count
 
 
-def test_every_relative_link_of_readme_and_contributing_leads_to_a_file() -> None:
-    for page in PAGES[:4]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def test_every_relative_link_leads_to_a_file_or_names_the_command_that_makes_it() -> None:
+    made = 0
+    for page in PAGES:
+        for paragraph in page.read_text(encoding="utf-8").split("\n\n"):
+            for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", paragraph):
+                if target.startswith("reference/"):
+                    made += 1
+                    assert "`make docs`" in paragraph, f"{page.name}: {target}"
+                else:
+                    assert (page.parent / target).exists(), f"{page.name}: {target}"
+    assert made >= 4
 
 
 def test_readme_is_short_and_has_no_long_line() -> None:
