@@ -1,9 +1,12 @@
 """Numbers of the live view: trials and replicates, steps made of all, and the time left, with a clock of the test."""
 
+import os
+import time
+
 import pytest
 
 from lkca_search.cli.terminal.search_progress import SearchProgress
-from lkca_search.layout import SearchFolder
+from lkca_search.layout import START, SearchFolder
 from lkca_search.paths import write_atomically
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.stored_spec import read_spec
@@ -93,19 +96,27 @@ def test_the_time_left_is_that_of_the_trials_left_over_those_that_run_at_once(cl
 
 
 def test_status_states_the_same_time_left(clock: Clock) -> None:
+    """Two trials run at once. One has just ended, and none has started since then."""
     folder = make_search("made", [make_record(0)], "confirm={draws: 2, seeds: 1}")
     progress = progress_of(folder, clock)
+    now = time.time()
     with hold_lease(folder) as lease:
-        ended = make_record(0, family="vit", driver=lease.driver, curve=(make_result(80, 0.5),))
-        attempt = folder.trial(ended.trial_id).attempt(driver=lease.driver, attempt=1)
-        write_atomically(attempt / "record.json", ended.model_dump_json().encode())
-        folder.trial(f"{CELL}/1").attempt(driver=lease.driver, attempt=1).mkdir(parents=True)
-        start(progress, ended)
-        finish(progress, ended)
+        times = {"driver": lease.driver, "curve": (make_result(40, 0.5),), "started": now - 9}
+        first = make_record(0, family="vit", finished=now - 5, **times)
+        second = make_record(1, family="vit", finished=now, **times)
+        running = folder.trial(f"{CELL}/1").attempt(driver=lease.driver, attempt=1) / START
+        write_atomically(running, b"{}")
+        os.utime(str(running), (now - 1, now - 1))
+        start(progress, first, second)
+        finish(progress, first)
         start(progress, make_record(1))
-        clock.now = 1.0  # half of 2 seconds; `status` assumes this half without the file of the start
-        assert progress.seconds_left == read_status(folder).seconds_left
+        clock.now = 1.0
+        finish(progress, second)
+        for record in (first, second):
+            path = folder.trial(record.trial_id).attempt(driver=lease.driver, attempt=1) / "record.json"
+            write_atomically(path, record.model_dump_json().encode())
         assert progress.seconds_left is not None
+        assert read_status(folder).seconds_left == pytest.approx(progress.seconds_left, abs=1.0)
 
 
 def test_the_start_of_workers_is_not_taken_for_the_time_of_a_trial(clock: Clock) -> None:

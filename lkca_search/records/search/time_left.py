@@ -4,6 +4,7 @@
 at the same time: those that end first are the shortest ones.
 """
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +128,7 @@ def estimate_left(
         for cell, (num_trials, _) in waiting.items()
     }
     for each, seconds in zip(running, left, strict=True):
-        if not each.is_replicate:
+        if not each.is_replicate and each.cell in trials:
             trials[each.cell] += seconds
     replicates = sum(
         num_replicates * (times.expected(cell, is_replicate=True, driver=driver) or 0.0)
@@ -137,6 +138,19 @@ def estimate_left(
         seconds=max((sum(trials.values()) + replicates) / num_slots, *left, 0.0),
         cells={cell: seconds / num_slots for cell, seconds in trials.items()},
     )
+
+
+def count_slots(records: Iterable[Record], running: Sequence[RunningTraining], *, driver: int) -> int:
+    """Return the number of trainings that ran when a driver started the latest one; later, fewer may be left to run.
+
+    They are those that run now, and those that ended since then.
+    """
+    seconds = [each.seconds for each in running if each.seconds is not None]
+    if len(seconds) < len(running) or not running:
+        return len(running)
+    own = [record for record in records if record.driver == driver]
+    latest = max(time.time() - min(seconds), *(record.started for record in own if record.attempt == 1), 0.0)
+    return len(running) + sum(record.finished > latest for record in own)
 
 
 @dataclass(frozen=True, kw_only=True)

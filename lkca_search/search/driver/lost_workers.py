@@ -26,7 +26,7 @@ class LostWorkers:
         if not self._trial_ids:
             self._next_line = max(self._next_line, self._clock() + _GATHER_SECONDS)
         self._trial_ids.append(trial_id)
-        self._cause = (cause.strip().splitlines() or [""])[-1]
+        self._cause = (cause.strip().splitlines() or [""])[-1].split(". ")[0]  # Ray adds several sentences
 
     def flush(self) -> None:
         """Print the line if it is due. Call this repeatedly."""

@@ -81,13 +81,11 @@ def running_trainings(folder: SearchFolder, listing: RecordListing, lease: Lease
 
 def _seconds_since_start(trial: TrialFolder) -> float | None:
     """Return the seconds since the start of the latest attempt; None in an object store, which has another clock."""
-    attempts = trial.attempts()
-    start = attempts[-1] / START if attempts else None
-    if not isinstance(start, Path):
+    if not isinstance(trial.root, Path):
         return None
     try:
-        return max(0.0, time.time() - start.stat().st_mtime)
-    except OSError:  # the training has just ended
+        return max(0.0, time.time() - Path(str(trial.attempts()[-1] / START)).stat().st_mtime)
+    except (OSError, IndexError):  # the training has just ended
         return None
 
 

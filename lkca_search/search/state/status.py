@@ -10,7 +10,7 @@ from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.objectives import Plateau
 from lkca_search.records.record import Record, RecordReader, State
 from lkca_search.records.rounds import RoundStatus, replicates_per_cell, round_statuses
-from lkca_search.records.search.time_left import RunningTraining, TrainingTimes, estimate_left
+from lkca_search.records.search.time_left import RunningTraining, TrainingTimes, count_slots, estimate_left
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.damage import list_set_aside, scan_files
@@ -203,7 +203,6 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         *running_trainings(folder, listing.trials, lease),
         *running_trainings(folder, listing.replicates, lease),
     ]
-    num_replicating = sum(each.is_replicate for each in active)
     status = SearchStatus(
         name=folder.name,
         is_driven=lease.is_held,
@@ -215,7 +214,7 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
         is_to_be_confirmed=spec.confirm is not None,
         rounds=rounds,
         num_replicates=rounds[-1].num_replicates if rounds else replicates_per_cell(spec) * len(all_cells),
-        num_replicating=num_replicating,
+        num_replicating=sum(each.is_replicate for each in active),
         common_error=_find_common_error(records),
         max_failures=spec.limits.max_failures,
         damaged=damaged,
@@ -228,11 +227,12 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
 def _with_time_left(
     status: SearchStatus, records: Sequence[Record], running: Sequence[RunningTraining], lease: LeaseStatus
 ) -> SearchStatus:
-    """Return a status with the estimated time that its driver needs."""
+    """Return a status with the time that its driver needs."""
     times = TrainingTimes(sorted(records, key=lambda record: record.finished))
     replicates = (status.num_replicates_left - status.num_replicating) / len(status.cells)  # equal in all cells
     waiting = {cell.cell: (cell.left - cell.running, replicates) for cell in status.cells}
-    left = estimate_left(times, waiting, running, driver=lease.driver, num_slots=len(running))
+    num_slots = count_slots(records, running, driver=lease.driver)
+    left = estimate_left(times, waiting, running, driver=lease.driver, num_slots=num_slots)
     if left is None:
         return status
     cells = tuple(cell.model_copy(update={"seconds_left": left.cells[cell.cell]}) for cell in status.cells)

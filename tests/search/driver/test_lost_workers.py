@@ -16,7 +16,7 @@ def test_each_lost_worker_is_in_one_line_and_a_lost_node_is_one_line() -> None:
     lost.flush()
     assert lines == ["family=lkca/0 has lost its worker and resumes on another one; cause: the worker was killed"]
     for number in range(1, 6):
-        lost.add(f"family=lkca/{number}", "the node died")
+        lost.add(f"family=lkca/{number}", "the node died. Its id: 1")
     now = 20.0
     lost.flush()
     assert len(lines) == 1, "many losses are few lines"
