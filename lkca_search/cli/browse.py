@@ -75,7 +75,7 @@ def status(
     status = reader.read()
     echo_json(status) if json else show_status(status)
     if not (json or status.is_driven):
-        show_left(status, "the `run`, `confirm` or `submit` of this search")
+        show_left(status, "its `run`, `confirm` or `submit`")
 
 
 def _watch(reader: "StatusReader", seconds: float, *, json: bool) -> None:

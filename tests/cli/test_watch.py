@@ -71,7 +71,8 @@ def test_a_watched_status_is_cut_to_the_terminal_and_counts_the_lines_that_it_la
     (watched,) = seen
     assert len(watched) == lines - 1
     assert watched[0].startswith("search made: ")
-    whole = screen.transcript
+    *whole, _, resume = screen.transcript
+    assert resume.endswith(" trials left. Repeat its `run`, `confirm` or `submit` to resume.")
     assert watched[-1] == f"and {len(whole) - (lines - 2)} more lines", "the status at the end has all lines"
     assert whole[2 : lines - 2] == watched[2:-1], "below the title, which names the driver"
     assert "running (" not in " ".join(whole), "no line of the view is left"
