@@ -154,7 +154,9 @@ def test_a_confirmation_can_be_ended_and_resumed_like_a_search(search: SearchCom
     finished = read_replicates(search.folder)
     assert 0 < len(finished) < 6
     assert f"{6 - len(finished)} replicates left. Repeat the command to resume." in output
-    assert "resuming 1 interrupted replicate\n" in search.call(*confirm)
+    code, output = search.start(*confirm).wait()
+    assert code == 0, output
+    assert "resuming 1 interrupted replicate\n" in output
     (sealed,) = read_rounds(search.folder)
     replicates = read_replicates(search.folder)
     assert {record.trial_id for record in replicates} == {found.replicate_id for _, found in sealed.replications()}
