@@ -55,6 +55,18 @@ def test_figures_are_drawn_and_fit_the_width_of_the_page(page: Page) -> None:
     assert page.locator("#learning_curves .legendtext").all_text_contents() == ["lkca", "vit", "resnet"]
 
 
+def test_the_first_screen_names_both_sides_of_a_difference_and_has_both_sizes(page: Page) -> None:
+    assert page.locator("#answer-figure .legendtext").all_text_contents() == ["lkca − vit", "lkca − resnet"]
+    shown = page.locator("#answer .means tr").first.locator("th")
+    assert [cell.inner_text() for cell in shown.all() if cell.is_visible()][1:] == ["360 images", "9,000 images"]
+    box = page.locator("#answer .means").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= page.evaluate("innerWidth")
+    codes = page.locator("#caveats code").all_inner_texts()
+    assert "search: {repeats: 5}" in codes
+    assert "`" not in page.locator("main").inner_text()
+
+
 def overlaps(one: dict[str, Any], other: dict[str, Any]) -> bool:
     apart = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
     return not (apart or one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"])

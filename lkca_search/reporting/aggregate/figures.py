@@ -84,7 +84,7 @@ def difference_figure(differences: Sequence[AggregateDifference]) -> Figure | No
 def _difference_series(differences: Sequence[AggregateDifference], *, color_index: int, shift: float) -> Series:
     intervals = [each.difference.interval for each in differences]
     return Series(
-        name=differences[0].other,
+        name=f"{differences[0].reference} − {differences[0].other}",
         x=tuple(shift * (_position(each.size) or 1.0) for each in differences),
         y=tuple(each.difference.value for each in differences),
         lower=tuple(interval.lower if interval else None for interval in intervals),

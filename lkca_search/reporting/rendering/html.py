@@ -6,7 +6,7 @@ import re
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from lkca_search import __version__
@@ -14,12 +14,13 @@ from lkca_search.reporting.rendering.curve_panels import panels_data
 from lkca_search.reporting.rendering.interactive import plotly_json
 from lkca_search.reporting.rendering.multiples import multiples_data
 from lkca_search.reporting.rendering.parallel import parallel_data
-from lkca_search.reporting.values.figure import SmallMultiples
+from lkca_search.reporting.values.figure import COLORS, SmallMultiples
 from lkca_search.reporting.values.panels import CurvePanels, ParallelCoordinates
 from lkca_search.reporting.values.report import Report
 from lkca_search.reporting.values.table import Table
 
 _INTERVAL = re.compile(r"\[[^][]*\]")
+_CODE = re.compile(r"`([^`]+)`")
 _SCRIPTS = ("panels.js", "parallel.js", "script.js")
 
 
@@ -30,6 +31,8 @@ def to_html(report: Report, *, source: str) -> str:
         "png_url": _png_url,
         "column_classes": _column_classes,
         "keep": _keep_intervals,
+        "code": _mark_code,
+        "color": lambda index: COLORS[index % len(COLORS)],
         "to_script": _to_script,
     }
     figures, multiples, panels, parallel = {}, {}, {}, {}
@@ -68,6 +71,11 @@ def _png_url(png: bytes) -> str:
 def _keep_intervals(text: str) -> str:
     """Return a text whose intervals are never broken into two lines."""
     return _INTERVAL.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+
+
+def _mark_code(text: str) -> Markup:
+    """Return a text as HTML, with the parts between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _column_classes(table: Table) -> list[Markup]:

@@ -111,14 +111,12 @@ def first_sentence(caveats: Sequence[str]) -> str:
 
 
 def in_brief(figure: Figure | None) -> Figure | None:
-    """Return a figure for the first screen: its caption states what is drawn, and a long legend is left out."""
+    """Return a figure for the first screen: its caption states what is drawn, and a long legend is folded."""
     if figure is None:
         return None
     first, *others = _SENTENCE_END.split(figure.caption)
     sentences = [first, *(sentence for sentence in others if sentence.startswith("Above 0"))]
     names = {series.color_index for series in figure.series}
-    if len(names) > _MAX_LEGEND:
-        sentences.append("Point at a mark for its name.")
     return figure.model_copy(update={"caption": " ".join(sentences), "has_legend": len(names) <= _MAX_LEGEND})
 
 

@@ -224,7 +224,7 @@ def side_shift(index: int, num_series: int, sizes: Sequence[int]) -> float:
 def _difference(contrasts: Sequence[Contrast], metric: MetricFormat, *, color_index: int, shift: float) -> Series:
     intervals = [contrast.paired.difference.interval for contrast in contrasts]
     return Series(
-        name=contrasts[0].other,
+        name=f"{contrasts[0].reference} − {contrasts[0].other}",
         x=tuple(contrast.num_train_images * shift for contrast in contrasts),
         y=tuple(contrast.paired.difference.value for contrast in contrasts),
         lower=tuple(interval.lower if interval else None for interval in intervals),

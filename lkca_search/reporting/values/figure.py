@@ -70,7 +70,7 @@ class Figure(FrozenModel):
     has_zero_line: bool = False
     """True if a line is drawn at y = 0."""
     has_legend: bool = True
-    """True if the page shows a legend; without it, the pointer shows the names."""
+    """True if the page shows a legend; without it, the first screen has a folded one."""
     is_small: bool = False
     """True if the page shows it beside other small figures, not over its full width."""
     series: tuple[Series, ...]
