@@ -43,7 +43,7 @@ def assert_nothing_was_started() -> None:
 def test_a_plan_is_a_table_of_cells_and_totals(command: Command) -> None:
     code, out, err = command("plan", "space.yaml", "--num-cpus", "4", "--num-gpus", "0")
     assert (code, err) == (0, "")
-    rows = {line.split()[0]: line for line in out.splitlines() if line}
+    rows = {line.split()[0]: line for line in reversed(out.splitlines()) if line}  # the tables come before the notes
     assert rows["family=lkca"].split()[1:6] == ["1,151", "8", "12", "200", "11"]
     assert rows["family=vit"].split()[1:7] == ["1,151", "6", "of", "8", "!", "6"]
     assert "! family=vit has 6 configurations for 8 trials: a configuration is trained only once" in out
