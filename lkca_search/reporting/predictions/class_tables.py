@@ -120,12 +120,13 @@ def confusion_matrices(analysis: PredictionAnalysis, reference: Variant) -> Iter
     others = [cell for cell in reversed(largest.values()) if cell is not main]
     yield _matrix(main, analysis.class_names, "confusion_matrix")
     if smallest.num_train_images < main.num_train_images:
-        yield _matrix(smallest, analysis.class_names, "confusion_matrix_smallest")
+        only = f" At the smallest size, only {main.variant.label} has a matrix."
+        yield _matrix(smallest, analysis.class_names, "confusion_matrix_smallest", note=only)
     for number, cell in enumerate(others[: MAX_MATRICES - 1], 2):
         yield _matrix(cell, analysis.class_names, f"confusion_matrix_{number}")
 
 
-def _matrix(cell: CellPredictions, names: Sequence[str], name: str) -> HeatMap:
+def _matrix(cell: CellPredictions, names: Sequence[str], name: str, *, note: str = "") -> HeatMap:
     shares = confusion_shares(cell, len(names))
     largest = max((float(shares[i, j]) for i in range(len(names)) for j in range(len(names)) if i != j), default=0.0)
     hover = [
@@ -143,7 +144,7 @@ def _matrix(cell: CellPredictions, names: Sequence[str], name: str) -> HeatMap:
         caption=(
             "Share of the test images of each class by predicted class, in percent: mean over draws of the replicates. "
             "The pointer shows the 95% interval. The diagonal is the accuracy of the class. Colors end at the most "
-            "frequent confusion, so the diagonal has the last color."
+            f"frequent confusion, so the diagonal has the last color.{note}"
         ),
         x_label="predicted class",
         y_label="class",

@@ -119,6 +119,8 @@ class StopController:
         """
         self.stops_now = False
         """True if running trials are abandoned; the next driver resumes them."""
+        self.is_terminated = False
+        """True from when SIGTERM arrives, also while a call of Ray keeps the driver from acting on it."""
         self._lease = lease
         self._halt = halt
         self._notify = notify
@@ -164,6 +166,7 @@ class StopController:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._num_signals += 1
         self._signals.append(number)  # printing here could interrupt another print
+        self.is_terminated = self.is_terminated or number == signal.SIGTERM
         if number == signal.SIGTERM or self._num_signals > 1:
             self._lease.may_wait = False
 

@@ -27,6 +27,7 @@ class LocalProcesses:
         processes: Mapping[str, subprocess.Popen[bytes]],
         *,
         logs: str,
+        is_terminated: Callable[[], bool],
         on_lost: Callable[[Interrupted], None],
         exit: Callable[[Interrupted], None],
         poll_seconds: float = _POLL_SECONDS,
@@ -36,6 +37,7 @@ class LocalProcesses:
         Args:
             processes: Processes of the cluster by Ray's names.
             logs: Folder of Ray's logs.
+            is_terminated: Returns True if this process has received SIGTERM, so that the cluster may have, too.
             on_lost: Called once with the reason, if a process is lost: the driver should end.
             exit: Called if the driver cannot end: it ends the process at once.
             poll_seconds: Time between two checks of the processes.
@@ -46,6 +48,7 @@ class LocalProcesses:
         """True from when Ray is shut down: a process that has ended is then no loss."""
         self._processes = {name: each for name, each in processes.items() if name in _ESSENTIAL}
         self._logs = logs
+        self._is_terminated = is_terminated
         self._poll_seconds = poll_seconds
         self._num_stopped = dict.fromkeys(self._processes, 0)
         self._on_lost = on_lost
@@ -73,9 +76,12 @@ class LocalProcesses:
             name, reason = lost[-1]
             self.loss = Interrupted(f"Ray's {name}, which {_ESSENTIAL[name]} on this machine, {reason}")
             self._on_lost(self.loss)
+            if self._is_terminated():
+                self._exit(self.loss)
+                return
             deadline = time.monotonic() + _END_SECONDS
             # Any call of Ray needs the GCS and would block for a minute, so the driver cannot end in order without it.
-            while lost[-1][0] != "gcs_server" and time.monotonic() < deadline:
+            while "gcs_server" not in dict(lost) and time.monotonic() < deadline:
                 if self._ended.wait(self._poll_seconds):
                     return
                 lost = self._lost()
@@ -93,7 +99,7 @@ class LocalProcesses:
         code = process.poll()
         if code is not None and self.may_end:
             return None
-        if code in (0, -signal.SIGTERM):
+        if code is not None and (code in (0, -signal.SIGTERM) or self._is_terminated()):
             return "was ended by SIGTERM: all processes of a group get this signal if it is sent to the group"
         self._num_stopped[name] = self._num_stopped[name] + 1 if code is None and _is_stopped(process) else 0
         if code is not None:

@@ -99,7 +99,7 @@ def run_trials(
     """
     if placement is None:
         placement = place(session, queue.spec, queue.folder.trials, data_dirs, test_hashes=queue.test_hashes)
-    session.on_lost = stop_controller.fail
+    session.on_lost, session.is_terminated = stop_controller.fail, lambda: stop_controller.is_terminated
     queue.node_faults = placement.node_faults
     try:
         environment = inherited_environment() if session.is_local else nullcontext()

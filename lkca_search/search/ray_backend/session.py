@@ -65,6 +65,8 @@ class RaySession:
         self.notify = notify
         self.on_lost: Callable[[Interrupted], None] = lambda _: None
         """Called from another thread with the reason, if the local cluster is lost."""
+        self.is_terminated: Callable[[], bool] = lambda: False
+        """Returns True if this process has received SIGTERM. Sent to a process group, it ends a local cluster, too."""
         self.abandon: Callable[[], None] = lambda: None
         """Called before the process exits, if the local cluster is lost and the driver cannot end in order."""
         self._local: LocalProcesses | None = None
@@ -115,7 +117,11 @@ class RaySession:
                 raise self._explain(error) from error
         if self._address is None:
             self._local = LocalProcesses(
-                started_processes(), logs=logs_folder(), on_lost=lambda error: self.on_lost(error), exit=self._exit
+                started_processes(),
+                logs=logs_folder(),
+                is_terminated=lambda: self.is_terminated(),
+                on_lost=lambda error: self.on_lost(error),
+                exit=self._exit,
             )
 
     def _explain(self, error: BaseException) -> BaseException:

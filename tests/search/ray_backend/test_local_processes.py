@@ -28,9 +28,11 @@ class Watched:
         self.processes = {name: start_process() for name in ("raylet", "gcs_server", "log_monitor")}
         self.lost: list[Interrupted] = []
         self.exits: list[Interrupted] = []
+        self.is_terminated = False
         self.watch = LocalProcesses(
             self.processes,
             logs="/tmp/ray/session/logs",
+            is_terminated=lambda: self.is_terminated,
             on_lost=self.lost.append,
             exit=self.exits.append,
             poll_seconds=POLL_SECONDS,
@@ -91,6 +93,13 @@ def test_a_sigterm_to_all_processes_is_named_as_the_cause_and_ends_the_process_a
     assert "memory" not in str(watched.exits[0])
 
 
+def test_a_raylet_that_ends_after_this_process_received_sigterm_ends_the_process_at_once(watched: Watched) -> None:
+    watched.is_terminated = True
+    watched.processes["raylet"].kill()
+    wait_for(lambda: watched.exits)
+    assert "was ended by SIGTERM" in str(watched.exits[0])
+
+
 def test_a_gcs_that_ends_after_the_raylet_ends_the_process_at_once(watched: Watched) -> None:
     watched.processes["raylet"].kill()
     wait_for(lambda: watched.lost)
@@ -107,6 +116,17 @@ def test_processes_that_end_while_ray_is_shut_down_are_not_reported(watched: Wat
     time.sleep(10 * POLL_SECONDS)
     assert watched.watch.loss is None
     assert watched.lost == watched.exits == []
+
+
+def test_a_lost_raylet_whose_cluster_is_then_shut_down_in_order_ends_no_process(watched: Watched) -> None:
+    watched.processes["raylet"].kill()
+    wait_for(lambda: watched.lost)
+    watched.watch.may_end = True
+    watched.processes["gcs_server"].terminate()
+    time.sleep(10 * POLL_SECONDS)
+    assert watched.exits == []
+    watched.watch.end()
+    assert watched.exits == []
 
 
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
