@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from lkca_search.errors import Interrupted
@@ -47,13 +47,13 @@ def interrupts_start() -> Iterator[None]:
 
     A signal is raised where the block is, or else at its end: Ray may swallow it while Ray starts.
     """
-    with restored_signals(), _received_signals() as received:
+    with restored_signals(), received_signals() as received:
         if _is_main_thread():
             for handled in _SIGNALS:
                 signal.signal(handled, _raise_interrupt)
         try:
             yield
-            for number in set(received()).intersection(_SIGNALS):
+            for number in received().intersection(_SIGNALS):
                 _raise_interrupt(number, None)
         except (KeyboardInterrupt, SystemExit) as error:
             # Ray's own handler of SIGTERM exits, and is installed while Ray starts.
@@ -62,27 +62,31 @@ def interrupts_start() -> Iterator[None]:
 
 
 @contextmanager
-def _received_signals() -> Iterator[Callable[[], bytes]]:
-    """Yield a function that returns the numbers of the signals received so far, whatever their handlers."""
+def received_signals() -> Iterator[Callable[[], set[int]]]:
+    """Yield a function that returns the numbers of the signals received so far in the block, whatever their handlers.
+
+    It knows them also while a call of Ray keeps Python's handlers, which run in the main thread, from running.
+    """
     if not _is_main_thread():
-        yield lambda: b""
+        yield set
         return
+    received: set[int] = set()
     numbers, written = socket.socketpair()
     with numbers, written:
         numbers.setblocking(False)
         written.setblocking(False)
         earlier = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
         try:
-            yield lambda: _read_all(numbers)
+            yield lambda: _read_all(numbers, received)
         finally:
             signal.set_wakeup_fd(earlier)
 
 
-def _read_all(numbers: socket.socket) -> bytes:
-    try:
-        return numbers.recv(4096)
-    except BlockingIOError:
-        return b""
+def _read_all(numbers: socket.socket, received: set[int]) -> set[int]:
+    """Add the numbers that wait in a socket to the received ones, and return these; a closed one has none."""
+    with suppress(OSError):
+        received.update(numbers.recv(4096))
+    return received
 
 
 def check_start(lease: Lease) -> None:
@@ -119,8 +123,6 @@ class StopController:
         """
         self.stops_now = False
         """True if running trials are abandoned; the next driver resumes them."""
-        self.is_terminated = False
-        """True from when SIGTERM arrives, also while a call of Ray keeps the driver from acting on it."""
         self._lease = lease
         self._halt = halt
         self._notify = notify
@@ -166,7 +168,6 @@ class StopController:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._num_signals += 1
         self._signals.append(number)  # printing here could interrupt another print
-        self.is_terminated = self.is_terminated or number == signal.SIGTERM
         if number == signal.SIGTERM or self._num_signals > 1:
             self._lease.may_wait = False
 

@@ -1,5 +1,6 @@
 """Run of a queue's trials under Ray Tune: places them on the nodes, and runs Tune until no trial is left."""
 
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -14,7 +15,7 @@ from lkca_search.file_names import shorten_name
 from lkca_search.paths import AnyPath, RemotePath, remove_tree
 from lkca_search.search.driver.node_faults import NodeFaults
 from lkca_search.search.driver.queue import TrialQueue
-from lkca_search.search.driver.stopping import StopController, restored_signals
+from lkca_search.search.driver.stopping import StopController, received_signals, restored_signals
 from lkca_search.search.planning.packing import GpuSharing, Resources, resource_request
 from lkca_search.search.planning.workload import largest_gpu_bytes
 from lkca_search.search.ray_backend.capacity import Capacity
@@ -99,11 +100,12 @@ def run_trials(
     """
     if placement is None:
         placement = place(session, queue.spec, queue.folder.trials, data_dirs, test_hashes=queue.test_hashes)
-    session.on_lost, session.is_terminated = stop_controller.fail, lambda: stop_controller.is_terminated
+    session.on_lost = stop_controller.fail
     queue.node_faults = placement.node_faults
     try:
         environment = inherited_environment() if session.is_local else nullcontext()
-        with restored_signals(), environment:
+        with restored_signals(), environment, received_signals() as received:
+            session.is_terminated = lambda: signal.SIGTERM in received()
             stop_controller.install_signal_handlers()  # after the start of Ray, which installs its own
             _make_tuner(queue, data_dirs, stop_controller, placement).fit()
     except Exception:
