@@ -46,7 +46,7 @@ class LocalProcesses:
         """Reason why the cluster is lost; None while it is not."""
         self.may_end = False
         """True from when Ray is shut down: a process that has ended is then no loss."""
-        self._processes = {name: each for name, each in processes.items() if name in _ESSENTIAL}
+        self._processes = {name: processes[name] for name in _ESSENTIAL if name in processes}
         self._logs = logs
         self._is_terminated = is_terminated
         self._poll_seconds = poll_seconds
@@ -76,10 +76,7 @@ class LocalProcesses:
             name, reason = lost[-1]
             self.loss = Interrupted(f"Ray's {name}, which {_ESSENTIAL[name]} on this machine, {reason}")
             self._on_lost(self.loss)
-            if self._is_terminated():
-                self._exit(self.loss)
-                return
-            deadline = time.monotonic() + _END_SECONDS
+            deadline = time.monotonic() + (0.0 if self._is_terminated() else _END_SECONDS)
             # Any call of Ray needs the GCS and would block for a minute, so the driver cannot end in order without it.
             while "gcs_server" not in dict(lost) and time.monotonic() < deadline:
                 if self._ended.wait(self._poll_seconds):
@@ -90,7 +87,7 @@ class LocalProcesses:
 
     def _lost(self) -> list[tuple[str, str]]:
         """Return the lost processes with their reasons, the GCS last."""
-        found = [(name, self._reason(name)) for name in sorted(self._processes, key=list(_ESSENTIAL).index)]
+        found = [(name, self._reason(name)) for name in self._processes]
         return [(name, reason) for name, reason in found if reason is not None]
 
     def _reason(self, name: str) -> str | None:
@@ -100,7 +97,7 @@ class LocalProcesses:
         if code is not None and self.may_end:
             return None
         if code is not None and (code in (0, -signal.SIGTERM) or self._is_terminated()):
-            return "was ended by SIGTERM: all processes of a group get this signal if it is sent to the group"
+            return "was ended by SIGTERM, as happens if a whole process group gets it"
         self._num_stopped[name] = self._num_stopped[name] + 1 if code is None and _is_stopped(process) else 0
         if code is not None:
             reason = f"died by signal {-code}" if code < 0 else f"ended with exit code {code}"
