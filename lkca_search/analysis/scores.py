@@ -95,12 +95,12 @@ class CellScores:
 
     @property
     def errors(self) -> Floats:
-        """Distance of the score from that of a perfect classifier; if minimized or unbounded, the score itself."""
+        """Distance of the score from that of a perfect classifier; without a best possible score, the score itself."""
         return self._error_of(self.test_values)
 
     def _error_of(self, values: Floats) -> Floats:
         perfect = self.metric.perfect
-        return values if self.metric.direction == "minimize" or perfect is None else perfect - values
+        return values if perfect is None else np.abs(perfect - values)
 
     def at_replicates(self, positions: Sequence[Sequence[tuple[int, int] | None]]) -> "CellScores":
         """Return a copy with the scores at other positions, (draws, seeds); None is a missing replicate."""

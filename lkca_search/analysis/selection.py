@@ -82,7 +82,8 @@ def _mean(cell: CellScores, values: Floats, metric: Metric, *, sampling_variance
     if metric.is_percentage:
         return mean_percentage(means, sampling_variance=sampling_variance)
     tolerance = RELATIVE_TOLERANCE * float(np.abs(means).max())
-    return student_mean(means, tolerance=tolerance, sampling_variance=sampling_variance)
+    mean = student_mean(means, tolerance=tolerance, sampling_variance=sampling_variance)
+    return mean.within(*metric.bounds)
 
 
 def mean_accuracy(cell: CellScores) -> Estimate:
@@ -93,11 +94,12 @@ def mean_accuracy(cell: CellScores) -> Estimate:
 def mean_error(cell: CellScores) -> Estimate:
     """Return the mean test error of a cell, as in `CellScores.errors`."""
     score = mean_score(cell)
-    if cell.metric.direction == "minimize" or (perfect := cell.metric.perfect) is None:
+    if (perfect := cell.metric.perfect) is None:
         return score
+    value = abs(perfect - score.value)
     if score.interval is None:
-        return score.model_copy(update={"value": perfect - score.value})
-    ends = score.interval.upper, score.interval.lower
-    lower, upper = (None if end is None else perfect - end for end in ends)
+        return score.model_copy(update={"value": value})
+    ends = (score.interval.upper, score.interval.lower)[:: cell.metric.sign]
+    lower, upper = (None if end is None else abs(perfect - end) for end in ends)
     interval = score.interval.model_copy(update={"lower": lower, "upper": upper})
-    return Estimate(value=perfect - score.value, interval=interval)
+    return Estimate(value=value, interval=interval)

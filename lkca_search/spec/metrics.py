@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lkca_search.spec.base import FrozenModel
 
@@ -36,8 +36,10 @@ class Metric:
     """Name of the same number in TestResult. A metric that has one may be the first metric."""
     small: float = 0.01
     """Small difference in `unit`: the power analysis is for it, and a smaller late gain is not reported."""
-    is_bounded: bool = True
-    """True if no value is below 0."""
+    lowest: float = 0.0
+    """Smallest possible value, as it is recorded; -inf if there is none."""
+    highest: float = math.inf
+    """Largest possible value, as it is recorded; inf if there is none."""
 
     @property
     def can_lead(self) -> bool:
@@ -62,9 +64,7 @@ class Metric:
     @property
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest possible value, in `unit`."""
-        if self.is_percentage:
-            return 0.0, 100.0
-        return (0.0 if self.is_bounded else -math.inf), math.inf
+        return self.scale * self.lowest, self.scale * self.highest
 
     @property
     def difference_bounds(self) -> tuple[float, float]:
@@ -75,9 +75,8 @@ class Metric:
     @property
     def perfect(self) -> float | None:
         """Value of a classifier without errors, in `unit`: 100% or 0; None for a number without this bound."""
-        if self.direction == "minimize":
-            return 0.0 if self.is_bounded else None
-        return 100.0 if self.is_percentage else None
+        best = self.bounds[0 if self.direction == "minimize" else 1]
+        return best if math.isfinite(best) else None
 
 
 class OwnMetric(FrozenModel):
@@ -91,11 +90,15 @@ class OwnMetric(FrozenModel):
     """Name in the report; by default the name of the function, with spaces for underscores."""
     unit: Literal["", "%"] = ""
     """`%` if the function returns a share of 1, which the report shows in percent."""
+    range: tuple[float | None, float | None] | None = None
+    """Smallest and largest possible value, null for an end without one. Another value is an error, and no interval in
+    the report goes beyond them. By default, 0 to 1 with `unit: "%"`, else no limit."""
 
     @property
     def metric(self) -> Metric:
-        """Direction, label, unit and scale."""
+        """Direction, label, unit, scale and range."""
         is_percentage = self.unit == "%"
+        lowest, highest = self.range or ((0.0, 1.0) if is_percentage else (None, None))
         return Metric(
             direction=self.direction,
             source="result",
@@ -104,8 +107,20 @@ class OwnMetric(FrozenModel):
             scale=100.0 if is_percentage else 1.0,
             test_field=self.name,
             small=0.5 if is_percentage else 0.01,
-            is_bounded=is_percentage,
+            lowest=-math.inf if lowest is None else lowest,
+            highest=math.inf if highest is None else highest,
         )
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.range is None:
+            return self
+        if self.unit == "%":
+            raise ValueError(f"range must be left out with unit: '%', which is a share of 1, got {list(self.range)}")
+        lowest, highest = self.range
+        if lowest is not None and highest is not None and lowest >= highest:
+            raise ValueError(f"range must be [lowest, highest], got {list(self.range)}")
+        return self
 
 
 def _percentage(label: str, test_field: str, direction: Direction = "maximize") -> Metric:
@@ -117,6 +132,7 @@ def _percentage(label: str, test_field: str, direction: Direction = "maximize") 
         scale=100.0,
         test_field=test_field,
         small=0.5,
+        highest=1.0,
     )
 
 

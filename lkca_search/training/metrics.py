@@ -14,7 +14,7 @@ from lkca_search.data.store import Images
 from lkca_search.errors import Problem, UserError
 from lkca_search.own_code import describe_error, load_own
 from lkca_search.records.predictions import is_among_top
-from lkca_search.spec.metrics import NUM_CALIBRATION_BINS, VALIDATION, OwnMetric, find_metric, name_of
+from lkca_search.spec.metrics import NUM_CALIBRATION_BINS, VALIDATION, Metric, OwnMetric, find_metric, name_of
 from lkca_search.spec.space_file import SpaceFile
 
 Probabilities = NDArray[np.float32]
@@ -91,6 +91,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "macro_auroc": macro_auroc,
 }
 """Function of each metric besides loss and accuracy, by its name on test images."""
+ROUNDING = 1e-5
+"""Distance beyond the range of an own metric, relative to its end, that sums of float32 numbers may reach."""
 AT_EVERY_REPORT = ("top5_accuracy", "balanced_accuracy", "calibration_error")
 """Metrics of every evaluation: on 10,000 images of 200 classes they take 8 ms together, and macro AUROC 40 ms. The
 latter is computed at reports only if the search names it, and once on the test images."""
@@ -137,7 +139,7 @@ class MetricSet:
         self._required = [name for name in named if name in FUNCTIONS or name in own]
         """Metrics without which an evaluation fails."""
         self._functions: Mapping[str, Function] = {**FUNCTIONS, **own}
-        self._own = frozenset(own)
+        self._own = {choice.name: choice.metric for choice in chosen if isinstance(choice, OwnMetric)}
 
     def of_validation(self, probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         """Return the metrics of a report, by their names on validation images.
@@ -166,7 +168,8 @@ class MetricSet:
             array.flags.writeable = False  # an own metric must not change what the next one reads
         for name in names:
             try:
-                values[name] = _finite(name, self._functions[name](probabilities, labels))
+                value = _finite(name, self._functions[name](probabilities, labels))
+                values[name] = _in_range(name, value, self._own[name]) if name in self._own else value
             except UndefinedMetric:
                 if name in self._required and may_lack is None:
                     raise
@@ -180,3 +183,11 @@ def _finite(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise UndefinedMetric(f"metric {name} must return a finite number, got {value!r}")
     return float(value)
+
+
+def _in_range(name: str, value: float, metric: Metric) -> float:
+    """Return an own metric without its rounding error beyond an end of its range; UndefinedMetric further outside."""
+    inside = min(max(value, metric.lowest), metric.highest)
+    if abs(value - inside) > ROUNDING * max(1.0, abs(inside)):
+        raise UndefinedMetric(f"metric {name} must be in [{metric.lowest:g}, {metric.highest:g}], got {value:g}")
+    return inside

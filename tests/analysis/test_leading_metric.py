@@ -1,6 +1,7 @@
 """The leading metric of a search and its direction are used in every statistic on trials; and on replicates."""
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from lkca_search.analysis.importance import compute_importances
 from lkca_search.analysis.pareto import cost_front, cost_points
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import compute_selection_effects
+from lkca_search.analysis.selection import compute_selection_effects, mean_error, mean_score
+from lkca_search.analysis.stats.student import student_mean
 from lkca_search.records.record import Record
 from lkca_search.reporting.sections.search_length import best_of_k_table
+from lkca_search.spec.metrics import METRICS, Metric, OwnMetric
 from tests.support.search_results import law, make_search_results
 
 NUM_TRIALS = 12
@@ -31,6 +34,10 @@ SEARCH = {
     "sampler": "random",
     "pruner": "none",
 }
+
+
+def own_metric(direction: Literal["maximize", "minimize"], **choice: Any) -> Metric:
+    return OwnMetric(name="mylab.metrics.score", direction=direction, **choice).metric
 
 
 def searched_by_loss() -> SearchResults:
@@ -119,3 +126,35 @@ def test_accuracies_are_in_percent_and_losses_are_not() -> None:
     record = searched_by_loss().trials[0]
     assert searched_by_loss().metric_value(record) == record.curve[-1].val_loss
     assert make_search_results(law()).metric_value(record) == 100 * record.curve[-1].val_accuracy
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "interval", "errors"),
+    [
+        (METRICS["val_loss"], [0.01, 0.3], (0.0, None), (0.01, 0.3)),
+        (own_metric("minimize", range=(1, None)), [1.01, 1.3], (1.0, None), (0.01, 0.3)),
+        (own_metric("maximize", range=(-1, 1)), [0.99, 0.1], (-1.0, 1.0), (0.01, 0.9)),
+        (own_metric("maximize"), [0.99, 0.1], (None, None), (0.99, 0.1)),
+    ],
+)
+def test_intervals_of_a_score_and_its_error_are_within_the_range_of_the_metric(
+    metric: Metric, values: list[float], interval: tuple[float | None, float | None], errors: tuple[float, ...]
+) -> None:
+    cell = replace(
+        round_scores(make_search_results(law()), make_search_results(law()).rounds[-1]).cells[0],
+        metric=metric,
+        test_values=np.array(values)[:, None],
+        image_scores=None,
+    )
+    score, error = mean_score(cell), mean_error(cell)
+    uncut = student_mean(np.array(values)).interval
+    assert score.interval is not None
+    assert uncut is not None
+    assert error.interval is not None
+    assert score.interval.lower == (uncut.lower if interval[0] is None else interval[0])
+    assert score.interval.upper == (uncut.upper if interval[1] is None else interval[1])
+    assert cell.errors[:, 0] == pytest.approx(errors)
+    assert error.value == pytest.approx(np.mean(errors))
+    if metric.perfect is not None:
+        assert error.interval.lower == 0.0
+        assert error.interval.upper is not None and error.interval.upper > error.value

@@ -1,11 +1,12 @@
 """Registry of metrics, and goals that follow from it."""
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import pytest
 
 from lkca_search.records.record import Result, TrialMetadata
-from lkca_search.spec.metrics import METRICS, OwnMetric
+from lkca_search.spec.metrics import METRICS, Metric, OwnMetric
 from lkca_search.spec.sections import SearchSection
 from lkca_search.training.metrics import FUNCTIONS
 
@@ -55,6 +56,26 @@ def test_an_own_metric_takes_its_direction_from_the_goal_or_from_a_mapping() -> 
     labeled = OwnMetric(name="mylab.metrics.kappa", direction="maximize", label="Cohen's kappa", unit="%")
     assert search(also_measure=(labeled,)).measured == ("val_accuracy", labeled)
     assert (labeled.metric.label, labeled.metric.scale) == ("validation Cohen's kappa", 100.0)
+
+
+def test_the_range_of_an_own_metric_gives_its_bounds_and_its_perfect_value() -> None:
+    def own(direction: Literal["maximize", "minimize"], **choice: Any) -> Metric:
+        return OwnMetric(name="mylab.metrics.score", direction=direction, **choice).metric
+
+    assert own("minimize").bounds == (-math.inf, math.inf)
+    assert own("minimize").perfect is None
+    brier = own("minimize", range=(0, 2))
+    assert (brier.bounds, brier.difference_bounds, brier.perfect) == ((0, 2), (-2, 2), 0)
+    kappa = own("maximize", range=(-1, 1))
+    assert (kappa.bounds, kappa.difference_bounds, kappa.perfect) == ((-1, 1), (-2, 2), 1)
+    assert own("minimize", range=(1, None)).bounds == (1, math.inf)
+    assert own("maximize", unit="%").bounds == (0, 100)
+    assert METRICS["val_accuracy"].bounds == (0, 100)
+    assert METRICS["val_loss"].bounds == (0, math.inf)
+    with pytest.raises(ValueError, match=r"range must be \[lowest, highest\], got \[1.0, 0.0\]"):
+        own("maximize", range=(1, 0))
+    with pytest.raises(ValueError, match=r"range must be left out with unit: '%', which is a share of 1"):
+        own("maximize", range=(0, 1), unit="%")
 
 
 def test_an_own_metric_without_a_direction_is_an_error() -> None:

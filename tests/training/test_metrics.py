@@ -160,6 +160,31 @@ def test_an_own_metric_gets_probabilities_and_labels_that_it_cannot_change(
         MetricSet([OwnMetric(name="own_scores.no_number", direction="maximize")]).of_validation(few, labels)
 
 
+def test_an_own_metric_outside_its_range_is_an_error_and_its_rounding_error_is_none(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ranged_scores.py").write_text(
+        "def rounded(probabilities, labels):\n    return 2 + 1e-7\n"
+        "def beyond(probabilities, labels):\n    return 2.1\n"
+        "def negative(probabilities, labels):\n    return -0.2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    few, labels = np.full((4, 2), 0.5, dtype=np.float32), np.array([0, 1, 1, 0])
+
+    def measure(function: str, **choice: Any) -> float:
+        name = f"ranged_scores.{function}"
+        chosen = MetricSet([OwnMetric(name=name, direction="minimize", **choice)])
+        return chosen.of_validation(few, labels)[name]
+
+    assert measure("rounded", range=(0, 2)) == 2.0
+    assert measure("beyond", range=(0, None)) == 2.1
+    assert measure("negative") == -0.2
+    with pytest.raises(UndefinedMetric, match=r"metric ranged_scores.beyond must be in \[0, 2\], got 2.1"):
+        measure("beyond", range=(0, 2))
+    with pytest.raises(UndefinedMetric, match=r"metric ranged_scores.negative must be in \[0, 1\], got -0.2"):
+        measure("negative", unit="%")
+
+
 def test_one_pass_gives_loss_accuracy_and_the_outputs_in_order() -> None:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 7)

@@ -31,9 +31,12 @@ class MetricFormat:
     @property
     def error_label(self) -> str:
         """Name of the distance from a perfect classifier on test images: `test error`, or `test loss` itself."""
-        if self.metric.direction == "minimize" or self.metric.perfect is None:
+        is_minimized = self.metric.direction == "minimize"
+        if (perfect := self.metric.perfect) is None or (is_minimized and perfect == 0):
             return self.test_label
-        return "test error" if self.name == "accuracy" else f"test error (100 − {self.name})"
+        if self.name == "accuracy":
+            return "test error"
+        return f"test error ({f'{self.name} − {perfect:g}' if is_minimized else f'{perfect:g} − {self.name}'})"
 
     @property
     def error_in_unit(self) -> str:
