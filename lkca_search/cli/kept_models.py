@@ -271,7 +271,7 @@ def _show_export(result: "ExportResult") -> None:
         (str(size), f"{parity.logits[size]:.2g}", f"{parity.probabilities[size]:.2g}") for size in parity.probabilities
     ]
     echo(f"largest differences from {result.model} on {parity.images} images:")
-    echo_rows(("images", "logits", "probabilities"), rows)
+    echo_rows(("batch size", "logits", "probabilities"), rows)
     if parity.is_close:
         echo(f"{result.file} ({result.num_bytes:,} bytes)")
     else:

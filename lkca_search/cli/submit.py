@@ -162,7 +162,7 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool, needs_reader
 
     _print_job(job, err=json)
     try:
-        ended = cluster.follow(job.job_id, write)
+        ended = cluster.follow(job.job_id, write, notify=lambda line: echo_prose(line, err=True))
     except KeyboardInterrupt:
         echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None

@@ -157,4 +157,5 @@ def test_intervals_of_a_score_and_its_error_are_within_the_range_of_the_metric(
     assert error.value == pytest.approx(np.mean(errors))
     if metric.perfect is not None:
         assert error.interval.lower == 0.0
-        assert error.interval.upper is not None and error.interval.upper > error.value
+        assert error.interval.upper is not None
+        assert error.interval.upper > error.value

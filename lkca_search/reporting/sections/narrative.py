@@ -178,9 +178,9 @@ def _detectable(contrasts: Sequence[Contrast], metric: MetricFormat) -> Iterator
     if len(detectable) < len(undecided):
         yield (
             "The difference that this design can detect is not estimable for "
-            f"{len(undecided) - len(detectable)} of {pluralize(len(undecided), 'contrast')}: it needs at least "
-            f"{MIN_DRAWS} draws or trainings, with spread between them. No significant difference does not mean that "
-            "there is none."
+            f"{len(undecided) - len(detectable)} of {pluralize(len(undecided), 'contrast')} without a significant "
+            f"difference: it needs at least {MIN_DRAWS} draws or trainings, with spread between them. No significant "
+            "difference does not mean that there is none."
         )
         return
     low, high = metric.value(min(detectable)), metric.distance(max(detectable))

@@ -122,13 +122,25 @@ class JobsClient:
             return text
 
     def follow(
-        self, job_id: str, write: Callable[[str], None], *, reconnect_seconds: float = RECONNECT_SECONDS
+        self,
+        job_id: str,
+        write: Callable[[str], None],
+        *,
+        notify: Callable[[str], None],
+        reconnect_seconds: float = RECONNECT_SECONDS,
     ) -> SearchJob:
-        """Write a job's log as it grows, until the job ends; reconnect if the connection is lost.
+        """Write a job's log as it grows, until the job ends; reconnect if the connection is lost, and notify of that.
 
         Raises ConnectionError if the cluster does not respond for `reconnect_seconds`.
         """
-        details = follow_log(self._client, job_id, write, address=self.address, reconnect_seconds=reconnect_seconds)
+        details = follow_log(
+            self._client,
+            job_id,
+            write,
+            address=self.address,
+            notify=notify,
+            reconnect_seconds=reconnect_seconds,
+        )
         return self._search_job(details)
 
     def run_remote_command(self, name: str, *arguments: str) -> CommandResult:

@@ -22,27 +22,37 @@ def follow_log(
     write: Callable[[str], None],
     *,
     address: str,
+    notify: Callable[[str], None],
     reconnect_seconds: float = RECONNECT_SECONDS,
 ) -> Any:
     """Write a job's log as it grows, until the job ends; return Ray's final `JobDetails`.
 
-    Raises ConnectionError, which names `address`, if the cluster does not respond for `reconnect_seconds`.
+    `notify` gets a line when two attempts in a row find no cluster, and one when it responds again. Raises
+    ConnectionError, which names `address`, if it does not respond for `reconnect_seconds`.
     """
     writer = _LogWriter(write)
     lost_since: float | None = None
+    is_told = False
     while True:
         try:
             details = client.get_job_info(job_id)
             # First the complete log so far: proxies may block the web socket of the stream.
             writer.write_new(client.get_job_logs(job_id), start=0)
-            lost_since = None
+            if is_told:
+                notify(f"the cluster at {address} responds again")
+            lost_since, is_told = None, False
             if details.status.is_terminal():
                 return details
             asyncio.run(_stream(client, job_id, writer))
         except Exception as error:  # Ray, requests and aiohttp have different errors for a lost connection
-            lost_since = lost_since or time.monotonic()
-            if time.monotonic() - lost_since > reconnect_seconds:
-                raise ConnectionError(f"the cluster at {address} no longer responds ({first_cause(error)})") from error
+            cause = first_cause(error)
+            if lost_since is None:
+                lost_since = time.monotonic()
+            elif time.monotonic() - lost_since > reconnect_seconds:
+                raise ConnectionError(f"the cluster at {address} no longer responds ({cause})") from error
+            elif not is_told:
+                is_told = True
+                notify(f"the cluster at {address} does not respond ({cause}); trying for {reconnect_seconds:g} s")
         time.sleep(_RETRY_SECONDS)
 
 

@@ -223,10 +223,14 @@ def test_a_search_with_a_running_job_is_not_submitted_again(
 )  # raised by Ray when it opens a web socket
 def test_a_cluster_that_no_longer_responds_is_an_error(cluster: LocalCluster, long_job: dict[str, Any]) -> None:
     """`test_faults.py` resumes such a search on a new cluster."""
+    notices: list[str] = []
     with DroppingProxy(cluster.dashboard_port) as proxy:
         client = JobsClient(proxy.address)
         with pytest.raises(ConnectionError, match=f"{proxy.address} no longer responds") as caught:
-            client.follow(long_job["job_id"], lambda _: proxy.close(), reconnect_seconds=2)
+            client.follow(long_job["job_id"], lambda _: proxy.close(), notify=notices.append, reconnect_seconds=2)
+    assert len(notices) == 1
+    assert notices[0].startswith(f"the cluster at {proxy.address} does not respond (")
+    assert notices[0].endswith("); trying for 2 s")
     assert "HTTPConnectionPool" not in str(caught.value)
 
 
