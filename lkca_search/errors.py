@@ -45,9 +45,9 @@ class MissingFolderError(DataError):
         super().__init__(text)
         self.kind = kind
 
-    def with_step(self, option: str) -> "MissingFolderError":
-        """Return the error with the option or override that gives the new path of a folder that has moved."""
-        return MissingFolderError(f"{self}; if it has moved, add {option}{self.kind}:NEW_PATH", kind=self.kind)
+    def with_step(self, step: str) -> "MissingFolderError":
+        """Return the error with the step that gives the new path of a folder that has moved: `add data.dataset=`."""
+        return MissingFolderError(f"{self}; if it has moved, {step}{self.kind}:NEW_PATH", kind=self.kind)
 
 
 class Interrupted(Exception):

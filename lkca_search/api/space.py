@@ -80,7 +80,7 @@ def _dataset_rule(place: str, home: Home) -> str | None:
     try:
         find_source(place, data_dir=local_data_dir(), cache=home.datasets)
     except MissingFolderError as error:
-        return str(error.with_step("data.dataset="))
+        return str(error.with_step("add data.dataset="))
     except UserError as error:
         return str(error)
     return None

@@ -30,7 +30,7 @@ from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
 from lkca_search.cli.terminal.streams import echo
-from lkca_search.errors import SearchError, UserError
+from lkca_search.errors import MissingFolderError, SearchError, UserError
 from lkca_search.layout import Home
 from lkca_search.records.provenance import import_search_code
 from lkca_search.records.record import RecordReader
@@ -38,6 +38,7 @@ from lkca_search.search.jobs.versions import SUBMITTED_WITH
 
 if TYPE_CHECKING:
     from lkca_search.search.run_context import RunOutcome
+    from lkca_search.spec.search_spec import SearchSpec
 
 _START_SECONDS = 3.0
 """Time for a driver that has just been started to hold its lease, before `stop` reports that none is running."""
@@ -149,11 +150,9 @@ def confirm(
     with hold_lease(folder, notify=_notify) as lease:
         from lkca_search.records.stored_spec import read_spec
         from lkca_search.search.run import confirm as train_replicates
-        from lkca_search.training.testing import open_all_test_images
 
-        spec, data_dirs = read_spec(folder), local_data_dirs(home)
-        with download_bars(quiet=json) as bars:
-            open_all_test_images(spec, data_dirs, progress=bars)
+        spec = read_spec(folder)
+        _check_test_images(spec, home, name, quiet=json)
         reader = RecordReader(folder)
         with progress(spec, folder, reader, quiet=json) as console:
             context = make_context(folder, console, reader, notify=_notify, address=cluster, num_cpus=num_cpus)
@@ -161,6 +160,17 @@ def confirm(
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
         raise typer.Exit(1)
+
+
+def _check_test_images(spec: "SearchSpec", home: Home, name: str, *, quiet: bool) -> None:
+    """Open the test images of a search, with progress bars for downloads, before its driver starts."""
+    from lkca_search.training.testing import open_all_test_images
+
+    try:
+        with download_bars(quiet=quiet) as bars:
+            open_all_test_images(spec, local_data_dirs(home), progress=bars)
+    except MissingFolderError as error:
+        raise error.with_step(f"first repeat `lkca-search run` of {name} with data.dataset=") from error
 
 
 def _print_outcome(outcome: "RunOutcome", *, json: bool) -> None:

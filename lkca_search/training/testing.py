@@ -96,7 +96,7 @@ def open_model_test_images(
             progress=progress,
         )
     except MissingFolderError as error:
-        raise error.with_step("--dataset ") from error
+        raise error.with_step("add --dataset ") from error
     if images.content_hash != description.test_hash:
         raise DataError(
             f"the test images of {name} must be those of the model's test, SHA-256 {description.test_hash[:16]}, got "

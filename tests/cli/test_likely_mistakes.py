@@ -223,6 +223,14 @@ def test_photos_that_have_moved_are_given_by_their_new_path(command: Command, wo
     assert ("; if it has moved, add data.dataset=folder:NEW_PATH" in err) == (words[0] != "data")
 
 
+def test_a_search_whose_photos_have_moved_is_confirmed_after_a_run_with_their_new_path(command: Command) -> None:
+    make_search("own", [make_record(0)], "data.dataset=folder:photos")
+    code, _, err = command("confirm", "own")
+    assert code == 2
+    assert "dataset 'folder:photos' must be an existing folder, got" in err
+    assert "; if it has moved, first repeat `lkca-search run` of own with data.dataset=folder:NEW_PATH" in err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -92,7 +92,7 @@ def open_rerun(recorded: RecordedTraining, data_dirs: DataDirs, *, allowed: Coll
     try:
         images = open_train_images(trial.data, data_dirs)
     except MissingFolderError as error:
-        raise error.with_step("data.dataset=") from error
+        raise error.with_step("add data.dataset=") from error
     metadata, training = open_training(trial, data_dirs, device=device, images=images, backends=backends)
     provenance = metadata.provenance.model_copy(update={"command_line": command_line()})
     metadata = metadata.model_copy(update={"provenance": provenance})
