@@ -20,7 +20,7 @@ from tests.support.postgres import running_postgres
 
 NODES = ({"num_cpus": 3, "num_gpus": 2}, {"num_cpus": 1, "num_gpus": 1})
 """Declared resources of the head and the other node: room for three trials at half a GPU, and for one."""
-TRIALS_PER_CELL = 3
+TRIALS_PER_CELL = 2
 LONGER = "training.steps=600"
 """Trials must be long enough to overlap on all GPUs, and to be hit by a fault."""
 
@@ -113,7 +113,7 @@ def test_nothing_is_lost_with_the_head_and_its_disk_if_ledger_and_storage_are_el
             rehearsed,
             tmp_path,
             name="elsewhere",
-            trials_per_cell=2,
+            trials_per_cell=TRIALS_PER_CELL,
             overrides=[LONGER, f"storage=file://{tmp_path / 'shared'}"],
             options=["--ledger", postgres.url],
             undisturbed=undisturbed,

@@ -252,7 +252,7 @@ def test_an_error_in_the_space_file_ends_the_job_with_code_2_and_the_line_even_o
 @pytest.mark.parametrize(
     ("fault", "variables", "expected"),
     [
-        ("silent", {"LKCA_SLURM_JOIN_SECONDS": "45"}, ["not joined in 45 s (LKCA_SLURM_JOIN_SECONDS): n2\n"]),
+        ("silent", {"LKCA_SLURM_JOIN_SECONDS": "30"}, ["not joined in 30 s (LKCA_SLURM_JOIN_SECONDS): n2\n"]),
         ("refuses", {}, ["srun: error: Unable to create step: n2 is drained", "Ray ended on node n2 before all nodes"]),
     ],
 )
