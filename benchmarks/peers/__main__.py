@@ -12,7 +12,8 @@ arguments and seed), number of trials per family, epochs, batch size, augmentati
 Each is a whole process, measured from outside: imports, start of Ray, and the end count. Repeats have seeds of their
 own, and every second one runs in the reverse order. Images are decoded before.
 
-The peers are as fast as their parts allow. Trials run on one thread beside another. Transforms are torchvision's on
+The peers are as fast as their parts allow. Trials run on one thread beside another, except for those of `Optuna,
+torch's threads`, which keep torch's default of a thread per core. Transforms are torchvision's on
 images in memory, normalization is per batch, and AdamW is fused. The DataLoader has two workers if a short trial is
 clearly faster with them while all slots train, else none. `Ray Tune` is a function with OptunaSearch and
 MLflowLoggerCallback; `reused actors` is a class with `reuse_actors=True`. Optuna and the one process track nothing

@@ -61,6 +61,7 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "Ray Tune": _peer("ray_tune", needs="ray"),
     "Ray Tune, reused actors": _peer("ray_tune", "reuse", needs="ray"),
     "Optuna, processes": _peer("optuna_processes"),
+    "Optuna, torch's threads": _peer("optuna_processes", "default-threads"),
     "Syne Tune": _peer("syne_tune_processes", needs="syne_tune"),
     "one process": _peer("sequential"),
 }

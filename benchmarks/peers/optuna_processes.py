@@ -1,6 +1,7 @@
 """Search by Optuna in several processes: one study per family in a journal file, Optuna's storage for processes.
 
-The processes are forked after the imports and after the images were read, so that they share both.
+The processes are forked after the imports and after the images were read, so that they share both. Each trains on one
+thread; with the argument THREADS, on as many as torch takes by default, one per core.
 """
 
 import multiprocessing
@@ -20,10 +21,15 @@ from benchmarks.peers.optuna_space import suggest
 from benchmarks.peers.plain_training import PlainTraining
 from benchmarks.peers.question import SAMPLER, Question
 
+THREADS = "default-threads"
 
-def work(index: int, families: "SimpleQueue[str | None]", question: Question, arrays: Arrays) -> None:
+
+def work(
+    index: int, families: "SimpleQueue[str | None]", question: Question, arrays: Arrays, *, default_threads: bool
+) -> None:
     """Train trials of the families in the queue until it ends."""
-    torch.set_num_threads(1)
+    if not default_threads:
+        torch.set_num_threads(1)
     storage = JournalStorage(JournalFileBackend(str(Path(question.folder) / "journal.log")))
     seed = question.slots * question.seed + index  # one seed for all processes would suggest equal values
     studies = {
@@ -48,7 +54,7 @@ def work(index: int, families: "SimpleQueue[str | None]", question: Question, ar
         studies[family].optimize(run_trial, n_trials=1)
 
 
-def main(path: str) -> None:
+def main(path: str, *options: str) -> None:
     question = Question.read(path)
     arrays = Arrays.load(question.folder)
     context = multiprocessing.get_context("fork")
@@ -57,7 +63,12 @@ def main(path: str) -> None:
         for _ in range(question.trials_per_family):
             families.put(family)
     processes = [
-        context.Process(target=work, args=(index, families, question, arrays)) for index in range(question.slots)
+        context.Process(
+            target=work,
+            args=(index, families, question, arrays),
+            kwargs={"default_threads": THREADS in options},
+        )
+        for index in range(question.slots)
     ]
     for process in processes:
         families.put(None)
@@ -68,4 +79,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
