@@ -7,6 +7,7 @@ import numpy as np
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
+from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.records.record import Record, Result
 from lkca_search.spec.base import FrozenModel
@@ -89,7 +90,13 @@ def _mean_gain(results: SearchResults, replicates: Sequence[Record]) -> Estimate
         gain = curve_gain(record.curve, results.metric_name, results.metric)
         if record.replicate is not None and gain is not None:
             of_draw.setdefault(record.replicate.draw, []).append(gain)
-    return student_mean(np.array([np.mean(gains) for gains in of_draw.values()])) if of_draw else None
+    if not of_draw:
+        return None
+    lowest, highest = results.metric.difference_bounds
+    means = np.clip([np.mean(gains) for gains in of_draw.values()], lowest, highest)
+    # Gains are differences of values, so their rounding errors are as large as those of the values.
+    tolerance = RELATIVE_TOLERANCE * max(abs(results.metric_value(record)) for record in replicates)
+    return student_mean(means, tolerance=tolerance).within(lowest, highest)
 
 
 def _epochs(replicates: Sequence[Record]) -> tuple[float, float] | None:

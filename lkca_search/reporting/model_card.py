@@ -16,6 +16,7 @@ from lkca_search.records.record import Record
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.champions import Champions
 from lkca_search.reporting.sections.caveats import join_texts, write_caveats
+from lkca_search.reporting.sections.sampling import scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
 
@@ -54,6 +55,7 @@ def write_model_card(
         for each in found.cells
         if each.cell in champions.replicates
     ]
+    sampled = [each.image_scores is not None for found in scores.values() for each in found.cells]
     start = [
         f"# {results.name}",
         f"Image classifiers of the search `{results.name}`: the best configuration of each cell, retrained by round "
@@ -66,8 +68,8 @@ def write_model_card(
     ]
     table = [
         f"## {capitalize(metric.test_label)}",
-        f"Means over the replicates of a cell. The interval is over draws, or over trainings where all draws have the "
-        f"same images. {_scope_of_intervals(scores)}",
+        "Means over the replicates of a cell. The interval is over draws, or over trainings where all draws have the "
+        f"same images. {scope_of_intervals('Intervals', sampled)}",
         _table_head(metric),
     ]
     use = [
@@ -143,13 +145,6 @@ def _protocol(
     yield (
         f"* The alias of a cell names its replicate with the best {metric.label}. {choice} Test images decide no alias."
     )
-
-
-def _scope_of_intervals(scores: Mapping[str | None, RoundScores]) -> str:
-    cells = [each for found in scores.values() for each in found.cells]
-    if all(each.image_scores is not None for each in cells):
-        return "Intervals include the sampling of test images."
-    return "Some intervals are for these test images only."
 
 
 def _table_head(metric: MetricFormat) -> str:

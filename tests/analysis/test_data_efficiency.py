@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkca_search.analysis.curves.crossover import Crossover, crossover
-from lkca_search.analysis.curves.data_efficiency import CurveMethod, DataEfficiency, data_efficiency
+from lkca_search.analysis.curves.data_efficiency import BEYOND_SIZES, CurveMethod, DataEfficiency, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
+from lkca_search.analysis.stats.bootstrap import too_few_draws
 from lkca_search.analysis.stats.estimate import Interval, NotEstimable
+from lkca_search.analysis.stats.paired import bootstrap_difference
 from lkca_search.analysis.stats.student import NO_SPREAD
 from tests.support.statistics.simulated import CROSSING_IMAGES, CROSSING_LAWS, SIZES, Law, simulate_curves
 
@@ -106,12 +108,49 @@ def test_equal_draws_give_a_ratio_and_a_crossover_without_intervals() -> None:
 
 
 def test_resamples_that_are_flat_or_never_reach_the_error_are_allowed() -> None:
-    a = learning_curve([100, 400], [[[0.6], [0.4], [0.5]], [[0.2], [0.5], [0.3]]])
-    b = learning_curve([100, 400], [[[0.7], [0.6], [0.5]], [[0.3], [0.4], [0.45]]])
+    a = learning_curve([100, 400], [[[0.6], [0.4], [0.5], [0.5]], [[0.2], [0.5], [0.3], [0.3]]])
+    b = learning_curve([100, 400], [[[0.7], [0.6], [0.5], [0.6]], [[0.3], [0.4], [0.45], [0.4]]])
     for at_error in (None, 0.4, 0.45):
         found = estimate_ratio(a, b, at_error=at_error).ratio
         assert found.value > 0
-        assert found.interval is not None
+        assert found.interval is not None or found.reason == BEYOND_SIZES
+
+
+def few_photos(num_draws: int, seed: int) -> list[LearningCurve]:
+    """Return two noisy curves with 18 and 36 images, which can show ratios from 0.5 to 2."""
+    generator = np.random.default_rng(seed)
+    means = np.array([[0.55, 0.2], [0.35, 0.1]])
+    return [
+        learning_curve([18, 36], np.clip(mean[:, None, None] + generator.normal(0, 0.1, (2, num_draws, 1)), 0, 1))
+        for mean in means
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_end_that_the_measured_sizes_cannot_show_is_open(seed: int) -> None:
+    ratio = estimate_ratio(*few_photos(5, seed)).ratio
+    assert 0.5 <= ratio.value <= 2
+    if ratio.interval is None:
+        assert ratio.reason == BEYOND_SIZES
+    else:
+        known = [end for end in (ratio.interval.lower, ratio.interval.upper) if end is not None]
+        assert known
+        assert all(0.5 <= end <= 2 for end in known)
+
+
+@pytest.mark.parametrize(("num_draws", "is_enough"), [(2, False), (3, False), (4, True), (5, True)])
+def test_a_ratio_and_a_crossover_need_as_many_draws_as_the_bootstrap_of_a_difference(
+    num_draws: int, is_enough: bool
+) -> None:
+    curves = simulate_curves(
+        *CROSSING_LAWS, ratio=1.0, noise=0.005, num_draws=num_draws, generator=np.random.default_rng(0)
+    )
+    scores = [curve.draw_errors[0][:, None] for curve in curves]
+    difference = bootstrap_difference(*scores, generator=np.random.default_rng(0))
+    ratio, images = estimate_ratio(*curves).ratio, estimate_crossover(*curves).num_train_images
+    for found in (difference, ratio, images):
+        assert (found.interval is not None) is is_enough
+        assert found.reason == too_few_draws(num_draws, 0.95)
 
 
 REFUSED = [

@@ -8,6 +8,7 @@ import pytest
 from lkca_search.analysis.late_gain import LATE_SHARE, LateGain, curve_gain, late_gains
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.analysis.stats.student import NO_SPREAD
 from lkca_search.records.record import Record, Result
 from lkca_search.reporting.content import make_report
 from lkca_search.spec.metrics import METRICS
@@ -87,6 +88,27 @@ def test_flat_noisy_curves_are_reported_in_at_most_one_cell_of_twenty(noise: flo
 def test_a_clear_gain_is_reported_and_a_small_one_is_not() -> None:
     assert share_reported(0.02, 0.005, searches=15) > 0.95
     assert share_reported(0.002, 0.005, searches=15) < 0.05
+
+
+def test_a_gain_that_is_equal_in_all_draws_has_no_interval() -> None:
+    """The values of the draws differ, so the gains of flat curves differ by rounding errors."""
+    levels = iter(np.linspace(0.1, 0.9, len(CONFIRMED.replicates)).tolist())
+    flat = [record.model_copy(update={"curve": curve([next(levels)] * 17)}) for record in CONFIRMED.replicates]
+    gains = [each.gain for each in gains_of(replace(CONFIRMED, replicates=flat))]
+    assert [(gain.interval, gain.reason) for gain in gains if gain] == [(None, NO_SPREAD)] * 4
+
+
+def test_no_interval_of_a_gain_leaves_the_possible_differences() -> None:
+    few = make_search_results(law(), fractions=(0.02,), draws=2, seeds=1)
+    steep = [
+        record.model_copy(update={"curve": curve([0.0] * 13 + [float(record.replicate.draw % 2)] * 2)})
+        for record in few.replicates
+        if record.replicate
+    ]
+    for each in gains_of(replace(few, replicates=steep)):
+        assert each.gain is not None
+        assert each.gain.interval is not None
+        assert each.gain.interval.upper == 100
 
 
 def test_a_single_draw_has_no_interval_and_is_not_reported() -> None:

@@ -177,8 +177,9 @@ def test_the_hierarchical_bootstrap_agrees_with_the_t_interval_for_many_draws() 
     assert resampled.interval.upper == pytest.approx(plain.interval.upper, abs=0.03)
 
 
-def test_three_draws_are_too_few_for_the_hierarchical_bootstrap() -> None:
-    found = bootstrap_difference(A[:3, :1], B[:3, :1], generator=np.random.default_rng(0))
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_three_draws_are_too_few_for_the_hierarchical_bootstrap(num_seeds: int) -> None:
+    found = bootstrap_difference(A[:3, :num_seeds], B[:3, :num_seeds], generator=np.random.default_rng(0))
     assert found.interval is None
     assert found.reason is not None
     assert "too many resamples of 3 draws have no spread" in found.reason

@@ -193,3 +193,53 @@ def test_a_data_efficiency_whose_interval_has_1_is_no_advantage() -> None:
     summary = make_report(make_search_results(law())).summary
     (sentence,) = (text for text in summary if "the same test error" in text)
     assert sentence.startswith("No difference in data efficiency is shown: for the same test error, the ")
+
+
+def efficiency_sentence(report: Report) -> str:
+    (sentence,) = (text for text in report.summary if "the same test error" in text)
+    return sentence
+
+
+def test_a_data_efficiency_from_three_draws_has_no_interval_and_is_no_advantage() -> None:
+    report = make_report(make_search_results(law(lead=0.05), draws=3))
+    sentence = efficiency_sentence(report)
+    assert sentence.startswith("No difference in data efficiency is shown: for the same test error, the ")
+    assert sentence.endswith(
+        " (no interval: too many resamples of 3 draws have no spread for an interval at the level 0.95)."
+    )
+    (table,) = (table for table in report.tables if table.name == "efficiencies")
+    assert "too many resamples of 3 draws" in table.rows[0][2].text
+
+
+def test_a_data_efficiency_that_no_test_at_a_single_size_shows_states_that() -> None:
+    small, large = (make_report(make_search_results(law(lead=lead))) for lead in (0.006, 0.05))
+    assert {each.verdict for each in small.contrasts} == {"undecided"}
+    assert efficiency_sentence(small).startswith("For the same test error, the configurations found for vit need ")
+    assert efficiency_sentence(small).endswith(" No corrected test at a single size shows this advantage.")
+    assert {each.verdict for each in large.contrasts} == {"ahead"}
+    assert "test at a single size" not in efficiency_sentence(large)
+
+
+def test_a_data_efficiency_names_the_sizes_whose_tests_show_the_opposite() -> None:
+    report = make_report(make_search_results(crossing(spread=0.001)))
+    sentence = efficiency_sentence(report)
+    assert sentence.startswith("For the same test error, the configurations found for vit need ")
+    ratio = re.search(r"need ([\d.]+) \[", sentence)
+    assert ratio is not None
+    opposite = "behind" if float(ratio[1]) > 1 else "ahead"
+    sizes = [f"{each.num_train_images:,}" for each in report.contrasts if each.verdict == opposite]
+    assert sizes
+    assert all(size in sentence.partition("comparisons. At ")[2] for size in sizes)
+    assert sentence.endswith(" images, the corrected test shows the opposite.")
+
+
+def test_captions_claim_the_sampling_of_test_images_only_of_intervals_that_include_it() -> None:
+    plain = make_search_results(law(lead=0.03))
+    captions = [
+        {table.name: table.caption for table in make_report(results).tables}
+        for results in (plain, with_predictions(plain))
+    ]
+    for name, subject in (("accuracies", "Both intervals"), ("contrasts", "They")):
+        assert f"{subject} are for these test images." in captions[0][name]
+        assert f"{subject} include the sampling of test images." in captions[1][name]
+    assert "another kind than the intervals of means, which are on the scale of log odds" in captions[0]["contrasts"]

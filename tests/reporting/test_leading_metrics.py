@@ -1,5 +1,6 @@
 """Reports of searches by each metric: numbers, verdicts and words follow the leading metric, not accuracy."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -98,3 +99,20 @@ def test_a_score_that_is_no_mean_over_images_states_what_its_intervals_are_for()
     report = make_report(replace(results, correct=correct, image_scores={}))
     expected = "The test macro AUROC is no mean over test images, so its intervals are for these test images only."
     assert expected in report.caveats
+    captions = {table.name: table.caption for table in report.tables}
+    assert "Both intervals are for these test images." in captions["accuracies"]
+    assert "They are for these test images." in captions["contrasts"]
+    assert not any("include the sampling" in caption for caption in captions.values())
+
+
+def test_negative_values_of_a_metric_have_the_minus_of_all_other_numbers() -> None:
+    results = searched_by(OWN)
+
+    def negative(record: Any) -> Any:
+        metrics = {name: -value for name, value in record.test.metrics.items()}
+        return record.model_copy(update={"test": record.test.model_copy(update={"metrics": metrics})})
+
+    report = make_report(replace(results, replicates=[negative(record) for record in results.replicates]))
+    texts = [cell.text for table in report.tables for row in table.rows for cell in row]
+    assert any(text.startswith("−0.") for text in texts)
+    assert not [text for text in texts if re.search(r"(^|\[| )-\d", text)]

@@ -236,6 +236,33 @@ def test_a_search_of_an_earlier_version_has_no_such_section() -> None:
     assert search_prediction_rows(replace(results, rounds=[])) == {}
 
 
+def test_a_cell_has_one_calibration_error_in_all_sections() -> None:
+    results = made()
+    errors = iter(np.linspace(0.01, 0.3, len(results.replicates)).tolist())
+    replicates = [
+        record.model_copy(
+            update={"test": record.test.model_copy(update={"metrics": {"calibration_error": next(errors)}})}
+        )
+        for record in results.replicates
+        if record.test
+    ]
+    report = make_report(replace(results, replicates=replicates))
+    metrics, predictions = table(report, "metrics"), table(report, "calibration")
+    column = metrics.columns.index("test calibration error, %")
+    recorded = {(row[0].text, row[1].number): row[column].number for row in metrics.rows}
+    assert {(row[0].text, row[1].number): row[2].number for row in predictions.rows} == pytest.approx(recorded)
+    assert "they do not include their sampling, as those of the section on calibration do" in metrics.caption
+    assert "Calibration errors are those of the records" in predictions.caption
+
+
+@pytest.mark.parametrize(("unit", "is_stated"), [(0.5, False), (1.0, True)])
+def test_the_pairs_of_agreement_are_explained_where_trainings_are_the_units(unit: float, is_stated: bool) -> None:
+    results = with_class_predictions(make_search_results(law(), fractions=(unit,), draws=3, seeds=1), 4, num_images=300)
+    found = table(make_report(results), "agreement")
+    assert ("Where all draws have the same images, each training is a unit." in found.caption) is is_stated
+    assert [row[-1].text for row in found.rows] == (["3", "1", "1"] if is_stated else ["3"])
+
+
 def test_other_metrics_have_a_table_without_the_leading_one() -> None:
     results = make_search_results(law())
     replicates = [

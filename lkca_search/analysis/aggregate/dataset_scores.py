@@ -36,6 +36,12 @@ class DatasetScores:
         """Unit of all cells: the training if all draws have the same images at every size, else the draw."""
         return "seed" if all(cell.unit == "seed" for cell in self.scores.cells) else "draw"
 
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest possible normalized score."""
+        low, high = sorted(PERCENT * (end - self.range.chance) / self.range.width for end in self.results.metric.bounds)
+        return low, high
+
     def size_of(self, cell: CellScores) -> SizeLevel:
         """Return the level of size of a cell; no level if the size is searched, so that cells of one level differ."""
         names = ("data_fraction", "images_per_class")

@@ -87,12 +87,13 @@ def difference_of_pairs(
         tolerance=RELATIVE_TOLERANCE * PERCENT,
         sampling_variance=_sampling_variance(pairs, num_values),
     )
+    largest = max(each.bounds[1] - each.bounds[0] for each in pairs)
     return AggregateDifference(
         reference=reference,
         other=other,
         size=size,
         datasets=names,
-        difference=difference,
+        difference=difference.within(-largest, largest),
         num_values=sum(num_values),
         num_draws=tuple(map(len, strata)),
         improvement=_improvement(pairs),

@@ -63,7 +63,7 @@ def performance_profiles(datasets: Sequence[DatasetScores]) -> tuple[Profile, ..
     low, high = float(np.nanmin(every)), float(np.nanmax(every))
     thresholds = np.linspace(low - (high - low) / NUM_THRESHOLDS, high, NUM_THRESHOLDS)  # begins at a share of 100%
     return tuple(
-        _profile(variant, tasks, strata, thresholds, _sampling_variance(used, cells[variant], tasks))
+        _profile(variant, tasks, strata, thresholds, used, _sampling_variance(used, cells[variant], tasks))
         for variant, strata in scores.items()
     )
 
@@ -80,6 +80,7 @@ def _profile(
     tasks: Sequence[_Task],
     strata: Sequence[Floats],
     thresholds: Floats,
+    datasets: Sequence[DatasetScores],
     sampling_variance: float,
 ) -> Profile:
     generator = np.random.default_rng(derive_seed("profile", variant.label))
@@ -89,6 +90,7 @@ def _profile(
         tolerance=RELATIVE_TOLERANCE * PERCENT,
         sampling_variance=sampling_variance,
     )
+    mean = mean.within(min(each.bounds[0] for each in datasets), max(each.bounds[1] for each in datasets))
     num_draws = min(map(len, strata))
     counts = [_counts(stratum, thresholds) for stratum in strata]
     bounds = None

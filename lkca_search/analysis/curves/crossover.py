@@ -13,17 +13,16 @@ from typing import Literal
 import numpy as np
 
 from lkca_search.analysis.curves.data_efficiency import (
-    LOG_TOLERANCE,
     NUM_STEPS,
     CurveMethod,
+    estimate_in_range,
     evaluate_curve,
     log_grid,
 )
 from lkca_search.analysis.curves.learning_curve import LearningCurve, errors_on_common_draws, image_shifts
-from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval, widening_factor
-from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, NotEstimable, check_level
+from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widening_factor
+from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
-from lkca_search.analysis.stats.student import NO_SPREAD
 from lkca_search.spec.base import FrozenModel
 
 Side = Literal["a", "b"]
@@ -34,7 +33,7 @@ class Crossover(FrozenModel):
     """Crossover of two families between two sizes."""
 
     num_train_images: Estimate
-    """n*. An end of the interval is open if too many resamples have no crossover to bound that side."""
+    """n*. An end of the interval that is not between the two sizes is open."""
     better_below: Side
     """Family with the smaller error at the smaller size; the other one has it at the larger size."""
     between: tuple[int, int]
@@ -57,7 +56,7 @@ def crossover(
 
     `between` are two numbers of training images, by default the ends of the common range. If one family is better at
     all sizes of a resample, n* is beyond them. The sampling of test images counts as in `data_efficiency`. Without it,
-    the interval covers 92-94% of the crossovers that exist at 5 draws x 2 seeds.
+    the interval covers 92-94% of the crossovers that exist at 5 draws x 2 seeds. With fewer than 4 draws there is none.
 
     Raises:
         NotEstimable: The same family is better at both sizes, the families are equal at one of them, there are fewer
@@ -86,7 +85,9 @@ def crossover(
     is_known = (first != 0) & (last != 0) & ((first == first[0]) | (last == last[0]))
     resamples = np.where(first * last < 0, _log_crossings(lead, grid), beyond)[is_known]
     return Crossover(
-        num_train_images=_estimate(float(resamples[0]), resamples, grid, num_draws=num_draws, level=level),
+        num_train_images=estimate_in_range(
+            resamples, lowest=float(grid[0]), highest=float(grid[-1]), num_draws=num_draws, level=level
+        ),
         better_below="a" if first[0] > 0 else "b",
         between=(round(math.exp(grid[0])), round(math.exp(grid[-1]))),
         method=method,
@@ -104,13 +105,3 @@ def _log_crossings(lead: Floats, grid: Floats) -> Floats:
         share = np.where(before > after, before / (before - after), 0.0)
     crossings: Floats = grid[index] + np.clip(share, 0.0, 1.0) * (grid[index + 1] - grid[index])
     return crossings
-
-
-def _estimate(value: float, resamples: Floats, grid: Floats, *, num_draws: int, level: float) -> Estimate:
-    """Return n* from its logarithm; an end of the interval outside the measured sizes is open."""
-    if float(np.abs(resamples - value).max()) <= LOG_TOLERANCE:
-        return Estimate(value=math.exp(value), reason=NO_SPREAD)
-    ends = widened_interval(value, resamples, num_draws=num_draws, level=level)
-    lower = None if ends.lower is None or ends.lower < grid[0] else math.exp(ends.lower)
-    upper = None if ends.upper is None or ends.upper > grid[-1] else math.exp(ends.upper)
-    return Estimate(value=math.exp(value), interval=Interval(lower=lower, upper=upper, level=level))

@@ -22,7 +22,13 @@ from lkca_search.analysis.curves.learning_curve import (
     resampled_means,
 )
 from lkca_search.analysis.curves.power_law import fit_supported_law
-from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_interval, widening_factor
+from lkca_search.analysis.stats.bootstrap import (
+    NUM_RESAMPLES,
+    resample_draws,
+    too_few_draws,
+    widened_interval,
+    widening_factor,
+)
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval, NotEstimable, check_level
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.analysis.stats.student import NO_SPREAD
@@ -38,13 +44,14 @@ NUM_STEPS = 400
 """Intervals of the grid on which curves are evaluated."""
 LOG_TOLERANCE = 1e-9
 """Difference between logarithms of images that counts as a rounding error."""
+BEYOND_SIZES = "both ends of the interval are beyond the measured sizes"
 
 
 class DataEfficiency(FrozenModel):
     """Data-efficiency ratio n_B / n_A of two families."""
 
     ratio: Estimate
-    """Above 1 if A needs fewer images. An end is open if too many resamples have no error that both curves reach."""
+    """Above 1 if A needs fewer images. An end is open if the measured sizes of both curves cannot show such a ratio."""
     errors: tuple[float, float]
     """Smallest and largest error of the average; equal for a ratio at one error."""
     method: CurveMethod
@@ -65,7 +72,7 @@ def data_efficiency(
 
     Only draws that are complete in both curves count, and both share the resampled draws. The interval includes the
     sampling of test images if both curves have errors per image. Without it, the interval covers 93-95% at
-    5 draws x 2 seeds (`benchmarks/known_truth.py`).
+    5 draws x 2 seeds (`benchmarks/known_truth.py`). With fewer than 4 draws there is none at 95%.
 
     Raises:
         NotEstimable: No error is reached by both curves, `at_error` is not reached by both, or a curve has fewer than 2
@@ -97,7 +104,13 @@ def data_efficiency(
         with np.errstate(invalid="ignore"):
             logs = _log_images_at(b, grid_b, at_error) - _log_images_at(a, grid_a, at_error)
     return DataEfficiency(
-        ratio=_ratio(logs, num_draws=num_draws, level=level),
+        ratio=estimate_in_range(
+            logs[~np.isnan(logs)],
+            lowest=float(grid_b[0] - grid_a[-1]),
+            highest=float(grid_b[-1] - grid_a[0]),
+            num_draws=num_draws,
+            level=level,
+        ),
         errors=(float(low[0]), float(high[0])),
         method=method,
         num_draws=num_draws,
@@ -131,6 +144,25 @@ def evaluate_curve(
         law = fit_supported_law(curve, errors)
         return law.refit(errors, draws, alpha_is_bounded=True, shifts=shifts).evaluate(log_images)
     return interpolate(isotonic_means(resampled_means(errors, draws, shifts)), curve.log_images, log_images)
+
+
+def estimate_in_range(logs: Floats, *, lowest: float, highest: float, num_draws: int, level: float) -> Estimate:
+    """Return a number from its logarithms over all draws and over resamples, (1 + resamples,).
+
+    An end of its interval is open if its logarithm is not within `lowest` and `highest`, which the measured sizes can
+    show. There is no interval if both ends are open, or if there are too few draws.
+    """
+    value = float(logs[0])
+    if float(np.abs(logs - value).max()) <= LOG_TOLERANCE:
+        return Estimate(value=math.exp(value), reason=NO_SPREAD)
+    if reason := too_few_draws(num_draws, level):
+        return Estimate(value=math.exp(value), reason=reason)
+    ends = widened_interval(value, logs, num_draws=num_draws, level=level)
+    lower = None if ends.lower is None or ends.lower < lowest else math.exp(ends.lower)
+    upper = None if ends.upper is None or ends.upper > highest else math.exp(ends.upper)
+    if lower is None and upper is None:
+        return Estimate(value=math.exp(value), reason=BEYOND_SIZES)
+    return Estimate(value=math.exp(value), interval=Interval(lower=lower, upper=upper, level=level))
 
 
 def _log_ratio_without_overlap(a: Floats, b: Floats) -> Floats:
@@ -181,13 +213,3 @@ def _check_error(errors: Floats, at_error: float, *, name: str) -> None:
             f"at_error must be within the measured errors of {name}, {errors[-1]:.4g} to {errors[0]:.4g}, "
             f"got {at_error:g}"
         )
-
-
-def _ratio(logs: Floats, *, num_draws: int, level: float) -> Estimate:
-    """Return the ratio from its logarithms over all draws and over resamples, (1 + resamples,)."""
-    value, resamples = float(logs[0]), logs[~np.isnan(logs)]
-    if float(np.abs(resamples - value).max()) <= LOG_TOLERANCE:
-        return Estimate(value=math.exp(value), reason=NO_SPREAD)
-    ends = widened_interval(value, resamples, num_draws=num_draws, level=level)
-    lower, upper = (None if end is None else math.exp(end) for end in (ends.lower, ends.upper))
-    return Estimate(value=math.exp(value), interval=Interval(lower=lower, upper=upper, level=level))

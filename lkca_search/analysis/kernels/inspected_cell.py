@@ -118,13 +118,8 @@ class InspectedCell:
         if not np.isfinite(values).any():
             return None
         means = self.scores.unit_means(values)
-        estimate = student_mean(means, tolerance=RELATIVE_TOLERANCE * float(np.abs(means).max()))
-        if (interval := estimate.interval) is None:
-            return estimate
-        assert interval.lower is not None
-        assert interval.upper is not None
-        bounds = {"lower": max(interval.lower, 0.0), "upper": min(interval.upper, maximum)}
-        return estimate.model_copy(update={"interval": interval.model_copy(update=bounds)})
+        tolerance = RELATIVE_TOLERANCE * float(np.abs(means).max())
+        return student_mean(means, tolerance=tolerance).within(0.0, maximum)
 
 
 def inspected_cells(results: SearchResults, scores: RoundScores) -> tuple[InspectedCell, ...]:

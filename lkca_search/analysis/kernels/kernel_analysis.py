@@ -254,9 +254,10 @@ def _trend(
     unit: str = "tokens",
 ) -> Trend:
     images = [cell.num_train_images for cell in cells]
+    maximum = max(cell.cell.longest_tokens if unit == "tokens" else cell.cell.longest_pixels for cell in cells)
     slope: Estimate | NotEstimable
     try:
-        slope = reason or slope_per_tenfold(images, [values(cell.cell) for cell in cells])
+        slope = reason or slope_per_tenfold(images, [values(cell.cell) for cell in cells], maximum=maximum)
     except NotEstimable as error:
         slope = error
     return Trend(

@@ -3,6 +3,7 @@
 The subsets of one draw are nested, so the sizes of a draw are not independent of each other. Draws are.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,13 +13,14 @@ from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 
 
-def slope_per_tenfold(images: Sequence[int], values: Sequence[Floats]) -> Estimate:
+def slope_per_tenfold(images: Sequence[int], values: Sequence[Floats], *, maximum: float = math.inf) -> Estimate:
     """Return the change of a value per tenfold number of training images, with a t interval over draws.
 
     Args:
         images: Training images of each size.
         values: Values at each size, (draws, seeds), NaN where missing. Seeds are averaged, then a line in the logarithm
             of the images is fitted per draw by least squares; draws with a single size are left out.
+        maximum: Largest possible value. Values from 0 to it have no steeper lines, so the interval is cut there.
 
     Raises:
         NotEstimable: There are fewer than two sizes, or no draw has values at two sizes.
@@ -27,11 +29,13 @@ def slope_per_tenfold(images: Sequence[int], values: Sequence[Floats]) -> Estima
         raise NotEstimable("there is a single size of the training data")
     logs = np.log10(np.asarray(images, dtype=np.float64))
     means = np.stack([_seed_means(each) for each in values], axis=1)
-    slopes = [_slope(logs, row) for row in means if len(set(logs[np.isfinite(row)])) > 1]
-    if not slopes:
+    weights = [(_weights(logs, row), row) for row in means if len(set(logs[np.isfinite(row)])) > 1]
+    if not weights:
         raise NotEstimable("no draw has values at two sizes of the training data")
-    found = np.array(slopes)
-    return student_mean(found, tolerance=RELATIVE_TOLERANCE * float(np.nanmax(np.abs(means))))
+    slopes = np.array([each @ row[np.isfinite(row)] for each, row in weights])
+    steepest = maximum * float(np.mean([each[each > 0].sum() for each, _ in weights]))
+    tolerance = RELATIVE_TOLERANCE * float(np.nanmax(np.abs(means)))
+    return student_mean(slopes, tolerance=tolerance).within(-steepest, steepest)
 
 
 def _seed_means(values: Floats) -> Floats:
@@ -43,7 +47,8 @@ def _seed_means(values: Floats) -> Floats:
     return means
 
 
-def _slope(logs: Floats, values: Floats) -> float:
-    known = np.isfinite(values)
-    centered = logs[known] - logs[known].mean()
-    return float(centered @ values[known] / (centered @ centered))
+def _weights(logs: Floats, values: Floats) -> Floats:
+    """Return the weights of the values that are known in the slope of their line, (known,)."""
+    known = logs[np.isfinite(values)]
+    centered: Floats = known - known.mean()
+    return centered / float(centered @ centered)

@@ -6,7 +6,6 @@ often right on the same images; kappa removes what independent errors with the s
 independent and 1 for equal errors.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -38,7 +37,7 @@ class Agreement(FrozenModel):
     """The other variant; the same one for two trainings of it."""
     num_train_images: int
     num_pairs: int
-    """Pairs of trainings on the same images."""
+    """Pairs of trainings: on the same draw with any seeds, or by training if all draws have the same images."""
     equal_predictions: Estimate
     """Share of the test images with the same predicted class, in percent."""
     consistent: float
@@ -48,7 +47,10 @@ class Agreement(FrozenModel):
     error_consistency: Estimate | None
     """Cohen's kappa of right and wrong; None if no pair of trainings has one."""
     beyond_retraining: Estimate | None = None
-    """Error consistency minus the mean of that of two trainings of each variant, over the draws that have both."""
+    """Error consistency minus the mean of that of two trainings of each variant, over the draws that have both.
+
+    If all draws have the same images, it is over groups of two trainings of each variant.
+    """
 
     @property
     def is_retraining(self) -> bool:
@@ -61,7 +63,7 @@ class _Units:
     """Mean over the pairs of each unit."""
 
     keys: tuple[int, ...]
-    """Index of the draw, or of two trainings where all draws have the same images."""
+    """Index of the draw; where all draws have the same images, of the training, or of the group of two."""
     equal: Floats
     """Share with the same predicted class per image, (units, images)."""
     shares: Floats
@@ -76,21 +78,23 @@ class _Units:
 def agreements(cells: Sequence[CellPredictions]) -> list[Agreement]:
     """Return the agreement of all pairs of variants at each size, then that of two trainings of each variant.
 
-    A pair are two trainings on the same draw, with any seeds.
+    A pair are two trainings on the same draw, with any seeds. If all draws have the same images, each training is a
+    unit, as in contrasts: a pair of two variants has the same draw and seed. Two trainings of one variant then form
+    groups of two, as each training may be in one pair only. The difference of both is over groups of two, too.
     """
     found = []
     for size in dict.fromkeys(cell.num_train_images for cell in cells):
         alike = [cell for cell in cells if cell.num_train_images == size]
-        own = {index: _units(cell, cell) for index, cell in enumerate(alike)}
+        own = {index: _units(cell, cell, group_size=2) for index, cell in enumerate(alike)}
         for (i, one), (j, other) in combinations(enumerate(alike), 2):
             if one.variant != other.variant and (units := _units(one, other)) is not None:
-                found.append(_agreement(one, other, units, [own[i], own[j]]))
+                found.append(_agreement(one, other, units, _beyond(one, other, units, [own[i], own[j]])))
         found += [_agreement(alike[index], alike[index], units) for index, units in own.items() if units is not None]
     return found
 
 
 def _agreement(
-    one: CellPredictions, other: CellPredictions, units: _Units, retrained: Sequence[_Units | None] = ()
+    one: CellPredictions, other: CellPredictions, units: _Units, beyond: Estimate | None = None
 ) -> Agreement:
     equal = PERCENT * units.equal
     return Agreement(
@@ -101,38 +105,49 @@ def _agreement(
         equal_predictions=mean_percentage(equal.mean(axis=1), sampling_variance=image_variance(equal)),
         consistent=PERCENT * float(units.shares[:, 0].mean()),
         consistent_by_chance=PERCENT * float(units.shares[:, 1].mean()),
-        error_consistency=_mean(units.kappas, units.influences),
-        beyond_retraining=_beyond(units, retrained),
+        error_consistency=_mean(units.kappas, units.influences, largest=1.0),
+        beyond_retraining=beyond,
     )
 
 
-def _beyond(units: _Units, retrained: Sequence[_Units | None]) -> Estimate | None:
+def _beyond(
+    one: CellPredictions, other: CellPredictions, units: _Units, retrained: Sequence[_Units | None]
+) -> Estimate | None:
     """Return kappa minus the mean kappa of two trainings of each variant, on the units that have all three."""
     known = [each for each in retrained if each is not None]
-    if len(known) < 2:
+    if len(known) < 2 or one.by_seed != other.by_seed:
         return None
+    if one.by_seed and (grouped := _units(one, other, group_size=2)) is not None:
+        units = grouped
     common = sorted(set(units.keys).intersection(*(each.keys for each in known)))
     if not common:
         return None
     picked = [[each.keys.index(key) for key in common] for each in (units, *known)]
     kappas = [each.kappas[rows] for each, rows in zip((units, *known), picked, strict=True)]
     influences = [each.influences[rows] for each, rows in zip((units, *known), picked, strict=True)]
-    return _mean(kappas[0] - np.mean(kappas[1:], axis=0), influences[0] - np.mean(influences[1:], axis=0))
+    beyond = kappas[0] - np.mean(kappas[1:], axis=0)
+    return _mean(beyond, influences[0] - np.mean(influences[1:], axis=0), largest=2.0)
 
 
-def _mean(values: Floats, influences: Floats) -> Estimate | None:
-    """Return the mean over units with a t interval that includes the sampling of test images; None without values."""
+def _mean(values: Floats, influences: Floats, *, largest: float) -> Estimate | None:
+    """Return the mean over units with a t interval that includes the sampling of test images; None without values.
+
+    No value is below -`largest` or above it: kappa is from -1 to 1.
+    """
     known = np.isfinite(values)
     if not known.any():
         return None
     variance = image_variance(influences[known])
     estimate = student_mean(values[known], tolerance=RELATIVE_TOLERANCE, sampling_variance=variance)
-    return estimate.within(-math.inf, 1.0)
+    return estimate.within(-largest, largest)
 
 
-def _units(one: CellPredictions, other: CellPredictions) -> _Units | None:
-    """Return the means over the pairs of each unit; None without a pair."""
-    units = dict(_pairs_by_unit(one, other))
+def _units(one: CellPredictions, other: CellPredictions, *, group_size: int = 1) -> _Units | None:
+    """Return the means over the pairs of each unit; None without a pair.
+
+    Where trainings are the units, `group_size` of each variant form one.
+    """
+    units = dict(_pairs_by_unit(one, other, group_size))
     if not units:
         return None
     rows = [_mean_of_pairs(one, other, pairs) for pairs in units.values()]
@@ -146,18 +161,15 @@ def _units(one: CellPredictions, other: CellPredictions) -> _Units | None:
     )
 
 
-def _pairs_by_unit(one: CellPredictions, other: CellPredictions) -> Iterator[tuple[int, Pairs]]:
-    """Yield each unit with its pairs of trainings, each by draw and seed.
-
-    Where trainings are the units, two of each variant form one, so that both kinds of pairs are inside of units.
-    """
+def _pairs_by_unit(one: CellPredictions, other: CellPredictions, group_size: int) -> Iterator[tuple[int, Pairs]]:
+    """Yield each unit with its pairs of trainings, each by draw and seed."""
     num_seeds = one.present.shape[1]
     by_seed = shared_unit(one.scores, other.scores) == "seed"
 
     def positions(cell: CellPredictions) -> dict[int, list[Position]]:
         found: dict[int, list[Position]] = {}
         for draw, seed in np.argwhere(cell.present).tolist():
-            found.setdefault((draw * num_seeds + seed) // 2 if by_seed else draw, []).append((draw, seed))
+            found.setdefault((draw * num_seeds + seed) // group_size if by_seed else draw, []).append((draw, seed))
         return found
 
     first, second = positions(one), positions(other)

@@ -42,7 +42,7 @@ class Calibration(FrozenModel):
     variant: str
     num_train_images: int
     error: Estimate
-    """Expected calibration error of a replicate, in percent."""
+    """Expected calibration error of a replicate, in percent, as in its record if that has one."""
     calibrated_error: float
     """Expected calibration error of a calibrated classifier with the same probabilities, in percent."""
     overconfidence: Estimate
@@ -60,6 +60,8 @@ def calibration(cell: CellPredictions) -> Calibration | None:
     gaps = PERCENT * (confidences - cell.correct)
     over = image_means(gaps, cell.present, by_seed=cell.by_seed)
     errors, calibrated_errors, influences = _errors(gaps, confidences, bins, cell.present)
+    if cell.recorded_errors is not None:
+        errors = np.where(np.isfinite(cell.recorded_errors), cell.recorded_errors, errors)
     by_unit = image_means(influences, cell.present, by_seed=cell.by_seed)
     return Calibration(
         variant=cell.variant.label,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lkca_search.analysis.scores import CellScores, RoundScores
+from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
 from lkca_search.analysis.search_results import Position, SearchResults, Variant
+from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.records.predictions import ReplicatePredictions, TestImages
 from lkca_search.records.record import Record
 
@@ -30,6 +31,11 @@ class CellPredictions:
     """Probabilities of the predicted classes, (draws, seeds, images); None if a file has no probabilities."""
     image_scores: NDArray[Any] | None
     """Numbers whose mean is the leading metric, (draws, seeds, images); None if it is no mean over images."""
+    recorded_errors: Floats | None = None
+    """Calibration error of each record in percent, (draws, seeds); NaN, or None, where it is unknown.
+
+    It is from full probabilities. Those of `confidences` have three digits, which moves images between bins.
+    """
 
     @property
     def variant(self) -> Variant:
@@ -90,6 +96,11 @@ def _cell(
     for position in known:
         present[position] = True
     stacked = {name: _stack(known, name, shape) for name in ("predicted", "confidences", "scores")}
+    recorded_errors = np.full(shape, np.nan)
+    for position in known:
+        test = records[position].test
+        error = None if test is None else test.value("calibration_error")
+        recorded_errors[position] = np.nan if error is None else PERCENT * error
     predicted = stacked["predicted"]
     assert predicted is not None
     return CellPredictions(
@@ -99,6 +110,7 @@ def _cell(
         predicted=predicted,
         confidences=stacked["confidences"],
         image_scores=stacked["scores"],
+        recorded_errors=recorded_errors,
     )
 
 

@@ -13,6 +13,7 @@ from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.analysis.stats.variance import image_means, image_variance
 from lkca_search.spec.base import FrozenModel
+from lkca_search.spec.metrics import Metric
 
 NUM_CONFUSIONS = 20
 """Most frequent confusions of a cell that are kept."""
@@ -54,7 +55,7 @@ def class_accuracies(cell: CellPredictions, names: Sequence[str]) -> list[ClassA
     for index, images in _images_by_class(cell, len(names)):
         score = None
         if has_score and cell.image_scores is not None:
-            score = _mean(cell, metric.scale * cell.image_scores[..., images], is_percentage=metric.is_percentage)
+            score = _mean(cell, metric.scale * cell.image_scores[..., images], metric)
         found.append(
             ClassAccuracy(
                 variant=cell.variant.label,
@@ -116,11 +117,11 @@ def _images_by_class(cell: CellPredictions, num_classes: int) -> Iterator[tuple[
             yield index, images
 
 
-def _mean(cell: CellPredictions, values: NDArray[Any], *, is_percentage: bool = True) -> Estimate:
-    """Return the mean of values, (draws, seeds, images), with the sampling of test images."""
+def _mean(cell: CellPredictions, values: NDArray[Any], metric: Metric | None = None) -> Estimate:
+    """Return the mean of values of a metric, or of percentages, (draws, seeds, images), with that of test images."""
     units = image_means(values, cell.present, by_seed=cell.by_seed)
     means, variance = units.mean(axis=1), image_variance(units)
-    if is_percentage:
+    if metric is None or metric.is_percentage:
         return student_percentage(means, sampling_variance=variance)
     tolerance = RELATIVE_TOLERANCE * float(np.abs(means).max())
-    return student_mean(means, tolerance=tolerance, sampling_variance=variance)
+    return student_mean(means, tolerance=tolerance, sampling_variance=variance).within(*metric.bounds)

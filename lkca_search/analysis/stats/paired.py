@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws
+from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, too_few_draws
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval
 from lkca_search.analysis.stats.p_values import two_sided_p
 from lkca_search.analysis.stats.replicates import Floats, Pairs, pair
@@ -94,8 +94,8 @@ def bootstrap_difference(
     The interval is studentized: it uses quantiles of (resampled mean - mean) / resampled standard error over draws
     (Davison & Hinkley 1997, section 5.2.1). At 5 draws x 2 seeds it covers 93-95%; percentiles of the resampled means
     cover 85-92%. It is a tenth to a fifth wider than the t interval, but does not assume normality, so it checks
-    `paired_difference`. At 3 draws or fewer, too many resamples have no spread and there is no interval. The sampling
-    of test images widens the interval as in `paired_difference`.
+    `paired_difference`. At 3 draws or fewer, too many resamples repeat a single draw and there is no interval. The
+    sampling of test images widens the interval as in `paired_difference`.
     """
     pairs = pair(a, b)
     values = pairs.draw_differences
@@ -104,6 +104,8 @@ def bootstrap_difference(
         return Estimate(value=mean, reason=SINGLE_DRAW)
     if not has_spread(values, tolerance=pairs.tolerance):
         return Estimate(value=mean, reason=NO_SPREAD)
+    if reason := too_few_draws(pairs.num_draws, level):
+        return Estimate(value=mean, reason=reason)
     means = _resampled_draw_means(pairs, num_resamples=num_resamples, generator=generator)
     errors = means.std(axis=1, ddof=1) / np.sqrt(pairs.num_draws)
     shifts = means.mean(axis=1) - mean

@@ -18,8 +18,10 @@ _METHODS = (
     f"method over all contrasts of the round. {ALPHA_RULE} The probability of improvement (Agarwal et al. 2021) has "
     "Wilson's interval; its number of trials is the effective number of independent units. Power laws α + η n^γ (Hoiem "
     "et al. 2021) are fitted by weighted least squares. Their bootstrap intervals over draws are widened for the "
-    "number of draws. Data efficiency is read within the measured sizes. A crossover is stated only between two sizes "
-    "at which corrected tests decide for different variants. Neither has a canonical source."
+    "number of draws. Data efficiency is read within the measured sizes, and its interval has no end beyond the ratios "
+    "that they can show. A crossover is stated only between two sizes at which corrected tests decide for different "
+    "variants. Both have an interval from 4 draws on, as the bootstrap of a difference: more than a tenth of the "
+    "resamples of 3 draws repeat a single one. Neither has a canonical source."
 )
 
 
@@ -100,6 +102,8 @@ def _predictions(scores: RoundScores) -> Iterator[str]:
             "Accuracies per class, error consistency (Geirhos et al. 2020) and calibration (Guo et al. 2017) are means "
             "over units. Their intervals include the sampling of test images by the delta method."
         )
+        if any(cell.unit == "seed" for cell in scores.cells):
+            yield "Where trainings are the units, two trainings of one variant are compared in groups of two."
 
 
 def _coverage(scores: RoundScores) -> str:

@@ -27,6 +27,11 @@ _DEFINITION = (
 _DIFFERENCE = (
     "The difference to retraining is to the mean of two trainings of each variant, over draws that have both. "
 )
+_TRAININGS = (
+    "Where all draws have the same images, each training is a unit. Pairs of two variants then have the same draw and "
+    "seed, and each training is in at most one pair of one variant. The difference to retraining is over groups of two "
+    "trainings of each variant. "
+)
 
 
 def agreement_sentences(analysis: PredictionAnalysis, reference: Variant) -> Iterator[str]:
@@ -152,7 +157,8 @@ def agreement_table(analysis: PredictionAnalysis) -> Table:
         caption=capitalize(
             "pairs are two trainings on the same draw, of two variants or of one. By chance is the share of both right "
             f"or both wrong for independent errors with the same accuracies. {_DEFINITION}. It does not depend on the "
-            f"wrong class that is predicted. {_retraining(analysis, _DIFFERENCE)}95% intervals are for new "
+            f"wrong class that is predicted. {_retraining(analysis, _DIFFERENCE)}"
+            f"{_TRAININGS if any(cell.by_seed for cell in analysis.cells) else ''}95% intervals are for new "
             "draws, seeds and test images, and are not corrected for the number of pairs."
         ),
         columns=columns,

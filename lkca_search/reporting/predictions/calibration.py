@@ -186,8 +186,8 @@ def calibration_table(analysis: PredictionAnalysis) -> Table:
             f"mean probability in the bin of the image, one of {NUM_CALIBRATION_BINS} of equal width. If calibrated: "
             "the expected error of classifiers whose predictions are right with exactly these probabilities, on as "
             "many test images. Overconfidence: mean probability of the predicted class minus accuracy. Means over "
-            "draws of the replicates with 95% intervals for new draws, seeds and test images. Probabilities are stored "
-            "with three digits."
+            "draws of the replicates with 95% intervals for new draws, seeds and test images. Calibration errors are "
+            "those of the records; the other numbers are from stored probabilities, which have three digits."
         ),
         columns=columns,
         rows=sorted(analysis.calibrations, key=lambda found: found.num_train_images),

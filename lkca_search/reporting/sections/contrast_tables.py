@@ -8,6 +8,7 @@ from lkca_search.analysis.scores import Unit
 from lkca_search.analysis.stats.estimate import Estimate, Interval
 from lkca_search.records.rounds import ERROR_RATE
 from lkca_search.reporting.sections.looks import format_alpha
+from lkca_search.reporting.sections.sampling import scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     NO_VALUE,
@@ -46,7 +47,7 @@ def contrast_table(
     return make_table(
         name="contrasts",
         title=f"{reference} compared with the other variants",
-        caption=_caption(reference, metric, alpha, tests=tests) + _dashes(contrasts),
+        caption=_caption(contrasts, reference, metric, alpha, tests=tests) + _dashes(contrasts),
         columns=[Column[Contrast]("other", lambda contrast: text_cell(contrast.other)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
@@ -58,7 +59,7 @@ def comparison_table(contrasts: Sequence[Contrast], a: str, b: str, metric: Metr
     return make_table(
         name="comparison",
         title=f"{a} compared with {b}",
-        caption=_caption(a, metric, alpha, tests="tests of this comparison") + _dashes(contrasts),
+        caption=_caption(contrasts, a, metric, alpha, tests="tests of this comparison") + _dashes(contrasts),
         columns=[Column[Contrast]("cell", lambda contrast: text_cell(contrast.reference_cell)), *_columns(metric)],
         rows=contrasts,
         highlight=_is_decided,
@@ -105,13 +106,19 @@ def _join(numbers: tuple[int, int]) -> str:
     return " and ".join(dict.fromkeys(map(format_count, numbers)))
 
 
-def _caption(reference: str, metric: MetricFormat, alpha: float, *, tests: str) -> str:
+def _caption(contrasts: Sequence[Contrast], reference: str, metric: MetricFormat, alpha: float, *, tests: str) -> str:
+    scope = scope_of_intervals("They", (contrast.paired.sampling_error is not None for contrast in contrasts))
+    other_kind = (
+        " They are of another kind than the intervals of means, which are on the scale of log odds."
+        if metric.metric.is_percentage
+        else ""
+    )
     return (
         f"Difference in {metric.test_difference_label}: {reference} minus the other, paired by draw and seed. Units "
-        "are draws, or trainings where all draws have the same images. Each 95% t interval over units is for its own "
-        "contrast and a single look, and includes the sampling of test images if predictions are known. A bootstrap "
-        "over units and seeds checks it; where both differ much, their ends are uncertain. p: two-sided t test over "
-        "units. p, corrected: by Holm's method over all "
+        "are draws, or trainings where all draws have the same images. 95% t intervals over units are each for one "
+        f"contrast and a single look. {scope}{other_kind} A bootstrap over units and seeds checks them; where both "
+        "differ much, their ends are uncertain. p: two-sided t test over units. p, corrected: by Holm's method over "
+        "all "
         f"{tests}, then for the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict "
         f"is ahead or behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of "
         f"{reference} beats one of the other on the same draw. More units: number of additional draws, or trainings "

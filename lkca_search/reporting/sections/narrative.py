@@ -8,7 +8,7 @@ from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import SelectionEffect
-from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
+from lkca_search.analysis.stats.estimate import Estimate, Interval, NotEstimable
 from lkca_search.analysis.stats.power import MIN_DRAWS
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
@@ -70,7 +70,7 @@ def write_summary(
     """Return the paragraphs of the summary."""
     paragraphs = [*_verdicts(results, scores, contrasts), *_detectable(contrasts, MetricFormat(results.metric))]
     for curve_contrast in curves.contrasts:
-        paragraphs += _efficiency(results, curve_contrast)
+        paragraphs += _efficiency(results, contrasts, curve_contrast)
     if selections:
         gap = sum(selection.test_gap for selection in selections) / len(selections)
         metric = MetricFormat(results.metric)
@@ -192,12 +192,14 @@ def _detectable(contrasts: Sequence[Contrast], metric: MetricFormat) -> Iterator
     )
 
 
-def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str]:
+def _efficiency(results: SearchResults, contrasts: Sequence[Contrast], contrast: CurveContrast) -> Iterator[str]:
     names = results.reference.label, contrast.other.label
     found = "" if results.repeats else "the configurations found for "
     if not isinstance(contrast.data_efficiency, NotEstimable):
-        error = MetricFormat(results.metric).error_label
-        yield _efficiency_sentence(contrast.data_efficiency.ratio, *names, error, is_repeated=bool(results.repeats))
+        error, ratio = MetricFormat(results.metric).error_label, contrast.data_efficiency.ratio
+        sentence = _efficiency_sentence(ratio, *names, error, is_repeated=bool(results.repeats))
+        of_other = [each for each in contrasts if each.other == contrast.other.label]
+        yield " ".join((sentence, *_open_end(ratio.interval), *_other_verdicts(ratio, of_other)))
     if isinstance(contrast.crossover, NotEstimable):
         yield f"No crossover between {found}{names[0]} and {names[1]} can be shown."
         return
@@ -206,24 +208,42 @@ def _efficiency(results: SearchResults, contrast: CurveContrast) -> Iterator[str
     below, above = (reference, other) if contrast.crossover.better_below == "a" else (other, reference)
     low, high = map(format_count, contrast.crossover.between)
     interval = images.interval
-    if interval is None or (interval.lower is None and interval.upper is None):
-        yield f"Between {low} and {high} training images, the lead changes from {below} to {above}."
+    change = f"Between {low} and {high} training images, the lead changes from {below} to {above}"
+    if interval is None:
+        yield f"{change}."
         return
-    yield (
-        f"Between {low} and {high} training images, the lead changes from {below} to {above}, near "
-        f"{format_count(images.value)} {format_count_interval(interval)}."
-    )
+    place = f"{change}, near {format_count(images.value)} {format_count_interval(interval)}."
+    yield " ".join((place, *_open_end(interval, "these sizes")))
 
 
 def _efficiency_sentence(ratio: Estimate, reference: str, other: str, error: str, *, is_repeated: bool) -> str:
-    """Return the data efficiency with its interval; it states no advantage if the interval contains 1."""
+    """Return the data efficiency with its interval; it states no advantage without one, nor if it contains 1."""
     number = f"{format_ratio(ratio.value)} {format_ratio_interval(ratio.interval)}".rstrip()
     found, those = ("", "") if is_repeated else ("the configurations found for ", "those for ")
     needs = f"{found}{other} {'needs' if is_repeated else 'need'}"
-    sentence = f"for the same {error}, {needs} {number} times as many training images as {those}{reference}."
+    reason = f" (no interval: {ratio.reason})" if ratio.reason else ""
+    sentence = f"for the same {error}, {needs} {number} times as many training images as {those}{reference}{reason}."
     if ratio.interval is None or ratio.interval.contains(1.0):
         return f"No difference in data efficiency is shown: {sentence}"
     return (
         f"{capitalize(sentence)} It is a mean over the errors that both reach, and its interval is not corrected for "
         "other comparisons."
     )
+
+
+def _open_end(interval: Interval | None, sizes: str = "the measured sizes") -> Iterator[str]:
+    """Yield the meaning of an open end, if an interval has one."""
+    if interval is not None and None in (interval.lower, interval.upper):
+        yield f"The end … is beyond {sizes}."
+
+
+def _other_verdicts(ratio: Estimate, contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """Yield the verdicts at single sizes, if an advantage in data efficiency is stated that none of them shows."""
+    if ratio.interval is None or ratio.interval.contains(1.0):
+        return
+    verdicts: tuple[Verdict, Verdict] = ("ahead", "behind")
+    same, opposite = verdicts if ratio.value > 1 else verdicts[::-1]
+    if not _sizes(contrasts, same):
+        yield "No corrected test at a single size shows this advantage."
+    if reversed_at := _sizes(contrasts, opposite):
+        yield f"At {join_words(reversed_at)} images, the corrected test shows the opposite."

@@ -14,6 +14,7 @@ from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.records.rounds import Pick
 from lkca_search.records.search.mlflow_runs import MlflowRuns
+from lkca_search.reporting.sections.sampling import scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     capitalize,
@@ -24,6 +25,7 @@ from lkca_search.reporting.values.numbers import (
     format_decimal_interval,
     format_duration,
     format_epochs,
+    format_number,
     format_percent,
     format_range,
     format_ratio,
@@ -62,8 +64,8 @@ def score_table(scores: RoundScores, metric: MetricFormat) -> Table:
         caption=(
             f"{capitalize(metric.test_label_in_unit)}: the mean over draws of the mean over seeds, with its 95% "
             "interval. Where all draws have the same images, it is the mean over trainings. The interquartile mean of "
-            "all replicates has a 95% bootstrap interval. Both intervals include the sampling of test images if "
-            "predictions are known."
+            "all replicates has a 95% bootstrap interval. "
+            + scope_of_intervals("Both intervals", (cell.image_scores is not None for cell in scores.cells))
         ),
         columns=columns,
         rows=scores.cells,
@@ -126,7 +128,7 @@ def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
             "95% interval of data efficiency",
             lambda contrast: interval_cell(_data_efficiency(contrast), format_ratio_interval),
         ),
-        Column("crossover, images", _crossover_cell),
+        Column("crossover, images", lambda contrast: estimate_cell(_crossover(contrast), format_count)),
         Column(
             "95% interval of crossover", lambda contrast: interval_cell(_crossover(contrast), format_count_interval)
         ),
@@ -151,9 +153,9 @@ def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
             f"reach within the measured sizes. Above 1, {reference} needs fewer images. Crossover: number of images at "
             "which the lead changes, between two sizes at which corrected tests decide for different variants. Both "
             "are read from the points, joined by power laws, with 95% bootstrap "
-            f"intervals over draws. An end … is beyond the measured sizes. Difference of γ: γ of {reference} minus γ "
-            f"of the other. Below 0, the error of {reference} falls faster. None of these numbers has a canonical "
-            "source."
+            "intervals over draws. An end … of a data efficiency is beyond the measured sizes, and one of a crossover "
+            f"beyond these two sizes. Difference of γ: γ of {reference} minus γ of the other. Below 0, the error of "
+            f"{reference} falls faster. None of these numbers has a canonical source."
         ),
         columns=columns,
         rows=curves.contrasts,
@@ -166,12 +168,6 @@ def _data_efficiency(contrast: CurveContrast) -> Estimate | None:
 
 def _crossover(contrast: CurveContrast) -> Estimate | None:
     return None if isinstance(contrast.crossover, NotEstimable) else contrast.crossover.num_train_images
-
-
-def _crossover_cell(contrast: CurveContrast) -> TableCell:
-    if not isinstance(contrast.crossover, NotEstimable) and contrast.crossover.num_train_images is None:
-        return text_cell("none")
-    return estimate_cell(_crossover(contrast), format_count)
 
 
 def _efficiency_reasons(contrast: CurveContrast, reference: str) -> TableCell:
@@ -254,7 +250,7 @@ def pick_table(results: SearchResults, scores: RoundScores, runs: MlflowRuns) ->
         Column("cell", lambda pick: text_cell(pick.cell)),
         Column("rank", lambda pick: number_cell(pick.rank)),
         Column("trial", lambda pick: text_cell(pick.trial_id.rpartition("/")[2], link=runs.page(pick.trial_id))),
-        Column(scores.round.metric, lambda pick: number_cell(pick.value, "{:.4f}".format)),
+        Column(scores.round.metric, lambda pick: number_cell(pick.value, lambda value: format_number(value, 4))),
         *(_hyperparameter_column(name) for name in results.spec.parameters if name != "draw"),
     ]
     return make_table(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lkca_search.analysis.stats.estimate import Estimate, Interval
-from lkca_search.reporting.values.numbers import format_interval, format_percent, format_points
+from lkca_search.reporting.values.numbers import format_interval, format_number, format_points
 from lkca_search.spec.metrics import Metric
 
 
@@ -95,7 +95,7 @@ class MetricFormat:
 
     def value(self, value: float) -> str:
         """Return a value: 84.2 or 0.523."""
-        return format_percent(value) if self._is_percentage else f"{value:.3f}"
+        return format_number(value, 1 if self._is_percentage else 3)
 
     def value_with_unit(self, value: float) -> str:
         """Return a value with its unit: 84.2% or 0.523."""

@@ -16,7 +16,7 @@ def format_count(value: float) -> str:
 
 def format_tick(value: float) -> str:
     """Return the label of a tick: 12,345 or 0.8."""
-    return format_count(value) if value == round(value) else f"{value:g}"
+    return format_count(value) if value == round(value) else f"{value:g}".replace("-", "−")
 
 
 def format_compact(value: float) -> str:
@@ -34,9 +34,14 @@ def format_bytes(count: int) -> str:
     return f"{compact} bytes" if compact.isdigit() else f"{compact[:-1]} {compact[-1]}B"
 
 
+def format_number(value: float, num_decimals: int) -> str:
+    """Return a number with this many decimals: 0.523, −0.042, 0.000."""
+    return f"{value:z.{num_decimals}f}".replace("-", "−")
+
+
 def format_percent(value: float) -> str:
     """Return a percentage: 84.2."""
-    return f"{value:.1f}"
+    return format_number(value, 1)
 
 
 def format_points(value: float, *, num_decimals: int = 1) -> str:
@@ -47,8 +52,8 @@ def format_points(value: float, *, num_decimals: int = 1) -> str:
 
 def format_decimal(value: float, *, signed: bool = False) -> str:
     """Return a number with two decimals: 0.62, −0.79, 0.00; `signed` adds a plus to positive numbers."""
-    text = f"{value:z.2f}"
-    return f"+{text}" if signed and float(text) > 0 else text.replace("-", "−")
+    text = format_number(value, 2)
+    return f"+{text}" if signed and round(value, 2) > 0 else text
 
 
 def format_interval(
@@ -91,8 +96,8 @@ def format_ratio(value: float) -> str:
 
 
 def format_ratio_interval(interval: Interval | None) -> str:
-    """Return the interval of a ratio; without bounds it is from 0 to ∞."""
-    return format_interval(interval, format_ratio, open_ends=("0", "∞"))
+    """Return the interval of a ratio; an end beyond the measured sizes is …."""
+    return format_interval(interval, format_ratio, open_ends=("…", "…"))
 
 
 def format_count_interval(interval: Interval | None) -> str:

@@ -149,6 +149,22 @@ def test_multiplying_the_accuracies_of_a_dataset_does_not_change_normalized_diff
         assert a.difference.value == pytest.approx(b.difference.value)
 
 
+def test_no_interval_over_datasets_leaves_the_possible_values() -> None:
+    """Two draws, of which one is perfect and one wrong, have t intervals of several ranges."""
+    results = make_dataset_results(lambda name, family, images, draw, seed: float(draw % 2 or family == "vit"), draws=2)
+    found = aggregate_of(results)
+    widths = {each.dataset: each.best - each.chance for each in found.ranges}
+    largest = max(100 * 100 / width for width in widths.values())
+    lowest = min(-100 * each.chance / widths[each.dataset] for each in found.ranges)
+    for each in found.differences:
+        assert each.difference.interval is not None
+        assert each.difference.interval.lower == pytest.approx(-largest)
+    assert not isinstance(found.profiles, NotEstimable)
+    interval = next(each.mean.interval for each in found.profiles if each.variant.label == "lkca")
+    assert interval is not None
+    assert (interval.lower, interval.upper) == (pytest.approx(lowest), pytest.approx(100))
+
+
 def on(names: tuple[str, ...], family: str) -> Callable[[DatasetAccuracy], DatasetAccuracy]:
     """Return a change that leaves a family without replicates except on some datasets."""
     return lambda accuracy: lambda *key: None if key[1] == family and key[0] not in names else accuracy(*key)

@@ -158,6 +158,14 @@ def test_the_slope_is_that_of_a_line_in_the_logarithm_per_draw() -> None:
     assert (equal.value, equal.reason) == (pytest.approx(1.0), NO_SPREAD)
 
 
+def test_no_interval_of_a_slope_is_steeper_than_a_line_through_possible_values() -> None:
+    images, values = [100, 1000], [np.array([[0.0], [3.0]]), np.array([[3.0], [0.5]])]
+    assert slope_per_tenfold(images, values).interval != slope_per_tenfold(images, values, maximum=4.0).interval
+    interval = slope_per_tenfold(images, values, maximum=4.0).interval
+    assert interval is not None
+    assert (interval.lower, interval.upper) == (-4.0, 4.0)
+
+
 def test_a_made_inspection_has_the_planted_radius() -> None:
     (layer,) = make_inspection((2.0,)).layers
     assert measure_layer(layer).radius == pytest.approx(2 * ROOT_LN_10, abs=0.4)

@@ -6,7 +6,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from lkca_search.analysis.predictions.agreement import Agreement, agreements
 from lkca_search.analysis.predictions.cell_predictions import CellPredictions
-from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
+from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW, student_mean
 from tests.support.predictions import make_cell
 
 NUM_CLASSES = 10
@@ -105,17 +105,58 @@ def _kappa(cells: list[CellPredictions]) -> float:
     return kappa.value
 
 
-@pytest.mark.parametrize(("draws", "seeds"), [(5, 2), (6, 1), (1, 6)])
-def test_trainings_on_the_same_images_are_paired_across_draws(draws: int, seeds: int) -> None:
+@pytest.mark.parametrize(("draws", "seeds"), [(5, 2), (6, 1), (1, 6), (3, 1)])
+def test_trainings_on_the_same_images_are_units_and_in_one_pair_of_each_kind(draws: int, seeds: int) -> None:
     generator = np.random.default_rng(0)
     shared = generator.random(300)
     rights = [shared + generator.random((draws, seeds, 300)) < 1 for _ in range(2)]
     cells = [classifier(right, name, 1, unit="seed") for right, name in zip(rights, ("lkca", "vit"), strict=True)]
     found = {(each.one, each.other): each for each in agreements(cells)}
-    num_units = draws * seeds // 2
-    assert found["lkca", "lkca"].num_pairs == num_units
-    assert found["lkca", "vit"].num_pairs == 4 * num_units
-    assert found["lkca", "vit"].beyond_retraining is not None
+    assert found["lkca", "lkca"].num_pairs == draws * seeds // 2
+    assert found["lkca", "vit"].num_pairs == draws * seeds
+    kappas = np.array(
+        [cohen_kappa_score(*(right.reshape(-1, 300)[index] for right in rights)) for index in range(draws * seeds)]
+    )
+    kappa, beyond = found["lkca", "vit"].error_consistency, found["lkca", "vit"].beyond_retraining
+    assert kappa is not None
+    assert kappa.interval is not None
+    assert kappa.interval.upper is not None
+    assert kappa.value == pytest.approx(kappas.mean())
+    alone = student_mean(kappas).interval
+    assert alone is not None
+    assert alone.upper is not None
+    assert kappa.interval.upper >= min(alone.upper, 1), "its half width includes that of the trainings"
+    assert beyond is not None
+    assert (beyond.interval is None) is (draws * seeds < 4)
+
+
+def test_intervals_of_kappa_over_trainings_cover_that_of_many_images() -> None:
+    def trainings(seed: int, num_images: int) -> Agreement:
+        generator = np.random.default_rng(seed)
+        difficulty = generator.standard_normal(num_images)
+        rights = [difficulty + generator.standard_normal((3, 1, num_images)) < 0.5 for _ in range(2)]
+        return pair([classifier(right, name, seed, unit="seed") for right, name in zip(rights, "ab", strict=True)])
+
+    kappas = [trainings(seed, 100_000).error_consistency for seed in range(1000, 1003)]
+    truth = np.mean([each.value for each in kappas if each])
+    found = [trainings(seed, 300).error_consistency for seed in range(300)]
+    covered = [each.interval.contains(truth) for each in found if each and each.interval]
+    assert len(covered) == 300
+    assert np.mean(covered) >= 0.92
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_interval_of_kappa_leaves_its_possible_values(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    found = agreements([classifier(generator.random((2, 2, 10)) < 0.5, name, 1) for name in ("lkca", "vit")])
+    kappas = [each.error_consistency for each in found]
+    beyond = [each.beyond_retraining for each in found]
+    for largest, estimates in ((1, kappas), (2, beyond)):
+        intervals = [each.interval for each in estimates if each and each.interval]
+        assert intervals
+        ends = [end for each in intervals for end in (each.lower, each.upper) if end is not None]
+        assert len(ends) == 2 * len(intervals)
+        assert all(-largest <= end <= largest for end in ends)
 
 
 def test_one_seed_per_draw_has_no_retraining() -> None:

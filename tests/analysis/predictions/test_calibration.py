@@ -1,5 +1,7 @@
 """Calibration: a calibrated classifier has only the error of chance, and an overconfident one its planted gap."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,15 @@ def test_the_error_is_the_metric_that_is_measured_in_training() -> None:
     assert found is not None
     expected = [calibration_error(probabilities[draw, seed], labels) for draw in range(3) for seed in range(2)]
     assert found.error.value == pytest.approx(100 * np.mean(expected), abs=0.2)  # probabilities have three digits
+
+
+def test_a_recorded_error_is_the_error_and_one_without_a_record_is_computed() -> None:
+    labels = np.arange(200) % 2
+    predicted = np.broadcast_to(labels, (2, 1, 200))
+    cell = make_cell(predicted, labels, confidences=np.full((2, 1, 200), 0.8))  # computed: 20%
+    found = calibration(replace(cell, recorded_errors=np.array([[19.0], [np.nan]])))
+    assert found is not None
+    assert found.error.value == pytest.approx((19 + 20) / 2, abs=0.02)
 
 
 def test_the_error_of_a_calibrated_classifier_is_the_mean_of_simulated_ones() -> None:

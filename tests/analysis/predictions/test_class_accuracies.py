@@ -1,5 +1,7 @@
 """Accuracy per class and confusions: planted rates are found, and intervals cover them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from lkca_search.analysis.predictions.class_accuracies import (
     frequent_pairs,
 )
 from lkca_search.analysis.stats.student import NO_SPREAD, SINGLE_DRAW
+from lkca_search.spec.metrics import METRICS
 from tests.support.predictions import make_cell
 
 CONFUSED = 0.3
@@ -74,3 +77,16 @@ def test_classes_without_names_or_test_images_are_allowed() -> None:
     assert class_names([cell]) == ["class 0", "class 1", "class 2", "class 3"]
     assert [each.class_index for each in class_accuracies(cell, class_names([cell]))] == [0, 2]
     assert set(frequent_pairs(cell, 4)) == {(0, 3), (2, 3)}
+
+
+def test_no_interval_of_the_loss_of_a_class_is_below_0() -> None:
+    labels = np.arange(40) % 2
+    cell = make_cell(np.broadcast_to(labels, (2, 1, 40)), labels)
+    losses = np.broadcast_to(np.array([0.1, 0.9])[:, None, None], (2, 1, 40))
+    by_loss = replace(cell, scores=replace(cell.scores, metric=METRICS["val_loss"]), image_scores=losses)
+    for each in class_accuracies(by_loss, ["cat", "dog"]):
+        assert each.score is not None
+        assert each.score.interval is not None
+        assert each.score.interval.lower == 0.0
+        assert each.score.interval.upper is not None
+        assert each.score.interval.upper > 0.9
