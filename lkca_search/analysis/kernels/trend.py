@@ -29,11 +29,11 @@ def slope_per_tenfold(images: Sequence[int], values: Sequence[Floats], *, maximu
         raise NotEstimable("there is a single size of the training data")
     logs = np.log10(np.asarray(images, dtype=np.float64))
     means = np.stack([_seed_means(each) for each in values], axis=1)
-    weights = [(_weights(logs, row), row) for row in means if len(set(logs[np.isfinite(row)])) > 1]
-    if not weights:
+    lines = [_line(logs, row, maximum) for row in means if len(set(logs[np.isfinite(row)])) > 1]
+    if not lines:
         raise NotEstimable("no draw has values at two sizes of the training data")
-    slopes = np.array([each @ row[np.isfinite(row)] for each, row in weights])
-    steepest = maximum * float(np.mean([each[each > 0].sum() for each, _ in weights]))
+    slopes = np.array([slope for slope, _ in lines])
+    steepest = float(np.mean([each for _, each in lines]))
     tolerance = RELATIVE_TOLERANCE * float(np.nanmax(np.abs(means)))
     return student_mean(slopes, tolerance=tolerance).within(-steepest, steepest)
 
@@ -47,8 +47,9 @@ def _seed_means(values: Floats) -> Floats:
     return means
 
 
-def _weights(logs: Floats, values: Floats) -> Floats:
-    """Return the weights of the values that are known in the slope of their line, (known,)."""
-    known = logs[np.isfinite(values)]
-    centered: Floats = known - known.mean()
-    return centered / float(centered @ centered)
+def _line(logs: Floats, values: Floats, maximum: float) -> tuple[float, float]:
+    """Return the slope of the line through the known values, and that of the steepest line through possible ones."""
+    known = np.isfinite(values)
+    centered = logs[known] - logs[known].mean()
+    squares = float(centered @ centered)
+    return float(centered @ values[known] / squares), maximum * float(centered[centered > 0].sum()) / squares
