@@ -16,7 +16,7 @@ from lkca_search.records.record import Record
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.champions import Champions
 from lkca_search.reporting.sections.caveats import join_texts, write_caveats
-from lkca_search.reporting.sections.sampling import scope_of_intervals
+from lkca_search.reporting.sections.looks import scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
 

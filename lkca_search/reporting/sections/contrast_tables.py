@@ -7,8 +7,7 @@ from lkca_search.analysis.contrasts import Contrast, Verdict
 from lkca_search.analysis.scores import Unit
 from lkca_search.analysis.stats.estimate import Estimate, Interval
 from lkca_search.records.rounds import ERROR_RATE
-from lkca_search.reporting.sections.looks import format_alpha
-from lkca_search.reporting.sections.sampling import scope_of_intervals
+from lkca_search.reporting.sections.looks import format_alpha, scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     NO_VALUE,

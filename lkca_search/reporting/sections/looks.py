@@ -1,6 +1,6 @@
-"""Sentences on the use of the test images: rounds of this search, their levels, and other searches in the home."""
+"""Sentences on the use of the test images: rounds, their levels, other searches, and what intervals are for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
@@ -72,3 +72,13 @@ def _notes(num_rounds: int, *, is_deleted: bool) -> str:
     """Return the notes on a search: its rounds if there are several, and whether it is deleted."""
     notes = [*([pluralize(num_rounds, "round")] if num_rounds > 1 else []), *(["deleted"] if is_deleted else [])]
     return f" ({', '.join(notes)})" if notes else ""
+
+
+def scope_of_intervals(subject: str, is_known: Iterable[bool]) -> str:
+    """Return the sentence; `is_known` is True per interval that includes the sampling of test images."""
+    known = set(is_known)
+    if known == {True}:
+        return f"{subject} include the sampling of test images."
+    if True not in known:
+        return f"{subject} are for these test images."
+    return f"{subject} include the sampling of test images where predictions are known, else they are for these images."
