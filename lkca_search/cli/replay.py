@@ -94,8 +94,9 @@ def rerun(
     """Train a recorded trial again, and state whether the result is identical, within tolerance, or different.
 
     Data, code and machine are compared first. A fatal difference ends the command with code 2. The tolerance is the 95%
-    interval of another training, from the spread of the replicates. Exit code 0: identical, or within tolerance; 1:
-    different, or not compared. A pruned trial ends where it was pruned.
+    interval of another training, from the spread of the replicates. Exit code 0: identical, within tolerance, or
+    undecided, because a fresh seed or draw has no interval; 1: different, or not compared. A pruned trial ends where it
+    was pruned.
 
     The rerun is recorded in the home, and in MLflow as a run of kind `rerun`. No table, study or report counts it.
     """

@@ -50,12 +50,14 @@ class Verdict(StrEnum):
     """The value lies in the interval that the spread of the replicates gives."""
     DIFFERENT = "different"
     """The value lies outside of the interval, or is not equal and there is no interval."""
+    UNDECIDED = "undecided"
+    """A fresh seed or draw was trained, and there is no interval: too few replicates, or replicates without spread."""
     NOT_COMPARED = "not compared"
     """The training was edited, or failed, or nothing was recorded."""
 
     def is_success(self, *, exact: bool = False) -> bool:
-        """Return True if the recorded result is reproduced: identical, or unless `exact` within tolerance."""
-        return self is Verdict.IDENTICAL or (self is Verdict.WITHIN_TOLERANCE and not exact)
+        """Return True if nothing contradicts the recorded result: identical, or unless `exact` within or undecided."""
+        return self is Verdict.IDENTICAL or (self in (Verdict.WITHIN_TOLERANCE, Verdict.UNDECIDED) and not exact)
 
 
 class Tolerance(FrozenModel):
@@ -71,6 +73,8 @@ class Tolerance(FrozenModel):
     """Degrees of freedom of the spread."""
     spread: str
     """Source of the spread: `seeds within a draw`, or `draws and seeds`."""
+    around: str = ""
+    """Center of the interval: the recorded value, or a mean of replicates. Empty in records of earlier versions."""
 
     def contains(self, value: float) -> bool:
         """Return True if a value lies in the interval."""
@@ -109,7 +113,7 @@ class RerunOutcome(FrozenModel):
     reason: str
     """Numbers that were compared, or the reason why there is no comparison or no tolerance."""
     tolerance: Tolerance | None = None
-    """Interval of the comparison; None for too few replicates."""
+    """Interval of the comparison; None for too few replicates, or replicates without spread."""
     seed: int
     """Seed of the rerun."""
     draw: int

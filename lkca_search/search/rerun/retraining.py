@@ -19,7 +19,7 @@ from lkca_search.search.rerun.tolerance import (
     bounds_of,
     cut_to_bounds,
     describe_tolerance,
-    tolerance_of_new_draw,
+    tolerance_of_fresh,
     tolerance_of_repeat,
 )
 from lkca_search.search.rerun.trial_file import TrialFile
@@ -223,15 +223,15 @@ def _judge(
         if found is None:
             hashed = file.facts is not None and file.facts.weights_hash is not None and weights is not None
             return Verdict.IDENTICAL, f"{_describe(file, with_weights=hashed)} equal bit for bit", None
-    if _has_new_draw(file):
-        tolerance = tolerance_of_new_draw(recorded.replicates)
+    if recorded.is_fresh:
+        tolerance = tolerance_of_fresh(file.trial.configuration.draw, recorded.replicates)
     elif file.value is None:
         tolerance = "there is no recorded value"
     else:
         tolerance = tolerance_of_repeat(file.value, recorded.replicates)
     start = f"{found}; " if found else ""
     if isinstance(tolerance, str):
-        verdict = Verdict.NOT_COMPARED if recorded.is_fresh else Verdict.DIFFERENT
+        verdict = Verdict.UNDECIDED if recorded.is_fresh else Verdict.DIFFERENT
         return verdict, f"{start}{tolerance}", None
     bounds = bounds_of(file.metric, opened.trial.metrics)
     tolerance = cut_to_bounds(tolerance, bounds)

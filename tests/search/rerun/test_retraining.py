@@ -1,6 +1,7 @@
 """A rerun repeats the recorded training, or states the edits and compares nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 from lkca_search.cli.app import app
 from lkca_search.errors import UserError
 from lkca_search.records.record import Result, State
-from lkca_search.records.rerun import RerunOutcome, Severity, Verdict
+from lkca_search.records.rerun import Repeated, RerunOutcome, Severity, Verdict
+from lkca_search.search.rerun.design import list_trainings
 from lkca_search.search.rerun.differences import RerunRefused
-from lkca_search.search.rerun.retraining import rerun
+from lkca_search.search.rerun.retraining import RecordedTraining, rerun
+from lkca_search.search.rerun.tolerance import ReplicateValue
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.images import DataDirs
 from tests.support.records import make_record
@@ -158,6 +161,24 @@ def test_the_command_exits_with_1_unless_the_rerun_is_a_repeat(
     assert "difference" not in longer.stdout
     assert "not compared: the training was edited" in longer.stdout
     assert "identical: the last val_accuracy and the final weights are equal bit for bit" in same.stdout
+
+
+def test_a_fresh_seed_is_undecided_if_all_replicates_are_equal_and_a_repeat_is_still_compared(
+    data_dirs: DataDirs,
+) -> None:
+    record = train(data_dirs)
+    equal = tuple(ReplicateValue(draw=draw, seed=0, value=0.0) for draw in (1, 2, 3))
+    repeats = Repeated(search="made", trial_id=record.trial_id)
+    recorded = RecordedTraining(file=TrialFile.from_record(record), repeats=repeats, replicates=equal)
+    (fresh,) = list_trainings(recorded, seeds=1)
+    outcome = rerun(fresh, data_dirs).outcome
+    assert (outcome.verdict, outcome.tolerance) == (Verdict.UNDECIDED, None)
+    assert outcome.reason.endswith("3 replicates on 3 draws have no spread over draws and seeds, so nothing is decided")
+    assert (outcome.verdict.is_success(), outcome.verdict.is_success(exact=True)) == (True, False)
+    assert rerun(recorded, data_dirs).outcome.verdict is Verdict.IDENTICAL
+    last = record.curve[-1].model_copy(update={"val_accuracy": -1.0})
+    other = TrialFile.from_record(record.model_copy(update={"curve": (*record.curve[:-1], last)}))
+    assert rerun(replace(recorded, file=other), data_dirs).outcome.verdict is Verdict.DIFFERENT
 
 
 def test_an_edit_that_breaks_a_rule_is_an_error_with_the_rule(data_dirs: DataDirs, tmp_path: Path) -> None:
