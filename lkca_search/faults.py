@@ -123,6 +123,15 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def cut_text(text: str, max_characters: int) -> str:
+    """Return a text of at most `max_characters`: a longer one ends after a word, with three dots."""
+    if len(text) <= max_characters:
+        return text
+    front = text[: max_characters - 2]  # one more than there is space for: a word may end exactly here
+    end = max(front.rfind(" "), front.rfind("\n"))
+    return f"{front[: end if end > 0 else -1].rstrip(' ,;:.')}..."
+
+
 def causes(error: BaseException, *, with_context: bool = False) -> Iterator[BaseException]:
     """Yield an error and its explicit causes; with `with_context`, also errors that were handled when it was raised.
 

@@ -10,6 +10,8 @@ from lkca_search.paths import AnyPath, is_set_aside
 
 RECORD = "record.json"
 """Name of the file with the result of a trial or replicate, in the folder of the attempt that finished it."""
+LOST = "lost"
+"""Name of the file of an attempt that has lost its worker: its trial waits for the next attempt."""
 _ATTEMPT = "attempt-"
 _ATTEMPT_NAME = re.compile(r"attempt-(\d+)-\d+")
 _REPLICATE = re.compile(r"draw=.*,seed=.*")
@@ -25,6 +27,8 @@ class RecordListing:
     """Damaged records that were renamed."""
     drivers: dict[str, int]
     """Number of the driver of the latest attempt of everything that was started."""
+    lost: set[str]
+    """Ids of those whose latest attempt has lost its worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,15 @@ def list_trials(trials: AnyPath) -> TrialListing:
 
     Folders without permission and files in the place of folders are left out.
     """
-    found = {is_replicate: RecordListing(records={}, set_aside=[], drivers={}) for is_replicate in (False, True)}
+    found = {
+        is_replicate: RecordListing(records={}, set_aside=[], drivers={}, lost=set()) for is_replicate in (False, True)
+    }
     walk = _walk_disk(trials) if isinstance(trials, Path) else _walk_store(trials)
     for folder_id, attempt, names in walk:
         listing = found[folder_id.count("/") > 1]
         if match := _ATTEMPT_NAME.fullmatch(attempt):
             listing.drivers[folder_id] = int(match[1])
+            (listing.lost.add if LOST in names else listing.lost.discard)(folder_id)
         for name in names:
             if name == RECORD:
                 listing.records[folder_id] = trials / f"{folder_id}/{attempt}/{name}"

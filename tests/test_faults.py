@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from lkca_search.errors import Interrupted, UserError
-from lkca_search.faults import explain_fault
+from lkca_search.faults import cut_text, explain_fault
 from lkca_search.search.studies.driver_storage import STORAGE_FAULTS
 
 
@@ -192,3 +192,21 @@ def test_the_cause_decides_and_other_errors_are_no_faults() -> None:
     assert isinstance(explain_fault(hidden), UserError)
     assert explain_fault(ValueError("a bug")) is None
     assert str(explain_fault(OSError())) == "OSError: OSError"
+
+
+@pytest.mark.parametrize("max_characters", range(10, 45))
+def test_a_text_that_is_cut_ends_after_a_whole_word_with_three_dots(max_characters: int) -> None:
+    text = "RpcError: RPC error: Socket closed, code 14"
+    cut = cut_text(text, max_characters)
+    assert len(cut) <= max_characters
+    if len(text) <= max_characters:
+        assert cut == text
+    else:
+        front = cut.removesuffix("...")
+        assert front != cut
+        assert text.startswith(front)
+        assert not text[len(front)].isalnum(), "the next character belongs to no cut word"
+
+
+def test_a_word_without_spaces_is_cut_within_it() -> None:
+    assert cut_text("x" * 20, 10) == "xxxxxxx..."

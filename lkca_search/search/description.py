@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from lkca_search.faults import cut_text
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import RecordReader
 from lkca_search.records.stored_spec import read_spec
@@ -118,7 +119,7 @@ def _question(folder: SearchFolder) -> str:
             break  # the next key of the comment
         elif question:
             question += words
-    return f"**Question of the space file:** {' '.join(question)[:_MAX_QUESTION]}" if question else ""
+    return f"**Question of the space file:** {cut_text(' '.join(question), _MAX_QUESTION)}" if question else ""
 
 
 def _progress(status: SearchStatus) -> str:
@@ -177,7 +178,7 @@ def _fit(parts: Sequence[str]) -> str:
     while len(text := "\n\n".join(texts)) > _MAX_CHARACTERS - 100:
         longest = max(range(len(texts)), key=lambda index: texts[index].count("\n"))
         if texts[longest].count("\n") < 3:
-            return text[:_MAX_CHARACTERS]
+            return cut_text(text, _MAX_CHARACTERS)
         texts[longest] = texts[longest].rpartition("\n")[0]
         num_cut += 1
     return f"{text}\n\n{num_cut} more rows of the tables are in the report." if num_cut else text

@@ -7,7 +7,7 @@ from socket import gaierror
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from lkca_search.faults import causes, first_line
+from lkca_search.faults import causes, cut_text, first_line
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_file
 from lkca_search.records.finding import DamagedError
@@ -84,7 +84,7 @@ def describe_fault(error: Exception, home: Home) -> Fault:
         fault = Fault(f"the {match[1]} was deleted in MLflow", "repeat the command: its start has the details")
     if fault is None:
         shown = redacted(error, os.environ.get("MLFLOW_TRACKING_URI", ""))
-        line = first_line(shown)[:_MAX_CHARACTERS]
+        line = cut_text(first_line(shown), _MAX_CHARACTERS)
         fault = Fault(f"{type(shown).__name__}: {line}", "check MLFLOW_TRACKING_URI and the store behind it")
     return fault
 

@@ -37,6 +37,9 @@ class Tracker:
     def trial_reported(self, trial_id: str, result: Result) -> None:
         """Handle an evaluation of a running trial."""
 
+    def trial_requeued(self, trial_id: str) -> None:
+        """Handle the loss of a trial's worker: the trial waits for its next attempt."""
+
     def trial_finished(self, record: Record) -> None:
         """Handle a finished trial. Its record is durable, and its Optuna study has the outcome."""
 
@@ -71,6 +74,11 @@ class Trackers(Tracker):
         """Forward an evaluation to all members."""
         for member in self._members:
             member.trial_reported(trial_id, result)
+
+    def trial_requeued(self, trial_id: str) -> None:
+        """Forward the loss of a worker to all members."""
+        for member in self._members:
+            member.trial_requeued(trial_id)
 
     def trial_finished(self, record: Record) -> None:
         """Forward a finished trial to all members."""

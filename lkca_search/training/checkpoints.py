@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lkca_search.faults import first_line
+from lkca_search.faults import cut_text, first_line
 from lkca_search.paths import AnyPath, write_atomically
 from lkca_search.training.faults import is_machine_fault
 
@@ -73,7 +73,8 @@ def load_newest_checkpoint(folders: Iterable[AnyPath], load: Callable[[dict[str,
         except Exception as error:  # a damaged file raises almost anything
             if is_machine_fault(error) and not isinstance(error, OSError):
                 raise  # no memory, or a GPU that fails: another worker may load the same file
-            damaged.append(f"{path.parent.name}/{path.name}: {type(error).__name__}: {first_line(error)[:_MAX_TEXT]}")
+            reason = f"{type(error).__name__}: {cut_text(first_line(error), _MAX_TEXT)}"
+            damaged.append(f"{path.parent.name}/{path.name}: {reason}")
         else:
             break
     return tuple(damaged)

@@ -146,6 +146,16 @@ def test_no_time_left_is_stated_until_as_many_trials_have_ended_as_run_at_once(c
     assert progress.seconds_left == 9 * 2.0 / 2
 
 
+def test_trials_that_have_lost_their_workers_wait_and_do_not_count_among_those_that_run_at_once(clock: Clock) -> None:
+    progress = progress_of(make_search("made"), clock)
+    start(progress, make_record(0), make_record(0, family="vit"))
+    finish(progress, make_record(0), make_record(0, family="vit"))
+    start(progress, make_record(1), make_record(2))
+    assert progress.seconds_left == 10 * 2.0 / 2
+    progress.on_requeued(make_record(2).trial_id)
+    assert progress.seconds_left == 10 * 2.0 / 1
+
+
 def test_after_a_halt_only_running_trials_have_time_left(clock: Clock) -> None:
     progress = progress_of(make_search("made"), clock)
     start(progress, make_record(0), make_record(0, family="vit"))
@@ -177,5 +187,9 @@ def test_a_trial_that_lost_its_worker_and_starts_again_runs_once(clock: Clock) -
     progress = progress_of(make_search("made"), clock)
     start(progress, make_record(0), make_record(0))
     assert (len(progress.running), progress.cells[CELL].num_running) == (1, 1)
+    progress.on_requeued(make_record(0).trial_id)
+    progress.on_requeued("not among the running ones")
+    assert (len(progress.running), progress.cells[CELL].num_running, progress.cells[CELL].num_waiting) == (0, 0, 3)
+    start(progress, make_record(0))
     progress.on_finished(make_record(0))
     assert (len(progress.running), progress.cells[CELL].num_running) == (0, 0)

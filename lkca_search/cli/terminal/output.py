@@ -13,6 +13,7 @@ from rich.text import Text
 from lkca_search.cli.terminal.folding import echo_prose
 from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.cli.terminal.tables import TableView
+from lkca_search.faults import cut_text
 from lkca_search.records.finding import Finding
 from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, Result
@@ -87,7 +88,7 @@ def _failure_lines(status: "SearchStatus") -> list[str]:
     """Return the number of failed trials, the most frequent error and the advice; empty if no trial has failed."""
     if not status.num_failed:
         return []
-    error = [f"  {status.common_error[:_MAX_ERROR]}"] if status.common_error else []
+    error = [f"  {cut_text(status.common_error, _MAX_ERROR)}"] if status.common_error else []
     limit = "not set" if status.max_failures is None else f"now {status.max_failures}"
     return [
         f"{status.num_failed} of {pluralize(status.num_finished, 'finished trial')} failed"

@@ -96,6 +96,10 @@ class _ProgressTracker(Tracker):
         with self._lock:
             self._counted.on_reported(trial_id, result)
 
+    def trial_requeued(self, trial_id: str) -> None:
+        with self._lock:
+            self._counted.on_requeued(trial_id)
+
     def trial_finished(self, record: Record) -> None:
         with self._lock:
             self._counted.on_finished(record)

@@ -131,10 +131,17 @@ class SearchProgress:
         """Add a running attempt."""
         if start.cell not in self.cells:
             return
-        if start.trial_id not in self.running:  # else it was lost, and starts again
+        if start.trial_id not in self.running:
             self._count_running(start, 1)
         self.running[start.trial_id] = RunningProgress(start=start, started=self._clock())
         self._num_slots = len(self.running)
+
+    def on_requeued(self, trial_id: str) -> None:
+        """Remove an attempt that has lost its worker: it takes no worker until the next attempt starts."""
+        trial = self.running.pop(trial_id, None)
+        if trial is not None:
+            self._count_running(trial.start, -1)
+            self._num_slots = max(1, len(self.running))
 
     def on_described(self, trial_id: str, metadata: TrialMetadata) -> None:
         """Add the planned steps of a running attempt."""

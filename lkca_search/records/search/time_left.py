@@ -49,7 +49,9 @@ class TrainingTimes:
         self._by_driver: defaultdict[int, _Times] = defaultdict(_Times)
         self._overall = Mean()
         self._num_ended: Counter[int] = Counter()
+        self._num_known: Counter[str] = Counter()
         self._first_end: dict[int, float] = {}
+        self._starts: defaultdict[int, Mean] = defaultdict(Mean)
         for record in records:
             self.add(record)
 
@@ -59,6 +61,7 @@ class TrainingTimes:
             return
         seconds = self._seconds(record)
         self._num_ended[record.driver] += 1
+        self._num_known[record.cell] += 1
         self._overall.add(seconds)
         for times in (self._all, self._by_driver[record.driver]):
             if record.replicate is None:
@@ -69,6 +72,14 @@ class TrainingTimes:
     def num_ended(self, driver: int) -> int:
         """Return the number of trainings that a driver has ended."""
         return self._num_ended[driver]
+
+    def num_known(self, cell: str) -> int:
+        """Return the number of trainings of a cell that have ended, under any driver."""
+        return self._num_known[cell]
+
+    def start(self, driver: int) -> float:
+        """Return the mean seconds in which the first workers of a driver started; 0 without any."""
+        return self._starts[driver].value or 0.0
 
     def expected(self, cell: str, *, is_replicate: bool, driver: int) -> float | None:
         """Return the expected seconds of a training: the mean of its cell, or that of all cells; None without any.
@@ -90,6 +101,8 @@ class TrainingTimes:
         first_end = self._first_end.setdefault(record.driver, record.finished)
         seconds = record.curve[-1].seconds
         follows = record.attempt == 1 and record.started >= first_end
+        if record.attempt == 1 and not follows:
+            self._starts[record.driver].add(max(0.0, record.finished - record.started - seconds))
         return max(seconds, record.finished - record.started) if follows else seconds
 
 
@@ -122,20 +135,29 @@ def estimate_left(
     """
     if not num_slots or times.num_ended(driver) < num_slots:
         return None
-    left = [_running_left(times, each, driver) for each in running]
-    trials = {
-        cell: num_trials * (times.expected(cell, is_replicate=False, driver=driver) or 0.0)
-        for cell, (num_trials, _) in waiting.items()
-    }
+    shares = _shares_to_come(times, running)
+
+    def expected(cell: str, *, is_replicate: bool) -> float:
+        seconds = times.expected(cell, is_replicate=is_replicate, driver=driver) or 0.0
+        if times.num_known(cell):
+            return seconds
+        least = [(each.seconds or 0.0) * (1 + shares[cell]) for each in running if each.cell == cell]
+        return max([seconds, *least])
+
+    left = [
+        _running_left(each, expected(each.cell, is_replicate=each.is_replicate), shares[each.cell]) for each in running
+    ]
+    trials = {cell: num_trials * expected(cell, is_replicate=False) for cell, (num_trials, _) in waiting.items()}
     for each, seconds in zip(running, left, strict=True):
         if not each.is_replicate and each.cell in trials:
             trials[each.cell] += seconds
     replicates = sum(
-        num_replicates * (times.expected(cell, is_replicate=True, driver=driver) or 0.0)
-        for cell, (_, num_replicates) in waiting.items()
+        num_replicates * expected(cell, is_replicate=True) for cell, (_, num_replicates) in waiting.items()
     ) + sum(seconds for each, seconds in zip(running, left, strict=True) if each.is_replicate)
+    has_new_workers = replicates > 0 and any(trials.values())  # those of a confirmation start when the trials are over
     return TimeLeft(
-        seconds=max((sum(trials.values()) + replicates) / num_slots, *left, 0.0),
+        seconds=max((sum(trials.values()) + replicates) / num_slots, *left, 0.0)
+        + (times.start(driver) if has_new_workers else 0.0),
         cells={cell: seconds / num_slots for cell, seconds in trials.items()},
     )
 
@@ -163,6 +185,16 @@ class TimeLeft:
     """Share of each cell's trials in these seconds."""
 
 
-def _running_left(times: TrainingTimes, running: RunningTraining, driver: int) -> float:
-    expected = times.expected(running.cell, is_replicate=running.is_replicate, driver=driver) or 0.0
-    return expected / 2 if running.seconds is None else max(0.0, expected - running.seconds)
+def _shares_to_come(times: TrainingTimes, running: Sequence[RunningTraining]) -> dict[str, float]:
+    """Return the least time that a running training needs, by cell, as a share of its time so far.
+
+    Of k trainings that are interrupted at random times, the longest one has done k / (k + 1) of its length on average,
+    so that a share of 1 / k is to come. Those that have ended count, and the expected seconds as one more.
+    """
+    num_running = Counter(each.cell for each in running)
+    return {cell: 1 / (times.num_known(cell) + number + 1) for cell, number in num_running.items()}
+
+
+def _running_left(running: RunningTraining, expected: float, share: float) -> float:
+    """Return the seconds until a training ends. One that takes longer than expected is not about to end."""
+    return expected / 2 if running.seconds is None else max(expected - running.seconds, running.seconds * share)

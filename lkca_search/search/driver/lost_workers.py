@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable
 
+from lkca_search.faults import cut_text
+
 _GATHER_SECONDS = 2.0
 """Seconds after a loss in which further ones join its line: a lost node takes all of its workers."""
 _MIN_SECONDS = 30.0
 """Least time between two lines."""
 _MAX_NAMED = 3
-_MAX_CAUSE = 120
+_MAX_CAUSE = 200
+"""Characters of a cause that are printed: Ray nests its reasons, and the last one is the cause."""
 
 
 class LostWorkers:
@@ -39,6 +42,6 @@ class LostWorkers:
             else f"{len(self._trial_ids)} trials have lost their workers and resume on others "
             f"({', '.join(named)}{f' and {more} more' if more > 0 else ''})"
         )
-        self._notify(f"{subject}; cause: {self._cause[:_MAX_CAUSE]}")
+        self._notify(f"{subject}; cause: {cut_text(self._cause, _MAX_CAUSE)}")
         self._trial_ids = []
         self._next_line = self._clock() + _MIN_SECONDS

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lkca_search.faults import cut_text
 from lkca_search.search.driver.messages import WorkerLocation
 
 STRIKES = 5
@@ -104,7 +105,7 @@ class NodeFaults:
             return None
         del self._rows[node, location.gpu]
         again = "a worker died there again" if is_known else f"the workers of {len(row.deaths)} trials died there"
-        last = next(iter(cause.strip().splitlines()), "unknown")[:_MAX_CAUSE]
+        last = cut_text(next(iter(cause.strip().splitlines()), "unknown"), _MAX_CAUSE)
         reason = f"{again} and none finished; last cause: {last}"
         self._excluded[node] = (self._clock() + EXCLUDED_SECONDS, reason)
         return Exclusion(node=node, reason=reason, deaths=row.deaths)

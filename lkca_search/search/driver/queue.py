@@ -19,7 +19,7 @@ from lkca_search.records.record import Record, Result, State, TestResult, TrialM
 from lkca_search.search.driver.limits import Limits
 from lkca_search.search.driver.messages import Assignment, Failure, FailureKind, KeepRequest, Message, WorkerLocation
 from lkca_search.search.driver.node_faults import Exclusion, NodeFaults
-from lkca_search.search.driver.trial_files import remove_unused_files, write_start
+from lkca_search.search.driver.trial_files import mark_lost, remove_unused_files, write_start
 from lkca_search.search.state.manifests import Manifest, subset_size
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
@@ -51,7 +51,7 @@ class RunningTrial:
 
 
 class TrialQueue(ABC):
-    """Queue of trials or replicates of one search, used by the one driver that holds the search's lease."""
+    """Queue of trials or replicates of one search, used by the driver that holds its lease."""
 
     def __init__(
         self,
@@ -154,8 +154,7 @@ class TrialQueue(ABC):
             trial.metadata = message.metadata
             self._tracker.trial_described(trial_id, message.metadata)
         trial.location = message.location or trial.location
-        trial.failure = message.failure
-        trial.test = message.test
+        trial.failure, trial.test = message.failure, message.test
         if message.result is not None:
             trial.curve.append(message.result)
             self._tracker.trial_reported(trial_id, message.result)
@@ -228,7 +227,9 @@ class TrialQueue(ABC):
                 trial.failure = Failure(kind=FailureKind.MACHINE, message=error)
                 self.finish(trial_id)
                 return exclusion
+        mark_lost(trial.folder)
         self._pending.append(self._running.pop(trial_id).start)
+        self._tracker.trial_requeued(trial_id)
         return exclusion
 
     def _blame(self, trial: RunningTrial, location: WorkerLocation, cause: str) -> Exclusion | None:
@@ -292,8 +293,7 @@ class TrialQueue(ABC):
             self.halt(limit)
 
     def _commit(self, record: Record) -> None:
-        # Remove files before the study receives the trial: no later driver visits a trial that its study has, so files
-        # left here would never be removed.
+        # Before the study receives the trial: no later driver visits a trial that its study has.
         remove_unused_files(self.folder.trial(record.trial_id), record)
         self._limits.count(record.state)
         self._on_recorded(record)

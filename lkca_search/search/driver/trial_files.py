@@ -1,6 +1,7 @@
 """Files in the folders of unfinished trials: the start of each attempt, from which a lost ledger is restored."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import Configuration
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import TrialStart
+from lkca_search.trial_listing import LOST
 
 BESIDE_RECORD = (PREDICTIONS, INSPECTION, MODEL, WEIGHTS)
 """Files that a worker writes before the record of a complete training."""
-_TEMPORARY = ("checkpoint-*.pt*", START, BACKENDS, ".*")
+_TEMPORARY = ("checkpoint-*.pt*", START, BACKENDS, LOST, ".*")
 """Patterns of the files that an attempt needs until its record is durable."""
 
 
@@ -30,6 +32,12 @@ def write_start(start: TrialStart, attempt_folder: AnyPath) -> None:
     if isinstance(attempt_folder, Path):  # an object store makes it with the file; each folder would be a request
         attempt_folder.mkdir(parents=True)
     (attempt_folder / START).write_bytes(start.model_dump_json().encode())
+
+
+def mark_lost(attempt_folder: AnyPath) -> None:
+    """Mark an attempt that has lost its worker, so that `status` does not count it as running."""
+    with suppress(OSError):
+        (attempt_folder / LOST).write_bytes(b"")
 
 
 def remove_unused_files(trial: TrialFolder, record: Record) -> None:

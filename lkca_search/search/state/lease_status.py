@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,20 +53,23 @@ def read_lease(folder: SearchFolder) -> LeaseStatus:
 
 
 def count_unfinished(
-    drivers: Mapping[str, int], finished: set[str], lease: LeaseStatus
+    listing: RecordListing, finished: set[str], lease: LeaseStatus
 ) -> tuple[Counter[str], Counter[str]]:
-    """Return the number of running and of cut-off trials per cell, by the latest driver of each started trial."""
+    """Return the number of running and of cut-off trials per cell, by the latest driver of each started trial.
+
+    A trial that has lost its worker is cut off until its next attempt.
+    """
     running: Counter[str] = Counter()
     cut_off: Counter[str] = Counter()
-    for trial_id, driver in drivers.items():
+    for trial_id, driver in listing.drivers.items():
         if trial_id not in finished:
-            runs = lease.is_held and driver == lease.driver
+            runs = lease.is_held and driver == lease.driver and trial_id not in listing.lost
             (running if runs else cut_off)[trial_id.rpartition("/")[0]] += 1
     return running, cut_off
 
 
 def running_trainings(folder: SearchFolder, listing: RecordListing, lease: LeaseStatus) -> list[RunningTraining]:
-    """Return the unfinished trials, or replicates, of the running driver."""
+    """Return the unfinished trials, or replicates, of the running driver that have a worker."""
     return [
         RunningTraining(
             cell=trial_id.split("/")[0],
@@ -75,7 +77,7 @@ def running_trainings(folder: SearchFolder, listing: RecordListing, lease: Lease
             seconds=_seconds_since_start(folder.trial(trial_id)),
         )
         for trial_id, driver in listing.drivers.items()
-        if trial_id not in listing.records and lease.is_held and driver == lease.driver
+        if trial_id not in listing.records and trial_id not in listing.lost and lease.is_held and driver == lease.driver
     ]
 
 

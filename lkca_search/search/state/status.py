@@ -37,7 +37,7 @@ class CellStatus(FrozenModel):
     running: int
     """Unfinished trials of the running driver."""
     cut_off: int
-    """Unfinished trials of earlier drivers. The next driver resumes them."""
+    """Unfinished trials of earlier drivers, and those that have lost their worker. They are resumed."""
     left: int
     """Trials to be finished: running, cut off, or not started."""
     exhausted: bool
@@ -185,7 +185,7 @@ def read_status(folder: SearchFolder, reader: RecordReader | None = None) -> Sea
     by_cell: dict[str, list[Record]] = {cell.key: [] for cell in all_cells}
     for record in records:
         by_cell[record.cell].append(record)
-    running, cut_off = count_unfinished(listing.trials.drivers, {record.trial_id for record in records}, lease)
+    running, cut_off = count_unfinished(listing.trials, {record.trial_id for record in records}, lease)
     statuses = [
         _cell_status(
             cell.key,

@@ -8,6 +8,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Failure, FailureKind, Message
+from lkca_search.search.state.status import read_status
 from lkca_search.spec.resources import TrialResources
 
 OpenLedger = Callable[..., Ledger]
@@ -62,6 +63,25 @@ def test_a_lost_worker_that_reported_nothing_is_retried_and_named_by_its_cause(
     assert read_records(folder)[0].error == (
         "lost its worker 1 times; last cause: NodeError in a text is no node failure"
     )
+
+
+def test_status_counts_a_trial_that_has_lost_its_worker_as_cut_off_until_its_next_attempt(
+    open_ledger: OpenLedger, folder: SearchFolder
+) -> None:
+    ledger = open_ledger()
+    counts = []
+    for step in ("start", "lose", "start", "finish"):
+        if step == "start":
+            start(ledger, attempt=1 + len(counts) // 2)
+        elif step == "lose":
+            ledger.on_worker_lost(FIRST, "the node died")
+        else:
+            report(ledger, FailureKind.TRIAL, "the loss of step 3 is not finite")
+            ledger.finish(FIRST)
+        cell = read_status(folder).cells[0]
+        counts.append((cell.running, cell.cut_off))
+    assert counts == [(1, 0), (0, 1), (1, 0), (0, 0)]
+    assert not list(folder.trials.glob(f"{FIRST}/*/lost")), "a recorded trial needs no mark"
 
 
 def test_a_lost_worker_that_does_not_count_as_retry_uses_up_no_retry(

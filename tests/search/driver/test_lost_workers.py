@@ -3,6 +3,20 @@
 from lkca_search.search.driver.lost_workers import LostWorkers
 
 
+def test_the_cause_of_a_loss_is_whole_or_ends_after_a_word() -> None:
+    """Ray nests its reasons, and gives the id of the actor first."""
+    start = f"The actor {'f' * 40} is unavailable: The actor is temporarily unavailable: "
+    for more, printed in (
+        ("RpcError: RPC error: Socket closed rpc_code: 14. The task may or may not have been executed", "rpc_code: 14"),
+        ("reason " * 40, "reason..."),
+    ):
+        lines: list[str] = []
+        lost = LostWorkers(lines.append, clock=iter((0.0, 10.0, 10.0, 10.0)).__next__)
+        lost.add("family=lkca/0", start + more)
+        lost.flush()
+        assert lines[0].endswith(printed)
+
+
 def test_each_lost_worker_is_in_one_line_and_a_lost_node_is_one_line() -> None:
     lines: list[str] = []
     now = 0.0
