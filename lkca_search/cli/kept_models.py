@@ -192,7 +192,8 @@ def export(
             "-o",
             dir_okay=False,
             metavar="FILE",
-            help="File for the model. Default: SEARCH.onnx or SEARCH.pt2 in the working directory.",
+            help="File for the model, which must be new or of the same model. Default: a name with the search, cell, "
+            "trial, draw and seed, in the working directory.",
         ),
     ] = None,
     images: Annotated[
@@ -245,7 +246,7 @@ def _export_model(
     model: str, to: "ExportFormat", output: Path | None, images: list[str], *, trusts_code: bool, json: bool
 ) -> None:
     from lkca_search.data.readers.image_files import find_image_files
-    from lkca_search.inference.export import ENDINGS, check_packages
+    from lkca_search.inference.export import check_packages, check_replaceable, default_file
     from lkca_search.inference.loading import load_for_use
     from lkca_search.inference.model_place import located_model
     from lkca_search.inference.parity import export_checked
@@ -255,8 +256,9 @@ def _export_model(
     with located_model(model, Home.from_environment()) as place:
         _warn(place)
         loaded = load_for_use(place, device="cpu", trusts_code=trusts_code)
-    output = output or Path(f"{loaded.description.search}{ENDINGS[to]}")
+    output = output or default_file(loaded.description, to)
     check_output_file(output, "--output")
+    check_replaceable(output, loaded.description, "--output")
     result = export_checked(loaded, to, output, files, name=place.name)
     echo_json(result) if json else _show_export(result)
     if not result.parity.is_close:

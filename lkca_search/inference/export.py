@@ -7,12 +7,14 @@ logits and probabilities, (N, K), in float32. So nobody can forget or change the
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from lkca_search.errors import UserError
 from lkca_search.faults import first_line
+from lkca_search.file_names import hash_name, shorten_name
 from lkca_search.models.networks.backends import estimate_backend
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.records.model_description import ModelDescription
@@ -35,6 +38,8 @@ ENDINGS: Mapping[ExportFormat, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 MAX_BATCH = 2**16
 """Most images per call of an exported model."""
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_PLAIN, _OTHER = re.compile(r"[a-z0-9][a-z0-9._]*"), re.compile(r"[^A-Za-z0-9._-]+")
+_HASH_DIGITS, _MAX_NAME_BYTES = 8, 150
 INPUT, OUTPUTS = "images", ("logits", "probabilities")
 """Names of the input and the outputs of a graph."""
 
@@ -73,6 +78,26 @@ class PixelModel(nn.Module):
         pixels = images.permute(0, 3, 1, 2).float()
         logits = self.module(pixels * self.scale + self.shift).float()
         return logits, logits.softmax(dim=1)
+
+
+def default_file(description: ModelDescription, to: ExportFormat) -> Path:
+    """Return the default file of an exported model: search, levels of the cell, trial, draw and seed.
+
+    `quickstart-lkca-0.1-3-draw-1-seed-0.onnx` is a legal name on every system. Levels with other characters than lower
+    case letters, digits, `.` and `_` get a hash, so that two cells have two names.
+    """
+    cell, _, rest = description.trial_id.partition("/")
+    levels = [pair.partition("=")[2] or pair for pair in cell.split(",")]
+    if not all(_PLAIN.fullmatch(level) for level in levels):
+        levels = [_OTHER.sub("_", level) for level in levels] + [hash_name(cell)[:_HASH_DIGITS]]
+    name = "-".join([description.search, *levels, _OTHER.sub("-", rest)])
+    return Path(f"{shorten_name(name, max_bytes=_MAX_NAME_BYTES)}{ENDINGS[to]}")
+
+
+def check_replaceable(file: Path, description: ModelDescription, option: str) -> None:
+    """Raise UserError, which names the option, if a file exists that is not an export of the same model."""
+    if file.exists() and description.model_dump_json().encode() not in file.read_bytes():
+        raise UserError(f"{option} must be a new file, got {file}, which is not of this model; choose another name")
 
 
 def check_packages(to: ExportFormat) -> None:

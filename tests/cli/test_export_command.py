@@ -13,6 +13,8 @@ from lkca_search.layout import Home
 from tests.support.kept_search import REPLICATE, encode, make_kept_search
 from tests.support.processes import Command, parsed
 
+FILE = "made-all-0-draw-1-seed-0.pt2"
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -39,8 +41,19 @@ def test_a_model_is_exported_with_its_check(command: Command) -> None:
     lines = out.splitlines()
     assert lines[0] == f"largest differences from made/{REPLICATE} on random images:"
     assert [line.split()[0] for line in lines[1:6]] == ["images", "1", "2", "7", "32"]
-    assert lines[6] == f"made.pt2 ({Path('made.pt2').stat().st_size:,} bytes)"
+    assert lines[6] == f"{FILE} ({Path(FILE).stat().st_size:,} bytes)"
     assert len(lines) == 7
+
+
+def test_the_same_model_is_exported_again_and_a_file_of_another_one_is_not_replaced(command: Command) -> None:
+    assert command("export", "made", "--to", "torch_export").code == 0
+    content = Path(FILE).read_bytes()
+    assert command("export", f"made/{REPLICATE}", "--to", "torch_export", "-o", FILE).code == 0, "the same model"
+    Path("other.pt2").write_bytes(content.replace(b"all/0/draw", b"all/1/draw"))  # the id of another trial
+    code, out, err = command("export", "made", "--to", "torch_export", "-o", "other.pt2")
+    assert (code, out) == (2, "")
+    assert "--output must be a new file, got other.pt2, which is not of this model; choose another name" in err
+    assert b"all/1/draw" in Path("other.pt2").read_bytes()
 
 
 def test_an_onnx_model_predicts_the_stored_classes_of_given_images(command: Command) -> None:

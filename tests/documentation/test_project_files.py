@@ -59,7 +59,7 @@ def written_files() -> Iterator[str]:
 
 def test_no_command_of_a_page_makes_the_checkout_dirty() -> None:
     ignored = GitIgnoreSpec.from_lines((ROOT / ".gitignore").read_text().splitlines())
-    formats = {"onnx": "quickstart.onnx", "torch_export": "quickstart.pt2"}
+    formats = {"onnx": "quickstart-vit-1.0-0-draw-1-seed-0.onnx", "torch_export": "model.pt2"}
     paths = {formats.get(path, path) for path in written_files()}
     assert {"quickstart.onnx", "tables/", "best.yaml", "question.yaml", "model.pt2", "results", "paper"} <= paths
     assert {path for path in paths if not ignored.match_file(path) and not ignored.match_file(f"{path}/")} == set()

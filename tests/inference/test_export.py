@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from lkca_search.errors import UserError
 from lkca_search.inference import export
-from lkca_search.inference.export import FORMATS, INPUT, ExportFormat, export_model
+from lkca_search.inference.export import FORMATS, INPUT, ExportFormat, default_file, export_model
 from lkca_search.inference.parity import BATCH_SIZES, check_parity, export_checked
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.models.registry import FAMILIES, build_model
@@ -145,3 +146,28 @@ def test_missing_packages_are_an_error_with_the_command(monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=r"needs the packages onnxscript: pip install onnxscript"):
         export.check_packages("onnx")
     export.check_packages("torch_export")
+
+
+@pytest.mark.parametrize(
+    ("trial_id", "name"),
+    [
+        ("family=lkca,data_fraction=0.1/3/draw=1,seed=0", "made-lkca-0.1-3-draw-1-seed-0"),
+        ("family=lkca,data_fraction=0.1/12", "made-lkca-0.1-12"),
+        ("all/3/draw=1,seed=0", "made-all-3-draw-1-seed-0"),
+        ("dataset=folder:photos,family=vit/0", "made-folder_photos-vit-f4698ce4-0"),
+        ("family=LKCA/0", "made-LKCA-d95b13a7-0"),
+    ],
+)
+def test_the_default_file_of_a_model_names_its_cell_trial_draw_and_seed(trial_id: str, name: str) -> None:
+    description = random_model("vit").description
+    origin = {"search": "made", "cell": trial_id.partition("/")[0], "trial_id": trial_id}
+    assert default_file(description.model_copy(update=origin), "onnx") == Path(f"{name}.onnx")
+
+
+def test_default_files_are_legal_and_short_and_differ_between_models() -> None:
+    description = random_model("vit").description
+    cells = ["a=b-c,d=e", "a=b,d=c-e", "family=lkca", "family=LKCA", "k=<>:|?*", "k=\u00e9", f"k={'x' * 180}"]
+    ids = [f"{cell}/{rest}" for cell in cells for rest in ("0", "1", "0/draw=1,seed=0", "0/draw=1,seed=1")]
+    files = [default_file(description.model_copy(update={"trial_id": each}), "torch_export").name for each in ids]
+    assert len({file.lower() for file in files}) == len(ids), "some file systems ignore upper and lower case"
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,160}\.pt2", file) for file in files)
