@@ -14,6 +14,7 @@ from lkca_search.layout import PUBLISHED, SearchFolder
 from lkca_search.records.record import RecordReader
 from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.records.search.uid import uid_or_name
+from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.description import describe_search
 from lkca_search.user import expand_user
 
@@ -143,10 +144,14 @@ def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
 
     if written.mlflow_fault:
         return written.mlflow_fault
-    page, metrics = written.page, written.content.mlflow_metrics()
+    page, points = written.page, written.content.mlflow_metrics()
+    metric = read_spec(folder).search.definitions[0]
+    shares = {f"test_{metric.test_field}/{name}": value / metric.scale for name, value in points.items()}
     describe = partial(describe_search, folder, RecordReader(folder))
     try:
-        run_id = attach_report(folder.home, uid_or_name(folder), page.name, page.read_bytes(), metrics, describe)
+        run_id = attach_report(
+            folder.home, uid_or_name(folder), page.name, page.read_bytes(), shares, describe, former=points
+        )
     except Exception as error:  # any error of a store
         return str(describe_fault(error, folder.home))
     if run_id is None:

@@ -207,7 +207,7 @@ def ui(
     If MLFLOW_TRACKING_URI is a server, print the address of the runs there and exit.
     """
     from lkca_search.records.stored_spec import read_spec
-    from lkca_search.tracking.connection import tracking_uri, without_login
+    from lkca_search.tracking.connection import is_default_store, mlflow_command, tracking_uri, without_login
 
     home = Home.from_environment()
     uri = tracking_uri(home)
@@ -222,6 +222,8 @@ def ui(
     server = f"http://127.0.0.1:{port}"
     echo(f"MLflow starts on {server}/{pages.pop('trials')} (Ctrl-C ends it)")
     _echo_pages(server, pages)
+    if is_default_store():  # without the variable, they make a database of their own
+        echo(f"\nMLflow's own commands: {mlflow_command(home, 'COMMAND')}")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1"]  # four by default: a busy machine kills and restarts them while they import MLflow
     command += ["--artifacts-destination", file_url(home.mlflow_artifacts)]

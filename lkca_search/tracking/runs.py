@@ -187,9 +187,18 @@ def describe_missing(client: MlflowClient, home: Home, uid: str) -> Fault | None
 
 
 def attach_report(
-    home: Home, uid: str, name: str, page: bytes, metrics: Mapping[str, float], describe: Describe | None = None
+    home: Home,
+    uid: str,
+    name: str,
+    page: bytes,
+    metrics: Mapping[str, float],
+    describe: Describe | None = None,
+    *,
+    former: Mapping[str, float] | None = None,
 ) -> str | None:
     """Attach a report and metrics to the run of a search, and describe the search again. The search may be running.
+
+    A run that has `former` metrics, of an earlier version, gets these in place of `metrics`: a name keeps its meaning.
 
     Returns the run's id, or None if the store has no run of the search. Raises any error of the store.
     """
@@ -204,7 +213,8 @@ def attach_report(
         path.write_bytes(page)
         client.log_artifact(found.run_id, str(path))
     timestamp = round(time.time() * 1000)
-    found.write(tags={REPORT: name}, metrics=[Metric(metric, value, timestamp, 0) for metric, value in metrics.items()])
+    chosen = former if former and found.has_metric(*former) else metrics
+    found.write(tags={REPORT: name}, metrics=[Metric(metric, value, timestamp, 0) for metric, value in chosen.items()])
     if describe is not None:
         found.describe(describe(found))
     return found.run_id

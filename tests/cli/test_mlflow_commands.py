@@ -1,5 +1,6 @@
 """Tests of `sync` and `ui` with an MLflow store that cannot be used: one line with the command that mends it."""
 
+import re
 import socket
 import sqlite3
 import sys
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_url
+from tests.support.code_blocks import PAGES, ROOT, read_blocks
 from tests.support.processes import Command
 from tests.support.records import make_record, make_search
 from tests.support.tracking.database import copy_fresh_database
@@ -101,6 +103,31 @@ def test_ui_says_that_runs_and_their_experiment_were_deleted(command: Command, m
     answer = command("ui", "made")
     assert answer.code == 0
     assert answer.err.startswith("MLflow: the experiment 'lkca-search' was deleted in MLflow; restore it: ")
+
+
+def test_ui_prints_the_database_of_the_home_for_commands_of_mlflow_itself(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home.from_environment()
+    make_search("made", [make_record(0)])
+    assert command("sync", "made").code == 0
+    monkeypatch.setattr("os.execve", lambda *_: sys.exit(0))  # in place of the server, which would replace this process
+    url = sqlite_url(home.mlflow_database)
+    assert command("ui", "made").out.endswith(f"\nMLflow's own commands: MLFLOW_TRACKING_URI={url} mlflow COMMAND\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    assert "own commands" not in command("ui", "made").out, "they read the variable too"
+
+
+def test_every_command_of_mlflow_on_a_page_names_its_store() -> None:
+    """Without the variable, MLflow makes an empty database in the working directory."""
+    lines = []
+    for page in [*PAGES, *(ROOT / "cluster").rglob("*.md")]:
+        for block in read_blocks(page):
+            lines += [
+                line for line in block.text.replace("\\\n", " ").splitlines() if re.search(r"\bmlflow [a-z]", line)
+            ]
+    assert len(lines) >= 2
+    assert [line for line in lines if not re.search("MLFLOW_TRACKING_URI=|--backend-store-uri ", line)] == []
 
 
 def test_ui_opens_the_page_of_a_store_that_refuses_views_and_says_so_in_one_line(

@@ -73,7 +73,10 @@ def test_the_page_and_its_key_figures_are_attached_to_the_mlflow_run_of_the_sear
     assert "report.html" in {file.path for file in client.list_artifacts(run.info.run_id)}
     attached = Path(client.download_artifacts(run.info.run_id, "report.html")).read_bytes()
     assert attached == (Path(str(confirmed.root)) / "report" / "report.html").read_bytes()
-    assert run.data.metrics["difference lkca - vit at 129"] == pytest.approx(19.4)
+    assert run.data.metrics["test_accuracy/difference lkca - vit at 129"] == pytest.approx(0.194), "a share, as all"
+    of_means = [name for name in run.data.metrics if name.startswith("test_accuracy/") and "difference" not in name]
+    assert len(of_means) == 2
+    assert max(run.data.metrics[name] for name in of_means) <= 1
     known = {
         child.data.tags["lkca.trial_id"]: child.info.run_id
         for child in client.search_runs([experiment.experiment_id], "tags.kind != 'search'")
@@ -82,6 +85,20 @@ def test_the_page_and_its_key_figures_are_attached_to_the_mlflow_run_of_the_sear
     assert dict(zip(rows.trial_id, rows.run_id, strict=True)) == known
     assert known[f"{CELL}/1"].encode() in attached
     assert str(confirmed.home.root).encode() not in attached, "a page that is shared has no path"
+
+
+def test_a_search_that_an_earlier_version_has_reported_keeps_its_names_and_gets_no_second_ones(
+    confirmed: SearchFolder, command: Command
+) -> None:
+    assert command("sync", "made").code == 0
+    client = MlflowClient(tracking_uri=f"sqlite:///{Home.from_environment().mlflow_database}")
+    (run,) = client.search_runs(["1"], "tags.kind = 'search'")
+    client.log_metric(run.info.run_id, "difference lkca - vit at 129", 12.0)
+    assert command("report", "made").code == 0
+    metrics = client.get_run(run.info.run_id).data.metrics
+    assert {name: value for name, value in metrics.items() if "difference" in name} == {
+        "difference lkca - vit at 129": pytest.approx(19.4)
+    }
 
 
 def test_a_report_that_cannot_be_attached_is_still_written(

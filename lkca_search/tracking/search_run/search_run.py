@@ -59,6 +59,10 @@ class SearchRun:
         """Path and query of the run's page, in the layout for training."""
         return run_page(self.experiment, self.run_id)
 
+    def has_metric(self, *names: str) -> bool:
+        """Return True if the run has a metric of one of these names."""
+        return not self._metrics.keys().isdisjoint(names)
+
     def set_status(self, status: str) -> None:
         """End the run, or resume it with the status RUNNING."""
         if status == self.status:
