@@ -49,7 +49,8 @@ its present space in the artifact `spec.json`.
 Metrics: `trials/finished`, `trials/failed`, `best_val_accuracy` of the best trial, `best val_accuracy/CELL` per cell,
 after a confirmation `test_accuracy/CELL`, the mean over the replicates of a cell, and after a report
 `test_accuracy/difference lkca - vit at 116`, the difference of two variants with that many training images. Accuracies
-and their differences are shares of 1, where the report has percent and points. `CELL` is the alias of the cell, such as `lkca-0_1`. Other metrics have their own names in place of `val_accuracy`."""
+and their differences are shares of 1, where the report has percent and points. `CELL` is the alias of the cell, such as
+`lkca-0_1`. Other metrics have their own names in place of `val_accuracy`."""
 
 
 def mlflow_page() -> str:

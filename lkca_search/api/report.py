@@ -16,6 +16,7 @@ from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.description import describe_search
+from lkca_search.search.logged_store import explain_no_run
 from lkca_search.user import expand_user
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def attach_page(written: WrittenReport, folder: SearchFolder) -> str | None:
     except Exception as error:  # any error of a store
         return str(describe_fault(error, folder.home))
     if run_id is None:
-        return f"it has no run of this search; run `lkca-search sync {folder.name}`"
+        return explain_no_run(folder, folder.home)
     return None
 
 

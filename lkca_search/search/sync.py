@@ -15,6 +15,7 @@ from lkca_search.records.search.dataset import read_search_datasets
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.description import describe_search
+from lkca_search.search.logged_store import note_store
 from lkca_search.search.received_runs import note_received
 from lkca_search.search.registration import register_confirmed
 from lkca_search.search.state.best_trials import best_of_search
@@ -98,5 +99,6 @@ def open_store(folder: SearchFolder, home: Home, *, trusts_mark: bool = False) -
         datasets=read_search_datasets(folder).values(),
         finished=None if listing is None else [*listing.trials.records, *listing.replicates.records],
     )
+    note_store(folder, home)
     rename_if_outdated(home, uid_or_name(folder), folder.name)
     return store

@@ -87,6 +87,29 @@ def test_the_page_and_its_key_figures_are_attached_to_the_mlflow_run_of_the_sear
     assert str(confirmed.home.root).encode() not in attached, "a page that is shared has no path"
 
 
+def test_a_report_without_its_run_names_the_store_that_has_the_runs_of_the_search(
+    confirmed: SearchFolder, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("sync", "made").code == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    code, _, err = command("report", "made")
+    assert code == 1
+    assert "whose runs are in the database of the home. Either unset MLFLOW_TRACKING_URI; or send" in err
+    assert not (tmp_path / "other.db").exists()
+    (confirmed.root / "mlflow_store.json").write_bytes(b'{"uri": "http://127.0.0.1:22076"}')
+    code, _, err = command("report", "made")
+    assert code == 1
+    assert (
+        "it has no run of this search, whose runs are in the MLflow server http://127.0.0.1:22076. Either start it "
+        "again, and set MLFLOW_TRACKING_URI=http://127.0.0.1:22076; or send all runs and models to this store too, by "
+        "`lkca-search sync made`. Then repeat the command, or use --no-mlflow." in err
+    )
+    assert command("sync", "made").code == 0
+    assert command("report", "made").code == 0
+    assert "other.db" in (confirmed.root / "mlflow_store.json").read_bytes().decode()
+
+
 def test_a_search_that_an_earlier_version_has_reported_keeps_its_names_and_gets_no_second_ones(
     confirmed: SearchFolder, command: Command
 ) -> None:
