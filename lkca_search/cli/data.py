@@ -206,8 +206,7 @@ def _show_near_duplicates(result: "Check") -> None:
 
     if not result.num_similar:
         return
-    num_test = next(split.num_images for split in result.splits if split.split == "test")
-    count = f"{result.num_similar:,} of {num_test:,} test images ({result.num_similar / num_test:.1%})"
+    count = f"{result.num_similar:,} of {result.num_test:,} test images ({result.num_similar / result.num_test:.1%})"
     if not result.near_duplicates:
         echo_prose(f"{count} are similar to a training image: too many to name near-duplicates")
         return

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lkca_search.data.catalog import CATALOG
 from lkca_search.data.near_duplicates import MAX_SHARE, THRESHOLD, find_most_similar
-from lkca_search.data.readers.decoded import Split, check_same_classes
+from lkca_search.data.readers.decoded import DecodedImages, FaultyImagesError, Split, check_same_classes
 from lkca_search.data.readers.download_cache import Progress, no_progress
 from lkca_search.data.sources import find_source
 from lkca_search.data.store import SPLITS, Images, StoredSplit, find_stored, hash_content, open_images
@@ -58,11 +59,13 @@ class Check(FrozenModel):
     splits: tuple[StoredSplit, ...]
     """Metadata of the splits that can be read."""
     problems: tuple[str, ...]
-    """Errors in the dataset; empty if there are none."""
+    """Errors in the dataset; empty if there are none. Images that cannot be read are left out of all other checks."""
     warnings: tuple[str, ...]
     """Differences from the official dataset that may be intended."""
     duplicates: tuple[Duplicate, ...]
     """Test images that are also in `train`, and repeated training images. Some published datasets have them."""
+    num_test: int
+    """Number of test images that were compared; 0 if none can be read."""
     num_similar: int
     """Number of test images that are similar to a training image, copies left out."""
     near_duplicates: tuple[NearDuplicate, ...]
@@ -93,6 +96,7 @@ def check_dataset(
     """
     source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
     images_of: dict[Split, Images] = {}
+    rows_of: dict[Split, NDArray[np.int64]] = {}
     splits: list[StoredSplit] = []
     problems: list[str] = []
     for split in SPLITS:
@@ -106,6 +110,9 @@ def check_dataset(
                 max_pixels=max_pixels,
                 progress=progress,
             )
+        except FaultyImagesError as error:  # the others are compared all the same
+            problems.append(f"{split}: {error}")
+            images_of[split], rows_of[split] = _as_images(error.intact, dataset), error.rows
         except DataError as error:
             problems.append(f"{split}: {error}")
         else:
@@ -118,16 +125,20 @@ def check_dataset(
             check_splits(images_of["train"], images_of["test"])
         except DataError as error:
             problems.append(str(error))
-    positions = {split: _Positions(images, split, source.locate(split)) for split, images in images_of.items()}
+    positions = {
+        split: _Positions(images, split, source.locate(split), rows_of.get(split))
+        for split, images in images_of.items()
+    }
     duplicates = tuple(_find_duplicates(images_of, positions))
     similar = _find_near_duplicates(images_of, duplicates, positions)
-    num_test = len(images_of["test"]) if similar else 0
+    num_test = len(images_of.get("test", ()))
     return Check(
         dataset=dataset,
         splits=tuple(splits),
         problems=tuple(problems),
         warnings=tuple(warning for metadata in splits for warning in _warnings(metadata)),
         duplicates=duplicates,
+        num_test=num_test,
         num_similar=len(similar),
         near_duplicates=similar if len(similar) <= MAX_SHARE * num_test else (),
     )
@@ -208,11 +219,21 @@ class _Positions:
     images: Images
     split: Split
     locate: Callable[[int], str] | None
+    rows: NDArray[np.int64] | None
+    """Row in the split of each image; None if they are equal."""
 
     def of(self, row: int) -> Position:
         name = self.images.class_names[self.images.labels[row]]
+        row = row if self.rows is None else int(self.rows[row])
         file = self.locate(row) if self.locate is not None else None
         return Position(split=self.split, row=row, class_name=name, file=file)
+
+
+def _as_images(intact: DecodedImages, dataset: str) -> Images:
+    """Return the intact images of a split that is not stored."""
+    return Images(
+        name=dataset, pixels=intact.pixels, labels=intact.labels, class_names=intact.class_names, content_hash=""
+    )
 
 
 def _shape(images: Images) -> str:

@@ -134,6 +134,41 @@ def test_duplicates_and_near_duplicates_of_a_folder_are_named_by_their_files(tmp
     assert (near.image.file, near.similar.file) == (f"{tmp_path}/test/dog/0.png", f"{tmp_path}/train/dog/4.png")
 
 
+def test_images_that_cannot_be_read_hide_no_other_finding(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 4)):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
+    original = Image.open(tmp_path / "train" / "dog" / "4.png")
+    original.save(tmp_path / "test" / "cat" / "2.png")
+    original.point(lambda value: value // 2 + 30).save(tmp_path / "test" / "dog" / "0.png")
+    broken = [tmp_path / place for place in ("train/cat/0.png", "train/dog/1.png", "test/cat/0.png")]
+    for path in broken:
+        path.write_bytes(b"no image")
+    found = check_dataset(f"folder:{tmp_path}", cache=tmp_path / "cache")
+    assert [problem.partition(":")[0] for problem in found.problems] == ["train", "test"]
+    assert all(str(path) in "".join(found.problems) for path in broken)
+    (pair,), (near,) = found.duplicates, found.near_duplicates
+    assert (pair.image.file, pair.first.file) == (f"{tmp_path}/test/cat/2.png", f"{tmp_path}/train/dog/4.png")
+    assert (pair.image.row, pair.image.class_name, pair.first.row, pair.first.class_name) == (2, "cat", 10, "dog")
+    assert (near.image.file, near.similar.file) == (f"{tmp_path}/test/dog/0.png", f"{tmp_path}/train/dog/4.png")
+    assert (found.splits, found.num_test) == ((), 7), "a split with a fault is not stored"
+    assert not list((tmp_path / "cache").glob("*.arrow"))
+
+
+def test_a_split_without_a_readable_image_is_a_problem(tmp_path: Path) -> None:
+    def damage(train: dict[str, Any], test: dict[str, Any]) -> None:
+        test["image"] = [b"no image"] * len(test["image"])
+
+    found = check(write(tmp_path, damage))
+    (problem,) = found.problems
+    assert problem.startswith("test: 12 faults:")
+    assert (found.num_test, found.duplicates) == (0, ())
+
+
 def test_duplicates_in_a_split_of_several_files_are_named_by_file_and_row(tmp_path: Path) -> None:
     def damage(train: dict[str, Any], test: dict[str, Any]) -> None:
         test["image"][5] = train["image"][20]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lkca_search.data.readers.decoded import decode_images, decode_to_shape
+from lkca_search.data.readers.decoded import ListedLabels, decode_images, decode_to_shape
 from lkca_search.data.readers.image_files import find_image_files
 from lkca_search.errors import DataError
 from tests.support.odd_images import OddImage, encode, odd_images
@@ -23,7 +23,10 @@ every_image = pytest.mark.parametrize("image", DECODABLE, ids=[image.name for im
 @pytest.mark.parametrize("side", [6, 8, 20])
 def test_an_image_is_decoded_and_sized_exactly_as_in_a_dataset(image: OddImage, side: int) -> None:
     expected, _ = decode_images(
-        lambda row: image.content, num_images=1, location=lambda row: image.name, image_size=side
+        lambda row: image.content,
+        listed=ListedLabels(np.zeros(1, np.int64), ("one",)),
+        location=lambda row: image.name,
+        image_size=side,
     )
     decoded = decode_to_shape(lambda: image.content, shape=(side, side, 3), location=image.name)
     np.testing.assert_array_equal(decoded, np.broadcast_to(expected[0], (side, side, 3)))

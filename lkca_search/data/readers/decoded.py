@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -70,10 +70,19 @@ class DecodedImages:
         return replace(self, pixels=pixels)
 
 
+class FaultyImagesError(DataError):
+    """Split with images that cannot be read or decoded, or that differ in size, and the intact ones among them."""
+
+    def __init__(self, text: str, *, intact: DecodedImages, rows: NDArray[np.int64]) -> None:
+        """Set the message, the intact images, and their rows in the split."""
+        super().__init__(text)
+        self.intact, self.rows = intact, rows
+
+
 def decode_images(
     read: Callable[[int], bytes],
     *,
-    num_images: int,
+    listed: ListedLabels,
     location: Callable[[int], str],
     image_size: int | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -82,7 +91,7 @@ def decode_images(
 
     Args:
         read: Function that returns encoded image i.
-        num_images: N.
+        listed: Label of each of N images.
         location: Function that returns the file and row of image i, for errors and notes.
         image_size: Side of the square that every image is center-cropped and scaled to (bicubic). None keeps the size;
             all images must then have one size.
@@ -91,12 +100,14 @@ def decode_images(
     C is 1 if every image is gray; otherwise every image is converted to RGB.
 
     Raises:
-        DataError: Images cannot be read or decoded, or differ in size from the first. The message lists all of them.
+        DataError: Images cannot be read or decoded, or differ in size from the first. The message lists all of them. If
+            others are intact, it is a FaultyImagesError.
     """
+    num_images = len(listed.labels)
     # Serial: threads do not decode small PNGs faster, since Pillow holds the interpreter lock most of the time.
     pixels: NDArray[np.uint8] | None = None
     rows_of: dict[str, list[int]] = {kind: [] for kind in CONVERSIONS}
-    faults: list[str] = []
+    faults, intact = list[str](), list[int]()
     other_sizes: list[tuple[int, str]] = []
     for row in range(num_images):
         try:
@@ -111,18 +122,36 @@ def decode_images(
             other_sizes.append((row, f"{array.shape[1]}x{array.shape[0]}"))
             continue
         pixels[row] = array
+        intact.append(row)
         for kind in (*conversions, *([GRAY_TO_RGB] if array.shape[2] == 1 else [])):
             rows_of[kind].append(row)
     if pixels is not None and other_sizes:
         faults.append(_size_fault(pixels, other_sizes, location))
     if faults:
-        raise DataError(_join(faults))
+        raise _with_intact(_join(faults), pixels, np.array(intact, dtype=np.int64), rows_of, listed)
     assert pixels is not None, "no image"
     if len(rows_of[GRAY_TO_RGB]) == num_images:
         pixels, rows_of[GRAY_TO_RGB] = np.ascontiguousarray(pixels[..., :1]), []
     return pixels, tuple(
         Note(kind=kind, count=len(rows), first=location(rows[0])) for kind, rows in rows_of.items() if rows
     )
+
+
+def _with_intact(
+    text: str,
+    pixels: NDArray[np.uint8] | None,
+    rows: NDArray[np.int64],
+    rows_of: Mapping[str, Sequence[int]],
+    listed: ListedLabels,
+) -> DataError:
+    """Return the error about faulty images, with the intact ones if there are any."""
+    if pixels is None:
+        return DataError(text)
+    kept = pixels[rows]
+    if len(rows_of[GRAY_TO_RGB]) == len(rows):
+        kept = np.ascontiguousarray(kept[..., :1])
+    intact = DecodedImages(pixels=kept, labels=listed.labels[rows], class_names=listed.class_names)
+    return FaultyImagesError(text, intact=intact, rows=rows)
 
 
 def decode_to_shape(

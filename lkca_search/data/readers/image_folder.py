@@ -71,14 +71,13 @@ class ImageFolder:
         paths = [path for class_paths in paths_by_class.values() for path in class_paths]
         pixels, notes = decode_images(
             lambda row: read_file(paths[row]),
-            num_images=len(paths),
+            listed=(listed := _label(paths_by_class)),
             location=lambda row: show_path(paths[row]),
             image_size=self.image_size,
             max_pixels=self._max_pixels,
         )
         if skipped:
             notes = (*notes, Note(kind=SKIPPED, count=len(skipped), first=show_path(min(skipped))))
-        listed = _label(paths_by_class)
         return DecodedImages(pixels=pixels, labels=listed.labels, class_names=listed.class_names, notes=notes)
 
     def locate(self, split: Split) -> Callable[[int], str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images, name_classes
+from lkca_search.data.readers.decoded import DecodedImages, ListedLabels, Split, decode_images, name_classes
 from lkca_search.data.readers.image_decoder import DECODING_VERSION, MAX_PIXELS
 from lkca_search.errors import DataError, UserError
 from lkca_search.own_code import code_hashes, describe_code, describe_error, load_own, signature_of
@@ -80,7 +80,7 @@ class OwnDataset:
         class_names = name_classes(checked, texts, location=lambda row: self._place(split, row))
         pixels, notes = decode_images(
             lambda row: self._encode(images[row], self._place(split, row)),
-            num_images=len(images),
+            listed=ListedLabels(checked, class_names),
             location=lambda row: self._place(split, row),
             image_size=self.image_size,
             max_pixels=self._max_pixels,

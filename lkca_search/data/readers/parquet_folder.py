@@ -68,7 +68,7 @@ class ParquetFolder:
         images = rows["image"]
         pixels, notes = decode_images(
             lambda row: images[row].as_py(),
-            num_images=len(rows),
+            listed=ListedLabels(labels, class_names),
             location=location,
             image_size=self.image_size,
             max_pixels=self._max_pixels,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lkca_search.data.readers.decoded import DecodedImages, Split, decode_images
+from lkca_search.data.readers.decoded import DecodedImages, ListedLabels, Split, decode_images
 from lkca_search.data.readers.download_cache import DownloadCache, OfficialFile
 from lkca_search.data.readers.image_decoder import DECODING_VERSION
 from lkca_search.data.readers.source_files import fingerprint_tree, read_file
@@ -51,7 +51,7 @@ def read_tiny_imagenet(split: Split, downloads: DownloadCache) -> DecodedImages:
         class_names = tuple(words[wordnet_id].split(",")[0] for wordnet_id in ids)
         pixels, notes = decode_images(
             lambda row: read(images[row][0]),
-            num_images=len(images),
+            listed=ListedLabels(labels, class_names),
             location=lambda row: f"{location}, {images[row][0]}",
         )
     return DecodedImages(pixels=pixels, labels=labels, class_names=class_names, notes=notes)

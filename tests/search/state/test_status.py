@@ -118,7 +118,8 @@ def test_time_left_includes_the_replicates_of_a_confirmation_that_follows_or_run
         start_trials(folder, f"{CELL}/1", driver=lease.driver)
         status = read_status(folder)
         assert (status.num_replicates, status.num_replicates_left) == (8, 8)
-        assert status.seconds_left == 2.0 * 10 + 2.0 / 2 + 2.0 * 8
+        start_of_workers = 8.5  # the first trial took 10.5 s, with 2 s of training
+        assert status.seconds_left == 2.0 * 10 + 2.0 / 2 + 2.0 * 8 + start_of_workers
         out = command("stop", "made", "--no-wait").out
         assert out == (
             "search made is stopping: 1 of 12 trials finished, 11 left; 0 of 8 replicates finished, 8 left\n"
