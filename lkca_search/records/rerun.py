@@ -47,7 +47,7 @@ class Verdict(StrEnum):
     IDENTICAL = "identical"
     """Every compared number is equal bit for bit."""
     WITHIN_TOLERANCE = "within tolerance"
-    """The value lies in the interval that the spread of the replicates gives."""
+    """The value lies in the interval that the spread of the replicates gives, or is equal although others are not."""
     DIFFERENT = "different"
     """The value lies outside of the interval, or is not equal and there is no interval."""
     UNDECIDED = "undecided"

@@ -231,8 +231,8 @@ def _judge(
         tolerance = tolerance_of_repeat(file.value, recorded.replicates)
     start = f"{found}; " if found else ""
     if isinstance(tolerance, str):
-        verdict = Verdict.UNDECIDED if recorded.is_fresh else Verdict.DIFFERENT
-        return verdict, f"{start}{tolerance}", None
+        repeated = Verdict.WITHIN_TOLERANCE if value == file.value else Verdict.DIFFERENT
+        return Verdict.UNDECIDED if recorded.is_fresh else repeated, f"{start}{tolerance}", None
     bounds = bounds_of(file.metric, opened.trial.metrics)
     tolerance = cut_to_bounds(tolerance, bounds)
     verdict = Verdict.WITHIN_TOLERANCE if tolerance.contains(value) else Verdict.DIFFERENT

@@ -130,7 +130,7 @@ def _interval(
     center: float, deviation: float, freedom: int, replicates: Collection[ReplicateValue], spread: str, *, around: str
 ) -> Tolerance | str:
     if deviation <= NO_SPREAD * max(abs(each.value) for each in replicates):
-        return f"no 95% interval: {_count(replicates)} have no spread over {spread}, so nothing is decided"
+        return f"no 95% interval: {_count(replicates)} have no spread over {spread}"
     half = float(t.ppf((1 + LEVEL) / 2, freedom)) * deviation
     return Tolerance(
         low=center - half,
