@@ -194,7 +194,7 @@ def test_the_cause_decides_and_other_errors_are_no_faults() -> None:
     assert str(explain_fault(OSError())) == "OSError: OSError"
 
 
-@pytest.mark.parametrize("max_characters", range(10, 45))
+@pytest.mark.parametrize("max_characters", range(12, 45))
 def test_a_text_that_is_cut_ends_after_a_whole_word_with_three_dots(max_characters: int) -> None:
     text = "RpcError: RPC error: Socket closed, code 14"
     cut = cut_text(text, max_characters)

@@ -64,7 +64,7 @@ def test_fresh_seeds_are_predicted_around_the_mean_of_the_replicates_and_not_aro
     assert of_replicate.around == "the mean of the replicates on draw 2"
 
 
-@pytest.mark.parametrize("values", [[[0.0], [0.0], [0.0]], [[0.7], [0.1 * 7], [0.7]], [[0.3, 0.3], [0.3, 0.3]]])
+@pytest.mark.parametrize("values", [[[0.0], [0.0], [0.0]], [[0.7], [0.1 * 7], [0.7]], [[0.3, 0.3]] * 3])
 def test_replicates_without_spread_give_no_interval(values: list[list[float]]) -> None:
     for found in (tolerance_of_repeat(1 / 3, replicates(values)), tolerance_of_fresh(FRESH_DRAW, replicates(values))):
         assert str(found).startswith("no 95% interval: ")
