@@ -8,7 +8,7 @@ from lkca_search.layout import SearchFolder
 from lkca_search.records.record import State, read_records
 from lkca_search.search.driver.ledger import Ledger
 from lkca_search.search.driver.messages import Failure, FailureKind, Message
-from lkca_search.search.state.status import read_status
+from lkca_search.search.state.lease_status import LeaseStatus, count_unfinished
 from lkca_search.spec.resources import TrialResources
 
 OpenLedger = Callable[..., Ledger]
@@ -78,8 +78,10 @@ def test_status_counts_a_trial_that_has_lost_its_worker_as_cut_off_until_its_nex
         else:
             report(ledger, FailureKind.TRIAL, "the loss of step 3 is not finite")
             ledger.finish(FIRST)
-        cell = read_status(folder).cells[0]
-        counts.append((cell.running, cell.cut_off))
+        listing = folder.list_trials().trials
+        lease = LeaseStatus(is_held=True, driver=listing.drivers[FIRST], holder="made")
+        numbers = count_unfinished(listing, {*listing.records}, lease)
+        counts.append(tuple(number["family=lkca"] for number in numbers))
     assert counts == [(1, 0), (0, 1), (1, 0), (0, 0)]
     assert not list(folder.trials.glob(f"{FIRST}/*/lost")), "a recorded trial needs no mark"
 
