@@ -208,7 +208,7 @@ def _find_near_duplicates(
             similarity=float(similarities[row]),
         )
         for row in order
-        if row not in copies
+        if positions["test"].of(row).row not in copies
     )
 
 

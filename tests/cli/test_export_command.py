@@ -40,7 +40,7 @@ def test_a_model_is_exported_with_its_check(command: Command) -> None:
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == f"largest differences from made/{REPLICATE} on random images:"
-    assert [line.split()[0] for line in lines[1:6]] == ["images", "1", "2", "7", "32"]
+    assert [line.split()[0] for line in lines[1:6]] == ["batch", "1", "2", "7", "32"]
     assert lines[6] == f"{FILE} ({Path(FILE).stat().st_size:,} bytes)"
     assert len(lines) == 7
 
