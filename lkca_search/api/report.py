@@ -16,7 +16,7 @@ from lkca_search.records.search.mlflow_runs import NO_RUNS, MlflowRuns
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.description import describe_search
-from lkca_search.search.logged_store import explain_no_run
+from lkca_search.search.received_runs import explain_no_run
 from lkca_search.user import expand_user
 
 if TYPE_CHECKING:

@@ -97,8 +97,7 @@ def check_dataset(
     source = find_source(dataset, data_dir=data_dir, cache=cache, image_size=image_size)
     images_of: dict[Split, Images] = {}
     rows_of: dict[Split, NDArray[np.int64]] = {}
-    splits: list[StoredSplit] = []
-    problems: list[str] = []
+    splits, problems = list[StoredSplit](), list[str]()
     for split in SPLITS:
         try:
             images_of[split] = open_images(
@@ -126,8 +125,7 @@ def check_dataset(
         except DataError as error:
             problems.append(str(error))
     positions = {
-        split: _Positions(images, split, source.locate(split), rows_of.get(split))
-        for split, images in images_of.items()
+        split: _Positions(each, split, source.locate(split), rows_of.get(split)) for split, each in images_of.items()
     }
     duplicates = tuple(_find_duplicates(images_of, positions))
     similar = _find_near_duplicates(images_of, duplicates, positions)

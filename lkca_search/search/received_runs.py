@@ -1,6 +1,6 @@
-"""Note of a search on what MLflow has received, so that a run with nothing to send need not import MLflow.
+"""Notes of a search on the MLflow store that has its runs, and on what that store has received.
 
-It is kept for a store on this disk, whose runs are counted without MLflow. A server is asked by MLflow.
+A run with nothing to send need not import MLflow: the runs in a store on this disk are counted without it.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from lkca_search.records.record import RecordReader
 from lkca_search.records.rounds import read_rounds
 from lkca_search.records.search.uid import SEARCH_UID, uid_or_name
 from lkca_search.spec.base import FrozenModel
-from lkca_search.tracking.connection import experiment_name, tracking_uri
+from lkca_search.tracking.connection import experiment_name, is_default_store, tracking_uri, without_login
 
 _COUNT_RUNS = """
 SELECT experiments.lifecycle_stage, runs.lifecycle_stage, COUNT(*)
@@ -56,6 +56,37 @@ def has_received(folder: SearchFolder, home: Home, reader: RecordReader) -> bool
     return noted == _present(folder, home, reader)
 
 
+class LoggedStore(FrozenModel):
+    """MLflow store that has received runs of a search."""
+
+    uri: str | None
+    """URI without user and password; None for the database in the home."""
+
+
+def note_store(folder: SearchFolder, home: Home) -> None:
+    """Write the store of this process as the one that has the search's runs. Without the note, no store is named."""
+    present = _present_store(home)
+    if _read_store(folder) != present:
+        with suppress(OSError):
+            write_atomically(_store_file(folder), present.model_dump_json().encode())
+
+
+def explain_no_run(folder: SearchFolder, home: Home) -> str:
+    """Return the reason why the store of this process has no run of a search, and the commands that mend it."""
+    noted = _read_store(folder)
+    if noted is None or noted == _present_store(home):
+        return f"it has no run of this search; run `lkca-search sync {folder.name}`"
+    place, step = "the database of the home", "unset MLFLOW_TRACKING_URI"
+    if noted.uri is not None:
+        is_server = noted.uri.startswith(("http://", "https://"))
+        place = f"the MLflow server {noted.uri}" if is_server else noted.uri
+        step = f"{'start it again, and ' if is_server else ''}set MLFLOW_TRACKING_URI={noted.uri}"
+    return (
+        f"it has no run of this search, whose runs are in {place}. Either {step}; or send all runs and models to this "
+        f"store too, by `lkca-search sync {folder.name}`"
+    )
+
+
 def _present(folder: SearchFolder, home: Home, reader: RecordReader) -> ReceivedRuns | None:
     """Return the note of everything that the search has now; None if the store is no readable file."""
     uri = tracking_uri(home)
@@ -86,3 +117,18 @@ def _count_runs(file: Path, uid: str) -> dict[str, int]:
 
 def _file(folder: SearchFolder) -> AnyPath:
     return folder.root / "mlflow.json"
+
+
+def _present_store(home: Home) -> LoggedStore:
+    return LoggedStore(uri=None if is_default_store() else without_login(tracking_uri(home)))
+
+
+def _read_store(folder: SearchFolder) -> LoggedStore | None:
+    try:
+        return LoggedStore.model_validate_json(_store_file(folder).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _store_file(folder: SearchFolder) -> AnyPath:
+    return folder.root / "mlflow_store.json"

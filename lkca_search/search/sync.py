@@ -15,8 +15,7 @@ from lkca_search.records.search.dataset import read_search_datasets
 from lkca_search.records.search.uid import uid_or_name
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.description import describe_search
-from lkca_search.search.logged_store import note_store
-from lkca_search.search.received_runs import note_received
+from lkca_search.search.received_runs import note_received, note_store
 from lkca_search.search.registration import register_confirmed
 from lkca_search.search.state.best_trials import best_of_search
 from lkca_search.search.state.lease import hold_lease
