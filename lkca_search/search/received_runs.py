@@ -74,8 +74,9 @@ def note_store(folder: SearchFolder, home: Home) -> None:
 def explain_no_run(folder: SearchFolder, home: Home) -> str:
     """Return the reason why the store of this process has no run of a search, and the commands that mend it."""
     noted = _read_store(folder)
-    if noted is None or noted == _present_store(home):
-        return f"it has no run of this search; run `lkca-search sync {folder.name}`"
+    if noted is None or noted == _present_store(home):  # an earlier version has noted no store
+        other = "" if noted else ", or set MLFLOW_TRACKING_URI to the store that has its runs"
+        return f"it has no run of this search; run `lkca-search sync {folder.name}`{other}"
     place, step = "the database of the home", "unset MLFLOW_TRACKING_URI"
     if noted.uri is not None:
         is_server = noted.uri.startswith(("http://", "https://"))
