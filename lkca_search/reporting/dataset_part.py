@@ -22,6 +22,7 @@ from lkca_search.reporting.sections.contrast_tables import contrast_table
 from lkca_search.reporting.sections.costs import cost_section
 from lkca_search.reporting.sections.narrative import write_summary
 from lkca_search.reporting.sections.other_metrics import metric_section
+from lkca_search.reporting.sections.score_table import score_table
 from lkca_search.reporting.trials.coordinates import coordinate_section
 from lkca_search.reporting.trials.training import training_section
 from lkca_search.reporting.values.metric_format import MetricFormat
@@ -99,7 +100,7 @@ def _describe_scores(
             name="scarcity",
             title=f"{capitalize(metric.name)} with fewer training images",
             figures=(figures.learning_curves(curves, scores, metric),),
-            tables=(tables.score_table(scores, metric),),
+            tables=(score_table(results, scores, metric),),
         )
     ]
     if contrasts:

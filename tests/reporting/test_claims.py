@@ -51,6 +51,11 @@ def test_without_a_decision_each_way_no_crossover_can_be_shown(accuracy: Accurac
     assert not any("lead changes" in text for text in report.summary)
 
 
+def test_a_single_size_has_no_sentence_on_a_crossover() -> None:
+    report = make_report(make_search_results(law(lead=0.05), fractions=(0.1,)))
+    assert not any("crossover" in text or "lead changes" in text for text in report.summary)
+
+
 def test_trainings_are_the_unit_where_all_draws_have_the_same_images() -> None:
     results = make_search_results(law(lead=0.05), fractions=WITH_ALL)
     report = make_report(results)

@@ -14,6 +14,7 @@ from lkca_search.records.record import Record
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.rendering.paper import draw
+from lkca_search.reporting.values.figure import Figure
 from tests.support.odd_searches import odd_searches
 from tests.support.search_results import law, make_search_results
 
@@ -25,6 +26,7 @@ def test_no_finished_search_is_without_a_report(results: SearchResults) -> None:
         report = make_report(results, round_number=number)
         page = to_html(report, source="")
         assert report.headline in page
+        assert not any(each.is_empty for each in report.figures if isinstance(each, Figure)), "no figure is empty"
         verdicts = {each.verdict for each in report.contrasts}
         verdicts |= {each.verdict for each in report.aggregate.differences} if report.aggregate else set()
         for verdict in ("ahead", "behind"):

@@ -13,6 +13,7 @@ from lkca_search.spec.components import ComponentConfig
 from tests.support.search_results import law, make_search_results
 
 RULE = "Ties are ordered by lower validation loss, then fewer FLOPs per image, then cell and number."
+SIZES = ("360", "900", "1,800")
 CONFIRMED = make_search_results(law(), fractions=(0.1, 0.5))
 
 
@@ -38,6 +39,42 @@ def test_methods_state_the_rule_for_ties_and_how_many_cells_it_decided(
     paragraphs = dict(make_report(with_ties(*numbers)).methods)
     assert RULE in paragraphs["Search"]
     assert f"chosen from 12 trials.{statement} Each was retrained" in paragraphs["Confirmation"]
+
+
+def with_added_size(*, is_confirmed: bool) -> SearchResults:
+    """Return a search that got its middle size after round 1; a second round has it if `is_confirmed`."""
+    whole = make_search_results(law(), fractions=(0.02, 0.05, 0.1))
+    first = tuple(pick for pick in whole.rounds[0].picks if "0.05" not in pick.cell)
+    earlier = whole.rounds[0].model_copy(update={"picks": first, "num_trials": 12}).sealed()
+    later = whole.rounds[0].model_copy(update={"number": 2}).sealed()
+    replicates = [record for record in whole.replicates if is_confirmed or "0.05" not in record.cell]
+    return replace(whole, rounds=[earlier, later] if is_confirmed else [earlier], replicates=replicates)
+
+
+@pytest.mark.parametrize("is_confirmed", [False, True])
+def test_the_report_of_a_round_names_the_cells_that_the_search_got_later(is_confirmed: bool) -> None:
+    report = make_report(with_added_size(is_confirmed=is_confirmed), round_number=1)
+    added = [f"family={family},data_fraction=0.05" for family in ("lkca", "vit")]
+    remedy = "Round 2 has them." if is_confirmed else "`lkca-search confirm made` opens one with them."
+    assert f"Round 1 does not test {' and '.join(added)}. {remedy}" in report.caveats
+    (table,) = (table for table in report.tables if table.name == "accuracies")
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert [row[:2] for row in rows] == [[family, size] for family in ("lkca", "vit") for size in SIZES]
+    assert [row[2:] for row in rows if row[1] == "900"] == [["–", "", "–", "0", "not in round 1"]] * 2
+    assert all(row[-1] == "" and row[2] != "–" for row in rows if row[1] != "900")
+    of_latest = make_report(with_added_size(is_confirmed=True))
+    assert not [text for text in of_latest.caveats if "does not test" in text]
+
+
+def test_a_cell_without_a_test_result_has_its_reason_in_the_table_of_accuracies() -> None:
+    whole = make_search_results(law(), fractions=(0.02, 0.1))
+    of_vit = [record for record in whole.replicates if not record.cell.startswith("family=vit,data_fraction=0.1")]
+    (table,) = (table for table in make_report(replace(whole, replicates=of_vit)).tables if table.name == "accuracies")
+    assert [row[-1].text for row in table.rows] == ["", "", "", "no test result"]
+    without = [pick for pick in whole.rounds[0].picks if pick.cell != of_vit[0].cell]
+    sealed = whole.rounds[0].model_copy(update={"picks": tuple(without), "cells_without": (of_vit[0].cell,)}).sealed()
+    (table,) = (table for table in make_report(replace(whole, rounds=[sealed])).tables if table.name == "accuracies")
+    assert table.rows[0][-1].text == "no complete trial"
 
 
 def failed(record: Record) -> Record:

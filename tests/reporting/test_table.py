@@ -45,9 +45,9 @@ def test_each_column_gives_one_cell_per_row() -> None:
     assert TABLE.highlighted == (1,)
 
 
-def test_csv_has_unrounded_numbers_and_keeps_commas_and_line_breaks() -> None:
+def test_csv_has_unrounded_numbers_and_no_dash_and_keeps_commas_and_line_breaks() -> None:
     rows = list(csv.reader(io.StringIO(TABLE.to_csv())))
-    assert rows == [list(TABLE.columns), ["lkca | a_b", "84.123456", ""], ["vit", "–", "none, “of” it\nall"]]
+    assert rows == [list(TABLE.columns), ["lkca | a_b", "84.123456", ""], ["vit", "", "none, “of” it\nall"]]
 
 
 def test_a_row_must_have_one_cell_per_column() -> None:

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from lkca_search.analysis.aggregate.dataset_scores import SizeLevel
 from lkca_search.analysis.aggregate.differences import AggregateDifference
 from lkca_search.analysis.aggregate.profiles import Profile
-from lkca_search.reporting.values.figure import Figure, Series
+from lkca_search.reporting.values.figure import Figure, Series, side_shift
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_points, format_signed_interval, join_words, pluralize
-
-_SHIFT = 0.012
-"""Distance between series at the same size, as a share of the axis; without it, their error bars overlap."""
 
 
 def profile_figure(profiles: Sequence[Profile], metric: MetricFormat) -> Figure:
@@ -31,6 +28,7 @@ def profile_figure(profiles: Sequence[Profile], metric: MetricFormat) -> Figure:
         ),
         x_label=f"normalized {metric.test_label}, %",
         y_label="share of the trainings above, %",
+        y_bounds=(0.0, 100.0),
         series=tuple(_profile_series(index, profile) for index, profile in enumerate(profiles)),
     )
 
@@ -74,7 +72,7 @@ def difference_figure(differences: Sequence[AggregateDifference]) -> Figure | No
             _difference_series(
                 [each for each in at_sizes if each.other == other],
                 color_index=index + 1,
-                shift=(positions[-1] / positions[0]) ** (_SHIFT * (index - (len(others) - 1) / 2)),
+                shift=side_shift(index, len(others), positions),
             )
             for index, other in enumerate(others)
         ),

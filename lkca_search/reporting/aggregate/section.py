@@ -9,7 +9,7 @@ from lkca_search.analysis.aggregate.profiles import Profile
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.records.rounds import ERROR_RATE
 from lkca_search.reporting.aggregate.figures import difference_figure, format_size, profile_figure
-from lkca_search.reporting.sections.contrast_tables import VERDICTS, format_share_interval
+from lkca_search.reporting.sections.contrast_tables import VERDICTS, as_percentage
 from lkca_search.reporting.sections.looks import format_alpha
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
@@ -82,8 +82,8 @@ def difference_table(differences: Sequence[AggregateDifference], *, alpha: float
         Column("verdict", lambda row: text_cell(VERDICTS[row.verdict])),
         Column("p", lambda row: number_cell(row.p_value, format_p_value)),
         Column("p, corrected", lambda row: number_cell(row.adjusted_p, format_p_value)),
-        Column("P(better), %", lambda row: number_cell(100 * row.improvement.value, format_percent)),
-        Column("95% interval of P", lambda row: interval_cell(row.improvement, format_share_interval)),
+        Column("P(better), %", lambda row: estimate_cell(as_percentage(row.improvement), format_percent)),
+        Column("95% interval of P", lambda row: interval_cell(as_percentage(row.improvement))),
         Column("values", lambda row: number_cell(row.num_values)),
         Column("units per dataset", lambda row: text_cell(join_words([str(number) for number in row.num_draws]))),
     ]

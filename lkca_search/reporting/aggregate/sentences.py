@@ -4,11 +4,16 @@ from collections.abc import Iterator
 
 from lkca_search.analysis.aggregate.aggregate import Aggregate
 from lkca_search.analysis.aggregate.differences import AggregateDifference
-from lkca_search.analysis.stats.estimate import Estimate, Interval, NotEstimable
+from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.reporting.aggregate.figures import format_size
-from lkca_search.reporting.sections.contrast_tables import format_share_interval
+from lkca_search.reporting.sections.contrast_tables import as_percentage
 from lkca_search.reporting.values.metric_format import MetricFormat
-from lkca_search.reporting.values.numbers import format_interval, format_percent, format_points, join_words
+from lkca_search.reporting.values.numbers import (
+    format_interval,
+    format_percent_estimate,
+    format_points,
+    join_words,
+)
 
 
 def aggregate_sentences(
@@ -40,7 +45,7 @@ def _sentence(found: AggregateDifference, metric: MetricFormat, *, is_repeated: 
         f"Over {join_words(found.datasets)}, {verdicts[found.verdict]}: the interquartile mean of the normalized "
         f"differences is {_percent(found.difference)} of the range from chance to the best {metric.test_label}. A "
         f"training of {found.reference} is better than one of {found.other} with a probability of "
-        f"{format_percent(100 * found.improvement.value)}%{_share_interval(found.improvement.interval)}."
+        f"{format_percent_estimate(as_percentage(found.improvement))}."
     )
 
 
@@ -57,7 +62,3 @@ def _sentence_at_size(found: AggregateDifference) -> str:
 def _percent(difference: Estimate) -> str:
     interval = format_interval(difference.interval, format_points)
     return f"{format_points(difference.value)}% {interval}".rstrip()
-
-
-def _share_interval(interval: Interval | None) -> str:
-    return f" {format_share_interval(interval)}" if interval else ""

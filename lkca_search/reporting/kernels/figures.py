@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lkca_search.analysis.kernels.kernel_analysis import CellKernels, KernelAnalysis, LayerResult
 from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.estimate import Estimate
-from lkca_search.reporting.values.figure import COLORS, Drawing, Figure, Panel, Series, SmallMultiples
+from lkca_search.reporting.values.figure import COLORS, Drawing, Figure, Panel, Series, SmallMultiples, side_shift
 from lkca_search.reporting.values.numbers import format_count, format_decimal, format_decimal_interval, format_estimate
 
 _Value = Callable[[CellKernels], Estimate | None]
@@ -16,8 +16,6 @@ MAX_VARIANTS = 6
 """Most variants whose maps are shown; the Parquet file has all."""
 _MAX_SIDE = 64
 """Longest side of a panel in cells; larger maps are averaged over squares."""
-_SHIFT = 0.012
-"""Distance between series at the same size, as a share of the axis."""
 
 
 def kernel_figures(results: SearchResults, analysis: KernelAnalysis) -> Iterator[Drawing]:
@@ -118,6 +116,8 @@ def _profiles(variant: Variant, cells: Sequence[CellKernels], number: int) -> Fi
         ),
         x_label="radius, tokens",
         y_label="energy within the radius, %",
+        y_bounds=(0.0, 100.0),
+        if_empty="all weights are 0",
         series=(*(_profile_series(cell, index) for index, cell in enumerate(cells) if cell.profile), *flat),
     )
 
@@ -154,6 +154,7 @@ def _flat_series(cells: Sequence[CellKernels]) -> Iterator[Series]:
             kind="line",
             color_index=len(COLORS) - 1,
             in_legend=True,
+            is_guide=True,
         )
 
 
@@ -204,13 +205,14 @@ def _against_images(
     for index, (variant, color) in enumerate(variants):
         cells = [cell for cell in analysis.of_variant(variant) if value(cell) is not None]
         if cells:
-            offset = index - (len(variants) - 1) / 2
-            series.append(_points(variant, cells, color, value, shift=(sizes[-1] / sizes[0]) ** (_SHIFT * offset)))
+            shift = side_shift(index, len(variants), sizes)
+            series.append(_points(variant, cells, color, value, shift=shift))
     return Figure(
         name=name,
         title=title,
         caption=caption,
         y_label=y_label,
+        y_bounds=(0.0, None),
         x_label="training images",
         x_is_logarithmic=True,
         x_ticks=tuple(map(float, sizes)),

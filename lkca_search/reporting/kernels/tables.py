@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from lkca_search.analysis.kernels.kernel_analysis import CellKernels, KernelAnalysis, LayerResult, Trend
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.reporting.values.numbers import (
-    NO_VALUE,
     format_count,
     format_decimal,
     format_decimal_interval,
@@ -109,7 +108,7 @@ def _field_table(analysis: KernelAnalysis) -> Table:
 
 def _kernel_pixels(cell: CellKernels) -> TableCell:
     if cell.radius is None or cell.token is None:
-        return TableCell(text=NO_VALUE)
+        return number_cell(None)
     return number_cell(cell.token * cell.radius.value, format_decimal)
 
 

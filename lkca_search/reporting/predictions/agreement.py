@@ -6,8 +6,7 @@ from lkca_search.analysis.predictions.agreement import NO_ERRORS, Agreement
 from lkca_search.analysis.predictions.prediction_analysis import PredictionAnalysis
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.estimate import Estimate
-from lkca_search.reporting.sections.figures import side_shift
-from lkca_search.reporting.values.figure import Figure, Series
+from lkca_search.reporting.values.figure import Figure, Series, side_shift
 from lkca_search.reporting.values.numbers import (
     capitalize,
     format_count,
@@ -17,7 +16,14 @@ from lkca_search.reporting.values.numbers import (
     format_percent,
     format_percent_estimate,
 )
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import (
+    Column,
+    Table,
+    make_table,
+    number_cell,
+    text_cell,
+    value_and_interval_cell,
+)
 
 _DEFINITION = (
     "Error consistency κ (Geirhos et al. 2020) is Cohen's kappa of right and wrong: 0 for independent errors, 1 for "
@@ -140,14 +146,16 @@ def _retraining(analysis: PredictionAnalysis, text: str) -> str:
 
 def agreement_table(analysis: PredictionAnalysis) -> Table:
     """Return the agreement of all pairs of variants, and of two trainings of each."""
-    difference = Column[Agreement]("κ minus that of retraining", lambda found: _decimal_cell(found.beyond_retraining))
+    difference = Column[Agreement](
+        "κ minus that of retraining", lambda found: value_and_interval_cell(found.beyond_retraining, _decimal)
+    )
     columns: list[Column[Agreement]] = [
         Column("trainings", lambda found: text_cell(_name(found))),
         Column("training images", lambda found: number_cell(found.num_train_images, format_count)),
-        Column("same class, %", lambda found: _cell(found.equal_predictions, format_estimate(found.equal_predictions))),
+        Column("same class, %", lambda found: value_and_interval_cell(found.equal_predictions, format_estimate)),
         Column("both right or wrong, %", lambda found: number_cell(found.consistent, format_percent)),
         Column("by chance, %", lambda found: number_cell(found.consistent_by_chance, format_percent)),
-        Column("error consistency κ", lambda found: _decimal_cell(found.error_consistency)),
+        Column("error consistency κ", lambda found: value_and_interval_cell(found.error_consistency, _decimal)),
         *([difference] if _retraining(analysis, "shown") else []),
         Column("pairs", lambda found: number_cell(found.num_pairs)),
     ]
@@ -164,11 +172,3 @@ def agreement_table(analysis: PredictionAnalysis) -> Table:
         columns=columns,
         rows=sorted(analysis.agreements, key=lambda found: (found.is_retraining, found.num_train_images)),
     )
-
-
-def _cell(estimate: Estimate, text: str) -> TableCell:
-    return TableCell(text=text, number=estimate.value)
-
-
-def _decimal_cell(estimate: Estimate | None) -> TableCell:
-    return number_cell(None) if estimate is None else _cell(estimate, _decimal(estimate))

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from lkca_search.analysis.predictions.calibration import Calibration, CalibrationBin
 from lkca_search.analysis.predictions.prediction_analysis import PredictionAnalysis
 from lkca_search.analysis.stats.estimate import Estimate
-from lkca_search.reporting.sections.figures import side_shift
-from lkca_search.reporting.values.figure import Figure, Series
+from lkca_search.reporting.values.figure import Figure, Series, side_shift
 from lkca_search.reporting.values.numbers import (
     format_count,
     format_estimate,
@@ -16,7 +15,14 @@ from lkca_search.reporting.values.numbers import (
     format_signed_interval,
     join_words,
 )
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import (
+    Column,
+    Table,
+    make_table,
+    number_cell,
+    text_cell,
+    value_and_interval_cell,
+)
 from lkca_search.spec.metrics import NUM_CALIBRATION_BINS
 
 MAX_DIAGRAMS = 6
@@ -81,6 +87,7 @@ def _error_figure(analysis: PredictionAnalysis, labels: Sequence[str], sizes: Se
         ),
         x_label="training images",
         y_label="expected calibration error, %",
+        y_bounds=(0.0, 100.0),
         x_is_logarithmic=True,
         x_ticks=tuple(map(float, sizes)),
         series=tuple(
@@ -105,6 +112,7 @@ def _error_series(found: Sequence[Calibration], index: int, shift: float) -> Ite
         y=tuple(each.calibrated_error for each in found),
         kind="line",
         color_index=index,
+        is_guide=True,
     )
     yield Series(
         name=found[0].variant,
@@ -123,7 +131,15 @@ def _error_series(found: Sequence[Calibration], index: int, shift: float) -> Ite
 
 def _diagram(found: Sequence[Calibration], labels: Sequence[str], size: int) -> Figure:
     """Return the reliability diagram of all variants at one size."""
-    diagonal = Series(name="calibrated", x=_DIAGONAL, y=_DIAGONAL, kind="line", color_index=_GRAY, in_legend=True)
+    diagonal = Series(
+        name="calibrated",
+        x=_DIAGONAL,
+        y=_DIAGONAL,
+        kind="line",
+        color_index=_GRAY,
+        in_legend=True,
+        is_guide=True,
+    )
     return Figure(
         name=f"reliability_{size}",
         title=f"Reliability at {format_count(size)} training images",
@@ -134,7 +150,9 @@ def _diagram(found: Sequence[Calibration], labels: Sequence[str], size: int) -> 
         ),
         x_label="probability of the predicted class, %",
         y_label="accuracy, %",
+        y_bounds=(0.0, 100.0),
         is_small=True,
+        if_empty=(f"no bin has {MIN_IMAGES} images per replicate, because there are too few test images"),
         series=(diagonal, *(_reliability(each, labels.index(each.variant)) for each in found)),
     )
 
@@ -174,9 +192,9 @@ def calibration_table(analysis: PredictionAnalysis) -> Table:
     columns: list[Column[Calibration]] = [
         Column("variant", lambda found: text_cell(found.variant)),
         Column("training images", lambda found: number_cell(found.num_train_images, format_count)),
-        Column("calibration error, %", lambda found: _cell(found.error, format_estimate(found.error))),
+        Column("calibration error, %", lambda found: value_and_interval_cell(found.error, format_estimate)),
         Column("if calibrated, %", lambda found: number_cell(found.calibrated_error, format_percent)),
-        Column("overconfidence, points", lambda found: _cell(found.overconfidence, _points(found.overconfidence))),
+        Column("overconfidence, points", lambda found: value_and_interval_cell(found.overconfidence, _points)),
     ]
     return make_table(
         name="calibration",
@@ -192,7 +210,3 @@ def calibration_table(analysis: PredictionAnalysis) -> Table:
         columns=columns,
         rows=sorted(analysis.calibrations, key=lambda found: found.num_train_images),
     )
-
-
-def _cell(estimate: Estimate, text: str) -> TableCell:
-    return TableCell(text=text, number=estimate.value)

@@ -12,7 +12,6 @@ from lkca_search.analysis.predictions.class_accuracies import (
 )
 from lkca_search.analysis.predictions.prediction_analysis import PredictionAnalysis
 from lkca_search.analysis.search_results import Variant
-from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.reporting.values.figure import HeatMap
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
@@ -21,7 +20,15 @@ from lkca_search.reporting.values.numbers import (
     format_percent,
     format_percent_estimate,
 )
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import (
+    Column,
+    Table,
+    TableCell,
+    make_table,
+    number_cell,
+    text_cell,
+    value_and_interval_cell,
+)
 
 MAX_CLASSES = 20
 """Most classes that the tables show, lowest accuracy first; with more classes, there is no confusion matrix."""
@@ -88,7 +95,7 @@ def confusion_table(analysis: PredictionAnalysis, reference: Variant) -> Table:
     names = analysis.class_names
 
     def share(cell: CellPredictions, pair: tuple[int, int]) -> TableCell:
-        return _estimate_cell(confusion(cell, names, *pair).share)
+        return value_and_interval_cell(confusion(cell, names, *pair).share, format_estimate)
 
     columns: list[Column[tuple[int, int]]] = [
         Column("class", lambda pair: text_cell(names[pair[0]])),
@@ -171,9 +178,8 @@ def _columns(
     def cell_of(key: Key, row: ClassAccuracy) -> TableCell:
         found = by_key[key].get(row.class_index)
         if metric is None:
-            return _estimate_cell(found.accuracy if found else None)
-        score = found.score if found else None
-        return number_cell(None) if score is None else TableCell(text=metric.estimate(score), number=score.value)
+            return value_and_interval_cell(found.accuracy if found else None, format_estimate)
+        return value_and_interval_cell(found.score if found else None, metric.estimate)
 
     return [Column(header, partial(cell_of, key)) for header, key in keys.items()]
 
@@ -186,7 +192,3 @@ def _table(
         Column("test images", lambda row: number_cell(row.num_images, format_count)),
     ]
     return make_table(name=name, title=title, caption=caption, columns=[*first, *columns], rows=order[:MAX_CLASSES])
-
-
-def _estimate_cell(estimate: Estimate | None) -> TableCell:
-    return number_cell(None) if estimate is None else TableCell(text=format_estimate(estimate), number=estimate.value)

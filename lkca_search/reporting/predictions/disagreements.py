@@ -6,7 +6,7 @@ from functools import partial
 from lkca_search.analysis.predictions.disagreement import NUM_ASSIGNMENTS, Disagreement, DisputedImage, ImageVotes
 from lkca_search.reporting.values.figure import Gallery, Picture
 from lkca_search.reporting.values.numbers import format_count, format_percent, pluralize
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, share_cell, text_cell
 
 FindPictures = Callable[[str, Sequence[int]], Mapping[int, bytes]]
 """Function from the hash of a test split and indices of images to PNG files; it returns none without the images."""
@@ -56,8 +56,8 @@ def disagreement_table(found: Disagreement, *, has_pictures: bool) -> Table:
     """Return the images with the largest differences, and the right replicates of each variant."""
 
     def vote(position: int, image: DisputedImage) -> TableCell:
-        of = image.votes[position]
-        return TableCell(text=_counts(of), number=of.num_right / of.num_replicates)
+        votes = image.votes[position]
+        return share_cell(votes.num_right, votes.num_replicates)
 
     def predicted(position: int, image: DisputedImage) -> TableCell:
         return text_cell(image.votes[position].predicted_class)

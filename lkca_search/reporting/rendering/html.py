@@ -14,7 +14,7 @@ from lkca_search.reporting.rendering.curve_panels import panels_data
 from lkca_search.reporting.rendering.interactive import plotly_json
 from lkca_search.reporting.rendering.multiples import multiples_data
 from lkca_search.reporting.rendering.parallel import parallel_data
-from lkca_search.reporting.values.figure import COLORS, SmallMultiples
+from lkca_search.reporting.values.figure import COLORS, Figure, SmallMultiples
 from lkca_search.reporting.values.panels import CurvePanels, ParallelCoordinates
 from lkca_search.reporting.values.report import Report
 from lkca_search.reporting.values.table import Table
@@ -35,7 +35,7 @@ def to_html(report: Report, *, source: str) -> str:
         "color": lambda index: COLORS[index % len(COLORS)],
         "to_script": _to_script,
     }
-    figures, multiples, panels, parallel = {}, {}, {}, {}
+    figures, multiples, panels, parallel, empty = {}, {}, {}, {}, {}
     if report.answer.figure:
         figures["answer-figure"] = json.loads(plotly_json(report.answer.figure))
     for figure in (figure for top in report.sections for section in top.every() for figure in section.figures):
@@ -46,6 +46,8 @@ def to_html(report: Report, *, source: str) -> str:
                 panels[figure.name] = panels_data(figure)
             case ParallelCoordinates():
                 parallel[figure.name] = parallel_data(figure)
+            case Figure() if figure.is_empty:
+                empty[figure.name] = figure.if_empty
             case _:
                 figures[figure.name] = json.loads(plotly_json(figure))
     page: str = environment.from_string(_read_page_file("page.html")).render(
@@ -59,6 +61,7 @@ def to_html(report: Report, *, source: str) -> str:
         multiples=multiples,
         panels=panels,
         parallel=parallel,
+        empty=empty,
         tables={table.name: table.to_csv() for table in report.tables},
     )
     return page

@@ -1,5 +1,6 @@
 """Figures for the page, drawn by Plotly. The page has Plotly's script; a figure is only its data and layout."""
 
+import math
 from typing import Any
 
 import plotly.graph_objects as go
@@ -83,6 +84,10 @@ def _layout(figure: Figure) -> dict[str, Any]:
     y: dict[str, Any] = {"title": {"text": figure.y_label}, "type": "log" if figure.y_is_logarithmic else "linear"}
     if figure.y_ticks:
         y |= {"tickvals": figure.y_ticks, "ticktext": [f"{tick:g}" for tick in figure.y_ticks]}
+    if figure.x_range:
+        x |= {"range": _on_axis(figure.x_range, is_logarithmic=True)}
+    if figure.y_range:
+        y |= {"range": _on_axis(figure.y_range, is_logarithmic=figure.y_is_logarithmic)}
     if figure.has_zero_line:
         y |= {"zeroline": True, "zerolinewidth": 2, "rangemode": "tozero"}
     return {
@@ -94,6 +99,11 @@ def _layout(figure: Figure) -> dict[str, Any]:
         "hovermode": "closest",
         "template": "none",
     }
+
+
+def _on_axis(ends: tuple[float, float], *, is_logarithmic: bool) -> list[float]:
+    """Return the ends of an axis as Plotly expects them: as exponents of 10 on a logarithmic one."""
+    return [math.log10(end) for end in ends] if is_logarithmic else list(ends)
 
 
 def _heat_map(figure: HeatMap) -> Any:

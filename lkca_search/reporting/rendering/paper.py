@@ -155,6 +155,10 @@ def _style_axes(axes: Axes, figure: Figure) -> None:
     if figure.y_ticks:
         axes.set_yticks(figure.y_ticks, [f"{tick:g}" for tick in figure.y_ticks])
         axes.yaxis.set_minor_locator(NullLocator())
+    if figure.x_range:
+        axes.set_xlim(*figure.x_range)
+    if figure.y_range:
+        axes.set_ylim(*figure.y_range)
     if figure.has_zero_line:
         axes.axhline(0, color="black", lw=0.8)
 

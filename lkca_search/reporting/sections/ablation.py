@@ -25,9 +25,12 @@ from lkca_search.reporting.values.table import (
     Column,
     Table,
     TableCell,
+    counted_cell,
     estimate_cell,
+    interval_cell,
     make_table,
     number_cell,
+    range_cell,
     text_cell,
 )
 
@@ -78,12 +81,15 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
         Column("hyperparameter", lambda effect: text_cell(effect.hyperparameter)),
         Column("level", lambda effect: text_cell(effect.level.label)),
         Column(metric.difference_header("effect"), lambda effect: estimate_cell(effect.effect, metric.difference)),
-        Column("95% interval", lambda effect: text_cell(metric.difference_interval(effect.effect.interval))),
+        Column("95% interval", lambda effect: interval_cell(effect.effect, metric.difference_interval, missing="")),
         Column(
             metric.difference_header("difference from reference"),
             lambda effect: estimate_cell(effect.difference_from_reference, metric.difference),
         ),
-        Column("95% interval of difference", lambda effect: text_cell(_difference_interval(effect, metric))),
+        Column(
+            "95% interval of difference",
+            lambda effect: interval_cell(effect.difference_from_reference, metric.difference_interval, missing=""),
+        ),
         Column("interval over", lambda effect: text_cell(effect.unit)),
         Column("blocks", lambda effect: number_cell(effect.num_blocks)),
         Column("trials", lambda effect: number_cell(effect.num_trials)),
@@ -106,11 +112,6 @@ def effect_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
     )
 
 
-def _difference_interval(effect: MarginalEffect, metric: MetricFormat) -> str:
-    difference = effect.difference_from_reference
-    return metric.difference_interval(difference.interval) if difference else ""
-
-
 def best_level_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Table:
     """Return the probability that each level is best, for each hyperparameter, family and size."""
     columns: list[Column[_BestRow]] = [
@@ -119,7 +120,7 @@ def best_level_table(ablations: Sequence[Ablation], metric: MetricFormat) -> Tab
         Column("training images", lambda row: _size_cell(row[1].size)),
         Column("level", lambda row: text_cell(row[2].label if row[2] else "")),
         Column("probability of the best, %", lambda row: number_cell(_probability(row[1], row[2]), _format_share)),
-        Column("from", lambda row: text_cell("" if row[1].reason else _units(row[1]))),
+        Column("from", lambda row: text_cell("") if row[1].reason else counted_cell(row[1].num_units, _unit(row[1]))),
         Column(NOT_ESTIMABLE, lambda row: text_cell(row[1].reason)),
     ]
     return make_table(
@@ -250,8 +251,9 @@ def _format_size(size: DataSize) -> str:
 
 
 def _size_cell(size: DataSize) -> TableCell:
-    text = _format_size(size)
-    return TableCell(text=text, number=size.smallest if size.smallest == size.largest else None)
+    if size.smallest == size.largest:
+        return number_cell(size.smallest, format_count)
+    return range_cell((size.smallest, size.largest), format_count)
 
 
 def _best_rows(ablation: Ablation) -> Iterator[_BestRow]:
@@ -274,7 +276,11 @@ def _format_share(share: float) -> str:
 
 
 def _units(best: BestLevel) -> str:
-    return pluralize(best.num_units, "trial" if best.source == "trials" else "draw")
+    return pluralize(best.num_units, _unit(best))
+
+
+def _unit(best: BestLevel) -> str:
+    return "trial" if best.source == "trials" else "draw"
 
 
 def _best_caption(source: Source, metric: MetricFormat) -> str:

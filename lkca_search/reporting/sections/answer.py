@@ -21,7 +21,7 @@ from lkca_search.reporting.values.figure import Figure
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
 from lkca_search.reporting.values.report import Answer, Section
-from lkca_search.reporting.values.table import Table, TableCell, number_cell, text_cell
+from lkca_search.reporting.values.table import Table, TableCell, text_cell, value_and_interval_cell
 from lkca_search.spec.cells import dataset_levels
 
 _MAX_LEGEND = 6
@@ -99,10 +99,7 @@ def means_table(results: SearchResults, scores: RoundScores) -> Table | None:
 
 
 def _mean_cell(cell: CellScores | None, metric: MetricFormat) -> TableCell:
-    if cell is None:
-        return number_cell(None)
-    estimate = mean_score(cell)
-    return TableCell(text=metric.estimate(estimate), number=estimate.value)
+    return value_and_interval_cell(mean_score(cell) if cell else None, metric.estimate)
 
 
 def first_sentence(caveats: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import State
 from lkca_search.records.rounds import Round
+from lkca_search.reporting.sections.score_table import cells_not_in_round
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
 
@@ -166,12 +167,26 @@ def replicate_caveats(results: SearchResults, scores: RoundScores) -> Iterator[s
             if len(unscored) <= _MAX_NAMED
             else f"No replicate of {format_count(len(unscored))} cells has finished. These are {named}."
         )
+    yield from _not_in_round(results, sealed)
     yield from _without_result(results, sealed)
     single = [cell.num_train_images for cell in scores.cells if cell.unit == "draw"]
     if len(sealed.draws) < 2 and single:
         plural = "accuracies" if results.metric.test_field == "accuracy" else "scores"
         at = "" if len(single) == len(scores.cells) else f" at {_sizes(single)} images"
         yield f"There is a single draw, so test {plural}{at} have no intervals and no tests."
+
+
+def _not_in_round(results: SearchResults, sealed: Round) -> Iterator[str]:
+    """Yield the limit that cells set which the search got after the round was opened; nothing if there is none."""
+    added = cells_not_in_round(results, sealed)
+    if not added:
+        return
+    named = join_words(added)
+    cells = named if len(added) <= _MAX_NAMED else f"{format_count(len(added))} cells of the search"
+    later = [each.number for each in results.rounds if not cells_not_in_round(results, each)]
+    remedy = f"Round {later[-1]} has them." if later else f"`lkca-search confirm {results.name}` opens one with them."
+    these = "" if len(added) <= _MAX_NAMED else f" They are {named}."
+    yield f"Round {sealed.number} does not test {cells}.{these} {remedy}"
 
 
 def _without_result(results: SearchResults, sealed: Round) -> Iterator[str]:

@@ -1,17 +1,19 @@
 """Tables of contrasts: the reference against the other variants, and one search against another."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from lkca_search.analysis.comparison import UnpairedContrast
 from lkca_search.analysis.contrasts import Contrast, Verdict
 from lkca_search.analysis.scores import Unit
 from lkca_search.analysis.stats.estimate import Estimate, Interval
+from lkca_search.analysis.stats.power import MAX_REPLICATES
 from lkca_search.records.rounds import ERROR_RATE
 from lkca_search.reporting.sections.looks import format_alpha, scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     NO_VALUE,
     format_count,
+    format_interval,
     format_p_value,
     format_percent,
     pluralize,
@@ -20,7 +22,9 @@ from lkca_search.reporting.values.table import (
     Column,
     Table,
     TableCell,
+    counted_cell,
     estimate_cell,
+    interval_cell,
     make_table,
     number_cell,
     text_cell,
@@ -77,7 +81,10 @@ def unpaired_table(
             metric.difference_header("difference"),
             lambda contrast: estimate_cell(contrast.difference, metric.difference),
         ),
-        Column("95% interval", lambda contrast: _interval(contrast.difference, metric.difference_interval)),
+        Column(
+            "95% interval",
+            lambda contrast: interval_cell(contrast.difference, metric.difference_interval, missing=NO_VALUE),
+        ),
         Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
         Column("p", lambda contrast: number_cell(contrast.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
@@ -133,26 +140,30 @@ def _columns(metric: MetricFormat) -> list[Column[Contrast]]:
             metric.difference_header("difference"),
             lambda contrast: estimate_cell(contrast.paired.difference, metric.difference),
         ),
-        Column("95% interval", lambda contrast: _interval(contrast.paired.difference, metric.difference_interval)),
+        Column(
+            "95% interval",
+            lambda contrast: interval_cell(contrast.paired.difference, metric.difference_interval, missing=NO_VALUE),
+        ),
         Column("verdict", lambda contrast: text_cell(VERDICTS[contrast.verdict])),
         Column("units", _units),
-        Column("95% bootstrap", lambda contrast: _interval(contrast.bootstrap, metric.difference_interval)),
+        Column(
+            "95% bootstrap",
+            lambda contrast: interval_cell(contrast.bootstrap, metric.difference_interval, missing=NO_VALUE),
+        ),
         Column("p", lambda contrast: number_cell(contrast.paired.p_value, format_p_value)),
         Column("p, corrected", lambda contrast: number_cell(contrast.adjusted_p, format_p_value)),
         Column(
-            "P(better), %", lambda contrast: number_cell(100 * contrast.improvement.probability.value, format_percent)
+            "P(better), %",
+            lambda contrast: estimate_cell(as_percentage(contrast.improvement.probability), format_percent),
         ),
         Column(
             "95% interval of P",
-            lambda contrast: _interval(contrast.improvement.probability, format_share_interval),
+            lambda contrast: interval_cell(
+                as_percentage(contrast.improvement.probability), format_interval, missing=NO_VALUE
+            ),
         ),
         Column(f"more units for {metric.small}", _more_units),
     ]
-
-
-def _interval(estimate: Estimate, write: Callable[[Interval | None], str]) -> TableCell:
-    """Return a cell with an interval, or with a dash: in the cell, the reason would widen the table."""
-    return text_cell(write(estimate.interval) or NO_VALUE)
 
 
 def _dashes(contrasts: Sequence[Contrast]) -> str:
@@ -170,8 +181,7 @@ def _reasons(estimates: Iterable[Estimate]) -> str:
 
 
 def _units(contrast: Contrast) -> TableCell:
-    number = contrast.paired.num_draws
-    return TableCell(text=pluralize(number, _NOUNS[contrast.unit]), number=number)
+    return counted_cell(contrast.paired.num_draws, _NOUNS[contrast.unit])
 
 
 def _is_decided(contrast: Contrast) -> bool:
@@ -179,15 +189,22 @@ def _is_decided(contrast: Contrast) -> bool:
 
 
 def _more_units(contrast: Contrast) -> TableCell:
-    if contrast.power_analysis is None:
-        return number_cell(None)
-    more = contrast.power_analysis.additional_draws
-    noun = _NOUNS[contrast.unit]
-    return text_cell(f"over 10,000 {noun}s") if more is None else TableCell(text=pluralize(more, noun), number=more)
+    """Return a cell with the number of units; of one that is above the limit, CSV has the lower end."""
+    noun, analysis = _NOUNS[contrast.unit], contrast.power_analysis
+    if analysis is None:
+        return TableCell(text=NO_VALUE, parts=(("", None), ("unit", None), ("lower", None)))
+    more = analysis.additional_draws
+    if more is None:
+        text = f"over {pluralize(MAX_REPLICATES, noun)}"
+        return TableCell(text=text, parts=(("", None), ("unit", noun), ("lower", MAX_REPLICATES)))
+    found = counted_cell(more, noun)
+    return found.model_copy(update={"parts": (*found.parts, ("lower", None))})
 
 
-def format_share_interval(interval: Interval | None) -> str:
-    """Return the interval of a share of 1 in percent."""
-    if interval is None or interval.lower is None or interval.upper is None:
-        return ""
-    return f"[{format_percent(100 * interval.lower)}, {format_percent(100 * interval.upper)}]"
+def as_percentage(share: Estimate) -> Estimate:
+    """Return a share of 1 and its interval in percent."""
+    interval = share.interval
+    if interval is not None:
+        lower, upper = (None if end is None else 100 * end for end in (interval.lower, interval.upper))
+        interval = Interval(lower=lower, upper=upper, level=interval.level)
+    return Estimate(value=100 * share.value, interval=interval, reason=share.reason)

@@ -120,6 +120,7 @@ def pareto_figure(points: Sequence[CostPoint], metric: MetricFormat) -> Figure:
         ),
         x_label="FLOPs per image",
         y_label=metric.axis_label,
+        y_bounds=metric.bounds,
         x_is_logarithmic=True,
         series=tuple(
             series

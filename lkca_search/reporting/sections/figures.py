@@ -11,7 +11,7 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.records.objectives import rank_trials
-from lkca_search.reporting.values.figure import Figure, Series
+from lkca_search.reporting.values.figure import Figure, Series, side_shift
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     capitalize,
@@ -28,8 +28,6 @@ _COARSE, _FINE = (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
 """Ticks of a logarithmic axis within a decade."""
 _MIN_TICKS = 4
 """Number of coarse ticks below which the fine ones are used."""
-_SHIFT = 0.012
-"""Distance between series at the same size, as a share of the axis; without it, their error bars overlap."""
 
 _AXES = {
     True: "Both axes are logarithmic.",
@@ -57,6 +55,7 @@ def learning_curves(curves: CurveAnalysis, scores: RoundScores, metric: MetricFo
         y_is_logarithmic=is_logarithmic,
         x_ticks=tuple(map(float, sizes)),
         y_ticks=_error_ticks(scores) if is_logarithmic else (),
+        y_bounds=metric.error_bounds,
         series=tuple(
             series
             for index, curve in enumerate(curves.curves)
@@ -160,6 +159,7 @@ def validation_figure(results: SearchResults) -> Figure | None:
         ),
         x_label="training images",
         y_label=metric.axis_label,
+        y_bounds=metric.bounds,
         x_is_logarithmic=True,
         x_ticks=tuple(map(float, sizes)),
         series=tuple(
@@ -213,12 +213,6 @@ def _trial_series(
 def _error(estimate: Estimate, metric: MetricFormat) -> str:
     name = "error" if metric.error_label == "test error" else metric.error_label
     return f"{name} {metric.estimate(estimate)}{metric.metric.unit}"
-
-
-def side_shift(index: int, num_series: int, sizes: Sequence[int]) -> float:
-    """Return the factor on training images that separates one of several series from the others."""
-    width = math.log(sizes[-1] / sizes[0]) or 1.0
-    return math.exp(_SHIFT * width * (index - (num_series - 1) / 2))
 
 
 def _difference(contrasts: Sequence[Contrast], metric: MetricFormat, *, color_index: int, shift: float) -> Series:

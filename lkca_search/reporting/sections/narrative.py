@@ -193,15 +193,17 @@ def _detectable(contrasts: Sequence[Contrast], metric: MetricFormat) -> Iterator
 
 
 def _efficiency(results: SearchResults, contrasts: Sequence[Contrast], contrast: CurveContrast) -> Iterator[str]:
+    """Yield the data efficiency and the crossover; a single size can have no crossover, so it is not named."""
     names = results.reference.label, contrast.other.label
+    of_other = [each for each in contrasts if each.other == contrast.other.label]
     found = "" if results.repeats else "the configurations found for "
     if not isinstance(contrast.data_efficiency, NotEstimable):
         error, ratio = MetricFormat(results.metric).error_label, contrast.data_efficiency.ratio
         sentence = _efficiency_sentence(ratio, *names, error, is_repeated=bool(results.repeats))
-        of_other = [each for each in contrasts if each.other == contrast.other.label]
         yield " ".join((sentence, *_open_end(ratio.interval), *_other_verdicts(ratio, of_other)))
     if isinstance(contrast.crossover, NotEstimable):
-        yield f"No crossover between {found}{names[0]} and {names[1]} can be shown."
+        if len({each.num_train_images for each in of_other}) > 1:
+            yield f"No crossover between {found}{names[0]} and {names[1]} can be shown."
         return
     reference, other = (f"{found}{name}" for name in names)
     images = contrast.crossover.num_train_images

@@ -11,7 +11,15 @@ from lkca_search.analysis.selection import mean_of
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count
 from lkca_search.reporting.values.report import Section
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import (
+    Column,
+    Table,
+    TableCell,
+    make_table,
+    number_cell,
+    text_cell,
+    value_and_interval_cell,
+)
 from lkca_search.spec.metrics import METRICS, Metric, find_metric
 
 
@@ -41,9 +49,8 @@ def _metric_table(results: SearchResults, scores: RoundScores) -> Table | None:
             value = record.test.value(metric.test_field or "") if record.test else None
             values[position] = np.nan if value is None else metric.scale * value
         if not np.isfinite(values).any():
-            return number_cell(None)
-        estimate = mean_of(cell, values, metric)
-        return TableCell(text=MetricFormat(metric).estimate(estimate), number=estimate.value)
+            return value_and_interval_cell(None, MetricFormat(metric).estimate)
+        return value_and_interval_cell(mean_of(cell, values, metric), MetricFormat(metric).estimate)
 
     columns: list[Column[CellScores]] = [
         Column("variant", lambda cell: text_cell(cell.variant.label)),

@@ -4,10 +4,17 @@ import numpy as np
 
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.best_of_k import BestOfK, expected_best
-from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.records.record import State
 from lkca_search.reporting.values.metric_format import MetricFormat
-from lkca_search.reporting.values.table import Column, Table, TableCell, make_table, number_cell, text_cell
+from lkca_search.reporting.values.table import (
+    Column,
+    Table,
+    make_table,
+    number_cell,
+    text_cell,
+    value_and_interval_cell,
+)
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.components import INDEPENDENT_SAMPLERS
 
@@ -48,13 +55,11 @@ def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
 
 
 def _column(k: int, metric: MetricFormat) -> Column[_Row]:
-    return Column(f"k = {k}", lambda row: _best_cell(row[2].get(k), metric))
+    def expected(row: _Row) -> Estimate | None:
+        best = row[2].get(k)
+        return None if best is None else best.expected
 
-
-def _best_cell(best: BestOfK | None, metric: MetricFormat) -> TableCell:
-    if best is None:
-        return number_cell(None)
-    return TableCell(text=metric.estimate(best.expected), number=best.expected.value)
+    return Column(f"k = {k}", lambda row: value_and_interval_cell(expected(row), metric.estimate))
 
 
 def _row(results: SearchResults, cell: str, ks: list[int]) -> _Row:

@@ -1,17 +1,14 @@
-"""Tables of test scores, curves, selection and compute."""
+"""Tables of curves, selection and compute."""
 
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from lkca_search.analysis.compute_spent import ComputeSpent
 from lkca_search.analysis.curve_analysis import CurveAnalysis, CurveContrast, VariantCurve
-from lkca_search.analysis.scores import CellScores, RoundScores, by_unit
+from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import SelectionEffect, mean_score
+from lkca_search.analysis.selection import SelectionEffect
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
-from lkca_search.analysis.stats.interquartile_mean import interquartile_mean
 from lkca_search.records.rounds import Pick
 from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.sections.looks import scope_of_intervals
@@ -27,7 +24,6 @@ from lkca_search.reporting.values.numbers import (
     format_epochs,
     format_number,
     format_percent,
-    format_range,
     format_ratio,
     format_ratio_interval,
 )
@@ -36,55 +32,18 @@ from lkca_search.reporting.values.table import (
     Column,
     Table,
     TableCell,
+    counted_cell,
     estimable,
     estimate_cell,
     interval_cell,
     make_table,
     number_cell,
+    range_cell,
     reason_cell,
+    share_cell,
     text_cell,
+    value_and_interval_cell,
 )
-from lkca_search.seeds import derive_seed
-
-
-def score_table(scores: RoundScores, metric: MetricFormat) -> Table:
-    """Return the leading metric on test images of each cell."""
-    columns: list[Column[CellScores]] = [
-        Column("variant", lambda cell: text_cell(cell.variant.label)),
-        Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
-        Column(metric.header(metric.test_label), lambda cell: estimate_cell(mean_score(cell), metric.value)),
-        Column("95% interval", lambda cell: interval_cell(mean_score(cell), metric.interval)),
-        Column(metric.header("interquartile mean"), lambda cell: _metric_cell(_interquartile_mean(cell), metric)),
-        Column("replicates", lambda cell: number_cell(cell.num_scored)),
-        Column("missing", lambda cell: text_cell(_missing(cell.num_missing, cell.num_failed))),
-    ]
-    return make_table(
-        name="accuracies",
-        title=capitalize(metric.test_label),
-        caption=(
-            f"{capitalize(metric.test_label_in_unit)}: the mean over draws of the mean over seeds, with its 95% "
-            "interval. Where all draws have the same images, it is the mean over trainings. The interquartile mean of "
-            "all replicates has a 95% bootstrap interval. "
-            + scope_of_intervals("Both intervals", (cell.image_scores is not None for cell in scores.cells))
-        ),
-        columns=columns,
-        rows=scores.cells,
-    )
-
-
-def _interquartile_mean(cell: CellScores) -> Estimate:
-    generator = np.random.default_rng(derive_seed("interquartile mean", cell.cell))
-    return interquartile_mean(
-        by_unit(cell.test_values, cell.unit),
-        generator=generator,
-        sampling_variance=cell.score_variance or 0.0,
-        bounds=cell.metric.bounds,
-    )
-
-
-def _missing(num_missing: int, num_failed: int) -> str:
-    failed = f", {num_failed} failed" if num_failed else ""
-    return f"{num_missing}{failed}" if num_missing else ""
 
 
 def curve_table(curves: CurveAnalysis, metric: MetricFormat) -> Table:
@@ -182,10 +141,10 @@ def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat)
     columns: list[Column[SelectionEffect]] = [
         Column("variant", lambda effect: text_cell(effect.variant)),
         Column("training images", lambda effect: number_cell(effect.num_train_images, format_count)),
-        Column("selected from", lambda effect: TableCell(text=f"{effect.num_trials} trials", number=effect.num_trials)),
+        Column("selected from", lambda effect: counted_cell(effect.num_trials, "trial")),
         Column("selected, validation", lambda effect: number_cell(effect.picked, metric.value)),
-        Column("replicates, validation", lambda effect: _metric_cell(effect.validation, metric)),
-        Column("replicates, test", lambda effect: _metric_cell(effect.test, metric)),
+        Column("replicates, validation", lambda effect: value_and_interval_cell(effect.validation, metric.estimate)),
+        Column("replicates, test", lambda effect: value_and_interval_cell(effect.test, metric.estimate)),
         Column(
             metric.difference_header("selection bias"),
             lambda effect: number_cell(effect.selection_bias, metric.difference),
@@ -212,21 +171,18 @@ def compute_table(spent: Sequence[ComputeSpent]) -> Table:
     columns: list[Column[ComputeSpent]] = [
         Column("cell", lambda cell: text_cell(cell.cell)),
         Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
-        Column(
-            "trials",
-            lambda cell: TableCell(text=f"{cell.num_finished} of {cell.budget}", number=cell.num_finished),
-        ),
+        Column("trials", lambda cell: share_cell(cell.num_finished, cell.budget)),
         Column("complete", lambda cell: number_cell(cell.complete)),
         Column("pruned", lambda cell: number_cell(cell.pruned)),
         Column("failed", lambda cell: number_cell(cell.failed)),
         Column("planned steps", lambda cell: number_cell(cell.planned_steps, format_count)),
         Column("steps", lambda cell: number_cell(cell.steps, format_count)),
-        Column("epochs", lambda cell: text_cell(format_range(cell.epochs, format_epochs))),
+        Column("epochs", lambda cell: range_cell(cell.epochs, format_epochs)),
         Column("saved, %", lambda cell: number_cell(100 * cell.share_saved, format_percent)),
         Column("images seen", lambda cell: number_cell(cell.samples, format_compact)),
         Column("time", lambda cell: number_cell(cell.seconds, format_duration)),
-        Column("FLOPs", lambda cell: number_cell(cell.flops, format_compact)),
-        Column("parameters", lambda cell: text_cell(format_range(cell.num_parameters, format_compact))),
+        Column("FLOPs", lambda cell: number_cell(round(cell.flops), format_compact)),
+        Column("parameters", lambda cell: range_cell(cell.num_parameters, format_compact)),
         Column("deviations", lambda cell: text_cell("; ".join(cell.deviations))),
     ]
     return make_table(
@@ -276,7 +232,3 @@ def _hyperparameter_cell(value: object) -> TableCell:
         return text_cell(value)
     assert value is None or isinstance(value, int | float)
     return number_cell(value, "{:g}".format if isinstance(value, int) else "{:.3g}".format)
-
-
-def _metric_cell(estimate: Estimate, metric: MetricFormat) -> TableCell:
-    return TableCell(text=metric.estimate(estimate), number=estimate.value)

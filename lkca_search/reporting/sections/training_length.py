@@ -7,7 +7,7 @@ from lkca_search.analysis.late_gain import LATE_SHARE, MIN_REPORTS, LateGain
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.recipe import FEW_EPOCHS
 from lkca_search.reporting.values.metric_format import MetricFormat
-from lkca_search.reporting.values.numbers import format_count, format_epochs, format_range, join_words, pluralize
+from lkca_search.reporting.values.numbers import format_count, format_epochs, join_words, pluralize
 from lkca_search.reporting.values.table import (
     Column,
     Table,
@@ -15,6 +15,7 @@ from lkca_search.reporting.values.table import (
     interval_cell,
     make_table,
     number_cell,
+    range_cell,
     text_cell,
 )
 
@@ -28,7 +29,7 @@ def length_table(results: SearchResults, gains: Sequence[LateGain]) -> Table:
     columns: list[Column[LateGain]] = [
         Column("variant", lambda cell: text_cell(cell.variant)),
         Column("training images", lambda cell: number_cell(cell.num_train_images, format_count)),
-        Column("epochs", lambda cell: text_cell(format_range(cell.epochs, format_epochs))),
+        Column("epochs", lambda cell: range_cell(cell.epochs, format_epochs)),
         Column(metric.difference_header("late gain"), lambda cell: estimate_cell(cell.gain, metric.difference)),
         Column("95% interval", lambda cell: interval_cell(cell.gain, metric.difference_interval)),
     ]

@@ -17,6 +17,7 @@ from lkca_search.records.record import State
 from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.sections.training_length import length_table
 from lkca_search.reporting.trials.runs import run_table
+from lkca_search.reporting.values.figure import Bounds, fit_axis
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
 from lkca_search.reporting.values.panels import CurvePanel, CurvePanels, PanelCurve, Role
@@ -26,8 +27,6 @@ MAX_PANELS = 30
 """Panels of one figure."""
 MAX_FIGURES = 8
 """Figures with curves; cells beyond them are left out."""
-_MARGIN = 0.04
-"""Space above and below the curves, as a share of their range."""
 
 
 def training_section(
@@ -46,7 +45,7 @@ def training_section(
     left_out = [cell.cell for _, chunk in chunks[MAX_FIGURES:] for cell in chunk]
     explanation = _explanation(curves, metric, of_repeats=bool(results.repeats))
     missing = f"Without a panel, as there are more than {MAX_FIGURES} figures: {join_words(left_out)}."
-    y_range = _y_range(curves)
+    y_range = _y_range(curves, metric.bounds)
     table = run_table(results, scores.round if scores else None, runs)
     return Section(
         name="training",
@@ -182,7 +181,7 @@ def _mean_label(mean: MeanCurve) -> str:
     return f"mean of {pluralize(mean.num_replicates, 'replicate')} of {trials}"
 
 
-def _y_range(curves: Sequence[CellCurves]) -> tuple[float, float]:
+def _y_range(curves: Sequence[CellCurves], bounds: Bounds) -> tuple[float, float]:
     """Return the range of best trials, bands and last values; curves of other trials may begin outside."""
     values = [value for cell in curves for curve in cell.best for value in curve.values]
     values += [curve.last for cell in curves for curve in cell.others]
@@ -190,6 +189,4 @@ def _y_range(curves: Sequence[CellCurves]) -> tuple[float, float]:
         value for cell in curves if cell.replicates for value in (*cell.replicates.lowest, *cell.replicates.highest)
     ]
     finite = [value for value in values if math.isfinite(value)] or [0.0]
-    low, high = min(finite), max(finite)
-    margin = _MARGIN * (high - low) or 0.5
-    return low - margin, high + margin
+    return fit_axis((min(finite), max(finite)), bounds)

@@ -1,6 +1,7 @@
 """Figures as data, with their palette; `rendering` draws them with Plotly and matplotlib."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from lkca_search.reporting.values.panels import CurvePanels, Numbers, ParallelCoordinates
@@ -30,6 +31,16 @@ Blue and orange are distinct for all common kinds of color vision, and 0 has the
 """
 DIVERGING_COLORS_ON_DARK = ("#6db8ff", "#1b2029", "#ff9f4a")
 """The same on a dark page, where 0 has the darkest color."""
+_SHIFT = 0.012
+"""Distance between series at the same size, as a share of the axis; without it, their error bars overlap."""
+_ALONE = 2.0
+"""Factor by which a logarithmic axis with a single tick extends to both sides of it."""
+_MARGIN, _MARKER = 0.05, 0.02
+"""Space beyond the numbers, and space for a marker at a possible value that ends the axis, as shares of the axis."""
+
+
+Bounds = tuple[float | None, float | None]
+"""Smallest and largest possible value; None for an open end."""
 
 
 class Series(FrozenModel):
@@ -50,6 +61,8 @@ class Series(FrozenModel):
     """One text per point, shown when the pointer is on it."""
     in_legend: bool = False
     """True if a line or a band has an entry in the legend; points always have one."""
+    is_guide: bool = False
+    """True for a line that results are compared with; it is none itself."""
 
 
 class Figure(FrozenModel):
@@ -67,13 +80,45 @@ class Figure(FrozenModel):
     """Ticks of the x-axis; if empty, the plotting library chooses them."""
     y_ticks: Numbers = ()
     """Ticks of the y-axis; if empty, the plotting library chooses them."""
+    y_bounds: Bounds | None = None
+    """Possible values, which end the y-axis; None if the plotting library ends it."""
     has_zero_line: bool = False
     """True if a line is drawn at y = 0."""
     has_legend: bool = True
     """True if the page shows a legend; without it, the first screen has a folded one."""
     is_small: bool = False
     """True if the page shows it beside other small figures, not over its full width."""
+    if_empty: str = "no result has a number"
+    """Reason in place of the figure if it has no point."""
     series: tuple[Series, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no result is in the figure."""
+        return not any(series.x for series in self.series if not series.is_guide)
+
+    @property
+    def x_range(self) -> tuple[float, float] | None:
+        """Ends of a logarithmic x-axis with a single tick; None if the plotting library fits it to the points."""
+        return _ends_of_sizes(self.x_ticks) if self.x_is_logarithmic and len(self.x_ticks) == 1 else None
+
+    @property
+    def y_range(self) -> tuple[float, float] | None:
+        """Ends of the y-axis: they fit all numbers, and end at the possible values. None without `y_bounds`."""
+        numbers = [
+            math.log(y) if self.y_is_logarithmic else y
+            for series in self.series
+            for y in (*series.y, *series.lower, *series.upper)
+            if y is not None and (y > 0 or not self.y_is_logarithmic)
+        ]
+        if self.y_bounds is None or not numbers:
+            return None
+        ends = min(numbers), max(numbers)
+        if self.y_is_logarithmic:
+            highest = self.y_bounds[1]
+            ends = _fit(ends, (None, None if highest is None else math.log(highest)), if_equal=math.log(_ALONE))
+            return math.exp(ends[0]), math.exp(ends[1])
+        return fit_axis(ends, self.y_bounds)
 
 
 class HeatMap(FrozenModel):
@@ -167,6 +212,34 @@ class SmallMultiples(FrozenModel):
 
 
 Drawing = Figure | HeatMap | SmallMultiples | CurvePanels | ParallelCoordinates
+
+
+def side_shift(index: int, num_series: int, sizes: Sequence[float]) -> float:
+    """Return the factor on training images that separates one of several series from the others."""
+    low, high = _ends_of_sizes(sizes)
+    return math.exp(_SHIFT * math.log(high / low) * (index - (num_series - 1) / 2))
+
+
+def _ends_of_sizes(sizes: Sequence[float]) -> tuple[float, float]:
+    """Return the smallest and the largest size; of a single one, the ends of its axis."""
+    return (sizes[0], sizes[-1]) if len(sizes) > 1 else (sizes[0] / _ALONE, sizes[0] * _ALONE)
+
+
+def fit_axis(ends: tuple[float, float], bounds: Bounds) -> tuple[float, float]:
+    """Return the ends of a linear axis from the smallest and the largest number on it, and the possible values."""
+    return _fit(ends, bounds, if_equal=abs(ends[0]) / 2 or 0.5)
+
+
+def _fit(ends: tuple[float, float], bounds: Bounds, *, if_equal: float) -> tuple[float, float]:
+    """Return the ends of an axis; `if_equal` is its space beyond the numbers if all of them are equal."""
+    (low, high), (lowest, highest) = ends, bounds
+    margin = _MARGIN * (high - low) or if_equal
+    marker = _MARKER * (high - low + 2 * margin)
+    low, high = low - margin, high + margin
+    return (
+        low if lowest is None else max(low, lowest - marker),
+        high if highest is None else min(high, highest + marker),
+    )
 
 
 def color_of(index: int) -> str:

@@ -1,8 +1,10 @@
 """Numbers of the leading metric as text: percent and points for an accuracy, three decimals for a loss."""
 
+import math
 from dataclasses import dataclass
 
 from lkca_search.analysis.stats.estimate import Estimate, Interval
+from lkca_search.reporting.values.figure import Bounds
 from lkca_search.reporting.values.numbers import format_interval, format_number, format_points
 from lkca_search.spec.metrics import Metric
 
@@ -85,6 +87,17 @@ class MetricFormat:
         """Name with the unit for an axis: `validation accuracy, %`."""
         return self.header(self.label)
 
+    @property
+    def bounds(self) -> Bounds:
+        """Smallest and largest possible value, in its unit; None for an open end."""
+        return _closed(*self.metric.bounds)
+
+    @property
+    def error_bounds(self) -> Bounds:
+        """Smallest and largest possible error."""
+        lowest, highest = self.metric.bounds
+        return self.bounds if self.metric.perfect is None else _closed(0.0, highest - lowest)
+
     def header(self, name: str) -> str:
         """Return the header of a column of values: `best, %`."""
         return f"{name}, {self.metric.unit}" if self.metric.unit else name
@@ -128,3 +141,8 @@ class MetricFormat:
     @property
     def _is_percentage(self) -> bool:
         return self.metric.is_percentage
+
+
+def _closed(lowest: float, highest: float) -> Bounds:
+    """Return two ends, with None for an infinite one."""
+    return lowest if math.isfinite(lowest) else None, highest if math.isfinite(highest) else None

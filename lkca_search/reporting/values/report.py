@@ -117,8 +117,9 @@ class Report:
 
     @property
     def figures(self) -> list[Drawing]:
-        """Figures of all sections, and that of the first screen if no section has it."""
-        figures = [figure for top in self.sections for section in top.every() for figure in section.figures]
+        """Figures with a result of all sections, and that of the first screen if no section has it."""
+        every = (figure for top in self.sections for section in top.every() for figure in section.figures)
+        figures = [figure for figure in every if not (isinstance(figure, Figure) and figure.is_empty)]
         first = self.answer.figure
         own = [first] if first and first.name not in {figure.name for figure in figures} else []
         return [*own, *figures]

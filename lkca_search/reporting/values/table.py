@@ -5,12 +5,13 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Generic, Self, TypeVar
 
 from pydantic import model_validator
 
 from lkca_search.analysis.stats.estimate import Estimate, Interval, NotEstimable
-from lkca_search.reporting.values.numbers import NO_VALUE, format_interval
+from lkca_search.reporting.values.numbers import NO_VALUE, format_interval, format_range, pluralize
 from lkca_search.spec.base import FrozenModel
 
 _LONG_TEXT = 40
@@ -42,24 +43,32 @@ _POWER = re.compile(r"\b(\w)\^(\w)\b")  # n^γ
 NOT_ESTIMABLE = "not estimable because"
 """Header of the column that gives the reason for a missing number."""
 
+Number = int | float
 Row = TypeVar("Row")
 Value = TypeVar("Value")
 
 
 class TableCell(FrozenModel):
-    """Text of one row in one column, and the number behind it."""
+    """Text of one row in one column, and the numbers behind it."""
 
     text: str
     """Text in the page, in Markdown and in LaTeX."""
-    number: float | None = None
-    """Number for sorting and for CSV; None if the text is not a number."""
+    number: Number | None = None
+    """Number for sorting; None if the text is not a number."""
     link: str | None = None
     """Address to which the text leads in the page."""
+    parts: tuple[tuple[str, Number | str | None], ...] = ()
+    """Values in CSV, each with the end of its header: `lower`, or nothing for the header itself.
+
+    Empty for a cell whose number or text is its only value.
+    """
 
     @property
-    def raw(self) -> str | float:
-        """Unrounded number, or the text."""
-        return self.text if self.number is None else self.number
+    def csv_values(self) -> dict[str, Number | str | None]:
+        """Unrounded values by the ends of their headers; a dash is no value."""
+        if self.parts:
+            return dict(self.parts)
+        return {"": (None if self.text == NO_VALUE else self.text) if self.number is None else self.number}
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,21 @@ class Table(FrozenModel):
         return self
 
     def to_csv(self) -> str:
-        """Return the headers and the unrounded numbers as CSV."""
+        """Return the headers and the unrounded numbers as CSV; a column of the page may be several columns.
+
+        The minus sign of texts is that of ASCII, as in numbers.
+        """
+        values = [[cell.csv_values for cell in row] for row in self.rows]
+        columns = [
+            (index, end)
+            for index in range(len(self.columns))
+            for end in dict.fromkeys(end for row in values for end in row[index]) or {"": None}
+        ]
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows(
-            [self.columns, *([cell.raw for cell in row] for row in self.rows)]
-        )
-        return file.getvalue()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(f"{self.columns[index]} {end}".rstrip() for index, end in columns)
+        writer.writerows([row[index].get(end) for index, end in columns] for row in values)
+        return file.getvalue().replace("−", "-")
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, numbers aligned to the right, with the caption below."""
@@ -163,8 +181,26 @@ def text_cell(text: str | None, *, link: str | None = None) -> TableCell:
 
 
 def number_cell(value: float | None, write: Callable[[float], str] = str) -> TableCell:
-    """Return a cell with a number and its text; a dash for None."""
-    return TableCell(text=NO_VALUE) if value is None else TableCell(text=write(value), number=float(value))
+    """Return a cell with a number and its text; a dash for None. A whole number stays one in CSV."""
+    if value is None:
+        return TableCell(text=NO_VALUE)
+    return TableCell(text=write(value), number=int(value) if isinstance(value, Integral) else float(value))
+
+
+def share_cell(count: int, total: int) -> TableCell:
+    """Return a cell such as `3 of 12`."""
+    return TableCell(text=f"{count} of {total}", number=count, parts=(("", count), ("of", total)))
+
+
+def counted_cell(count: int, noun: str) -> TableCell:
+    """Return a cell such as `3 draws`, with the noun as `unit` in CSV."""
+    return TableCell(text=pluralize(count, noun), number=count, parts=(("", count), ("unit", noun)))
+
+
+def range_cell(ends: tuple[float, float] | None, write: Callable[[float], str]) -> TableCell:
+    """Return a cell with the two ends of a range; a dash for None."""
+    lower, upper = ends or (None, None)
+    return TableCell(text=format_range(ends, write), parts=(("lower", lower), ("upper", upper)))
 
 
 def estimate_cell(estimate: Estimate | None, write: Callable[[float], str]) -> TableCell:
@@ -172,9 +208,35 @@ def estimate_cell(estimate: Estimate | None, write: Callable[[float], str]) -> T
     return number_cell(None if estimate is None else estimate.value, write)
 
 
-def interval_cell(estimate: Estimate | None, write: Callable[[Interval | None], str] = format_interval) -> TableCell:
-    """Return a cell with the interval of an estimate, or with the reason why it has none; it is empty for None."""
-    return text_cell("" if estimate is None else write(estimate.interval) or estimate.reason)
+def interval_cell(
+    estimate: Estimate | None,
+    write: Callable[[Interval | None], str] = format_interval,
+    *,
+    missing: str | None = None,
+) -> TableCell:
+    """Return a cell with the interval of an estimate, or with the reason why it has none; it is empty for None.
+
+    `missing` is the text in place of the reason. It is empty if another column has the reason, and CSV has none then.
+    """
+    ends = _ends(estimate)
+    if estimate is None or estimate.interval is not None:
+        return TableCell(text="" if estimate is None else write(estimate.interval), parts=ends)
+    reason = "" if missing == "" else estimate.reason or ""
+    return TableCell(text=reason if missing is None else missing, parts=(*ends, ("reason", reason)) if reason else ends)
+
+
+def value_and_interval_cell(estimate: Estimate | None, write: Callable[[Estimate], str]) -> TableCell:
+    """Return a cell with the value of an estimate and its interval; a dash for None."""
+    ends = _ends(estimate)
+    if estimate is None:
+        return TableCell(text=NO_VALUE, parts=(("", None), *ends))
+    return TableCell(text=write(estimate), number=estimate.value, parts=(("", estimate.value), *ends))
+
+
+def _ends(estimate: Estimate | None) -> tuple[tuple[str, float | None], tuple[str, float | None]]:
+    """Return the ends of the interval of an estimate for CSV; None for an open end, and without an interval."""
+    interval = estimate.interval if estimate else None
+    return ("lower", interval.lower if interval else None), ("upper", interval.upper if interval else None)
 
 
 def estimable(value: Value | NotEstimable) -> Value | None:
