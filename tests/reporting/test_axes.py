@@ -81,7 +81,7 @@ def test_an_axis_has_no_place_for_impossible_values_and_fits_its_numbers(single:
         assert highest is None or high <= 1.1 * highest, figure.name
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0.18, (0.09, 0.27)), (0.0, (-0.02, 0.5)), (100.0, (50.0, 102.0))])
+@pytest.mark.parametrize(("value", "expected"), [(0.18, (0.09, 0.27)), (0.0, (-0.01, 0.5)), (100.0, (50.0, 101.0))])
 def test_equal_numbers_have_an_axis_of_their_size(value: float, expected: tuple[float, float]) -> None:
     figure = Figure(
         name="radius",

@@ -104,7 +104,7 @@ class Figure(FrozenModel):
 
     @property
     def y_range(self) -> tuple[float, float] | None:
-        """Ends of the y-axis: they fit all numbers, and end at the possible values. None without `y_bounds`."""
+        """Ends of the y-axis: they fit all numbers and ticks, and are possible values. None without `y_bounds`."""
         numbers = [
             math.log(y) if self.y_is_logarithmic else y
             for series in self.series
@@ -117,8 +117,10 @@ class Figure(FrozenModel):
         if self.y_is_logarithmic:
             highest = self.y_bounds[1]
             ends = _fit(ends, (None, None if highest is None else math.log(highest)), if_equal=math.log(_ALONE))
-            return math.exp(ends[0]), math.exp(ends[1])
-        return fit_axis(ends, self.y_bounds)
+            ends = math.exp(ends[0]), math.exp(ends[1])
+        else:
+            ends = fit_axis(ends, self.y_bounds)
+        return min((ends[0], *self.y_ticks)), max((ends[1], *self.y_ticks))
 
 
 class HeatMap(FrozenModel):
@@ -234,7 +236,7 @@ def _fit(ends: tuple[float, float], bounds: Bounds, *, if_equal: float) -> tuple
     """Return the ends of an axis; `if_equal` is its space beyond the numbers if all of them are equal."""
     (low, high), (lowest, highest) = ends, bounds
     margin = _MARGIN * (high - low) or if_equal
-    marker = _MARKER * (high - low + 2 * margin)
+    marker = _MARKER * (high - low + margin)
     low, high = low - margin, high + margin
     return (
         low if lowest is None else max(low, lowest - marker),
