@@ -152,7 +152,7 @@ def _diagram(found: Sequence[Calibration], labels: Sequence[str], size: int) -> 
         y_label="accuracy, %",
         y_bounds=(0.0, 100.0),
         is_small=True,
-        if_empty=(f"no bin has {MIN_IMAGES} images per replicate, because there are too few test images"),
+        if_empty=f"no bin has {MIN_IMAGES} images per replicate, because there are too few test images",
         series=(diagonal, *(_reliability(each, labels.index(each.variant)) for each in found)),
     )
 

@@ -14,11 +14,7 @@ from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.reporting.values.figure import HeatMap
 from lkca_search.reporting.values.metric_format import MetricFormat
-from lkca_search.reporting.values.numbers import (
-    capitalize,
-    format_count,
-    pluralize,
-)
+from lkca_search.reporting.values.numbers import capitalize, format_count, pluralize
 from lkca_search.reporting.values.report import Section
 from lkca_search.reporting.values.table import (
     NOT_ESTIMABLE,

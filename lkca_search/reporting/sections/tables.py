@@ -11,7 +11,6 @@ from lkca_search.analysis.selection import SelectionEffect
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.records.rounds import Pick
 from lkca_search.records.search.mlflow_runs import MlflowRuns
-from lkca_search.reporting.sections.looks import scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import (
     capitalize,
