@@ -15,8 +15,8 @@ from lkca_search.reporting.sections.answer import make_answer
 from lkca_search.reporting.sections.caveats import write_caveats
 from lkca_search.reporting.sections.looks import look_caveats
 from lkca_search.reporting.sections.narrative import write_headline
-from lkca_search.reporting.sections.training_length import length_caveats
 from lkca_search.reporting.several_datasets import report_datasets
+from lkca_search.reporting.trials.training_length import length_caveats
 from lkca_search.reporting.values.report import Report
 
 

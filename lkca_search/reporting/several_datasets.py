@@ -31,7 +31,7 @@ from lkca_search.reporting.sections.caveats import (
 )
 from lkca_search.reporting.sections.looks import look_caveats
 from lkca_search.reporting.sections.narrative import write_headline
-from lkca_search.reporting.sections.training_length import length_caveats
+from lkca_search.reporting.trials.training_length import length_caveats
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.report import Report, Section
 

@@ -205,8 +205,7 @@ def _against_images(
     for index, (variant, color) in enumerate(variants):
         cells = [cell for cell in analysis.of_variant(variant) if value(cell) is not None]
         if cells:
-            shift = side_shift(index, len(variants), sizes)
-            series.append(_points(variant, cells, color, value, shift=shift))
+            series.append(_points(variant, cells, color, value, shift=side_shift(index, len(variants), sizes)))
     return Figure(
         name=name,
         title=title,

@@ -15,8 +15,8 @@ from lkca_search.analysis.trials.training_curves import (
 )
 from lkca_search.records.record import State
 from lkca_search.records.search.mlflow_runs import MlflowRuns
-from lkca_search.reporting.sections.training_length import length_table
 from lkca_search.reporting.trials.runs import run_table
+from lkca_search.reporting.trials.training_length import length_table
 from lkca_search.reporting.values.figure import Bounds, fit_axis
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
