@@ -172,12 +172,12 @@ def test_trials_share_gpus_of_the_nodes_with_the_requested_custom_resource(
     nodes.add_node(num_cpus=4, num_gpus=1, h100=1)
     a100 = nodes.add_node(num_cpus=4, num_gpus=1, a100=1)
     section = {"gpu": 0.3, "custom": {"a100": 0.001}}
-    observer, notices = nodes.search(folder, rules={"seconds": 0.3}, trials_per_cell=4, **section)
-    assert_all_complete(observer, 8)
+    observer, notices = nodes.search(folder, rules={"seconds": 0.3}, trials_per_cell=3, **section)
+    assert_all_complete(observer, 6)
     assert observer.most_in_flight == 3
     events = nodes.events()
     assert {event["node"] for event in events} == {a100.node_id}
-    assert [event["gpus"] for event in events] == [[0]] * 8
+    assert [event["gpus"] for event in events] == [[0]] * 6
     assert notices == []
     assert {record.spec.resources.gpu for record in observer.records} == {0.3}
 
@@ -224,8 +224,8 @@ def test_a_node_that_joins_adds_slots_and_a_node_that_dies_removes_them(
             nodes.remove(joined[0], kill=True)
 
     observer.on_start = change
-    nodes.search(folder, observer=observer, rules={"seconds": 2}, trials_per_cell=8)
-    assert_all_complete(observer, 16)
+    nodes.search(folder, observer=observer, rules={"seconds": 2}, trials_per_cell=6)
+    assert_all_complete(observer, 12)
     assert 3 <= observer.most_in_flight <= 3 + 2, "three slots, and two trials of the dead node that wait for another"
     counts = Counter(event["node"] for event in nodes.events())
     assert set(counts) == {first.node_id, joined[0].node_id}
@@ -346,7 +346,7 @@ def test_a_trial_returns_to_the_node_where_it_died_if_every_other_node_has_left(
 
     observer.on_start = remove
     rules = {"seconds": 5, "broken": [broken.node_id]}
-    nodes.search(folder, observer=observer, rules=rules, trials_per_cell=2)
+    nodes.search(folder, observer=observer, rules=rules, trials_per_cell=1)
     assert left
-    assert_all_complete(observer, 4)
+    assert_all_complete(observer, 2)
     assert {event["node"] for event in nodes.events() if event["time"] > left[0] + 5} == {broken.node_id}
