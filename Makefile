@@ -52,7 +52,7 @@ test: check
 	$(PYTEST) --numprocesses 2 --durations 40 -m 'not slow'
 
 test-slow: $(READY)
-	$(PYTEST) --numprocesses 3 --durations 40 -m slow $$(grep -rl --include='test_*.py' 'mark\.slow' tests)
+	$(PYTEST) --numprocesses 4 --durations 40 -m slow $$(grep -rl --include='test_*.py' 'mark\.slow' tests)
 
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict

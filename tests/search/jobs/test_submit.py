@@ -225,11 +225,12 @@ def test_a_cluster_that_no_longer_responds_is_an_error(cluster: LocalCluster, lo
     """`test_faults.py` resumes such a search on a new cluster."""
     notices: list[str] = []
     with DroppingProxy(cluster.dashboard_port) as proxy:
-        client = JobsClient(proxy.address)
-        with pytest.raises(ConnectionError, match=f"{proxy.address} no longer responds") as caught:
+        address = proxy.address
+        client = JobsClient(address)
+        with pytest.raises(ConnectionError, match=f"{address} no longer responds") as caught:
             client.follow(long_job["job_id"], lambda _: proxy.close(), notify=notices.append, reconnect_seconds=2)
     assert len(notices) == 1
-    assert notices[0].startswith(f"the cluster at {proxy.address} does not respond (")
+    assert notices[0].startswith(f"the cluster at {address} does not respond (")
     assert notices[0].endswith("); trying for 2 s")
     assert "HTTPConnectionPool" not in str(caught.value)
 
