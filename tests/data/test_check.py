@@ -117,17 +117,22 @@ def test_duplicates_are_named_by_split_row_and_class(tmp_path: Path) -> None:
     assert {position.file for pair in found.duplicates for position in (pair.image, pair.first)} == {None}
 
 
-def test_duplicates_and_near_duplicates_of_a_folder_are_named_by_their_files(tmp_path: Path) -> None:
+def write_folder_with_copies(root: Path) -> None:
+    """Write 12 training and 10 test images. One test image is a copy of train/dog/4.png, and one is close to it."""
     generator = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 4)):
+    for split, count in (("train", 6), ("test", 5)):
         for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
+            (root / split / name).mkdir(parents=True)
             for i in range(count):
                 pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
-    original = Image.open(tmp_path / "train" / "dog" / "4.png")
-    original.save(tmp_path / "test" / "cat" / "2.png")
-    original.point(lambda value: value // 2 + 30).save(tmp_path / "test" / "dog" / "0.png")
+                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
+    original = Image.open(root / "train" / "dog" / "4.png")
+    original.save(root / "test" / "cat" / "2.png")
+    original.point(lambda value: value // 2 + 30).save(root / "test" / "dog" / "0.png")
+
+
+def test_duplicates_and_near_duplicates_of_a_folder_are_named_by_their_files(tmp_path: Path) -> None:
+    write_folder_with_copies(tmp_path)
     found = check_dataset(f"folder:{tmp_path}", cache=tmp_path / "cache")
     (pair,), (near,) = found.duplicates, found.near_duplicates
     assert (pair.image.file, pair.first.file) == (f"{tmp_path}/test/cat/2.png", f"{tmp_path}/train/dog/4.png")
@@ -135,16 +140,7 @@ def test_duplicates_and_near_duplicates_of_a_folder_are_named_by_their_files(tmp
 
 
 def test_images_that_cannot_be_read_hide_no_other_finding(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 5)):
-        for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
-    original = Image.open(tmp_path / "train" / "dog" / "4.png")
-    original.save(tmp_path / "test" / "cat" / "2.png")
-    original.point(lambda value: value // 2 + 30).save(tmp_path / "test" / "dog" / "0.png")
+    write_folder_with_copies(tmp_path)
     broken = [tmp_path / place for place in ("train/cat/0.png", "train/dog/1.png", "test/cat/0.png")]
     for path in broken:
         path.write_bytes(b"no image")
