@@ -219,6 +219,7 @@ def test_a_node_that_joins_adds_slots_and_a_node_that_dies_removes_them(
     def change(count: int) -> None:
         if count == 2:
             joined.append(nodes.add_node(num_cpus=2))
+            nodes.change_rules({"after": (joined[0].node_id, 3), "holds": (joined[0].node_id, 2)})
         elif not killed and sum(event["node"] == joined[0].node_id for event in nodes.events() if joined) >= 3:
             killed.append(time.time())
             nodes.remove(joined[0], kill=True)

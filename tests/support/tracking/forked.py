@@ -29,8 +29,7 @@ def kill_at(start, connect=database.connect):
         return connection
     database.connect = connect_and_trace
 
-if sys.argv[1] == "warm":
-    database.prepare_database(Path(sys.argv[2]))
+database.prepare_database(Path(sys.argv[1]))
 children = []
 for line in sys.stdin:
     task = json.loads(line)
@@ -54,11 +53,11 @@ for line in sys.stdin:
 
 
 class StoreForks:
-    """Forks that open a store. With `warm`, they need not compute the schema themselves."""
+    """Forks that open a store. They need not compute its schema: the process that is forked did."""
 
-    def __init__(self, folder: Path, *, warm: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CODE, "warm" if warm else "cold", str(folder / "warm.db")],
+            [sys.executable, "-c", _CODE, str(folder / "first.db")],
             env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
             text=True,
             stdin=subprocess.PIPE,

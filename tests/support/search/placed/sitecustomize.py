@@ -2,7 +2,8 @@
 
 Nothing happens unless PLACED_FOLDER is set. A worker then appends a line to PLACED_FOLDER/events when a trial begins.
 PLACED_FOLDER/rules.json may delay each trial by `seconds`. With the rule `after`, a node and a count, a trial on any
-other node waits until this many trials began on that node. A trial with a smaller share of a GPU than the rule `needs`
+other node waits until this many trials began on that node. With the rule `holds`, a node and a count, a trial on that
+node does not end if this many trials began there before it. A trial with a smaller share of a GPU than the rule `needs`
 fails with an out-of-memory error. On a node in the rule `broken` a trial raises an error of CUDA, and on a node in the
 rule `kills` its worker is killed, as by the kernel when memory runs out.
 """
@@ -41,10 +42,14 @@ def patch_worker(module: Any) -> None:
         file = os.open(folder / "events", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         os.write(file, (json.dumps(line) + "\n").encode())
         os.close(file)
+        begun = [json.loads(event)["node"] for event in (folder / "events").read_text().splitlines()]
         rules = json.loads((folder / "rules.json").read_text())
         node, count = rules.get("after", (line["node"], 0))
         while line["node"] != node and (folder / "events").read_text().count(f'"node": "{node}"') < count:
             time.sleep(0.1)
+        node, count = rules.get("holds", (None, 0))
+        if line["node"] == node and begun.count(node) > count:
+            time.sleep(3600)
         time.sleep(rules.get("seconds", 0))
         if line["node"] in rules.get("kills", ()):
             os.kill(os.getpid(), signal.SIGKILL)
