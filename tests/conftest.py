@@ -53,6 +53,8 @@ LONGEST_FIRST = (
 )
 """The longest files, most of which start clusters or servers; begun first, so that no process ends alone with one."""
 
+SLOW_SECONDS = 1200
+"""Limit of a slow test, in place of that in pyproject.toml: whole searches, on machines that may be busy."""
 
 MEMORY_DISK = Path("/dev/shm")
 MIN_FREE_BYTES = 8 << 30
@@ -81,7 +83,7 @@ def _missing_gpu() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that need a GPU if there is none, and put the longest files first.
+    """Skip tests that need a GPU if there is none, give slow tests more time, and put the longest files first.
 
     `--dist loadfile --no-loadscope-reorder` assigns files in this order.
     """
@@ -90,6 +92,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if gpu_items and (reason := _missing_gpu()):
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason=reason))
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS), append=False)
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 

@@ -27,7 +27,6 @@ def test_notebooks_have_no_stored_outputs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # a whole search, on machines that may be busy
 def test_the_notebook_goes_from_a_search_to_a_plot(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()

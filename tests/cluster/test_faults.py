@@ -17,6 +17,7 @@ from tests.support.chaos.cluster_faults import lose_mlflow_then_space, lose_the_
 from tests.support.chaos.submitted_search import TOKEN, Rehearsal, SubmittedSearch, most_at_once, rehearsal
 from tests.support.cluster.submitter import Submitter
 from tests.support.postgres import running_postgres
+from tests.support.processes import WAIT_SECONDS
 
 NODES = ({"num_cpus": 3, "num_gpus": 2}, {"num_cpus": 1, "num_gpus": 1})
 """Declared resources of the head and the other node: room for three trials at half a GPU, and for one."""
@@ -24,7 +25,7 @@ TRIALS_PER_CELL = 2
 LONGER = "training.steps=600"
 """Trials must be long enough to overlap on all GPUs, and to be hit by a fault."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_a_test_cluster_replaces_a_lost_node_and_its_mlflow_server_and_ends_with
 
     def wait_for(line: str) -> None:
         nonlocal printed
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + WAIT_SECONDS
         while line not in printed:
             assert time.monotonic() < deadline, printed
             time.sleep(0.2)

@@ -21,7 +21,7 @@ from tests.support.cluster.guarded_postgres import guarded_postgres
 from tests.support.cluster.manifests import FOLDER, ROOT, Manifest, blocks, pods, render
 from tests.support.cluster.submitter import SPACE, Submitter
 from tests.support.postgres import Postgres
-from tests.support.processes import Answer
+from tests.support.processes import WAIT_SECONDS, Answer
 from tests.support.search.command_line import ONE_CELL
 
 MLFLOW = ROOT / "cluster" / "mlflow"
@@ -163,13 +163,16 @@ def submit_like_kuberay(cluster: LocalCluster, job: Manifest, job_id: str, space
     known = f"ray job status {place} {job_id} >/dev/null 2>&1"
     command = f"if ! {known} ; then {submit} ; fi ; ray job logs {place} --follow {job_id}"
     done = subprocess.run(
-        ["/bin/bash", "-ce", "--", command], env=cluster.environment, capture_output=True, text=True, timeout=240
+        ["/bin/bash", "-ce", "--", command],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_job_drives_a_search_resumes_it_after_a_restart_and_is_found_by_status(
     rayjob: Manifest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -21,6 +21,7 @@ from cluster.local.ports import free_port
 from tests.support.cluster.guarded_postgres import guarded_postgres
 from tests.support.object_store import BUCKET, running_object_store
 from tests.support.postgres import Postgres
+from tests.support.processes import WAIT_SECONDS
 from tests.support.search.command_line import SearchCommands
 
 START = Path(__file__).parents[2] / "cluster" / "mlflow" / "start.sh"
@@ -28,7 +29,6 @@ ADMIN = ("ada", "admin-s3cret-pass")
 DRIVER = ("driver", "driver-s3cret-pass")
 SECRETS = (ADMIN[1], DRIVER[1], "database-s3cret-pass", "flask-s3cret-key", "rotated-s3cret-pass")
 ONE_CELL = ["factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters.num_heads"]
-WAIT_SECONDS = 240
 
 
 class LoginServer:
@@ -153,7 +153,6 @@ def server(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_requests_need_a_login_and_a_driver_may_create_neither_users_nor_runs_of_other_users(
     server: LoginServer,
 ) -> None:
@@ -168,7 +167,6 @@ def test_requests_need_a_login_and_a_driver_may_create_neither_users_nor_runs_of
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_server_listens_on_the_loopback_interface_and_rejects_other_host_names(server: LoginServer) -> None:
     listening = {
         connection.laddr.ip
@@ -185,7 +183,6 @@ def test_the_server_listens_on_the_loopback_interface_and_rejects_other_host_nam
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_search_with_a_login_sends_runs_and_artifacts_and_exposes_no_secret(
     server: LoginServer, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +229,6 @@ def test_a_search_with_a_login_sends_runs_and_artifacts_and_exposes_no_secret(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_stopped_server_leaves_no_files_and_a_restart_changes_the_password(server: LoginServer) -> None:
     assert len(server.processes()) > 3
     server.stop()

@@ -18,7 +18,6 @@ from tests.support.processes import Answer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount private files for a node"),
 ]
 

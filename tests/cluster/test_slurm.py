@@ -20,7 +20,7 @@ FIRST_PORT = 11000 + 72 * 10
 BOTH_NODES_BEGIN_SECONDS = 15
 """Delay of each trial, so that the next trials go to the other node and not to the first free worker."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def test_bash_and_shellcheck_find_no_fault_in_the_script() -> None:

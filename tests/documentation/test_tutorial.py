@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.code_blocks import ROOT, read_blocks
+from tests.support.processes import WAIT_SECONDS
 
 BLOCKS = list(read_blocks(ROOT / "docs" / "tutorial.md"))
 SHORT = ["training={steps: 4, batch_size: 16, reports: 2}", "search.trials_per_cell=1", "confirm.draws=2"]
@@ -15,7 +16,6 @@ NOT_RUN = {"ui": "it is a server", "status": "it watches until Ctrl-C", "stop": 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_every_command_of_the_tutorial_works_in_an_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,7 +33,7 @@ def test_every_command_of_the_tutorial_works_in_an_empty_folder(
                     changes = SHORT if words[1] == "run" else []
                     calls.append([sys.executable, "-m", "lkca_search", *words[1:], *changes])
     for call in calls:
-        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS)
         assert done.returncode == 0, (call, done.stdout, done.stderr)
         ran.append((call[3:4], done.stdout))
     expected = ["data", "data", "init", "plan", "plan", "run", "report", "best", "predict"]

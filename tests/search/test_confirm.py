@@ -25,9 +25,10 @@ from lkca_search.reporting.content import make_report
 from lkca_search.training.assembly import open_training
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
-from tests.support.search.command_line import CELLS, COMMAND, ONE_WORKER, SPACE, WAIT_SECONDS, SearchCommands
+from tests.support.processes import WAIT_SECONDS
+from tests.support.search.command_line import CELLS, COMMAND, ONE_WORKER, SPACE, SearchCommands
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
+pytestmark = pytest.mark.slow
 
 NUM_TRAIN, NUM_TEST = 1500, 297
 GARBAGE = b"no image is in here"

@@ -8,7 +8,7 @@ import pytest
 from lkca_search.search.state.database import find_database
 from tests.support.search.command_line import ONE_CELL, SearchCommands
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 CELL = "family=lkca,data_fraction=0.2"
 
 

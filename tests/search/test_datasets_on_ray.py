@@ -9,7 +9,7 @@ from lkca_search.records.rounds import read_rounds
 from tests.support.search.command_line import SearchCommands
 from tests.support.search.two_datasets import CELLS, SPACE, write_photos
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
+pytestmark = pytest.mark.slow
 
 
 def test_a_search_over_datasets_is_trained_and_confirmed_on_the_images_of_each(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ POINTS = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_drivers_killed_between_any_two_files_leave_one_record_and_model_per_training(tmp_path: Path) -> None:
     folder, chaos = Home(root=tmp_path).search("toy"), tmp_path / "chaos"
     chaos.mkdir()

@@ -20,7 +20,7 @@ MANY = (*ONE_CELL, "search.trials_per_cell=500")
 MAX_SECONDS = 60
 """Limit for the end of a driver whose disk is full or whose cluster is lost."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # drivers one after another, on machines that may be busy
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ LONGER = (
 )
 CELLS = ("family=lkca,data_fraction=0.2", "family=vit,data_fraction=0.2")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole searches, on machines that may be busy
+pytestmark = pytest.mark.slow
 
 
 def test_a_killed_search_resumes_from_checkpoints_in_an_object_store(

@@ -11,7 +11,7 @@ from lkca_search.records.record import read_replicates
 from tests.support.own_code import write_examples
 from tests.support.search.command_line import COMMAND, SearchCommands
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 CELLS = ["family=mylab.models.MyNet", "family=resnet"]
 
 

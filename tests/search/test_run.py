@@ -18,7 +18,8 @@ from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.resume import commit_space_file
 from lkca_search.search.studies.study import open_storage
 from lkca_search.spec.space_file import read_space_file
-from tests.support.search.command_line import CELLS, COMMAND, ONE_CELL, ONE_WORKER, SPACE, WAIT_SECONDS, SearchCommands
+from tests.support.processes import WAIT_SECONDS
+from tests.support.search.command_line import CELLS, COMMAND, ONE_CELL, ONE_WORKER, SPACE, SearchCommands
 
 pytestmark = pytest.mark.timeout(600)  # whole searches, on machines that may be busy
 

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+WAIT_SECONDS = 600
+"""Limit of a wait for a process: many times what it takes, since machines may be busy."""
+
 
 class Answer(NamedTuple):
     """Outcome of a command: exit code, standard output, standard error."""

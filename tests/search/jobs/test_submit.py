@@ -22,9 +22,10 @@ from lkca_search.search.jobs.versions import PACKAGES
 from tests.support.cluster.dropping_proxy import DroppingProxy
 from tests.support.cluster.submitter import MARK, Submitted, Submitter
 from tests.support.own_code import write_examples
+from tests.support.processes import WAIT_SECONDS
 from tests.support.search.command_line import CELLS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 PACKAGE_FOLDER = re.compile(r"/working_dir_files/_ray_pkg_[0-9a-f]+/")
 
 
@@ -193,7 +194,7 @@ def submit_long(submitter: Submitter, cluster: LocalCluster) -> dict[str, Any]:
     answer = submit(submitter, cluster, "training.steps=40000", "--name", "long", "--no-wait", "--json")
     assert answer.code == 0, answer.err
     job: dict[str, Any] = json.loads(answer.out)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + WAIT_SECONDS
     while not any(path.stat().st_mtime > began for path in submitter.home.glob("searches/long/trials/*/*/attempt-*")):
         assert time.monotonic() < deadline, JobSubmissionClient(cluster.dashboard).get_job_logs(job["job_id"])
         time.sleep(0.5)

@@ -26,16 +26,14 @@ from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.resources import ResourcesSection
 from lkca_search.tracking.tracker import Tracker, TrialStart
 from lkca_search.training.images import DataDirs
+from tests.support.processes import WAIT_SECONDS
 from tests.support.search.toy import DIGITS, make_spec
 
 INJECTION = Path(__file__).parents[2] / "support" / "search" / "placed"
 MEMORY = 80_000_000
 """Bytes of each node's object store, which a search does not use."""
 
-STOP_SECONDS = 240
-"""Time after which a search is stopped, so that a failed test can report its state."""
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # whole searches, on machines that may be busy
+pytestmark = pytest.mark.slow
 
 
 class StartObserver(Tracker):
@@ -82,7 +80,7 @@ class PlacementCluster:
         """Remove every node except the head, which has no core."""
         for node in list(self._nodes):
             self.remove(node)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WAIT_SECONDS
         while sum(node["Alive"] for node in self.cluster.global_state.node_table()) > 1:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -109,7 +107,8 @@ class PlacementCluster:
         with hold_lease(folder) as lease:
             ledger = Ledger(folder, spec, DIGITS, 10, observer, driver=lease.driver, ensure_lease=lease.ensure)
             stop_controller = StopController(lease, halt=ledger.halt, notify=notices.append)
-            timer = threading.Timer(STOP_SECONDS, request_stop, (folder,), {"now": True})
+            # A search that hangs is stopped, so that the failed test can report its state.
+            timer = threading.Timer(WAIT_SECONDS, request_stop, (folder,), {"now": True})
             timer.start()
             try:
                 with RaySession(address=self.cluster.address, notify=notices.append) as session:

@@ -20,7 +20,7 @@ from lkca_search.training.images import DataDirs
 from tests.support.search.autoscaling import ScalingCluster
 from tests.support.search.toy import DIGITS, make_spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 Search = Callable[..., list[str]]
 

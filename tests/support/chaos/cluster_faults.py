@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.chaos.submitted_search import NODE, WAIT_SECONDS, Rehearsal, SubmittedSearch
+from tests.support.chaos.submitted_search import NODE, Rehearsal, SubmittedSearch
+from tests.support.processes import WAIT_SECONDS
 
 Fault = Callable[[Rehearsal, SubmittedSearch], str]
 """Function that submits a search, injects a fault, completes the search, and returns a description."""

@@ -15,7 +15,8 @@ from lkca_search.records.record import Record, read_records, read_replicates
 from lkca_search.records.rounds import read_rounds
 from tests.support.chaos.damage import Damage
 from tests.support.chaos.invariants import Event, broken_invariants, left_behind, read_events
-from tests.support.search.command_line import CELLS, COMMAND, SPACE, WAIT_SECONDS
+from tests.support.processes import WAIT_SECONDS
+from tests.support.search.command_line import CELLS, COMMAND, SPACE
 
 POINTS = (
     *("before:ask:3", "inside:ask:3", "before:suggestion:3", "after:ask:3"),

@@ -18,10 +18,10 @@ from lkca_search.records.record import Record, read_records
 from lkca_search.records.rounds import read_rounds
 from tests.support.chaos.harness import INJECTION
 from tests.support.chaos.invariants import Event, broken_invariants, read_events
+from tests.support.processes import WAIT_SECONDS
 from tests.support.search.command_line import CELLS, SPACE
 
 TOKEN = "5" * 64
-WAIT_SECONDS = 300
 NODE = {"num_cpus": 4, "num_gpus": 2}
 """Declared resources of each node: room for four trials at half a GPU."""
 _OVERRIDES = ("search.sampler=random", "training.steps=200", "training.reports=10", "resources.gpu=0.5")

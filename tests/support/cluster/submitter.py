@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import lkca_search
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records
-from tests.support.processes import Answer
+from tests.support.processes import WAIT_SECONDS, Answer
 from tests.support.search.command_line import SPACE, BackgroundCommand
 
-WAIT_SECONDS = 240
 MARK = f"{lkca_search.__version__}+shipped"
 PROBE = '''
 import json, os

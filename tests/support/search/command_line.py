@@ -16,6 +16,7 @@ from mlflow.entities import Run
 
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.records.record import Record, read_records
+from tests.support.processes import WAIT_SECONDS
 from tests.support.tracking.database import copy_fresh_database
 
 COMMAND = [sys.executable, "-c", "from lkca_search.cli.app import main; main()"]
@@ -39,7 +40,6 @@ ONE_CELL = ("factors.family=[lkca]", "factors.data_fraction=[0.2]", "~parameters
 """Overrides that leave the first cell only."""
 ONE_WORKER = ("--num-cpus", "1")
 """The start of a worker costs more than its trials. Several train in `test_chaos.py` and `test_capacity.py`."""
-WAIT_SECONDS = 240
 
 
 class BackgroundCommand:

@@ -17,13 +17,13 @@ import psutil
 
 from lkca_search.layout import Home
 from lkca_search.records.record import Record, read_records
+from tests.support.processes import WAIT_SECONDS
 from tests.support.search.command_line import SPACE, BackgroundCommand
 from tests.support.slurm.fake_slurm import FOLDER, NODE, PROGRAMS, STEP, processes_with, send_signal
 
 SCRIPT = Path(__file__).parents[3] / "cluster" / "slurm" / "search.sbatch"
 _PLACED = Path(__file__).parents[1] / "search" / "placed"
 _REMOVED_VARIABLES = ("PYTHONPATH", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-_END_SECONDS = 200
 
 
 class Allocation:
@@ -135,12 +135,12 @@ class Allocation:
 
 def ended(job: BackgroundCommand) -> tuple[int, str]:
     """Wait for the end of a job and return its exit code and output."""
-    return job.process.wait(timeout=_END_SECONDS), job.printed()
+    return job.process.wait(timeout=WAIT_SECONDS), job.printed()
 
 
 def wait_for(job: BackgroundCommand, condition: Callable[[], Any]) -> None:
     """Wait until a condition holds. Fail if the job ends before."""
-    deadline = time.monotonic() + _END_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
         assert job.process.poll() is None, job.printed()
         assert time.monotonic() < deadline, job.printed()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.processes import Answer
+from tests.support.processes import WAIT_SECONDS, Answer
 from tests.support.search.command_line import BackgroundCommand
 from tests.support.slurm.allocation import Allocation, address, ended
 
@@ -90,5 +90,7 @@ def _holds(path: Path, token: bytes) -> bool:
 
 def _list_nodes(cluster_address: str, variables: dict[str, str]) -> Answer:
     command = [sys.executable, "-c", _LIST_NODES, cluster_address]
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=WAIT_SECONDS
+    )
     return Answer(done.returncode, done.stdout, done.stderr)

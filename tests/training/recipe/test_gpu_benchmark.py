@@ -8,7 +8,6 @@ from benchmarks.gpu import main
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_short_form_of_the_gpu_benchmark_writes_every_table(tmp_path: Path) -> None:
     output = tmp_path / "table.txt"
     assert main(["--device", "cpu", "--quick", "--output", str(output)]) == 0

@@ -265,7 +265,6 @@ def test_a_process_compiles_more_models_than_torch_counts(digits: Images) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # a C++ compiler on a machine that may be busy
 @devices
 def test_the_configuration_compiles_with_the_default_backend(
     device: torch.device, data_dirs: DataDirs, tmp_path: Path
