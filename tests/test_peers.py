@@ -1,5 +1,6 @@
 """Peers of the benchmark train as this package does: the same model, images, steps and learning rates."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from benchmarks.peers.agreement import p_value, superiority
 from benchmarks.peers.arrays import Arrays
-from benchmarks.peers.plain_training import PlainTraining
+from benchmarks.peers.plain_training import PlainTraining, publish
 from benchmarks.peers.question import Question
+from lkca_search.models.networks.lkca import LKCA
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.state.manifests import split_seed
 from lkca_search.seeds import derive_seed
@@ -65,6 +67,21 @@ def test_a_peer_starts_from_the_same_weights_and_takes_the_same_steps(family: st
     assert rates[4] == pytest.approx(results[0].learning_rate)
     assert rates[-1] == pytest.approx(results[-1].learning_rate)
     assert len(rates) == ours.last_step
+
+
+def test_the_published_form_of_a_peer_is_the_same_function(tmp_path: Path) -> None:
+    _, theirs = open_both("lkca", tmp_path)
+    images, _ = next(iter(theirs.loader))
+    model = theirs.model.eval()
+    untrained = model(images)
+    layers = [layer for layer in model.modules() if isinstance(layer, LKCA)]
+    for layer in layers:
+        torch.nn.init.normal_(layer.kernel, std=0.1)
+    expected = model(images)
+    assert not torch.allclose(expected, untrained)
+    publish(model)
+    assert all(isinstance(layer.forward, partial) for layer in layers)
+    torch.testing.assert_close(model(images), expected)
 
 
 def test_a_peer_trains_and_validates_on_the_same_images(tmp_path: Path) -> None:

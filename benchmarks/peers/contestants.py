@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,9 +31,10 @@ class Contestant:
         return find_spec(self.needs) is not None
 
 
-def _peer(module: str, *arguments: str, needs: str = "optuna") -> Contestant:
+def _peer(module: str, *arguments: str, needs: str = "optuna", published_lkca: bool = False) -> Contestant:
     def command(question: Question) -> list[str]:
-        return [sys.executable, "-m", f"benchmarks.peers.{module}", str(question.write()), *arguments]
+        path = replace(question, published_lkca=published_lkca).write()
+        return [sys.executable, "-m", f"benchmarks.peers.{module}", str(path), *arguments]
 
     return Contestant(command=command, finished=lambda question: read_finished(question.folder), needs=needs)
 
@@ -59,8 +60,10 @@ def _our_finished(question: Question) -> list[Finished]:
 CONTESTANTS: Mapping[str, Contestant] = {
     OURS: Contestant(command=_our_command, finished=_our_finished),
     "Ray Tune": _peer("ray_tune", needs="ray"),
+    "Ray Tune, published LKCA": _peer("ray_tune", needs="ray", published_lkca=True),
     "Ray Tune, reused actors": _peer("ray_tune", "reuse", needs="ray"),
     "Optuna, processes": _peer("optuna_processes"),
+    "Optuna, published LKCA": _peer("optuna_processes", published_lkca=True),
     "Optuna, torch's threads": _peer("optuna_processes", "default-threads"),
     "Syne Tune": _peer("syne_tune_processes", needs="syne_tune"),
     "one process": _peer("sequential"),

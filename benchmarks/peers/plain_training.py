@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.lkca_backends import published
 from benchmarks.peers.arrays import Arrays
 from benchmarks.peers.question import FINAL_LEARNING_RATE, LABEL_SMOOTHING, WARMUP_FRACTION, Question
+from lkca_search.models.networks.lkca import LKCA
 from lkca_search.models.registry import build_model
 from lkca_search.spec.configuration import Configuration, ImageShape
 
@@ -72,6 +75,8 @@ class PlainTraining:
             shape,
             len(arrays.class_names),
         )
+        if question.published_lkca:
+            publish(self.model)
         self.collate = Collate(arrays.train_pixels)
         known = {
             "crop": transforms.RandomCrop(side, padding=max(1, side // 8)),
@@ -118,6 +123,18 @@ class PlainTraining:
         self.model.eval()
         correct = sum(int((self.model(images).argmax(1) == labels).sum()) for images, labels in self.validation)
         return correct / sum(len(labels) for _, labels in self.validation)
+
+
+def publish(model: nn.Module) -> None:
+    """Let the LKCA layers of a model compute as their paper writes it: channels folded into the batch."""
+    for layer in model.modules():
+        if isinstance(layer, LKCA):
+            layer.forward = partial(_forward_as_published, layer)  # type: ignore[method-assign]
+
+
+def _forward_as_published(layer: LKCA, x: Tensor) -> Tensor:
+    output: Tensor = layer.out(published(layer.value(x), layer.kernel, layer.grid))
+    return output
 
 
 def learning_rates(num_steps: int, peak: float) -> Callable[[int], float]:

@@ -46,6 +46,8 @@ class Question:
     """Trials at a time, each on one thread."""
     loader_workers: int = 0
     """Worker processes of a peer's DataLoader."""
+    published_lkca: bool = False
+    """True if a peer computes LKCA as its paper writes it, not by the faster forms of this package."""
     seed: int = 0
     folder: str = "."
     """Folder of the contestant, with the images."""
