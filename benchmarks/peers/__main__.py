@@ -14,16 +14,16 @@ Each is a whole process, measured from outside: imports, start of Ray, and the e
 own, and every second one runs in the reverse order. Images are decoded before.
 
 The peers are as fast as their parts allow. Trials run on one thread beside another, except for those of `Optuna,
-torch's threads`, which keep torch's default of a thread per core. Transforms are torchvision's on
-images in memory, normalization is per batch, and AdamW is fused. The DataLoader has two workers if a short trial is
-clearly faster with them while all slots train, else none. Peers with `published LKCA` compute it as its paper writes
-it, with the channels folded into the batch, as users do who start from the paper. `Ray Tune` is a function with OptunaSearch and
+torch's threads`, which keep torch's default of a thread per core. Transforms are torchvision's on images in memory,
+normalization is per batch, and AdamW is fused. The DataLoader has two workers if a short trial is clearly faster with
+them while all slots train, else none. Peers with `published LKCA` compute it as its paper writes it, with the channels
+folded into the batch; all others have the forms of this package. `Ray Tune` is a function with OptunaSearch and
 MLflowLoggerCallback; `reused actors` is a class with `reuse_actors=True`. Optuna and the one process track nothing
 outside their storage. Syne Tune runs if it is installed. NePS 0.17 needs pandas and networkx below 3, which are older
 than those of this project.
 
-`--only "Ray Tune" "Optuna, processes"` takes about 15 minutes on two cores that do nothing else, with
-`published LKCA` three times as long.
+`--only "Ray Tune" "Optuna, processes"` takes about 15 minutes on two cores that do nothing else; with
+`published LKCA`, about 45.
 """
 
 import argparse
