@@ -1,1 +1,1 @@
-"""Results as values and files: trials, records, rounds, Parquet tables. May import `spec` and the root modules."""
+"""Results as values and files: trials, records, rounds, Parquet tables. May import `spec` and `environment`."""

@@ -1,1 +1,1 @@
-"""Commands `run`, `confirm`, `sync`. May import all below `analysis`, except `jobs` and `simulation`."""
+"""Commands `run`, `confirm`, `sync`, `inspect`. May import `reporting` and below, except `jobs` and `simulation`."""

@@ -1,1 +1,1 @@
-"""Space files as validated values: sections, factors, parameters, cells. May import the root modules alone."""
+"""Space files as validated values: sections, factors, parameters, cells. May import the root and `spec.reading`."""

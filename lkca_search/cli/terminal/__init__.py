@@ -1,1 +1,1 @@
-"""Shared parts of commands: arguments, streams, tables, JSON, progress. May import `reporting.values`."""
+"""Shared parts of commands: arguments, streams, tables, JSON, progress. May import `reporting.values` and below."""

@@ -1,1 +1,1 @@
-"""Readers of official archives, image folders and Parquet folders. May import the root modules alone."""
+"""Readers of official archives, image folders and Parquet folders. May import the root and `environment`."""

@@ -1,1 +1,1 @@
-"""Sections on the predictions per test image. May import `reporting.sections` and `reporting.values`."""
+"""Sections on the predictions per test image. May import `reporting.sections` and below."""

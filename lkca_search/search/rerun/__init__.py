@@ -1,1 +1,1 @@
-"""Rerun of a recorded training: sources, overrides, differences, tolerance. May import all below `search/driver`."""
+"""Rerun of a recorded training: sources, overrides, differences, tolerance. May import `training` and `tracking`."""

@@ -1,1 +1,1 @@
-"""Optuna's samplers, pruners and studies: May import `models`, `data`, `search.state` and Optuna."""
+"""Optuna's samplers, pruners and studies. May import `models`, `data`, `search.state` and Optuna."""
