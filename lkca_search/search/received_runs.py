@@ -15,7 +15,7 @@ from lkca_search.records.record import RecordReader
 from lkca_search.records.rounds import read_rounds
 from lkca_search.records.search.uid import SEARCH_UID, uid_or_name
 from lkca_search.spec.base import FrozenModel
-from lkca_search.tracking.connection import experiment_name, is_default_store, tracking_uri, without_login
+from lkca_search.tracking.connection import experiment_name, has_store, is_default_store, tracking_uri, without_login
 
 _COUNT_RUNS = """
 SELECT experiments.lifecycle_stage, runs.lifecycle_stage, COUNT(*)
@@ -90,8 +90,7 @@ def explain_no_run(folder: SearchFolder, home: Home) -> str:
 
 def _present(folder: SearchFolder, home: Home, reader: RecordReader) -> ReceivedRuns | None:
     """Return the note of everything that the search has now; None if the store is no readable file."""
-    uri = tracking_uri(home)
-    if (file := sqlite_file(uri)) is None:
+    if not has_store(home) or (file := sqlite_file(uri := tracking_uri(home))) is None:
         return None
     try:
         stat = file.stat()

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from pathlib import Path
 from urllib.parse import unquote
 
 from lkca_search.faults import causes
@@ -30,6 +31,11 @@ def tracking_uri(home: Home) -> str:
 def is_default_store() -> bool:
     """Return True if the runs are in the home, since MLFLOW_TRACKING_URI is not set."""
     return not os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def has_store(home: Home) -> bool:
+    """Return False if there is no store: MLFLOW_TRACKING_URI is not set, and the home is in an object store."""
+    return not is_default_store() or isinstance(home.root, Path)
 
 
 def mlflow_command(home: Home, arguments: str) -> str:

@@ -11,7 +11,7 @@ from lkca_search.faults import causes, cut_text, first_line
 from lkca_search.layout import Home
 from lkca_search.paths import sqlite_file
 from lkca_search.records.finding import DamagedError
-from lkca_search.tracking.connection import redacted, tracking_uri
+from lkca_search.tracking.connection import has_store, redacted, tracking_uri
 
 _MAX_CHARACTERS = 300
 _HTTP_STATUS = re.compile(r"error code (\d{3}) != 200|too many (\d{3}) error responses")
@@ -73,6 +73,9 @@ def describe_fault(error: Exception, home: Home) -> Fault:
         return error.fault
     if isinstance(error, DamagedError):
         return Fault(f"{error.finding.place} is damaged: {error.finding.damage}", error.finding.remedy)
+    if not has_store(home):
+        cause = f"the default MLflow store must be a database on disk, got the home {home.root}"
+        return Fault(cause, "set MLFLOW_TRACKING_URI to a server")
     uri = tracking_uri(home)
     links = list(causes(error, with_context=True))
     text = "\n".join(str(link) for link in links)

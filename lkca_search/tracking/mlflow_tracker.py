@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import Record, RecordReader, Result
+from lkca_search.tracking.connection import has_store
 from lkca_search.tracking.faults import Fault, StoreError, describe_fault
 from lkca_search.tracking.search_run.describer import Describe, Describer
 from lkca_search.tracking.send_queue import PendingUpdate, SendQueue
@@ -243,7 +244,7 @@ class MLflowTracker(Tracker):
             self._say_all(self._store.notices)
         except Exception as error:  # any error of a store: the search continues
             self.last_fault = describe_fault(error, self._folder.home)
-            self._needs_user = isinstance(error, StoreError)
+            self._needs_user = isinstance(error, StoreError) or not has_store(self._folder.home)
             if self._store is None and not self._is_sync and math.isinf(self._deadline):
                 later = f"send the rest later: lkca-search sync {self._folder.name}"
                 self._say(f"{self.last_fault}. The search continues; {later}")

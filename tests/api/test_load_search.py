@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from lkca_search import DamageWarning, Search, SearchError, load_search
+from lkca_search import DamageWarning, Search, SearchError, load_search, report
 from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import parse_path, write_atomically
 from tests.api.conftest import VIT
@@ -45,7 +45,10 @@ def test_a_search_is_found_by_its_name_its_path_and_its_url(
     assert len(search.trials) == 3
 
 
-def test_a_search_is_read_from_an_object_store(made: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_is_read_from_an_object_store(
+    made: SearchFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with running_object_store(monkeypatch) as bucket:
         home = parse_path(bucket.replace("?", "/runs?"))
         for path in Path(str(made.root)).rglob("*"):
@@ -56,6 +59,9 @@ def test_a_search_is_read_from_an_object_store(made: SearchFolder, monkeypatch: 
         for search in (load_search(str(home / "searches/made")), load_search("made", home=str(home))):
             assert_frame_equal(search.trials, local.trials)
             assert_frame_equal(search.predictions, local.predictions)
+        with pytest.raises(SearchError, match=r"is written .*not attached in MLflow: the default MLflow store must be"):
+            report(load_search("made", home=str(home)), to=tmp_path / "report", attach=True)
+        assert (tmp_path / "report" / "report.html").is_file()
 
 
 def test_a_copied_folder_is_a_search_wherever_it_lies(made: SearchFolder, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -42,6 +44,12 @@ class Postgres:
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; mode `immediate` is a crash."""
         self._call("pg_ctl", "stop", "-D", str(self._folder / "data"), "-m", mode)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to all processes of the server."""
+        server = psutil.Process(int((self._folder / "data" / "postmaster.pid").read_text().split()[0]))
+        for process in (server, *server.children()):
+            process.send_signal(number)
 
     def _call(self, program: str, *arguments: str) -> None:
         other = {"user": self.user} if self.user != _current_user() else {}

@@ -17,8 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from lkca_search.layout import Home, SearchFolder
+from lkca_search.paths import RemotePath
 from lkca_search.tracking.connection import experiment_name
 from lkca_search.tracking.faults import describe_fault
+from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from tests.support.tracking.database import copy_fresh_database
 from tests.support.tracking.recorded import assert_stored, open_store, read_stored
@@ -238,3 +240,25 @@ def test_two_searches_can_create_the_experiment_at_once(root: Path, uri: str, mo
     monkeypatch.setattr(MlflowClient, "create_experiment", create_late)
     open_store(root)
     assert read_stored(uri) is not None
+
+
+def test_a_home_in_an_object_store_without_a_server_is_said_at_the_start_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home, lines = Home(root=RemotePath("s3://", "bucket/runs")), list[str]()
+    folder = SearchFolder(root=home.root / "searches" / "study", storage=tmp_path / "study")
+    tracker = MLflowTracker(
+        lambda: MLflowStore(home, uid="uid", name="study", texts={}), folder, pause_seconds=0.05, notify=lines.append
+    )
+    wait_for(lambda: bool(lines))
+    track(tracker, folder, *RECORDS[:2])
+    begun = time.monotonic()
+    assert tracker.close(complete=True, best=None, patience_seconds=60) == 2
+    assert time.monotonic() - begun < 10  # waiting would not help
+    fault = (
+        "the default MLflow store must be a database on disk, got the home s3://bucket/runs; set MLFLOW_TRACKING_URI"
+    )
+    assert str(tracker.last_fault) == f"{fault} to a server"
+    (line,) = lines
+    assert line == f"MLflow: {fault} to a server. The search continues; send the rest later: lkca-search sync study"

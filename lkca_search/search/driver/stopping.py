@@ -90,7 +90,8 @@ def _read_all(numbers: socket.socket, received: set[int]) -> set[int]:
 
 
 def check_start(lease: Lease) -> None:
-    """Raise Interrupted if `stop` was requested before a trial was started."""
+    """Raise Interrupted if `stop` was requested before a trial was started, or if another driver took over."""
+    lease.ensure()
     if lease.stop_request is not None:
         raise Interrupted("stopped by `stop` before a trial was started")
 

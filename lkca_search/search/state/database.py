@@ -22,6 +22,9 @@ LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"
 _SQLITE_FILE = "ledger.db"
 _SQLITE_TIMEOUT_SECONDS = 60
 _CONNECT_TIMEOUT_SECONDS = 10
+_LINK_OPTIONS = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""Options of libpq that end a connection about 10 s after the server's machine is lost. Linux alone takes 15 minutes
+or more, longer than a server needs to start elsewhere."""
 
 
 class Database(FrozenModel):
@@ -44,7 +47,8 @@ class Database(FrozenModel):
         """Arguments of each connection."""
         if self.file is not None:
             return {"timeout": _SQLITE_TIMEOUT_SECONDS}
-        return {"options": f"-csearch_path={self.schema_name}", "connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+        options = {"options": f"-csearch_path={self.schema_name}", "connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+        return {**options, **_LINK_OPTIONS}
 
     def engine(self) -> Engine:
         """Create an engine for the tables of this search; SearchError if the package of the database is missing."""

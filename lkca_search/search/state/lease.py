@@ -69,7 +69,7 @@ class Lease:
         self._valid_until = time.monotonic() + timing.valid_seconds
         self._give_up_time = math.inf
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
 
     def ensure(self) -> None:
@@ -90,14 +90,18 @@ class Lease:
             raise Interrupted(f"search {self._name!r} {reason}")
 
     def release(self) -> None:
-        """Stop the renewals, and free the lease for the next driver. Another call has no effect."""
+        """Stop the renewals, and free the lease for the next driver. Another call has no effect.
+
+        A database that does not respond is waited for up to `ttl_seconds`: the next driver then waits as long.
+        """
         self._end.set()
-        self._thread.join()
-        try:
+        self._thread.join(self._timing.ttl_seconds)
+
+    def _run(self) -> None:
+        self._renew()
+        with suppress(SQLAlchemyError):  # the next driver then waits until the lease expires
             with self._engine.begin() as connection:
                 connection.execute(update(LEASES).where(*self._own_row).values(holder=None, stop=None))
-        except SQLAlchemyError:
-            pass  # the next driver then waits until the lease expires
         self._engine.dispose()
 
     def _renew(self) -> None:

@@ -1,6 +1,8 @@
 """Row of a search's lease: created by the first driver, matched by the unique id, and restored if it was lost."""
 
+import shlex
 import uuid
+from pathlib import Path
 
 from sqlalchemy import Engine, insert, update
 from sqlalchemy.exc import IntegrityError
@@ -22,7 +24,7 @@ def match_row(engine: Engine, folder: SearchFolder, *, can_restore: bool) -> str
     copy: its number of the latest driver is raised to the largest one in the trial folders.
 
     Raises:
-        SearchError: The uids differ, or the ledger may be another one than that of the search.
+        SearchError: The uids differ, the ledger may be another one than that of the search, or its storage is missing.
     """
     uids = (folder.uid, *([folder.storage / "uid"] if folder.storage else []))
     known = [scan_uid(path, folder)[0] for path in uids]
@@ -36,6 +38,8 @@ def match_row(engine: Engine, folder: SearchFolder, *, can_restore: bool) -> str
     except IntegrityError:
         pass  # the row exists
     stored = read_row(engine, folder.name)
+    if stored.driver:
+        _check_storage(folder)
     latest = folder.latest_driver()
     if stored.driver == 0 and latest and not can_restore:
         raise SearchError(
@@ -62,3 +66,15 @@ def match_row(engine: Engine, folder: SearchFolder, *, can_restore: bool) -> str
         f"the ledger has {stored.driver} as the number of the latest driver, and the trial folders have {latest}: it "
         "was lost or is an older copy, and is restored from the records"
     )
+
+
+def _check_storage(folder: SearchFolder) -> None:
+    """Raise SearchError if a search that was started lacks the storage of its trials: its disk may not be mounted.
+
+    All trials would count as lost. They would be trained again, and hidden when the disk is mounted.
+    """
+    storage = folder.storage
+    if isinstance(storage, Path) and folder.spec.exists() and not storage.exists():
+        rule = f"the storage of search {folder.name!r} must be there, got no folder {storage}: mount its disk"
+        make = f"mkdir -p {shlex.quote(str(storage))}"
+        raise SearchError(f"{rule}; only if its trials are lost, make the folder, and they are trained again: {make}")

@@ -14,7 +14,7 @@ from lkca_search.layout import Home
 from lkca_search.paths import file_url
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.base import FrozenModel
-from lkca_search.tracking.connection import is_default_store, tracking_uri
+from lkca_search.tracking.connection import has_store, is_default_store, tracking_uri
 from lkca_search.tracking.experiment import find_experiment, is_not_made, open_client
 from lkca_search.tracking.faults import describe_fault
 from lkca_search.tracking.runs import find_runs, find_runs_of, rename_runs
@@ -66,7 +66,9 @@ def delete_tracked(home: Home, tracked: TrackedSearch) -> None:
 
 def rename_tracked(home: Home, uid: str, name: str) -> int:
     """Give the runs and models of a search its new name; return the number of runs. SearchError as above."""
-    return 0 if is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
+    return (
+        0 if not has_store(home) or is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
+    )
 
 
 def rename_if_outdated(home: Home, uid: str, name: str) -> None:

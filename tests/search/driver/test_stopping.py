@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from sqlalchemy import update
 
 from lkca_search.errors import Interrupted, SearchError
 from lkca_search.layout import SearchFolder
@@ -19,7 +20,9 @@ from lkca_search.search.driver.stopping import (
     restored_signals,
     wait_until_stopped,
 )
+from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease import DEFAULT_TIMING, Lease, hold_lease
+from lkca_search.search.state.lease_status import LEASES
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -149,6 +152,18 @@ def test_a_request_before_the_first_trial_is_kept_and_ends_the_start(stopping: S
     request_stop(folder, now=False)
     wait_for(lambda: stopping.lease.stop_request == "later")
     with pytest.raises(Interrupted, match=r"^stopped by `stop` before a trial was started$"):
+        check_start(stopping.lease)
+
+
+def test_a_driver_that_was_replaced_commits_and_seals_nothing_at_its_start(
+    stopping: Stopping, folder: SearchFolder
+) -> None:
+    engine = find_database(folder).engine()
+    with engine.begin() as connection:
+        connection.execute(update(LEASES).values(driver=LEASES.c.driver + 1))
+    engine.dispose()
+    time.sleep(2.5)
+    with pytest.raises(Interrupted, match="was taken over by another driver"):
         check_start(stopping.lease)
 
 

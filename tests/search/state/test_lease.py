@@ -237,6 +237,23 @@ def test_an_outage_is_waited_for_once_and_not_at_all_by_a_driver_that_stops_now(
         lease.ensure()
 
 
+def test_a_driver_ends_although_its_database_stands_still(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_LEDGER", postgres.url)
+    timing = LeaseTiming(heartbeat_seconds=0.2, ttl_seconds=2.0, valid_seconds=1.0)
+    folder, started = Home(root=tmp_path).search("still"), time.monotonic()
+    try:
+        with hold_lease(folder, timing=timing) as lease:
+            postgres.send_signal(signal.SIGSTOP)
+            time.sleep(1.5)
+            with pytest.raises(Interrupted, match="could not be renewed"):
+                lease.ensure()
+        assert time.monotonic() - started < 15
+    finally:
+        postgres.send_signal(signal.SIGCONT)
+
+
 def seconds_until_interrupted(lease: Lease) -> float:
     started = time.monotonic()
     with pytest.raises(Interrupted, match="could not be renewed"):

@@ -1,5 +1,8 @@
 """Database of a search's ledger: it belongs to one search, and its URL has no password."""
 
+import shutil
+import socket
+from os import dup
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,10 @@ from lkca_search.paths import write_atomically
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.search.state.lease_status import read_lease
+from lkca_search.search.state.resume import commit_space_file
+from lkca_search.spec.space_file import read_space_file
 from tests.support.postgres import Postgres
+from tests.support.space_files import VALID
 
 
 def test_a_ledger_of_another_search_is_refused(folder: SearchFolder) -> None:
@@ -33,6 +39,45 @@ def test_two_searches_cannot_share_a_storage(folder: SearchFolder, tmp_path: Pat
         return
     with pytest.raises(SearchError, match=r"belongs to another search"), hold_lease(elsewhere):
         pass
+
+
+def test_a_search_whose_storage_is_not_mounted_is_refused_and_nothing_is_written(
+    folder: SearchFolder, tmp_path: Path
+) -> None:
+    disk, unmounted = tmp_path / "disk", tmp_path / "unmounted"
+    storage = disk / folder.name
+    folder, space = SearchFolder(root=folder.root, storage=storage), tmp_path / "space.yaml"
+    space.write_text(VALID)
+    with hold_lease(folder):
+        commit_space_file(folder, read_space_file(space))
+    disk.rename(unmounted)
+    with pytest.raises(SearchError, match=r"must be there, got no folder .*: mount its disk"), hold_lease(folder):
+        pass
+    assert not disk.exists()
+    unmounted.rename(disk)
+    with hold_lease(folder) as lease:
+        assert lease.driver == 2
+    shutil.rmtree(storage)
+    storage.mkdir()  # the user states that the trials are lost
+    with hold_lease(folder) as lease:
+        assert lease.driver == 3
+
+
+def test_a_connection_to_a_server_whose_machine_is_lost_ends_within_seconds(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKCA_SEARCH_LEDGER", postgres.url)
+    folder = Home(root=tmp_path).search("linked")
+    with hold_lease(folder):
+        engine = find_database(folder).engine()
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            with socket.socket(fileno=dup(driver.fileno())) as link:
+                assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+                assert link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+        engine.dispose()
 
 
 def test_trials_that_are_missing_in_the_ledger_are_refused(folder: SearchFolder) -> None:
