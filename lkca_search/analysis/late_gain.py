@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lkca_search.analysis.scores import RoundScores
+from lkca_search.analysis.scores import RoundScores, Unit
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE
@@ -32,7 +32,7 @@ class LateGain(FrozenModel):
     epochs: tuple[float, float] | None
     """Fewest and most epochs of a replicate; None if no replicate is finished."""
     gain: Estimate | None
-    """Gain in the unit of the metric, above 0 if it improves; mean over draws. None if there are too few reports."""
+    """Gain in the unit of the metric, above 0 if it improves; mean over units. None if there are too few reports."""
 
     @property
     def is_improving(self) -> bool:
@@ -62,7 +62,7 @@ def late_gains(results: SearchResults, scores: RoundScores) -> tuple[LateGain, .
             metric=results.metric_name,
             min_gain=results.metric.small,
             epochs=_epochs(records),
-            gain=_mean_gain(results, records),
+            gain=_mean_gain(results, records, cell.unit),
         )
         for cell, records in by_cell
     )
@@ -83,17 +83,18 @@ def curve_gain(curve: Sequence[Result], name: str, metric: Metric) -> float | No
     return length * float(centered @ values) / float(centered @ centered)
 
 
-def _mean_gain(results: SearchResults, replicates: Sequence[Record]) -> Estimate | None:
-    """Return the mean over draws of the mean over seeds, with its t interval over draws."""
-    of_draw: dict[int, list[float]] = {}
+def _mean_gain(results: SearchResults, replicates: Sequence[Record], unit: Unit) -> Estimate | None:
+    """Return the mean over units of the mean over their trainings, with its t interval over units."""
+    of_unit: dict[tuple[int, int], list[float]] = {}
     for record in replicates:
         gain = curve_gain(record.curve, results.metric_name, results.metric)
         if record.replicate is not None and gain is not None:
-            of_draw.setdefault(record.replicate.draw, []).append(gain)
-    if not of_draw:
+            seed = record.replicate.seed if unit == "seed" else 0
+            of_unit.setdefault((record.replicate.draw, seed), []).append(gain)
+    if not of_unit:
         return None
     lowest, highest = results.metric.difference_bounds
-    means = np.clip([np.mean(gains) for gains in of_draw.values()], lowest, highest)
+    means = np.clip([np.mean(gains) for gains in of_unit.values()], lowest, highest)
     # Gains are differences of values, so their rounding errors are as large as those of the values.
     tolerance = RELATIVE_TOLERANCE * max(abs(results.metric_value(record)) for record in replicates)
     return student_mean(means, tolerance=tolerance).within(lowest, highest)

@@ -14,6 +14,10 @@ SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2", "grid")
 """Short names of samplers."""
 INDEPENDENT_SAMPLERS = ("random", "qmc")
 """Samplers whose trials do not depend on earlier trials."""
+GRID = "grid"
+"""Sampler that tries each configuration once."""
+LEARNS_FROM_FAILURES = ("tpe",)
+"""Samplers that receive failed trials as trials that break a constraint, and so leave their region."""
 PRUNERS = (
     "none", "median", "hyperband", "successive_halving", "percentile", "wilcoxon", "patient", "threshold", "curves",
 )  # fmt: skip
@@ -63,6 +67,21 @@ class ComponentConfig(FrozenModel):
     @model_serializer
     def _shorten(self) -> str | dict[str, Any]:
         return {"name": self.name, **self.arguments} if self.arguments else self.name
+
+
+def dependence_reason(sampler: str) -> str | None:
+    """Return the reason why the trials of a sampler are no random sample of its space; None if they are one."""
+    if sampler in INDEPENDENT_SAMPLERS:
+        return None
+    if sampler == GRID:
+        return f"sampler {GRID} tries each configuration once, so its trials are no random sample"
+    verb = "chooses" if sampler in SAMPLERS else "may choose"
+    return f"sampler {sampler} {verb} a trial by the results of earlier trials"
+
+
+def may_repeat_failures(sampler: str) -> bool:
+    """Return True if a sampler is known to suggest values near those of failed trials as if they were new."""
+    return sampler in SAMPLERS and sampler not in (GRID, *LEARNS_FROM_FAILURES)
 
 
 def name_rule(kind: str, name: str, known: tuple[str, ...]) -> str | None:

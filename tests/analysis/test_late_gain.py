@@ -116,6 +116,11 @@ def test_a_single_draw_has_no_interval_and_is_not_reported() -> None:
     assert not any(gain.is_improving for gain in gains_of(single))
 
 
+def test_trainings_are_the_units_of_a_gain_on_a_single_draw_of_all_images() -> None:
+    single = make_search_results(law(), fractions=(0.5, 1.0), draws=1, seeds=6)
+    assert [gain.is_improving for gain in gains_of(with_curves(single, late=0.05, noise=0.001))] == [False, True] * 2
+
+
 def test_repeats_that_chose_other_sizes_have_late_gains_and_epochs_of_their_own() -> None:
     search = {"trials_per_cell": 3, "repeats": 5}
     results = make_search_results(law(), families=("lkca",), fractions=(0.1,), search=search)

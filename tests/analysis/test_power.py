@@ -17,6 +17,8 @@ from lkca_search.analysis.stats.power import (
     seeds_needed,
 )
 from lkca_search.analysis.stats.variance import VarianceComponents, variance_components
+from lkca_search.records.rounds import ERROR_RATE, SPENT_SHARE
+from tests.support.code_blocks import ROOT
 from tests.support.statistics.given_scores import NAN, A, B
 
 UNIT = VarianceComponents(draw_mean_variance=1.0, seed_variance=None, num_draws=5, seeds_per_draw=1.0)
@@ -46,6 +48,16 @@ def test_draws_needed_are_those_of_statsmodels_rounded_up(
 def test_the_detectable_difference_is_that_of_statsmodels(num_draws: int, difference: float) -> None:
     found = minimum_detectable_difference(UNIT, num_draws=num_draws, num_seeds=1)
     assert found == pytest.approx(difference, abs=1e-6)
+
+
+def test_the_page_on_the_science_has_the_differences_that_five_draws_detect() -> None:
+    page = " ".join((ROOT / "docs" / "science.md").read_text(encoding="utf-8").split())
+    stated = re.search(r"\*\*Five draws\*\* detect a difference of ([\d.]+) times .* it must be ([\d.]+) times", page)
+    assert stated is not None
+    for text, num_contrasts in zip(stated.groups(), (1, 20), strict=True):
+        level = 1 - ERROR_RATE * SPENT_SHARE / num_contrasts
+        found = minimum_detectable_difference(UNIT, num_draws=5, num_seeds=1, level=level)
+        assert text == f"{found:.1f}"
 
 
 @given(st.floats(0.05, 3), st.integers(2, 60), st.integers(1, 8), st.sampled_from([0.9, 0.95, 0.99]))

@@ -84,6 +84,21 @@ def test_every_number_with_an_interval_on_the_page_is_in_a_table_of_the_report(s
 
 
 @each_study
+def test_the_page_has_the_largest_late_gain_with_its_interval_and_the_fewest_validation_images(study: Path) -> None:
+    page = " ".join((study / "README.md").read_text(encoding="utf-8").split())
+    rows = csv.DictReader((study / "report" / "tables" / "lengths.csv").read_text(encoding="utf-8").splitlines())
+    names = ("late gain, points", "95% interval lower", "95% interval upper")
+    gains = [tuple(float(row[name]) for name in names) for row in rows]
+    rising = [gain for gain in gains if gain[0] > 0.5 and gain[1] > 0]
+    value, lower, upper = max(rising)
+    assert f"in {len(rising)} of {len(gains)} cells the validation accuracy still rises" in page
+    assert f"by up to {value:.1f} points [+{lower:.1f}, +{upper:.1f}]" in page
+    results, _ = read_published(study / "results")
+    fewest = min(record.facts.num_validation_images for record in results.trials if record.facts)
+    assert f"chosen by {fewest} validation images" in page
+
+
+@each_study
 def test_the_results_are_those_of_the_space_file_and_name_no_folder(study: Path) -> None:
     results, _ = read_published(study / "results")
     assert results.spec == read_space_file(study / f"{study.name}.yaml", []).spec

@@ -93,6 +93,28 @@ def test_a_report_shows_complete_trials_per_cell_and_says_that_failed_ones_spend
     assert not [caveat for caveat in make_report(CONFIRMED).caveats if "failed" in caveat]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "reason", "may_repeat"),
+    [
+        ("random", None, True),
+        ("qmc", None, True),
+        ("gp", "sampler gp chooses a trial by the results of earlier trials", True),
+        ("tpe", "sampler tpe chooses a trial by the results of earlier trials", False),
+        ("grid", "sampler grid tries each configuration once, so its trials are no random sample", False),
+        ("mylab.Mine", "sampler mylab.Mine may choose a trial by the results of earlier trials", False),
+    ],
+)
+def test_a_report_claims_of_a_sampler_what_it_does(sampler: str, reason: str | None, may_repeat: bool) -> None:
+    search = CONFIRMED.spec.search.model_copy(update={"sampler": ComponentConfig(name=sampler)})
+    spec = CONFIRMED.spec.model_copy(update={"search": search})
+    trials = [*map(failed, CONFIRMED.trials[:1]), *CONFIRMED.trials[1:]]
+    report = make_report(replace(CONFIRMED, spec=spec, trials=trials))
+    (costs,) = (section for section in report.sections if section.name == "costs")
+    assert costs.paragraphs == ((f"The expected best of k trials is not estimable: {reason}.",) if reason else ())
+    (caveat,) = (caveat for caveat in report.caveats if "failed and spent" in caveat)
+    assert ("does not learn from failed trials, and may suggest similar values" in caveat) is may_repeat
+
+
 def search_methods(**search: object) -> str:
     spec = CONFIRMED.spec
     changed = spec.model_copy(update={"search": spec.search.model_copy(update=search)})

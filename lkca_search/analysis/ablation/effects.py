@@ -23,7 +23,7 @@ from lkca_search.analysis.ablation.observations import BlockKey, Observation, di
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, Interval
 from lkca_search.analysis.stats.student import student_mean
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.components import INDEPENDENT_SAMPLERS
+from lkca_search.spec.components import dependence_reason
 from lkca_search.spec.factors import DRAW
 from lkca_search.spec.sections import SearchSection
 
@@ -152,11 +152,8 @@ def _average(blocks: Sequence[_Block], contrast: _Contrast, search: SearchSectio
         estimate = student_mean(np.array([np.mean(values) for values in by_draw.values()]), tolerance=tolerance)
         return estimate if estimate.interval else estimate.model_copy(update={"reason": NO_SPREAD})
     mean = float(np.mean([value for value, _ in found]))
-    if search.sampler.name not in INDEPENDENT_SAMPLERS:
-        reason = (
-            f"sampler {search.sampler.name} chooses a trial by the results of earlier trials, and blocks share images"
-        )
-        return Estimate(value=mean, reason=reason)
+    if reason := dependence_reason(search.sampler.name):
+        return Estimate(value=mean, reason=f"{reason}, and blocks share images")
     if search.pruner.name != "none":
         reason = f"pruner {search.pruner.name} leaves out trials by their results, and blocks share images"
         return Estimate(value=mean, reason=reason)

@@ -13,6 +13,7 @@ from lkca_search.records.rounds import Round
 from lkca_search.reporting.sections.score_table import cells_not_in_round
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
+from lkca_search.spec.components import may_repeat_failures
 
 _MAX_OVERLAP = 0.25
 """Share of common images from which draws are said to overlap."""
@@ -50,7 +51,7 @@ def search_caveats(results: SearchResults, spent: Sequence[ComputeSpent]) -> lis
             f"{pluralize(unfinished, 'trial')} of the budget {_are(unfinished)} not finished, so cells were not "
             "searched equally."
         )
-    caveats += _failures(spent)
+    caveats += _failures(results, spent)
     if deviating := [cell.cell for cell in spent if cell.deviations and cell.num_finished >= cell.budget]:
         caveats.append(
             f"Cells of the same size had unequal budgets. See {join_words(deviating)} in the table of compute per cell."
@@ -67,15 +68,16 @@ def unconfirmed_caveat(results: SearchResults) -> str:
     )
 
 
-def _failures(spent: Sequence[ComputeSpent]) -> list[str]:
+def _failures(results: SearchResults, spent: Sequence[ComputeSpent]) -> list[str]:
     """Return the caveat on failed trials, which spend the budget of their cell; empty if none has failed."""
     if not (failed := sum(cell.failed for cell in spent)):
         return []
     complete = [cell.complete for cell in spent]
     counts = format_count(min(complete)) if min(complete) == max(complete) else f"{min(complete)} to {max(complete)}"
+    again = " The sampler does not learn from failed trials, and may suggest similar values again."
     return [
-        f"{pluralize(failed, 'trial')} failed and spent part of the budget: cells have {counts} complete trials each. "
-        "The sampler does not learn from failed trials, and may suggest similar values again."
+        f"{pluralize(failed, 'trial')} failed and spent part of the budget: cells have {counts} complete trials each."
+        f"{again if may_repeat_failures(results.spec.search.sampler.name) else ''}"
     ]
 
 

@@ -16,7 +16,7 @@ from lkca_search.reporting.values.table import (
     value_and_interval_cell,
 )
 from lkca_search.seeds import derive_seed
-from lkca_search.spec.components import INDEPENDENT_SAMPLERS
+from lkca_search.spec.components import dependence_reason
 
 _Row = tuple[str, int, dict[int, BestOfK]]
 """Key of a cell, its number of complete trials, and the estimate for each k."""
@@ -28,8 +28,8 @@ def best_of_k_table(results: SearchResults) -> Table | NotEstimable:
     It requires trials that are independent of each other: NotEstimable for other samplers, for pruners and for starts.
     """
     search = results.spec.search
-    if search.sampler.name not in INDEPENDENT_SAMPLERS:
-        return NotEstimable(f"sampler {search.sampler.name} chooses a trial by the results of earlier trials")
+    if reason := dependence_reason(search.sampler.name):
+        return NotEstimable(reason)
     if search.pruner.name != "none":
         return NotEstimable(f"pruner {search.pruner.name} stops trials early")
     if search.start:

@@ -38,8 +38,8 @@ def length_table(results: SearchResults, gains: Sequence[LateGain]) -> Table:
         title="Length of the replicates",
         caption=(
             f"Late gain: improvement of the {metric.label} over the last {LATE_SHARE:.0%} of the steps, by a line "
-            f"through these reports; mean over draws with a 95% t interval. Highlighted cells may improve still: by "
-            f"more "
+            "through these reports; mean over draws, or over trainings where all draws have the same images, with a "
+            "95% t interval. Highlighted cells may improve still: by more "
             f"than {metric.distance(results.metric.small)}, with an interval above 0. A flat end does not "
             "prove that a training was long enough, since the decay of the learning rate flattens every curve. A cell "
             f"without a number has fewer than {MIN_REPORTS} reports there."

@@ -107,11 +107,12 @@ def unused_draws(spec: SearchSpec) -> Iterator[int]:
     """Yield the numbers of subset draws that no trial of a search trains on, in ascending order."""
     used: set[object] = {0}
     if "draw" in spec.factors:
-        used = set(spec.factors["draw"].levels)
+        factor = spec.factors["draw"]
+        used = {*factor.levels, *((0,) if factor.when else ())}  # draw is 0 if its condition does not hold
     elif "draw" in spec.parameters:
         domain = spec.parameters["draw"]
         assert not isinstance(domain, FloatRange)
-        used = {0, *domain.values()}  # draw is 0 if its condition does not hold
+        used = {0, *domain.values()}
     return (draw for draw in count() if draw not in used)
 
 

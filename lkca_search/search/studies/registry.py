@@ -33,8 +33,6 @@ class Entry:
     """Packages that Optuna imports only when the class runs."""
     shares_seed: bool = False
     """True if all trials of a cell get the same seed, because each takes the next point of one sequence."""
-    learns_from_failures: bool = False
-    """True if the sampler avoids trials that break a constraint, so that failed trials are shown to it as such."""
 
 
 _QUIET = {"warn_independent_sampling": False}
@@ -43,7 +41,6 @@ REGISTRY: Mapping[Kind, Mapping[str, Entry]] = {
         "tpe": Entry(
             path="optuna.samplers.TPESampler",
             defaults={"n_startup_trials": 10, "multivariate": True, "group": True, "constant_liar": True},
-            learns_from_failures=True,
         ),
         "random": Entry(path="optuna.samplers.RandomSampler"),
         "qmc": Entry(
@@ -92,12 +89,6 @@ REGISTRY: Mapping[Kind, Mapping[str, Entry]] = {
         "curves": Entry(path="lkca_search.search.studies.algorithms.curve_pruner.CurvePruner"),
     },
 }
-
-
-def learns_from_failures(sampler: str) -> bool:
-    """Return True if a sampler avoids the configurations of failed trials."""
-    entry = REGISTRY["sampler"].get(sampler)
-    return entry is not None and entry.learns_from_failures
 
 
 def load(kind: Kind, name: str) -> Any:

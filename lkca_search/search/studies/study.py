@@ -12,11 +12,11 @@ from lkca_search.errors import Problem
 from lkca_search.records.record import State
 from lkca_search.search.studies.algorithms.grid_sampler import GridSampler
 from lkca_search.search.studies.algorithms.infeasible_failures import InfeasibleFailures
-from lkca_search.search.studies.registry import learns_from_failures
 from lkca_search.search.studies.samplers import describe, make_pruner, make_sampler
 from lkca_search.search.studies.starts import START_ATTR, starts_of
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.cells import Cell, cells, grid_points, num_reports
+from lkca_search.spec.components import LEARNS_FROM_FAILURES
 from lkca_search.spec.configuration import Scalar
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.search_spec import SearchSpec
@@ -201,7 +201,7 @@ class Study:
         if self._points is not None:
             return GridSampler(points=self._points, seed=seed)
         sampler: BaseSampler = make_sampler(search.sampler, seed=seed, number=number, name=name)
-        if self._failed and learns_from_failures(search.sampler.name):
+        if self._failed and search.sampler.name in LEARNS_FROM_FAILURES:
             return InfeasibleFailures(sampler, self._failed)
         return sampler
 

@@ -422,6 +422,7 @@ def test_a_round_names_cells_without_a_complete_trial_and_requires_one_cell_with
         ("factors", {}, [1, 2, 3]),
         ("factors", {"draw": (0, 2)}, [1, 3, 4]),
         ("factors", {"draw": (3, 7)}, [0, 1, 2]),
+        ("factors", {"draw": {"levels": (3, 7), "when": {"family": ("lkca",)}}}, [1, 2, 4]),
         ("parameters", {"draw": {"choice": (0, 1)}}, [2, 3, 4]),
         ("parameters", {"draw": {"int": (1, 3)}}, [4, 5, 6]),
     ],
