@@ -1,5 +1,6 @@
 """Statements on the search itself: ties between trials, and trials that failed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from lkca_search.records.record import Record, State
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.sections.search_length import best_of_k_table
 from lkca_search.spec.components import ComponentConfig
+from lkca_search.spec.domains import Domain, Fixed, FloatRange
 from tests.support.search_results import law, make_search_results
 
 RULE = "Ties are ordered by lower validation loss, then fewer FLOPs per image, then cell and number."
@@ -115,9 +117,12 @@ def test_a_report_claims_of_a_sampler_what_it_does(sampler: str, reason: str | N
     assert ("does not learn from failed trials, and may suggest similar values" in caveat) is may_repeat
 
 
-def search_methods(**search: object) -> str:
+def search_methods(parameters: Mapping[str, Domain] | None = None, **search: object) -> str:
     spec = CONFIRMED.spec
-    changed = spec.model_copy(update={"search": spec.search.model_copy(update=search)})
+    search_section = spec.search.model_copy(update=search)
+    changed = spec.model_copy(
+        update={"search": search_section, "parameters": {**spec.parameters, **(parameters or {})}}
+    )
     return dict(make_report(replace(CONFIRMED, spec=changed)).methods)["Search"]
 
 
@@ -125,6 +130,13 @@ def test_methods_state_what_the_pruner_does() -> None:
     assert "with no pruner. Trials are compared" in search_methods()
     median = search_methods(pruner=ComponentConfig(name="median"))
     assert "pruner median, which compares within a cell. A pruned trial is not the best one of its cell" in median
+    sizes: dict[str, Domain] = {
+        "data_fraction": FloatRange.model_validate({"float": (0.1, 1.0)}),
+        "draw": Fixed(value=1),
+    }
+    assert "It compares trials that differ in data_fraction, which is searched." in search_methods(
+        sizes, pruner=ComponentConfig(name="median")
+    )
     curves = search_methods(pruner=ComponentConfig.model_validate({"name": "curves", "min_probability": 0.1}))
     assert "After 2 complete trials of a cell, it stops a trial that is in the worse half" in curves
     assert "is below 0.1, by Bayesian linear regression" in curves

@@ -14,7 +14,8 @@ from lkca_search.reporting.methods.training import images_methods, models_method
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
 from lkca_search.reporting.values.report import Paragraph
-from lkca_search.spec.components import CURVES_MIN_PROBABILITY, CURVES_STARTUP_TRIALS, ComponentConfig
+from lkca_search.spec.components import CURVES_MIN_PROBABILITY, CURVES_STARTUP_TRIALS
+from lkca_search.spec.configuration import SUBSET_NAMES
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
 
@@ -112,21 +113,23 @@ def _search(results: SearchResults) -> str:
     )
     return (
         f"Each cell is an Optuna study with the same budget of {pluralize(search.trials_per_cell, 'trial')}. The "
-        f"sampler is {search.sampler}, with {pruner}.{_pruner(search.pruner)}{_starts(results)} "
+        f"sampler is {search.sampler}, with {pruner}.{_pruner(results)}{_starts(results)} "
         f"Trials are compared by {metrics}. Ties are "
         f"ordered by {TIE_BREAKS}. The seed is {search.seed}. {finished}. {repeats}"
     )
 
 
-def _pruner(pruner: ComponentConfig) -> str:
+def _pruner(results: SearchResults) -> str:
     """Return the sentences on the effect of a pruner; empty without one."""
+    pruner, domains = results.spec.search.pruner, results.spec.parameters
     if pruner.name == "none":
         return ""
-    rule = ""
+    searched = [name for name in SUBSET_NAMES if not isinstance(domains.get(name), Fixed | None)]
+    rule = f" It compares trials that differ in {join_words(searched)}, which is searched." if searched else ""
     if pruner.name == "curves":
         startup = pluralize(pruner.arguments.get("n_startup_trials", CURVES_STARTUP_TRIALS), "complete trial")
         probability = pruner.arguments.get("min_probability", CURVES_MIN_PROBABILITY)
-        rule = (
+        rule += (
             f" After {startup} of a cell, it stops a trial that is in the worse half of its cell at its report, and "
             f"whose probability of ending better than the best trial of the cell is below {probability:g}, by Bayesian "
             "linear regression on the complete curves of the cell (Domhan et al. 2015, Baker et al. 2017)."

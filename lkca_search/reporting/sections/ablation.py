@@ -42,9 +42,9 @@ _PRIOR = (
 )
 _TITLE = "Effect of each hyperparameter"
 _PARAGRAPHS = (
-    "These results describe the complete trials on validation images; they are not a test. Trials of one size "
-    "share the validation images, and trials of one size and draw share the training images. A pruned trial does not "
-    "count.",
+    "Effects and values describe the complete trials on validation images; they are not a test. A best level is from "
+    "trials too, or from replicates on test images, as its caption says. Trials of one size share the validation "
+    "images, and trials of one size and draw share the training images. A pruned trial does not count.",
 )
 _NOT_ESTIMABLE = ("Not estimable: no hyperparameter has two values among the complete trials of one family.",)
 
