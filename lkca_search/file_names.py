@@ -1,4 +1,4 @@
-"""File names within the limit of file systems. A longer name keeps its front and gets a hash, so it stays unique."""
+"""File names that every file system accepts. One that is too long keeps its front and gets a hash: it stays unique."""
 
 import hashlib
 
@@ -24,6 +24,11 @@ def shorten_name(name: str, *, max_bytes: int = MAX_NAME_BYTES) -> str:
 def hash_name(name: str) -> str:
     """Return 16 hexadecimal digits that depend on the whole name."""
     return hashlib.sha256(_encode(name)).hexdigest()[:_HASH_DIGITS]
+
+
+def plain_name(text: str) -> str:
+    """Return a text with an underscore in place of each character that is neither a letter nor a digit."""
+    return "".join(char if char.isalnum() else "_" for char in text)
 
 
 def _encode(name: str) -> bytes:

@@ -42,6 +42,12 @@ def cache_variable() -> str:
     return "LKCA_SEARCH_CACHE" if in_store or os.environ.get("LKCA_SEARCH_CACHE") else "LKCA_SEARCH_HOME"
 
 
+def local_data_dir() -> Path | None:
+    """Return the absolute path of LKCA_DATA_DIR, the folder of datasets by name; None if it is not set."""
+    folder = os.environ.get("LKCA_DATA_DIR")
+    return Path(folder).absolute() if folder else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Home:
     """Folder with every search of a user: LKCA_SEARCH_HOME, a path or a URL; by default ./lkca_runs."""

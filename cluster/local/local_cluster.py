@@ -148,10 +148,6 @@ class LocalCluster:
         self.head.kill()
         self.nodes.remove(self.head)
 
-    def start_head(self, *, num_cpus: int = 2, num_gpus: int = 0) -> None:
-        """Start a new head at the same addresses. It has none of the jobs of the killed head."""
-        self.head = self._start_head(num_cpus, num_gpus)
-
     def close(self) -> None:
         """Kill every node and remove the files of the cluster."""
         with ExitStack() as stack:

@@ -174,7 +174,7 @@ def have_pairs(a: CellScores, b: CellScores) -> bool:
 def _power_analysis(
     scores: tuple[Floats, Floats], difference: float, *, alpha: float, sampling_variance: float
 ) -> PowerAnalysis | None:
-    """Return the power analysis of one test at level `alpha`; None if a float cannot hold 1 - alpha (round 23)."""
+    """Return the power analysis of one test at level `alpha`; None if no float holds 1 - alpha (as in round 23)."""
     if 1 - alpha == 1:
         return None
     try:

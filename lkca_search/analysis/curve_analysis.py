@@ -13,10 +13,11 @@ from lkca_search.analysis.curves.crossover import Crossover, crossover
 from lkca_search.analysis.curves.data_efficiency import DataEfficiency, data_efficiency
 from lkca_search.analysis.curves.learning_curve import LearningCurve, learning_curve
 from lkca_search.analysis.curves.power_law import PowerLaw, compare_exponents, fit_power_law
-from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores, Unit
+from lkca_search.analysis.scores import CellScores, RoundScores, Unit
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.selection import mean_error
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel

@@ -21,7 +21,6 @@ from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import Pick, Round
 from lkca_search.spec.metrics import Metric
 
-PERCENT = 100.0
 Unit = Literal["draw", "seed"]
 """Unit of analysis of a cell.
 
@@ -45,8 +44,6 @@ class CellScores:
     """Replicates of the round, with and without a score."""
     picks: tuple[Pick, ...]
     """The best configuration, or one per repeat."""
-    accuracies: Floats
-    """Test accuracy in percent, (draws, seeds); NaN for a missing or failed replicate."""
     val_values: Floats
     """Leading metric on validation images, in its unit, (draws, seeds), at the end of the same trainings."""
     test_values: Floats
@@ -56,27 +53,20 @@ class CellScores:
     unit: Unit = "draw"
     overlap: float | None = None
     """Expected share of the training images of one draw that are in another draw; None if it is unknown."""
-    correct: NDArray[np.bool_] | None = None
-    """True per replicate and test image that is classified correctly, (draws, seeds, images); None if any is unknown.
+    has_predictions: bool = False
+    """True if the predictions of every tested replicate are known."""
+    image_scores: NDArray[Any] | None = None
+    """Numbers per replicate and test image whose mean times `metric.scale` is the score, (draws, seeds, images). None
+    if any is unknown, or if the metric is no mean over images.
 
     Values of missing replicates mean nothing.
     """
-    image_scores: NDArray[Any] | None = None
-    """Numbers per replicate and test image whose mean times `metric.scale` is the score, (draws, seeds, images). None
-    if any is unknown, or if the metric is no mean over images."""
 
     def unit_means(self, values: Floats) -> Floats:
         """Return the mean of values, (draws, seeds), over the trainings of each unit with a value, (units,)."""
         units = by_unit(values, self.unit)
         means: Floats = np.nanmean(units[np.isfinite(units).any(axis=1)], axis=1)
         return means
-
-    @cached_property
-    def sampling_variance(self) -> float | None:
-        """Variance of the mean accuracy from the sampling of test images, in squared points; None if unknown."""
-        if self.correct is None:
-            return None
-        return sampling_variance(PERCENT * self.correct, np.isfinite(self.accuracies), by_seed=self.unit == "seed")
 
     @cached_property
     def score_variance(self) -> float | None:
@@ -115,9 +105,7 @@ class CellScores:
 
         return replace(
             self,
-            accuracies=moved(self.accuracies, np.nan),
             test_values=moved(self.test_values, np.nan),
-            correct=None if self.correct is None else moved(self.correct, 0),
             image_scores=None if self.image_scores is None else moved(self.image_scores, 0),
         )
 
@@ -175,17 +163,11 @@ class RoundScores:
         return found
 
 
-def difference_sampling_variance(a: CellScores, b: CellScores) -> float | None:
-    """Return the variance of the mean of A - B, over pairs, from the sampling of test images, in squared points.
+def score_difference_variance(a: CellScores, b: CellScores) -> float | None:
+    """Return the variance of the mean of A - B, over pairs, from the sampling of test images, in squared units.
 
     Both cells have the same test images, so their difficulty largely cancels. None without predictions per image.
     """
-    present, by_seed = np.isfinite(a.accuracies - b.accuracies), shared_unit(a, b) == "seed"
-    return difference_variance(a.correct, b.correct, present, scale=PERCENT, by_seed=by_seed)
-
-
-def score_difference_variance(a: CellScores, b: CellScores) -> float | None:
-    """Return the same for the scores, in squared units."""
     present, scale = np.isfinite(a.test_values - b.test_values), a.metric.scale
     return difference_variance(
         a.image_scores, b.image_scores, present, scale=scale, by_seed=shared_unit(a, b) == "seed"
@@ -230,7 +212,7 @@ def _cell_scores(
     draw_indices = {draw: index for index, draw in enumerate(sealed.draws)}
     trial_ids = {pick.trial_id for pick in picks}
     planned = [replication for pick, replication in sealed.replications() if pick.trial_id in trial_ids]
-    scores = np.full((3, len(sealed.draws), sealed.num_seeds), np.nan)
+    scores = np.full((2, len(sealed.draws), sealed.num_seeds), np.nan)
     trained: dict[tuple[int, int], Record] = {}
     num_failed = 0
     for replication in planned:
@@ -248,13 +230,12 @@ def _cell_scores(
         num_train_images=key[1],
         num_replicates=len(planned),
         picks=tuple(picks),
-        accuracies=scores[0],
-        val_values=scores[1],
-        test_values=scores[2],
+        val_values=scores[0],
+        test_values=scores[1],
         num_failed=num_failed,
         unit="draw" if sealed.repeats else _unit(trained.values()),
         overlap=_overlap(trained.values()),
-        correct=_per_image(results.correct, trained, scores.shape[1:]),
+        has_predictions=bool(trained) and all(record.trial_id in results.correct for record in trained.values()),
         image_scores=_per_image(results.leading_image_scores, trained, scores.shape[1:]),
     )
 
@@ -291,9 +272,9 @@ def _per_image(
     return array
 
 
-def _scores(results: SearchResults, replicate: Record) -> tuple[float, float, float]:
-    """Return test accuracy in percent, then the leading metric on validation and on test images, in its unit."""
+def _scores(results: SearchResults, replicate: Record) -> tuple[float, float]:
+    """Return the leading metric on validation and on test images, in its unit."""
     assert replicate.test is not None
     test_value = replicate.test.value(results.metric.test_field or "")
     score = np.nan if test_value is None else results.metric.scale * test_value
-    return PERCENT * replicate.test.accuracy, results.metric_value(replicate), score
+    return results.metric_value(replicate), score

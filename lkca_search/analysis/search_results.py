@@ -19,13 +19,11 @@ from lkca_search.records.search.dataset import SearchDataset, scan_search_datase
 from lkca_search.records.search.uid import read_uid
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.spec.cells import Cell, cells, compared_cells
-from lkca_search.spec.configuration import Scalar
+from lkca_search.spec.configuration import SIZE_NAMES, Scalar
 from lkca_search.spec.factors import DATASET, repeats_of
 from lkca_search.spec.metrics import Metric
 from lkca_search.spec.search_spec import SearchSpec
 
-SIZE_NAMES = ("data_fraction", "images_per_class")
-"""Names that set the number of training images."""
 Position = tuple[int, int]
 """Index of the draw in its round, and seed within the draw."""
 

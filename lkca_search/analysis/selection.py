@@ -69,26 +69,17 @@ def compute_selection_effects(results: SearchResults, scores: RoundScores) -> tu
 
 def mean_score(cell: CellScores) -> Estimate:
     """Return the mean score of a cell in its unit, with the sampling of test images if it is known."""
-    return _mean(cell, cell.test_values, cell.metric, sampling_variance=cell.score_variance or 0.0)
+    return mean_of(cell, cell.test_values, cell.metric, sampling_variance=cell.score_variance or 0.0)
 
 
-def mean_of(cell: CellScores, values: Floats, metric: Metric) -> Estimate:
-    """Return the mean of a metric, (draws, seeds), with its 95% interval for these images."""
-    return _mean(cell, values, metric)
-
-
-def _mean(cell: CellScores, values: Floats, metric: Metric, *, sampling_variance: float = 0.0) -> Estimate:
+def mean_of(cell: CellScores, values: Floats, metric: Metric, *, sampling_variance: float = 0.0) -> Estimate:
+    """Return the mean of a metric, (draws, seeds), with its 95% interval; by default for these images."""
     means = cell.unit_means(values)
     if metric.is_percentage:
         return mean_percentage(means, sampling_variance=sampling_variance)
     tolerance = RELATIVE_TOLERANCE * float(np.abs(means).max())
     mean = student_mean(means, tolerance=tolerance, sampling_variance=sampling_variance)
     return mean.within(*metric.bounds)
-
-
-def mean_accuracy(cell: CellScores) -> Estimate:
-    """Return the mean test accuracy of a cell in percent, with the sampling of test images if it is known."""
-    return mean_percentage(cell.unit_means(cell.accuracies), sampling_variance=cell.sampling_variance or 0.0)
 
 
 def mean_error(cell: CellScores) -> Estimate:

@@ -1,11 +1,10 @@
 """Home of searches, folders of searches and of datasets, as arguments and the environment name them."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lkca_search.errors import SearchError
-from lkca_search.layout import Home, SearchFolder
+from lkca_search.layout import Home, SearchFolder, local_data_dir
 from lkca_search.paths import AnyPath, parse_path
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.user import expand_user
@@ -36,12 +35,6 @@ def find_folder(search: str | Path, *, home: str | Path | None = None) -> Search
         rule = "a search must be a name, or the path or URL of a folder with a file spec.json"
         raise SearchError(f"{rule}, got {text}")
     return folder.with_storage(read_spec(folder).storage)
-
-
-def local_data_dir() -> Path | None:
-    """Return the absolute path of LKCA_DATA_DIR, the folder of datasets by name; None if it is not set."""
-    folder = os.environ.get("LKCA_DATA_DIR")
-    return Path(folder).absolute() if folder else None
 
 
 def local_data_dirs(home: Home) -> "DataDirs":

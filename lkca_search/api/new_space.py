@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from lkca_search.api.home import local_data_dir
 from lkca_search.errors import DataError, UserError
-from lkca_search.layout import Home
+from lkca_search.layout import Home, local_data_dir
 from lkca_search.spec.configuration import FAMILY_NAMES, family_rule
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from lkca_search.api.home import local_data_dir
 from lkca_search.errors import MissingFolderError, SearchError, UserError
-from lkca_search.layout import Home, check_name
+from lkca_search.layout import Home, check_name, local_data_dir
 from lkca_search.own_code import import_from
 from lkca_search.spec.space_file import SpaceFile, read_space_file
 from lkca_search.user import expand_user

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from lkca_search.api.home import local_data_dir
 from lkca_search.api.space import read_space
 from lkca_search.cli.terminal.arguments import Json
 from lkca_search.cli.terminal.folding import echo_prose
@@ -17,7 +16,7 @@ from lkca_search.cli.terminal.streams import console, echo
 from lkca_search.cli.terminal.tables import format_range
 from lkca_search.cli.usage.help_texts import example
 from lkca_search.cli.usage.lazy_commands import PlainCommand, PlainGroup
-from lkca_search.layout import Home
+from lkca_search.layout import Home, local_data_dir
 from lkca_search.spec.cells import specs_by_dataset
 from lkca_search.spec.sections import DataSection
 

@@ -8,7 +8,7 @@ import typer
 
 from lkca_search.api.output import check_output_file
 from lkca_search.cli.terminal.arguments import Json, Ledger, Name
-from lkca_search.cli.terminal.folding import echo_prose
+from lkca_search.cli.terminal.folding import echo_note, echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo, is_interactive
 from lkca_search.errors import SearchError, UserError
@@ -56,7 +56,7 @@ def delete(
     _confirm("delete", f"Delete search {name}?", yes=yes)
     flags = [flag for flag, is_set in (("--mlflow", mlflow), ("--cache", cache)) if is_set]
     command = shlex.join(["lkca-search", "delete", name, *flags, "--yes"])
-    delete_search(plan, home, command=command, ledger=ledger, notify=_notify)
+    delete_search(plan, home, command=command, ledger=ledger, notify=echo_note)
     if json:
         return
     echo(f"search {name} is deleted: {format_bytes(plan.num_bytes)} freed")
@@ -93,7 +93,7 @@ def rename(
         echo(f"search {name} would be renamed to {new_name}, with its ledger and its MLflow runs{running}")
         return
     command = shlex.join(["lkca-search", "rename", name, new_name])
-    folder = rename_search(name, new_name, home, command=command, notify=_notify)
+    folder = rename_search(name, new_name, home, command=command, notify=echo_note)
     uid = read_uid(folder)
     try:
         num_runs = rename_tracked(home, uid, new_name) if uid else 0
@@ -141,12 +141,12 @@ def archive(
     if delete_it:
         _refuse_running(plan_deletion(name, home))
         _confirm("archive --delete", f"Archive search {name}, then delete it?", yes=yes)
-    report = write_archive(folder, file, notify=_notify)
+    report = write_archive(folder, file, notify=echo_note)
     echo_json(report) if json else _show_archive(report)
     if delete_it:
         command = shlex.join(["lkca-search", "delete", name, "--yes"])
         plan = plan_deletion(name, home)
-        delete_search(plan, home, command=command, notify=_notify)
+        delete_search(plan, home, command=command, notify=echo_note)
         if not json:
             echo(f"search {name} is deleted: {format_bytes(plan.num_bytes)} freed")
 
@@ -245,7 +245,3 @@ def _show_archive(report: "ArchiveReport") -> None:
     if report.num_left_out:
         left_out = f"{pluralize(report.num_left_out, 'file')}, {format_bytes(report.num_left_out_bytes)}"
         echo(f"left out: {left_out} (checkpoints, locks, Ray's state)")
-
-
-def _notify(line: str) -> None:
-    echo_prose(line, err=True)

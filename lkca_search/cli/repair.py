@@ -1,12 +1,11 @@
 """Commands that check a machine and complete a search: doctor, repair, sync, inspect."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lkca_search.cli.terminal.arguments import Json, Ledger, Name, complete_search
-from lkca_search.cli.terminal.folding import echo_prose
+from lkca_search.cli.terminal.folding import echo_note, echo_prose
 from lkca_search.cli.terminal.output import echo_json, echo_rows
 from lkca_search.cli.terminal.streams import echo
 from lkca_search.layout import Home
@@ -80,7 +79,7 @@ def sync(
     from lkca_search.search.sync import sync as send
 
     home = Home.from_environment()
-    result = send(home.started_search(name), home, again=register, notify=partial(echo_prose, err=True))
+    result = send(home.started_search(name), home, again=register, notify=echo_note)
     echo(f"search {name}: {result.num_sent} trials sent, {result.num_missing} missing")
     if result.fault is not None:
         echo_prose(f"MLflow: {result.fault}. Then repeat the command to send the rest.", err=True)
@@ -111,7 +110,7 @@ def inspect(
         home.started_search(name),
         local_data_dirs(home),
         trust_own_code=trust_own_code,
-        notify=partial(echo_prose, err=True),
+        notify=echo_note,
     )
     if json:
         echo_json(outcome)

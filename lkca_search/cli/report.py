@@ -181,7 +181,7 @@ def _show_comparison(comparison: "Comparison", one: str, other: str) -> None:
         *([unpaired_table(comparison.unpaired, one, other, metric, alpha=alpha)] if comparison.unpaired else []),
     ]
     for table in tables:
-        echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
+        _echo_table(table)
         echo_prose(f"\n{table.caption}\n")
     for reason in comparison.left_out:
         echo_prose(f"! {reason}")
@@ -198,14 +198,14 @@ def _show_aggregate(found: "SearchComparison") -> None:
         echo_prose(f"! Over all datasets, nothing is estimable: {found.aggregate}")
         return
     table = difference_table((found.aggregate,), alpha=found.comparison.alpha)
-    echo_rows(table.columns, [[field.text for field in row] for row in table.rows])
+    _echo_table(table)
     echo_prose(f"\n{table.caption} {normalization(MetricFormat(found.comparison.metric))}\n")
 
 
 def _show(content: "Report", paths: Sequence[Path]) -> None:
     echo_prose(f"{content.headline}\n")
     if means := content.answer.means:
-        echo_rows(means.columns, [[cell.text for cell in row] for row in means.rows])
+        _echo_table(means)
         echo_prose(f"{means.caption}\n")
     for sentence in content.summary:
         echo_prose(sentence)
@@ -214,6 +214,10 @@ def _show(content: "Report", paths: Sequence[Path]) -> None:
     for note in content.caveats:
         echo_prose(f"- {note}")
     echo(f"\n{paths[0]}\n{len(paths) - 1} more files in the same folder: figures/, tables/, data/")
+
+
+def _echo_table(table: "Table") -> None:
+    echo_rows(table.columns, [[cell.text for cell in row] for row in table.rows])
 
 
 def _print_json(value: Mapping[str, object]) -> None:

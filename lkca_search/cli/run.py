@@ -26,7 +26,7 @@ from lkca_search.cli.terminal.arguments import (
     Space,
     Verify,
 )
-from lkca_search.cli.terminal.folding import echo_prose
+from lkca_search.cli.terminal.folding import echo_note, echo_prose
 from lkca_search.cli.terminal.output import echo_json, show_next_steps, show_status
 from lkca_search.cli.terminal.progress import progress
 from lkca_search.cli.terminal.streams import echo
@@ -92,7 +92,7 @@ def run(
         num_cpus=num_cpus,
         ledger=ledger,
         display=Display(
-            notify=_notify,
+            notify=echo_note,
             downloads=partial(download_bars, quiet=json),
             trials=partial(progress, quiet=json),
         ),
@@ -147,7 +147,7 @@ def confirm(
     import_search_code(folder)
     cluster = choose_address(address, os.environ)
     requested = {key: value for key, value in (("draws", draws), ("seeds", seeds), ("top", top)) if value is not None}
-    with hold_lease(folder, notify=_notify) as lease:
+    with hold_lease(folder, notify=echo_note) as lease:
         from lkca_search.records.stored_spec import read_spec
         from lkca_search.search.run import confirm as train_replicates
 
@@ -155,7 +155,7 @@ def confirm(
         _check_test_images(spec, home, name, quiet=json)
         reader = RecordReader(folder)
         with progress(spec, folder, reader, quiet=json) as console:
-            context = make_context(folder, console, reader, notify=_notify, address=cluster, num_cpus=num_cpus)
+            context = make_context(folder, console, reader, notify=echo_note, address=cluster, num_cpus=num_cpus)
             outcome = train_replicates(folder, requested, lease, context, new_round=new_round, unfinished=unfinished)
     _print_outcome(outcome, json=json)
     if outcome.status.rounds[-1].num_left:
@@ -250,7 +250,3 @@ def _max_failures(max_failures: int | None, *, fail_fast: bool) -> int | None:
     if max_failures is not None and max_failures < 0:
         raise UserError(f"--max-failures must be at least 0, got {max_failures}; omit it for no limit")
     return 0 if fail_fast else max_failures
-
-
-def _notify(line: str) -> None:
-    echo_prose(line, err=True)

@@ -9,7 +9,7 @@ import typer
 
 from lkca_search.api.space import choose_name
 from lkca_search.cli.terminal.arguments import Headers, JobsAddress, Json, Name, Overrides, SearchName, Verify
-from lkca_search.cli.terminal.folding import echo_prose
+from lkca_search.cli.terminal.folding import echo_note, echo_prose
 from lkca_search.cli.terminal.output import echo_json
 from lkca_search.cli.terminal.streams import echo, output_is_lost
 from lkca_search.errors import UserError
@@ -162,7 +162,7 @@ def _follow(cluster: "JobsClient", job: "SearchJob", *, json: bool, needs_reader
 
     _print_job(job, err=json)
     try:
-        ended = cluster.follow(job.job_id, write, notify=lambda line: echo_prose(line, err=True))
+        ended = cluster.follow(job.job_id, write, notify=echo_note)
     except KeyboardInterrupt:
         echo(f"\njob {job.job_id} continues\n{_next_commands(job)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None

@@ -100,6 +100,11 @@ def require(value: T | None) -> T:
     return value
 
 
+def describe_images(shape: ImageShape) -> str:
+    """Return images of a shape in words: 8x8 images with 1 channel."""
+    return f"{shape.height}x{shape.width} images with {shape.channels} channel{'' if shape.channels == 1 else 's'}"
+
+
 def token_pooling(resolved: Configuration) -> str:
     """Return the pooling of a transformer, in words."""
     return "class token" if resolved.pooling == "class_token" else "mean of the tokens"

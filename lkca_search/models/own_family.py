@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lkca_search.errors import UserError
-from lkca_search.models.family import COMMON, BrokenRule, Family
+from lkca_search.models.family import COMMON, BrokenRule, Family, describe_images
 from lkca_search.own_code import describe_error, is_dotted, load_own, signature_of
 from lkca_search.spec.configuration import NAMES, Configuration, ImageShape, Scalar, own_name_rule
 
@@ -164,9 +164,8 @@ def _model_rule(path: str, construct: Any, configuration: Configuration, shape: 
 
 @lru_cache(maxsize=10_000)
 def _cached_rule(path: str, construct: Any, configuration: Configuration, shape: ImageShape) -> str | None:
-    images = f"{shape.height}x{shape.width} images with {shape.channels} channel{'s'[: shape.channels != 1]}"
     given = [f"{name} {getattr(configuration, name)}" for name in _own_values(configuration)]
-    what = f"family {path} cannot classify {images}{GIVEN if given else ''}{', '.join(given)}"
+    what = f"family {path} cannot classify {describe_images(shape)}{GIVEN if given else ''}{', '.join(given)}"
     try:
         with torch.device(_ON_META):
             model = construct(configuration, shape, _NUM_CLASSES)

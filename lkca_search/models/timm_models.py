@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lkca_search.faults import first_line
-from lkca_search.models.family import BrokenRule, Family
+from lkca_search.models.family import BrokenRule, Family, describe_images
 from lkca_search.spec.configuration import TIMM, Configuration, ImageShape
 
 
@@ -40,8 +40,7 @@ def _timm_family(name: str) -> Family | None:
 
     def rules(configuration: Configuration, shape: ImageShape) -> Iterator[BrokenRule]:
         if reason := _timm_problem(name, shape):
-            images = f"{shape.height}x{shape.width} images with {shape.channels} channel{'s'[: shape.channels != 1]}"
-            yield ("family",), f"{TIMM}{name} cannot classify {images}: {reason}"
+            yield ("family",), f"{TIMM}{name} cannot classify {describe_images(shape)}: {reason}"
         elif configuration.dropout and not _drops_units(name, shape):
             yield ("dropout",), f"dropout of {TIMM}{name} must be 0, got {configuration.dropout}: it has no dropout"
 

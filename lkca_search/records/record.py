@@ -48,6 +48,8 @@ class Result(FrozenModel):
         return float(getattr(self, metric) if metric in _NUMBERS else self.metrics[metric])
 
 
+TIMES = {"seconds", "time"}
+"""Fields of a result that differ between two equal trainings."""
 _Count = Annotated[int, Field(ge=0)]
 _NUMBERS = frozenset(Result.model_fields) - {"metrics"}
 

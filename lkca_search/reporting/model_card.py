@@ -15,13 +15,13 @@ from lkca_search.analysis.selection import mean_score
 from lkca_search.records.record import Record
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.champions import Champions
+from lkca_search.records.search.mlflow_runs import MAX_DESCRIPTION_CHARACTERS
 from lkca_search.reporting.sections.caveats import join_texts, write_caveats
 from lkca_search.reporting.sections.looks import scope_of_intervals
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, join_words, pluralize
+from lkca_search.reporting.values.table import markdown_row
 
-MAX_CHARACTERS = 5_000
-"""Longest description that MLflow's databases store."""
 _MIN_LIMITS = 3
 """Limits that are stated before rows of the table."""
 _HASH = 12
@@ -151,7 +151,9 @@ def _table_head(metric: MetricFormat) -> str:
     values = (metric.header(metric.label), metric.header(metric.test_label))
     headers = ("alias", "model", "training images", *values, "95% interval", "draws x seeds")
     # MLflow's page shows no lines and no space between columns.
-    return "\n".join((_cells([f"{header}&nbsp;&nbsp;" for header in headers]), _cells(["---"] * len(headers))))
+    return "\n".join(
+        (markdown_row(*(f"{header}&nbsp;&nbsp;" for header in headers)), markdown_row(*["---"] * len(headers)))
+    )
 
 
 def _row(
@@ -160,16 +162,14 @@ def _row(
     estimate = mean_score(scores)
     is_champion = scores.cell in champions.cells.values()
     interval = metric.interval(estimate.interval) if estimate.interval else estimate.reason or ""
-    return _cells(
-        [
-            f"`{aliases[scores.cell]}`{' (champion)' if is_champion else ''}",
-            scores.variant.label,
-            format_count(scores.num_train_images),
-            metric.value(champions.values[scores.cell]),
-            metric.value(estimate.value),
-            interval,
-            _design(scores),
-        ]
+    return markdown_row(
+        f"`{aliases[scores.cell]}`{' (champion)' if is_champion else ''}",
+        scores.variant.label,
+        format_count(scores.num_train_images),
+        metric.value(champions.values[scores.cell]),
+        metric.value(estimate.value),
+        interval,
+        _design(scores),
     )
 
 
@@ -177,10 +177,6 @@ def _design(scores: CellScores) -> str:
     """Return the number of draws with a score, and the largest number of seeds of one."""
     finite = np.isfinite(scores.test_values)
     return f"{int(finite.any(axis=1).sum())} x {int(finite.sum(axis=1).max())}"
-
-
-def _cells(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
 
 
 def _limits(results: SearchResults, scores: Mapping[str | None, RoundScores]) -> list[str]:
@@ -224,15 +220,15 @@ def _version_card(results: SearchResults, record: Record, cells: Mapping[str, tu
 def _fit(
     start: Sequence[str], table: Sequence[str], rows: Sequence[str], limits: Sequence[str], use: Sequence[str]
 ) -> str:
-    """Return the parts of a card, without the limits and rows that would exceed MAX_CHARACTERS."""
+    """Return the parts of a card, without the limits and rows that would exceed MAX_DESCRIPTION_CHARACTERS."""
     num_rows, num_limits = len(rows), len(limits)
     while True:
         more_rows = [f"{len(rows) - num_rows} more cells are in the report."] if num_rows < len(rows) else []
         more_limits = [f"* {len(limits) - num_limits} more are in the report."] if num_limits < len(limits) else []
         body = [*table[:-1], "\n".join([table[-1], *rows[:num_rows]]), *more_rows]
         card = _paragraphs([*start, *body, "## Limits", *limits[:num_limits], *more_limits, *use])
-        if len(card) <= MAX_CHARACTERS or num_rows + num_limits == 0:
-            return card[:MAX_CHARACTERS]
+        if len(card) <= MAX_DESCRIPTION_CHARACTERS or num_rows + num_limits == 0:
+            return card[:MAX_DESCRIPTION_CHARACTERS]
         if num_limits > _MIN_LIMITS or num_rows == 0:
             num_limits -= 1
         else:

@@ -13,6 +13,7 @@ from lkca_search.analysis.selection import mean_score
 from lkca_search.reporting.sections.answer import write_finding, write_question
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, pluralize
+from lkca_search.reporting.values.table import markdown_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +45,19 @@ def write_confirmation(results: SearchResults, number: int) -> ConfirmationCard:
         answer = write_finding(results, only, contrasts)
     means = {each.cell: mean_score(each).value / results.metric.scale for each in found}
     title = f"## {capitalize(metric.test_label)}, round {sealed.number}"
-    head = _row("cell", "training images", metric.header(metric.test_label), "95% interval", "replicates")
+    head = markdown_row("cell", "training images", metric.header(metric.test_label), "95% interval", "replicates")
     parts = [
         f"**{write_question(results)}** {answer}",
         title,
-        "\n".join([head, _row(*["---"] * 5), *(_cell(each, metric) for each in found)]),
+        "\n".join([head, markdown_row(*["---"] * 5), *(_cell(each, metric) for each in found)]),
     ]
     if contrasts:
         design = f"{pluralize(len(sealed.draws), 'draw')} x {pluralize(sealed.num_seeds, 'seed')}"
-        head = _row("contrast", "training images", metric.difference_header("difference"), "95% interval", "verdict")
+        head = markdown_row(
+            "contrast", "training images", metric.difference_header("difference"), "95% interval", "verdict"
+        )
         rows = (_contrast(each, metric) for each in contrasts)
-        parts += [f"## Contrasts over {design}", "\n".join([head, _row(*["---"] * 5), *rows])]
+        parts += [f"## Contrasts over {design}", "\n".join([head, markdown_row(*["---"] * 5), *rows])]
     return ConfirmationCard(
         parts=tuple(parts),
         means={cell: mean for cell, mean in means.items() if np.isfinite(mean)},
@@ -66,7 +69,9 @@ def _cell(scores: CellScores, metric: MetricFormat) -> str:
     estimate = mean_score(scores)
     interval = metric.interval(estimate.interval) if estimate.interval else estimate.reason or ""
     count = f"{int(np.isfinite(scores.test_values).sum())} of {scores.num_replicates}"
-    return _row(scores.cell, format_count(scores.num_train_images), metric.value(estimate.value), interval, count)
+    return markdown_row(
+        scores.cell, format_count(scores.num_train_images), metric.value(estimate.value), interval, count
+    )
 
 
 def _contrast(contrast: Contrast, metric: MetricFormat) -> str:
@@ -74,8 +79,4 @@ def _contrast(contrast: Contrast, metric: MetricFormat) -> str:
     interval = metric.difference_interval(difference.interval) if difference.interval else difference.reason or ""
     subject = f"{contrast.reference} − {contrast.other}"
     images = format_count(contrast.num_train_images)
-    return _row(subject, images, metric.difference(difference.value), interval, contrast.verdict)
-
-
-def _row(*texts: str) -> str:
-    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
+    return markdown_row(subject, images, metric.difference(difference.value), interval, contrast.verdict)

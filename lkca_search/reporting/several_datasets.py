@@ -11,6 +11,7 @@ from lkca_search.analysis.aggregate.dataset_scores import DatasetScores
 from lkca_search.analysis.scores import RoundScores, round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.file_names import plain_name
 from lkca_search.records.rounds import Round
 from lkca_search.records.search.looks import LookHistory
 from lkca_search.records.search.mlflow_runs import MlflowRuns
@@ -160,7 +161,7 @@ def _caveats(
 
 def _prefixes(names: Sequence[str]) -> dict[str, str]:
     """Return a distinct prefix for the files of each dataset, with only characters that a file name may have."""
-    plain = {name: "".join(char if char.isalnum() else "_" for char in name) for name in names}
+    plain = {name: plain_name(name) for name in names}
     result = {}
     for _, group in groupby(sorted(names, key=plain.__getitem__), key=plain.__getitem__):
         for index, name in enumerate(group):

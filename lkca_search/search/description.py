@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lkca_search.faults import cut_text
 from lkca_search.layout import SearchFolder
 from lkca_search.records.record import RecordReader
+from lkca_search.records.search.mlflow_runs import MAX_DESCRIPTION_CHARACTERS
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.state.status import SearchStatus, read_status
 from lkca_search.spec.cells import cells, compared_cells
@@ -18,8 +19,6 @@ from lkca_search.tracking.registry.alias_names import name_aliases
 if TYPE_CHECKING:
     from lkca_search.tracking.search_run.search_run import SearchContent, SearchRun
 
-_MAX_CHARACTERS = 5_000
-"""Longest description that MLflow's databases store."""
 _MAX_QUESTION = 800
 _MAX_CELLS = 200
 """Most cells with metrics of their own."""
@@ -175,10 +174,10 @@ def _links(folder: SearchFolder, run: "SearchRun", spec: SearchSpec, status: Sea
 def _fit(parts: Sequence[str]) -> str:
     """Join parts by blank lines. Rows of tables that do not fit are left out from their end, with a line about it."""
     texts, num_cut = list(parts), 0
-    while len(text := "\n\n".join(texts)) > _MAX_CHARACTERS - 100:
+    while len(text := "\n\n".join(texts)) > MAX_DESCRIPTION_CHARACTERS - 100:
         longest = max(range(len(texts)), key=lambda index: texts[index].count("\n"))
         if texts[longest].count("\n") < 3:
-            return cut_text(text, _MAX_CHARACTERS)
+            return cut_text(text, MAX_DESCRIPTION_CHARACTERS)
         texts[longest] = texts[longest].rpartition("\n")[0]
         num_cut += 1
     return f"{text}\n\n{num_cut} more rows of the tables are in the report." if num_cut else text

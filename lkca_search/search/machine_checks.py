@@ -21,7 +21,7 @@ from lkca_search.environment.checkout import read_commit
 from lkca_search.environment.locks import is_missing_lock
 from lkca_search.errors import Interrupted, SearchError, UserError
 from lkca_search.faults import explain_fault
-from lkca_search.layout import Home, cache_variable
+from lkca_search.layout import Home, cache_variable, local_data_dir
 from lkca_search.paths import AnyPath, nearest_existing, probe_folder
 from lkca_search.search.ray_backend.address import choose_address
 from lkca_search.search.ray_backend.session import check_free_space, choose_folder
@@ -205,9 +205,7 @@ def _check_ports() -> str:
 
 def _check_data() -> str:
     try:
-        folder = os.environ.get("LKCA_DATA_DIR")
-        data_dir = Path(folder).absolute() if folder else None
-        listed = list_datasets(cache=Home.from_environment().datasets, data_dir=data_dir)
+        listed = list_datasets(cache=Home.from_environment().datasets, data_dir=local_data_dir())
     except UserError:
         return "not listed"  # the checks of the folders state the reason
     found = ", ".join(each.name for each in listed if each.found) or "none"

@@ -235,7 +235,9 @@ class Configuration(FrozenModel):
 NAMES: tuple[str, ...] = tuple(Configuration.model_fields)
 """Every name that `factors` or `parameters` may have, in canonical order."""
 
-SUBSET_NAMES = ("dataset", "data_fraction", "images_per_class", "draw")
+SIZE_NAMES = ("data_fraction", "images_per_class")
+"""Names that set the number of training images; a configuration has exactly one of them."""
+SUBSET_NAMES = ("dataset", *SIZE_NAMES, "draw")
 """Names that decide which images are trained on, for every family."""
 OPTIMIZER_NAMES = (
     *("learning_rate", "weight_decay", "label_smoothing", "warmup_fraction", "optimizer", "momentum", "beta2"),

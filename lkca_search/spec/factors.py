@@ -1,8 +1,8 @@
 """Factors, the combinations of their levels in a design, and repeats of a search (the factor `draw`).
 
-`search: {repeats: 5}` is short for the levels 0 to 4 of `draw`. Repeats differ in their
-training images, sampler seed and training seeds. The best configuration of each repeat is confirmed on a separate fresh
-draw. The draws of a round are therefore independent repeats of the whole search, as the statistics assume.
+`search: {repeats: 5}` is short for the levels 0 to 4 of `draw`. Repeats differ in their training
+images, sampler seed and training seeds. The best configuration of each repeat is confirmed on a separate fresh draw.
+The draws of a round are therefore independent repeats of the whole search, as the statistics assume.
 """
 
 from collections import defaultdict

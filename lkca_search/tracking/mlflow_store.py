@@ -22,6 +22,7 @@ from lkca_search.tracking.experiment import open_client, open_experiment
 from lkca_search.tracking.faults import is_unsupported
 from lkca_search.tracking.run_fields import (
     CURVE,
+    RESULTS_PER_CALL,
     best_metric,
     dataset_inputs,
     final_metrics,
@@ -58,9 +59,6 @@ from lkca_search.tracking.tracker import TrialStart
 _TEXTS = "lkca.texts"
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "FINISHED", State.FAIL: "FAILED"}
 _NO_DATASETS = "the server stores no datasets, so its column of datasets stays empty; upgrade it to MLflow 2.4 or later"
-_BATCH = 120
-"""Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
-A step is therefore written completely or not at all."""
 
 
 class MLflowStore:
@@ -263,7 +261,7 @@ class MLflowStore:
         if steps is None and by_step:
             steps = {metric.step for metric in self._client.get_metric_history(run.run_id, CURVE[0])}
         missing = [result for step, result in by_step.items() if step not in (steps or ())]
-        parts = [missing[i : i + _BATCH] for i in range(0, len(missing), _BATCH)] or [[]]
+        parts = [missing[i : i + RESULTS_PER_CALL] for i in range(0, len(missing), RESULTS_PER_CALL)] or [[]]
         for part in parts:
             is_last = part is parts[-1]
             self._client.log_batch(

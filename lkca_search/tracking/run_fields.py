@@ -19,6 +19,9 @@ from lkca_search.tracking.tracker import TrialStart
 
 CURVE = tuple(name for name in Result.model_fields if name not in ("step", "time", "metrics"))
 """Metrics logged for every result, before those in `Result.metrics`."""
+RESULTS_PER_CALL = 120
+"""Results per `log_batch` call. With parameters and tags, they stay below MLflow's limit of 1000 items per call.
+A step is therefore written completely or not at all."""
 _LEADING = ("val_accuracy", "val_loss")
 """Metrics with which an earlier version could compare trials."""
 _MAX_RUN_NAME = 250

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lkca_search.analysis.scores import round_scores
-from lkca_search.analysis.selection import mean_accuracy
+from lkca_search.analysis.selection import mean_score
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.rendering.html import to_html
 from lkca_search.reporting.values.report import Report
@@ -144,10 +144,10 @@ def test_intervals_include_the_sampling_of_test_images_if_predictions_are_known(
     plain = make_search_results(law(lead=0.03))
     known = with_predictions(plain)
     cells = [round_scores(results, results.rounds[0]).cells[0] for results in (plain, known)]
-    narrow, wide = (mean_accuracy(cell).interval for cell in cells)
-    assert cells[1].sampling_variance is not None
+    narrow, wide = (mean_score(cell).interval for cell in cells)
+    assert cells[1].score_variance is not None
     # The accuracy of 1,000 independent images has a standard error of at most 1.6 points.
-    assert 0 < cells[1].sampling_variance <= 1.6**2
+    assert 0 < cells[1].score_variance <= 1.6**2
     assert narrow is not None
     assert wide is not None
     assert wide.lower is not None

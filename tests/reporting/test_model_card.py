@@ -9,7 +9,8 @@ from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
 from lkca_search.records.search.champions import choose_champions
-from lkca_search.reporting.model_card import MAX_CHARACTERS, write_model_card, write_version_cards
+from lkca_search.records.search.mlflow_runs import MAX_DESCRIPTION_CHARACTERS
+from lkca_search.reporting.model_card import write_model_card, write_version_cards
 from lkca_search.reporting.values.metric_format import MetricFormat
 from tests.support.dataset_results import make_dataset_results, normal
 from tests.support.search_results import law, make_search_results, with_predictions
@@ -61,7 +62,7 @@ def test_the_card_states_data_protocol_choice_and_limits() -> None:
 def test_a_card_has_at_most_the_characters_that_mlflow_stores(num_sizes: int) -> None:
     fractions = [number / 40 for number in range(1, 1 + num_sizes)]
     card = card_of(make_search_results(law(), families=("lkca", "vit", "resnet"), fractions=fractions, draws=2))
-    assert len(card) <= MAX_CHARACTERS
+    assert len(card) <= MAX_DESCRIPTION_CHARACTERS
     left_out = 3 * num_sizes - len(rows_of(card))
     assert (left_out > 0) == (num_sizes == 30)
     assert (f"{left_out} more cells are in the report." in card) == (left_out > 0)

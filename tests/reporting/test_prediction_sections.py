@@ -9,7 +9,7 @@ import pytest
 from lkca_search.analysis.predictions.prediction_analysis import analyze_predictions, search_prediction_rows
 from lkca_search.analysis.scores import round_scores
 from lkca_search.analysis.search_results import SearchResults
-from lkca_search.analysis.selection import mean_accuracy
+from lkca_search.analysis.selection import mean_score
 from lkca_search.reporting.content import make_report
 from lkca_search.reporting.predictions.class_tables import MAX_CLASSES
 from lkca_search.reporting.predictions.disagreements import MAX_PICTURES
@@ -70,7 +70,7 @@ def test_the_mean_of_equally_large_classes_is_the_accuracy_with_its_interval() -
             for each in analysis.classes
             if (each.variant, each.num_train_images) == (cell.variant.label, cell.num_train_images)
         ]
-        assert np.mean(own) == pytest.approx(mean_accuracy(cell).value, abs=0.1)
+        assert np.mean(own) == pytest.approx(mean_score(cell).value, abs=0.1)
 
 
 def test_a_confusion_matrix_has_rows_that_sum_to_all_images_of_a_class() -> None:

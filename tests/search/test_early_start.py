@@ -25,7 +25,7 @@ from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import read_space_file
 from lkca_search.tracking.tracker import Tracker
 from lkca_search.training.images import DataDirs, open_all_train_images
-from tests.support.processes import run_python
+from tests.support.processes import run_python, wait_for
 from tests.support.search.toy import make_spec
 
 CHECKED = """
@@ -132,10 +132,7 @@ def test_a_worker_that_starts_with_ray_is_that_of_the_first_trial_although_all_c
     with lean_start(1):
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=tempfile.mkdtemp(dir="/tmp"))
     try:
-        deadline = time.monotonic() + 60
-        while not pid.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(pid.exists)
         early = int(pid.read_text())
         groups = [placement_group([{"CPU": 1}]) for _ in range(2)]
         assert all(group.wait(30) for group in groups)

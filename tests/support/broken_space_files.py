@@ -24,7 +24,6 @@ search:
 """Valid space file that each text edit starts from."""
 FILE = "space.yaml"
 """Name under which a file is written and read."""
-ALLOW = "set LKCA_SEARCH_ALLOW="
 
 
 @dataclass(frozen=True, kw_only=True)

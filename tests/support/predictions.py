@@ -37,7 +37,6 @@ def make_cell(
         num_train_images=num_train_images,
         num_replicates=present.size,
         picks=(),
-        accuracies=values,
         val_values=values,
         test_values=values,
         num_failed=0,

@@ -1,8 +1,9 @@
-"""Processes of tests: answers of `lkca-search` commands, and code in a new Python process."""
+"""Processes of tests: answers of `lkca-search` commands, code in a new Python process, and waits for what they do."""
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,3 +32,11 @@ def run_python(code: str, *arguments: str) -> str:
     """Run code in a new Python process; return what it prints."""
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds. Fail after WAIT_SECONDS."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -9,7 +9,7 @@ import torch
 
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Holdout, draw_subset, hold_out
-from lkca_search.records.record import Result, TrialMetadata
+from lkca_search.records.record import TIMES, Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import Configuration
@@ -48,7 +48,7 @@ def outcome(spec: TrialSpec, data_dirs: DataDirs) -> tuple[list[dict[str, Any]],
 
 def measured(result: Result) -> dict[str, Any]:
     """Return a result without its times."""
-    return result.model_dump(exclude={"seconds", "time"})
+    return result.model_dump(exclude=TIMES)
 
 
 def weights_hash(training: Training) -> str:

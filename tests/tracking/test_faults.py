@@ -22,9 +22,10 @@ from lkca_search.tracking.connection import experiment_name
 from lkca_search.tracking.faults import describe_fault
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
+from tests.support.processes import wait_for
 from tests.support.tracking.database import copy_fresh_database
 from tests.support.tracking.recorded import assert_stored, open_store, read_stored
-from tests.support.tracking.tracked import RECORDS, track, wait_for
+from tests.support.tracking.tracked import RECORDS, track
 
 NOISE = (
     "HTTPConnectionPool",

@@ -11,6 +11,7 @@ from lkca_search.records.record import Record, Result
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
 from lkca_search.tracking.tracker import Tracker, Trackers, TrialStart
+from tests.support.processes import wait_for
 from tests.support.tracking.recorded import (
     BEGIN,
     assert_stored,
@@ -19,7 +20,7 @@ from tests.support.tracking.recorded import (
     start_of,
     write_record,
 )
-from tests.support.tracking.tracked import RECORDS, slow_down, track, tracker_threads, wait_for
+from tests.support.tracking.tracked import RECORDS, slow_down, track, tracker_threads
 
 
 def test_all_updates_are_in_the_store_after_close(

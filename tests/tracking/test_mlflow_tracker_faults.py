@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from lkca_search.layout import SearchFolder
 from lkca_search.tracking.mlflow_store import MLflowStore
 from lkca_search.tracking.mlflow_tracker import MLflowTracker, send_missing
+from tests.support.processes import wait_for
 from tests.support.tracking.recorded import (
     assert_stored,
     make_record,
@@ -22,7 +23,7 @@ from tests.support.tracking.recorded import (
     start_of,
     write_record,
 )
-from tests.support.tracking.tracked import RECORDS, slow_down, track, track_recorded, tracker_threads, wait_for
+from tests.support.tracking.tracked import RECORDS, slow_down, track, track_recorded, tracker_threads
 
 CLOSE_AND_EXIT = """
 import sys

@@ -1,6 +1,5 @@
 """Trainings whose batch size, augmentations and length are levels: they equal those of sections, and resume exactly."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lkca_search.training.checkpoints import save_checkpoint
 from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training
+from tests.support.trainings import measured, weights_hash
 
 TINY = {"patch_size": 4, "kernel_size": 3, "depth": 1, "width": 8, "data_fraction": 0.1}
 LISTS = st.lists(st.sampled_from(AUGMENTATIONS), unique=True, max_size=4).filter(lambda names: not augment_rule(names))
@@ -47,8 +47,7 @@ def opened(trial: TrialSpec, data_dirs: DataDirs, *checkpoints: Path) -> Trainin
 
 
 def numbers(results: list[Result], training: Training) -> tuple[list[dict[str, Any]], str]:
-    weights = b"".join(weight.numpy().tobytes() for weight in training.model.state_dict().values())
-    return [each.model_dump(exclude={"seconds", "time"}) for each in results], hashlib.sha256(weights).hexdigest()
+    return [measured(each) for each in results], weights_hash(training)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

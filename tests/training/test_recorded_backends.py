@@ -12,7 +12,6 @@ from lkca_search.models.networks.backends import Backend, estimate_backend
 from lkca_search.models.networks.lkca import LKCA
 from lkca_search.records.record import Result, TrialMetadata
 from lkca_search.records.trial import TrialSpec
-from lkca_search.search.rerun.retraining import rerun
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.assembly import open_training
 from lkca_search.training.backends.choice import write_backends
@@ -21,6 +20,7 @@ from lkca_search.training.device import configure_torch
 from lkca_search.training.images import DataDirs
 from lkca_search.training.loop import Training
 from tests.support.records import make_record
+from tests.support.search.trained import rerun
 
 SPEC = TrialSpec.model_validate(
     {

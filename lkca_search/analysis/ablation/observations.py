@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lkca_search.analysis.ablation.levels import ParameterLevel, assign_levels, is_binned
-from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.record import Record
 from lkca_search.spec.base import FrozenModel
-from lkca_search.spec.configuration import Scalar
+from lkca_search.spec.configuration import SIZE_NAMES, Scalar
 from lkca_search.spec.domains import Fixed
 
 BlockKey = tuple[tuple[str, Scalar], ...]

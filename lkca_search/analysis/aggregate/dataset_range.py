@@ -10,10 +10,11 @@ divided by it. A metric without a value for such a classifier, as a calibration 
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from lkca_search.analysis.scores import PERCENT, CellScores
+from lkca_search.analysis.scores import CellScores
 from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.selection import mean_score
 from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.spec.base import FrozenModel
 
 CHANCE: Mapping[str, Callable[[int], float]] = {

@@ -8,10 +8,12 @@ import numpy as np
 
 from lkca_search.analysis.aggregate.dataset_range import DatasetRange, dataset_range
 from lkca_search.analysis.contrasts import find_pairs
-from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores, Unit, by_unit
+from lkca_search.analysis.scores import CellScores, RoundScores, Unit, by_unit
 from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.estimate import NotEstimable
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import Floats
+from lkca_search.spec.configuration import SIZE_NAMES
 
 SizeLevel = tuple[float | None, int | None]
 """Data fraction and images per class; at most one of them is a number."""
@@ -44,8 +46,7 @@ class DatasetScores:
 
     def size_of(self, cell: CellScores) -> SizeLevel:
         """Return the level of size of a cell; no level if the size is searched, so that cells of one level differ."""
-        names = ("data_fraction", "images_per_class")
-        is_searched = any(name in self.results.spec.parameters for name in names)
+        is_searched = any(name in self.results.spec.parameters for name in SIZE_NAMES)
         return (None, None) if is_searched else cell.size
 
     def pairs(self, reference: Variant, other: Variant) -> list[tuple[CellScores, CellScores]]:

@@ -8,10 +8,11 @@ import numpy as np
 from lkca_search.analysis.aggregate.dataset_scores import DatasetScores, SizeLevel
 from lkca_search.analysis.aggregate.stratified import SINGLE_DRAW, combine_variances, stratified_mean
 from lkca_search.analysis.contrasts import Verdict, decide
-from lkca_search.analysis.scores import PERCENT, CellScores, by_unit, score_difference_variance
+from lkca_search.analysis.scores import CellScores, by_unit, score_difference_variance
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.improvement import share_with_interval, shares_of_wins
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats, pair
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.base import FrozenModel

@@ -11,10 +11,11 @@ import numpy as np
 
 from lkca_search.analysis.aggregate.dataset_scores import DatasetScores, SizeLevel
 from lkca_search.analysis.aggregate.stratified import stratified_mean
-from lkca_search.analysis.scores import PERCENT, CellScores
+from lkca_search.analysis.scores import CellScores
 from lkca_search.analysis.search_results import Variant
 from lkca_search.analysis.stats.bootstrap import NUM_RESAMPLES, resample_draws, widened_bounds
 from lkca_search.analysis.stats.estimate import CONFIDENCE_LEVEL, Estimate, NotEstimable
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
 from lkca_search.seeds import derive_seed
 

@@ -10,14 +10,14 @@ from lkca_search.analysis.kernels.inspected_cell import InspectedCell, inspected
 from lkca_search.analysis.kernels.mean_map import MeanMap, mean_map
 from lkca_search.analysis.kernels.trend import slope_per_tenfold
 from lkca_search.analysis.scores import RoundScores
-from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults, Variant
+from lkca_search.analysis.search_results import SearchResults, Variant
 from lkca_search.analysis.stats.estimate import Estimate, NotEstimable
 from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.records.inspection.inspection import Kind, Maps
 from lkca_search.records.inspection.measures import LayerMeasures
 from lkca_search.records.inspection.radial import cumulative_shares
-from lkca_search.spec.configuration import NAMES, Configuration
+from lkca_search.spec.configuration import NAMES, SIZE_NAMES, Configuration
 
 _ARCHITECTURE = ("patch_size", "kernel_size", "depth", "width", "num_heads", "num_kernels")
 """Names whose differences between sizes are stated beside a trend."""

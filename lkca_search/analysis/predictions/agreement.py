@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lkca_search.analysis.predictions.cell_predictions import CellPredictions
 from lkca_search.analysis.scores import shared_unit
+from lkca_search.analysis.search_results import Position
 from lkca_search.analysis.stats.estimate import Estimate
 from lkca_search.analysis.stats.percentage_mean import PERCENT, mean_percentage
 from lkca_search.analysis.stats.replicates import RELATIVE_TOLERANCE, Floats
@@ -25,7 +26,6 @@ from lkca_search.spec.base import FrozenModel
 NO_ERRORS = "the accuracies leave no error to compare"
 """Reason why there is no error consistency: every classifier is always right, or always wrong."""
 
-Position = tuple[int, int]
 Pairs = list[tuple[Position, Position]]
 
 

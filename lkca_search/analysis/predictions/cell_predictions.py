@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lkca_search.analysis.scores import PERCENT, CellScores, RoundScores
+from lkca_search.analysis.scores import CellScores, RoundScores
 from lkca_search.analysis.search_results import Position, SearchResults, Variant
+from lkca_search.analysis.stats.percentage_mean import PERCENT
 from lkca_search.analysis.stats.replicates import Floats
 from lkca_search.records.predictions import ReplicatePredictions, TestImages
 from lkca_search.records.record import Record

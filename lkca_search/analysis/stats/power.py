@@ -151,8 +151,7 @@ def analyze_power(
     Raises:
         ValueError: The difference is 0, or as for `variance_components`.
         NotEstimable: There are fewer than 4 draws, the draws have no spread, the detectable difference exceeds 100
-            points, or as for
-            `variance_components`.
+            points, or as for `variance_components`.
     """
     _check(level, power)
     components = variance_components(a, b)

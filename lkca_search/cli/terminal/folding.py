@@ -23,6 +23,11 @@ def echo_prose(text: str, *, err: bool = False) -> None:
     echo("\n".join(fold(visible(text), screen.width, cuts=False)) if screen.is_terminal else text, err=err)
 
 
+def echo_note(line: str) -> None:
+    """Print a line on the work of a command to standard error, as `echo_prose` does."""
+    echo_prose(line, err=True)
+
+
 def fold(text: str, width: int, *, cuts: bool = True) -> list[str]:
     """Return the lines of a text, folded after words to a width.
 

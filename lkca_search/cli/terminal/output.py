@@ -220,7 +220,7 @@ def show_front(front: Sequence["BestTrial"], search: str, *, num_tied: int = 1) 
 
 
 def show_best(record: Record, *, num_tied: int = 1, has_champion: bool = False) -> None:
-    """Print the best trial, one of `num_tied`, and the command that trains it again, which is not the champion's."""
+    """Print the best trial, one of `num_tied`, and its `rerun` command. With `has_champion`, it is not the champion."""
     start = "\nbest trial on validation images, not the champion: " if has_champion else ""
     echo(f"{start}{record.trial_id}: {record.metric} {_number(record.value)}")
     _show_ties(num_tied)

@@ -12,7 +12,6 @@ from pydantic import model_serializer, model_validator
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import parse_path, set_aside, write_atomically
 from lkca_search.records.finding import DamagedError, Finding, read_stored, repair_command
-from lkca_search.records.record import Record
 from lkca_search.spec.base import FrozenModel
 
 _NO_LEVEL = ""
@@ -58,14 +57,6 @@ class _DatasetFile(FrozenModel):
     def _to_one(self) -> dict[str, Any]:
         plain = {level: dataset.model_dump() for level, dataset in self.datasets.items()}
         return plain[_NO_LEVEL] if _NO_LEVEL in plain else {"datasets": plain}
-
-
-def dataset_of(record: Record) -> str:
-    """Return the dataset of a trial or replicate: its level of the factor `dataset`, else `data.dataset` of the spec.
-
-    Accuracies on different datasets are not comparable: compare records of one dataset only.
-    """
-    return record.spec.dataset
 
 
 def list_shortages(datasets: Iterable[SearchDataset]) -> list[str]:

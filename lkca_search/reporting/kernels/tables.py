@@ -98,8 +98,8 @@ def _field_table(analysis: KernelAnalysis) -> Table:
             "2016), of the last output with height and width: the mean over draws with a 95% interval. A gradient is "
             "the root of its mean square over images, summed over channels. Shortcuts keep most of the squares in the "
             "patch of the feature itself. The radius of equal gradients is that of a model that uses all pixels alike. "
-            "The radius of the kernels, of squared weights, is the mean "
-            "over layers, times the side of a token. The reach is the largest displacement of a tap along an axis."
+            "The radius of the kernels, of squared weights, is the mean over layers, times the side of a token. The "
+            "reach is the largest displacement of a tap along an axis."
         ),
         columns=columns,
         rows=[cell for cell in analysis.cells if cell.field_radius is not None],

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from lkca_search.analysis.scores import RoundScores
-from lkca_search.analysis.search_results import SIZE_NAMES, SearchResults
+from lkca_search.analysis.search_results import SearchResults
 from lkca_search.records.objectives import TIE_BREAKS
 from lkca_search.records.record import Record, State
 from lkca_search.records.rounds import Round
@@ -15,7 +15,7 @@ from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count, join_words, pluralize
 from lkca_search.reporting.values.report import Paragraph
 from lkca_search.spec.components import CURVES_MIN_PROBABILITY, CURVES_STARTUP_TRIALS
-from lkca_search.spec.configuration import SUBSET_NAMES
+from lkca_search.spec.configuration import SIZE_NAMES, SUBSET_NAMES
 from lkca_search.spec.domains import Choice, Domain, Fixed, FloatRange, IntRange
 from lkca_search.spec.factors import DRAW
 
@@ -114,8 +114,8 @@ def _search(results: SearchResults) -> str:
     return (
         f"Each cell is an Optuna study with the same budget of {pluralize(search.trials_per_cell, 'trial')}. The "
         f"sampler is {search.sampler}, with {pruner}.{_pruner(results)}{_starts(results)} "
-        f"Trials are compared by {metrics}. Ties are "
-        f"ordered by {TIE_BREAKS}. The seed is {search.seed}. {finished}. {repeats}"
+        f"Trials are compared by {metrics}. Ties are ordered by {TIE_BREAKS}. The seed is {search.seed}. {finished}. "
+        f"{repeats}"
     )
 
 

@@ -83,7 +83,7 @@ def _estimand(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
 def _sampling(scores: RoundScores) -> Iterator[str]:
     images = {cell.image_scores.shape[2] for cell in scores.cells if cell.image_scores is not None}
     if all(cell.image_scores is None for cell in scores.cells):
-        is_known = any(cell.correct is not None for cell in scores.cells)
+        is_known = any(cell.has_predictions for cell in scores.cells)
         reason = "the score is no mean over images" if is_known else "predictions per test image are not known"
         yield f"All numbers {_EXCEPT if is_known else ''}are for these test images: {reason}."
         return
@@ -97,7 +97,7 @@ def _sampling(scores: RoundScores) -> Iterator[str]:
 
 
 def _predictions(scores: RoundScores) -> Iterator[str]:
-    if any(cell.correct is not None for cell in scores.cells):
+    if any(cell.has_predictions for cell in scores.cells):
         yield (
             "Accuracies per class, error consistency (Geirhos et al. 2020) and calibration (Guo et al. 2017) are means "
             "over units. Their intervals include the sampling of test images by the delta method."

@@ -14,7 +14,7 @@ from lkca_search.reporting.rendering.curve_panels import panels_data
 from lkca_search.reporting.rendering.interactive import plotly_json
 from lkca_search.reporting.rendering.multiples import multiples_data
 from lkca_search.reporting.rendering.parallel import parallel_data
-from lkca_search.reporting.values.figure import COLORS, Figure, SmallMultiples
+from lkca_search.reporting.values.figure import Figure, SmallMultiples, color_of
 from lkca_search.reporting.values.panels import CurvePanels, ParallelCoordinates
 from lkca_search.reporting.values.report import Report
 from lkca_search.reporting.values.table import Table
@@ -32,7 +32,7 @@ def to_html(report: Report, *, source: str) -> str:
         "column_classes": _column_classes,
         "keep": _keep_intervals,
         "code": _mark_code,
-        "color": lambda index: COLORS[index % len(COLORS)],
+        "color": color_of,
         "to_script": _to_script,
     }
     figures, multiples, panels, parallel, empty = {}, {}, {}, {}, {}

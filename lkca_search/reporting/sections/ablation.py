@@ -12,6 +12,7 @@ from lkca_search.analysis.ablation.levels import ParameterLevel
 from lkca_search.analysis.ablation.observations import DataSize
 from lkca_search.analysis.scores import RoundScores
 from lkca_search.analysis.search_results import SearchResults
+from lkca_search.file_names import plain_name
 from lkca_search.reporting.values.figure import HeatMap
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import capitalize, format_count, pluralize
@@ -204,7 +205,7 @@ def _heat_map(
     sizes = sorted({item.size for item in ablation.heat_map}, key=lambda size: size.smallest)
     entries = [[entry(level, size) for size in sizes] for level in ablation.levels]
     return HeatMap(
-        name=f"{name}_{_to_file_name(ablation.family)}_{ablation.hyperparameter}",
+        name=f"{name}_{plain_name(ablation.family)}_{ablation.hyperparameter}",
         title=title,
         caption=caption,
         x_label="training images",
@@ -292,8 +293,3 @@ def _best_caption(source: Source, metric: MetricFormat) -> str:
         f"{metric.test_label} over draws. Replicates of all levels are paired by draw. It is conditional on these "
         "configurations and test images."
     )
-
-
-def _to_file_name(text: str) -> str:
-    """Return a text with only characters that a file name may have."""
-    return "".join(char if char.isalnum() else "_" for char in text)

@@ -134,7 +134,7 @@ def scope_caveats(scores: RoundScores, metric: MetricFormat) -> Iterator[str]:
             f"At {_sizes(whole)} images, every draw has all training images, so replicates differ only by the "
             "configuration found and by seed. Results at this size hold for these training images alone."
         )
-    if any(cell.correct is not None and cell.image_scores is None for cell in scores.cells):
+    if any(cell.has_predictions and cell.image_scores is None for cell in scores.cells):
         yield (f"The {metric.test_label} is no mean over test images, so its intervals are for these test images only.")
     elif any(cell.image_scores is None for cell in scores.cells):
         yield (

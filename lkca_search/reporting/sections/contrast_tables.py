@@ -124,11 +124,10 @@ def _caption(contrasts: Sequence[Contrast], reference: str, metric: MetricFormat
         "are draws, or trainings where all draws have the same images. 95% t intervals over units are each for one "
         f"contrast and a single look. {scope}{other_kind} A bootstrap over units and seeds checks them; where both "
         "differ much, their ends are uncertain. p: two-sided t test over units. p, corrected: by Holm's method over "
-        "all "
-        f"{tests}, then for the rounds of a search, of which this one has the level {format_alpha(alpha)}. The verdict "
-        f"is ahead or behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a training of "
-        f"{reference} beats one of the other on the same draw. More units: number of additional draws, or trainings "
-        f"where these are the units, that would resolve {metric.small} with a power of 80%, in a test "
+        f"all {tests}, then for the rounds of a search, of which this one has the level {format_alpha(alpha)}. The "
+        f"verdict is ahead or behind if the corrected p is at most {ERROR_RATE:g}. P(better): probability that a "
+        f"training of {reference} beats one of the other on the same draw. More units: number of additional draws, or "
+        f"trainings where these are the units, that would resolve {metric.small} with a power of 80%, in a test "
         "with both corrections. This number is imprecise if there are few units."
     )
 

@@ -97,9 +97,8 @@ def pareto_table(points: Sequence[CostPoint], metric: MetricFormat, runs: Mlflow
         title="Pareto fronts",
         caption=(
             f"Trials to which no other trial is at least equal in {metric.label} and cost, and better in one. The "
-            f"front by training images is "
-            "over all trials. The fronts by parameters and by FLOPs of one image's forward pass are over trials with "
-            "the same number of training images."
+            "front by training images is over all trials. The fronts by parameters and by FLOPs of one image's forward "
+            "pass are over trials with the same number of training images."
         ),
         columns=columns,
         rows=rows,

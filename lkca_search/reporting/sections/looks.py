@@ -12,8 +12,7 @@ ALPHA_RULE = (
     f"Every round is one look at the test images and spends {100 * SPENT_SHARE:g}% of what earlier rounds have left of "
     f"{100 * ERROR_RATE:g}%: round 1 tests at 4%, round 2 at 0.8%, round 3 at 0.16%. By Bonferroni's inequality, all "
     f"rounds of a search together claim a false difference with a probability of at most {100 * ERROR_RATE:g}%, if "
-    f"every "
-    "test keeps its level, however many rounds there are and whatever decides on the next one."
+    "every test keeps its level, however many rounds there are and whatever decides on the next one."
 )
 """Sentences of the methods on the levels of rounds."""
 

@@ -63,10 +63,9 @@ def _metric_table(results: SearchResults, scores: RoundScores) -> Table | None:
         caption=(
             "Means over draws of the replicates, or over trainings where all draws have the same images. The 95% "
             "intervals are for these test images: they do not include their sampling, as those of the section on "
-            "calibration do. Balanced accuracy is the "
-            "mean of the accuracies of the classes. The calibration error is the expected one over 15 bins of equal "
-            "width. Macro AUROC is the mean over classes of each class against all others. Loss is the mean "
-            "negative log-likelihood. Lower is better for loss and calibration error."
+            "calibration do. Balanced accuracy is the mean of the accuracies of the classes. The calibration error is "
+            "the expected one over 15 bins of equal width. Macro AUROC is the mean over classes of each class against "
+            "all others. Loss is the mean negative log-likelihood. Lower is better for loss and calibration error."
         ),
         columns=columns,
         rows=scores.cells,

@@ -110,10 +110,10 @@ def efficiency_table(curves: CurveAnalysis, reference: str) -> Table:
             f"{reference} needs, for the same test error. It is a geometric mean over all errors that both curves "
             f"reach within the measured sizes. Above 1, {reference} needs fewer images. Crossover: number of images at "
             "which the lead changes, between two sizes at which corrected tests decide for different variants. Both "
-            "are read from the points, joined by power laws, with 95% bootstrap "
-            "intervals over draws. An end … of a data efficiency is beyond the measured sizes, and one of a crossover "
-            f"beyond these two sizes. Difference of γ: γ of {reference} minus γ of the other. Below 0, the error of "
-            f"{reference} falls faster. None of these numbers has a canonical source."
+            "are read from the points, joined by power laws, with 95% bootstrap intervals over draws. An end … of a "
+            "data efficiency is beyond the measured sizes, and one of a crossover beyond these two sizes. Difference "
+            f"of γ: γ of {reference} minus γ of the other. Below 0, the error of {reference} falls faster. None of "
+            "these numbers has a canonical source."
         ),
         columns=columns,
         rows=curves.contrasts,
@@ -157,8 +157,7 @@ def selection_table(selections: Sequence[SelectionEffect], metric: MetricFormat)
             f"{capitalize(metric.label_in_unit)} of the selected trial and of its replicates on the same images, and "
             f"{metric.test_label} of the replicates. Replicates are means over draws with 95% intervals. Selection "
             "bias and gap to test: by how much the selected trial on validation images is better than its replicates "
-            "on "
-            "validation images and on test images. Both include noise from the draw and the seed."
+            "on validation images and on test images. Both include noise from the draw and the seed."
         ),
         columns=columns,
         rows=selections,

@@ -6,6 +6,7 @@ from lkca_search.analysis.search_results import SearchResults
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.trials.axes import Axis, number_axis
 from lkca_search.analysis.trials.coordinates import SIZE, FamilyTrials, family_trials
+from lkca_search.file_names import plain_name
 from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.values.metric_format import MetricFormat
 from lkca_search.reporting.values.numbers import format_count
@@ -38,7 +39,7 @@ def _figure(trials: FamilyTrials, metric: MetricFormat, runs: MlflowRuns) -> Par
     is_higher_better = metric.metric.direction == "maximize"
     worst, best = sorted(trials.values, reverse=not is_higher_better)[:: len(trials.values) - 1]
     return ParallelCoordinates(
-        name=f"parallel_{''.join(char if char.isalnum() else '_' for char in trials.family)}",
+        name=f"parallel_{plain_name(trials.family)}",
         title=f"{trials.family}: trials by {metric.label}",
         caption=_caption(trials),
         axes=tuple(ParallelAxis(label=axis.label, ticks=axis.ticks) for axis in axes),

@@ -13,6 +13,7 @@ from lkca_search.analysis.trials.training_curves import (
     MeanCurve,
     TrialCurve,
 )
+from lkca_search.file_names import plain_name
 from lkca_search.records.record import State
 from lkca_search.records.search.mlflow_runs import MlflowRuns
 from lkca_search.reporting.trials.runs import run_table
@@ -84,7 +85,7 @@ def _figure(
     titles = len({cell.variant.label for cell in cells}) > 1
     sizes = {cell.num_train_images for cell in cells}
     return CurvePanels(
-        name=f"training_{''.join(char if char.isalnum() else '_' for char in name)}",
+        name=f"training_{plain_name(name)}",
         title=f"{name}: {metric.label} during training",
         caption=_caption(cells),
         x_label="steps",

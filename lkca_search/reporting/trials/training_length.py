@@ -39,8 +39,8 @@ def length_table(results: SearchResults, gains: Sequence[LateGain]) -> Table:
         caption=(
             f"Late gain: improvement of the {metric.label} over the last {LATE_SHARE:.0%} of the steps, by a line "
             "through these reports; mean over draws, or over trainings where all draws have the same images, with a "
-            "95% t interval. Highlighted cells may improve still: by more "
-            f"than {metric.distance(results.metric.small)}, with an interval above 0. A flat end does not "
+            "95% t interval. Highlighted cells may improve still: by more than "
+            f"{metric.distance(results.metric.small)}, with an interval above 0. A flat end does not "
             "prove that a training was long enough, since the decay of the learning rate flattens every curve. A cell "
             f"without a number has fewer than {MIN_REPORTS} reports there."
         ),

@@ -249,6 +249,11 @@ def reason_cell(*values: object) -> TableCell:
     return text_cell("; ".join(sorted({str(value) for value in values if isinstance(value, NotEstimable)})))
 
 
+def markdown_row(*texts: str) -> str:
+    """Return a row of a table in Markdown; a vertical bar in a text becomes a slash."""
+    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
+
+
 def to_latex(text: str) -> str:
     """Return a text with LaTeX's special characters escaped, and with Greek letters and symbols in math mode."""
     start, parts = 0, []

@@ -1,8 +1,7 @@
 """Queue of a driver: its waiting and running trials, and commits that lose and repeat no trial after a crash.
 
-Order of commitment: the record is durable first, then the study is updated, then the trackers are notified. A trial is
-finished from the moment its record is durable. A driver that crashes between two of these steps leaves a record, and
-the next driver repeats the later steps from it.
+A commit makes the record durable, then updates the study, then notifies the trackers. A trial is finished when its
+record is durable: after a crash between these steps, the next driver repeats the later ones.
 """
 
 import time
@@ -24,6 +23,7 @@ from lkca_search.search.state.manifests import Manifest, subset_size
 from lkca_search.spec.resources import TrialResources
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.tracker import Tracker, TrialStart
+from lkca_search.trial_listing import RECORD
 
 
 @dataclass(kw_only=True)
@@ -195,7 +195,7 @@ class TrialQueue(ABC):
         if trial.location is not None and not trial.failure:
             self.node_faults.on_finished(trial.location)
         self._ensure_lease()
-        write_atomically(trial.folder / "record.json", record.model_dump_json().encode())
+        write_atomically(trial.folder / RECORD, record.model_dump_json().encode())
         self._commit(record)
         return record
 

@@ -9,6 +9,7 @@ from lkca_search.records.finding import DamagedError, Finding
 from lkca_search.records.model_description import model_folder, read_description
 from lkca_search.records.objectives import measure
 from lkca_search.records.record import Record
+from lkca_search.trial_listing import RECORD
 
 _REMEDY = "restore the edited file from a backup, or delete the attempt's folder: the next driver trains it again"
 
@@ -25,7 +26,7 @@ def find_edited_results(
         for subject, stated, source, found in (*_in_record(record), *_beside_record(record, kept, accuracies)):
             if stated != found:
                 damage = f"{subject} must be that of its {source}, {found!r}, got {stated!r}"
-                yield Finding(place=str(kept / "record.json"), damage=damage, remedy=_REMEDY)
+                yield Finding(place=str(kept / RECORD), damage=damage, remedy=_REMEDY)
                 break
 
 

@@ -21,13 +21,13 @@ from lkca_search.search.housekeeping.archive_format import (
 from lkca_search.search.housekeeping.files import StoredFile, list_files
 from lkca_search.search.housekeeping.ledger import copy_ledger
 from lkca_search.search.housekeeping.sizes import kind_of
+from lkca_search.search.state.database import LEDGER_FILE
 from lkca_search.search.state.driver_lock import LOCK_FILE, MARK
 from lkca_search.search.state.lease import hold_lease
 from lkca_search.spec.base import FrozenModel
 
 ENDING = ".tar.zst"
 """Ending of the name of an archive."""
-LEDGER = "ledger.db"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -74,9 +74,9 @@ def write_archive(folder: SearchFolder, file: AnyPath, *, notify: Callable[[str]
             if is_archived(found.name):
                 _check_file(each, found)
                 sources[f"{prefix}/{found.name}"] = each / found.name
-        ledger = Path(temporary) / LEDGER
+        ledger = Path(temporary) / LEDGER_FILE
         if copy_ledger(folder, ledger):
-            sources[f"{SEARCH}/{LEDGER}"] = ledger
+            sources[f"{SEARCH}/{LEDGER_FILE}"] = ledger
         # The spec is the last file: a search that is restored in an object store is listed when it is complete.
         paths = sorted(sources, key=lambda path: (path == f"{SEARCH}/{folder.spec.name}", path))
         manifest = ArchiveManifest(
@@ -92,9 +92,8 @@ def write_archive(folder: SearchFolder, file: AnyPath, *, notify: Callable[[str]
         except SearchError:
             file.unlink(missing_ok=True)
             raise
-    size = open_input(file)
-    with size:
-        num_archived_bytes = size.size()
+    with open_input(file) as written:
+        num_archived_bytes = written.size()
     kept = [StoredFile(archived.path, archived.num_bytes) for archived in manifest.files]
     return _report(folder, file, kept, [found for _, _, found in listed], num_archived_bytes)
 

@@ -126,10 +126,10 @@ class ArchiveReader:
                         digest.update(chunk)
                         target.write(chunk)
                 if digest.hexdigest() != file.sha256:
-                    raise _broken(self.place, f"other content of {file.path}")
+                    raise broken_archive(self.place, f"other content of {file.path}")
             self.stream.allow(self.tar.offset)
             if (extra := self.tar.next()) is not None:
-                raise _broken(self.place, f"{extra.name!r}, which it does not list")
+                raise broken_archive(self.place, f"{extra.name!r}, which it does not list")
 
 
 @contextmanager
@@ -144,13 +144,13 @@ def open_archive(place: AnyPath) -> Iterator[ArchiveReader]:
         with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", bufsize=_CHUNK_BYTES) as tar:
             first = tar.next()
             if first is None or first.name.rpartition("/")[2] != _MANIFEST or first.size > _MAX_MANIFEST_BYTES:
-                raise _broken(place, f"{first.name if first else 'nothing'!r} as its first file")
+                raise broken_archive(place, f"{first.name if first else 'nothing'!r} as its first file")
             bounded.allow(tar.offset)
             source = tar.extractfile(first)
             try:
                 manifest = ArchiveManifest.model_validate_json(source.read() if source else b"")
             except (ValidationError, SearchError) as error:
-                raise _broken(place, f"a list of files that breaks its rules: {_first_rule(error)}") from error
+                raise broken_archive(place, f"a list of files that breaks its rules: {_first_rule(error)}") from error
             yield ArchiveReader(manifest=manifest, place=place, tar=tar, stream=bounded)
 
 
@@ -158,7 +158,7 @@ def check_archive(place: AnyPath, expected: ArchiveManifest) -> None:
     """Read an archive back; SearchError unless it has the expected files with the expected content."""
     with open_archive(place) as reader:
         if reader.manifest != expected:
-            raise _broken(place, "another list of files than the one that was written")
+            raise broken_archive(place, "another list of files than the one that was written")
         reader.copy_files(lambda _: _Sink())
 
 
@@ -239,7 +239,7 @@ def _next_file(tar: tarfile.TarFile, name: str, size: int, place: AnyPath) -> IO
     member = tar.next()
     if member is None or member.name != name or member.type != tarfile.REGTYPE or member.size != size:
         found = "its end" if member is None else f"{member.name!r} of {member.size} bytes, type {member.type!r}"
-        raise _broken(place, f"{found} in the place of {name}")
+        raise broken_archive(place, f"{found} in the place of {name}")
     source = tar.extractfile(member)
     assert source is not None
     return source
@@ -251,16 +251,17 @@ def _readable(place: AnyPath) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise _broken(place, f"{type(error).__name__}: {error}") from error
+        raise broken_archive(place, f"{type(error).__name__}: {error}") from error
     except FileNotFoundError as error:
         raise SearchError(f"there is no archive {place}; correct the path") from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _broken(place, str(error)) from error  # of the decompression
+        raise broken_archive(place, str(error)) from error  # of the decompression
 
 
-def _broken(place: AnyPath, got: str) -> SearchError:
+def broken_archive(place: AnyPath, got: str) -> SearchError:
+    """Return the error of a file that is no intact archive; `got` is what it is or has."""
     return SearchError(f"an archive must be an intact file of `lkca-search archive`, got {got} ({place})")
 
 

@@ -17,11 +17,17 @@ from lkca_search.records.finding import read_stored
 from lkca_search.records.provenance import SearchCode
 from lkca_search.records.search.uid import read_uid
 from lkca_search.records.stored_spec import read_spec
-from lkca_search.search.housekeeping.archive import LEDGER, is_archived
-from lkca_search.search.housekeeping.archive_format import SEARCH, ArchivedFile, ArchiveManifest, open_archive
+from lkca_search.search.housekeeping.archive import is_archived
+from lkca_search.search.housekeeping.archive_format import (
+    SEARCH,
+    ArchivedFile,
+    ArchiveManifest,
+    broken_archive,
+    open_archive,
+)
 from lkca_search.search.housekeeping.files import remove_folder
 from lkca_search.search.housekeeping.ledger import clear_schema, rename_ledger
-from lkca_search.search.state.database import choose_database, store_url
+from lkca_search.search.state.database import LEDGER_FILE, choose_database, store_url
 
 _STAGING = "restoring"
 """Folder of searches that are being unpacked, beside `searches`."""
@@ -68,7 +74,7 @@ def restore_search(
     if database.file is not None:
         rename_ledger(staged, old_name=manifest.search)
     else:
-        (staged.root / LEDGER).unlink(missing_ok=True)
+        (staged.root / LEDGER_FILE).unlink(missing_ok=True)
         store_url(staged, ledger)
     if staged.storage is not None and target.storage is not None:
         _place(staged.storage, target.storage)
@@ -98,15 +104,15 @@ def _check_names(manifest: ArchiveManifest, archive: AnyPath) -> None:
     """Raise SearchError if the archive has a file that no archive has, such as a mark or the URL of a ledger."""
     for file in manifest.files:
         kind, _, name = file.path.partition("/")
-        if not is_archived(name) and (kind, name) != (SEARCH, LEDGER):
-            raise _broken(archive, f"the file {file.path}")
+        if not is_archived(name) and (kind, name) != (SEARCH, LEDGER_FILE):
+            raise broken_archive(archive, f"the file {file.path}")
 
 
 def _check_references(staged: SearchFolder, manifest: ArchiveManifest, home: Home, archive: AnyPath) -> None:
     """Raise SearchError if a file leads later commands to another storage, or to own code in the archive."""
     stored = read_spec(staged).storage
     if stored != manifest.storage:
-        raise _broken(archive, f"{stored} as the storage in its spec, and {manifest.storage} in its list")
+        raise broken_archive(archive, f"{stored} as the storage in its spec, and {manifest.storage} in its list")
     own = [parse_path(str(place)) for place in (home.root, manifest.storage) if place is not None]
     for path in staged.code_files:
         with suppress(FileNotFoundError):
@@ -114,11 +120,7 @@ def _check_references(staged: SearchFolder, manifest: ArchiveManifest, home: Hom
                 if not folder.is_absolute() or any(
                     isinstance(place, Path) and folder.resolve().is_relative_to(place.resolve()) for place in own
                 ):
-                    raise _broken(archive, f"own code in the folder {folder}, where the archive may have put it")
-
-
-def _broken(archive: AnyPath, got: str) -> SearchError:
-    return SearchError(f"an archive must be an intact file of `lkca-search archive`, got {got} ({archive})")
+                    raise broken_archive(archive, f"own code in the folder {folder}, where the archive may have put it")
 
 
 def _check_target(target: SearchFolder, manifest: ArchiveManifest, home: Home) -> None:

@@ -50,9 +50,9 @@ def extreme_configurations(spec: SearchSpec, cell: Cell) -> list[Configuration]:
     """Return configurations of a cell that include its smallest and its largest model.
 
     The size of a model is assumed to be monotonic in each numeric parameter. Therefore, numeric parameters take only
-    their smallest and largest values, combined with all values of the other parameters. At most 32 models
-    are returned, evenly spaced. If the subset size, the batch size or the length is searched, each model is returned
-    with the smallest and with the largest value, and with each value of another name that changes memory or time.
+    their smallest and largest values, combined with all values of the other parameters. At most 32 models are
+    returned, evenly spaced. If the subset size, the batch size or the length is searched, each model is returned with
+    the smallest and with the largest value, and with each value of another name that changes memory or time.
     """
     groups: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in boundary_configurations(spec, cell):

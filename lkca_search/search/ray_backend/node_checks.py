@@ -41,9 +41,8 @@ def check_nodes(
     """Check that every node with enough cores for a trial shares the storage and has the driver's images.
 
     A node decodes the images of every dataset if needed. With `test_hashes`, the test images are checked too, otherwise
-    their classes if the search has a confirmation (see `check_test_classes`). The
-    driver's own node is skipped, and a node that joins later is checked by its first trial. `check_start` is called
-    about once per second.
+    their classes if the search has a confirmation (see `check_test_classes`). The driver's own node is skipped, and a
+    node that joins later is checked by its first trial. `check_start` is called about once per second.
 
     Raises:
         SearchError: One line per node that cannot train, with the reason.

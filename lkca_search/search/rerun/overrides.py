@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from lkca_search.errors import UserError, did_you_mean
 from lkca_search.own_code import is_dotted
 from lkca_search.records.trial import TrialSpec
-from lkca_search.spec.configuration import LENGTH_NAMES, NAMES, SECTIONS
+from lkca_search.spec.configuration import LENGTH_NAMES, NAMES, SECTIONS, SIZE_NAMES
 from lkca_search.spec.reading.limits import OVERRIDES, Limits, shorten
 from lkca_search.spec.reading.switches import parse_switches
 from lkca_search.spec.reading.yaml_reader import YamlReader
@@ -23,7 +23,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "resources": TrialResources,
 }
 _TOP = ("seed", "split_seed", "metrics")
-_ALTERNATIVES = (LENGTH_NAMES, ("data_fraction", "images_per_class"))
+_ALTERNATIVES = (LENGTH_NAMES, SIZE_NAMES)
 """Names of which a training has one: a value of one replaces that of the others."""
 _MAX_SHOWN = 100
 

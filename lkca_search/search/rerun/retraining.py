@@ -10,7 +10,7 @@ from lkca_search.environment.redaction import command_line
 from lkca_search.errors import MissingFolderError
 from lkca_search.paths import AnyPath
 from lkca_search.records.model_description import ModelOrigin
-from lkca_search.records.record import Result, State, TrialMetadata
+from lkca_search.records.record import TIMES, Result, State, TrialMetadata
 from lkca_search.records.rerun import Change, Repeated, RerunOutcome, RerunRecord, Tolerance, Verdict
 from lkca_search.records.trial import TrialSpec
 from lkca_search.search.rerun.differences import find_changes, find_edits, split_changes
@@ -29,9 +29,6 @@ from lkca_search.training.images import DataDirs, open_train_images
 from lkca_search.training.loop import Training, TrainingDiverged
 from lkca_search.training.trained_model import describe_model, save_model
 from lkca_search.training.weights_hash import weights_hash
-
-_TIMES = {"seconds", "time"}
-"""Fields of a result that differ between two equal trainings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,20 +150,6 @@ def train(
     )
 
 
-def rerun(
-    recorded: RecordedTraining | TrialFile,
-    data_dirs: DataDirs,
-    *,
-    allowed: Collection[str] = (),
-    on_result: Callable[[Result], None] = lambda _: None,
-) -> RerunRecord:
-    """Open and train a rerun, as `open_rerun` and `train` do."""
-    if isinstance(recorded, TrialFile):
-        repeats = Repeated(search=recorded.search, trial_id=recorded.trial_id)
-        recorded = RecordedTraining(file=recorded, repeats=repeats)
-    return train(open_rerun(recorded, data_dirs, allowed=allowed), on_result=on_result)
-
-
 def _origin(opened: OpenedRerun) -> ModelOrigin:
     repeats = opened.recorded.repeats
     return ModelOrigin(
@@ -245,7 +228,7 @@ def _first_difference(file: TrialFile, curve: list[Result], weights: str | None)
         if len(file.curve) != len(curve):
             return f"{len(curve)} results in place of {len(file.curve)}"
         for old, new in zip(file.curve, curve, strict=True):
-            for name, value in old.model_dump(exclude=_TIMES | {"metrics"}).items():
+            for name, value in old.model_dump(exclude=TIMES | {"metrics"}).items():
                 if value != getattr(new, name):
                     return f"{name} differs from step {old.step} on"
             for name, value in old.metrics.items():

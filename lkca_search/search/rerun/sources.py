@@ -26,11 +26,11 @@ from lkca_search.spec.cells import cells
 from lkca_search.spec.configuration import NAMES, SECTIONS
 from lkca_search.spec.metrics import name_of
 from lkca_search.tracking.reruns.recorded_runs import MAX_RECORD_BYTES, is_mlflow_source, read_recorded_run
+from lkca_search.trial_listing import RECORD
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """Endings of files that a rerun reads."""
 _TRIAL = re.compile(r"(?P<trial>(?P<cell>.+?)/\d+(?:/draw=\d+,seed=\d+)?)")
-_RECORD = "record.json"
 _MAX_ID = 1_000
 
 
@@ -40,8 +40,7 @@ def read_source(source: str, trial_id: str | None, home: Home, *, trusts_code: b
     Args:
         source: Name of a search, `NAME/CELL/NUMBER[/draw=D,seed=S]`, id or URI of an MLflow run, URI of a registered
             model, or a file: a trial file, a record, a configuration.
-        trial_id: Trial or replicate of a search; None for the champion, or before a
-            confirmation the best trial.
+        trial_id: Trial or replicate of a search; None for the champion, or before a confirmation the best trial.
         home: Home of the searches.
         trusts_code: True to run own code that a record in MLflow names.
 
@@ -49,10 +48,10 @@ def read_source(source: str, trial_id: str | None, home: Home, *, trusts_code: b
         UserError: There is no such source, it has no intact record, or its code is not trusted.
     """
     path = Path(source)
-    if path.suffix in SUFFIXES or path.is_file() or (path / _RECORD).is_file():
+    if path.suffix in SUFFIXES or path.is_file() or (path / RECORD).is_file():
         if trial_id is not None:
             raise UserError(f"--trial selects a trial of a search, but {source} is a trial file; omit one of them")
-        return _read_file(path / _RECORD if path.is_dir() else path, home)
+        return _read_file(path / RECORD if path.is_dir() else path, home)
     if is_mlflow_source(source):
         return _read_mlflow(home, source, trial_id, trusts_code=trusts_code)
     name, slash, rest = source.partition("/")

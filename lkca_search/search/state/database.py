@@ -19,7 +19,8 @@ from lkca_search.records.finding import DamagedError, Finding, read_stored_bytes
 from lkca_search.spec.base import FrozenModel
 
 LEDGER_VARIABLE = "LKCA_SEARCH_LEDGER"
-_SQLITE_FILE = "ledger.db"
+LEDGER_FILE = "ledger.db"
+"""Name of the SQLite file in the folder of a search."""
 _SQLITE_TIMEOUT_SECONDS = 60
 _CONNECT_TIMEOUT_SECONDS = 10
 _LINK_OPTIONS = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
@@ -169,7 +170,7 @@ def _parse_database(folder: SearchFolder, url_text: str | None) -> Database:
         if not isinstance(folder.root, Path):
             rule = f"SQLite must be on a disk, and the search is in an object store, {folder.root}"
             raise SearchError(f"{rule}; set {LEDGER_VARIABLE} to postgresql://USER@HOST/DATABASE")
-        return Database.sqlite(folder.root / _SQLITE_FILE)
+        return Database.sqlite(folder.root / LEDGER_FILE)
     url = _parse_postgresql_url(url_text)
     slug = re.sub(r"[^a-z0-9]+", "_", folder.name.lower())[:40]
     digest = hashlib.sha256(folder.name.encode()).hexdigest()[:8]

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
-from lkca_search.errors import SearchError
 from lkca_search.layout import SearchFolder
 from lkca_search.paths import AnyPath, list_paths, set_aside, write_atomically
 from lkca_search.records.finding import DamagedError, Finding, read_stored, read_stored_bytes
@@ -121,20 +120,6 @@ def save_manifests(
         if not path.exists():
             write_atomically(path, content)
     return manifests
-
-
-def read_manifest(folder: SearchFolder, subset_hash: str, level: str | None = None) -> Manifest:
-    """Read the manifest with a trial's `subset_hash`, and its level of the factor `dataset`.
-
-    Raises:
-        SearchError: The manifest is missing, or its content does not match its hash.
-    """
-    path = folder.root / _manifest_file(subset_hash, level)
-    if not path.exists():
-        raise SearchError(
-            f"search {folder.name!r} has no manifest of the subset {subset_hash} ({path}); restore the file"
-        )
-    return _read(folder, path)
 
 
 def scan_manifests(folder: SearchFolder) -> tuple[list[Manifest], list[Finding]]:

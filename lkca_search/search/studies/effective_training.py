@@ -13,9 +13,9 @@ from lkca_search.training.recipe.schedule import Schedule
 
 _COMPARED_STEPS = 256
 """Number of steps at which the learning rates of longer trainings are compared."""
-_SCHEDULE_NAMES = ("learning_rate", "warmup_fraction", "schedule", "final_lr_fraction")
+SCHEDULE_NAMES = ("learning_rate", "warmup_fraction", "schedule", "final_lr_fraction")
 _OPTIMIZER_NAMES = ("optimizer", "momentum", "beta2", "weight_decay")
-_REPLACED = frozenset({*RECIPE_NAMES, *_SCHEDULE_NAMES, *_OPTIMIZER_NAMES})
+_REPLACED = frozenset({*RECIPE_NAMES, *SCHEDULE_NAMES, *_OPTIMIZER_NAMES})
 """Names whose effect the rest of the value has."""
 
 
@@ -53,7 +53,7 @@ def count_steps(spec: SearchSpec, configuration: Configuration, subset: Subset) 
 def _length(spec: SearchSpec, recipe: Configuration, subset: Subset | None) -> Hashable:
     training = spec.training.of(recipe)
     if subset is None:
-        return training, tuple(getattr(recipe, name) for name in _SCHEDULE_NAMES)
+        return training, tuple(getattr(recipe, name) for name in SCHEDULE_NAMES)
     schedule = Schedule.plan(training, recipe, num_images=subset.num_images)
     return min(training.batch_size, subset.num_images), schedule.steps, schedule.reports, _learning_rates(schedule)
 

@@ -10,16 +10,21 @@ from typing import NamedTuple
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import Indices, assign_images
 from lkca_search.errors import DataError, Problem
-from lkca_search.search.studies.effective_training import Subset, count_steps, effective_training
+from lkca_search.search.studies.effective_training import SCHEDULE_NAMES, Subset, count_steps, effective_training
 from lkca_search.spec.cells import Cell, cells, dataset_location
-from lkca_search.spec.configuration import OPTIMIZER_NAMES, SECTIONS, Configuration, Scalar, without_own_names
+from lkca_search.spec.configuration import (
+    OPTIMIZER_NAMES,
+    SECTIONS,
+    SIZE_NAMES,
+    Configuration,
+    Scalar,
+    without_own_names,
+)
 from lkca_search.spec.domains import Domain
 from lkca_search.spec.search_spec import SearchSpec
 
 _COMPARED = (*SECTIONS, *OPTIMIZER_NAMES)
 """Names that decide a training beside its model and its images."""
-_SCHEDULE_NAMES = frozenset({"learning_rate", "warmup_fraction", "schedule", "final_lr_fraction"})
-_SIZE_NAMES = ("data_fraction", "images_per_class")
 _MAX_CONFIGURATIONS = 2_000
 """Maximum number of configurations per cell that are compared."""
 _MAX_TOTAL = 100_000
@@ -76,7 +81,7 @@ class _Compared(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """Two values of a parameter, and the first configuration that has one of them."""
+    """Parameter, and two of its values."""
 
     name: str
     first: Scalar
@@ -120,7 +125,7 @@ class _Trainings:
 
     def subset(self, cell: Cell) -> Subset | None:
         """Return the training images of a cell; None if their number is searched or not valid."""
-        size = {name: cell.levels[name] for name in _SIZE_NAMES if name in cell.levels}
+        size = {name: cell.levels[name] for name in SIZE_NAMES if name in cell.levels}
         if (key := tuple(size.items())) not in self._subsets:
             self._subsets[key] = _make_subset(self.spec, self.labels, size)
         return self._subsets[key]
@@ -133,7 +138,7 @@ class _Trainings:
             return ""
         if names == ["class_weights"]:
             return ": every class has as many training images"
-        if _SCHEDULE_NAMES.issuperset(names):
+        if set(names) <= set(SCHEDULE_NAMES):
             return f" in {count_steps(self.spec, one.configuration, subset):,} steps"
         return f" on {subset.num_images:,} images"
 
@@ -141,7 +146,7 @@ class _Trainings:
         return domain.edges() if name in self.combined else domain.edges()[:1]
 
     def _relevant(self, cell: Cell) -> _Levels:
-        return tuple(pair for pair in cell.levels.items() if pair[0] in self.combined or pair[0] in _SIZE_NAMES)
+        return tuple(pair for pair in cell.levels.items() if pair[0] in self.combined or pair[0] in SIZE_NAMES)
 
 
 def _equal_cells(trainings: _Trainings, started: SearchSpec | None) -> Iterator[Problem]:
@@ -208,7 +213,7 @@ def _by_value(compared: Sequence[_Compared], name: str) -> dict[Scalar, list[_Co
 
 
 def _make_subset(spec: SearchSpec, labels: Indices, levels: Mapping[str, Scalar]) -> Subset | None:
-    if any(name in spec.parameters for name in _SIZE_NAMES):
+    if any(name in spec.parameters for name in SIZE_NAMES):
         return None
     try:
         # The seed does not matter: only the numbers of images are used.

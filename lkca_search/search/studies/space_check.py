@@ -25,7 +25,7 @@ from lkca_search.search.studies.sampler_check import find_sampler_problems
 from lkca_search.search.studies.starts import find_start_problems
 from lkca_search.search.studies.study import find_suggestion_problems
 from lkca_search.spec.cells import Cell, cells, specs_by_dataset
-from lkca_search.spec.configuration import Configuration, ImageShape, Scalar, in_order
+from lkca_search.spec.configuration import SIZE_NAMES, Configuration, ImageShape, Scalar, in_order
 from lkca_search.spec.domains import Domain, may_hold
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.spec.space_file import SpaceFile
@@ -286,7 +286,7 @@ def _subset_sizes(spec: SearchSpec | None) -> Iterator[tuple[str, str, tuple[Sca
     if spec is None:
         return
     all_cells = cells(spec)
-    for name in ("data_fraction", "images_per_class"):
+    for name in SIZE_NAMES:
         yield "factors", name, tuple(dict.fromkeys(cell.levels[name] for cell in all_cells if name in cell.levels))
         yield "parameters", name, _edges_in(all_cells, spec, name)
 

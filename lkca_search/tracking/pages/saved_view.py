@@ -12,6 +12,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.spec.cells import cells
+from lkca_search.spec.configuration import SIZE_NAMES
 from lkca_search.spec.domains import Fixed
 from lkca_search.spec.search_spec import SearchSpec
 from lkca_search.tracking.search_run.order import ORDER
@@ -24,8 +25,7 @@ _NOTE = (
     "Values on few validation images do not rank cells. Click the name of a search for its test results and its report."
 )
 """Description of the experiment, which MLflow shows above all runs in one line. A text of a user stays."""
-_SIZES = ("data_fraction", "images_per_class")
-_DATA = ("family", "dataset", *_SIZES)
+_DATA = ("family", "dataset", *SIZE_NAMES)
 _LEADING = (*_DATA, "kernel_size", "depth", "width", "learning_rate")
 """Names whose columns are first."""
 _MAX_NAMES, _MAX_AXES = 20, 8
@@ -152,7 +152,7 @@ def _parallel_charts(spec: SearchSpec, names: Sequence[str], leading: str) -> li
 
 def _kernel_charts(names: Sequence[str], leading: str) -> list[Mapping[str, Any]]:
     """Return the chart of kernel size against the size of the data, colored by the metric, if both differ."""
-    size = next((name for name in names if name in _SIZES), None)
+    size = next((name for name in names if name in SIZE_NAMES), None)
     if "kernel_size" not in names or size is None:
         return []
     axes = {"xaxis": _axis(size, "PARAM"), "yaxis": _axis("kernel_size", "PARAM"), "zaxis": _axis(leading)}
@@ -164,7 +164,7 @@ def _groups(spec: SearchSpec) -> Mapping[str, Any]:
 
     Groups are closed, so that the list of runs has one line each.
     """
-    names = [name for name in ("dataset", "family", *_SIZES) if name in spec.factors]
+    names = [name for name in ("dataset", "family", *SIZE_NAMES) if name in spec.factors]
     keys = [{"mode": "param", "groupByData": name} for name in names] or [{"mode": "tag", "groupByData": "cell"}]
     every = cells(spec)
     groups = {tuple(f"param.{name}.{cell.levels.get(name)}" for name in names) for cell in every}

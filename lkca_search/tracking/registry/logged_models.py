@@ -42,10 +42,6 @@ class LoggedModels:
             else:
                 self._found[key] = model
 
-    def is_ready(self, model: ConfirmedModel) -> bool:
-        """Return True if the logged model of a replicate is stored completely."""
-        return model.key in self._found and _is_ready(self._found[model.key])
-
     def log(self, model: ConfirmedModel, *, run_id: str, tags: dict[str, str]) -> LoggedModel:
         """Return the logged model of a replicate, created and completed if needed; DamagedError for damaged weights."""
         if model.key not in self._found:

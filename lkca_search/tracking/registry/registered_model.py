@@ -73,11 +73,10 @@ class RegisteredModel:
             else:
                 self._versions[key] = version
 
-    def add(self, key: tuple[str, str], model: LoggedModel, *, card: str, tags: dict[str, str]) -> bool:
-        """Register a logged model as a version with a description; return True if there was none yet."""
+    def add(self, key: tuple[str, str], model: LoggedModel, *, card: str, tags: dict[str, str]) -> None:
+        """Register a logged model as a version with a description, if there is none yet."""
         assert self._versions is not None
-        is_new = key not in self._versions
-        if is_new:
+        if key not in self._versions:
             self._versions[key] = self._client.create_model_version(
                 self.name,
                 # MLflow searches `models:/ID` in its global store, which a driver does not set.
@@ -89,7 +88,6 @@ class RegisteredModel:
                 model_id=model.model_id,
             )
         self._link(model, str(self._versions[key].version))
-        return is_new
 
     def describe(self, card: str) -> None:
         """Set the description, unless this text was set before."""

@@ -67,8 +67,8 @@ def read_recorded_run(home: Home, source: str, trial_id: str | None = None) -> R
     Args:
         home: Home whose store is used unless MLFLOW_TRACKING_URI is set.
         source: Id or URI of a run, URI of a registered model (`models:/NAME@ALIAS`), or the name of a search.
-        trial_id: Trial or replicate of the search; None for the run itself, or for a search its
-            champion, before a confirmation its best trial.
+        trial_id: Trial or replicate of the search; None for the run itself, or for a search its champion,
+            before a confirmation its best trial.
 
     Raises:
         SearchError: The store cannot be used, has no such run, or the run has no intact record.

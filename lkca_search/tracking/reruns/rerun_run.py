@@ -10,8 +10,8 @@ from lkca_search.layout import Home
 from lkca_search.records.rerun import Repeated, RerunRecord
 from lkca_search.records.search.uid import SEARCH_UID
 from lkca_search.tracking.experiment import open_client, open_experiment
-from lkca_search.tracking.run_fields import points
-from lkca_search.tracking.runs import TRIAL_ID, find_runs
+from lkca_search.tracking.run_fields import RESULTS_PER_CALL, points
+from lkca_search.tracking.runs import PARENT, TRIAL_ID, find_runs
 
 KIND = "rerun"
 RERUN_OF, RERUN_OF_RUN, RERUN_OF_SEARCH = "lkca.rerun_of", "lkca.rerun_of_run", "lkca.rerun_of_search"
@@ -19,9 +19,7 @@ RERUN_OF, RERUN_OF_RUN, RERUN_OF_SEARCH = "lkca.rerun_of", "lkca.rerun_of_run", 
 
 The id of the search is not in the tag of its own runs, by which a search finds what it has sent.
 """
-_PARENT = "mlflow.parentRunId"
-_BATCH = 120
-"""Results per call, which may have 1000 metrics."""
+_DIFFERENCES = "num_differences"
 
 
 def log_rerun(home: Home, record: RerunRecord) -> str:
@@ -50,7 +48,7 @@ def log_rerun(home: Home, record: RerunRecord) -> str:
     if record.repeats.uid is not None:
         tags[RERUN_OF_SEARCH] = record.repeats.uid
     if repeated is not None:
-        tags |= {RERUN_OF_RUN: repeated.info.run_id, _PARENT: repeated.info.run_id}
+        tags |= {RERUN_OF_RUN: repeated.info.run_id, PARENT: repeated.info.run_id}
     name = repeated.info.run_name if repeated is not None else record.repeats.trial_id
     run = client.create_run(
         experiment, start_time=round(record.started * 1000), tags=tags, run_name=f"rerun of {name}"[:250]
@@ -58,14 +56,11 @@ def log_rerun(home: Home, record: RerunRecord) -> str:
     run_id = str(run.info.run_id)
     client.log_text(run_id, record.model_dump_json(), "rerun.json")
     client.log_batch(run_id, params=_params(record), tags=[RunTag(_DIFFERENCES, str(len(outcome.changes)))])
-    for first in range(0, len(record.curve), _BATCH):
-        client.log_batch(run_id, metrics=points(record.curve[first : first + _BATCH]))
+    for first in range(0, len(record.curve), RESULTS_PER_CALL):
+        client.log_batch(run_id, metrics=points(record.curve[first : first + RESULTS_PER_CALL]))
     status = "FAILED" if outcome.error else "FINISHED"
     client.set_terminated(run_id, status, round(record.finished * 1000))
     return run_id
-
-
-_DIFFERENCES = "num_differences"
 
 
 def _params(record: RerunRecord) -> list[Param]:

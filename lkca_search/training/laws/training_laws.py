@@ -10,7 +10,7 @@ import torch
 
 from lkca_search.data.store import Images
 from lkca_search.own_code import describe_error
-from lkca_search.records.record import Result
+from lkca_search.records.record import TIMES, Result
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import LENGTH_NAMES, Configuration
 from lkca_search.spec.search_spec import SearchSpec
@@ -25,21 +25,18 @@ _STEPS = 3
 _BATCH_SIZE = 8
 _IMAGES_PER_CLASS = 4
 _VALIDATION = 0.25
-_IGNORED = ("seconds", "time")
-"""Fields of a result that differ between equal trainings."""
 _PLAIN = {"compile": "off", "precision": "float32"}
 """Names whose value does not matter here; others would take minutes."""
 
 
 def short_trial(spec: SearchSpec, configuration: Configuration) -> TrialSpec:
     """Return a trial of three steps of a configuration on all images that it gets."""
-    plain = {name: value for name, value in _PLAIN.items() if name in Configuration.model_fields}
     cleared = dict.fromkeys(("images_per_class", "batch_size", *LENGTH_NAMES))
     return TrialSpec(
         data=spec.data.model_copy(update={"validation": _VALIDATION, "scale_validation": False}),
         training=TrainingSection(steps=_STEPS, reports=_STEPS, batch_size=_BATCH_SIZE),
         resources=spec.resources.of_trial(gpu=0).model_copy(update={"cpu": 1}),
-        configuration=configuration.model_copy(update={**cleared, "data_fraction": 1.0, "draw": 0, **plain}),
+        configuration=configuration.model_copy(update={**cleared, "data_fraction": 1.0, "draw": 0, **_PLAIN}),
         seed=0,
         split_seed=0,
         metrics=spec.search.measured,
@@ -117,7 +114,7 @@ def _train(training: Training) -> Iterator[Result]:
 def _first_difference(one: list[Result], two: list[Result]) -> int | None:
     """Return the index of the first result that differs; None if all are equal."""
     for index, (left, right) in enumerate(zip(one, two, strict=False)):
-        if left.model_dump(exclude=set(_IGNORED)) != right.model_dump(exclude=set(_IGNORED)):
+        if left.model_dump(exclude=TIMES) != right.model_dump(exclude=TIMES):
             return index
     return None if len(one) == len(two) else min(len(one), len(two))
 

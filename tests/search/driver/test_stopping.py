@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -23,13 +23,7 @@ from lkca_search.search.driver.stopping import (
 from lkca_search.search.state.database import find_database
 from lkca_search.search.state.lease import DEFAULT_TIMING, Lease, hold_lease
 from lkca_search.search.state.lease_status import LEASES
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from tests.support.processes import wait_for
 
 
 class Stopping:

@@ -31,11 +31,6 @@ search: {trials_per_cell: 1}
 
 
 @pytest.fixture
-def data_dirs(tmp_path: Path) -> DataDirs:
-    return DataDirs(cache=tmp_path / "datasets", data_dir=None)
-
-
-@pytest.fixture
 def workloads(tmp_path: Path, data_dirs: DataDirs) -> Any:
     def workloads(*overrides: str) -> list[Workload]:
         path = tmp_path / "space.yaml"

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import psutil
@@ -12,6 +12,7 @@ import pytest
 
 from lkca_search.errors import Interrupted
 from lkca_search.search.ray_backend.local_processes import LocalProcesses
+from tests.support.processes import wait_for
 
 POLL_SECONDS = 0.05
 
@@ -51,13 +52,6 @@ def watched() -> Iterator[Watched]:
     watched = Watched()
     yield watched
     watched.end()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_processes_that_run_are_not_reported(watched: Watched) -> None:

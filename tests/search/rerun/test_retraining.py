@@ -15,12 +15,12 @@ from lkca_search.records.record import Result, State
 from lkca_search.records.rerun import Repeated, RerunOutcome, Severity, Verdict
 from lkca_search.search.rerun.design import list_trainings
 from lkca_search.search.rerun.differences import RerunRefused
-from lkca_search.search.rerun.retraining import RecordedTraining, rerun
+from lkca_search.search.rerun.retraining import RecordedTraining
 from lkca_search.search.rerun.tolerance import ReplicateValue
 from lkca_search.search.rerun.trial_file import TrialFile
 from lkca_search.training.images import DataDirs
 from tests.support.records import make_record
-from tests.support.search.trained import SPEC, train
+from tests.support.search.trained import SPEC, rerun, train
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from mlflow import MlflowClient
 from lkca_search.layout import WEIGHTS, Home, SearchFolder
 from lkca_search.records.model_description import list_models, model_folder, read_description, scan_models
 from lkca_search.records.predictions import read_correct
-from lkca_search.records.record import Record, Result, State, read_records, read_replicates
+from lkca_search.records.record import TIMES, Record, Result, State, read_records, read_replicates
 from lkca_search.records.stored_spec import read_spec
 from lkca_search.search.driver.trial_files import BESIDE_RECORD
 from lkca_search.search.state.best_trials import best_record
 from lkca_search.search.state.database import find_database
 from lkca_search.search.studies.study import open_storage
 
-_MEASURED = {name for name in Result.model_fields if name not in ("seconds", "time")}
+_MEASURED = Result.model_fields.keys() - TIMES
 
 
 @dataclass(frozen=True, kw_only=True)

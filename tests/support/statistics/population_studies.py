@@ -10,9 +10,9 @@ from lkca_search.analysis.contrasts import compute_contrasts, decided_each_way
 from lkca_search.analysis.curves.crossover import crossover
 from lkca_search.analysis.curves.data_efficiency import data_efficiency
 from lkca_search.analysis.curves.learning_curve import learning_curve
-from lkca_search.analysis.scores import CellScores, by_unit, difference_sampling_variance, round_scores
+from lkca_search.analysis.scores import CellScores, by_unit, round_scores, score_difference_variance
 from lkca_search.analysis.search_results import Variant
-from lkca_search.analysis.selection import mean_accuracy
+from lkca_search.analysis.selection import mean_score
 from lkca_search.analysis.stats.estimate import NotEstimable
 from lkca_search.analysis.stats.paired import paired_difference
 from lkca_search.analysis.stats.percentage_mean import mean_percentage
@@ -96,13 +96,12 @@ class Population:
             num_train_images=1000,
             num_replicates=accuracies.size,
             picks=(),
-            accuracies=accuracies,
             val_values=accuracies,
             test_values=accuracies,
             num_failed=0,
             unit="seed" if self.fraction == 1 else "draw",
             overlap=self.fraction,
-            correct=correct,
+            image_scores=correct,
         )
 
 
@@ -116,11 +115,11 @@ def population_study(*, fraction: float, repetitions: int, seed: int = 0) -> dic
     for _ in range(repetitions):
         a, b, truth = Population(fraction=fraction).simulate(generator)
         difference = float(truth[0] - truth[1])
-        tally.add("mean", mean_accuracy(a), float(truth[0]))
-        scores = by_unit(a.accuracies, a.unit), by_unit(b.accuracies, b.unit)
-        variance = difference_sampling_variance(a, b)
+        tally.add("mean", mean_score(a), float(truth[0]))
+        scores = by_unit(a.test_values, a.unit), by_unit(b.test_values, b.unit)
+        variance = score_difference_variance(a, b)
         tally.add("difference", paired_difference(*scores, sampling_variance=variance).difference, difference)
-        plain = paired_difference(a.accuracies, b.accuracies).difference
+        plain = paired_difference(a.test_values, b.test_values).difference
         tally.add("plain", plain, difference)
         tally.add("plain, new pool", plain, 0.0)
     return tally.coverages()

@@ -70,14 +70,6 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> Callable[[]
     return lambda: calls
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition is true, for at most 10 seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def tracker_threads() -> int:
     """Return the number of running tracker threads."""
     return sum(thread.name == "mlflow-tracker" for thread in threading.enumerate())

@@ -26,11 +26,6 @@ DATA = DataSection(dataset="digits")
 
 
 @pytest.fixture(scope="module")
-def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> DataDirs:
-    return DataDirs(cache=tmp_path_factory.mktemp("datasets"), data_dir=None)
-
-
-@pytest.fixture(scope="module")
 def images(data_dirs: DataDirs) -> Images:
     return open_test_images(DATA, data_dirs)
 

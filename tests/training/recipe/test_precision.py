@@ -13,7 +13,7 @@ from lkca_search.data.subsets import assign_images
 from lkca_search.errors import UserError
 from lkca_search.models.registry import build_model
 from lkca_search.recipe import COMPILED_STEPS
-from lkca_search.records.record import Result
+from lkca_search.records.record import TIMES, Result
 from lkca_search.records.trial import TrialSpec
 from lkca_search.spec.configuration import Configuration, ImageShape
 from lkca_search.spec.resources import TrialResources
@@ -57,7 +57,7 @@ def opened(spec: TrialSpec, data_dirs: DataDirs, *checkpoints: Path, device: tor
 
 
 def measured(results: list[Result]) -> list[dict[str, Any]]:
-    return [result.model_dump(exclude={"seconds", "time"}) for result in results]
+    return [result.model_dump(exclude=TIMES) for result in results]
 
 
 def weights(training: Training) -> list[torch.Tensor]:

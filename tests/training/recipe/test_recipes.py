@@ -16,7 +16,6 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from lkca_search.data.store import Images
 from lkca_search.data.subsets import assign_images
-from lkca_search.records.record import Result
 from lkca_search.records.trial import TrialSpec
 from lkca_search.seeds import derive_seed
 from lkca_search.spec.configuration import OPTIMIZERS, Configuration
@@ -30,6 +29,7 @@ from lkca_search.training.loop import Training
 from lkca_search.training.recipe.averaging import averaging_decay
 from lkca_search.training.recipe.loss import balanced_weights, make_loss
 from lkca_search.training.testing import evaluate_on_test
+from tests.support.trainings import measured
 
 CPU = torch.device("cpu")
 MODELS: dict[str, dict[str, Any]] = {
@@ -76,10 +76,6 @@ def spec_of(values: dict[str, Any], *, steps: int = 4, reports: int = 2, augment
 def opened(spec: TrialSpec, data_dirs: DataDirs, *checkpoints: Path) -> Training:
     configure_torch(num_threads=1)
     return open_training(spec, data_dirs, device=CPU, checkpoints=checkpoints)[1]
-
-
-def measured(result: Result) -> dict[str, Any]:
-    return result.model_dump(exclude={"seconds", "time"})
 
 
 def weights_hash(training: Training) -> str:
