@@ -6,12 +6,12 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -114,11 +114,8 @@ class RemotePath:
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Remove the file; FileNotFoundError if there is none, unless `missing_ok`."""
-        try:
+        with suppress(*([FileNotFoundError] if missing_ok else [])):
             self.filesystem.delete_file(self.path)
-        except FileNotFoundError:
-            if not missing_ok:
-                raise
 
     def glob(self, pattern: str) -> Iterator["RemotePath"]:
         """Yield the files and folders that match a pattern, in which `*` stays within one part.
@@ -195,8 +192,12 @@ def atomic_output(path: AnyPath) -> Iterator[BinaryIO]:
         with TemporaryFile() as file:
             yield file
             file.seek(0)
-            with path.filesystem.open_output_stream(path.path) as stream:
-                shutil.copyfileobj(file, stream, _CHUNK_BYTES)
+            try:
+                with path.filesystem.open_output_stream(path.path) as stream:
+                    shutil.copyfileobj(file, stream, _CHUNK_BYTES)
+            except KeyboardInterrupt:
+                path.unlink(missing_ok=True)  # PyArrow stores what was written so far
+                raise
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = f".{uuid.uuid4().hex}"
@@ -229,10 +230,8 @@ def set_aside(path: AnyPath) -> AnyPath:
 
 def unused_path(path: AnyPath, ending: str) -> AnyPath:
     """Return the path beside `path` whose name ends with `ending` and the first number that no file has."""
-    number = 1
-    while (target := path.parent / f"{path.name}{ending}{number}").exists():
-        number += 1
-    return target
+    targets = (path.parent / f"{path.name}{ending}{number}" for number in count(1))
+    return next(target for target in targets if not target.exists())
 
 
 def is_set_aside(path: AnyPath) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -17,6 +18,7 @@ from lkca_search.layout import Home, SearchFolder
 from lkca_search.paths import (
     AnyPath,
     RemotePath,
+    atomic_output,
     file_url,
     list_paths,
     parse_path,
@@ -59,6 +61,22 @@ def test_a_written_file_can_be_read_and_listed(place: AnyPath) -> None:
     file.unlink(missing_ok=True)
     with pytest.raises(FileNotFoundError):
         file.unlink()
+
+
+def test_a_large_file_whose_writing_is_interrupted_is_not_there(
+    place: AnyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(source: BinaryIO, target: BinaryIO, size: int) -> None:
+        target.write(source.read(3))
+        raise KeyboardInterrupt
+
+    file = place / "a.tar"
+    monkeypatch.setattr("lkca_search.paths.shutil.copyfileobj", interrupt)
+    with pytest.raises(KeyboardInterrupt), atomic_output(file) as stream:  # noqa: PT012
+        stream.write(b"content")
+        if isinstance(file, Path):
+            raise KeyboardInterrupt
+    assert list_paths(place, "*") == []
 
 
 def test_patterns_match_part_by_part_and_results_are_sorted(place: AnyPath) -> None:
