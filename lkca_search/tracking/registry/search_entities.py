@@ -66,9 +66,9 @@ def delete_tracked(home: Home, tracked: TrackedSearch) -> None:
 
 def rename_tracked(home: Home, uid: str, name: str) -> int:
     """Give the runs and models of a search its new name; return the number of runs. SearchError as above."""
-    return (
-        0 if not has_store(home) or is_not_made(home) else _call(home, lambda client: _rename(client, home, uid, name))
-    )
+    if not has_store(home) or is_not_made(home):
+        return 0
+    return _call(home, lambda client: _rename(client, home, uid, name))
 
 
 def rename_if_outdated(home: Home, uid: str, name: str) -> None:
